@@ -1,0 +1,3 @@
+//! The `vldepot` command.
+
+fn main() {}

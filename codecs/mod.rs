@@ -1,0 +1,1 @@
+//! The built-in codecs, one folder each.

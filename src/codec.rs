@@ -1,0 +1,195 @@
+//! How values become record bytes and record bytes become borrowed views.
+//!
+//! [`Codec`] is the seam between the engine, which knows names and bytes, and everything that knows
+//! what the bytes mean. The built-in codecs live in [`crate::codecs`]; [`Raw`] is the one that
+//! adds nothing.
+
+use std::fmt;
+
+/// Turns values into record bytes, and record bytes into borrowed views.
+///
+/// # The law
+///
+/// For every `x` that [`encode`](Self::encode) accepts, [`view`](Self::view) of the bytes it appended shows `x`.
+/// `view` sees bytes whose checksum matched and still checks them, since another version, or another
+/// program, may have written them: it must never panic, whatever the bytes.
+///
+/// # Example
+///
+/// ```
+/// use vldepot::{Codec, CodecError, Depot};
+///
+/// /// Temperatures in kelvin.
+/// struct Kelvin;
+/// impl Codec for Kelvin {
+///     type Item = f64;
+///     type View<'a> = f64;
+///     const ID: &'static str = "example.kelvin";
+///     const ALIGN: usize = 8;
+///     fn encode(&self, item: &f64, out: &mut Vec<u8>) -> Result<(), CodecError> {
+///         out.extend_from_slice(&item.to_le_bytes());
+///         Ok(())
+///     }
+///     fn view<'a>(&self, bytes: &'a [u8]) -> Result<f64, CodecError> {
+///         let raw = bytes.try_into().map_err(|_| CodecError::length("a temperature", 8, bytes.len()))?;
+///         Ok(f64::from_le_bytes(raw))
+///     }
+/// }
+///
+/// let depot = Depot::memory(Kelvin)?;
+/// depot.put("boiling", &373.15)?;
+/// assert_eq!(depot.get("boiling")?.view(), 373.15);
+/// # Ok::<(), vldepot::Error>(())
+/// ```
+pub trait Codec: Send + Sync + 'static {
+    /// What a writer hands in.
+    type Item: ?Sized;
+    /// What a reader gets: borrows the decompressed record, copies nothing.
+    type View<'a>;
+    /// Stored in the depot's header; opening under another id is an error. At most 64 bytes.
+    const ID: &'static str;
+    /// Version of the record layout. Readers refuse a depot whose codec version is newer than theirs.
+    const VERSION: u32 = 1;
+    /// Records start at multiples of this many bytes: a power of two, at most 64.
+    const ALIGN: usize;
+
+    /// What a reader must know besides the id, stored in the depot's header. At most 1024 bytes.
+    fn parameters(&self) -> Vec<u8> {
+        Vec::new()
+    }
+
+    /// Compares this codec with the `parameters` a depot was written with.
+    ///
+    /// The default accepts anything: right for a codec whose records describe themselves.
+    ///
+    /// # Errors
+    /// When records written with these parameters cannot be read, or appended to, by this codec. The
+    /// error names both.
+    fn check_parameters(&self, parameters: &[u8]) -> Result<(), CodecError> {
+        let _ = parameters;
+        Ok(())
+    }
+
+    /// Appends one record to `out`, leaving what is already there untouched.
+    ///
+    /// # Errors
+    /// When `item` breaks a rule of the record's layout. What was appended to `out` by then is ignored.
+    fn encode(&self, item: &Self::Item, out: &mut Vec<u8>) -> Result<(), CodecError>;
+
+    /// Checks `bytes` once, then borrows from it. `bytes` starts at a multiple of [`ALIGN`](Self::ALIGN).
+    ///
+    /// # Errors
+    /// When `bytes` was not written by [`encode`](Self::encode).
+    fn view<'a>(&self, bytes: &'a [u8]) -> Result<Self::View<'a>, CodecError>;
+
+    /// As [`view`](Self::view), for bytes that passed it already: may skip the checks.
+    ///
+    /// # Safety
+    /// `self.view(bytes)` returned `Ok` for these same bytes at this same address, which have not changed since.
+    unsafe fn view_unchecked<'a>(&self, bytes: &'a [u8]) -> Self::View<'a> {
+        match self.view(bytes) {
+            Ok(view) => view,
+            Err(error) => unreachable!("the caller promised that these bytes passed `view`: {error}"),
+        }
+    }
+}
+
+/// Why a codec refuses a value or a record's bytes.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CodecError {
+    /// A field has the wrong shape.
+    #[error("field `{field}`: expected shape {expected}, found {found}")]
+    Shape {
+        /// The field's name in the schema.
+        field: String,
+        /// The shape the other fields ask for.
+        expected: Shape,
+        /// The shape that was given.
+        found: Shape,
+    },
+    /// A field has the wrong element type.
+    #[error("field `{field}`: expected dtype {expected}, found {found}")]
+    Dtype {
+        /// The field's name in the schema.
+        field: String,
+        /// What the field holds.
+        expected: String,
+        /// What was given.
+        found: String,
+    },
+    /// A record or a field has the wrong number of bytes.
+    #[error("{what}: expected {expected} bytes, found {found}")]
+    Length {
+        /// What was being read.
+        what: String,
+        /// How many bytes it takes.
+        expected: usize,
+        /// How many there are.
+        found: usize,
+    },
+    /// The codec's own parameters differ from those the depot was written with.
+    #[error("codec parameter `{parameter}`: the depot was written with {stored}, this codec has {given}")]
+    Parameter {
+        /// The parameter's name.
+        parameter: String,
+        /// The value in the depot's header.
+        stored: String,
+        /// The value of the codec in hand.
+        given: String,
+    },
+    /// The bytes are not what this codec writes, or the value is one it cannot write.
+    #[error("{0}")]
+    Invalid(String),
+}
+
+impl CodecError {
+    /// A [`CodecError::Length`].
+    pub fn length(what: impl Into<String>, expected: usize, found: usize) -> Self {
+        Self::Length { what: what.into(), expected, found }
+    }
+
+    /// A [`CodecError::Shape`].
+    pub fn shape(field: impl Into<String>, expected: &[usize], found: &[usize]) -> Self {
+        Self::Shape { field: field.into(), expected: Shape(expected.to_vec()), found: Shape(found.to_vec()) }
+    }
+
+    /// A [`CodecError::Invalid`].
+    pub fn invalid(why: impl Into<String>) -> Self {
+        Self::Invalid(why.into())
+    }
+}
+
+/// An array's shape, printed as `[3, 3]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shape(pub Vec<usize>);
+
+impl fmt::Display for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.0)
+    }
+}
+
+/// Bytes in, the same bytes out. Opens any depot, whatever codec wrote it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Raw;
+
+impl Codec for Raw {
+    type Item = [u8];
+    type View<'a> = &'a [u8];
+    const ID: &'static str = "raw";
+    const ALIGN: usize = 16;
+
+    fn encode(&self, item: &[u8], out: &mut Vec<u8>) -> Result<(), CodecError> {
+        out.extend_from_slice(item);
+        Ok(())
+    }
+
+    fn view<'a>(&self, bytes: &'a [u8]) -> Result<&'a [u8], CodecError> {
+        Ok(bytes)
+    }
+
+    unsafe fn view_unchecked<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
+        bytes
+    }
+}
