@@ -1,0 +1,205 @@
+//! Bytes that records borrow from: aligned heap buffers and memory maps, shared by `Arc`.
+//!
+//! An [`AlignedBuf`] starts at a multiple of 64 bytes and is always initialised, so that it can be handed to a
+//! decompressor as a plain `&mut [u8]`. Dropped buffers go to a small pool of their thread and come back without a
+//! trip through the allocator; their old content is overwritten by whoever asked for them.
+
+use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::cell::RefCell;
+use std::ops::{Deref, DerefMut, Range};
+use std::ptr::NonNull;
+use std::sync::Arc;
+
+/// Every buffer, and every uncompressed payload in a file, starts at a multiple of this many bytes.
+pub(crate) const ALIGNMENT: usize = 64;
+
+/// A thread keeps at most this many bytes of dropped buffers for reuse.
+const POOL_BYTES: usize = 16 << 20;
+/// And at most this many buffers.
+const POOL_BUFFERS: usize = 16;
+
+thread_local! {
+    static POOL: RefCell<Vec<AlignedBuf>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A heap buffer that starts at a multiple of 64 bytes; always initialised.
+pub(crate) struct AlignedBuf {
+    pointer: NonNull<u8>,
+    capacity: usize,
+    len: usize,
+}
+
+// SAFETY: an `AlignedBuf` owns its allocation alone, like a `Box<[u8]>`: nothing in it is tied to a thread.
+unsafe impl Send for AlignedBuf {}
+// SAFETY: shared access only reads plain bytes.
+unsafe impl Sync for AlignedBuf {}
+
+impl AlignedBuf {
+    /// A buffer of `len` bytes of unspecified (but initialised) content.
+    pub(crate) fn any(len: usize) -> Self {
+        let pooled = POOL.try_with(|pool| {
+            let mut pool = pool.borrow_mut();
+            let fits = |buf: &AlignedBuf| buf.capacity >= len && buf.capacity / 2 <= len;
+            pool.iter().position(fits).map(|at| pool.swap_remove(at))
+        });
+        if let Ok(Some(mut buf)) = pooled {
+            buf.len = len;
+            return buf;
+        }
+        Self::zeroed(len)
+    }
+
+    /// A buffer of `len` zero bytes.
+    pub(crate) fn zeroed(len: usize) -> Self {
+        let capacity = len.max(1).next_multiple_of(ALIGNMENT);
+        let layout = Self::layout(capacity);
+        // SAFETY: the layout's size is at least 64, never zero.
+        let pointer = unsafe { alloc_zeroed(layout) };
+        let Some(pointer) = NonNull::new(pointer) else { handle_alloc_error(layout) };
+        Self { pointer, capacity, len }
+    }
+
+    /// A copy of `bytes`.
+    pub(crate) fn copy_of(bytes: &[u8]) -> Self {
+        let mut buf = Self::any(bytes.len());
+        buf.copy_from_slice(bytes);
+        buf
+    }
+
+    fn layout(capacity: usize) -> Layout {
+        match Layout::from_size_align(capacity, ALIGNMENT) {
+            Ok(layout) => layout,
+            Err(_) => panic!("capacity overflow: a buffer of {capacity} bytes cannot exist"),
+        }
+    }
+}
+
+impl Drop for AlignedBuf {
+    fn drop(&mut self) {
+        let keep = Self { pointer: self.pointer, capacity: self.capacity, len: 0 };
+        let keep = std::mem::ManuallyDrop::new(keep);
+        let pooled = POOL.try_with(|pool| {
+            let Ok(mut pool) = pool.try_borrow_mut() else { return false };
+            let held: usize = pool.iter().map(|buf| buf.capacity).sum();
+            let room = pool.len() < POOL_BUFFERS && held + self.capacity <= POOL_BYTES;
+            if room {
+                pool.push(std::mem::ManuallyDrop::into_inner(keep));
+            }
+            room
+        });
+        if !matches!(pooled, Ok(true)) {
+            // SAFETY: allocated in `zeroed` with this very layout, and given to nobody else: the pool did not take it.
+            unsafe { dealloc(self.pointer.as_ptr(), Self::layout(self.capacity)) };
+        }
+    }
+}
+
+impl Deref for AlignedBuf {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        // SAFETY: `len <= capacity` initialised bytes, owned by `self` and borrowed as long as it is.
+        unsafe { std::slice::from_raw_parts(self.pointer.as_ptr(), self.len) }
+    }
+}
+
+impl DerefMut for AlignedBuf {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as in `deref`, and `&mut self` makes the borrow exclusive.
+        unsafe { std::slice::from_raw_parts_mut(self.pointer.as_ptr(), self.len) }
+    }
+}
+
+impl Clone for AlignedBuf {
+    fn clone(&self) -> Self {
+        Self::copy_of(self)
+    }
+}
+
+impl std::fmt::Debug for AlignedBuf {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "AlignedBuf({} bytes)", self.len)
+    }
+}
+
+/// Who keeps the bytes of a [`Bytes`] alive.
+#[derive(Clone, Debug)]
+enum Owner {
+    Heap(Arc<AlignedBuf>),
+    Map(Arc<memmap2::Mmap>),
+}
+
+/// A range of shared, immutable bytes. Cloning shares, never copies.
+#[derive(Clone, Debug)]
+pub struct Bytes {
+    owner: Owner,
+    range: Range<usize>,
+}
+
+impl Bytes {
+    /// A range of a heap buffer, cut to the buffer.
+    pub(crate) fn from_heap(buf: Arc<AlignedBuf>, range: Range<usize>) -> Self {
+        let end = range.end.min(buf.len());
+        Self { range: range.start.min(end)..end, owner: Owner::Heap(buf) }
+    }
+
+    /// A range of a memory map, cut to the map.
+    pub(crate) fn from_map(map: Arc<memmap2::Mmap>, range: Range<usize>) -> Self {
+        let end = range.end.min(map.len());
+        Self { range: range.start.min(end)..end, owner: Owner::Map(map) }
+    }
+
+    /// A copy of `bytes` that starts at a multiple of 64 bytes.
+    pub fn copy_of(bytes: &[u8]) -> Self {
+        let len = bytes.len();
+        Self::from_heap(Arc::new(AlignedBuf::copy_of(bytes)), 0..len)
+    }
+
+    /// A part of these bytes, cut to what there is; shares the owner.
+    pub(crate) fn slice(&self, range: Range<usize>) -> Self {
+        let end = self.range.start.saturating_add(range.end).min(self.range.end);
+        let start = self.range.start.saturating_add(range.start).min(end);
+        Self { owner: self.owner.clone(), range: start..end }
+    }
+}
+
+impl Deref for Bytes {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        match &self.owner {
+            Owner::Heap(buf) => &buf[self.range.clone()],
+            Owner::Map(map) => &map[self.range.clone()],
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buffers_are_aligned_and_reused() {
+        let first = AlignedBuf::zeroed(1000);
+        let address = first.as_ptr() as usize;
+        assert_eq!(address % ALIGNMENT, 0);
+        drop(first);
+        let second = AlignedBuf::any(900);
+        assert_eq!(second.as_ptr() as usize, address, "the dropped buffer comes back");
+        assert_eq!(second.len(), 900);
+    }
+
+    #[test]
+    fn a_pooled_buffer_is_not_wasted_on_a_tiny_request() {
+        drop(AlignedBuf::zeroed(1 << 20));
+        assert!(AlignedBuf::any(10).capacity < 1 << 20);
+    }
+
+    #[test]
+    fn slices_share_and_are_cut_to_what_there_is() {
+        let bytes = Bytes::copy_of(b"abcdef");
+        assert_eq!(&bytes.slice(2..4)[..], b"cd");
+        assert_eq!(&bytes.slice(2..100)[..], b"cdef");
+        assert_eq!(&bytes.slice(2..5).slice(1..100)[..], b"de");
+        assert_eq!(&bytes.slice(50..60)[..], b"");
+        assert_eq!(bytes.slice(1..3).as_ptr() as usize, bytes.as_ptr() as usize + 1);
+    }
+}

@@ -1,0 +1,130 @@
+//! Every sentence a user reads when a depot refuses something.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::blosc::BloscError;
+use crate::codec::CodecError;
+
+/// What depots return.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Everything a depot can refuse to do. Variants carry the facts; the sentence is made once, here.
+///
+/// `path` is the file, or `<memory>`.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+#[allow(missing_docs, reason = "the field names say it")]
+pub enum Error {
+    /// No live record has this name.
+    #[error("{path}: no record is called {name}")]
+    NotFound { path: PathBuf, name: String },
+    /// `put_new` of a name that is taken.
+    #[error("{path}: a record called {name} exists; `put` replaces it")]
+    Exists { path: PathBuf, name: String },
+    /// A position at or past the end.
+    #[error("{path}: no record at position {position}: the depot has {len}")]
+    OutOfRange { path: PathBuf, position: u64, len: u64 },
+    /// `create` of a path that is taken.
+    #[error("{path}: the path exists; open it with `Depot::append`, or remove it first")]
+    PathExists { path: PathBuf },
+    /// The depot was written by another codec.
+    #[error(
+        "{path}: written by codec `{stored}`, opened with `{given}`; open it with `{stored}`, or with `Raw` for bytes"
+    )]
+    WrongCodec { path: PathBuf, stored: String, given: String },
+    /// The codec is the right one, but too old or set up differently.
+    #[error("{path}: codec `{codec}` cannot read this depot")]
+    CodecParameters { path: PathBuf, codec: String, source: CodecError },
+    /// Not a file this crate reads.
+    #[error("{path}: not a depot: {found}")]
+    NotADepot { path: PathBuf, found: String },
+    /// Written by a later version of this crate.
+    #[error("{path}: format version {found}; this program reads up to version {supported}: update it")]
+    NewerFormat { path: PathBuf, found: u32, supported: u32 },
+    /// A feature number this version does not know.
+    #[error("{path}: {what} {found} at byte {offset} is unknown to this version: update the program")]
+    Unsupported { path: PathBuf, what: &'static str, offset: u64, found: u64 },
+    /// Another writer has the file.
+    #[error(
+        "{path}: locked by another writer (this process or another one); a depot has one writer at a time"
+    )]
+    Locked { path: PathBuf },
+    /// A writing call on a depot opened for reading.
+    #[error("{path}: opened for reading; open it with `Depot::append` to write")]
+    ReadOnly { path: PathBuf },
+    /// A sync failed earlier: what the disk holds since then is unknown.
+    #[error(
+        "{path}: an earlier sync failed ({cause}); what was not committed before is lost: open the file again"
+    )]
+    Poisoned { path: PathBuf, cause: String },
+    /// Parameters that do not go together.
+    #[error("invalid options: {0}")]
+    InvalidOptions(String),
+    /// A name or record that no depot can hold.
+    #[error("{path}: record {name} refused: {why}")]
+    InvalidRecord { path: PathBuf, name: String, why: String },
+    /// The system refused to read, write or sync.
+    #[error("{path}: cannot {action}")]
+    Io { path: PathBuf, action: String, source: io::Error },
+    /// The codec refuses a value, or a record's bytes.
+    #[error("{path}: record {name} is not what codec `{codec}` holds")]
+    Codec { path: PathBuf, name: String, codec: &'static str, source: CodecError },
+    /// c-blosc2 refuses to compress.
+    #[error("{path}: chunk {chunk} cannot be compressed")]
+    Compress { path: PathBuf, chunk: u64, source: BloscError },
+    /// A record's bytes are not the bytes that were written.
+    #[error(
+        "{path}: record {name} (chunk {chunk}, byte {offset} of the file): expected CRC32C {expected:#010x}, found \
+         {found:#010x}"
+    )]
+    RecordChecksum { path: PathBuf, name: String, chunk: u64, offset: u64, expected: u32, found: u32 },
+    /// A chunk's stored bytes are not the bytes that were written.
+    #[error(
+        "{path}: chunk {chunk}, {what} at byte {offset}: expected CRC32C {expected:#010x}, found {found:#010x}; the \
+         records of other chunks still read"
+    )]
+    ChunkChecksum { path: PathBuf, chunk: u64, what: String, offset: u64, expected: u32, found: u32 },
+    /// A chunk whose checksum matches does not decompress.
+    #[error("{path}: chunk {chunk} at byte {offset} does not decompress")]
+    Decompress { path: PathBuf, chunk: u64, offset: u64, source: BloscError },
+    /// Metadata that is not what was written.
+    #[error("{path}: {what} at byte {offset}: expected {expected}, found {found}")]
+    Damaged { path: PathBuf, what: String, offset: u64, expected: String, found: String },
+    /// A record could not be read; which one.
+    #[error("{path}: record {name} cannot be read")]
+    Record { path: PathBuf, name: String, source: Box<Error> },
+}
+
+impl Error {
+    /// The name or position is not there.
+    pub fn is_not_found(&self) -> bool {
+        match self {
+            Self::NotFound { .. } | Self::OutOfRange { .. } => true,
+            Self::Io { source, .. } => source.kind() == io::ErrorKind::NotFound,
+            _ => false,
+        }
+    }
+
+    /// The file's bytes are not what was written.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::RecordChecksum { .. }
+            | Self::ChunkChecksum { .. }
+            | Self::Decompress { .. }
+            | Self::Damaged { .. } => true,
+            Self::Record { source, .. } => source.is_damage(),
+            Self::Io { source, .. } => source.kind() == io::ErrorKind::UnexpectedEof,
+            _ => false,
+        }
+    }
+
+    /// The system refused to read or write.
+    pub fn is_io(&self) -> bool {
+        match self {
+            Self::Io { .. } | Self::Poisoned { .. } | Self::Locked { .. } => true,
+            Self::Record { source, .. } => source.is_io(),
+            _ => false,
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! Names of records: strings, byte strings and integers, each a space of its own.
+//!
+//! Inside the file a name is its *tagged* form, one tag byte and the name's bytes:
+//!
+//! ```text
+//! 0x01 UTF-8 bytes        a string
+//! 0x02 bytes              a byte string
+//! 0x03 8 bytes            a negative integer: the two's complement as big-endian u64
+//! 0x04 8 bytes            an integer from 0 up, big-endian u64
+//! ```
+//!
+//! Big-endian, so that neighbouring integers share a prefix and order like their bytes.
+
+use std::borrow::Cow;
+use std::fmt;
+
+const TAG_STR: u8 = 1;
+const TAG_BYTES: u8 = 2;
+const TAG_NEGATIVE: u8 = 3;
+const TAG_INT: u8 = 4;
+
+/// The longest name, in bytes.
+pub const MAX_KEY_LEN: usize = 1 << 24;
+
+/// The name of a record.
+///
+/// `"7"`, `b"7"` and `7` are three names; `7u64` and `7i64` are one.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Key {
+    /// Any UTF-8, the empty string included.
+    Str(String),
+    /// Any bytes, none included.
+    Bytes(Vec<u8>),
+    /// An integer from `i64::MIN` to `u64::MAX`.
+    Int(i128),
+}
+
+impl Key {
+    /// Reads a tagged name back. `None` for bytes that no name is written as.
+    pub(crate) fn from_tagged(tagged: &[u8]) -> Option<Self> {
+        let (&tag, rest) = tagged.split_first()?;
+        match tag {
+            TAG_STR => String::from_utf8(rest.to_vec()).ok().map(Self::Str),
+            TAG_BYTES => Some(Self::Bytes(rest.to_vec())),
+            TAG_NEGATIVE => {
+                let value = be_u64(rest)?.cast_signed();
+                (value < 0).then_some(Self::Int(i128::from(value)))
+            }
+            TAG_INT => Some(Self::Int(i128::from(be_u64(rest)?))),
+            _ => None,
+        }
+    }
+
+    /// The tagged form, if the key is one a depot can hold.
+    pub(crate) fn to_tagged(&self) -> Option<Vec<u8>> {
+        match self {
+            Self::Str(name) => Some(tagged(TAG_STR, name.as_bytes())),
+            Self::Bytes(name) => Some(tagged(TAG_BYTES, name)),
+            Self::Int(value) => tagged_int(*value),
+        }
+    }
+
+    /// The string, if the key is one.
+    pub fn as_str(&self) -> Option<&str> {
+        match self {
+            Self::Str(name) => Some(name),
+            _ => None,
+        }
+    }
+}
+
+/// Strings as they are, integers in digits, byte strings as `b"..."` with escapes.
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Str(name) => f.write_str(name),
+            Self::Int(value) => write!(f, "{value}"),
+            Self::Bytes(name) => write!(f, "b\"{}\"", name.escape_ascii()),
+        }
+    }
+}
+
+#[expect(clippy::big_endian_bytes, reason = "big-endian integers sort and share prefixes like their values")]
+fn be_u64(bytes: &[u8]) -> Option<u64> {
+    Some(u64::from_be_bytes(bytes.try_into().ok()?))
+}
+
+fn tagged(tag: u8, bytes: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(1 + bytes.len());
+    out.push(tag);
+    out.extend_from_slice(bytes);
+    out
+}
+
+#[expect(clippy::big_endian_bytes, reason = "big-endian integers sort and share prefixes like their values")]
+fn tagged_int(value: i128) -> Option<Vec<u8>> {
+    if let Ok(value) = u64::try_from(value) {
+        Some(tagged(TAG_INT, &value.to_be_bytes()))
+    } else {
+        i64::try_from(value).ok().map(|value| tagged(TAG_NEGATIVE, &value.to_be_bytes()))
+    }
+}
+
+/// The tagged prefix that all strings starting with `prefix` share.
+pub(crate) fn tagged_prefix(prefix: &str) -> Vec<u8> {
+    tagged(TAG_STR, prefix.as_bytes())
+}
+
+/// A tagged name for an error message.
+pub(crate) fn describe(tagged: &[u8]) -> String {
+    match Key::from_tagged(tagged) {
+        Some(Key::Str(name)) => format!("{name:?}"),
+        Some(key) => key.to_string(),
+        None => format!("with the malformed name {}", tagged.escape_ascii()),
+    }
+}
+
+/// Anything that names a record: strings, byte strings, integers, and [`Key`] itself.
+///
+/// Sealed: the ways to write a name down are part of the file format.
+pub trait AsKey: sealed::Tagged {
+    /// The name as a [`Key`].
+    fn to_key(&self) -> Key;
+}
+
+pub(crate) mod sealed {
+    /// The form in the file.
+    pub trait Tagged {
+        /// `None` for an integer outside `i64::MIN..=u64::MAX`.
+        fn tagged(&self) -> Option<std::borrow::Cow<'_, [u8]>>;
+    }
+}
+
+use sealed::Tagged;
+
+macro_rules! key_from {
+    ($(($($kind:tt)+) $name:ident => $tagged:expr, $key:expr;)+) => {$(
+        impl $($kind)+ {
+            fn tagged(&self) -> Option<Cow<'_, [u8]>> {
+                let $name = self;
+                $tagged.map(Cow::Owned)
+            }
+        }
+    )+ key_from!{@as $(($($kind)+) $name => $key;)+}};
+    (@as $((Tagged for $type:ty) $name:ident => $key:expr;)+) => {$(
+        impl AsKey for $type {
+            fn to_key(&self) -> Key {
+                let $name = self;
+                $key
+            }
+        }
+    )+};
+}
+
+key_from! {
+    (Tagged for str) s => Some(tagged(TAG_STR, s.as_bytes())), Key::Str(s.to_owned());
+    (Tagged for String) s => Some(tagged(TAG_STR, s.as_bytes())), Key::Str(s.clone());
+    (Tagged for [u8]) b => Some(tagged(TAG_BYTES, b)), Key::Bytes(b.to_vec());
+    (Tagged for Vec<u8>) b => Some(tagged(TAG_BYTES, b)), Key::Bytes(b.clone());
+    (Tagged for Key) key => key.to_tagged(), key.clone();
+    (Tagged for u8) n => tagged_int(i128::from(*n)), Key::Int(i128::from(*n));
+    (Tagged for u16) n => tagged_int(i128::from(*n)), Key::Int(i128::from(*n));
+    (Tagged for u32) n => tagged_int(i128::from(*n)), Key::Int(i128::from(*n));
+    (Tagged for u64) n => tagged_int(i128::from(*n)), Key::Int(i128::from(*n));
+    (Tagged for usize) n => tagged_int(*n as i128), Key::Int(*n as i128);
+    (Tagged for i8) n => tagged_int(i128::from(*n)), Key::Int(i128::from(*n));
+    (Tagged for i16) n => tagged_int(i128::from(*n)), Key::Int(i128::from(*n));
+    (Tagged for i32) n => tagged_int(i128::from(*n)), Key::Int(i128::from(*n));
+    (Tagged for i64) n => tagged_int(i128::from(*n)), Key::Int(i128::from(*n));
+    (Tagged for isize) n => tagged_int(*n as i128), Key::Int(*n as i128);
+}
+
+impl<const N: usize> Tagged for [u8; N] {
+    fn tagged(&self) -> Option<Cow<'_, [u8]>> {
+        Some(Cow::Owned(tagged(TAG_BYTES, self)))
+    }
+}
+
+impl<const N: usize> AsKey for [u8; N] {
+    fn to_key(&self) -> Key {
+        Key::Bytes(self.to_vec())
+    }
+}
+
+impl<T: Tagged + ?Sized> Tagged for &T {
+    fn tagged(&self) -> Option<Cow<'_, [u8]>> {
+        (**self).tagged()
+    }
+}
+
+impl<T: AsKey + ?Sized> AsKey for &T {
+    fn to_key(&self) -> Key {
+        (**self).to_key()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_of_key_comes_back() {
+        let keys = [
+            Key::Str(String::new()),
+            Key::Str("frame\n\0é".into()),
+            Key::Bytes(vec![]),
+            Key::Bytes(vec![0, 255]),
+            Key::Int(0),
+            Key::Int(-1),
+            Key::Int(i128::from(u64::MAX)),
+            Key::Int(i128::from(i64::MIN)),
+        ];
+        for key in keys {
+            assert_eq!(Key::from_tagged(&key.to_tagged().unwrap()).as_ref(), Some(&key));
+        }
+        assert_eq!(Key::Int(i128::MAX).to_tagged(), None);
+    }
+
+    #[test]
+    fn the_kinds_do_not_mix_but_integers_of_all_widths_are_one() {
+        assert_ne!("7".tagged(), b"7".tagged());
+        assert_ne!("7".tagged(), 7.tagged());
+        assert_eq!(7u8.tagged(), 7i64.tagged());
+        assert_eq!(7u64.tagged(), 7usize.tagged());
+    }
+
+    #[test]
+    fn malformed_tags_are_no_keys() {
+        for bytes in [&[][..], &[0], &[1, 0xff], &[3, 1], &[4, 0, 0], &[9, 9], &[3, 0, 0, 0, 0, 0, 0, 0, 1]] {
+            assert_eq!(Key::from_tagged(bytes), None);
+        }
+    }
+}
