@@ -2,15 +2,22 @@
 
 mod blosc;
 mod buffer;
+mod chunk;
 pub mod codec;
 #[path = "../codecs/mod.rs"]
 pub mod codecs;
+mod depot;
 mod error;
 mod format;
+mod index;
 mod key;
 mod options;
+pub mod storage;
+mod vlstore;
 
+pub use blosc::BloscError;
 pub use codec::{Codec, CodecError, Raw};
+pub use depot::{CodecInfo, Depot, DepotInfo, Iter, Keys, Location, Metadata, Options, Record};
 pub use error::{Error, Result};
 pub use key::{AsKey, Key, MAX_KEY_LEN};
 pub use options::{

@@ -1,1 +1,36 @@
 //! Bytes and structs, without I/O: every byte of the file is described here and in `docs/FORMAT.md`.
+//!
+//! ```text
+//! frame      the Blosc2 side: header, offsets chunk, trailer
+//! header     the `vldepot` metalayer inside that header: parameters and the two commit slots
+//! entry      the 64-byte head of everything behind the header
+//! chunk      a CHUNK entry: directory, block checksums, Blosc2 chunk
+//! tables     Flatbuffers tables: parameters, commit, directory, segment head (`schemas/depot.fbs`)
+//! ```
+
+pub(crate) mod chunk;
+pub(crate) mod entry;
+pub(crate) mod frame;
+pub(crate) mod header;
+pub(crate) mod tables;
+
+#[rustfmt::skip]
+#[allow(
+    clippy::all, clippy::pedantic, clippy::undocumented_unsafe_blocks, missing_docs, unreachable_pub,
+    unsafe_op_in_unsafe_fn, unused_imports, dead_code, mismatched_lifetime_syntaxes,
+    reason = "written by flatc"
+)]
+mod generated;
+
+/// The version this crate writes, and the highest it reads.
+pub(crate) const FORMAT_VERSION: u32 = 1;
+
+/// Little-endian reads that cannot run past the end.
+pub(crate) fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+    bytes.get(at..)?.first_chunk().map(|raw| u32::from_le_bytes(*raw))
+}
+
+/// See [`u32_at`].
+pub(crate) fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
+    bytes.get(at..)?.first_chunk().map(|raw| u64::from_le_bytes(*raw))
+}

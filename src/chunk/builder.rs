@@ -1,0 +1,106 @@
+//! The chunk that records are being put into.
+
+use std::sync::Arc;
+
+use crate::buffer::AlignedBuf;
+use crate::format::chunk::MAX_DIRECTORY;
+use crate::format::tables::{Action, Directory, Operation};
+use crate::options::Placement;
+
+/// Names and metadata in one directory, at most: a chunk is sealed before it has more.
+const DIRECTORY_ROOM: usize = MAX_DIRECTORY / 4;
+
+/// The open chunk: raw bytes so far, and the operations that belong to them.
+#[derive(Debug)]
+pub(crate) struct OpenChunk {
+    raw: AlignedBuf,
+    used: usize,
+    directory: Directory,
+    directory_bytes: usize,
+    /// Puts and their bytes: their mean chooses the block size.
+    puts: (u64, u64),
+}
+
+impl OpenChunk {
+    /// An empty chunk of `chunk_size` raw bytes.
+    pub(crate) fn new(chunk_size: usize) -> Self {
+        Self {
+            raw: AlignedBuf::any(chunk_size),
+            used: 0,
+            directory: Directory::default(),
+            directory_bytes: 0,
+            puts: (0, 0),
+        }
+    }
+
+    /// Bytes in use.
+    pub(crate) fn used(&self) -> usize {
+        self.used
+    }
+
+    /// No bytes and no operations.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.used == 0 && self.directory.operations.is_empty()
+    }
+
+    /// Where a record of `length` bytes goes, if it may start in this chunk at all.
+    pub(crate) fn place(&self, length: usize, align: usize, placement: Placement) -> Option<usize> {
+        let start = self.used.next_multiple_of(align);
+        if self.directory_bytes > DIRECTORY_ROOM {
+            return None;
+        }
+        if length == 0 {
+            return Some(start.min(self.raw.len()));
+        }
+        let fits = match placement {
+            Placement::NoCross if length <= self.raw.len() => start + length <= self.raw.len(),
+            Placement::Contiguous => start < self.raw.len(),
+            Placement::NoCross | Placement::StartAligned => self.used == 0,
+        };
+        fits.then_some(start)
+    }
+
+    /// Copies as much of `bytes` as fits to `start`; the rest belongs into the next chunks.
+    pub(crate) fn fill<'b>(&mut self, start: usize, bytes: &'b [u8]) -> &'b [u8] {
+        let n = bytes.len().min(self.raw.len() - start);
+        self.raw[self.used..start].fill(0);
+        self.raw[start..start + n].copy_from_slice(&bytes[..n]);
+        self.used = start + n;
+        &bytes[n..]
+    }
+
+    /// Notes an operation; a put's record starts at `start`.
+    pub(crate) fn note(&mut self, operation: Operation, start: usize) {
+        if let Action::Put { length, .. } = operation.action {
+            if self.puts.0 == 0 {
+                self.directory.first_start = u32::try_from(start).unwrap_or(u32::MAX);
+            }
+            self.puts = (self.puts.0 + 1, self.puts.1 + u64::from(length));
+        }
+        self.directory_bytes += operation.name.len() + operation.metadata.as_ref().map_or(0, Vec::len) + 16;
+        self.directory.operations.push(operation);
+    }
+
+    /// Mean raw bytes of the records put here; the chunk's own when none starts here.
+    pub(crate) fn mean_record(&self) -> u64 {
+        self.puts.1.checked_div(self.puts.0).unwrap_or(self.raw.len() as u64)
+    }
+
+    /// A part of the raw bytes.
+    pub(crate) fn bytes(&self, start: usize, len: usize) -> Option<&[u8]> {
+        self.raw[..self.used].get(start..start.checked_add(len)?)
+    }
+
+    /// Pads the chunk with zeros and gives it away.
+    pub(crate) fn seal(mut self) -> (Arc<AlignedBuf>, usize, Directory) {
+        self.raw[self.used..].fill(0);
+        (Arc::new(self.raw), self.used, self.directory)
+    }
+
+    /// Takes the operations of a chunk without bytes.
+    pub(crate) fn take_directory(&mut self) -> Directory {
+        self.directory_bytes = 0;
+        self.puts = (0, 0);
+        std::mem::take(&mut self.directory)
+    }
+}

@@ -1,0 +1,15 @@
+//! Chunks: consecutive records, compressed together.
+//!
+//! ```text
+//! builder    the open chunk: records are copied in until it is full
+//! pool       full chunks are compressed, by threads if there are any
+//! reader     bytes of a record out of a stored chunk, checked
+//! ```
+
+mod builder;
+mod pool;
+mod reader;
+
+pub(crate) use builder::OpenChunk;
+pub(crate) use pool::{Job, Pool};
+pub(crate) use reader::ChunkReader;

@@ -1,0 +1,180 @@
+//! Compresses sealed chunks: in the calling thread, or by threads that start with the first job.
+//!
+//! Jobs come out in the order they went in. The pool never touches the storage: whoever takes a compressed chunk
+//! writes it, so that the file has one writer.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::thread::JoinHandle;
+
+use crate::blosc::{BloscError, Encoder};
+use crate::buffer::AlignedBuf;
+use crate::format::chunk::{EncodedEntry, encode_chunk};
+use crate::format::tables::Directory;
+use crate::options::Compression;
+
+/// A sealed chunk.
+#[derive(Debug)]
+pub(crate) struct Job {
+    pub(crate) chunk: u64,
+    pub(crate) raw: Arc<AlignedBuf>,
+    pub(crate) used: usize,
+    pub(crate) directory: Directory,
+    pub(crate) block_size: usize,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    waiting: VecDeque<Job>,
+    done: BTreeMap<u64, Result<EncodedEntry, BloscError>>,
+    closed: bool,
+}
+
+#[derive(Debug, Default)]
+struct Shop {
+    queue: Mutex<Queue>,
+    work: Condvar,
+    finished: Condvar,
+}
+
+impl Shop {
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+/// The compressing side of a writer.
+#[derive(Debug)]
+pub(crate) struct Pool {
+    shop: Arc<Shop>,
+    compression: Compression,
+    n_threads: usize,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Pool {
+    /// A pool of `n_threads`; with 0 the caller compresses.
+    pub(crate) fn new(compression: Compression, n_threads: usize) -> Self {
+        Self { shop: Arc::default(), compression, n_threads, threads: Vec::new() }
+    }
+
+    /// Jobs that may be in the pool before the caller should wait for one.
+    pub(crate) fn room(&self) -> usize {
+        self.n_threads + 1
+    }
+
+    /// Hands a chunk over.
+    pub(crate) fn submit(&mut self, job: Job) {
+        if self.threads.is_empty() {
+            self.start();
+        }
+        if self.threads.is_empty() {
+            let mut encoder = None;
+            let chunk = job.chunk;
+            let result = compress(job, self.compression, &mut encoder);
+            self.shop.lock().done.insert(chunk, result);
+        } else {
+            self.shop.lock().waiting.push_back(job);
+            self.shop.work.notify_one();
+        }
+    }
+
+    /// Starts the threads. Where the system refuses, the caller compresses.
+    fn start(&mut self) {
+        for number in 0..self.n_threads {
+            let (shop, compression) = (Arc::clone(&self.shop), self.compression);
+            let thread = std::thread::Builder::new()
+                .name(format!("vldepot-compress-{number}"))
+                .spawn(move || serve(&shop, compression));
+            self.threads.extend(thread);
+        }
+    }
+
+    /// Chunk number `chunk`, compressed; `None` while it is not ready, unless `wait`.
+    pub(crate) fn take(&mut self, chunk: u64, wait: bool) -> Option<Result<EncodedEntry, BloscError>> {
+        let mut queue = self.shop.lock();
+        loop {
+            let done = queue.done.remove(&chunk);
+            if done.is_some() || !wait || self.threads.is_empty() {
+                return done;
+            }
+            queue = self.shop.finished.wait(queue).unwrap_or_else(std::sync::PoisonError::into_inner);
+        }
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.shop.lock().closed = true;
+        self.shop.work.notify_all();
+        for thread in self.threads.drain(..) {
+            // A thread that panicked has left its chunk undone, which `take` would have waited for.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn serve(shop: &Shop, compression: Compression) {
+    let mut encoder = None;
+    loop {
+        let job = {
+            let mut queue = shop.lock();
+            loop {
+                if let Some(job) = queue.waiting.pop_front() {
+                    break job;
+                }
+                if queue.closed {
+                    return;
+                }
+                queue = shop.work.wait(queue).unwrap_or_else(std::sync::PoisonError::into_inner);
+            }
+        };
+        let chunk = job.chunk;
+        let result = compress(job, compression, &mut encoder);
+        shop.lock().done.insert(chunk, result);
+        shop.finished.notify_all();
+    }
+}
+
+/// Compresses one chunk with a context that is kept while the block size stays.
+fn compress(
+    job: Job,
+    compression: Compression,
+    kept: &mut Option<(usize, Encoder)>,
+) -> Result<EncodedEntry, BloscError> {
+    let encoder = match kept {
+        Some((block_size, encoder)) if *block_size == job.block_size => encoder,
+        _ => &mut kept.insert((job.block_size, Encoder::new(compression, job.block_size)?)).1,
+    };
+    encode_chunk(&job.raw, job.used, &job.directory, encoder)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chunks_come_back_whatever_the_number_of_threads() {
+        for n_threads in [0, 1, 3] {
+            let mut pool = Pool::new(Compression::default(), n_threads);
+            for chunk in 0..9 {
+                let raw = Arc::new(AlignedBuf::copy_of(&[u8::try_from(chunk).unwrap() + 1; 1 << 14]));
+                let directory = Directory::default();
+                pool.submit(Job { chunk, raw, used: 1 << 14, directory, block_size: 1 << 12 });
+            }
+            for chunk in 0..9 {
+                let entry = pool.take(chunk, true).unwrap().unwrap();
+                assert!(entry.length > 0);
+            }
+            assert!(pool.take(0, false).is_none());
+        }
+    }
+
+    #[test]
+    fn a_refusal_of_the_compressor_is_returned() {
+        let mut pool = Pool::new(Compression { typesize: 0, ..Compression::default() }, 1);
+        let raw = Arc::new(AlignedBuf::zeroed(1 << 14));
+        pool.submit(Job { chunk: 0, raw, used: 0, directory: Directory::default(), block_size: 1 << 12 });
+        assert!(pool.take(0, true).is_some());
+    }
+}

@@ -1,0 +1,438 @@
+//! The depot of names and bytes, below any codec.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::open::{self, Header, Loaded, Tail};
+use super::state::{Found, Place, Source, State};
+use super::writer::{NewRecord, Shared, Writer};
+use crate::buffer::{AlignedBuf, Bytes};
+use crate::chunk::ChunkReader;
+use crate::error::{Error, Result};
+use crate::format::frame::{self, HEADER_LEN};
+use crate::format::header::{FIRST_ENTRY_AT, write_parameters};
+use crate::format::tables::Parameters;
+use crate::index::Location;
+use crate::key::{MAX_KEY_LEN, describe};
+use crate::options::{DepotOptions, Mapping, OpenOptions};
+use crate::storage::Storage;
+use crate::vlstore;
+
+/// What a codec says of itself.
+pub(crate) struct CodecInfo {
+    pub(crate) id: &'static str,
+    pub(crate) version: u32,
+    pub(crate) parameters: Vec<u8>,
+    pub(crate) align: usize,
+}
+
+/// Names to bytes.
+pub(crate) struct Engine {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) reader: ChunkReader,
+    writer: Option<Mutex<Writer>>,
+    /// What was loaded last, for `refresh`.
+    tail: Mutex<Tail>,
+}
+
+fn depot_id() -> u64 {
+    use std::hash::{BuildHasher, Hasher};
+    // `RandomState` is seeded by the system's randomness: enough to tell two depots apart.
+    let mut hasher = std::collections::hash_map::RandomState::new().build_hasher();
+    let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    hasher.write_u128(time.as_nanos());
+    hasher.finish()
+}
+
+impl Engine {
+    /// A new depot in an empty storage.
+    pub(crate) fn create(
+        storage: Arc<dyn Storage>,
+        options: DepotOptions,
+        codec: CodecInfo,
+        mapping: Mapping,
+    ) -> Result<Self> {
+        options.validate()?;
+        if !storage.is_empty().map_err(|source| io_error(&storage, "ask for the length", source))? {
+            return Err(Error::PathExists { path: storage.path().to_owned() });
+        }
+        lock(&storage)?;
+        let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let parameters = Parameters {
+            format_version: crate::format::FORMAT_VERSION,
+            depot_id: depot_id(),
+            codec_id: codec.id.to_owned(),
+            codec_version: codec.version,
+            codec_parameters: codec.parameters,
+            chunk_size: options.chunk_size,
+            block_size: options.block_size,
+            compression: options.compression,
+            placement: options.placement,
+            align: codec.align.max(16),
+            vlstore: options.vlstore_compatible,
+            created: i64::try_from(time.as_secs()).unwrap_or(i64::MAX),
+        };
+        if !codec.align.is_power_of_two() || codec.align > 64 || codec.id.len() > 64 {
+            let why =
+                format!("codec `{}`: ALIGN must be a power of two up to 64, ID at most 64 bytes", codec.id);
+            return Err(Error::InvalidOptions(why));
+        }
+        storage
+            .write_at(0, &header_page(&parameters)?)
+            .and_then(|()| storage.sync())
+            .map_err(|source| io_error(&storage, "write the header", source))?;
+        let mapped = mapping == Mapping::Auto;
+        let shared = Arc::new(Shared::new(Arc::clone(&storage), parameters, mapped, State::default()));
+        let writer = Writer::new(Arc::clone(&shared), options, Tail::START, true);
+        Ok(Self::assemble(shared, Some(writer), Tail::START))
+    }
+
+    fn assemble(shared: Arc<Shared>, writer: Option<Writer>, tail: Tail) -> Self {
+        let reader =
+            ChunkReader::new(Arc::clone(&shared.storage), shared.parameters.chunk_size, shared.mapped);
+        Self { shared, reader, writer: writer.map(Mutex::new), tail: Mutex::new(tail) }
+    }
+
+    /// An existing depot, or a vlstore file, for reading.
+    pub(crate) fn open(
+        storage: Arc<dyn Storage>,
+        options: &OpenOptions,
+        codec: &CodecCheck<'_>,
+    ) -> Result<Self> {
+        let mapped = options.mapping == Mapping::Auto;
+        match open::read_header(&storage)? {
+            Header::Depot(parameters) => {
+                codec.check(&storage, &parameters)?;
+                let Loaded { parameters, state, tail, .. } = open::load(&storage, parameters, mapped)?;
+                let shared = Arc::new(Shared::new(storage, parameters, mapped, state));
+                Ok(Self::assemble(shared, None, tail))
+            }
+            Header::Foreign => {
+                let (parameters, state) = vlstore::import(&storage, codec.info.id, codec.info.align)?;
+                let shared = Arc::new(Shared::new(storage, parameters, mapped, state));
+                Ok(Self::assemble(shared, None, Tail::START))
+            }
+        }
+    }
+
+    /// An existing depot, for writing.
+    pub(crate) fn append(
+        storage: Arc<dyn Storage>,
+        options: &OpenOptions,
+        codec: &CodecCheck<'_>,
+    ) -> Result<Self> {
+        lock(&storage)?;
+        let mapped = options.mapping == Mapping::Auto;
+        let Header::Depot(parameters) = open::read_header(&storage)? else {
+            let found =
+                "a Blosc2 frame of another program: `Depot::open` may read it, nothing here appends to it";
+            return Err(Error::NotADepot { path: storage.path().to_owned(), found: found.into() });
+        };
+        codec.check(&storage, &parameters)?;
+        let Loaded { parameters, state, tail, checkpointed, header_lost } =
+            open::load(&storage, parameters, mapped)?;
+        let len = storage.len().map_err(|source| io_error(&storage, "ask for the length", source))?;
+        if header_lost {
+            storage
+                .write_at(0, &header_page(&parameters)?)
+                .map_err(|source| io_error(&storage, "write the header", source))?;
+        }
+        if len > tail.offset || header_lost {
+            // Durable before anything is appended: a stale entry must not show up behind a new one.
+            storage
+                .set_len(tail.offset)
+                .and_then(|()| storage.sync())
+                .map_err(|source| io_error(&storage, "cut off the torn end", source))?;
+        }
+        let stored = parameters.options();
+        let depot_options = DepotOptions {
+            commit_every: options.commit_every,
+            write_threads: options.write_threads,
+            ..stored
+        };
+        let adopted = state.pending.changed;
+        let shared = Arc::new(Shared::new(storage, parameters, mapped, state));
+        let mut writer = Writer::new(Arc::clone(&shared), depot_options, tail, checkpointed && !header_lost);
+        if adopted {
+            writer.commit()?;
+        }
+        Ok(Self::assemble(shared, Some(writer), tail))
+    }
+
+    /// What error messages call the depot.
+    pub(crate) fn path(&self) -> &Path {
+        self.shared.storage.path()
+    }
+
+    fn path_buf(&self) -> PathBuf {
+        self.path().to_owned()
+    }
+
+    /// The writer, if the depot has one.
+    pub(crate) fn writer(&self) -> Result<MutexGuard<'_, Writer>> {
+        match &self.writer {
+            Some(writer) => Ok(writer.lock().unwrap_or_else(std::sync::PoisonError::into_inner)),
+            None => Err(Error::ReadOnly { path: self.path_buf() }),
+        }
+    }
+
+    /// Whether this depot may write.
+    pub(crate) fn is_writable(&self) -> bool {
+        self.writer.is_some()
+    }
+
+    /// Stores encoded bytes.
+    pub(crate) fn put(
+        &self,
+        name: &[u8],
+        bytes: &[u8],
+        metadata: Option<Vec<u8>>,
+        only_new: bool,
+    ) -> Result<()> {
+        let refuse = |why: String| {
+            let short = &name[..name.len().min(100)];
+            Err(Error::InvalidRecord { path: self.path_buf(), name: describe(short), why })
+        };
+        if name.len() > MAX_KEY_LEN {
+            return refuse(format!("a name of {} bytes; at most {MAX_KEY_LEN} fit", name.len() - 1));
+        }
+        if u32::try_from(bytes.len()).is_err() {
+            return refuse(format!("{} bytes; a record has at most {}", bytes.len(), u32::MAX));
+        }
+        let checksum = crc32c::crc32c(bytes);
+        let mut writer = self.writer()?;
+        if only_new && self.shared.read().find(name)?.is_some() {
+            return Err(Error::Exists { path: self.path_buf(), name: describe(name) });
+        }
+        writer.put(NewRecord { name, bytes, checksum, metadata })?;
+        writer.commit_if_due()
+    }
+
+    /// The live record of that name.
+    pub(crate) fn find(&self, name: &[u8]) -> Result<Option<Found>> {
+        self.shared.read().find(name)
+    }
+
+    /// As [`find`](Self::find), or the error that says there is none.
+    pub(crate) fn found(&self, name: &[u8]) -> Result<Found> {
+        self.find(name)?.ok_or_else(|| Error::NotFound { path: self.path_buf(), name: describe(name) })
+    }
+
+    /// The record at a position: its place, name and location.
+    pub(crate) fn at(&self, position: u64) -> Result<(Place, Vec<u8>, Location)> {
+        let state = self.shared.read();
+        match state.at(position)? {
+            Some(place) => {
+                let (name, location) = state.name_and_location(place)?;
+                Ok((place, name, location))
+            }
+            None => Err(Error::OutOfRange { path: self.path_buf(), position, len: state.len() }),
+        }
+    }
+
+    /// Where chunk `chunk` is.
+    pub(crate) fn source(&self, chunk: u64) -> Result<Source> {
+        self.shared.read().source(chunk)?.ok_or_else(|| Error::Damaged {
+            path: self.path_buf(),
+            what: "index".into(),
+            offset: 0,
+            expected: format!("a chunk {chunk}"),
+            found: "no such chunk".into(),
+        })
+    }
+
+    /// The chunk and the offset in it that an address means.
+    pub(crate) fn chunk_of(&self, address: u64) -> (u64, usize) {
+        let chunk_size = self.shared.parameters.chunk_size as u64;
+        (address / chunk_size, usize::try_from(address % chunk_size).unwrap_or(usize::MAX))
+    }
+
+    /// Raw bytes of one chunk, wherever it is.
+    fn chunk_bytes(&self, chunk: u64, start: usize, len: usize) -> Result<Bytes> {
+        loop {
+            match self.source(chunk)? {
+                Source::Stored(reference) => return self.reader.bytes(chunk, &reference, start..start + len),
+                Source::Sealed(raw) => return Ok(Bytes::from_heap(raw, start..start + len)),
+                // The chunk may be sealed while we wait for the writer: then it is looked for again.
+                Source::Open => {
+                    if let Some(bytes) = self.writer()?.open_bytes(chunk, start, len) {
+                        return Ok(Bytes::copy_of(bytes));
+                    }
+                }
+            }
+        }
+    }
+
+    /// The record at `location`, checked.
+    pub(crate) fn read(&self, name: &[u8], location: &Location) -> Result<Bytes> {
+        let bytes = self.read_unchecked(location).map_err(|source| self.in_record(name, source))?;
+        self.check(name, location, &bytes)?;
+        Ok(bytes)
+    }
+
+    fn read_unchecked(&self, location: &Location) -> Result<Bytes> {
+        let len = location.length as usize;
+        if len == 0 {
+            return Ok(Bytes::copy_of(&[]));
+        }
+        let (chunk, start) = self.chunk_of(location.address);
+        let chunk_size = self.shared.parameters.chunk_size;
+        if start + len <= chunk_size {
+            return self.chunk_bytes(chunk, start, len);
+        }
+        // The index may be forged: nothing is allocated before the record's last chunk is known to exist.
+        let (last, _) = self.chunk_of(location.end() - 1);
+        self.source(last)?;
+        let mut whole = AlignedBuf::any(len);
+        let (mut at, mut chunk, mut start) = (0, chunk, start);
+        while at < len {
+            let n = (chunk_size - start).min(len - at);
+            whole[at..at + n].copy_from_slice(&self.chunk_bytes(chunk, start, n)?);
+            (at, chunk, start) = (at + n, chunk + 1, 0);
+        }
+        Ok(Bytes::from_heap(Arc::new(whole), 0..len))
+    }
+
+    /// Compares a record's bytes with its checksum.
+    pub(crate) fn check(&self, name: &[u8], location: &Location, bytes: &[u8]) -> Result<()> {
+        if location.unchecked {
+            return Ok(());
+        }
+        let found = crc32c::crc32c(bytes);
+        if found == location.checksum && bytes.len() == location.length as usize {
+            return Ok(());
+        }
+        let (chunk, _) = self.chunk_of(location.address);
+        Err(Error::RecordChecksum {
+            path: self.path_buf(),
+            name: describe(name),
+            chunk,
+            offset: self.file_offset(chunk),
+            expected: location.checksum,
+            found,
+        })
+    }
+
+    /// Where the entry of a chunk starts in the file; 0 for one not written yet.
+    pub(crate) fn file_offset(&self, chunk: u64) -> u64 {
+        match self.source(chunk) {
+            Ok(Source::Stored(reference)) => reference.offset,
+            _ => 0,
+        }
+    }
+
+    /// Says which record an error befell.
+    pub(crate) fn in_record(&self, name: &[u8], source: Error) -> Error {
+        Error::Record { path: self.path_buf(), name: describe(name), source: Box::new(source) }
+    }
+
+    /// MessagePack metadata of a record.
+    pub(crate) fn metadata(&self, name: &[u8]) -> Result<Option<Vec<u8>>> {
+        let state = self.shared.read();
+        match state.find(name)? {
+            Some(found) => state.metadata(found.place),
+            None => Err(Error::NotFound { path: self.path_buf(), name: describe(name) }),
+        }
+    }
+
+    /// MessagePack of the depot's own metadata.
+    pub(crate) fn depot_metadata(&self) -> Result<Option<Vec<u8>>> {
+        if self.is_writable()
+            && let Some(new) = self.writer()?.new_metadata()
+        {
+            return Ok(Some(new.to_vec()));
+        }
+        let (offset, length) = self.shared.read().snapshot.metadata;
+        if length == 0 {
+            return Ok(None);
+        }
+        open::read_metadata(&self.shared.storage, offset, self.shared.parameters.depot_id).map(Some)
+    }
+
+    /// Moves a reader forward to what a writer has committed since; true if there was anything.
+    pub(crate) fn refresh(&self) -> Result<bool> {
+        if self.is_writable() || self.shared.parameters.depot_id == 0 {
+            return Ok(false);
+        }
+        let mut tail = self.tail.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let Shared { storage, parameters, mapped, .. } = &*self.shared;
+        let loaded = open::load(storage, parameters.clone(), *mapped)?;
+        if loaded.tail == *tail {
+            return Ok(false);
+        }
+        *tail = loaded.tail;
+        *self.shared.write() = loaded.state;
+        Ok(true)
+    }
+}
+
+fn io_error(storage: &Arc<dyn Storage>, action: &str, source: std::io::Error) -> Error {
+    Error::Io { path: storage.path().to_owned(), action: action.into(), source }
+}
+
+fn lock(storage: &Arc<dyn Storage>) -> Result<()> {
+    match storage.try_lock() {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(Error::Locked { path: storage.path().to_owned() }),
+        Err(source) => Err(io_error(storage, "lock the file", source)),
+    }
+}
+
+/// The header of an empty frame with these parameters, up to the first entry.
+fn header_page(parameters: &Parameters) -> Result<Vec<u8>> {
+    let (mut header, at) =
+        frame::write_header(parameters.compression, parameters.chunk_size, parameters.vlstore);
+    if !write_parameters(&mut header, at, parameters) {
+        let why = format!("codec `{}`: its parameters do not fit into the header", parameters.codec_id);
+        return Err(Error::InvalidOptions(why));
+    }
+    debug_assert_eq!(header.len(), HEADER_LEN);
+    header.extend_from_slice(&frame::trailer(&[], [0; 16]));
+    header.resize(usize::try_from(FIRST_ENTRY_AT).unwrap_or(0), 0);
+    Ok(header)
+}
+
+/// How a depot's codec is compared with the one in hand.
+pub(crate) struct CodecCheck<'c> {
+    pub(crate) info: &'c CodecInfo,
+    pub(crate) check_parameters: &'c dyn Fn(&[u8]) -> Result<(), crate::codec::CodecError>,
+    /// Reads anything: bytes.
+    pub(crate) any: bool,
+}
+
+impl CodecCheck<'_> {
+    fn check(&self, storage: &Arc<dyn Storage>, parameters: &Parameters) -> Result<()> {
+        if self.any {
+            return Ok(());
+        }
+        let path = || storage.path().to_owned();
+        if parameters.codec_id != self.info.id {
+            return Err(Error::WrongCodec {
+                path: path(),
+                stored: parameters.codec_id.clone(),
+                given: self.info.id.to_owned(),
+            });
+        }
+        let refuse = |source| Error::CodecParameters { path: path(), codec: self.info.id.to_owned(), source };
+        if parameters.codec_version > self.info.version {
+            return Err(refuse(crate::codec::CodecError::Parameter {
+                parameter: "version".into(),
+                stored: parameters.codec_version.to_string(),
+                given: self.info.version.to_string(),
+            }));
+        }
+        (self.check_parameters)(&parameters.codec_parameters).map_err(refuse)
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        // `Depot::close` reports errors; here nobody can be told, and what was committed is safe.
+        if self.shared.storage.is_durable()
+            && let Ok(mut writer) = self.writer()
+        {
+            let _ = writer.checkpoint(true);
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! Walking over a depot: names block by block, records in batches that decode every block once.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::batch;
+use super::engine::Engine;
+use super::state::{PendingRecord, Snapshot};
+use super::{Depot, Record};
+use crate::codec::Codec;
+use crate::error::{Error, Result};
+use crate::index::Location;
+use crate::key::Key;
+
+/// Raw bytes, and records, of a batch.
+const BATCH_BYTES: usize = 8 << 20;
+const BATCH_RECORDS: usize = 1024;
+
+/// A tagged name as a key.
+pub(super) fn key(engine: &Engine, name: &[u8]) -> Result<Key> {
+    Key::from_tagged(name).ok_or_else(|| Error::Damaged {
+        path: engine.path().to_owned(),
+        what: "index".into(),
+        offset: 0,
+        expected: "a name".into(),
+        found: format!("the bytes \"{}\"", name.escape_ascii()),
+    })
+}
+
+/// Names and places of live records as of one moment, in order.
+struct Cursor {
+    snapshot: Arc<Snapshot>,
+    /// Sorted ordinals that are dead.
+    dead: Vec<u64>,
+    pending: std::vec::IntoIter<PendingRecord>,
+    /// The next committed ordinal.
+    ordinal: u64,
+    /// Names of the block that holds it.
+    block: VecDeque<(u64, Vec<u8>)>,
+}
+
+impl Cursor {
+    fn new(engine: &Engine) -> Result<Self> {
+        let state = engine.shared.read();
+        let mut dead = state.snapshot.dead()?.to_vec();
+        dead.extend(&state.pending.kills);
+        dead.sort_unstable();
+        let pending: Vec<_> = state.pending.records.iter().filter(|record| record.live).cloned().collect();
+        Ok(Self {
+            snapshot: Arc::clone(&state.snapshot),
+            dead,
+            pending: pending.into_iter(),
+            ordinal: 0,
+            block: VecDeque::new(),
+        })
+    }
+
+    fn next(&mut self) -> Option<Result<(Vec<u8>, Location)>> {
+        loop {
+            if let Some((ordinal, name)) = self.block.pop_front() {
+                if self.dead.binary_search(&ordinal).is_ok() {
+                    continue;
+                }
+                let (segment, local) = self.snapshot.segment_of(ordinal)?;
+                return Some(segment.location(local).map(|location| (name, location)));
+            }
+            let Some((segment, local)) = self.snapshot.segment_of(self.ordinal) else {
+                return self.pending.next().map(|record| Ok((record.name.to_vec(), record.location)));
+            };
+            let first_ordinal = segment.reference.first_ordinal;
+            match segment.names_around(local) {
+                Ok((first, names)) => {
+                    let ordinals = first_ordinal + first..;
+                    self.block = ordinals.zip(names).collect();
+                    self.ordinal = first_ordinal + first + self.block.len() as u64;
+                }
+                Err(error) => {
+                    // The rest of the segment cannot be named; what follows can.
+                    self.ordinal = first_ordinal + segment.reference.n_records;
+                    return Some(Err(error));
+                }
+            }
+        }
+    }
+}
+
+/// Names of a depot, in the order of insertion. See [`Depot::keys`].
+pub struct Keys<'d> {
+    engine: &'d Engine,
+    cursor: Option<Cursor>,
+    failed: Option<Error>,
+    wanted: Box<dyn Fn(&[u8]) -> bool + Send + 'd>,
+}
+
+impl<'d> Keys<'d> {
+    pub(super) fn new(engine: &'d Engine, wanted: impl Fn(&[u8]) -> bool + Send + 'd) -> Self {
+        let (cursor, failed) = split(Cursor::new(engine));
+        Self { engine, cursor, failed, wanted: Box::new(wanted) }
+    }
+}
+
+fn split(cursor: Result<Cursor>) -> (Option<Cursor>, Option<Error>) {
+    match cursor {
+        Ok(cursor) => (Some(cursor), None),
+        Err(error) => (None, Some(error)),
+    }
+}
+
+impl Iterator for Keys<'_> {
+    type Item = Result<Key>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if let Some(error) = self.failed.take() {
+            return Some(Err(error));
+        }
+        loop {
+            match self.cursor.as_mut()?.next()? {
+                Ok((name, _)) if (self.wanted)(&name) => return Some(key(self.engine, &name)),
+                Ok(_) => {}
+                Err(error) => return Some(Err(error)),
+            }
+        }
+    }
+}
+
+/// Records of a depot, in the order of insertion. See [`Depot::iter`].
+///
+/// A record that cannot be read is an error in its place; the iteration goes on behind it.
+pub struct Iter<'d, C: Codec> {
+    depot: &'d Depot<C>,
+    cursor: Option<Cursor>,
+    ready: VecDeque<Result<(Key, Record<C>)>>,
+    remaining: u64,
+}
+
+impl<'d, C: Codec> Iter<'d, C> {
+    pub(super) fn new(depot: &'d Depot<C>) -> Self {
+        let remaining = depot.len();
+        let (cursor, failed) = split(Cursor::new(&depot.engine));
+        Self { depot, cursor, ready: failed.into_iter().map(Err).collect(), remaining }
+    }
+
+    /// Reads the next records together.
+    fn refill(&mut self) {
+        let Some(cursor) = &mut self.cursor else { return };
+        let (mut names, mut bytes) = (Vec::new(), 0);
+        let mut failed = None;
+        while names.len() < BATCH_RECORDS && bytes < BATCH_BYTES {
+            match cursor.next() {
+                Some(Ok((name, location))) => {
+                    bytes += location.length as usize;
+                    names.push((name, location));
+                }
+                Some(Err(error)) => {
+                    failed = Some(error);
+                    break;
+                }
+                None => break,
+            }
+        }
+        let engine = &self.depot.engine;
+        let wanted: Vec<_> = names.iter().map(|(name, location)| (name.as_slice(), *location)).collect();
+        for ((name, _), bytes) in names.iter().zip(batch::read_each(engine, &wanted)) {
+            let record = bytes
+                .and_then(|bytes| self.depot.record(name, bytes))
+                .and_then(|record| Ok((key(engine, name)?, record)));
+            self.ready.push_back(record);
+        }
+        self.ready.extend(failed.map(Err));
+    }
+}
+
+impl<C: Codec> Iterator for Iter<'_, C> {
+    type Item = Result<(Key, Record<C>)>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.ready.is_empty() {
+            self.refill();
+        }
+        let next = self.ready.pop_front();
+        self.remaining = if next.is_some() { self.remaining.saturating_sub(1) } else { 0 };
+        next
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (usize::try_from(self.remaining).unwrap_or(usize::MAX), None)
+    }
+}
+
+impl<'d, C: Codec> IntoIterator for &'d Depot<C> {
+    type Item = Result<(Key, Record<C>)>;
+    type IntoIter = Iter<'d, C>;
+
+    fn into_iter(self) -> Iter<'d, C> {
+        self.iter()
+    }
+}

@@ -1,0 +1,594 @@
+//! The depot: records by name.
+//!
+//! ```text
+//! engine     names and bytes, below any codec
+//! open       finds the newest state of a file
+//! state      the committed snapshot and what was put since
+//! writer     the open chunk, chunks on their way, commits
+//! batch      many records at once
+//! iter       all records, keys, keys by prefix and glob
+//! info       what a depot tells about itself
+//! record     one record, lending views
+//! ```
+
+mod batch;
+mod engine;
+mod info;
+mod iter;
+mod open;
+mod record;
+mod state;
+mod writer;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+pub use info::{CodecInfo, DepotInfo, Location, Options};
+pub use iter::{Iter, Keys};
+pub use record::Record;
+pub(crate) use state::{Snapshot, State};
+
+use crate::buffer::Bytes;
+use crate::codec::{Codec, Raw};
+use crate::error::{Error, Result};
+use crate::key::{AsKey, Key, describe};
+use crate::options::{DepotOptions, Mapping, OpenOptions};
+use crate::storage::{FileStorage, MemoryStorage, Storage};
+use engine::{CodecCheck, Engine};
+
+/// Metadata of a record or a depot: any JSON-like value.
+pub type Metadata = Value;
+
+/// A scratch buffer of a thread is given back to the system when it grew beyond this.
+const SCRATCH_KEPT: usize = 32 << 20;
+
+thread_local! {
+    static SCRATCH: std::cell::RefCell<Vec<u8>> = const { std::cell::RefCell::new(Vec::new()) };
+}
+
+/// Named, variable-length records, kept compressed, in a file or in memory.
+///
+/// All methods take `&self` and may be called from many threads. A file has one writer at a time and any number of
+/// readers, in this process and others. What was put can be read back at once; it is durable after
+/// [`commit`](Self::commit), which also happens by itself as [`CommitEvery`](crate::CommitEvery) says.
+///
+/// ```
+/// use vldepot::{Depot, Raw};
+///
+/// let depot = Depot::memory(Raw)?;
+/// depot.put("greeting", b"hello")?;
+/// depot.put(7, b"seven")?;
+/// assert_eq!(depot.get("greeting")?.view(), b"hello");
+/// assert_eq!(depot.len(), 2);
+/// # Ok::<(), vldepot::Error>(())
+/// ```
+pub struct Depot<C: Codec> {
+    engine: Engine,
+    codec: Arc<C>,
+}
+
+fn io_error(path: &Path, action: &str, source: std::io::Error) -> Error {
+    if source.kind() == std::io::ErrorKind::AlreadyExists {
+        return Error::PathExists { path: path.to_owned() };
+    }
+    Error::Io { path: path.to_owned(), action: action.into(), source }
+}
+
+fn codec_info<C: Codec>(codec: &C) -> engine::CodecInfo {
+    engine::CodecInfo { id: C::ID, version: C::VERSION, parameters: codec.parameters(), align: C::ALIGN }
+}
+
+/// Creating and opening.
+impl<C: Codec> Depot<C> {
+    /// Makes a new depot in a new file, with [`DepotOptions::default`].
+    ///
+    /// # Errors
+    /// [`Error::PathExists`] when the path is taken.
+    pub fn create(path: impl AsRef<Path>, codec: C) -> Result<Self> {
+        Self::create_with(path, codec, DepotOptions::default())
+    }
+
+    /// As [`create`](Self::create), with options.
+    ///
+    /// # Errors
+    /// Also [`Error::InvalidOptions`]; then no file is made.
+    pub fn create_with(path: impl AsRef<Path>, codec: C, options: DepotOptions) -> Result<Self> {
+        options.validate()?;
+        let path = path.as_ref();
+        let storage =
+            FileStorage::create(path).map_err(|source| io_error(path, "create the file", source))?;
+        Self::create_in(Arc::new(storage), codec, options)
+    }
+
+    /// A new depot in memory.
+    ///
+    /// # Errors
+    /// None that this crate knows of.
+    pub fn memory(codec: C) -> Result<Self> {
+        Self::memory_with(codec, DepotOptions::default())
+    }
+
+    /// As [`memory`](Self::memory), with options.
+    ///
+    /// # Errors
+    /// [`Error::InvalidOptions`].
+    pub fn memory_with(codec: C, options: DepotOptions) -> Result<Self> {
+        Self::create_in(Arc::new(MemoryStorage::new()), codec, options)
+    }
+
+    /// A new depot in an empty storage of your own.
+    ///
+    /// # Errors
+    /// [`Error::PathExists`] when the storage is not empty, [`Error::Locked`], [`Error::InvalidOptions`].
+    pub fn create_in(storage: Arc<dyn Storage>, codec: C, options: DepotOptions) -> Result<Self> {
+        let engine = Engine::create(storage, options, codec_info(&codec), Mapping::Auto)?;
+        Ok(Self { engine, codec: Arc::new(codec) })
+    }
+
+    /// Opens a depot, or a file of the Python package vlstore, for reading. The cost does not depend on its size.
+    ///
+    /// A file whose writer died opens as well: with everything up to its last commit, and the whole chunks behind it.
+    ///
+    /// # Errors
+    /// [`Error::NotADepot`], [`Error::WrongCodec`], [`Error::NewerFormat`], [`Error::Damaged`], [`Error::Io`].
+    pub fn open(path: impl AsRef<Path>, codec: C) -> Result<Self> {
+        Self::open_with(path, codec, &OpenOptions::default())
+    }
+
+    /// As [`open`](Self::open), with options.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_with(path: impl AsRef<Path>, codec: C, options: &OpenOptions) -> Result<Self> {
+        let path = path.as_ref();
+        let storage = FileStorage::open(path).map_err(|source| io_error(path, "open the file", source))?;
+        Self::open_in(Arc::new(storage), codec, options)
+    }
+
+    /// Opens the depot in a storage of your own for reading.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_in(storage: Arc<dyn Storage>, codec: C, options: &OpenOptions) -> Result<Self> {
+        let engine = checked(&codec, |check| Engine::open(storage, options, check))?;
+        Ok(Self { engine, codec: Arc::new(codec) })
+    }
+
+    /// Opens an existing depot for writing. Its layout stays as it was created.
+    ///
+    /// After a crash it goes on from the last whole chunk; a torn end is cut off.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), and [`Error::Locked`] when another writer has the file.
+    pub fn append(path: impl AsRef<Path>, codec: C) -> Result<Self> {
+        Self::append_with(path, codec, &OpenOptions::default())
+    }
+
+    /// As [`append`](Self::append), with options.
+    ///
+    /// # Errors
+    /// As [`append`](Self::append).
+    pub fn append_with(path: impl AsRef<Path>, codec: C, options: &OpenOptions) -> Result<Self> {
+        let path = path.as_ref();
+        let storage = FileStorage::open_writable(path)
+            .map_err(|source| io_error(path, "open the file for writing", source))?;
+        Self::append_in(Arc::new(storage), codec, options)
+    }
+
+    /// Opens the depot in a storage of your own for writing.
+    ///
+    /// # Errors
+    /// As [`append`](Self::append).
+    pub fn append_in(storage: Arc<dyn Storage>, codec: C, options: &OpenOptions) -> Result<Self> {
+        let engine = checked(&codec, |check| Engine::append(storage, options, check))?;
+        Ok(Self { engine, codec: Arc::new(codec) })
+    }
+
+    /// A depot in memory with the content of a file, or of [`to_bytes`](Self::to_bytes); it can be written to.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn from_bytes(bytes: &[u8], codec: C) -> Result<Self> {
+        Self::append_in(Arc::new(MemoryStorage::from_bytes(bytes)), codec, &OpenOptions::default())
+    }
+
+    /// The depot as a file's bytes, committed and checkpointed first if it can be written to.
+    ///
+    /// # Errors
+    /// As [`commit`](Self::commit).
+    pub fn to_bytes(&self) -> Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        self.copy_to(|_, part| {
+            bytes.extend_from_slice(part);
+            Ok(())
+        })?;
+        Ok(bytes)
+    }
+
+    /// Writes the depot to a new file, as [`to_bytes`](Self::to_bytes) gives it, durably.
+    ///
+    /// # Errors
+    /// [`Error::PathExists`], and as [`commit`](Self::commit).
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
+        let path = path.as_ref();
+        let failed = |source| io_error(path, "write the file", source);
+        let file = FileStorage::create(path).map_err(failed)?;
+        self.copy_to(|at, part| file.write_at(at, part).map_err(failed))?;
+        file.sync().map_err(failed)
+    }
+
+    fn copy_to(&self, mut write: impl FnMut(u64, &[u8]) -> Result<()>) -> Result<()> {
+        // The writer stays locked: the copy is of one moment.
+        let writer = if self.engine.is_writable() {
+            let mut writer = self.engine.writer()?;
+            writer.checkpoint(true)?;
+            Some(writer)
+        } else {
+            None
+        };
+        let storage = &self.engine.shared.storage;
+        let failed = |source| io_error(self.engine.path(), "read the depot", source);
+        let len = storage.len().map_err(failed)?;
+        let mut part = vec![0; 1 << 20];
+        let mut at = 0;
+        while at < len {
+            let n = usize::try_from(len - at).unwrap_or(usize::MAX).min(part.len());
+            storage.read_at(at, &mut part[..n]).map_err(failed)?;
+            write(at, &part[..n])?;
+            at += n as u64;
+        }
+        drop(writer);
+        Ok(())
+    }
+}
+
+fn checked<C: Codec>(codec: &C, open: impl FnOnce(&CodecCheck<'_>) -> Result<Engine>) -> Result<Engine> {
+    let info = codec_info(codec);
+    let check_parameters = |stored: &[u8]| codec.check_parameters(stored);
+    open(&CodecCheck { any: info.id == Raw::ID, info: &info, check_parameters: &check_parameters })
+}
+
+/// The tagged form of a key, or the error that no depot holds it.
+fn tagged<'k>(engine: &Engine, key: &'k (impl AsKey + ?Sized)) -> Result<std::borrow::Cow<'k, [u8]>> {
+    key.tagged().ok_or_else(|| Error::InvalidRecord {
+        path: engine.path().to_owned(),
+        name: key.to_key().to_string(),
+        why: "integer names go from -2^63 to 2^64 - 1".into(),
+    })
+}
+
+/// Writing.
+impl<C: Codec> Depot<C> {
+    /// Stores a record, replacing the one of that name; a replaced record moves to the end of the order.
+    ///
+    /// The record can be read at once and is durable after the next [`commit`](Self::commit). An error of writing
+    /// earlier chunks, or of a commit that became due, is reported here too; the next call tries again.
+    ///
+    /// # Errors
+    /// [`Error::Codec`] when the codec refuses the value, [`Error::InvalidRecord`], [`Error::ReadOnly`], [`Error::Io`].
+    pub fn put(&self, key: impl AsKey, item: &C::Item) -> Result<()> {
+        self.encode_and_put(&key, item, None, false)
+    }
+
+    /// As [`put`](Self::put), but refuses to replace.
+    ///
+    /// # Errors
+    /// Also [`Error::Exists`].
+    pub fn put_new(&self, key: impl AsKey, item: &C::Item) -> Result<()> {
+        self.encode_and_put(&key, item, None, true)
+    }
+
+    /// As [`put`](Self::put), with metadata that are read without touching the record.
+    ///
+    /// # Errors
+    /// As [`put`](Self::put).
+    pub fn put_with(&self, key: impl AsKey, item: &C::Item, metadata: &Metadata) -> Result<()> {
+        let metadata = encode_metadata(&self.engine, metadata)?;
+        self.encode_and_put(&key, item, Some(metadata), false)
+    }
+
+    /// As [`put`](Self::put), for bytes that this depot's codec has encoded already.
+    ///
+    /// # Errors
+    /// As [`put`](Self::put); the codec checks the bytes.
+    pub fn put_encoded(&self, key: impl AsKey, bytes: &[u8]) -> Result<()> {
+        let name = tagged(&self.engine, &key)?;
+        let checked = if (bytes.as_ptr() as usize).is_multiple_of(C::ALIGN.max(1)) {
+            self.codec.view(bytes).map(|_| ())
+        } else {
+            self.codec.view(&Bytes::copy_of(bytes)).map(|_| ())
+        };
+        checked.map_err(|source| self.codec_error(&name, source))?;
+        self.engine.put(&name, bytes, None, false)
+    }
+
+    fn codec_error(&self, name: &[u8], source: crate::codec::CodecError) -> Error {
+        Error::Codec { path: self.engine.path().to_owned(), name: describe(name), codec: C::ID, source }
+    }
+
+    fn encode_and_put(
+        &self,
+        key: &impl AsKey,
+        item: &C::Item,
+        metadata: Option<Vec<u8>>,
+        only_new: bool,
+    ) -> Result<()> {
+        let name = tagged(&self.engine, key)?;
+        // Encoded outside the writer's lock, so that threads only wait for each other's copies. Taken, not borrowed: a
+        // codec may itself put into a depot.
+        let mut scratch = SCRATCH.take();
+        scratch.clear();
+        let result = self
+            .codec
+            .encode(item, &mut scratch)
+            .map_err(|source| self.codec_error(&name, source))
+            .and_then(|()| self.engine.put(&name, &scratch, metadata, only_new));
+        if scratch.capacity() <= SCRATCH_KEPT {
+            SCRATCH.set(scratch);
+        }
+        result
+    }
+
+    /// Removes a record; false if there was none. Its bytes stay in the file until it is compacted.
+    ///
+    /// # Errors
+    /// [`Error::ReadOnly`], [`Error::Io`].
+    pub fn remove(&self, key: impl AsKey) -> Result<bool> {
+        let name = tagged(&self.engine, &key)?;
+        let mut writer = self.engine.writer()?;
+        let removed = writer.remove(&name)?;
+        writer.commit_if_due()?;
+        Ok(removed)
+    }
+
+    /// Gives an existing record other metadata; its bytes stay, and it moves to the end of the order.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], and as [`put`](Self::put).
+    pub fn set_metadata(&self, key: impl AsKey, metadata: &Metadata) -> Result<()> {
+        let name = tagged(&self.engine, &key)?;
+        let metadata = encode_metadata(&self.engine, metadata)?;
+        let mut writer = self.engine.writer()?;
+        if !writer.set_metadata(&name, &metadata)? {
+            return Err(Error::NotFound { path: self.engine.path().to_owned(), name: describe(&name) });
+        }
+        writer.commit_if_due()
+    }
+
+    /// Sets one entry of the depot's own metadata; [`Value::Null`] removes it.
+    ///
+    /// # Errors
+    /// As [`put`](Self::put).
+    pub fn set_depot_metadata(&self, name: &str, value: Metadata) -> Result<()> {
+        // Read and written under one lock, or two threads would lose one of two entries.
+        let mut map = self.depot_metadata()?;
+        if value.is_null() {
+            map.remove(name);
+        } else {
+            map.insert(name.to_owned(), value);
+        }
+        let encoded = encode_metadata(&self.engine, &Value::Object(map))?;
+        self.engine.writer()?.set_depot_metadata(encoded)
+    }
+
+    /// Hands everything put so far to the system, without a sync: it survives the end of this process, not a power loss.
+    ///
+    /// # Errors
+    /// [`Error::ReadOnly`], [`Error::Io`].
+    pub fn flush(&self) -> Result<()> {
+        self.engine.writer()?.flush()
+    }
+
+    /// Makes everything put so far durable: it survives a killed process and a power loss.
+    ///
+    /// Costs one sync, and closes the open chunk: the rest of it is zeros, which compress to nothing.
+    ///
+    /// # Errors
+    /// [`Error::Io`]: nothing is lost that an earlier commit has, and after a failed write the next call goes on. After
+    /// a failed sync, [`Error::Poisoned`].
+    pub fn commit(&self) -> Result<()> {
+        self.engine.writer()?.commit()
+    }
+
+    /// Commits, and makes the file a standard Blosc2 frame as it stands, which `close` does too.
+    ///
+    /// # Errors
+    /// As [`commit`](Self::commit).
+    pub fn checkpoint(&self) -> Result<()> {
+        self.engine.writer()?.checkpoint(false)
+    }
+
+    /// Commits, merges the index, writes the frame's end and closes. Dropping does the same but cannot tell of errors.
+    ///
+    /// # Errors
+    /// As [`commit`](Self::commit).
+    pub fn close(self) -> Result<()> {
+        if self.engine.is_writable() { self.engine.writer()?.checkpoint(true) } else { Ok(()) }
+    }
+}
+
+fn encode_metadata(engine: &Engine, metadata: &Metadata) -> Result<Vec<u8>> {
+    rmp_serde::to_vec(metadata).map_err(|error| Error::InvalidRecord {
+        path: engine.path().to_owned(),
+        name: "metadata".into(),
+        why: error.to_string(),
+    })
+}
+
+fn decode_metadata(engine: &Engine, what: &str, bytes: &[u8]) -> Result<Metadata> {
+    rmp_serde::from_slice(bytes).map_err(|error| Error::Damaged {
+        path: engine.path().to_owned(),
+        what: what.to_owned(),
+        offset: 0,
+        expected: "a MessagePack value".into(),
+        found: error.to_string(),
+    })
+}
+
+/// Reading.
+impl<C: Codec> Depot<C> {
+    /// The record of that name.
+    ///
+    /// Decodes the blocks it touches and nothing else, and checks it; from an uncompressed file it borrows the memory map.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; [`Error::is_damage`] when the bytes are not those that were put; [`Error::Codec`].
+    pub fn get(&self, key: impl AsKey) -> Result<Record<C>> {
+        let name = tagged(&self.engine, &key)?;
+        let found = self.engine.found(&name)?;
+        self.record(&name, self.engine.read(&name, &found.location)?)
+    }
+
+    fn record(&self, name: &[u8], bytes: Bytes) -> Result<Record<C>> {
+        Record::new(bytes, &self.codec).map_err(|source| self.codec_error(name, source))
+    }
+
+    /// The record at `position`, 0 to `len() - 1`, in the order of insertion.
+    ///
+    /// # Errors
+    /// [`Error::OutOfRange`], and as [`get`](Self::get).
+    pub fn get_at(&self, position: u64) -> Result<Record<C>> {
+        let (_, name, location) = self.engine.at(position)?;
+        self.record(&name, self.engine.read(&name, &location)?)
+    }
+
+    /// The name of the record at `position`.
+    ///
+    /// # Errors
+    /// [`Error::OutOfRange`].
+    pub fn key_at(&self, position: u64) -> Result<Key> {
+        let (_, name, _) = self.engine.at(position)?;
+        iter::key(&self.engine, &name)
+    }
+
+    /// Appends the record's bytes to `buf`, which need not be aligned.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub fn get_into(&self, key: impl AsKey, buf: &mut Vec<u8>) -> Result<()> {
+        let name = tagged(&self.engine, &key)?;
+        let found = self.engine.found(&name)?;
+        buf.extend_from_slice(&self.engine.read(&name, &found.location)?);
+        Ok(())
+    }
+
+    /// Records in the order of `keys`, duplicates included. Every block they touch is decoded once.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get), for the first key in the order of `keys` that has one.
+    pub fn get_many<K: AsKey>(&self, keys: &[K]) -> Result<Vec<Record<C>>> {
+        let names = keys.iter().map(|key| tagged(&self.engine, key)).collect::<Result<Vec<_>>>()?;
+        let mut wanted = Vec::with_capacity(names.len());
+        for name in &names {
+            wanted.push((name.as_ref(), self.engine.found(name)?.location));
+        }
+        let bytes = batch::read(&self.engine, &wanted)?;
+        names.iter().zip(bytes).map(|(name, bytes)| self.record(name, bytes)).collect()
+    }
+
+    /// Whether there is a record of that name.
+    ///
+    /// # Errors
+    /// [`Error::is_damage`] when the index is damaged.
+    pub fn contains(&self, key: impl AsKey) -> Result<bool> {
+        Ok(self.engine.find(&tagged(&self.engine, &key)?)?.is_some())
+    }
+
+    /// Where the record lies.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub fn location(&self, key: impl AsKey) -> Result<Location> {
+        let found = self.engine.found(&tagged(&self.engine, &key)?)?;
+        Ok(Location::new(&self.engine, &found.location))
+    }
+
+    /// How many records there are.
+    pub fn len(&self) -> u64 {
+        self.engine.shared.read().len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// All records in the order of insertion, as of now: what is put later does not show up.
+    pub fn iter(&self) -> Iter<'_, C> {
+        Iter::new(self)
+    }
+
+    /// All names, in the order of insertion.
+    pub fn keys(&self) -> Keys<'_> {
+        Keys::new(&self.engine, |_| true)
+    }
+
+    /// Names that are strings and start with `prefix`. Looks at every name.
+    pub fn keys_with_prefix(&self, prefix: &str) -> Keys<'_> {
+        let prefix = crate::key::tagged_prefix(prefix);
+        Keys::new(&self.engine, move |name| name.starts_with(&prefix))
+    }
+
+    /// Names that are strings and match a glob such as `run_*/frame_00?`. Looks at every name.
+    ///
+    /// # Errors
+    /// [`Error::InvalidOptions`] for a malformed pattern.
+    pub fn keys_matching(&self, pattern: &str) -> Result<Keys<'_>> {
+        let pattern = glob::Pattern::new(pattern)
+            .map_err(|error| Error::InvalidOptions(format!("the pattern {pattern:?}: {error}")))?;
+        Ok(Keys::new(&self.engine, move |name| match Key::from_tagged(name) {
+            Some(Key::Str(name)) => pattern.matches(&name),
+            _ => false,
+        }))
+    }
+
+    /// The record's metadata; `None` if it has none. Does not touch the record itself.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub fn metadata(&self, key: impl AsKey) -> Result<Option<Metadata>> {
+        let metadata = self.engine.metadata(&tagged(&self.engine, &key)?)?;
+        metadata.map(|bytes| decode_metadata(&self.engine, "record metadata", &bytes)).transpose()
+    }
+
+    /// The depot's own metadata.
+    ///
+    /// # Errors
+    /// [`Error::is_damage`].
+    pub fn depot_metadata(&self) -> Result<Map<String, Value>> {
+        let Some(bytes) = self.engine.depot_metadata()? else { return Ok(Map::new()) };
+        match decode_metadata(&self.engine, "depot metadata", &bytes)? {
+            Value::Object(map) => Ok(map),
+            _ => Ok(Map::new()),
+        }
+    }
+
+    /// Moves a depot opened for reading forward to what its writer has committed since; true if there was anything.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn refresh(&self) -> Result<bool> {
+        self.engine.refresh()
+    }
+
+    /// What the depot is, and how much is in it.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn info(&self) -> Result<DepotInfo> {
+        DepotInfo::new(&self.engine, self.depot_metadata()?)
+    }
+
+    /// The codec.
+    pub fn codec(&self) -> &C {
+        &self.codec
+    }
+}
+
+impl<C: Codec> std::fmt::Debug for Depot<C> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Depot({}, {} records, codec `{}`)", self.engine.path().display(), self.len(), C::ID)
+    }
+}

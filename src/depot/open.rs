@@ -1,0 +1,441 @@
+//! Finds the newest state of a file: a commit slot says where to start, the entries behind it say the rest.
+//!
+//! 1. The header gives the parameters and two slots; the newest slot whose COMMIT entry is whole is the base.
+//!    Without one the scan starts at the first entry, and without a readable header the parameters come from there too.
+//! 2. From there entries are followed by their heads. A COMMIT counts when everything between it and the base is
+//!    whole, for its writer may have died before the sync that would have made it so.
+//! 3. CHUNK and LOG entries behind the last COMMIT are adopted, each if it is whole and the one before was.
+//! 4. What follows is a torn tail: a reader ignores it, a writer cuts it off.
+
+use std::sync::Arc;
+
+use super::state::{Snapshot, Source, State};
+use crate::blosc::{ChunkHeader, HEADER_LEN as CHUNK_HEADER_LEN};
+use crate::chunk::ChunkReader;
+use crate::error::{Error, Result};
+use crate::format::chunk::{ChunkRef, PRELUDE_LEN, Prelude};
+use crate::format::entry::{EntryHead, HEAD_LEN, Kind};
+use crate::format::frame::{self, HEADER_LEN};
+use crate::format::header::{FIRST_ENTRY_AT, SLOT_AT, SLOT_LEN, Slot, read_parameters};
+use crate::format::tables::{Action, Commit, Directory, Parameters};
+use crate::format::{FORMAT_VERSION, u64_at};
+use crate::index::{Location, Segment};
+use crate::storage::Storage;
+
+/// Where the next entry goes, and what its head must say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Tail {
+    pub(crate) offset: u64,
+    pub(crate) sequence: u64,
+    /// CRC of the last entry's head.
+    pub(crate) previous: u32,
+}
+
+impl Tail {
+    /// Of a file without entries.
+    pub(crate) const START: Self = Self { offset: FIRST_ENTRY_AT, sequence: 1, previous: 0 };
+
+    fn after(head: &EntryHead) -> Self {
+        Self { offset: head.offset + head.length, sequence: head.sequence + 1, previous: head.crc() }
+    }
+}
+
+/// A file's newest state.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    pub(crate) parameters: Parameters,
+    pub(crate) state: State,
+    pub(crate) tail: Tail,
+    /// The file ends with a checkpoint of this very state.
+    pub(crate) checkpointed: bool,
+    /// The header page cannot be read: the parameters come from a commit.
+    pub(crate) header_lost: bool,
+}
+
+/// What a file turned out to be.
+pub(crate) enum Header {
+    /// A depot.
+    Depot(Parameters),
+    /// A Blosc2 frame that vlstore may have written.
+    Foreign,
+}
+
+struct Scanner<'s> {
+    storage: &'s Arc<dyn Storage>,
+    mapped: bool,
+    file_len: u64,
+}
+
+/// Reads and checks the header. The error is what every attempt to open the file starts with.
+pub(crate) fn read_header(storage: &Arc<dyn Storage>) -> Result<Header> {
+    let header = find_header(storage)?;
+    if let Header::Depot(parameters) = &header
+        && parameters.format_version > FORMAT_VERSION
+    {
+        return Err(Error::NewerFormat {
+            path: storage.path().to_owned(),
+            found: parameters.format_version,
+            supported: FORMAT_VERSION,
+        });
+    }
+    Ok(header)
+}
+
+fn find_header(storage: &Arc<dyn Storage>) -> Result<Header> {
+    let path = || storage.path().to_owned();
+    let not_a_depot = |found: String| Error::NotADepot { path: path(), found };
+    let scanner = Scanner::new(storage, false)?;
+    let len = usize::try_from(scanner.file_len).unwrap_or(usize::MAX).min(HEADER_LEN);
+    if len == 0 {
+        return Err(not_a_depot("an empty file".into()));
+    }
+    let bytes = scanner.read(0, len)?;
+    let parsed = frame::parse_header(&bytes);
+    let own = parsed.as_ref().ok().and_then(|header| {
+        let (_, content) = header.metalayers.iter().find(|(name, _)| name == "vldepot")?;
+        bytes.get(content.clone())
+    });
+    match (own, parsed) {
+        (Some(content), _) => match read_parameters(content) {
+            Ok(parameters) => Ok(Header::Depot(parameters)),
+            Err((expected, found)) => scanner
+                .parameters_of_a_commit()
+                .map(Header::Depot)
+                .ok_or(Error::Damaged { path: path(), what: "header".into(), offset: 0, expected, found }),
+        },
+        (None, Ok(_)) => match scanner.parameters_of_a_commit() {
+            Some(parameters) => Ok(Header::Depot(parameters)),
+            None => Ok(Header::Foreign),
+        },
+        (None, Err(found)) => {
+            scanner.parameters_of_a_commit().map(Header::Depot).ok_or_else(|| not_a_depot(found))
+        }
+    }
+}
+
+/// Loads the newest state of the depot in `storage`.
+pub(crate) fn load(storage: &Arc<dyn Storage>, parameters: Parameters, mapped: bool) -> Result<Loaded> {
+    let scanner = Scanner::new(storage, mapped)?;
+    let slots = scanner.slots(parameters.depot_id);
+    let header_lost = slots.is_none();
+    let mut base = None;
+    for slot in slots.iter().flatten() {
+        let entry = scanner.head(slot.offset).ok().filter(|head| {
+            head.kind == Kind::Commit && head.depot_id == parameters.depot_id && head.crc() == slot.head_crc
+        });
+        if let Some(head) = entry
+            && let Ok(commit) = scanner.commit(&head)
+            && let Ok(snapshot) = scanner.snapshot(&head, &commit)
+        {
+            base = Some((head, snapshot));
+            break;
+        }
+    }
+    let trusted = base.is_some();
+    let (tail, snapshot) = match base {
+        Some((head, snapshot)) => (Tail::after(&head), snapshot),
+        None => (Tail::START, Snapshot::default()),
+    };
+    let mut state = State::default();
+    state.adopt_snapshot(Arc::new(snapshot));
+    let mut loaded = Loaded { parameters, state, tail, checkpointed: false, header_lost };
+    scanner.follow(&mut loaded, trusted)?;
+    Ok(loaded)
+}
+
+impl<'s> Scanner<'s> {
+    fn new(storage: &'s Arc<dyn Storage>, mapped: bool) -> Result<Self> {
+        let file_len = storage.len().map_err(|source| Error::Io {
+            path: storage.path().to_owned(),
+            action: "ask for the file's length".into(),
+            source,
+        })?;
+        Ok(Self { storage, mapped, file_len })
+    }
+
+    fn read(&self, offset: u64, len: usize) -> Result<Vec<u8>> {
+        let mut bytes = vec![0; len];
+        self.storage.read_at(offset, &mut bytes).map_err(|source| Error::Io {
+            path: self.storage.path().to_owned(),
+            action: format!("read {len} bytes at byte {offset}"),
+            source,
+        })?;
+        Ok(bytes)
+    }
+
+    fn damaged(
+        &self,
+        what: &str,
+        offset: u64,
+        expected: impl Into<String>,
+        found: impl Into<String>,
+    ) -> Error {
+        Error::Damaged {
+            path: self.storage.path().to_owned(),
+            what: what.into(),
+            offset,
+            expected: expected.into(),
+            found: found.into(),
+        }
+    }
+
+    /// The valid slots of this depot, newest first; `None` when the header page cannot be read as one.
+    fn slots(&self, depot_id: u64) -> Option<Vec<Slot>> {
+        let header = self.read(0, HEADER_LEN).ok()?;
+        let parsed = frame::parse_header(&header).ok()?;
+        let (_, content) = parsed.metalayers.iter().find(|(name, _)| name == "vldepot")?;
+        read_parameters(header.get(content.clone())?).ok()?;
+        let slot = |at: u64| {
+            let at = usize::try_from(at).ok()?;
+            Slot::parse(header.get(at..at + SLOT_LEN)?).filter(|slot| slot.depot_id == depot_id)
+        };
+        let mut slots: Vec<Slot> = SLOT_AT.into_iter().filter_map(slot).collect();
+        slots.sort_by_key(|slot| std::cmp::Reverse(slot.sequence));
+        Some(slots)
+    }
+
+    /// The head of the entry at `offset`, if the whole entry is in the file.
+    fn head(&self, offset: u64) -> Result<EntryHead> {
+        let head = EntryHead::parse(&self.read(offset, HEAD_LEN)?, offset)
+            .map_err(|found| self.damaged("entry", offset, "the head of an entry", found))?;
+        if head.offset.checked_add(head.length).is_none_or(|end| end > self.file_len) {
+            let found = format!("{} bytes of file", self.file_len);
+            return Err(self.damaged("entry", offset, format!("{} bytes", head.length), found));
+        }
+        Ok(head)
+    }
+
+    /// The length-prefixed, checked body of a COMMIT or METADATA entry.
+    fn body(&self, head: &EntryHead) -> Result<Vec<u8>> {
+        let at = head.offset + HEAD_LEN as u64;
+        let len = usize::try_from(head.length).unwrap_or(usize::MAX) - HEAD_LEN;
+        let bytes = self.read(at, len)?;
+        let body_len = u64_at(&bytes, 0).unwrap_or(u64::MAX);
+        let end = usize::try_from(body_len).ok().and_then(|len| len.checked_add(8)).filter(|&end| end <= len);
+        let Some(end) = end else {
+            return Err(self.damaged("entry", at, format!("at most {len} bytes"), body_len.to_string()));
+        };
+        let found = crc32c::crc32c(&bytes[..end]);
+        if found != head.body_crc {
+            let expected = format!("CRC32C {:#010x} of the body", head.body_crc);
+            return Err(self.damaged("entry", at, expected, format!("{found:#010x}")));
+        }
+        Ok(bytes[8..end].to_vec())
+    }
+
+    fn commit(&self, head: &EntryHead) -> Result<Commit> {
+        let commit = Commit::decode(&self.body(head)?)
+            .map_err(|found| self.damaged("commit", head.offset, "a table of the commit", found))?;
+        if commit.sequence == head.ordinal {
+            return Ok(commit);
+        }
+        let expected = format!("commit {}", head.ordinal);
+        Err(self.damaged("commit", head.offset, expected, format!("commit {}", commit.sequence)))
+    }
+
+    fn snapshot(&self, head: &EntryHead, commit: &Commit) -> Result<Snapshot> {
+        let open = |reference: &crate::format::tables::SegmentRef| {
+            Segment::open(self.storage, *reference, head.depot_id, self.mapped).map(Arc::new)
+        };
+        Ok(Snapshot {
+            sequence: commit.sequence,
+            offset: head.offset,
+            segments: commit.segments.iter().map(open).collect::<Result<_>>()?,
+            n_records: commit.n_records,
+            n_chunks: commit.n_chunks,
+            raw_bytes: commit.raw_bytes,
+            metadata: commit.metadata,
+            ..Snapshot::default()
+        })
+    }
+
+    /// Follows entries from the tail of `loaded`. With `careful`, a commit counts only if all before it is whole; without,
+    /// no slot was left to tell, and what is not whole will say so when it is read.
+    fn follow(&self, loaded: &mut Loaded, careful: bool) -> Result<()> {
+        let depot_id = loaded.parameters.depot_id;
+        let mut tail = loaded.tail;
+        let mut adopted: Vec<EntryHead> = Vec::new();
+        let mut checkpointed = loaded.checkpointed;
+        loop {
+            let Ok(head) = self.head(tail.offset) else { break };
+            let follows = head.depot_id == depot_id
+                && head.sequence == tail.sequence
+                && (head.previous == tail.previous);
+            if !follows {
+                break;
+            }
+            let whole = match head.kind {
+                Kind::Commit => self.accept_commit(loaded, &head, &mut adopted, careful),
+                Kind::Chunk | Kind::Log => {
+                    adopted.push(head);
+                    true
+                }
+                Kind::Index | Kind::Frame | Kind::Metadata => true,
+            };
+            if !whole {
+                break;
+            }
+            tail = Tail::after(&head);
+            match head.kind {
+                Kind::Commit => {
+                    loaded.tail = tail;
+                    checkpointed = false;
+                }
+                // A checkpoint right behind the commit it belongs to.
+                Kind::Frame if adopted.is_empty() => {
+                    loaded.tail = tail;
+                    checkpointed = true;
+                }
+                _ => checkpointed = false,
+            }
+        }
+        // Up to the first entry that is not whole. A record whose last chunk is not among them never happened.
+        let entries: Vec<_> = adopted
+            .iter()
+            .map_while(|head| Some((head, self.entry(head, loaded.parameters.chunk_size).ok()?)))
+            .collect();
+        let chunks = loaded.state.snapshot.n_chunks + loaded.state.pending.chunks.len() as u64;
+        let new_chunks = entries.iter().filter(|(_, (_, reference))| reference.is_some()).count() as u64;
+        let end = (chunks + new_chunks).saturating_mul(loaded.parameters.chunk_size as u64);
+        for (head, entry) in &entries {
+            if !self.adopt(loaded, head, entry, end) {
+                break;
+            }
+            loaded.tail = Tail::after(head);
+            checkpointed = false;
+        }
+        loaded.checkpointed = checkpointed;
+        Ok(())
+    }
+
+    /// Takes the commit at `head` as the new base, if it and all between are whole.
+    fn accept_commit(
+        &self,
+        loaded: &mut Loaded,
+        head: &EntryHead,
+        adopted: &mut Vec<EntryHead>,
+        careful: bool,
+    ) -> bool {
+        let Ok(commit) = self.commit(head) else { return false };
+        let Ok(snapshot) = self.snapshot(head, &commit) else { return false };
+        let known = &loaded.state.snapshot.segments;
+        let new = |segment: &&Arc<Segment>| !known.iter().any(|old| old.reference == segment.reference);
+        let index_whole = snapshot.segments.iter().filter(new).all(|segment| segment.check_all().is_ok());
+        let data_whole =
+            !careful || adopted.iter().all(|head| self.entry(head, loaded.parameters.chunk_size).is_ok());
+        if index_whole && data_whole {
+            adopted.clear();
+            loaded.state.adopt_snapshot(Arc::new(snapshot));
+        }
+        index_whole && data_whole
+    }
+
+    /// Reads a CHUNK or LOG entry and checks all of it.
+    fn entry(&self, head: &EntryHead, chunk_size: usize) -> Result<(Directory, Option<ChunkRef>)> {
+        let at = head.offset + HEAD_LEN as u64;
+        let prelude_bytes = self.read(at, PRELUDE_LEN)?;
+        let found = crc32c::crc32c(&prelude_bytes);
+        if found != head.body_crc {
+            let expected = format!("CRC32C {:#010x} of the prelude", head.body_crc);
+            return Err(self.damaged("entry", at, expected, format!("{found:#010x}")));
+        }
+        let prelude = Prelude::parse(&prelude_bytes, head.length)
+            .map_err(|found| self.damaged("entry", at, "a prelude", found))?;
+        let range = prelude.directory_range();
+        let stored =
+            self.read(head.offset + range.start, usize::try_from(range.end - range.start).unwrap_or(0))?;
+        let directory = prelude
+            .read_directory(&stored)
+            .map_err(|found| self.damaged("directory", head.offset + range.start, "a directory", found))?;
+        if head.kind == Kind::Log {
+            return Ok((directory, None));
+        }
+        let chunk_at = head.offset + u64::from(prelude.chunk_at);
+        let header = ChunkHeader::parse(&self.read(chunk_at, CHUNK_HEADER_LEN)?)
+            .map_err(|source| self.damaged("chunk", chunk_at, "a Blosc2 chunk", source.to_string()))?;
+        let reference = prelude.chunk_ref(head.offset, &header);
+        let reader = ChunkReader::new(Arc::clone(self.storage), chunk_size, false);
+        reader.check_stored(head.ordinal, &reference)?;
+        Ok((directory, Some(reference)))
+    }
+
+    /// Replays the operations of an entry that no commit covers. Bytes from address `end` on never made it to the disk.
+    fn adopt(
+        &self,
+        loaded: &mut Loaded,
+        head: &EntryHead,
+        entry: &(Directory, Option<ChunkRef>),
+        end: u64,
+    ) -> bool {
+        let (directory, reference) = entry;
+        let state = &mut loaded.state;
+        let next_chunk = state.snapshot.n_chunks + state.pending.chunks.len() as u64;
+        let chunk_size = loaded.parameters.chunk_size as u64;
+        if let Some(reference) = reference {
+            if head.ordinal != next_chunk {
+                return false;
+            }
+            state.set_source(next_chunk, Source::Stored(*reference));
+        }
+        let mut next = head.ordinal.saturating_mul(chunk_size) + u64::from(directory.first_start);
+        let align = loaded.parameters.align as u64;
+        let chunk_start = head.ordinal.saturating_mul(chunk_size);
+        for operation in &directory.operations {
+            let location = match operation.action {
+                Action::Remove => None,
+                Action::Metadata { address, length, checksum } => {
+                    Some(Location { address, length, checksum, unchecked: false })
+                }
+                Action::Put { length, checksum } => {
+                    let start = chunk_start + (next - chunk_start).next_multiple_of(align);
+                    let location = Location { address: start, length, checksum, unchecked: false };
+                    next = location.end();
+                    Some(location)
+                }
+            };
+            if location.is_some_and(|location| location.length > 0 && location.end() > end) {
+                continue;
+            }
+            let Ok(found) = state.find(&operation.name) else { return false };
+            if let Some(found) = found {
+                state.kill(&found);
+            }
+            if let Some(location) = location {
+                let metadata = operation.metadata.as_deref().map(Arc::from);
+                state.insert(operation.name.as_slice().into(), location, metadata);
+            }
+        }
+        true
+    }
+
+    /// The parameters in the first COMMIT entry that can be reached from the start.
+    fn parameters_of_a_commit(&self) -> Option<Parameters> {
+        let mut tail = Tail::START;
+        loop {
+            let head = self.head(tail.offset).ok()?;
+            if head.sequence != tail.sequence || head.previous != tail.previous {
+                return None;
+            }
+            if head.kind == Kind::Commit
+                && let Ok(commit) = self.commit(&head)
+            {
+                return Some(commit.parameters);
+            }
+            tail = Tail::after(&head);
+        }
+    }
+
+    /// The body of the METADATA entry at `offset`.
+    pub(crate) fn metadata(&self, offset: u64, depot_id: u64) -> Result<Vec<u8>> {
+        let head = self.head(offset)?;
+        if head.kind != Kind::Metadata || head.depot_id != depot_id {
+            return Err(self.damaged("metadata", offset, "a METADATA entry", format!("{:?}", head.kind)));
+        }
+        self.body(&head)
+    }
+}
+
+/// MessagePack of the depot's own metadata.
+pub(crate) fn read_metadata(storage: &Arc<dyn Storage>, offset: u64, depot_id: u64) -> Result<Vec<u8>> {
+    Scanner::new(storage, false)?.metadata(offset, depot_id)
+}

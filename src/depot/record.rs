@@ -1,0 +1,62 @@
+//! A record out of a depot: shares the decoded bytes and lends views of them.
+
+use std::sync::Arc;
+
+use crate::buffer::Bytes;
+use crate::codec::{Codec, CodecError};
+
+/// One record: keeps its bytes alive and lends views of them.
+///
+/// Not tied to the depot: it can go to another thread and outlive the depot. Cloning shares the bytes. Records
+/// read together may share one decoded buffer, which lives as long as any of them.
+pub struct Record<C> {
+    bytes: Bytes,
+    codec: Arc<C>,
+}
+
+impl<C: Codec> Record<C> {
+    /// Checks `bytes` by the codec, once.
+    pub(crate) fn new(bytes: Bytes, codec: &Arc<C>) -> Result<Self, CodecError> {
+        // Bytes that another program placed may lie at any address; views need them aligned.
+        let aligned = (bytes.as_ptr() as usize).is_multiple_of(C::ALIGN.max(1));
+        let bytes = if aligned { bytes } else { Bytes::copy_of(&bytes) };
+        codec.view(&bytes)?;
+        Ok(Self { bytes, codec: Arc::clone(codec) })
+    }
+
+    /// The record's view: borrows from this `Record`, copies nothing, checks nothing again.
+    pub fn view(&self) -> C::View<'_> {
+        // SAFETY: `new`, the only constructor, returned after `view` accepted these bytes. `Bytes` is immutable and
+        // keeps its buffer at one address, however often it is cloned or moved.
+        unsafe { self.codec.view_unchecked(&self.bytes) }
+    }
+}
+
+impl<C> Record<C> {
+    /// The record's bytes, as the codec encoded them.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Bytes of the record.
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Whether the record has no bytes.
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+}
+
+impl<C> Clone for Record<C> {
+    fn clone(&self) -> Self {
+        Self { bytes: self.bytes.clone(), codec: Arc::clone(&self.codec) }
+    }
+}
+
+impl<C> std::fmt::Debug for Record<C> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Record({} bytes)", self.len())
+    }
+}

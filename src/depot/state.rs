@@ -1,0 +1,262 @@
+//! What a depot knows at one moment: the committed snapshot, and what was put since.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, OnceLock};
+
+use crate::buffer::AlignedBuf;
+use crate::error::Result;
+use crate::format::chunk::ChunkRef;
+use crate::format::tables::SegmentRef;
+use crate::index::{Location, Segment, find_live, select_live};
+
+/// The index as of a commit. Immutable.
+#[derive(Debug, Default)]
+pub(crate) struct Snapshot {
+    /// Number of the commit, 0 before the first.
+    pub(crate) sequence: u64,
+    /// Offset of the COMMIT entry.
+    pub(crate) offset: u64,
+    /// Oldest first.
+    pub(crate) segments: Vec<Arc<Segment>>,
+    /// Live records.
+    pub(crate) n_records: u64,
+    pub(crate) n_chunks: u64,
+    /// Raw bytes of live records.
+    pub(crate) raw_bytes: u64,
+    /// Where the depot's own metadata lie: offset and length of the entry, zeros without.
+    pub(crate) metadata: (u64, u64),
+    /// Ordinals of dead records, found when first asked for.
+    pub(crate) dead: OnceLock<Vec<u64>>,
+}
+
+impl Snapshot {
+    /// Ordinals given out so far, dead ones included.
+    pub(crate) fn n_ordinals(&self) -> u64 {
+        self.segments.last().map_or(0, |s| s.reference.first_ordinal + s.reference.n_records)
+    }
+
+    /// References of all segments.
+    pub(crate) fn references(&self) -> Vec<SegmentRef> {
+        self.segments.iter().map(|segment| segment.reference).collect()
+    }
+
+    /// Sorted ordinals of dead records. Reads all kills once; there are none after a full merge.
+    pub(crate) fn dead(&self) -> Result<&[u64]> {
+        if let Some(dead) = self.dead.get() {
+            return Ok(dead);
+        }
+        let mut dead = Vec::new();
+        for segment in &self.segments {
+            dead.extend(segment.all_kills()?);
+        }
+        dead.sort_unstable();
+        Ok(self.dead.get_or_init(|| dead))
+    }
+
+    /// The segment that has `ordinal`, and the ordinal inside it.
+    pub(crate) fn segment_of(&self, ordinal: u64) -> Option<(&Arc<Segment>, u64)> {
+        let number =
+            self.segments.partition_point(|s| s.reference.first_ordinal + s.reference.n_records <= ordinal);
+        let segment = self.segments.get(number)?;
+        Some((segment, ordinal - segment.reference.first_ordinal))
+    }
+
+    /// Reference of a committed chunk.
+    pub(crate) fn chunk(&self, chunk: u64) -> Result<Option<ChunkRef>> {
+        let number =
+            self.segments.partition_point(|s| s.reference.first_chunk + s.reference.n_chunks <= chunk);
+        self.segments.get(number).map(|segment| segment.chunk(chunk)).transpose()
+    }
+}
+
+/// Where a chunk's bytes are.
+#[derive(Debug, Clone)]
+pub(crate) enum Source {
+    /// In the writer's hands.
+    Open,
+    /// Full, not yet in the file.
+    Sealed(Arc<AlignedBuf>),
+    /// In the file.
+    Stored(ChunkRef),
+}
+
+/// A record put since the last commit.
+#[derive(Debug, Clone)]
+pub(crate) struct PendingRecord {
+    /// Tagged.
+    pub(crate) name: Arc<[u8]>,
+    pub(crate) location: Location,
+    /// MessagePack.
+    pub(crate) metadata: Option<Arc<[u8]>>,
+    pub(crate) live: bool,
+}
+
+/// What happened since the last commit.
+#[derive(Debug, Default)]
+pub(crate) struct Pending {
+    pub(crate) records: Vec<PendingRecord>,
+    by_name: HashMap<Arc<[u8]>, usize>,
+    n_live: u64,
+    /// Dead ones among `records`, by number, sorted.
+    dead: Vec<u64>,
+    /// Committed records that are dead now.
+    pub(crate) kills: BTreeSet<u64>,
+    /// Chunks behind the snapshot's.
+    pub(crate) chunks: Vec<Source>,
+    /// Anything at all happened: a commit has something to write.
+    pub(crate) changed: bool,
+}
+
+impl Pending {
+    /// Live records put since the commit.
+    pub(crate) fn n_live(&self) -> u64 {
+        self.n_live
+    }
+}
+
+/// A live record.
+#[derive(Debug, Clone)]
+pub(crate) struct Found {
+    pub(crate) location: Location,
+    pub(crate) place: Place,
+}
+
+/// Where a record is indexed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// Among the pending records.
+    Pending(usize),
+    /// Committed, by ordinal.
+    Committed(u64),
+}
+
+/// Snapshot and pending changes; readers and the writer share it under a lock.
+#[derive(Debug, Default)]
+pub(crate) struct State {
+    pub(crate) snapshot: Arc<Snapshot>,
+    pub(crate) pending: Pending,
+    /// Raw bytes of live records, pending ones included.
+    pub(crate) raw_bytes: u64,
+}
+
+impl State {
+    /// Takes over a commit: nothing is pending any more.
+    pub(crate) fn adopt_snapshot(&mut self, snapshot: Arc<Snapshot>) {
+        self.raw_bytes = snapshot.raw_bytes;
+        self.snapshot = snapshot;
+        self.pending = Pending::default();
+    }
+
+    /// Live records.
+    pub(crate) fn len(&self) -> u64 {
+        self.snapshot.n_records - self.pending.kills.len() as u64 + self.pending.n_live
+    }
+
+    /// The live record called `name`.
+    pub(crate) fn find(&self, name: &[u8]) -> Result<Option<Found>> {
+        if let Some(&number) = self.pending.by_name.get(name) {
+            let location = self.pending.records[number].location;
+            return Ok(Some(Found { location, place: Place::Pending(number) }));
+        }
+        Ok(find_live(&self.snapshot.segments, name)?
+            .filter(|(_, ordinal, _)| !self.pending.kills.contains(ordinal))
+            .map(|(_, ordinal, location)| Found { location, place: Place::Committed(ordinal) }))
+    }
+
+    /// The place of the live record at `position`.
+    pub(crate) fn at(&self, position: u64) -> Result<Option<Place>> {
+        if position >= self.len() {
+            return Ok(None);
+        }
+        let committed = self.snapshot.n_records - self.pending.kills.len() as u64;
+        if position >= committed {
+            let number = select_live(position - committed, &self.pending.dead);
+            return Ok(usize::try_from(number).ok().map(Place::Pending));
+        }
+        let dead = self.snapshot.dead()?;
+        if self.pending.kills.is_empty() {
+            return Ok(Some(Place::Committed(select_live(position, dead))));
+        }
+        let mut all: Vec<u64> = dead.iter().chain(&self.pending.kills).copied().collect();
+        all.sort_unstable();
+        Ok(Some(Place::Committed(select_live(position, &all))))
+    }
+
+    /// Name and location of the record at a place.
+    pub(crate) fn name_and_location(&self, place: Place) -> Result<(Vec<u8>, Location)> {
+        match place {
+            Place::Pending(number) => {
+                let record = &self.pending.records[number];
+                Ok((record.name.to_vec(), record.location))
+            }
+            Place::Committed(ordinal) => match self.snapshot.segment_of(ordinal) {
+                Some((segment, local)) => Ok((segment.name(local)?, segment.location(local)?)),
+                None => Ok((Vec::new(), Location::default())),
+            },
+        }
+    }
+
+    /// MessagePack metadata of the record at a place.
+    pub(crate) fn metadata(&self, place: Place) -> Result<Option<Vec<u8>>> {
+        match place {
+            Place::Pending(number) => {
+                Ok(self.pending.records[number].metadata.as_deref().map(<[u8]>::to_vec))
+            }
+            Place::Committed(ordinal) => match self.snapshot.segment_of(ordinal) {
+                Some((segment, local)) => segment.metadata(local),
+                None => Ok(None),
+            },
+        }
+    }
+
+    /// Notes that the record at a place is dead.
+    pub(crate) fn kill(&mut self, found: &Found) {
+        self.raw_bytes = self.raw_bytes.saturating_sub(u64::from(found.location.length));
+        self.pending.changed = true;
+        match found.place {
+            Place::Committed(ordinal) => {
+                self.pending.kills.insert(ordinal);
+            }
+            Place::Pending(number) => {
+                let record = &mut self.pending.records[number];
+                record.live = false;
+                self.pending.by_name.remove(&record.name);
+                self.pending.n_live -= 1;
+                let at = self.pending.dead.partition_point(|&dead| dead < number as u64);
+                self.pending.dead.insert(at, number as u64);
+            }
+        }
+    }
+
+    /// Notes a new record, whose name is free.
+    pub(crate) fn insert(&mut self, name: Arc<[u8]>, location: Location, metadata: Option<Arc<[u8]>>) {
+        let number = self.pending.records.len();
+        self.raw_bytes += u64::from(location.length);
+        self.pending.changed = true;
+        self.pending.n_live += 1;
+        self.pending.by_name.insert(Arc::clone(&name), number);
+        self.pending.records.push(PendingRecord { name, location, metadata, live: true });
+    }
+
+    /// Where chunk `chunk` is.
+    pub(crate) fn source(&self, chunk: u64) -> Result<Option<Source>> {
+        match chunk.checked_sub(self.snapshot.n_chunks) {
+            Some(number) => {
+                Ok(usize::try_from(number).ok().and_then(|n| self.pending.chunks.get(n)).cloned())
+            }
+            None => Ok(self.snapshot.chunk(chunk)?.map(Source::Stored)),
+        }
+    }
+
+    /// Notes where chunk `chunk`, which is not committed, is now.
+    pub(crate) fn set_source(&mut self, chunk: u64, source: Source) {
+        let Some(number) = chunk.checked_sub(self.snapshot.n_chunks) else { return };
+        let Ok(number) = usize::try_from(number) else { return };
+        if number == self.pending.chunks.len() {
+            self.pending.chunks.push(source);
+        } else if let Some(slot) = self.pending.chunks.get_mut(number) {
+            *slot = source;
+        }
+        self.pending.changed = true;
+    }
+}

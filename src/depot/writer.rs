@@ -1,0 +1,570 @@
+//! The writing side of a depot: the open chunk, chunks on their way to the file, and commits.
+//!
+//! Everything appended goes through [`Writer::append`], in the order of the file. A failed write moves nothing forward:
+//! the bytes are written again by the next call. A failed sync is final, since the system may have dropped what it could
+//! not write: the depot then refuses to go on.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use super::open::Tail;
+use super::state::{Snapshot, Source, State};
+use crate::chunk::{Job, OpenChunk, Pool};
+use crate::error::{Error, Result};
+use crate::format::chunk::{ChunkRef, EncodedEntry, encode_log};
+use crate::format::entry::{EntryHead, HEAD_LEN, Kind};
+use crate::format::frame::{self, HEADER_LEN};
+use crate::format::header::{Slot, slot_offset};
+use crate::format::tables::{Action, Commit, Operation, Parameters};
+use crate::index::{Location, Segment, SegmentBuilder, merge, tail_to_merge};
+use crate::options::{CommitEvery, DepotOptions};
+use crate::storage::Storage;
+
+/// Raw bytes in the pool, at most, unless one chunk has more.
+const POOL_BYTES: usize = 64 << 20;
+
+/// A record on its way in.
+pub(crate) struct NewRecord<'b> {
+    /// Tagged.
+    pub(crate) name: &'b [u8],
+    pub(crate) bytes: &'b [u8],
+    pub(crate) checksum: u32,
+    /// MessagePack.
+    pub(crate) metadata: Option<Vec<u8>>,
+}
+
+/// What readers and the writer share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) storage: Arc<dyn Storage>,
+    pub(crate) parameters: Parameters,
+    pub(crate) mapped: bool,
+    state: RwLock<State>,
+}
+
+impl std::fmt::Debug for dyn Storage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.path().display())
+    }
+}
+
+impl Shared {
+    pub(crate) fn new(storage: Arc<dyn Storage>, parameters: Parameters, mapped: bool, state: State) -> Self {
+        Self { storage, parameters, mapped, state: RwLock::new(state) }
+    }
+
+    pub(crate) fn read(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    pub(crate) fn write(&self) -> RwLockWriteGuard<'_, State> {
+        self.state.write().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    pub(crate) fn io(&self, action: impl Into<String>, source: io::Error) -> Error {
+        Error::Io { path: self.storage.path().to_owned(), action: action.into(), source }
+    }
+}
+
+/// What a record was put since the last commit.
+#[derive(Debug)]
+struct SinceCommit {
+    records: u64,
+    bytes: u64,
+    time: Instant,
+}
+
+impl SinceCommit {
+    fn nothing() -> Self {
+        Self { records: 0, bytes: 0, time: Instant::now() }
+    }
+}
+
+/// The one writer of a depot.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    shared: Arc<Shared>,
+    options: DepotOptions,
+    open: OpenChunk,
+    /// Number of the open chunk.
+    open_number: u64,
+    pool: Pool,
+    /// Chunks in the pool, oldest first.
+    in_pool: VecDeque<u64>,
+    /// A compressed chunk whose write failed: the next to be written.
+    unwritten: Option<(u64, EncodedEntry)>,
+    tail: Tail,
+    since: SinceCommit,
+    /// MessagePack of the depot's metadata, when changed.
+    new_metadata: Option<Vec<u8>>,
+    checkpointed: bool,
+    failed_sync: Option<String>,
+}
+
+fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}
+
+impl Writer {
+    pub(crate) fn new(shared: Arc<Shared>, options: DepotOptions, tail: Tail, checkpointed: bool) -> Self {
+        let cores = || std::thread::available_parallelism().map_or(1, usize::from).min(4);
+        let n_threads = options.write_threads.unwrap_or_else(cores);
+        let open_number = {
+            let state = shared.read();
+            state.snapshot.n_chunks + state.pending.chunks.len() as u64
+        };
+        Self {
+            open: OpenChunk::new(options.chunk_size),
+            open_number,
+            pool: Pool::new(options.compression, n_threads),
+            in_pool: VecDeque::new(),
+            unwritten: None,
+            tail,
+            since: SinceCommit::nothing(),
+            new_metadata: None,
+            checkpointed,
+            failed_sync: None,
+            shared,
+            options,
+        }
+    }
+
+    fn check_alive(&self) -> Result<()> {
+        match &self.failed_sync {
+            None => Ok(()),
+            Some(cause) => {
+                Err(Error::Poisoned { path: self.shared.storage.path().to_owned(), cause: cause.clone() })
+            }
+        }
+    }
+
+    /// Stores a record, replacing the one of that name.
+    ///
+    /// An error of writing earlier records is reported before this one is taken in.
+    pub(crate) fn put(&mut self, record: NewRecord<'_>) -> Result<()> {
+        self.check_alive()?;
+        self.write_finished(false)?;
+        let found = self.shared.read().find(record.name)?;
+        let align = self.shared.parameters.align;
+        let start = self.place(record.bytes.len(), align);
+        let length = u32::try_from(record.bytes.len()).unwrap_or(u32::MAX);
+        let address = self.open_number * self.options.chunk_size as u64 + start as u64;
+        let location = Location { address, length, checksum: record.checksum, unchecked: false };
+        if location.end() > Location::MAX_ADDRESS {
+            return Err(Error::InvalidRecord {
+                path: self.shared.storage.path().to_owned(),
+                name: crate::key::describe(record.name),
+                why: "the depot is full: 2^48 raw bytes are in it; start another one".into(),
+            });
+        }
+        let action = Action::Put { length, checksum: record.checksum };
+        let operation = Operation { name: record.name.to_vec(), action, metadata: record.metadata.clone() };
+        self.open.note(operation, start);
+        if !record.bytes.is_empty() {
+            self.shared.write().set_source(self.open_number, Source::Open);
+            let mut rest = self.open.fill(start, record.bytes);
+            // A record longer than what is left goes on in the next chunks. No write can fail in between, so
+            // that the record is in whole or not at all.
+            while !rest.is_empty() {
+                self.seal();
+                self.shared.write().set_source(self.open_number, Source::Open);
+                rest = self.open.fill(0, rest);
+            }
+        }
+        let metadata = record.metadata.map(Arc::from);
+        let mut state = self.shared.write();
+        if let Some(found) = found {
+            state.kill(&found);
+        }
+        state.insert(record.name.into(), location, metadata);
+        drop(state);
+        self.checkpointed = false;
+        self.since.records += 1;
+        self.since.bytes += u64::from(length) + record.name.len() as u64;
+        Ok(())
+    }
+
+    /// Where a record of `length` bytes starts in the open chunk, which is a fresh one if need be.
+    fn place(&mut self, length: usize, align: usize) -> usize {
+        if let Some(start) = self.open.place(length, align, self.options.placement) {
+            return start;
+        }
+        self.seal();
+        self.open.place(length, align, self.options.placement).unwrap_or(0)
+    }
+
+    /// Removes a record; false if there is none.
+    pub(crate) fn remove(&mut self, name: &[u8]) -> Result<bool> {
+        self.check_alive()?;
+        let found = self.shared.read().find(name)?;
+        let Some(found) = found else { return Ok(false) };
+        self.open.note(Operation { name: name.to_vec(), action: Action::Remove, metadata: None }, 0);
+        self.shared.write().kill(&found);
+        self.checkpointed = false;
+        self.since.records += 1;
+        Ok(true)
+    }
+
+    /// Gives a record other metadata; false if there is no such record.
+    pub(crate) fn set_metadata(&mut self, name: &[u8], metadata: &[u8]) -> Result<bool> {
+        self.check_alive()?;
+        let found = self.shared.read().find(name)?;
+        let Some(found) = found else { return Ok(false) };
+        let Location { address, length, checksum, .. } = found.location;
+        let action = Action::Metadata { address, length, checksum };
+        self.open.note(Operation { name: name.to_vec(), action, metadata: Some(metadata.to_vec()) }, 0);
+        let mut state = self.shared.write();
+        state.kill(&found);
+        state.insert(name.into(), found.location, Some(metadata.into()));
+        self.checkpointed = false;
+        self.since.records += 1;
+        Ok(true)
+    }
+
+    /// Replaces the depot's own metadata by this MessagePack map.
+    pub(crate) fn set_depot_metadata(&mut self, metadata: Vec<u8>) -> Result<()> {
+        self.check_alive()?;
+        self.new_metadata = Some(metadata);
+        self.shared.write().pending.changed = true;
+        self.checkpointed = false;
+        Ok(())
+    }
+
+    /// MessagePack of the depot's metadata as set since the last commit.
+    pub(crate) fn new_metadata(&self) -> Option<&[u8]> {
+        self.new_metadata.as_deref()
+    }
+
+    /// A copy of raw bytes of the open chunk; `None` when chunk `number` is not the open one.
+    pub(crate) fn open_bytes(&self, number: u64, start: usize, len: usize) -> Option<&[u8]> {
+        (number == self.open_number).then(|| self.open.bytes(start, len)).flatten()
+    }
+
+    /// Commits when one of the limits is reached.
+    pub(crate) fn commit_if_due(&mut self) -> Result<()> {
+        let CommitEvery { records, bytes, interval } = self.options.commit_every;
+        let due = records.is_some_and(|n| self.since.records >= n)
+            || bytes.is_some_and(|n| self.since.bytes >= n)
+            || interval.is_some_and(|interval| self.since.time.elapsed() >= interval);
+        if due { self.commit() } else { Ok(()) }
+    }
+
+    /// Hands the open chunk to the pool and opens the next.
+    fn seal(&mut self) {
+        let block_size = self.options.resolve_block_size(self.open.mean_record());
+        let full = std::mem::replace(&mut self.open, OpenChunk::new(self.options.chunk_size));
+        let (raw, used, directory) = full.seal();
+        self.shared.write().set_source(self.open_number, Source::Sealed(Arc::clone(&raw)));
+        self.pool.submit(Job { chunk: self.open_number, raw, used, directory, block_size });
+        self.in_pool.push_back(self.open_number);
+        self.open_number += 1;
+    }
+
+    /// Writes compressed chunks in order: those that are ready, or with `all` every one.
+    fn write_finished(&mut self, all: bool) -> Result<()> {
+        loop {
+            if self.unwritten.is_none() {
+                let Some(&chunk) = self.in_pool.front() else { return Ok(()) };
+                let room = self.pool.room().min((POOL_BYTES / self.options.chunk_size).max(1));
+                let Some(result) = self.pool.take(chunk, all || self.in_pool.len() > room) else {
+                    return Ok(());
+                };
+                let entry = result.map_err(|source| {
+                    // The chunk cannot be had: nothing behind it can be stored either.
+                    self.failed_sync = Some(format!("chunk {chunk} could not be compressed"));
+                    Error::Compress { path: self.shared.storage.path().to_owned(), chunk, source }
+                })?;
+                self.in_pool.pop_front();
+                self.unwritten = Some((chunk, entry));
+            }
+            if let Some((chunk, mut entry)) = self.unwritten.take() {
+                let offset = self.tail.offset;
+                let written = self.append(Kind::Chunk, chunk, &mut entry.bytes, entry.length, entry.body_crc);
+                if let Err(error) = written {
+                    self.unwritten = Some((chunk, entry));
+                    return Err(error);
+                }
+                if let Some(header) = &entry.header {
+                    let reference = entry.prelude.chunk_ref(offset, header);
+                    self.shared.write().set_source(chunk, Source::Stored(reference));
+                }
+            }
+        }
+    }
+
+    /// Appends an entry whose first 64 bytes are kept for its head.
+    fn append(
+        &mut self,
+        kind: Kind,
+        ordinal: u64,
+        bytes: &mut [u8],
+        length: u64,
+        body_crc: u32,
+    ) -> Result<()> {
+        let head = EntryHead {
+            kind,
+            body_crc,
+            sequence: self.tail.sequence,
+            ordinal,
+            offset: self.tail.offset,
+            length,
+            depot_id: self.shared.parameters.depot_id,
+            previous: self.tail.previous,
+        };
+        bytes[..HEAD_LEN].copy_from_slice(&head.encode());
+        self.shared.storage.write_at(head.offset, bytes).map_err(|source| {
+            self.shared.io(format!("write {} bytes at byte {}", bytes.len(), head.offset), source)
+        })?;
+        self.tail = Tail { offset: head.offset + length, sequence: head.sequence + 1, previous: head.crc() };
+        Ok(())
+    }
+
+    /// Appends a length-prefixed body.
+    fn append_body(&mut self, kind: Kind, ordinal: u64, body: &[u8]) -> Result<u64> {
+        let mut bytes = vec![0; HEAD_LEN];
+        bytes.extend_from_slice(&(body.len() as u64).to_le_bytes());
+        bytes.extend_from_slice(body);
+        let body_crc = crc32c::crc32c(&bytes[HEAD_LEN..]);
+        bytes.resize(bytes.len().next_multiple_of(HEAD_LEN), 0);
+        let length = bytes.len() as u64;
+        self.append(kind, ordinal, &mut bytes, length, body_crc)?;
+        Ok(length)
+    }
+
+    /// Sends what was put to the system, without a sync: it survives a killed process, not a power loss.
+    pub(crate) fn flush(&mut self) -> Result<()> {
+        self.check_alive()?;
+        if self.open.used() > 0 {
+            self.seal();
+        }
+        self.write_finished(true)?;
+        if !self.open.is_empty() {
+            let directory = self.open.take_directory();
+            let log = encode_log(&directory).map_err(|source| Error::Compress {
+                path: self.shared.storage.path().to_owned(),
+                chunk: self.open_number,
+                source,
+            });
+            let ordinal = self.open_number;
+            let written = log.and_then(|mut log| {
+                self.append(Kind::Log, ordinal, &mut log.bytes, log.length, log.body_crc)
+            });
+            if let Err(error) = written {
+                directory.operations.into_iter().for_each(|operation| self.open.note(operation, 0));
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes everything put so far durable.
+    pub(crate) fn commit(&mut self) -> Result<()> {
+        self.commit_merging(false)
+    }
+
+    fn commit_merging(&mut self, last: bool) -> Result<()> {
+        self.check_alive()?;
+        let references = self.shared.read().snapshot.references();
+        let merge_all = last && tail_to_merge(&references, true).is_some();
+        if !self.shared.read().pending.changed && !merge_all {
+            self.since = SinceCommit::nothing();
+            return Ok(());
+        }
+        self.flush()?;
+        // Should a write fail from here on, the next try starts again from this place.
+        let before = self.tail;
+        let snapshot = self.write_commit(last).inspect_err(|_| self.tail = before)?;
+        self.sync()?;
+        let slot = self.slot(&snapshot);
+        // The commit is durable; the slot only shortens the way to it, and the next one may do better.
+        let _ = self.shared.storage.write_at(slot_offset(slot.sequence), &slot.encode());
+        self.shared.write().adopt_snapshot(Arc::new(snapshot));
+        self.new_metadata = None;
+        self.since = SinceCommit::nothing();
+        Ok(())
+    }
+
+    fn slot(&self, snapshot: &Snapshot) -> Slot {
+        Slot {
+            sequence: snapshot.sequence,
+            offset: snapshot.offset,
+            length: self.tail.offset - snapshot.offset,
+            depot_id: self.shared.parameters.depot_id,
+            head_crc: self.tail.previous,
+        }
+    }
+
+    fn sync(&mut self) -> Result<()> {
+        if let Err(source) = self.shared.storage.sync() {
+            self.failed_sync = Some(source.to_string());
+            return Err(self.shared.io("sync", source));
+        }
+        Ok(())
+    }
+
+    /// Appends METADATA, INDEX and COMMIT entries for all that is pending.
+    fn write_commit(&mut self, last: bool) -> Result<Snapshot> {
+        let (old, raw_bytes) = {
+            let state = self.shared.read();
+            (Arc::clone(&state.snapshot), state.raw_bytes)
+        };
+        let mut metadata = old.metadata;
+        if let Some(body) = self.new_metadata.clone() {
+            let offset = self.tail.offset;
+            metadata = (offset, self.append_body(Kind::Metadata, 0, &body)?);
+        }
+        let mut segments = old.segments.clone();
+        if let Some(builder) = self.pending_segment(&old)? {
+            segments.push(self.append_segment(builder)?);
+        }
+        let references: Vec<_> = segments.iter().map(|segment| segment.reference).collect();
+        if let Some(first) = tail_to_merge(&references, last) {
+            let merged = merge(&segments[first..])?;
+            segments.truncate(first);
+            segments.push(self.append_segment(merged)?);
+        }
+        let sum = |of: fn(&Segment) -> u64| segments.iter().map(|segment| of(segment)).sum::<u64>();
+        let commit = Commit {
+            sequence: old.sequence + 1,
+            parent: old.offset,
+            segments: segments.iter().map(|segment| segment.reference).collect(),
+            n_records: sum(|s| s.reference.n_records) - sum(|s| s.reference.n_kills),
+            n_chunks: sum(|s| s.reference.n_chunks),
+            raw_bytes,
+            metadata,
+            parameters: self.shared.parameters.clone(),
+            time: now(),
+        };
+        let offset = self.tail.offset;
+        self.append_body(Kind::Commit, commit.sequence, &commit.encode())?;
+        Ok(Snapshot {
+            sequence: commit.sequence,
+            offset,
+            segments,
+            n_records: commit.n_records,
+            n_chunks: commit.n_chunks,
+            raw_bytes,
+            metadata,
+            ..Snapshot::default()
+        })
+    }
+
+    /// A segment of what is pending; `None` if nothing there concerns the index.
+    fn pending_segment(&self, old: &Snapshot) -> Result<Option<SegmentBuilder>> {
+        let state = self.shared.read();
+        let pending = &state.pending;
+        if pending.n_live() == 0 && pending.kills.is_empty() && pending.chunks.is_empty() {
+            return Ok(None);
+        }
+        let mut builder = SegmentBuilder::new(old.n_ordinals(), old.n_chunks);
+        for record in pending.records.iter().filter(|record| record.live) {
+            builder.push(&record.name, &record.location, record.metadata.as_deref());
+        }
+        pending.kills.iter().for_each(|&ordinal| builder.kill(ordinal));
+        for (number, source) in (old.n_chunks..).zip(&pending.chunks) {
+            let Source::Stored(reference) = source else {
+                let why = io::Error::other(format!("chunk {number} is not in the file yet"));
+                return Err(self.shared.io("commit", why));
+            };
+            builder.push_chunk(reference);
+        }
+        Ok(Some(builder))
+    }
+
+    fn append_segment(&mut self, builder: SegmentBuilder) -> Result<Arc<Segment>> {
+        let encoded = builder.finish();
+        let mut reference = encoded.reference;
+        reference.offset = self.tail.offset;
+        let mut bytes = vec![0; HEAD_LEN];
+        bytes.extend_from_slice(&encoded.body);
+        let (ordinal, length) = (reference.first_ordinal, reference.length);
+        self.append(Kind::Index, ordinal, &mut bytes, length, encoded.body_crc)?;
+        let Shared { storage, parameters, mapped, .. } = &*self.shared;
+        Segment::open(storage, reference, parameters.depot_id, *mapped).map(Arc::new)
+    }
+
+    /// Commits, and makes the file a standard Blosc2 frame of all chunks.
+    pub(crate) fn checkpoint(&mut self, last: bool) -> Result<()> {
+        self.commit_merging(last)?;
+        let n_chunks = self.shared.read().snapshot.n_chunks;
+        if self.checkpointed || n_chunks == 0 {
+            return Ok(());
+        }
+        let before = self.tail;
+        self.write_frame(n_chunks).inspect_err(|_| self.tail = before)?;
+        self.checkpointed = true;
+        Ok(())
+    }
+
+    fn write_frame(&mut self, n_chunks: u64) -> Result<()> {
+        let path = self.shared.storage.path().to_owned();
+        let compress = |source| Error::Compress { path: path.clone(), chunk: n_chunks, source };
+        let snapshot = Arc::clone(&self.shared.read().snapshot);
+        let mut offsets = Vec::with_capacity(usize::try_from(n_chunks).unwrap_or(0));
+        for segment in &snapshot.segments {
+            let first = segment.reference.first_chunk;
+            for chunk in first..first + segment.reference.n_chunks {
+                let reference = segment.chunk(chunk)?;
+                offsets.push(if reference.is(ChunkRef::ZEROS) {
+                    frame::ZERO_CHUNK_OFFSET
+                } else {
+                    i64::try_from(reference.chunk_offset() - HEADER_LEN as u64).unwrap_or(i64::MAX)
+                });
+            }
+        }
+        let mut vlmeta = Vec::new();
+        if self.shared.parameters.vlstore {
+            let lookup = vlstore_lookup(&snapshot)?;
+            vlmeta.push(("saved_lookup".to_owned(), frame::vlmeta_content(&lookup).map_err(compress)?));
+        }
+        let offsets = frame::offsets_chunk(&offsets).map_err(compress)?;
+        let mut fingerprint = [0; 16];
+        fingerprint[..8].copy_from_slice(&self.shared.parameters.depot_id.to_le_bytes());
+        fingerprint[8..12].copy_from_slice(&crc32c::crc32c(&offsets).to_le_bytes());
+        let trailer = frame::trailer(&vlmeta, fingerprint);
+
+        let offsets_at = self.tail.offset + HEAD_LEN as u64;
+        let frame_len = offsets_at + (offsets.len() + trailer.len()) as u64;
+        let mut bytes = vec![0; HEAD_LEN];
+        bytes.extend_from_slice(&offsets);
+        bytes.extend_from_slice(&trailer);
+        let body_crc = crc32c::crc32c(&bytes[HEAD_LEN..]);
+        bytes.resize(bytes.len().next_multiple_of(HEAD_LEN), 0);
+        let length = bytes.len() as u64;
+        self.append(Kind::Frame, n_chunks, &mut bytes, length, body_crc)?;
+        // The header may only say what is durable.
+        self.sync()?;
+        let raw_len = n_chunks * self.options.chunk_size as u64;
+        let chunks_len = offsets_at - HEADER_LEN as u64;
+        let (at, update) = frame::header_update(self.options.compression, frame_len, raw_len, chunks_len);
+        let action = "write the frame header";
+        self.shared.storage.write_at(at as u64, &update).map_err(|source| self.shared.io(action, source))?;
+        self.sync()
+    }
+}
+
+/// vlstore's table of names.
+fn vlstore_lookup(snapshot: &Snapshot) -> Result<Vec<u8>> {
+    let dead = snapshot.dead()?;
+    let mut records = Vec::new();
+    for segment in &snapshot.segments {
+        let mut local = 0;
+        while local < segment.reference.n_records {
+            let (first, names) = segment.names_around(local)?;
+            for (number, name) in (first..).zip(&names) {
+                local = number + 1;
+                let ordinal = segment.reference.first_ordinal + number;
+                if dead.binary_search(&ordinal).is_err()
+                    && let Some(key) = crate::key::Key::from_tagged(name)
+                {
+                    let location = segment.location(number)?;
+                    records.push((key, location.address, location.end()));
+                }
+            }
+        }
+    }
+    Ok(crate::vlstore::saved_lookup(records.into_iter()))
+}

@@ -1,0 +1,393 @@
+//! A CHUNK entry: records that were put together, as one Blosc2 chunk, with what is needed to check and find them.
+//!
+//! ```text
+//!  0        64         128                         chunk_at - 4n      chunk_at (32 mod 64)
+//!  +--------+----------+---------------------+-----+------------------+--------------+---+
+//!  | entry  | prelude  | directory           |  0  | n x CRC32C       | Blosc2 chunk | 0 |
+//!  | head   | 64 bytes | (one Blosc2 chunk)  |     | prefix, blocks   |              |   |
+//!  +--------+----------+---------------------+-----+------------------+--------------+---+
+//!
+//!  prelude: 0            4             8             12      16        20   24         32      40         44      64
+//!           +------------+-------------+-------------+-------+---------+----+----------+-------+----------+-------+
+//!           | directory  | directory   | directory   |layout | chunk   | n  | chunk    | raw   | CRC of   |   0   |
+//!           | stored u32 | raw u32     | CRC u32     | u32   | at u32  |u32 | length   | bytes | the n    |       |
+//!           +------------+-------------+-------------+-------+---------+----+----------+-------+----------+-------+
+//! ```
+//!
+//! The entry head's body CRC covers the prelude. The first of the `n` checksums covers the chunk's header and block
+//! offsets, each further one a block's stored bytes, so that a part of the chunk can be checked without the rest.
+//! Blosc2's 32-byte chunk header comes first, so an uncompressed payload starts at a multiple of 64 bytes.
+//! A LOG entry is the same without checksums and chunk.
+
+use super::entry::HEAD_LEN;
+use super::tables::Directory;
+use super::{u32_at, u64_at};
+use crate::blosc::{
+    BloscError, ChunkHeader, Encoder, HEADER_LEN, block_offsets, compress_metadata, decompress_metadata,
+};
+
+const PRELUDE_AT: usize = HEAD_LEN;
+pub(crate) const PRELUDE_LEN: usize = 64;
+const DIRECTORY_AT: usize = PRELUDE_AT + PRELUDE_LEN;
+/// A directory is never larger than this, raw: sealing a chunk keeps to it.
+pub(crate) const MAX_DIRECTORY: usize = 256 << 20;
+
+/// The only layout of a payload so far: records as they are.
+const PLAIN_LAYOUT: u32 = 0;
+
+/// The fixed part of a CHUNK or LOG entry's body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Prelude {
+    pub(crate) directory_stored: u32,
+    pub(crate) directory_raw: u32,
+    pub(crate) directory_crc: u32,
+    pub(crate) layout: u32,
+    pub(crate) chunk_at: u32,
+    pub(crate) n_checksums: u32,
+    pub(crate) chunk_len: u64,
+    /// Raw bytes in use, padding up to the chunk size not counted.
+    pub(crate) raw_len: u64,
+    pub(crate) table_crc: u32,
+}
+
+impl Prelude {
+    fn encode(&self) -> [u8; PRELUDE_LEN] {
+        let mut out = [0; PRELUDE_LEN];
+        let mut put = |at: usize, bytes: &[u8]| out[at..at + bytes.len()].copy_from_slice(bytes);
+        put(0, &self.directory_stored.to_le_bytes());
+        put(4, &self.directory_raw.to_le_bytes());
+        put(8, &self.directory_crc.to_le_bytes());
+        put(12, &self.layout.to_le_bytes());
+        put(16, &self.chunk_at.to_le_bytes());
+        put(20, &self.n_checksums.to_le_bytes());
+        put(24, &self.chunk_len.to_le_bytes());
+        put(32, &self.raw_len.to_le_bytes());
+        put(40, &self.table_crc.to_le_bytes());
+        out
+    }
+
+    /// Reads the prelude of an entry of `entry_len` bytes, and checks that everything lies inside it.
+    pub(crate) fn parse(bytes: &[u8], entry_len: u64) -> Result<Self, String> {
+        let short = || format!("{} bytes of prelude", bytes.len());
+        let half = |at: usize| u32_at(bytes, at).ok_or_else(short);
+        let word = |at: usize| u64_at(bytes, at).ok_or_else(short);
+        let prelude = Self {
+            directory_stored: half(0)?,
+            directory_raw: half(4)?,
+            directory_crc: half(8)?,
+            layout: half(12)?,
+            chunk_at: half(16)?,
+            n_checksums: half(20)?,
+            chunk_len: word(24)?,
+            raw_len: word(32)?,
+            table_crc: half(40)?,
+        };
+        if prelude.layout != PLAIN_LAYOUT {
+            return Err(format!("payload layout {}, unknown to this version", prelude.layout));
+        }
+        let directory_end = DIRECTORY_AT as u64 + u64::from(prelude.directory_stored);
+        let table_at = u64::from(prelude.chunk_at).checked_sub(4 * u64::from(prelude.n_checksums));
+        let chunk_end = u64::from(prelude.chunk_at).checked_add(prelude.chunk_len);
+        let chunk_fits =
+            table_at.is_some_and(|at| at >= directory_end) && chunk_end.is_some_and(|end| end <= entry_len);
+        let is_log = prelude.chunk_len == 0 && prelude.n_checksums == 0 && prelude.chunk_at == 0;
+        if directory_end > entry_len
+            || prelude.directory_raw as usize > MAX_DIRECTORY
+            || !(is_log || chunk_fits && prelude.n_checksums > 0)
+        {
+            return Err("lengths that do not fit into the entry".into());
+        }
+        Ok(prelude)
+    }
+
+    /// Where the directory lies in the entry.
+    pub(crate) fn directory_range(&self) -> std::ops::Range<u64> {
+        let start = DIRECTORY_AT as u64;
+        start..start + u64::from(self.directory_stored)
+    }
+
+    /// Checks the directory's stored bytes, decompresses and reads them.
+    pub(crate) fn read_directory(&self, stored: &[u8]) -> Result<Directory, String> {
+        let computed = crc32c::crc32c(stored);
+        if computed != self.directory_crc {
+            return Err(format!(
+                "directory CRC32C {computed:#010x} where {:#010x} is stored",
+                self.directory_crc
+            ));
+        }
+        let raw = decompress_metadata(stored, self.directory_raw as usize).map_err(|e| e.to_string())?;
+        Directory::decode(&raw)
+    }
+
+    /// What the index keeps of a chunk whose entry starts at `offset`. `block_size` comes from the chunk's header.
+    pub(crate) fn chunk_ref(&self, offset: u64, header: &ChunkHeader) -> ChunkRef {
+        let flags = if header.special() == 1 {
+            ChunkRef::ZEROS
+        } else if header.is_memcpyed() {
+            ChunkRef::UNCOMPRESSED
+        } else {
+            0
+        };
+        ChunkRef {
+            offset,
+            chunk_at: self.chunk_at,
+            chunk_len: u32::try_from(self.chunk_len).unwrap_or(u32::MAX),
+            n_checksums: self.n_checksums,
+            table_crc: self.table_crc,
+            block_size: u32::try_from(header.block_size).unwrap_or(u32::MAX),
+            flags,
+        }
+    }
+}
+
+/// What the index keeps of a chunk: 32 bytes, as in the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ChunkRef {
+    /// Of the CHUNK entry, in the file.
+    pub(crate) offset: u64,
+    /// Of the Blosc2 chunk, in the entry.
+    pub(crate) chunk_at: u32,
+    pub(crate) chunk_len: u32,
+    pub(crate) n_checksums: u32,
+    pub(crate) table_crc: u32,
+    pub(crate) block_size: u32,
+    pub(crate) flags: u32,
+}
+
+impl ChunkRef {
+    /// Bytes of a reference in the index.
+    pub(crate) const LEN: usize = 32;
+    /// The chunk is all zeros: only Blosc2's 32-byte header is stored.
+    pub(crate) const ZEROS: u32 = 1;
+    /// The raw bytes follow Blosc2's header.
+    pub(crate) const UNCOMPRESSED: u32 = 2;
+    /// Written by another program: no checksums, blocks in any order.
+    pub(crate) const FOREIGN: u32 = 4;
+
+    /// The 32 bytes.
+    pub(crate) fn encode(&self) -> [u8; Self::LEN] {
+        let mut out = [0; Self::LEN];
+        out[..8].copy_from_slice(&self.offset.to_le_bytes());
+        let halves =
+            [self.chunk_at, self.chunk_len, self.n_checksums, self.table_crc, self.block_size, self.flags];
+        for (slot, half) in out[8..].chunks_exact_mut(4).zip(halves) {
+            slot.copy_from_slice(&half.to_le_bytes());
+        }
+        out
+    }
+
+    /// Reads the 32 bytes.
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
+        let half = |n: usize| u32_at(bytes, 8 + 4 * n);
+        Some(Self {
+            offset: u64_at(bytes, 0)?,
+            chunk_at: half(0)?,
+            chunk_len: half(1)?,
+            n_checksums: half(2)?,
+            table_crc: half(3)?,
+            block_size: half(4)?,
+            flags: half(5)?,
+        })
+    }
+
+    /// Whether the flag is set.
+    pub(crate) fn is(&self, flag: u32) -> bool {
+        self.flags & flag != 0
+    }
+
+    /// Where the Blosc2 chunk starts in the file.
+    pub(crate) fn chunk_offset(&self) -> u64 {
+        self.offset.saturating_add(u64::from(self.chunk_at))
+    }
+
+    /// Where the raw bytes of an uncompressed chunk start in the file.
+    pub(crate) fn payload_offset(&self) -> u64 {
+        self.chunk_offset().saturating_add(HEADER_LEN as u64)
+    }
+
+    /// Where the checksums start in the file.
+    pub(crate) fn table_offset(&self) -> u64 {
+        self.chunk_offset().saturating_sub(4 * u64::from(self.n_checksums))
+    }
+}
+
+/// A CHUNK or LOG entry, whole but for its head.
+#[derive(Debug)]
+pub(crate) struct EncodedEntry {
+    /// Starts with 64 bytes for the head; its end is padded unless `length` is larger.
+    pub(crate) bytes: Vec<u8>,
+    /// Of the entry; what `bytes` does not cover is zeros that need not be written.
+    pub(crate) length: u64,
+    /// CRC for the head.
+    pub(crate) body_crc: u32,
+    pub(crate) prelude: Prelude,
+    /// `None` in a LOG entry.
+    pub(crate) header: Option<ChunkHeader>,
+}
+
+fn pad_to(bytes: &mut Vec<u8>, multiple: usize, rest: usize) {
+    while bytes.len() % multiple != rest {
+        bytes.push(0);
+    }
+}
+
+fn stored_directory(directory: &Directory, prelude: &mut Prelude) -> Result<Vec<u8>, BloscError> {
+    let raw = directory.encode();
+    let stored = compress_metadata(&raw, 1)?;
+    let small = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+    prelude.directory_raw = small(raw.len());
+    prelude.directory_stored = small(stored.len());
+    prelude.directory_crc = crc32c::crc32c(&stored);
+    Ok(stored)
+}
+
+/// Compresses a full chunk (`raw` padded to the chunk size, of which `used` bytes are records) into an entry.
+pub(crate) fn encode_chunk(
+    raw: &[u8],
+    used: usize,
+    directory: &Directory,
+    encoder: &mut Encoder,
+) -> Result<EncodedEntry, BloscError> {
+    let mut prelude = Prelude { raw_len: used as u64, ..Prelude::default() };
+    let stored = stored_directory(directory, &mut prelude)?;
+    let mut chunk = Vec::new();
+    let header = encoder.compress(raw, &mut chunk)?;
+    let prefix_len = header.prefix_len();
+    let prefix = chunk.get(..prefix_len).unwrap_or_default();
+    let mut checksums = vec![crc32c::crc32c(prefix)];
+    if header.has_block_table() {
+        let offsets = block_offsets(prefix)?;
+        let blocks = offsets.windows(2).map(|pair| &chunk[pair[0] as usize..pair[1] as usize]);
+        checksums.extend(blocks.map(crc32c::crc32c));
+    } else if header.is_memcpyed() {
+        checksums.extend(chunk[HEADER_LEN..].chunks(header.block_size).map(crc32c::crc32c));
+    }
+    let table: Vec<u8> = checksums.iter().flat_map(|crc| crc.to_le_bytes()).collect();
+
+    let mut bytes =
+        Vec::with_capacity(DIRECTORY_AT + stored.len() + table.len() + chunk.len() + 3 * HEAD_LEN);
+    bytes.resize(DIRECTORY_AT, 0);
+    bytes.extend_from_slice(&stored);
+    pad_to(&mut bytes, 4, 0);
+    while (bytes.len() + table.len()) % 64 != 32 {
+        bytes.extend_from_slice(&[0; 4]);
+    }
+    bytes.extend_from_slice(&table);
+    prelude.chunk_at = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+    prelude.chunk_len = chunk.len() as u64;
+    prelude.n_checksums = u32::try_from(checksums.len()).unwrap_or(u32::MAX);
+    prelude.table_crc = crc32c::crc32c(&table);
+    let length = (bytes.len() + chunk.len()).next_multiple_of(HEAD_LEN) as u64;
+    // The unused end of an uncompressed chunk is zeros: left unwritten, it costs no disk.
+    let written = if header.is_memcpyed() { HEADER_LEN + used } else { chunk.len() };
+    bytes.extend_from_slice(&chunk[..written]);
+    if written == chunk.len() {
+        pad_to(&mut bytes, HEAD_LEN, 0);
+    }
+    Ok(finish(bytes, length, prelude, Some(header)))
+}
+
+/// A LOG entry: operations without payload.
+pub(crate) fn encode_log(directory: &Directory) -> Result<EncodedEntry, BloscError> {
+    let mut prelude = Prelude::default();
+    let stored = stored_directory(directory, &mut prelude)?;
+    let mut bytes = vec![0; DIRECTORY_AT];
+    bytes.extend_from_slice(&stored);
+    pad_to(&mut bytes, HEAD_LEN, 0);
+    let length = bytes.len() as u64;
+    Ok(finish(bytes, length, prelude, None))
+}
+
+fn finish(mut bytes: Vec<u8>, length: u64, prelude: Prelude, header: Option<ChunkHeader>) -> EncodedEntry {
+    bytes[PRELUDE_AT..DIRECTORY_AT].copy_from_slice(&prelude.encode());
+    let body_crc = crc32c::crc32c(&bytes[PRELUDE_AT..DIRECTORY_AT]);
+    EncodedEntry { bytes, length, body_crc, prelude, header }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tables::{Action, Operation};
+    use super::*;
+    use crate::options::{Compression, CompressionCodec};
+
+    fn directory() -> Directory {
+        let put = |n: u8| Operation {
+            name: vec![1, n],
+            action: Action::Put { length: 16, checksum: u32::from(n) },
+            metadata: None,
+        };
+        Directory { first_start: 0, operations: (0..9).map(put).collect() }
+    }
+
+    fn raw() -> Vec<u8> {
+        (0..1 << 16).map(|i: u32| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect()
+    }
+
+    #[test]
+    fn an_entry_can_be_read_back_from_its_bytes_alone() {
+        for codec in [CompressionCodec::Zstd, CompressionCodec::None] {
+            let compression = Compression { codec, ..Compression::default() };
+            let mut encoder = Encoder::new(compression, 1 << 14).unwrap();
+            let entry = encode_chunk(&raw(), 1 << 16, &directory(), &mut encoder).unwrap();
+            assert_eq!(entry.bytes.len() as u64, entry.length);
+            let prelude = Prelude::parse(&entry.bytes[PRELUDE_AT..], entry.length).unwrap();
+            assert_eq!(prelude, entry.prelude);
+            assert_eq!((prelude.chunk_at + 32) % 64, 0, "payloads start at multiples of 64");
+            let range = prelude.directory_range();
+            let stored = &entry.bytes[range.start as usize..range.end as usize];
+            assert_eq!(prelude.read_directory(stored), Ok(directory()));
+            assert_eq!(prelude.n_checksums, 5);
+        }
+    }
+
+    #[test]
+    fn zeros_behind_an_uncompressed_payload_are_not_written() {
+        let compression = Compression { codec: CompressionCodec::None, level: 0, ..Compression::default() };
+        let mut encoder = Encoder::new(compression, 1 << 14).unwrap();
+        let mut raw = vec![0; 1 << 20];
+        raw[..4096].copy_from_slice(&raw_part());
+        let entry = encode_chunk(&raw, 4096, &directory(), &mut encoder).unwrap();
+        assert!(entry.bytes.len() < 8192 && entry.length > 1 << 20);
+    }
+
+    fn raw_part() -> Vec<u8> {
+        raw()[..4096].to_vec()
+    }
+
+    #[test]
+    fn a_log_has_a_directory_and_nothing_else() {
+        let entry = encode_log(&directory()).unwrap();
+        let prelude = Prelude::parse(&entry.bytes[PRELUDE_AT..], entry.length).unwrap();
+        assert_eq!((prelude.chunk_len, prelude.n_checksums), (0, 0));
+    }
+
+    #[test]
+    fn lengths_that_leave_the_entry_are_refused() {
+        let good = encode_log(&directory()).unwrap();
+        let parse = |change: fn(&mut Prelude)| {
+            let mut prelude = good.prelude;
+            change(&mut prelude);
+            Prelude::parse(&prelude.encode(), good.length)
+        };
+        assert!(parse(|_| ()).is_ok());
+        assert!(parse(|p| p.directory_stored = u32::MAX).is_err());
+        assert!(parse(|p| p.chunk_len = u64::MAX).is_err());
+        assert!(parse(|p| p.n_checksums = 1).is_err());
+        assert!(parse(|p| p.layout = 7).unwrap_err().contains("layout 7"));
+    }
+
+    #[test]
+    fn references_come_back() {
+        let entry = encode_log(&directory()).unwrap();
+        let header = ChunkHeader::parse(&{
+            let mut chunk = Vec::new();
+            Encoder::new(Compression::default(), 64).unwrap().compress(&[0; 128], &mut chunk).unwrap();
+            chunk
+        })
+        .unwrap();
+        let reference = entry.prelude.chunk_ref(640, &header);
+        assert!(reference.is(ChunkRef::ZEROS));
+        assert_eq!(ChunkRef::decode(&reference.encode()), Some(reference));
+        assert_eq!(ChunkRef::decode(&[0; 31]), None);
+    }
+}

@@ -1,0 +1,172 @@
+//! The head of an entry: everything behind the file's header is a sequence of these, each with its body.
+//!
+//! ```text
+//!  0        8    9     12        16        24       32       40      48        56       60     64
+//!  +--------+----+-----+---------+---------+--------+--------+-------+---------+--------+------+
+//!  | magic  |kind| 0   | body    | sequence| ordinal| offset | length| depot   |previous| CRC  |
+//!  | 8 bytes| u8 |     | CRC u32 | u64     | u64    | u64    | u64   | id u64  | u32    | u32  |
+//!  +--------+----+-----+---------+---------+--------+--------+-------+---------+--------+------+
+//!  |<------------------------------ covered by the CRC32C ------------------------------>|
+//! ```
+//!
+//! `offset` is the entry's own place in the file and `depot id` is random, so that an entry copied from elsewhere is no
+//! entry; `sequence` counts entries and `previous` repeats the CRC of the head before, so that a stale entry behind a
+//! new one is none either. `length` counts head, body and padding up to the next entry, a multiple of 64.
+
+use super::{u32_at, u64_at};
+
+/// Bytes of a head; entries start at multiples of it.
+pub(crate) const HEAD_LEN: usize = 64;
+
+/// Survives neither text mode nor a 7-bit channel, and is no text.
+const MAGIC: [u8; 8] = *b"\x8bVLD\r\n\x1a\0";
+const KIND_AT: usize = MAGIC.len();
+const BODY_CRC_AT: usize = KIND_AT + 4;
+const SEQUENCE_AT: usize = BODY_CRC_AT + 4;
+const ORDINAL_AT: usize = SEQUENCE_AT + 8;
+const OFFSET_AT: usize = ORDINAL_AT + 8;
+const LENGTH_AT: usize = OFFSET_AT + 8;
+const DEPOT_AT: usize = LENGTH_AT + 8;
+const PREVIOUS_AT: usize = DEPOT_AT + 8;
+const CRC_AT: usize = PREVIOUS_AT + 4;
+const _: () = assert!(CRC_AT + 4 == HEAD_LEN, "docs/FORMAT.md: a head has 64 bytes");
+
+/// What an entry holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Records: directory, block checksums, Blosc2 chunk. `ordinal` is the chunk's number.
+    Chunk = 1,
+    /// An index segment. `ordinal` is its first record's.
+    Index = 2,
+    /// A commit. `ordinal` is the commit's sequence.
+    Commit = 3,
+    /// Blosc2's offsets chunk and trailer. `ordinal` is the number of chunks.
+    Frame = 4,
+    /// Operations that put no payload: a directory alone.
+    Log = 5,
+    /// The depot's own metadata: a MessagePack map.
+    Metadata = 6,
+}
+
+/// The head of an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct EntryHead {
+    pub(crate) kind: Kind,
+    /// CRC32C of the part of the body that the kind says.
+    pub(crate) body_crc: u32,
+    pub(crate) sequence: u64,
+    pub(crate) ordinal: u64,
+    pub(crate) offset: u64,
+    pub(crate) length: u64,
+    pub(crate) depot_id: u64,
+    /// CRC of the head of the entry before; 0 for the first.
+    pub(crate) previous: u32,
+}
+
+impl EntryHead {
+    /// The 64 bytes.
+    pub(crate) fn encode(&self) -> [u8; HEAD_LEN] {
+        let mut out = [0; HEAD_LEN];
+        let mut put = |at: usize, bytes: &[u8]| out[at..at + bytes.len()].copy_from_slice(bytes);
+        put(0, &MAGIC);
+        put(KIND_AT, &[self.kind as u8]);
+        put(BODY_CRC_AT, &self.body_crc.to_le_bytes());
+        put(SEQUENCE_AT, &self.sequence.to_le_bytes());
+        put(ORDINAL_AT, &self.ordinal.to_le_bytes());
+        put(OFFSET_AT, &self.offset.to_le_bytes());
+        put(LENGTH_AT, &self.length.to_le_bytes());
+        put(DEPOT_AT, &self.depot_id.to_le_bytes());
+        put(PREVIOUS_AT, &self.previous.to_le_bytes());
+        let crc = crc32c::crc32c(&out[..CRC_AT]);
+        out[CRC_AT..].copy_from_slice(&crc.to_le_bytes());
+        out
+    }
+
+    /// The CRC the head is stored with: what the next entry repeats.
+    pub(crate) fn crc(&self) -> u32 {
+        crc32c::crc32c(&self.encode()[..CRC_AT])
+    }
+
+    /// Reads the head of the entry at `offset`.
+    ///
+    /// The error says what was found instead.
+    pub(crate) fn parse(bytes: &[u8], offset: u64) -> Result<Self, String> {
+        let Some(bytes) = bytes.get(..HEAD_LEN) else {
+            return Err(format!("{} bytes", bytes.len()));
+        };
+        if !bytes.starts_with(&MAGIC) {
+            return Err(format!("bytes \"{}\" in place of the entry magic", bytes[..8].escape_ascii()));
+        }
+        let word = |at: usize| u64_at(bytes, at).unwrap_or(0);
+        let half = |at: usize| u32_at(bytes, at).unwrap_or(0);
+        let computed = crc32c::crc32c(&bytes[..CRC_AT]);
+        if half(CRC_AT) != computed {
+            return Err(format!("head CRC32C {computed:#010x} where {:#010x} is stored", half(CRC_AT)));
+        }
+        let kind = match bytes[KIND_AT] {
+            1 => Kind::Chunk,
+            2 => Kind::Index,
+            3 => Kind::Commit,
+            4 => Kind::Frame,
+            5 => Kind::Log,
+            6 => Kind::Metadata,
+            other => return Err(format!("entry kind {other}, unknown to this version")),
+        };
+        let head = Self {
+            kind,
+            body_crc: half(BODY_CRC_AT),
+            sequence: word(SEQUENCE_AT),
+            ordinal: word(ORDINAL_AT),
+            offset: word(OFFSET_AT),
+            length: word(LENGTH_AT),
+            depot_id: word(DEPOT_AT),
+            previous: half(PREVIOUS_AT),
+        };
+        if head.offset != offset {
+            return Err(format!("an entry that belongs at byte {}", head.offset));
+        }
+        if head.length < HEAD_LEN as u64 || !head.length.is_multiple_of(HEAD_LEN as u64) {
+            return Err(format!("an entry of {} bytes", head.length));
+        }
+        Ok(head)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn head() -> EntryHead {
+        EntryHead {
+            kind: Kind::Log,
+            body_crc: 1,
+            sequence: 2,
+            ordinal: 3,
+            offset: 4160,
+            length: 128,
+            depot_id: 5,
+            previous: 6,
+        }
+    }
+
+    #[test]
+    fn a_head_comes_back() {
+        assert_eq!(EntryHead::parse(&head().encode(), 4160), Ok(head()));
+    }
+
+    #[test]
+    fn any_flipped_bit_is_noticed() {
+        let bytes = head().encode();
+        for bit in 0..HEAD_LEN * 8 {
+            let mut damaged = bytes;
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            assert!(EntryHead::parse(&damaged, 4160).is_err(), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn an_entry_in_another_place_is_no_entry() {
+        assert!(EntryHead::parse(&head().encode(), 8320).unwrap_err().contains("belongs at byte 4160"));
+        assert!(EntryHead::parse(&[], 0).is_err());
+    }
+}

@@ -1,0 +1,578 @@
+//! The Flatbuffers tables of `schemas/depot.fbs` as plain structs.
+//!
+//! Whoever decodes has matched a checksum over the bytes; the Flatbuffers verifier runs all the same.
+
+use flatbuffers::{FlatBufferBuilder, InvalidFlatbuffer, root};
+
+use super::generated::vldepot::format as fbs;
+use crate::options::{Compression, CompressionCodec, DepotOptions, Filter, Placement};
+
+/// How the depot is laid out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Parameters {
+    pub(crate) format_version: u32,
+    pub(crate) depot_id: u64,
+    pub(crate) codec_id: String,
+    pub(crate) codec_version: u32,
+    pub(crate) codec_parameters: Vec<u8>,
+    pub(crate) chunk_size: usize,
+    /// `None`: each chunk has its own.
+    pub(crate) block_size: Option<usize>,
+    pub(crate) compression: Compression,
+    pub(crate) placement: Placement,
+    pub(crate) align: usize,
+    pub(crate) vlstore: bool,
+    /// Seconds since 1970.
+    pub(crate) created: i64,
+}
+
+fn broken(error: &InvalidFlatbuffer) -> String {
+    format!("a malformed Flatbuffers table ({error})")
+}
+
+impl Parameters {
+    /// The table as bytes.
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut builder = FlatBufferBuilder::new();
+        let table = self.build(&mut builder);
+        builder.finish_minimal(table);
+        builder.finished_data().to_vec()
+    }
+
+    fn build<'b>(&self, builder: &mut FlatBufferBuilder<'b>) -> flatbuffers::WIPOffset<fbs::Parameters<'b>> {
+        let codec_id = builder.create_string(&self.codec_id);
+        let codec_parameters = builder.create_vector(&self.codec_parameters);
+        let small = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        let args = fbs::ParametersArgs {
+            format_version: self.format_version,
+            depot_id: self.depot_id,
+            codec_id: Some(codec_id),
+            codec_version: self.codec_version,
+            codec_parameters: Some(codec_parameters),
+            chunk_size: small(self.chunk_size),
+            block_size: small(self.block_size.unwrap_or(0)),
+            compressor: match self.compression.codec {
+                CompressionCodec::None => 0,
+                CompressionCodec::Lz4 => 1,
+                CompressionCodec::Lz4hc => 2,
+                CompressionCodec::Zstd => 3,
+                CompressionCodec::Blosclz => 4,
+            },
+            level: self.compression.level,
+            filter: match self.compression.filter {
+                Filter::None => 0,
+                Filter::Shuffle => 1,
+                Filter::Bitshuffle => 2,
+            },
+            typesize: self.compression.typesize,
+            placement: match self.placement {
+                Placement::NoCross => 0,
+                Placement::Contiguous => 1,
+                Placement::StartAligned => 2,
+            },
+            align: u8::try_from(self.align).unwrap_or(u8::MAX),
+            vlstore: self.vlstore,
+            created: self.created,
+        };
+        fbs::Parameters::create(builder, &args)
+    }
+
+    /// Reads the table. The error says what was found instead.
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, String> {
+        Self::from_table(root::<fbs::Parameters<'_>>(bytes).map_err(|e| broken(&e))?)
+    }
+
+    fn from_table(table: fbs::Parameters<'_>) -> Result<Self, String> {
+        let format_version = table.format_version();
+        let parameters = Self {
+            format_version,
+            depot_id: table.depot_id(),
+            codec_id: table.codec_id().unwrap_or("").to_owned(),
+            codec_version: table.codec_version(),
+            codec_parameters: table.codec_parameters().map(|v| v.bytes().to_vec()).unwrap_or_default(),
+            chunk_size: table.chunk_size() as usize,
+            block_size: Some(table.block_size() as usize).filter(|&size| size > 0),
+            compression: Compression {
+                codec: match table.compressor() {
+                    0 => CompressionCodec::None,
+                    1 => CompressionCodec::Lz4,
+                    2 => CompressionCodec::Lz4hc,
+                    3 => CompressionCodec::Zstd,
+                    4 => CompressionCodec::Blosclz,
+                    other => return Err(format!("compressor {other}, unknown to this version")),
+                },
+                level: table.level(),
+                filter: match table.filter() {
+                    0 => Filter::None,
+                    1 => Filter::Shuffle,
+                    2 => Filter::Bitshuffle,
+                    other => return Err(format!("filter {other}, unknown to this version")),
+                },
+                typesize: table.typesize(),
+            },
+            placement: match table.placement() {
+                0 => Placement::NoCross,
+                1 => Placement::Contiguous,
+                2 => Placement::StartAligned,
+                other => return Err(format!("placement {other}, unknown to this version")),
+            },
+            align: usize::from(table.align()),
+            vlstore: table.vlstore(),
+            created: table.created(),
+        };
+        // A newer format may mean anything by its fields: the caller refuses it by its number.
+        if format_version <= super::FORMAT_VERSION {
+            parameters.options().validate().map_err(|e| format!("impossible parameters ({e})"))?;
+            if !parameters.align.is_power_of_two() || parameters.align > 64 {
+                return Err(format!("records aligned to {} bytes", parameters.align));
+            }
+        }
+        Ok(parameters)
+    }
+
+    /// The stored part of the options, the rest at their defaults.
+    pub(crate) fn options(&self) -> DepotOptions {
+        DepotOptions {
+            compression: self.compression,
+            chunk_size: self.chunk_size,
+            block_size: self.block_size,
+            placement: self.placement,
+            vlstore_compatible: self.vlstore,
+            ..DepotOptions::default()
+        }
+    }
+}
+
+/// Where a live index segment lies, and what it covers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct SegmentRef {
+    pub(crate) offset: u64,
+    pub(crate) length: u64,
+    pub(crate) first_ordinal: u64,
+    pub(crate) n_records: u64,
+    pub(crate) first_chunk: u64,
+    pub(crate) n_chunks: u64,
+    pub(crate) n_kills: u64,
+}
+
+/// The truth about the depot at one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Commit {
+    pub(crate) sequence: u64,
+    pub(crate) parent: u64,
+    pub(crate) segments: Vec<SegmentRef>,
+    pub(crate) n_records: u64,
+    pub(crate) n_chunks: u64,
+    pub(crate) raw_bytes: u64,
+    pub(crate) metadata: (u64, u64),
+    pub(crate) parameters: Parameters,
+    /// Seconds since 1970.
+    pub(crate) time: i64,
+}
+
+impl Commit {
+    /// The table as bytes.
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut builder = FlatBufferBuilder::new();
+        let refs: Vec<fbs::SegmentRef> = self
+            .segments
+            .iter()
+            .map(|s| {
+                fbs::SegmentRef::new(
+                    s.offset,
+                    s.length,
+                    s.first_ordinal,
+                    s.n_records,
+                    s.first_chunk,
+                    s.n_chunks,
+                    s.n_kills,
+                )
+            })
+            .collect();
+        let segments = builder.create_vector(&refs);
+        let parameters = self.parameters.build(&mut builder);
+        let args = fbs::CommitArgs {
+            sequence: self.sequence,
+            parent: self.parent,
+            segments: Some(segments),
+            n_records: self.n_records,
+            n_chunks: self.n_chunks,
+            raw_bytes: self.raw_bytes,
+            metadata_offset: self.metadata.0,
+            metadata_length: self.metadata.1,
+            parameters: Some(parameters),
+            time: self.time,
+        };
+        let table = fbs::Commit::create(&mut builder, &args);
+        builder.finish_minimal(table);
+        builder.finished_data().to_vec()
+    }
+
+    /// Reads the table and checks that the segments fit together. The error says what was found instead.
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, String> {
+        let table = root::<fbs::Commit<'_>>(bytes).map_err(|e| broken(&e))?;
+        let parameters = table.parameters().ok_or("a commit without parameters")?;
+        let segments: Vec<SegmentRef> = table
+            .segments()
+            .iter()
+            .flatten()
+            .map(|s| SegmentRef {
+                offset: s.offset(),
+                length: s.length(),
+                first_ordinal: s.first_ordinal(),
+                n_records: s.n_records(),
+                first_chunk: s.first_chunk(),
+                n_chunks: s.n_chunks(),
+                n_kills: s.n_kills(),
+            })
+            .collect();
+        let commit = Self {
+            sequence: table.sequence(),
+            parent: table.parent(),
+            n_records: table.n_records(),
+            n_chunks: table.n_chunks(),
+            raw_bytes: table.raw_bytes(),
+            metadata: (table.metadata_offset(), table.metadata_length()),
+            parameters: Parameters::from_table(parameters)?,
+            time: table.time(),
+            segments,
+        };
+        let (mut ordinal, mut chunk, mut kills) = (0u64, 0u64, 0u64);
+        for segment in &commit.segments {
+            if segment.first_ordinal != ordinal || segment.first_chunk != chunk {
+                return Err("index segments that do not follow each other".into());
+            }
+            let sum = |a: u64, b: u64| a.checked_add(b).ok_or("counts past 2^64");
+            ordinal = sum(ordinal, segment.n_records)?;
+            chunk = sum(chunk, segment.n_chunks)?;
+            kills = sum(kills, segment.n_kills)?;
+        }
+        if ordinal.checked_sub(kills) != Some(commit.n_records) || chunk != commit.n_chunks {
+            return Err(format!(
+                "{} records and {} chunks where the index has {ordinal} less {kills}, and {chunk}",
+                commit.n_records, commit.n_chunks
+            ));
+        }
+        Ok(commit)
+    }
+}
+
+/// One array of an index segment, from the end of the prefix.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Section {
+    pub(crate) offset: u64,
+    pub(crate) length: u64,
+}
+
+/// The start of an index segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct SegmentHead {
+    pub(crate) first_ordinal: u64,
+    pub(crate) n_records: u64,
+    pub(crate) first_chunk: u64,
+    pub(crate) n_chunks: u64,
+    pub(crate) n_kills: u64,
+    pub(crate) n_metadata: u64,
+    pub(crate) bucket_bits: u8,
+    pub(crate) page_size: u32,
+    pub(crate) paged_len: u64,
+    /// In the order of [`SECTIONS`].
+    pub(crate) sections: [Section; SECTIONS],
+}
+
+/// How many arrays a segment has.
+pub(crate) const SECTIONS: usize = 10;
+
+impl SegmentHead {
+    /// The table as bytes.
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let section = |n: usize| fbs::Section::new(self.sections[n].offset, self.sections[n].length);
+        let sections: [fbs::Section; SECTIONS] = std::array::from_fn(section);
+        let mut builder = FlatBufferBuilder::new();
+        let args = fbs::SegmentHeadArgs {
+            first_ordinal: self.first_ordinal,
+            n_records: self.n_records,
+            first_chunk: self.first_chunk,
+            n_chunks: self.n_chunks,
+            n_kills: self.n_kills,
+            n_metadata: self.n_metadata,
+            bucket_bits: self.bucket_bits,
+            page_size: self.page_size,
+            paged_len: self.paged_len,
+            locations: Some(&sections[0]),
+            buckets: Some(&sections[1]),
+            hashes: Some(&sections[2]),
+            name_blocks: Some(&sections[3]),
+            names: Some(&sections[4]),
+            chunks: Some(&sections[5]),
+            kills: Some(&sections[6]),
+            metadata_ordinals: Some(&sections[7]),
+            metadata_offsets: Some(&sections[8]),
+            metadata: Some(&sections[9]),
+        };
+        let table = fbs::SegmentHead::create(&mut builder, &args);
+        builder.finish_minimal(table);
+        builder.finished_data().to_vec()
+    }
+
+    /// Reads the table. The error says what was found instead. Lengths are checked by the index, which knows them.
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, String> {
+        let table = root::<fbs::SegmentHead<'_>>(bytes).map_err(|e| broken(&e))?;
+        let section = |s: Option<&fbs::Section>| {
+            s.map(|s| Section { offset: s.offset(), length: s.length() }).unwrap_or_default()
+        };
+        Ok(Self {
+            first_ordinal: table.first_ordinal(),
+            n_records: table.n_records(),
+            first_chunk: table.first_chunk(),
+            n_chunks: table.n_chunks(),
+            n_kills: table.n_kills(),
+            n_metadata: table.n_metadata(),
+            bucket_bits: table.bucket_bits(),
+            page_size: table.page_size(),
+            paged_len: table.paged_len(),
+            sections: [
+                section(table.locations()),
+                section(table.buckets()),
+                section(table.hashes()),
+                section(table.name_blocks()),
+                section(table.names()),
+                section(table.chunks()),
+                section(table.kills()),
+                section(table.metadata_ordinals()),
+                section(table.metadata_offsets()),
+                section(table.metadata()),
+            ],
+        })
+    }
+}
+
+/// What an entry did to one name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Action {
+    /// The next `length` bytes of the chunk, from the next aligned place, are the record.
+    Put { length: u32, checksum: u32 },
+    /// The record is gone.
+    Remove,
+    /// The record keeps its bytes and gets other metadata.
+    Metadata { address: u64, length: u32, checksum: u32 },
+}
+
+/// One line of a directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Operation {
+    /// Tagged, see [`crate::key`].
+    pub(crate) name: Vec<u8>,
+    pub(crate) action: Action,
+    /// MessagePack.
+    pub(crate) metadata: Option<Vec<u8>>,
+}
+
+/// What one CHUNK or LOG entry did, in order.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Directory {
+    /// Where the first record put here starts in the chunk.
+    pub(crate) first_start: u32,
+    pub(crate) operations: Vec<Operation>,
+}
+
+const PUT: u8 = 0;
+const REMOVE: u8 = 1;
+const METADATA: u8 = 2;
+
+impl Directory {
+    /// The table as bytes, not yet compressed.
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let ops = &self.operations;
+        let mut kinds = Vec::with_capacity(ops.len());
+        let (mut name_lengths, mut names) = (Vec::with_capacity(ops.len()), Vec::new());
+        let (mut lengths, mut checksums, mut moved) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut metadata_at, mut metadata_lengths, mut metadata) = (Vec::new(), Vec::new(), Vec::new());
+        let small = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        for (number, op) in ops.iter().enumerate() {
+            name_lengths.push(small(op.name.len()));
+            names.extend_from_slice(&op.name);
+            match op.action {
+                Action::Put { length, checksum } => {
+                    kinds.push(PUT);
+                    lengths.push(length);
+                    checksums.push(checksum);
+                }
+                Action::Remove => kinds.push(REMOVE),
+                Action::Metadata { address, length, checksum } => {
+                    kinds.push(METADATA);
+                    moved.extend([address, u64::from(length) | u64::from(checksum) << 32]);
+                }
+            }
+            if let Some(value) = &op.metadata {
+                metadata_at.push(small(number));
+                metadata_lengths.push(small(value.len()));
+                metadata.extend_from_slice(value);
+            }
+        }
+        let all_puts = kinds.iter().all(|&kind| kind == PUT);
+        let mut builder = FlatBufferBuilder::new();
+        let optional = |builder: &mut FlatBufferBuilder<'_>, v: &[u32]| {
+            (!v.is_empty()).then(|| flatbuffers::WIPOffset::new(builder.create_vector(v).value()))
+        };
+        let args = fbs::ChunkDirectoryArgs {
+            first_start: self.first_start,
+            kinds: (!all_puts).then(|| builder.create_vector(&kinds)),
+            name_lengths: Some(builder.create_vector(&name_lengths)),
+            names: Some(builder.create_vector(&names)),
+            lengths: Some(builder.create_vector(&lengths)),
+            checksums: Some(builder.create_vector(&checksums)),
+            metadata_at: optional(&mut builder, &metadata_at),
+            metadata_lengths: optional(&mut builder, &metadata_lengths),
+            metadata: (!metadata.is_empty()).then(|| builder.create_vector(&metadata)),
+            moved: (!moved.is_empty()).then(|| builder.create_vector(&moved)),
+        };
+        let table = fbs::ChunkDirectory::create(&mut builder, &args);
+        builder.finish_minimal(table);
+        builder.finished_data().to_vec()
+    }
+
+    /// Reads the table. The error says what was found instead.
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, String> {
+        let options = flatbuffers::VerifierOptions { max_apparent_size: 1 << 31, ..Default::default() };
+        let table = flatbuffers::root_with_opts::<fbs::ChunkDirectory<'_>>(&options, bytes)
+            .map_err(|e| broken(&e))?;
+        let short = || "columns of different lengths".to_owned();
+        let name_lengths = table.name_lengths().unwrap_or_default();
+        let kinds = table.kinds();
+        if kinds.is_some_and(|kinds| kinds.len() != name_lengths.len()) {
+            return Err(short());
+        }
+        let mut names = table.names().map(|v| v.bytes()).unwrap_or_default();
+        let mut metadata = table.metadata().map(|v| v.bytes()).unwrap_or_default();
+        let mut lengths = table.lengths().unwrap_or_default().iter();
+        let mut checksums = table.checksums().unwrap_or_default().iter();
+        let mut moved = table.moved().unwrap_or_default().iter();
+        let metadata_at = table.metadata_at().unwrap_or_default();
+        let mut noted = metadata_at.iter().zip(table.metadata_lengths().unwrap_or_default()).peekable();
+        let mut operations = Vec::with_capacity(name_lengths.len());
+        for (number, name_length) in name_lengths.iter().enumerate() {
+            let (name, rest) = names.split_at_checked(name_length as usize).ok_or_else(short)?;
+            names = rest;
+            let action = match kinds.map_or(PUT, |kinds| kinds.get(number)) {
+                PUT => Action::Put {
+                    length: lengths.next().ok_or_else(short)?,
+                    checksum: checksums.next().ok_or_else(short)?,
+                },
+                REMOVE => Action::Remove,
+                METADATA => {
+                    let (address, word) = moved.next().zip(moved.next()).ok_or_else(short)?;
+                    let halves = word.to_le_bytes();
+                    let half = |at: usize| super::u32_at(&halves, at).unwrap_or(0);
+                    Action::Metadata { address, length: half(0), checksum: half(4) }
+                }
+                other => return Err(format!("operation {other}, unknown to this version")),
+            };
+            let noted = noted.next_if(|(at, _)| *at as usize == number);
+            let value = noted
+                .map(|(_, length)| {
+                    let (value, rest) = metadata.split_at_checked(length as usize).ok_or_else(short)?;
+                    metadata = rest;
+                    Ok::<_, String>(value.to_vec())
+                })
+                .transpose()?;
+            operations.push(Operation { name: name.to_vec(), action, metadata: value });
+        }
+        if !names.is_empty() || lengths.next().is_some() || noted.next().is_some() {
+            return Err(short());
+        }
+        Ok(Self { first_start: table.first_start(), operations })
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    pub(crate) fn parameters() -> Parameters {
+        Parameters {
+            format_version: 1,
+            depot_id: 42,
+            codec_id: "raw".into(),
+            codec_version: 1,
+            codec_parameters: vec![1, 2, 3],
+            chunk_size: 1 << 22,
+            block_size: None,
+            compression: Compression::default(),
+            placement: Placement::Contiguous,
+            align: 16,
+            vlstore: true,
+            created: 1_700_000_000,
+        }
+    }
+
+    #[test]
+    fn parameters_come_back() {
+        assert_eq!(Parameters::decode(&parameters().encode()), Ok(parameters()));
+    }
+
+    #[test]
+    fn commits_come_back_and_their_sums_are_checked() {
+        let segment =
+            SegmentRef { offset: 9, length: 8, n_records: 10, n_chunks: 2, ..SegmentRef::default() };
+        let second = SegmentRef { first_ordinal: 10, first_chunk: 2, n_kills: 1, n_records: 3, ..segment };
+        let commit = Commit {
+            sequence: 3,
+            parent: 4160,
+            segments: vec![segment, second],
+            n_records: 12,
+            n_chunks: 4,
+            raw_bytes: 99,
+            metadata: (1, 2),
+            parameters: parameters(),
+            time: 5,
+        };
+        assert_eq!(Commit::decode(&commit.encode()).as_ref(), Ok(&commit));
+        let wrong = Commit { n_records: 13, ..commit.clone() };
+        assert!(Commit::decode(&wrong.encode()).is_err());
+        let gap = Commit { segments: vec![second], n_records: 2, n_chunks: 2, ..commit };
+        assert!(Commit::decode(&gap.encode()).is_err());
+    }
+
+    #[test]
+    fn directories_come_back_with_every_kind_of_line() {
+        let directory = Directory {
+            first_start: 64,
+            operations: vec![
+                Operation {
+                    name: b"a".to_vec(),
+                    action: Action::Put { length: 7, checksum: 1 },
+                    metadata: None,
+                },
+                Operation { name: vec![], action: Action::Remove, metadata: None },
+                Operation {
+                    name: b"c".to_vec(),
+                    action: Action::Metadata { address: 1 << 40, length: 3, checksum: u32::MAX },
+                    metadata: Some(vec![0xc0]),
+                },
+                Operation {
+                    name: b"d".to_vec(),
+                    action: Action::Put { length: 0, checksum: 0 },
+                    metadata: Some(vec![]),
+                },
+            ],
+        };
+        assert_eq!(Directory::decode(&directory.encode()), Ok(directory));
+        assert_eq!(Directory::decode(&Directory::default().encode()), Ok(Directory::default()));
+    }
+
+    #[test]
+    fn noise_is_refused_without_a_panic() {
+        let mut bytes = parameters().encode();
+        for at in 0..bytes.len() {
+            for flip in [0x01, 0x80, 0xff] {
+                bytes[at] ^= flip;
+                let _ = Parameters::decode(&bytes);
+                let _ = Commit::decode(&bytes);
+                let _ = Directory::decode(&bytes);
+                let _ = SegmentHead::decode(&bytes);
+                bytes[at] ^= flip;
+            }
+        }
+    }
+}

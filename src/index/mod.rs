@@ -1,0 +1,128 @@
+//! Names to places: immutable segments, the newest wins.
+//!
+//! ```text
+//! segment    one INDEX entry, read in place: arrays checked page by page on first touch
+//! builder    makes one from records in insertion order
+//! names      front-coded names inside a segment
+//! merge      when segments become one, and how
+//! ```
+//!
+//! Records are numbered by *ordinal* in insertion order. A segment covers a run of ordinals and of chunks, and lists
+//! *kills*: ordinals of older segments whose record was replaced or removed since. Merging drops killed records and
+//! closes the gaps; since only the newest segments are ever merged, no older ordinal changes.
+
+mod builder;
+mod merge;
+mod names;
+mod segment;
+
+pub(crate) use builder::SegmentBuilder;
+pub(crate) use merge::{merge, tail_to_merge};
+pub(crate) use segment::{Segment, find_live};
+
+use crate::format::{u32_at, u64_at};
+
+/// Where a record lies: 16 bytes, as in the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Location {
+    /// Chunk number times chunk size, plus the offset in the chunk; under 2^48.
+    pub(crate) address: u64,
+    /// Raw bytes.
+    pub(crate) length: u32,
+    /// CRC32C of the raw bytes.
+    pub(crate) checksum: u32,
+    /// There is no checksum: another program wrote the record.
+    pub(crate) unchecked: bool,
+}
+
+impl Location {
+    /// Bytes of a location in the index.
+    pub(crate) const LEN: usize = 16;
+    /// Addresses have 48 bits; the 16 above are flags.
+    pub(crate) const MAX_ADDRESS: u64 = (1 << 48) - 1;
+    const UNCHECKED: u64 = 1 << 48;
+
+    fn encode(&self) -> [u8; Self::LEN] {
+        let word = self.address | if self.unchecked { Self::UNCHECKED } else { 0 };
+        let mut out = [0; Self::LEN];
+        out[..8].copy_from_slice(&word.to_le_bytes());
+        out[8..12].copy_from_slice(&self.length.to_le_bytes());
+        out[12..].copy_from_slice(&self.checksum.to_le_bytes());
+        out
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        let word = u64_at(bytes, 0)?;
+        Some(Self {
+            address: word & Self::MAX_ADDRESS,
+            length: u32_at(bytes, 8)?,
+            checksum: u32_at(bytes, 12)?,
+            unchecked: word & Self::UNCHECKED != 0,
+        })
+    }
+
+    /// Address of the first byte behind the record.
+    pub(crate) fn end(&self) -> u64 {
+        self.address + u64::from(self.length)
+    }
+}
+
+/// What buckets are made from.
+pub(crate) fn hash(tagged: &[u8]) -> u64 {
+    xxhash_rust::xxh3::xxh3_64(tagged)
+}
+
+/// The bucket of a hash among `2^bits`.
+fn bucket_of(hash: u64, bits: u8) -> usize {
+    // `bits` is at most 32 (checked where segments are made and opened).
+    if bits == 0 { 0 } else { usize::try_from(hash >> (64 - u32::from(bits))).unwrap_or(usize::MAX) }
+}
+
+/// The 32 bits of a hash behind those that choose the bucket.
+fn tag_of(hash: u64, bits: u8) -> u32 {
+    let tail = hash.checked_shl(u32::from(bits)).unwrap_or(0) >> 32;
+    u32::try_from(tail).unwrap_or(u32::MAX)
+}
+
+/// The ordinal of the live record at `position`, given the sorted ordinals of dead ones.
+pub(crate) fn select_live(position: u64, dead: &[u64]) -> u64 {
+    let mut before = 0;
+    // dead[j] - j live records precede dead[j].
+    let mut upper = dead.len();
+    while before < upper {
+        let middle = usize::midpoint(before, upper);
+        if dead[middle] - middle as u64 <= position { before = middle + 1 } else { upper = middle }
+    }
+    position + before as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn locations_come_back() {
+        let location =
+            Location { address: Location::MAX_ADDRESS, length: u32::MAX, checksum: 7, unchecked: true };
+        assert_eq!(Location::decode(&location.encode()), Some(location));
+        assert_eq!(Location::decode(&[0; 15]), None);
+    }
+
+    #[test]
+    fn positions_skip_the_dead() {
+        let dead = [0, 3, 4, 9];
+        let live: Vec<u64> = (0..12).filter(|o| !dead.contains(o)).collect();
+        for (position, &ordinal) in live.iter().enumerate() {
+            assert_eq!(select_live(position as u64, &dead), ordinal);
+        }
+        assert_eq!(select_live(5, &[]), 5);
+    }
+
+    #[test]
+    fn buckets_and_tags_split_the_hash() {
+        let hash = 0xabcd_ef01_2345_6789;
+        assert_eq!((bucket_of(hash, 0), tag_of(hash, 0)), (0, 0xabcd_ef01));
+        assert_eq!((bucket_of(hash, 8), tag_of(hash, 8)), (0xab, 0xcdef_0123));
+        assert_eq!((bucket_of(hash, 32), tag_of(hash, 32)), (0xabcd_ef01, 0x2345_6789));
+    }
+}

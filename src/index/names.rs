@@ -1,0 +1,125 @@
+//! Names in blocks of 16, each but the first of a block stored as what differs from the one before.
+//!
+//! ```text
+//!  +-----------------+-----------------+--------------+
+//!  | shared with the | length of the   | the rest     |   varints of 7 bits a byte, low bits first
+//!  | one before      | rest            |              |
+//!  +-----------------+-----------------+--------------+
+//! ```
+
+/// Names of a block.
+pub(super) const BLOCK: usize = 16;
+
+/// Appends names, in order.
+#[derive(Debug, Default)]
+pub(super) struct NameEncoder {
+    pub(super) bytes: Vec<u8>,
+    /// Start of each block, and the end.
+    pub(super) blocks: Vec<u32>,
+    last: Vec<u8>,
+    count: usize,
+}
+
+impl NameEncoder {
+    pub(super) fn push(&mut self, name: &[u8]) {
+        let fresh = self.count.is_multiple_of(BLOCK);
+        if fresh {
+            self.blocks.push(u32::try_from(self.bytes.len()).unwrap_or(u32::MAX));
+        }
+        let shared = if fresh {
+            0
+        } else {
+            self.last.iter().zip(name).take_while(|(left, right)| left == right).count()
+        };
+        put_varint(&mut self.bytes, shared);
+        put_varint(&mut self.bytes, name.len() - shared);
+        self.bytes.extend_from_slice(&name[shared..]);
+        self.last.truncate(shared);
+        self.last.extend_from_slice(&name[shared..]);
+        self.count += 1;
+    }
+
+    pub(super) fn finish(mut self) -> (Vec<u32>, Vec<u8>) {
+        self.blocks.push(u32::try_from(self.bytes.len()).unwrap_or(u32::MAX));
+        (self.blocks, self.bytes)
+    }
+}
+
+fn put_varint(out: &mut Vec<u8>, mut value: usize) {
+    while value >= 0x80 {
+        out.push(u8::try_from(value & 0x7f).unwrap_or(0) | 0x80);
+        value >>= 7;
+    }
+    out.push(u8::try_from(value).unwrap_or(0));
+}
+
+fn take_varint(bytes: &mut &[u8]) -> Option<usize> {
+    let mut value = 0usize;
+    for shift in (0..35).step_by(7) {
+        let (&byte, rest) = bytes.split_first()?;
+        *bytes = rest;
+        value |= usize::from(byte & 0x7f) << shift;
+        if byte & 0x80 == 0 {
+            return Some(value);
+        }
+    }
+    None
+}
+
+/// Reads names of one block, in order.
+#[derive(Debug)]
+pub(super) struct NameDecoder<'a> {
+    bytes: &'a [u8],
+    name: Vec<u8>,
+}
+
+impl<'a> NameDecoder<'a> {
+    pub(super) fn new(block: &'a [u8]) -> Self {
+        Self { bytes: block, name: Vec::with_capacity(64) }
+    }
+
+    /// The next name; `None` at the end and for bytes that are no names.
+    pub(super) fn next(&mut self) -> Option<&[u8]> {
+        let shared = take_varint(&mut self.bytes)?;
+        let length = take_varint(&mut self.bytes)?;
+        let (rest, bytes) = self.bytes.split_at_checked(length)?;
+        if shared > self.name.len() {
+            return None;
+        }
+        self.bytes = bytes;
+        self.name.truncate(shared);
+        self.name.extend_from_slice(rest);
+        Some(&self.name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_come_back() {
+        let names: Vec<Vec<u8>> = (0..100)
+            .map(|i| format!("frame_{:06}", i * i).into_bytes())
+            .chain([vec![], vec![7; 300]])
+            .collect();
+        let mut encoder = NameEncoder::default();
+        names.iter().for_each(|name| encoder.push(name));
+        let (blocks, bytes) = encoder.finish();
+        assert!(bytes.len() < names.iter().map(Vec::len).sum());
+        for (number, chunk) in names.chunks(BLOCK).enumerate() {
+            let mut decoder = NameDecoder::new(&bytes[blocks[number] as usize..blocks[number + 1] as usize]);
+            for name in chunk {
+                assert_eq!(decoder.next(), Some(&name[..]));
+            }
+            assert_eq!(decoder.next(), None);
+        }
+    }
+
+    #[test]
+    fn noise_ends_the_block() {
+        assert_eq!(NameDecoder::new(&[5, 1, 0]).next(), None);
+        assert_eq!(NameDecoder::new(&[0, 200]).next(), None);
+        assert_eq!(NameDecoder::new(&[0xff; 20]).next(), None);
+    }
+}

@@ -1,0 +1,464 @@
+//! An index segment, read in place.
+//!
+//! Opening reads the prefix alone. Every further access goes through [`Segment::with`], which checks the pages it
+//! touches the first time: no name, offset or length is used unchecked.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use super::builder::prefix_len;
+use super::names::{BLOCK, NameDecoder};
+use super::{Location, bucket_of, hash, tag_of};
+use crate::buffer::Bytes;
+use crate::error::{Error, Result};
+use crate::format::chunk::ChunkRef;
+use crate::format::entry::{EntryHead, HEAD_LEN, Kind};
+use crate::format::tables::{SECTIONS, Section, SegmentHead, SegmentRef};
+use crate::format::{u32_at, u64_at};
+use crate::storage::Storage;
+
+/// Pages an unmapped segment keeps.
+const CACHED_PAGES: usize = 64;
+
+// Sections by number, in the order of the schema.
+const LOCATIONS: usize = 0;
+const BUCKETS: usize = 1;
+const HASHES: usize = 2;
+const NAME_BLOCKS: usize = 3;
+const NAMES: usize = 4;
+const CHUNKS: usize = 5;
+const KILLS: usize = 6;
+const METADATA_ORDINALS: usize = 7;
+const METADATA_OFFSETS: usize = 8;
+const METADATA: usize = 9;
+
+/// An open index segment.
+pub(crate) struct Segment {
+    storage: Arc<dyn Storage>,
+    pub(crate) reference: SegmentRef,
+    head: SegmentHead,
+    /// Where the pages start in the file.
+    base: u64,
+    page_crcs: Vec<u8>,
+    pages: Pages,
+}
+
+enum Pages {
+    Mapped { bytes: Bytes, checked: Vec<AtomicU64> },
+    Read { cache: Mutex<HashMap<u64, Arc<Vec<u8>>>> },
+}
+
+impl std::fmt::Debug for Segment {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Segment").field("reference", &self.reference).finish_non_exhaustive()
+    }
+}
+
+impl Segment {
+    /// Opens the segment at `reference`, written by depot `depot_id`. `mapped` allows reading through a map.
+    pub(crate) fn open(
+        storage: &Arc<dyn Storage>,
+        reference: SegmentRef,
+        depot_id: u64,
+        mapped: bool,
+    ) -> Result<Self> {
+        let damaged = |offset: u64, expected: &str, found: String| Error::Damaged {
+            path: storage.path().to_owned(),
+            what: "index segment".into(),
+            offset,
+            expected: expected.into(),
+            found,
+        };
+        let read = |offset: u64, len: usize| -> Result<Vec<u8>> {
+            let mut bytes = vec![0; len];
+            storage.read_at(offset, &mut bytes).map_err(|source| Error::Io {
+                path: storage.path().to_owned(),
+                action: format!("read the index at byte {offset}"),
+                source,
+            })?;
+            Ok(bytes)
+        };
+        let offset = reference.offset;
+        let start = read(offset, HEAD_LEN + 8)?;
+        let entry =
+            EntryHead::parse(&start, offset).map_err(|found| damaged(offset, "an INDEX entry", found))?;
+        if entry.kind != Kind::Index || entry.depot_id != depot_id || entry.length != reference.length {
+            return Err(damaged(offset, "the INDEX entry of the commit", format!("{entry:?}")));
+        }
+        let half = |at: usize| u32_at(&start, at).unwrap_or(0) as usize;
+        let (head_len, n_pages) = (half(HEAD_LEN), half(HEAD_LEN + 4));
+        let prefix_len = prefix_len(head_len, n_pages);
+        let body_len = entry.length - HEAD_LEN as u64;
+        if prefix_len as u64 > body_len {
+            return Err(damaged(
+                offset,
+                "a prefix inside the entry",
+                format!("{prefix_len} bytes of {body_len}"),
+            ));
+        }
+        let prefix = read(offset + HEAD_LEN as u64, prefix_len)?;
+        let computed = crc32c::crc32c(&prefix);
+        if computed != entry.body_crc {
+            let expected = format!("CRC32C {:#010x}", entry.body_crc);
+            return Err(damaged(offset + HEAD_LEN as u64, &expected, format!("{computed:#010x}")));
+        }
+        let head = SegmentHead::decode(prefix.get(8..8 + head_len).unwrap_or_default())
+            .map_err(|found| damaged(offset, "a segment head", found))?;
+        check_head(&head, &reference, body_len - prefix_len as u64, n_pages)
+            .map_err(|found| damaged(offset, "arrays that fit the commit", found))?;
+        let base = offset + (HEAD_LEN + prefix_len) as u64;
+        let map = if mapped {
+            storage.map(base, head.paged_len).map_err(|source| Error::Io {
+                path: storage.path().to_owned(),
+                action: "map the index".into(),
+                source,
+            })?
+        } else {
+            None
+        };
+        let pages = match map {
+            Some(bytes) => {
+                let checked = (0..n_pages.div_ceil(64)).map(|_| AtomicU64::new(0)).collect();
+                Pages::Mapped { bytes, checked }
+            }
+            None => Pages::Read { cache: Mutex::new(HashMap::new()) },
+        };
+        let page_crcs = prefix[8 + head_len..8 + head_len + 4 * n_pages].to_vec();
+        Ok(Self { storage: Arc::clone(storage), reference, head, base, page_crcs, pages })
+    }
+
+    fn damaged(&self, at: u64, expected: String, found: String) -> Error {
+        Error::Damaged {
+            path: self.storage.path().to_owned(),
+            what: "index".into(),
+            offset: self.base + at,
+            expected,
+            found,
+        }
+    }
+
+    fn check_page(&self, page: u64, bytes: &[u8]) -> Result<()> {
+        let expected = usize::try_from(page).ok().and_then(|page| u32_at(&self.page_crcs, 4 * page));
+        let computed = crc32c::crc32c(bytes);
+        if expected == Some(computed) {
+            return Ok(());
+        }
+        let at = page * u64::from(self.head.page_size);
+        Err(self.damaged(
+            at,
+            format!("CRC32C {:#010x} of an index page", expected.unwrap_or(0)),
+            format!("{computed:#010x}"),
+        ))
+    }
+
+    /// Bytes of page `page`: all but the last have the same size.
+    fn page_range(&self, page: u64) -> std::ops::Range<u64> {
+        let size = u64::from(self.head.page_size);
+        page * size..((page + 1) * size).min(self.head.paged_len)
+    }
+
+    fn cached_page(&self, page: u64, cache: &Mutex<HashMap<u64, Arc<Vec<u8>>>>) -> Result<Arc<Vec<u8>>> {
+        let lock = || cache.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(bytes) = lock().get(&page) {
+            return Ok(Arc::clone(bytes));
+        }
+        let range = self.page_range(page);
+        let mut bytes = vec![0; usize::try_from(range.end - range.start).unwrap_or(0)];
+        let at = self.base + range.start;
+        self.storage.read_at(at, &mut bytes).map_err(|source| Error::Io {
+            path: self.storage.path().to_owned(),
+            action: format!("read the index at byte {at}"),
+            source,
+        })?;
+        self.check_page(page, &bytes)?;
+        let bytes = Arc::new(bytes);
+        let mut cache = lock();
+        if cache.len() >= CACHED_PAGES {
+            cache.clear();
+        }
+        cache.insert(page, Arc::clone(&bytes));
+        Ok(bytes)
+    }
+
+    /// Gives `job` the checked bytes `start..start + len` of a section.
+    fn with<T>(&self, section: usize, start: u64, len: usize, job: impl FnOnce(&[u8]) -> T) -> Result<T> {
+        let Section { offset, length } = self.head.sections[section];
+        if start.checked_add(len as u64).is_none_or(|end| end > length) {
+            return Err(self.damaged(
+                offset,
+                format!("an array of more than {start} bytes"),
+                format!("{length}"),
+            ));
+        }
+        let from = offset + start;
+        let page_size = u64::from(self.head.page_size);
+        let (first, last) = (from / page_size, (from + len.max(1) as u64 - 1) / page_size);
+        match &self.pages {
+            Pages::Mapped { bytes, checked } => {
+                for page in first..=last {
+                    let number = usize::try_from(page).unwrap_or(usize::MAX);
+                    let (word, bit) = (number / 64, 1u64 << (number % 64));
+                    let Some(word) = checked.get(word) else { continue };
+                    if word.load(Ordering::Relaxed) & bit == 0 {
+                        let range = self.page_range(page);
+                        self.check_page(page, slice(bytes, range.start, range.end))?;
+                        word.fetch_or(bit, Ordering::Relaxed);
+                    }
+                }
+                Ok(job(slice(bytes, from, from + len as u64)))
+            }
+            Pages::Read { cache } => {
+                if first == last {
+                    let page = self.cached_page(first, cache)?;
+                    let at = from - first * page_size;
+                    return Ok(job(slice(&page, at, at + len as u64)));
+                }
+                let mut joined = Vec::with_capacity(len);
+                for number in first..=last {
+                    let page = self.cached_page(number, cache)?;
+                    let at = from.saturating_sub(number * page_size);
+                    let end = (from + len as u64 - number * page_size).min(page.len() as u64);
+                    joined.extend_from_slice(slice(&page, at, end));
+                }
+                Ok(job(&joined))
+            }
+        }
+    }
+
+    /// The live-or-dead record called `name` (of that hash) in this segment: its global ordinal and location.
+    pub(crate) fn find(&self, hash: u64, name: &[u8]) -> Result<Option<(u64, Location)>> {
+        if self.head.n_records == 0 {
+            return Ok(None);
+        }
+        let bits = self.head.bucket_bits;
+        let bucket = bucket_of(hash, bits) as u64;
+        let (from, to) =
+            self.with(BUCKETS, 4 * bucket, 8, |b| (u32_at(b, 0).unwrap_or(0), u32_at(b, 4).unwrap_or(0)))?;
+        if from >= to {
+            return Ok(None);
+        }
+        let tag = tag_of(hash, bits);
+        let count = (to - from) as usize;
+        // Hits by tag are rare and nearly always right: the first four fit on the stack.
+        let (mut hits, mut n_hits) = ([0u32; 4], 0);
+        let mut more = Vec::new();
+        self.with(HASHES, 8 * u64::from(from), 8 * count, |entries| {
+            for entry in entries.chunks_exact(8) {
+                if u32_at(entry, 0) == Some(tag) {
+                    let ordinal = u32_at(entry, 4).unwrap_or(u32::MAX);
+                    if n_hits < hits.len() {
+                        hits[n_hits] = ordinal;
+                        n_hits += 1;
+                    } else {
+                        more.push(ordinal);
+                    }
+                }
+            }
+        })?;
+        for ordinal in hits[..n_hits].iter().copied().chain(more) {
+            if self.name_is(ordinal, name)? {
+                let location = self.location(u64::from(ordinal))?;
+                return Ok(Some((self.reference.first_ordinal + u64::from(ordinal), location)));
+            }
+        }
+        Ok(None)
+    }
+
+    fn with_name_block<T>(&self, block: u64, job: impl FnOnce(NameDecoder<'_>) -> T) -> Result<T> {
+        let (from, to) =
+            self.with(NAME_BLOCKS, 4 * block, 8, |b| (u32_at(b, 0).unwrap_or(0), u32_at(b, 4).unwrap_or(0)))?;
+        let len = to.checked_sub(from).ok_or_else(|| {
+            self.damaged(
+                self.head.sections[NAME_BLOCKS].offset,
+                "increasing offsets".into(),
+                format!("{from}, {to}"),
+            )
+        })?;
+        self.with(NAMES, u64::from(from), len as usize, |bytes| job(NameDecoder::new(bytes)))
+    }
+
+    fn name_is(&self, ordinal: u32, name: &[u8]) -> Result<bool> {
+        let (block, nth) = (u64::from(ordinal) / BLOCK as u64, ordinal as usize % BLOCK);
+        self.with_name_block(block, |mut names| {
+            for _ in 0..nth {
+                if names.next().is_none() {
+                    return false;
+                }
+            }
+            names.next() == Some(name)
+        })
+    }
+
+    /// The tagged names of the block that holds local `ordinal`, and the first one's ordinal.
+    pub(crate) fn names_around(&self, ordinal: u64) -> Result<(u64, Vec<Vec<u8>>)> {
+        let block = ordinal / BLOCK as u64;
+        let first = block * BLOCK as u64;
+        let expected = self.head.n_records.saturating_sub(first).min(BLOCK as u64);
+        let names = self.with_name_block(block, |mut names| {
+            let mut out = Vec::with_capacity(BLOCK);
+            while let Some(name) = names.next() {
+                out.push(name.to_vec());
+            }
+            out
+        })?;
+        if names.len() as u64 != expected {
+            let at = self.head.sections[NAMES].offset;
+            return Err(self.damaged(
+                at,
+                format!("{expected} names in block {block}"),
+                names.len().to_string(),
+            ));
+        }
+        Ok((first, names))
+    }
+
+    /// The tagged name of local `ordinal`.
+    pub(crate) fn name(&self, ordinal: u64) -> Result<Vec<u8>> {
+        let (first, mut names) = self.names_around(ordinal)?;
+        let nth = usize::try_from(ordinal - first).unwrap_or(usize::MAX);
+        if nth < names.len() {
+            return Ok(names.swap_remove(nth));
+        }
+        Err(self.damaged(self.head.sections[NAMES].offset, format!("a name number {ordinal}"), "none".into()))
+    }
+
+    /// The place of local `ordinal`.
+    pub(crate) fn location(&self, ordinal: u64) -> Result<Location> {
+        let location =
+            self.with(LOCATIONS, ordinal * Location::LEN as u64, Location::LEN, Location::decode)?;
+        Ok(location.unwrap_or_default())
+    }
+
+    /// Reference of the chunk numbered `chunk` in the whole depot.
+    pub(crate) fn chunk(&self, chunk: u64) -> Result<ChunkRef> {
+        let at = chunk.wrapping_sub(self.reference.first_chunk).saturating_mul(ChunkRef::LEN as u64);
+        self.with(CHUNKS, at, ChunkRef::LEN, ChunkRef::decode)?
+            .ok_or_else(|| self.damaged(at, "a chunk reference".into(), "none".into()))
+    }
+
+    /// Whether this segment says that the older record `ordinal` is dead.
+    pub(crate) fn kills(&self, ordinal: u64) -> Result<bool> {
+        let (mut from, mut to) = (0, self.head.n_kills);
+        while from < to {
+            let middle = u64::midpoint(from, to);
+            let found = self.with(KILLS, 8 * middle, 8, |bytes| u64_at(bytes, 0).unwrap_or(0))?;
+            match found.cmp(&ordinal) {
+                std::cmp::Ordering::Equal => return Ok(true),
+                std::cmp::Ordering::Less => from = middle + 1,
+                std::cmp::Ordering::Greater => to = middle,
+            }
+        }
+        Ok(false)
+    }
+
+    /// All ordinals this segment declares dead, increasing.
+    pub(crate) fn all_kills(&self) -> Result<Vec<u64>> {
+        let len = usize::try_from(8 * self.head.n_kills).unwrap_or(usize::MAX);
+        self.with(KILLS, 0, len, |bytes| bytes.chunks_exact(8).filter_map(|raw| u64_at(raw, 0)).collect())
+    }
+
+    /// MessagePack metadata of local `ordinal`.
+    pub(crate) fn metadata(&self, ordinal: u64) -> Result<Option<Vec<u8>>> {
+        let (mut from, mut to) = (0, self.head.n_metadata);
+        while from < to {
+            let middle = u64::midpoint(from, to);
+            let found = self.with(METADATA_ORDINALS, 4 * middle, 4, |bytes| u32_at(bytes, 0).unwrap_or(0))?;
+            match u64::from(found).cmp(&ordinal) {
+                std::cmp::Ordering::Equal => {
+                    let bounds = |b: &[u8]| (u32_at(b, 0).unwrap_or(0), u32_at(b, 4).unwrap_or(0));
+                    let (start, end) = self.with(METADATA_OFFSETS, 4 * middle, 8, bounds)?;
+                    let len = end.saturating_sub(start) as usize;
+                    return self.with(METADATA, u64::from(start), len, |bytes| Some(bytes.to_vec()));
+                }
+                std::cmp::Ordering::Less => from = middle + 1,
+                std::cmp::Ordering::Greater => to = middle,
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether any record here has metadata.
+    pub(crate) fn has_metadata(&self) -> bool {
+        self.head.n_metadata > 0
+    }
+
+    /// Checks every page.
+    pub(crate) fn check_all(&self) -> Result<()> {
+        let n_pages = self.head.paged_len.div_ceil(u64::from(self.head.page_size));
+        for page in 0..n_pages {
+            match &self.pages {
+                Pages::Mapped { bytes, .. } => {
+                    let range = self.page_range(page);
+                    self.check_page(page, slice(bytes, range.start, range.end))?;
+                }
+                Pages::Read { cache } => {
+                    self.cached_page(page, cache)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Bytes of the entry.
+    pub(crate) fn stored_len(&self) -> u64 {
+        self.reference.length
+    }
+}
+
+fn slice(bytes: &[u8], from: u64, to: u64) -> &[u8] {
+    let index = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
+    bytes.get(index(from)..index(to)).unwrap_or_default()
+}
+
+/// Checks that the arrays lie inside the pages and have the lengths that the counts ask for.
+fn check_head(head: &SegmentHead, reference: &SegmentRef, room: u64, n_pages: usize) -> Result<(), String> {
+    let counts = |r: &SegmentRef| [r.first_ordinal, r.n_records, r.first_chunk, r.n_chunks, r.n_kills];
+    let found = [head.first_ordinal, head.n_records, head.first_chunk, head.n_chunks, head.n_kills];
+    if counts(reference) != found {
+        return Err(format!("counts {found:?} where the commit has {:?}", counts(reference)));
+    }
+    if head.bucket_bits > 32 || head.page_size == 0 || head.n_records > u64::from(u32::MAX) {
+        return Err(format!("{} bucket bits, pages of {} bytes", head.bucket_bits, head.page_size));
+    }
+    if head.paged_len > room || head.paged_len.div_ceil(u64::from(head.page_size)) != n_pages as u64 {
+        return Err(format!("{} bytes in {n_pages} pages where {room} bytes are", head.paged_len));
+    }
+    let times = |n: u64, size: u64| n.checked_mul(size);
+    let wanted: [Option<u64>; SECTIONS] = [
+        times(head.n_records, Location::LEN as u64),
+        Some(4 * ((1 << head.bucket_bits) + 1)),
+        times(head.n_records, 8),
+        Some(4 * (head.n_records.div_ceil(BLOCK as u64) + 1)),
+        None,
+        times(head.n_chunks, ChunkRef::LEN as u64),
+        times(head.n_kills, 8),
+        times(head.n_metadata, 4),
+        head.n_metadata.checked_add(1).and_then(|n| times(n, 4)),
+        None,
+    ];
+    for (number, (section, wanted)) in head.sections.iter().zip(wanted).enumerate() {
+        let fits = section.offset.checked_add(section.length).is_some_and(|end| end <= head.paged_len);
+        let free_length = number == NAMES || number == METADATA;
+        if !fits || !(free_length || wanted == Some(section.length)) {
+            return Err(format!("array {number} of {} bytes at {}", section.length, section.offset));
+        }
+    }
+    Ok(())
+}
+
+/// Finds `name` among `segments` (oldest first): its live record's segment number, ordinal and location.
+pub(crate) fn find_live(segments: &[Arc<Segment>], name: &[u8]) -> Result<Option<(usize, u64, Location)>> {
+    let hash = hash(name);
+    for (number, segment) in segments.iter().enumerate().rev() {
+        if let Some((ordinal, location)) = segment.find(hash, name)? {
+            for newer in &segments[number + 1..] {
+                if newer.kills(ordinal)? {
+                    return Ok(None);
+                }
+            }
+            return Ok(Some((number, ordinal, location)));
+        }
+    }
+    Ok(None)
+}

@@ -1,0 +1,98 @@
+//! Where a depot's bytes live: one small trait, a file and memory.
+//!
+//! A depot asks little of its storage, so that a test double or a store of your own is a page of code;
+//! `vldepot::testing` (feature `testing`) has the suite that both built-in ones pass.
+
+mod file;
+mod memory;
+
+use std::io;
+use std::path::Path;
+
+pub use crate::buffer::Bytes;
+pub use file::FileStorage;
+pub use memory::MemoryStorage;
+
+/// A growing array of bytes with positioned access. All methods take `&self`: a storage is shared by threads.
+///
+/// # Promises the depot relies on
+///
+/// - Bytes written are read back at once, by any thread.
+/// - What was written before a [`sync`](Self::sync) that returned `Ok` survives a power loss. What was written
+///   since may survive in any part and any order.
+/// - Bytes between the end and a later write, and bytes that [`set_len`](Self::set_len) adds, read as zeros.
+pub trait Storage: Send + Sync + 'static {
+    /// How many bytes there are.
+    ///
+    /// # Errors
+    /// Whatever the system says.
+    fn len(&self) -> io::Result<u64>;
+
+    /// Whether there are none.
+    ///
+    /// # Errors
+    /// As [`len`](Self::len).
+    fn is_empty(&self) -> io::Result<bool> {
+        Ok(self.len()? == 0)
+    }
+
+    /// Fills `buf` with the bytes at `offset`. Never moves a shared cursor.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::UnexpectedEof`] when fewer bytes are there.
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()>;
+
+    /// Writes all of `bytes` at `offset`, growing the storage if need be.
+    ///
+    /// # Errors
+    /// Whatever the system says; some of the bytes may have been written.
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()>;
+
+    /// Cuts or grows to `len` bytes.
+    ///
+    /// # Errors
+    /// Whatever the system says.
+    fn set_len(&self, len: u64) -> io::Result<()>;
+
+    /// Makes what was written durable.
+    ///
+    /// # Errors
+    /// Whatever the system says; the depot then refuses to go on.
+    fn sync(&self) -> io::Result<()>;
+
+    /// Shares `len` bytes at `offset` without copying, where the storage can. The depot never overwrites bytes
+    /// that it maps.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::UnexpectedEof`] when fewer bytes are there.
+    fn map(&self, offset: u64, len: u64) -> io::Result<Option<Bytes>> {
+        let _ = (offset, len);
+        Ok(None)
+    }
+
+    /// Takes the writer's lock; `false` when another writer has it. It ends with the storage.
+    ///
+    /// # Errors
+    /// Whatever the system says.
+    fn try_lock(&self) -> io::Result<bool> {
+        Ok(true)
+    }
+
+    /// Whether the bytes outlive this value: a depot in a storage where they do not is not tidied up when dropped.
+    fn is_durable(&self) -> bool {
+        true
+    }
+
+    /// What error messages call it.
+    fn path(&self) -> &Path {
+        Path::new("<storage>")
+    }
+}
+
+/// The error of a read past the end.
+fn past_the_end(offset: u64, wanted: u64, len: u64) -> io::Error {
+    io::Error::new(
+        io::ErrorKind::UnexpectedEof,
+        format!("{wanted} bytes at byte {offset} of {len}: the file is shorter than its own index says"),
+    )
+}
