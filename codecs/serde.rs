@@ -49,7 +49,7 @@ impl<T: Serialize + DeserializeOwned + 'static> Codec for Serde<T> {
             .map_err(|error| CodecError::invalid(format!("cannot write as MessagePack: {error}")))
     }
 
-    fn view<'a>(&self, bytes: &'a [u8]) -> Result<T, CodecError> {
+    fn view(&self, bytes: &[u8]) -> Result<T, CodecError> {
         // From a slice cursor, so that bytes left over are seen.
         let mut rest = bytes;
         let value = T::deserialize(&mut rmp_serde::Deserializer::new(&mut rest))
@@ -100,7 +100,7 @@ impl<T: Serialize + DeserializeOwned + 'static> Codec for Json<T> {
             .map_err(|error| CodecError::invalid(format!("cannot write as JSON: {error}")))
     }
 
-    fn view<'a>(&self, bytes: &'a [u8]) -> Result<T, CodecError> {
+    fn view(&self, bytes: &[u8]) -> Result<T, CodecError> {
         serde_json::from_slice(bytes)
             .map_err(|error| not_readable("JSON", std::any::type_name::<T>(), &error))
     }

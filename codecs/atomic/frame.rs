@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::mem;
 use std::ops::Deref;
+use std::ptr;
 
 use crate::codecs::ndarray::AnyArray;
 
@@ -225,6 +226,6 @@ impl<'a> Deref for AtomicFrame<'a> {
         // `AtomicFrame<'a>`. The lifetime it claims is never seen: the field is private, the wrapper is
         // neither `Clone` nor constructed by value, and `frame` shortens `'static` to the life of the
         // reference, which `'a` outlives since `self` borrows an `AtomicFrame<'a>`.
-        unsafe { mem::transmute::<&AtomicFrame<'a>, &AtomicFrameItem>(frame) }
+        unsafe { &*ptr::from_ref(frame).cast::<AtomicFrameItem>() }
     }
 }

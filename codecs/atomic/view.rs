@@ -48,7 +48,7 @@ pub struct TopologyView<'a> {
 type Strings<'a> = Vector<'a, ForwardsUOffset<&'a str>>;
 
 /// The numbers of a vector of the Flatbuffer, where they lie.
-fn slice<'a, T: bytemuck::AnyBitPattern>(vector: Vector<'a, T>) -> &'a [T] {
+fn slice<T: bytemuck::AnyBitPattern>(vector: Vector<'_, T>) -> &[T] {
     // Cannot panic: the verifier checked the vector's alignment from the start of the record, which is aligned.
     bytemuck::cast_slice(vector.bytes())
 }
@@ -93,7 +93,7 @@ fn array_shape(array: fb::Array<'_>) -> Option<IxDyn> {
 }
 
 fn aligned_empty() -> &'static [u8] {
-    bytemuck::cast_slice::<u64, u8>(&[])
+    bytemuck::cast_slice::<u128, u8>(&[])
 }
 
 /// An `Array` that passed [`check_array`].

@@ -274,14 +274,15 @@ fn write_array(
     kind: fb::ArrayKind,
     array: &AnyArray<'_>,
 ) -> WIPOffset<fb::Array<'static>> {
-    match array.as_bytes() {
-        Some(bytes) => write_bytes(builder, name, kind, array.dtype(), array.shape(), bytes),
-        None => {
+    let bytes = array.as_bytes().map_or_else(
+        || {
             let mut bytes = Vec::new();
             array.append_to(&mut bytes);
-            write_bytes(builder, name, kind, array.dtype(), array.shape(), &bytes)
-        }
-    }
+            Cow::Owned(bytes)
+        },
+        Cow::Borrowed,
+    );
+    write_bytes(builder, name, kind, array.dtype(), array.shape(), &bytes)
 }
 
 fn write_bytes(

@@ -18,6 +18,9 @@ mod any;
 mod codec;
 mod dtype;
 
+#[cfg(test)]
+mod tests;
+
 pub use any::{AnyArray, AnyArrayView};
 pub use codec::{AnyNdArray, ArraySource, NdArray};
 pub use dtype::{DType, Element};
