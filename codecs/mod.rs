@@ -3,7 +3,7 @@
 //! | codec | `put` takes | `view` gives | copies on `view` |
 //! | --- | --- | --- | --- |
 //! | [`AtomicFrameCodec`] | [`AtomicFrame`] | [`AtomicFrameView`] | none |
-//! | [`NdArray<T, D>`](NdArray) | `&Array<T, D>`, `&ArrayView<T, D>` | [`ndarray::ArrayView`] | none |
+//! | [`NdArray<T, D>`](NdArray) | `&Array<T, D>`, `&ArrayView<T, D>` | [`ndarray::ArrayView`](::ndarray::ArrayView) | none |
 //! | [`AnyNdArray`] | [`AnyArray`], any ndarray | [`AnyArrayView`] | none |
 //! | [`Serde<T>`](Serde), [`Json<T>`](Json) | `&T` | `T` | all: it parses |
 //! | [`Raw`](crate::Raw) | `&[u8]` | `&[u8]` | none |
