@@ -6,1731 +6,1942 @@ extern crate alloc;
 #[allow(unused_imports, dead_code)]
 pub mod vldepot {
 
-extern crate alloc;
-#[allow(unused_imports, dead_code)]
-pub mod format {
-
-extern crate alloc;
-
-// struct Section, aligned to 8
-#[repr(transparent)]
-#[derive(Clone, Copy, PartialEq)]
-pub struct Section(pub [u8; 16]);
-impl Default for Section { 
-  fn default() -> Self { 
-    Self([0; 16])
-  }
-}
-impl ::core::fmt::Debug for Section {
-  fn fmt(&self, f: &mut ::core::fmt::Formatter) -> ::core::fmt::Result {
-    f.debug_struct("Section")
-      .field("offset", &self.offset())
-      .field("length", &self.length())
-      .finish()
-  }
-}
-
-impl ::flatbuffers::SimpleToVerifyInSlice for Section {}
-impl<'a> ::flatbuffers::Follow<'a> for Section {
-  type Inner = &'a Section;
-  #[inline]
-  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
-    unsafe { <&'a Section>::follow(buf, loc) }
-  }
-}
-impl<'a> ::flatbuffers::Follow<'a> for &'a Section {
-  type Inner = &'a Section;
-  #[inline]
-  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
-    unsafe { ::flatbuffers::follow_cast_ref::<Section>(buf, loc) }
-  }
-}
-impl<'b> ::flatbuffers::Push for Section {
-    type Output = Section;
-    #[inline]
-    unsafe fn push(&self, dst: &mut [u8], _written_len: usize) {
-        let src = unsafe { ::core::slice::from_raw_parts(self as *const Section as *const u8, <Self as ::flatbuffers::Push>::size()) };
-        dst.copy_from_slice(src);
-    }
-    #[inline]
-    fn alignment() -> ::flatbuffers::PushAlignment {
-        ::flatbuffers::PushAlignment::new(8)
-    }
-}
-
-impl<'a> ::flatbuffers::Verifiable for Section {
-  #[inline]
-  fn run_verifier(
-    v: &mut ::flatbuffers::Verifier, pos: usize
-  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
-    v.in_buffer::<Self>(pos)
-  }
-}
-
-impl<'a> Section {
-  #[allow(clippy::too_many_arguments)]
-  pub fn new(
-    offset: u64,
-    length: u64,
-  ) -> Self {
-    let mut s = Self([0; 16]);
-    s.set_offset(offset);
-    s.set_length(length);
-    s
-  }
-
-  pub fn offset(&self) -> u64 {
-    let mut mem = ::core::mem::MaybeUninit::<<u64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
-    // Safety:
-    // Created from a valid Table for this object
-    // Which contains a valid value in this slot
-    ::flatbuffers::EndianScalar::from_little_endian(unsafe {
-      ::core::ptr::copy_nonoverlapping(
-        self.0[0..].as_ptr(),
-        mem.as_mut_ptr() as *mut u8,
-        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
-      );
-      mem.assume_init()
-    })
-  }
-
-  pub fn set_offset(&mut self, x: u64) {
-    let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
-    // Safety:
-    // Created from a valid Table for this object
-    // Which contains a valid value in this slot
-    unsafe {
-      ::core::ptr::copy_nonoverlapping(
-        &x_le as *const _ as *const u8,
-        self.0[0..].as_mut_ptr(),
-        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
-      );
-    }
-  }
-
-  pub fn length(&self) -> u64 {
-    let mut mem = ::core::mem::MaybeUninit::<<u64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
-    // Safety:
-    // Created from a valid Table for this object
-    // Which contains a valid value in this slot
-    ::flatbuffers::EndianScalar::from_little_endian(unsafe {
-      ::core::ptr::copy_nonoverlapping(
-        self.0[8..].as_ptr(),
-        mem.as_mut_ptr() as *mut u8,
-        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
-      );
-      mem.assume_init()
-    })
-  }
-
-  pub fn set_length(&mut self, x: u64) {
-    let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
-    // Safety:
-    // Created from a valid Table for this object
-    // Which contains a valid value in this slot
-    unsafe {
-      ::core::ptr::copy_nonoverlapping(
-        &x_le as *const _ as *const u8,
-        self.0[8..].as_mut_ptr(),
-        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
-      );
-    }
-  }
-
-}
-
-// struct SegmentRef, aligned to 8
-#[repr(transparent)]
-#[derive(Clone, Copy, PartialEq)]
-pub struct SegmentRef(pub [u8; 56]);
-impl Default for SegmentRef { 
-  fn default() -> Self { 
-    Self([0; 56])
-  }
-}
-impl ::core::fmt::Debug for SegmentRef {
-  fn fmt(&self, f: &mut ::core::fmt::Formatter) -> ::core::fmt::Result {
-    f.debug_struct("SegmentRef")
-      .field("offset", &self.offset())
-      .field("length", &self.length())
-      .field("first_ordinal", &self.first_ordinal())
-      .field("n_records", &self.n_records())
-      .field("first_chunk", &self.first_chunk())
-      .field("n_chunks", &self.n_chunks())
-      .field("n_kills", &self.n_kills())
-      .finish()
-  }
-}
-
-impl ::flatbuffers::SimpleToVerifyInSlice for SegmentRef {}
-impl<'a> ::flatbuffers::Follow<'a> for SegmentRef {
-  type Inner = &'a SegmentRef;
-  #[inline]
-  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
-    unsafe { <&'a SegmentRef>::follow(buf, loc) }
-  }
-}
-impl<'a> ::flatbuffers::Follow<'a> for &'a SegmentRef {
-  type Inner = &'a SegmentRef;
-  #[inline]
-  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
-    unsafe { ::flatbuffers::follow_cast_ref::<SegmentRef>(buf, loc) }
-  }
-}
-impl<'b> ::flatbuffers::Push for SegmentRef {
-    type Output = SegmentRef;
-    #[inline]
-    unsafe fn push(&self, dst: &mut [u8], _written_len: usize) {
-        let src = unsafe { ::core::slice::from_raw_parts(self as *const SegmentRef as *const u8, <Self as ::flatbuffers::Push>::size()) };
-        dst.copy_from_slice(src);
-    }
-    #[inline]
-    fn alignment() -> ::flatbuffers::PushAlignment {
-        ::flatbuffers::PushAlignment::new(8)
-    }
-}
-
-impl<'a> ::flatbuffers::Verifiable for SegmentRef {
-  #[inline]
-  fn run_verifier(
-    v: &mut ::flatbuffers::Verifier, pos: usize
-  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
-    v.in_buffer::<Self>(pos)
-  }
-}
-
-impl<'a> SegmentRef {
-  #[allow(clippy::too_many_arguments)]
-  pub fn new(
-    offset: u64,
-    length: u64,
-    first_ordinal: u64,
-    n_records: u64,
-    first_chunk: u64,
-    n_chunks: u64,
-    n_kills: u64,
-  ) -> Self {
-    let mut s = Self([0; 56]);
-    s.set_offset(offset);
-    s.set_length(length);
-    s.set_first_ordinal(first_ordinal);
-    s.set_n_records(n_records);
-    s.set_first_chunk(first_chunk);
-    s.set_n_chunks(n_chunks);
-    s.set_n_kills(n_kills);
-    s
-  }
-
-  pub fn offset(&self) -> u64 {
-    let mut mem = ::core::mem::MaybeUninit::<<u64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
-    // Safety:
-    // Created from a valid Table for this object
-    // Which contains a valid value in this slot
-    ::flatbuffers::EndianScalar::from_little_endian(unsafe {
-      ::core::ptr::copy_nonoverlapping(
-        self.0[0..].as_ptr(),
-        mem.as_mut_ptr() as *mut u8,
-        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
-      );
-      mem.assume_init()
-    })
-  }
-
-  pub fn set_offset(&mut self, x: u64) {
-    let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
-    // Safety:
-    // Created from a valid Table for this object
-    // Which contains a valid value in this slot
-    unsafe {
-      ::core::ptr::copy_nonoverlapping(
-        &x_le as *const _ as *const u8,
-        self.0[0..].as_mut_ptr(),
-        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
-      );
-    }
-  }
-
-  pub fn length(&self) -> u64 {
-    let mut mem = ::core::mem::MaybeUninit::<<u64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
-    // Safety:
-    // Created from a valid Table for this object
-    // Which contains a valid value in this slot
-    ::flatbuffers::EndianScalar::from_little_endian(unsafe {
-      ::core::ptr::copy_nonoverlapping(
-        self.0[8..].as_ptr(),
-        mem.as_mut_ptr() as *mut u8,
-        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
-      );
-      mem.assume_init()
-    })
-  }
-
-  pub fn set_length(&mut self, x: u64) {
-    let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
-    // Safety:
-    // Created from a valid Table for this object
-    // Which contains a valid value in this slot
-    unsafe {
-      ::core::ptr::copy_nonoverlapping(
-        &x_le as *const _ as *const u8,
-        self.0[8..].as_mut_ptr(),
-        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
-      );
-    }
-  }
-
-  pub fn first_ordinal(&self) -> u64 {
-    let mut mem = ::core::mem::MaybeUninit::<<u64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
-    // Safety:
-    // Created from a valid Table for this object
-    // Which contains a valid value in this slot
-    ::flatbuffers::EndianScalar::from_little_endian(unsafe {
-      ::core::ptr::copy_nonoverlapping(
-        self.0[16..].as_ptr(),
-        mem.as_mut_ptr() as *mut u8,
-        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
-      );
-      mem.assume_init()
-    })
-  }
-
-  pub fn set_first_ordinal(&mut self, x: u64) {
-    let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
-    // Safety:
-    // Created from a valid Table for this object
-    // Which contains a valid value in this slot
-    unsafe {
-      ::core::ptr::copy_nonoverlapping(
-        &x_le as *const _ as *const u8,
-        self.0[16..].as_mut_ptr(),
-        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
-      );
-    }
-  }
-
-  pub fn n_records(&self) -> u64 {
-    let mut mem = ::core::mem::MaybeUninit::<<u64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
-    // Safety:
-    // Created from a valid Table for this object
-    // Which contains a valid value in this slot
-    ::flatbuffers::EndianScalar::from_little_endian(unsafe {
-      ::core::ptr::copy_nonoverlapping(
-        self.0[24..].as_ptr(),
-        mem.as_mut_ptr() as *mut u8,
-        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
-      );
-      mem.assume_init()
-    })
-  }
-
-  pub fn set_n_records(&mut self, x: u64) {
-    let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
-    // Safety:
-    // Created from a valid Table for this object
-    // Which contains a valid value in this slot
-    unsafe {
-      ::core::ptr::copy_nonoverlapping(
-        &x_le as *const _ as *const u8,
-        self.0[24..].as_mut_ptr(),
-        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
-      );
-    }
-  }
-
-  pub fn first_chunk(&self) -> u64 {
-    let mut mem = ::core::mem::MaybeUninit::<<u64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
-    // Safety:
-    // Created from a valid Table for this object
-    // Which contains a valid value in this slot
-    ::flatbuffers::EndianScalar::from_little_endian(unsafe {
-      ::core::ptr::copy_nonoverlapping(
-        self.0[32..].as_ptr(),
-        mem.as_mut_ptr() as *mut u8,
-        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
-      );
-      mem.assume_init()
-    })
-  }
-
-  pub fn set_first_chunk(&mut self, x: u64) {
-    let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
-    // Safety:
-    // Created from a valid Table for this object
-    // Which contains a valid value in this slot
-    unsafe {
-      ::core::ptr::copy_nonoverlapping(
-        &x_le as *const _ as *const u8,
-        self.0[32..].as_mut_ptr(),
-        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
-      );
-    }
-  }
-
-  pub fn n_chunks(&self) -> u64 {
-    let mut mem = ::core::mem::MaybeUninit::<<u64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
-    // Safety:
-    // Created from a valid Table for this object
-    // Which contains a valid value in this slot
-    ::flatbuffers::EndianScalar::from_little_endian(unsafe {
-      ::core::ptr::copy_nonoverlapping(
-        self.0[40..].as_ptr(),
-        mem.as_mut_ptr() as *mut u8,
-        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
-      );
-      mem.assume_init()
-    })
-  }
-
-  pub fn set_n_chunks(&mut self, x: u64) {
-    let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
-    // Safety:
-    // Created from a valid Table for this object
-    // Which contains a valid value in this slot
-    unsafe {
-      ::core::ptr::copy_nonoverlapping(
-        &x_le as *const _ as *const u8,
-        self.0[40..].as_mut_ptr(),
-        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
-      );
-    }
-  }
-
-  pub fn n_kills(&self) -> u64 {
-    let mut mem = ::core::mem::MaybeUninit::<<u64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
-    // Safety:
-    // Created from a valid Table for this object
-    // Which contains a valid value in this slot
-    ::flatbuffers::EndianScalar::from_little_endian(unsafe {
-      ::core::ptr::copy_nonoverlapping(
-        self.0[48..].as_ptr(),
-        mem.as_mut_ptr() as *mut u8,
-        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
-      );
-      mem.assume_init()
-    })
-  }
-
-  pub fn set_n_kills(&mut self, x: u64) {
-    let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
-    // Safety:
-    // Created from a valid Table for this object
-    // Which contains a valid value in this slot
-    unsafe {
-      ::core::ptr::copy_nonoverlapping(
-        &x_le as *const _ as *const u8,
-        self.0[48..].as_mut_ptr(),
-        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
-      );
-    }
-  }
-
-}
-
-pub enum ParametersOffset {}
-#[derive(Copy, Clone, PartialEq)]
-
-pub struct Parameters<'a> {
-  pub _tab: ::flatbuffers::Table<'a>,
-}
-
-impl<'a> ::flatbuffers::Follow<'a> for Parameters<'a> {
-  type Inner = Parameters<'a>;
-  #[inline]
-  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
-    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
-  }
-}
-
-impl<'a> Parameters<'a> {
-  pub const VT_FORMAT_VERSION: ::flatbuffers::VOffsetT = 4;
-  pub const VT_DEPOT_ID: ::flatbuffers::VOffsetT = 6;
-  pub const VT_CODEC_ID: ::flatbuffers::VOffsetT = 8;
-  pub const VT_CODEC_VERSION: ::flatbuffers::VOffsetT = 10;
-  pub const VT_CODEC_PARAMETERS: ::flatbuffers::VOffsetT = 12;
-  pub const VT_CHUNK_SIZE: ::flatbuffers::VOffsetT = 14;
-  pub const VT_BLOCK_SIZE: ::flatbuffers::VOffsetT = 16;
-  pub const VT_COMPRESSOR: ::flatbuffers::VOffsetT = 18;
-  pub const VT_LEVEL: ::flatbuffers::VOffsetT = 20;
-  pub const VT_FILTER: ::flatbuffers::VOffsetT = 22;
-  pub const VT_TYPESIZE: ::flatbuffers::VOffsetT = 24;
-  pub const VT_PLACEMENT: ::flatbuffers::VOffsetT = 26;
-  pub const VT_ALIGN: ::flatbuffers::VOffsetT = 28;
-  pub const VT_VLSTORE: ::flatbuffers::VOffsetT = 30;
-  pub const VT_CREATED: ::flatbuffers::VOffsetT = 32;
-
-  #[inline]
-  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
-    Parameters { _tab: table }
-  }
-  #[allow(unused_mut)]
-  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
-    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
-    args: &'args ParametersArgs<'args>
-  ) -> ::flatbuffers::WIPOffset<Parameters<'bldr>> {
-    let mut builder = ParametersBuilder::new(_fbb);
-    builder.add_created(args.created);
-    builder.add_depot_id(args.depot_id);
-    builder.add_block_size(args.block_size);
-    builder.add_chunk_size(args.chunk_size);
-    if let Some(x) = args.codec_parameters { builder.add_codec_parameters(x); }
-    builder.add_codec_version(args.codec_version);
-    if let Some(x) = args.codec_id { builder.add_codec_id(x); }
-    builder.add_format_version(args.format_version);
-    builder.add_vlstore(args.vlstore);
-    builder.add_align(args.align);
-    builder.add_placement(args.placement);
-    builder.add_typesize(args.typesize);
-    builder.add_filter(args.filter);
-    builder.add_level(args.level);
-    builder.add_compressor(args.compressor);
-    builder.finish()
-  }
-
-
-  #[inline]
-  pub fn format_version(&self) -> u32 {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<u32>(Parameters::VT_FORMAT_VERSION, Some(0)).unwrap()}
-  }
-  #[inline]
-  pub fn depot_id(&self) -> u64 {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<u64>(Parameters::VT_DEPOT_ID, Some(0)).unwrap()}
-  }
-  #[inline]
-  pub fn codec_id(&self) -> Option<&'a str> {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(Parameters::VT_CODEC_ID, None)}
-  }
-  #[inline]
-  pub fn codec_version(&self) -> u32 {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<u32>(Parameters::VT_CODEC_VERSION, Some(0)).unwrap()}
-  }
-  #[inline]
-  pub fn codec_parameters(&self) -> Option<::flatbuffers::Vector<'a, u8>> {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u8>>>(Parameters::VT_CODEC_PARAMETERS, None)}
-  }
-  #[inline]
-  pub fn chunk_size(&self) -> u32 {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<u32>(Parameters::VT_CHUNK_SIZE, Some(0)).unwrap()}
-  }
-  #[inline]
-  pub fn block_size(&self) -> u32 {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<u32>(Parameters::VT_BLOCK_SIZE, Some(0)).unwrap()}
-  }
-  #[inline]
-  pub fn compressor(&self) -> u8 {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<u8>(Parameters::VT_COMPRESSOR, Some(0)).unwrap()}
-  }
-  #[inline]
-  pub fn level(&self) -> u8 {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<u8>(Parameters::VT_LEVEL, Some(0)).unwrap()}
-  }
-  #[inline]
-  pub fn filter(&self) -> u8 {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<u8>(Parameters::VT_FILTER, Some(0)).unwrap()}
-  }
-  #[inline]
-  pub fn typesize(&self) -> u8 {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<u8>(Parameters::VT_TYPESIZE, Some(0)).unwrap()}
-  }
-  #[inline]
-  pub fn placement(&self) -> u8 {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<u8>(Parameters::VT_PLACEMENT, Some(0)).unwrap()}
-  }
-  #[inline]
-  pub fn align(&self) -> u8 {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<u8>(Parameters::VT_ALIGN, Some(0)).unwrap()}
-  }
-  #[inline]
-  pub fn vlstore(&self) -> bool {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<bool>(Parameters::VT_VLSTORE, Some(false)).unwrap()}
-  }
-  #[inline]
-  pub fn created(&self) -> i64 {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<i64>(Parameters::VT_CREATED, Some(0)).unwrap()}
-  }
-}
-
-impl ::flatbuffers::Verifiable for Parameters<'_> {
-  #[inline]
-  fn run_verifier(
-    v: &mut ::flatbuffers::Verifier, pos: usize
-  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
-    v.visit_table(pos)?
-     .visit_field::<u32>("format_version", Self::VT_FORMAT_VERSION, false)?
-     .visit_field::<u64>("depot_id", Self::VT_DEPOT_ID, false)?
-     .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("codec_id", Self::VT_CODEC_ID, false)?
-     .visit_field::<u32>("codec_version", Self::VT_CODEC_VERSION, false)?
-     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u8>>>("codec_parameters", Self::VT_CODEC_PARAMETERS, false)?
-     .visit_field::<u32>("chunk_size", Self::VT_CHUNK_SIZE, false)?
-     .visit_field::<u32>("block_size", Self::VT_BLOCK_SIZE, false)?
-     .visit_field::<u8>("compressor", Self::VT_COMPRESSOR, false)?
-     .visit_field::<u8>("level", Self::VT_LEVEL, false)?
-     .visit_field::<u8>("filter", Self::VT_FILTER, false)?
-     .visit_field::<u8>("typesize", Self::VT_TYPESIZE, false)?
-     .visit_field::<u8>("placement", Self::VT_PLACEMENT, false)?
-     .visit_field::<u8>("align", Self::VT_ALIGN, false)?
-     .visit_field::<bool>("vlstore", Self::VT_VLSTORE, false)?
-     .visit_field::<i64>("created", Self::VT_CREATED, false)?
-     .finish();
-    Ok(())
-  }
-}
-pub struct ParametersArgs<'a> {
-    pub format_version: u32,
-    pub depot_id: u64,
-    pub codec_id: Option<::flatbuffers::WIPOffset<&'a str>>,
-    pub codec_version: u32,
-    pub codec_parameters: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u8>>>,
-    pub chunk_size: u32,
-    pub block_size: u32,
-    pub compressor: u8,
-    pub level: u8,
-    pub filter: u8,
-    pub typesize: u8,
-    pub placement: u8,
-    pub align: u8,
-    pub vlstore: bool,
-    pub created: i64,
-}
-impl<'a> Default for ParametersArgs<'a> {
-  #[inline]
-  fn default() -> Self {
-    ParametersArgs {
-      format_version: 0,
-      depot_id: 0,
-      codec_id: None,
-      codec_version: 0,
-      codec_parameters: None,
-      chunk_size: 0,
-      block_size: 0,
-      compressor: 0,
-      level: 0,
-      filter: 0,
-      typesize: 0,
-      placement: 0,
-      align: 0,
-      vlstore: false,
-      created: 0,
-    }
-  }
-}
-
-pub struct ParametersBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
-  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
-  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
-}
-impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> ParametersBuilder<'a, 'b, A> {
-  #[inline]
-  pub fn add_format_version(&mut self, format_version: u32) {
-    self.fbb_.push_slot::<u32>(Parameters::VT_FORMAT_VERSION, format_version, 0);
-  }
-  #[inline]
-  pub fn add_depot_id(&mut self, depot_id: u64) {
-    self.fbb_.push_slot::<u64>(Parameters::VT_DEPOT_ID, depot_id, 0);
-  }
-  #[inline]
-  pub fn add_codec_id(&mut self, codec_id: ::flatbuffers::WIPOffset<&'b  str>) {
-    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Parameters::VT_CODEC_ID, codec_id);
-  }
-  #[inline]
-  pub fn add_codec_version(&mut self, codec_version: u32) {
-    self.fbb_.push_slot::<u32>(Parameters::VT_CODEC_VERSION, codec_version, 0);
-  }
-  #[inline]
-  pub fn add_codec_parameters(&mut self, codec_parameters: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , u8>>) {
-    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Parameters::VT_CODEC_PARAMETERS, codec_parameters);
-  }
-  #[inline]
-  pub fn add_chunk_size(&mut self, chunk_size: u32) {
-    self.fbb_.push_slot::<u32>(Parameters::VT_CHUNK_SIZE, chunk_size, 0);
-  }
-  #[inline]
-  pub fn add_block_size(&mut self, block_size: u32) {
-    self.fbb_.push_slot::<u32>(Parameters::VT_BLOCK_SIZE, block_size, 0);
-  }
-  #[inline]
-  pub fn add_compressor(&mut self, compressor: u8) {
-    self.fbb_.push_slot::<u8>(Parameters::VT_COMPRESSOR, compressor, 0);
-  }
-  #[inline]
-  pub fn add_level(&mut self, level: u8) {
-    self.fbb_.push_slot::<u8>(Parameters::VT_LEVEL, level, 0);
-  }
-  #[inline]
-  pub fn add_filter(&mut self, filter: u8) {
-    self.fbb_.push_slot::<u8>(Parameters::VT_FILTER, filter, 0);
-  }
-  #[inline]
-  pub fn add_typesize(&mut self, typesize: u8) {
-    self.fbb_.push_slot::<u8>(Parameters::VT_TYPESIZE, typesize, 0);
-  }
-  #[inline]
-  pub fn add_placement(&mut self, placement: u8) {
-    self.fbb_.push_slot::<u8>(Parameters::VT_PLACEMENT, placement, 0);
-  }
-  #[inline]
-  pub fn add_align(&mut self, align: u8) {
-    self.fbb_.push_slot::<u8>(Parameters::VT_ALIGN, align, 0);
-  }
-  #[inline]
-  pub fn add_vlstore(&mut self, vlstore: bool) {
-    self.fbb_.push_slot::<bool>(Parameters::VT_VLSTORE, vlstore, false);
-  }
-  #[inline]
-  pub fn add_created(&mut self, created: i64) {
-    self.fbb_.push_slot::<i64>(Parameters::VT_CREATED, created, 0);
-  }
-  #[inline]
-  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> ParametersBuilder<'a, 'b, A> {
-    let start = _fbb.start_table();
-    ParametersBuilder {
-      fbb_: _fbb,
-      start_: start,
-    }
-  }
-  #[inline]
-  pub fn finish(self) -> ::flatbuffers::WIPOffset<Parameters<'a>> {
-    let o = self.fbb_.end_table(self.start_);
-    ::flatbuffers::WIPOffset::new(o.value())
-  }
-}
-
-impl ::core::fmt::Debug for Parameters<'_> {
-  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-    let mut ds = f.debug_struct("Parameters");
-      ds.field("format_version", &self.format_version());
-      ds.field("depot_id", &self.depot_id());
-      ds.field("codec_id", &self.codec_id());
-      ds.field("codec_version", &self.codec_version());
-      ds.field("codec_parameters", &self.codec_parameters());
-      ds.field("chunk_size", &self.chunk_size());
-      ds.field("block_size", &self.block_size());
-      ds.field("compressor", &self.compressor());
-      ds.field("level", &self.level());
-      ds.field("filter", &self.filter());
-      ds.field("typesize", &self.typesize());
-      ds.field("placement", &self.placement());
-      ds.field("align", &self.align());
-      ds.field("vlstore", &self.vlstore());
-      ds.field("created", &self.created());
-      ds.finish()
-  }
-}
-pub enum ChunkDirectoryOffset {}
-#[derive(Copy, Clone, PartialEq)]
-
-pub struct ChunkDirectory<'a> {
-  pub _tab: ::flatbuffers::Table<'a>,
-}
-
-impl<'a> ::flatbuffers::Follow<'a> for ChunkDirectory<'a> {
-  type Inner = ChunkDirectory<'a>;
-  #[inline]
-  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
-    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
-  }
-}
-
-impl<'a> ChunkDirectory<'a> {
-  pub const VT_FIRST_START: ::flatbuffers::VOffsetT = 4;
-  pub const VT_KINDS: ::flatbuffers::VOffsetT = 6;
-  pub const VT_NAME_LENGTHS: ::flatbuffers::VOffsetT = 8;
-  pub const VT_NAMES: ::flatbuffers::VOffsetT = 10;
-  pub const VT_LENGTHS: ::flatbuffers::VOffsetT = 12;
-  pub const VT_CHECKSUMS: ::flatbuffers::VOffsetT = 14;
-  pub const VT_METADATA_AT: ::flatbuffers::VOffsetT = 16;
-  pub const VT_METADATA_LENGTHS: ::flatbuffers::VOffsetT = 18;
-  pub const VT_METADATA: ::flatbuffers::VOffsetT = 20;
-  pub const VT_MOVED: ::flatbuffers::VOffsetT = 22;
-
-  #[inline]
-  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
-    ChunkDirectory { _tab: table }
-  }
-  #[allow(unused_mut)]
-  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
-    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
-    args: &'args ChunkDirectoryArgs<'args>
-  ) -> ::flatbuffers::WIPOffset<ChunkDirectory<'bldr>> {
-    let mut builder = ChunkDirectoryBuilder::new(_fbb);
-    if let Some(x) = args.moved { builder.add_moved(x); }
-    if let Some(x) = args.metadata { builder.add_metadata(x); }
-    if let Some(x) = args.metadata_lengths { builder.add_metadata_lengths(x); }
-    if let Some(x) = args.metadata_at { builder.add_metadata_at(x); }
-    if let Some(x) = args.checksums { builder.add_checksums(x); }
-    if let Some(x) = args.lengths { builder.add_lengths(x); }
-    if let Some(x) = args.names { builder.add_names(x); }
-    if let Some(x) = args.name_lengths { builder.add_name_lengths(x); }
-    if let Some(x) = args.kinds { builder.add_kinds(x); }
-    builder.add_first_start(args.first_start);
-    builder.finish()
-  }
-
-
-  #[inline]
-  pub fn first_start(&self) -> u32 {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<u32>(ChunkDirectory::VT_FIRST_START, Some(0)).unwrap()}
-  }
-  #[inline]
-  pub fn kinds(&self) -> Option<::flatbuffers::Vector<'a, u8>> {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u8>>>(ChunkDirectory::VT_KINDS, None)}
-  }
-  #[inline]
-  pub fn name_lengths(&self) -> Option<::flatbuffers::Vector<'a, u32>> {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u32>>>(ChunkDirectory::VT_NAME_LENGTHS, None)}
-  }
-  #[inline]
-  pub fn names(&self) -> Option<::flatbuffers::Vector<'a, u8>> {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u8>>>(ChunkDirectory::VT_NAMES, None)}
-  }
-  #[inline]
-  pub fn lengths(&self) -> Option<::flatbuffers::Vector<'a, u32>> {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u32>>>(ChunkDirectory::VT_LENGTHS, None)}
-  }
-  #[inline]
-  pub fn checksums(&self) -> Option<::flatbuffers::Vector<'a, u32>> {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u32>>>(ChunkDirectory::VT_CHECKSUMS, None)}
-  }
-  #[inline]
-  pub fn metadata_at(&self) -> Option<::flatbuffers::Vector<'a, u32>> {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u32>>>(ChunkDirectory::VT_METADATA_AT, None)}
-  }
-  #[inline]
-  pub fn metadata_lengths(&self) -> Option<::flatbuffers::Vector<'a, u32>> {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u32>>>(ChunkDirectory::VT_METADATA_LENGTHS, None)}
-  }
-  #[inline]
-  pub fn metadata(&self) -> Option<::flatbuffers::Vector<'a, u8>> {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u8>>>(ChunkDirectory::VT_METADATA, None)}
-  }
-  #[inline]
-  pub fn moved(&self) -> Option<::flatbuffers::Vector<'a, u64>> {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u64>>>(ChunkDirectory::VT_MOVED, None)}
-  }
-}
-
-impl ::flatbuffers::Verifiable for ChunkDirectory<'_> {
-  #[inline]
-  fn run_verifier(
-    v: &mut ::flatbuffers::Verifier, pos: usize
-  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
-    v.visit_table(pos)?
-     .visit_field::<u32>("first_start", Self::VT_FIRST_START, false)?
-     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u8>>>("kinds", Self::VT_KINDS, false)?
-     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u32>>>("name_lengths", Self::VT_NAME_LENGTHS, false)?
-     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u8>>>("names", Self::VT_NAMES, false)?
-     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u32>>>("lengths", Self::VT_LENGTHS, false)?
-     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u32>>>("checksums", Self::VT_CHECKSUMS, false)?
-     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u32>>>("metadata_at", Self::VT_METADATA_AT, false)?
-     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u32>>>("metadata_lengths", Self::VT_METADATA_LENGTHS, false)?
-     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u8>>>("metadata", Self::VT_METADATA, false)?
-     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u64>>>("moved", Self::VT_MOVED, false)?
-     .finish();
-    Ok(())
-  }
-}
-pub struct ChunkDirectoryArgs<'a> {
-    pub first_start: u32,
-    pub kinds: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u8>>>,
-    pub name_lengths: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u32>>>,
-    pub names: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u8>>>,
-    pub lengths: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u32>>>,
-    pub checksums: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u32>>>,
-    pub metadata_at: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u32>>>,
-    pub metadata_lengths: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u32>>>,
-    pub metadata: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u8>>>,
-    pub moved: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u64>>>,
-}
-impl<'a> Default for ChunkDirectoryArgs<'a> {
-  #[inline]
-  fn default() -> Self {
-    ChunkDirectoryArgs {
-      first_start: 0,
-      kinds: None,
-      name_lengths: None,
-      names: None,
-      lengths: None,
-      checksums: None,
-      metadata_at: None,
-      metadata_lengths: None,
-      metadata: None,
-      moved: None,
-    }
-  }
-}
-
-pub struct ChunkDirectoryBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
-  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
-  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
-}
-impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> ChunkDirectoryBuilder<'a, 'b, A> {
-  #[inline]
-  pub fn add_first_start(&mut self, first_start: u32) {
-    self.fbb_.push_slot::<u32>(ChunkDirectory::VT_FIRST_START, first_start, 0);
-  }
-  #[inline]
-  pub fn add_kinds(&mut self, kinds: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , u8>>) {
-    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(ChunkDirectory::VT_KINDS, kinds);
-  }
-  #[inline]
-  pub fn add_name_lengths(&mut self, name_lengths: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , u32>>) {
-    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(ChunkDirectory::VT_NAME_LENGTHS, name_lengths);
-  }
-  #[inline]
-  pub fn add_names(&mut self, names: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , u8>>) {
-    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(ChunkDirectory::VT_NAMES, names);
-  }
-  #[inline]
-  pub fn add_lengths(&mut self, lengths: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , u32>>) {
-    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(ChunkDirectory::VT_LENGTHS, lengths);
-  }
-  #[inline]
-  pub fn add_checksums(&mut self, checksums: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , u32>>) {
-    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(ChunkDirectory::VT_CHECKSUMS, checksums);
-  }
-  #[inline]
-  pub fn add_metadata_at(&mut self, metadata_at: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , u32>>) {
-    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(ChunkDirectory::VT_METADATA_AT, metadata_at);
-  }
-  #[inline]
-  pub fn add_metadata_lengths(&mut self, metadata_lengths: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , u32>>) {
-    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(ChunkDirectory::VT_METADATA_LENGTHS, metadata_lengths);
-  }
-  #[inline]
-  pub fn add_metadata(&mut self, metadata: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , u8>>) {
-    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(ChunkDirectory::VT_METADATA, metadata);
-  }
-  #[inline]
-  pub fn add_moved(&mut self, moved: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , u64>>) {
-    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(ChunkDirectory::VT_MOVED, moved);
-  }
-  #[inline]
-  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> ChunkDirectoryBuilder<'a, 'b, A> {
-    let start = _fbb.start_table();
-    ChunkDirectoryBuilder {
-      fbb_: _fbb,
-      start_: start,
-    }
-  }
-  #[inline]
-  pub fn finish(self) -> ::flatbuffers::WIPOffset<ChunkDirectory<'a>> {
-    let o = self.fbb_.end_table(self.start_);
-    ::flatbuffers::WIPOffset::new(o.value())
-  }
-}
-
-impl ::core::fmt::Debug for ChunkDirectory<'_> {
-  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-    let mut ds = f.debug_struct("ChunkDirectory");
-      ds.field("first_start", &self.first_start());
-      ds.field("kinds", &self.kinds());
-      ds.field("name_lengths", &self.name_lengths());
-      ds.field("names", &self.names());
-      ds.field("lengths", &self.lengths());
-      ds.field("checksums", &self.checksums());
-      ds.field("metadata_at", &self.metadata_at());
-      ds.field("metadata_lengths", &self.metadata_lengths());
-      ds.field("metadata", &self.metadata());
-      ds.field("moved", &self.moved());
-      ds.finish()
-  }
-}
-pub enum SegmentHeadOffset {}
-#[derive(Copy, Clone, PartialEq)]
-
-pub struct SegmentHead<'a> {
-  pub _tab: ::flatbuffers::Table<'a>,
-}
-
-impl<'a> ::flatbuffers::Follow<'a> for SegmentHead<'a> {
-  type Inner = SegmentHead<'a>;
-  #[inline]
-  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
-    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
-  }
-}
-
-impl<'a> SegmentHead<'a> {
-  pub const VT_FIRST_ORDINAL: ::flatbuffers::VOffsetT = 4;
-  pub const VT_N_RECORDS: ::flatbuffers::VOffsetT = 6;
-  pub const VT_FIRST_CHUNK: ::flatbuffers::VOffsetT = 8;
-  pub const VT_N_CHUNKS: ::flatbuffers::VOffsetT = 10;
-  pub const VT_N_KILLS: ::flatbuffers::VOffsetT = 12;
-  pub const VT_N_METADATA: ::flatbuffers::VOffsetT = 14;
-  pub const VT_BUCKET_BITS: ::flatbuffers::VOffsetT = 16;
-  pub const VT_PAGE_SIZE: ::flatbuffers::VOffsetT = 18;
-  pub const VT_LOCATIONS: ::flatbuffers::VOffsetT = 20;
-  pub const VT_BUCKETS: ::flatbuffers::VOffsetT = 22;
-  pub const VT_HASHES: ::flatbuffers::VOffsetT = 24;
-  pub const VT_NAME_BLOCKS: ::flatbuffers::VOffsetT = 26;
-  pub const VT_NAMES: ::flatbuffers::VOffsetT = 28;
-  pub const VT_CHUNKS: ::flatbuffers::VOffsetT = 30;
-  pub const VT_KILLS: ::flatbuffers::VOffsetT = 32;
-  pub const VT_METADATA_ORDINALS: ::flatbuffers::VOffsetT = 34;
-  pub const VT_METADATA_OFFSETS: ::flatbuffers::VOffsetT = 36;
-  pub const VT_METADATA: ::flatbuffers::VOffsetT = 38;
-  pub const VT_PAGED_LEN: ::flatbuffers::VOffsetT = 40;
-
-  #[inline]
-  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
-    SegmentHead { _tab: table }
-  }
-  #[allow(unused_mut)]
-  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
-    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
-    args: &'args SegmentHeadArgs<'args>
-  ) -> ::flatbuffers::WIPOffset<SegmentHead<'bldr>> {
-    let mut builder = SegmentHeadBuilder::new(_fbb);
-    builder.add_paged_len(args.paged_len);
-    builder.add_n_metadata(args.n_metadata);
-    builder.add_n_kills(args.n_kills);
-    builder.add_n_chunks(args.n_chunks);
-    builder.add_first_chunk(args.first_chunk);
-    builder.add_n_records(args.n_records);
-    builder.add_first_ordinal(args.first_ordinal);
-    if let Some(x) = args.metadata { builder.add_metadata(x); }
-    if let Some(x) = args.metadata_offsets { builder.add_metadata_offsets(x); }
-    if let Some(x) = args.metadata_ordinals { builder.add_metadata_ordinals(x); }
-    if let Some(x) = args.kills { builder.add_kills(x); }
-    if let Some(x) = args.chunks { builder.add_chunks(x); }
-    if let Some(x) = args.names { builder.add_names(x); }
-    if let Some(x) = args.name_blocks { builder.add_name_blocks(x); }
-    if let Some(x) = args.hashes { builder.add_hashes(x); }
-    if let Some(x) = args.buckets { builder.add_buckets(x); }
-    if let Some(x) = args.locations { builder.add_locations(x); }
-    builder.add_page_size(args.page_size);
-    builder.add_bucket_bits(args.bucket_bits);
-    builder.finish()
-  }
-
-
-  #[inline]
-  pub fn first_ordinal(&self) -> u64 {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<u64>(SegmentHead::VT_FIRST_ORDINAL, Some(0)).unwrap()}
-  }
-  #[inline]
-  pub fn n_records(&self) -> u64 {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<u64>(SegmentHead::VT_N_RECORDS, Some(0)).unwrap()}
-  }
-  #[inline]
-  pub fn first_chunk(&self) -> u64 {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<u64>(SegmentHead::VT_FIRST_CHUNK, Some(0)).unwrap()}
-  }
-  #[inline]
-  pub fn n_chunks(&self) -> u64 {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<u64>(SegmentHead::VT_N_CHUNKS, Some(0)).unwrap()}
-  }
-  #[inline]
-  pub fn n_kills(&self) -> u64 {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<u64>(SegmentHead::VT_N_KILLS, Some(0)).unwrap()}
-  }
-  #[inline]
-  pub fn n_metadata(&self) -> u64 {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<u64>(SegmentHead::VT_N_METADATA, Some(0)).unwrap()}
-  }
-  #[inline]
-  pub fn bucket_bits(&self) -> u8 {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<u8>(SegmentHead::VT_BUCKET_BITS, Some(0)).unwrap()}
-  }
-  #[inline]
-  pub fn page_size(&self) -> u32 {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<u32>(SegmentHead::VT_PAGE_SIZE, Some(0)).unwrap()}
-  }
-  #[inline]
-  pub fn locations(&self) -> Option<&'a Section> {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<Section>(SegmentHead::VT_LOCATIONS, None)}
-  }
-  #[inline]
-  pub fn buckets(&self) -> Option<&'a Section> {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<Section>(SegmentHead::VT_BUCKETS, None)}
-  }
-  #[inline]
-  pub fn hashes(&self) -> Option<&'a Section> {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<Section>(SegmentHead::VT_HASHES, None)}
-  }
-  #[inline]
-  pub fn name_blocks(&self) -> Option<&'a Section> {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<Section>(SegmentHead::VT_NAME_BLOCKS, None)}
-  }
-  #[inline]
-  pub fn names(&self) -> Option<&'a Section> {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<Section>(SegmentHead::VT_NAMES, None)}
-  }
-  #[inline]
-  pub fn chunks(&self) -> Option<&'a Section> {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<Section>(SegmentHead::VT_CHUNKS, None)}
-  }
-  #[inline]
-  pub fn kills(&self) -> Option<&'a Section> {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<Section>(SegmentHead::VT_KILLS, None)}
-  }
-  #[inline]
-  pub fn metadata_ordinals(&self) -> Option<&'a Section> {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<Section>(SegmentHead::VT_METADATA_ORDINALS, None)}
-  }
-  #[inline]
-  pub fn metadata_offsets(&self) -> Option<&'a Section> {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<Section>(SegmentHead::VT_METADATA_OFFSETS, None)}
-  }
-  #[inline]
-  pub fn metadata(&self) -> Option<&'a Section> {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<Section>(SegmentHead::VT_METADATA, None)}
-  }
-  #[inline]
-  pub fn paged_len(&self) -> u64 {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<u64>(SegmentHead::VT_PAGED_LEN, Some(0)).unwrap()}
-  }
-}
-
-impl ::flatbuffers::Verifiable for SegmentHead<'_> {
-  #[inline]
-  fn run_verifier(
-    v: &mut ::flatbuffers::Verifier, pos: usize
-  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
-    v.visit_table(pos)?
-     .visit_field::<u64>("first_ordinal", Self::VT_FIRST_ORDINAL, false)?
-     .visit_field::<u64>("n_records", Self::VT_N_RECORDS, false)?
-     .visit_field::<u64>("first_chunk", Self::VT_FIRST_CHUNK, false)?
-     .visit_field::<u64>("n_chunks", Self::VT_N_CHUNKS, false)?
-     .visit_field::<u64>("n_kills", Self::VT_N_KILLS, false)?
-     .visit_field::<u64>("n_metadata", Self::VT_N_METADATA, false)?
-     .visit_field::<u8>("bucket_bits", Self::VT_BUCKET_BITS, false)?
-     .visit_field::<u32>("page_size", Self::VT_PAGE_SIZE, false)?
-     .visit_field::<Section>("locations", Self::VT_LOCATIONS, false)?
-     .visit_field::<Section>("buckets", Self::VT_BUCKETS, false)?
-     .visit_field::<Section>("hashes", Self::VT_HASHES, false)?
-     .visit_field::<Section>("name_blocks", Self::VT_NAME_BLOCKS, false)?
-     .visit_field::<Section>("names", Self::VT_NAMES, false)?
-     .visit_field::<Section>("chunks", Self::VT_CHUNKS, false)?
-     .visit_field::<Section>("kills", Self::VT_KILLS, false)?
-     .visit_field::<Section>("metadata_ordinals", Self::VT_METADATA_ORDINALS, false)?
-     .visit_field::<Section>("metadata_offsets", Self::VT_METADATA_OFFSETS, false)?
-     .visit_field::<Section>("metadata", Self::VT_METADATA, false)?
-     .visit_field::<u64>("paged_len", Self::VT_PAGED_LEN, false)?
-     .finish();
-    Ok(())
-  }
-}
-pub struct SegmentHeadArgs<'a> {
-    pub first_ordinal: u64,
-    pub n_records: u64,
-    pub first_chunk: u64,
-    pub n_chunks: u64,
-    pub n_kills: u64,
-    pub n_metadata: u64,
-    pub bucket_bits: u8,
-    pub page_size: u32,
-    pub locations: Option<&'a Section>,
-    pub buckets: Option<&'a Section>,
-    pub hashes: Option<&'a Section>,
-    pub name_blocks: Option<&'a Section>,
-    pub names: Option<&'a Section>,
-    pub chunks: Option<&'a Section>,
-    pub kills: Option<&'a Section>,
-    pub metadata_ordinals: Option<&'a Section>,
-    pub metadata_offsets: Option<&'a Section>,
-    pub metadata: Option<&'a Section>,
-    pub paged_len: u64,
-}
-impl<'a> Default for SegmentHeadArgs<'a> {
-  #[inline]
-  fn default() -> Self {
-    SegmentHeadArgs {
-      first_ordinal: 0,
-      n_records: 0,
-      first_chunk: 0,
-      n_chunks: 0,
-      n_kills: 0,
-      n_metadata: 0,
-      bucket_bits: 0,
-      page_size: 0,
-      locations: None,
-      buckets: None,
-      hashes: None,
-      name_blocks: None,
-      names: None,
-      chunks: None,
-      kills: None,
-      metadata_ordinals: None,
-      metadata_offsets: None,
-      metadata: None,
-      paged_len: 0,
-    }
-  }
-}
-
-pub struct SegmentHeadBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
-  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
-  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
-}
-impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> SegmentHeadBuilder<'a, 'b, A> {
-  #[inline]
-  pub fn add_first_ordinal(&mut self, first_ordinal: u64) {
-    self.fbb_.push_slot::<u64>(SegmentHead::VT_FIRST_ORDINAL, first_ordinal, 0);
-  }
-  #[inline]
-  pub fn add_n_records(&mut self, n_records: u64) {
-    self.fbb_.push_slot::<u64>(SegmentHead::VT_N_RECORDS, n_records, 0);
-  }
-  #[inline]
-  pub fn add_first_chunk(&mut self, first_chunk: u64) {
-    self.fbb_.push_slot::<u64>(SegmentHead::VT_FIRST_CHUNK, first_chunk, 0);
-  }
-  #[inline]
-  pub fn add_n_chunks(&mut self, n_chunks: u64) {
-    self.fbb_.push_slot::<u64>(SegmentHead::VT_N_CHUNKS, n_chunks, 0);
-  }
-  #[inline]
-  pub fn add_n_kills(&mut self, n_kills: u64) {
-    self.fbb_.push_slot::<u64>(SegmentHead::VT_N_KILLS, n_kills, 0);
-  }
-  #[inline]
-  pub fn add_n_metadata(&mut self, n_metadata: u64) {
-    self.fbb_.push_slot::<u64>(SegmentHead::VT_N_METADATA, n_metadata, 0);
-  }
-  #[inline]
-  pub fn add_bucket_bits(&mut self, bucket_bits: u8) {
-    self.fbb_.push_slot::<u8>(SegmentHead::VT_BUCKET_BITS, bucket_bits, 0);
-  }
-  #[inline]
-  pub fn add_page_size(&mut self, page_size: u32) {
-    self.fbb_.push_slot::<u32>(SegmentHead::VT_PAGE_SIZE, page_size, 0);
-  }
-  #[inline]
-  pub fn add_locations(&mut self, locations: &Section) {
-    self.fbb_.push_slot_always::<&Section>(SegmentHead::VT_LOCATIONS, locations);
-  }
-  #[inline]
-  pub fn add_buckets(&mut self, buckets: &Section) {
-    self.fbb_.push_slot_always::<&Section>(SegmentHead::VT_BUCKETS, buckets);
-  }
-  #[inline]
-  pub fn add_hashes(&mut self, hashes: &Section) {
-    self.fbb_.push_slot_always::<&Section>(SegmentHead::VT_HASHES, hashes);
-  }
-  #[inline]
-  pub fn add_name_blocks(&mut self, name_blocks: &Section) {
-    self.fbb_.push_slot_always::<&Section>(SegmentHead::VT_NAME_BLOCKS, name_blocks);
-  }
-  #[inline]
-  pub fn add_names(&mut self, names: &Section) {
-    self.fbb_.push_slot_always::<&Section>(SegmentHead::VT_NAMES, names);
-  }
-  #[inline]
-  pub fn add_chunks(&mut self, chunks: &Section) {
-    self.fbb_.push_slot_always::<&Section>(SegmentHead::VT_CHUNKS, chunks);
-  }
-  #[inline]
-  pub fn add_kills(&mut self, kills: &Section) {
-    self.fbb_.push_slot_always::<&Section>(SegmentHead::VT_KILLS, kills);
-  }
-  #[inline]
-  pub fn add_metadata_ordinals(&mut self, metadata_ordinals: &Section) {
-    self.fbb_.push_slot_always::<&Section>(SegmentHead::VT_METADATA_ORDINALS, metadata_ordinals);
-  }
-  #[inline]
-  pub fn add_metadata_offsets(&mut self, metadata_offsets: &Section) {
-    self.fbb_.push_slot_always::<&Section>(SegmentHead::VT_METADATA_OFFSETS, metadata_offsets);
-  }
-  #[inline]
-  pub fn add_metadata(&mut self, metadata: &Section) {
-    self.fbb_.push_slot_always::<&Section>(SegmentHead::VT_METADATA, metadata);
-  }
-  #[inline]
-  pub fn add_paged_len(&mut self, paged_len: u64) {
-    self.fbb_.push_slot::<u64>(SegmentHead::VT_PAGED_LEN, paged_len, 0);
-  }
-  #[inline]
-  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> SegmentHeadBuilder<'a, 'b, A> {
-    let start = _fbb.start_table();
-    SegmentHeadBuilder {
-      fbb_: _fbb,
-      start_: start,
-    }
-  }
-  #[inline]
-  pub fn finish(self) -> ::flatbuffers::WIPOffset<SegmentHead<'a>> {
-    let o = self.fbb_.end_table(self.start_);
-    ::flatbuffers::WIPOffset::new(o.value())
-  }
-}
-
-impl ::core::fmt::Debug for SegmentHead<'_> {
-  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-    let mut ds = f.debug_struct("SegmentHead");
-      ds.field("first_ordinal", &self.first_ordinal());
-      ds.field("n_records", &self.n_records());
-      ds.field("first_chunk", &self.first_chunk());
-      ds.field("n_chunks", &self.n_chunks());
-      ds.field("n_kills", &self.n_kills());
-      ds.field("n_metadata", &self.n_metadata());
-      ds.field("bucket_bits", &self.bucket_bits());
-      ds.field("page_size", &self.page_size());
-      ds.field("locations", &self.locations());
-      ds.field("buckets", &self.buckets());
-      ds.field("hashes", &self.hashes());
-      ds.field("name_blocks", &self.name_blocks());
-      ds.field("names", &self.names());
-      ds.field("chunks", &self.chunks());
-      ds.field("kills", &self.kills());
-      ds.field("metadata_ordinals", &self.metadata_ordinals());
-      ds.field("metadata_offsets", &self.metadata_offsets());
-      ds.field("metadata", &self.metadata());
-      ds.field("paged_len", &self.paged_len());
-      ds.finish()
-  }
-}
-pub enum CommitOffset {}
-#[derive(Copy, Clone, PartialEq)]
-
-pub struct Commit<'a> {
-  pub _tab: ::flatbuffers::Table<'a>,
-}
-
-impl<'a> ::flatbuffers::Follow<'a> for Commit<'a> {
-  type Inner = Commit<'a>;
-  #[inline]
-  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
-    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
-  }
-}
-
-impl<'a> Commit<'a> {
-  pub const VT_SEQUENCE: ::flatbuffers::VOffsetT = 4;
-  pub const VT_PARENT: ::flatbuffers::VOffsetT = 6;
-  pub const VT_SEGMENTS: ::flatbuffers::VOffsetT = 8;
-  pub const VT_N_RECORDS: ::flatbuffers::VOffsetT = 10;
-  pub const VT_N_CHUNKS: ::flatbuffers::VOffsetT = 12;
-  pub const VT_RAW_BYTES: ::flatbuffers::VOffsetT = 14;
-  pub const VT_METADATA_OFFSET: ::flatbuffers::VOffsetT = 16;
-  pub const VT_METADATA_LENGTH: ::flatbuffers::VOffsetT = 18;
-  pub const VT_PARAMETERS: ::flatbuffers::VOffsetT = 20;
-  pub const VT_TIME: ::flatbuffers::VOffsetT = 22;
-
-  #[inline]
-  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
-    Commit { _tab: table }
-  }
-  #[allow(unused_mut)]
-  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
-    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
-    args: &'args CommitArgs<'args>
-  ) -> ::flatbuffers::WIPOffset<Commit<'bldr>> {
-    let mut builder = CommitBuilder::new(_fbb);
-    builder.add_time(args.time);
-    builder.add_metadata_length(args.metadata_length);
-    builder.add_metadata_offset(args.metadata_offset);
-    builder.add_raw_bytes(args.raw_bytes);
-    builder.add_n_chunks(args.n_chunks);
-    builder.add_n_records(args.n_records);
-    builder.add_parent(args.parent);
-    builder.add_sequence(args.sequence);
-    if let Some(x) = args.parameters { builder.add_parameters(x); }
-    if let Some(x) = args.segments { builder.add_segments(x); }
-    builder.finish()
-  }
-
-
-  #[inline]
-  pub fn sequence(&self) -> u64 {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<u64>(Commit::VT_SEQUENCE, Some(0)).unwrap()}
-  }
-  #[inline]
-  pub fn parent(&self) -> u64 {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<u64>(Commit::VT_PARENT, Some(0)).unwrap()}
-  }
-  #[inline]
-  pub fn segments(&self) -> Option<::flatbuffers::Vector<'a, SegmentRef>> {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, SegmentRef>>>(Commit::VT_SEGMENTS, None)}
-  }
-  #[inline]
-  pub fn n_records(&self) -> u64 {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<u64>(Commit::VT_N_RECORDS, Some(0)).unwrap()}
-  }
-  #[inline]
-  pub fn n_chunks(&self) -> u64 {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<u64>(Commit::VT_N_CHUNKS, Some(0)).unwrap()}
-  }
-  #[inline]
-  pub fn raw_bytes(&self) -> u64 {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<u64>(Commit::VT_RAW_BYTES, Some(0)).unwrap()}
-  }
-  #[inline]
-  pub fn metadata_offset(&self) -> u64 {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<u64>(Commit::VT_METADATA_OFFSET, Some(0)).unwrap()}
-  }
-  #[inline]
-  pub fn metadata_length(&self) -> u64 {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<u64>(Commit::VT_METADATA_LENGTH, Some(0)).unwrap()}
-  }
-  #[inline]
-  pub fn parameters(&self) -> Option<Parameters<'a>> {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<Parameters>>(Commit::VT_PARAMETERS, None)}
-  }
-  #[inline]
-  pub fn time(&self) -> i64 {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<i64>(Commit::VT_TIME, Some(0)).unwrap()}
-  }
-}
-
-impl ::flatbuffers::Verifiable for Commit<'_> {
-  #[inline]
-  fn run_verifier(
-    v: &mut ::flatbuffers::Verifier, pos: usize
-  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
-    v.visit_table(pos)?
-     .visit_field::<u64>("sequence", Self::VT_SEQUENCE, false)?
-     .visit_field::<u64>("parent", Self::VT_PARENT, false)?
-     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, SegmentRef>>>("segments", Self::VT_SEGMENTS, false)?
-     .visit_field::<u64>("n_records", Self::VT_N_RECORDS, false)?
-     .visit_field::<u64>("n_chunks", Self::VT_N_CHUNKS, false)?
-     .visit_field::<u64>("raw_bytes", Self::VT_RAW_BYTES, false)?
-     .visit_field::<u64>("metadata_offset", Self::VT_METADATA_OFFSET, false)?
-     .visit_field::<u64>("metadata_length", Self::VT_METADATA_LENGTH, false)?
-     .visit_field::<::flatbuffers::ForwardsUOffset<Parameters>>("parameters", Self::VT_PARAMETERS, false)?
-     .visit_field::<i64>("time", Self::VT_TIME, false)?
-     .finish();
-    Ok(())
-  }
-}
-pub struct CommitArgs<'a> {
-    pub sequence: u64,
-    pub parent: u64,
-    pub segments: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, SegmentRef>>>,
-    pub n_records: u64,
-    pub n_chunks: u64,
-    pub raw_bytes: u64,
-    pub metadata_offset: u64,
-    pub metadata_length: u64,
-    pub parameters: Option<::flatbuffers::WIPOffset<Parameters<'a>>>,
-    pub time: i64,
-}
-impl<'a> Default for CommitArgs<'a> {
-  #[inline]
-  fn default() -> Self {
-    CommitArgs {
-      sequence: 0,
-      parent: 0,
-      segments: None,
-      n_records: 0,
-      n_chunks: 0,
-      raw_bytes: 0,
-      metadata_offset: 0,
-      metadata_length: 0,
-      parameters: None,
-      time: 0,
-    }
-  }
-}
-
-pub struct CommitBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
-  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
-  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
-}
-impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> CommitBuilder<'a, 'b, A> {
-  #[inline]
-  pub fn add_sequence(&mut self, sequence: u64) {
-    self.fbb_.push_slot::<u64>(Commit::VT_SEQUENCE, sequence, 0);
-  }
-  #[inline]
-  pub fn add_parent(&mut self, parent: u64) {
-    self.fbb_.push_slot::<u64>(Commit::VT_PARENT, parent, 0);
-  }
-  #[inline]
-  pub fn add_segments(&mut self, segments: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , SegmentRef>>) {
-    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Commit::VT_SEGMENTS, segments);
-  }
-  #[inline]
-  pub fn add_n_records(&mut self, n_records: u64) {
-    self.fbb_.push_slot::<u64>(Commit::VT_N_RECORDS, n_records, 0);
-  }
-  #[inline]
-  pub fn add_n_chunks(&mut self, n_chunks: u64) {
-    self.fbb_.push_slot::<u64>(Commit::VT_N_CHUNKS, n_chunks, 0);
-  }
-  #[inline]
-  pub fn add_raw_bytes(&mut self, raw_bytes: u64) {
-    self.fbb_.push_slot::<u64>(Commit::VT_RAW_BYTES, raw_bytes, 0);
-  }
-  #[inline]
-  pub fn add_metadata_offset(&mut self, metadata_offset: u64) {
-    self.fbb_.push_slot::<u64>(Commit::VT_METADATA_OFFSET, metadata_offset, 0);
-  }
-  #[inline]
-  pub fn add_metadata_length(&mut self, metadata_length: u64) {
-    self.fbb_.push_slot::<u64>(Commit::VT_METADATA_LENGTH, metadata_length, 0);
-  }
-  #[inline]
-  pub fn add_parameters(&mut self, parameters: ::flatbuffers::WIPOffset<Parameters<'b >>) {
-    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<Parameters>>(Commit::VT_PARAMETERS, parameters);
-  }
-  #[inline]
-  pub fn add_time(&mut self, time: i64) {
-    self.fbb_.push_slot::<i64>(Commit::VT_TIME, time, 0);
-  }
-  #[inline]
-  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> CommitBuilder<'a, 'b, A> {
-    let start = _fbb.start_table();
-    CommitBuilder {
-      fbb_: _fbb,
-      start_: start,
-    }
-  }
-  #[inline]
-  pub fn finish(self) -> ::flatbuffers::WIPOffset<Commit<'a>> {
-    let o = self.fbb_.end_table(self.start_);
-    ::flatbuffers::WIPOffset::new(o.value())
-  }
-}
-
-impl ::core::fmt::Debug for Commit<'_> {
-  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-    let mut ds = f.debug_struct("Commit");
-      ds.field("sequence", &self.sequence());
-      ds.field("parent", &self.parent());
-      ds.field("segments", &self.segments());
-      ds.field("n_records", &self.n_records());
-      ds.field("n_chunks", &self.n_chunks());
-      ds.field("raw_bytes", &self.raw_bytes());
-      ds.field("metadata_offset", &self.metadata_offset());
-      ds.field("metadata_length", &self.metadata_length());
-      ds.field("parameters", &self.parameters());
-      ds.field("time", &self.time());
-      ds.finish()
-  }
-}
-#[inline]
-/// Verifies that a buffer of bytes contains a `Commit`
-/// and returns it.
-/// Note that verification is still experimental and may not
-/// catch every error, or be maximally performant. For the
-/// previous, unchecked, behavior use
-/// `root_as_commit_unchecked`.
-pub fn root_as_commit(buf: &[u8]) -> Result<Commit<'_>, ::flatbuffers::InvalidFlatbuffer> {
-  ::flatbuffers::root::<Commit>(buf)
-}
-#[inline]
-/// Verifies that a buffer of bytes contains a size prefixed
-/// `Commit` and returns it.
-/// Note that verification is still experimental and may not
-/// catch every error, or be maximally performant. For the
-/// previous, unchecked, behavior use
-/// `size_prefixed_root_as_commit_unchecked`.
-pub fn size_prefixed_root_as_commit(buf: &[u8]) -> Result<Commit<'_>, ::flatbuffers::InvalidFlatbuffer> {
-  ::flatbuffers::size_prefixed_root::<Commit>(buf)
-}
-#[inline]
-/// Verifies, with the given options, that a buffer of bytes
-/// contains a `Commit` and returns it.
-/// Note that verification is still experimental and may not
-/// catch every error, or be maximally performant. For the
-/// previous, unchecked, behavior use
-/// `root_as_commit_unchecked`.
-pub fn root_as_commit_with_opts<'b, 'o>(
-  opts: &'o ::flatbuffers::VerifierOptions,
-  buf: &'b [u8],
-) -> Result<Commit<'b>, ::flatbuffers::InvalidFlatbuffer> {
-  ::flatbuffers::root_with_opts::<Commit<'b>>(opts, buf)
-}
-#[inline]
-/// Verifies, with the given verifier options, that a buffer of
-/// bytes contains a size prefixed `Commit` and returns
-/// it. Note that verification is still experimental and may not
-/// catch every error, or be maximally performant. For the
-/// previous, unchecked, behavior use
-/// `root_as_commit_unchecked`.
-pub fn size_prefixed_root_as_commit_with_opts<'b, 'o>(
-  opts: &'o ::flatbuffers::VerifierOptions,
-  buf: &'b [u8],
-) -> Result<Commit<'b>, ::flatbuffers::InvalidFlatbuffer> {
-  ::flatbuffers::size_prefixed_root_with_opts::<Commit<'b>>(opts, buf)
-}
-#[inline]
-/// Assumes, without verification, that a buffer of bytes contains a Commit and returns it.
-/// # Safety
-/// Callers must trust the given bytes do indeed contain a valid `Commit`.
-pub unsafe fn root_as_commit_unchecked(buf: &[u8]) -> Commit<'_> {
-  unsafe { ::flatbuffers::root_unchecked::<Commit>(buf) }
-}
-#[inline]
-/// Assumes, without verification, that a buffer of bytes contains a size prefixed Commit and returns it.
-/// # Safety
-/// Callers must trust the given bytes do indeed contain a valid size prefixed `Commit`.
-pub unsafe fn size_prefixed_root_as_commit_unchecked(buf: &[u8]) -> Commit<'_> {
-  unsafe { ::flatbuffers::size_prefixed_root_unchecked::<Commit>(buf) }
-}
-#[inline]
-pub fn finish_commit_buffer<'a, 'b, A: ::flatbuffers::Allocator + 'a>(
-    fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
-    root: ::flatbuffers::WIPOffset<Commit<'a>>) {
-  fbb.finish(root, None);
-}
-
-#[inline]
-pub fn finish_size_prefixed_commit_buffer<'a, 'b, A: ::flatbuffers::Allocator + 'a>(fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>, root: ::flatbuffers::WIPOffset<Commit<'a>>) {
-  fbb.finish_size_prefixed(root, None);
-}
-}  // pub mod format
-}  // pub mod vldepot
-
+    extern crate alloc;
+    #[allow(unused_imports, dead_code)]
+    pub mod format {
+
+        extern crate alloc;
+
+        // struct Section, aligned to 8
+        #[repr(transparent)]
+        #[derive(Clone, Copy, PartialEq)]
+        pub struct Section(pub [u8; 16]);
+        impl Default for Section {
+            fn default() -> Self {
+                Self([0; 16])
+            }
+        }
+        impl ::core::fmt::Debug for Section {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter) -> ::core::fmt::Result {
+                f.debug_struct("Section")
+                    .field("offset", &self.offset())
+                    .field("length", &self.length())
+                    .finish()
+            }
+        }
+
+        impl ::flatbuffers::SimpleToVerifyInSlice for Section {}
+        impl<'a> ::flatbuffers::Follow<'a> for Section {
+            type Inner = &'a Section;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                unsafe { <&'a Section>::follow(buf, loc) }
+            }
+        }
+        impl<'a> ::flatbuffers::Follow<'a> for &'a Section {
+            type Inner = &'a Section;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                unsafe { ::flatbuffers::follow_cast_ref::<Section>(buf, loc) }
+            }
+        }
+        impl<'b> ::flatbuffers::Push for Section {
+            type Output = Section;
+            #[inline]
+            unsafe fn push(&self, dst: &mut [u8], _written_len: usize) {
+                let src = unsafe {
+                    ::core::slice::from_raw_parts(
+                        self as *const Section as *const u8,
+                        <Self as ::flatbuffers::Push>::size(),
+                    )
+                };
+                dst.copy_from_slice(src);
+            }
+            #[inline]
+            fn alignment() -> ::flatbuffers::PushAlignment {
+                ::flatbuffers::PushAlignment::new(8)
+            }
+        }
+
+        impl<'a> ::flatbuffers::Verifiable for Section {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.in_buffer::<Self>(pos)
+            }
+        }
+
+        impl<'a> Section {
+            #[allow(clippy::too_many_arguments)]
+            pub fn new(offset: u64, length: u64) -> Self {
+                let mut s = Self([0; 16]);
+                s.set_offset(offset);
+                s.set_length(length);
+                s
+            }
+
+            pub fn offset(&self) -> u64 {
+                let mut mem =
+                    ::core::mem::MaybeUninit::<<u64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        self.0[0..].as_ptr(),
+                        mem.as_mut_ptr() as *mut u8,
+                        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                    mem.assume_init()
+                })
+            }
+
+            pub fn set_offset(&mut self, x: u64) {
+                let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        &x_le as *const _ as *const u8,
+                        self.0[0..].as_mut_ptr(),
+                        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                }
+            }
+
+            pub fn length(&self) -> u64 {
+                let mut mem =
+                    ::core::mem::MaybeUninit::<<u64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        self.0[8..].as_ptr(),
+                        mem.as_mut_ptr() as *mut u8,
+                        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                    mem.assume_init()
+                })
+            }
+
+            pub fn set_length(&mut self, x: u64) {
+                let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        &x_le as *const _ as *const u8,
+                        self.0[8..].as_mut_ptr(),
+                        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                }
+            }
+        }
+
+        // struct SegmentRef, aligned to 8
+        #[repr(transparent)]
+        #[derive(Clone, Copy, PartialEq)]
+        pub struct SegmentRef(pub [u8; 56]);
+        impl Default for SegmentRef {
+            fn default() -> Self {
+                Self([0; 56])
+            }
+        }
+        impl ::core::fmt::Debug for SegmentRef {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter) -> ::core::fmt::Result {
+                f.debug_struct("SegmentRef")
+                    .field("offset", &self.offset())
+                    .field("length", &self.length())
+                    .field("first_ordinal", &self.first_ordinal())
+                    .field("n_records", &self.n_records())
+                    .field("first_chunk", &self.first_chunk())
+                    .field("n_chunks", &self.n_chunks())
+                    .field("n_kills", &self.n_kills())
+                    .finish()
+            }
+        }
+
+        impl ::flatbuffers::SimpleToVerifyInSlice for SegmentRef {}
+        impl<'a> ::flatbuffers::Follow<'a> for SegmentRef {
+            type Inner = &'a SegmentRef;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                unsafe { <&'a SegmentRef>::follow(buf, loc) }
+            }
+        }
+        impl<'a> ::flatbuffers::Follow<'a> for &'a SegmentRef {
+            type Inner = &'a SegmentRef;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                unsafe { ::flatbuffers::follow_cast_ref::<SegmentRef>(buf, loc) }
+            }
+        }
+        impl<'b> ::flatbuffers::Push for SegmentRef {
+            type Output = SegmentRef;
+            #[inline]
+            unsafe fn push(&self, dst: &mut [u8], _written_len: usize) {
+                let src = unsafe {
+                    ::core::slice::from_raw_parts(
+                        self as *const SegmentRef as *const u8,
+                        <Self as ::flatbuffers::Push>::size(),
+                    )
+                };
+                dst.copy_from_slice(src);
+            }
+            #[inline]
+            fn alignment() -> ::flatbuffers::PushAlignment {
+                ::flatbuffers::PushAlignment::new(8)
+            }
+        }
+
+        impl<'a> ::flatbuffers::Verifiable for SegmentRef {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.in_buffer::<Self>(pos)
+            }
+        }
+
+        impl<'a> SegmentRef {
+            #[allow(clippy::too_many_arguments)]
+            pub fn new(
+                offset: u64,
+                length: u64,
+                first_ordinal: u64,
+                n_records: u64,
+                first_chunk: u64,
+                n_chunks: u64,
+                n_kills: u64,
+            ) -> Self {
+                let mut s = Self([0; 56]);
+                s.set_offset(offset);
+                s.set_length(length);
+                s.set_first_ordinal(first_ordinal);
+                s.set_n_records(n_records);
+                s.set_first_chunk(first_chunk);
+                s.set_n_chunks(n_chunks);
+                s.set_n_kills(n_kills);
+                s
+            }
+
+            pub fn offset(&self) -> u64 {
+                let mut mem =
+                    ::core::mem::MaybeUninit::<<u64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        self.0[0..].as_ptr(),
+                        mem.as_mut_ptr() as *mut u8,
+                        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                    mem.assume_init()
+                })
+            }
+
+            pub fn set_offset(&mut self, x: u64) {
+                let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        &x_le as *const _ as *const u8,
+                        self.0[0..].as_mut_ptr(),
+                        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                }
+            }
+
+            pub fn length(&self) -> u64 {
+                let mut mem =
+                    ::core::mem::MaybeUninit::<<u64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        self.0[8..].as_ptr(),
+                        mem.as_mut_ptr() as *mut u8,
+                        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                    mem.assume_init()
+                })
+            }
+
+            pub fn set_length(&mut self, x: u64) {
+                let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        &x_le as *const _ as *const u8,
+                        self.0[8..].as_mut_ptr(),
+                        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                }
+            }
+
+            pub fn first_ordinal(&self) -> u64 {
+                let mut mem =
+                    ::core::mem::MaybeUninit::<<u64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        self.0[16..].as_ptr(),
+                        mem.as_mut_ptr() as *mut u8,
+                        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                    mem.assume_init()
+                })
+            }
+
+            pub fn set_first_ordinal(&mut self, x: u64) {
+                let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        &x_le as *const _ as *const u8,
+                        self.0[16..].as_mut_ptr(),
+                        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                }
+            }
+
+            pub fn n_records(&self) -> u64 {
+                let mut mem =
+                    ::core::mem::MaybeUninit::<<u64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        self.0[24..].as_ptr(),
+                        mem.as_mut_ptr() as *mut u8,
+                        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                    mem.assume_init()
+                })
+            }
+
+            pub fn set_n_records(&mut self, x: u64) {
+                let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        &x_le as *const _ as *const u8,
+                        self.0[24..].as_mut_ptr(),
+                        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                }
+            }
+
+            pub fn first_chunk(&self) -> u64 {
+                let mut mem =
+                    ::core::mem::MaybeUninit::<<u64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        self.0[32..].as_ptr(),
+                        mem.as_mut_ptr() as *mut u8,
+                        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                    mem.assume_init()
+                })
+            }
+
+            pub fn set_first_chunk(&mut self, x: u64) {
+                let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        &x_le as *const _ as *const u8,
+                        self.0[32..].as_mut_ptr(),
+                        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                }
+            }
+
+            pub fn n_chunks(&self) -> u64 {
+                let mut mem =
+                    ::core::mem::MaybeUninit::<<u64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        self.0[40..].as_ptr(),
+                        mem.as_mut_ptr() as *mut u8,
+                        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                    mem.assume_init()
+                })
+            }
+
+            pub fn set_n_chunks(&mut self, x: u64) {
+                let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        &x_le as *const _ as *const u8,
+                        self.0[40..].as_mut_ptr(),
+                        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                }
+            }
+
+            pub fn n_kills(&self) -> u64 {
+                let mut mem =
+                    ::core::mem::MaybeUninit::<<u64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        self.0[48..].as_ptr(),
+                        mem.as_mut_ptr() as *mut u8,
+                        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                    mem.assume_init()
+                })
+            }
+
+            pub fn set_n_kills(&mut self, x: u64) {
+                let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        &x_le as *const _ as *const u8,
+                        self.0[48..].as_mut_ptr(),
+                        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                }
+            }
+        }
+
+        pub enum ParametersOffset {}
+        #[derive(Copy, Clone, PartialEq)]
+
+        pub struct Parameters<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
+
+        impl<'a> ::flatbuffers::Follow<'a> for Parameters<'a> {
+            type Inner = Parameters<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+            }
+        }
+
+        impl<'a> Parameters<'a> {
+            pub const VT_FORMAT_VERSION: ::flatbuffers::VOffsetT = 4;
+            pub const VT_DEPOT_ID: ::flatbuffers::VOffsetT = 6;
+            pub const VT_CODEC_ID: ::flatbuffers::VOffsetT = 8;
+            pub const VT_CODEC_VERSION: ::flatbuffers::VOffsetT = 10;
+            pub const VT_CODEC_PARAMETERS: ::flatbuffers::VOffsetT = 12;
+            pub const VT_CHUNK_SIZE: ::flatbuffers::VOffsetT = 14;
+            pub const VT_BLOCK_SIZE: ::flatbuffers::VOffsetT = 16;
+            pub const VT_COMPRESSOR: ::flatbuffers::VOffsetT = 18;
+            pub const VT_LEVEL: ::flatbuffers::VOffsetT = 20;
+            pub const VT_FILTER: ::flatbuffers::VOffsetT = 22;
+            pub const VT_TYPESIZE: ::flatbuffers::VOffsetT = 24;
+            pub const VT_PLACEMENT: ::flatbuffers::VOffsetT = 26;
+            pub const VT_ALIGN: ::flatbuffers::VOffsetT = 28;
+            pub const VT_VLSTORE: ::flatbuffers::VOffsetT = 30;
+            pub const VT_CREATED: ::flatbuffers::VOffsetT = 32;
+
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                Parameters { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                args: &'args ParametersArgs<'args>,
+            ) -> ::flatbuffers::WIPOffset<Parameters<'bldr>> {
+                let mut builder = ParametersBuilder::new(_fbb);
+                builder.add_created(args.created);
+                builder.add_depot_id(args.depot_id);
+                builder.add_block_size(args.block_size);
+                builder.add_chunk_size(args.chunk_size);
+                if let Some(x) = args.codec_parameters {
+                    builder.add_codec_parameters(x);
+                }
+                builder.add_codec_version(args.codec_version);
+                if let Some(x) = args.codec_id {
+                    builder.add_codec_id(x);
+                }
+                builder.add_format_version(args.format_version);
+                builder.add_vlstore(args.vlstore);
+                builder.add_align(args.align);
+                builder.add_placement(args.placement);
+                builder.add_typesize(args.typesize);
+                builder.add_filter(args.filter);
+                builder.add_level(args.level);
+                builder.add_compressor(args.compressor);
+                builder.finish()
+            }
+
+            #[inline]
+            pub fn format_version(&self) -> u32 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u32>(Parameters::VT_FORMAT_VERSION, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn depot_id(&self) -> u64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u64>(Parameters::VT_DEPOT_ID, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn codec_id(&self) -> Option<&'a str> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(Parameters::VT_CODEC_ID, None)
+                }
+            }
+            #[inline]
+            pub fn codec_version(&self) -> u32 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u32>(Parameters::VT_CODEC_VERSION, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn codec_parameters(&self) -> Option<::flatbuffers::Vector<'a, u8>> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u8>>>(
+                        Parameters::VT_CODEC_PARAMETERS,
+                        None,
+                    )
+                }
+            }
+            #[inline]
+            pub fn chunk_size(&self) -> u32 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u32>(Parameters::VT_CHUNK_SIZE, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn block_size(&self) -> u32 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u32>(Parameters::VT_BLOCK_SIZE, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn compressor(&self) -> u8 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u8>(Parameters::VT_COMPRESSOR, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn level(&self) -> u8 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u8>(Parameters::VT_LEVEL, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn filter(&self) -> u8 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u8>(Parameters::VT_FILTER, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn typesize(&self) -> u8 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u8>(Parameters::VT_TYPESIZE, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn placement(&self) -> u8 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u8>(Parameters::VT_PLACEMENT, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn align(&self) -> u8 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u8>(Parameters::VT_ALIGN, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn vlstore(&self) -> bool {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<bool>(Parameters::VT_VLSTORE, Some(false)).unwrap() }
+            }
+            #[inline]
+            pub fn created(&self) -> i64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<i64>(Parameters::VT_CREATED, Some(0)).unwrap() }
+            }
+        }
+
+        impl ::flatbuffers::Verifiable for Parameters<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?
+                    .visit_field::<u32>("format_version", Self::VT_FORMAT_VERSION, false)?
+                    .visit_field::<u64>("depot_id", Self::VT_DEPOT_ID, false)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<&str>>(
+                        "codec_id",
+                        Self::VT_CODEC_ID,
+                        false,
+                    )?
+                    .visit_field::<u32>("codec_version", Self::VT_CODEC_VERSION, false)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u8>>>(
+                        "codec_parameters",
+                        Self::VT_CODEC_PARAMETERS,
+                        false,
+                    )?
+                    .visit_field::<u32>("chunk_size", Self::VT_CHUNK_SIZE, false)?
+                    .visit_field::<u32>("block_size", Self::VT_BLOCK_SIZE, false)?
+                    .visit_field::<u8>("compressor", Self::VT_COMPRESSOR, false)?
+                    .visit_field::<u8>("level", Self::VT_LEVEL, false)?
+                    .visit_field::<u8>("filter", Self::VT_FILTER, false)?
+                    .visit_field::<u8>("typesize", Self::VT_TYPESIZE, false)?
+                    .visit_field::<u8>("placement", Self::VT_PLACEMENT, false)?
+                    .visit_field::<u8>("align", Self::VT_ALIGN, false)?
+                    .visit_field::<bool>("vlstore", Self::VT_VLSTORE, false)?
+                    .visit_field::<i64>("created", Self::VT_CREATED, false)?
+                    .finish();
+                Ok(())
+            }
+        }
+        pub struct ParametersArgs<'a> {
+            pub format_version: u32,
+            pub depot_id: u64,
+            pub codec_id: Option<::flatbuffers::WIPOffset<&'a str>>,
+            pub codec_version: u32,
+            pub codec_parameters: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u8>>>,
+            pub chunk_size: u32,
+            pub block_size: u32,
+            pub compressor: u8,
+            pub level: u8,
+            pub filter: u8,
+            pub typesize: u8,
+            pub placement: u8,
+            pub align: u8,
+            pub vlstore: bool,
+            pub created: i64,
+        }
+        impl<'a> Default for ParametersArgs<'a> {
+            #[inline]
+            fn default() -> Self {
+                ParametersArgs {
+                    format_version: 0,
+                    depot_id: 0,
+                    codec_id: None,
+                    codec_version: 0,
+                    codec_parameters: None,
+                    chunk_size: 0,
+                    block_size: 0,
+                    compressor: 0,
+                    level: 0,
+                    filter: 0,
+                    typesize: 0,
+                    placement: 0,
+                    align: 0,
+                    vlstore: false,
+                    created: 0,
+                }
+            }
+        }
+
+        pub struct ParametersBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> ParametersBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn add_format_version(&mut self, format_version: u32) {
+                self.fbb_.push_slot::<u32>(Parameters::VT_FORMAT_VERSION, format_version, 0);
+            }
+            #[inline]
+            pub fn add_depot_id(&mut self, depot_id: u64) {
+                self.fbb_.push_slot::<u64>(Parameters::VT_DEPOT_ID, depot_id, 0);
+            }
+            #[inline]
+            pub fn add_codec_id(&mut self, codec_id: ::flatbuffers::WIPOffset<&'b str>) {
+                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Parameters::VT_CODEC_ID, codec_id);
+            }
+            #[inline]
+            pub fn add_codec_version(&mut self, codec_version: u32) {
+                self.fbb_.push_slot::<u32>(Parameters::VT_CODEC_VERSION, codec_version, 0);
+            }
+            #[inline]
+            pub fn add_codec_parameters(
+                &mut self,
+                codec_parameters: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, u8>>,
+            ) {
+                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(
+                    Parameters::VT_CODEC_PARAMETERS,
+                    codec_parameters,
+                );
+            }
+            #[inline]
+            pub fn add_chunk_size(&mut self, chunk_size: u32) {
+                self.fbb_.push_slot::<u32>(Parameters::VT_CHUNK_SIZE, chunk_size, 0);
+            }
+            #[inline]
+            pub fn add_block_size(&mut self, block_size: u32) {
+                self.fbb_.push_slot::<u32>(Parameters::VT_BLOCK_SIZE, block_size, 0);
+            }
+            #[inline]
+            pub fn add_compressor(&mut self, compressor: u8) {
+                self.fbb_.push_slot::<u8>(Parameters::VT_COMPRESSOR, compressor, 0);
+            }
+            #[inline]
+            pub fn add_level(&mut self, level: u8) {
+                self.fbb_.push_slot::<u8>(Parameters::VT_LEVEL, level, 0);
+            }
+            #[inline]
+            pub fn add_filter(&mut self, filter: u8) {
+                self.fbb_.push_slot::<u8>(Parameters::VT_FILTER, filter, 0);
+            }
+            #[inline]
+            pub fn add_typesize(&mut self, typesize: u8) {
+                self.fbb_.push_slot::<u8>(Parameters::VT_TYPESIZE, typesize, 0);
+            }
+            #[inline]
+            pub fn add_placement(&mut self, placement: u8) {
+                self.fbb_.push_slot::<u8>(Parameters::VT_PLACEMENT, placement, 0);
+            }
+            #[inline]
+            pub fn add_align(&mut self, align: u8) {
+                self.fbb_.push_slot::<u8>(Parameters::VT_ALIGN, align, 0);
+            }
+            #[inline]
+            pub fn add_vlstore(&mut self, vlstore: bool) {
+                self.fbb_.push_slot::<bool>(Parameters::VT_VLSTORE, vlstore, false);
+            }
+            #[inline]
+            pub fn add_created(&mut self, created: i64) {
+                self.fbb_.push_slot::<i64>(Parameters::VT_CREATED, created, 0);
+            }
+            #[inline]
+            pub fn new(
+                _fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            ) -> ParametersBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                ParametersBuilder { fbb_: _fbb, start_: start }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<Parameters<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
+
+        impl ::core::fmt::Debug for Parameters<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("Parameters");
+                ds.field("format_version", &self.format_version());
+                ds.field("depot_id", &self.depot_id());
+                ds.field("codec_id", &self.codec_id());
+                ds.field("codec_version", &self.codec_version());
+                ds.field("codec_parameters", &self.codec_parameters());
+                ds.field("chunk_size", &self.chunk_size());
+                ds.field("block_size", &self.block_size());
+                ds.field("compressor", &self.compressor());
+                ds.field("level", &self.level());
+                ds.field("filter", &self.filter());
+                ds.field("typesize", &self.typesize());
+                ds.field("placement", &self.placement());
+                ds.field("align", &self.align());
+                ds.field("vlstore", &self.vlstore());
+                ds.field("created", &self.created());
+                ds.finish()
+            }
+        }
+        pub enum ChunkDirectoryOffset {}
+        #[derive(Copy, Clone, PartialEq)]
+
+        pub struct ChunkDirectory<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
+
+        impl<'a> ::flatbuffers::Follow<'a> for ChunkDirectory<'a> {
+            type Inner = ChunkDirectory<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+            }
+        }
+
+        impl<'a> ChunkDirectory<'a> {
+            pub const VT_FIRST_START: ::flatbuffers::VOffsetT = 4;
+            pub const VT_KINDS: ::flatbuffers::VOffsetT = 6;
+            pub const VT_NAME_LENGTHS: ::flatbuffers::VOffsetT = 8;
+            pub const VT_NAMES: ::flatbuffers::VOffsetT = 10;
+            pub const VT_LENGTHS: ::flatbuffers::VOffsetT = 12;
+            pub const VT_CHECKSUMS: ::flatbuffers::VOffsetT = 14;
+            pub const VT_METADATA_AT: ::flatbuffers::VOffsetT = 16;
+            pub const VT_METADATA_LENGTHS: ::flatbuffers::VOffsetT = 18;
+            pub const VT_METADATA: ::flatbuffers::VOffsetT = 20;
+            pub const VT_MOVED: ::flatbuffers::VOffsetT = 22;
+
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                ChunkDirectory { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                args: &'args ChunkDirectoryArgs<'args>,
+            ) -> ::flatbuffers::WIPOffset<ChunkDirectory<'bldr>> {
+                let mut builder = ChunkDirectoryBuilder::new(_fbb);
+                if let Some(x) = args.moved {
+                    builder.add_moved(x);
+                }
+                if let Some(x) = args.metadata {
+                    builder.add_metadata(x);
+                }
+                if let Some(x) = args.metadata_lengths {
+                    builder.add_metadata_lengths(x);
+                }
+                if let Some(x) = args.metadata_at {
+                    builder.add_metadata_at(x);
+                }
+                if let Some(x) = args.checksums {
+                    builder.add_checksums(x);
+                }
+                if let Some(x) = args.lengths {
+                    builder.add_lengths(x);
+                }
+                if let Some(x) = args.names {
+                    builder.add_names(x);
+                }
+                if let Some(x) = args.name_lengths {
+                    builder.add_name_lengths(x);
+                }
+                if let Some(x) = args.kinds {
+                    builder.add_kinds(x);
+                }
+                builder.add_first_start(args.first_start);
+                builder.finish()
+            }
+
+            #[inline]
+            pub fn first_start(&self) -> u32 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u32>(ChunkDirectory::VT_FIRST_START, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn kinds(&self) -> Option<::flatbuffers::Vector<'a, u8>> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u8>>>(
+                        ChunkDirectory::VT_KINDS,
+                        None,
+                    )
+                }
+            }
+            #[inline]
+            pub fn name_lengths(&self) -> Option<::flatbuffers::Vector<'a, u32>> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u32>>>(
+                        ChunkDirectory::VT_NAME_LENGTHS,
+                        None,
+                    )
+                }
+            }
+            #[inline]
+            pub fn names(&self) -> Option<::flatbuffers::Vector<'a, u8>> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u8>>>(
+                        ChunkDirectory::VT_NAMES,
+                        None,
+                    )
+                }
+            }
+            #[inline]
+            pub fn lengths(&self) -> Option<::flatbuffers::Vector<'a, u32>> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u32>>>(
+                        ChunkDirectory::VT_LENGTHS,
+                        None,
+                    )
+                }
+            }
+            #[inline]
+            pub fn checksums(&self) -> Option<::flatbuffers::Vector<'a, u32>> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u32>>>(
+                        ChunkDirectory::VT_CHECKSUMS,
+                        None,
+                    )
+                }
+            }
+            #[inline]
+            pub fn metadata_at(&self) -> Option<::flatbuffers::Vector<'a, u32>> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u32>>>(
+                        ChunkDirectory::VT_METADATA_AT,
+                        None,
+                    )
+                }
+            }
+            #[inline]
+            pub fn metadata_lengths(&self) -> Option<::flatbuffers::Vector<'a, u32>> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u32>>>(
+                        ChunkDirectory::VT_METADATA_LENGTHS,
+                        None,
+                    )
+                }
+            }
+            #[inline]
+            pub fn metadata(&self) -> Option<::flatbuffers::Vector<'a, u8>> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u8>>>(
+                        ChunkDirectory::VT_METADATA,
+                        None,
+                    )
+                }
+            }
+            #[inline]
+            pub fn moved(&self) -> Option<::flatbuffers::Vector<'a, u64>> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u64>>>(
+                        ChunkDirectory::VT_MOVED,
+                        None,
+                    )
+                }
+            }
+        }
+
+        impl ::flatbuffers::Verifiable for ChunkDirectory<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?
+                    .visit_field::<u32>("first_start", Self::VT_FIRST_START, false)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u8>>>(
+                        "kinds",
+                        Self::VT_KINDS,
+                        false,
+                    )?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u32>>>(
+                        "name_lengths",
+                        Self::VT_NAME_LENGTHS,
+                        false,
+                    )?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u8>>>(
+                        "names",
+                        Self::VT_NAMES,
+                        false,
+                    )?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u32>>>(
+                        "lengths",
+                        Self::VT_LENGTHS,
+                        false,
+                    )?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u32>>>(
+                        "checksums",
+                        Self::VT_CHECKSUMS,
+                        false,
+                    )?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u32>>>(
+                        "metadata_at",
+                        Self::VT_METADATA_AT,
+                        false,
+                    )?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u32>>>(
+                        "metadata_lengths",
+                        Self::VT_METADATA_LENGTHS,
+                        false,
+                    )?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u8>>>(
+                        "metadata",
+                        Self::VT_METADATA,
+                        false,
+                    )?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u64>>>(
+                        "moved",
+                        Self::VT_MOVED,
+                        false,
+                    )?
+                    .finish();
+                Ok(())
+            }
+        }
+        pub struct ChunkDirectoryArgs<'a> {
+            pub first_start: u32,
+            pub kinds: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u8>>>,
+            pub name_lengths: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u32>>>,
+            pub names: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u8>>>,
+            pub lengths: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u32>>>,
+            pub checksums: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u32>>>,
+            pub metadata_at: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u32>>>,
+            pub metadata_lengths: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u32>>>,
+            pub metadata: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u8>>>,
+            pub moved: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u64>>>,
+        }
+        impl<'a> Default for ChunkDirectoryArgs<'a> {
+            #[inline]
+            fn default() -> Self {
+                ChunkDirectoryArgs {
+                    first_start: 0,
+                    kinds: None,
+                    name_lengths: None,
+                    names: None,
+                    lengths: None,
+                    checksums: None,
+                    metadata_at: None,
+                    metadata_lengths: None,
+                    metadata: None,
+                    moved: None,
+                }
+            }
+        }
+
+        pub struct ChunkDirectoryBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> ChunkDirectoryBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn add_first_start(&mut self, first_start: u32) {
+                self.fbb_.push_slot::<u32>(ChunkDirectory::VT_FIRST_START, first_start, 0);
+            }
+            #[inline]
+            pub fn add_kinds(&mut self, kinds: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, u8>>) {
+                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(ChunkDirectory::VT_KINDS, kinds);
+            }
+            #[inline]
+            pub fn add_name_lengths(
+                &mut self,
+                name_lengths: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, u32>>,
+            ) {
+                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(
+                    ChunkDirectory::VT_NAME_LENGTHS,
+                    name_lengths,
+                );
+            }
+            #[inline]
+            pub fn add_names(&mut self, names: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, u8>>) {
+                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(ChunkDirectory::VT_NAMES, names);
+            }
+            #[inline]
+            pub fn add_lengths(&mut self, lengths: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, u32>>) {
+                self.fbb_
+                    .push_slot_always::<::flatbuffers::WIPOffset<_>>(ChunkDirectory::VT_LENGTHS, lengths);
+            }
+            #[inline]
+            pub fn add_checksums(
+                &mut self,
+                checksums: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, u32>>,
+            ) {
+                self.fbb_
+                    .push_slot_always::<::flatbuffers::WIPOffset<_>>(ChunkDirectory::VT_CHECKSUMS, checksums);
+            }
+            #[inline]
+            pub fn add_metadata_at(
+                &mut self,
+                metadata_at: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, u32>>,
+            ) {
+                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(
+                    ChunkDirectory::VT_METADATA_AT,
+                    metadata_at,
+                );
+            }
+            #[inline]
+            pub fn add_metadata_lengths(
+                &mut self,
+                metadata_lengths: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, u32>>,
+            ) {
+                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(
+                    ChunkDirectory::VT_METADATA_LENGTHS,
+                    metadata_lengths,
+                );
+            }
+            #[inline]
+            pub fn add_metadata(
+                &mut self,
+                metadata: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, u8>>,
+            ) {
+                self.fbb_
+                    .push_slot_always::<::flatbuffers::WIPOffset<_>>(ChunkDirectory::VT_METADATA, metadata);
+            }
+            #[inline]
+            pub fn add_moved(&mut self, moved: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, u64>>) {
+                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(ChunkDirectory::VT_MOVED, moved);
+            }
+            #[inline]
+            pub fn new(
+                _fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            ) -> ChunkDirectoryBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                ChunkDirectoryBuilder { fbb_: _fbb, start_: start }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<ChunkDirectory<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
+
+        impl ::core::fmt::Debug for ChunkDirectory<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("ChunkDirectory");
+                ds.field("first_start", &self.first_start());
+                ds.field("kinds", &self.kinds());
+                ds.field("name_lengths", &self.name_lengths());
+                ds.field("names", &self.names());
+                ds.field("lengths", &self.lengths());
+                ds.field("checksums", &self.checksums());
+                ds.field("metadata_at", &self.metadata_at());
+                ds.field("metadata_lengths", &self.metadata_lengths());
+                ds.field("metadata", &self.metadata());
+                ds.field("moved", &self.moved());
+                ds.finish()
+            }
+        }
+        pub enum SegmentHeadOffset {}
+        #[derive(Copy, Clone, PartialEq)]
+
+        pub struct SegmentHead<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
+
+        impl<'a> ::flatbuffers::Follow<'a> for SegmentHead<'a> {
+            type Inner = SegmentHead<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+            }
+        }
+
+        impl<'a> SegmentHead<'a> {
+            pub const VT_FIRST_ORDINAL: ::flatbuffers::VOffsetT = 4;
+            pub const VT_N_RECORDS: ::flatbuffers::VOffsetT = 6;
+            pub const VT_FIRST_CHUNK: ::flatbuffers::VOffsetT = 8;
+            pub const VT_N_CHUNKS: ::flatbuffers::VOffsetT = 10;
+            pub const VT_N_KILLS: ::flatbuffers::VOffsetT = 12;
+            pub const VT_N_METADATA: ::flatbuffers::VOffsetT = 14;
+            pub const VT_BUCKET_BITS: ::flatbuffers::VOffsetT = 16;
+            pub const VT_PAGE_SIZE: ::flatbuffers::VOffsetT = 18;
+            pub const VT_LOCATIONS: ::flatbuffers::VOffsetT = 20;
+            pub const VT_BUCKETS: ::flatbuffers::VOffsetT = 22;
+            pub const VT_HASHES: ::flatbuffers::VOffsetT = 24;
+            pub const VT_NAME_BLOCKS: ::flatbuffers::VOffsetT = 26;
+            pub const VT_NAMES: ::flatbuffers::VOffsetT = 28;
+            pub const VT_CHUNKS: ::flatbuffers::VOffsetT = 30;
+            pub const VT_KILLS: ::flatbuffers::VOffsetT = 32;
+            pub const VT_METADATA_ORDINALS: ::flatbuffers::VOffsetT = 34;
+            pub const VT_METADATA_OFFSETS: ::flatbuffers::VOffsetT = 36;
+            pub const VT_METADATA: ::flatbuffers::VOffsetT = 38;
+            pub const VT_PAGED_LEN: ::flatbuffers::VOffsetT = 40;
+
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                SegmentHead { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                args: &'args SegmentHeadArgs<'args>,
+            ) -> ::flatbuffers::WIPOffset<SegmentHead<'bldr>> {
+                let mut builder = SegmentHeadBuilder::new(_fbb);
+                builder.add_paged_len(args.paged_len);
+                builder.add_n_metadata(args.n_metadata);
+                builder.add_n_kills(args.n_kills);
+                builder.add_n_chunks(args.n_chunks);
+                builder.add_first_chunk(args.first_chunk);
+                builder.add_n_records(args.n_records);
+                builder.add_first_ordinal(args.first_ordinal);
+                if let Some(x) = args.metadata {
+                    builder.add_metadata(x);
+                }
+                if let Some(x) = args.metadata_offsets {
+                    builder.add_metadata_offsets(x);
+                }
+                if let Some(x) = args.metadata_ordinals {
+                    builder.add_metadata_ordinals(x);
+                }
+                if let Some(x) = args.kills {
+                    builder.add_kills(x);
+                }
+                if let Some(x) = args.chunks {
+                    builder.add_chunks(x);
+                }
+                if let Some(x) = args.names {
+                    builder.add_names(x);
+                }
+                if let Some(x) = args.name_blocks {
+                    builder.add_name_blocks(x);
+                }
+                if let Some(x) = args.hashes {
+                    builder.add_hashes(x);
+                }
+                if let Some(x) = args.buckets {
+                    builder.add_buckets(x);
+                }
+                if let Some(x) = args.locations {
+                    builder.add_locations(x);
+                }
+                builder.add_page_size(args.page_size);
+                builder.add_bucket_bits(args.bucket_bits);
+                builder.finish()
+            }
+
+            #[inline]
+            pub fn first_ordinal(&self) -> u64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u64>(SegmentHead::VT_FIRST_ORDINAL, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn n_records(&self) -> u64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u64>(SegmentHead::VT_N_RECORDS, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn first_chunk(&self) -> u64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u64>(SegmentHead::VT_FIRST_CHUNK, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn n_chunks(&self) -> u64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u64>(SegmentHead::VT_N_CHUNKS, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn n_kills(&self) -> u64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u64>(SegmentHead::VT_N_KILLS, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn n_metadata(&self) -> u64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u64>(SegmentHead::VT_N_METADATA, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn bucket_bits(&self) -> u8 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u8>(SegmentHead::VT_BUCKET_BITS, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn page_size(&self) -> u32 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u32>(SegmentHead::VT_PAGE_SIZE, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn locations(&self) -> Option<&'a Section> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<Section>(SegmentHead::VT_LOCATIONS, None) }
+            }
+            #[inline]
+            pub fn buckets(&self) -> Option<&'a Section> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<Section>(SegmentHead::VT_BUCKETS, None) }
+            }
+            #[inline]
+            pub fn hashes(&self) -> Option<&'a Section> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<Section>(SegmentHead::VT_HASHES, None) }
+            }
+            #[inline]
+            pub fn name_blocks(&self) -> Option<&'a Section> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<Section>(SegmentHead::VT_NAME_BLOCKS, None) }
+            }
+            #[inline]
+            pub fn names(&self) -> Option<&'a Section> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<Section>(SegmentHead::VT_NAMES, None) }
+            }
+            #[inline]
+            pub fn chunks(&self) -> Option<&'a Section> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<Section>(SegmentHead::VT_CHUNKS, None) }
+            }
+            #[inline]
+            pub fn kills(&self) -> Option<&'a Section> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<Section>(SegmentHead::VT_KILLS, None) }
+            }
+            #[inline]
+            pub fn metadata_ordinals(&self) -> Option<&'a Section> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<Section>(SegmentHead::VT_METADATA_ORDINALS, None) }
+            }
+            #[inline]
+            pub fn metadata_offsets(&self) -> Option<&'a Section> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<Section>(SegmentHead::VT_METADATA_OFFSETS, None) }
+            }
+            #[inline]
+            pub fn metadata(&self) -> Option<&'a Section> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<Section>(SegmentHead::VT_METADATA, None) }
+            }
+            #[inline]
+            pub fn paged_len(&self) -> u64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u64>(SegmentHead::VT_PAGED_LEN, Some(0)).unwrap() }
+            }
+        }
+
+        impl ::flatbuffers::Verifiable for SegmentHead<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?
+                    .visit_field::<u64>("first_ordinal", Self::VT_FIRST_ORDINAL, false)?
+                    .visit_field::<u64>("n_records", Self::VT_N_RECORDS, false)?
+                    .visit_field::<u64>("first_chunk", Self::VT_FIRST_CHUNK, false)?
+                    .visit_field::<u64>("n_chunks", Self::VT_N_CHUNKS, false)?
+                    .visit_field::<u64>("n_kills", Self::VT_N_KILLS, false)?
+                    .visit_field::<u64>("n_metadata", Self::VT_N_METADATA, false)?
+                    .visit_field::<u8>("bucket_bits", Self::VT_BUCKET_BITS, false)?
+                    .visit_field::<u32>("page_size", Self::VT_PAGE_SIZE, false)?
+                    .visit_field::<Section>("locations", Self::VT_LOCATIONS, false)?
+                    .visit_field::<Section>("buckets", Self::VT_BUCKETS, false)?
+                    .visit_field::<Section>("hashes", Self::VT_HASHES, false)?
+                    .visit_field::<Section>("name_blocks", Self::VT_NAME_BLOCKS, false)?
+                    .visit_field::<Section>("names", Self::VT_NAMES, false)?
+                    .visit_field::<Section>("chunks", Self::VT_CHUNKS, false)?
+                    .visit_field::<Section>("kills", Self::VT_KILLS, false)?
+                    .visit_field::<Section>("metadata_ordinals", Self::VT_METADATA_ORDINALS, false)?
+                    .visit_field::<Section>("metadata_offsets", Self::VT_METADATA_OFFSETS, false)?
+                    .visit_field::<Section>("metadata", Self::VT_METADATA, false)?
+                    .visit_field::<u64>("paged_len", Self::VT_PAGED_LEN, false)?
+                    .finish();
+                Ok(())
+            }
+        }
+        pub struct SegmentHeadArgs<'a> {
+            pub first_ordinal: u64,
+            pub n_records: u64,
+            pub first_chunk: u64,
+            pub n_chunks: u64,
+            pub n_kills: u64,
+            pub n_metadata: u64,
+            pub bucket_bits: u8,
+            pub page_size: u32,
+            pub locations: Option<&'a Section>,
+            pub buckets: Option<&'a Section>,
+            pub hashes: Option<&'a Section>,
+            pub name_blocks: Option<&'a Section>,
+            pub names: Option<&'a Section>,
+            pub chunks: Option<&'a Section>,
+            pub kills: Option<&'a Section>,
+            pub metadata_ordinals: Option<&'a Section>,
+            pub metadata_offsets: Option<&'a Section>,
+            pub metadata: Option<&'a Section>,
+            pub paged_len: u64,
+        }
+        impl<'a> Default for SegmentHeadArgs<'a> {
+            #[inline]
+            fn default() -> Self {
+                SegmentHeadArgs {
+                    first_ordinal: 0,
+                    n_records: 0,
+                    first_chunk: 0,
+                    n_chunks: 0,
+                    n_kills: 0,
+                    n_metadata: 0,
+                    bucket_bits: 0,
+                    page_size: 0,
+                    locations: None,
+                    buckets: None,
+                    hashes: None,
+                    name_blocks: None,
+                    names: None,
+                    chunks: None,
+                    kills: None,
+                    metadata_ordinals: None,
+                    metadata_offsets: None,
+                    metadata: None,
+                    paged_len: 0,
+                }
+            }
+        }
+
+        pub struct SegmentHeadBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> SegmentHeadBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn add_first_ordinal(&mut self, first_ordinal: u64) {
+                self.fbb_.push_slot::<u64>(SegmentHead::VT_FIRST_ORDINAL, first_ordinal, 0);
+            }
+            #[inline]
+            pub fn add_n_records(&mut self, n_records: u64) {
+                self.fbb_.push_slot::<u64>(SegmentHead::VT_N_RECORDS, n_records, 0);
+            }
+            #[inline]
+            pub fn add_first_chunk(&mut self, first_chunk: u64) {
+                self.fbb_.push_slot::<u64>(SegmentHead::VT_FIRST_CHUNK, first_chunk, 0);
+            }
+            #[inline]
+            pub fn add_n_chunks(&mut self, n_chunks: u64) {
+                self.fbb_.push_slot::<u64>(SegmentHead::VT_N_CHUNKS, n_chunks, 0);
+            }
+            #[inline]
+            pub fn add_n_kills(&mut self, n_kills: u64) {
+                self.fbb_.push_slot::<u64>(SegmentHead::VT_N_KILLS, n_kills, 0);
+            }
+            #[inline]
+            pub fn add_n_metadata(&mut self, n_metadata: u64) {
+                self.fbb_.push_slot::<u64>(SegmentHead::VT_N_METADATA, n_metadata, 0);
+            }
+            #[inline]
+            pub fn add_bucket_bits(&mut self, bucket_bits: u8) {
+                self.fbb_.push_slot::<u8>(SegmentHead::VT_BUCKET_BITS, bucket_bits, 0);
+            }
+            #[inline]
+            pub fn add_page_size(&mut self, page_size: u32) {
+                self.fbb_.push_slot::<u32>(SegmentHead::VT_PAGE_SIZE, page_size, 0);
+            }
+            #[inline]
+            pub fn add_locations(&mut self, locations: &Section) {
+                self.fbb_.push_slot_always::<&Section>(SegmentHead::VT_LOCATIONS, locations);
+            }
+            #[inline]
+            pub fn add_buckets(&mut self, buckets: &Section) {
+                self.fbb_.push_slot_always::<&Section>(SegmentHead::VT_BUCKETS, buckets);
+            }
+            #[inline]
+            pub fn add_hashes(&mut self, hashes: &Section) {
+                self.fbb_.push_slot_always::<&Section>(SegmentHead::VT_HASHES, hashes);
+            }
+            #[inline]
+            pub fn add_name_blocks(&mut self, name_blocks: &Section) {
+                self.fbb_.push_slot_always::<&Section>(SegmentHead::VT_NAME_BLOCKS, name_blocks);
+            }
+            #[inline]
+            pub fn add_names(&mut self, names: &Section) {
+                self.fbb_.push_slot_always::<&Section>(SegmentHead::VT_NAMES, names);
+            }
+            #[inline]
+            pub fn add_chunks(&mut self, chunks: &Section) {
+                self.fbb_.push_slot_always::<&Section>(SegmentHead::VT_CHUNKS, chunks);
+            }
+            #[inline]
+            pub fn add_kills(&mut self, kills: &Section) {
+                self.fbb_.push_slot_always::<&Section>(SegmentHead::VT_KILLS, kills);
+            }
+            #[inline]
+            pub fn add_metadata_ordinals(&mut self, metadata_ordinals: &Section) {
+                self.fbb_.push_slot_always::<&Section>(SegmentHead::VT_METADATA_ORDINALS, metadata_ordinals);
+            }
+            #[inline]
+            pub fn add_metadata_offsets(&mut self, metadata_offsets: &Section) {
+                self.fbb_.push_slot_always::<&Section>(SegmentHead::VT_METADATA_OFFSETS, metadata_offsets);
+            }
+            #[inline]
+            pub fn add_metadata(&mut self, metadata: &Section) {
+                self.fbb_.push_slot_always::<&Section>(SegmentHead::VT_METADATA, metadata);
+            }
+            #[inline]
+            pub fn add_paged_len(&mut self, paged_len: u64) {
+                self.fbb_.push_slot::<u64>(SegmentHead::VT_PAGED_LEN, paged_len, 0);
+            }
+            #[inline]
+            pub fn new(
+                _fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            ) -> SegmentHeadBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                SegmentHeadBuilder { fbb_: _fbb, start_: start }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<SegmentHead<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
+
+        impl ::core::fmt::Debug for SegmentHead<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("SegmentHead");
+                ds.field("first_ordinal", &self.first_ordinal());
+                ds.field("n_records", &self.n_records());
+                ds.field("first_chunk", &self.first_chunk());
+                ds.field("n_chunks", &self.n_chunks());
+                ds.field("n_kills", &self.n_kills());
+                ds.field("n_metadata", &self.n_metadata());
+                ds.field("bucket_bits", &self.bucket_bits());
+                ds.field("page_size", &self.page_size());
+                ds.field("locations", &self.locations());
+                ds.field("buckets", &self.buckets());
+                ds.field("hashes", &self.hashes());
+                ds.field("name_blocks", &self.name_blocks());
+                ds.field("names", &self.names());
+                ds.field("chunks", &self.chunks());
+                ds.field("kills", &self.kills());
+                ds.field("metadata_ordinals", &self.metadata_ordinals());
+                ds.field("metadata_offsets", &self.metadata_offsets());
+                ds.field("metadata", &self.metadata());
+                ds.field("paged_len", &self.paged_len());
+                ds.finish()
+            }
+        }
+        pub enum CommitOffset {}
+        #[derive(Copy, Clone, PartialEq)]
+
+        pub struct Commit<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
+
+        impl<'a> ::flatbuffers::Follow<'a> for Commit<'a> {
+            type Inner = Commit<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+            }
+        }
+
+        impl<'a> Commit<'a> {
+            pub const VT_SEQUENCE: ::flatbuffers::VOffsetT = 4;
+            pub const VT_PARENT: ::flatbuffers::VOffsetT = 6;
+            pub const VT_SEGMENTS: ::flatbuffers::VOffsetT = 8;
+            pub const VT_N_RECORDS: ::flatbuffers::VOffsetT = 10;
+            pub const VT_N_CHUNKS: ::flatbuffers::VOffsetT = 12;
+            pub const VT_RAW_BYTES: ::flatbuffers::VOffsetT = 14;
+            pub const VT_METADATA_OFFSET: ::flatbuffers::VOffsetT = 16;
+            pub const VT_METADATA_LENGTH: ::flatbuffers::VOffsetT = 18;
+            pub const VT_PARAMETERS: ::flatbuffers::VOffsetT = 20;
+            pub const VT_TIME: ::flatbuffers::VOffsetT = 22;
+
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                Commit { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                args: &'args CommitArgs<'args>,
+            ) -> ::flatbuffers::WIPOffset<Commit<'bldr>> {
+                let mut builder = CommitBuilder::new(_fbb);
+                builder.add_time(args.time);
+                builder.add_metadata_length(args.metadata_length);
+                builder.add_metadata_offset(args.metadata_offset);
+                builder.add_raw_bytes(args.raw_bytes);
+                builder.add_n_chunks(args.n_chunks);
+                builder.add_n_records(args.n_records);
+                builder.add_parent(args.parent);
+                builder.add_sequence(args.sequence);
+                if let Some(x) = args.parameters {
+                    builder.add_parameters(x);
+                }
+                if let Some(x) = args.segments {
+                    builder.add_segments(x);
+                }
+                builder.finish()
+            }
+
+            #[inline]
+            pub fn sequence(&self) -> u64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u64>(Commit::VT_SEQUENCE, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn parent(&self) -> u64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u64>(Commit::VT_PARENT, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn segments(&self) -> Option<::flatbuffers::Vector<'a, SegmentRef>> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, SegmentRef>>>(
+                        Commit::VT_SEGMENTS,
+                        None,
+                    )
+                }
+            }
+            #[inline]
+            pub fn n_records(&self) -> u64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u64>(Commit::VT_N_RECORDS, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn n_chunks(&self) -> u64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u64>(Commit::VT_N_CHUNKS, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn raw_bytes(&self) -> u64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u64>(Commit::VT_RAW_BYTES, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn metadata_offset(&self) -> u64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u64>(Commit::VT_METADATA_OFFSET, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn metadata_length(&self) -> u64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u64>(Commit::VT_METADATA_LENGTH, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn parameters(&self) -> Option<Parameters<'a>> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab.get::<::flatbuffers::ForwardsUOffset<Parameters>>(Commit::VT_PARAMETERS, None)
+                }
+            }
+            #[inline]
+            pub fn time(&self) -> i64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<i64>(Commit::VT_TIME, Some(0)).unwrap() }
+            }
+        }
+
+        impl ::flatbuffers::Verifiable for Commit<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?
+                    .visit_field::<u64>("sequence", Self::VT_SEQUENCE, false)?
+                    .visit_field::<u64>("parent", Self::VT_PARENT, false)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, SegmentRef>>>(
+                        "segments",
+                        Self::VT_SEGMENTS,
+                        false,
+                    )?
+                    .visit_field::<u64>("n_records", Self::VT_N_RECORDS, false)?
+                    .visit_field::<u64>("n_chunks", Self::VT_N_CHUNKS, false)?
+                    .visit_field::<u64>("raw_bytes", Self::VT_RAW_BYTES, false)?
+                    .visit_field::<u64>("metadata_offset", Self::VT_METADATA_OFFSET, false)?
+                    .visit_field::<u64>("metadata_length", Self::VT_METADATA_LENGTH, false)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<Parameters>>(
+                        "parameters",
+                        Self::VT_PARAMETERS,
+                        false,
+                    )?
+                    .visit_field::<i64>("time", Self::VT_TIME, false)?
+                    .finish();
+                Ok(())
+            }
+        }
+        pub struct CommitArgs<'a> {
+            pub sequence: u64,
+            pub parent: u64,
+            pub segments: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, SegmentRef>>>,
+            pub n_records: u64,
+            pub n_chunks: u64,
+            pub raw_bytes: u64,
+            pub metadata_offset: u64,
+            pub metadata_length: u64,
+            pub parameters: Option<::flatbuffers::WIPOffset<Parameters<'a>>>,
+            pub time: i64,
+        }
+        impl<'a> Default for CommitArgs<'a> {
+            #[inline]
+            fn default() -> Self {
+                CommitArgs {
+                    sequence: 0,
+                    parent: 0,
+                    segments: None,
+                    n_records: 0,
+                    n_chunks: 0,
+                    raw_bytes: 0,
+                    metadata_offset: 0,
+                    metadata_length: 0,
+                    parameters: None,
+                    time: 0,
+                }
+            }
+        }
+
+        pub struct CommitBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> CommitBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn add_sequence(&mut self, sequence: u64) {
+                self.fbb_.push_slot::<u64>(Commit::VT_SEQUENCE, sequence, 0);
+            }
+            #[inline]
+            pub fn add_parent(&mut self, parent: u64) {
+                self.fbb_.push_slot::<u64>(Commit::VT_PARENT, parent, 0);
+            }
+            #[inline]
+            pub fn add_segments(
+                &mut self,
+                segments: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, SegmentRef>>,
+            ) {
+                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Commit::VT_SEGMENTS, segments);
+            }
+            #[inline]
+            pub fn add_n_records(&mut self, n_records: u64) {
+                self.fbb_.push_slot::<u64>(Commit::VT_N_RECORDS, n_records, 0);
+            }
+            #[inline]
+            pub fn add_n_chunks(&mut self, n_chunks: u64) {
+                self.fbb_.push_slot::<u64>(Commit::VT_N_CHUNKS, n_chunks, 0);
+            }
+            #[inline]
+            pub fn add_raw_bytes(&mut self, raw_bytes: u64) {
+                self.fbb_.push_slot::<u64>(Commit::VT_RAW_BYTES, raw_bytes, 0);
+            }
+            #[inline]
+            pub fn add_metadata_offset(&mut self, metadata_offset: u64) {
+                self.fbb_.push_slot::<u64>(Commit::VT_METADATA_OFFSET, metadata_offset, 0);
+            }
+            #[inline]
+            pub fn add_metadata_length(&mut self, metadata_length: u64) {
+                self.fbb_.push_slot::<u64>(Commit::VT_METADATA_LENGTH, metadata_length, 0);
+            }
+            #[inline]
+            pub fn add_parameters(&mut self, parameters: ::flatbuffers::WIPOffset<Parameters<'b>>) {
+                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<Parameters>>(
+                    Commit::VT_PARAMETERS,
+                    parameters,
+                );
+            }
+            #[inline]
+            pub fn add_time(&mut self, time: i64) {
+                self.fbb_.push_slot::<i64>(Commit::VT_TIME, time, 0);
+            }
+            #[inline]
+            pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> CommitBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                CommitBuilder { fbb_: _fbb, start_: start }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<Commit<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
+
+        impl ::core::fmt::Debug for Commit<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("Commit");
+                ds.field("sequence", &self.sequence());
+                ds.field("parent", &self.parent());
+                ds.field("segments", &self.segments());
+                ds.field("n_records", &self.n_records());
+                ds.field("n_chunks", &self.n_chunks());
+                ds.field("raw_bytes", &self.raw_bytes());
+                ds.field("metadata_offset", &self.metadata_offset());
+                ds.field("metadata_length", &self.metadata_length());
+                ds.field("parameters", &self.parameters());
+                ds.field("time", &self.time());
+                ds.finish()
+            }
+        }
+        #[inline]
+        /// Verifies that a buffer of bytes contains a `Commit`
+        /// and returns it.
+        /// Note that verification is still experimental and may not
+        /// catch every error, or be maximally performant. For the
+        /// previous, unchecked, behavior use
+        /// `root_as_commit_unchecked`.
+        pub fn root_as_commit(buf: &[u8]) -> Result<Commit<'_>, ::flatbuffers::InvalidFlatbuffer> {
+            ::flatbuffers::root::<Commit>(buf)
+        }
+        #[inline]
+        /// Verifies that a buffer of bytes contains a size prefixed
+        /// `Commit` and returns it.
+        /// Note that verification is still experimental and may not
+        /// catch every error, or be maximally performant. For the
+        /// previous, unchecked, behavior use
+        /// `size_prefixed_root_as_commit_unchecked`.
+        pub fn size_prefixed_root_as_commit(
+            buf: &[u8],
+        ) -> Result<Commit<'_>, ::flatbuffers::InvalidFlatbuffer> {
+            ::flatbuffers::size_prefixed_root::<Commit>(buf)
+        }
+        #[inline]
+        /// Verifies, with the given options, that a buffer of bytes
+        /// contains a `Commit` and returns it.
+        /// Note that verification is still experimental and may not
+        /// catch every error, or be maximally performant. For the
+        /// previous, unchecked, behavior use
+        /// `root_as_commit_unchecked`.
+        pub fn root_as_commit_with_opts<'b, 'o>(
+            opts: &'o ::flatbuffers::VerifierOptions,
+            buf: &'b [u8],
+        ) -> Result<Commit<'b>, ::flatbuffers::InvalidFlatbuffer> {
+            ::flatbuffers::root_with_opts::<Commit<'b>>(opts, buf)
+        }
+        #[inline]
+        /// Verifies, with the given verifier options, that a buffer of
+        /// bytes contains a size prefixed `Commit` and returns
+        /// it. Note that verification is still experimental and may not
+        /// catch every error, or be maximally performant. For the
+        /// previous, unchecked, behavior use
+        /// `root_as_commit_unchecked`.
+        pub fn size_prefixed_root_as_commit_with_opts<'b, 'o>(
+            opts: &'o ::flatbuffers::VerifierOptions,
+            buf: &'b [u8],
+        ) -> Result<Commit<'b>, ::flatbuffers::InvalidFlatbuffer> {
+            ::flatbuffers::size_prefixed_root_with_opts::<Commit<'b>>(opts, buf)
+        }
+        #[inline]
+        /// Assumes, without verification, that a buffer of bytes contains a Commit and returns it.
+        /// # Safety
+        /// Callers must trust the given bytes do indeed contain a valid `Commit`.
+        pub unsafe fn root_as_commit_unchecked(buf: &[u8]) -> Commit<'_> {
+            unsafe { ::flatbuffers::root_unchecked::<Commit>(buf) }
+        }
+        #[inline]
+        /// Assumes, without verification, that a buffer of bytes contains a size prefixed Commit and returns it.
+        /// # Safety
+        /// Callers must trust the given bytes do indeed contain a valid size prefixed `Commit`.
+        pub unsafe fn size_prefixed_root_as_commit_unchecked(buf: &[u8]) -> Commit<'_> {
+            unsafe { ::flatbuffers::size_prefixed_root_unchecked::<Commit>(buf) }
+        }
+        #[inline]
+        pub fn finish_commit_buffer<'a, 'b, A: ::flatbuffers::Allocator + 'a>(
+            fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            root: ::flatbuffers::WIPOffset<Commit<'a>>,
+        ) {
+            fbb.finish(root, None);
+        }
+
+        #[inline]
+        pub fn finish_size_prefixed_commit_buffer<'a, 'b, A: ::flatbuffers::Allocator + 'a>(
+            fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            root: ::flatbuffers::WIPOffset<Commit<'a>>,
+        ) {
+            fbb.finish_size_prefixed(root, None);
+        }
+    } // pub mod format
+} // pub mod vldepot

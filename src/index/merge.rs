@@ -15,6 +15,8 @@ const FAN_OUT: usize = 8;
 /// A merged segment has at most this many records and bytes, so that 32-bit offsets inside it suffice.
 const MAX_RECORDS: u64 = 1 << 25;
 const MAX_BYTES: u64 = 3 << 29;
+/// Closing merges this many records without a second thought: it takes a fraction of a second.
+const CHEAP_RECORDS: u64 = 1 << 18;
 
 fn fits(segments: &[SegmentRef]) -> bool {
     let records: u64 = segments.iter().map(|s| s.n_records).sum();
@@ -28,7 +30,8 @@ pub(crate) fn tail_to_merge(segments: &[SegmentRef], last: bool) -> Option<usize
     if last {
         let worth = |first: usize| {
             let rest: u64 = segments[first + 1..].iter().map(|s| s.n_records + s.n_kills + 1).sum();
-            fits(&segments[first..]) && segments[first].n_records <= FAN_OUT as u64 * rest
+            let limit = CHEAP_RECORDS.max(FAN_OUT as u64 * rest);
+            fits(&segments[first..]) && segments[first].n_records <= limit
         };
         return (0..segments.len().saturating_sub(1)).find(|&first| worth(first));
     }

@@ -1,0 +1,223 @@
+//! The codec itself: options, parameters, and the calls to the writer and to the view.
+
+use std::fmt::{self, Write};
+
+use super::units::Units;
+use super::view::AtomicFrameView;
+use super::{AtomicFrameItem, write};
+use crate::codec::{Codec, CodecError};
+use crate::codecs::ndarray::DType;
+
+/// In what precision positions, velocities, forces and charges are stored.
+///
+/// Energy, time, cell and stress are f64 whatever the precision; own arrays keep their dtype.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Precision {
+    /// f32: the default, and what vlstore reads.
+    #[default]
+    F32,
+    /// f64: exact for what simulations compute in double precision.
+    F64,
+    /// IEEE half precision: 3 decimal digits, up to 65504.
+    F16,
+    /// bfloat16: 2 decimal digits, the range of f32.
+    BF16,
+    /// Whatever each array came in: f32, f64, f16 or bf16.
+    AsGiven,
+}
+
+impl Precision {
+    /// The dtype to store what was given as `given` in.
+    pub(super) fn dtype(self, given: DType) -> DType {
+        match self {
+            Self::F32 => DType::F32,
+            Self::F64 => DType::F64,
+            Self::F16 => DType::F16,
+            Self::BF16 => DType::BF16,
+            Self::AsGiven => given,
+        }
+    }
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::F32 => DType::F32.name(),
+            Self::F64 => DType::F64.name(),
+            Self::F16 => DType::F16.name(),
+            Self::BF16 => DType::BF16.name(),
+            Self::AsGiven => "as given",
+        }
+    }
+}
+
+impl fmt::Display for Precision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Frames of atoms: writes [`AtomicFrame`](super::AtomicFrame), lends [`AtomicFrameView`].
+///
+/// The default stores f32 in GROMACS units. A depot written in another precision or other units is opened by
+/// a codec that says so, or by [`any`](Self::any); the error names both.
+///
+/// Writing in a narrower precision than an array has rounds it; a finite number that would become infinite
+/// is an error.
+///
+/// ```
+/// use ndarray::{Array2, ArrayView2};
+/// use vldepot::{Codec, codecs::{AtomicFrame, AtomicFrameCodec}};
+/// # #[repr(align(16))] struct Aligned([u8; 512]);
+///
+/// let positions = Array2::<f32>::zeros((4, 3));
+/// let codec = AtomicFrameCodec::default();
+/// let mut bytes = Vec::new();
+/// codec.encode(&AtomicFrame::new().positions(&positions).energy(-1.5), &mut bytes)?;
+///
+/// # let mut aligned = Aligned([0; 512]);
+/// # aligned.0[..bytes.len()].copy_from_slice(&bytes);
+/// # let bytes = &aligned.0[..bytes.len()]; // as a depot's records are
+/// let frame = codec.view(&bytes)?;
+/// let x: ArrayView2<f32> = frame.positions();
+/// assert_eq!(x, positions);
+/// assert_eq!(frame.energy(), Some(-1.5));
+/// # Ok::<(), vldepot::CodecError>(())
+/// ```
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AtomicFrameCodec {
+    precision: Precision,
+    /// `None` accepts any.
+    units: Option<Units>,
+    any: bool,
+}
+
+impl AtomicFrameCodec {
+    /// f32 in GROMACS units, as the default.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Opens every depot of frames, in whatever precision and units: for tools.
+    ///
+    /// What it writes is stored [as given](Precision::AsGiven). Ask each array for its dtype
+    /// ([`AtomicFrameView::positions_any`]).
+    pub fn any() -> Self {
+        Self { precision: Precision::AsGiven, units: None, any: true }
+    }
+
+    /// Stores positions, velocities, forces and charges in `precision`.
+    #[must_use]
+    pub fn with_precision(mut self, precision: Precision) -> Self {
+        self.precision = precision;
+        self
+    }
+
+    /// Records `units`. Numbers are never converted.
+    #[must_use]
+    pub fn with_units(mut self, units: Units) -> Self {
+        self.units = Some(units);
+        self.any = false;
+        self
+    }
+
+    /// In what precision this codec writes.
+    pub fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    /// The units this codec's numbers are in.
+    pub fn units(&self) -> Units {
+        self.units.clone().unwrap_or_default()
+    }
+
+    /// A codec that has the precision and units of `parameters`, as stored in a depot's header.
+    ///
+    /// # Errors
+    /// When they are not text, or name a precision that this version does not know.
+    pub fn from_parameters(parameters: &[u8]) -> Result<Self, CodecError> {
+        let mut codec = Self::default();
+        let mut units = Units::default();
+        for (name, value) in parse(parameters)? {
+            let value = value.to_owned();
+            match name {
+                "precision" => {
+                    codec.precision =
+                        [Precision::F32, Precision::F64, Precision::F16, Precision::BF16, Precision::AsGiven]
+                            .into_iter()
+                            .find(|precision| precision.name() == value)
+                            .ok_or_else(|| CodecError::invalid(format!("unknown precision `{value}`")))?;
+                }
+                "length" => units.length = value.into(),
+                "time" => units.time = value.into(),
+                "energy" => units.energy = value.into(),
+                "mass" => units.mass = value.into(),
+                "charge" => units.charge = value.into(),
+                "pressure" => units.pressure = value.into(),
+                _ => {}
+            }
+        }
+        Ok(codec.with_units(units))
+    }
+}
+
+/// Lines `name=value`.
+fn parse(parameters: &[u8]) -> Result<impl Iterator<Item = (&str, &str)>, CodecError> {
+    let text = std::str::from_utf8(parameters)
+        .map_err(|_| CodecError::invalid("the parameters of the frame codec are not text"))?;
+    Ok(text.lines().filter_map(|line| line.split_once('=')))
+}
+
+/// On one line, so that it cannot pass for another parameter.
+fn one_line(value: &str) -> String {
+    value.replace(['\n', '\r'], " ")
+}
+
+impl Codec for AtomicFrameCodec {
+    type Item = AtomicFrameItem;
+    type View<'a> = AtomicFrameView<'a>;
+    const ID: &'static str = "atomic_frame";
+    const ALIGN: usize = 16;
+
+    /// Lines `name=value`: the precision, then the units.
+    fn parameters(&self) -> Vec<u8> {
+        let mut text = format!("precision={}\n", self.precision);
+        for (name, unit) in self.units().named() {
+            // Writing to a `String` cannot fail.
+            let _ = writeln!(text, "{name}={}", one_line(unit));
+        }
+        text.into_bytes()
+    }
+
+    /// Precision and units must be the same, where the depot records them (vlstore's files do not).
+    fn check_parameters(&self, parameters: &[u8]) -> Result<(), CodecError> {
+        let stored: Vec<_> = parse(parameters)?.collect();
+        if self.any {
+            return Ok(());
+        }
+        let differ = |name: &str, given: String| match stored.iter().find(|(stored, _)| *stored == name) {
+            Some((_, stored)) if *stored != given => {
+                Err(CodecError::Parameter { parameter: name.into(), stored: (*stored).into(), given })
+            }
+            _ => Ok(()),
+        };
+        if self.precision != Precision::AsGiven {
+            differ("precision", self.precision.name().into())?;
+        }
+        for (name, unit) in self.units().named() {
+            differ(name, one_line(unit))?;
+        }
+        Ok(())
+    }
+
+    fn encode(&self, item: &AtomicFrameItem, out: &mut Vec<u8>) -> Result<(), CodecError> {
+        write::append_frame(item.frame(), self.precision, out)
+    }
+
+    fn view<'a>(&self, bytes: &'a [u8]) -> Result<AtomicFrameView<'a>, CodecError> {
+        AtomicFrameView::new(bytes, self.precision)
+    }
+
+    unsafe fn view_unchecked<'a>(&self, bytes: &'a [u8]) -> AtomicFrameView<'a> {
+        // SAFETY: the caller promises that `bytes` passed `view`.
+        unsafe { AtomicFrameView::new_unchecked(bytes) }
+    }
+}

@@ -1,0 +1,231 @@
+//! What a writer hands in: borrowed arrays gathered under their names.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::mem;
+use std::ops::Deref;
+use std::ptr;
+
+use crate::codecs::ndarray::AnyArray;
+
+/// A frame to write. Arrays are borrowed wherever they lie, contiguous or not, or owned.
+///
+/// Every field is optional. `put` takes `&AtomicFrame`, and makes no copy besides that into the record.
+///
+/// ```
+/// use vldepot::{Codec, codecs::{AtomicFrame, AtomicFrameCodec}};
+///
+/// let positions = vec![[0.0_f32, 0.1, 0.2]; 8];
+/// let frame = AtomicFrame::new().positions(&positions).step(1000).time(2.0);
+///
+/// let mut record = Vec::new();
+/// AtomicFrameCodec::default().encode(&frame, &mut record)?; // in real life: depot.put("frame_1000", &frame)?
+/// # Ok::<(), vldepot::CodecError>(())
+/// ```
+#[derive(Debug, Clone, Default, PartialEq)]
+#[non_exhaustive]
+pub struct AtomicFrame<'a> {
+    /// Free text.
+    pub name: Option<Cow<'a, str>>,
+    /// Number of atoms; needed only for a frame without per-atom arrays, which otherwise tell it.
+    pub n_atoms: Option<usize>,
+    /// `[n_atoms, 3]` in nm.
+    pub positions: Option<AnyArray<'a>>,
+    /// `[n_atoms, 3]` in nm/ps.
+    pub velocities: Option<AnyArray<'a>>,
+    /// `[n_atoms, 3]` in kJ/mol/nm.
+    pub forces: Option<AnyArray<'a>>,
+    /// `[n_atoms]` in e.
+    pub charges: Option<AnyArray<'a>>,
+    /// `[n_atoms]` atomic numbers or type ids, of any integer dtype; stored as i32.
+    pub types: Option<AnyArray<'a>>,
+    /// `[n_atoms]` in u; stored as f32.
+    pub masses: Option<AnyArray<'a>>,
+    /// One lattice vector a row, in nm.
+    pub cell: Option<[[f64; 3]; 3]>,
+    /// Whether the frame repeats along each lattice vector.
+    pub pbc: Option<[bool; 3]>,
+    /// Number of the integration step.
+    pub step: Option<i64>,
+    /// Simulation time in ps.
+    pub time: Option<f64>,
+    /// Potential energy in kJ/mol.
+    pub energy: Option<f64>,
+    /// In bar.
+    pub stress: Option<[[f64; 3]; 3]>,
+    /// The writer's own arrays.
+    pub arrays: Vec<NamedArray<'a>>,
+    /// Name of the record, in the same depot, that holds the topology of these atoms.
+    pub topology_name: Option<Cow<'a, str>>,
+    /// The topology itself, in the one record that holds it.
+    pub topology: Option<Topology<'a>>,
+}
+
+/// An array of the writer's own.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NamedArray<'a> {
+    /// Unique within the frame.
+    pub name: Cow<'a, str>,
+    /// Whether the first axis counts atoms.
+    pub per_atom: bool,
+    /// Any dtype, stored as it is; any shape, or `[n_atoms, ..]`.
+    pub array: AnyArray<'a>,
+}
+
+/// What does not change in a run. Every field is optional.
+#[derive(Debug, Clone, Default, PartialEq)]
+#[non_exhaustive]
+pub struct Topology<'a> {
+    /// `[n_atoms]` atomic numbers or type ids, of any integer dtype; stored as i32.
+    pub types: Option<AnyArray<'a>>,
+    /// `[n_atoms]` in u; stored as f32.
+    pub masses: Option<AnyArray<'a>>,
+    /// `[n_atoms]` in e; stored as f32.
+    pub charges: Option<AnyArray<'a>>,
+    /// `[n_atoms]` atom names.
+    pub names: Option<Vec<Cow<'a, str>>>,
+    /// `[n_bonds, 2]` atom indices from 0, of any integer dtype; stored as u32.
+    pub bonds: Option<AnyArray<'a>>,
+    /// `[n_atoms]` index into `residue_names`; any integer dtype, stored as u32.
+    pub residues: Option<AnyArray<'a>>,
+    /// `[n_residues]` residue names.
+    pub residue_names: Option<Vec<Cow<'a, str>>>,
+    /// `[n_atoms]` molecule number from 0; any integer dtype, stored as u32.
+    pub molecules: Option<AnyArray<'a>>,
+}
+
+macro_rules! setters {
+    ($($(#[$doc:meta])* $field:ident: $type:ty = $set:expr;)*) => {$(
+        $(#[$doc])*
+        #[must_use]
+        pub fn $field(mut self, $field: $type) -> Self {
+            self.$field = Some(($set)($field));
+            self
+        }
+    )*};
+}
+
+impl<'a> AtomicFrame<'a> {
+    /// An empty frame.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    setters! {
+        /// Sets the free text.
+        name: impl Into<Cow<'a, str>> = Into::into;
+        /// Sets the number of atoms of a frame without per-atom arrays.
+        n_atoms: usize = std::convert::identity;
+        /// Sets the positions, `[n_atoms, 3]` in nm.
+        positions: impl Into<AnyArray<'a>> = Into::into;
+        /// Sets the velocities, `[n_atoms, 3]` in nm/ps.
+        velocities: impl Into<AnyArray<'a>> = Into::into;
+        /// Sets the forces, `[n_atoms, 3]` in kJ/mol/nm.
+        forces: impl Into<AnyArray<'a>> = Into::into;
+        /// Sets the charges, `[n_atoms]` in e.
+        charges: impl Into<AnyArray<'a>> = Into::into;
+        /// Sets the atomic numbers or type ids, `[n_atoms]`.
+        types: impl Into<AnyArray<'a>> = Into::into;
+        /// Sets the masses, `[n_atoms]` in u.
+        masses: impl Into<AnyArray<'a>> = Into::into;
+        /// Sets the lattice vectors, one a row, in nm.
+        cell: [[f64; 3]; 3] = std::convert::identity;
+        /// Sets along which lattice vectors the frame repeats.
+        pbc: [bool; 3] = std::convert::identity;
+        /// Sets the number of the integration step.
+        step: i64 = std::convert::identity;
+        /// Sets the simulation time in ps.
+        time: f64 = std::convert::identity;
+        /// Sets the potential energy in kJ/mol.
+        energy: f64 = std::convert::identity;
+        /// Sets the stress tensor in bar.
+        stress: [[f64; 3]; 3] = std::convert::identity;
+        /// Sets the name of the record that holds the topology.
+        topology_name: impl Into<Cow<'a, str>> = Into::into;
+        /// Sets the topology itself.
+        topology: Topology<'a> = std::convert::identity;
+    }
+
+    /// Adds an array `[n_atoms, ..]` of the writer's own, stored in its own dtype.
+    #[must_use]
+    pub fn per_atom(self, name: impl Into<Cow<'a, str>>, array: impl Into<AnyArray<'a>>) -> Self {
+        self.own_array(name.into(), true, array.into())
+    }
+
+    /// Adds an array of any shape of the writer's own, stored in its own dtype; a single number too.
+    #[must_use]
+    pub fn per_frame(self, name: impl Into<Cow<'a, str>>, array: impl Into<AnyArray<'a>>) -> Self {
+        self.own_array(name.into(), false, array.into())
+    }
+
+    fn own_array(mut self, name: Cow<'a, str>, per_atom: bool, array: AnyArray<'a>) -> Self {
+        self.arrays.push(NamedArray { name, per_atom, array });
+        self
+    }
+}
+
+impl<'a> Topology<'a> {
+    /// An empty topology.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    setters! {
+        /// Sets the atomic numbers or type ids, `[n_atoms]`.
+        types: impl Into<AnyArray<'a>> = Into::into;
+        /// Sets the masses, `[n_atoms]` in u.
+        masses: impl Into<AnyArray<'a>> = Into::into;
+        /// Sets the charges, `[n_atoms]` in e.
+        charges: impl Into<AnyArray<'a>> = Into::into;
+        /// Sets the atom names, `[n_atoms]`.
+        names: impl IntoIterator<Item = impl Into<Cow<'a, str>>> = collect;
+        /// Sets the bonds, `[n_bonds, 2]` atom indices from 0.
+        bonds: impl Into<AnyArray<'a>> = Into::into;
+        /// Sets each atom's residue, `[n_atoms]`, from 0.
+        residues: impl Into<AnyArray<'a>> = Into::into;
+        /// Sets the residues' names, `[n_residues]`.
+        residue_names: impl IntoIterator<Item = impl Into<Cow<'a, str>>> = collect;
+        /// Sets each atom's molecule, `[n_atoms]`, from 0.
+        molecules: impl Into<AnyArray<'a>> = Into::into;
+    }
+}
+
+fn collect<'a>(names: impl IntoIterator<Item = impl Into<Cow<'a, str>>>) -> Vec<Cow<'a, str>> {
+    names.into_iter().map(Into::into).collect()
+}
+
+/// An [`AtomicFrame`] whose lifetime is that of the reference to it; made by its `Deref`.
+///
+/// A [`Codec`](crate::Codec) names one type of item, without a lifetime. This is it: `&AtomicFrame<'_>`
+/// becomes `&AtomicFrameItem` by itself wherever one is asked for.
+#[repr(transparent)]
+pub struct AtomicFrameItem(AtomicFrame<'static>);
+
+impl AtomicFrameItem {
+    /// The frame, for as long as this reference lives.
+    pub fn frame<'b>(&'b self) -> &'b AtomicFrame<'b> {
+        // SAFETY: lifetimes have no part in the layout. Shortening them behind a shared reference is sound,
+        // since a frame has no interior mutability through which a shorter-lived borrow could enter. (The
+        // compiler does not do it by itself because `CowArray` goes through a trait's associated type.)
+        unsafe { mem::transmute::<&'b AtomicFrame<'static>, &'b AtomicFrame<'b>>(&self.0) }
+    }
+}
+
+impl fmt::Debug for AtomicFrameItem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.frame().fmt(f)
+    }
+}
+
+impl<'a> Deref for AtomicFrame<'a> {
+    type Target = AtomicFrameItem;
+
+    fn deref(&self) -> &AtomicFrameItem {
+        let frame: &AtomicFrame<'a> = self;
+        // SAFETY: `AtomicFrameItem` is a transparent wrapper of `AtomicFrame<'static>`, which has the layout of
+        // `AtomicFrame<'a>`. The lifetime it claims is never seen: the field is private, the wrapper is
+        // neither `Clone` nor constructed by value, and `frame` shortens `'static` to the life of the
+        // reference, which `'a` outlives since `self` borrows an `AtomicFrame<'a>`.
+        unsafe { &*ptr::from_ref(frame).cast::<AtomicFrameItem>() }
+    }
+}

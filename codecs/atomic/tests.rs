@@ -1,0 +1,377 @@
+//! Promises of the atomic codec.
+
+use half::{bf16, f16};
+use ndarray::{Array1, Array2, Array3, ArrayView2, array, s};
+use proptest::prelude::*;
+
+use super::*;
+use crate::codec::{Codec, CodecError};
+use crate::codecs::aligned::Aligned;
+use crate::codecs::ndarray::{AnyArray, DType};
+
+#[allow(clippy::cast_precision_loss)]
+fn matrix(n: usize, seed: f64) -> Array2<f64> {
+    Array2::from_shape_fn((n, 3), |(i, j)| seed + i as f64 + 0.1 * j as f64)
+}
+
+fn topology<'a>(n: usize) -> Topology<'a> {
+    let types = vec![8_u8; n];
+    let bonds: Vec<[usize; 2]> = (1..n).map(|i| [i - 1, i]).collect();
+    let bonds: Vec<[u32; 2]> = bonds.iter().map(|b| b.map(|i| u32::try_from(i).unwrap())).collect();
+    Topology::new()
+        .types(types)
+        .masses(vec![16.0_f64; n])
+        .charges(vec![-0.5_f32; n])
+        .names((0..n).map(|i| format!("O{}", i % 3)))
+        .bonds(bonds)
+        .residues(vec![0_i64; n])
+        .residue_names(["SOL"])
+        .molecules(vec![7_u16; n])
+}
+
+fn full(n: usize) -> AtomicFrame<'static> {
+    AtomicFrame::new()
+        .name("x")
+        .positions(matrix(n, 0.0))
+        .velocities(matrix(n, 10.0))
+        .forces(matrix(n, 20.0))
+        .charges(Array1::from_elem(n, 0.25_f64))
+        .types(vec![6_i32; n])
+        .masses(vec![12.0_f32; n])
+        .cell([[1.0, 0.0, 0.0], [0.1, 2.0, 0.0], [0.0, 0.2, 3.0]])
+        .pbc([true, false, true])
+        .step(-3)
+        .time(0.1)
+        .energy(f64::MIN_POSITIVE)
+        .stress([[0.1, 0.2, 0.3]; 3])
+        .per_atom("tensor", Array3::from_elem((n, 3, 2), 0.3_f64))
+        .per_atom("flag", vec![true; n])
+        .per_frame("odd", vec![1_u8, 2, 3])
+        .per_frame("scalar", 1.0_f64)
+        .per_frame("half", vec![f16::ONE; 3])
+        .topology_name("top")
+        .topology(topology(n))
+}
+
+/// Calls everything that reads.
+fn read_all(frame: &AtomicFrameView<'_>, record: &Aligned) {
+    let any = [frame.positions_any(), frame.velocities_any(), frame.forces_any(), frame.charges_any()];
+    for array in any.into_iter().flatten() {
+        if !array.as_bytes().is_empty() {
+            record.assert_lends(array.as_bytes());
+        }
+        assert!(array.as_bytes().as_ptr().addr().is_multiple_of(array.dtype().size()));
+        array.to_any().unwrap();
+    }
+    let singles = [Some(frame.positions()), frame.velocities(), frame.forces()];
+    for array in singles.into_iter().flatten().filter(|array| !array.is_empty()) {
+        record.assert_lends(array.as_slice().unwrap());
+    }
+    for array in [frame.cell(), frame.stress()].into_iter().flatten() {
+        record.assert_lends(array.as_slice().unwrap());
+    }
+    for own in frame.arrays() {
+        assert!(own.array.as_bytes().is_empty() || own.array.as_bytes().as_ptr().addr().is_multiple_of(8));
+        own.array.to_any().unwrap();
+    }
+    if let Some(topology) = frame.topology() {
+        topology.to_topology();
+    }
+    let _ = (frame.pbc(), frame.step(), frame.time(), frame.energy(), frame.name(), format!("{frame:?}"));
+    let _ = frame.to_frame();
+}
+
+#[test]
+fn every_field_reads_back_in_every_precision() {
+    let precisions = [
+        (Precision::F32, DType::F32),
+        (Precision::F64, DType::F64),
+        (Precision::F16, DType::F16),
+        (Precision::BF16, DType::BF16),
+        (Precision::AsGiven, DType::F64),
+    ];
+    for (precision, dtype) in precisions {
+        for n in [0, 1, 2, 5] {
+            let codec = AtomicFrameCodec::new().with_precision(precision);
+            let record = Aligned::of(&codec, &full(n));
+            let frame = codec.view(record.bytes()).unwrap();
+            read_all(&frame, &record);
+            assert_eq!(frame.n_atoms(), n);
+            assert_eq!(frame.positions_any().unwrap().dtype(), dtype);
+            assert_eq!(frame.charges_any().unwrap().shape(), [n]);
+            assert_eq!(frame.types().unwrap(), Array1::from_elem(n, 6));
+            assert_eq!(frame.masses().unwrap(), Array1::from_elem(n, 12.0));
+            assert_eq!(frame.cell().unwrap()[[1, 0]].to_bits(), 0.1_f64.to_bits());
+            assert_eq!(frame.pbc(), Some([true, false, true]));
+            assert_eq!((frame.step(), frame.time()), (Some(-3), Some(0.1)));
+            assert_eq!((frame.energy(), frame.name()), (Some(f64::MIN_POSITIVE), Some("x")));
+            assert_eq!(
+                frame.array("scalar").unwrap().view::<f64>().unwrap()[[]].to_bits(),
+                1.0_f64.to_bits()
+            );
+            for own in frame.arrays() {
+                assert!(own.array.as_bytes().as_ptr().addr().is_multiple_of(16), "{}", own.name);
+            }
+            let top = frame.topology().unwrap();
+            assert_eq!((top.n_atoms(), top.bonds().unwrap().nrows()), (n, n.saturating_sub(1)));
+            assert_eq!(top.names().unwrap().len(), n);
+            assert_eq!(top.residue_names().unwrap().collect::<Vec<_>>(), ["SOL"]);
+            // To a frame and back: the same bytes.
+            let again = Aligned::of(&codec, &frame.to_frame().unwrap());
+            assert_eq!(again.bytes(), record.bytes());
+            // SAFETY: `view` accepted these bytes above.
+            let unchecked = unsafe { codec.view_unchecked(record.bytes()) };
+            assert_eq!(unchecked.to_frame().unwrap(), frame.to_frame().unwrap());
+        }
+    }
+}
+
+#[test]
+fn f64_is_exact_and_the_others_are_rounded_once() {
+    let x = matrix(4, 0.123_456_789);
+    let codec = AtomicFrameCodec::new().with_precision(Precision::F64);
+    let record = Aligned::of(&codec, &AtomicFrame::new().positions(&x));
+    assert_eq!(codec.view(record.bytes()).unwrap().positions_as::<f64>().unwrap(), x);
+    let codec = AtomicFrameCodec::new().with_precision(Precision::BF16);
+    let record = Aligned::of(&codec, &AtomicFrame::new().positions(&x));
+    assert_eq!(codec.view(record.bytes()).unwrap().positions_as::<bf16>().unwrap(), x.mapv(bf16::from_f64));
+}
+
+#[test]
+fn any_combination_of_fields_is_aligned() {
+    let n = 3;
+    let (x, charges) = (matrix(n, 0.0), vec![1.0_f32; n]);
+    for combination in 0_u32..512 {
+        let has = |bit: u32| combination >> bit & 1 == 1;
+        let mut frame = AtomicFrame::new().n_atoms(n);
+        if has(0) {
+            frame = frame.positions(&x);
+        }
+        if has(1) {
+            frame = frame.charges(&charges);
+        }
+        if has(2) {
+            frame = frame.cell([[0.5; 3]; 3]);
+        }
+        if has(3) {
+            frame = frame.pbc([true; 3]);
+        }
+        if has(4) {
+            frame = frame.step(1).name("four");
+        }
+        if has(5) {
+            frame = frame.stress([[0.5; 3]; 3]).energy(1.0);
+        }
+        if has(6) {
+            frame = frame.per_frame("a", vec![1_u8]).per_atom("b", vec![0.5_f64; n]);
+        }
+        if has(7) {
+            frame = frame.topology(topology(n));
+        }
+        let precision = if has(8) { Precision::F64 } else { Precision::F32 };
+        let codec = AtomicFrameCodec::new().with_precision(precision);
+        let record = Aligned::of(&codec, &frame);
+        read_all(&codec.view(record.bytes()).unwrap(), &record);
+    }
+}
+
+#[test]
+fn the_two_lines_of_a_simulation_borrow_and_lend() {
+    let positions = vec![[0.5_f32, 1.0, 1.5]; 3];
+    let codec = AtomicFrameCodec::default();
+    let record = Aligned::of(&codec, &AtomicFrame::new().positions(&positions).time(0.5));
+    let frame = codec.view(record.bytes()).unwrap();
+    let x: ArrayView2<f32> = frame.positions();
+    assert_eq!(x, ArrayView2::from(positions.as_slice()));
+    assert!(frame.velocities().is_none());
+}
+
+#[test]
+fn what_is_not_contiguous_is_written_in_logical_order() {
+    let wide = Array2::from_shape_fn((3, 8), |(i, j)| f32::from(u8::try_from(10 * i + j).unwrap()));
+    let codec = AtomicFrameCodec::default();
+    let view = wide.t();
+    let record = Aligned::of(
+        &codec,
+        &AtomicFrame::new().positions(view).per_frame("own", wide.slice(s![..;2, ..;-3])),
+    );
+    let frame = codec.view(record.bytes()).unwrap();
+    assert_eq!(frame.positions(), view);
+    assert_eq!(frame.array("own").unwrap().view::<f32>().unwrap(), wide.slice(s![..;2, ..;-3]).into_dyn());
+}
+
+fn refusal(frame: &AtomicFrame<'_>) -> CodecError {
+    AtomicFrameCodec::default().encode(frame, &mut Vec::new()).unwrap_err()
+}
+
+#[test]
+fn a_wrong_shape_names_field_expected_and_found() {
+    let x = matrix(4, 0.0);
+    let error = refusal(&AtomicFrame::new().positions(&x).forces(matrix(5, 0.0)));
+    assert_eq!(error, CodecError::shape("forces", &[4, 3], &[5, 3]));
+    let error = refusal(&AtomicFrame::new().positions(array![[1.0_f32, 2.0]]));
+    assert_eq!(error, CodecError::shape("positions", &[1, 3], &[1, 2]));
+    let error = refusal(&AtomicFrame::new().positions(&x).types(vec![1_i32; 3]));
+    assert_eq!(error, CodecError::shape("types", &[4], &[3]));
+    let error = refusal(&AtomicFrame::new().positions(&x).per_atom("q", matrix(2, 0.0)));
+    assert_eq!(error, CodecError::shape("q", &[4, 3], &[2, 3]));
+    let error = refusal(&AtomicFrame::new().positions(&x).topology(topology(3)));
+    assert_eq!(error, CodecError::shape("topology.types", &[4], &[3]));
+}
+
+#[test]
+fn what_the_record_cannot_hold_is_refused() {
+    let x = matrix(2, 0.0);
+    assert!(matches!(refusal(&AtomicFrame::new().positions(x.mapv(|_| 1_i32))), CodecError::Dtype { .. }));
+    assert!(matches!(refusal(&AtomicFrame::new().positions(x.mapv(|_| 1e300))), CodecError::Invalid(_)));
+    assert!(matches!(refusal(&AtomicFrame::new().types(vec![u64::MAX])), CodecError::Invalid(_)));
+    assert!(matches!(
+        refusal(&AtomicFrame::new().per_frame("a", 1_u8).per_frame("a", 2_u8)),
+        CodecError::Invalid(_)
+    ));
+    let bonds = Topology::new().types(vec![1_i32; 2]).bonds(vec![[0_u32, 2]]);
+    assert!(matches!(refusal(&AtomicFrame::new().topology(bonds)), CodecError::Invalid(_)));
+    // Not a number is a number to keep.
+    let nan = Aligned::of(&AtomicFrameCodec::default(), &AtomicFrame::new().positions(x.mapv(|_| f64::NAN)));
+    assert!(AtomicFrameCodec::default().view(nan.bytes()).unwrap().positions()[[0, 0]].is_nan());
+}
+
+#[test]
+fn a_frame_of_another_precision_is_refused_not_shown_empty() {
+    let double = AtomicFrameCodec::new().with_precision(Precision::F64);
+    let record = Aligned::of(&double, &AtomicFrame::new().positions(matrix(2, 0.0)));
+    let error = AtomicFrameCodec::default().view(record.bytes()).unwrap_err();
+    assert!(matches!(error, CodecError::Dtype { field, .. } if field == "positions"));
+    assert_eq!(
+        AtomicFrameCodec::any().view(record.bytes()).unwrap().positions_any().unwrap().shape(),
+        [2, 3]
+    );
+}
+
+#[test]
+fn parameters_differ_by_name() {
+    let gromacs = AtomicFrameCodec::default();
+    let ase = AtomicFrameCodec::new().with_units(Units::ase());
+    let double = AtomicFrameCodec::new().with_precision(Precision::F64);
+    assert!(ase.parameters().len() < 1024);
+    assert_eq!(gromacs.check_parameters(&gromacs.parameters()), Ok(()));
+    assert_eq!(gromacs.check_parameters(&[]), Ok(()), "vlstore records none");
+    let expected = |parameter: &str, stored: &str, given: &str| {
+        let (parameter, stored, given) = (parameter.into(), stored.into(), given.into());
+        Err(CodecError::Parameter { parameter, stored, given })
+    };
+    assert_eq!(gromacs.check_parameters(&ase.parameters()), expected("length", "Å", "nm"));
+    assert_eq!(gromacs.check_parameters(&double.parameters()), expected("precision", "float64", "float32"));
+    for codec in [&gromacs, &ase, &double] {
+        assert_eq!(AtomicFrameCodec::any().check_parameters(&codec.parameters()), Ok(()));
+        let read = AtomicFrameCodec::from_parameters(&codec.parameters()).unwrap();
+        assert_eq!(read.parameters(), codec.parameters());
+    }
+    assert!(gromacs.check_parameters(&[0xff]).is_err());
+}
+
+#[test]
+fn a_frame_of_vlstore_reads() {
+    // Its seven fields only, with empty vectors for what it has not.
+    let mut builder = flatbuffers::FlatBufferBuilder::new();
+    let name = builder.create_string("f");
+    let positions = builder.create_vector(&[1.0_f32, 2.0, 3.0, 4.0, 5.0, 6.0]);
+    let none = builder.create_vector::<f32>(&[]);
+    let types = builder.create_vector(&[1_i32, 8]);
+    let args = generated::FBFrameArgs {
+        name: Some(name),
+        nsites: 2,
+        ncodim: 3,
+        types: Some(types),
+        masses: Some(none),
+        positions: Some(positions),
+        forces: Some(none),
+        ..Default::default()
+    };
+    let root = generated::FBFrame::create(&mut builder, &args);
+    builder.finish(root, None);
+    let record = Aligned::new(builder.finished_data());
+    let frame = AtomicFrameCodec::default().view(record.bytes()).unwrap();
+    assert_eq!(frame.positions(), array![[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]);
+    assert_eq!(frame.types().unwrap().as_slice(), Some(&[1, 8][..]));
+    assert!(frame.masses().is_none() && frame.forces().is_none() && frame.time().is_none());
+}
+
+#[test]
+fn field_numbers_are_those_of_vlstore() {
+    use generated::FBFrame as F;
+    let offsets =
+        [F::VT_NAME, F::VT_NSITES, F::VT_NCODIM, F::VT_TYPES, F::VT_MASSES, F::VT_POSITIONS, F::VT_FORCES];
+    assert_eq!(offsets, [4, 6, 8, 10, 12, 14, 16]);
+}
+
+#[test]
+fn no_change_of_one_byte_panics() {
+    for codec in [AtomicFrameCodec::default(), AtomicFrameCodec::any()] {
+        let mut record = Aligned::of(&codec, &full(2));
+        for at in 0..record.bytes().len() {
+            let byte = record.bytes()[at];
+            for changed in [byte ^ 1, byte ^ 0x80, byte.wrapping_add(4), 0, 0xff] {
+                record.bytes_mut()[at] = changed;
+                look(&codec, record.bytes());
+            }
+            record.bytes_mut()[at] = byte;
+        }
+        for len in 0..record.bytes().len() {
+            look(&codec, &record.bytes()[..len]);
+        }
+    }
+}
+
+/// Reads everything that reads, whatever it says.
+fn look(codec: &AtomicFrameCodec, bytes: &[u8]) {
+    if let Ok(frame) = codec.view(bytes) {
+        let _ = frame.to_frame();
+        let _ = (frame.positions(), frame.velocities(), frame.forces(), frame.charges());
+        let _ = format!("{frame:?}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn random_frames_read_back(
+        x in prop::collection::vec(any::<[f32; 3]>(), 0..20),
+        time in any::<Option<f64>>(),
+        step in any::<Option<i64>>(),
+        own in prop::collection::vec(any::<f64>(), 0..9),
+        name in ".{0,8}",
+    ) {
+        let mut frame = AtomicFrame::new().positions(&x).forces(&x).per_frame("own", &own).name(name.as_str());
+        frame.time = time;
+        frame.step = step;
+        let codec = AtomicFrameCodec::default();
+        let record = Aligned::of(&codec, &frame);
+        let view = codec.view(record.bytes()).unwrap();
+        read_all(&view, &record);
+        let bits = |x: &[f32]| x.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+        prop_assert_eq!(bits(view.positions().as_slice().unwrap()), bits(x.as_flattened()));
+        prop_assert_eq!(view.time().map(f64::to_bits), time.map(f64::to_bits));
+        prop_assert_eq!((view.step(), view.name()), (step, Some(name.as_str())));
+        let stored = view.array("own").unwrap();
+        prop_assert_eq!(stored.as_bytes(), bytemuck::cast_slice::<f64, u8>(&own));
+    }
+
+    #[test]
+    fn no_bytes_panic(changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8)) {
+        let codec = AtomicFrameCodec::any();
+        let mut record = Aligned::of(&codec, &full(3));
+        for (at, byte) in changes {
+            let at = at.index(record.bytes().len());
+            record.bytes_mut()[at] = byte;
+        }
+        look(&codec, record.bytes());
+    }
+}
+
+#[test]
+fn an_array_may_come_from_anywhere() {
+    let rows = vec![[1_i32, 2, 3]];
+    for array in [AnyArray::from(&rows), AnyArray::from(&[[1_i32, 2, 3]]), array![[1_i32, 2, 3]].into()] {
+        assert_eq!((array.dtype(), array.shape()), (DType::I32, &[1, 3][..]));
+    }
+}

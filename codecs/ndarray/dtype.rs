@@ -1,0 +1,165 @@
+//! What array elements can be, at run time ([`DType`]) and at compile time ([`Element`]).
+
+use std::fmt;
+
+use bytemuck::{CheckedBitPattern, NoUninit};
+use half::{bf16, f16};
+use ndarray::{CowArray, IxDyn};
+
+use super::AnyArray;
+
+/// What the elements of an array are. The numbers are those of the record layouts and of
+/// `schemas/atomic_frame.fbs`: they never change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+#[repr(u8)]
+pub enum DType {
+    /// IEEE single precision.
+    F32 = 0,
+    /// IEEE double precision.
+    F64 = 1,
+    /// IEEE half precision.
+    F16 = 2,
+    /// The upper half of a single.
+    BF16 = 3,
+    /// Signed, 1 byte.
+    I8 = 4,
+    /// Signed, 2 bytes.
+    I16 = 5,
+    /// Signed, 4 bytes.
+    I32 = 6,
+    /// Signed, 8 bytes.
+    I64 = 7,
+    /// Unsigned, 1 byte.
+    U8 = 8,
+    /// Unsigned, 2 bytes.
+    U16 = 9,
+    /// Unsigned, 4 bytes.
+    U32 = 10,
+    /// Unsigned, 8 bytes.
+    U64 = 11,
+    /// One byte, 0 or 1.
+    Bool = 12,
+}
+
+impl DType {
+    /// Every dtype, at the index of its code.
+    pub const ALL: [Self; 13] = [
+        Self::F32,
+        Self::F64,
+        Self::F16,
+        Self::BF16,
+        Self::I8,
+        Self::I16,
+        Self::I32,
+        Self::I64,
+        Self::U8,
+        Self::U16,
+        Self::U32,
+        Self::U64,
+        Self::Bool,
+    ];
+
+    /// The number that records store.
+    pub const fn code(self) -> u8 {
+        self as u8
+    }
+
+    /// The dtype of a stored number; `None` for one that this version does not know.
+    pub fn from_code(code: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(code)).copied()
+    }
+
+    /// Bytes an element.
+    pub const fn size(self) -> usize {
+        match self {
+            Self::I8 | Self::U8 | Self::Bool => 1,
+            Self::F16 | Self::BF16 | Self::I16 | Self::U16 => 2,
+            Self::F32 | Self::I32 | Self::U32 => 4,
+            Self::F64 | Self::I64 | Self::U64 => 8,
+        }
+    }
+
+    /// The name NumPy uses (`bfloat16` is that of `ml_dtypes`).
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "float32",
+            Self::F64 => "float64",
+            Self::F16 => "float16",
+            Self::BF16 => "bfloat16",
+            Self::I8 => "int8",
+            Self::I16 => "int16",
+            Self::I32 => "int32",
+            Self::I64 => "int64",
+            Self::U8 => "uint8",
+            Self::U16 => "uint16",
+            Self::U32 => "uint32",
+            Self::U64 => "uint64",
+            Self::Bool => "bool",
+        }
+    }
+
+    /// Whether elements are floating-point numbers.
+    pub const fn is_real(self) -> bool {
+        matches!(self, Self::F32 | Self::F64 | Self::F16 | Self::BF16)
+    }
+}
+
+impl fmt::Display for DType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A Rust type that arrays can hold: the numbers, [`half::f16`], [`half::bf16`] and `bool`.
+///
+/// Sealed: a new one is a new code in the record layouts.
+pub trait Element:
+    NoUninit + CheckedBitPattern + PartialEq + fmt::Debug + Send + Sync + sealed::Wrap + 'static
+{
+    /// The same at run time.
+    const DTYPE: DType;
+}
+
+pub(super) mod sealed {
+    use super::{AnyArray, CowArray, IxDyn};
+
+    pub trait Wrap: Sized {
+        fn wrap(array: CowArray<'_, Self, IxDyn>) -> AnyArray<'_>;
+    }
+}
+
+macro_rules! elements {
+    ($($type:ty => $dtype:ident),* $(,)?) => {$(
+        impl Element for $type {
+            const DTYPE: DType = DType::$dtype;
+        }
+        impl sealed::Wrap for $type {
+            fn wrap(array: CowArray<'_, Self, IxDyn>) -> AnyArray<'_> {
+                AnyArray::$dtype(array)
+            }
+        }
+    )*};
+}
+
+elements! {
+    f32 => F32, f64 => F64, f16 => F16, bf16 => BF16,
+    i8 => I8, i16 => I16, i32 => I32, i64 => I64,
+    u8 => U8, u16 => U16, u32 => U32, u64 => U64,
+    bool => Bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_indices() {
+        for (code, dtype) in (0..).zip(DType::ALL) {
+            assert_eq!(dtype.code(), code);
+            assert_eq!(DType::from_code(code), Some(dtype));
+        }
+        assert_eq!(DType::from_code(13), None);
+        assert_eq!(DType::from_code(255), None);
+    }
+}

@@ -1,0 +1,355 @@
+//! What is put comes back: in memory, in files, after reopening, by every way of reading.
+
+use std::time::Duration;
+
+use serde_json::json;
+use vldepot::{
+    CommitEvery, Compression, CompressionCodec, Depot, DepotOptions, Error, Filter, Key, Mapping,
+    OpenOptions, PRESETS, Placement, Raw,
+};
+
+/// Bytes that compress somewhat and differ by `seed`.
+fn payload(seed: usize, len: usize) -> Vec<u8> {
+    (0..len)
+        .map(|i| ((i / 3) as u8).wrapping_mul(7) ^ (seed as u8).wrapping_mul(31) ^ (i >> 9) as u8)
+        .collect()
+}
+
+fn small_chunks() -> DepotOptions {
+    DepotOptions { chunk_size: 8192, block_size: Some(1024), ..DepotOptions::default() }
+}
+
+/// Lengths around everything that could matter with 8 KiB chunks.
+const LENGTHS: [usize; 15] = [0, 1, 15, 16, 17, 1023, 1024, 1025, 4000, 8191, 8192, 8193, 16384, 20000, 5];
+
+fn fill(depot: &Depot<Raw>) {
+    for (number, len) in LENGTHS.into_iter().enumerate() {
+        depot.put(format!("record/{number}"), &payload(number, len)).unwrap();
+    }
+}
+
+fn check(depot: &Depot<Raw>) {
+    assert_eq!(depot.len(), LENGTHS.len() as u64);
+    for (number, len) in LENGTHS.into_iter().enumerate() {
+        let expected = payload(number, len);
+        let name = format!("record/{number}");
+        let record = depot.get(&name).unwrap();
+        assert!(record.view() == expected, "{name}");
+        assert_eq!(record.as_bytes().as_ptr() as usize % 16, 0, "records are aligned");
+        assert!(depot.get_at(number as u64).unwrap().view() == expected);
+        assert_eq!(depot.key_at(number as u64).unwrap(), Key::Str(name.clone()));
+        let mut bytes = vec![1];
+        depot.get_into(&name, &mut bytes).unwrap();
+        assert!(bytes[1..] == expected);
+        assert!(depot.contains(&name).unwrap());
+    }
+    let names: Vec<String> = (0..LENGTHS.len()).rev().map(|n| format!("record/{n}")).collect();
+    let doubled: Vec<&String> = names.iter().chain(&names).collect();
+    for (name, record) in doubled.iter().zip(depot.get_many(&doubled).unwrap()) {
+        let number: usize = name["record/".len()..].parse().unwrap();
+        assert!(record.view() == payload(number, LENGTHS[number]), "{name} of a batch");
+    }
+    let all: Vec<_> = depot.iter().map(Result::unwrap).collect();
+    assert_eq!(all.len(), LENGTHS.len());
+    for (number, (key, record)) in all.iter().enumerate() {
+        assert_eq!(key, &Key::Str(format!("record/{number}")));
+        assert!(record.view() == payload(number, LENGTHS[number]));
+    }
+}
+
+#[test]
+fn every_length_placement_and_codec_comes_back_in_files_and_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    for placement in [Placement::NoCross, Placement::Contiguous, Placement::StartAligned] {
+        for codec in [CompressionCodec::None, CompressionCodec::Lz4, CompressionCodec::Zstd] {
+            for write_threads in [Some(0), Some(2)] {
+                let compression = Compression { codec, ..Compression::default() };
+                let options = DepotOptions { placement, compression, write_threads, ..small_chunks() };
+                let memory = Depot::memory_with(Raw, options.clone()).unwrap();
+                fill(&memory);
+                check(&memory);
+                memory.commit().unwrap();
+                check(&memory);
+
+                let path = folder.path().join(format!("{placement:?}{codec:?}{write_threads:?}.vld"));
+                let depot = Depot::create_with(&path, Raw, options).unwrap();
+                fill(&depot);
+                check(&depot);
+                depot.close().unwrap();
+                check(&Depot::open(&path, Raw).unwrap());
+                let unmapped = OpenOptions { mapping: Mapping::Never, ..OpenOptions::default() };
+                check(&Depot::open_with(&path, Raw, &unmapped).unwrap());
+                check(&Depot::append(&path, Raw).unwrap());
+            }
+        }
+    }
+}
+
+#[test]
+fn presets_round_trip() {
+    for name in PRESETS {
+        let depot = Depot::memory_with(Raw, DepotOptions::preset(name).unwrap()).unwrap();
+        fill(&depot);
+        depot.commit().unwrap();
+        check(&depot);
+    }
+}
+
+#[test]
+fn every_filter_and_level_round_trips() {
+    for codec in [CompressionCodec::Lz4hc, CompressionCodec::Blosclz, CompressionCodec::Zstd] {
+        for filter in [Filter::None, Filter::Shuffle, Filter::Bitshuffle] {
+            for (level, typesize) in [(0, 4), (1, 1), (9, 8)] {
+                let compression = Compression { codec, level, filter, typesize };
+                let depot = Depot::memory_with(Raw, DepotOptions { compression, ..small_chunks() }).unwrap();
+                fill(&depot);
+                depot.commit().unwrap();
+                check(&depot);
+            }
+        }
+    }
+}
+
+#[test]
+fn placements_are_what_they_say() {
+    let locations = |placement| {
+        let depot = Depot::memory_with(Raw, DepotOptions { placement, ..small_chunks() }).unwrap();
+        fill(&depot);
+        (0..LENGTHS.len()).map(|n| depot.location(format!("record/{n}")).unwrap()).collect::<Vec<_>>()
+    };
+    let crosses = |l: &vldepot::Location| l.offset + l.length > 8192;
+    for location in locations(Placement::NoCross) {
+        assert!(!crosses(&location) || (location.length > 8192 && location.offset == 0), "{location:?}");
+        assert_eq!(location.offset % 16, 0);
+    }
+    assert!(locations(Placement::Contiguous).iter().any(|l| crosses(l) && l.offset > 0));
+    assert!(locations(Placement::StartAligned).iter().all(|l| l.offset == 0 || l.length == 0));
+}
+
+#[test]
+fn kinds_of_keys_live_side_by_side() {
+    let depot = Depot::memory(Raw).unwrap();
+    depot.put("7", b"str").unwrap();
+    depot.put(b"7", b"bytes").unwrap();
+    depot.put(7, b"int").unwrap();
+    depot.put(-7, b"negative").unwrap();
+    depot.put(u64::MAX, b"largest").unwrap();
+    depot.put("", b"empty").unwrap();
+    for commit in [false, true] {
+        if commit {
+            depot.commit().unwrap();
+        }
+        assert_eq!(depot.len(), 6);
+        assert_eq!(depot.get("7").unwrap().view(), b"str");
+        assert_eq!(depot.get(&b"7"[..]).unwrap().view(), b"bytes");
+        assert_eq!(depot.get(7u8).unwrap().view(), b"int");
+        assert_eq!(depot.get(-7i64).unwrap().view(), b"negative");
+        assert_eq!(depot.get(Key::Int(i128::from(u64::MAX))).unwrap().view(), b"largest");
+        assert_eq!(depot.get("").unwrap().view(), b"empty");
+        assert!(!depot.contains(8).unwrap());
+    }
+    let refused = depot.put(Key::Int(i128::MAX), b"x").unwrap_err();
+    assert!(matches!(refused, Error::InvalidRecord { .. }), "{refused}");
+}
+
+#[test]
+fn strange_names_come_back_exactly() {
+    let names =
+        ["a\nb", "a\0b", "../../etc/passwd", "/absolute", "é\u{301}", ".", " ", &"long".repeat(1 << 18)];
+    let depot = Depot::memory(Raw).unwrap();
+    for name in names {
+        depot.put(name, name.as_bytes()).unwrap();
+    }
+    let copy = Depot::from_bytes(&depot.to_bytes().unwrap(), Raw).unwrap();
+    for name in names {
+        assert!(copy.get(name).unwrap().view() == name.as_bytes());
+    }
+    let listed: Vec<Key> = copy.keys().map(Result::unwrap).collect();
+    assert!(listed.iter().map(|key| key.as_str().unwrap()).eq(names));
+}
+
+#[test]
+fn replacing_and_removing_shows_at_once_and_after_reopening() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("replaced.vld");
+    let depot = Depot::create_with(&path, Raw, small_chunks()).unwrap();
+    fill(&depot);
+    depot.commit().unwrap();
+    depot.put("record/3", b"new").unwrap();
+    assert!(depot.remove("record/5").unwrap());
+    assert!(!depot.remove("record/5").unwrap());
+    assert!(matches!(depot.put_new("record/3", b"x"), Err(Error::Exists { .. })));
+    depot.put_new("record/5b", b"fresh").unwrap();
+    let check = |depot: &Depot<Raw>| {
+        assert_eq!(depot.len(), LENGTHS.len() as u64);
+        assert_eq!(depot.get("record/3").unwrap().view(), b"new");
+        assert!(depot.get("record/5").unwrap_err().is_not_found());
+        let names: Vec<_> = depot.keys().map(|key| key.unwrap().to_string()).collect();
+        assert_eq!(names[names.len() - 2..], ["record/3", "record/5b"]);
+        for (position, name) in names.iter().enumerate() {
+            assert_eq!(&depot.key_at(position as u64).unwrap().to_string(), name);
+        }
+        assert!(matches!(depot.get_at(depot.len()), Err(Error::OutOfRange { .. })));
+    };
+    check(&depot);
+    depot.commit().unwrap();
+    check(&depot);
+    drop(depot);
+    check(&Depot::open(&path, Raw).unwrap());
+    let depot = Depot::append(&path, Raw).unwrap();
+    assert!(depot.remove("record/5b").unwrap());
+    depot.put("record/5b", b"fresh").unwrap();
+    check(&depot);
+    depot.close().unwrap();
+    check(&Depot::open(&path, Raw).unwrap());
+}
+
+#[test]
+fn names_are_found_by_prefix_and_glob() {
+    let depot = Depot::memory(Raw).unwrap();
+    for run in 0..3 {
+        for frame in 0..12 {
+            depot.put(format!("run_{run}/frame_{frame:02}"), b"").unwrap();
+        }
+    }
+    depot.put(5, b"").unwrap();
+    depot.commit().unwrap();
+    depot.put("run_1/notes", b"").unwrap();
+    assert_eq!(depot.keys_with_prefix("run_1/").count(), 13);
+    assert_eq!(depot.keys_with_prefix("").count(), 37);
+    assert_eq!(depot.keys_matching("run_?/frame_0*").unwrap().count(), 30);
+    assert!(matches!(depot.keys_matching("a[").map(|_| ()), Err(Error::InvalidOptions(_))));
+}
+
+#[test]
+fn metadata_are_kept_apart_from_records() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("metadata.vld");
+    let depot = Depot::create(&path, Raw).unwrap();
+    depot.put_with("a", b"A", &json!({"energy": -1.5, "tags": ["x"]})).unwrap();
+    depot.put("b", b"B").unwrap();
+    depot.set_depot_metadata("units", json!("kJ/mol")).unwrap();
+    depot.set_depot_metadata("dropped", json!(1)).unwrap();
+    let check = |depot: &Depot<Raw>| {
+        assert_eq!(depot.metadata("a").unwrap(), Some(json!({"energy": -1.5, "tags": ["x"]})));
+        assert_eq!(depot.metadata("b").unwrap(), None);
+        assert!(depot.metadata("c").unwrap_err().is_not_found());
+        assert_eq!(depot.depot_metadata().unwrap()["units"], json!("kJ/mol"));
+    };
+    check(&depot);
+    depot.commit().unwrap();
+    check(&depot);
+    depot.set_depot_metadata("dropped", json!(null)).unwrap();
+    depot.close().unwrap();
+    let depot = Depot::append(&path, Raw).unwrap();
+    check(&depot);
+    assert_eq!(depot.depot_metadata().unwrap().len(), 1);
+    depot.set_metadata("b", &json!([1, 2])).unwrap();
+    depot.set_metadata("a", &json!(null)).unwrap();
+    assert!(depot.set_metadata("c", &json!(1)).unwrap_err().is_not_found());
+    depot.close().unwrap();
+    let depot = Depot::open(&path, Raw).unwrap();
+    assert_eq!(depot.metadata("b").unwrap(), Some(json!([1, 2])));
+    assert_eq!(depot.metadata("a").unwrap(), Some(json!(null)));
+    assert_eq!(depot.get("b").unwrap().view(), b"B");
+    assert_eq!(depot.len(), 2);
+}
+
+#[test]
+fn memory_and_file_hold_the_same_bytes() {
+    let folder = tempfile::tempdir().unwrap();
+    let memory = Depot::memory_with(Raw, small_chunks()).unwrap();
+    fill(&memory);
+    let path = folder.path().join("saved.vld");
+    memory.save(&path).unwrap();
+    check(&Depot::open(&path, Raw).unwrap());
+    assert!(matches!(memory.save(&path), Err(Error::PathExists { .. })));
+    let bytes = memory.to_bytes().unwrap();
+    assert!(std::fs::read(&path).unwrap() == bytes);
+    let back = Depot::from_bytes(&bytes, Raw).unwrap();
+    check(&back);
+    back.put("more", b"more").unwrap();
+    assert_eq!(back.len(), LENGTHS.len() as u64 + 1);
+    let from_file = Depot::open(&path, Raw).unwrap();
+    assert!(from_file.to_bytes().unwrap() == bytes);
+}
+
+#[test]
+fn commits_happen_by_themselves() {
+    let folder = tempfile::tempdir().unwrap();
+    for (number, every) in [
+        CommitEvery::records(1),
+        CommitEvery { bytes: Some(1), ..CommitEvery::default() },
+        CommitEvery::interval(Duration::ZERO),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let path = folder.path().join(format!("{number}.vld"));
+        let depot =
+            Depot::create_with(&path, Raw, DepotOptions { commit_every: every, ..small_chunks() }).unwrap();
+        for n in 0..20u32 {
+            depot.put(n, &payload(n as usize, 100)).unwrap();
+            let reader = Depot::open(&path, Raw).unwrap();
+            assert_eq!(reader.len(), u64::from(n) + 1, "{every:?}");
+            assert!(reader.get(n).unwrap().view() == payload(n as usize, 100));
+        }
+    }
+}
+
+#[test]
+fn many_commits_keep_the_index_small_and_right() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("commits.vld");
+    let options = DepotOptions { write_threads: Some(0), ..small_chunks() };
+    let depot = Depot::create_with(&path, Raw, options).unwrap();
+    for n in 0..300u32 {
+        depot.put(n % 200, &n.to_le_bytes()).unwrap();
+        depot.commit().unwrap();
+    }
+    assert!(depot.info().unwrap().index_segments < 24);
+    let check = |depot: &Depot<Raw>| {
+        assert_eq!(depot.len(), 200);
+        for n in 0..200u32 {
+            let last = if n < 100 { n + 200 } else { n };
+            assert_eq!(depot.get(n).unwrap().view(), last.to_le_bytes());
+        }
+        assert_eq!(depot.key_at(0).unwrap(), Key::Int(100));
+        assert_eq!(depot.key_at(199).unwrap(), Key::Int(99));
+    };
+    check(&depot);
+    depot.close().unwrap();
+    let depot = Depot::open(&path, Raw).unwrap();
+    check(&depot);
+    assert_eq!(depot.info().unwrap().index_segments, 1);
+    assert_eq!(depot.info().unwrap().dead_records, 0);
+}
+
+#[test]
+fn an_uncompressed_file_lends_its_map() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("plain.vld");
+    let options = DepotOptions { chunk_size: 8192, ..DepotOptions::uncompressed() };
+    let depot = Depot::create_with(&path, Raw, options).unwrap();
+    depot.put("a", &payload(1, 3000)).unwrap();
+    depot.put("b", &payload(2, 3000)).unwrap();
+    depot.close().unwrap();
+    let depot = Depot::open(&path, Raw).unwrap();
+    let (first, again, other) = (depot.get("a").unwrap(), depot.get("a").unwrap(), depot.get("b").unwrap());
+    assert_eq!(first.as_bytes().as_ptr(), again.as_bytes().as_ptr(), "the same bytes, not copies");
+    let apart = other.as_bytes().as_ptr() as usize - first.as_bytes().as_ptr() as usize;
+    assert_eq!(apart as u64, depot.location("b").unwrap().offset - depot.location("a").unwrap().offset);
+    assert_eq!(first.as_bytes().as_ptr() as usize % 64, 0);
+}
+
+#[test]
+fn a_million_zero_bytes_take_no_room() {
+    let depot = Depot::memory(Raw).unwrap();
+    depot.put("zeros", &vec![0; 1 << 23]).unwrap();
+    depot.put("one", &[1]).unwrap();
+    let bytes = depot.to_bytes().unwrap();
+    assert!(bytes.len() < 60_000, "{}", bytes.len());
+    let back = Depot::from_bytes(&bytes, Raw).unwrap();
+    assert!(back.get("zeros").unwrap().view().iter().all(|&b| b == 0));
+    assert_eq!(back.get("one").unwrap().view(), [1]);
+}
