@@ -187,6 +187,9 @@ unsafe impl Send for Encoder {}
 impl Encoder {
     /// A context for chunks compressed as `compression` says, in blocks of `block_size` raw bytes.
     pub(crate) fn new(compression: Compression, block_size: usize) -> Result<Self, BloscError> {
+        if compression.typesize == 0 || compression.level > 9 {
+            return refuse("c-blosc2 divides by the typesize, and knows levels up to 9");
+        }
         let Ok(block) = i32::try_from(block_size) else { return refuse("a block longer than 2 GiB") };
         let mut filters = [0u8; 6];
         filters[5] = match compression.filter {

@@ -13,6 +13,8 @@ mod index;
 mod key;
 mod options;
 pub mod storage;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 mod vlstore;
 
 pub use blosc::BloscError;

@@ -175,6 +175,6 @@ mod tests {
         let mut pool = Pool::new(Compression { typesize: 0, ..Compression::default() }, 1);
         let raw = Arc::new(AlignedBuf::zeroed(1 << 14));
         pool.submit(Job { chunk: 0, raw, used: 0, directory: Directory::default(), block_size: 1 << 12 });
-        assert!(pool.take(0, true).is_some());
+        assert!(pool.take(0, true).unwrap().is_err());
     }
 }

@@ -35,18 +35,18 @@ pub(crate) fn tail_to_merge(segments: &[SegmentRef], last: bool) -> Option<usize
         };
         return (0..segments.len().saturating_sub(1)).find(|&first| worth(first));
     }
-    let mut chosen = None;
-    let mut limit = FAN_OUT as u64;
+    let size = |s: &SegmentRef| s.n_records + s.n_kills + 1;
+    let tier = |size: u64| size.ilog2() / FAN_OUT.ilog2();
+    let newest = segments.len().checked_sub(1)?;
+    let mut first = newest;
     loop {
-        let run = segments.iter().rev().take_while(|s| s.n_records + s.n_kills < limit).count();
-        let first = segments.len() - run;
-        if run >= FAN_OUT && fits(&segments[first..]) {
-            chosen = Some(first);
+        // What is merged so far counts as one of its tier, and may fill that up in turn.
+        let own = tier(segments[first..].iter().map(size).sum());
+        let peers = segments[..first].iter().rev().take_while(|s| tier(size(s)) <= own).count();
+        if peers + 1 < FAN_OUT || !fits(&segments[first - peers..]) {
+            return (first < newest).then_some(first);
         }
-        if run == segments.len() || limit > MAX_RECORDS {
-            return chosen;
-        }
-        limit = limit.saturating_mul(FAN_OUT as u64);
+        first -= peers;
     }
 }
 

@@ -1,0 +1,193 @@
+//! Suites for your own storages and codecs (feature `testing`): the built-in ones pass the same.
+
+use std::io;
+use std::sync::Arc;
+
+use crate::codec::Codec;
+use crate::depot::Depot;
+use crate::options::{DepotOptions, OpenOptions};
+use crate::storage::{Bytes, Storage};
+
+/// Checks that a storage keeps the promises written at [`Storage`]. `make` gives an empty one each time.
+///
+/// # Panics
+/// When it does not.
+pub fn storage_conformance(make: impl Fn() -> Arc<dyn Storage>) {
+    what_is_written_is_read(&*make());
+    reads_past_the_end_are_errors(&*make());
+    gaps_and_growth_read_as_zeros(&*make());
+    cutting_forgets(&*make());
+    maps_show_the_bytes_and_keep_them(&*make());
+    threads_share_it(&*make());
+    a_depot_lives_in_it(make());
+}
+
+fn read(storage: &dyn Storage, offset: u64, len: usize) -> Vec<u8> {
+    let mut bytes = vec![0xee; len];
+    storage.read_at(offset, &mut bytes).expect("bytes that were written can be read");
+    bytes
+}
+
+fn what_is_written_is_read(storage: &dyn Storage) {
+    assert!(storage.is_empty().unwrap());
+    storage.write_at(0, b"hello").unwrap();
+    storage.write_at(5, b" world").unwrap();
+    assert_eq!(storage.len().unwrap(), 11);
+    assert_eq!(read(storage, 0, 11), b"hello world");
+    // Over the seam of two writes, and over the end.
+    storage.write_at(3, b"p! wor").unwrap();
+    storage.write_at(9, b"ms!").unwrap();
+    assert_eq!(read(storage, 0, 12), b"help! worms!");
+    assert_eq!(read(storage, 4, 3), b"! w");
+    storage.write_at(12, b"").unwrap();
+    storage.sync().unwrap();
+    assert_eq!(storage.len().unwrap(), 12);
+}
+
+fn reads_past_the_end_are_errors(storage: &dyn Storage) {
+    storage.write_at(0, &[1; 100]).unwrap();
+    for (offset, len) in [(99, 2), (100, 1), (1 << 40, 1), (u64::MAX - 1, 8)] {
+        let error = storage.read_at(offset, &mut vec![0; len]).unwrap_err();
+        assert!(
+            matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidInput),
+            "{len} bytes at {offset}: {error:?}"
+        );
+    }
+    assert_eq!(read(storage, 100, 0), b"");
+}
+
+fn gaps_and_growth_read_as_zeros(storage: &dyn Storage) {
+    storage.write_at(10_000, b"far").unwrap();
+    assert_eq!(read(storage, 0, 10_000), vec![0; 10_000]);
+    storage.write_at(4000, b"in the gap").unwrap();
+    assert_eq!(read(storage, 3999, 12), b"\0in the gap\0");
+    storage.set_len(20_000).unwrap();
+    assert_eq!(storage.len().unwrap(), 20_000);
+    assert_eq!(read(storage, 10_000, 5), b"far\0\0");
+}
+
+fn cutting_forgets(storage: &dyn Storage) {
+    storage.write_at(0, &[7; 5000]).unwrap();
+    storage.write_at(5000, &[8; 5000]).unwrap();
+    storage.set_len(4000).unwrap();
+    assert_eq!(storage.len().unwrap(), 4000);
+    assert!(storage.read_at(3999, &mut [0; 2]).is_err());
+    storage.set_len(6000).unwrap();
+    assert_eq!(read(storage, 3999, 3), [7, 0, 0], "what was cut off does not come back");
+    storage.write_at(6000, &[9]).unwrap();
+    assert_eq!(read(storage, 5999, 2), [0, 9]);
+    storage.set_len(0).unwrap();
+    assert!(storage.is_empty().unwrap());
+}
+
+fn maps_show_the_bytes_and_keep_them(storage: &dyn Storage) {
+    storage.write_at(0, &[1; 4096]).unwrap();
+    storage.write_at(4096, &[2; 4096]).unwrap();
+    let Some(first) = storage.map(64, 1000).unwrap() else { return };
+    let bytes_of = |bytes: &Bytes| bytes.to_vec();
+    assert_eq!(bytes_of(&first), [1; 1000]);
+    assert_eq!(first.as_ptr() as usize % 64, 0, "a map keeps the alignment in the file");
+    storage.write_at(8192, &[3; 4096]).unwrap();
+    let later = storage.map(8192, 4096).unwrap().expect("a storage that maps goes on mapping");
+    assert_eq!((bytes_of(&later), bytes_of(&first)), (vec![3; 4096], vec![1; 1000]));
+    let across = storage.map(4000, 200).unwrap().expect("a storage that maps goes on mapping");
+    assert_eq!(bytes_of(&across), [vec![1; 96], vec![2; 104]].concat());
+    assert!(storage.map(8192, 4097).is_err());
+    assert!(storage.map(u64::MAX, 2).is_err());
+}
+
+fn threads_share_it(storage: &dyn Storage) {
+    storage.write_at(0, &[0; 64]).unwrap();
+    std::thread::scope(|scope| {
+        for reader in 0..4 {
+            scope.spawn(move || {
+                for _ in 0..200 {
+                    assert_eq!(read(storage, reader, 32), [0; 32]);
+                }
+            });
+        }
+        for n in 0..200u64 {
+            storage.write_at(64 + 8 * n, &n.to_le_bytes()).unwrap();
+            assert_eq!(read(storage, 64 + 8 * n, 8), n.to_le_bytes());
+        }
+    });
+}
+
+fn a_depot_lives_in_it(storage: Arc<dyn Storage>) {
+    let options = DepotOptions { chunk_size: 4096, block_size: Some(512), ..DepotOptions::default() };
+    let depot = Depot::create_in(Arc::clone(&storage), crate::Raw, options).unwrap();
+    for n in 0..200u32 {
+        depot.put(n, &vec![n as u8; n as usize * 5]).unwrap();
+        if n % 60 == 59 {
+            depot.commit().unwrap();
+        }
+    }
+    depot.close().unwrap();
+    let depot = Depot::open_in(storage, crate::Raw, &OpenOptions::default()).unwrap();
+    for n in 0..200u32 {
+        assert_eq!(depot.get(n).unwrap().view(), vec![n as u8; n as usize * 5]);
+    }
+}
+
+/// Checks that a codec keeps [the law](Codec#the-law) for `items`: what it encodes can be viewed, appending leaves
+/// what was there, and no damage to the bytes makes `view` panic. `same` compares an item with a view.
+///
+/// # Panics
+/// When it does not.
+pub fn codec_conformance<'i, C: Codec>(
+    codec: &C,
+    items: impl IntoIterator<Item = &'i C::Item>,
+    same: impl Fn(&C::Item, C::View<'_>) -> bool,
+) where
+    C::Item: 'i,
+{
+    assert!(C::ALIGN.is_power_of_two() && C::ALIGN <= 64, "ALIGN is a power of two up to 64");
+    assert!(C::ID.len() <= 64 && codec.parameters().len() <= 1024, "ID and parameters fit into the header");
+    codec.check_parameters(&codec.parameters()).expect("a codec accepts its own parameters");
+    for (number, item) in items.into_iter().enumerate() {
+        let mut out = b"before".to_vec();
+        codec.encode(item, &mut out).unwrap_or_else(|error| panic!("item {number}: {error}"));
+        assert!(out.starts_with(b"before"), "encode appends");
+        let bytes = Bytes::copy_of(&out[6..]);
+        let view = codec.view(&bytes).unwrap_or_else(|error| panic!("item {number}: {error}"));
+        assert!(same(item, view), "item {number} is viewed as something else");
+        for len in [0, 1, bytes.len() / 2, bytes.len().saturating_sub(1)] {
+            let _ = codec.view(&Bytes::copy_of(&bytes[..len.min(bytes.len())]));
+        }
+        let step = (bytes.len() / 500).max(1);
+        for at in (0..bytes.len()).step_by(step) {
+            for flip in [0x01, 0x80, 0xff] {
+                let mut damaged = bytes.to_vec();
+                damaged[at] ^= flip;
+                let _ = codec.view(&Bytes::copy_of(&damaged));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::{FileStorage, MemoryStorage};
+
+    #[test]
+    fn memory_keeps_the_promises_of_a_storage() {
+        storage_conformance(|| Arc::new(MemoryStorage::new()));
+    }
+
+    #[test]
+    fn files_keep_the_promises_of_a_storage() {
+        let folder = tempfile::tempdir().unwrap();
+        let next = std::sync::atomic::AtomicU32::new(0);
+        storage_conformance(|| {
+            let number = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            Arc::new(FileStorage::create(folder.path().join(number.to_string())).unwrap())
+        });
+    }
+
+    #[test]
+    fn raw_keeps_the_law_of_codecs() {
+        let items: [&[u8]; 3] = [b"", b"a", &[7; 1000]];
+        codec_conformance(&crate::Raw, items, |item, view| item == view);
+    }
+}

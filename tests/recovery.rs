@@ -1,0 +1,203 @@
+//! After an unclean end: everything committed is there, whole chunks behind it are adopted, the torn end is not.
+
+use std::fs;
+
+use vldepot::{CommitEvery, Depot, DepotOptions, Raw};
+
+fn payload(n: u32) -> Vec<u8> {
+    (0..300 + n as usize * 13 % 900).map(|i| (i as u8 / 7) ^ (n as u8)).collect()
+}
+
+fn options() -> DepotOptions {
+    let commit_every = CommitEvery { records: None, bytes: None, interval: None };
+    DepotOptions {
+        chunk_size: 4096,
+        block_size: Some(1024),
+        write_threads: Some(0),
+        commit_every,
+        ..DepotOptions::default()
+    }
+}
+
+/// A depot of 60 records: bytes of the file after each commit, and how many records each commit has.
+fn history() -> (Vec<u8>, Vec<(usize, u32)>) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("history.vld");
+    let depot = Depot::create_with(&path, Raw, options()).unwrap();
+    let mut commits = vec![(0, 0)];
+    for n in 0..60u32 {
+        depot.put(n, &payload(n)).unwrap();
+        if n % 10 == 9 {
+            if n % 20 == 9 {
+                depot.commit().unwrap()
+            } else {
+                depot.checkpoint().unwrap()
+            }
+            commits.push((fs::metadata(&path).unwrap().len() as usize, n + 1));
+        }
+    }
+    let bytes = fs::read(&path).unwrap();
+    (bytes, commits)
+}
+
+/// Opens `bytes` both ways; at least `committed` records are there, and whatever is there is right.
+fn check(bytes: &[u8], committed: u32, what: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("cut.vld");
+    fs::write(&path, bytes).unwrap();
+    let reader = Depot::open(&path, Raw).unwrap_or_else(|error| panic!("{what}: {error}"));
+    let found = reader.len() as u32;
+    assert!(found >= committed, "{what}: {found} of {committed} records");
+    for n in 0..found {
+        assert!(reader.get(n).unwrap().view() == payload(n), "{what}: record {n}");
+    }
+    drop(reader);
+    let writer = Depot::append(&path, Raw).unwrap_or_else(|error| panic!("{what}: {error}"));
+    assert_eq!(writer.len() as u32, found, "{what}");
+    for n in found..found + 20 {
+        writer.put(n, &payload(n)).unwrap();
+    }
+    writer.close().unwrap();
+    let reader = Depot::open(&path, Raw).unwrap();
+    assert_eq!(reader.len() as u32, found + 20, "{what}");
+    for n in 0..found + 20 {
+        assert!(reader.get(n).unwrap().view() == payload(n), "{what}: record {n} after appending");
+    }
+}
+
+#[test]
+fn a_file_cut_anywhere_gives_back_every_commit_before_the_cut() {
+    let (bytes, commits) = history();
+    for cut in (4160..=bytes.len()).step_by(331).chain([bytes.len(), bytes.len() - 1]) {
+        let committed = commits.iter().filter(|(len, _)| *len <= cut).map(|(_, n)| *n).max().unwrap();
+        check(&bytes[..cut], committed, &format!("cut at {cut} of {}", bytes.len()));
+    }
+}
+
+#[test]
+fn garbage_behind_the_end_is_ignored() {
+    let (mut bytes, _) = history();
+    let len = bytes.len();
+    bytes.extend((0..5000).map(|i| (i * 31) as u8));
+    check(&bytes, 60, "garbage");
+    // A copy of an entry from earlier in the file is no entry here.
+    bytes.truncate(len);
+    let copy = bytes[4160..8192].to_vec();
+    bytes.extend(copy);
+    check(&bytes, 60, "a copied entry");
+}
+
+#[test]
+fn the_slots_are_only_a_short_cut() {
+    let (bytes, _) = history();
+    for ranges in
+        [vec![3072..3136], vec![3584..3648], vec![3072..3136, 3584..3648], vec![0..4096], vec![100..300]]
+    {
+        let mut damaged = bytes.clone();
+        for range in &ranges {
+            damaged[range.clone()].fill(0xa5);
+        }
+        check(&damaged, 60, &format!("{ranges:?} overwritten"));
+    }
+}
+
+#[test]
+fn whole_chunks_behind_the_last_commit_are_adopted() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("killed.vld");
+    let depot = Depot::create_with(&path, Raw, options()).unwrap();
+    for n in 0..10 {
+        depot.put(n, &payload(n)).unwrap();
+    }
+    depot.commit().unwrap();
+    for n in 10..40 {
+        depot.put(n, &payload(n)).unwrap();
+    }
+    depot.put(3, b"replaced").unwrap();
+    depot.remove(4).unwrap();
+    depot.set_metadata(5, &"noted".into()).unwrap();
+    depot.flush().unwrap();
+    depot.put("lost", b"never left the process").unwrap();
+    // What a killed process leaves: the file as it is now.
+    let bytes = fs::read(&path).unwrap();
+    drop(depot);
+    let killed = folder.path().join("after.vld");
+    fs::write(&killed, &bytes).unwrap();
+    for append in [false, true] {
+        let depot =
+            if append { Depot::append(&killed, Raw).unwrap() } else { Depot::open(&killed, Raw).unwrap() };
+        assert_eq!(depot.len(), 39);
+        assert_eq!(depot.get(3).unwrap().view(), b"replaced");
+        assert!(depot.get(4).unwrap_err().is_not_found());
+        assert_eq!(depot.metadata(5).unwrap(), Some("noted".into()));
+        for n in (5..40).chain(0..3) {
+            assert!(depot.get(n).unwrap().view() == payload(n));
+        }
+        if !append {
+            assert_eq!(depot.info().unwrap().uncommitted_records, 32);
+        }
+    }
+}
+
+#[test]
+fn a_record_across_chunks_is_adopted_whole_or_not_at_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("long.vld");
+    let depot = Depot::create_with(&path, Raw, options()).unwrap();
+    let long: Vec<u8> = (0..20_000u32).map(|i| (i * i >> 5) as u8).collect();
+    depot.put("long", b"short").unwrap();
+    depot.commit().unwrap();
+    let from = fs::metadata(&path).unwrap().len() as usize;
+    depot.put("long", &long).unwrap();
+    depot.flush().unwrap();
+    let bytes = fs::read(&path).unwrap();
+    let cut_path = folder.path().join("cut.vld");
+    let mut seen = [false; 2];
+    for cut in (from..=bytes.len()).step_by(509).chain([bytes.len()]) {
+        fs::write(&cut_path, &bytes[..cut]).unwrap();
+        let depot = Depot::append(&cut_path, Raw).unwrap();
+        let view = depot.get("long").unwrap().view().to_vec();
+        assert!(view == long || view == b"short", "cut at {cut}: {} bytes", view.len());
+        seen[usize::from(view == long)] = true;
+        depot.put("next", &long).unwrap();
+        depot.close().unwrap();
+        let depot = Depot::open(&cut_path, Raw).unwrap();
+        assert!(depot.get("long").unwrap().view() == view && depot.get("next").unwrap().view() == long);
+    }
+    assert_eq!(seen, [true; 2]);
+}
+
+#[test]
+fn a_damaged_chunk_costs_its_own_records_and_names_them() {
+    let (bytes, _) = history();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("flipped.vld");
+    fs::write(&path, &bytes).unwrap();
+    let location = Depot::open(&path, Raw).unwrap().location(25).unwrap();
+    let mut damaged = bytes.clone();
+    let chunk = location.file_offset.unwrap() as usize;
+    // The entry's middle: stored blocks.
+    let entry_len = u64::from_le_bytes(bytes[chunk + 40..chunk + 48].try_into().unwrap()) as usize;
+    damaged[chunk + entry_len / 2 + 200] ^= 4;
+    fs::write(&path, &damaged).unwrap();
+    let depot = Depot::open(&path, Raw).unwrap();
+    let mut errors = 0;
+    for n in 0..60u32 {
+        match depot.get(n) {
+            Ok(record) => assert!(record.view() == payload(n)),
+            Err(error) => {
+                assert!(error.is_damage(), "{error}");
+                let text = format!(
+                    "{error}: {}",
+                    std::error::Error::source(&error).map_or(String::new(), |s| s.to_string())
+                );
+                assert!(text.contains(&format!("record {n}")) && text.contains("expected CRC32C"), "{text}");
+                assert_eq!(depot.location(n).unwrap().chunk, location.chunk);
+                errors += 1;
+            }
+        }
+    }
+    assert!((1..=8).contains(&errors), "{errors} records");
+    let iterated = depot.iter().filter(Result::is_ok).count();
+    assert_eq!(iterated, 60 - errors, "neighbours are read, one by one and in batches");
+}
