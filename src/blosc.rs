@@ -371,7 +371,7 @@ pub(crate) fn compress_metadata(raw: &[u8], typesize: u8) -> Result<Vec<u8>, Blo
     let filter = if typesize > 1 { Filter::Shuffle } else { Filter::None };
     let compression = Compression { codec: CompressionCodec::Zstd, level: 3, filter, typesize };
     let mut out = Vec::new();
-    Encoder::new(compression, raw.len().max(1).min(MAX_BLOCK))?.compress(raw, &mut out)?;
+    Encoder::new(compression, raw.len().clamp(1, MAX_BLOCK))?.compress(raw, &mut out)?;
     Ok(out)
 }
 

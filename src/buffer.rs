@@ -69,7 +69,7 @@ impl AlignedBuf {
     fn layout(capacity: usize) -> Layout {
         match Layout::from_size_align(capacity, ALIGNMENT) {
             Ok(layout) => layout,
-            Err(_) => panic!("capacity overflow: a buffer of {capacity} bytes cannot exist"),
+            Err(error) => panic!("a buffer of {capacity} bytes cannot exist: {error}"),
         }
     }
 }

@@ -35,7 +35,7 @@ pub enum Error {
     WrongCodec { path: PathBuf, stored: String, given: String },
     /// The codec is the right one, but too old or set up differently.
     #[error("{path}: codec `{codec}` cannot read this depot")]
-    CodecParameters { path: PathBuf, codec: String, source: CodecError },
+    CodecParameters { path: PathBuf, codec: String, source: Box<CodecError> },
     /// Not a file this crate reads.
     #[error("{path}: not a depot: {found}")]
     NotADepot { path: PathBuf, found: String },
@@ -69,7 +69,7 @@ pub enum Error {
     Io { path: PathBuf, action: String, source: io::Error },
     /// The codec refuses a value, or a record's bytes.
     #[error("{path}: record {name} is not what codec `{codec}` holds")]
-    Codec { path: PathBuf, name: String, codec: &'static str, source: CodecError },
+    Codec { path: PathBuf, name: String, codec: &'static str, source: Box<CodecError> },
     /// c-blosc2 refuses to compress.
     #[error("{path}: chunk {chunk} cannot be compressed")]
     Compress { path: PathBuf, chunk: u64, source: BloscError },

@@ -1,5 +1,7 @@
 //! A compressed depot of named, variable-length records.
 
+#![cfg_attr(test, allow(clippy::cast_possible_truncation, clippy::cast_precision_loss))]
+
 mod blosc;
 mod buffer;
 mod chunk;

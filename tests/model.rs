@@ -1,5 +1,7 @@
 //! A depot and a plain list of names and bytes, driven by the same random operations, always agree.
 
+#![allow(clippy::cast_possible_truncation, reason = "test data are made of the low bytes of counters")]
+
 use proptest::prelude::*;
 use vldepot::{CommitEvery, Depot, DepotOptions, Error, Key, Mapping, OpenOptions, PRESETS, Placement, Raw};
 

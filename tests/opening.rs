@@ -80,17 +80,14 @@ fn other_parameters_and_newer_codecs_are_refused_with_both_values() {
     Depot::create(&path, Strict(5)).unwrap().close().unwrap();
     assert!(Depot::open(&path, Strict(5)).is_ok());
     for error in [Depot::open(&path, Strict(6)).unwrap_err(), Depot::append(&path, Strict(6)).unwrap_err()] {
-        let Error::CodecParameters { source: CodecError::Parameter { stored, given, .. }, .. } = &error
-        else {
-            panic!("{error:?}")
-        };
+        let Error::CodecParameters { source, .. } = &error else { panic!("{error:?}") };
+        let CodecError::Parameter { stored, given, .. } = &**source else { panic!("{source:?}") };
         assert_eq!((stored.as_str(), given.as_str()), ("5", "6"));
     }
     let error = Depot::open(&path, Older).unwrap_err();
-    assert!(
-        matches!(&error, Error::CodecParameters { source: CodecError::Parameter { stored, given, .. }, .. }
-        if stored == "3" && given == "2")
-    );
+    let Error::CodecParameters { source, .. } = &error else { panic!("{error:?}") };
+    let expected = "codec parameter `version`: the depot was written with 3, this codec has 2";
+    assert_eq!(source.to_string(), expected);
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! After an unclean end: everything committed is there, whole chunks behind it are adopted, the torn end is not.
 
+#![allow(clippy::cast_possible_truncation, reason = "test data are made of the low bytes of counters")]
+
 use std::fs;
 
 use vldepot::{CommitEvery, Depot, DepotOptions, Raw};

@@ -1,5 +1,7 @@
 //! What is put comes back: in memory, in files, after reopening, by every way of reading.
 
+#![allow(clippy::cast_possible_truncation, reason = "test data are made of the low bytes of counters")]
+
 use std::time::Duration;
 
 use serde_json::json;

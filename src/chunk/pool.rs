@@ -71,7 +71,7 @@ impl Pool {
         if self.threads.is_empty() {
             let mut encoder = None;
             let chunk = job.chunk;
-            let result = compress(job, self.compression, &mut encoder);
+            let result = compress(&job, self.compression, &mut encoder);
             self.shop.lock().done.insert(chunk, result);
         } else {
             self.shop.lock().waiting.push_back(job);
@@ -130,7 +130,7 @@ fn serve(shop: &Shop, compression: Compression) {
             }
         };
         let chunk = job.chunk;
-        let result = compress(job, compression, &mut encoder);
+        let result = compress(&job, compression, &mut encoder);
         shop.lock().done.insert(chunk, result);
         shop.finished.notify_all();
     }
@@ -138,7 +138,7 @@ fn serve(shop: &Shop, compression: Compression) {
 
 /// Compresses one chunk with a context that is kept while the block size stays.
 fn compress(
-    job: Job,
+    job: &Job,
     compression: Compression,
     kept: &mut Option<(usize, Encoder)>,
 ) -> Result<EncodedEntry, BloscError> {

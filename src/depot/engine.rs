@@ -83,7 +83,7 @@ impl Engine {
             .and_then(|()| storage.sync())
             .map_err(|source| io_error(&storage, "write the header", source))?;
         let mapped = mapping == Mapping::Auto;
-        let shared = Arc::new(Shared::new(Arc::clone(&storage), parameters, mapped, State::default()));
+        let shared = Arc::new(Shared::new(storage, parameters, mapped, State::default()));
         let writer = Writer::new(Arc::clone(&shared), options, Tail::START, true);
         Ok(Self::assemble(shared, Some(writer), Tail::START))
     }
@@ -414,7 +414,11 @@ impl CodecCheck<'_> {
                 given: self.info.id.to_owned(),
             });
         }
-        let refuse = |source| Error::CodecParameters { path: path(), codec: self.info.id.to_owned(), source };
+        let refuse = |source| Error::CodecParameters {
+            path: path(),
+            codec: self.info.id.to_owned(),
+            source: Box::new(source),
+        };
         if parameters.codec_version > self.info.version {
             return Err(refuse(crate::codec::CodecError::Parameter {
                 parameter: "version".into(),

@@ -84,12 +84,15 @@ impl Cursor {
     }
 }
 
+/// Which tagged names to list.
+type Wanted<'d> = Box<dyn Fn(&[u8]) -> bool + Send + 'd>;
+
 /// Names of a depot, in the order of insertion. See [`Depot::keys`].
 pub struct Keys<'d> {
     engine: &'d Engine,
     cursor: Option<Cursor>,
     failed: Option<Error>,
-    wanted: Box<dyn Fn(&[u8]) -> bool + Send + 'd>,
+    wanted: Wanted<'d>,
 }
 
 impl<'d> Keys<'d> {

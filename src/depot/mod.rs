@@ -305,7 +305,12 @@ impl<C: Codec> Depot<C> {
     }
 
     fn codec_error(&self, name: &[u8], source: crate::codec::CodecError) -> Error {
-        Error::Codec { path: self.engine.path().to_owned(), name: describe(name), codec: C::ID, source }
+        Error::Codec {
+            path: self.engine.path().to_owned(),
+            name: describe(name),
+            codec: C::ID,
+            source: Box::new(source),
+        }
     }
 
     fn encode_and_put(

@@ -139,7 +139,7 @@ pub(crate) fn load(storage: &Arc<dyn Storage>, parameters: Parameters, mapped: b
     let mut state = State::default();
     state.adopt_snapshot(Arc::new(snapshot));
     let mut loaded = Loaded { parameters, state, tail, checkpointed: false, header_lost };
-    scanner.follow(&mut loaded, trusted)?;
+    scanner.follow(&mut loaded, trusted);
     Ok(loaded)
 }
 
@@ -251,13 +251,12 @@ impl<'s> Scanner<'s> {
 
     /// Follows entries from the tail of `loaded`. With `careful`, a commit counts only if all before it is whole; without,
     /// no slot was left to tell, and what is not whole will say so when it is read.
-    fn follow(&self, loaded: &mut Loaded, careful: bool) -> Result<()> {
+    fn follow(&self, loaded: &mut Loaded, careful: bool) {
         let depot_id = loaded.parameters.depot_id;
         let mut tail = loaded.tail;
         let mut adopted: Vec<EntryHead> = Vec::new();
         let mut checkpointed = loaded.checkpointed;
-        loop {
-            let Ok(head) = self.head(tail.offset) else { break };
+        while let Ok(head) = self.head(tail.offset) {
             let follows = head.depot_id == depot_id
                 && head.sequence == tail.sequence
                 && (head.previous == tail.previous);
@@ -298,14 +297,13 @@ impl<'s> Scanner<'s> {
         let new_chunks = entries.iter().filter(|(_, (_, reference))| reference.is_some()).count() as u64;
         let end = (chunks + new_chunks).saturating_mul(loaded.parameters.chunk_size as u64);
         for (head, entry) in &entries {
-            if !self.adopt(loaded, head, entry, end) {
+            if !adopt(loaded, head, entry, end) {
                 break;
             }
             loaded.tail = Tail::after(head);
             checkpointed = false;
         }
         loaded.checkpointed = checkpointed;
-        Ok(())
     }
 
     /// Takes the commit at `head` as the new base, if it and all between are whole.
@@ -359,55 +357,6 @@ impl<'s> Scanner<'s> {
         Ok((directory, Some(reference)))
     }
 
-    /// Replays the operations of an entry that no commit covers. Bytes from address `end` on never made it to the disk.
-    fn adopt(
-        &self,
-        loaded: &mut Loaded,
-        head: &EntryHead,
-        entry: &(Directory, Option<ChunkRef>),
-        end: u64,
-    ) -> bool {
-        let (directory, reference) = entry;
-        let state = &mut loaded.state;
-        let next_chunk = state.snapshot.n_chunks + state.pending.chunks.len() as u64;
-        let chunk_size = loaded.parameters.chunk_size as u64;
-        if let Some(reference) = reference {
-            if head.ordinal != next_chunk {
-                return false;
-            }
-            state.set_source(next_chunk, Source::Stored(*reference));
-        }
-        let mut next = head.ordinal.saturating_mul(chunk_size) + u64::from(directory.first_start);
-        let align = loaded.parameters.align as u64;
-        let chunk_start = head.ordinal.saturating_mul(chunk_size);
-        for operation in &directory.operations {
-            let location = match operation.action {
-                Action::Remove => None,
-                Action::Metadata { address, length, checksum } => {
-                    Some(Location { address, length, checksum, unchecked: false })
-                }
-                Action::Put { length, checksum } => {
-                    let start = chunk_start + (next - chunk_start).next_multiple_of(align);
-                    let location = Location { address: start, length, checksum, unchecked: false };
-                    next = location.end();
-                    Some(location)
-                }
-            };
-            if location.is_some_and(|location| location.length > 0 && location.end() > end) {
-                continue;
-            }
-            let Ok(found) = state.find(&operation.name) else { return false };
-            if let Some(found) = found {
-                state.kill(&found);
-            }
-            if let Some(location) = location {
-                let metadata = operation.metadata.as_deref().map(Arc::from);
-                state.insert(operation.name.as_slice().into(), location, metadata);
-            }
-        }
-        true
-    }
-
     /// The parameters in the first COMMIT entry that can be reached from the start.
     fn parameters_of_a_commit(&self) -> Option<Parameters> {
         let mut tail = Tail::START;
@@ -433,6 +382,49 @@ impl<'s> Scanner<'s> {
         }
         self.body(&head)
     }
+}
+
+/// Replays the operations of an entry that no commit covers. Bytes from address `end` on never made it to the disk.
+fn adopt(loaded: &mut Loaded, head: &EntryHead, entry: &(Directory, Option<ChunkRef>), end: u64) -> bool {
+    let (directory, reference) = entry;
+    let state = &mut loaded.state;
+    let next_chunk = state.snapshot.n_chunks + state.pending.chunks.len() as u64;
+    let chunk_size = loaded.parameters.chunk_size as u64;
+    if let Some(reference) = reference {
+        if head.ordinal != next_chunk {
+            return false;
+        }
+        state.set_source(next_chunk, Source::Stored(*reference));
+    }
+    let mut next = head.ordinal.saturating_mul(chunk_size) + u64::from(directory.first_start);
+    let align = loaded.parameters.align as u64;
+    let chunk_start = head.ordinal.saturating_mul(chunk_size);
+    for operation in &directory.operations {
+        let location = match operation.action {
+            Action::Remove => None,
+            Action::Metadata { address, length, checksum } => {
+                Some(Location { address, length, checksum, unchecked: false })
+            }
+            Action::Put { length, checksum } => {
+                let start = chunk_start + (next - chunk_start).next_multiple_of(align);
+                let location = Location { address: start, length, checksum, unchecked: false };
+                next = location.end();
+                Some(location)
+            }
+        };
+        if location.is_some_and(|location| location.length > 0 && location.end() > end) {
+            continue;
+        }
+        let Ok(found) = state.find(&operation.name) else { return false };
+        if let Some(found) = found {
+            state.kill(&found);
+        }
+        if let Some(location) = location {
+            let metadata = operation.metadata.as_deref().map(Arc::from);
+            state.insert(operation.name.as_slice().into(), location, metadata);
+        }
+    }
+    true
 }
 
 /// MessagePack of the depot's own metadata.

@@ -26,7 +26,7 @@ pub(crate) const SLOT_AT: [u64; 2] = [3072, 3584];
 pub(crate) const SLOT_LEN: usize = 64;
 /// Where the first entry lies: the trailer of the empty frame comes between.
 pub(crate) const FIRST_ENTRY_AT: u64 = 4160;
-const _: () = assert!(HEADER_LEN + 64 == FIRST_ENTRY_AT as usize);
+const _: () = assert!(HEADER_LEN as u64 + 64 == FIRST_ENTRY_AT);
 
 const MAGIC: [u8; 8] = *b"VLDEPOT1";
 const LEN_AT: usize = MAGIC.len();
@@ -46,7 +46,7 @@ pub(crate) fn write_parameters(header: &mut [u8], at: usize, parameters: &Parame
     let table = parameters.encode();
     let end = at + PARAMETERS_AT + table.len();
     let Ok(len) = u32::try_from(table.len()) else { return false };
-    if end > SLOT_AT[0] as usize {
+    if end as u64 > SLOT_AT[0] {
         return false;
     }
     header[at..at + LEN_AT].copy_from_slice(&MAGIC);

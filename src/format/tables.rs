@@ -8,6 +8,7 @@ use super::generated::vldepot::format as fbs;
 use crate::options::{Compression, CompressionCodec, DepotOptions, Filter, Placement};
 
 /// How the depot is laid out.
+#[allow(clippy::struct_field_names, reason = "the names of the schema")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Parameters {
     pub(crate) format_version: u32,

@@ -104,7 +104,9 @@ mod tests {
             .chain([vec![], vec![7; 300]])
             .collect();
         let mut encoder = NameEncoder::default();
-        names.iter().for_each(|name| encoder.push(name));
+        for name in &names {
+            encoder.push(name);
+        }
         let (blocks, bytes) = encoder.finish();
         assert!(bytes.len() < names.iter().map(Vec::len).sum());
         for (number, chunk) in names.chunks(BLOCK).enumerate() {

@@ -116,16 +116,17 @@ fn threads_share_it(storage: &dyn Storage) {
 fn a_depot_lives_in_it(storage: Arc<dyn Storage>) {
     let options = DepotOptions { chunk_size: 4096, block_size: Some(512), ..DepotOptions::default() };
     let depot = Depot::create_in(Arc::clone(&storage), crate::Raw, options).unwrap();
-    for n in 0..200u32 {
-        depot.put(n, &vec![n as u8; n as usize * 5]).unwrap();
+    let bytes = |n: u8| vec![n; usize::from(n) * 5];
+    for n in 0..200u8 {
+        depot.put(n, &bytes(n)).unwrap();
         if n % 60 == 59 {
             depot.commit().unwrap();
         }
     }
     depot.close().unwrap();
     let depot = Depot::open_in(storage, crate::Raw, &OpenOptions::default()).unwrap();
-    for n in 0..200u32 {
-        assert_eq!(depot.get(n).unwrap().view(), vec![n as u8; n as usize * 5]);
+    for n in 0..200u8 {
+        assert_eq!(depot.get(n).unwrap().view(), bytes(n));
     }
 }
 
