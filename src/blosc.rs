@@ -216,15 +216,18 @@ impl Encoder {
         Ok(Self { context, compression, block_size })
     }
 
-    /// Appends the chunk that `raw` compresses to.
+    /// Writes the chunk that `raw` compresses to into the start of `out`, which grows if need be. What is behind
+    /// the chunk is left as it is: `out` can be kept and used again.
     ///
     /// The header of the chunk is checked against the parameters: `BLOSC_*` environment variables override them
     /// inside c-blosc2, and a depot of mixed parameters would be no standard frame.
-    pub(crate) fn compress(&mut self, raw: &[u8], out: &mut Vec<u8>) -> Result<ChunkHeader, BloscError> {
-        let start = out.len();
-        out.resize(start + raw.len() + MAX_OVERHEAD, 0);
-        let dest = &mut out[start..];
-        let (Ok(raw_len), Ok(dest_len)) = (i32::try_from(raw.len()), i32::try_from(dest.len())) else {
+    pub(crate) fn compress_into(&mut self, raw: &[u8], out: &mut Vec<u8>) -> Result<ChunkHeader, BloscError> {
+        if out.len() < raw.len() + MAX_OVERHEAD {
+            out.resize(raw.len() + MAX_OVERHEAD, 0);
+        }
+        let dest = &mut out[..];
+        let dest_len = dest.len().min(MAX_CHUNK + MAX_OVERHEAD);
+        let (Ok(raw_len), Ok(dest_len)) = (i32::try_from(raw.len()), i32::try_from(dest_len)) else {
             return refuse("a chunk longer than 2 GiB");
         };
         // SAFETY: both pointers come from slices that live through the call, with those slices' own lengths, and
@@ -243,10 +246,10 @@ impl Encoder {
             Ok(n) if n >= HEADER_LEN => n,
             _ => return refuse(format!("c-blosc2 refused to compress {raw_len} bytes (code {written})")),
         };
-        out.truncate(start + written);
-        let header = ChunkHeader::parse(&out[start..])?;
+        let header = ChunkHeader::parse(&out[..written])?;
         let block_fits = header.block_size == self.block_size.min(raw.len()) || !header.has_block_table();
-        if header.typesize != self.compression.typesize || header.raw_len != raw.len() || !block_fits {
+        let lengths_fit = header.raw_len == raw.len() && header.stored_len == written;
+        if header.typesize != self.compression.typesize || !lengths_fit || !block_fits {
             return refuse(format!(
                 "c-blosc2 wrote a chunk of typesize {}, block size {} where {} and {} were asked for: unset the \
                  BLOSC_* environment variables, which override a program's parameters",
@@ -254,6 +257,14 @@ impl Encoder {
             ));
         }
         Ok(header)
+    }
+
+    /// The chunk that `raw` compresses to.
+    pub(crate) fn compress(&mut self, raw: &[u8]) -> Result<Vec<u8>, BloscError> {
+        let mut out = Vec::new();
+        let header = self.compress_into(raw, &mut out)?;
+        out.truncate(header.stored_len);
+        Ok(out)
     }
 }
 
@@ -370,9 +381,7 @@ pub(crate) fn compcode(codec: CompressionCodec) -> u8 {
 pub(crate) fn compress_metadata(raw: &[u8], typesize: u8) -> Result<Vec<u8>, BloscError> {
     let filter = if typesize > 1 { Filter::Shuffle } else { Filter::None };
     let compression = Compression { codec: CompressionCodec::Zstd, level: 3, filter, typesize };
-    let mut out = Vec::new();
-    Encoder::new(compression, raw.len().clamp(1, MAX_BLOCK))?.compress(raw, &mut out)?;
-    Ok(out)
+    Encoder::new(compression, raw.len().clamp(1, MAX_BLOCK))?.compress(raw)
 }
 
 /// Decompresses what [`compress_metadata`], or another program, wrote; `limit` bounds the raw length.
@@ -406,9 +415,8 @@ mod tests {
         ] {
             for filter in [Filter::None, Filter::Shuffle, Filter::Bitshuffle] {
                 let compression = Compression { codec, level: 1, filter, typesize: 4 };
-                let mut chunk = Vec::new();
-                let header = Encoder::new(compression, 1 << 14).unwrap().compress(&raw, &mut chunk).unwrap();
-                assert_eq!(header.stored_len, chunk.len());
+                let chunk = Encoder::new(compression, 1 << 14).unwrap().compress(&raw).unwrap();
+                let header = ChunkHeader::parse(&chunk).unwrap();
                 assert!(header.is_memcpyed() || codec != CompressionCodec::None);
                 let mut back = vec![0; raw.len()];
                 with_decoder(|d| d.decompress(&chunk, &mut back)).unwrap();
@@ -423,8 +431,8 @@ mod tests {
         for filter in [Filter::Shuffle, Filter::Bitshuffle] {
             for codec in [CompressionCodec::Zstd, CompressionCodec::Lz4] {
                 let compression = Compression { codec, level: 1, filter, typesize: 4 };
-                let mut chunk = Vec::new();
-                let header = Encoder::new(compression, 1 << 14).unwrap().compress(&raw, &mut chunk).unwrap();
+                let chunk = Encoder::new(compression, 1 << 14).unwrap().compress(&raw).unwrap();
+                let header = ChunkHeader::parse(&chunk).unwrap();
                 let prefix = &chunk[..header.prefix_len()];
                 let offsets = block_offsets(prefix).unwrap();
                 assert_eq!(offsets.len(), 11);
@@ -444,12 +452,8 @@ mod tests {
 
     #[test]
     fn zeros_become_a_special_chunk() {
-        let mut chunk = Vec::new();
-        let header = Encoder::new(Compression::default(), 1 << 14)
-            .unwrap()
-            .compress(&vec![0; 1 << 16], &mut chunk)
-            .unwrap();
-        assert_eq!((header.special(), chunk.len()), (1, 32));
+        let chunk = Encoder::new(Compression::default(), 1 << 14).unwrap().compress(&[0; 1 << 16]).unwrap();
+        assert_eq!((ChunkHeader::parse(&chunk).unwrap().special(), chunk.len()), (1, 32));
     }
 
     #[test]

@@ -1,13 +1,718 @@
-//! Placeholder until the reader lands.
-use crate::{depot::State, error::*, format::tables::Parameters, key::Key, storage::Storage};
+//! Files of the Python package vlstore, read in place, and the table of names that lets vlstore read ours.
+//!
+//! ```text
+//!  0        87                           header_len        header_len + chunks_len          frame_len
+//!  +--------+----------------------------+-----------------+---------------+----------------+
+//!  | fixed  | metalayers: magic = bin8,  | chunks in any   | offsets chunk | trailer, with  |
+//!  | fields | 16 bytes                   | order, holes    |               | saved_lookup   |
+//!  +--------+----------------------------+-----------------+---------------+----------------+
+//!
+//!  saved_lookup, a Blosc2 chunk of MessagePack, records in the order they were put:
+//!  [ ["__tuple__", key, start, end], .. ]     key: str, bin or int; start, end: raw bytes of the frame
+//! ```
+//!
+//! Such a file has no checksums, and its writer leaves `saved_lookup` out until it closes the file. Its index is built in
+//! memory when it is opened, from the table of names and the header of every chunk; no record is read for it.
+//! Plugins of c-blosc2 are refused: to load one it would ask the Python on the `PATH` to run.
+
+#![expect(clippy::big_endian_bytes, reason = "MessagePack is big-endian")]
+
+use std::collections::HashMap;
 use std::sync::Arc;
+
+use crate::blosc::{ChunkHeader, HEADER_LEN as CHUNK_HEADER_LEN, decompress_metadata};
+use crate::depot::{Snapshot, State};
+use crate::error::{Error, Result};
+use crate::format::chunk::ChunkRef;
+use crate::format::entry::{EntryHead, HEAD_LEN, Kind};
+use crate::format::frame::{self, FrameHeader, TRAILER_END_LEN, VLSTORE_LAYER, VLSTORE_MAGIC};
+use crate::format::tables::Parameters;
+use crate::format::{FORMAT_VERSION, u64_at};
+use crate::index::{Location, Segment, SegmentBuilder};
+use crate::key::Key;
+use crate::options::Placement;
+use crate::storage::{MemoryStorage, Storage};
+
+/// The trailer layer with the names.
+const LOOKUP_LAYER: &str = "saved_lookup";
+/// What vlstore puts first into each line of the table.
+const TUPLE: &str = "__tuple__";
+/// The fixed fields of a frame header, up to the metalayers.
+const FIXED_LEN: u64 = 87;
+/// The longest frame header that is read.
+const MAX_HEADER: usize = 16 << 20;
+/// Chunk size of a file that has no chunk and names no size: vlstore's default.
+const DEFAULT_CHUNK: usize = 1 << 22;
+
+/// Metadata may always decompress to this much,
+const FREE_RAW: usize = 16 << 20;
+/// beyond it to so much times what is stored,
+const MAX_RATIO: usize = 1024;
+/// and never to more than this.
+const MAX_RAW: usize = 1 << 30;
+
+/// Blosc2's numbers of the codecs that c-blosc2 is built with here: blosclz, lz4 and zstd.
+const CODECS: [u8; 3] = [0, 1, 4];
+/// The last of Blosc2's own filters; plugins come behind.
+const LAST_FILTER: u8 = 4;
+
+/// Reads a vlstore file: parameters and an index in memory. Depot id 0 marks a file of another program.
+///
+/// vlstore notes neither codec nor alignment: the caller says what the records are.
 pub(crate) fn import(
     storage: &Arc<dyn Storage>,
-    _codec_id: &str,
-    _align: usize,
+    codec_id: &str,
+    align: usize,
 ) -> Result<(Parameters, State)> {
-    Err(Error::NotADepot { path: storage.path().to_owned(), found: "foreign".into() })
+    let file = File::open(storage)?;
+    let records = file.records()?;
+    let mut builder = SegmentBuilder::new(0, 0);
+    let (mut n_records, mut raw_bytes) = (0, 0);
+    // Names are unique, or the last one counts.
+    let last: HashMap<&[u8], usize> =
+        records.iter().enumerate().map(|(number, (name, _))| (name.as_slice(), number)).collect();
+    for (number, (name, location)) in records.iter().enumerate() {
+        if last.get(name.as_slice()) == Some(&number) {
+            builder.push(name, location, None);
+            n_records += 1;
+            raw_bytes += u64::from(location.length);
+        }
+    }
+    let n_chunks = file.push_chunks(&mut builder)?;
+    let segment = segment(builder)?;
+    let snapshot = Snapshot {
+        sequence: 1,
+        segments: vec![Arc::new(segment)],
+        n_records,
+        n_chunks,
+        raw_bytes,
+        ..Snapshot::default()
+    };
+    let mut state = State::default();
+    state.adopt_snapshot(Arc::new(snapshot));
+    let parameters = Parameters {
+        format_version: FORMAT_VERSION,
+        depot_id: 0,
+        codec_id: codec_id.to_owned(),
+        codec_version: 0,
+        codec_parameters: Vec::new(),
+        chunk_size: if file.n_chunks == 0 && file.header.chunk_size == 0 {
+            DEFAULT_CHUNK
+        } else {
+            file.header.chunk_size as usize
+        },
+        block_size: None,
+        compression: file.header.compression,
+        placement: Placement::NoCross,
+        align,
+        vlstore: true,
+        created: 0,
+    };
+    Ok((parameters, state))
 }
-pub(crate) fn saved_lookup(_records: impl Iterator<Item = (Key, u64, u64)>) -> Vec<u8> {
-    vec![0x90]
+
+/// The collected index, as if it had been read from a depot.
+fn segment(builder: SegmentBuilder) -> Result<Segment> {
+    let encoded = builder.finish();
+    let reference = encoded.reference;
+    let head = EntryHead {
+        kind: Kind::Index,
+        body_crc: encoded.body_crc,
+        sequence: 1,
+        ordinal: 0,
+        offset: reference.offset,
+        length: reference.length,
+        depot_id: 0,
+        previous: 0,
+    };
+    let mut entry = Vec::with_capacity(HEAD_LEN + encoded.body.len());
+    entry.extend_from_slice(&head.encode());
+    entry.extend_from_slice(&encoded.body);
+    let memory: Arc<dyn Storage> = Arc::new(MemoryStorage::from_bytes(&entry));
+    Segment::open(&memory, reference, 0, true)
+}
+
+/// A vlstore file whose header and trailer fit together.
+struct File<'s> {
+    storage: &'s Arc<dyn Storage>,
+    header: FrameHeader,
+    n_chunks: u64,
+    /// Where the offsets chunk starts: the end of what chunks may lie in.
+    offsets_at: u64,
+    trailer_at: u64,
+    trailer: Vec<u8>,
+}
+
+impl<'s> File<'s> {
+    /// Reads header and trailer.
+    fn open(storage: &'s Arc<dyn Storage>) -> Result<Self> {
+        let not_a_depot = |found: String| Error::NotADepot { path: storage.path().to_owned(), found };
+        let file_len = storage.len().map_err(|source| Error::Io {
+            path: storage.path().to_owned(),
+            action: "ask for the file's length".into(),
+            source,
+        })?;
+        let fixed = read(storage, 0, FIXED_LEN.min(file_len))?;
+        // The length stands behind MessagePack's sign of an i32.
+        let header_len =
+            fixed.get(11..).and_then(|bytes| bytes.first_chunk()).map(|raw| i32::from_be_bytes(*raw));
+        let header_len = header_len
+            .and_then(|len| usize::try_from(len).ok())
+            .map_or(0, |len| len.clamp(fixed.len(), MAX_HEADER) as u64);
+        let bytes = read(storage, 0, header_len.min(file_len))?;
+        let header = frame::parse_header(&bytes).map_err(not_a_depot)?;
+        let magic = header.metalayers.iter().find(|(name, _)| name == VLSTORE_LAYER);
+        if magic.and_then(|(_, range)| bytes.get(range.clone())) != Some(&VLSTORE_MAGIC[..]) {
+            return Err(not_a_depot("a Blosc2 frame that is neither a depot nor a vlstore file".into()));
+        }
+
+        let wrong = |offset: u64, expected: String, found: String| {
+            damaged(storage, "vlstore frame", offset, expected, found)
+        };
+        let frame_len = header.frame_len;
+        let trailer_end = TRAILER_END_LEN as u64;
+        let offsets_at = (header.header_len as u64).checked_add(header.chunks_len);
+        let offsets_at =
+            offsets_at.filter(|at| at.checked_add(trailer_end).is_some_and(|end| end <= frame_len));
+        let (Some(offsets_at), true) = (offsets_at, frame_len <= file_len) else {
+            let found = format!("chunks of {} bytes in a frame of {frame_len}", header.chunks_len);
+            return Err(wrong(16, format!("lengths that fit a file of {file_len} bytes"), found));
+        };
+        let end = read(storage, frame_len - trailer_end, trailer_end)?;
+        let trailer_at = frame::trailer_len(&end)
+            .and_then(|len| frame_len.checked_sub(len as u64))
+            .filter(|&at| at >= offsets_at);
+        let Some(trailer_at) = trailer_at else {
+            let found = format!("\"{}\"", end.escape_ascii());
+            return Err(wrong(frame_len - trailer_end, "the end of a Blosc2 trailer".into(), found));
+        };
+        let chunk_size = u64::from(header.chunk_size);
+        if header.raw_len > 0 && chunk_size == 0 {
+            return Err(wrong(58, format!("a chunk size for {} raw bytes", header.raw_len), "0".into()));
+        }
+        let n_chunks = if header.raw_len == 0 { 0 } else { header.raw_len.div_ceil(chunk_size) };
+        let trailer = read(storage, trailer_at, frame_len - trailer_at)?;
+        Ok(Self { storage, header, n_chunks, offsets_at, trailer_at, trailer })
+    }
+
+    fn damaged(
+        &self,
+        what: &str,
+        offset: u64,
+        expected: impl Into<String>,
+        found: impl Into<String>,
+    ) -> Error {
+        damaged(self.storage, what, offset, expected.into(), found.into())
+    }
+
+    /// A chunk's header, if it is one that may be handed to c-blosc2.
+    fn chunk_header(&self, start: &[u8], offset: u64) -> Result<ChunkHeader> {
+        let header = ChunkHeader::parse(start)
+            .map_err(|source| self.damaged("vlstore frame", offset, "a Blosc2 chunk", source.to_string()))?;
+        if header.has_block_table() {
+            let refuse = |what, found: u8| {
+                let path = self.storage.path().to_owned();
+                Err(Error::Unsupported { path, what, offset, found: u64::from(found) })
+            };
+            let codec = start.get(2).map_or(0, |flags| flags >> 5);
+            if !CODECS.contains(&codec) {
+                return refuse("Blosc2 codec", codec);
+            }
+            let filters = start.get(16..22).unwrap_or_default();
+            if let Some(&filter) = filters.iter().find(|&&filter| filter > LAST_FILTER) {
+                return refuse("Blosc2 filter", filter);
+            }
+        }
+        Ok(header)
+    }
+
+    /// Decompresses a chunk of metadata.
+    fn decompress(&self, what: &str, stored: &[u8], offset: u64) -> Result<Vec<u8>> {
+        self.chunk_header(stored, offset)?;
+        let limit = stored.len().saturating_mul(MAX_RATIO).clamp(FREE_RAW, MAX_RAW);
+        decompress_metadata(stored, limit)
+            .map_err(|source| self.damaged(what, offset, "a Blosc2 chunk", source.to_string()))
+    }
+
+    /// Tagged names and places, in the order of the table.
+    fn records(&self) -> Result<Vec<(Vec<u8>, Location)>> {
+        const WHAT: &str = "vlstore table of names";
+        let Some(layers) = frame::parse_trailer(&self.trailer) else {
+            return Err(self.damaged(WHAT, self.trailer_at, "a Blosc2 trailer", "something else"));
+        };
+        let layer = layers.iter().find(|(name, _)| name == LOOKUP_LAYER);
+        let Some((_, range)) = layer else {
+            return Err(Error::NotADepot {
+                path: self.storage.path().to_owned(),
+                found: "a vlstore file whose writer did not close it: it has no table of names".into(),
+            });
+        };
+        let at = self.trailer_at + range.start as u64;
+        let stored = self.trailer.get(range.clone()).unwrap_or_default();
+        let raw = self.decompress(WHAT, stored, at)?;
+        let lines = read_lookup(&raw).map_err(|Malformed { at: byte, expected, found }| {
+            self.damaged(WHAT, at, expected, format!("{found} at byte {byte} of it"))
+        })?;
+        let mut records = Vec::with_capacity(lines.len());
+        for Line { key, start, end } in lines {
+            let name = key.to_tagged();
+            let fits = start <= end && end <= self.header.raw_len && end <= Location::MAX_ADDRESS;
+            let (Some(name), true) = (name, fits) else {
+                let expected = format!("records inside {} raw bytes", self.header.raw_len);
+                return Err(self.damaged(WHAT, at, expected, format!("{key} from {start} to {end}")));
+            };
+            let Ok(length) = u32::try_from(end - start) else {
+                return Err(Error::InvalidRecord {
+                    path: self.storage.path().to_owned(),
+                    name: key.to_string(),
+                    why: format!("it has {} bytes, a record at most {}", end - start, u32::MAX),
+                });
+            };
+            records.push((name, Location { address: start, length, checksum: 0, unchecked: true }));
+        }
+        Ok(records)
+    }
+
+    /// Adds every chunk to the index; returns how many there are.
+    fn push_chunks(&self, builder: &mut SegmentBuilder) -> Result<u64> {
+        if self.n_chunks == 0 {
+            return Ok(0);
+        }
+        let at = self.offsets_at;
+        let start = read(self.storage, at, (CHUNK_HEADER_LEN as u64).min(self.trailer_at - at))?;
+        let header = self.chunk_header(&start, at)?;
+        let room = self.trailer_at - at;
+        // Before anything is allocated: the number of chunks comes from the frame's header.
+        if self.n_chunks.checked_mul(8) != Some(header.raw_len as u64) || header.stored_len as u64 > room {
+            let expected = format!("offsets of {} chunks in {room} bytes", self.n_chunks);
+            let found = format!("{} raw bytes in {}", header.raw_len, header.stored_len);
+            return Err(self.damaged("vlstore frame", at, expected, found));
+        }
+        let stored = read(self.storage, at, header.stored_len as u64)?;
+        let offsets = self.decompress("vlstore frame", &stored, at)?;
+        let chunk_size = u64::from(self.header.chunk_size);
+        let mut left = self.header.raw_len;
+        for raw in offsets.chunks_exact(8) {
+            let offset = u64_at(raw, 0).unwrap_or(0).cast_signed();
+            builder.push_chunk(&self.chunk(offset, left.min(chunk_size))?);
+            left = left.saturating_sub(chunk_size);
+        }
+        Ok(self.n_chunks)
+    }
+
+    /// The chunk of `raw_len` bytes that an offset stands for.
+    fn chunk(&self, offset: i64, raw_len: u64) -> Result<ChunkRef> {
+        const WHAT: &str = "vlstore frame";
+        let zeros = ChunkRef {
+            offset: 0,
+            chunk_at: 0,
+            chunk_len: 0,
+            n_checksums: 0,
+            table_crc: 0,
+            block_size: 0,
+            flags: ChunkRef::FOREIGN | ChunkRef::ZEROS,
+        };
+        let Ok(offset) = u64::try_from(offset) else {
+            // Negative: no chunk is stored, three bits say what it is full of.
+            return match (offset >> 56) & 7 {
+                1 => Ok(zeros),
+                kind => {
+                    let path = self.storage.path().to_owned();
+                    let found = kind.cast_unsigned();
+                    Err(Error::Unsupported { path, what: "special chunk", offset: self.offsets_at, found })
+                }
+            };
+        };
+        let outside = |found: String| {
+            let expected = format!("a chunk before byte {}", self.offsets_at);
+            self.damaged(WHAT, self.offsets_at, expected, found)
+        };
+        let at = offset.checked_add(self.header.header_len as u64);
+        let room =
+            at.and_then(|at| self.offsets_at.checked_sub(at)).filter(|&room| room >= CHUNK_HEADER_LEN as u64);
+        let (Some(at), Some(room)) = (at, room) else {
+            return Err(outside(format!("one at offset {offset}")));
+        };
+        let start = read(self.storage, at, CHUNK_HEADER_LEN as u64)?;
+        let header = self.chunk_header(&start, at)?;
+        if header.stored_len as u64 > room {
+            return Err(outside(format!("one of {} bytes at byte {at}", header.stored_len)));
+        }
+        if header.raw_len as u64 != raw_len {
+            let expected = format!("a chunk of {raw_len} raw bytes");
+            return Err(self.damaged(WHAT, at, expected, header.raw_len.to_string()));
+        }
+        if header.special() == 1 {
+            return Ok(zeros);
+        }
+        let mut flags = ChunkRef::FOREIGN;
+        let full = header.raw_len as u64 == u64::from(self.header.chunk_size);
+        if header.is_memcpyed() && full {
+            if header.stored_len != CHUNK_HEADER_LEN + header.raw_len {
+                let expected = format!("{} raw bytes behind the chunk's header", header.raw_len);
+                return Err(self.damaged(WHAT, at, expected, header.stored_len.to_string()));
+            }
+            flags |= ChunkRef::UNCOMPRESSED;
+        }
+        let small = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        Ok(ChunkRef {
+            offset: at,
+            chunk_len: small(header.stored_len),
+            block_size: small(header.block_size),
+            flags,
+            ..zeros
+        })
+    }
+}
+
+/// Reads bytes that lie inside the file.
+fn read(storage: &Arc<dyn Storage>, offset: u64, len: u64) -> Result<Vec<u8>> {
+    let mut bytes = vec![0; usize::try_from(len).unwrap_or(0)];
+    storage.read_at(offset, &mut bytes).map_err(|source| Error::Io {
+        path: storage.path().to_owned(),
+        action: format!("read {len} bytes at byte {offset}"),
+        source,
+    })?;
+    Ok(bytes)
+}
+
+fn damaged(storage: &Arc<dyn Storage>, what: &str, offset: u64, expected: String, found: String) -> Error {
+    Error::Damaged { path: storage.path().to_owned(), what: what.into(), offset, expected, found }
+}
+
+/// One line of the table of names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Line {
+    key: Key,
+    start: u64,
+    end: u64,
+}
+
+/// What is wrong with some MessagePack.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Malformed {
+    at: usize,
+    expected: &'static str,
+    found: String,
+}
+
+/// Reads an uncompressed table of names.
+fn read_lookup(raw: &[u8]) -> Result<Vec<Line>, Malformed> {
+    let mut reader = Reader { bytes: raw, at: 0 };
+    let expect = |reader: &Reader<'_>, expected, found: &Value<'_>| Malformed {
+        at: reader.at,
+        expected,
+        found: found.to_string(),
+    };
+    let count = match reader.next()? {
+        Value::Array(count) => count,
+        other => return Err(expect(&reader, "an array of records", &other)),
+    };
+    // Not allocated ahead: the count may be anything.
+    let mut lines = Vec::new();
+    for _ in 0..count {
+        match reader.next()? {
+            // Plain tuples, should vlstore ever write them.
+            Value::Array(3) => {}
+            Value::Array(4) => match reader.next()? {
+                Value::Str(TUPLE) => {}
+                other => return Err(expect(&reader, "\"__tuple__\"", &other)),
+            },
+            other => return Err(expect(&reader, "an array of a record's name and place", &other)),
+        }
+        let key = match reader.next()? {
+            Value::Str(name) => Key::Str(name.to_owned()),
+            Value::Bin(name) => Key::Bytes(name.to_vec()),
+            Value::Int(value) => Key::Int(value),
+            // As in Python, where 1 == True finds the record.
+            Value::Bool(value) => Key::Int(i128::from(value)),
+            other @ Value::Array(_) => {
+                return Err(expect(&reader, "a string, bytes or an integer as a name", &other));
+            }
+        };
+        let place = |reader: &mut Reader<'_>| match reader.next()? {
+            Value::Int(value) if u64::try_from(value).is_ok() => Ok(u64::try_from(value).unwrap_or(0)),
+            other => Err(expect(reader, "a place in the frame", &other)),
+        };
+        let (start, end) = (place(&mut reader)?, place(&mut reader)?);
+        lines.push(Line { key, start, end });
+    }
+    if reader.at == raw.len() {
+        return Ok(lines);
+    }
+    let found = format!("{} bytes more", raw.len() - reader.at);
+    Err(Malformed { at: reader.at, expected: "the end of the table", found })
+}
+
+/// What a table of names is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Value<'a> {
+    /// How many values follow.
+    Array(usize),
+    Str(&'a str),
+    Bin(&'a [u8]),
+    Int(i128),
+    Bool(bool),
+}
+
+impl std::fmt::Display for Value<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Array(count) => write!(f, "an array of {count}"),
+            Self::Str(text) => write!(f, "a string of {} bytes", text.len()),
+            Self::Bin(bytes) => write!(f, "{} bytes", bytes.len()),
+            Self::Int(value) => write!(f, "{value}"),
+            Self::Bool(value) => write!(f, "{value}"),
+        }
+    }
+}
+
+/// The part of MessagePack that tables of names use, bounds-checked.
+struct Reader<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Reader<'a> {
+    fn take(&mut self, len: usize) -> Result<&'a [u8], Malformed> {
+        let end = self.at.checked_add(len);
+        match end.and_then(|end| self.bytes.get(self.at..end)) {
+            Some(bytes) => {
+                self.at += len;
+                Ok(bytes)
+            }
+            None => Err(Malformed { at: self.at, expected: "more MessagePack", found: "the end".into() }),
+        }
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
+        let mut out = [0; N];
+        out.copy_from_slice(self.take(N)?);
+        Ok(out)
+    }
+
+    /// A big-endian number of `width` bytes.
+    fn unsigned(&mut self, width: usize) -> Result<u64, Malformed> {
+        Ok(self.take(width)?.iter().fold(0, |value, &byte| value << 8 | u64::from(byte)))
+    }
+
+    fn len(&mut self, width: usize) -> Result<usize, Malformed> {
+        Ok(usize::try_from(self.unsigned(width)?).unwrap_or(usize::MAX))
+    }
+
+    fn str(&mut self, len: usize) -> Result<Value<'a>, Malformed> {
+        let at = self.at;
+        let bytes = self.take(len)?;
+        std::str::from_utf8(bytes).map(Value::Str).map_err(|error| Malformed {
+            at,
+            expected: "UTF-8",
+            found: error.to_string(),
+        })
+    }
+
+    fn next(&mut self) -> Result<Value<'a>, Malformed> {
+        let at = self.at;
+        let [kind] = self.array()?;
+        let low = |mask: u8| usize::from(kind & mask);
+        match kind {
+            0x00..=0x7f => Ok(Value::Int(i128::from(kind))),
+            0xe0..=0xff => Ok(Value::Int(i128::from(kind.cast_signed()))),
+            0x90..=0x9f => Ok(Value::Array(low(0x0f))),
+            0xa0..=0xbf => self.str(low(0x1f)),
+            0xc2 | 0xc3 => Ok(Value::Bool(kind == 0xc3)),
+            0xc4..=0xc6 => {
+                let len = self.len(1 << low(3))?;
+                self.take(len).map(Value::Bin)
+            }
+            0xcc..=0xcf => Ok(Value::Int(i128::from(self.unsigned(1 << low(3))?))),
+            0xd0 => Ok(Value::Int(i128::from(i8::from_be_bytes(self.array()?)))),
+            0xd1 => Ok(Value::Int(i128::from(i16::from_be_bytes(self.array()?)))),
+            0xd2 => Ok(Value::Int(i128::from(i32::from_be_bytes(self.array()?)))),
+            0xd3 => Ok(Value::Int(i128::from(i64::from_be_bytes(self.array()?)))),
+            0xd9..=0xdb => {
+                let len = self.len(1 << (kind - 0xd9))?;
+                self.str(len)
+            }
+            0xdc | 0xdd => Ok(Value::Array(self.len(2 << (kind - 0xdc))?)),
+            _ => Err(Malformed {
+                at,
+                expected: "an array, a string, bytes or an integer",
+                found: format!("MessagePack of kind {kind:#04x}"),
+            }),
+        }
+    }
+}
+
+/// The table of names vlstore looks for: MessagePack of names with the raw bytes `start..end` of their records.
+///
+/// Empty records are left out: vlstore has none.
+pub(crate) fn saved_lookup(records: impl Iterator<Item = (Key, u64, u64)>) -> Vec<u8> {
+    let mut lines = Vec::new();
+    let mut count = 0usize;
+    for (key, start, end) in records.filter(|(_, start, end)| end > start) {
+        count += 1;
+        lines.push(0x94);
+        put_str(&mut lines, TUPLE);
+        match &key {
+            Key::Str(name) => put_str(&mut lines, name),
+            Key::Bytes(name) => put_bin(&mut lines, name),
+            Key::Int(value) => put_int(&mut lines, *value),
+        }
+        put_int(&mut lines, i128::from(start));
+        put_int(&mut lines, i128::from(end));
+    }
+    let mut out = Vec::with_capacity(lines.len() + 5);
+    match (u8::try_from(count), u16::try_from(count)) {
+        (Ok(short @ ..16), _) => out.push(0x90 | short),
+        (_, Ok(count)) => put(&mut out, 0xdc, &count.to_be_bytes()),
+        _ => put(&mut out, 0xdd, &u32::try_from(count).unwrap_or(u32::MAX).to_be_bytes()),
+    }
+    out.extend_from_slice(&lines);
+    out
+}
+
+fn put(out: &mut Vec<u8>, kind: u8, bytes: &[u8]) {
+    out.push(kind);
+    out.extend_from_slice(bytes);
+}
+
+/// A kind for lengths of one byte, followed by those for two and four, and the length.
+fn put_len(out: &mut Vec<u8>, kind: u8, len: usize) {
+    if let Ok(len) = u8::try_from(len) {
+        put(out, kind, &[len]);
+    } else if let Ok(len) = u16::try_from(len) {
+        put(out, kind + 1, &len.to_be_bytes());
+    } else {
+        // Names are shorter than that (`MAX_KEY_LEN`).
+        put(out, kind + 2, &u32::try_from(len).unwrap_or(u32::MAX).to_be_bytes());
+    }
+}
+
+fn put_str(out: &mut Vec<u8>, text: &str) {
+    match u8::try_from(text.len()) {
+        Ok(short @ ..32) => out.push(0xa0 | short),
+        _ => put_len(out, 0xd9, text.len()),
+    }
+    out.extend_from_slice(text.as_bytes());
+}
+
+fn put_bin(out: &mut Vec<u8>, bytes: &[u8]) {
+    put_len(out, 0xc4, bytes.len());
+    out.extend_from_slice(bytes);
+}
+
+/// The shortest form; `value` is one that a key can be.
+fn put_int(out: &mut Vec<u8>, value: i128) {
+    if let Ok(value) = u64::try_from(value) {
+        match (u8::try_from(value), u16::try_from(value), u32::try_from(value)) {
+            (Ok(value @ ..0x80), ..) => out.push(value),
+            (Ok(value), ..) => put(out, 0xcc, &[value]),
+            (_, Ok(value), _) => put(out, 0xcd, &value.to_be_bytes()),
+            (.., Ok(value)) => put(out, 0xce, &value.to_be_bytes()),
+            _ => put(out, 0xcf, &value.to_be_bytes()),
+        }
+    } else {
+        let value = i64::try_from(value).unwrap_or(i64::MIN);
+        match (i8::try_from(value), i16::try_from(value), i32::try_from(value)) {
+            (Ok(value @ -32..), ..) => out.push(value.cast_unsigned()),
+            (Ok(value), ..) => put(out, 0xd0, &value.to_be_bytes()),
+            (_, Ok(value), _) => put(out, 0xd1, &value.to_be_bytes()),
+            (.., Ok(value)) => put(out, 0xd2, &value.to_be_bytes()),
+            _ => put(out, 0xd3, &value.to_be_bytes()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn integers() -> Vec<i128> {
+        let edges = [0, 31, 32, 33, 127, 128, 129, 255, 256, 32767, 32768, 32769, 65535, 65536];
+        let wide = [1 << 31, (1 << 31) + 1, 1 << 32, (1 << 32) - 1, (1 << 63) - 1, 1 << 63];
+        let up = edges.into_iter().chain(wide);
+        up.clone().chain(up.map(|n: i128| -n)).chain([i128::from(u64::MAX)]).collect()
+    }
+
+    #[test]
+    fn every_integer_comes_back_in_its_shortest_form() {
+        for value in integers() {
+            let mut bytes = Vec::new();
+            put_int(&mut bytes, value);
+            let mut reader = Reader { bytes: &bytes, at: 0 };
+            assert_eq!(reader.next(), Ok(Value::Int(value)));
+            assert_eq!(reader.at, bytes.len());
+            let magnitude = if value < 0 { -value - 1 } else { value };
+            let signed = [(32, 1), (1 << 7, 2), (1 << 15, 3), (1 << 31, 5), (1 << 63, 9)];
+            let unsigned = [(1 << 7, 1), (1 << 8, 2), (1 << 16, 3), (1 << 32, 5), (1i128 << 64, 9)];
+            let limits = if value < 0 { signed } else { unsigned };
+            let shortest = limits.iter().find(|(limit, _)| magnitude < *limit).unwrap().1;
+            assert_eq!(bytes.len(), shortest, "{value}");
+        }
+    }
+
+    #[test]
+    fn strings_and_bytes_of_every_length_come_back() {
+        for len in [0, 1, 31, 32, 255, 256, 65535, 65536] {
+            let text = "x".repeat(len);
+            let mut bytes = Vec::new();
+            put_str(&mut bytes, &text);
+            put_bin(&mut bytes, text.as_bytes());
+            let mut reader = Reader { bytes: &bytes, at: 0 };
+            assert_eq!(reader.next(), Ok(Value::Str(&text)));
+            assert_eq!(reader.next(), Ok(Value::Bin(text.as_bytes())));
+            assert_eq!(reader.at, bytes.len());
+        }
+    }
+
+    #[test]
+    fn a_table_comes_back_without_its_empty_records() {
+        for count in [0, 1, 15, 16, 70_000] {
+            let key = |n: u64| match n % 3 {
+                0 => Key::Str(format!("{n}é")),
+                1 => Key::Bytes(vec![0xff; usize::try_from(n % 300).unwrap()]),
+                _ => Key::Int(i128::from(n) - 9),
+            };
+            let lines: Vec<Line> =
+                (0..count).map(|n| Line { key: key(n), start: n << 20, end: (n << 20) + n + 1 }).collect();
+            let empty = (Key::Int(7), 4096, 4096);
+            let records = lines.iter().map(|line| (line.key.clone(), line.start, line.end));
+            let raw = saved_lookup(std::iter::once(empty).chain(records));
+            assert_eq!(read_lookup(&raw), Ok(lines));
+        }
+    }
+
+    #[test]
+    fn plain_tuples_and_true_are_read() {
+        let raw = [0x92, 0x93, 0xc3, 1, 2, 0x93, 0xc2, 3, 4];
+        let line = |key, start, end| Line { key: Key::Int(key), start, end };
+        assert_eq!(read_lookup(&raw), Ok(vec![line(1, 1, 2), line(0, 3, 4)]));
+    }
+
+    #[test]
+    fn malformed_tables_are_refused() {
+        let good = saved_lookup([(Key::Str("name".into()), 300, 70_000)].into_iter());
+        for len in 0..good.len() {
+            assert!(read_lookup(&good[..len]).is_err(), "{len} bytes");
+        }
+        assert!(read_lookup(&[&good[..], &[0]].concat()).is_err());
+        for at in 0..good.len() {
+            for byte in 0..=u8::MAX {
+                let mut bad = good.clone();
+                bad[at] = byte;
+                let _ = read_lookup(&bad);
+            }
+        }
+        let forged: [&[u8]; 6] = [
+            &[0xdd, 0xff, 0xff, 0xff, 0xff],
+            &[0x91, 0x93, 0xc6, 0xff, 0xff, 0xff, 0xff, 0, 0],
+            &[0x91, 0x93, 0xa1, 0xff, 0, 1],
+            &[0x91, 0x93, 0x01, 0xff, 0x01],
+            &[0x91, 0x93, 0xca, 0, 0, 0, 0, 0, 1],
+            &[0x91, 0x94, 0xa1, b'x', 0x01, 0x00, 0x01],
+        ];
+        for raw in forged {
+            assert!(read_lookup(raw).is_err(), "{raw:x?}");
+        }
+    }
 }

@@ -50,12 +50,14 @@ pub(crate) struct Pool {
     compression: Compression,
     n_threads: usize,
     threads: Vec<JoinHandle<()>>,
+    /// For when the caller compresses.
+    own: Press,
 }
 
 impl Pool {
     /// A pool of `n_threads`; with 0 the caller compresses.
     pub(crate) fn new(compression: Compression, n_threads: usize) -> Self {
-        Self { shop: Arc::default(), compression, n_threads, threads: Vec::new() }
+        Self { shop: Arc::default(), compression, n_threads, threads: Vec::new(), own: Press::default() }
     }
 
     /// Jobs that may be in the pool before the caller should wait for one.
@@ -69,9 +71,8 @@ impl Pool {
             self.start();
         }
         if self.threads.is_empty() {
-            let mut encoder = None;
             let chunk = job.chunk;
-            let result = compress(&job, self.compression, &mut encoder);
+            let result = self.own.compress(&job, self.compression);
             self.shop.lock().done.insert(chunk, result);
         } else {
             self.shop.lock().waiting.push_back(job);
@@ -115,7 +116,7 @@ impl Drop for Pool {
 }
 
 fn serve(shop: &Shop, compression: Compression) {
-    let mut encoder = None;
+    let mut press = Press::default();
     loop {
         let job = {
             let mut queue = shop.lock();
@@ -130,23 +131,36 @@ fn serve(shop: &Shop, compression: Compression) {
             }
         };
         let chunk = job.chunk;
-        let result = compress(&job, compression, &mut encoder);
+        let result = press.compress(&job, compression);
+        // Before the chunk is taken, so that the taker is the last to let go of the raw bytes and may reuse them.
+        drop(job);
         shop.lock().done.insert(chunk, result);
         shop.finished.notify_all();
     }
 }
 
-/// Compresses one chunk with a context that is kept while the block size stays.
-fn compress(
-    job: &Job,
-    compression: Compression,
-    kept: &mut Option<(usize, Encoder)>,
-) -> Result<EncodedEntry, BloscError> {
-    let encoder = match kept {
-        Some((block_size, encoder)) if *block_size == job.block_size => encoder,
-        _ => &mut kept.insert((job.block_size, Encoder::new(compression, job.block_size)?)).1,
-    };
-    encode_chunk(&job.raw, job.used, &job.directory, encoder)
+/// What is kept from chunk to chunk: a context while the block size stays, and room to compress into.
+#[derive(Default)]
+struct Press {
+    encoder: Option<(usize, Encoder)>,
+    scratch: Vec<u8>,
+}
+
+impl std::fmt::Debug for Press {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Press").finish_non_exhaustive()
+    }
+}
+
+impl Press {
+    fn compress(&mut self, job: &Job, compression: Compression) -> Result<EncodedEntry, BloscError> {
+        let Self { encoder, scratch } = self;
+        let encoder = match encoder {
+            Some((block_size, encoder)) if *block_size == job.block_size => encoder,
+            _ => &mut encoder.insert((job.block_size, Encoder::new(compression, job.block_size)?)).1,
+        };
+        encode_chunk(&job.raw, job.used, &job.directory, encoder, scratch)
+    }
 }
 
 #[cfg(test)]

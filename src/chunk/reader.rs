@@ -161,19 +161,20 @@ impl ChunkReader {
             table.header.raw_len.min((last + 1) * table.header.block_size) - first * table.header.block_size;
         let mut raw = AlignedBuf::any(raw_len);
         SCRATCH.with_borrow_mut(|scratch| {
-            scratch.clear();
-            partial_chunk(&table.prefix, &table.offsets, first, last, scratch)
+            let mut head = Vec::with_capacity(HEADER_LEN + 4 * (last + 1 - first));
+            partial_chunk(&table.prefix, &table.offsets, first, last, &mut head)
                 .map_err(|source| self.broken(chunk, at.offset, source))?;
-            let head_len = scratch.len();
-            let stored_len = (end - start) as usize;
-            let offset = at.chunk_offset() + u64::from(start);
-            if scratch.capacity() < head_len + stored_len {
-                scratch.reserve_exact(head_len + stored_len - scratch.len());
+            let whole_len = head.len() + (end - start) as usize;
+            if scratch.len() < whole_len {
+                scratch.resize(whole_len, 0);
             }
-            scratch.resize(head_len + stored_len, 0);
-            self.read(chunk, offset, &mut scratch[head_len..])?;
-            self.check_blocks(chunk, at, &table, first, last, &scratch[head_len..])?;
-            with_decoder(|decoder| decoder.decompress(scratch, &mut raw))
+            let whole = &mut scratch[..whole_len];
+            let (to_head, stored) = whole.split_at_mut(head.len());
+            to_head.copy_from_slice(&head);
+            let offset = at.chunk_offset() + u64::from(start);
+            self.read(chunk, offset, stored)?;
+            self.check_blocks(chunk, at, &table, first, last, stored)?;
+            with_decoder(|decoder| decoder.decompress(whole, &mut raw))
                 .map_err(|source| self.broken(chunk, offset, source))
         })?;
         Ok(Bytes::from_heap(Arc::new(raw), 0..raw_len))

@@ -242,16 +242,19 @@ fn stored_directory(directory: &Directory, prelude: &mut Prelude) -> Result<Vec<
 }
 
 /// Compresses a full chunk (`raw` padded to the chunk size, of which `used` bytes are records) into an entry.
+///
+/// `scratch` is room for the compressor, kept from chunk to chunk.
 pub(crate) fn encode_chunk(
     raw: &[u8],
     used: usize,
     directory: &Directory,
     encoder: &mut Encoder,
+    scratch: &mut Vec<u8>,
 ) -> Result<EncodedEntry, BloscError> {
     let mut prelude = Prelude { raw_len: used as u64, ..Prelude::default() };
     let stored = stored_directory(directory, &mut prelude)?;
-    let mut chunk = Vec::new();
-    let header = encoder.compress(raw, &mut chunk)?;
+    let header = encoder.compress_into(raw, scratch)?;
+    let chunk = &scratch[..header.stored_len];
     let prefix_len = header.prefix_len();
     let prefix = chunk.get(..prefix_len).unwrap_or_default();
     let mut checksums = vec![crc32c::crc32c(prefix)];
@@ -328,7 +331,7 @@ mod tests {
         for codec in [CompressionCodec::Zstd, CompressionCodec::None] {
             let compression = Compression { codec, ..Compression::default() };
             let mut encoder = Encoder::new(compression, 1 << 14).unwrap();
-            let entry = encode_chunk(&raw(), 1 << 16, &directory(), &mut encoder).unwrap();
+            let entry = encode_chunk(&raw(), 1 << 16, &directory(), &mut encoder, &mut Vec::new()).unwrap();
             assert_eq!(entry.bytes.len() as u64, entry.length);
             let prelude = Prelude::parse(&entry.bytes[PRELUDE_AT..], entry.length).unwrap();
             assert_eq!(prelude, entry.prelude);
@@ -346,7 +349,7 @@ mod tests {
         let mut encoder = Encoder::new(compression, 1 << 14).unwrap();
         let mut raw = vec![0; 1 << 20];
         raw[..4096].copy_from_slice(&raw_part());
-        let entry = encode_chunk(&raw, 4096, &directory(), &mut encoder).unwrap();
+        let entry = encode_chunk(&raw, 4096, &directory(), &mut encoder, &mut Vec::new()).unwrap();
         assert!(entry.bytes.len() < 8192 && entry.length > 1 << 20);
     }
 
@@ -379,12 +382,8 @@ mod tests {
     #[test]
     fn references_come_back() {
         let entry = encode_log(&directory()).unwrap();
-        let header = ChunkHeader::parse(&{
-            let mut chunk = Vec::new();
-            Encoder::new(Compression::default(), 64).unwrap().compress(&[0; 128], &mut chunk).unwrap();
-            chunk
-        })
-        .unwrap();
+        let chunk = Encoder::new(Compression::default(), 64).unwrap().compress(&[0; 128]).unwrap();
+        let header = ChunkHeader::parse(&chunk).unwrap();
         let reference = entry.prelude.chunk_ref(640, &header);
         assert!(reference.is(ChunkRef::ZEROS));
         assert_eq!(ChunkRef::decode(&reference.encode()), Some(reference));

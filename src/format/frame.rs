@@ -258,9 +258,7 @@ pub(crate) fn offsets_chunk(offsets: &[i64]) -> Result<Vec<u8>, BloscError> {
     let raw: Vec<u8> = offsets.iter().flat_map(|offset| offset.to_le_bytes()).collect();
     let compression =
         Compression { codec: CompressionCodec::Zstd, level: 1, filter: Filter::Shuffle, typesize: 8 };
-    let mut out = Vec::new();
-    Encoder::new(compression, raw.len().clamp(8, 16 << 10))?.compress(&raw, &mut out)?;
-    Ok(out)
+    Encoder::new(compression, raw.len().clamp(8, 16 << 10))?.compress(&raw)
 }
 
 /// The frame's last bytes: named layers, and a fingerprint that Blosc2 leaves to us.
