@@ -452,7 +452,8 @@ mod tests {
 
     #[test]
     fn zeros_become_a_special_chunk() {
-        let chunk = Encoder::new(Compression::default(), 1 << 14).unwrap().compress(&[0; 1 << 16]).unwrap();
+        let chunk =
+            Encoder::new(Compression::default(), 1 << 14).unwrap().compress(&vec![0; 1 << 16]).unwrap();
         assert_eq!((ChunkHeader::parse(&chunk).unwrap().special(), chunk.len()), (1, 32));
     }
 

@@ -626,6 +626,8 @@ fn put_int(out: &mut Vec<u8>, value: i128) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::chunk::ChunkReader;
+    use crate::{Depot, DepotOptions, Raw};
 
     fn integers() -> Vec<i128> {
         let edges = [0, 31, 32, 33, 127, 128, 129, 255, 256, 32767, 32768, 32769, 65535, 65536];
@@ -687,6 +689,44 @@ mod tests {
         let raw = [0x92, 0x93, 0xc3, 1, 2, 0x93, 0xc2, 3, 4];
         let line = |key, start, end| Line { key: Key::Int(key), start, end };
         assert_eq!(read_lookup(&raw), Ok(vec![line(1, 1, 2), line(0, 3, 4)]));
+    }
+
+    #[test]
+    fn what_a_compatible_depot_says_to_vlstore_is_what_is_in_it() {
+        let options = DepotOptions {
+            vlstore_compatible: true,
+            chunk_size: 4096,
+            block_size: Some(1024),
+            ..DepotOptions::default()
+        };
+        let depot = Depot::memory_with(Raw, options).unwrap();
+        let record = |n: usize| -> Vec<u8> {
+            (0..n * 517 % 9001).map(|i| u8::try_from(i * n % 241).unwrap()).collect()
+        };
+        let names: Vec<String> = (0..60).map(|n| format!("record/{n}")).collect();
+        for (n, name) in names.iter().enumerate() {
+            depot.put(name, &record(n)).unwrap();
+        }
+        let bytes = depot.to_bytes().unwrap();
+        let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::from_bytes(&bytes));
+        let (parameters, state) = import(&storage, "raw", 1).unwrap();
+        assert_eq!((parameters.chunk_size, parameters.depot_id), (4096, 0));
+        assert_eq!(state.len(), 59, "the first record is empty");
+        let chunks = ChunkReader::new(Arc::clone(&storage), 4096, false);
+        for (n, name) in names.iter().enumerate().skip(1) {
+            let tagged = Key::Str(name.clone()).to_tagged().unwrap();
+            let location = state.find(&tagged).unwrap().unwrap().location;
+            let (mut at, mut found) = (location.address, Vec::new());
+            while at < location.end() {
+                let chunk = state.snapshot.chunk(at / 4096).unwrap().unwrap();
+                assert!(chunk.is(ChunkRef::FOREIGN));
+                let end = location.end().min((at / 4096 + 1) * 4096);
+                let inside = |address: u64| usize::try_from(address - at / 4096 * 4096).unwrap();
+                found.extend_from_slice(&chunks.bytes(at / 4096, &chunk, inside(at)..inside(end)).unwrap());
+                at = end;
+            }
+            assert!(found == record(n), "{name}");
+        }
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Opening what should not be opened: a typed error that says what to do.
 
+#![allow(clippy::cast_possible_truncation, reason = "test data are made of the low bytes of counters")]
+
 use std::fs;
 
 use vldepot::codecs::AtomicFrameCodec;
@@ -201,9 +203,9 @@ fn a_reader_follows_its_writer_commit_by_commit() {
         writer.put(n, &n.to_le_bytes()).unwrap();
         assert_eq!(reader.len(), u64::from(n), "a reader's view is the commit it opened");
         if n % 2 == 0 {
-            writer.commit().unwrap()
+            writer.commit().unwrap();
         } else {
-            writer.checkpoint().unwrap()
+            writer.checkpoint().unwrap();
         }
         assert!(reader.refresh().unwrap());
         assert_eq!(reader.get(n).unwrap().view(), n.to_le_bytes());

@@ -60,8 +60,8 @@ fn shared_data() -> Option<PathBuf> {
     None
 }
 
-fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+fn is_sha256_of(hex: &Value, bytes: &[u8]) -> bool {
+    unhex(hex.as_str().unwrap()) == Sha256::digest(bytes).to_vec()
 }
 
 fn open_bytes(bytes: &[u8]) -> Result<Depot<Raw>, Error> {
@@ -133,7 +133,7 @@ fn files_that_vlstore_wrote_read() {
     let Some(directory) = shared_data() else { return };
     for file in ["raw_no_cross.b2frame", "raw_contiguous.b2frame", "raw_start.b2frame"] {
         let depot = Depot::open(directory.join(file), Raw).unwrap();
-        check(&depot, &expected(&directory, file), |_, json, bytes| json["sha256"] == sha256(bytes));
+        check(&depot, &expected(&directory, file), |_, json, bytes| is_sha256_of(&json["sha256"], bytes));
     }
 }
 
@@ -148,9 +148,9 @@ fn atomic_frames_that_vlstore_wrote_read() {
         let frame = record.view();
         assert_eq!(frame.n_atoms() as u64, json["nsites"].as_u64().unwrap());
         let masses: Vec<u8> = frame.masses().unwrap().iter().flat_map(|mass| mass.to_le_bytes()).collect();
-        assert_eq!(json["masses_sha256"], sha256(&masses));
+        assert!(is_sha256_of(&json["masses_sha256"], &masses));
         let types: Vec<u8> = frame.types().unwrap().iter().flat_map(|number| number.to_le_bytes()).collect();
-        assert_eq!(json["types_sha256"], sha256(&types));
+        assert!(is_sha256_of(&json["types_sha256"], &types));
     }
 }
 
@@ -192,7 +192,7 @@ fn a_file_that_is_cut_short_is_refused() {
 /// Bytes that are neither chunk data nor a compressed table: c-blosc2 may read out of bounds on damaged chunks, and
 /// these files have no checksums that would keep such chunks from it.
 fn outside_of_chunks(bytes: &[u8]) -> Vec<usize> {
-    let int = |at: usize| u32::from_be_bytes(bytes[at..at + 4].try_into().unwrap()) as usize;
+    let int = |at: usize| bytes[at..at + 4].iter().fold(0, |value, &byte| value << 8 | usize::from(byte));
     let header_len = int(11);
     let trailer_at = bytes.len() - int(bytes.len() - 22);
     // The one layer's content runs from its length to the 23 bytes at the end.

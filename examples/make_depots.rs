@@ -1,0 +1,58 @@
+//! Writes one depot of each kind into a folder, for other programs to read.
+//!
+//! `cargo run --release --example make_depots -- FOLDER`
+
+use std::path::PathBuf;
+
+use vldepot::{Depot, DepotOptions, Error, PRESETS, Placement, Raw};
+
+/// 700 floats that compress somewhat.
+fn payload(seed: u16) -> Vec<u8> {
+    (0..700u16).flat_map(|i| (f32::from(i) * f32::from(seed)).sin().to_le_bytes()).collect()
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let Some(folder) = std::env::args_os().nth(1).map(PathBuf::from) else {
+        eprintln!("usage: make_depots FOLDER");
+        std::process::exit(2);
+    };
+    std::fs::create_dir_all(&folder)?;
+    for preset in PRESETS {
+        for placement in [Placement::NoCross, Placement::Contiguous, Placement::StartAligned] {
+            for vlstore_compatible in [false, true] {
+                let options = DepotOptions {
+                    placement,
+                    vlstore_compatible,
+                    chunk_size: 1 << 16,
+                    block_size: None,
+                    ..DepotOptions::preset(preset)?
+                };
+                let name = format!("{preset}-{placement:?}-{vlstore_compatible}.vld").to_lowercase();
+                write(&folder.join(name), options)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Records of all kinds of names and lengths, with commits and checkpoints between, a removed and a replaced one.
+fn write(path: &std::path::Path, options: DepotOptions) -> Result<(), Error> {
+    let depot = Depot::create_with(path, Raw, options)?;
+    for n in 0..200u16 {
+        match n % 3 {
+            0 => depot.put(format!("record/{n}"), &payload(n))?,
+            1 => depot.put(n, &payload(n))?,
+            _ => depot.put(n.to_le_bytes(), &payload(n))?,
+        }
+        match n {
+            50 => depot.commit()?,
+            100 => depot.checkpoint()?,
+            _ => {}
+        }
+    }
+    depot.put("zeros", &vec![0; 1 << 18])?;
+    depot.put("long", &payload(7).repeat(100))?;
+    depot.remove("record/0")?;
+    depot.put(1, b"replaced")?;
+    depot.close()
+}
