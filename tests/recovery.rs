@@ -31,9 +31,9 @@ fn history() -> (Vec<u8>, Vec<(usize, u32)>) {
         depot.put(n, &payload(n)).unwrap();
         if n % 10 == 9 {
             if n % 20 == 9 {
-                depot.commit().unwrap()
+                depot.commit().unwrap();
             } else {
-                depot.checkpoint().unwrap()
+                depot.checkpoint().unwrap();
             }
             commits.push((fs::metadata(&path).unwrap().len() as usize, n + 1));
         }
@@ -80,7 +80,7 @@ fn a_file_cut_anywhere_gives_back_every_commit_before_the_cut() {
 fn garbage_behind_the_end_is_ignored() {
     let (mut bytes, _) = history();
     let len = bytes.len();
-    bytes.extend((0..5000).map(|i| (i * 31) as u8));
+    bytes.extend((0..5000u32).map(|i| (i * 31) as u8));
     check(&bytes, 60, "garbage");
     // A copy of an entry from earlier in the file is no entry here.
     bytes.truncate(len);
@@ -92,6 +92,7 @@ fn garbage_behind_the_end_is_ignored() {
 #[test]
 fn the_slots_are_only_a_short_cut() {
     let (bytes, _) = history();
+    #[expect(clippy::single_range_in_vec_init, reason = "lists of ranges are meant")]
     for ranges in
         [vec![3072..3136], vec![3584..3648], vec![3072..3136, 3584..3648], vec![0..4096], vec![100..300]]
     {
@@ -146,7 +147,7 @@ fn a_record_across_chunks_is_adopted_whole_or_not_at_all() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("long.vld");
     let depot = Depot::create_with(&path, Raw, options()).unwrap();
-    let long: Vec<u8> = (0..20_000u32).map(|i| (i * i >> 5) as u8).collect();
+    let long: Vec<u8> = (0..20_000u32).map(|i| ((i * i) >> 5) as u8).collect();
     depot.put("long", b"short").unwrap();
     depot.commit().unwrap();
     let from = fs::metadata(&path).unwrap().len() as usize;
@@ -191,7 +192,7 @@ fn a_damaged_chunk_costs_its_own_records_and_names_them() {
                 assert!(error.is_damage(), "{error}");
                 let text = format!(
                     "{error}: {}",
-                    std::error::Error::source(&error).map_or(String::new(), |s| s.to_string())
+                    std::error::Error::source(&error).map_or(String::new(), ToString::to_string)
                 );
                 assert!(text.contains(&format!("record {n}")) && text.contains("expected CRC32C"), "{text}");
                 assert_eq!(depot.location(n).unwrap().chunk, location.chunk);
@@ -200,6 +201,6 @@ fn a_damaged_chunk_costs_its_own_records_and_names_them() {
         }
     }
     assert!((1..=8).contains(&errors), "{errors} records");
-    let iterated = depot.iter().filter(Result::is_ok).count();
+    let iterated = depot.iter().flatten().count();
     assert_eq!(iterated, 60 - errors, "neighbours are read, one by one and in batches");
 }
