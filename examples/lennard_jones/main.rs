@@ -1,0 +1,231 @@
+//! Runs a simulation of liquid argon into a depot, then reads the depot back and checks it.
+//!
+//! ```text
+//! cargo run --release --example lennard_jones
+//! ```
+//!
+//! Read [`simulate`] for how a program writes frames while it runs, and [`report::check`] for how another reads them.
+
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    clippy::cast_sign_loss,
+    clippy::needless_range_loop,
+    reason = "numerical code"
+)]
+
+mod report;
+mod simulation;
+
+use std::error::Error;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use vldepot::codecs::{AtomicFrame, AtomicFrameCodec, Topology};
+use vldepot::{CommitEvery, Depot, DepotOptions, PRESETS};
+
+use simulation::{MASS, Simulation};
+
+const DEFAULT_OUTPUT: &str = "lennard_jones.vld";
+/// In the depot's metadata: tells this example's files from others.
+const PROGRAM: &str = "vldepot example lennard_jones";
+const TOPOLOGY: &str = "topology";
+
+const STEPS_BETWEEN_FRAMES: u64 = 10;
+/// In ps.
+const TIME_STEP: f64 = 0.004;
+/// In kelvin, of the lattice; the liquid has about half.
+const START_TEMPERATURE: f64 = 180.0;
+const SEED: u64 = 1964;
+
+const HELP: &str = "\
+Simulates liquid argon, stores every tenth step in a depot, reads the depot back and checks it.
+
+Usage: lennard_jones [OPTIONS]
+
+  --output PATH   where to write [lennard_jones.vld, which a later run replaces]
+  --force         replace the file given by --output
+  --atoms N       rounded to 4 n^3, which an fcc lattice takes; at least 256 [4000]
+  --frames N      frames to store [300]
+  --preset NAME   balanced, fast, compact or uncompressed [balanced]
+  --quiet         no progress bar
+  --help          this text";
+
+struct Args {
+    output: Option<PathBuf>,
+    force: bool,
+    atoms: usize,
+    frames: usize,
+    preset: String,
+    quiet: bool,
+}
+
+/// `None` when only help was wanted.
+fn parse_args() -> Result<Option<Args>, lexopt::Error> {
+    use lexopt::prelude::*;
+    let mut args = Args {
+        output: None,
+        force: false,
+        atoms: 4000,
+        frames: 300,
+        preset: PRESETS[0].to_owned(),
+        quiet: false,
+    };
+    let mut parser = lexopt::Parser::from_env();
+    while let Some(arg) = parser.next()? {
+        match arg {
+            Long("output") => args.output = Some(parser.value()?.into()),
+            Long("force") => args.force = true,
+            Long("atoms") => args.atoms = parser.value()?.parse()?,
+            Long("frames") => args.frames = parser.value()?.parse()?,
+            Long("preset") => args.preset = parser.value()?.string()?,
+            Long("quiet") => args.quiet = true,
+            Short('h') | Long("help") => return Ok(None),
+            _ => return Err(arg.unexpected()),
+        }
+    }
+    if args.frames == 0 {
+        return Err("--frames 0: there must be at least one".into());
+    }
+    Ok(Some(args))
+}
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("lennard_jones: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// True if everything read back is what it should be.
+fn run() -> Result<bool, Box<dyn Error>> {
+    let Some(args) = parse_args()? else {
+        println!("{HELP}");
+        return Ok(true);
+    };
+    let options = DepotOptions::preset(&args.preset)?;
+    let output = args.output.clone().unwrap_or_else(|| DEFAULT_OUTPUT.into());
+    make_room(&output, &args)?;
+    let atoms = simulation::lattice_atoms(args.atoms);
+    if atoms != args.atoms {
+        eprintln!("{} atoms do not fill an fcc lattice; taking {atoms}", args.atoms);
+    }
+
+    let written = simulate(&output, &args, options)?;
+    Ok(report::check(&output, &written)?)
+}
+
+/// Removes the file of an earlier run, and nothing else.
+fn make_room(output: &Path, args: &Args) -> Result<(), Box<dyn Error>> {
+    if !output.exists() {
+        return Ok(());
+    }
+    if !args.force {
+        let path = output.display();
+        if args.output.is_some() {
+            return Err(format!("{path} exists; --force replaces it").into());
+        }
+        // Opened for writing, so that a run still under way is noticed: its lock makes this fail.
+        let ours = Depot::append(output, AtomicFrameCodec::default())
+            .and_then(|depot| depot.depot_metadata())
+            .map_err(|error| format!("{error}; --force replaces {path}"))?;
+        if ours.get("program").and_then(|program| program.as_str()) != Some(PROGRAM) {
+            return Err(format!("{path} is not of this example; --force replaces it").into());
+        }
+    }
+    Ok(std::fs::remove_file(output)?)
+}
+
+/// What [`report::check`] compares the file with.
+struct Written {
+    frames: Vec<FrameSum>,
+    n_atoms: usize,
+    /// The whole run.
+    elapsed: Duration,
+    /// Inside `put`, automatic commits included.
+    putting: Duration,
+    /// Inside `close`.
+    closing: Duration,
+}
+
+/// The name of a frame, and a checksum of its arrays.
+struct FrameSum {
+    name: String,
+    sum: u32,
+}
+
+fn simulate(output: &Path, args: &Args, options: DepotOptions) -> Result<Written, Box<dyn Error>> {
+    let begin = Instant::now();
+    let mut fluid = Simulation::new(args.atoms, START_TEMPERATURE, TIME_STEP, SEED);
+    let n_atoms = fluid.velocities.len();
+
+    // A run that is killed loses what came after the last commit: at most 50 frames, or 5 seconds.
+    let commit_every =
+        CommitEvery { records: Some(50), interval: Some(Duration::from_secs(5)), ..CommitEvery::default() };
+    let options = DepotOptions { commit_every, ..options };
+    let depot = Depot::create_with(output, AtomicFrameCodec::default(), options)?;
+    depot.set_depot_metadata("program", PROGRAM.into())?;
+    depot.set_depot_metadata("time_step_ps", TIME_STEP.into())?;
+    let topology = Topology::new()
+        .types(vec![18_i32; n_atoms])
+        .masses(vec![MASS as f32; n_atoms])
+        .names((0..n_atoms).map(|_| "Ar"));
+    depot.put(TOPOLOGY, &AtomicFrame::new().n_atoms(n_atoms).topology(topology))?;
+    depot.commit()?;
+
+    let edge = fluid.edge;
+    let cell = [[edge, 0.0, 0.0], [0.0, edge, 0.0], [0.0, 0.0, edge]];
+    let bar = progress_bar(args, "simulating");
+    let mut putting = Duration::ZERO;
+    let mut frames = Vec::with_capacity(args.frames);
+    for number in 0..args.frames {
+        if number > 0 {
+            fluid.advance(STEPS_BETWEEN_FRAMES);
+        }
+        let name = format!("frame_{number:06}");
+        let (positions, velocities, forces) =
+            (singles(&fluid.wrapped()), singles(&fluid.velocities), singles(&fluid.forces));
+
+        let start = Instant::now();
+        let frame = AtomicFrame::new()
+            .topology_name(TOPOLOGY)
+            .step(fluid.step as i64)
+            .time(fluid.time())
+            .positions(&positions)
+            .velocities(&velocities)
+            .forces(&forces)
+            .cell(cell)
+            .pbc([true; 3])
+            .energy(fluid.potential)
+            .per_frame("kinetic_energy", fluid.kinetic());
+        depot.put(&name, &frame)?;
+        putting += start.elapsed();
+
+        let sum = report::checksum([&positions, &velocities, &forces].map(|array| array.as_flattened()));
+        frames.push(FrameSum { name, sum });
+        bar.inc(1);
+    }
+    let start = Instant::now();
+    depot.close()?;
+    let closing = start.elapsed();
+    bar.finish_and_clear();
+    Ok(Written { frames, n_atoms, elapsed: begin.elapsed(), putting, closing })
+}
+
+fn singles(vectors: &[[f64; 3]]) -> Vec<[f32; 3]> {
+    vectors.iter().map(|vector| vector.map(|x| x as f32)).collect()
+}
+
+/// On stderr; shows nothing when that is no terminal.
+fn progress_bar(args: &Args, what: &'static str) -> ProgressBar {
+    let target = if args.quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
+    let style = ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} frames, {eta} left")
+        .unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::with_draw_target(Some(args.frames as u64), target).with_style(style).with_message(what)
+}
