@@ -96,6 +96,10 @@ impl ChunkReader {
         }
         if at.is(ChunkRef::FOREIGN) {
             let whole = self.foreign(chunk, at)?;
+            if range.end > whole.len() {
+                let expected = format!("a chunk of at least {} raw bytes", range.end);
+                return Err(self.damaged(chunk, at.offset, expected, whole.len().to_string()));
+            }
             return Ok(whole.slice(range));
         }
         let block_size = at.block_size as usize;

@@ -127,7 +127,9 @@ impl<C: Codec> Depot<C> {
         Ok(Self { engine, codec: Arc::new(codec) })
     }
 
-    /// Opens a depot, or a file of the Python package vlstore, for reading. The cost does not depend on its size.
+    /// Opens a depot, or a file of the Python package vlstore, for reading.
+    ///
+    /// The cost of opening a depot does not depend on its size. Of a vlstore file the table of names is read whole.
     ///
     /// A file whose writer died opens as well: with everything up to its last commit, and the whole chunks behind it.
     ///

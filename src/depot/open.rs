@@ -52,6 +52,9 @@ pub(crate) struct Loaded {
     pub(crate) header_lost: bool,
 }
 
+/// The longest header of another program's frame that is read.
+const MAX_FOREIGN_HEADER: usize = 16 << 20;
+
 /// What a file turned out to be.
 pub(crate) enum Header {
     /// A depot.
@@ -89,7 +92,12 @@ fn find_header(storage: &Arc<dyn Storage>) -> Result<Header> {
     if len == 0 {
         return Err(not_a_depot("an empty file".into()));
     }
-    let bytes = scanner.read(0, len)?;
+    let mut bytes = scanner.read(0, len)?;
+    // Frames of other programs may have longer headers.
+    if let Some(longer) = frame::declared_header_len(&bytes).filter(|&longer| longer > len) {
+        let room = usize::try_from(scanner.file_len).unwrap_or(usize::MAX).min(MAX_FOREIGN_HEADER);
+        bytes = scanner.read(0, longer.min(room))?;
+    }
     let parsed = frame::parse_header(&bytes);
     let own = parsed.as_ref().ok().and_then(|header| {
         let (_, content) = header.metalayers.iter().find(|(name, _)| name == "vldepot")?;

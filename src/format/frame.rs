@@ -173,6 +173,15 @@ fn long_at(bytes: &[u8], at: usize) -> Option<u64> {
     u64::try_from(i64::from_be_bytes(*bytes.get(at..)?.first_chunk::<8>()?)).ok()
 }
 
+/// How long the header says that it is.
+pub(crate) fn declared_header_len(bytes: &[u8]) -> Option<usize> {
+    bytes
+        .starts_with(MAGIC)
+        .then(|| int_at(bytes, HEADER_LEN_AT))
+        .flatten()
+        .and_then(|len| usize::try_from(len).ok())
+}
+
 /// Reads the header of any Blosc2 contiguous frame from the first bytes of a file.
 ///
 /// The error says what was found instead.
