@@ -1,6 +1,7 @@
 //! The verbs, one file each: the arguments, and what is done with them.
 
 mod info;
+mod list;
 
 use std::io::Write;
 
@@ -34,7 +35,7 @@ macro_rules! verbs {
 }
 
 // A new verb is a file, and a line here.
-verbs![info::Info];
+verbs![info::Info, list::List];
 
 impl Verb {
     /// Whether errors, too, are to be JSON.
