@@ -2,12 +2,14 @@
 //!
 //! ```text
 //! cmd       one file per verb, and the list of them
+//! print     one file per codec whose records can be shown, and the list of them
 //! failure   exit codes, and how errors are told
 //! text      numbers, dates and names for people
 //! ```
 
 mod cmd;
 mod failure;
+mod print;
 mod text;
 
 use std::io::{BufWriter, Write};

@@ -1,5 +1,6 @@
 //! The verbs, one file each: the arguments, and what is done with them.
 
+mod cat;
 mod info;
 mod list;
 
@@ -35,7 +36,7 @@ macro_rules! verbs {
 }
 
 // A new verb is a file, and a line here.
-verbs![info::Info, list::List];
+verbs![info::Info, list::List, cat::Cat];
 
 impl Verb {
     /// Whether errors, too, are to be JSON.
