@@ -310,6 +310,22 @@ fn frames_are_shown_with_their_units() {
 }
 
 #[test]
+fn damaged_depot_metadata_cost_no_record() {
+    let place = Place::new();
+    let file = place.file("mixed.vld");
+    mixed(&file);
+    let mut bytes = fs::read(&file).unwrap();
+    let at = bytes.windows(6).position(|window| window == b"a test").unwrap();
+    bytes[at] ^= 1;
+    fs::write(&file, bytes).unwrap();
+    let file = text(&file);
+    exits(1, &["info", file]);
+    assert_eq!(stdout(&["cat", file, "8"]), "a string");
+    assert!(stderr(1, &["cat", "--decoded", file, "8"]).contains("--codec"));
+    assert!(stdout(&["cat", "--decoded", "--codec", "raw", file, "8"]).ends_with("a string\n"));
+}
+
+#[test]
 fn frames_of_any_precision_are_shown() {
     let place = Place::new();
     for (name, precision) in

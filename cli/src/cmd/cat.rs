@@ -65,18 +65,21 @@ impl Run for Cat {
             out.write_all(record.as_bytes())?;
             return Ok(());
         }
-        let stored = depot.info()?.codec;
-        let id = self.codec.as_deref().unwrap_or(&stored.id);
-        let printer = print::by_codec(id).ok_or_else(|| {
+        // What tells of the codec also reads the depot's metadata. Damaged, these cost the units, but no record.
+        let (id, parameters) = match (depot.info(), &self.codec) {
+            (Ok(info), None) => (info.codec.id, info.codec.parameters),
+            (Ok(info), Some(id)) if *id == info.codec.id => (info.codec.id, info.codec.parameters),
+            (_, Some(id)) => (id.clone(), Vec::new()),
+            (Err(error), None) => {
+                return Err(Failure::from(error).with_hint("name the codec by --codec"));
+            }
+        };
+        let printer = print::by_codec(&id).ok_or_else(|| {
             let known = print::known().collect::<Vec<_>>().join(", ");
-            let id = text::without_controls(id);
+            let id = text::without_controls(&id);
             Failure::usage(format!("records of codec `{id}` cannot be shown: choose --codec from {known}"))
         })?;
-        let shown = Shown {
-            bytes: record.as_bytes(),
-            parameters: if id == stored.id { &stored.parameters } else { &[] },
-            all: self.all,
-        };
+        let shown = Shown { bytes: record.as_bytes(), parameters: &parameters, all: self.all };
         let printed = if self.json { printer.json(&shown, out) } else { printer.text(&shown, out) };
         printed.map_err(|error| match error {
             print::Error::Codec(error) => Failure::other(format!(
