@@ -1,0 +1,122 @@
+//! `vldepot info`: what a depot is, and how much is in it.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use clap::Args;
+use serde::Serialize;
+use serde_json::Value;
+use vldepot::{Compression, CompressionCodec, Depot, DepotInfo, Filter, Raw};
+
+use super::Run;
+use crate::failure::Failure;
+use crate::text;
+
+/// Tell what a depot is, and how much is in it.
+#[derive(Args)]
+pub(crate) struct Info {
+    /// The depot.
+    file: PathBuf,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Run for Info {
+    fn json(&self) -> bool {
+        self.json
+    }
+
+    fn run(&self, out: &mut dyn Write) -> Result<(), Failure> {
+        let mut info = Depot::open(&self.file, Raw)?.info()?;
+        if self.json {
+            // A path that is not UTF-8 is no JSON string.
+            info.path = info.path.to_string_lossy().into_owned().into();
+            serde_json::to_writer(&mut *out, &info)?;
+            writeln!(out)?;
+            return Ok(());
+        }
+        for (label, value) in table(&info) {
+            let mut label = label;
+            for line in value.lines() {
+                writeln!(out, "{label:<14}  {}", text::without_controls(line))?;
+                label = "";
+            }
+        }
+        Ok(())
+    }
+}
+
+fn table(info: &DepotInfo) -> Vec<(&'static str, String)> {
+    let options = &info.options;
+    let mut rows = vec![
+        ("file", text::without_controls(&info.path.to_string_lossy())),
+        ("format", format!("{}, version {}", info.format, info.format_version)),
+        ("codec", format!("{}, version {}", info.codec.id, info.codec.version)),
+    ];
+    if !info.codec.parameters.is_empty() {
+        rows.push(("parameters", parameters(&info.codec.parameters)));
+    }
+    rows.extend([
+        ("compression", compression(options.compression)),
+        ("chunk size", text::bytes(options.chunk_size as u64)),
+        ("block size", options.block_size.map_or("chosen by chunk".into(), |size| text::bytes(size as u64))),
+        ("placement", name_of(&options.placement)),
+        ("alignment", text::count(options.align as u64, "byte")),
+        ("for vlstore", if options.vlstore_compatible { "yes" } else { "no" }.into()),
+        ("records", text::grouped(info.records)),
+        ("raw bytes", exact(info.raw_bytes)),
+        ("file bytes", exact(info.file_bytes)),
+        ("ratio", format!("{:.2}", info.ratio)),
+        ("chunks", text::grouped(info.chunks)),
+        ("index", index(info)),
+        ("commits", text::grouped(info.commits)),
+    ]);
+    if info.uncommitted_records > 0 {
+        rows.push(("uncommitted", text::count(info.uncommitted_records, "record")));
+    }
+    rows.push(("created", if info.created == 0 { "unknown".into() } else { text::date(info.created) }));
+    for (i, (name, value)) in info.metadata.iter().enumerate() {
+        let label = if i == 0 { "metadata" } else { "" };
+        rows.push((label, format!("{} = {value}", text::without_controls(name))));
+    }
+    rows
+}
+
+fn exact(n: u64) -> String {
+    let bytes = text::bytes(n);
+    if n < 1 << 10 { bytes } else { format!("{bytes} ({})", text::grouped(n)) }
+}
+
+fn index(info: &DepotInfo) -> String {
+    let segments = text::count(info.index_segments as u64, "segment");
+    let dead = match info.dead_records {
+        0 => String::new(),
+        n => format!(", {} replaced or removed", text::grouped(n)),
+    };
+    format!("{segments}, {}{dead}", text::bytes(info.index_bytes))
+}
+
+/// Text as it is, anything else in hexadecimal digits.
+fn parameters(bytes: &[u8]) -> String {
+    std::str::from_utf8(bytes).map_or_else(|_| text::hex(bytes), str::to_owned)
+}
+
+fn compression(compression: Compression) -> String {
+    if compression.codec == CompressionCodec::None {
+        return "none".into();
+    }
+    let by = format!("{} level {}", name_of(&compression.codec), compression.level);
+    match compression.filter {
+        Filter::None => by,
+        filter => format!("{by}, {} of {}-byte elements", name_of(&filter), compression.typesize),
+    }
+}
+
+/// The name that `--json` uses.
+fn name_of(option: &impl Serialize) -> String {
+    match serde_json::to_value(option) {
+        Ok(Value::String(name)) => name,
+        _ => "unknown".into(),
+    }
+}

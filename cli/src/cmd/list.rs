@@ -1,0 +1,119 @@
+//! `vldepot list`: the names, one a line, as they come out of the index.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::json;
+use vldepot::{Depot, Key, Raw};
+
+use super::Run;
+use crate::failure::Failure;
+use crate::text;
+
+/// List the names of records, in the order of insertion.
+#[derive(Args)]
+pub(crate) struct List {
+    /// The depot.
+    file: PathBuf,
+    /// Only names that are strings and match this glob: `*` (also over `/`), `?`, `[a-z]`, `[!a-z]`.
+    pattern: Option<String>,
+    /// Only names that are strings and start with this.
+    #[arg(long, value_name = "P")]
+    prefix: Option<String>,
+    /// Also print length, chunk, offset in the chunk, and checksum.
+    #[arg(long, short)]
+    long: bool,
+    /// End each name, unquoted, with a NUL byte instead of a newline.
+    #[arg(long, short = '0', conflicts_with_all = ["long", "json"])]
+    null: bool,
+    /// Print one JSON object a line.
+    #[arg(long, conflicts_with = "long")]
+    json: bool,
+}
+
+impl Run for List {
+    fn json(&self) -> bool {
+        self.json
+    }
+
+    fn run(&self, out: &mut dyn Write) -> Result<(), Failure> {
+        let depot = Depot::open(&self.file, Raw)?;
+        let keys = match (&self.pattern, &self.prefix) {
+            (Some(pattern), _) => depot.keys_matching(pattern)?,
+            (None, Some(prefix)) => depot.keys_with_prefix(prefix),
+            (None, None) => depot.keys(),
+        };
+        if self.long {
+            writeln!(out, "{:>12}  {:>8}  {:>10}  {:8}  name", "length", "chunk", "offset", "crc32c")?;
+        }
+        // What cannot be named leaves out no other name.
+        let mut failed: Option<Failure> = None;
+        let mut more = 0_u64;
+        for key in keys {
+            let printed = key
+                .map_err(Failure::from)
+                .and_then(|key| if self.wants(&key) { self.print(&depot, &key, out) } else { Ok(()) });
+            match printed {
+                Err(failure) if failure.is_quiet() => return Err(failure),
+                Err(_) if failed.is_some() => more += 1,
+                Err(failure) => failed = Some(failure),
+                Ok(()) => {}
+            }
+        }
+        match failed {
+            Some(failure) if more > 0 => {
+                Err(failure.with_hint(&format!("and {} more", text::count(more, "error"))))
+            }
+            Some(failure) => Err(failure),
+            None => Ok(()),
+        }
+    }
+}
+
+impl List {
+    /// What the depot was not asked for: prefix and pattern at once.
+    fn wants(&self, key: &Key) -> bool {
+        match (&self.prefix, key) {
+            (None, _) => true,
+            (Some(prefix), Key::Str(name)) => name.starts_with(prefix.as_str()),
+            (Some(_), _) => false,
+        }
+    }
+
+    fn print(&self, depot: &Depot<Raw>, key: &Key, out: &mut dyn Write) -> Result<(), Failure> {
+        if self.null {
+            match key {
+                Key::Str(name) => out.write_all(name.as_bytes())?,
+                Key::Bytes(name) => out.write_all(name)?,
+                Key::Int(name) => write!(out, "{name}")?,
+            }
+            out.write_all(b"\0")?;
+        } else if self.json {
+            print_json(depot, key, out)?;
+        } else if self.long {
+            let at = depot.location(key)?;
+            let checksum = at.checksum.map_or("-".into(), |checksum| format!("{checksum:08x}"));
+            let name = text::name(key);
+            writeln!(out, "{:>12}  {:>8}  {:>10}  {checksum:8}  {name}", at.length, at.chunk, at.offset)?;
+        } else {
+            writeln!(out, "{}", text::name(key))?;
+        }
+        Ok(())
+    }
+}
+
+fn print_json(depot: &Depot<Raw>, key: &Key, out: &mut dyn Write) -> Result<(), Failure> {
+    let (kind, name) = match key {
+        Key::Str(name) => ("str", json!(name)),
+        Key::Int(name) => ("int", json!(name)),
+        Key::Bytes(name) => ("bytes", json!(text::hex(name))),
+    };
+    let at = depot.location(key)?;
+    let checksum = json!(at.checksum);
+    let metadata = depot.metadata(key)?.map_or(String::new(), |metadata| format!(",\"metadata\":{metadata}"));
+    // By hand, so that the name comes first.
+    write!(out, "{{\"name\":{name},\"type\":\"{kind}\",\"length\":{},\"chunk\":{},", at.length, at.chunk)?;
+    writeln!(out, "\"offset\":{},\"checksum\":{checksum}{metadata}}}", at.offset)?;
+    Ok(())
+}

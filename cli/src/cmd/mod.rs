@@ -1,0 +1,51 @@
+//! The verbs, one file each: the arguments, and what is done with them.
+
+mod cat;
+mod info;
+mod list;
+
+use std::io::Write;
+
+use crate::failure::Failure;
+
+/// What a verb can do.
+trait Run {
+    /// Whether errors, too, are to be JSON.
+    fn json(&self) -> bool;
+
+    /// Does it; whoever calls flushes `out`.
+    fn run(&self, out: &mut dyn Write) -> Result<(), Failure>;
+}
+
+macro_rules! verbs {
+    ($($file:ident::$verb:ident),* $(,)?) => {
+        /// What to do.
+        #[derive(clap::Subcommand)]
+        pub(crate) enum Verb {
+            $(#[allow(missing_docs, reason = "the help is that of the arguments")] $verb($file::$verb),)*
+        }
+
+        impl Verb {
+            fn verb(&self) -> &dyn Run {
+                match self {
+                    $(Self::$verb(verb) => verb,)*
+                }
+            }
+        }
+    };
+}
+
+// A new verb is a file, and a line here.
+verbs![info::Info, list::List, cat::Cat];
+
+impl Verb {
+    /// Whether errors, too, are to be JSON.
+    pub(crate) fn json(&self) -> bool {
+        self.verb().json()
+    }
+
+    /// Does it; whoever calls flushes `out`.
+    pub(crate) fn run(&self, out: &mut dyn Write) -> Result<(), Failure> {
+        self.verb().run(out)
+    }
+}

@@ -1,0 +1,120 @@
+//! Why a verb ends early: the exit code, and the sentence for stderr.
+
+use std::error::Error;
+use std::io::{self, ErrorKind, Write};
+use std::process::ExitCode;
+
+use serde_json::json;
+
+/// The file's bytes are not what was written.
+pub(crate) const DAMAGE: u8 = 1;
+/// The command line makes no sense.
+pub(crate) const USAGE: u8 = 2;
+/// No such file, no such record.
+pub(crate) const NOT_FOUND: u8 = 3;
+/// Everything else: input and output, files that are no depots.
+pub(crate) const OTHER: u8 = 4;
+
+/// For `--help`.
+pub(crate) const EXIT_CODES: &str = "\
+Exit codes:
+  0  fine
+  1  damage found
+  2  usage
+  3  no such file or record
+  4  input, output, or a file that is no depot";
+
+/// What a verb returns instead of success.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    exit: u8,
+    /// The error and its causes; `None` ends quietly.
+    message: Option<String>,
+}
+
+impl Failure {
+    /// Arguments that parse, but mean nothing.
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
+        Self { exit: USAGE, message: Some(message.into()) }
+    }
+
+    /// Anything but damage, usage and what is not there.
+    pub(crate) fn other(message: impl Into<String>) -> Self {
+        Self { exit: OTHER, message: Some(message.into()) }
+    }
+
+    /// Adds what the user could do about it.
+    pub(crate) fn with_hint(mut self, hint: &str) -> Self {
+        if let Some(message) = &mut self.message {
+            message.push_str(": ");
+            message.push_str(hint);
+        }
+        self
+    }
+
+    /// Whether the reader of our output has gone: no use in going on.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.message.is_none()
+    }
+
+    /// Tells of it on stderr, and gives the code to exit with.
+    pub(crate) fn report(self, json: bool) -> ExitCode {
+        self.tell(json);
+        ExitCode::from(self.exit)
+    }
+
+    fn tell(&self, json: bool) {
+        let Some(message) = &self.message else { return };
+        let line = if json {
+            json!({ "error": message, "exit": self.exit }).to_string()
+        } else {
+            format!("vldepot: {message}")
+        };
+        // Where stderr is closed, the exit code has to do.
+        let _ = writeln!(io::stderr().lock(), "{line}");
+    }
+}
+
+/// The error and its causes, in one line.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
+impl From<vldepot::Error> for Failure {
+    fn from(error: vldepot::Error) -> Self {
+        let exit = if error.is_damage() {
+            DAMAGE
+        } else if error.is_not_found() {
+            NOT_FOUND
+        } else if matches!(error, vldepot::Error::InvalidOptions(_)) {
+            USAGE
+        } else {
+            OTHER
+        };
+        Self { exit, message: Some(chain(&error)) }
+    }
+}
+
+/// Of writing the output: depots have errors of their own.
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        if error.kind() == ErrorKind::BrokenPipe {
+            return Self { exit: 0, message: None };
+        }
+        Self::other(format!("cannot write the output: {}", chain(&error)))
+    }
+}
+
+impl From<serde_json::Error> for Failure {
+    fn from(error: serde_json::Error) -> Self {
+        // Brings back the broken pipe that serde_json has wrapped.
+        if error.is_io() { io::Error::from(error).into() } else { Self::other(chain(&error)) }
+    }
+}

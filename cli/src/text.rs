@@ -1,0 +1,193 @@
+//! Numbers, dates and names, for people and for terminals.
+
+use std::fmt::Write;
+
+use vldepot::Key;
+
+/// A name on one line, such that no two names look alike.
+///
+/// Strings stand as they are if they can be mistaken for nothing else, and as JSON strings otherwise: with control
+/// characters, empty, or in the form of another kind of name. Integers are digits, byte strings `b"..."`.
+pub(crate) fn name(key: &Key) -> String {
+    match key {
+        Key::Str(name) if is_plain(name) => name.clone(),
+        Key::Str(name) => quoted(name),
+        key => key.to_string(),
+    }
+}
+
+fn is_plain(name: &str) -> bool {
+    let like_another = name.starts_with('"')
+        || name.starts_with("b\"")
+        || name.parse::<i128>().is_ok_and(|value| value.to_string() == name);
+    !name.is_empty() && !like_another && !name.contains(is_control)
+}
+
+/// Characters that move the cursor or change what others look like: Unicode's controls, which JSON lets pass from U+007F
+/// on, its two line separators, and its marks that turn the direction of writing around.
+fn is_control(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// A JSON string without a control character.
+fn quoted(text: &str) -> String {
+    // A string cannot fail to become JSON.
+    let json = serde_json::to_string(text).unwrap_or_default();
+    without_controls(&json)
+}
+
+/// `text` with its control characters as `\u....`: a depot's texts must not drive the terminal.
+pub(crate) fn without_controls(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if is_control(c) {
+            // Writing to a `String` cannot fail. All controls are in the first plane.
+            let _ = write!(out, "\\u{:04x}", u32::from(c));
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
+/// Digits, two a byte.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut out, byte| {
+        let _ = write!(out, "{byte:02x}");
+        out
+    })
+}
+
+/// Reads [`hex`] back; `None` when it is not.
+pub(crate) fn from_hex(text: &str) -> Option<Vec<u8>> {
+    let digit = |&c: &u8| char::from(c).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    let pair = |pair: &[u8]| Some(digit(pair.first()?)? << 4 | digit(pair.get(1)?)?);
+    text.as_bytes().chunks(2).map(pair).collect()
+}
+
+/// `12897280` as `12,897,280`.
+pub(crate) fn grouped(n: u64) -> String {
+    let digits = n.to_string();
+    let mut out = String::with_capacity(digits.len() * 4 / 3);
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// `n` things, with an s unless there is one.
+pub(crate) fn count(n: u64, thing: &str) -> String {
+    format!("{} {thing}{}", grouped(n), if n == 1 { "" } else { "s" })
+}
+
+/// `12897280` as `12.3 MiB`; below 1 KiB exact.
+pub(crate) fn bytes(n: u64) -> String {
+    const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    if n < 1 << 10 {
+        return count(n, "byte");
+    }
+    // Tenths of the largest unit that is not over `n`, rounded; in integers, so that 1023.96 does not become 1024.0.
+    let power = (n.ilog2() / 10) as usize;
+    let tenths = |power: usize| (u128::from(n) * 10 + (1_u128 << (10 * power - 1))) >> (10 * power);
+    let power = if tenths(power) >= 10_240 && power < UNITS.len() { power + 1 } else { power };
+    let tenths = tenths(power);
+    let fraction = if tenths.is_multiple_of(10) { String::new() } else { format!(".{}", tenths % 10) };
+    format!("{}{fraction} {}", tenths / 10, UNITS[power - 1])
+}
+
+/// Seconds since 1970 as `2026-02-28 23:59:59 UTC`.
+pub(crate) fn date(seconds: i64) -> String {
+    let (year, month, day) = civil_from_days(seconds.div_euclid(86_400));
+    let second = seconds.rem_euclid(86_400);
+    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02} UTC")
+}
+
+/// Year, month and day of the Gregorian calendar, `days` after 1970-01-01.
+///
+/// # Source
+/// `civil_from_days` in Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms",
+/// <https://howardhinnant.github.io/date_algorithms.html>. Years there begin in March, so that the leap day is the last.
+fn civil_from_days(days: i64) -> (i64, i64, i64) {
+    let days = days + 719_468;
+    let era = days.div_euclid(146_097);
+    let day_of_era = days.rem_euclid(146_097);
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    (year_of_era + era * 400 + i64::from(month <= 2), month, day)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_are_those_of_the_calendar() {
+        // By `date -u -d @SECONDS`.
+        for (seconds, expected) in [
+            (0, "1970-01-01 00:00:00 UTC"),
+            (-1, "1969-12-31 23:59:59 UTC"),
+            (951_782_400, "2000-02-29 00:00:00 UTC"),
+            (4_107_542_399, "2100-02-28 23:59:59 UTC"),
+            (4_107_542_400, "2100-03-01 00:00:00 UTC"),
+            (1_772_323_199, "2026-02-28 23:59:59 UTC"),
+        ] {
+            assert_eq!(date(seconds), expected);
+        }
+        // Whatever a file says.
+        assert!(date(i64::MAX).ends_with("UTC") && date(i64::MIN).ends_with("UTC"));
+    }
+
+    #[test]
+    fn sizes_have_one_decimal_at_most() {
+        for (n, expected) in [
+            (0, "0 bytes"),
+            (1, "1 byte"),
+            (1023, "1,023 bytes"),
+            (1024, "1 KiB"),
+            (1536, "1.5 KiB"),
+            ((1 << 20) - 1, "1 MiB"),
+            (4 << 20, "4 MiB"),
+            (u64::MAX, "16 EiB"),
+        ] {
+            assert_eq!(bytes(n), expected);
+        }
+        assert_eq!(grouped(12_897_280), "12,897,280");
+        assert_eq!(grouped(280), "280");
+    }
+
+    #[test]
+    fn no_two_names_look_alike() {
+        for (key, expected) in [
+            (Key::Str("frame 1/é".into()), "frame 1/é"),
+            (Key::Str("a\nb".into()), "\"a\\nb\""),
+            (Key::Str("a\u{9b}2J".into()), "\"a\\u009b2J\""),
+            (Key::Str(String::new()), "\"\""),
+            (Key::Str("\"a\"".into()), "\"\\\"a\\\"\""),
+            (Key::Str("7".into()), "\"7\""),
+            (Key::Str("007".into()), "007"),
+            (Key::Str("b\"a\"".into()), "\"b\\\"a\\\"\""),
+            (Key::Int(7), "7"),
+            (Key::Int(-7), "-7"),
+            (Key::Bytes(b"a\n\xff".to_vec()), "b\"a\\n\\xff\""),
+        ] {
+            assert_eq!(name(&key), expected);
+        }
+    }
+
+    #[test]
+    fn hex_comes_back() {
+        assert_eq!(hex(&[0, 0x1f, 0xff]), "001fff");
+        assert_eq!(from_hex("001FfF"), Some(vec![0, 0x1f, 0xff]));
+        assert_eq!(from_hex(""), Some(vec![]));
+        for text in ["0", "000", "0g", "é", "0x"] {
+            assert_eq!(from_hex(text), None);
+        }
+    }
+}

@@ -1,0 +1,438 @@
+//! The built command on depots that the library has made: what it prints, and how it exits.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+use tempfile::TempDir;
+use vldepot::codecs::{
+    AnyArray, AnyNdArray, AtomicFrame, AtomicFrameCodec, Json, Precision, Serde, Topology,
+};
+use vldepot::{Depot, DepotOptions, Raw};
+
+fn vldepot(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_vldepot")).args(args).output().unwrap()
+}
+
+/// Runs it, and panics unless it exits with `code`.
+fn exits(code: i32, args: &[&str]) -> Output {
+    let output = vldepot(args);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "vldepot {args:?}: {stderr}");
+    assert_eq!(code == 0, stderr.is_empty(), "vldepot {args:?}: {stderr}");
+    output
+}
+
+fn stdout(args: &[&str]) -> String {
+    String::from_utf8(exits(0, args).stdout).unwrap()
+}
+
+fn stderr(code: i32, args: &[&str]) -> String {
+    String::from_utf8(exits(code, args).stderr).unwrap()
+}
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
+}
+
+struct Place(TempDir);
+
+impl Place {
+    fn new() -> Self {
+        Self(TempDir::new().unwrap())
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+/// Names of every kind, and bytes of every value.
+fn mixed(path: &Path) -> Vec<u8> {
+    let depot = Depot::create(path, Raw).unwrap();
+    let bytes: Vec<u8> = (0..=255).cycle().take(1000).collect();
+    depot.put("frames/a", b"alpha").unwrap();
+    depot.put_with("frames/b", &bytes, &serde_json::json!({"temperature": 300})).unwrap();
+    depot.put(7, b"seven").unwrap();
+    depot.put(-7, b"minus seven").unwrap();
+    depot.put("two\nlines", b"newline").unwrap();
+    depot.put(b"\x00\xff", b"byte string").unwrap();
+    depot.put("8", b"a string").unwrap();
+    depot.put("", b"no name").unwrap();
+    depot.set_depot_metadata("title", "a test".into()).unwrap();
+    depot.close().unwrap();
+    bytes
+}
+
+/// Bytes that do not compress, so that a chunk is about as long as its records.
+fn noise(seed: u64, len: usize) -> Vec<u8> {
+    // SplitMix64, Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014.
+    let mut state = seed;
+    let mut next = || {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = state;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    };
+    (0..len).map(|_| next().to_le_bytes()[0]).collect()
+}
+
+#[test]
+fn info_is_a_table_or_the_whole_truth_in_json() {
+    let place = Place::new();
+    let file = place.file("mixed.vld");
+    mixed(&file);
+    let table = stdout(&["info", text(&file)]);
+    for expected in [
+        "mixed.vld",
+        "raw, version 1",
+        "zstd level 1",
+        "4 MiB",
+        "records         8",
+        "UTC",
+        "title = \"a test\"",
+    ] {
+        assert!(table.contains(expected), "{expected} in\n{table}");
+    }
+    let info = json(&stdout(&["info", "--json", text(&file)]));
+    assert_eq!(info["records"], 8);
+    assert_eq!(info["codec"]["id"], "raw");
+    assert_eq!(info["metadata"]["title"], "a test");
+    assert_eq!(info["file_bytes"], fs::metadata(&file).unwrap().len());
+}
+
+#[test]
+fn list_shows_names_of_every_kind_in_order_without_ambiguity() {
+    let place = Place::new();
+    let file = place.file("mixed.vld");
+    mixed(&file);
+    assert_eq!(
+        stdout(&["list", text(&file)]),
+        "frames/a\nframes/b\n7\n-7\n\"two\\nlines\"\nb\"\\x00\\xff\"\n\"8\"\n\"\"\n"
+    );
+    assert_eq!(
+        exits(0, &["list", "-0", text(&file)]).stdout,
+        b"frames/a\0frames/b\x007\0-7\0two\nlines\0\x00\xff\x008\0\0"
+    );
+    assert_eq!(stdout(&["list", text(&file), "f*a"]), "frames/a\n");
+    assert_eq!(stdout(&["list", text(&file), "*b", "--prefix", "frames/"]), "frames/b\n");
+    assert_eq!(stdout(&["list", text(&file), "--prefix", "frames/"]), "frames/a\nframes/b\n");
+    assert_eq!(stdout(&["list", text(&file), "--prefix", "none"]), "");
+}
+
+#[test]
+fn list_tells_where_records_lie() {
+    let place = Place::new();
+    let file = place.file("mixed.vld");
+    mixed(&file);
+    let lines: Vec<Value> = stdout(&["list", "--json", text(&file)]).lines().map(json).collect();
+    let depot = Depot::open(&file, Raw).unwrap();
+    let at = depot.location("frames/b").unwrap();
+    assert_eq!(lines.len(), 8);
+    assert_eq!(lines[1]["name"], "frames/b");
+    assert_eq!(lines[1]["type"], "str");
+    assert_eq!(lines[1]["length"], 1000);
+    assert_eq!(lines[1]["offset"], at.offset);
+    assert_eq!(lines[1]["checksum"], at.checksum.unwrap());
+    assert_eq!(lines[1]["metadata"]["temperature"], 300);
+    assert_eq!(lines[0].get("metadata"), None);
+    assert_eq!((&lines[3]["name"], &lines[3]["type"]), (&json("-7"), &json("\"int\"")));
+    assert_eq!((&lines[5]["name"], &lines[5]["type"]), (&json("\"00ff\""), &json("\"bytes\"")));
+
+    let long = stdout(&["list", "--long", text(&file)]);
+    let row: Vec<_> = long.lines().nth(2).unwrap().split_whitespace().collect();
+    let crc = format!("{:08x}", at.checksum.unwrap());
+    assert_eq!(row, ["1000", "0", &at.offset.to_string(), &crc, "frames/b"]);
+}
+
+#[test]
+fn cat_gives_back_every_byte() {
+    let place = Place::new();
+    let file = place.file("mixed.vld");
+    let bytes = mixed(&file);
+    let file = text(&file);
+    assert_eq!(exits(0, &["cat", file, "frames/b"]).stdout, bytes);
+    assert_eq!(stdout(&["cat", file, "two\nlines"]), "newline");
+    assert_eq!(stdout(&["cat", file, ""]), "no name");
+    assert_eq!(stdout(&["cat", file, "7", "--type", "int"]), "seven");
+    assert_eq!(stdout(&["cat", file, "-7", "--type", "int"]), "minus seven");
+    assert_eq!(stdout(&["cat", file, "8"]), "a string");
+    assert_eq!(stdout(&["cat", file, "00fF", "--type", "bytes"]), "byte string");
+}
+
+#[test]
+fn what_is_not_there_exits_3_and_hints_at_what_is() {
+    let place = Place::new();
+    let file = place.file("mixed.vld");
+    mixed(&file);
+    let file = text(&file);
+    assert!(stderr(3, &["cat", file, "nothing"]).contains("no record is called \"nothing\"\n"));
+    assert!(stderr(3, &["cat", file, "7"]).contains("there is an integer record 7: use --type int"));
+    assert!(
+        stderr(3, &["cat", file, "8", "--type", "int"]).contains("a string record \"8\": use --type str")
+    );
+    let missing = place.file("missing.vld");
+    for verb in [&["info", text(&missing)][..], &["list", text(&missing)], &["cat", text(&missing), "a"]] {
+        assert!(stderr(3, verb).starts_with("vldepot: "));
+    }
+    let error = json(&stderr(3, &["cat", "--json", file, "7"]));
+    assert_eq!(error["exit"], 3);
+    assert!(error["error"].as_str().unwrap().contains("--type int"));
+}
+
+#[test]
+fn usage_exits_2() {
+    let place = Place::new();
+    let file = place.file("mixed.vld");
+    mixed(&file);
+    let file = text(&file);
+    for args in [
+        &[][..],
+        &["nonsense"],
+        &["info"],
+        &["cat", file],
+        &["list", file, "--what"],
+        &["list", file, "--long", "--json"],
+        &["list", file, "[a"],
+        &["cat", file, "x", "--type", "int"],
+        &["cat", file, "99999999999999999999999", "--type", "int"],
+        &["cat", file, "0", "--type", "bytes"],
+        &["cat", file, "8", "--all"],
+        &["cat", file, "8", "--decoded", "--codec", "nonsense"],
+    ] {
+        exits(2, args);
+    }
+    assert!(stderr(2, &["info"]).starts_with("vldepot: the following required"));
+    let error = json(&stderr(2, &["list", "--json"]));
+    assert_eq!(error["error"], "the following required arguments were not provided: <FILE>");
+    assert_eq!(error["exit"], 2);
+    assert!(stdout(&["--version"]).starts_with("vldepot 0."));
+    assert!(stdout(&["--help"]).contains("Exit codes"));
+}
+
+#[test]
+fn a_file_that_is_no_depot_exits_4() {
+    let place = Place::new();
+    let file = place.file("poem.txt");
+    fs::write(&file, "A depot is a house for things.\n".repeat(100)).unwrap();
+    assert!(stderr(4, &["info", text(&file)]).contains("not a depot"));
+    assert_eq!(json(&stderr(4, &["list", "--json", text(&file)]))["exit"], 4);
+    fs::write(&file, "").unwrap();
+    stderr(4, &["info", text(&file)]);
+    stderr(4, &["info", text(place.0.path())]);
+}
+
+#[test]
+fn a_damaged_chunk_exits_1_and_takes_no_other_record_along() {
+    let place = Place::new();
+    let file = place.file("noise.vld");
+    let options =
+        DepotOptions { chunk_size: 64 << 10, block_size: Some(16 << 10), ..DepotOptions::default() };
+    let depot = Depot::create_with(&file, Raw, options).unwrap();
+    // Each fills most of a chunk, so that no two share one.
+    let records: Vec<_> = (0..4).map(|i| noise(i, 50_000)).collect();
+    for (i, record) in records.iter().enumerate() {
+        depot.put(format!("r{i}"), record).unwrap();
+    }
+    depot.close().unwrap();
+    let start = Depot::open(&file, Raw).unwrap().location("r2").unwrap().file_offset.unwrap();
+    let mut bytes = fs::read(&file).unwrap();
+    bytes[usize::try_from(start).unwrap() + 25_000] ^= 1;
+    fs::write(&file, bytes).unwrap();
+
+    let file = text(&file);
+    let error = stderr(1, &["cat", file, "r2"]);
+    assert!(error.contains("r2") && error.contains("chunk 2"), "{error}");
+    let error = json(&stderr(1, &["cat", "--json", file, "r2"]));
+    assert_eq!(error["exit"], 1);
+    for i in [0, 1, 3] {
+        assert_eq!(exits(0, &["cat", file, &format!("r{i}")]).stdout, records[i]);
+    }
+    // Neither names nor places are in the chunks.
+    assert_eq!(stdout(&["list", file]), "r0\nr1\nr2\nr3\n");
+    assert_eq!(json(&stdout(&["info", "--json", file]))["records"], 4);
+}
+
+#[test]
+fn frames_are_shown_with_their_units() {
+    let place = Place::new();
+    let file = place.file("frames.vld");
+    let depot = Depot::create(&file, AtomicFrameCodec::default()).unwrap();
+    let positions: Vec<[f32; 3]> = (0_u8..20).map(|i| [f32::from(i), 0.5, -1.25]).collect();
+    let frame = AtomicFrame::new()
+        .positions(&positions)
+        .velocities(vec![[f32::NAN, 1e30, 0.0]; 20])
+        .cell([[3.0, 0.0, 0.0], [0.0, 3.0, 0.0], [0.0, 0.0, 3.0]])
+        .pbc([true, true, false])
+        .step(1000)
+        .time(2.0)
+        .energy(-12.5)
+        .per_atom("tag", vec![1_u8; 20]);
+    depot.put("frame", &frame).unwrap();
+    let topology = Topology::new().names(["O", "H", "H"]).bonds(vec![[0_u32, 1], [0, 2]]);
+    depot.put("topology", &AtomicFrame::new().n_atoms(3).topology(topology)).unwrap();
+    depot.close().unwrap();
+    let file = text(&file);
+
+    let shown = stdout(&["cat", "--decoded", file, "frame"]);
+    for expected in [
+        "n_atoms     20\n",
+        "step        1000\n",
+        "time        2.0 ps\n",
+        "energy      -12.5 kJ/mol\n",
+        "cell        float64 [3, 3] nm\n",
+        "positions   float32 [20, 3] nm\n",
+        "velocities  float32 [20, 3] nm/ps\n",
+        "... 14 rows more: --all prints them\n",
+        "tag         uint8 [20] per atom\n",
+    ] {
+        assert!(shown.contains(expected), "{expected} in\n{shown}");
+    }
+    let all = stdout(&["cat", "--decoded", "--all", file, "frame"]);
+    assert!(all.contains("[19]") && !all.contains("..."), "{all}");
+    let object = json(&stdout(&["cat", "--decoded", "--json", file, "frame"]));
+    assert_eq!(object["n_atoms"], 20);
+    assert_eq!(object["energy"], -12.5);
+    assert_eq!(object["positions"]["values"][19], json("[19.0, 0.5, -1.25]"));
+    assert_eq!(object["velocities"]["values"][0], json("[null, 1e30, 0.0]"));
+    assert_eq!(object["arrays"]["tag"]["dtype"], "uint8");
+
+    let shown = stdout(&["cat", "--decoded", file, "topology"]);
+    assert!(shown.contains("topology.names  [3]  O H H\n"), "{shown}");
+    let object = json(&stdout(&["cat", "--decoded", "--json", file, "topology"]));
+    assert_eq!(object["topology"]["bonds"]["values"], json("[[0, 1], [0, 2]]"));
+}
+
+#[test]
+fn damaged_depot_metadata_cost_no_record() {
+    let place = Place::new();
+    let file = place.file("mixed.vld");
+    mixed(&file);
+    let mut bytes = fs::read(&file).unwrap();
+    let at = bytes.windows(6).position(|window| window == b"a test").unwrap();
+    bytes[at] ^= 1;
+    fs::write(&file, bytes).unwrap();
+    let file = text(&file);
+    exits(1, &["info", file]);
+    assert_eq!(stdout(&["cat", file, "8"]), "a string");
+    assert!(stderr(1, &["cat", "--decoded", file, "8"]).contains("--codec"));
+    assert!(stdout(&["cat", "--decoded", "--codec", "raw", file, "8"]).ends_with("a string\n"));
+}
+
+#[test]
+fn frames_of_any_precision_are_shown() {
+    let place = Place::new();
+    for (name, precision) in
+        [("float64", Precision::F64), ("float16", Precision::F16), ("bfloat16", Precision::BF16)]
+    {
+        let file = place.file(name);
+        let depot = Depot::create(&file, AtomicFrameCodec::default().with_precision(precision)).unwrap();
+        depot.put("f", &AtomicFrame::new().positions(vec![[0.5_f64, 1.5, -2.0]; 2])).unwrap();
+        depot.close().unwrap();
+        let object = json(&stdout(&["cat", "--decoded", "--json", text(&file), "f"]));
+        assert_eq!(object["positions"]["dtype"], name);
+        assert_eq!(object["positions"]["values"][1], json("[0.5, 1.5, -2.0]"));
+        assert!(stdout(&["cat", "--decoded", text(&file), "f"]).contains(name));
+    }
+}
+
+#[test]
+fn arrays_are_shown_row_by_row() {
+    let place = Place::new();
+    let file = place.file("arrays.vld");
+    let depot = Depot::create(&file, AnyNdArray).unwrap();
+    depot.put("matrix", &AnyArray::from(vec![[1_i64, -2], [3, 4]])).unwrap();
+    depot.put("vector", &AnyArray::from((0_u16..100).collect::<Vec<_>>())).unwrap();
+    depot.put("empty", &AnyArray::from(Vec::<f64>::new())).unwrap();
+    depot.close().unwrap();
+    let file = text(&file);
+    assert_eq!(stdout(&["cat", "--decoded", file, "matrix"]), "int64 [2, 2]\n[0]   1  -2\n[1]   3   4\n");
+    assert_eq!(stdout(&["cat", "--decoded", file, "empty"]), "float64 [0]\n");
+    let vector = stdout(&["cat", "--decoded", file, "vector"]);
+    assert!(
+        vector.contains("[40]  40  41") && vector.ends_with("... 52 numbers more: --all prints them\n"),
+        "{vector}"
+    );
+    assert!(stdout(&["cat", "--decoded", "--all", file, "vector"]).ends_with("[96]  96  97  98  99\n"));
+    let object = json(&stdout(&["cat", "--decoded", "--json", file, "matrix"]));
+    assert_eq!(object, json(r#"{"dtype": "int64", "shape": [2, 2], "values": [[1, -2], [3, 4]]}"#));
+    let object = json(&stdout(&["cat", "--decoded", "--json", file, "empty"]));
+    assert_eq!(object["values"], json("[]"));
+}
+
+#[test]
+fn serde_values_are_shown_as_json_in_their_own_order() {
+    type Values = (String, Vec<(u8, bool)>, std::collections::BTreeMap<i32, Option<f64>>);
+    let place = Place::new();
+    let value: Values = ("z\u{9b}".into(), vec![(1, true)], [(-1, Some(0.5)), (2, None)].into());
+    let file = place.file("msgpack.vld");
+    let depot = Depot::create(&file, Serde::<Values>::new()).unwrap();
+    depot.put("v", &value).unwrap();
+    depot.close().unwrap();
+    let expected = json(r#"["z\u009b", [[1, true]], {"-1": 0.5, "2": null}]"#);
+    let pretty = stdout(&["cat", "--decoded", text(&file), "v"]);
+    assert!(pretty.contains("\n  \"z\\u009b\",\n"), "{pretty}");
+    assert_eq!(json(&pretty), expected);
+    assert_eq!(json(&stdout(&["cat", "--decoded", "--json", text(&file), "v"])), expected);
+
+    let file = place.file("json.vld");
+    let depot = Depot::create(&file, Json::<Value>::new()).unwrap();
+    depot.put("v", &expected).unwrap();
+    depot.put_encoded("order", br#"{"z": 1, "a": 2}"#).unwrap();
+    depot.close().unwrap();
+    assert_eq!(json(&stdout(&["cat", "--decoded", text(&file), "v"])), expected);
+    assert_eq!(stdout(&["cat", "--decoded", "--json", text(&file), "order"]), "{\"z\":1,\"a\":2}\n");
+}
+
+#[test]
+fn bytes_are_dumped_like_xxd() {
+    let place = Place::new();
+    let file = place.file("mixed.vld");
+    mixed(&file);
+    let file = text(&file);
+    assert_eq!(
+        stdout(&["cat", "--decoded", file, "frames/a"]),
+        "00000000: 616c 7068 61                             alpha\n"
+    );
+    let dump = stdout(&["cat", "--decoded", file, "frames/b"]);
+    assert!(
+        dump.starts_with("00000000: 0001 0203 0405 0607 0809 0a0b 0c0d 0e0f  ................\n"),
+        "{dump}"
+    );
+    assert!(dump.ends_with("... 744 bytes more: --all prints them\n"), "{dump}");
+    assert_eq!(stdout(&["cat", "--decoded", "--all", file, "frames/b"]).lines().count(), 63);
+    // Bytes are no frame, and that is no damage.
+    assert!(
+        stderr(4, &["cat", "-d", "--codec", "atomic_frame", file, "frames/a"])
+            .contains("frames/a is not what")
+    );
+}
+
+#[test]
+fn a_reader_that_leaves_early_is_no_error() {
+    let place = Place::new();
+    let file = place.file("many.vld");
+    let depot = Depot::create(&file, Raw).unwrap();
+    for i in 0..50_000 {
+        depot.put(format!("a rather long name of record {i}"), b"").unwrap();
+    }
+    depot.close().unwrap();
+    for args in [&["list", text(&file)][..], &["list", "--json", text(&file)]] {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_vldepot"))
+            .args(args)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        drop(child.stdout.take());
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(0));
+        assert!(output.stderr.is_empty());
+    }
+}
