@@ -117,7 +117,7 @@ fn run() -> Result<bool, Box<dyn Error>> {
         eprintln!("{} atoms do not fill an fcc lattice; taking {atoms}", args.atoms);
     }
 
-    let written = simulate(&output, &args, options)?;
+    let written = simulate(&output, &args, &options)?;
     Ok(report::check(&output, &written)?)
 }
 
@@ -160,7 +160,7 @@ struct FrameSum {
     sum: u32,
 }
 
-fn simulate(output: &Path, args: &Args, options: DepotOptions) -> Result<Written, Box<dyn Error>> {
+fn simulate(output: &Path, args: &Args, preset: &DepotOptions) -> Result<Written, Box<dyn Error>> {
     let begin = Instant::now();
     let mut fluid = Simulation::new(args.atoms, START_TEMPERATURE, TIME_STEP, SEED);
     let n_atoms = fluid.velocities.len();
@@ -168,7 +168,7 @@ fn simulate(output: &Path, args: &Args, options: DepotOptions) -> Result<Written
     // A run that is killed loses what came after the last commit: at most 50 frames, or 5 seconds.
     let commit_every =
         CommitEvery { records: Some(50), interval: Some(Duration::from_secs(5)), ..CommitEvery::default() };
-    let options = DepotOptions { commit_every, ..options };
+    let options = DepotOptions { commit_every, ..preset.clone() };
     let depot = Depot::create_with(output, AtomicFrameCodec::default(), options)?;
     depot.set_depot_metadata("program", PROGRAM.into())?;
     depot.set_depot_metadata("time_step_ps", TIME_STEP.into())?;
@@ -195,7 +195,7 @@ fn simulate(output: &Path, args: &Args, options: DepotOptions) -> Result<Written
         let start = Instant::now();
         let frame = AtomicFrame::new()
             .topology_name(TOPOLOGY)
-            .step(fluid.step as i64)
+            .step(fluid.step.cast_signed())
             .time(fluid.time())
             .positions(&positions)
             .velocities(&velocities)

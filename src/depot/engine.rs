@@ -177,6 +177,15 @@ impl Engine {
         }
     }
 
+    /// Bytes behind the last whole entry: a torn end that a reader ignores.
+    pub(crate) fn torn_bytes(&self, file_bytes: u64) -> u64 {
+        if self.is_writable() || self.shared.parameters.depot_id == 0 {
+            return 0;
+        }
+        let tail = self.tail.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        file_bytes.saturating_sub(tail.offset)
+    }
+
     /// Whether this depot may write.
     pub(crate) fn is_writable(&self) -> bool {
         self.writer.is_some()
@@ -343,6 +352,11 @@ impl Engine {
         {
             return Ok(Some(new.to_vec()));
         }
+        self.committed_metadata()
+    }
+
+    /// MessagePack of the depot's own metadata as of the last commit.
+    pub(crate) fn committed_metadata(&self) -> Result<Option<Vec<u8>>> {
         let (offset, length) = self.shared.read().snapshot.metadata;
         if length == 0 {
             return Ok(None);

@@ -52,6 +52,25 @@ pub struct CodecInfo {
     pub parameters: Vec<u8>,
 }
 
+impl CodecInfo {
+    pub(super) fn new(engine: &Engine) -> Self {
+        let parameters = &engine.shared.parameters;
+        Self {
+            id: parameters.codec_id.clone(),
+            version: parameters.codec_version,
+            parameters: parameters.codec_parameters.clone(),
+        }
+    }
+}
+
+/// A path that is not UTF-8 is shown with replacement characters, not refused.
+fn lossy<S: serde::Serializer>(
+    path: &std::path::Path,
+    serializer: S,
+) -> std::result::Result<S::Ok, S::Error> {
+    serializer.collect_str(&path.display())
+}
+
 /// The stored part of a depot's options.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Options {
@@ -73,6 +92,7 @@ pub struct Options {
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
 pub struct DepotInfo {
     /// The file, or `<memory>`.
+    #[serde(serialize_with = "lossy")]
     pub path: PathBuf,
     /// `depot`, or `vlstore` for a file of that package.
     pub format: &'static str,
@@ -102,6 +122,8 @@ pub struct DepotInfo {
     pub commits: u64,
     /// Records behind the last commit: adopted after an unclean end, or not committed yet.
     pub uncommitted_records: u64,
+    /// Bytes behind the last whole entry: the torn end that an unclean end, or a cut file, leaves. Readers ignore it.
+    pub torn_bytes: u64,
     /// Seconds since 1970 at which the depot was created; 0 if unknown.
     pub created: i64,
     /// The depot's own metadata.
@@ -125,11 +147,7 @@ impl DepotInfo {
             path: engine.path().to_owned(),
             format: if parameters.depot_id == 0 { "vlstore" } else { "depot" },
             format_version: parameters.format_version,
-            codec: CodecInfo {
-                id: parameters.codec_id.clone(),
-                version: parameters.codec_version,
-                parameters: parameters.codec_parameters.clone(),
-            },
+            codec: CodecInfo::new(engine),
             options: Options {
                 compression: parameters.compression,
                 chunk_size: parameters.chunk_size,
@@ -148,6 +166,7 @@ impl DepotInfo {
             dead_records: segments.iter().map(|segment| segment.reference.n_kills).sum(),
             commits: state.snapshot.sequence,
             uncommitted_records: state.pending.n_live(),
+            torn_bytes: engine.torn_bytes(file_bytes),
             created: parameters.created,
             metadata,
         })

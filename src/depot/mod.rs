@@ -370,14 +370,18 @@ impl<C: Codec> Depot<C> {
     /// As [`put`](Self::put).
     pub fn set_depot_metadata(&self, name: &str, value: Metadata) -> Result<()> {
         // Read and written under one lock, or two threads would lose one of two entries.
-        let mut map = self.depot_metadata()?;
+        let mut writer = self.engine.writer()?;
+        let stored = match writer.new_metadata() {
+            Some(new) => Some(new.to_vec()),
+            None => self.engine.committed_metadata()?,
+        };
+        let mut map = self.metadata_map(stored)?;
         if value.is_null() {
             map.remove(name);
         } else {
             map.insert(name.to_owned(), value);
         }
-        let encoded = encode_metadata(&self.engine, &Value::Object(map))?;
-        self.engine.writer()?.set_depot_metadata(encoded)
+        writer.set_depot_metadata(encode_metadata(&self.engine, &Value::Object(map))?)
     }
 
     /// Hands everything put so far to the system, without a sync: it survives the end of this process, not a power loss.
@@ -565,10 +569,20 @@ impl<C: Codec> Depot<C> {
     /// # Errors
     /// [`Error::is_damage`].
     pub fn depot_metadata(&self) -> Result<Map<String, Value>> {
-        let Some(bytes) = self.engine.depot_metadata()? else { return Ok(Map::new()) };
+        self.metadata_map(self.engine.depot_metadata()?)
+    }
+
+    fn metadata_map(&self, stored: Option<Vec<u8>>) -> Result<Map<String, Value>> {
+        let Some(bytes) = stored else { return Ok(Map::new()) };
         match decode_metadata(&self.engine, "depot metadata", &bytes)? {
             Value::Object(map) => Ok(map),
-            _ => Ok(Map::new()),
+            other => Err(Error::Damaged {
+                path: self.engine.path().to_owned(),
+                what: "depot metadata".into(),
+                offset: self.engine.shared.read().snapshot.metadata.0,
+                expected: "a map".into(),
+                found: other.to_string(),
+            }),
         }
     }
 
@@ -588,7 +602,12 @@ impl<C: Codec> Depot<C> {
         DepotInfo::new(&self.engine, self.depot_metadata()?)
     }
 
-    /// The codec.
+    /// The codec the depot was written with, which [`Raw`] may have opened.
+    pub fn stored_codec(&self) -> CodecInfo {
+        CodecInfo::new(&self.engine)
+    }
+
+    /// The codec in hand.
     pub fn codec(&self) -> &C {
         &self.codec
     }

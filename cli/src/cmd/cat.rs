@@ -65,14 +65,10 @@ impl Run for Cat {
             out.write_all(record.as_bytes())?;
             return Ok(());
         }
-        // What tells of the codec also reads the depot's metadata. Damaged, these cost the units, but no record.
-        let (id, parameters) = match (depot.info(), &self.codec) {
-            (Ok(info), None) => (info.codec.id, info.codec.parameters),
-            (Ok(info), Some(id)) if *id == info.codec.id => (info.codec.id, info.codec.parameters),
-            (_, Some(id)) => (id.clone(), Vec::new()),
-            (Err(error), None) => {
-                return Err(Failure::from(error).with_hint("name the codec by --codec"));
-            }
+        let stored = depot.stored_codec();
+        let (id, parameters) = match &self.codec {
+            Some(id) if *id != stored.id => (id.clone(), Vec::new()),
+            _ => (stored.id, stored.parameters),
         };
         let printer = print::by_codec(&id).ok_or_else(|| {
             let known = print::known().collect::<Vec<_>>().join(", ");

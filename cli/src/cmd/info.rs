@@ -28,10 +28,8 @@ impl Run for Info {
     }
 
     fn run(&self, out: &mut dyn Write) -> Result<(), Failure> {
-        let mut info = Depot::open(&self.file, Raw)?.info()?;
+        let info = Depot::open(&self.file, Raw)?.info()?;
         if self.json {
-            // A path that is not UTF-8 is no JSON string.
-            info.path = info.path.to_string_lossy().into_owned().into();
             serde_json::to_writer(&mut *out, &info)?;
             writeln!(out)?;
             return Ok(());
@@ -74,6 +72,10 @@ fn table(info: &DepotInfo) -> Vec<(&'static str, String)> {
     ]);
     if info.uncommitted_records > 0 {
         rows.push(("uncommitted", text::count(info.uncommitted_records, "record")));
+    }
+    if info.torn_bytes > 0 {
+        let torn = format!("{} behind the last whole entry are ignored", exact(info.torn_bytes));
+        rows.push(("torn end", torn));
     }
     rows.push(("created", if info.created == 0 { "unknown".into() } else { text::date(info.created) }));
     for (i, (name, value)) in info.metadata.iter().enumerate() {
