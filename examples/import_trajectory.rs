@@ -1,0 +1,213 @@
+//! Imports a GROMACS trajectory (`.xtc`) into a depot, frame by frame, then compares the two.
+//!
+//! ```text
+//! cargo run --release --example import_trajectory -- run.xtc
+//! ```
+//!
+//! [`import`] keeps one frame in memory, however long the trajectory is. Other formats differ in how a frame is read
+//! and in nothing else.
+
+use std::error::Error;
+use std::fs::File;
+use std::io::{BufReader, Seek, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Instant;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use molly::XTCReader;
+use vldepot::codecs::{AtomicFrame, AtomicFrameCodec, AtomicFrameView};
+use vldepot::{Depot, DepotOptions};
+
+const HELP: &str = "\
+Imports a GROMACS trajectory into a depot, then compares the two.
+
+Usage: import_trajectory [OPTIONS] INPUT.xtc
+
+  --output PATH   where to write [the input's name, ending in .vld]
+  --force         replace PATH
+  --preset NAME   balanced, fast, compact or uncompressed [balanced]
+  --quiet         no progress bar
+  --help          this text";
+
+struct Args {
+    input: PathBuf,
+    output: PathBuf,
+    force: bool,
+    options: DepotOptions,
+    quiet: bool,
+}
+
+/// `None` when only help was wanted.
+fn parse_args() -> Result<Option<Args>, Box<dyn Error>> {
+    use lexopt::prelude::*;
+    let (mut input, mut output, mut force, mut quiet) = (None, None, false, false);
+    let mut options = DepotOptions::default();
+    let mut parser = lexopt::Parser::from_env();
+    while let Some(arg) = parser.next()? {
+        match arg {
+            Value(path) if input.is_none() => input = Some(PathBuf::from(path)),
+            Long("output") => output = Some(PathBuf::from(parser.value()?)),
+            Long("force") => force = true,
+            Long("preset") => options = DepotOptions::preset(&parser.value()?.string()?)?,
+            Long("quiet") => quiet = true,
+            Short('h') | Long("help") => return Ok(None),
+            _ => return Err(arg.unexpected().into()),
+        }
+    }
+    let input = input.ok_or("which trajectory? see --help")?;
+    let output = output.unwrap_or_else(|| input.with_extension("vld"));
+    Ok(Some(Args { input, output, force, options, quiet }))
+}
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("import_trajectory: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<(), Box<dyn Error>> {
+    let Some(args) = parse_args()? else {
+        println!("{HELP}");
+        return Ok(());
+    };
+    let mut trajectory = Trajectory::open(&args.input, args.quiet)?;
+    if args.output.exists() {
+        let (input, output) = (args.input.canonicalize()?, args.output.canonicalize()?);
+        if !args.force || input == output {
+            return Err(format!("{} exists; --force replaces it", args.output.display()).into());
+        }
+        std::fs::remove_file(output)?;
+    }
+    let start = Instant::now();
+    import(&mut trajectory, &args)?;
+    let importing = start.elapsed().as_secs_f64();
+    trajectory.bar.finish_and_clear();
+    let same = compare(&args)?;
+
+    let info = Depot::open(&args.output, AtomicFrameCodec::default())?.info()?;
+    let report = format!(
+        "{}
+  frames      {}, of {} atoms, imported in {importing:.2} s
+  compared    bit for bit with {}: {same} frames the same
+  raw         {:>10} bytes
+  depot       {:>10} bytes, {:.2} times smaller
+  XTC         {:>10} bytes
+
+XTC rounds positions to 1/{} nm and packs what remains; the depot keeps the f32 numbers it is given, every bit,
+and velocities, forces and energies if there are any. So the XTC is the smaller one of the two.
+",
+        args.output.display(),
+        info.records,
+        trajectory.frame.natoms(),
+        args.input.display(),
+        info.raw_bytes,
+        info.file_bytes,
+        info.ratio,
+        trajectory.len,
+        trajectory.frame.precision,
+    );
+    // A reader who has seen enough (`| head`) is no error.
+    let _ = std::io::stdout().write_all(report.as_bytes());
+    Ok(())
+}
+
+/// An XTC file, read frame by frame into one buffer.
+struct Trajectory {
+    path: PathBuf,
+    reader: XTCReader<BufReader<File>>,
+    frame: molly::Frame,
+    /// Bytes of the file.
+    len: u64,
+    bar: ProgressBar,
+}
+
+impl Trajectory {
+    fn open(path: &Path, quiet: bool) -> Result<Self, Box<dyn Error>> {
+        let failed = |error| format!("{}: {error}", path.display());
+        let file = File::open(path).map_err(failed)?;
+        let len = file.metadata().map_err(failed)?.len();
+        // On stderr; shows nothing when that is no terminal.
+        let target = if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
+        let style = ProgressStyle::with_template("{wide_bar} {bytes}/{total_bytes}, {eta} left")?;
+        Ok(Self {
+            path: path.to_owned(),
+            reader: XTCReader::new(BufReader::new(file)),
+            frame: molly::Frame::default(),
+            len,
+            bar: ProgressBar::with_draw_target(Some(len), target).with_style(style),
+        })
+    }
+
+    /// The next frame; `None` at the end of the file.
+    fn next(&mut self) -> Result<Option<&molly::Frame>, Box<dyn Error>> {
+        // By position: to the reader, a torn last frame and the end of the file are one error.
+        let at = self.reader.file.stream_position()?;
+        self.bar.set_position(at);
+        if at >= self.len {
+            return Ok(None);
+        }
+        let number = self.reader.step;
+        self.reader
+            .read_frame(&mut self.frame)
+            .map_err(|error| format!("{}: frame {number} at byte {at}: {error}", self.path.display()))?;
+        Ok(Some(&self.frame))
+    }
+}
+
+fn name(number: usize) -> String {
+    format!("frame_{number:06}")
+}
+
+/// The lattice vectors, one a row: XTC keeps them as f32, a depot as f64.
+fn cell(frame: &molly::Frame) -> [[f64; 3]; 3] {
+    frame.boxvec_cols_2d().map(|vector| vector.map(f64::from))
+}
+
+fn import(trajectory: &mut Trajectory, args: &Args) -> Result<(), Box<dyn Error>> {
+    let depot = Depot::create_with(&args.output, AtomicFrameCodec::default(), args.options.clone())?;
+    depot.set_depot_metadata("imported_from", args.input.display().to_string().into())?;
+    let mut number = 0;
+    while let Some(frame) = trajectory.next()? {
+        let (positions, _) = frame.positions.as_chunks::<3>();
+        let stored = AtomicFrame::new()
+            .positions(positions)
+            .cell(cell(frame))
+            .step(frame.step.into())
+            .time(frame.time.into());
+        depot.put(name(number), &stored)?;
+        number += 1;
+    }
+    Ok(depot.close()?)
+}
+
+/// Reads both files again; the number of frames, all of which are the same.
+fn compare(args: &Args) -> Result<usize, Box<dyn Error>> {
+    let mut trajectory = Trajectory::open(&args.input, true)?;
+    let depot = Depot::open(&args.output, AtomicFrameCodec::default())?;
+    let mut number = 0;
+    while let Some(frame) = trajectory.next()? {
+        let name = name(number);
+        let record = depot.get(&name)?;
+        if !is_same(&record.view(), frame) {
+            return Err(format!("{name} in {} is not as in the XTC", args.output.display()).into());
+        }
+        number += 1;
+    }
+    if depot.len() != number as u64 {
+        return Err(format!("{number} frames in the XTC, {} in the depot", depot.len()).into());
+    }
+    Ok(number)
+}
+
+fn is_same(stored: &AtomicFrameView<'_>, frame: &molly::Frame) -> bool {
+    let bits = |xs: &[f32]| xs.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+    stored.positions().as_slice().map(bits) == Some(bits(&frame.positions))
+        && stored.cell().is_some_and(|stored| stored.as_slice() == Some(cell(frame).as_flattened()))
+        && stored.step() == Some(frame.step.into())
+        && stored.time() == Some(frame.time.into())
+}
