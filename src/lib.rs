@@ -1,4 +1,40 @@
-//! A compressed depot of named, variable-length records.
+//! A compressed depot of named, variable-length records: trajectory frames, arrays, serde values or bytes.
+//!
+//! A [`Depot`] maps names to records, in one file or in memory. It pairs a [`Codec`], which knows what records mean, with chunked,
+//! checksummed [Blosc2](https://www.blosc.org) storage that survives crashes.
+//!
+//! ```
+//! use vldepot::{Depot, Raw};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let folder = tempfile::tempdir()?;
+//! let path = folder.path().join("greetings.vld");
+//! let depot = Depot::create(&path, Raw)?;
+//! depot.put("hello", b"world")?;
+//! depot.commit()?; // durable from here on
+//! depot.close()?;
+//!
+//! let depot = Depot::open(&path, Raw)?;
+//! let record = depot.get("hello")?;
+//! assert_eq!(record.view(), b"world");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Where to find what
+//!
+//! | | |
+//! | --- | --- |
+//! | [`Depot`] | create, open, append, memory; put, get, batches, iteration |
+//! | [`Record`] | what `get` gives: owns its bytes, lends views |
+//! | [`Codec`] and [`codecs`] | values to bytes and back: atomic frames, arrays, serde, raw |
+//! | [`DepotOptions`], [`OpenOptions`] | layout, presets, commits |
+//! | [`storage`] | files, memory, and storages of your own |
+//! | [`Error`] | everything that can be refused |
+//!
+//! # Features
+//!
+//! `serde` (default): the MessagePack codec. `json` (default): the JSON codec. `testing`: conformance suites for storages and codecs.
 
 #![cfg_attr(test, allow(clippy::cast_possible_truncation, clippy::cast_precision_loss))]
 
@@ -28,3 +64,8 @@ pub use options::{
     CommitEvery, Compression, CompressionCodec, DepotOptions, Filter, Mapping, OpenOptions, PRESETS,
     Placement,
 };
+
+/// The README's code, compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
