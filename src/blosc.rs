@@ -4,11 +4,14 @@
 //! ([`partial_chunk`]): a Blosc2 chunk is a 32-byte header, one little-endian `i32` offset per block, and the
 //! blocks, so any run of whole blocks with a new header and new offsets is a chunk again.
 //!
-//! c-blosc2 keeps no checksum and may read out of bounds on forged chunks: whoever calls [`Decoder::decompress`]
-//! has matched a checksum over the compressed bytes first.
+//! c-blosc2 keeps no checksum and may run out of bounds on damaged chunks: whoever calls [`Decoder::decompress`]
+//! has matched a checksum over the compressed bytes first. Chunks that no checksum covers go through
+//! [`decompress_foreign`], which looks them through.
 //!
 //! A context belongs to one thread at a time; [`with_decoder`] keeps one per thread. `blosc2_init` is not
 //! needed for the `_ctx` calls, and no call here starts a thread.
+
+mod vet;
 
 use std::cell::RefCell;
 use std::ptr::{NonNull, null_mut};
@@ -293,7 +296,7 @@ impl Decoder {
 
     /// Decompresses the whole `chunk` into `out`, which is exactly as long as its raw bytes.
     ///
-    /// The caller has verified a checksum over `chunk`.
+    /// The caller has verified a checksum over `chunk`, or looked it through with [`vet`].
     pub(crate) fn decompress(&mut self, chunk: &[u8], out: &mut [u8]) -> Result<(), BloscError> {
         let header = ChunkHeader::parse(chunk)?;
         if header.stored_len > chunk.len() || header.raw_len != out.len() {
@@ -322,7 +325,7 @@ impl Decoder {
         // SAFETY: both pointers come from slices that live through the call; `src_len` was checked against
         // `chunk.len()` and `out_len` is the slice's own. They do not overlap: `out` is borrowed mutably. The call
         // never writes past `out_len` (blosc2.h), keeps neither pointer, and `&mut self` gives the context to this
-        // thread alone. That the chunk is well formed is the caller's checksum's part.
+        // thread alone. That the chunk is well formed is the part of the caller's checksum, or of `vet`.
         let written = unsafe {
             sys::blosc2_decompress_ctx(
                 self.context.as_ptr(),
@@ -367,6 +370,13 @@ pub(crate) fn with_decoder<T>(
     })
 }
 
+/// Decompresses a whole chunk that no checksum covers into `out`, exactly as long as its raw bytes. Damage inside
+/// a compressed stream may go unnoticed; all else is refused before C sees it.
+pub(crate) fn decompress_foreign(chunk: &[u8], out: &mut [u8]) -> Result<(), BloscError> {
+    vet::vet(chunk)?;
+    with_decoder(|decoder| decoder.decompress(chunk, out))
+}
+
 /// Blosc2's number of a codec, as contexts and the frame header want it.
 pub(crate) fn compcode(codec: CompressionCodec) -> u8 {
     match codec {
@@ -391,7 +401,7 @@ pub(crate) fn decompress_metadata(chunk: &[u8], limit: usize) -> Result<Vec<u8>,
         return refuse(format!("metadata of {} bytes where at most {limit} can be", header.raw_len));
     }
     let mut raw = vec![0; header.raw_len];
-    with_decoder(|decoder| decoder.decompress(chunk, &mut raw))?;
+    decompress_foreign(chunk, &mut raw)?;
     Ok(raw)
 }
 

@@ -161,8 +161,8 @@ impl<'s> File<'s> {
             .map_or(0, |len| len.clamp(fixed.len(), MAX_HEADER) as u64);
         let bytes = read(storage, 0, header_len.min(file_len))?;
         let header = frame::parse_header(&bytes).map_err(not_a_depot)?;
-        let magic = header.metalayers.iter().find(|(name, _)| name == VLSTORE_LAYER);
-        if magic.and_then(|(_, range)| bytes.get(range.clone())) != Some(&VLSTORE_MAGIC[..]) {
+        let magic = header.metalayer(VLSTORE_LAYER);
+        if magic.and_then(|range| bytes.get(range)) != Some(&VLSTORE_MAGIC[..]) {
             return Err(not_a_depot("a Blosc2 frame that is neither a depot nor a vlstore file".into()));
         }
 

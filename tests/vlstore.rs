@@ -226,6 +226,35 @@ fn damaged_headers_and_trailers_never_panic() {
     assert!(refused > 500, "{refused} of the damaged files were refused");
 }
 
+/// Nothing in these files has a checksum: damage inside a compressed stream may go unnoticed, but not more.
+#[test]
+fn damage_anywhere_is_refused_or_unnoticed_but_never_fatal() {
+    let mut state: u64 = 1;
+    let mut noise = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(state >> 33).unwrap()
+    };
+    let rounds = if std::env::var_os("VLDEPOT_LONG_TESTS").is_some() { 30_000 } else { 300 };
+    for file in FIXTURES {
+        let good = std::fs::read(fixture(file)).unwrap();
+        for _ in 0..rounds {
+            let mut bytes = good.clone();
+            for _ in 0..=noise() % 4 {
+                let at = noise() % bytes.len();
+                bytes[at] = [0, 0xff, bytes[at] ^ 1 << (noise() % 8), noise().to_le_bytes()[0]][noise() % 4];
+            }
+            if noise() % 8 == 0 {
+                bytes.truncate(noise() % bytes.len());
+            }
+            if let Ok(depot) = open_bytes(&bytes) {
+                for name in 0..depot.len() {
+                    let _ = depot.get_at(name);
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn a_compatible_depot_carries_what_vlstore_reads() {
     let directory = tempfile::tempdir().unwrap();

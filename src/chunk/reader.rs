@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::{Arc, RwLock};
 
-use crate::blosc::{ChunkHeader, HEADER_LEN, block_offsets, partial_chunk, with_decoder};
+use crate::blosc::{ChunkHeader, HEADER_LEN, block_offsets, decompress_foreign, partial_chunk, with_decoder};
 use crate::buffer::{AlignedBuf, Bytes};
 use crate::error::{Error, Result};
 use crate::format::chunk::ChunkRef;
@@ -132,7 +132,7 @@ impl ChunkReader {
         Ok(Bytes::from_heap(Arc::new(buf), lead..lead + len))
     }
 
-    /// A chunk of another program: no checksums, so it is decoded whole.
+    /// A chunk of another program: no checksums, so it is looked through and decoded whole.
     fn foreign(&self, chunk: u64, at: &ChunkRef) -> Result<Bytes> {
         let offset = at.chunk_offset();
         let mut stored = vec![0; at.chunk_len as usize];
@@ -143,8 +143,7 @@ impl ChunkReader {
             return Err(self.damaged(chunk, offset, expected, header.raw_len.to_string()));
         }
         let mut raw = AlignedBuf::any(header.raw_len);
-        with_decoder(|decoder| decoder.decompress(&stored, &mut raw))
-            .map_err(|source| self.broken(chunk, offset, source))?;
+        decompress_foreign(&stored, &mut raw).map_err(|source| self.broken(chunk, offset, source))?;
         let len = raw.len();
         Ok(Bytes::from_heap(Arc::new(raw), 0..len))
     }

@@ -99,10 +99,7 @@ fn find_header(storage: &Arc<dyn Storage>) -> Result<Header> {
         bytes = scanner.read(0, longer.min(room))?;
     }
     let parsed = frame::parse_header(&bytes);
-    let own = parsed.as_ref().ok().and_then(|header| {
-        let (_, content) = header.metalayers.iter().find(|(name, _)| name == "vldepot")?;
-        bytes.get(content.clone())
-    });
+    let own = parsed.as_ref().ok().and_then(|header| bytes.get(header.metalayer(frame::DEPOT_LAYER)?));
     match (own, parsed) {
         (Some(content), _) => match read_parameters(content) {
             Ok(parameters) => Ok(Header::Depot(parameters)),
@@ -191,8 +188,7 @@ impl<'s> Scanner<'s> {
     fn slots(&self, depot_id: u64) -> Option<Vec<Slot>> {
         let header = self.read(0, HEADER_LEN).ok()?;
         let parsed = frame::parse_header(&header).ok()?;
-        let (_, content) = parsed.metalayers.iter().find(|(name, _)| name == "vldepot")?;
-        read_parameters(header.get(content.clone())?).ok()?;
+        read_parameters(header.get(parsed.metalayer(frame::DEPOT_LAYER)?)?).ok()?;
         let slot = |at: u64| {
             let at = usize::try_from(at).ok()?;
             Slot::parse(header.get(at..at + SLOT_LEN)?).filter(|slot| slot.depot_id == depot_id)

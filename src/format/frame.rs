@@ -1,355 +1,329 @@
-//! The Blosc2 side of the file: what makes it a standard contiguous frame (`README_CFRAME_FORMAT.rst` of c-blosc2).
+//! A standard Blosc2 contiguous frame, format version 2: what makes a depot readable by every Blosc2 program
+//! (`README_CFRAME_FORMAT.rst` of c-blosc2; its integers are big-endian).
 //!
 //! ```text
-//!  0         87                        4096            4096 + chunks_len            frame_len
-//!  +---------+-------------------------+---------------+-----------------+----------+
-//!  | fixed   | metalayers: [magic,]    | chunks, and   | offsets chunk   | trailer  |
-//!  | fields  | vldepot (to the end)    | holes         |                 |          |
-//!  +---------+-------------------------+---------------+-----------------+----------+
+//!   0                 header_len              header_len + chunks_len             frame_len
+//!   +--------+--------+------------------------+----------------+-----------------+
+//!   | header | meta-  | chunks, with holes of  | offsets chunk  | trailer         | ignored ..
+//!   | 87 B   | layers | any content between    |                |                 |
+//!   +--------+--------+------------------------+----------------+-----------------+
+//!
+//!   header    9e a8 "b2frame\0"
+//!     10  d2 <i32 header_len>                    47  d2 <i32 typesize>
+//!     15  cf <u64 frame_len>                     52  d2 <i32 block_size>, 0: each chunk its own
+//!     24  a4 <version 2 | 0x10: 64-bit offsets>  57  d2 <i32 chunk_size>
+//!            <type, 0: contiguous>               62  d1 <i16 threads> d1 <i16 threads>
+//!            <level << 4 | codec> <split - 1>    68  c3 or c2: has vlmetalayers
+//!     29  d3 <i64 raw_len>                       69  d8 06 <6 filters> <codec> <codec's parameter>
+//!     38  d3 <i64 chunks_len>                           <6 filters' parameters> 00 00
+//!                                                87  the metalayers
+//!   offsets chunk   a Blosc2 chunk of i64 LE, one a chunk: from header_len to the chunk's start,
+//!                   or 0x80 | kind in the top byte for a chunk of zeros (1) that is not stored
+//!   trailer         94 01 <vlmetalayers> ce <u32 trailer length> d8 <kind> <16 bytes fingerprint>
 //! ```
 //!
-//! Numbers in the header and the trailer are big-endian, as MessagePack wants them. To Blosc2 everything that its offsets
-//! do not name is a hole, which it never reads: that is where this crate keeps its entries.
+//! Always true of frames written here: the header is 4096 bytes long, filled up by the metalayer `vldepot`; a
+//! commit changes nothing in it but bytes 16 to 46 ([`header_update`]) and that metalayer's content; chunks,
+//! offsets chunks and trailers are appended and never overwritten, so that superseded ones become holes, which
+//! `chunks_len` counts. The fingerprint, which c-blosc2 writes as zeros and does not read, has kind 3.
+//!
+//! All chunks but the last have `chunk_size` raw bytes. Chunks of zeros must be special offsets: c-blosc2 cannot
+//! take slices of a stored chunk that is nothing but a header.
 
-#![expect(clippy::big_endian_bytes, reason = "Blosc2 frames are MessagePack, which is big-endian")]
+#![expect(clippy::big_endian_bytes, reason = "Blosc2 frames keep MessagePack integers")]
 
 use std::ops::Range;
 
-use crate::blosc::{BloscError, Encoder, compcode, compress_metadata};
+use super::metalayers::{self, I32, saturating_i32};
+use crate::blosc::{self, BloscError, Encoder};
 use crate::options::{Compression, CompressionCodec, Filter};
 
-/// Bytes of a depot's frame header: one page.
+/// Bytes of the headers written here. Those of other programs are shorter.
 pub(crate) const HEADER_LEN: usize = 4096;
-
-/// The offset that stands for a chunk of zeros: nothing is stored for it.
-pub(crate) const ZERO_CHUNK_OFFSET: i64 = i64::MIN | (1 << 56);
-
-/// The metalayer by which vlstore knows its files.
-pub(crate) const VLSTORE_LAYER: &str = "magic";
-/// Its content: MessagePack bin8 of 16 bytes.
-pub(crate) const VLSTORE_MAGIC: [u8; 18] = [
-    0xc4, 0x10, 0xa4, 0x9a, 0x33, 0x67, 0xcf, 0x7d, 0x44, 0xd1, 0xb0, 0x97, 0xe0, 0x51, 0x05, 0x83, 0x36,
-    0xeb,
-];
-/// The metalayer by which we know ours.
+/// The metalayer that fills our header up.
 pub(crate) const DEPOT_LAYER: &str = "vldepot";
+/// The metalayer by which the Python package vlstore knows its files.
+pub(crate) const VLSTORE_LAYER: &str = "magic";
+/// What it holds: a MessagePack byte string.
+pub(crate) const VLSTORE_MAGIC: [u8; 18] =
+    *b"\xc4\x10\xa4\x9a\x33\x67\xcf\x7d\x44\xd1\xb0\x97\xe0\x51\x05\x83\x36\xeb";
+/// The offset that stands for a chunk of zeros.
+pub(crate) const ZERO_CHUNK_OFFSET: i64 = i64::MIN + (1 << 56);
 
-const MAGIC: &[u8] = b"\x9e\xa8b2frame\0";
-const HEADER_LEN_AT: usize = 11;
-const FRAME_LEN_AT: usize = 16;
-const FLAGS_AT: usize = 25;
-const CODEC_AT: usize = 27;
-const RAW_LEN_AT: usize = 30;
-const CHUNKS_LEN_AT: usize = 39;
-const TYPESIZE_AT: usize = 48;
-const CHUNK_SIZE_AT: usize = 58;
-const FILTERS_AT: usize = 71;
-/// Where metalayers start.
-const LAYERS_AT: usize = 87;
+const MAGIC: [u8; 10] = *b"\x9e\xa8b2frame\0";
+const HEADER_LEN_AT: usize = MAGIC.len() + 1;
+const FRAME_LEN_AT: usize = HEADER_LEN_AT + 4 + 1;
+const FLAGS_AT: usize = FRAME_LEN_AT + 8 + 1;
+const TYPE_AT: usize = FLAGS_AT + 1;
+const CODEC_AT: usize = TYPE_AT + 1;
+const SPLIT_AT: usize = CODEC_AT + 1;
+const RAW_LEN_AT: usize = SPLIT_AT + 1 + 1;
+const CHUNKS_LEN_AT: usize = RAW_LEN_AT + 8 + 1;
+const TYPESIZE_AT: usize = CHUNKS_LEN_AT + 8 + 1;
+const BLOCK_SIZE_AT: usize = TYPESIZE_AT + 4 + 1;
+const CHUNK_SIZE_AT: usize = BLOCK_SIZE_AT + 4 + 1;
+const THREADS_AT: usize = CHUNK_SIZE_AT + 4 + 1;
+const HAS_VLMETA_AT: usize = THREADS_AT + 2 + 1 + 2;
+const FILTERS_AT: usize = HAS_VLMETA_AT + 1 + 2;
+const N_FILTERS: usize = 6;
+const METALAYERS_AT: usize = FILTERS_AT + N_FILTERS + 2 + N_FILTERS + 2;
+const _: () = assert!(RAW_LEN_AT == 30 && CHUNK_SIZE_AT == 58 && METALAYERS_AT == 87);
 
-/// The bytes that a checkpoint rewrites.
-pub(crate) const UPDATE_LEN: usize = CHUNKS_LEN_AT + 8 - FRAME_LEN_AT;
+/// Bytes that [`header_update`] replaces.
+const UPDATE_LEN: usize = CHUNKS_LEN_AT + 8 - FRAME_LEN_AT;
 
-/// Version 2 frames with 64-bit offsets.
-const FRAME_FLAGS: u8 = 0x12;
-/// Bytes behind a trailer's layers: length and fingerprint.
-const TRAILER_END: usize = 23;
-/// The type of our fingerprint; Blosc2 writes 0 and never looks.
-const FINGERPRINT_TYPE: u8 = 3;
+const VERSION_2: u8 = 2;
+const VERSION_MASK: u8 = 0x0f;
+const OFFSETS_64: u8 = 0x10;
+const CONTIGUOUS: u8 = 0;
+const NEVER_SPLIT: u8 = 2;
+const FIXSTR_4: u8 = 0xa4;
+const U64: u8 = 0xcf;
+const I64: u8 = 0xd3;
+const I16: u8 = 0xd1;
+const U32: u8 = 0xce;
+const TRUE: u8 = 0xc3;
+const FIXEXT_16: u8 = 0xd8;
 
-/// A frame header, read.
+/// Raw bytes of a block of offsets.
+const OFFSETS_BLOCK: usize = 16 << 10;
+
+const TRAILER_START: [u8; 2] = [0x94, 1];
+/// The end of a trailer: its length and the fingerprint.
+pub(crate) const TRAILER_END_LEN: usize = 1 + 4 + 2 + 16;
+/// A fingerprint of 128 bits, which c-blosc2 knows of but never makes: it writes kind 0, none.
+const FINGERPRINT_KIND: u8 = 3;
+
+/// What a frame's header says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct FrameHeader {
-    pub(crate) header_len: usize,
+    /// Bytes of the frame; the file may be longer.
     pub(crate) frame_len: u64,
+    /// Raw bytes of all chunks.
     pub(crate) raw_len: u64,
     /// From the end of the header to the offsets chunk.
     pub(crate) chunks_len: u64,
+    pub(crate) typesize: u8,
+    /// 0 when each chunk has its own.
+    pub(crate) block_size: u32,
+    /// 0 in frames of variable-size chunks, and in some empty ones.
     pub(crate) chunk_size: u32,
-    pub(crate) typesize: u32,
+    /// What new chunks are compressed with; those that exist may differ.
     pub(crate) compression: Compression,
-    /// Names, and where in the header their contents lie.
+    pub(crate) has_vlmeta: bool,
+    /// Names, and where in the header their contents are.
     pub(crate) metalayers: Vec<(String, Range<usize>)>,
+    pub(crate) header_len: usize,
 }
 
-/// The header of an empty frame, [`HEADER_LEN`] bytes, and where in it the content of the `vldepot` layer starts.
-pub(crate) fn write_header(compression: Compression, chunk_size: usize, vlstore: bool) -> (Vec<u8>, usize) {
-    let mut out = MAGIC.to_vec();
-    let wide = |n: usize| i32::try_from(n).unwrap_or(i32::MAX).to_be_bytes();
-    out.push(0xd2);
-    out.extend_from_slice(&wide(HEADER_LEN));
-    out.push(0xcf);
-    out.extend_from_slice(&((HEADER_LEN + trailer(&[], [0; 16]).len()) as u64).to_be_bytes());
-    let codec = compcode(compression.codec);
-    out.extend_from_slice(&[0xa4, FRAME_FLAGS, 0, (compression.level << 4) | codec]);
-    out.push(1); // split mode "never", less one
-    out.push(0xd3);
-    out.extend_from_slice(&[0; 8]);
-    out.push(0xd3);
-    out.extend_from_slice(&[0; 8]);
-    // Block size 0: every chunk names its own.
-    for field in [usize::from(compression.typesize), 0, chunk_size] {
-        out.push(0xd2);
-        out.extend_from_slice(&wide(field));
+impl FrameHeader {
+    /// Where in the header the content of the metalayer `name` is.
+    pub(crate) fn metalayer(&self, name: &str) -> Option<Range<usize>> {
+        self.metalayers.iter().find(|(found, _)| found == name).map(|(_, range)| range.clone())
     }
-    // Threads for compression and decompression, and that the trailer may have layers.
-    out.extend_from_slice(&[0xd1, 0, 1, 0xd1, 0, 1, 0xc3]);
-    let filter = match compression.filter {
-        Filter::None => 0,
-        Filter::Shuffle => 1,
-        Filter::Bitshuffle => 2,
-    };
-    out.extend_from_slice(&[0xd8, 6, 0, 0, 0, 0, 0, filter, codec, 0]);
-    out.extend_from_slice(&[0; 8]);
-    debug_assert_eq!(out.len(), LAYERS_AT);
-
-    let mut layers = Vec::new();
-    if vlstore {
-        layers.push((VLSTORE_LAYER.to_owned(), VLSTORE_MAGIC.to_vec()));
-    }
-    // The content of the last layer runs to the end of the page.
-    layers.push((DEPOT_LAYER.to_owned(), Vec::new()));
-    let without = LAYERS_AT + write_layers(&mut out.clone(), &layers, 0);
-    if let Some((_, content)) = layers.last_mut() {
-        content.resize(HEADER_LEN - without, 0);
-    }
-    write_layers(&mut out, &layers, 0);
-    (out, without)
 }
 
-/// Appends named layers; offsets in them count from the start of `out`. Returns the bytes appended.
+/// The header of an empty frame, exactly [`HEADER_LEN`] bytes, and where the content of the metalayer `vldepot`
+/// starts in it, which is zeros up to the end.
 ///
-/// `size_less` is what the size field of the index leaves out: Blosc2 counts it differently in header and trailer.
-fn write_layers(out: &mut Vec<u8>, layers: &[(String, Vec<u8>)], size_less: usize) -> usize {
-    let start = out.len();
-    let short = |n: usize| u16::try_from(n).unwrap_or(u16::MAX).to_be_bytes();
-    out.extend_from_slice(&[0x93, 0xcd, 0, 0, 0xde]);
-    out.extend_from_slice(&short(layers.len()));
-    let mut patches = Vec::new();
-    for (name, _) in layers {
-        out.push(0xa0 | u8::try_from(name.len().min(31)).unwrap_or(31));
-        out.extend_from_slice(&name.as_bytes()[..name.len().min(31)]);
-        out.push(0xd2);
-        patches.push(out.len());
-        out.extend_from_slice(&[0; 4]);
-    }
-    let index_len = short(out.len() - start - size_less);
-    out[start + 2..start + 4].copy_from_slice(&index_len);
-    out.push(0xdc);
-    out.extend_from_slice(&short(layers.len()));
-    for (patch, (_, content)) in patches.into_iter().zip(layers) {
-        let at = i32::try_from(out.len()).unwrap_or(i32::MAX).to_be_bytes();
-        out[patch..patch + 4].copy_from_slice(&at);
-        out.push(0xc6);
-        out.extend_from_slice(&u32::try_from(content.len()).unwrap_or(u32::MAX).to_be_bytes());
-        out.extend_from_slice(content);
-    }
-    out.len() - start
+/// `chunk_size` is one that [`DepotOptions::validate`](crate::DepotOptions::validate) accepts. With
+/// `vlstore_magic` the header begins with vlstore's metalayer.
+pub(crate) fn write_header(
+    compression: Compression,
+    chunk_size: usize,
+    vlstore_magic: bool,
+) -> (Vec<u8>, usize) {
+    let mut header = vec![0; METALAYERS_AT];
+    let mut put = |at: usize, bytes: &[u8]| header[at..at + bytes.len()].copy_from_slice(bytes);
+    let mut filters = [0; N_FILTERS];
+    filters[N_FILTERS - 1] = filter_code(compression.filter);
+
+    put(0, &MAGIC);
+    put(HEADER_LEN_AT - 1, &[I32]);
+    put(HEADER_LEN_AT, &saturating_i32(HEADER_LEN).to_be_bytes());
+    put(FRAME_LEN_AT - 1, &[U64]);
+    let empty_len = (HEADER_LEN + trailer(&[], [0; 16]).len()) as u64;
+    let (at, update) = header_update(compression, empty_len, 0, 0);
+    put(at, &update);
+    put(TYPESIZE_AT - 1, &[I32]);
+    put(TYPESIZE_AT, &i32::from(compression.typesize).to_be_bytes());
+    put(BLOCK_SIZE_AT - 1, &[I32]);
+    put(CHUNK_SIZE_AT - 1, &[I32]);
+    put(CHUNK_SIZE_AT, &saturating_i32(chunk_size).to_be_bytes());
+    put(THREADS_AT - 1, &[I16, 0, 1, I16, 0, 1]);
+    put(HAS_VLMETA_AT, &[TRUE, FIXEXT_16, 6]);
+    put(FILTERS_AT, &filters);
+    put(FILTERS_AT + N_FILTERS, &[blosc::compcode(compression.codec)]);
+
+    let with_depot = |content: &[u8]| {
+        let mut whole = header.clone();
+        let entries = [(VLSTORE_LAYER, &VLSTORE_MAGIC[..]), (DEPOT_LAYER, content)];
+        metalayers::append(&mut whole, &entries[usize::from(!vlstore_magic)..], METALAYERS_AT);
+        whole
+    };
+    let content_at = with_depot(&[]).len();
+    (with_depot(&vec![0; HEADER_LEN - content_at]), content_at)
 }
 
-/// The bytes of a header that a checkpoint rewrites, and where they go. Those that say how chunks are compressed lie
-/// between and stay as they were.
+/// What a commit replaces in the header: where, and the lengths of frame, raw data and chunks. One write: the bytes
+/// lie in one sector. `compression` is the header's, whose codec lies between the lengths.
 pub(crate) fn header_update(
     compression: Compression,
     frame_len: u64,
     raw_len: u64,
     chunks_len: u64,
 ) -> (usize, [u8; UPDATE_LEN]) {
-    let (header, _) = write_header(compression, 0, false);
-    let mut out = [0; UPDATE_LEN];
-    out.copy_from_slice(&header[FRAME_LEN_AT..FRAME_LEN_AT + UPDATE_LEN]);
-    let mut put = |at: usize, value: u64| out[at - FRAME_LEN_AT..][..8].copy_from_slice(&value.to_be_bytes());
-    put(FRAME_LEN_AT, frame_len);
-    put(RAW_LEN_AT, raw_len);
-    put(CHUNKS_LEN_AT, chunks_len);
-    (FRAME_LEN_AT, out)
+    let mut bytes = [0; UPDATE_LEN];
+    let mut put = |at: usize, part: &[u8]| {
+        bytes[at - FRAME_LEN_AT..at - FRAME_LEN_AT + part.len()].copy_from_slice(part);
+    };
+    let level = if compression.codec == CompressionCodec::None { 0 } else { compression.level };
+    let codec = level << 4 | blosc::compcode(compression.codec);
+    put(FRAME_LEN_AT, &frame_len.to_be_bytes());
+    put(FLAGS_AT - 1, &[FIXSTR_4, VERSION_2 | OFFSETS_64, CONTIGUOUS, codec, NEVER_SPLIT - 1, I64]);
+    put(RAW_LEN_AT, &raw_len.to_be_bytes());
+    put(CHUNKS_LEN_AT - 1, &[I64]);
+    put(CHUNKS_LEN_AT, &chunks_len.to_be_bytes());
+    (FRAME_LEN_AT, bytes)
 }
 
-fn int_at(bytes: &[u8], at: usize) -> Option<i64> {
-    bytes.get(at..)?.first_chunk::<4>().map(|raw| i64::from(i32::from_be_bytes(*raw)))
-}
-
-fn long_at(bytes: &[u8], at: usize) -> Option<u64> {
-    u64::try_from(i64::from_be_bytes(*bytes.get(at..)?.first_chunk::<8>()?)).ok()
-}
-
-/// How long the header says that it is.
+/// How long the header that `bytes` begin with says it is: how much [`parse_header`] needs.
 pub(crate) fn declared_header_len(bytes: &[u8]) -> Option<usize> {
-    bytes
-        .starts_with(MAGIC)
-        .then(|| int_at(bytes, HEADER_LEN_AT))
-        .flatten()
-        .and_then(|len| usize::try_from(len).ok())
+    let len = i32::from_be_bytes(field(bytes, HEADER_LEN_AT)?);
+    usize::try_from(len).ok().filter(|&len| bytes.starts_with(&MAGIC) && len >= METALAYERS_AT)
 }
 
-/// Reads the header of any Blosc2 contiguous frame from the first bytes of a file.
+/// Reads the header of any Blosc2 contiguous frame; the error says what was found instead.
 ///
-/// The error says what was found instead.
+/// Whether its lengths fit the file is for the caller to check: after a torn commit they may not, and yet the
+/// metalayers say what to go back to.
 pub(crate) fn parse_header(bytes: &[u8]) -> Result<FrameHeader, String> {
-    let cut = || "a Blosc2 frame header that is cut short".to_owned();
-    if !bytes.starts_with(MAGIC) {
-        let start = &bytes[..bytes.len().min(MAGIC.len())];
-        return Err(format!("it starts with \"{}\", which no Blosc2 frame does", start.escape_ascii()));
+    if !bytes.starts_with(&MAGIC) {
+        let start = bytes[..bytes.len().min(MAGIC.len())].escape_ascii();
+        return Err(format!("it starts with \"{start}\", which no Blosc2 frame does"));
     }
-    if bytes.len() < LAYERS_AT {
-        return Err(cut());
+    let header_len = declared_header_len(bytes).ok_or("a Blosc2 frame without a whole header")?;
+    let bytes = bytes
+        .get(..header_len)
+        .ok_or_else(|| format!("a Blosc2 frame whose header of {header_len} bytes is cut off"))?;
+    if bytes[FLAGS_AT] & VERSION_MASK != VERSION_2 {
+        return Err(format!("a Blosc2 frame of version {}, not 2", bytes[FLAGS_AT] & VERSION_MASK));
     }
-    let small = |at: usize| int_at(bytes, at).and_then(|n| u32::try_from(n).ok());
-    let impossible = || "a Blosc2 frame header with impossible lengths".to_owned();
-    let header_len = small(HEADER_LEN_AT).ok_or_else(impossible)? as usize;
-    if header_len < LAYERS_AT || header_len > bytes.len() {
-        return Err(cut());
+    if bytes[FLAGS_AT] & OFFSETS_64 == 0 || bytes[TYPE_AT] != CONTIGUOUS {
+        return Err(format!("a Blosc2 frame of type {}, not a contiguous one", bytes[TYPE_AT]));
     }
-    if bytes[FLAGS_AT] & 0x0f > 3 {
-        return Err(format!("a Blosc2 frame of version {}", bytes[FLAGS_AT] & 0x0f));
-    }
-    let layers = parse_layers(&bytes[..header_len], LAYERS_AT).ok_or_else(impossible)?;
-    let codec = match bytes[CODEC_AT] & 0x0f {
-        0 => CompressionCodec::Blosclz,
-        1 => CompressionCodec::Lz4,
-        2 => CompressionCodec::Lz4hc,
-        _ => CompressionCodec::Zstd,
+    let length = |at| field(bytes, at).map(i64::from_be_bytes).and_then(|len| u64::try_from(len).ok());
+    let size = |at| field(bytes, at).map(i32::from_be_bytes).and_then(|len| u32::try_from(len).ok());
+    let (
+        Some(frame_len),
+        Some(raw_len),
+        Some(chunks_len),
+        Some(typesize),
+        Some(block_size),
+        Some(chunk_size),
+    ) = (
+        length(FRAME_LEN_AT),
+        length(RAW_LEN_AT),
+        length(CHUNKS_LEN_AT),
+        size(TYPESIZE_AT),
+        size(BLOCK_SIZE_AT),
+        size(CHUNK_SIZE_AT),
+    )
+    else {
+        return Err("a Blosc2 frame with a negative length".into());
     };
-    let filter = match bytes[FILTERS_AT + 5] {
-        0 => Filter::None,
-        2 => Filter::Bitshuffle,
-        _ => Filter::Shuffle,
+    let typesize = match u8::try_from(typesize) {
+        Ok(typesize) if typesize > 0 => typesize,
+        _ => return Err(format!("a Blosc2 frame of typesize {typesize}; it must be 1 to 255")),
     };
-    let typesize = small(TYPESIZE_AT).ok_or_else(impossible)?;
     Ok(FrameHeader {
-        header_len,
-        frame_len: long_at(bytes, FRAME_LEN_AT).ok_or_else(impossible)?,
-        raw_len: long_at(bytes, RAW_LEN_AT).ok_or_else(impossible)?,
-        chunks_len: long_at(bytes, CHUNKS_LEN_AT).ok_or_else(impossible)?,
-        chunk_size: small(CHUNK_SIZE_AT).ok_or_else(impossible)?,
+        frame_len,
+        raw_len,
+        chunks_len,
         typesize,
-        compression: Compression {
-            codec,
-            level: (bytes[CODEC_AT] >> 4).min(9),
-            filter,
-            typesize: u8::try_from(typesize).unwrap_or(1).max(1),
-        },
-        metalayers: layers,
+        block_size,
+        chunk_size,
+        compression: parse_compression(bytes, typesize)?,
+        has_vlmeta: bytes[HAS_VLMETA_AT] == TRUE,
+        metalayers: metalayers::parse(bytes, METALAYERS_AT)?,
+        header_len,
     })
 }
 
-/// Names and content ranges of the layers whose index starts at `at`.
-fn parse_layers(bytes: &[u8], at: usize) -> Option<Vec<(String, Range<usize>)>> {
-    let head = bytes.get(at..at + 7)?;
-    if head[0] != 0x93 || head[1] != 0xcd || head[4] != 0xde {
-        return None;
-    }
-    let count = usize::from(u16::from_be_bytes([head[5], head[6]]));
-    let mut at = at + 7;
-    let mut layers = Vec::new();
-    for _ in 0..count {
-        let name_len = usize::from(bytes.get(at)?.checked_sub(0xa0)?);
-        let name = bytes.get(at + 1..at + 1 + name_len)?;
-        at += 1 + name_len;
-        if *bytes.get(at)? != 0xd2 {
-            return None;
-        }
-        let content = usize::try_from(int_at(bytes, at + 1)?).ok()?;
-        at += 5;
-        if *bytes.get(content)? != 0xc6 {
-            return None;
-        }
-        let len = usize::try_from(int_at(bytes, content + 1)?).ok()?;
-        let range = content + 5..content.checked_add(5)?.checked_add(len)?;
-        bytes.get(range.clone())?;
-        layers.push((String::from_utf8(name.to_vec()).ok()?, range));
-    }
-    Some(layers)
+fn parse_compression(header: &[u8], typesize: u8) -> Result<Compression, String> {
+    let level = (header[CODEC_AT] >> 4).min(9);
+    let codec = match header[CODEC_AT] & 0x0f {
+        0 => CompressionCodec::Blosclz,
+        1 if level == 0 => CompressionCodec::None,
+        1 => CompressionCodec::Lz4,
+        2 => CompressionCodec::Lz4hc,
+        5 => CompressionCodec::Zstd,
+        4 => return Err("a Blosc2 frame compressed with zlib, which this program lacks".into()),
+        other => return Err(format!("a Blosc2 frame of the unknown codec {other}")),
+    };
+    let filters = header[FILTERS_AT..FILTERS_AT + N_FILTERS].iter().rev();
+    let known = filters.filter_map(|&code| match code {
+        1 => Some(Filter::Shuffle),
+        2 => Some(Filter::Bitshuffle),
+        _ => None,
+    });
+    Ok(Compression { codec, level, filter: { known }.next().unwrap_or(Filter::None), typesize })
 }
 
-/// The chunk of all chunk offsets, relative to the end of the header.
+/// The offsets chunk: `offsets` from the end of the header, one a chunk. Not for an empty frame, which has none.
 pub(crate) fn offsets_chunk(offsets: &[i64]) -> Result<Vec<u8>, BloscError> {
-    let raw: Vec<u8> = offsets.iter().flat_map(|offset| offset.to_le_bytes()).collect();
     let compression =
-        Compression { codec: CompressionCodec::Zstd, level: 1, filter: Filter::Shuffle, typesize: 8 };
-    Encoder::new(compression, raw.len().clamp(8, 16 << 10))?.compress(&raw)
+        Compression { codec: CompressionCodec::Blosclz, level: 5, filter: Filter::Shuffle, typesize: 8 };
+    let raw: Vec<u8> = offsets.iter().flat_map(|offset| offset.to_le_bytes()).collect();
+    // c-blosc2 looks offsets up one by one, and decompresses a block for each.
+    Encoder::new(compression, OFFSETS_BLOCK)?.compress(&raw)
 }
 
-/// The frame's last bytes: named layers, and a fingerprint that Blosc2 leaves to us.
+/// The content of a vlmetalayer as python-blosc2 expects it: one MessagePack value inside one Blosc2 chunk.
+pub(crate) fn vlmeta_content(msgpack: &[u8]) -> Result<Vec<u8>, BloscError> {
+    blosc::compress_metadata(msgpack, 1)
+}
+
+/// A trailer: `vlmeta` names and contents, each made by [`vlmeta_content`] and together under 2 GiB.
 pub(crate) fn trailer(vlmeta: &[(String, Vec<u8>)], fingerprint: [u8; 16]) -> Vec<u8> {
-    let mut out = vec![0x94, 0x01];
-    write_layers(&mut out, vlmeta, 1);
-    let len = u32::try_from(out.len() + TRAILER_END).unwrap_or(u32::MAX);
-    out.push(0xce);
+    let mut out = TRAILER_START.to_vec();
+    let entries: Vec<_> = vlmeta.iter().map(|(name, content)| (name.as_str(), &content[..])).collect();
+    metalayers::append(&mut out, &entries, TRAILER_START.len() + 1);
+    let len = u32::try_from(out.len() + TRAILER_END_LEN).unwrap_or(u32::MAX);
+    out.push(U32);
     out.extend_from_slice(&len.to_be_bytes());
-    out.extend_from_slice(&[0xd8, FINGERPRINT_TYPE]);
+    out.extend_from_slice(&[FIXEXT_16, FINGERPRINT_KIND]);
     out.extend_from_slice(&fingerprint);
     out
 }
 
-/// Length of the trailer that ends with these 23 bytes.
+/// How long the trailer is whose last [`TRAILER_END_LEN`] bytes, or more, are `end`; `None` when none ends there.
 pub(crate) fn trailer_len(end: &[u8]) -> Option<usize> {
-    let end = end.get(end.len().checked_sub(TRAILER_END)?..)?;
-    let len = usize::try_from(int_at(end, 1)?).ok()?;
-    (end[0] == 0xce && end[5] == 0xd8 && len >= TRAILER_END + 2).then_some(len)
+    let [U32, a, b, c, d, FIXEXT_16, ..] = *end.last_chunk::<TRAILER_END_LEN>()? else { return None };
+    let len = usize::try_from(u32::from_be_bytes([a, b, c, d])).ok()?;
+    (len >= TRAILER_START.len() + TRAILER_END_LEN).then_some(len)
 }
 
-/// Bytes of the end of a frame that [`trailer_len`] needs.
-pub(crate) const TRAILER_END_LEN: usize = TRAILER_END;
-
-/// Names and content ranges of a whole trailer's layers.
+/// Reads a whole trailer: the names of its vlmetalayers, and where in `bytes` their contents are.
 pub(crate) fn parse_trailer(bytes: &[u8]) -> Option<Vec<(String, Range<usize>)>> {
-    if !bytes.starts_with(&[0x94]) {
+    if trailer_len(bytes)? != bytes.len() || !bytes.starts_with(&TRAILER_START) {
         return None;
     }
-    parse_layers(bytes, 2)
+    metalayers::parse(&bytes[..bytes.len() - TRAILER_END_LEN], TRAILER_START.len()).ok()
 }
 
-/// The content of a trailer layer: MessagePack inside a Blosc2 chunk, as python-blosc2 reads it.
-pub(crate) fn vlmeta_content(msgpack: &[u8]) -> Result<Vec<u8>, BloscError> {
-    compress_metadata(msgpack, 1)
+fn filter_code(filter: Filter) -> u8 {
+    match filter {
+        Filter::None => 0,
+        Filter::Shuffle => 1,
+        Filter::Bitshuffle => 2,
+    }
+}
+
+/// The `N` bytes of a header field.
+fn field<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
+    bytes.get(at..)?.first_chunk::<N>().copied()
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_header_comes_back() {
-        for vlstore in [false, true] {
-            let compression = Compression { filter: Filter::Bitshuffle, level: 5, ..Compression::default() };
-            let (bytes, at) = write_header(compression, 1 << 20, vlstore);
-            assert_eq!(bytes.len(), HEADER_LEN);
-            let header = parse_header(&bytes).unwrap();
-            assert_eq!(header.compression, compression);
-            assert_eq!((header.chunk_size, header.raw_len, header.chunks_len), (1 << 20, 0, 0));
-            assert_eq!(header.frame_len, (HEADER_LEN + trailer(&[], [0; 16]).len()) as u64);
-            let (name, range) = header.metalayers.last().unwrap();
-            assert_eq!((name.as_str(), range.clone()), (DEPOT_LAYER, at..HEADER_LEN));
-            assert_eq!(header.metalayers.len(), 1 + usize::from(vlstore));
-            if vlstore {
-                assert_eq!(bytes[header.metalayers[0].1.clone()], VLSTORE_MAGIC);
-            }
-        }
-    }
-
-    #[test]
-    fn a_trailer_comes_back() {
-        let layers = vec![("saved_lookup".to_owned(), vec![1, 2, 3]), ("b".to_owned(), vec![])];
-        let bytes = trailer(&layers, [7; 16]);
-        assert_eq!(trailer_len(&bytes), Some(bytes.len()));
-        let read = parse_trailer(&bytes).unwrap();
-        let read: Vec<_> = read.into_iter().map(|(name, range)| (name, bytes[range].to_vec())).collect();
-        assert_eq!(read, layers);
-    }
-
-    #[test]
-    fn noise_is_refused_without_a_panic() {
-        let (good, _) = write_header(Compression::default(), 1 << 20, true);
-        for at in 0..200 {
-            for value in [0, 0x7f, 0x80, 0xff] {
-                let mut bytes = good.clone();
-                bytes[at] = value;
-                let _ = parse_header(&bytes);
-                let _ = parse_header(&bytes[..at]);
-            }
-        }
-        assert!(parse_header(b"PK\x03\x04").unwrap_err().contains("PK"));
-        assert_eq!(trailer_len(&[0xce; 22]), None);
-    }
-}
+mod tests;

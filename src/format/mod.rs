@@ -1,7 +1,7 @@
 //! Bytes and structs, without I/O: every byte of the file is described here and in `docs/FORMAT.md`.
 //!
 //! ```text
-//! frame      the Blosc2 side: header, offsets chunk, trailer
+//! frame      the Blosc2 side: header, offsets chunk, trailer; metalayers: the named contents in the first and last
 //! header     the `vldepot` metalayer inside that header: parameters and the two commit slots
 //! entry      the 64-byte head of everything behind the header
 //! chunk      a CHUNK entry: directory, block checksums, Blosc2 chunk
@@ -12,6 +12,7 @@ pub(crate) mod chunk;
 pub(crate) mod entry;
 pub(crate) mod frame;
 pub(crate) mod header;
+mod metalayers;
 pub(crate) mod tables;
 
 #[rustfmt::skip]
