@@ -63,6 +63,15 @@ pub(crate) enum Header {
     Foreign,
 }
 
+/// What the header's two slots say.
+#[derive(Default)]
+struct Slots {
+    /// Newest first.
+    valid: Vec<Slot>,
+    /// No commit has written one yet.
+    unwritten: bool,
+}
+
 struct Scanner<'s> {
     storage: &'s Arc<dyn Storage>,
     mapped: bool,
@@ -123,8 +132,9 @@ pub(crate) fn load(storage: &Arc<dyn Storage>, parameters: Parameters, mapped: b
     let scanner = Scanner::new(storage, mapped)?;
     let slots = scanner.slots(parameters.depot_id);
     let header_lost = slots.is_none();
+    let Slots { valid, unwritten } = slots.unwrap_or_default();
     let mut base = None;
-    for slot in slots.iter().flatten() {
+    for slot in &valid {
         let entry = scanner.head(slot.offset).ok().filter(|head| {
             head.kind == Kind::Commit && head.depot_id == parameters.depot_id && head.crc() == slot.head_crc
         });
@@ -136,7 +146,8 @@ pub(crate) fn load(storage: &Arc<dyn Storage>, parameters: Parameters, mapped: b
             break;
         }
     }
-    let trusted = base.is_some();
+    // Without any commit so far there is none to lose: the careful way is the right one.
+    let careful = base.is_some() || unwritten;
     let (tail, snapshot) = match base {
         Some((head, snapshot)) => (Tail::after(&head), snapshot),
         None => (Tail::START, Snapshot::default()),
@@ -144,7 +155,7 @@ pub(crate) fn load(storage: &Arc<dyn Storage>, parameters: Parameters, mapped: b
     let mut state = State::default();
     state.adopt_snapshot(Arc::new(snapshot));
     let mut loaded = Loaded { parameters, state, tail, checkpointed: false, header_lost };
-    scanner.follow(&mut loaded, trusted);
+    scanner.follow(&mut loaded, careful);
     Ok(loaded)
 }
 
@@ -185,17 +196,17 @@ impl<'s> Scanner<'s> {
     }
 
     /// The valid slots of this depot, newest first; `None` when the header page cannot be read as one.
-    fn slots(&self, depot_id: u64) -> Option<Vec<Slot>> {
+    fn slots(&self, depot_id: u64) -> Option<Slots> {
         let header = self.read(0, HEADER_LEN).ok()?;
         let parsed = frame::parse_header(&header).ok()?;
         read_parameters(header.get(parsed.metalayer(frame::DEPOT_LAYER)?)?).ok()?;
-        let slot = |at: u64| {
-            let at = usize::try_from(at).ok()?;
-            Slot::parse(header.get(at..at + SLOT_LEN)?).filter(|slot| slot.depot_id == depot_id)
-        };
-        let mut slots: Vec<Slot> = SLOT_AT.into_iter().filter_map(slot).collect();
-        slots.sort_by_key(|slot| std::cmp::Reverse(slot.sequence));
-        Some(slots)
+        let bytes = |at: u64| usize::try_from(at).ok().and_then(|at| header.get(at..at + SLOT_LEN));
+        let slots = SLOT_AT.into_iter().filter_map(bytes);
+        let unwritten = slots.clone().all(|slot| slot.iter().all(|&byte| byte == 0));
+        let mut valid: Vec<Slot> =
+            slots.filter_map(Slot::parse).filter(|slot| slot.depot_id == depot_id).collect();
+        valid.sort_by_key(|slot| std::cmp::Reverse(slot.sequence));
+        Some(Slots { valid, unwritten })
     }
 
     /// The head of the entry at `offset`, if the whole entry is in the file.

@@ -1,7 +1,12 @@
-//! Suites for your own storages and codecs (feature `testing`): the built-in ones pass the same.
+//! For your own tests (feature `testing`): suites that every storage and codec should pass, the built-in ones included,
+//! and storages that crash and fail.
+
+mod crash;
 
 use std::io;
 use std::sync::Arc;
+
+pub use crash::{CrashStorage, FailingStorage};
 
 use crate::codec::Codec;
 use crate::depot::Depot;
@@ -184,6 +189,12 @@ mod tests {
             let number = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             Arc::new(FileStorage::create(folder.path().join(number.to_string())).unwrap())
         });
+    }
+
+    #[test]
+    fn the_doubles_keep_the_promises_of_a_storage() {
+        storage_conformance(|| Arc::new(CrashStorage::new()));
+        storage_conformance(|| Arc::new(FailingStorage::new(MemoryStorage::new(), u64::MAX, true)));
     }
 
     #[test]

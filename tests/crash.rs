@@ -1,0 +1,273 @@
+//! Power loss at every write, and storage that fails at every call: what was committed is there, exactly.
+//!
+//! `VLDEPOT_LONG_TESTS=1` tries many more states.
+
+#![allow(clippy::cast_possible_truncation, reason = "test data are made of the low bytes of counters")]
+
+use std::sync::Arc;
+
+use vldepot::storage::{MemoryStorage, Storage};
+use vldepot::testing::{CrashStorage, FailingStorage};
+use vldepot::{CommitEvery, Depot, DepotOptions, Error, Key, OpenOptions, Placement, Raw};
+
+/// A small deterministic generator (xorshift64).
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, n: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % n
+    }
+}
+
+/// Names and bytes in order, a replaced name at the end.
+type Content = Vec<(u8, Vec<u8>)>;
+
+#[derive(Debug, Clone)]
+enum Step {
+    Put(u8, Vec<u8>),
+    Remove(u8),
+    Commit,
+    Checkpoint,
+    Flush,
+}
+
+fn steps(seed: u64, n: usize) -> Vec<Step> {
+    let mut random = Random(seed * 2 + 1);
+    (0..n)
+        .map(|number| match random.below(20) {
+            0..=11 => {
+                let len = match random.below(4) {
+                    0 => random.below(40),
+                    1 => random.below(3000),
+                    2 => 1020 + random.below(10),
+                    _ => random.below(700),
+                };
+                let noise = random.below(251) as u8;
+                let bytes = (0..len).map(|i| (i as u8).wrapping_mul(noise) ^ number as u8).collect();
+                Step::Put(random.below(12) as u8, bytes)
+            }
+            12..=13 => Step::Remove(random.below(12) as u8),
+            14..=16 => Step::Commit,
+            17 => Step::Checkpoint,
+            _ => Step::Flush,
+        })
+        .collect()
+}
+
+fn options(seed: u64) -> DepotOptions {
+    let placement = [Placement::NoCross, Placement::Contiguous][(seed % 2) as usize];
+    let preset = if seed % 3 == 0 { DepotOptions::uncompressed() } else { DepotOptions::balanced() };
+    DepotOptions {
+        placement,
+        chunk_size: 1024,
+        block_size: Some(256),
+        write_threads: Some(0),
+        commit_every: CommitEvery { records: None, bytes: None, interval: None },
+        ..preset
+    }
+}
+
+fn change(content: &mut Content, step: &Step) {
+    match step {
+        Step::Put(name, bytes) => {
+            content.retain(|(found, _)| found != name);
+            content.push((*name, bytes.clone()));
+        }
+        Step::Remove(name) => content.retain(|(found, _)| found != name),
+        Step::Commit | Step::Checkpoint | Step::Flush => {}
+    }
+}
+
+fn run(depot: &Depot<Raw>, step: &Step) -> Result<(), Error> {
+    match step {
+        Step::Put(name, bytes) => depot.put(*name, bytes),
+        Step::Remove(name) => depot.remove(*name).map(|_| ()),
+        Step::Commit => depot.commit(),
+        Step::Checkpoint => depot.checkpoint(),
+        Step::Flush => depot.flush(),
+    }
+}
+
+fn content_of(depot: &Depot<Raw>, what: &str) -> Content {
+    depot
+        .iter()
+        .map(|entry| {
+            let (key, record) = entry.unwrap_or_else(|error| panic!("{what}: {error:?}"));
+            let Key::Int(name) = key else { panic!("{what}: {key}") };
+            let by_name = depot.get(key).unwrap_or_else(|error| panic!("{what}: {error:?}"));
+            assert!(by_name.view() == record.view(), "{what}");
+            (name as u8, record.view().to_vec())
+        })
+        .collect()
+}
+
+/// A run with the content after each step, and which step each event of the journal belongs to.
+struct History {
+    /// Content after so many steps.
+    contents: Vec<Content>,
+    /// (events so far, steps that are acknowledged by then as durable), increasing.
+    acknowledged: Vec<(usize, usize)>,
+}
+
+fn record(storage: &CrashStorage, depot: &Depot<Raw>, before: Content, steps: &[Step]) -> History {
+    let mut contents = vec![before];
+    let mut acknowledged = vec![(storage.n_events(), 0)];
+    for (number, step) in steps.iter().enumerate() {
+        run(depot, step).unwrap();
+        let mut content = contents[number].clone();
+        change(&mut content, step);
+        contents.push(content);
+        if matches!(step, Step::Commit | Step::Checkpoint) {
+            acknowledged.push((storage.n_events(), number + 1));
+        }
+    }
+    History { contents, acknowledged }
+}
+
+/// Opens what is left after a crash: the content is that after some step, none before the last acknowledged one.
+fn check(history: &History, after: &Arc<CrashStorage>, event: usize, what: &str) -> Content {
+    let least =
+        history.acknowledged.iter().filter(|(events, _)| *events <= event).map(|(_, step)| *step).max();
+    let storage: Arc<dyn Storage> = after.clone();
+    let depot = Depot::open_in(storage, Raw, &OpenOptions::default())
+        .unwrap_or_else(|error| panic!("{what}: does not open: {error:?}"));
+    let content = content_of(&depot, what);
+    let known = history.contents[least.unwrap_or(0)..].contains(&content);
+    assert!(known, "{what}: a content that never was: {} records", content.len());
+    content
+}
+
+fn quick_or_long(quick: u64, long: u64) -> u64 {
+    if std::env::var_os("VLDEPOT_LONG_TESTS").is_some() { long } else { quick }
+}
+
+#[test]
+fn what_a_commit_acknowledged_survives_any_power_loss_also_a_second_one() {
+    let (mut states, mut second_crashes) = (0, 0);
+    for seed in 0..quick_or_long(6, 40) {
+        let storage = Arc::new(CrashStorage::new());
+        let depot = Depot::create_in(storage.clone(), Raw, options(seed)).unwrap();
+        let history = record(&storage, &depot, Content::new(), &steps(seed, 40));
+        drop(depot);
+        // From when the creation returned on, every event is a moment to die at.
+        for event in history.acknowledged[0].0..=storage.n_events() {
+            for variant in 0..quick_or_long(12, 40) {
+                let after = Arc::new(storage.power_loss(event, seed << 32 | (event as u64) << 8 | variant));
+                let what = format!("workload {seed}, event {event}, variant {variant}");
+                let content = check(&history, &after, event, &what);
+                states += 1;
+                if !(event as u64 + variant).is_multiple_of(4) {
+                    continue;
+                }
+                // Recovery itself is recorded, and crashed, and what is appended after it too.
+                let reopened = Depot::append_in(after.clone(), Raw, &OpenOptions::default())
+                    .unwrap_or_else(|error| panic!("{what}: does not open for appending: {error:?}"));
+                assert!(content_of(&reopened, &what) == content, "{what}: appending sees something else");
+                let more = record(&after, &reopened, content.clone(), &steps(seed + 1000, 8));
+                drop(reopened);
+                let last = check(&more, &Arc::new(after.power_loss(usize::MAX, 0)), usize::MAX, &what);
+                assert!(more.contents[more.acknowledged.last().unwrap().1..].contains(&last));
+                let again = Random(states as u64 + 1).below(after.n_events() as u64 + 1) as usize;
+                for variant in 0..2 {
+                    let twice = Arc::new(after.power_loss(again, variant ^ states as u64));
+                    let what = format!("{what}, again at {again}, variant {variant}");
+                    check(&more, &twice, again, &what);
+                    second_crashes += 1;
+                }
+            }
+        }
+    }
+    println!("{states} power losses, {second_crashes} of them followed by a second one: nothing lost");
+}
+
+#[test]
+fn a_storage_that_fails_at_any_call_loses_nothing_and_goes_on() {
+    let workload = steps(77, 60);
+    let total = {
+        let storage = Arc::new(FailingStorage::new(MemoryStorage::new(), u64::MAX, false));
+        let depot = Depot::create_in(storage.clone(), Raw, options(1)).unwrap();
+        workload.iter().for_each(|step| run(&depot, step).unwrap());
+        storage.calls()
+    };
+    // The first two calls create the depot.
+    for fail_at in 2..total {
+        let storage = Arc::new(FailingStorage::new(MemoryStorage::new(), fail_at, false));
+        let depot = Depot::create_in(storage.clone(), Raw, options(1)).unwrap();
+        let (mut content, mut committed) = (Content::new(), Content::new());
+        let mut poisoned = false;
+        for step in &workload {
+            match run(&depot, step) {
+                Ok(()) => {}
+                Err(error @ Error::Io { .. }) => {
+                    assert!(error.is_io() && error.to_string().contains("<failing storage>"), "{error}");
+                    // What was committed is readable through the same handle, at once.
+                    for (name, bytes) in &committed {
+                        if content.contains(&(*name, bytes.clone())) {
+                            assert!(depot.get(*name).unwrap().view() == bytes);
+                        }
+                    }
+                    match run(&depot, step) {
+                        Ok(()) => {}
+                        Err(Error::Poisoned { .. }) => {
+                            poisoned = true;
+                            break;
+                        }
+                        Err(error) => panic!("call {fail_at}: {error:?}"),
+                    }
+                }
+                Err(error) => panic!("call {fail_at}: {error:?}"),
+            }
+            change(&mut content, step);
+            if matches!(step, Step::Commit | Step::Checkpoint) {
+                committed.clone_from(&content);
+            }
+        }
+        if !poisoned {
+            depot.commit().unwrap();
+            assert!(content_of(&depot, "the same handle") == content, "call {fail_at}");
+            committed = content.clone();
+        }
+        drop(depot);
+        let depot = Depot::open_in(storage, Raw, &OpenOptions::default()).unwrap();
+        let found = content_of(&depot, "reopened");
+        assert!(found == committed || (poisoned && found.len() + 20 > committed.len()), "call {fail_at}");
+    }
+}
+
+#[test]
+fn a_full_disk_can_be_read_and_written_again_once_there_is_room() {
+    let workload = steps(5, 50);
+    for fail_at in (2..60).step_by(3) {
+        let storage = Arc::new(FailingStorage::new(MemoryStorage::new(), fail_at, true));
+        let depot = Depot::create_in(storage.clone(), Raw, options(2)).unwrap();
+        let mut content = Content::new();
+        let mut full = false;
+        for step in &workload {
+            match run(&depot, step) {
+                Ok(()) => change(&mut content, step),
+                Err(Error::Poisoned { .. }) => break,
+                Err(error) => {
+                    full = true;
+                    assert!(error.is_io(), "{error:?}");
+                }
+            }
+            if full {
+                assert!(content_of(&depot, "while full") == content, "call {fail_at}");
+            }
+        }
+        storage.heal();
+        match depot.commit() {
+            Ok(()) => {
+                assert!(content_of(&depot, "healed") == content);
+                drop(depot);
+                let depot = Depot::open_in(storage, Raw, &OpenOptions::default()).unwrap();
+                assert!(content_of(&depot, "reopened") == content, "call {fail_at}");
+            }
+            Err(Error::Poisoned { .. }) => {}
+            Err(error) => panic!("call {fail_at}: {error:?}"),
+        }
+    }
+}
