@@ -290,7 +290,9 @@ fn thermal(n_atoms: usize, temperature: f64, seed: u64) -> Vectors {
         (0..n_atoms).map(|_| [0; 3].map(|_: i32| spread * random.normal())).collect();
     for axis in 0..3 {
         let drift = velocities.iter().map(|v| v[axis]).sum::<f64>() / n_atoms as f64;
-        velocities.iter_mut().for_each(|v| v[axis] -= drift);
+        for v in &mut velocities {
+            v[axis] -= drift;
+        }
     }
     velocities
 }
