@@ -1,12 +1,13 @@
 //! Opens the depot that was written, checks what is in it, times reading, and prints a table.
 
+use std::error::Error;
 use std::fmt::{Display, Write as _};
 use std::io::Write as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use vldepot::codecs::{AtomicFrameCodec, AtomicFrameView};
-use vldepot::{Depot, Record, Result};
+use vldepot::{Depot, Record};
 
 use crate::simulation::{self, Random, Vectors};
 use crate::{STEPS_BETWEEN_FRAMES, TIME_STEP, TOPOLOGY, Written};
@@ -21,6 +22,7 @@ const BATCHES: usize = 50;
 const BATCH: usize = 32;
 
 type Frames = Depot<AtomicFrameCodec>;
+type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 pub(crate) fn checksum(arrays: [&[f32]; 3]) -> u32 {
     arrays.iter().fold(0, |sum, array| crc32c::crc32c_append(sum, bytemuck::cast_slice(array)))
@@ -82,7 +84,7 @@ pub(crate) fn check(path: &Path, written: &Written) -> Result<bool> {
     for _ in 0..BATCHES {
         let numbers = [0; BATCH].map(|_| random.below(n_frames));
         let names = numbers.map(|number| &written.frames[number].name);
-        batched.take(written, &numbers, || depot.get_many(&names))?;
+        batched.take(written, &numbers, || Ok(depot.get_many(&names)?))?;
     }
     let mut sequential = Tally::default();
     // The first record may cost as much as those behind it in its chunk.

@@ -96,6 +96,7 @@ impl CrashStorage {
     }
 
     /// What a disk may hold when the power goes after the first `n_events` events, or in the middle of the last of them.
+    #[must_use]
     pub fn power_loss(&self, n_events: usize, seed: u64) -> Self {
         let journal = self.journal();
         let journal = &journal[..n_events.min(journal.len())];
@@ -123,7 +124,6 @@ impl CrashStorage {
                     let keep = usize::try_from(keep).unwrap_or(usize::MAX).min(bytes.len());
                     apply(&mut disk, &Event::Write { offset: *offset, bytes: bytes[..keep].into() });
                 }
-                (Fate::InOrder { .. }, event) => apply(&mut disk, event),
                 (Fate::WholeWrites, event) => {
                     if random.below(2) == 0 {
                         apply(&mut disk, event);
@@ -138,7 +138,7 @@ impl CrashStorage {
                         }
                     }
                 }
-                (Fate::Sectors { .. }, event) => apply(&mut disk, event),
+                (Fate::InOrder { .. } | Fate::Sectors { .. }, event) => apply(&mut disk, event),
             }
         }
         // The length is metadata of its own: the data may be there and the length not yet.

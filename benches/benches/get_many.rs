@@ -1,0 +1,48 @@
+//! Reading 256 records at once, beside reading them one by one.
+
+use criterion::{SamplingMode, Throughput};
+use vldepot::{Depot, Raw};
+use vldepot_benches::{Contest, criterion, data, goal, timed};
+
+const BATCH: usize = 256;
+
+fn main() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("molecules.vld");
+    let molecules = data::molecules(data::MOLECULES);
+    let depot = Depot::create(&path, Raw).unwrap();
+    data::put_molecules(&depot, &molecules);
+    depot.close().unwrap();
+    let depot = Depot::open(&path, Raw).unwrap();
+
+    let everywhere = data::numbers(BATCH, molecules.len());
+    // A shuffled window: 256 of 2048 neighbours.
+    let near: Vec<usize> = data::numbers(BATCH, 2048).iter().map(|number| 50_000 + number).collect();
+    let run: Vec<usize> = (70_000..70_000 + BATCH).collect();
+    let batches = [("out of 100,000", everywhere), ("out of 2048 neighbours", near), ("in a row", run)];
+
+    let many = |names: &[&String]| depot.get_many(names).unwrap().len();
+    let singly = |names: &[&String]| names.iter().map(|name| depot.get(name).unwrap().len()).sum::<usize>();
+    let mut c = criterion();
+    let mut summary = Vec::new();
+    for (what, numbers) in &batches {
+        let names: Vec<&String> = numbers.iter().map(|&number| &molecules[number].name).collect();
+        let bytes = numbers.iter().map(|&number| molecules[number].bytes.len() as u64).sum();
+        let mut group = c.benchmark_group(format!("256 molecules {what}"));
+        group.sampling_mode(SamplingMode::Flat);
+        group.throughput(Throughput::ElementsAndBytes { elements: BATCH as u64, bytes });
+        group.bench_function("get_many", |b| b.iter(|| many(&names)));
+        group.bench_function("get", |b| b.iter(|| singly(&names)));
+        group.finish();
+
+        let (ours, theirs) = (|| timed(|| _ = many(&names)), || timed(|| _ = singly(&names)));
+        summary.push((what, Contest::run(51, ours, theirs)));
+    }
+    println!("\nget_many of 256 molecules: time over that of 256 times get");
+    for (what, contest) in summary {
+        let (ours, theirs) = (contest.ours() * 1e3, contest.theirs() * 1e3);
+        let what = format!("{what}: {ours:.2} ms, singly {theirs:.2} ms");
+        goal(&what, contest.time_ratio(), "times", 1.0);
+    }
+    c.final_summary();
+}

@@ -1,0 +1,147 @@
+//! Two kinds of records: few large ones, many small ones.
+
+#[allow(dead_code, unreachable_pub, clippy::needless_range_loop, reason = "written for the example")]
+#[path = "../../examples/lennard_jones/simulation.rs"]
+mod simulation;
+
+use vldepot::codecs::{AtomicFrame, AtomicFrameCodec};
+use vldepot::{Codec, Depot, DepotOptions};
+
+use crate::blosc::Chunks;
+use simulation::Simulation;
+
+pub const ATOMS: usize = 5000;
+pub const FRAMES: usize = 100;
+pub const MOLECULES: usize = 100_000;
+
+/// One frame of a simulation.
+pub struct Frame {
+    pub name: String,
+    positions: Vec<[f32; 3]>,
+    velocities: Vec<[f32; 3]>,
+    forces: Vec<[f32; 3]>,
+    energy: f64,
+    edge: f64,
+    step: i64,
+    time: f64,
+}
+
+impl Frame {
+    pub fn item(&self) -> AtomicFrame<'_> {
+        let edge = self.edge;
+        AtomicFrame::new()
+            .positions(&self.positions)
+            .velocities(&self.velocities)
+            .forces(&self.forces)
+            .cell([[edge, 0.0, 0.0], [0.0, edge, 0.0], [0.0, 0.0, edge]])
+            .pbc([true; 3])
+            .energy(self.energy)
+            .step(self.step)
+            .time(self.time)
+    }
+}
+
+/// [`FRAMES`] frames of liquid argon: of the example's simulation, the first [`ATOMS`] atoms.
+pub fn frames() -> Vec<Frame> {
+    let mut fluid = Simulation::new(ATOMS + 300, 180.0, 0.004, 1);
+    fluid.advance(100);
+    let singles = |vectors: &[[f64; 3]]| vectors[..ATOMS].iter().map(|v| v.map(|x| x as f32)).collect();
+    (0..FRAMES)
+        .map(|number| {
+            fluid.advance(3);
+            Frame {
+                name: format!("frame_{number:06}"),
+                positions: singles(&fluid.wrapped()),
+                velocities: singles(&fluid.velocities),
+                forces: singles(&fluid.forces),
+                energy: fluid.potential,
+                edge: fluid.edge,
+                step: fluid.step as i64,
+                time: fluid.time(),
+            }
+        })
+        .collect()
+}
+
+/// A small record, and its name.
+pub struct Molecule {
+    pub name: String,
+    /// f64 energy, cell (9), stress (9), then f32 positions, f32 forces, u8 atomic numbers.
+    pub bytes: Vec<u8>,
+}
+
+/// `n` molecules of 10 to 120 atoms: chains with bonds of 0.10 to 0.15 nm and forces of 50 kJ/mol/nm. Every number has
+/// all its random bits, as a computed one has; real molecules compress no worse.
+pub fn molecules(n: usize) -> Vec<Molecule> {
+    let mut random = simulation::Random(2);
+    (0..n)
+        .map(|number| {
+            let n_atoms = 10 + random.below(111);
+            let mut bytes = Vec::with_capacity(152 + 25 * n_atoms);
+            let mut double = |x: f64| bytes.extend_from_slice(&x.to_le_bytes());
+            double(-2500.0 * n_atoms as f64 * (1.0 + 0.01 * random.normal()));
+            let edge = 2.0 + random.uniform();
+            (0..9).for_each(|i| double(if i % 4 == 0 { edge } else { 0.0 }));
+            let stress = [0; 6].map(|_| 100.0 * random.normal());
+            [0, 1, 2, 1, 3, 4, 2, 4, 5].into_iter().for_each(|component| double(stress[component]));
+            let mut single = |x: f64| bytes.extend_from_slice(&(x as f32).to_le_bytes());
+            let mut at = [0.5 * edge; 3];
+            for _ in 0..n_atoms {
+                let way = [0; 3].map(|_| random.normal());
+                let bond = (0.10 + 0.05 * random.uniform()) / way.map(|x| x * x).iter().sum::<f64>().sqrt();
+                for axis in 0..3 {
+                    at[axis] += bond * way[axis];
+                    single(at[axis]);
+                }
+            }
+            (0..3 * n_atoms).for_each(|_| single(50.0 * random.normal()));
+            bytes.extend((0..n_atoms).map(|_| [1_u8, 1, 1, 1, 6, 6, 6, 7, 8, 16][random.below(10)]));
+            Molecule { name: format!("mol_{number:06}"), bytes }
+        })
+        .collect()
+}
+
+/// `n` numbers below `below`, by chance and always the same.
+pub fn numbers(n: usize, below: usize) -> Vec<usize> {
+    let mut random = simulation::Random(3);
+    (0..n).map(|_| random.below(below)).collect()
+}
+
+/// Random bytes that do not compress.
+pub fn noise(len: usize) -> Vec<u8> {
+    let mut random = simulation::Random(4);
+    (0..len.div_ceil(8)).flat_map(|_| random.next().to_le_bytes()).take(len).collect()
+}
+
+/// Puts all frames.
+pub fn put_frames(depot: &Depot<AtomicFrameCodec>, frames: &[Frame]) {
+    frames.iter().for_each(|frame| depot.put(&frame.name, &frame.item()).unwrap());
+}
+
+/// Puts all molecules.
+pub fn put_molecules(depot: &Depot<vldepot::Raw>, molecules: &[Molecule]) {
+    molecules.iter().for_each(|molecule| depot.put(&molecule.name, &molecule.bytes).unwrap());
+}
+
+/// The raw chunks that a depot makes of its records, byte for byte, with the depot's own parameters, and where in them
+/// each record lies.
+pub fn chunks<C: Codec>(depot: &Depot<C>) -> Chunks {
+    depot.commit().unwrap();
+    let info = depot.info().unwrap();
+    let size = info.options.chunk_size;
+    // As the docs of `DepotOptions::block_size` have it.
+    let small = info.raw_bytes / info.records < 4096;
+    let block_size = info.options.block_size.unwrap_or(if small { 16 << 10 } else { 64 << 10 });
+    let mut chunks = Chunks::new(info.options.compression, block_size, size);
+    for entry in depot.iter() {
+        let (name, record) = entry.unwrap();
+        let place = depot.location(&name).unwrap();
+        chunks.place(place.chunk as usize, place.offset as usize, record.as_bytes());
+    }
+    chunks
+}
+
+/// A depot's options, compressing inside `put`: one thread, as Blosc2 alone has.
+pub fn one_thread(options: DepotOptions) -> DepotOptions {
+    DepotOptions { write_threads: Some(0), ..options }
+}
