@@ -59,7 +59,7 @@ fn steps(seed: u64, n: usize) -> Vec<Step> {
 
 fn options(seed: u64) -> DepotOptions {
     let placement = [Placement::NoCross, Placement::Contiguous][(seed % 2) as usize];
-    let preset = if seed % 3 == 0 { DepotOptions::uncompressed() } else { DepotOptions::balanced() };
+    let preset = if seed.is_multiple_of(3) { DepotOptions::uncompressed() } else { DepotOptions::balanced() };
     DepotOptions {
         placement,
         chunk_size: 1024,
@@ -99,7 +99,7 @@ fn content_of(depot: &Depot<Raw>, what: &str) -> Content {
             let Key::Int(name) = key else { panic!("{what}: {key}") };
             let by_name = depot.get(key).unwrap_or_else(|error| panic!("{what}: {error:?}"));
             assert!(by_name.view() == record.view(), "{what}");
-            (name as u8, record.view().to_vec())
+            (u8::try_from(name).unwrap(), record.view().to_vec())
         })
         .collect()
 }
@@ -146,7 +146,7 @@ fn quick_or_long(quick: u64, long: u64) -> u64 {
 
 #[test]
 fn what_a_commit_acknowledged_survives_any_power_loss_also_a_second_one() {
-    let (mut states, mut second_crashes) = (0, 0);
+    let (mut states, mut second_crashes) = (0u64, 0u64);
     for seed in 0..quick_or_long(6, 40) {
         let storage = Arc::new(CrashStorage::new());
         let depot = Depot::create_in(storage.clone(), Raw, options(seed)).unwrap();
@@ -170,9 +170,9 @@ fn what_a_commit_acknowledged_survives_any_power_loss_also_a_second_one() {
                 drop(reopened);
                 let last = check(&more, &Arc::new(after.power_loss(usize::MAX, 0)), usize::MAX, &what);
                 assert!(more.contents[more.acknowledged.last().unwrap().1..].contains(&last));
-                let again = Random(states as u64 + 1).below(after.n_events() as u64 + 1) as usize;
+                let again = Random(states + 1).below(after.n_events() as u64 + 1) as usize;
                 for variant in 0..2 {
-                    let twice = Arc::new(after.power_loss(again, variant ^ states as u64));
+                    let twice = Arc::new(after.power_loss(again, variant ^ states));
                     let what = format!("{what}, again at {again}, variant {variant}");
                     check(&more, &twice, again, &what);
                     second_crashes += 1;
@@ -189,7 +189,9 @@ fn a_storage_that_fails_at_any_call_loses_nothing_and_goes_on() {
     let total = {
         let storage = Arc::new(FailingStorage::new(MemoryStorage::new(), u64::MAX, false));
         let depot = Depot::create_in(storage.clone(), Raw, options(1)).unwrap();
-        workload.iter().for_each(|step| run(&depot, step).unwrap());
+        for step in &workload {
+            run(&depot, step).unwrap();
+        }
         storage.calls()
     };
     // The first two calls create the depot.
