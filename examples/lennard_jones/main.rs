@@ -117,7 +117,7 @@ fn run() -> Result<bool, Box<dyn Error>> {
         eprintln!("{} atoms do not fill an fcc lattice; taking {atoms}", args.atoms);
     }
 
-    let written = simulate(&output, &args, options)?;
+    let written = simulate(&output, &args, &options)?;
     report::check(&output, &written)
 }
 
@@ -132,9 +132,10 @@ fn make_room(output: &Path, args: &Args) -> Result<(), Box<dyn Error>> {
             return Err(format!("{path} exists; --force replaces it").into());
         }
         // Opened for writing, so that a run still under way is noticed: its lock makes this fail.
-        let ours = Depot::append(output, AtomicFrameCodec::default())
-            .and_then(|depot| depot.depot_metadata())
+        let depot = Depot::append(output, AtomicFrameCodec::default())
             .map_err(|error| format!("{error}; --force replaces {path}"))?;
+        let ours = depot.depot_metadata()?;
+        drop(depot);
         if ours.get("program").and_then(|program| program.as_str()) != Some(PROGRAM) {
             return Err(format!("{path} is not of this example; --force replaces it").into());
         }
@@ -160,7 +161,7 @@ struct FrameSum {
     sum: u32,
 }
 
-fn simulate(output: &Path, args: &Args, options: DepotOptions) -> Result<Written, Box<dyn Error>> {
+fn simulate(output: &Path, args: &Args, options: &DepotOptions) -> Result<Written, Box<dyn Error>> {
     let begin = Instant::now();
     let mut fluid = Simulation::new(args.atoms, START_TEMPERATURE, TIME_STEP, SEED);
     let n_atoms = fluid.velocities.len();
@@ -168,7 +169,7 @@ fn simulate(output: &Path, args: &Args, options: DepotOptions) -> Result<Written
     // A run that is killed loses what came after the last commit: at most 50 frames, or 5 seconds.
     let commit_every =
         CommitEvery { records: Some(50), interval: Some(Duration::from_secs(5)), ..CommitEvery::default() };
-    let options = DepotOptions { commit_every, ..options };
+    let options = DepotOptions { commit_every, ..options.clone() };
     let depot = Depot::create_with(output, AtomicFrameCodec::default(), options)?;
     depot.set_depot_metadata("program", PROGRAM.into())?;
     depot.set_depot_metadata("time_step_ps", TIME_STEP.into())?;
@@ -195,7 +196,7 @@ fn simulate(output: &Path, args: &Args, options: DepotOptions) -> Result<Written
         let start = Instant::now();
         let frame = AtomicFrame::new()
             .topology_name(TOPOLOGY)
-            .step(fluid.step as i64)
+            .step(fluid.step.cast_signed())
             .time(fluid.time())
             .positions(&positions)
             .velocities(&velocities)
