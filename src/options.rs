@@ -110,7 +110,7 @@ impl CommitEvery {
 pub struct DepotOptions {
     /// What Blosc2 does to chunks.
     pub compression: Compression,
-    /// Raw bytes of a chunk: a multiple of the block size, under 2 GiB. Default 4 MiB.
+    /// Raw bytes of a chunk: a multiple of the block size and the typesize, 64 bytes to 2 GiB. Default 4 MiB.
     pub chunk_size: usize,
     /// Raw bytes of a block, the unit of random reads: a multiple of 64. The default, `None`, takes 64 KiB, or
     /// 16 KiB when the records first put are under 4 KiB on average.
@@ -132,6 +132,9 @@ impl Default for DepotOptions {
         Self::balanced()
     }
 }
+
+/// The smallest chunk: smaller ones would be all overhead.
+const MIN_CHUNK: usize = 64;
 
 /// Names that [`DepotOptions::preset`] takes.
 pub const PRESETS: [&str; 4] = ["balanced", "fast", "compact", "uncompressed"];
@@ -206,10 +209,33 @@ impl DepotOptions {
         if typesize == 0 {
             return refuse("typesize 0: it is the number of bytes of an element, 1 to 255".into());
         }
-        if self.chunk_size == 0 || self.chunk_size > MAX_CHUNK {
-            return refuse(format!("chunk size {}: it must be 1 byte to {MAX_CHUNK} bytes", self.chunk_size));
+        if self.chunk_size < MIN_CHUNK || self.chunk_size > MAX_CHUNK {
+            return refuse(format!(
+                "chunk size {}: it must be {MIN_CHUNK} to {MAX_CHUNK} bytes",
+                self.chunk_size
+            ));
         }
-        let block_size = self.block_size.unwrap_or(64);
+        let multiple_of = |size: usize, name: &str, unit: usize| {
+            let next = size.next_multiple_of(unit);
+            refuse(format!("chunk size {size} is no multiple of the {name} {unit}; {next} would be"))
+        };
+        if !self.chunk_size.is_multiple_of(usize::from(typesize)) {
+            return multiple_of(self.chunk_size, "typesize", usize::from(typesize));
+        }
+        if self.commit_every.records == Some(0) {
+            return refuse("a commit every 0 records: 1 commits each record".into());
+        }
+        let Some(block_size) = self.block_size else {
+            let largest = self.resolve_block_size(u64::MAX).max(self.resolve_block_size(0));
+            return if largest <= MAX_BLOCK {
+                Ok(())
+            } else {
+                refuse(format!(
+                    "chunk size {}: no block size divides it; take a rounder one",
+                    self.chunk_size
+                ))
+            };
+        };
         if block_size > self.chunk_size {
             return refuse(format!(
                 "block size {block_size} is larger than the chunk size {}",
@@ -223,14 +249,7 @@ impl DepotOptions {
             return refuse(format!("block size {block_size} is no multiple of the typesize {typesize}"));
         }
         if !self.chunk_size.is_multiple_of(block_size) {
-            return refuse(format!(
-                "chunk size {} is no multiple of the block size {block_size}; {} would be",
-                self.chunk_size,
-                self.chunk_size.next_multiple_of(block_size)
-            ));
-        }
-        if self.commit_every.records == Some(0) {
-            return refuse("a commit every 0 records: 1 commits each record".into());
+            return multiple_of(self.chunk_size, "block size", block_size);
         }
         Ok(())
     }
@@ -303,6 +322,9 @@ mod tests {
         assert!(with(|o| o.compression.typesize = 0).contains("typesize 0"));
         assert!(with(|o| o.block_size = Some(100)).contains("multiple of 64"));
         assert!(with(|o| o.block_size = Some(192)).contains("4194432 would be"));
+        assert!(with(|o| o.compression.typesize = 3).contains("4194306 would be"));
+        assert!(with(|o| o.chunk_size = (1 << 30) + 4).contains("rounder"));
+        assert!(with(|o| o.commit_every.records = Some(0)).contains("0 records"));
     }
 
     #[test]

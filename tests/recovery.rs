@@ -106,9 +106,19 @@ fn the_slots_are_only_a_short_cut() {
 
 #[test]
 fn whole_chunks_behind_the_last_commit_are_adopted() {
+    adopts(options());
+}
+
+#[test]
+fn whole_uncompressed_chunks_are_adopted_though_their_end_is_a_hole() {
+    let options = options();
+    adopts(DepotOptions { compression: DepotOptions::uncompressed().compression, ..options });
+}
+
+fn adopts(options: DepotOptions) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("killed.vld");
-    let depot = Depot::create_with(&path, Raw, options()).unwrap();
+    let depot = Depot::create_with(&path, Raw, options).unwrap();
     for n in 0..10 {
         depot.put(n, &payload(n)).unwrap();
     }
@@ -116,9 +126,10 @@ fn whole_chunks_behind_the_last_commit_are_adopted() {
     for n in 10..40 {
         depot.put(n, &payload(n)).unwrap();
     }
-    depot.put(3, b"replaced").unwrap();
     depot.remove(4).unwrap();
     depot.set_metadata(5, &"noted".into()).unwrap();
+    depot.flush().unwrap();
+    depot.put(3, b"replaced").unwrap();
     depot.flush().unwrap();
     depot.put("lost", b"never left the process").unwrap();
     // What a killed process leaves: the file as it is now.

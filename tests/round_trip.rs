@@ -355,3 +355,19 @@ fn a_million_zero_bytes_take_no_room() {
     assert!(back.get("zeros").unwrap().view().iter().all(|&b| b == 0));
     assert_eq!(back.get("one").unwrap().view(), [1]);
 }
+
+#[test]
+fn odd_chunk_sizes_and_typesizes_round_trip() {
+    for (chunk_size, typesize) in [(64, 1), (66, 3), (100, 4), (128, 8), (1000, 250), (4100, 4), (65_532, 12)]
+    {
+        for name in PRESETS {
+            let preset = DepotOptions { block_size: None, chunk_size, ..DepotOptions::preset(name).unwrap() };
+            let compression = Compression { typesize, ..preset.compression };
+            let depot = Depot::memory_with(Raw, DepotOptions { compression, ..preset }).unwrap();
+            fill(&depot);
+            depot.commit().unwrap();
+            check(&depot);
+            check(&Depot::from_bytes(&depot.to_bytes().unwrap(), Raw).unwrap());
+        }
+    }
+}

@@ -10,11 +10,13 @@ use vldepot_benches::blosc::Chunks;
 use vldepot_benches::data::{self, Frame, Molecule, one_thread};
 use vldepot_benches::{Contest, criterion, fact, goal, goal_at_least, timed};
 
+type Put<C> = Box<dyn Fn(&Depot<C>)>;
+
 /// Something to put, and how.
 struct Load<C: Codec> {
     name: &'static str,
     codec: C,
-    put: Box<dyn Fn(&Depot<C>)>,
+    put: Put<C>,
 }
 
 impl<C: Codec + Clone> Load<C> {

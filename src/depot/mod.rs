@@ -488,7 +488,7 @@ impl<C: Codec> Depot<C> {
     /// Records in the order of `keys`, duplicates included. Every block they touch is decoded once.
     ///
     /// # Errors
-    /// As [`get`](Self::get), for the first key in the order of `keys` that has one.
+    /// As [`get`](Self::get): for the first key that is missing, else for the first record that cannot be read.
     pub fn get_many<K: AsKey>(&self, keys: &[K]) -> Result<Vec<Record<C>>> {
         let names = keys.iter().map(|key| tagged(&self.engine, key)).collect::<Result<Vec<_>>>()?;
         let mut wanted = Vec::with_capacity(names.len());

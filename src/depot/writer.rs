@@ -318,6 +318,12 @@ impl Writer {
         self.shared.storage.write_at(head.offset, bytes).map_err(|source| {
             self.shared.io(format!("write {} bytes at byte {}", bytes.len(), head.offset), source)
         })?;
+        if (bytes.len() as u64) < length {
+            // The end of an uncompressed chunk is left to be a hole; the file must reach over it.
+            let last = head.offset + length - 1;
+            let action = "reserve the end of a chunk";
+            self.shared.storage.write_at(last, &[0]).map_err(|source| self.shared.io(action, source))?;
+        }
         self.tail = Tail { offset: head.offset + length, sequence: head.sequence + 1, previous: head.crc() };
         Ok(())
     }
