@@ -76,7 +76,6 @@ const VERSION_2: u8 = 2;
 const VERSION_MASK: u8 = 0x0f;
 const OFFSETS_64: u8 = 0x10;
 const CONTIGUOUS: u8 = 0;
-const NEVER_SPLIT: u8 = 2;
 const FIXSTR_4: u8 = 0xa4;
 const U64: u8 = 0xcf;
 const I64: u8 = 0xd3;
@@ -180,7 +179,8 @@ pub(crate) fn header_update(
     let level = if compression.codec == CompressionCodec::None { 0 } else { compression.level };
     let codec = level << 4 | blosc::compcode(compression.codec);
     put(FRAME_LEN_AT, &frame_len.to_be_bytes());
-    put(FLAGS_AT - 1, &[FIXSTR_4, VERSION_2 | OFFSETS_64, CONTIGUOUS, codec, NEVER_SPLIT - 1, I64]);
+    let split = blosc::split_mode(compression);
+    put(FLAGS_AT - 1, &[FIXSTR_4, VERSION_2 | OFFSETS_64, CONTIGUOUS, codec, split - 1, I64]);
     put(RAW_LEN_AT, &raw_len.to_be_bytes());
     put(CHUNKS_LEN_AT - 1, &[I64]);
     put(CHUNKS_LEN_AT, &chunks_len.to_be_bytes());
