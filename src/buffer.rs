@@ -24,6 +24,9 @@ thread_local! {
 
 /// A heap buffer that starts at a multiple of 64 bytes; always initialised.
 pub(crate) struct AlignedBuf {
+    /// What the allocator gave, unaligned: for large buffers it then need not clear what the system cleared already.
+    base: NonNull<u8>,
+    /// The first multiple of 64 from there.
     pointer: NonNull<u8>,
     capacity: usize,
     len: usize,
@@ -54,9 +57,12 @@ impl AlignedBuf {
         let capacity = len.max(1).next_multiple_of(ALIGNMENT);
         let layout = Self::layout(capacity);
         // SAFETY: the layout's size is at least 64, never zero.
-        let pointer = unsafe { alloc_zeroed(layout) };
-        let Some(pointer) = NonNull::new(pointer) else { handle_alloc_error(layout) };
-        Self { pointer, capacity, len }
+        let base = unsafe { alloc_zeroed(layout) };
+        let Some(base) = NonNull::new(base) else { handle_alloc_error(layout) };
+        let lead = base.as_ptr().align_offset(ALIGNMENT);
+        // SAFETY: `lead` is under 64, and the allocation is `capacity + 64` bytes long.
+        let pointer = unsafe { base.add(lead) };
+        Self { base, pointer, capacity, len }
     }
 
     /// A copy of `bytes`.
@@ -67,7 +73,7 @@ impl AlignedBuf {
     }
 
     fn layout(capacity: usize) -> Layout {
-        match Layout::from_size_align(capacity, ALIGNMENT) {
+        match Layout::from_size_align(capacity.saturating_add(ALIGNMENT), 1) {
             Ok(layout) => layout,
             Err(error) => panic!("a buffer of {capacity} bytes cannot exist: {error}"),
         }
@@ -76,7 +82,7 @@ impl AlignedBuf {
 
 impl Drop for AlignedBuf {
     fn drop(&mut self) {
-        let keep = Self { pointer: self.pointer, capacity: self.capacity, len: 0 };
+        let keep = Self { base: self.base, pointer: self.pointer, capacity: self.capacity, len: 0 };
         let keep = std::mem::ManuallyDrop::new(keep);
         let pooled = POOL.try_with(|pool| {
             let Ok(mut pool) = pool.try_borrow_mut() else { return false };
@@ -89,7 +95,7 @@ impl Drop for AlignedBuf {
         });
         if !matches!(pooled, Ok(true)) {
             // SAFETY: allocated in `zeroed` with this very layout, and given to nobody else: the pool did not take it.
-            unsafe { dealloc(self.pointer.as_ptr(), Self::layout(self.capacity)) };
+            unsafe { dealloc(self.base.as_ptr(), Self::layout(self.capacity)) };
         }
     }
 }
@@ -97,7 +103,7 @@ impl Drop for AlignedBuf {
 impl Deref for AlignedBuf {
     type Target = [u8];
     fn deref(&self) -> &[u8] {
-        // SAFETY: `len <= capacity` initialised bytes, owned by `self` and borrowed as long as it is.
+        // SAFETY: `len <= capacity` initialised bytes from `pointer` on, owned by `self` and borrowed as long as it is.
         unsafe { std::slice::from_raw_parts(self.pointer.as_ptr(), self.len) }
     }
 }

@@ -27,6 +27,8 @@ pub(crate) struct Job {
 struct Queue {
     waiting: VecDeque<Job>,
     done: BTreeMap<u64, Result<EncodedEntry, BloscError>>,
+    /// Buffers of entries that were written, to be filled again.
+    spare: Vec<Vec<u8>>,
     closed: bool,
 }
 
@@ -72,7 +74,8 @@ impl Pool {
         }
         if self.threads.is_empty() {
             let chunk = job.chunk;
-            let result = self.own.compress(&job, self.compression);
+            let spare = self.shop.lock().spare.pop().unwrap_or_default();
+            let result = self.own.compress(&job, self.compression, spare);
             self.shop.lock().done.insert(chunk, result);
         } else {
             self.shop.lock().waiting.push_back(job);
@@ -104,6 +107,16 @@ impl Pool {
     }
 }
 
+impl Pool {
+    /// Takes the buffer of a written entry back.
+    pub(crate) fn recycle(&self, bytes: Vec<u8>) {
+        let mut queue = self.shop.lock();
+        if queue.spare.len() <= self.n_threads {
+            queue.spare.push(bytes);
+        }
+    }
+}
+
 impl Drop for Pool {
     fn drop(&mut self) {
         self.shop.lock().closed = true;
@@ -118,11 +131,11 @@ impl Drop for Pool {
 fn serve(shop: &Shop, compression: Compression) {
     let mut press = Press::default();
     loop {
-        let job = {
+        let (job, spare) = {
             let mut queue = shop.lock();
             loop {
                 if let Some(job) = queue.waiting.pop_front() {
-                    break job;
+                    break (job, queue.spare.pop().unwrap_or_default());
                 }
                 if queue.closed {
                     return;
@@ -131,7 +144,7 @@ fn serve(shop: &Shop, compression: Compression) {
             }
         };
         let chunk = job.chunk;
-        let result = press.compress(&job, compression);
+        let result = press.compress(&job, compression, spare);
         // Before the chunk is taken, so that the taker is the last to let go of the raw bytes and may reuse them.
         drop(job);
         shop.lock().done.insert(chunk, result);
@@ -153,13 +166,18 @@ impl std::fmt::Debug for Press {
 }
 
 impl Press {
-    fn compress(&mut self, job: &Job, compression: Compression) -> Result<EncodedEntry, BloscError> {
+    fn compress(
+        &mut self,
+        job: &Job,
+        compression: Compression,
+        bytes: Vec<u8>,
+    ) -> Result<EncodedEntry, BloscError> {
         let Self { encoder, scratch } = self;
         let encoder = match encoder {
             Some((block_size, encoder)) if *block_size == job.block_size => encoder,
             _ => &mut encoder.insert((job.block_size, Encoder::new(compression, job.block_size)?)).1,
         };
-        encode_chunk(&job.raw, job.used, &job.directory, encoder, scratch)
+        encode_chunk(&job.raw, job.used, &job.directory, encoder, scratch, bytes)
     }
 }
 

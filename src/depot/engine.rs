@@ -454,3 +454,33 @@ impl Drop for Engine {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::tables::tests::parameters;
+    use crate::storage::MemoryStorage;
+    use crate::{Depot, Raw};
+
+    #[test]
+    fn a_newer_format_is_refused_by_both_numbers() {
+        let newer = Parameters { format_version: 9, codec_id: "raw".into(), ..parameters() };
+        let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::from_bytes(&header_page(&newer).unwrap()));
+        for opened in [
+            Depot::open_in(Arc::clone(&storage), Raw, &OpenOptions::default()),
+            Depot::append_in(storage, Raw, &OpenOptions::default()),
+        ] {
+            let error = opened.map(|_| ()).unwrap_err();
+            assert!(matches!(error, Error::NewerFormat { found: 9, supported: 1, .. }), "{error}");
+            assert!(error.to_string().contains("update"), "{error}");
+        }
+    }
+
+    #[test]
+    fn parameters_that_do_not_fit_the_header_are_refused() {
+        let codec = CodecInfo { id: "test", version: 1, parameters: vec![7; 5000], align: 16 };
+        let storage = Arc::new(MemoryStorage::new());
+        let made = Engine::create(storage, DepotOptions::default(), codec, Mapping::Auto).map(|_| ());
+        assert!(matches!(made, Err(Error::InvalidOptions(why)) if why.contains("do not fit")));
+    }
+}

@@ -291,6 +291,7 @@ impl Writer {
                     let reference = entry.prelude.chunk_ref(offset, header);
                     self.shared.write().set_source(chunk, Source::Stored(reference));
                 }
+                self.pool.recycle(entry.bytes);
             }
         }
     }

@@ -243,13 +243,15 @@ fn stored_directory(directory: &Directory, prelude: &mut Prelude) -> Result<Vec<
 
 /// Compresses a full chunk (`raw` padded to the chunk size, of which `used` bytes are records) into an entry.
 ///
-/// `scratch` is room for the compressor, kept from chunk to chunk.
+/// `scratch` is room for the compressor, and `bytes` for the entry: both kept from chunk to chunk, for fresh memory costs
+/// more than what is done in it.
 pub(crate) fn encode_chunk(
     raw: &[u8],
     used: usize,
     directory: &Directory,
     encoder: &mut Encoder,
     scratch: &mut Vec<u8>,
+    mut bytes: Vec<u8>,
 ) -> Result<EncodedEntry, BloscError> {
     let mut prelude = Prelude { raw_len: used as u64, ..Prelude::default() };
     let stored = stored_directory(directory, &mut prelude)?;
@@ -267,8 +269,8 @@ pub(crate) fn encode_chunk(
     }
     let table: Vec<u8> = checksums.iter().flat_map(|crc| crc.to_le_bytes()).collect();
 
-    let mut bytes =
-        Vec::with_capacity(DIRECTORY_AT + stored.len() + table.len() + chunk.len() + 3 * HEAD_LEN);
+    bytes.clear();
+    bytes.reserve(DIRECTORY_AT + stored.len() + table.len() + chunk.len() + 3 * HEAD_LEN);
     bytes.resize(DIRECTORY_AT, 0);
     bytes.extend_from_slice(&stored);
     pad_to(&mut bytes, 4, 0);
@@ -331,7 +333,9 @@ mod tests {
         for codec in [CompressionCodec::Zstd, CompressionCodec::None] {
             let compression = Compression { codec, ..Compression::default() };
             let mut encoder = Encoder::new(compression, 1 << 14).unwrap();
-            let entry = encode_chunk(&raw(), 1 << 16, &directory(), &mut encoder, &mut Vec::new()).unwrap();
+            let entry =
+                encode_chunk(&raw(), 1 << 16, &directory(), &mut encoder, &mut Vec::new(), Vec::new())
+                    .unwrap();
             assert_eq!(entry.bytes.len() as u64, entry.length);
             let prelude = Prelude::parse(&entry.bytes[PRELUDE_AT..], entry.length).unwrap();
             assert_eq!(prelude, entry.prelude);
@@ -349,7 +353,8 @@ mod tests {
         let mut encoder = Encoder::new(compression, 1 << 14).unwrap();
         let mut raw = vec![0; 1 << 20];
         raw[..4096].copy_from_slice(&raw_part());
-        let entry = encode_chunk(&raw, 4096, &directory(), &mut encoder, &mut Vec::new()).unwrap();
+        let entry =
+            encode_chunk(&raw, 4096, &directory(), &mut encoder, &mut Vec::new(), Vec::new()).unwrap();
         assert!(entry.bytes.len() < 8192 && entry.length > 1 << 20);
     }
 

@@ -20,7 +20,8 @@ struct Piece {
 impl Piece {
     fn new(start: u64, bytes: &[u8]) -> Self {
         let lead = lead(start);
-        let mut buf = AlignedBuf::any(lead + bytes.len());
+        // Fresh memory: pooled buffers are for what comes and goes.
+        let mut buf = AlignedBuf::zeroed(lead + bytes.len());
         buf[lead..].copy_from_slice(bytes);
         Self { start, len: bytes.len() as u64, buf: Some(Arc::new(buf)) }
     }
