@@ -400,7 +400,7 @@ pub(crate) fn compcode(codec: CompressionCodec) -> u8 {
 /// Compresses a small metadata buffer: zstd, no filter, blocks chosen by c-blosc2.
 pub(crate) fn compress_metadata(raw: &[u8], typesize: u8) -> Result<Vec<u8>, BloscError> {
     let filter = if typesize > 1 { Filter::Shuffle } else { Filter::None };
-    let compression = Compression { codec: CompressionCodec::Zstd, level: 3, filter, typesize };
+    let compression = Compression { codec: CompressionCodec::Zstd, level: 1, filter, typesize };
     Encoder::new(compression, raw.len().clamp(1, MAX_BLOCK))?.compress(raw)
 }
 

@@ -41,7 +41,7 @@ impl Chunks {
             typesize: i32::from(compression.typesize),
             nthreads: 1,
             blocksize: i32::try_from(block_size).unwrap(),
-            splitmode: 2, // never
+            splitmode: 1, // always: what depots do for zstd after shuffle
             filters: [0, 0, 0, 0, 0, filter],
             ..sys::BLOSC2_CPARAMS_DEFAULTS
         };

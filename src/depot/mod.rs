@@ -384,7 +384,8 @@ impl<C: Codec> Depot<C> {
         writer.set_depot_metadata(encode_metadata(&self.engine, &Value::Object(map))?)
     }
 
-    /// Hands everything put so far to the system, without a sync: it survives the end of this process, not a power loss.
+    /// Hands all records put so far to the system, without a sync: they survive the end of this process, not a power loss.
+    /// Metadata of the depot itself wait for a commit.
     ///
     /// # Errors
     /// [`Error::ReadOnly`], [`Error::Io`].
