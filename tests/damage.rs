@@ -16,9 +16,9 @@ fn payload(n: u32) -> Vec<u8> {
 const N: u32 = 80;
 
 /// A closed depot, or one whose writer went on after its last commit.
-fn depot(options: DepotOptions, closed: bool) -> Vec<u8> {
+fn depot(preset: &DepotOptions, closed: bool) -> Vec<u8> {
     let options =
-        DepotOptions { chunk_size: 8192, block_size: Some(1024), write_threads: Some(0), ..options };
+        DepotOptions { chunk_size: 8192, block_size: Some(1024), write_threads: Some(0), ..preset.clone() };
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("whole.vld");
     let depot = Depot::create_with(&path, Raw, options).unwrap();
@@ -108,9 +108,9 @@ fn rounds() -> u64 {
 /// What it is called, its bytes, and how many records a commit covers.
 fn whole_files() -> Vec<(&'static str, Vec<u8>, u32)> {
     vec![
-        ("closed", depot(DepotOptions::default(), true), N),
-        ("unclosed", depot(DepotOptions::default(), false), 75),
-        ("uncompressed", depot(DepotOptions::uncompressed(), true), N),
+        ("closed", depot(&DepotOptions::default(), true), N),
+        ("unclosed", depot(&DepotOptions::default(), false), 75),
+        ("uncompressed", depot(&DepotOptions::uncompressed(), true), N),
     ]
 }
 
@@ -170,7 +170,7 @@ fn overwritten_moved_and_zeroed_ranges_never_give_wrong_bytes() {
 #[test]
 fn damaged_heads_with_right_checksums_are_refused_or_right() {
     // An attacker can make checksums match: lengths and offsets must be bounded all the same.
-    let whole = depot(DepotOptions::default(), true);
+    let whole = depot(&DepotOptions::default(), true);
     let mut tally = Tally::default();
     let mut state = 3;
     let mut entries = Vec::new();

@@ -41,7 +41,13 @@ impl Chunks {
             typesize: i32::from(compression.typesize),
             nthreads: 1,
             blocksize: i32::try_from(block_size).unwrap(),
-            splitmode: 1, // always: what depots do for zstd after shuffle
+            // What depots do: a stream a byte for zstd after shuffle (1, always), else one for all (2, never).
+            splitmode: if compression.codec == CompressionCodec::Zstd && compression.filter == Filter::Shuffle
+            {
+                1
+            } else {
+                2
+            },
             filters: [0, 0, 0, 0, 0, filter],
             ..sys::BLOSC2_CPARAMS_DEFAULTS
         };
