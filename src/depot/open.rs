@@ -5,6 +5,8 @@
 //! 2. From there entries are followed by their heads. A COMMIT counts when everything between it and the base is
 //!    whole, for its writer may have died before the sync that would have made it so.
 //! 3. CHUNK and LOG entries behind the last COMMIT are adopted, each if it is whole and the one before was.
+//!    A COMMIT that cannot be used, for a damaged index say, is passed over: the chunks tell the same. When no commit was
+//!    left to start from, so are damaged heads.
 //! 4. What follows is a torn tail: a reader ignores it, a writer cuts it off.
 
 use std::sync::Arc;
@@ -51,6 +53,9 @@ pub(crate) struct Loaded {
     /// The header page cannot be read: the parameters come from a commit.
     pub(crate) header_lost: bool,
 }
+
+/// Bytes read at a time in search of the next entry.
+const RESUME_WINDOW: usize = 1 << 20;
 
 /// The longest header of another program's frame that is read.
 const MAX_FOREIGN_HEADER: usize = 16 << 20;
@@ -271,27 +276,25 @@ impl<'s> Scanner<'s> {
         let mut tail = loaded.tail;
         let mut adopted: Vec<EntryHead> = Vec::new();
         let mut checkpointed = loaded.checkpointed;
-        while let Ok(head) = self.head(tail.offset) {
-            let follows = head.depot_id == depot_id
-                && head.sequence == tail.sequence
-                && (head.previous == tail.previous);
-            if !follows {
+        loop {
+            let next = self.head(tail.offset).ok().filter(|head| {
+                head.depot_id == depot_id && head.sequence == tail.sequence && head.previous == tail.previous
+            });
+            let Some(head) = next.or_else(|| if careful { None } else { self.resume(&tail, depot_id) })
+            else {
                 break;
-            }
-            let whole = match head.kind {
+            };
+            let accepted = match head.kind {
                 Kind::Commit => self.accept_commit(loaded, &head, &mut adopted, careful),
                 Kind::Chunk | Kind::Log => {
                     adopted.push(head);
-                    true
+                    false
                 }
-                Kind::Index | Kind::Frame | Kind::Metadata => true,
+                Kind::Index | Kind::Frame | Kind::Metadata => false,
             };
-            if !whole {
-                break;
-            }
             tail = Tail::after(&head);
             match head.kind {
-                Kind::Commit => {
+                Kind::Commit if accepted => {
                     loaded.tail = tail;
                     checkpointed = false;
                 }
@@ -319,6 +322,27 @@ impl<'s> Scanner<'s> {
             checkpointed = false;
         }
         loaded.checkpointed = checkpointed;
+    }
+
+    /// The next entry behind a damaged head. Only where no commit was left to start from: there every entry counts.
+    fn resume(&self, tail: &Tail, depot_id: u64) -> Option<EntryHead> {
+        let mut offset = tail.offset;
+        while offset < self.file_len {
+            let len = usize::try_from(self.file_len - offset).unwrap_or(usize::MAX).min(RESUME_WINDOW);
+            let window = self.read(offset, len).ok()?;
+            for (nth, bytes) in window.chunks_exact(HEAD_LEN).enumerate() {
+                let at = offset + (nth * HEAD_LEN) as u64;
+                if let Ok(head) = EntryHead::parse(bytes, at)
+                    && head.depot_id == depot_id
+                    && head.sequence > tail.sequence
+                    && head.offset.checked_add(head.length).is_some_and(|end| end <= self.file_len)
+                {
+                    return Some(head);
+                }
+            }
+            offset += len as u64;
+        }
+        None
     }
 
     /// Takes the commit at `head` as the new base, if it and all between are whole.
