@@ -1,0 +1,114 @@
+//! A writer process killed at any moment: what it acknowledged is there, readers beside it never saw anything torn.
+//!
+//! `VLDEPOT_LONG_TESTS=1` kills a thousand.
+
+#![cfg(unix)]
+#![allow(clippy::cast_possible_truncation, reason = "test data are made of the low bytes of counters")]
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use vldepot::{CommitEvery, Depot, DepotOptions, OpenOptions, Raw};
+
+const CHILD: &str = "VLDEPOT_KILLED_WRITER";
+
+fn payload(n: u32) -> Vec<u8> {
+    (0..500 + n as usize * 97 % 6000).map(|i| (i as u8 / 5) ^ (n as u8)).collect()
+}
+
+/// Not a test of its own: what the killed process does.
+#[test]
+fn writer_process() {
+    let Ok(path) = std::env::var(CHILD) else { return };
+    let commit_every = CommitEvery { records: None, bytes: None, interval: None };
+    let path = Path::new(&path);
+    let depot = if path.exists() {
+        Depot::append_with(path, Raw, &OpenOptions { commit_every, ..OpenOptions::default() }).unwrap()
+    } else {
+        let options = DepotOptions {
+            chunk_size: 16 << 10,
+            block_size: Some(2048),
+            commit_every,
+            ..DepotOptions::default()
+        };
+        Depot::create_with(path, Raw, options).unwrap()
+    };
+    let mut out = std::io::stdout();
+    for n in depot.len() as u32.. {
+        depot.put(n, &payload(n)).unwrap();
+        match n % 8 {
+            3 => depot.commit().unwrap(),
+            7 => depot.checkpoint().unwrap(),
+            _ => continue,
+        }
+        writeln!(out, "acknowledged {n}").unwrap();
+        out.flush().unwrap();
+    }
+}
+
+/// Everything readable is right, and there are at least `least` records.
+fn check(path: &Path, least: u32) -> u32 {
+    let depot = Depot::open(path, Raw).unwrap();
+    let found = depot.len() as u32;
+    assert!(found >= least, "{found} records where {least} were acknowledged");
+    for n in (0..found).rev().take(100).chain((0..found).step_by(37)) {
+        assert!(depot.get(n).unwrap().view() == payload(n), "record {n} of {found}");
+    }
+    found
+}
+
+#[test]
+fn what_a_killed_writer_acknowledged_is_there() {
+    let kills = if std::env::var_os("VLDEPOT_LONG_TESTS").is_some() { 1000 } else { 25 };
+    let folder = tempfile::tempdir().unwrap();
+    let mut path = folder.path().join("0.vld");
+    let (mut acknowledged, mut total, mut read_beside) = (0, 0, 0);
+    let mut random = 12345u64;
+    for kill in 0..kills {
+        // A fresh file now and then; else the next writer goes on where the killed one was.
+        if kill % 10 == 0 {
+            path = folder.path().join(format!("{kill}.vld"));
+            acknowledged = 0;
+        }
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "writer_process", "--nocapture", "--test-threads=1"])
+            .env(CHILD, &path)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let reader = std::thread::spawn(move || {
+            let mut last = None;
+            for line in lines.map_while(Result::ok) {
+                if let Some((_, n)) = line.split_once("acknowledged ") {
+                    last = n.parse::<u32>().ok().or(last);
+                }
+            }
+            last
+        });
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        let moment = Duration::from_micros(5_000 + (random >> 33) % 40_000);
+        std::thread::sleep(moment / 2);
+        if path.exists() && std::fs::metadata(&path).unwrap().len() > 4160 {
+            check(&path, acknowledged);
+            read_beside += 1;
+        }
+        std::thread::sleep(moment / 2);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        if let Some(last) = reader.join().unwrap() {
+            acknowledged = last + 1;
+        }
+        if acknowledged > 0 {
+            let found = check(&path, acknowledged);
+            total += 1;
+            // What was found is committed by the next writer, and must stay.
+            acknowledged = acknowledged.max(found.saturating_sub(8));
+        }
+    }
+    println!("{kills} kills, {total} files checked after, {read_beside} beside the writer: nothing lost");
+    assert!(total > kills / 2, "the writers hardly got to write: {total} of {kills}");
+}
