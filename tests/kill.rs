@@ -80,17 +80,23 @@ fn what_a_killed_writer_acknowledged_is_there() {
             .spawn()
             .unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let (begun, wait_for_it) = std::sync::mpsc::channel();
         let reader = std::thread::spawn(move || {
             let mut last = None;
             for line in lines.map_while(Result::ok) {
                 if let Some((_, n)) = line.split_once("acknowledged ") {
                     last = n.parse::<u32>().ok().or(last);
+                    let _ = begun.send(());
                 }
             }
             last
         });
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        let moment = Duration::from_micros(5_000 + (random >> 33) % 40_000);
+        let moment = Duration::from_micros(1_000 + (random >> 33) % 40_000);
+        // Most writers are killed while they write; every fifth at any moment, while it creates or recovers too.
+        if kill % 5 != 0 {
+            wait_for_it.recv_timeout(Duration::from_secs(60)).expect("the writer writes");
+        }
         std::thread::sleep(moment / 2);
         if path.exists() && std::fs::metadata(&path).unwrap().len() > 4160 {
             check(&path, acknowledged);
