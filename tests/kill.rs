@@ -24,6 +24,10 @@ fn writer_process() {
     let Ok(path) = std::env::var(CHILD) else { return };
     let commit_every = CommitEvery { records: None, bytes: None, interval: None };
     let path = Path::new(&path);
+    // A creation that was killed leaves less than a header, and nothing to keep.
+    if std::fs::metadata(path).is_ok_and(|file| file.len() < 4160) {
+        std::fs::remove_file(path).unwrap();
+    }
     let depot = if path.exists() {
         Depot::append_with(path, Raw, &OpenOptions { commit_every, ..OpenOptions::default() }).unwrap()
     } else {
