@@ -429,15 +429,16 @@ fn adopt(loaded: &mut Loaded, head: &EntryHead, entry: &(Directory, Option<Chunk
     let state = &mut loaded.state;
     let next_chunk = state.snapshot.n_chunks + state.pending.chunks.len() as u64;
     let chunk_size = loaded.parameters.chunk_size as u64;
+    // A LOG entry has the number of the chunk that comes next, too.
+    if head.ordinal != next_chunk {
+        return false;
+    }
     if let Some(reference) = reference {
-        if head.ordinal != next_chunk {
-            return false;
-        }
         state.set_source(next_chunk, Source::Stored(*reference));
     }
-    let mut next = head.ordinal.saturating_mul(chunk_size) + u64::from(directory.first_start);
     let align = loaded.parameters.align as u64;
-    let chunk_start = head.ordinal.saturating_mul(chunk_size);
+    let chunk_start = next_chunk.saturating_mul(chunk_size);
+    let mut next = chunk_start.saturating_add(u64::from(directory.first_start));
     for operation in &directory.operations {
         let location = match operation.action {
             Action::Remove => None,
@@ -445,7 +446,8 @@ fn adopt(loaded: &mut Loaded, head: &EntryHead, entry: &(Directory, Option<Chunk
                 Some(Location { address, length, checksum, unchecked: false })
             }
             Action::Put { length, checksum } => {
-                let start = chunk_start + (next - chunk_start).next_multiple_of(align);
+                let in_chunk = (next - chunk_start).checked_next_multiple_of(align).unwrap_or(u64::MAX);
+                let start = chunk_start.saturating_add(in_chunk);
                 let location = Location { address: start, length, checksum, unchecked: false };
                 next = location.end();
                 Some(location)

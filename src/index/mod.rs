@@ -63,7 +63,7 @@ impl Location {
 
     /// Address of the first byte behind the record.
     pub(crate) fn end(&self) -> u64 {
-        self.address + u64::from(self.length)
+        self.address.saturating_add(u64::from(self.length))
     }
 }
 
