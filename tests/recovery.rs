@@ -215,3 +215,55 @@ fn a_damaged_chunk_costs_its_own_records_and_names_them() {
     let iterated = depot.iter().flatten().count();
     assert_eq!(iterated, 60 - errors, "neighbours are read, one by one and in batches");
 }
+
+#[test]
+fn a_header_that_was_lost_is_made_anew_with_a_slot() {
+    let (mut bytes, _) = history();
+    bytes[..4096].fill(0);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("headless.vld");
+    fs::write(&path, &bytes).unwrap();
+    drop(Depot::append(&path, Raw).unwrap());
+    // Damage in the middle, later: the commits behind it must not be doubted for it.
+    let chunk = Depot::open(&path, Raw).unwrap().location(25).unwrap();
+    let mut bytes = fs::read(&path).unwrap();
+    assert!(bytes[3072..4096].iter().any(|&byte| byte != 0), "a slot was written");
+    let at = chunk.file_offset.unwrap() as usize;
+    let entry_len = u64::from_le_bytes(bytes[at + 40..at + 48].try_into().unwrap()) as usize;
+    bytes[at + entry_len / 2 + 200] ^= 4;
+    fs::write(&path, &bytes).unwrap();
+    let depot = Depot::open(&path, Raw).unwrap();
+    assert_eq!(depot.len(), 60);
+    assert!(depot.get(59).unwrap().view() == payload(59));
+}
+
+#[test]
+fn a_damaged_index_segment_does_not_keep_what_is_new_from_its_commit() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("index.vld");
+    let depot = Depot::create_with(&path, Raw, options()).unwrap();
+    for n in 0..4 {
+        depot.put(n, &payload(n)).unwrap();
+        depot.commit().unwrap();
+    }
+    let mut bytes = fs::read(&path).unwrap();
+    drop(depot);
+    // The first INDEX entry: the last byte of its arrays, in the only page.
+    let mut at = 4160;
+    while bytes[at + 8] != 2 {
+        at += u64::from_le_bytes(bytes[at + 40..at + 48].try_into().unwrap()) as usize;
+    }
+    let len = u64::from_le_bytes(bytes[at + 40..at + 48].try_into().unwrap()) as usize;
+    let last = (at..at + len).rev().find(|&at| bytes[at] != 0).unwrap();
+    bytes[last] ^= 1;
+    fs::write(&path, &bytes).unwrap();
+    let depot = Depot::append(&path, Raw).unwrap();
+    assert!(depot.get(0).unwrap_err().is_damage());
+    assert!(depot.get(3).unwrap().view() == payload(3));
+    depot.set_depot_metadata("new", 1.into()).unwrap();
+    // The frame of all chunks cannot be made, which is said; the commit is.
+    assert!(depot.close().unwrap_err().is_damage());
+    let depot = Depot::open(&path, Raw).unwrap();
+    assert_eq!(depot.depot_metadata().unwrap()["new"], 1);
+    assert!(depot.get(3).unwrap().view() == payload(3));
+}

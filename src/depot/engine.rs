@@ -151,10 +151,12 @@ impl Engine {
             write_threads: options.write_threads,
             ..stored
         };
-        let adopted = state.pending.changed;
+        let needs_commit = state.pending.changed || header_lost;
         let shared = Arc::new(Shared::new(storage, parameters, mapped, state));
         let mut writer = Writer::new(Arc::clone(&shared), depot_options, tail, checkpointed && !header_lost);
-        if adopted {
+        if needs_commit {
+            // What was adopted, or a new header's empty slots, need a commit to point at.
+            shared.write().pending.changed = true;
             writer.commit()?;
         }
         Ok(Self::assemble(shared, Some(writer), tail))

@@ -429,9 +429,15 @@ impl Writer {
         }
         let references: Vec<_> = segments.iter().map(|segment| segment.reference).collect();
         if let Some(first) = tail_to_merge(&references, last) {
-            let merged = merge(&segments[first..])?;
-            segments.truncate(first);
-            segments.push(self.append_segment(merged)?);
+            match merge(&segments[first..]) {
+                Ok(merged) => {
+                    segments.truncate(first);
+                    segments.push(self.append_segment(merged)?);
+                }
+                // A damaged old segment stays as it is: what is new must not wait for it.
+                Err(error) if error.is_damage() => {}
+                Err(error) => return Err(error),
+            }
         }
         let sum = |of: fn(&Segment) -> u64| segments.iter().map(|segment| of(segment)).sum::<u64>();
         let commit = Commit {
