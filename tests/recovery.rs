@@ -223,10 +223,11 @@ fn a_header_that_was_lost_is_made_anew_with_a_slot() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("headless.vld");
     fs::write(&path, &bytes).unwrap();
-    drop(Depot::append(&path, Raw).unwrap());
-    // Damage in the middle, later: the commits behind it must not be doubted for it.
-    let chunk = Depot::open(&path, Raw).unwrap().location(25).unwrap();
+    let writer = Depot::append(&path, Raw).unwrap();
+    let chunk = writer.location(25).unwrap();
+    // The writer is killed at once, and later the middle is damaged: the commits behind must not be doubted for it.
     let mut bytes = fs::read(&path).unwrap();
+    drop(writer);
     assert!(bytes[3072..4096].iter().any(|&byte| byte != 0), "a slot was written");
     let at = chunk.file_offset.unwrap() as usize;
     let entry_len = u64::from_le_bytes(bytes[at + 40..at + 48].try_into().unwrap()) as usize;
