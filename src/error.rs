@@ -91,6 +91,11 @@ pub enum Error {
     /// Metadata that is not what was written.
     #[error("{path}: {what} at byte {offset}: expected {expected}, found {found}")]
     Damaged { path: PathBuf, what: String, offset: u64, expected: String, found: String },
+    /// Compacting met something it could not read or write.
+    #[error(
+        "{path}: not compacted, and nothing was changed; where a record is damaged, `repair` makes a new file of the others"
+    )]
+    NotCompacted { path: PathBuf, source: Box<Error> },
     /// A record could not be read; which one.
     #[error("{path}: record {name} cannot be read")]
     Record { path: PathBuf, name: String, source: Box<Error> },
@@ -113,7 +118,7 @@ impl Error {
             | Self::ChunkChecksum { .. }
             | Self::Decompress { .. }
             | Self::Damaged { .. } => true,
-            Self::Record { source, .. } => source.is_damage(),
+            Self::Record { source, .. } | Self::NotCompacted { source, .. } => source.is_damage(),
             Self::Io { source, .. } => source.kind() == io::ErrorKind::UnexpectedEof,
             _ => false,
         }
@@ -123,7 +128,7 @@ impl Error {
     pub fn is_io(&self) -> bool {
         match self {
             Self::Io { .. } | Self::Poisoned { .. } | Self::Locked { .. } => true,
-            Self::Record { source, .. } => source.is_io(),
+            Self::Record { source, .. } | Self::NotCompacted { source, .. } => source.is_io(),
             _ => false,
         }
     }

@@ -49,6 +49,7 @@ mod error;
 mod format;
 mod index;
 mod key;
+mod maintain;
 mod options;
 pub mod storage;
 #[cfg(any(test, feature = "testing"))]
@@ -60,6 +61,10 @@ pub use codec::{Codec, CodecError, Raw};
 pub use depot::{CodecInfo, Depot, DepotInfo, Iter, Keys, Location, Metadata, Options, Record};
 pub use error::{Error, Result};
 pub use key::{AsKey, Key, MAX_KEY_LEN};
+pub use maintain::{
+    CompactReport, LostRecord, Progress, RepairOptions, RepairReport, VerifyOptions, VerifyReport, compact,
+    compact_into, repair, repair_in, verify, verify_in,
+};
 pub use options::{
     CommitEvery, Compression, CompressionCodec, DepotOptions, Filter, Mapping, OpenOptions, PRESETS,
     Placement,

@@ -5,11 +5,14 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::open::{self, Header, Loaded, Tail};
-use super::state::{Found, Place, Source, State};
+use super::state::{Found, Place, Snapshot, Source, State};
 use super::writer::{NewRecord, Shared, Writer};
 use crate::buffer::{AlignedBuf, Bytes};
 use crate::chunk::ChunkReader;
+use crate::codec::{Codec, Raw};
 use crate::error::{Error, Result};
+use crate::format::chunk::ChunkRef;
+use crate::format::entry::EntryHead;
 use crate::format::frame::{self, HEADER_LEN};
 use crate::format::header::{FIRST_ENTRY_AT, write_parameters};
 use crate::format::tables::Parameters;
@@ -54,11 +57,12 @@ impl Engine {
         mapping: Mapping,
     ) -> Result<Self> {
         options.validate()?;
-        if !storage.is_empty().map_err(|source| io_error(&storage, "ask for the length", source))? {
-            return Err(Error::PathExists { path: storage.path().to_owned() });
-        }
-        lock(&storage)?;
         let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        if !codec.align.is_power_of_two() || codec.align > 64 || codec.id.len() > 64 {
+            let why =
+                format!("codec `{}`: ALIGN must be a power of two up to 64, ID at most 64 bytes", codec.id);
+            return Err(Error::InvalidOptions(why));
+        }
         let parameters = Parameters {
             format_version: crate::format::FORMAT_VERSION,
             depot_id: depot_id(),
@@ -73,11 +77,26 @@ impl Engine {
             vlstore: options.vlstore_compatible,
             created: i64::try_from(time.as_secs()).unwrap_or(i64::MAX),
         };
-        if !codec.align.is_power_of_two() || codec.align > 64 || codec.id.len() > 64 {
-            let why =
-                format!("codec `{}`: ALIGN must be a power of two up to 64, ID at most 64 bytes", codec.id);
-            return Err(Error::InvalidOptions(why));
+        Self::create_with(storage, parameters, options, mapping)
+    }
+
+    /// A new depot in an empty storage, laid out and described like another one.
+    pub(crate) fn create_like(storage: Arc<dyn Storage>, parameters: &Parameters) -> Result<Self> {
+        let parameters = Parameters { depot_id: depot_id(), ..parameters.clone() };
+        let options = parameters.options();
+        Self::create_with(storage, parameters, options, Mapping::Never)
+    }
+
+    fn create_with(
+        storage: Arc<dyn Storage>,
+        parameters: Parameters,
+        options: DepotOptions,
+        mapping: Mapping,
+    ) -> Result<Self> {
+        if !storage.is_empty().map_err(|source| io_error(&storage, "ask for the length", source))? {
+            return Err(Error::PathExists { path: storage.path().to_owned() });
         }
+        lock(&storage)?;
         storage
             .write_at(0, &header_page(&parameters)?)
             .and_then(|()| storage.sync())
@@ -114,6 +133,39 @@ impl Engine {
                 Ok(Self::assemble(shared, None, Tail::START))
             }
         }
+    }
+
+    /// As [`open`](Self::open), whatever codec wrote it.
+    pub(crate) fn open_any(storage: Arc<dyn Storage>, mapping: Mapping) -> Result<Self> {
+        let info =
+            CodecInfo { id: Raw::ID, version: Raw::VERSION, parameters: Vec::new(), align: Raw::ALIGN };
+        let check = CodecCheck { any: true, info: &info, check_parameters: &|_| Ok(()) };
+        Self::open(storage, &OpenOptions { mapping, ..OpenOptions::default() }, &check)
+    }
+
+    /// Reads records of these chunks, by number; there is no index.
+    pub(crate) fn over_chunks(
+        storage: Arc<dyn Storage>,
+        parameters: Parameters,
+        chunks: Vec<Option<ChunkRef>>,
+    ) -> Self {
+        let mut state = State::default();
+        for (number, chunk) in (0..).zip(chunks) {
+            state.set_source(number, chunk.map_or(Source::Missing, Source::Stored));
+        }
+        Self::assemble(Arc::new(Shared::new(storage, parameters, false, state)), None, Tail::START)
+    }
+
+    /// Reads the index of `snapshot`, the commit whose entry `head` heads.
+    pub(crate) fn at_commit(
+        storage: Arc<dyn Storage>,
+        parameters: Parameters,
+        snapshot: Snapshot,
+        head: &EntryHead,
+    ) -> Self {
+        let mut state = State::default();
+        state.adopt_snapshot(Arc::new(snapshot));
+        Self::assemble(Arc::new(Shared::new(storage, parameters, false, state)), None, Tail::after(head))
     }
 
     /// An existing depot, for writing.
@@ -179,13 +231,34 @@ impl Engine {
         }
     }
 
+    /// Where the entry behind the newest state goes, for a depot that is read.
+    pub(crate) fn tail(&self) -> Tail {
+        *self.tail.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// A file of another program.
+    pub(crate) fn is_foreign(&self) -> bool {
+        self.shared.parameters.depot_id == 0
+    }
+
+    /// Live records, their raw bytes, and how many of them no commit covers.
+    pub(crate) fn counts(&self) -> (u64, u64, u64) {
+        let state = self.shared.read();
+        (state.len(), state.raw_bytes, state.pending.n_live())
+    }
+
+    /// Chunks, those without a commit included.
+    pub(crate) fn n_chunks(&self) -> u64 {
+        let state = self.shared.read();
+        state.snapshot.n_chunks + state.pending.chunks.len() as u64
+    }
+
     /// Bytes behind the last whole entry: a torn end that a reader ignores.
     pub(crate) fn torn_bytes(&self, file_bytes: u64) -> u64 {
-        if self.is_writable() || self.shared.parameters.depot_id == 0 {
+        if self.is_writable() || self.is_foreign() {
             return 0;
         }
-        let tail = self.tail.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        file_bytes.saturating_sub(tail.offset)
+        file_bytes.saturating_sub(self.tail().offset)
     }
 
     /// Whether this depot may write.
@@ -244,13 +317,20 @@ impl Engine {
 
     /// Where chunk `chunk` is.
     pub(crate) fn source(&self, chunk: u64) -> Result<Source> {
-        self.shared.read().source(chunk)?.ok_or_else(|| Error::Damaged {
+        match self.shared.read().source(chunk)? {
+            Some(Source::Missing) | None => Err(self.no_chunk(chunk)),
+            Some(source) => Ok(source),
+        }
+    }
+
+    fn no_chunk(&self, chunk: u64) -> Error {
+        Error::Damaged {
             path: self.path_buf(),
             what: "index".into(),
             offset: 0,
             expected: format!("a chunk {chunk}"),
             found: "no such chunk".into(),
-        })
+        }
     }
 
     /// The chunk and the offset in it that an address means.
@@ -265,6 +345,7 @@ impl Engine {
             match self.source(chunk)? {
                 Source::Stored(reference) => return self.reader.bytes(chunk, &reference, start..start + len),
                 Source::Sealed(raw) => return Ok(Bytes::from_heap(raw, start..start + len)),
+                Source::Missing => return Err(self.no_chunk(chunk)),
                 // The chunk may be sealed while we wait for the writer: then it is looked for again.
                 Source::Open => {
                     if let Some(bytes) = self.writer()?.open_bytes(chunk, start, len) {

@@ -9,7 +9,7 @@ use super::state::{PendingRecord, Snapshot};
 use super::{Depot, Record};
 use crate::codec::Codec;
 use crate::error::{Error, Result};
-use crate::index::Location;
+use crate::index::{Location, find_live};
 use crate::key::Key;
 
 /// Raw bytes, and records, of a batch.
@@ -27,45 +27,80 @@ pub(super) fn key(engine: &Engine, name: &[u8]) -> Result<Key> {
     })
 }
 
+/// A live record's name, and its place if the index can tell.
+pub(crate) struct Listed {
+    /// Tagged.
+    pub(crate) name: Vec<u8>,
+    pub(crate) location: Result<Location>,
+}
+
 /// Names and places of live records as of one moment, in order.
-struct Cursor {
+///
+/// A damaged part of the index is one error in place of the names that were in it.
+pub(crate) struct Cursor {
     snapshot: Arc<Snapshot>,
     /// Sorted ordinals that are dead.
     dead: Vec<u64>,
+    /// Not all of them are known: the index is asked by name whether a record is live.
+    doubtful: bool,
     pending: std::vec::IntoIter<PendingRecord>,
     /// The next committed ordinal.
     ordinal: u64,
     /// Names of the block that holds it.
     block: VecDeque<(u64, Vec<u8>)>,
+    /// The block before could not be read, which has been told.
+    failing: bool,
 }
 
 impl Cursor {
-    fn new(engine: &Engine) -> Result<Self> {
+    pub(crate) fn new(engine: &Engine) -> Result<Self> {
         let state = engine.shared.read();
-        let mut dead = state.snapshot.dead()?.to_vec();
+        let (mut dead, doubtful) = match state.snapshot.dead() {
+            Ok(dead) => (dead.to_vec(), false),
+            Err(error) if error.is_damage() => {
+                let segments = state.snapshot.segments.iter();
+                (segments.flat_map(|segment| segment.all_kills().unwrap_or_default()).collect(), true)
+            }
+            Err(error) => return Err(error),
+        };
         dead.extend(&state.pending.kills);
         dead.sort_unstable();
         let pending: Vec<_> = state.pending.records.iter().filter(|record| record.live).cloned().collect();
         Ok(Self {
             snapshot: Arc::clone(&state.snapshot),
             dead,
+            doubtful,
             pending: pending.into_iter(),
             ordinal: 0,
             block: VecDeque::new(),
+            failing: false,
         })
     }
 
-    fn next(&mut self) -> Option<Result<(Vec<u8>, Location)>> {
+    pub(crate) fn next(&mut self) -> Option<Result<Listed>> {
         loop {
             if let Some((ordinal, name)) = self.block.pop_front() {
                 if self.dead.binary_search(&ordinal).is_ok() {
                     continue;
                 }
                 let (segment, local) = self.snapshot.segment_of(ordinal)?;
-                return Some(segment.location(local).map(|location| (name, location)));
+                let location = if self.doubtful {
+                    match find_live(&self.snapshot.segments, &name) {
+                        Ok(Some((_, live, location))) if live == ordinal => Ok(location),
+                        Ok(_) => continue,
+                        Err(error) => Err(error),
+                    }
+                } else {
+                    segment.location(local)
+                };
+                return Some(Ok(Listed { name, location }));
             }
             let Some((segment, local)) = self.snapshot.segment_of(self.ordinal) else {
-                return self.pending.next().map(|record| Ok((record.name.to_vec(), record.location)));
+                let listed = |record: PendingRecord| Listed {
+                    name: record.name.to_vec(),
+                    location: Ok(record.location),
+                };
+                return self.pending.next().map(|record| Ok(listed(record)));
             };
             let first_ordinal = segment.reference.first_ordinal;
             match segment.names_around(local) {
@@ -73,11 +108,14 @@ impl Cursor {
                     let ordinals = first_ordinal + first..;
                     self.block = ordinals.zip(names).collect();
                     self.ordinal = first_ordinal + first + self.block.len() as u64;
+                    self.failing = false;
                 }
                 Err(error) => {
-                    // The rest of the segment cannot be named; what follows can.
-                    self.ordinal = first_ordinal + segment.reference.n_records;
-                    return Some(Err(error));
+                    // The names of this block are lost; those behind it may not be.
+                    self.ordinal = first_ordinal + segment.next_block(local);
+                    if !std::mem::replace(&mut self.failing, true) {
+                        return Some(Err(error));
+                    }
                 }
             }
         }
@@ -118,7 +156,7 @@ impl Iterator for Keys<'_> {
         }
         loop {
             match self.cursor.as_mut()?.next()? {
-                Ok((name, _)) if (self.wanted)(&name) => return Some(key(self.engine, &name)),
+                Ok(Listed { name, .. }) if (self.wanted)(&name) => return Some(key(self.engine, &name)),
                 Ok(_) => {}
                 Err(error) => return Some(Err(error)),
             }
@@ -150,9 +188,13 @@ impl<'d, C: Codec> Iter<'d, C> {
         let mut failed = None;
         while names.len() < BATCH_RECORDS && bytes < BATCH_BYTES {
             match cursor.next() {
-                Some(Ok((name, location))) => {
+                Some(Ok(Listed { name, location: Ok(location) })) => {
                     bytes += location.length as usize;
                     names.push((name, location));
+                }
+                Some(Ok(Listed { name, location: Err(error) })) => {
+                    failed = Some(self.depot.engine.in_record(&name, error));
+                    break;
                 }
                 Some(Err(error)) => {
                     failed = Some(error);

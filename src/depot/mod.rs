@@ -25,10 +25,14 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
+pub(crate) use batch::read_each;
+pub(crate) use engine::Engine;
 pub use info::{CodecInfo, DepotInfo, Location, Options};
+pub(crate) use iter::{Cursor, Listed};
 pub use iter::{Iter, Keys};
+pub(crate) use open::{Scanner, places};
 pub use record::Record;
-pub(crate) use state::{Snapshot, State};
+pub(crate) use state::{Place, Snapshot, Source, State};
 
 use crate::buffer::Bytes;
 use crate::codec::{Codec, Raw};
@@ -36,7 +40,7 @@ use crate::error::{Error, Result};
 use crate::key::{AsKey, Key, describe};
 use crate::options::{DepotOptions, Mapping, OpenOptions};
 use crate::storage::{FileStorage, MemoryStorage, Storage};
-use engine::{CodecCheck, Engine};
+use engine::CodecCheck;
 
 /// Metadata of a record or a depot: any JSON-like value.
 pub type Metadata = Value;

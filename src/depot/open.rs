@@ -19,7 +19,7 @@ use crate::format::chunk::{ChunkRef, PRELUDE_LEN, Prelude};
 use crate::format::entry::{EntryHead, HEAD_LEN, Kind};
 use crate::format::frame::{self, HEADER_LEN};
 use crate::format::header::{FIRST_ENTRY_AT, SLOT_AT, SLOT_LEN, Slot, read_parameters};
-use crate::format::tables::{Action, Commit, Directory, Parameters};
+use crate::format::tables::{Action, Commit, Directory, Operation, Parameters};
 use crate::format::{FORMAT_VERSION, u64_at};
 use crate::index::{Location, Segment};
 use crate::storage::Storage;
@@ -37,7 +37,7 @@ impl Tail {
     /// Of a file without entries.
     pub(crate) const START: Self = Self { offset: FIRST_ENTRY_AT, sequence: 1, previous: 0 };
 
-    fn after(head: &EntryHead) -> Self {
+    pub(crate) fn after(head: &EntryHead) -> Self {
         Self { offset: head.offset + head.length, sequence: head.sequence + 1, previous: head.crc() }
     }
 }
@@ -70,17 +70,18 @@ pub(crate) enum Header {
 
 /// What the header's two slots say.
 #[derive(Default)]
-struct Slots {
+pub(crate) struct Slots {
     /// Newest first.
-    valid: Vec<Slot>,
+    pub(crate) valid: Vec<Slot>,
     /// No commit has written one yet.
     unwritten: bool,
 }
 
-struct Scanner<'s> {
-    storage: &'s Arc<dyn Storage>,
+/// Reads entries of a file and checks them.
+pub(crate) struct Scanner<'s> {
+    pub(crate) storage: &'s Arc<dyn Storage>,
     mapped: bool,
-    file_len: u64,
+    pub(crate) file_len: u64,
 }
 
 /// Reads and checks the header. The error is what every attempt to open the file starts with.
@@ -165,7 +166,7 @@ pub(crate) fn load(storage: &Arc<dyn Storage>, parameters: Parameters, mapped: b
 }
 
 impl<'s> Scanner<'s> {
-    fn new(storage: &'s Arc<dyn Storage>, mapped: bool) -> Result<Self> {
+    pub(crate) fn new(storage: &'s Arc<dyn Storage>, mapped: bool) -> Result<Self> {
         let file_len = storage.len().map_err(|source| Error::Io {
             path: storage.path().to_owned(),
             action: "ask for the file's length".into(),
@@ -174,7 +175,7 @@ impl<'s> Scanner<'s> {
         Ok(Self { storage, mapped, file_len })
     }
 
-    fn read(&self, offset: u64, len: usize) -> Result<Vec<u8>> {
+    pub(crate) fn read(&self, offset: u64, len: usize) -> Result<Vec<u8>> {
         let mut bytes = vec![0; len];
         self.storage.read_at(offset, &mut bytes).map_err(|source| Error::Io {
             path: self.storage.path().to_owned(),
@@ -184,7 +185,7 @@ impl<'s> Scanner<'s> {
         Ok(bytes)
     }
 
-    fn damaged(
+    pub(crate) fn damaged(
         &self,
         what: &str,
         offset: u64,
@@ -201,7 +202,7 @@ impl<'s> Scanner<'s> {
     }
 
     /// The valid slots of this depot, newest first; `None` when the header page cannot be read as one.
-    fn slots(&self, depot_id: u64) -> Option<Slots> {
+    pub(crate) fn slots(&self, depot_id: u64) -> Option<Slots> {
         let header = self.read(0, HEADER_LEN).ok()?;
         let parsed = frame::parse_header(&header).ok()?;
         read_parameters(header.get(parsed.metalayer(frame::DEPOT_LAYER)?)?).ok()?;
@@ -215,7 +216,7 @@ impl<'s> Scanner<'s> {
     }
 
     /// The head of the entry at `offset`, if the whole entry is in the file.
-    fn head(&self, offset: u64) -> Result<EntryHead> {
+    pub(crate) fn head(&self, offset: u64) -> Result<EntryHead> {
         let head = EntryHead::parse(&self.read(offset, HEAD_LEN)?, offset)
             .map_err(|found| self.damaged("entry", offset, "the head of an entry", found))?;
         if head.offset.checked_add(head.length).is_none_or(|end| end > self.file_len) {
@@ -226,7 +227,7 @@ impl<'s> Scanner<'s> {
     }
 
     /// The length-prefixed, checked body of a COMMIT or METADATA entry.
-    fn body(&self, head: &EntryHead) -> Result<Vec<u8>> {
+    pub(crate) fn body(&self, head: &EntryHead) -> Result<Vec<u8>> {
         let at = head.offset + HEAD_LEN as u64;
         let len = usize::try_from(head.length).unwrap_or(usize::MAX) - HEAD_LEN;
         let bytes = self.read(at, len)?;
@@ -243,7 +244,7 @@ impl<'s> Scanner<'s> {
         Ok(bytes[8..end].to_vec())
     }
 
-    fn commit(&self, head: &EntryHead) -> Result<Commit> {
+    pub(crate) fn commit(&self, head: &EntryHead) -> Result<Commit> {
         let commit = Commit::decode(&self.body(head)?)
             .map_err(|found| self.damaged("commit", head.offset, "a table of the commit", found))?;
         if commit.sequence == head.ordinal {
@@ -257,16 +258,8 @@ impl<'s> Scanner<'s> {
         let open = |reference: &crate::format::tables::SegmentRef| {
             Segment::open(self.storage, *reference, head.depot_id, self.mapped).map(Arc::new)
         };
-        Ok(Snapshot {
-            sequence: commit.sequence,
-            offset: head.offset,
-            segments: commit.segments.iter().map(open).collect::<Result<_>>()?,
-            n_records: commit.n_records,
-            n_chunks: commit.n_chunks,
-            raw_bytes: commit.raw_bytes,
-            metadata: commit.metadata,
-            ..Snapshot::default()
-        })
+        let segments = commit.segments.iter().map(open).collect::<Result<_>>()?;
+        Ok(Snapshot::new(commit, head.offset, segments))
     }
 
     /// Follows entries from the tail of `loaded`. With `careful`, a commit counts only if all before it is whole; without,
@@ -369,31 +362,47 @@ impl<'s> Scanner<'s> {
 
     /// Reads a CHUNK or LOG entry and checks all of it.
     fn entry(&self, head: &EntryHead, chunk_size: usize) -> Result<(Directory, Option<ChunkRef>)> {
+        let prelude = self.prelude(head)?;
+        let directory = self.directory(head, &prelude)?;
+        if head.kind == Kind::Log {
+            return Ok((directory, None));
+        }
+        let reference = self.chunk_ref(head, &prelude)?;
+        let reader = ChunkReader::new(Arc::clone(self.storage), chunk_size, false);
+        reader.check_stored(head.ordinal, &reference)?;
+        Ok((directory, Some(reference)))
+    }
+
+    /// The prelude of a CHUNK or LOG entry.
+    pub(crate) fn prelude(&self, head: &EntryHead) -> Result<Prelude> {
         let at = head.offset + HEAD_LEN as u64;
-        let prelude_bytes = self.read(at, PRELUDE_LEN)?;
-        let found = crc32c::crc32c(&prelude_bytes);
+        let bytes = self.read(at, PRELUDE_LEN)?;
+        let found = crc32c::crc32c(&bytes);
         if found != head.body_crc {
             let expected = format!("CRC32C {:#010x} of the prelude", head.body_crc);
             return Err(self.damaged("entry", at, expected, format!("{found:#010x}")));
         }
-        let prelude = Prelude::parse(&prelude_bytes, head.length)
-            .map_err(|found| self.damaged("entry", at, "a prelude", found))?;
+        Prelude::parse(&bytes, head.length).map_err(|found| self.damaged("entry", at, "a prelude", found))
+    }
+
+    /// The directory of a CHUNK or LOG entry.
+    pub(crate) fn directory(&self, head: &EntryHead, prelude: &Prelude) -> Result<Directory> {
         let range = prelude.directory_range();
-        let stored =
-            self.read(head.offset + range.start, usize::try_from(range.end - range.start).unwrap_or(0))?;
-        let directory = prelude
-            .read_directory(&stored)
-            .map_err(|found| self.damaged("directory", head.offset + range.start, "a directory", found))?;
-        if head.kind == Kind::Log {
-            return Ok((directory, None));
-        }
-        let chunk_at = head.offset + u64::from(prelude.chunk_at);
-        let header = ChunkHeader::parse(&self.read(chunk_at, CHUNK_HEADER_LEN)?)
-            .map_err(|source| self.damaged("chunk", chunk_at, "a Blosc2 chunk", source.to_string()))?;
-        let reference = prelude.chunk_ref(head.offset, &header);
-        let reader = ChunkReader::new(Arc::clone(self.storage), chunk_size, false);
-        reader.check_stored(head.ordinal, &reference)?;
-        Ok((directory, Some(reference)))
+        let at = head.offset + range.start;
+        let stored = self.read(at, usize::try_from(range.end - range.start).unwrap_or(0))?;
+        prelude.read_directory(&stored).map_err(|found| self.damaged("directory", at, "a directory", found))
+    }
+
+    /// Where the chunk of a CHUNK entry is.
+    pub(crate) fn chunk_ref(&self, head: &EntryHead, prelude: &Prelude) -> Result<ChunkRef> {
+        Ok(prelude.chunk_ref(head.offset, &self.chunk_header(head, prelude)?))
+    }
+
+    /// The Blosc2 header of the chunk of a CHUNK entry.
+    pub(crate) fn chunk_header(&self, head: &EntryHead, prelude: &Prelude) -> Result<ChunkHeader> {
+        let at = head.offset + u64::from(prelude.chunk_at);
+        ChunkHeader::parse(&self.read(at, CHUNK_HEADER_LEN)?)
+            .map_err(|source| self.damaged("chunk", at, "a Blosc2 chunk", source.to_string()))
     }
 
     /// The parameters in the first COMMIT entry that can be reached from the start.
@@ -428,7 +437,6 @@ fn adopt(loaded: &mut Loaded, head: &EntryHead, entry: &(Directory, Option<Chunk
     let (directory, reference) = entry;
     let state = &mut loaded.state;
     let next_chunk = state.snapshot.n_chunks + state.pending.chunks.len() as u64;
-    let chunk_size = loaded.parameters.chunk_size as u64;
     // A LOG entry has the number of the chunk that comes next, too.
     if head.ordinal != next_chunk {
         return false;
@@ -436,23 +444,7 @@ fn adopt(loaded: &mut Loaded, head: &EntryHead, entry: &(Directory, Option<Chunk
     if let Some(reference) = reference {
         state.set_source(next_chunk, Source::Stored(*reference));
     }
-    let align = loaded.parameters.align as u64;
-    let chunk_start = next_chunk.saturating_mul(chunk_size);
-    let mut next = chunk_start.saturating_add(u64::from(directory.first_start));
-    for operation in &directory.operations {
-        let location = match operation.action {
-            Action::Remove => None,
-            Action::Metadata { address, length, checksum } => {
-                Some(Location { address, length, checksum, unchecked: false })
-            }
-            Action::Put { length, checksum } => {
-                let in_chunk = (next - chunk_start).checked_next_multiple_of(align).unwrap_or(u64::MAX);
-                let start = chunk_start.saturating_add(in_chunk);
-                let location = Location { address: start, length, checksum, unchecked: false };
-                next = location.end();
-                Some(location)
-            }
-        };
+    for (operation, location) in places(directory, next_chunk, &loaded.parameters) {
         if location.is_some_and(|location| location.length > 0 && location.end() > end) {
             continue;
         }
@@ -466,6 +458,33 @@ fn adopt(loaded: &mut Loaded, head: &EntryHead, entry: &(Directory, Option<Chunk
         }
     }
     true
+}
+
+/// The operations of chunk number `chunk`'s directory, each with the place its record has afterwards, if it has one.
+pub(crate) fn places<'d>(
+    directory: &'d Directory,
+    chunk: u64,
+    parameters: &Parameters,
+) -> impl Iterator<Item = (&'d Operation, Option<Location>)> {
+    let align = parameters.align as u64;
+    let chunk_start = chunk.saturating_mul(parameters.chunk_size as u64);
+    let mut next = chunk_start.saturating_add(u64::from(directory.first_start));
+    directory.operations.iter().map(move |operation| {
+        let location = match operation.action {
+            Action::Remove => None,
+            Action::Metadata { address, length, checksum } => {
+                Some(Location { address, length, checksum, unchecked: false })
+            }
+            Action::Put { length, checksum } => {
+                let in_chunk = (next - chunk_start).checked_next_multiple_of(align).unwrap_or(u64::MAX);
+                let start = chunk_start.saturating_add(in_chunk);
+                let location = Location { address: start, length, checksum, unchecked: false };
+                next = location.end();
+                Some(location)
+            }
+        };
+        (operation, location)
+    })
 }
 
 /// MessagePack of the depot's own metadata.

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use crate::buffer::AlignedBuf;
 use crate::error::Result;
 use crate::format::chunk::ChunkRef;
-use crate::format::tables::SegmentRef;
+use crate::format::tables::{Commit, SegmentRef};
 use crate::index::{Location, Segment, find_live, select_live};
 
 /// The index as of a commit. Immutable.
@@ -30,6 +30,20 @@ pub(crate) struct Snapshot {
 }
 
 impl Snapshot {
+    /// What `commit`, whose entry is at `offset`, says of these `segments`.
+    pub(crate) fn new(commit: &Commit, offset: u64, segments: Vec<Arc<Segment>>) -> Self {
+        Self {
+            sequence: commit.sequence,
+            offset,
+            segments,
+            n_records: commit.n_records,
+            n_chunks: commit.n_chunks,
+            raw_bytes: commit.raw_bytes,
+            metadata: commit.metadata,
+            dead: OnceLock::new(),
+        }
+    }
+
     /// Ordinals given out so far, dead ones included.
     pub(crate) fn n_ordinals(&self) -> u64 {
         self.segments.last().map_or(0, |s| s.reference.first_ordinal + s.reference.n_records)
@@ -78,6 +92,8 @@ pub(crate) enum Source {
     Sealed(Arc<AlignedBuf>),
     /// In the file.
     Stored(ChunkRef),
+    /// Nowhere, in a file that lost it.
+    Missing,
 }
 
 /// A record put since the last commit.

@@ -453,16 +453,7 @@ impl Writer {
         };
         let offset = self.tail.offset;
         self.append_body(Kind::Commit, commit.sequence, &commit.encode())?;
-        Ok(Snapshot {
-            sequence: commit.sequence,
-            offset,
-            segments,
-            n_records: commit.n_records,
-            n_chunks: commit.n_chunks,
-            raw_bytes,
-            metadata,
-            ..Snapshot::default()
-        })
+        Ok(Snapshot::new(&commit, offset, segments))
     }
 
     /// A segment of what is pending; `None` if nothing there concerns the index.

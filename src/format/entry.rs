@@ -19,7 +19,7 @@ use super::{u32_at, u64_at};
 pub(crate) const HEAD_LEN: usize = 64;
 
 /// Survives neither text mode nor a 7-bit channel, and is no text.
-const MAGIC: [u8; 8] = *b"\x8bVLD\r\n\x1a\0";
+pub(crate) const MAGIC: [u8; 8] = *b"\x8bVLD\r\n\x1a\0";
 const KIND_AT: usize = MAGIC.len();
 const BODY_CRC_AT: usize = KIND_AT + 4;
 const SEQUENCE_AT: usize = BODY_CRC_AT + 4;
@@ -91,6 +91,15 @@ impl EntryHead {
     ///
     /// The error says what was found instead.
     pub(crate) fn parse(bytes: &[u8], offset: u64) -> Result<Self, String> {
+        let head = Self::parse_anywhere(bytes)?;
+        if head.offset != offset {
+            return Err(format!("an entry that belongs at byte {}", head.offset));
+        }
+        Ok(head)
+    }
+
+    /// As [`parse`](Self::parse), for an entry that need not lie where it was written.
+    pub(crate) fn parse_anywhere(bytes: &[u8]) -> Result<Self, String> {
         let Some(bytes) = bytes.get(..HEAD_LEN) else {
             return Err(format!("{} bytes", bytes.len()));
         };
@@ -122,9 +131,6 @@ impl EntryHead {
             depot_id: word(DEPOT_AT),
             previous: half(PREVIOUS_AT),
         };
-        if head.offset != offset {
-            return Err(format!("an entry that belongs at byte {}", head.offset));
-        }
         if head.length < HEAD_LEN as u64 || !head.length.is_multiple_of(HEAD_LEN as u64) {
             return Err(format!("an entry of {} bytes", head.length));
         }

@@ -17,7 +17,7 @@ use crate::format::entry::HEAD_LEN;
 use crate::format::tables::{SECTIONS, Section, SegmentHead, SegmentRef};
 
 /// Bytes covered by one checksum.
-pub(super) const PAGE: usize = 64 << 10;
+pub(super) const PAGE: usize = 4 << 10;
 /// Records a bucket holds on average, at most.
 const PER_BUCKET: usize = 8;
 

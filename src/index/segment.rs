@@ -19,7 +19,7 @@ use crate::format::{u32_at, u64_at};
 use crate::storage::Storage;
 
 /// Pages an unmapped segment keeps.
-const CACHED_PAGES: usize = 64;
+const CACHED_PAGES: usize = 1024;
 
 // Sections by number, in the order of the schema.
 const LOCATIONS: usize = 0;
@@ -63,57 +63,62 @@ impl Segment {
         depot_id: u64,
         mapped: bool,
     ) -> Result<Self> {
-        let damaged = |offset: u64, expected: &str, found: String| Error::Damaged {
-            path: storage.path().to_owned(),
-            what: "index segment".into(),
-            offset,
-            expected: expected.into(),
-            found,
-        };
-        let read = |offset: u64, len: usize| -> Result<Vec<u8>> {
-            let mut bytes = vec![0; len];
-            storage.read_at(offset, &mut bytes).map_err(|source| Error::Io {
-                path: storage.path().to_owned(),
-                action: format!("read the index at byte {offset}"),
-                source,
-            })?;
-            Ok(bytes)
-        };
         let offset = reference.offset;
-        let start = read(offset, HEAD_LEN + 8)?;
-        let entry =
-            EntryHead::parse(&start, offset).map_err(|found| damaged(offset, "an INDEX entry", found))?;
+        let entry = EntryHead::parse(&read(storage, offset, HEAD_LEN)?, offset)
+            .map_err(|found| damaged(storage, offset, "an INDEX entry", found))?;
         if entry.kind != Kind::Index || entry.depot_id != depot_id || entry.length != reference.length {
-            return Err(damaged(offset, "the INDEX entry of the commit", format!("{entry:?}")));
+            return Err(damaged(storage, offset, "the INDEX entry of the commit", format!("{entry:?}")));
         }
+        Self::open_body(storage, &entry, Some(reference), mapped)
+    }
+
+    /// Opens the segment that `entry` heads, which no commit need name any more.
+    pub(crate) fn open_entry(storage: &Arc<dyn Storage>, entry: &EntryHead, mapped: bool) -> Result<Self> {
+        Self::open_body(storage, entry, None, mapped)
+    }
+
+    /// Opens the segment behind the head `entry`, which must be the one of `reference`, if there is one.
+    fn open_body(
+        storage: &Arc<dyn Storage>,
+        entry: &EntryHead,
+        reference: Option<SegmentRef>,
+        mapped: bool,
+    ) -> Result<Self> {
+        let offset = entry.offset;
+        let start = read(storage, offset + HEAD_LEN as u64, 8)?;
         let half = |at: usize| u32_at(&start, at).unwrap_or(0) as usize;
-        let (head_len, n_pages) = (half(HEAD_LEN), half(HEAD_LEN + 4));
+        let (head_len, n_pages) = (half(0), half(4));
         let prefix_len = prefix_len(head_len, n_pages);
         let body_len = entry.length - HEAD_LEN as u64;
         if prefix_len as u64 > body_len {
-            return Err(damaged(
-                offset,
-                "a prefix inside the entry",
-                format!("{prefix_len} bytes of {body_len}"),
-            ));
+            let found = format!("{prefix_len} bytes of {body_len}");
+            return Err(damaged(storage, offset, "a prefix inside the entry", found));
         }
-        let prefix = read(offset + HEAD_LEN as u64, prefix_len)?;
+        let prefix = read(storage, offset + HEAD_LEN as u64, prefix_len)?;
         let computed = crc32c::crc32c(&prefix);
         if computed != entry.body_crc {
             let expected = format!("CRC32C {:#010x}", entry.body_crc);
-            return Err(damaged(offset + HEAD_LEN as u64, &expected, format!("{computed:#010x}")));
+            let found = format!("{computed:#010x}");
+            return Err(damaged(storage, offset + HEAD_LEN as u64, &expected, found));
         }
         let head = SegmentHead::decode(prefix.get(8..8 + head_len).unwrap_or_default())
-            .map_err(|found| damaged(offset, "a segment head", found))?;
+            .map_err(|found| damaged(storage, offset, "a segment head", found))?;
+        let reference = reference.unwrap_or(SegmentRef {
+            offset,
+            length: entry.length,
+            first_ordinal: head.first_ordinal,
+            n_records: head.n_records,
+            first_chunk: head.first_chunk,
+            n_chunks: head.n_chunks,
+            n_kills: head.n_kills,
+        });
         check_head(&head, &reference, body_len - prefix_len as u64, n_pages)
-            .map_err(|found| damaged(offset, "arrays that fit the commit", found))?;
+            .map_err(|found| damaged(storage, offset, "arrays that fit the commit", found))?;
         let base = offset + (HEAD_LEN + prefix_len) as u64;
         let map = if mapped {
-            storage.map(base, head.paged_len).map_err(|source| Error::Io {
-                path: storage.path().to_owned(),
-                action: "map the index".into(),
-                source,
-            })?
+            storage
+                .map(base, head.paged_len)
+                .map_err(|source| io_error(storage, "map the index".into(), source))?
         } else {
             None
         };
@@ -313,6 +318,11 @@ impl Segment {
         Ok((first, names))
     }
 
+    /// The first ordinal of the block of names behind that of local `ordinal`, or the number of records.
+    pub(crate) fn next_block(&self, ordinal: u64) -> u64 {
+        (ordinal / BLOCK as u64 + 1).saturating_mul(BLOCK as u64).min(self.head.n_records)
+    }
+
     /// The tagged name of local `ordinal`.
     pub(crate) fn name(&self, ordinal: u64) -> Result<Vec<u8>> {
         let (first, mut names) = self.names_around(ordinal)?;
@@ -404,6 +414,27 @@ impl Segment {
     pub(crate) fn stored_len(&self) -> u64 {
         self.reference.length
     }
+}
+
+fn damaged(storage: &Arc<dyn Storage>, offset: u64, expected: &str, found: String) -> Error {
+    Error::Damaged {
+        path: storage.path().to_owned(),
+        what: "index segment".into(),
+        offset,
+        expected: expected.into(),
+        found,
+    }
+}
+
+fn io_error(storage: &Arc<dyn Storage>, action: String, source: std::io::Error) -> Error {
+    Error::Io { path: storage.path().to_owned(), action, source }
+}
+
+fn read(storage: &Arc<dyn Storage>, offset: u64, len: usize) -> Result<Vec<u8>> {
+    let mut bytes = vec![0; len];
+    let failed = |source| io_error(storage, format!("read the index at byte {offset}"), source);
+    storage.read_at(offset, &mut bytes).map_err(failed)?;
+    Ok(bytes)
 }
 
 fn slice(bytes: &[u8], from: u64, to: u64) -> &[u8] {

@@ -11,6 +11,7 @@ use std::path::Path;
 
 pub use crate::buffer::Bytes;
 pub use file::FileStorage;
+pub(crate) use file::sync_folder;
 pub use memory::MemoryStorage;
 
 /// A growing array of bytes with positioned access. All methods take `&self`: a storage is shared by threads.

@@ -1,0 +1,78 @@
+//! Looking after files: what is damaged, what can be saved, what need not be kept.
+//!
+//! ```text
+//! walk      every entry of a file, past whatever is damaged
+//! verify    checks every checksum, the index against the chunks, the Blosc2 frame
+//! repair    all that can be read of a damaged file, into a new one
+//! compact   a file without what was removed and replaced, in place of the old one
+//! ```
+
+mod compact;
+mod repair;
+mod verify;
+mod walk;
+
+use crate::error::Error;
+use crate::key::Key;
+
+pub use compact::{CompactReport, compact, compact_into};
+pub use repair::{RepairOptions, RepairReport, repair, repair_in};
+pub use verify::{VerifyOptions, VerifyReport, verify, verify_in};
+
+/// How far a long job is, in bytes read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// Bytes done.
+    pub done: u64,
+    /// Bytes there are, as far as is known.
+    pub total: u64,
+}
+
+/// A record that cannot be read, and why.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct LostRecord {
+    /// Its name.
+    pub name: Key,
+    /// The reason: says chunk, offset, what was expected and what was found.
+    pub error: Error,
+}
+
+impl LostRecord {
+    fn new(tagged: &[u8], error: Error) -> Self {
+        // A name that is none of ours is shown by its bytes.
+        let name = Key::from_tagged(tagged).unwrap_or_else(|| Key::Bytes(tagged.to_vec()));
+        Self { name, error }
+    }
+}
+
+/// Tells of progress each time so many bytes more were done.
+const PROGRESS_STEP: u64 = 4 << 20;
+
+/// Counts bytes and tells of them now and then.
+struct Meter<'p> {
+    tell: &'p mut dyn FnMut(Progress),
+    now: Progress,
+    told: u64,
+}
+
+impl<'p> Meter<'p> {
+    fn new(total: u64, tell: &'p mut dyn FnMut(Progress)) -> Self {
+        let now = Progress { done: 0, total };
+        tell(now);
+        Self { tell, now, told: 0 }
+    }
+
+    fn add(&mut self, bytes: u64) {
+        self.now.done = (self.now.done + bytes).min(self.now.total);
+        if self.now.done - self.told >= PROGRESS_STEP {
+            self.told = self.now.done;
+            (self.tell)(self.now);
+        }
+    }
+
+    fn finish(mut self) {
+        self.now.done = self.now.total;
+        (self.tell)(self.now);
+    }
+}

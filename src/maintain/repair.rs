@@ -1,0 +1,492 @@
+//! All that can be read of a damaged depot, written to a new one. The damaged file is never changed.
+//!
+//! ```text
+//!   entries found in the file ── CHUNK, LOG ──> directories: name, place, checksum ─┐
+//!        (past any damage)                                                           ├─> new depot, and what is lost
+//!   newest state that opens ─── index ───────> names of chunks without directory ───┘
+//! ```
+//! Directories say what was put, in order. Where the index can be asked it decides which of several records of a name is the
+//! live one; where it cannot, the last one is. A chunk whose directory is lost gives the records that the index has in it.
+//! Every record passes its checksum, or is lost.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::walk::{Step, Walk};
+use super::{LostRecord, Meter, Progress};
+use crate::buffer::Bytes;
+use crate::depot::{CodecInfo, Cursor, Engine, Listed, Place, Scanner, Snapshot, Source, places};
+use crate::error::{Error, Result};
+use crate::format::FORMAT_VERSION;
+use crate::format::chunk::ChunkRef;
+use crate::format::entry::{EntryHead, HEAD_LEN, Kind};
+use crate::format::tables::{Directory, Operation, Parameters, SegmentRef};
+use crate::index::{Location, Segment};
+use crate::options::{Compression, Mapping, Placement};
+use crate::storage::{FileStorage, Storage};
+
+/// How to repair.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct RepairOptions {
+    /// The codec to note in the new depot, should the damaged file not tell any more: its header page and all commits
+    /// would have to be damaged. Without, that is `raw`.
+    pub codec: Option<CodecInfo>,
+}
+
+/// What was kept, and what was not.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct RepairReport {
+    /// Records in the new depot.
+    pub records: u64,
+    /// Records that are named somewhere and cannot be read.
+    pub lost: Vec<LostRecord>,
+    /// What else is damaged. Records that it cost are in `lost`, unless nothing is left that names them; then it says so.
+    pub problems: Vec<Error>,
+}
+
+/// Writes what can be read of the depot `from` to a new file `to`, and tells by name what cannot.
+///
+/// `from` is only read, and may be any file: entries are searched for byte by byte where it is damaged.
+///
+/// # Errors
+/// [`Error::PathExists`]; [`Error::NotADepot`] when nothing of a depot is found in `from`; [`Error::Io`]. No file is left behind then.
+pub fn repair(
+    from: impl AsRef<Path>,
+    to: impl AsRef<Path>,
+    options: &RepairOptions,
+    progress: impl FnMut(Progress),
+) -> Result<RepairReport> {
+    let (from, to) = (from.as_ref(), to.as_ref());
+    let failed = |path: &Path, action: &str, source: std::io::Error| match source.kind() {
+        std::io::ErrorKind::AlreadyExists => Error::PathExists { path: path.to_owned() },
+        _ => Error::Io { path: path.to_owned(), action: action.into(), source },
+    };
+    let source = FileStorage::open(from).map_err(|source| failed(from, "open the file", source))?;
+    let target = FileStorage::create(to).map_err(|source| failed(to, "create the file", source))?;
+    repair_in(Arc::new(source), Arc::new(target), options, progress).inspect_err(|_| {
+        // The error that ended the repair is the one to tell of.
+        let _ = fs::remove_file(to);
+    })
+}
+
+/// As [`repair`], for storages of your own; `to` is empty.
+///
+/// # Errors
+/// As [`repair`].
+#[expect(clippy::needless_pass_by_value, reason = "as all that open storages take them")]
+pub fn repair_in(
+    from: Arc<dyn Storage>,
+    to: Arc<dyn Storage>,
+    options: &RepairOptions,
+    mut progress: impl FnMut(Progress),
+) -> Result<RepairReport> {
+    let scanner = Scanner::new(&from, false)?;
+    let index =
+        Engine::open_any(Arc::clone(&from), Mapping::Never).ok().filter(|engine| !engine.is_foreign());
+    let meter = Meter::new(scanner.file_len.saturating_mul(2), &mut progress);
+    let mut found = Found::search(&scanner, index.as_ref())?;
+    let parameters = match &index {
+        Some(index) => index.shared.parameters.clone(),
+        None => found.parameters(&scanner, options)?,
+    };
+    let index = found.newer_index(&scanner, &parameters, index.as_ref()).or(index);
+    if parameters.format_version > FORMAT_VERSION {
+        let (path, found) = (from.path().to_owned(), parameters.format_version);
+        return Err(Error::NewerFormat { path, found, supported: FORMAT_VERSION });
+    }
+    let (chunks, damaged) = found.chunks(&scanner, index.as_ref());
+    found.problems.extend(damaged);
+    let reading = Engine::over_chunks(Arc::clone(&from), parameters.clone(), chunks);
+    let target = Engine::create_like(to, &parameters)?;
+    let mut rescue =
+        Rescue { scanner: &scanner, index, reading, target, found, lost: BTreeMap::new(), meter };
+    rescue.run()?;
+    rescue.metadata()?;
+    rescue.target.writer()?.checkpoint(true)?;
+    let Rescue { target, found, lost, meter, .. } = rescue;
+    meter.finish();
+    Ok(RepairReport {
+        records: target.counts().0,
+        lost: lost.into_iter().map(|(name, error)| LostRecord::new(&name, error)).collect(),
+        problems: found.problems,
+    })
+}
+
+/// Entries of the depot, in the order they were written.
+struct Found {
+    depot_id: u64,
+    /// CHUNK and LOG entries by sequence.
+    data: BTreeMap<u64, EntryHead>,
+    commits: Vec<EntryHead>,
+    /// INDEX entries by where they were written.
+    segments: BTreeMap<u64, EntryHead>,
+    metadata: Vec<EntryHead>,
+    /// The offset of the newest commit that the header names.
+    slot_at: u64,
+    problems: Vec<Error>,
+}
+
+impl Found {
+    fn search(scanner: &Scanner<'_>, index: Option<&Engine>) -> Result<Self> {
+        let depot_id = match index {
+            Some(index) => index.shared.parameters.depot_id,
+            None => likely_depot(scanner)?,
+        };
+        let slots = scanner.slots(depot_id).unwrap_or_default();
+        let mut found = Self {
+            depot_id,
+            data: BTreeMap::new(),
+            commits: Vec::new(),
+            segments: BTreeMap::new(),
+            metadata: Vec::new(),
+            slot_at: slots.valid.first().map_or(0, |slot| slot.offset),
+            problems: Vec::new(),
+        };
+        let tail = index.map_or(u64::MAX, |index| index.tail().offset);
+        let mut in_place = BTreeMap::new();
+        for step in Walk::new(scanner, Some(depot_id)) {
+            let entry = match step? {
+                Step::Entry(entry) => entry,
+                Step::Gap(gap) if gap.start >= tail && gap.end == scanner.file_len => continue,
+                Step::Gap(gap) => {
+                    let what = format!("{} bytes of something else", gap.end - gap.start);
+                    found.problems.push(scanner.damaged("entry", gap.start, "the head of an entry", what));
+                    continue;
+                }
+            };
+            let head = entry.head;
+            match head.kind {
+                // Of copies of an entry, the one that lies where it was written is the entry.
+                Kind::Chunk | Kind::Log => {
+                    let known = in_place.get(&head.sequence).copied();
+                    if known.is_none() || (known == Some(false) && entry.in_place()) {
+                        in_place.insert(head.sequence, entry.in_place());
+                        found.data.insert(head.sequence, head);
+                    }
+                }
+                Kind::Commit => found.commits.push(head),
+                Kind::Metadata => found.metadata.push(head),
+                Kind::Index => {
+                    found.segments.insert(entry.written_at, head);
+                }
+                Kind::Frame => {}
+            }
+        }
+        Ok(found)
+    }
+
+    /// The index as of the newest commit whose segments are all found, wherever they lie, if it is newer than `index`.
+    fn newer_index(
+        &self,
+        scanner: &Scanner<'_>,
+        parameters: &Parameters,
+        index: Option<&Engine>,
+    ) -> Option<Engine> {
+        let known = index.map_or(0, |index| index.shared.read().snapshot.sequence);
+        let mut commits: Vec<_> = self.commits.iter().filter(|head| head.ordinal > known).collect();
+        commits.sort_by_key(|head| std::cmp::Reverse(head.ordinal));
+        commits.into_iter().find_map(|head| {
+            let commit = scanner.commit(head).ok()?;
+            let open = |reference: &SegmentRef| {
+                let entry = self.segments.get(&reference.offset)?;
+                let segment = Segment::open_entry(scanner.storage, entry, false).ok()?;
+                let moved = SegmentRef { offset: reference.offset, ..segment.reference };
+                (moved == *reference).then(|| Arc::new(segment))
+            };
+            let segments = commit.segments.iter().map(open).collect::<Option<Vec<_>>>()?;
+            let snapshot = Snapshot::new(&commit, head.offset, segments);
+            Some(Engine::at_commit(Arc::clone(scanner.storage), parameters.clone(), snapshot, head))
+        })
+    }
+
+    /// Whether a commit covers the entry, or did before it was damaged.
+    fn is_committed(&self, head: &EntryHead) -> bool {
+        head.offset < self.slot_at || self.commits.iter().any(|commit| commit.sequence > head.sequence)
+    }
+
+    /// The parameters of the depot, without its header page: from a commit, or by the looks of its chunks.
+    fn parameters(&self, scanner: &Scanner<'_>, options: &RepairOptions) -> Result<Parameters> {
+        let mut commits = self.commits.iter().rev();
+        if let Some(commit) = commits.find_map(|head| scanner.commit(head).ok()) {
+            return Ok(commit.parameters);
+        }
+        let mut chunks = self.data.values().filter(|head| head.kind == Kind::Chunk);
+        let header = chunks.find_map(|head| scanner.chunk_header(head, &scanner.prelude(head).ok()?).ok());
+        let Some(header) = header else {
+            let found = "no entry of a depot is in it, or none that is whole".into();
+            return Err(Error::NotADepot { path: scanner.storage.path().to_owned(), found });
+        };
+        let codec = options.codec.clone().unwrap_or(CodecInfo {
+            id: "raw".into(),
+            version: 1,
+            parameters: Vec::new(),
+        });
+        let parameters = |align| Parameters {
+            format_version: FORMAT_VERSION,
+            depot_id: self.depot_id,
+            codec_id: codec.id.clone(),
+            codec_version: codec.version,
+            codec_parameters: codec.parameters.clone(),
+            chunk_size: header.raw_len,
+            block_size: None,
+            compression: Compression { typesize: header.typesize, ..Compression::default() },
+            placement: Placement::NoCross,
+            align,
+            vlstore: false,
+            created: 0,
+        };
+        // Where records start depends on the alignment: the right one is that by which most pass their checksums.
+        let rights = [16, 32, 64].map(|align| (self.n_right(scanner, &parameters(align)), align));
+        let best = rights.into_iter().max_by_key(|&(right, align)| (right, std::cmp::Reverse(align)));
+        Ok(parameters(best.map_or(16, |(_, align)| align)))
+    }
+
+    /// How many records of the first chunks pass their checksums, by these parameters.
+    fn n_right(&self, scanner: &Scanner<'_>, parameters: &Parameters) -> usize {
+        let (chunks, _) = self.chunks(scanner, None);
+        let reading = Engine::over_chunks(Arc::clone(scanner.storage), parameters.clone(), chunks);
+        let mut right = 0;
+        for head in self.data.values().filter(|head| head.kind == Kind::Chunk).take(3) {
+            let Ok(directory) = scanner.prelude(head).and_then(|prelude| scanner.directory(head, &prelude))
+            else {
+                continue;
+            };
+            let placed = places(&directory, head.ordinal, parameters);
+            right += placed
+                .filter_map(|(operation, location)| Some((operation, location?)))
+                .filter(|(operation, location)| reading.read(&operation.name, location).is_ok())
+                .count();
+        }
+        right
+    }
+
+    /// Where each chunk lies, by number: as found, else as the index has it. And what is damaged.
+    fn chunks(&self, scanner: &Scanner<'_>, index: Option<&Engine>) -> (Vec<Option<ChunkRef>>, Vec<Error>) {
+        // A number can be forged; the file has no room for more entries than this.
+        let most = scanner.file_len / HEAD_LEN as u64;
+        let n_index = index.map_or(0, Engine::n_chunks).min(most);
+        let mut problems = Vec::new();
+        let mut chunks = Vec::new();
+        let mut set = |number: u64, reference: ChunkRef| {
+            let Some(number) = usize::try_from(number).ok().filter(|_| number < most) else { return };
+            if chunks.len() <= number {
+                chunks.resize(number + 1, None);
+            }
+            chunks[number] = Some(reference);
+        };
+        for number in 0..n_index {
+            if let Some(Ok(Source::Stored(reference))) = index.map(|index| index.source(number)) {
+                set(number, reference);
+            }
+        }
+        for head in self.data.values().filter(|head| head.kind == Kind::Chunk) {
+            match scanner.prelude(head).and_then(|prelude| scanner.chunk_ref(head, &prelude)) {
+                Ok(reference) => set(head.ordinal, reference),
+                Err(error) => problems.push(error),
+            }
+        }
+        (chunks, problems)
+    }
+}
+
+/// The depot that most entries of a file belong to.
+fn likely_depot(scanner: &Scanner<'_>) -> Result<u64> {
+    let mut counts: BTreeMap<u64, u64> = BTreeMap::new();
+    for step in Walk::new(scanner, None) {
+        if let Step::Entry(entry) = step? {
+            *counts.entry(entry.head.depot_id).or_default() += 1;
+        }
+    }
+    Ok(counts.into_iter().max_by_key(|&(_, count)| count).map_or(0, |(id, _)| id))
+}
+
+/// What becomes of an operation.
+enum Fate {
+    /// It made the live record of its name.
+    Live(Place),
+    /// A later one made it void.
+    Void,
+    /// The index cannot tell: what comes later will.
+    Replay,
+}
+
+struct Rescue<'r, 's> {
+    scanner: &'r Scanner<'s>,
+    /// The newest state that opens.
+    index: Option<Engine>,
+    /// Reads records from the chunks that were found.
+    reading: Engine,
+    target: Engine,
+    found: Found,
+    lost: BTreeMap<Vec<u8>, Error>,
+    meter: Meter<'r>,
+}
+
+impl Rescue<'_, '_> {
+    fn run(&mut self) -> Result<()> {
+        let heads: Vec<EntryHead> = self.found.data.values().copied().collect();
+        let mut orphans = self.orphans(&heads).into_iter().peekable();
+        for head in &heads {
+            while let Some((_, records)) = orphans.next_if(|(chunk, _)| *chunk < head.ordinal) {
+                self.keep_all(records)?;
+            }
+            self.meter.add(head.length);
+            // What cannot be read of a directory has been told of by `orphans`.
+            let Ok(directory) = self.directory(head) else { continue };
+            let parameters = self.reading.shared.parameters.clone();
+            for (operation, location) in places(&directory, head.ordinal, &parameters) {
+                self.operation(head, operation, location)?;
+            }
+        }
+        orphans.try_for_each(|(_, records)| self.keep_all(records))
+    }
+
+    fn directory(&self, head: &EntryHead) -> Result<Directory> {
+        let prelude = self.scanner.prelude(head)?;
+        self.scanner.directory(head, &prelude)
+    }
+
+    /// The records that only the index names, by chunk. Tells of directories that are lost.
+    fn orphans(&mut self, heads: &[EntryHead]) -> BTreeMap<u64, Vec<Listed>> {
+        let n_index = self.index.as_ref().map_or(0, Engine::n_chunks);
+        let n_chunks = heads.iter().map(|head| head.ordinal + u64::from(head.kind == Kind::Chunk)).max();
+        let n_chunks = n_chunks.unwrap_or(0).max(n_index).min(self.scanner.file_len / HEAD_LEN as u64);
+        let mut named = vec![false; usize::try_from(n_chunks).unwrap_or(0)];
+        for head in heads {
+            match self.directory(head) {
+                Ok(_) if head.kind == Kind::Chunk => {
+                    if let Some(named) = usize::try_from(head.ordinal).ok().and_then(|n| named.get_mut(n)) {
+                        *named = true;
+                    }
+                }
+                Ok(_) => {}
+                Err(error) => self.found.problems.push(error),
+            }
+        }
+        let is_named = |chunk: u64| usize::try_from(chunk).ok().and_then(|n| named.get(n)).copied();
+        if named.iter().all(|&named| named) {
+            return BTreeMap::new();
+        }
+        let mut orphans: BTreeMap<u64, Vec<Listed>> = BTreeMap::new();
+        let mut incomplete = self.index.is_none();
+        if let Some(index) = &self.index {
+            let mut listed = Cursor::new(index).map_err(|error| self.found.problems.push(error)).ok();
+            incomplete |= listed.is_none();
+            while let Some(listed) = listed.as_mut().and_then(Cursor::next) {
+                match listed {
+                    Ok(Listed { name, location: Ok(location) }) => {
+                        let (chunk, _) = index.chunk_of(location.address);
+                        if is_named(chunk) == Some(false) {
+                            orphans.entry(chunk).or_default().push(Listed { name, location: Ok(location) });
+                        }
+                    }
+                    Ok(Listed { location: Err(error), .. }) | Err(error) => {
+                        incomplete = true;
+                        self.found.problems.push(error);
+                    }
+                }
+            }
+        }
+        if incomplete {
+            for chunk in (0..n_chunks).filter(|&chunk| is_named(chunk) == Some(false)) {
+                let found = "none, and the index does not have all of them: some records may be lost without a name, and \
+                             some that were removed or replaced may be back";
+                let offset = self.reading.file_offset(chunk);
+                let error =
+                    self.scanner.damaged("chunk", offset, format!("the names of chunk {chunk}"), found);
+                self.found.problems.push(error);
+            }
+        }
+        orphans
+    }
+
+    fn keep_all(&mut self, records: Vec<Listed>) -> Result<()> {
+        for Listed { name, location } in records {
+            let Ok(location) = location else { continue };
+            let metadata = self.index.as_ref().and_then(|index| index.metadata(&name).ok().flatten());
+            match self.read(&name, &location) {
+                Ok(bytes) => self.keep(&name, &bytes, metadata)?,
+                Err(error) => self.lose(&name, error)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn fate(&self, head: &EntryHead, name: &[u8], location: Option<Location>) -> Fate {
+        let covered = |index: &&Engine| head.sequence < index.tail().sequence;
+        match self.index.as_ref().filter(covered).map(|index| index.find(name)) {
+            Some(Ok(Some(found))) if Some(found.location) == location => Fate::Live(found.place),
+            Some(Ok(_)) => Fate::Void,
+            Some(Err(_)) | None => Fate::Replay,
+        }
+    }
+
+    fn operation(
+        &mut self,
+        head: &EntryHead,
+        operation: &Operation,
+        location: Option<Location>,
+    ) -> Result<()> {
+        let name = &operation.name;
+        let fate = self.fate(head, name, location);
+        let mut metadata = operation.metadata.clone();
+        let live = match (&fate, &self.index) {
+            (Fate::Void, _) => return Ok(()),
+            (Fate::Live(place), Some(index)) => {
+                // Later operations may have given it other metadata.
+                metadata = index.shared.read().metadata(*place).unwrap_or(metadata);
+                true
+            }
+            _ => false,
+        };
+        let Some(location) = location else {
+            self.target.writer()?.remove(name)?;
+            self.lost.remove(name);
+            return Ok(());
+        };
+        match self.read(name, &location) {
+            Ok(bytes) => self.keep(name, &bytes, metadata),
+            Err(error) if live || self.found.is_committed(head) => self.lose(name, error),
+            // Nobody was told that it is stored: what was there before stays.
+            Err(error) => {
+                self.found.problems.push(error);
+                Ok(())
+            }
+        }
+    }
+
+    /// The record's bytes, checked.
+    fn read(&self, name: &[u8], location: &Location) -> Result<Bytes> {
+        self.reading.read(name, location)
+    }
+
+    fn keep(&mut self, name: &[u8], bytes: &[u8], metadata: Option<Vec<u8>>) -> Result<()> {
+        self.lost.remove(name);
+        self.target.put(name, bytes, metadata, false)
+    }
+
+    /// A record of this name existed and is gone: an older one must not pass for it.
+    fn lose(&mut self, name: &[u8], error: Error) -> Result<()> {
+        self.target.writer()?.remove(name)?;
+        self.lost.insert(name.to_vec(), error);
+        Ok(())
+    }
+
+    /// The newest of the depot's own metadata that can be read.
+    fn metadata(&mut self) -> Result<()> {
+        let newest = self.found.metadata.iter().rev();
+        let Some(head) = newest.clone().next() else { return Ok(()) };
+        match self.scanner.body(head) {
+            Ok(body) => self.target.writer()?.set_depot_metadata(body),
+            Err(error) => {
+                self.found.problems.push(error);
+                let older = newest.skip(1).find_map(|head| self.scanner.body(head).ok());
+                older.map_or(Ok(()), |body| self.target.writer()?.set_depot_metadata(body))
+            }
+        }
+    }
+}

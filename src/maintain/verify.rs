@@ -1,0 +1,534 @@
+//! Checks a file: every checksum, the index against the directories of the chunks, the Blosc2 frame.
+//!
+//! 1. All entries are walked over: their order, their heads, and what each checksum covers. The directory of every chunk is
+//!    compared with the index: each record named there must be found by that name, at that place, or be superseded.
+//! 2. All records are read by the index, and found again by their names.
+//!
+//! A record of which one of the two, index or directory, is damaged is known by the other: it is reported by name.
+
+use std::collections::{BTreeSet, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::walk::{Entry, Step, Walk};
+use super::{LostRecord, Meter, Progress};
+use crate::blosc::decompress_metadata;
+use crate::buffer::Bytes;
+use crate::chunk::ChunkReader;
+use crate::depot::{Cursor, Engine, Listed, Place, Scanner, places, read_each};
+use crate::error::{Error, Result};
+use crate::format::chunk::ChunkRef;
+use crate::format::entry::{EntryHead, HEAD_LEN, Kind};
+use crate::format::frame::{self, HEADER_LEN};
+use crate::format::u64_at;
+use crate::index::{Location, Segment};
+use crate::options::Mapping;
+use crate::storage::{FileStorage, Storage};
+
+/// Raw bytes, and records, read together.
+const BATCH_BYTES: usize = 8 << 20;
+const BATCH_RECORDS: usize = 1024;
+/// Padding between the end of a FRAME entry's body and the next entry, at most.
+const MAX_PADDING: usize = HEAD_LEN - 1;
+
+/// What to check.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct VerifyOptions {
+    /// Leave out the data: heads, directories, index, commits and the frame are checked, no chunk is read. What a quick
+    /// check finds whole may still hold damaged records.
+    pub quick: bool,
+}
+
+impl VerifyOptions {
+    /// All but the data.
+    pub fn quick() -> Self {
+        Self { quick: true }
+    }
+}
+
+/// What was checked, and what is damaged.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct VerifyReport {
+    /// The file, or `<memory>`.
+    pub path: PathBuf,
+    /// The data were not read.
+    pub quick: bool,
+    /// `depot`, or `vlstore`: such a file has no checksums, so that wrong bytes can go unnoticed.
+    pub format: &'static str,
+    /// Bytes of the file.
+    pub file_bytes: u64,
+    /// Entries whose checksums were compared.
+    pub entries: u64,
+    /// Chunks among them; their stored bytes were read unless `quick`.
+    pub chunks: u64,
+    /// Index segments among them, superseded ones included.
+    pub index_segments: u64,
+    /// Commits among them.
+    pub commits: u64,
+    /// Live records looked up by name.
+    pub records: u64,
+    /// Records whose bytes were read and compared with their checksum.
+    pub records_read: u64,
+    /// Raw bytes of those.
+    pub bytes_read: u64,
+    /// Records behind the last commit: a writer is at work, or died.
+    pub uncommitted_records: u64,
+    /// Bytes behind the last whole entry, which readers ignore: a writer is at work, or died.
+    pub torn_bytes: u64,
+    /// Whether the file is a standard Blosc2 frame of all its chunks, as closing leaves it.
+    pub standard_frame: bool,
+    /// Records that cannot be read, or not by their name.
+    pub damaged_records: Vec<LostRecord>,
+    /// Everything else that is not as it was written. It may cost records, which are in `damaged_records` then, or none.
+    pub problems: Vec<Error>,
+}
+
+impl VerifyReport {
+    /// Nothing that was checked is damaged.
+    pub fn is_whole(&self) -> bool {
+        self.damaged_records.is_empty() && self.problems.is_empty()
+    }
+}
+
+/// Checks the file at `path`. It may be open elsewhere, also for writing: what is committed by now is checked.
+///
+/// `progress` is called now and then.
+///
+/// ```
+/// use vldepot::{Depot, Raw, VerifyOptions, verify};
+/// # let folder = tempfile::tempdir()?;
+/// # let path = folder.path().join("run.vld");
+/// # let depot = Depot::create(&path, Raw)?;
+/// # depot.put("a", b"kept")?;
+/// # depot.close()?;
+/// let report = verify(&path, &VerifyOptions::default(), |_| {})?;
+/// assert!(report.is_whole());
+/// assert_eq!(report.records_read, 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+/// [`Error::NotADepot`] and others as of [`Depot::open`](crate::Depot::open), when the file does not open at all. Damage in a file that opens is
+/// no error: it is in the report.
+pub fn verify(
+    path: impl AsRef<Path>,
+    options: &VerifyOptions,
+    progress: impl FnMut(Progress),
+) -> Result<VerifyReport> {
+    let path = path.as_ref();
+    let storage = FileStorage::open(path).map_err(|source| Error::Io {
+        path: path.to_owned(),
+        action: "open the file".into(),
+        source,
+    })?;
+    verify_in(Arc::new(storage), options, progress)
+}
+
+/// As [`verify`], for a storage of your own.
+///
+/// # Errors
+/// As [`verify`].
+#[expect(clippy::needless_pass_by_value, reason = "as all that open storages take them")]
+pub fn verify_in(
+    storage: Arc<dyn Storage>,
+    options: &VerifyOptions,
+    mut progress: impl FnMut(Progress),
+) -> Result<VerifyReport> {
+    let engine = Engine::open_any(Arc::clone(&storage), Mapping::Never)?;
+    let scanner = Scanner::new(&storage, false)?;
+    let (n_records, raw_bytes, uncommitted) = engine.counts();
+    let foreign = engine.is_foreign();
+    let report = VerifyReport {
+        path: storage.path().to_owned(),
+        quick: options.quick,
+        format: if foreign { "vlstore" } else { "depot" },
+        file_bytes: scanner.file_len,
+        entries: 0,
+        chunks: 0,
+        index_segments: 0,
+        commits: 0,
+        records: n_records,
+        records_read: 0,
+        bytes_read: 0,
+        uncommitted_records: uncommitted,
+        torn_bytes: engine.torn_bytes(scanner.file_len),
+        standard_frame: foreign,
+        damaged_records: Vec::new(),
+        problems: Vec::new(),
+    };
+    let data = if options.quick { 0 } else { raw_bytes };
+    let structure = if foreign { 0 } else { scanner.file_len };
+    let meter = Meter::new(structure + data, &mut progress);
+    let mut check =
+        Check { scanner: &scanner, engine: &engine, report, meter, directories: Directories::default() };
+    if !foreign {
+        check.header();
+        check.entries()?;
+        check.frame();
+    }
+    check.records();
+    check.compare();
+    let Check { report, meter, .. } = check;
+    meter.finish();
+    Ok(report)
+}
+
+/// What the directories say, against what the index says.
+#[derive(Default)]
+struct Directories {
+    /// One could not be read.
+    incomplete: bool,
+    /// Committed ordinals that are named, by bits.
+    named: Vec<u64>,
+    /// Pending records that are named.
+    named_pending: BTreeSet<usize>,
+    /// Names that the index does not have at the place where a directory says, and the chunk of that directory.
+    unsettled: HashMap<Vec<u8>, u64>,
+    /// Names that the index cannot be asked for.
+    unasked: HashMap<Vec<u8>, Error>,
+}
+
+impl Directories {
+    fn note(&mut self, place: Place) {
+        match place {
+            Place::Pending(number) => {
+                self.named_pending.insert(number);
+            }
+            Place::Committed(ordinal) => {
+                let word = usize::try_from(ordinal / 64).unwrap_or(usize::MAX);
+                if self.named.len() <= word {
+                    self.named.resize(word + 1, 0);
+                }
+                self.named[word] |= 1 << (ordinal % 64);
+            }
+        }
+    }
+
+    fn n_named(&self) -> u64 {
+        let committed: u64 = self.named.iter().map(|word| u64::from(word.count_ones())).sum();
+        committed + self.named_pending.len() as u64
+    }
+}
+
+struct Check<'v, 's> {
+    scanner: &'v Scanner<'s>,
+    engine: &'v Engine,
+    report: VerifyReport,
+    meter: Meter<'v>,
+    directories: Directories,
+}
+
+impl Check<'_, '_> {
+    fn problem(&mut self, error: Error) {
+        self.report.problems.push(error);
+    }
+
+    fn note<T>(&mut self, result: Result<T>) -> Option<T> {
+        result.map_err(|error| self.problem(error)).ok()
+    }
+
+    fn damaged(&mut self, what: &str, offset: u64, expected: impl Into<String>, found: impl Into<String>) {
+        self.problem(self.scanner.damaged(what, offset, expected, found));
+    }
+
+    /// The header page: whether it reads, and whether the commit it names is there.
+    fn header(&mut self) {
+        let Some(slots) = self.scanner.slots(self.engine.shared.parameters.depot_id) else {
+            self.damaged(
+                "header",
+                0,
+                "the header page of this depot",
+                "something else; a commit has its content",
+            );
+            return;
+        };
+        let newest = self.engine.shared.read().snapshot.sequence;
+        if let Some(slot) = slots.valid.first().filter(|slot| slot.sequence > newest) {
+            let found = format!("nothing whole behind commit {newest}");
+            self.damaged(
+                "commit",
+                slot.offset,
+                format!("commit {}, which the header names", slot.sequence),
+                found,
+            );
+        }
+    }
+
+    fn entries(&mut self) -> Result<()> {
+        let tail = self.engine.tail();
+        let mut next = 1;
+        let mut last_end = 0;
+        for step in Walk::new(self.scanner, Some(self.engine.shared.parameters.depot_id)) {
+            match step? {
+                // What readers ignore is not damaged: a writer has not finished it, and nobody was told that it had.
+                Step::Gap(gap) if gap.start >= tail.offset => self.meter.add(gap.end - gap.start),
+                Step::Gap(gap) => {
+                    self.meter.add(gap.end - gap.start);
+                    let found = format!("{} bytes of something else", gap.end - gap.start);
+                    self.damaged("entry", gap.start, "the head of an entry", found);
+                }
+                Step::Entry(entry) => {
+                    let head = entry.head;
+                    self.meter.add(head.length);
+                    if head.offset >= tail.offset && head.sequence >= tail.sequence {
+                        continue;
+                    }
+                    last_end = head.offset.saturating_add(head.length);
+                    if !entry.in_place() || !entry.whole || head.sequence != next {
+                        self.misplaced(&entry, next);
+                    }
+                    next = head.sequence.saturating_add(1);
+                    if entry.in_place() && entry.whole {
+                        self.entry(&head);
+                    }
+                }
+            }
+        }
+        if last_end < tail.offset && tail.sequence > next {
+            self.damaged("entry", last_end, format!("{} more entries", tail.sequence - next), "none");
+        }
+        Ok(())
+    }
+
+    fn misplaced(&mut self, entry: &Entry, next: u64) {
+        let head = &entry.head;
+        let found = if !entry.in_place() {
+            format!("entry {}, which was written elsewhere", head.sequence)
+        } else if entry.whole {
+            format!("entry {}", head.sequence)
+        } else {
+            format!("entry {}, cut off", head.sequence)
+        };
+        self.damaged("entry", head.offset, format!("entry {next}"), found);
+    }
+
+    fn entry(&mut self, head: &EntryHead) {
+        self.report.entries += 1;
+        match head.kind {
+            Kind::Chunk | Kind::Log => self.chunk(head),
+            Kind::Index => {
+                self.report.index_segments += 1;
+                let whole = Segment::open_entry(self.scanner.storage, head, false)
+                    .and_then(|segment| segment.check_all());
+                self.note(whole);
+            }
+            Kind::Commit => {
+                self.report.commits += 1;
+                let whole = self.scanner.commit(head);
+                self.note(whole);
+            }
+            Kind::Metadata => {
+                let whole = self.scanner.body(head);
+                self.note(whole);
+            }
+            Kind::Frame => self.frame_body(head),
+        }
+    }
+
+    fn chunk(&mut self, head: &EntryHead) {
+        let prelude = self.scanner.prelude(head);
+        let Some(prelude) = self.note(prelude) else {
+            self.directories.incomplete = true;
+            return;
+        };
+        let directory = self.scanner.directory(head, &prelude);
+        if let Some(directory) = self.note(directory) {
+            for (operation, location) in places(&directory, head.ordinal, &self.engine.shared.parameters) {
+                self.operation(&operation.name, location, head.ordinal);
+            }
+        } else {
+            self.directories.incomplete = true;
+        }
+        if head.kind == Kind::Log {
+            return;
+        }
+        self.report.chunks += 1;
+        if !self.report.quick {
+            let chunk_size = self.engine.shared.parameters.chunk_size;
+            let reader = ChunkReader::new(Arc::clone(self.scanner.storage), chunk_size, false);
+            let reference = self.scanner.chunk_ref(head, &prelude);
+            let whole = reference.and_then(|reference| reader.check_stored(head.ordinal, &reference));
+            self.note(whole);
+        }
+    }
+
+    /// Asks the index for what a directory says.
+    fn operation(&mut self, name: &[u8], location: Option<Location>, chunk: u64) {
+        let directories = &mut self.directories;
+        match self.engine.find(name) {
+            Ok(Some(found)) if Some(found.location) == location => {
+                directories.note(found.place);
+                directories.unsettled.remove(name);
+            }
+            Ok(_) if location.is_some() => {
+                directories.unsettled.insert(name.to_vec(), chunk);
+            }
+            Ok(_) => {
+                directories.unsettled.remove(name);
+            }
+            Err(error) if location.is_some() => {
+                directories.unasked.insert(name.to_vec(), error);
+            }
+            Err(_) => {
+                directories.unasked.remove(name);
+            }
+        }
+    }
+
+    /// The checksum over a FRAME entry, whose padding is not told apart from its end.
+    fn frame_body(&mut self, head: &EntryHead) {
+        let len = usize::try_from(head.length).unwrap_or(usize::MAX) - HEAD_LEN;
+        let at = head.offset + HEAD_LEN as u64;
+        let bytes = self.scanner.read(at, len);
+        let Some(bytes) = self.note(bytes) else { return };
+        let (sure, rest) = bytes.split_at(len.saturating_sub(MAX_PADDING));
+        let mut found = crc32c::crc32c(sure);
+        let whole = found == head.body_crc
+            || rest.iter().any(|&byte| {
+                found = crc32c::crc32c_append(found, &[byte]);
+                found == head.body_crc
+            });
+        if !whole {
+            let expected = format!("CRC32C {:#010x} of the Blosc2 offsets and trailer", head.body_crc);
+            self.damaged("frame", at, expected, format!("{found:#010x}"));
+        }
+    }
+
+    /// Whether the header, the offsets and the trailer are those of a frame of the chunks that the index has.
+    fn frame(&mut self) {
+        let (scanner, engine) = (self.scanner, self.engine);
+        // A lost header page has been told of already.
+        let Ok(bytes) = scanner.read(0, HEADER_LEN) else { return };
+        let Ok(header) = frame::parse_header(&bytes) else { return };
+        let chunk_size = engine.shared.parameters.chunk_size as u64;
+        let n_chunks = header.raw_len / chunk_size;
+        if n_chunks == 0 {
+            self.report.standard_frame = engine.n_chunks() == 0;
+            return;
+        }
+        let offsets_at = header.chunks_len.saturating_add(HEADER_LEN as u64);
+        match self.frame_offsets(&header, offsets_at, n_chunks) {
+            Ok(()) => self.report.standard_frame = n_chunks == engine.n_chunks(),
+            Err(found) => self.damaged("frame", offsets_at, "the Blosc2 frame that the header names", found),
+        }
+    }
+
+    fn frame_offsets(&self, header: &frame::FrameHeader, at: u64, n_chunks: u64) -> Result<(), String> {
+        let (scanner, engine) = (self.scanner, self.engine);
+        let chunk_size = engine.shared.parameters.chunk_size as u64;
+        let frame_len = Some(header.frame_len).filter(|&end| end <= scanner.file_len && at < end);
+        let len = frame_len.map(|end| usize::try_from(end - at).unwrap_or(usize::MAX));
+        let Some(len) = len.filter(|_| header.raw_len.is_multiple_of(chunk_size)) else {
+            return Err(format!("a frame of {} bytes, its offsets at byte {at}", header.frame_len));
+        };
+        let bytes = scanner.read(at, len).map_err(|error| error.to_string())?;
+        let trailer = frame::trailer_len(&bytes).and_then(|len| bytes.len().checked_sub(len));
+        let trailer = trailer.filter(|&at| frame::parse_trailer(&bytes[at..]).is_some());
+        let Some(trailer_at) = trailer else { return Err("no trailer at the frame's end".into()) };
+        let limit = usize::try_from(n_chunks.saturating_mul(8)).unwrap_or(usize::MAX);
+        let offsets = decompress_metadata(&bytes[..trailer_at], limit).map_err(|error| error.to_string())?;
+        if offsets.len() != limit {
+            return Err(format!("{} bytes of offsets for {n_chunks} chunks", offsets.len()));
+        }
+        for chunk in 0..n_chunks {
+            let Ok(crate::depot::Source::Stored(reference)) = engine.source(chunk) else { continue };
+            let expected = if reference.is(ChunkRef::ZEROS) {
+                frame::ZERO_CHUNK_OFFSET
+            } else {
+                i64::try_from(reference.chunk_offset().saturating_sub(HEADER_LEN as u64)).unwrap_or(i64::MAX)
+            };
+            let nth = usize::try_from(8 * chunk).unwrap_or(usize::MAX);
+            let found = u64_at(&offsets, nth).unwrap_or(0).cast_signed();
+            if found != expected {
+                return Err(format!("chunk {chunk} at {found}, where the index has it at {expected}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks every name of the index up and, unless `quick`, reads its record.
+    fn records(&mut self) {
+        let cursor = Cursor::new(self.engine);
+        let Some(mut cursor) = self.note(cursor) else { return };
+        let mut batch = Vec::new();
+        let mut bytes = 0;
+        while let Some(listed) = cursor.next() {
+            match listed {
+                Ok(Listed { name, location: Ok(location) }) => {
+                    self.look_up(&name, &location);
+                    bytes += location.length as usize;
+                    batch.push((name, location));
+                }
+                Ok(Listed { name, location: Err(error) }) => self.lost(&name, error),
+                Err(error) => self.problem(error),
+            }
+            if batch.len() >= BATCH_RECORDS || bytes >= BATCH_BYTES {
+                self.read(&batch);
+                batch.clear();
+                bytes = 0;
+            }
+        }
+        self.read(&batch);
+    }
+
+    fn lost(&mut self, name: &[u8], error: Error) {
+        self.directories.unasked.remove(name);
+        self.report.damaged_records.push(LostRecord::new(name, error));
+    }
+
+    fn look_up(&mut self, name: &[u8], location: &Location) {
+        match self.engine.find(name) {
+            Ok(Some(found)) if found.location == *location => {}
+            Ok(found) => {
+                let expected = format!("the record at {location:?}");
+                let found = found.map_or("none".to_owned(), |found| format!("that at {:?}", found.location));
+                let error = self.scanner.damaged("index, looked up by name,", 0, expected, found);
+                self.lost(name, error);
+            }
+            Err(error) => self.lost(name, error),
+        }
+    }
+
+    fn read(&mut self, batch: &[(Vec<u8>, Location)]) {
+        if self.report.quick {
+            return;
+        }
+        let wanted: Vec<_> = batch.iter().map(|(name, location)| (name.as_slice(), *location)).collect();
+        let read: Vec<Result<Bytes>> = read_each(self.engine, &wanted).collect();
+        for ((name, location), bytes) in batch.iter().zip(read) {
+            self.meter.add(u64::from(location.length));
+            match bytes {
+                Ok(bytes) => {
+                    self.report.records_read += 1;
+                    self.report.bytes_read += bytes.len() as u64;
+                }
+                Err(error) => self.lost(name, error),
+            }
+        }
+    }
+
+    /// What directories and index say of each other in the end.
+    fn compare(&mut self) {
+        let Directories { incomplete, unsettled, unasked, .. } = &mut self.directories;
+        let (incomplete, unsettled, unasked) =
+            (*incomplete, std::mem::take(unsettled), std::mem::take(unasked));
+        for (name, error) in unasked {
+            self.report.damaged_records.push(LostRecord::new(&name, error));
+        }
+        // Where a directory is lost, so may be the removals it noted.
+        if incomplete || self.engine.is_foreign() {
+            return;
+        }
+        for (name, chunk) in unsettled {
+            let expected = format!("the record that the directory of chunk {chunk} names");
+            let error = self.scanner.damaged("index", 0, expected, "another one, or none");
+            self.report.damaged_records.push(LostRecord::new(&name, error));
+        }
+        let (named, live) = (self.directories.n_named(), self.report.records);
+        if named < live && self.report.problems.is_empty() {
+            self.damaged("index", 0, format!("{live} records that directories name"), format!("{named}"));
+        }
+    }
+}
