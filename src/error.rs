@@ -19,6 +19,12 @@ pub enum Error {
     /// No live record has this name.
     #[error("{path}: no record is called {name}")]
     NotFound { path: PathBuf, name: String },
+    /// No live record of this name is left in a file that lost what it once committed.
+    #[error(
+        "{path}: no record is called {name} in what is left: commit {commit} at byte {offset}, which the header names, \
+         cannot be read; `vldepot repair {path}` saves what there is behind it"
+    )]
+    LostCommit { path: PathBuf, name: String, commit: u64, offset: u64 },
     /// `put_new` of a name that is taken.
     #[error("{path}: a record called {name} exists; `put` replaces it")]
     Exists { path: PathBuf, name: String },
@@ -117,6 +123,7 @@ impl Error {
             Self::RecordChecksum { .. }
             | Self::ChunkChecksum { .. }
             | Self::Decompress { .. }
+            | Self::LostCommit { .. }
             | Self::Damaged { .. } => true,
             Self::Record { source, .. } | Self::NotCompacted { source, .. } => source.is_damage(),
             Self::Io { source, .. } => source.kind() == io::ErrorKind::UnexpectedEof,

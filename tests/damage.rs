@@ -41,9 +41,11 @@ fn depot(preset: &DepotOptions, closed: bool) -> Vec<u8> {
 struct Tally {
     cases: u32,
     refused_whole: u32,
-    /// Cases by what they cost: nothing, records of one chunk, more.
+    /// Cases by what they cost: nothing, records of one chunk, ..
     harmless: u32,
     one_chunk: u32,
+    /// Records that cannot be looked up: a page of the index.
+    index_page: u32,
     wider: u32,
     /// Cases in which a record is said not to exist: an older state was all that could be opened.
     missing: u32,
@@ -58,7 +60,7 @@ fn examine(bytes: &[u8], committed: u32, tally: &mut Tally, what: &str) {
         tally.refused_whole += 1;
         return;
     };
-    let (mut lost, mut missing) = (0, 0);
+    let (mut lost, mut missing, mut unasked) = (0, 0, 0);
     let mut chunks = std::collections::BTreeSet::new();
     for n in 0..N {
         let name = format!("frame_{n:04}");
@@ -70,7 +72,10 @@ fn examine(bytes: &[u8], committed: u32, tally: &mut Tally, what: &str) {
             Err(error) => {
                 assert!(error.is_damage(), "{what}: {error:?}");
                 lost += 1;
-                chunks.insert(depot.location(&name).map(|location| location.chunk).ok());
+                match depot.location(&name) {
+                    Ok(location) => drop(chunks.insert(location.chunk)),
+                    Err(_) => unasked += 1,
+                }
             }
         }
         if let Ok(Some(metadata)) = depot.metadata(&name) {
@@ -88,7 +93,8 @@ fn examine(bytes: &[u8], committed: u32, tally: &mut Tally, what: &str) {
     assert!(metadata.get("kind").is_none_or(|kind| kind == "test"), "{what}: {metadata:?}");
     match (missing, lost, chunks.len()) {
         (0, 0, _) => tally.harmless += 1,
-        (0, _, 1) => tally.one_chunk += 1,
+        (0, _, 0) if unasked > 0 => tally.index_page += 1,
+        (0, _, 1) if unasked == 0 => tally.one_chunk += 1,
         (0, ..) => tally.wider += 1,
         _ => tally.missing += 1,
     }
@@ -127,7 +133,9 @@ fn flipped_bits_never_give_wrong_bytes_and_stay_in_their_chunk() {
         }
         println!("{kind}, {} bytes, single flips: {tally:?}", whole.len());
         assert_eq!(tally.missing, 0, "{kind}: {tally:?}");
-        assert!(tally.refused_whole + tally.wider <= tally.cases / 20, "{kind}: {tally:?}");
+        // A larger part of this small file is index than of a real one, where it is 2 %.
+        assert!(tally.refused_whole + tally.wider == 0, "{kind}: {tally:?}");
+        assert!(tally.index_page <= tally.cases / 6, "{kind}: {tally:?}");
     }
 }
 

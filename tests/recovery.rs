@@ -4,7 +4,7 @@
 
 use std::fs;
 
-use vldepot::{CommitEvery, Depot, DepotOptions, Raw};
+use vldepot::{CommitEvery, Depot, DepotOptions, Error, Raw};
 
 fn payload(n: u32) -> Vec<u8> {
     (0..300 + n as usize * 13 % 900).map(|i| (i as u8 / 7) ^ (n as u8)).collect()
@@ -267,4 +267,43 @@ fn a_damaged_index_segment_does_not_keep_what_is_new_from_its_commit() {
     let depot = Depot::open(&path, Raw).unwrap();
     assert_eq!(depot.depot_metadata().unwrap()["new"], 1);
     assert!(depot.get(3).unwrap().view() == payload(3));
+}
+
+/// Where the entries of a file start, with their kinds.
+fn entries(bytes: &[u8]) -> Vec<(usize, u8)> {
+    let mut at = 4160;
+    let mut entries = Vec::new();
+    while at + 64 <= bytes.len() {
+        entries.push((at, bytes[at + 8]));
+        at += u64::from_le_bytes(bytes[at + 40..at + 48].try_into().unwrap()) as usize;
+    }
+    entries
+}
+
+#[test]
+fn what_lies_behind_missing_bytes_is_not_called_absent_and_not_cut_off() {
+    let (bytes, _) = history();
+    let (middle, _) = *entries(&bytes).iter().filter(|(_, kind)| *kind == 1).nth(4).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("drained.vld");
+    let mut drained = bytes.clone();
+    drained.drain(middle + 200..middle + 500);
+    std::fs::write(&path, &drained).unwrap();
+    let depot = Depot::open(&path, Raw).unwrap();
+    assert!(depot.get(0).unwrap().view() == payload(0));
+    let error = depot.get(59).unwrap_err();
+    assert!(matches!(error, Error::LostCommit { .. }) && error.is_damage(), "{error}");
+    assert!(error.to_string().contains("repair"), "{error}");
+    assert!(depot.contains(59).unwrap_err().is_damage() && depot.metadata(59).unwrap_err().is_damage());
+    assert!(depot.info().unwrap().lost_commits > 0);
+    let error = Depot::append(&path, Raw).map(|_| ()).unwrap_err();
+    assert!(error.is_damage() && error.to_string().contains("repair"), "{error}");
+    assert!(std::fs::read(&path).unwrap() == drained, "nothing was cut off");
+    // Where the file just ends there is nothing to save: appending goes on.
+    std::fs::write(&path, &bytes[..middle]).unwrap();
+    let depot = Depot::append(&path, Raw).unwrap();
+    depot.put(59, &payload(59)).unwrap();
+    depot.close().unwrap();
+    let depot = Depot::open(&path, Raw).unwrap();
+    assert!(depot.get(59).unwrap().view() == payload(59));
 }

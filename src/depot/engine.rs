@@ -5,14 +5,15 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::open::{self, Header, Loaded, Tail};
-use super::state::{Found, Place, Snapshot, Source, State};
+use super::state::{Found, LostCommit, Place, Snapshot, Source, State};
+use super::walk::{Step, Walk};
 use super::writer::{NewRecord, Shared, Writer};
 use crate::buffer::{AlignedBuf, Bytes};
 use crate::chunk::ChunkReader;
 use crate::codec::{Codec, Raw};
 use crate::error::{Error, Result};
 use crate::format::chunk::ChunkRef;
-use crate::format::entry::EntryHead;
+use crate::format::entry::{EntryHead, Kind};
 use crate::format::frame::{self, HEADER_LEN};
 use crate::format::header::{FIRST_ENTRY_AT, write_parameters};
 use crate::format::tables::Parameters;
@@ -185,6 +186,9 @@ impl Engine {
         let Loaded { parameters, state, tail, checkpointed, header_lost } =
             open::load(&storage, parameters, mapped)?;
         let len = storage.len().map_err(|source| io_error(&storage, "ask for the length", source))?;
+        if len > tail.offset && (header_lost || state.lost.is_some()) {
+            refuse_to_cut(&storage, &parameters, tail)?;
+        }
         if header_lost {
             storage
                 .write_at(0, &header_page(&parameters)?)
@@ -300,7 +304,27 @@ impl Engine {
 
     /// As [`find`](Self::find), or the error that says there is none.
     pub(crate) fn found(&self, name: &[u8]) -> Result<Found> {
-        self.find(name)?.ok_or_else(|| Error::NotFound { path: self.path_buf(), name: describe(name) })
+        self.find(name)?.ok_or_else(|| self.not_found(name))
+    }
+
+    /// Whether there is a record of that name.
+    pub(crate) fn contains(&self, name: &[u8]) -> Result<bool> {
+        match self.find(name)? {
+            Some(_) => Ok(true),
+            None if self.shared.read().lost.is_some() => Err(self.not_found(name)),
+            None => Ok(false),
+        }
+    }
+
+    /// Why there is no record of that name.
+    fn not_found(&self, name: &[u8]) -> Error {
+        let (path, name) = (self.path_buf(), describe(name));
+        match self.shared.read().lost {
+            None => Error::NotFound { path, name },
+            Some(LostCommit { sequence, offset }) => {
+                Error::LostCommit { path, name, commit: sequence, offset }
+            }
+        }
     }
 
     /// The record at a position: its place, name and location.
@@ -422,10 +446,11 @@ impl Engine {
     /// MessagePack metadata of a record.
     pub(crate) fn metadata(&self, name: &[u8]) -> Result<Option<Vec<u8>>> {
         let state = self.shared.read();
-        match state.find(name)? {
-            Some(found) => state.metadata(found.place),
-            None => Err(Error::NotFound { path: self.path_buf(), name: describe(name) }),
+        if let Some(found) = state.find(name)? {
+            return state.metadata(found.place);
         }
+        drop(state);
+        Err(self.not_found(name))
     }
 
     /// MessagePack of the depot's own metadata.
@@ -474,6 +499,26 @@ fn lock(storage: &Arc<dyn Storage>) -> Result<()> {
         Ok(false) => Err(Error::Locked { path: storage.path().to_owned() }),
         Err(source) => Err(io_error(storage, "lock the file", source)),
     }
+}
+
+/// A torn end is cut off before anything is appended. Where the header is lost, or names a commit that is not there, the end is
+/// not torn but damaged, and what is in it can be saved.
+fn refuse_to_cut(storage: &Arc<dyn Storage>, parameters: &Parameters, tail: Tail) -> Result<()> {
+    let scanner = open::Scanner::new(storage, false)?;
+    for step in Walk::from(&scanner, Some(parameters.depot_id), tail.offset) {
+        if let Step::Entry(entry) = step?
+            && entry.whole
+            && matches!(entry.head.kind, Kind::Chunk | Kind::Log | Kind::Commit)
+        {
+            let expected = "the end, or the entry that belongs here";
+            let found = format!(
+                "entry {} at byte {}, which appending would cut off: `vldepot repair` saves what is in it",
+                entry.head.sequence, entry.head.offset
+            );
+            return Err(scanner.damaged("entry", tail.offset, expected, found));
+        }
+    }
+    Ok(())
 }
 
 /// The header of an empty frame with these parameters, up to the first entry.

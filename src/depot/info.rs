@@ -124,6 +124,8 @@ pub struct DepotInfo {
     pub uncommitted_records: u64,
     /// Bytes behind the last whole entry: the torn end that an unclean end, or a cut file, leaves. Readers ignore it.
     pub torn_bytes: u64,
+    /// Commits that the header names and that cannot be read: the file is damaged, and `repair` may save more.
+    pub lost_commits: u64,
     /// Seconds since 1970 at which the depot was created; 0 if unknown.
     pub created: i64,
     /// The depot's own metadata.
@@ -167,6 +169,7 @@ impl DepotInfo {
             commits: state.snapshot.sequence,
             uncommitted_records: state.pending.n_live(),
             torn_bytes: engine.torn_bytes(file_bytes),
+            lost_commits: state.lost.map_or(0, |lost| lost.sequence - state.snapshot.sequence),
             created: parameters.created,
             metadata,
         })

@@ -3,6 +3,7 @@
 //! ```text
 //! engine     names and bytes, below any codec
 //! open       finds the newest state of a file
+//! walk       every entry of a file, past whatever is damaged
 //! state      the committed snapshot and what was put since
 //! writer     the open chunk, chunks on their way, commits
 //! batch      many records at once
@@ -18,6 +19,7 @@ mod iter;
 mod open;
 mod record;
 mod state;
+mod walk;
 mod writer;
 
 use std::path::Path;
@@ -33,6 +35,7 @@ pub use iter::{Iter, Keys};
 pub(crate) use open::{Scanner, places};
 pub use record::Record;
 pub(crate) use state::{Place, Snapshot, Source, State};
+pub(crate) use walk::{Entry, Step, Walk};
 
 use crate::buffer::Bytes;
 use crate::codec::{Codec, Raw};
@@ -507,9 +510,9 @@ impl<C: Codec> Depot<C> {
     /// Whether there is a record of that name.
     ///
     /// # Errors
-    /// [`Error::is_damage`] when the index is damaged.
+    /// [`Error::is_damage`] when the index is damaged, or lost what may have had it.
     pub fn contains(&self, key: impl AsKey) -> Result<bool> {
-        Ok(self.engine.find(&tagged(&self.engine, &key)?)?.is_some())
+        self.engine.contains(&tagged(&self.engine, &key)?)
     }
 
     /// Where the record lies.

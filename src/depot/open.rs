@@ -11,7 +11,7 @@
 
 use std::sync::Arc;
 
-use super::state::{Snapshot, Source, State};
+use super::state::{LostCommit, Snapshot, Source, State};
 use crate::blosc::{ChunkHeader, HEADER_LEN as CHUNK_HEADER_LEN};
 use crate::chunk::ChunkReader;
 use crate::error::{Error, Result};
@@ -135,8 +135,9 @@ fn find_header(storage: &Arc<dyn Storage>) -> Result<Header> {
 
 /// Loads the newest state of the depot in `storage`.
 pub(crate) fn load(storage: &Arc<dyn Storage>, parameters: Parameters, mapped: bool) -> Result<Loaded> {
+    let slots = Scanner::new(storage, mapped)?.slots(parameters.depot_id);
+    // Asked for the file's length after the slots were read: a writer may be at work, and what a slot names is in the file.
     let scanner = Scanner::new(storage, mapped)?;
-    let slots = scanner.slots(parameters.depot_id);
     let header_lost = slots.is_none();
     let Slots { valid, unwritten } = slots.unwrap_or_default();
     let mut base = None;
@@ -162,6 +163,9 @@ pub(crate) fn load(storage: &Arc<dyn Storage>, parameters: Parameters, mapped: b
     state.adopt_snapshot(Arc::new(snapshot));
     let mut loaded = Loaded { parameters, state, tail, checkpointed: false, header_lost };
     scanner.follow(&mut loaded, careful);
+    let found = loaded.state.snapshot.sequence;
+    let newest = valid.first().filter(|slot| slot.sequence > found);
+    loaded.state.lost = newest.map(|slot| LostCommit { sequence: slot.sequence, offset: slot.offset });
     Ok(loaded)
 }
 

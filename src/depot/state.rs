@@ -153,6 +153,16 @@ pub(crate) struct State {
     pub(crate) pending: Pending,
     /// Raw bytes of live records, pending ones included.
     pub(crate) raw_bytes: u64,
+    /// The file is damaged: the header names a commit that is newer than the snapshot and cannot be read.
+    pub(crate) lost: Option<LostCommit>,
+}
+
+/// A commit that was acknowledged and is not there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LostCommit {
+    pub(crate) sequence: u64,
+    /// Where its entry should be.
+    pub(crate) offset: u64,
 }
 
 impl State {

@@ -1,7 +1,6 @@
 //! Looking after files: what is damaged, what can be saved, what need not be kept.
 //!
 //! ```text
-//! walk      every entry of a file, past whatever is damaged
 //! verify    checks every checksum, the index against the chunks, the Blosc2 frame
 //! repair    all that can be read of a damaged file, into a new one
 //! compact   a file without what was removed and replaced, in place of the old one
@@ -10,7 +9,6 @@
 mod compact;
 mod repair;
 mod verify;
-mod walk;
 
 use crate::error::Error;
 use crate::key::Key;

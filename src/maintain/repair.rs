@@ -14,10 +14,9 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::walk::{Step, Walk};
 use super::{LostRecord, Meter, Progress};
 use crate::buffer::Bytes;
-use crate::depot::{CodecInfo, Cursor, Engine, Listed, Place, Scanner, Snapshot, Source, places};
+use crate::depot::{CodecInfo, Cursor, Engine, Listed, Place, Scanner, Snapshot, Source, Step, Walk, places};
 use crate::error::{Error, Result};
 use crate::format::FORMAT_VERSION;
 use crate::format::chunk::ChunkRef;

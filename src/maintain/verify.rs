@@ -10,12 +10,11 @@ use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::walk::{Entry, Step, Walk};
 use super::{LostRecord, Meter, Progress};
 use crate::blosc::decompress_metadata;
 use crate::buffer::Bytes;
 use crate::chunk::ChunkReader;
-use crate::depot::{Cursor, Engine, Listed, Place, Scanner, places, read_each};
+use crate::depot::{Cursor, Engine, Entry, Listed, Place, Scanner, Step, Walk, places, read_each};
 use crate::error::{Error, Result};
 use crate::format::chunk::ChunkRef;
 use crate::format::entry::{EntryHead, HEAD_LEN, Kind};

@@ -73,6 +73,13 @@ fn table(info: &DepotInfo) -> Vec<(&'static str, String)> {
     if info.uncommitted_records > 0 {
         rows.push(("uncommitted", text::count(info.uncommitted_records, "record")));
     }
+    if info.lost_commits > 0 {
+        let lost = text::count(info.lost_commits, "commit");
+        rows.push((
+            "damaged",
+            format!("{lost} of it cannot be read: `vldepot verify` and `repair` tell more"),
+        ));
+    }
     if info.torn_bytes > 0 {
         let torn = format!("{} behind the last whole entry are ignored", exact(info.torn_bytes));
         rows.push(("torn end", torn));

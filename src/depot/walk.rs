@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use crate::depot::Scanner;
+use super::open::Scanner;
 use crate::error::Result;
 use crate::format::entry::{EntryHead, HEAD_LEN, MAGIC};
 use crate::format::header::FIRST_ENTRY_AT;
@@ -13,13 +13,13 @@ const WINDOW: usize = 1 << 20;
 
 /// A whole head, and where it lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Entry {
+pub(crate) struct Entry {
     /// With the offset at which the entry lies, which need not be the one it was written for.
-    pub(super) head: EntryHead,
+    pub(crate) head: EntryHead,
     /// Where it was written, in a file that had nothing missing or inserted.
-    pub(super) written_at: u64,
+    pub(crate) written_at: u64,
     /// Its end is inside the file.
-    pub(super) whole: bool,
+    pub(crate) whole: bool,
 }
 
 impl Entry {
@@ -33,7 +33,7 @@ impl Entry {
     }
 
     /// It lies where it was written.
-    pub(super) fn in_place(&self) -> bool {
+    pub(crate) fn in_place(&self) -> bool {
         self.written_at == self.head.offset
     }
 
@@ -44,7 +44,7 @@ impl Entry {
 
 /// What a walk meets.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Step {
+pub(crate) enum Step {
     /// A head whose checksum matches.
     Entry(Entry),
     /// Bytes that belong to no entry.
@@ -52,7 +52,7 @@ pub(super) enum Step {
 }
 
 /// Walks over the entries of depot `depot_id`, or of any depot, from the first to the end of the file.
-pub(super) struct Walk<'w, 's> {
+pub(crate) struct Walk<'w, 's> {
     scanner: &'w Scanner<'s>,
     depot_id: Option<u64>,
     at: u64,
@@ -61,8 +61,13 @@ pub(super) struct Walk<'w, 's> {
 }
 
 impl<'w, 's> Walk<'w, 's> {
-    pub(super) fn new(scanner: &'w Scanner<'s>, depot_id: Option<u64>) -> Self {
-        Self { scanner, depot_id, at: FIRST_ENTRY_AT, search_from: FIRST_ENTRY_AT }
+    pub(crate) fn new(scanner: &'w Scanner<'s>, depot_id: Option<u64>) -> Self {
+        Self::from(scanner, depot_id, FIRST_ENTRY_AT)
+    }
+
+    /// As [`new`](Self::new), from byte `at` on.
+    pub(crate) fn from(scanner: &'w Scanner<'s>, depot_id: Option<u64>, at: u64) -> Self {
+        Self { scanner, depot_id, at, search_from: at }
     }
 
     fn is_ours(&self, head: &EntryHead) -> bool {
