@@ -1,6 +1,7 @@
 //! The codec itself: options, parameters, and the calls to the writer and to the view.
 
 use std::fmt::{self, Write};
+use std::sync::OnceLock;
 
 use super::units::Units;
 use super::view::AtomicFrameView;
@@ -88,6 +89,8 @@ pub struct AtomicFrameCodec {
     /// `None` accepts any.
     units: Option<Units>,
     any: bool,
+    /// Set by the caller, or by the depot that this codec opens; empty accepts any.
+    n_atoms: OnceLock<usize>,
 }
 
 impl AtomicFrameCodec {
@@ -101,7 +104,7 @@ impl AtomicFrameCodec {
     /// What it writes is stored [as given](Precision::AsGiven). Ask each array for its dtype
     /// ([`AtomicFrameView::positions_any`]).
     pub fn any() -> Self {
-        Self { precision: Precision::AsGiven, units: None, any: true }
+        Self { precision: Precision::AsGiven, any: true, ..Self::default() }
     }
 
     /// Stores positions, velocities, forces and charges in `precision`.
@@ -117,6 +120,31 @@ impl AtomicFrameCodec {
         self.units = Some(units);
         self.any = false;
         self
+    }
+
+    /// All frames have this many atoms: others are refused, now and by whoever appends to the depot later.
+    ///
+    /// For a trajectory, whose frames are of one system: a run restarted with another one is refused before it stores a frame.
+    ///
+    /// ```
+    /// use vldepot::Depot;
+    /// use vldepot::codecs::{AtomicFrame, AtomicFrameCodec};
+    /// let depot = Depot::memory(AtomicFrameCodec::new().with_n_atoms(2))?;
+    /// depot.put(0, &AtomicFrame::new().positions(&vec![[0.0_f32; 3]; 2]))?;
+    /// assert!(depot.put(1, &AtomicFrame::new().positions(&vec![[0.0_f32; 3]; 3])).is_err());
+    /// # Ok::<(), vldepot::Error>(())
+    /// ```
+    #[must_use]
+    pub fn with_n_atoms(mut self, n_atoms: usize) -> Self {
+        self.n_atoms = OnceLock::from(n_atoms);
+        self
+    }
+
+    /// How many atoms each frame has; `None` when that differs from frame to frame.
+    ///
+    /// A codec that was given no number takes that of the depot it opens.
+    pub fn n_atoms(&self) -> Option<usize> {
+        self.n_atoms.get().copied()
     }
 
     /// In what precision this codec writes.
@@ -152,10 +180,31 @@ impl AtomicFrameCodec {
                 "mass" => units.mass = value.into(),
                 "charge" => units.charge = value.into(),
                 "pressure" => units.pressure = value.into(),
+                N_ATOMS => codec = codec.with_n_atoms(parse_n_atoms(&value)?),
                 _ => {}
             }
         }
         Ok(codec.with_units(units))
+    }
+}
+
+impl AtomicFrameCodec {
+    fn check_n_atoms(&self, stored: &[(&str, &str)]) -> Result<(), CodecError> {
+        let n_atoms = stored.iter().find(|(name, _)| *name == N_ATOMS).map(|(_, value)| parse_n_atoms(value));
+        let differ = |stored: String, given: usize| {
+            let given = given.to_string();
+            Err(CodecError::Parameter { parameter: N_ATOMS.into(), stored, given })
+        };
+        match (n_atoms.transpose()?, self.n_atoms()) {
+            (Some(stored), None) => {
+                // A race is one of two depots that this codec opens: the second one finds the number of the first.
+                let taken = *self.n_atoms.get_or_init(|| stored);
+                if taken == stored { Ok(()) } else { differ(stored.to_string(), taken) }
+            }
+            (Some(stored), Some(given)) if stored != given => differ(stored.to_string(), given),
+            (None, Some(given)) if !stored.is_empty() => differ("any number".into(), given),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -164,6 +213,13 @@ fn parse(parameters: &[u8]) -> Result<impl Iterator<Item = (&str, &str)>, CodecE
     let text = std::str::from_utf8(parameters)
         .map_err(|_| CodecError::invalid("the parameters of the frame codec are not text"))?;
     Ok(text.lines().filter_map(|line| line.split_once('=')))
+}
+
+/// The parameter of depots whose frames all have the same number of atoms.
+const N_ATOMS: &str = "n_atoms";
+
+fn parse_n_atoms(value: &str) -> Result<usize, CodecError> {
+    value.parse().map_err(|_| CodecError::invalid(format!("the number of atoms `{value}` is no number")))
 }
 
 /// On one line, so that it cannot pass for another parameter.
@@ -177,19 +233,24 @@ impl Codec for AtomicFrameCodec {
     const ID: &'static str = "atomic_frame";
     const ALIGN: usize = 16;
 
-    /// Lines `name=value`: the precision, then the units.
+    /// Lines `name=value`: the precision, the units, and the number of atoms where it is fixed.
     fn parameters(&self) -> Vec<u8> {
         let mut text = format!("precision={}\n", self.precision);
         for (name, unit) in self.units().named() {
             // Writing to a `String` cannot fail.
             let _ = writeln!(text, "{name}={}", one_line(unit));
         }
+        if let Some(n_atoms) = self.n_atoms() {
+            let _ = writeln!(text, "{N_ATOMS}={n_atoms}");
+        }
         text.into_bytes()
     }
 
-    /// Precision and units must be the same, where the depot records them (vlstore's files do not).
+    /// Precision and units must be the same, where the depot records them (vlstore's files do not). So must the number of atoms,
+    /// unless this codec was given none.
     fn check_parameters(&self, parameters: &[u8]) -> Result<(), CodecError> {
         let stored: Vec<_> = parse(parameters)?.collect();
+        self.check_n_atoms(&stored)?;
         if self.any {
             return Ok(());
         }
@@ -209,7 +270,7 @@ impl Codec for AtomicFrameCodec {
     }
 
     fn encode(&self, item: &AtomicFrameItem, out: &mut Vec<u8>) -> Result<(), CodecError> {
-        write::append_frame(item.frame(), self.precision, out)
+        write::append_frame(item.frame(), self.precision, self.n_atoms(), out)
     }
 
     fn view<'a>(&self, bytes: &'a [u8]) -> Result<AtomicFrameView<'a>, CodecError> {

@@ -28,13 +28,20 @@ thread_local! {
     static BUILDER: Cell<Option<Builder>> = const { Cell::new(None) };
 }
 
-/// Appends `frame` as one record.
+/// Appends `frame` as one record; it has `fixed` atoms, or none at all.
 pub(super) fn append_frame(
     frame: &AtomicFrame<'_>,
     precision: Precision,
+    fixed: Option<usize>,
     out: &mut Vec<u8>,
 ) -> Result<(), CodecError> {
     let n_atoms = check(frame)?;
+    let found = usize::try_from(n_atoms).unwrap_or(usize::MAX);
+    if let Some(expected) = fixed.filter(|&fixed| found != fixed && (found > 0 || frame.n_atoms.is_some())) {
+        return Err(CodecError::invalid(format!(
+            "a frame of {found} atoms, where all frames of the depot have {expected}"
+        )));
+    }
     let len = estimate_len(frame, precision);
     if len > MAX_RECORD_LEN {
         return Err(CodecError::invalid(format!(

@@ -169,7 +169,8 @@ fn simulate(output: &Path, args: &Args, preset: &DepotOptions) -> Result<Written
     let commit_every =
         CommitEvery { records: Some(50), interval: Some(Duration::from_secs(5)), ..CommitEvery::default() };
     let options = DepotOptions { commit_every, ..preset.clone() };
-    let depot = Depot::create_with(output, AtomicFrameCodec::default(), options)?;
+    let codec = AtomicFrameCodec::default().with_n_atoms(n_atoms);
+    let depot = Depot::create_with(output, codec, options)?;
     depot.set_depot_metadata("program", PROGRAM.into())?;
     depot.set_depot_metadata("time_step_ps", TIME_STEP.into())?;
     let topology = Topology::new()

@@ -43,10 +43,15 @@ impl OpenChunk {
         self.used == 0 && self.directory.operations.is_empty()
     }
 
+    /// The directory has no room for further names or metadata.
+    pub(crate) fn is_full_of_names(&self) -> bool {
+        self.directory_bytes > DIRECTORY_ROOM
+    }
+
     /// Where a record of `length` bytes goes, if it may start in this chunk at all.
     pub(crate) fn place(&self, length: usize, align: usize, placement: Placement) -> Option<usize> {
         let start = self.used.next_multiple_of(align);
-        if self.directory_bytes > DIRECTORY_ROOM {
+        if self.is_full_of_names() {
             return None;
         }
         if length == 0 {

@@ -3,6 +3,7 @@
 //! ```text
 //! engine     names and bytes, below any codec
 //! open       finds the newest state of a file
+//! truncate   going back to an earlier record
 //! walk       every entry of a file, past whatever is damaged
 //! state      the committed snapshot and what was put since
 //! writer     the open chunk, chunks on their way, commits
@@ -19,6 +20,7 @@ mod iter;
 mod open;
 mod record;
 mod state;
+mod truncate;
 mod walk;
 mod writer;
 
@@ -41,6 +43,7 @@ use crate::buffer::Bytes;
 use crate::codec::{Codec, Raw};
 use crate::error::{Error, Result};
 use crate::key::{AsKey, Key, describe};
+use crate::maintain::{VerifyOptions, VerifyReport, verify_in};
 use crate::options::{DepotOptions, Mapping, OpenOptions};
 use crate::storage::{FileStorage, MemoryStorage, Storage};
 use engine::CodecCheck;
@@ -608,6 +611,14 @@ impl<C: Codec> Depot<C> {
     /// [`Error::Io`].
     pub fn info(&self) -> Result<DepotInfo> {
         DepotInfo::new(&self.engine, self.depot_metadata()?)
+    }
+
+    /// Checks the depot's storage as another process would see it now: see [`verify`](crate::verify).
+    ///
+    /// # Errors
+    /// As [`verify`](crate::verify).
+    pub fn verify(&self, options: &VerifyOptions) -> Result<VerifyReport> {
+        verify_in(Arc::clone(&self.engine.shared.storage), options, |_| {})
     }
 
     /// The codec the depot was written with, which [`Raw`] may have opened.

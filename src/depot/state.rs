@@ -208,6 +208,21 @@ impl State {
         Ok(Some(Place::Committed(select_live(position, &all))))
     }
 
+    /// The position of the live record at `place`.
+    pub(crate) fn position(&self, place: Place) -> Result<u64> {
+        let before = |ordinals: &[u64], ordinal: u64| ordinals.partition_point(|&dead| dead < ordinal) as u64;
+        match place {
+            Place::Committed(ordinal) => {
+                let killed = self.pending.kills.range(..ordinal).count() as u64;
+                Ok(ordinal - before(self.snapshot.dead()?, ordinal) - killed)
+            }
+            Place::Pending(number) => {
+                let committed = self.snapshot.n_records - self.pending.kills.len() as u64;
+                Ok(committed + number as u64 - before(&self.pending.dead, number as u64))
+            }
+        }
+    }
+
     /// Name and location of the record at a place.
     pub(crate) fn name_and_location(&self, place: Place) -> Result<(Vec<u8>, Location)> {
         match place {

@@ -196,11 +196,17 @@ impl Writer {
         self.open.place(length, align, self.options.placement).unwrap_or(0)
     }
 
+    /// Writes what is noted when a directory would have no room for more.
+    fn make_room(&mut self) -> Result<()> {
+        if self.open.is_full_of_names() { self.flush() } else { Ok(()) }
+    }
+
     /// Removes a record; false if there is none.
     pub(crate) fn remove(&mut self, name: &[u8]) -> Result<bool> {
         self.check_alive()?;
         let found = self.shared.read().find(name)?;
         let Some(found) = found else { return Ok(false) };
+        self.make_room()?;
         self.open.note(Operation { name: name.to_vec(), action: Action::Remove, metadata: None }, 0);
         self.shared.write().kill(&found);
         self.checkpointed = false;
@@ -213,6 +219,7 @@ impl Writer {
         self.check_alive()?;
         let found = self.shared.read().find(name)?;
         let Some(found) = found else { return Ok(false) };
+        self.make_room()?;
         let Location { address, length, checksum, .. } = found.location;
         let action = Action::Metadata { address, length, checksum };
         self.open.note(Operation { name: name.to_vec(), action, metadata: Some(metadata.to_vec()) }, 0);
