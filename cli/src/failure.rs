@@ -38,6 +38,11 @@ impl Failure {
         Self { exit: USAGE, message: Some(message.into()) }
     }
 
+    /// Damage that was looked for, and found.
+    pub(crate) fn damage(message: impl Into<String>) -> Self {
+        Self { exit: DAMAGE, message: Some(message.into()) }
+    }
+
     /// Anything but damage, usage and what is not there.
     pub(crate) fn other(message: impl Into<String>) -> Self {
         Self { exit: OTHER, message: Some(message.into()) }
@@ -76,7 +81,7 @@ impl Failure {
 }
 
 /// The error and its causes, in one line.
-fn chain(error: &dyn Error) -> String {
+pub(crate) fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

@@ -3,13 +3,17 @@
 //! ```text
 //! cmd       one file per verb, and the list of them
 //! print     one file per codec whose records can be shown, and the list of them
+//! name      names as arguments
+//! progress  a bar for long work
 //! failure   exit codes, and how errors are told
 //! text      numbers, dates and names for people
 //! ```
 
 mod cmd;
 mod failure;
+mod name;
 mod print;
+mod progress;
 mod text;
 
 use std::io::{BufWriter, Write};
@@ -19,7 +23,7 @@ use clap::Parser;
 
 use failure::Failure;
 
-/// Look into vldepot files: compressed depots of named records.
+/// Look into vldepot files, compressed depots of named records, and look after them.
 #[derive(Parser)]
 #[command(name = "vldepot", version, max_term_width = 100, after_help = failure::EXIT_CODES)]
 struct Cli {

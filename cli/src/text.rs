@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use serde_json::{Value, json};
 use vldepot::Key;
 
 /// A name on one line, such that no two names look alike.
@@ -13,6 +14,15 @@ pub(crate) fn name(key: &Key) -> String {
         Key::Str(name) if is_plain(name) => name.clone(),
         Key::Str(name) => quoted(name),
         key => key.to_string(),
+    }
+}
+
+/// A name for JSON: which kind it is, and its value; the digits of [`hex`] for bytes.
+pub(crate) fn json_name(key: &Key) -> (&'static str, Value) {
+    match key {
+        Key::Str(name) => ("str", json!(name)),
+        Key::Int(name) => ("int", json!(name)),
+        Key::Bytes(name) => ("bytes", json!(hex(name))),
     }
 }
 

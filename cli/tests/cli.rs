@@ -436,3 +436,84 @@ fn a_reader_that_leaves_early_is_no_error() {
         assert!(output.stderr.is_empty());
     }
 }
+
+/// A depot of noise, so that its chunks are longer than what is around them.
+fn noisy(path: &Path) {
+    let options = DepotOptions { chunk_size: 1 << 16, ..DepotOptions::default() };
+    let depot = Depot::create_with(path, Raw, options).unwrap();
+    let mut state = 1u32;
+    for n in 0..100 {
+        let mut byte = || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 24) as u8
+        };
+        let bytes: Vec<u8> = (0..3000).map(|_| byte()).collect();
+        depot.put(format!("frame_{n:03}"), &bytes).unwrap();
+    }
+    depot.close().unwrap();
+}
+
+#[test]
+fn verify_names_what_is_damaged_and_repair_saves_the_rest() {
+    let place = Place::new();
+    let (file, new) = (place.file("run.vld"), place.file("new.vld"));
+    noisy(&file);
+    let whole = stdout(&["verify", text(&file)]);
+    assert!(whole.starts_with("whole: 100 of 100 records read (293 KiB); 5 chunks, "), "{whole}");
+    let quick = stdout(&["verify", "--quick", text(&file)]);
+    assert!(quick.contains("data of 100 records were NOT read"), "{quick}");
+    let report = json(&stdout(&["verify", "--json", text(&file)]));
+    assert_eq!((&report["whole"], &report["records_read"]), (&true.into(), &100.into()));
+
+    let mut bytes = fs::read(&file).unwrap();
+    bytes[150_000] ^= 1;
+    fs::write(&file, &bytes).unwrap();
+    let output = exits(1, &["verify", text(&file)]);
+    let told = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        told.contains("record frame_0") && told.contains("expected CRC32C") && told.contains("DAMAGED: "),
+        "{told}"
+    );
+    assert!(String::from_utf8_lossy(&output.stderr).contains("vldepot repair"));
+    exits(0, &["verify", "--quick", text(&file)]);
+    let output = exits(1, &["verify", "--json", text(&file)]);
+    let report = json(&String::from_utf8(output.stdout).unwrap());
+    let damaged = report["damaged_records"].as_array().unwrap();
+    assert!(!damaged.is_empty() && damaged[0]["type"] == "str" && damaged[0]["error"].is_string());
+    assert_eq!(report["records_read"], 100 - damaged.len());
+
+    let output = exits(1, &["repair", text(&file), text(&new), "--json"]);
+    let repaired = json(&String::from_utf8(output.stdout).unwrap());
+    assert_eq!(repaired["lost"].as_array().unwrap().len(), damaged.len());
+    assert_eq!(repaired["records"], 100 - damaged.len());
+    stdout(&["verify", text(&new)]);
+    assert!(fs::read(&file).unwrap() == bytes, "the damaged file is as it was");
+    assert!(stderr(4, &["repair", text(&file), text(&new)]).contains("exists"));
+}
+
+#[test]
+fn truncate_goes_back_and_compact_gives_the_room_back() {
+    let place = Place::new();
+    let file = place.file("run.vld");
+    noisy(&file);
+    assert!(stderr(3, &["truncate", text(&file), "--after", "frame_9"]).contains("no record"));
+    assert!(stderr(2, &["truncate", text(&file)]).contains("--after"));
+    let told = stdout(&["truncate", text(&file), "--after", "frame_019"]);
+    assert!(told.contains("80 records removed, 20 kept"), "{told}");
+    let before = fs::metadata(&file).unwrap().len();
+    let told = json(&stdout(&["compact", text(&file), "--json"]));
+    assert_eq!((&told["records"], &told["bytes_before"]), (&20.into(), &before.into()));
+    assert!(fs::metadata(&file).unwrap().len() < before / 4);
+    stdout(&["verify", text(&file)]);
+
+    let frames = place.file("frames.vld");
+    let depot = Depot::create(&frames, AtomicFrameCodec::default()).unwrap();
+    for step in 0..10_i64 {
+        depot.put(step, &AtomicFrame::new().positions(&vec![[0.0_f32; 3]; 2]).step(step * 100)).unwrap();
+    }
+    depot.close().unwrap();
+    let told = stdout(&["truncate", text(&frames), "--after-step", "450"]);
+    assert!(told.contains("5 records removed, 5 kept"), "{told}");
+    let told = stdout(&["truncate", text(&frames), "--after", "3", "--type", "int"]);
+    assert!(told.contains("1 record removed, 4 kept"), "{told}");
+}

@@ -104,11 +104,7 @@ impl List {
 }
 
 fn print_json(depot: &Depot<Raw>, key: &Key, out: &mut dyn Write) -> Result<(), Failure> {
-    let (kind, name) = match key {
-        Key::Str(name) => ("str", json!(name)),
-        Key::Int(name) => ("int", json!(name)),
-        Key::Bytes(name) => ("bytes", json!(text::hex(name))),
-    };
+    let (kind, name) = text::json_name(key);
     let at = depot.location(key)?;
     let checksum = json!(at.checksum);
     let metadata = depot.metadata(key)?.map_or(String::new(), |metadata| format!(",\"metadata\":{metadata}"));

@@ -1,8 +1,12 @@
 //! The verbs, one file each: the arguments, and what is done with them.
 
 mod cat;
+mod compact;
 mod info;
 mod list;
+mod repair;
+mod truncate;
+mod verify;
 
 use std::io::Write;
 
@@ -36,7 +40,15 @@ macro_rules! verbs {
 }
 
 // A new verb is a file, and a line here.
-verbs![info::Info, list::List, cat::Cat];
+verbs![
+    info::Info,
+    list::List,
+    cat::Cat,
+    verify::Verify,
+    repair::Repair,
+    compact::Compact,
+    truncate::Truncate,
+];
 
 impl Verb {
     /// Whether errors, too, are to be JSON.

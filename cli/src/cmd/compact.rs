@@ -1,0 +1,45 @@
+//! `vldepot compact`: the same depot without what was removed and replaced.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use clap::Args;
+use vldepot::compact;
+
+use super::Run;
+use crate::failure::Failure;
+use crate::progress::Bar;
+use crate::text;
+
+/// Rewrite a depot without what was removed and replaced.
+///
+/// The new file takes the place of the old one in one step; interrupted before, nothing has changed.
+#[derive(Args)]
+pub(crate) struct Compact {
+    /// The depot; nobody may be writing it.
+    file: PathBuf,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Run for Compact {
+    fn json(&self) -> bool {
+        self.json
+    }
+
+    fn run(&self, out: &mut dyn Write) -> Result<(), Failure> {
+        let bar = Bar::new("compacting");
+        let report = compact(&self.file, |progress| bar.show(progress))?;
+        drop(bar);
+        if self.json {
+            serde_json::to_writer(&mut *out, &report)?;
+            writeln!(out)?;
+            return Ok(());
+        }
+        let records = text::count(report.records, "record");
+        let (before, after) = (text::bytes(report.bytes_before), text::bytes(report.bytes_after));
+        writeln!(out, "{}: {records}, {before} before, {after} now", self.file.display())?;
+        Ok(())
+    }
+}

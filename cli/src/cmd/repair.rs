@@ -1,0 +1,65 @@
+//! `vldepot repair`: a new file of what can be read of a damaged one.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::json;
+use vldepot::{CodecInfo, RepairOptions, repair};
+
+use super::{Run, verify};
+use crate::failure::Failure;
+use crate::progress::Bar;
+use crate::text;
+
+/// Write what can be read of a damaged depot to a new file, and name what cannot.
+///
+/// The damaged file is not changed. Exits with 1 when anything is lost.
+#[derive(Args)]
+pub(crate) struct Repair {
+    /// The damaged depot.
+    file: PathBuf,
+    /// The file to make.
+    new: PathBuf,
+    /// The codec to note should FILE not tell any more: without its header and all commits it does not.
+    #[arg(long, value_name = "ID")]
+    codec: Option<String>,
+    /// Name every lost record, not only the first 20.
+    #[arg(long, conflicts_with = "json")]
+    all: bool,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Run for Repair {
+    fn json(&self) -> bool {
+        self.json
+    }
+
+    fn run(&self, out: &mut dyn Write) -> Result<(), Failure> {
+        let mut options = RepairOptions::default();
+        options.codec = self.codec.clone().map(|id| CodecInfo { id, version: 1, parameters: Vec::new() });
+        let bar = Bar::new("repairing");
+        let report = repair(&self.file, &self.new, &options, |progress| bar.show(progress))?;
+        drop(bar);
+        if self.json {
+            let report = json!({
+                "file": self.new.to_string_lossy(),
+                "records": report.records,
+                "lost": verify::lost(&report.lost),
+                "problems": verify::problems(&report.problems),
+            });
+            writeln!(out, "{report}")?;
+        } else {
+            verify::tell_damage("lost", &report.lost, &report.problems, self.all, out)?;
+            writeln!(out, "{}: {} kept", self.new.display(), text::count(report.records, "record"))?;
+        }
+        if report.lost.is_empty() && report.problems.is_empty() {
+            return Ok(());
+        }
+        let lost = text::count(report.lost.len() as u64, "record");
+        let problems = text::count(report.problems.len() as u64, "other problem");
+        Err(Failure::damage(format!("{}: {lost} lost, {problems}", self.file.display())))
+    }
+}

@@ -1,0 +1,157 @@
+//! `vldepot verify`: what of a file is damaged.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::{Value, json};
+use vldepot::{Error, LostRecord, VerifyOptions, VerifyReport, verify};
+
+use super::Run;
+use crate::failure::{self, Failure};
+use crate::progress::Bar;
+use crate::text;
+
+/// Check every checksum of a depot, its index and its Blosc2 frame, and name what is damaged.
+#[derive(Args)]
+pub(crate) struct Verify {
+    /// The depot; it may be written to meanwhile.
+    file: PathBuf,
+    /// Leave out the data: only names, places, index and commits are checked.
+    #[arg(long)]
+    quick: bool,
+    /// Name every damaged record, not only the first 20.
+    #[arg(long, conflicts_with = "json")]
+    all: bool,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Run for Verify {
+    fn json(&self) -> bool {
+        self.json
+    }
+
+    fn run(&self, out: &mut dyn Write) -> Result<(), Failure> {
+        let options = if self.quick { VerifyOptions::quick() } else { VerifyOptions::default() };
+        let bar = Bar::new("verifying");
+        let report = verify(&self.file, &options, |progress| bar.show(progress))?;
+        drop(bar);
+        if self.json {
+            writeln!(out, "{}", json_of(&report))?;
+        } else {
+            tell(&report, self.all, out)?;
+        }
+        if report.is_whole() {
+            return Ok(());
+        }
+        let records = text::count(report.damaged_records.len() as u64, "record");
+        let problems = text::count(report.problems.len() as u64, "other problem");
+        let file = self.file.display();
+        Err(Failure::damage(format!(
+            "{file}: {records} of {} cannot be read, {problems}: `vldepot repair {file} NEW` saves the rest",
+            text::grouped(report.records)
+        )))
+    }
+}
+
+/// Lines of a list that are printed unless all are asked for.
+const FEW: usize = 20;
+
+/// One line a record, and one for each other problem.
+pub(super) fn tell_damage(
+    what: &str,
+    records: &[LostRecord],
+    problems: &[Error],
+    all: bool,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
+    let shown = |len: usize| if all { len } else { len.min(FEW) };
+    let more = |len: usize, what: &str, out: &mut dyn Write| match (len - shown(len)) as u64 {
+        0 => Ok(()),
+        more => writeln!(out, ".. and {}: --all prints them", text::count(more, what)),
+    };
+    for LostRecord { name, error, .. } in &records[..shown(records.len())] {
+        let reason = text::without_controls(&failure::chain(error));
+        writeln!(out, "{what} {}: {reason}", text::name(name))?;
+    }
+    more(records.len(), "record", out)?;
+    for error in &problems[..shown(problems.len())] {
+        writeln!(out, "{}", text::without_controls(&failure::chain(error)))?;
+    }
+    more(problems.len(), "problem", out)?;
+    Ok(())
+}
+
+fn tell(report: &VerifyReport, all: bool, out: &mut dyn Write) -> Result<(), Failure> {
+    tell_damage("record", &report.damaged_records, &report.problems, all, out)?;
+    let records = text::count(report.records, "record");
+    let checked = format!(
+        "{}, {}, {}",
+        text::count(report.chunks, "chunk"),
+        text::count(report.index_segments, "index segment"),
+        text::count(report.commits, "commit"),
+    );
+    let (data, structure) = match (report.format, report.quick) {
+        ("depot", false) => (
+            format!(
+                "{} of {records} read ({})",
+                text::grouped(report.records_read),
+                text::bytes(report.bytes_read)
+            ),
+            format!("; {checked} checked"),
+        ),
+        ("depot", true) => (format!("the data of {records} were NOT read"), format!("; {checked} checked")),
+        (_, false) => {
+            (format!("{} of {records} read; the file has no checksums", report.records_read), String::new())
+        }
+        (_, true) => {
+            (format!("the data of {records} were NOT read; the file has no checksums"), String::new())
+        }
+    };
+    let verdict = if report.is_whole() { "whole" } else { "DAMAGED" };
+    writeln!(out, "{verdict}: {data}{structure}")?;
+    if report.uncommitted_records > 0 || report.torn_bytes > 0 {
+        let records = text::count(report.uncommitted_records, "record");
+        let torn = text::bytes(report.torn_bytes);
+        writeln!(out, "not committed, or being written: {records}, and {torn} that readers ignore")?;
+    }
+    Ok(())
+}
+
+fn json_of(report: &VerifyReport) -> Value {
+    json!({
+        "file": report.path.to_string_lossy(),
+        "whole": report.is_whole(),
+        "quick": report.quick,
+        "format": report.format,
+        "file_bytes": report.file_bytes,
+        "entries": report.entries,
+        "chunks": report.chunks,
+        "index_segments": report.index_segments,
+        "commits": report.commits,
+        "records": report.records,
+        "records_read": report.records_read,
+        "bytes_read": report.bytes_read,
+        "uncommitted_records": report.uncommitted_records,
+        "torn_bytes": report.torn_bytes,
+        "standard_frame": report.standard_frame,
+        "damaged_records": lost(&report.damaged_records),
+        "problems": problems(&report.problems),
+    })
+}
+
+/// Records that cannot be read, for JSON.
+pub(super) fn lost(records: &[LostRecord]) -> Vec<Value> {
+    let line = |LostRecord { name, error, .. }: &LostRecord| {
+        let (kind, name) = text::json_name(name);
+        json!({ "name": name, "type": kind, "error": failure::chain(error) })
+    };
+    records.iter().map(line).collect()
+}
+
+/// What else is damaged, for JSON.
+pub(super) fn problems(errors: &[Error]) -> Vec<Value> {
+    errors.iter().map(|error| json!({ "error": failure::chain(error) })).collect()
+}

@@ -1,0 +1,30 @@
+//! A bar on stderr while a verb works for long, where stderr is a terminal.
+
+use indicatif::{ProgressBar, ProgressStyle};
+use vldepot::Progress;
+
+/// Shows how far a verb is; gone when dropped.
+pub(crate) struct Bar(ProgressBar);
+
+impl Bar {
+    /// A bar named `what`.
+    pub(crate) fn new(what: &'static str) -> Self {
+        // The template is a constant that parses.
+        let style = ProgressStyle::with_template("{msg} {wide_bar} {bytes}/{total_bytes} {eta}")
+            .unwrap_or_else(|_| ProgressStyle::default_bar());
+        // Draws nothing when stderr is no terminal.
+        Self(ProgressBar::new(0).with_style(style).with_message(what))
+    }
+
+    /// Shows it.
+    pub(crate) fn show(&self, progress: Progress) {
+        self.0.set_length(progress.total);
+        self.0.set_position(progress.done);
+    }
+}
+
+impl Drop for Bar {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
+}
