@@ -509,7 +509,7 @@ fn truncate_goes_back_and_compact_gives_the_room_back() {
     let frames = place.file("frames.vld");
     let depot = Depot::create(&frames, AtomicFrameCodec::default()).unwrap();
     for step in 0..10_i64 {
-        depot.put(step, &AtomicFrame::new().positions(&vec![[0.0_f32; 3]; 2]).step(step * 100)).unwrap();
+        depot.put(step, &AtomicFrame::new().positions(vec![[0.0_f32; 3]; 2]).step(step * 100)).unwrap();
     }
     depot.close().unwrap();
     let told = stdout(&["truncate", text(&frames), "--after-step", "450"]);
