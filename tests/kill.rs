@@ -10,9 +10,10 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use vldepot::{CommitEvery, Depot, DepotOptions, OpenOptions, Raw};
+use vldepot::{CommitEvery, Depot, DepotOptions, OpenOptions, Raw, VerifyOptions, compact, verify};
 
 const CHILD: &str = "VLDEPOT_KILLED_WRITER";
+const COMPACTING: &str = "VLDEPOT_KILLED_COMPACTION";
 
 fn payload(n: u32) -> Vec<u8> {
     (0..500 + n as usize * 97 % 6000).map(|i| (i as u8 / 5) ^ (n as u8)).collect()
@@ -121,4 +122,55 @@ fn what_a_killed_writer_acknowledged_is_there() {
     }
     println!("{kills} kills, {total} files checked after, {read_beside} beside the writer: nothing lost");
     assert!(total > kills / 2, "the writers hardly got to write: {total} of {kills}");
+}
+
+/// Not a test of its own: compacts the depot again and again.
+#[test]
+fn compacting_process() {
+    let Ok(path) = std::env::var(COMPACTING) else { return };
+    let mut out = std::io::stdout();
+    loop {
+        compact(&path, |_| {}).unwrap();
+        writeln!(out, "compacted").unwrap();
+        out.flush().unwrap();
+    }
+}
+
+#[test]
+fn a_killed_compaction_leaves_the_old_depot_or_the_new_one() {
+    let kills = if std::env::var_os("VLDEPOT_LONG_TESTS").is_some() { 300 } else { 12 };
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run.vld");
+    let options = DepotOptions { chunk_size: 16 << 10, block_size: Some(2048), ..DepotOptions::default() };
+    let depot = Depot::create_with(&path, Raw, options).unwrap();
+    for n in 0..400 {
+        depot.put(n, &payload(n)).unwrap();
+    }
+    depot.close().unwrap();
+    let mut random = 777u64;
+    for kill in 0..kills {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "compacting_process", "--nocapture", "--test-threads=1"])
+            .env(COMPACTING, &path)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+        assert!(lines.any(|line| line.ends_with("compacted")), "it compacts");
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        std::thread::sleep(Duration::from_micros((random >> 33) % 60_000));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let report = verify(&path, &VerifyOptions::default(), |_| {}).unwrap();
+        assert!(report.is_whole() && report.records == 400, "kill {kill}: {report:?}");
+        let depot = Depot::append(&path, Raw).unwrap();
+        for n in (kill % 7..400).step_by(7) {
+            assert!(depot.get(n).unwrap().view() == payload(n), "kill {kill}: record {n}");
+        }
+    }
+    // What the last one left behind is no obstacle.
+    compact(&path, |_| {}).unwrap();
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    println!("{kills} kills of a compaction: nothing lost");
 }
