@@ -56,6 +56,12 @@ pub enum Error {
         "{path}: locked by another writer (this process or another one); a depot has one writer at a time"
     )]
     Locked { path: PathBuf },
+    /// A writing call in a process that got the depot by `fork`: only the process that opened it writes.
+    #[error(
+        "{path}: process {owner} has it open for writing, and this one is a fork of it; records can be read here, to write \
+         open the file again when process {owner} has closed it"
+    )]
+    Forked { path: PathBuf, owner: u32 },
     /// A writing call on a depot opened for reading.
     #[error("{path}: opened for reading; open it with `Depot::append` to write")]
     ReadOnly { path: PathBuf },
@@ -64,6 +70,14 @@ pub enum Error {
         "{path}: an earlier sync failed ({cause}); what was not committed before is lost: open the file again"
     )]
     Poisoned { path: PathBuf, cause: String },
+    /// A record was not taken in: the depot is as it was before the call, which can be made again.
+    #[error("{path}: record {name} was not stored")]
+    NotStored { path: PathBuf, name: String, source: Box<Error> },
+    /// A commit failed. All records are taken in and can be read, but `waiting` of them, up to `newest`, are not durable.
+    ///
+    /// With `again` the next commit tries again; without, a sync failed: see [`Error::Poisoned`].
+    #[error("{path}: the commit failed{}; {}", waiting_for_it(*waiting, newest.as_deref()), what_next(*again))]
+    NotCommitted { path: PathBuf, waiting: u64, newest: Option<String>, again: bool, source: Box<Error> },
     /// Parameters that do not go together.
     #[error("invalid options: {0}")]
     InvalidOptions(String),
@@ -107,6 +121,21 @@ pub enum Error {
     Record { path: PathBuf, name: String, source: Box<Error> },
 }
 
+fn waiting_for_it(waiting: u64, newest: Option<&str>) -> String {
+    match newest {
+        Some(newest) => format!(" that {waiting} records wait for, the newest of them {newest}"),
+        None => String::new(),
+    }
+}
+
+fn what_next(again: bool) -> &'static str {
+    if again {
+        "all of it can be read here, and the next commit tries again"
+    } else {
+        "what the disk has of it is unknown: open the file again"
+    }
+}
+
 impl Error {
     /// The name or position is not there.
     pub fn is_not_found(&self) -> bool {
@@ -125,7 +154,10 @@ impl Error {
             | Self::Decompress { .. }
             | Self::LostCommit { .. }
             | Self::Damaged { .. } => true,
-            Self::Record { source, .. } | Self::NotCompacted { source, .. } => source.is_damage(),
+            Self::Record { source, .. }
+            | Self::NotStored { source, .. }
+            | Self::NotCommitted { source, .. }
+            | Self::NotCompacted { source, .. } => source.is_damage(),
             Self::Io { source, .. } => source.kind() == io::ErrorKind::UnexpectedEof,
             _ => false,
         }
@@ -135,7 +167,10 @@ impl Error {
     pub fn is_io(&self) -> bool {
         match self {
             Self::Io { .. } | Self::Poisoned { .. } | Self::Locked { .. } => true,
-            Self::Record { source, .. } | Self::NotCompacted { source, .. } => source.is_io(),
+            Self::Record { source, .. }
+            | Self::NotStored { source, .. }
+            | Self::NotCommitted { source, .. }
+            | Self::NotCompacted { source, .. } => source.is_io(),
             _ => false,
         }
     }

@@ -106,9 +106,19 @@ pub(crate) fn tagged_prefix(prefix: &str) -> Vec<u8> {
     tagged(TAG_STR, prefix.as_bytes())
 }
 
+/// An error message shows at most this many bytes of a name.
+const SHOWN: usize = 200;
+
 /// A tagged name for an error message.
 pub(crate) fn describe(tagged: &[u8]) -> String {
     match Key::from_tagged(tagged) {
+        Some(Key::Str(name)) if name.len() > SHOWN => {
+            let end = (0..=SHOWN).rev().find(|&end| name.is_char_boundary(end)).unwrap_or(0);
+            format!("{:?}.. ({} bytes)", &name[..end], name.len())
+        }
+        Some(Key::Bytes(name)) if name.len() > SHOWN => {
+            format!("{}.. ({} bytes)", Key::Bytes(name[..SHOWN].to_vec()), name.len())
+        }
         Some(Key::Str(name)) => format!("{name:?}"),
         Some(key) => key.to_string(),
         None => format!("with the malformed name {}", tagged.escape_ascii()),
@@ -222,6 +232,16 @@ mod tests {
         assert_ne!("7".tagged(), 7.tagged());
         assert_eq!(7u8.tagged(), 7i64.tagged());
         assert_eq!(7u64.tagged(), 7usize.tagged());
+    }
+
+    #[test]
+    fn a_long_name_is_shown_in_part() {
+        let shown = describe(&"é".repeat(1 << 19).tagged().unwrap());
+        assert_eq!(shown, format!("\"{}\".. (1048576 bytes)", "é".repeat(100)));
+        let odd = describe(&format!("a{}", "é".repeat(200)).tagged().unwrap());
+        assert!(odd.ends_with("é\".. (401 bytes)"), "{odd}");
+        assert!(describe(&vec![0xff; 1000].tagged().unwrap()).ends_with("\\xff\".. (1000 bytes)"));
+        assert_eq!(describe(&"a\n".tagged().unwrap()), "\"a\\n\"");
     }
 
     #[test]

@@ -9,6 +9,8 @@ use crate::options::Placement;
 
 /// Names and metadata in one directory, at most: a chunk is sealed before it has more.
 const DIRECTORY_ROOM: usize = MAX_DIRECTORY / 4;
+/// What an operation takes in a directory besides name and metadata, at most.
+const OPERATION_BYTES: usize = 40;
 
 /// The open chunk: raw bytes so far, and the operations that belong to them.
 #[derive(Debug)]
@@ -43,15 +45,15 @@ impl OpenChunk {
         self.used == 0 && self.directory.operations.is_empty()
     }
 
-    /// The directory has no room for further names or metadata.
-    pub(crate) fn is_full_of_names(&self) -> bool {
+    /// Whether the directory has no room for more operations: the chunk must be sealed first.
+    pub(crate) fn is_crowded(&self) -> bool {
         self.directory_bytes > DIRECTORY_ROOM
     }
 
     /// Where a record of `length` bytes goes, if it may start in this chunk at all.
     pub(crate) fn place(&self, length: usize, align: usize, placement: Placement) -> Option<usize> {
         let start = self.used.next_multiple_of(align);
-        if self.is_full_of_names() {
+        if self.is_crowded() {
             return None;
         }
         if length == 0 {
@@ -82,7 +84,8 @@ impl OpenChunk {
             }
             self.puts = (self.puts.0 + 1, self.puts.1 + u64::from(length));
         }
-        self.directory_bytes += operation.name.len() + operation.metadata.as_ref().map_or(0, Vec::len) + 16;
+        let metadata_len = operation.metadata.as_ref().map_or(0, Vec::len);
+        self.directory_bytes += operation.name.len() + metadata_len + OPERATION_BYTES;
         self.directory.operations.push(operation);
     }
 

@@ -54,12 +54,21 @@ pub(crate) struct Pool {
     threads: Vec<JoinHandle<()>>,
     /// For when the caller compresses.
     own: Press,
+    /// The process that has the threads: a fork of it has none.
+    owner: u32,
 }
 
 impl Pool {
     /// A pool of `n_threads`; with 0 the caller compresses.
     pub(crate) fn new(compression: Compression, n_threads: usize) -> Self {
-        Self { shop: Arc::default(), compression, n_threads, threads: Vec::new(), own: Press::default() }
+        Self {
+            shop: Arc::default(),
+            compression,
+            n_threads,
+            threads: Vec::new(),
+            own: Press::default(),
+            owner: std::process::id(),
+        }
     }
 
     /// Jobs that may be in the pool before the caller should wait for one.
@@ -119,6 +128,11 @@ impl Pool {
 
 impl Drop for Pool {
     fn drop(&mut self) {
+        if std::process::id() != self.owner {
+            // In a fork the threads do not exist, and one of them may have held the lock: nothing to wait for.
+            self.threads.drain(..).for_each(std::mem::forget);
+            return;
+        }
         self.shop.lock().closed = true;
         self.shop.work.notify_all();
         for thread in self.threads.drain(..) {

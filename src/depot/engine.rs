@@ -13,6 +13,7 @@ use crate::chunk::ChunkReader;
 use crate::codec::{Codec, Raw};
 use crate::error::{Error, Result};
 use crate::format::chunk::ChunkRef;
+use crate::format::chunk::MAX_DIRECTORY;
 use crate::format::entry::{EntryHead, Kind};
 use crate::format::frame::{self, HEADER_LEN};
 use crate::format::header::{FIRST_ENTRY_AT, write_parameters};
@@ -22,6 +23,9 @@ use crate::key::{MAX_KEY_LEN, describe};
 use crate::options::{DepotOptions, Mapping, OpenOptions};
 use crate::storage::Storage;
 use crate::vlstore;
+
+/// Bytes of a record's metadata, at most: a chunk's directory holds them uncompressed.
+const MAX_METADATA: usize = MAX_DIRECTORY / 4;
 
 /// What a codec says of itself.
 pub(crate) struct CodecInfo {
@@ -36,6 +40,8 @@ pub(crate) struct Engine {
     pub(crate) shared: Arc<Shared>,
     pub(crate) reader: ChunkReader,
     writer: Option<Mutex<Writer>>,
+    /// The process that opened the depot: the only one that may write, and a fork of it may not.
+    owner: u32,
     /// What was loaded last, for `refresh`.
     tail: Mutex<Tail>,
 }
@@ -111,7 +117,8 @@ impl Engine {
     fn assemble(shared: Arc<Shared>, writer: Option<Writer>, tail: Tail) -> Self {
         let reader =
             ChunkReader::new(Arc::clone(&shared.storage), shared.parameters.chunk_size, shared.mapped);
-        Self { shared, reader, writer: writer.map(Mutex::new), tail: Mutex::new(tail) }
+        let owner = std::process::id();
+        Self { shared, reader, writer: writer.map(Mutex::new), owner, tail: Mutex::new(tail) }
     }
 
     /// An existing depot, or a vlstore file, for reading.
@@ -227,8 +234,17 @@ impl Engine {
         self.path().to_owned()
     }
 
-    /// The writer, if the depot has one.
+    /// The writer, if the depot has one and this process is the one that opened it.
     pub(crate) fn writer(&self) -> Result<MutexGuard<'_, Writer>> {
+        // Asked before the lock is taken, which in a fork a thread may hold that is not there.
+        if self.is_writable() && std::process::id() != self.owner {
+            return Err(Error::Forked { path: self.path_buf(), owner: self.owner });
+        }
+        self.writer_to_look_at()
+    }
+
+    /// The writer, for what it has in memory, which a fork may read as well.
+    fn writer_to_look_at(&self) -> Result<MutexGuard<'_, Writer>> {
         match &self.writer {
             Some(writer) => Ok(writer.lock().unwrap_or_else(std::sync::PoisonError::into_inner)),
             None => Err(Error::ReadOnly { path: self.path_buf() }),
@@ -278,23 +294,44 @@ impl Engine {
         metadata: Option<Vec<u8>>,
         only_new: bool,
     ) -> Result<()> {
-        let refuse = |why: String| {
-            let short = &name[..name.len().min(100)];
-            Err(Error::InvalidRecord { path: self.path_buf(), name: describe(short), why })
-        };
-        if name.len() > MAX_KEY_LEN {
-            return refuse(format!("a name of {} bytes; at most {MAX_KEY_LEN} fit", name.len() - 1));
+        // One byte of a tagged name is the tag.
+        if name.len() > 1 + MAX_KEY_LEN {
+            let why = format!("a name of {} bytes; at most {MAX_KEY_LEN} fit", name.len() - 1);
+            return Err(self.refused(name, why));
         }
         if u32::try_from(bytes.len()).is_err() {
-            return refuse(format!("{} bytes; a record has at most {}", bytes.len(), u32::MAX));
+            return Err(
+                self.refused(name, format!("{} bytes; a record has at most {}", bytes.len(), u32::MAX))
+            );
+        }
+        if let Some(metadata) = &metadata {
+            self.check_metadata(name, metadata)?;
         }
         let checksum = crc32c::crc32c(bytes);
         let mut writer = self.writer()?;
         if only_new && self.shared.read().find(name)?.is_some() {
             return Err(Error::Exists { path: self.path_buf(), name: describe(name) });
         }
-        writer.put(NewRecord { name, bytes, checksum, metadata })?;
+        writer.put(NewRecord { name, bytes, checksum, metadata }).map_err(|source| match source {
+            Error::InvalidRecord { .. } | Error::Poisoned { .. } => source,
+            source => {
+                Error::NotStored { path: self.path_buf(), name: describe(name), source: Box::new(source) }
+            }
+        })?;
         writer.commit_if_due()
+    }
+
+    fn refused(&self, name: &[u8], why: String) -> Error {
+        Error::InvalidRecord { path: self.path_buf(), name: describe(name), why }
+    }
+
+    /// Refuses metadata that the directory of a chunk has no room for.
+    pub(crate) fn check_metadata(&self, name: &[u8], metadata: &[u8]) -> Result<()> {
+        if metadata.len() <= MAX_METADATA {
+            return Ok(());
+        }
+        let why = format!("metadata of {} bytes; at most {MAX_METADATA} fit", metadata.len());
+        Err(self.refused(name, why))
     }
 
     /// The live record of that name.
@@ -372,7 +409,7 @@ impl Engine {
                 Source::Missing => return Err(self.no_chunk(chunk)),
                 // The chunk may be sealed while we wait for the writer: then it is looked for again.
                 Source::Open => {
-                    if let Some(bytes) = self.writer()?.open_bytes(chunk, start, len) {
+                    if let Some(bytes) = self.writer_to_look_at()?.open_bytes(chunk, start, len) {
                         return Ok(Bytes::copy_of(bytes));
                     }
                 }
@@ -456,7 +493,7 @@ impl Engine {
     /// MessagePack of the depot's own metadata.
     pub(crate) fn depot_metadata(&self) -> Result<Option<Vec<u8>>> {
         if self.is_writable()
-            && let Some(new) = self.writer()?.new_metadata()
+            && let Some(new) = self.writer_to_look_at()?.new_metadata()
         {
             return Ok(Some(new.to_vec()));
         }
@@ -574,7 +611,8 @@ impl CodecCheck<'_> {
 
 impl Drop for Engine {
     fn drop(&mut self) {
-        // `Depot::close` reports errors; here nobody can be told, and what was committed is safe.
+        // `Depot::close` reports errors; here nobody can be told, and what was committed is safe. In a fork `writer` refuses:
+        // the file is its parent's.
         if self.shared.storage.is_durable()
             && let Ok(mut writer) = self.writer()
         {

@@ -86,6 +86,12 @@ fn io_error(path: &Path, action: &str, source: std::io::Error) -> Error {
     Error::Io { path: path.to_owned(), action: action.into(), source }
 }
 
+/// Removes a file that was made just now and could not be finished.
+fn remove_own(path: &Path) {
+    // Nothing more can be done about it; the error that led here is the one to report.
+    let _ = std::fs::remove_file(path);
+}
+
 fn codec_info<C: Codec>(codec: &C) -> engine::CodecInfo {
     engine::CodecInfo { id: C::ID, version: C::VERSION, parameters: codec.parameters(), align: C::ALIGN }
 }
@@ -95,7 +101,7 @@ impl<C: Codec> Depot<C> {
     /// Makes a new depot in a new file, with [`DepotOptions::default`].
     ///
     /// # Errors
-    /// [`Error::PathExists`] when the path is taken.
+    /// [`Error::PathExists`] when the path is taken; [`Error::Io`], and then no file is left behind.
     pub fn create(path: impl AsRef<Path>, codec: C) -> Result<Self> {
         Self::create_with(path, codec, DepotOptions::default())
     }
@@ -109,7 +115,8 @@ impl<C: Codec> Depot<C> {
         let path = path.as_ref();
         let storage =
             FileStorage::create(path).map_err(|source| io_error(path, "create the file", source))?;
-        Self::create_in(Arc::new(storage), codec, options)
+        // A file without a whole header would only be in the way of the next try.
+        Self::create_in(Arc::new(storage), codec, options).inspect_err(|_| remove_own(path))
     }
 
     /// A new depot in memory.
@@ -227,8 +234,11 @@ impl<C: Codec> Depot<C> {
         let path = path.as_ref();
         let failed = |source| io_error(path, "write the file", source);
         let file = FileStorage::create(path).map_err(failed)?;
-        self.copy_to(|at, part| file.write_at(at, part).map_err(failed))?;
-        file.sync().map_err(failed)
+        let saved = self
+            .copy_to(|at, part| file.write_at(at, part).map_err(failed))
+            .and_then(|()| file.sync().map_err(failed));
+        drop(file);
+        saved.inspect_err(|_| remove_own(path))
     }
 
     fn copy_to(&self, mut write: impl FnMut(u64, &[u8]) -> Result<()>) -> Result<()> {
@@ -275,11 +285,15 @@ fn tagged<'k>(engine: &Engine, key: &'k (impl AsKey + ?Sized)) -> Result<std::bo
 impl<C: Codec> Depot<C> {
     /// Stores a record, replacing the one of that name; a replaced record moves to the end of the order.
     ///
-    /// The record can be read at once and is durable after the next [`commit`](Self::commit). An error of writing
-    /// earlier chunks, or of a commit that became due, is reported here too; the next call tries again.
+    /// The record can be read at once and is durable after the next [`commit`](Self::commit).
     ///
     /// # Errors
-    /// [`Error::Codec`] when the codec refuses the value, [`Error::InvalidRecord`], [`Error::ReadOnly`], [`Error::Io`].
+    /// [`Error::Codec`] when the codec refuses the value, [`Error::InvalidRecord`], [`Error::ReadOnly`], [`Error::Forked`],
+    /// [`Error::Poisoned`], and two that a full disk brings about:
+    /// - [`Error::NotStored`]: chunks put earlier could not be written. This record is not taken in, the ones before are kept in memory
+    ///   and written by the next call; put it again once there is room.
+    /// - [`Error::NotCommitted`]: the record is taken in and can be read, but a commit that became due with it failed. Do not put it
+    ///   again: the next commit makes it durable.
     pub fn put(&self, key: impl AsKey, item: &C::Item) -> Result<()> {
         self.encode_and_put(&key, item, None, false)
     }
@@ -351,7 +365,7 @@ impl<C: Codec> Depot<C> {
     /// Removes a record; false if there was none. Its bytes stay in the file until it is compacted.
     ///
     /// # Errors
-    /// [`Error::ReadOnly`], [`Error::Io`].
+    /// [`Error::ReadOnly`]; [`Error::NotCommitted`] when the record is removed but a commit that became due failed.
     pub fn remove(&self, key: impl AsKey) -> Result<bool> {
         let name = tagged(&self.engine, &key)?;
         let mut writer = self.engine.writer()?;
@@ -367,6 +381,7 @@ impl<C: Codec> Depot<C> {
     pub fn set_metadata(&self, key: impl AsKey, metadata: &Metadata) -> Result<()> {
         let name = tagged(&self.engine, &key)?;
         let metadata = encode_metadata(&self.engine, metadata)?;
+        self.engine.check_metadata(&name, &metadata)?;
         let mut writer = self.engine.writer()?;
         if !writer.set_metadata(&name, &metadata)? {
             return Err(Error::NotFound { path: self.engine.path().to_owned(), name: describe(&name) });
@@ -408,8 +423,8 @@ impl<C: Codec> Depot<C> {
     /// Costs one sync, and closes the open chunk: the rest of it is zeros, which compress to nothing.
     ///
     /// # Errors
-    /// [`Error::Io`]: nothing is lost that an earlier commit has, and after a failed write the next call goes on. After
-    /// a failed sync, [`Error::Poisoned`].
+    /// [`Error::NotCommitted`], which says how many records wait: nothing is lost that an earlier commit has, and after a failed
+    /// write, of a full disk say, the next call goes on. After a failed sync, [`Error::Poisoned`].
     pub fn commit(&self) -> Result<()> {
         self.engine.writer()?.commit()
     }
@@ -417,7 +432,7 @@ impl<C: Codec> Depot<C> {
     /// Commits, and makes the file a standard Blosc2 frame as it stands, which `close` does too.
     ///
     /// # Errors
-    /// As [`commit`](Self::commit).
+    /// As [`commit`](Self::commit); [`Error::Io`] when all is committed and only the frame could not be written.
     pub fn checkpoint(&self) -> Result<()> {
         self.engine.writer()?.checkpoint(false)
     }
@@ -425,7 +440,8 @@ impl<C: Codec> Depot<C> {
     /// Commits, merges the index, writes the frame's end and closes. Dropping does the same but cannot tell of errors.
     ///
     /// # Errors
-    /// As [`commit`](Self::commit).
+    /// As [`checkpoint`](Self::checkpoint). The handle is gone then, and with it what was not committed: where the disk may be
+    /// full, [`commit`](Self::commit) first, which can be tried again.
     pub fn close(self) -> Result<()> {
         if self.engine.is_writable() { self.engine.writer()?.checkpoint(true) } else { Ok(()) }
     }

@@ -18,7 +18,7 @@ use crate::format::entry::{EntryHead, HEAD_LEN, Kind};
 use crate::format::frame::{self, HEADER_LEN};
 use crate::format::header::{Slot, slot_offset};
 use crate::format::tables::{Action, Commit, Operation, Parameters};
-use crate::index::{Location, Segment, SegmentBuilder, merge, tail_to_merge};
+use crate::index::{Location, SEGMENT_ROOM, Segment, SegmentBuilder, merge, tail_to_merge};
 use crate::options::{CommitEvery, DepotOptions};
 use crate::storage::Storage;
 
@@ -101,6 +101,8 @@ pub(crate) struct Writer {
     new_metadata: Option<Vec<u8>>,
     checkpointed: bool,
     failed_sync: Option<String>,
+    /// Bytes of names and metadata after which a commit starts another segment.
+    segment_room: usize,
 }
 
 fn now() -> i64 {
@@ -127,6 +129,7 @@ impl Writer {
             new_metadata: None,
             checkpointed,
             failed_sync: None,
+            segment_room: SEGMENT_ROOM,
             shared,
             options,
         }
@@ -174,6 +177,7 @@ impl Writer {
                 rest = self.open.fill(0, rest);
             }
         }
+        let metadata_len = record.metadata.as_ref().map_or(0, Vec::len);
         let metadata = record.metadata.map(Arc::from);
         let mut state = self.shared.write();
         if let Some(found) = found {
@@ -181,10 +185,23 @@ impl Writer {
         }
         state.insert(record.name.into(), location, metadata);
         drop(state);
+        self.changed(record.bytes.len() + record.name.len() + metadata_len);
+        Ok(())
+    }
+
+    /// Counts a change of this many bytes towards the next commit.
+    fn changed(&mut self, bytes: usize) {
         self.checkpointed = false;
         self.since.records += 1;
-        self.since.bytes += u64::from(length) + record.name.len() as u64;
-        Ok(())
+        self.since.bytes += bytes as u64;
+    }
+
+    /// Notes an operation without payload.
+    fn note(&mut self, name: &[u8], action: Action, metadata: Option<Vec<u8>>) {
+        if self.open.is_crowded() {
+            self.seal();
+        }
+        self.open.note(Operation { name: name.to_vec(), action, metadata }, 0);
     }
 
     /// Where a record of `length` bytes starts in the open chunk, which is a fresh one if need be.
@@ -196,21 +213,14 @@ impl Writer {
         self.open.place(length, align, self.options.placement).unwrap_or(0)
     }
 
-    /// Writes what is noted when a directory would have no room for more.
-    fn make_room(&mut self) -> Result<()> {
-        if self.open.is_full_of_names() { self.flush() } else { Ok(()) }
-    }
-
     /// Removes a record; false if there is none.
     pub(crate) fn remove(&mut self, name: &[u8]) -> Result<bool> {
         self.check_alive()?;
         let found = self.shared.read().find(name)?;
         let Some(found) = found else { return Ok(false) };
-        self.make_room()?;
-        self.open.note(Operation { name: name.to_vec(), action: Action::Remove, metadata: None }, 0);
+        self.note(name, Action::Remove, None);
         self.shared.write().kill(&found);
-        self.checkpointed = false;
-        self.since.records += 1;
+        self.changed(name.len());
         Ok(true)
     }
 
@@ -219,15 +229,14 @@ impl Writer {
         self.check_alive()?;
         let found = self.shared.read().find(name)?;
         let Some(found) = found else { return Ok(false) };
-        self.make_room()?;
         let Location { address, length, checksum, .. } = found.location;
         let action = Action::Metadata { address, length, checksum };
-        self.open.note(Operation { name: name.to_vec(), action, metadata: Some(metadata.to_vec()) }, 0);
+        self.note(name, action, Some(metadata.to_vec()));
         let mut state = self.shared.write();
         state.kill(&found);
         state.insert(name.into(), found.location, Some(metadata.into()));
-        self.checkpointed = false;
-        self.since.records += 1;
+        drop(state);
+        self.changed(name.len() + metadata.len());
         Ok(true)
     }
 
@@ -324,13 +333,14 @@ impl Writer {
         };
         bytes[..HEAD_LEN].copy_from_slice(&head.encode());
         self.shared.storage.write_at(head.offset, bytes).map_err(|source| {
-            self.shared.io(format!("write {} bytes at byte {}", bytes.len(), head.offset), source)
+            let what = kind.describe();
+            self.shared.io(format!("write {what}, {} bytes at byte {}", bytes.len(), head.offset), source)
         })?;
         if (bytes.len() as u64) < length {
             // The end of an uncompressed chunk is left to be a hole; the file must reach over it.
             let last = head.offset + length - 1;
-            let action = "reserve the end of a chunk";
-            self.shared.storage.write_at(last, &[0]).map_err(|source| self.shared.io(action, source))?;
+            let action = || format!("write the end of a chunk at byte {last}");
+            self.shared.storage.write_at(last, &[0]).map_err(|source| self.shared.io(action(), source))?;
         }
         self.tail = Tail { offset: head.offset + length, sequence: head.sequence + 1, previous: head.crc() };
         Ok(())
@@ -387,6 +397,22 @@ impl Writer {
             self.since = SinceCommit::nothing();
             return Ok(());
         }
+        self.commit_pending(last).map_err(|source| self.not_committed(source))
+    }
+
+    fn not_committed(&self, source: Error) -> Error {
+        let state = self.shared.read();
+        let newest = state.pending.records.iter().rev().find(|record| record.live);
+        Error::NotCommitted {
+            path: self.shared.storage.path().to_owned(),
+            waiting: state.pending.n_live(),
+            newest: newest.map(|record| crate::key::describe(&record.name)),
+            again: self.failed_sync.is_none(),
+            source: Box::new(source),
+        }
+    }
+
+    fn commit_pending(&mut self, last: bool) -> Result<()> {
         self.flush()?;
         // Should a write fail from here on, the next try starts again from this place.
         let before = self.tail;
@@ -431,7 +457,7 @@ impl Writer {
             metadata = (offset, self.append_body(Kind::Metadata, 0, &body)?);
         }
         let mut segments = old.segments.clone();
-        if let Some(builder) = self.pending_segment(&old)? {
+        for builder in self.pending_segments(&old)? {
             segments.push(self.append_segment(builder)?);
         }
         let references: Vec<_> = segments.iter().map(|segment| segment.reference).collect();
@@ -463,17 +489,15 @@ impl Writer {
         Ok(Snapshot::new(&commit, offset, segments))
     }
 
-    /// A segment of what is pending; `None` if nothing there concerns the index.
-    fn pending_segment(&self, old: &Snapshot) -> Result<Option<SegmentBuilder>> {
+    /// What is pending as segments: none if nothing there concerns the index, more than one where one would grow too large.
+    fn pending_segments(&self, old: &Snapshot) -> Result<Vec<SegmentBuilder>> {
         let state = self.shared.read();
         let pending = &state.pending;
         if pending.n_live() == 0 && pending.kills.is_empty() && pending.chunks.is_empty() {
-            return Ok(None);
+            return Ok(Vec::new());
         }
+        // The first takes the chunks and the deaths of older records, so that it can be merged with what comes before.
         let mut builder = SegmentBuilder::new(old.n_ordinals(), old.n_chunks);
-        for record in pending.records.iter().filter(|record| record.live) {
-            builder.push(&record.name, &record.location, record.metadata.as_deref());
-        }
         pending.kills.iter().for_each(|&ordinal| builder.kill(ordinal));
         for (number, source) in (old.n_chunks..).zip(&pending.chunks) {
             let Source::Stored(reference) = source else {
@@ -482,7 +506,16 @@ impl Writer {
             };
             builder.push_chunk(reference);
         }
-        Ok(Some(builder))
+        let mut full = Vec::new();
+        for record in pending.records.iter().filter(|record| record.live) {
+            if builder.is_full(self.segment_room) {
+                let next = builder.following();
+                full.push(std::mem::replace(&mut builder, next));
+            }
+            builder.push(&record.name, &record.location, record.metadata.as_deref());
+        }
+        full.push(builder);
+        Ok(full)
     }
 
     fn append_segment(&mut self, builder: SegmentBuilder) -> Result<Arc<Segment>> {
@@ -578,4 +611,52 @@ fn vlstore_lookup(snapshot: &Snapshot) -> Result<Vec<u8>> {
         }
     }
     Ok(crate::vlstore::saved_lookup(records.into_iter()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::Writer;
+    use crate::storage::{MemoryStorage, Storage};
+    use crate::{Depot, DepotOptions, OpenOptions, Raw};
+
+    fn writer_of(depot: &Depot<Raw>, change: impl FnOnce(&mut Writer)) {
+        change(&mut depot.engine.writer().unwrap());
+    }
+
+    #[test]
+    fn a_commit_of_more_names_than_fit_a_segment_makes_several() {
+        let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
+        let options = DepotOptions { chunk_size: 4096, block_size: Some(1024), ..DepotOptions::default() };
+        let depot = Depot::create_in(Arc::clone(&storage), Raw, options).unwrap();
+        writer_of(&depot, |writer| writer.segment_room = 1000);
+        let name = |n: u32| format!("{n:03}").repeat(40);
+        let mut expected = Vec::new();
+        for round in 0..3u32 {
+            for n in 0..50 {
+                // Every round replaces and removes some of the ones before.
+                let n = n + 40 * round;
+                depot.put_with(name(n), &(n + round).to_le_bytes(), &n.into()).unwrap();
+                expected.retain(|&(old, _)| old != n);
+                expected.push((n, n + round));
+            }
+            assert!(depot.remove(name(round)).unwrap());
+            expected.retain(|&(old, _)| old != round);
+            depot.commit().unwrap();
+            assert!(depot.info().unwrap().index_segments > 4, "{:?}", depot.info());
+            let reader = Depot::open_in(Arc::clone(&storage), Raw, &OpenOptions::default()).unwrap();
+            for depot in [&depot, &reader] {
+                assert_eq!(depot.len(), expected.len() as u64);
+                for (position, &(n, value)) in expected.iter().enumerate() {
+                    assert_eq!(depot.get(name(n)).unwrap().view(), value.to_le_bytes());
+                    assert_eq!(depot.key_at(position as u64).unwrap().as_str(), Some(&*name(n)));
+                    assert_eq!(depot.metadata(name(n)).unwrap(), Some(n.into()));
+                }
+            }
+        }
+        depot.close().unwrap();
+        let reader = Depot::open_in(storage, Raw, &OpenOptions::default()).unwrap();
+        assert_eq!((reader.len(), reader.info().unwrap().index_segments), (expected.len() as u64, 1));
+    }
 }

@@ -48,6 +48,20 @@ pub(crate) enum Kind {
     Metadata = 6,
 }
 
+impl Kind {
+    /// What error messages call it.
+    pub(crate) fn describe(self) -> &'static str {
+        match self {
+            Self::Chunk => "a chunk",
+            Self::Index => "the index",
+            Self::Commit => "a commit",
+            Self::Frame => "the frame's end",
+            Self::Log => "operations",
+            Self::Metadata => "the depot's metadata",
+        }
+    }
+}
+
 /// The head of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct EntryHead {

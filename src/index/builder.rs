@@ -10,6 +10,7 @@
 //! ```
 //! The entry head's body CRC covers the prefix.
 
+use super::merge::MAX_RECORDS;
 use super::names::NameEncoder;
 use super::{Location, bucket_of, hash, tag_of};
 use crate::format::chunk::ChunkRef;
@@ -18,6 +19,9 @@ use crate::format::tables::{SECTIONS, Section, SegmentHead, SegmentRef};
 
 /// Bytes covered by one checksum.
 pub(super) const PAGE: usize = 4 << 10;
+/// Bytes of names and metadata that are enough for one segment: far below what its 32-bit offsets reach, since a record has
+/// at most some 80 MiB of them.
+pub(crate) const SEGMENT_ROOM: usize = 512 << 20;
 /// Records a bucket holds on average, at most.
 const PER_BUCKET: usize = 8;
 
@@ -66,6 +70,17 @@ impl SegmentBuilder {
     /// How many records there are.
     pub(crate) fn len(&self) -> usize {
         self.hashes.len()
+    }
+
+    /// Whether the next record belongs into a segment of its own: this one has `room` bytes of names and metadata.
+    pub(crate) fn is_full(&self, room: usize) -> bool {
+        self.names.bytes.len() + self.metadata.len() >= room || self.len() as u64 >= MAX_RECORDS
+    }
+
+    /// An empty segment behind this one.
+    pub(crate) fn following(&self) -> Self {
+        let n_chunks = self.chunks.len() / ChunkRef::LEN;
+        Self::new(self.first_ordinal + self.len() as u64, self.first_chunk + n_chunks as u64)
     }
 
     /// Appends a record.

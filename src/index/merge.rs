@@ -13,7 +13,7 @@ use crate::format::tables::SegmentRef;
 /// Segments of a tier before they become one of the next.
 const FAN_OUT: usize = 8;
 /// A merged segment has at most this many records and bytes, so that 32-bit offsets inside it suffice.
-const MAX_RECORDS: u64 = 1 << 25;
+pub(super) const MAX_RECORDS: u64 = 1 << 25;
 const MAX_BYTES: u64 = 3 << 29;
 /// Closing merges this many records without a second thought: it takes a fraction of a second.
 const CHEAP_RECORDS: u64 = 1 << 18;

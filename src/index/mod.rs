@@ -16,7 +16,7 @@ mod merge;
 mod names;
 mod segment;
 
-pub(crate) use builder::SegmentBuilder;
+pub(crate) use builder::{SEGMENT_ROOM, SegmentBuilder};
 pub(crate) use merge::{merge, tail_to_merge};
 pub(crate) use segment::{Segment, find_live};
 

@@ -1,8 +1,13 @@
 //! A depot in a file: positioned reads and writes, `fdatasync`, and a memory map that grows with the file.
+//!
+//! Reads and writes that a signal interrupts are made again, and short ones go on, by the standard library. The writer's lock
+//! is `flock`: the system releases it with the process, however it ends. It belongs to the open file, which processes share
+//! after `fork`, so that the process which took it also gives it back, and its forks never do.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, RwLock};
 
 use memmap2::Mmap;
@@ -17,18 +22,26 @@ pub struct FileStorage {
     path: PathBuf,
     /// Replaced by a longer one when bytes behind it are asked for; records keep the one they borrow from.
     map: RwLock<Option<Arc<Mmap>>>,
+    /// The process that took the lock; 0 for none.
+    locked_by: AtomicU32,
 }
 
 impl FileStorage {
     /// Makes a new file and syncs the folder it is in.
     ///
     /// # Errors
-    /// [`io::ErrorKind::AlreadyExists`] when the path is taken.
+    /// [`io::ErrorKind::AlreadyExists`] when the path is taken. No file is left behind.
     pub fn create(path: impl AsRef<Path>) -> io::Result<Self> {
         let path = path.as_ref();
         let file = OpenOptions::new().read(true).write(true).create_new(true).open(path)?;
-        sync_folder(path)?;
-        Ok(Self::new(file, path))
+        let storage = Self::new(file, path);
+        if let Err(error) = sync_folder(path) {
+            drop(storage);
+            // Nothing more can be done about a file that stays.
+            let _ = std::fs::remove_file(path);
+            return Err(error);
+        }
+        Ok(storage)
     }
 
     /// Opens a file for reading.
@@ -55,7 +68,7 @@ impl FileStorage {
     }
 
     fn new(file: File, path: &Path) -> Self {
-        Self { file, path: path.to_owned(), map: RwLock::new(None) }
+        Self { file, path: path.to_owned(), map: RwLock::new(None), locked_by: AtomicU32::new(0) }
     }
 
     fn mapped(&self, end: u64) -> Option<Arc<Mmap>> {
@@ -103,6 +116,9 @@ fn read_at(file: &File, mut offset: u64, mut buf: &mut [u8]) -> io::Result<()> {
 fn write_at(file: &File, mut offset: u64, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
         let n = std::os::windows::fs::FileExt::seek_write(file, bytes, offset)?;
+        if n == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
         bytes = &bytes[n..];
         offset += n as u64;
     }
@@ -162,7 +178,10 @@ impl Storage for FileStorage {
 
     fn try_lock(&self) -> io::Result<bool> {
         match self.file.try_lock() {
-            Ok(()) => Ok(true),
+            Ok(()) => {
+                self.locked_by.store(std::process::id(), Ordering::Relaxed);
+                Ok(true)
+            }
             Err(TryLockError::WouldBlock) => Ok(false),
             Err(TryLockError::Error(error)) => Err(error),
         }
@@ -170,6 +189,16 @@ impl Storage for FileStorage {
 
     fn path(&self) -> &Path {
         &self.path
+    }
+}
+
+impl Drop for FileStorage {
+    fn drop(&mut self) {
+        // A fork that still has the descriptor would keep the lock; and where this is a fork, the lock is its parent's.
+        if self.locked_by.load(Ordering::Relaxed) == std::process::id() {
+            // Closing, which follows, releases it where nobody else has the descriptor.
+            let _ = self.file.unlock();
+        }
     }
 }
 
