@@ -1,0 +1,379 @@
+//! A disk that fills up, for real: a small tmpfs in a mount namespace of its own, and a limit on the size of files.
+//!
+//! At every level of room the same run is made. Whatever fails says what, where and why; what was committed reads back while the
+//! disk is full, by the same handle and by others, mapped or not; and the same handle goes on once there is room.
+
+#![cfg(unix)]
+#![allow(clippy::cast_possible_truncation, reason = "test data are made of the low bytes of counters")]
+
+use std::collections::BTreeMap;
+use std::error::Error as _;
+use std::fs;
+use std::io::{self, ErrorKind, Write};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use vldepot::{
+    CommitEvery, Compression, CompressionCodec, Depot, DepotOptions, Error, Key, Mapping, OpenOptions, Raw,
+};
+
+const TMPFS: &str = "VLDEPOT_TMPFS";
+const LIMITED: &str = "VLDEPOT_LIMITED";
+/// Room that the whole run fits into.
+const ENOUGH: u64 = 1 << 20;
+
+/// Room for so many bytes: in all, or in each file.
+trait Disk {
+    fn folder(&self) -> &Path;
+    fn set_room(&self, bytes: u64);
+}
+
+/// A tmpfs of [`ENOUGH`] bytes, filled up by a file beside the depot.
+struct Tmpfs(PathBuf);
+
+impl Disk for Tmpfs {
+    fn folder(&self) -> &Path {
+        &self.0
+    }
+
+    fn set_room(&self, bytes: u64) {
+        let ballast = vec![1; (ENOUGH - bytes) as usize];
+        fs::write(self.0.join("ballast"), ballast).unwrap();
+    }
+}
+
+/// Files of this process may not be longer.
+struct Limit(tempfile::TempDir);
+
+impl Disk for Limit {
+    fn folder(&self) -> &Path {
+        self.0.path()
+    }
+
+    fn set_room(&self, bytes: u64) {
+        let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+        // SAFETY: both calls read or write the one struct they are given, which lives through them.
+        unsafe {
+            assert_eq!(libc::getrlimit(libc::RLIMIT_FSIZE, &raw mut limit), 0);
+            limit.rlim_cur = bytes;
+            assert_eq!(libc::setrlimit(libc::RLIMIT_FSIZE, &raw const limit), 0);
+        }
+    }
+}
+
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 >> 33
+    }
+
+    fn below(&mut self, n: u64) -> u64 {
+        self.next() % n
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Step {
+    Put { name: u64, seed: u64 },
+    Remove { name: u64 },
+    Note { name: u64, note: u64 },
+    Flush,
+    Commit,
+    Checkpoint,
+}
+
+/// Bytes and note of each record.
+type Content = BTreeMap<u64, (Vec<u8>, Option<u64>)>;
+
+/// Half noise, half not.
+fn payload(seed: u64) -> Vec<u8> {
+    let mut random = Random(seed);
+    (0..1500 + seed * 977 % 5000).map(|i| if i % 2 == 0 { random.next() as u8 } else { i as u8 / 9 }).collect()
+}
+
+fn steps() -> Vec<Step> {
+    let mut random = Random(7);
+    let one = |n: u64| match random.below(20) {
+        0 => Step::Remove { name: random.below(40) },
+        1 => Step::Note { name: random.below(40), note: n },
+        2 => Step::Flush,
+        3..6 => Step::Commit,
+        6 => Step::Checkpoint,
+        _ => Step::Put { name: random.below(40), seed: n },
+    };
+    (0..90).map(one).collect()
+}
+
+fn run(depot: &Depot<Raw>, step: Step) -> Result<(), Error> {
+    match step {
+        Step::Put { name, seed } => depot.put_with(name, &payload(seed), &seed.into()),
+        Step::Remove { name } => depot.remove(name).map(|_| ()),
+        Step::Note { name, note } => match depot.set_metadata(name, &note.into()) {
+            Err(error) if error.is_not_found() => Ok(()),
+            other => other,
+        },
+        Step::Flush => depot.flush(),
+        Step::Commit => depot.commit(),
+        Step::Checkpoint => depot.checkpoint(),
+    }
+}
+
+fn change(content: &mut Content, step: Step) {
+    match step {
+        Step::Put { name, seed } => {
+            content.insert(name, (payload(seed), Some(seed)));
+        }
+        Step::Remove { name } => {
+            content.remove(&name);
+        }
+        Step::Note { name, note } => {
+            if let Some((_, noted)) = content.get_mut(&name) {
+                *noted = Some(note);
+            }
+        }
+        Step::Flush | Step::Commit | Step::Checkpoint => {}
+    }
+}
+
+fn content_of(depot: &Depot<Raw>) -> Content {
+    let number = |key: Key| match key {
+        Key::Int(name) => u64::try_from(name).unwrap(),
+        other => panic!("{other:?}"),
+    };
+    let one = |(key, record): (Key, vldepot::Record<Raw>)| {
+        let note = depot.metadata(&key).unwrap().and_then(|note| note.as_u64());
+        (number(key), (record.view().to_vec(), note))
+    };
+    depot.iter().map(|record| one(record.unwrap())).collect()
+}
+
+/// The depot as its handle has it, and what readers may see: any state since the last commit.
+struct History {
+    now: Content,
+    since_commit: Vec<Content>,
+    /// Records put since.
+    waiting: BTreeMap<u64, ()>,
+}
+
+impl History {
+    fn note(&mut self, step: Step) {
+        change(&mut self.now, step);
+        match step {
+            Step::Put { name, .. } => drop(self.waiting.insert(name, ())),
+            Step::Note { name, .. } if self.now.contains_key(&name) => drop(self.waiting.insert(name, ())),
+            Step::Remove { name } => drop(self.waiting.remove(&name)),
+            Step::Commit | Step::Checkpoint => {
+                self.since_commit.clear();
+                self.waiting.clear();
+            }
+            Step::Flush | Step::Note { .. } => {}
+        }
+        self.since_commit.push(self.now.clone());
+    }
+
+    /// By the same handle, and by readers that map and that do not.
+    fn check(&self, depot: &Depot<Raw>, path: &Path, what: &str) {
+        assert!(content_of(depot) == self.now, "{what}: the handle shows something else");
+        for mapping in [Mapping::Auto, Mapping::Never] {
+            let options = OpenOptions { mapping, ..OpenOptions::default() };
+            let reader =
+                Depot::open_with(path, Raw, &options).unwrap_or_else(|error| panic!("{what}: {error}"));
+            assert!(self.since_commit.contains(&content_of(&reader)), "{what}: a reader shows something else");
+        }
+    }
+}
+
+/// The error says what failed, where and why.
+fn check_error(error: &Error, step: Step, path: &Path, history: &History, what: &str) {
+    assert!(error.is_io() && !error.is_damage(), "{what}: {error:?}");
+    assert!(error.to_string().contains(&path.display().to_string()), "{what}: {error}");
+    let mut source = error.source();
+    while let Some(cause) = source.and_then(std::error::Error::source) {
+        source = Some(cause);
+    }
+    let cause = source.and_then(|cause| cause.downcast_ref::<io::Error>()).expect("the cause is the system's");
+    assert!(matches!(cause.kind(), ErrorKind::StorageFull | ErrorKind::FileTooLarge), "{what}: {cause:?}");
+    match (step, error) {
+        (Step::Put { name, .. }, Error::NotStored { name: named, .. }) => {
+            assert_eq!(named, &name.to_string(), "{what}");
+        }
+        (Step::Put { .. } | Step::Note { .. } | Step::Remove { .. }, Error::NotCommitted { again: true, .. })
+        | (Step::Flush | Step::Checkpoint, Error::Io { .. }) => {}
+        (Step::Commit | Step::Checkpoint, Error::NotCommitted { waiting, newest, again, .. }) => {
+            assert_eq!((*waiting, *again), (history.waiting.len() as u64, true), "{what}: {error}");
+            assert_eq!(newest.is_some(), *waiting > 0, "{what}: {error}");
+        }
+        _ => panic!("{what}: {step:?} gave {error:?}"),
+    }
+}
+
+/// Whether the step took place although it reported an error.
+fn is_taken_in(step: Step, error: &Error) -> bool {
+    let changes = matches!(step, Step::Put { .. } | Step::Note { .. } | Step::Remove { .. });
+    changes && matches!(error, Error::NotCommitted { .. })
+}
+
+fn options(codec: CompressionCodec, records: Option<u64>) -> DepotOptions {
+    DepotOptions {
+        compression: Compression { codec, ..Compression::default() },
+        chunk_size: 16 << 10,
+        block_size: Some(4 << 10),
+        write_threads: Some(usize::from(records.is_none())),
+        commit_every: CommitEvery { records, bytes: None, interval: None },
+        ..DepotOptions::default()
+    }
+}
+
+/// A depot is created however full the disk is, or nothing is there afterwards.
+fn create(disk: &dyn Disk, path: &Path, options: &DepotOptions) -> Depot<Raw> {
+    match Depot::create_with(path, Raw, options.clone()) {
+        Ok(depot) => depot,
+        Err(error) => {
+            assert!(matches!(error, Error::Io { .. }), "{error:?}");
+            assert!(!path.exists(), "a half-made file would be in the way");
+            disk.set_room(ENOUGH);
+            Depot::create_with(path, Raw, options.clone()).unwrap()
+        }
+    }
+}
+
+/// One run that starts with `room` bytes; how many calls failed.
+fn run_with(disk: &dyn Disk, room: u64, options: &DepotOptions, close_while_full: bool) -> usize {
+    let path = disk.folder().join("run.vld");
+    let what = format!("{:?}, {room} bytes of room", options.compression.codec);
+    disk.set_room(room);
+    let depot = create(disk, &path, options);
+    let mut history =
+        History { now: Content::new(), since_commit: vec![Content::new()], waiting: BTreeMap::new() };
+    let (mut failed, mut full_for) = (0, 0);
+    for step in steps() {
+        // After some calls to the full disk there is room again.
+        if full_for >= 4 && !close_while_full {
+            disk.set_room(ENOUGH);
+            full_for = 0;
+        }
+        match run(&depot, step) {
+            Ok(()) => history.note(step),
+            Err(error) => {
+                check_error(&error, step, &path, &history, &what);
+                if is_taken_in(step, &error) {
+                    history.note(step);
+                }
+                history.check(&depot, &path, &what);
+                (failed, full_for) = (failed + 1, full_for + 1);
+            }
+        }
+        // A commit that became due takes the place of a call.
+        if options.commit_every.records.is_some() && depot.info().unwrap().uncommitted_records == 0 {
+            history.since_commit = vec![history.now.clone()];
+            history.waiting.clear();
+        }
+    }
+    if close_while_full {
+        // Nobody can be told of an error here; what was committed stays.
+        drop(depot);
+        let reader = Depot::open(&path, Raw).unwrap();
+        assert!(history.since_commit.contains(&content_of(&reader)), "{what}: dropped while full");
+        disk.set_room(ENOUGH);
+        let depot = Depot::append(&path, Raw).unwrap();
+        assert!(history.since_commit.contains(&content_of(&depot)), "{what}: appending after");
+        depot.put("more", b"more").unwrap();
+        depot.close().unwrap();
+    } else {
+        history.check(&depot, &path, &what);
+        disk.set_room(ENOUGH);
+        depot.commit().unwrap();
+        depot.close().unwrap();
+        assert!(content_of(&Depot::open(&path, Raw).unwrap()) == history.now, "{what}: closed");
+    }
+    fs::remove_file(&path).unwrap();
+    failed
+}
+
+fn run_at_every_level(disk: &dyn Disk, step: usize) {
+    let (mut runs, mut failed) = (0, 0);
+    for codec in [CompressionCodec::Zstd, CompressionCodec::None] {
+        for (nth, room) in (0..400_000).step_by(step).enumerate() {
+            let options = options(codec, [None, Some(3)][nth % 2]);
+            failed += run_with(disk, room, &options, nth % 5 == 4);
+            runs += 1;
+        }
+    }
+    assert!(failed > 2 * runs, "the disk was hardly ever full: {failed} calls failed in {runs} runs");
+    println!("{runs} levels of a full disk, {failed} calls failed: nothing lost");
+    io::stdout().flush().unwrap();
+}
+
+fn levels(quick: usize, long: usize) -> usize {
+    if std::env::var_os("VLDEPOT_LONG_TESTS").is_some() { long } else { quick }
+}
+
+/// Not a test of its own: what runs where it may mount.
+#[test]
+fn tmpfs_process() {
+    let Some(folder) = std::env::var_os(TMPFS).map(PathBuf::from) else { return };
+    let size = format!("size={ENOUGH},mode=700");
+    let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(&folder).output();
+    if !mounted.is_ok_and(|mount| mount.status.success()) {
+        println!("mounting is refused here");
+        return;
+    }
+    run_at_every_level(&Tmpfs(folder), levels(16 << 10, 4 << 10));
+}
+
+/// Not a test of its own: what runs under a limit.
+#[test]
+fn limited_process() {
+    if std::env::var_os(LIMITED).is_none() {
+        return;
+    }
+    // SAFETY: ignoring a signal installs no handler; a write past the limit then returns an error.
+    unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
+    run_at_every_level(&Limit(tempfile::tempdir().unwrap()), levels(15_013, 1_499));
+}
+
+/// Runs one test of this binary in a process of its own; what it printed, if it could be started.
+fn process(test: &str, variable: &str, value: &Path, wrapper: &[&str]) -> Option<String> {
+    let binary = std::env::current_exe().unwrap();
+    let mut words = wrapper.iter().map(Path::new).chain([binary.as_path()]).map(Path::as_os_str);
+    let out = Command::new(words.next().unwrap())
+        .args(words)
+        .args(["--exact", test, "--nocapture", "--test-threads=1"])
+        .env(variable, value)
+        .output()
+        .ok()?;
+    let text = String::from_utf8_lossy(&out.stdout).into_owned();
+    // `unshare` says so before it starts anything.
+    if !text.contains("running 1 test") && !wrapper.is_empty() {
+        return None;
+    }
+    let error = String::from_utf8_lossy(&out.stderr);
+    assert!(out.status.success(), "{test} ended with {}:\n{text}\n{error}", out.status);
+    Some(text)
+}
+
+fn figures(text: &str) -> Option<&str> {
+    text.lines().find(|line| line.contains("levels of a full disk"))
+}
+
+#[test]
+fn a_full_file_system_costs_nothing_committed_and_is_left_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    // The mount is seen by that process alone and ends with it. Without root a user namespace may allow the same.
+    for wrapper in [&["unshare", "--mount"][..], &["unshare", "--map-root-user", "--mount"]] {
+        let text = process("tmpfs_process", TMPFS, folder.path(), wrapper);
+        if let Some(figures) = text.as_deref().and_then(figures) {
+            println!("tmpfs: {figures}");
+            return;
+        }
+    }
+    println!("mounting is refused here: the limit on the size of files has to do");
+}
+
+#[test]
+fn a_limit_on_the_size_of_files_costs_nothing_committed_and_is_left_behind() {
+    let text = process("limited_process", LIMITED, Path::new("yes"), &[]).unwrap();
+    println!("limit: {}", figures(&text).expect("the process ran to its end"));
+}
