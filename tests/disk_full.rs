@@ -90,7 +90,9 @@ type Content = BTreeMap<u64, (Vec<u8>, Option<u64>)>;
 /// Half noise, half not.
 fn payload(seed: u64) -> Vec<u8> {
     let mut random = Random(seed);
-    (0..1500 + seed * 977 % 5000).map(|i| if i % 2 == 0 { random.next() as u8 } else { i as u8 / 9 }).collect()
+    (0..1500 + seed * 977 % 5000)
+        .map(|i| if i % 2 == 0 { random.next() as u8 } else { i as u8 / 9 })
+        .collect()
 }
 
 fn steps() -> Vec<Step> {
@@ -180,7 +182,10 @@ impl History {
             let options = OpenOptions { mapping, ..OpenOptions::default() };
             let reader =
                 Depot::open_with(path, Raw, &options).unwrap_or_else(|error| panic!("{what}: {error}"));
-            assert!(self.since_commit.contains(&content_of(&reader)), "{what}: a reader shows something else");
+            assert!(
+                self.since_commit.contains(&content_of(&reader)),
+                "{what}: a reader shows something else"
+            );
         }
     }
 }
@@ -193,13 +198,17 @@ fn check_error(error: &Error, step: Step, path: &Path, history: &History, what: 
     while let Some(cause) = source.and_then(std::error::Error::source) {
         source = Some(cause);
     }
-    let cause = source.and_then(|cause| cause.downcast_ref::<io::Error>()).expect("the cause is the system's");
+    let cause =
+        source.and_then(|cause| cause.downcast_ref::<io::Error>()).expect("the cause is the system's");
     assert!(matches!(cause.kind(), ErrorKind::StorageFull | ErrorKind::FileTooLarge), "{what}: {cause:?}");
     match (step, error) {
         (Step::Put { name, .. }, Error::NotStored { name: named, .. }) => {
             assert_eq!(named, &name.to_string(), "{what}");
         }
-        (Step::Put { .. } | Step::Note { .. } | Step::Remove { .. }, Error::NotCommitted { again: true, .. })
+        (
+            Step::Put { .. } | Step::Note { .. } | Step::Remove { .. },
+            Error::NotCommitted { again: true, .. },
+        )
         | (Step::Flush | Step::Checkpoint, Error::Io { .. }) => {}
         (Step::Commit | Step::Checkpoint, Error::NotCommitted { waiting, newest, again, .. }) => {
             assert_eq!((*waiting, *again), (history.waiting.len() as u64, true), "{what}: {error}");
