@@ -161,7 +161,7 @@ fn run(depot: &Depot<Raw>) -> Vec<(u32, Vec<u8>)> {
     let newest = (0..NAMES).map(|_| AtomicU32::new(0)).collect();
     let shared = Shared { depot, newest, done: AtomicBool::new(false) };
     (0..KEPT).for_each(|name| shared.put(name, 0));
-    let rounds = if std::env::var_os("VLDEPOT_LONG_TESTS").is_some() { 3000 } else { 60 };
+    let rounds = if std::env::var_os("VLDEPOT_LONG_TESTS").is_some() { 3000 } else { 30 };
     let shared = &shared;
     std::thread::scope(|scope| {
         let readers: Vec<_> = (0..READERS).map(|reader| scope.spawn(move || shared.read(reader))).collect();
