@@ -279,7 +279,7 @@ pub enum Mapping {
     /// The index and uncompressed payloads are read through a memory map where the storage has one. The fastest.
     ///
     /// A file that another program cuts short while it is mapped kills the reader by a signal (SIGBUS): true of
-    /// every store that maps.
+    /// every store that maps. And what another program overwrites in the index after it was checked goes unnoticed.
     #[default]
     Auto,
     /// Positioned reads only: a file cut short under an open reader gives an error.

@@ -6,7 +6,7 @@
 #![cfg(unix)]
 #![allow(clippy::cast_possible_truncation, reason = "test data are made of the low bytes of counters")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error as _;
 use std::fs;
 use std::io::{self, ErrorKind, Write};
@@ -20,7 +20,7 @@ use vldepot::{
 const TMPFS: &str = "VLDEPOT_TMPFS";
 const LIMITED: &str = "VLDEPOT_LIMITED";
 /// Room that the whole run fits into.
-const ENOUGH: u64 = 1 << 20;
+const ENOUGH: u64 = 2 << 20;
 
 /// Room for so many bytes: in all, or in each file.
 trait Disk {
@@ -87,12 +87,11 @@ enum Step {
 /// Bytes and note of each record.
 type Content = BTreeMap<u64, (Vec<u8>, Option<u64>)>;
 
-/// Half noise, half not.
+/// Half noise, half not; some take several chunks.
 fn payload(seed: u64) -> Vec<u8> {
     let mut random = Random(seed);
-    (0..1500 + seed * 977 % 5000)
-        .map(|i| if i % 2 == 0 { random.next() as u8 } else { i as u8 / 9 })
-        .collect()
+    let len = if seed.is_multiple_of(9) { 40_000 } else { 1500 + seed * 977 % 5000 };
+    (0..len).map(|i| if i % 2 == 0 { random.next() as u8 } else { i as u8 / 9 }).collect()
 }
 
 fn steps() -> Vec<Step> {
@@ -156,21 +155,24 @@ struct History {
     now: Content,
     since_commit: Vec<Content>,
     /// Records put since.
-    waiting: BTreeMap<u64, ()>,
+    waiting: BTreeSet<u64>,
 }
 
 impl History {
     fn note(&mut self, step: Step) {
         change(&mut self.now, step);
         match step {
-            Step::Put { name, .. } => drop(self.waiting.insert(name, ())),
-            Step::Note { name, .. } if self.now.contains_key(&name) => drop(self.waiting.insert(name, ())),
-            Step::Remove { name } => drop(self.waiting.remove(&name)),
+            Step::Put { name, .. } | Step::Note { name, .. } if self.now.contains_key(&name) => {
+                self.waiting.insert(name);
+            }
+            Step::Remove { name } => {
+                self.waiting.remove(&name);
+            }
             Step::Commit | Step::Checkpoint => {
                 self.since_commit.clear();
                 self.waiting.clear();
             }
-            Step::Flush | Step::Note { .. } => {}
+            Step::Flush | Step::Put { .. } | Step::Note { .. } => {}
         }
         self.since_commit.push(self.now.clone());
     }
@@ -255,7 +257,7 @@ fn run_with(disk: &dyn Disk, room: u64, options: &DepotOptions, close_while_full
     disk.set_room(room);
     let depot = create(disk, &path, options);
     let mut history =
-        History { now: Content::new(), since_commit: vec![Content::new()], waiting: BTreeMap::new() };
+        History { now: Content::new(), since_commit: vec![Content::new()], waiting: BTreeSet::new() };
     let (mut failed, mut full_for) = (0, 0);
     for step in steps() {
         // After some calls to the full disk there is room again.
@@ -304,7 +306,7 @@ fn run_with(disk: &dyn Disk, room: u64, options: &DepotOptions, close_while_full
 fn run_at_every_level(disk: &dyn Disk, step: usize) {
     let (mut runs, mut failed) = (0, 0);
     for codec in [CompressionCodec::Zstd, CompressionCodec::None] {
-        for (nth, room) in (0..400_000).step_by(step).enumerate() {
+        for (nth, room) in (0..700_000).step_by(step).enumerate() {
             let options = options(codec, [None, Some(3)][nth % 2]);
             failed += run_with(disk, room, &options, nth % 5 == 4);
             runs += 1;
@@ -329,7 +331,7 @@ fn tmpfs_process() {
         println!("mounting is refused here");
         return;
     }
-    run_at_every_level(&Tmpfs(folder), levels(16 << 10, 4 << 10));
+    run_at_every_level(&Tmpfs(folder), levels(48 << 10, 4 << 10));
 }
 
 /// Not a test of its own: what runs under a limit.
@@ -340,7 +342,7 @@ fn limited_process() {
     }
     // SAFETY: ignoring a signal installs no handler; a write past the limit then returns an error.
     unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
-    run_at_every_level(&Limit(tempfile::tempdir().unwrap()), levels(15_013, 1_499));
+    run_at_every_level(&Limit(tempfile::tempdir().unwrap()), levels(47_017, 1_999));
 }
 
 /// Runs one test of this binary in a process of its own; what it printed, if it could be started.

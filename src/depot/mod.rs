@@ -64,6 +64,9 @@ thread_local! {
 /// readers, in this process and others. What was put can be read back at once; it is durable after
 /// [`commit`](Self::commit), which also happens by itself as [`CommitEvery`](crate::CommitEvery) says.
 ///
+/// A process made by `fork` may go on reading, by positioned reads that share no cursor, if no other thread was inside the depot
+/// at that moment. It cannot write ([`Error::Forked`]), and dropping its copy leaves the file alone.
+///
 /// ```
 /// use vldepot::{Depot, Raw};
 ///

@@ -169,10 +169,13 @@ impl Writer {
         if !record.bytes.is_empty() {
             self.shared.write().set_source(self.open_number, Source::Open);
             let mut rest = self.open.fill(start, record.bytes);
-            // A record longer than what is left goes on in the next chunks. No write can fail in between, so
-            // that the record is in whole or not at all.
+            // A record longer than what is left goes on in the next chunks, which are written on the way, or a large one
+            // would be in memory twice. A write that fails changes nothing: the chunk waits, the record is taken in whole,
+            // and the next call writes or reports.
+            let mut writes = true;
             while !rest.is_empty() {
                 self.seal();
+                writes = writes && self.write_finished(false).is_ok();
                 self.shared.write().set_source(self.open_number, Source::Open);
                 rest = self.open.fill(0, rest);
             }
