@@ -36,7 +36,7 @@ fn fill(depot: &Depot<Raw>, range: std::ops::Range<u32>) {
     }
 }
 
-/// A forked process.
+/// A forked process, or 0 when it has ended.
 struct Child(libc::pid_t);
 
 impl Child {
@@ -56,22 +56,33 @@ impl Child {
     }
 
     /// Waits until it ends well.
-    fn join(self, what: &str) {
+    fn join(mut self, what: &str) {
+        let pid = std::mem::take(&mut self.0);
         let begun = Instant::now();
         let mut status = 0;
         loop {
             // SAFETY: `status` lives through the call, and the process is a child that nobody else waits for.
-            match unsafe { libc::waitpid(self.0, &raw mut status, libc::WNOHANG) } {
+            match unsafe { libc::waitpid(pid, &raw mut status, libc::WNOHANG) } {
                 0 if begun.elapsed() < PATIENCE => std::thread::sleep(Duration::from_millis(1)),
                 0 => {
                     // SAFETY: a signal to a child that was not waited for: its number is not another's.
-                    unsafe { libc::kill(self.0, libc::SIGKILL) };
+                    unsafe { libc::kill(pid, libc::SIGKILL) };
                     panic!("{what}: the child hangs");
                 }
                 _ => break,
             }
         }
         assert!(libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0, "{what}: status {status:#x}");
+    }
+}
+
+/// A test that fails leaves no child behind.
+impl Drop for Child {
+    fn drop(&mut self) {
+        if self.0 > 0 {
+            // SAFETY: a child that was not waited for: its number is not another's.
+            unsafe { libc::kill(self.0, libc::SIGKILL) };
+        }
     }
 }
 
