@@ -511,6 +511,20 @@ fn compacting_waits_for_no_writer_and_refuses_what_it_cannot_read() {
 
 #[cfg(unix)]
 #[test]
+fn a_writer_that_opened_the_file_before_it_was_compacted_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run.vld");
+    std::fs::write(&path, depot(&DepotOptions::default(), true).0).unwrap();
+    let opened = Arc::new(vldepot::storage::FileStorage::open_writable(&path).unwrap());
+    compact(&path, |_| {}).unwrap();
+    // It would write to a file that nobody finds any more.
+    let refused = Depot::append_in(opened, Raw, &OpenOptions::default()).unwrap_err();
+    assert!(refused.is_io() && format!("{refused:?}").contains("open it again"), "{refused:?}");
+    Depot::append(&path, Raw).unwrap();
+}
+
+#[cfg(unix)]
+#[test]
 fn compacting_through_a_link_replaces_the_file_and_keeps_its_permissions() {
     use std::os::unix::fs::PermissionsExt;
     let folder = tempfile::tempdir().unwrap();

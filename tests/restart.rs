@@ -2,7 +2,7 @@
 //! no frame twice.
 
 use vldepot::codecs::{AtomicFrame, AtomicFrameCodec, Precision};
-use vldepot::{CodecError, CommitEvery, Depot, DepotOptions, Error, Key, Raw, VerifyOptions};
+use vldepot::{CodecError, Depot, DepotOptions, Error, Key, Raw, VerifyOptions};
 
 fn positions(n_atoms: usize, step: i64) -> Vec<[f32; 3]> {
     #[expect(clippy::cast_precision_loss, reason = "small numbers")]
@@ -139,26 +139,4 @@ fn another_system_or_precision_is_refused_with_both_values() {
     depot.close().unwrap();
     let given = AtomicFrameCodec::new().with_n_atoms(4);
     assert_eq!(refused(&free, given), strings(["n_atoms", "any number", "4"]));
-}
-
-#[test]
-fn removals_of_more_names_than_a_directory_takes_are_read_back() {
-    let commit_every = CommitEvery { records: None, bytes: None, interval: None };
-    let options = DepotOptions { commit_every, chunk_size: 1 << 16, ..DepotOptions::default() };
-    let depot = Depot::memory_with(Raw, options).unwrap();
-    // 75 MiB of names; in the long form 270 MiB, which no reader would take in one piece.
-    let n_names = if std::env::var_os("VLDEPOT_LONG_TESTS").is_some() { 18 } else { 5 };
-    let name = |n: u8| vec![n; 15 << 20];
-    for n in 0..n_names {
-        depot.put(name(n), b"").unwrap();
-    }
-    depot.put("kept", b"kept").unwrap();
-    depot.commit().unwrap();
-    for n in 0..n_names {
-        assert!(depot.remove(name(n)).unwrap());
-    }
-    let after = Depot::from_bytes(&depot.to_bytes().unwrap(), Raw).unwrap();
-    assert_eq!(after.len(), 1);
-    assert_eq!(after.get("kept").unwrap().view(), b"kept");
-    assert!(after.verify(&VerifyOptions::default()).unwrap().is_whole());
 }

@@ -89,6 +89,20 @@ pub(crate) fn sync_folder(path: &Path) -> io::Result<()> {
     if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
 }
 
+/// Whether `file` is the one at `path`, which a compaction may have replaced between opening and locking it.
+#[cfg(unix)]
+fn is_at(file: &File, path: &Path) -> io::Result<bool> {
+    use std::os::unix::fs::MetadataExt;
+    let (file, there) = (file.metadata()?, std::fs::metadata(path)?);
+    Ok((file.dev(), file.ino()) == (there.dev(), there.ino()))
+}
+
+/// An open file cannot be replaced.
+#[cfg(windows)]
+fn is_at(_: &File, _: &Path) -> io::Result<bool> {
+    Ok(true)
+}
+
 #[cfg(unix)]
 fn read_at(file: &File, offset: u64, buf: &mut [u8]) -> io::Result<()> {
     std::os::unix::fs::FileExt::read_exact_at(file, buf, offset)
@@ -179,6 +193,11 @@ impl Storage for FileStorage {
     fn try_lock(&self) -> io::Result<bool> {
         match self.file.try_lock() {
             Ok(()) => {
+                if !is_at(&self.file, &self.path)? {
+                    self.file.unlock()?;
+                    let why = "another file was put in its place while it was being opened: open it again";
+                    return Err(io::Error::other(why));
+                }
                 self.locked_by.store(std::process::id(), Ordering::Relaxed);
                 Ok(true)
             }
