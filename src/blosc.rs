@@ -4,14 +4,16 @@
 //! ([`partial_chunk`]): a Blosc2 chunk is a 32-byte header, one little-endian `i32` offset per block, and the
 //! blocks, so any run of whole blocks with a new header and new offsets is a chunk again.
 //!
-//! c-blosc2 keeps no checksum and may run out of bounds on damaged chunks: whoever calls [`Decoder::decompress`]
-//! has matched a checksum over the compressed bytes first. Chunks that no checksum covers go through
-//! [`decompress_foreign`], which looks them through.
+//! c-blosc2 keeps no checksum and may run out of bounds on damaged or forged chunks. Whoever decompresses a chunk of a depot has
+//! matched a checksum over its bytes first; and since an attacker can make checksums match, every chunk is looked through by [`vet`]
+//! as well: [`Decoder::decompress`] takes nothing else.
 //!
 //! A context belongs to one thread at a time; [`with_decoder`] keeps one per thread. `blosc2_init` is not
 //! needed for the `_ctx` calls, and no call here starts a thread.
 
 mod vet;
+
+pub(crate) use vet::{Vetted, vet};
 
 use std::cell::RefCell;
 use std::ptr::{NonNull, null_mut};
@@ -28,6 +30,11 @@ pub(crate) const MAX_OVERHEAD: usize = 32;
 pub(crate) const MAX_CHUNK: usize = i32::MAX as usize - MAX_OVERHEAD;
 /// The largest block c-blosc2 takes (`BLOSC2_MAXBLOCKSIZE`).
 pub(crate) const MAX_BLOCK: usize = 536_866_816;
+
+/// Metadata may always decompress to this much,
+const METADATA_FREE: usize = 1 << 20;
+/// and beyond it to so much times what is stored.
+const METADATA_RATIO: usize = 256;
 
 /// Why c-blosc2, or the shape of a chunk, was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -294,19 +301,11 @@ impl Decoder {
             .ok_or_else(|| BloscError("c-blosc2 could not create a decompression context".into()))
     }
 
-    /// Decompresses the whole `chunk` into `out`, which is exactly as long as its raw bytes.
-    ///
-    /// The caller has verified a checksum over `chunk`, or looked it through with [`vet`].
-    pub(crate) fn decompress(&mut self, chunk: &[u8], out: &mut [u8]) -> Result<(), BloscError> {
-        let header = ChunkHeader::parse(chunk)?;
-        if header.stored_len > chunk.len() || header.raw_len != out.len() {
-            return refuse(format!(
-                "a chunk of {} stored and {} raw bytes where {} and {} were declared",
-                header.stored_len,
-                header.raw_len,
-                chunk.len(),
-                out.len()
-            ));
+    /// Decompresses a whole chunk into `out`, which is exactly as long as its raw bytes.
+    pub(crate) fn decompress(&mut self, vetted: &Vetted<'_>, out: &mut [u8]) -> Result<(), BloscError> {
+        let Vetted { chunk, header } = *vetted;
+        if header.raw_len != out.len() {
+            return refuse(format!("a chunk of {} raw bytes where {} are", header.raw_len, out.len()));
         }
         if header.is_memcpyed() {
             let Some(raw) = chunk.get(HEADER_LEN..HEADER_LEN + out.len()) else {
@@ -322,10 +321,10 @@ impl Decoder {
         let (Ok(src_len), Ok(out_len)) = (i32::try_from(header.stored_len), i32::try_from(out.len())) else {
             return refuse("a chunk longer than 2 GiB");
         };
-        // SAFETY: both pointers come from slices that live through the call; `src_len` was checked against
-        // `chunk.len()` and `out_len` is the slice's own. They do not overlap: `out` is borrowed mutably. The call
-        // never writes past `out_len` (blosc2.h), keeps neither pointer, and `&mut self` gives the context to this
-        // thread alone. That the chunk is well formed is the part of the caller's checksum, or of `vet`.
+        // SAFETY: both pointers come from slices that live through the call; `src_len` is `chunk.len()`, as `vet` cut it, and
+        // `out_len` is the slice's own. They do not overlap: `out` is borrowed mutably. The call never writes past `out_len`
+        // (blosc2.h), keeps neither pointer, and `&mut self` gives the context to this thread alone. That the chunk is well
+        // formed is what `vet` saw to: only it makes a `Vetted`.
         let written = unsafe {
             sys::blosc2_decompress_ctx(
                 self.context.as_ptr(),
@@ -370,11 +369,12 @@ pub(crate) fn with_decoder<T>(
     })
 }
 
-/// Decompresses a whole chunk that no checksum covers into `out`, exactly as long as its raw bytes. Damage inside
-/// a compressed stream may go unnoticed; all else is refused before C sees it.
-pub(crate) fn decompress_foreign(chunk: &[u8], out: &mut [u8]) -> Result<(), BloscError> {
-    vet::vet(chunk)?;
-    with_decoder(|decoder| decoder.decompress(chunk, out))
+/// Decompresses a whole chunk into `out`, exactly as long as its raw bytes. Damage inside a compressed stream may go unnoticed
+/// where no checksum covers it; all else is refused before C sees it.
+#[cfg(test)]
+pub(crate) fn decompress(chunk: &[u8], out: &mut [u8]) -> Result<(), BloscError> {
+    let vetted = vet(chunk)?;
+    with_decoder(|decoder| decoder.decompress(&vetted, out))
 }
 
 /// Blosc2's number for how blocks are split: 1, a stream for each byte of the type, or 2, one for all.
@@ -397,21 +397,34 @@ pub(crate) fn compcode(codec: CompressionCodec) -> u8 {
     }
 }
 
-/// Compresses a small metadata buffer: zstd, no filter, blocks chosen by c-blosc2.
+/// What `stored` bytes of metadata may decompress to: without limits, a file of a few bytes would make its reader allocate gigabytes.
+pub(crate) fn metadata_limit(stored: usize) -> usize {
+    stored.saturating_mul(METADATA_RATIO).max(METADATA_FREE)
+}
+
+/// Compresses a small metadata buffer: zstd, no filter, blocks chosen by c-blosc2. What would become smaller than
+/// [`metadata_limit`] allows is stored as it is.
 pub(crate) fn compress_metadata(raw: &[u8], typesize: u8) -> Result<Vec<u8>, BloscError> {
     let filter = if typesize > 1 { Filter::Shuffle } else { Filter::None };
     let compression = Compression { codec: CompressionCodec::Zstd, level: 1, filter, typesize };
-    Encoder::new(compression, raw.len().clamp(1, MAX_BLOCK))?.compress(raw)
+    let block_size = raw.len().clamp(1, MAX_BLOCK);
+    let stored = Encoder::new(compression, block_size)?.compress(raw)?;
+    if raw.len() <= metadata_limit(stored.len()) {
+        return Ok(stored);
+    }
+    let plain = Compression { codec: CompressionCodec::None, level: 0, ..compression };
+    Encoder::new(plain, block_size)?.compress(raw)
 }
 
 /// Decompresses what [`compress_metadata`], or another program, wrote; `limit` bounds the raw length.
 pub(crate) fn decompress_metadata(chunk: &[u8], limit: usize) -> Result<Vec<u8>, BloscError> {
-    let header = ChunkHeader::parse(chunk)?;
-    if header.raw_len > limit {
-        return refuse(format!("metadata of {} bytes where at most {limit} can be", header.raw_len));
+    let vetted = vet(chunk)?;
+    let raw_len = vetted.header.raw_len;
+    if raw_len > limit {
+        return refuse(format!("metadata of {raw_len} bytes where at most {limit} can be"));
     }
-    let mut raw = vec![0; header.raw_len];
-    decompress_foreign(chunk, &mut raw)?;
+    let mut raw = vec![0; raw_len];
+    with_decoder(|decoder| decoder.decompress(&vetted, &mut raw))?;
     Ok(raw)
 }
 
@@ -439,7 +452,7 @@ mod tests {
                 let header = ChunkHeader::parse(&chunk).unwrap();
                 assert!(header.is_memcpyed() || codec != CompressionCodec::None);
                 let mut back = vec![0; raw.len()];
-                with_decoder(|d| d.decompress(&chunk, &mut back)).unwrap();
+                decompress(&chunk, &mut back).unwrap();
                 assert!(back == raw, "{codec:?} {filter:?}");
             }
         }
@@ -462,7 +475,7 @@ mod tests {
                         partial_chunk(prefix, &offsets, first, last, &mut part).unwrap();
                         part.extend_from_slice(&chunk[offsets[first] as usize..offsets[last + 1] as usize]);
                         let mut back = vec![0; (last + 1 - first) << 14];
-                        with_decoder(|d| d.decompress(&part, &mut back)).unwrap();
+                        decompress(&part, &mut back).unwrap();
                         assert!(back == raw[first << 14..(last + 1) << 14]);
                     }
                 }
@@ -483,7 +496,7 @@ mod tests {
             [&b""[..], &[0; 31], &[0; 64], &[0xff; 64], b"\x05\x01\x05\x04aaaabbbbccccddddeeeeffff0000"]
         {
             let mut out = vec![0; 64];
-            assert!(with_decoder(|d| d.decompress(bytes, &mut out)).is_err(), "{bytes:?}");
+            assert!(decompress(bytes, &mut out).is_err(), "{bytes:?}");
         }
     }
 
@@ -494,5 +507,19 @@ mod tests {
         assert!(chunk.len() < 200);
         assert_eq!(decompress_metadata(&chunk, 9000).unwrap(), raw);
         assert!(decompress_metadata(&chunk, 8999).is_err());
+    }
+
+    #[test]
+    fn metadata_too_good_to_be_true_are_stored_plain() {
+        let raw = vec![7; 8 << 20];
+        let chunk = compress_metadata(&raw, 1).unwrap();
+        assert!(chunk.len() > raw.len());
+        let limit = metadata_limit(chunk.len());
+        assert!(decompress_metadata(&chunk, limit).unwrap() == raw);
+        let compression = Compression { filter: Filter::None, typesize: 1, ..Compression::default() };
+        let bomb = Encoder::new(compression, raw.len()).unwrap().compress(&raw).unwrap();
+        assert!(bomb.len() < 1 << 14);
+        let limit = metadata_limit(bomb.len());
+        assert!(decompress_metadata(&bomb, limit).unwrap_err().to_string().contains("at most"));
     }
 }

@@ -20,7 +20,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::blosc::{ChunkHeader, HEADER_LEN as CHUNK_HEADER_LEN, decompress_metadata};
+use crate::blosc::{ChunkHeader, HEADER_LEN as CHUNK_HEADER_LEN, decompress_metadata, metadata_limit};
 use crate::depot::{Snapshot, State};
 use crate::error::{Error, Result};
 use crate::format::chunk::ChunkRef;
@@ -44,12 +44,10 @@ const MAX_HEADER: usize = 16 << 20;
 /// Chunk size of a file that has no chunk and names no size: vlstore's default.
 const DEFAULT_CHUNK: usize = 1 << 22;
 
-/// Metadata may always decompress to this much,
-const FREE_RAW: usize = 16 << 20;
-/// beyond it to so much times what is stored,
-const MAX_RATIO: usize = 1024;
-/// and never to more than this.
-const MAX_RAW: usize = 1 << 30;
+/// Offsets of chunks may always decompress to this much, half a million of them,
+const OFFSETS_FREE: usize = 4 << 20;
+/// and beyond it to so much times what is stored: chunks that follow each other evenly compress well.
+const OFFSETS_RATIO: usize = 1024;
 
 /// Blosc2's numbers of the codecs that c-blosc2 is built with here: blosclz, lz4 and zstd.
 const CODECS: [u8; 3] = [0, 1, 4];
@@ -227,9 +225,8 @@ impl<'s> File<'s> {
     }
 
     /// Decompresses a chunk of metadata.
-    fn decompress(&self, what: &str, stored: &[u8], offset: u64) -> Result<Vec<u8>> {
+    fn decompress(&self, what: &str, stored: &[u8], offset: u64, limit: usize) -> Result<Vec<u8>> {
         self.chunk_header(stored, offset)?;
-        let limit = stored.len().saturating_mul(MAX_RATIO).clamp(FREE_RAW, MAX_RAW);
         decompress_metadata(stored, limit)
             .map_err(|source| self.damaged(what, offset, "a Blosc2 chunk", source.to_string()))
     }
@@ -249,7 +246,7 @@ impl<'s> File<'s> {
         };
         let at = self.trailer_at + range.start as u64;
         let stored = self.trailer.get(range.clone()).unwrap_or_default();
-        let raw = self.decompress(WHAT, stored, at)?;
+        let raw = self.decompress(WHAT, stored, at, metadata_limit(stored.len()))?;
         let lines = read_lookup(&raw).map_err(|Malformed { at: byte, expected, found }| {
             self.damaged(WHAT, at, expected, format!("{found} at byte {byte} of it"))
         })?;
@@ -289,7 +286,8 @@ impl<'s> File<'s> {
             return Err(self.damaged("vlstore frame", at, expected, found));
         }
         let stored = read(self.storage, at, header.stored_len as u64)?;
-        let offsets = self.decompress("vlstore frame", &stored, at)?;
+        let limit = stored.len().saturating_mul(OFFSETS_RATIO).max(OFFSETS_FREE);
+        let offsets = self.decompress("vlstore frame", &stored, at, limit)?;
         let chunk_size = u64::from(self.header.chunk_size);
         let mut left = self.header.raw_len;
         for raw in offsets.chunks_exact(8) {
@@ -712,7 +710,7 @@ mod tests {
         let (parameters, state) = import(&storage, "raw", 1).unwrap();
         assert_eq!((parameters.chunk_size, parameters.depot_id), (4096, 0));
         assert_eq!(state.len(), 59, "the first record is empty");
-        let chunks = ChunkReader::new(Arc::clone(&storage), 4096, false);
+        let chunks = ChunkReader::new(Arc::clone(&storage), 4096, false, true);
         for (n, name) in names.iter().enumerate().skip(1) {
             let tagged = Key::Str(name.clone()).to_tagged().unwrap();
             let location = state.find(&tagged).unwrap().unwrap().location;

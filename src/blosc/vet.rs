@@ -1,6 +1,6 @@
-//! Chunks of other programs, which no checksum covers, looked through before c-blosc2 sees them.
+//! Chunks, looked through before c-blosc2 sees them.
 //!
-//! c-blosc2 2.x runs out of bounds on some damaged chunks. What passes here uses only codecs and filters of c-blosc2
+//! c-blosc2 2.x runs out of bounds on some damaged chunks. Those of other programs have no checksum, and a checksum can be forged. What passes here uses only codecs and filters of c-blosc2
 //! itself, no plugin and no dictionary, and has all lengths in bounds. What is left to C is to decode single streams,
 //! whose lengths it is told, and to undo shuffles.
 //!
@@ -28,22 +28,31 @@ const KNOWN_CODECS: [u8; 3] = [0, 1, 4];
 const KNOWN_FILTERS: [u8; 4] = [0, 1, 2, 4];
 const TRUNCATE_PRECISION: u8 = 4;
 
+/// A chunk that was looked through.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Vetted<'a> {
+    /// All of the chunk, and nothing behind it.
+    pub(super) chunk: &'a [u8],
+    pub(super) header: ChunkHeader,
+}
+
 /// Reads the header of `chunk`, and checks that all of the chunk is there and in bounds.
-pub(super) fn vet(chunk: &[u8]) -> Result<ChunkHeader, BloscError> {
+pub(crate) fn vet(chunk: &[u8]) -> Result<Vetted<'_>, BloscError> {
     let header = ChunkHeader::parse(chunk)?;
     let Some(chunk) = chunk.get(..header.stored_len) else {
         return refuse(format!("a chunk of {} bytes, cut off after {}", header.stored_len, chunk.len()));
     };
+    let vetted = Vetted { chunk, header };
     match header.special() {
         0 => {}
-        1 => return Ok(header),
+        1 => return Ok(vetted),
         kind => return refuse(format!("a chunk of special kind {kind}")),
     }
     if header.is_memcpyed() {
         if chunk.len() != HEADER_LEN + header.raw_len {
             return refuse(format!("{} bytes stored as {}", header.raw_len, chunk.len() - HEADER_LEN));
         }
-        return Ok(header);
+        return Ok(vetted);
     }
     let codec = chunk[FLAGS_AT] >> CODEC_SHIFT;
     if !KNOWN_CODECS.contains(&codec) {
@@ -71,7 +80,7 @@ pub(super) fn vet(chunk: &[u8]) -> Result<ChunkHeader, BloscError> {
             return refuse(format!("block {i} of a chunk, at {start}, out of bounds"));
         }
     }
-    Ok(header)
+    Ok(vetted)
 }
 
 fn vet_block(mut block: &[u8], raw_len: usize, n_streams: usize) -> Option<()> {
@@ -94,7 +103,7 @@ fn vet_block(mut block: &[u8], raw_len: usize, n_streams: usize) -> Option<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::blosc::{Encoder, decompress_foreign};
+    use crate::blosc::{Encoder, decompress};
     use crate::options::{Compression, CompressionCodec, Filter};
 
     fn raw() -> Vec<u8> {
@@ -148,12 +157,12 @@ mod tests {
     fn sound_chunks_pass() {
         for chunk in chunks() {
             let mut back = vec![0; raw().len()];
-            decompress_foreign(&chunk, &mut back).unwrap();
+            decompress(&chunk, &mut back).unwrap();
             assert_eq!(back, raw());
         }
         let (chunk, expected) = split_chunk();
         let mut back = vec![1; expected.len()];
-        decompress_foreign(&chunk, &mut back).unwrap();
+        decompress(&chunk, &mut back).unwrap();
         assert_eq!(back, expected);
     }
 
@@ -201,7 +210,7 @@ mod tests {
                     chunk[at] =
                         [0, 0xff, chunk[at] ^ 1 << (noise() % 8), noise().to_le_bytes()[0]][noise() % 4];
                 }
-                passed += usize::from(decompress_foreign(&chunk, &mut out).is_ok());
+                passed += usize::from(decompress(&chunk, &mut out).is_ok());
             }
         }
         assert!(passed > 0, "no damage got as far as C");

@@ -15,7 +15,9 @@ const OPERATION_BYTES: usize = 40;
 /// The open chunk: raw bytes so far, and the operations that belong to them.
 #[derive(Debug)]
 pub(crate) struct OpenChunk {
-    raw: AlignedBuf,
+    /// Memory is taken by the first record: opening a file takes none, whatever chunk size it declares.
+    raw: Option<AlignedBuf>,
+    chunk_size: usize,
     used: usize,
     directory: Directory,
     directory_bytes: usize,
@@ -27,7 +29,8 @@ impl OpenChunk {
     /// An empty chunk of `chunk_size` raw bytes.
     pub(crate) fn new(chunk_size: usize) -> Self {
         Self {
-            raw: AlignedBuf::any(chunk_size),
+            raw: None,
+            chunk_size,
             used: 0,
             directory: Directory::default(),
             directory_bytes: 0,
@@ -57,11 +60,11 @@ impl OpenChunk {
             return None;
         }
         if length == 0 {
-            return Some(start.min(self.raw.len()));
+            return Some(start.min(self.chunk_size));
         }
         let fits = match placement {
-            Placement::NoCross if length <= self.raw.len() => start + length <= self.raw.len(),
-            Placement::Contiguous => start < self.raw.len(),
+            Placement::NoCross if length <= self.chunk_size => start + length <= self.chunk_size,
+            Placement::Contiguous => start < self.chunk_size,
             Placement::NoCross | Placement::StartAligned => self.used == 0,
         };
         fits.then_some(start)
@@ -69,9 +72,10 @@ impl OpenChunk {
 
     /// Copies as much of `bytes` as fits to `start`; the rest belongs into the next chunks.
     pub(crate) fn fill<'b>(&mut self, start: usize, bytes: &'b [u8]) -> &'b [u8] {
-        let n = bytes.len().min(self.raw.len() - start);
-        self.raw[self.used..start].fill(0);
-        self.raw[start..start + n].copy_from_slice(&bytes[..n]);
+        let n = bytes.len().min(self.chunk_size - start);
+        let raw = self.raw.get_or_insert_with(|| AlignedBuf::any(self.chunk_size));
+        raw[self.used..start].fill(0);
+        raw[start..start + n].copy_from_slice(&bytes[..n]);
         self.used = start + n;
         &bytes[n..]
     }
@@ -91,18 +95,19 @@ impl OpenChunk {
 
     /// Mean raw bytes of the records put here; the chunk's own when none starts here.
     pub(crate) fn mean_record(&self) -> u64 {
-        self.puts.1.checked_div(self.puts.0).unwrap_or(self.raw.len() as u64)
+        self.puts.1.checked_div(self.puts.0).unwrap_or(self.chunk_size as u64)
     }
 
     /// A part of the raw bytes.
     pub(crate) fn bytes(&self, start: usize, len: usize) -> Option<&[u8]> {
-        self.raw[..self.used].get(start..start.checked_add(len)?)
+        self.raw.as_ref()?[..self.used].get(start..start.checked_add(len)?)
     }
 
     /// Pads the chunk with zeros and gives it away.
-    pub(crate) fn seal(mut self) -> (Arc<AlignedBuf>, usize, Directory) {
-        self.raw[self.used..].fill(0);
-        (Arc::new(self.raw), self.used, self.directory)
+    pub(crate) fn seal(self) -> (Arc<AlignedBuf>, usize, Directory) {
+        let mut raw = self.raw.unwrap_or_else(|| AlignedBuf::any(self.chunk_size));
+        raw[self.used..].fill(0);
+        (Arc::new(raw), self.used, self.directory)
     }
 
     /// Takes the operations of a chunk without bytes.

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::{Arc, RwLock};
 
-use crate::blosc::{ChunkHeader, HEADER_LEN, block_offsets, decompress_foreign, partial_chunk, with_decoder};
+use crate::blosc::{BloscError, ChunkHeader, HEADER_LEN, block_offsets, partial_chunk, vet, with_decoder};
 use crate::buffer::{AlignedBuf, Bytes};
 use crate::error::{Error, Result};
 use crate::format::chunk::ChunkRef;
@@ -41,6 +41,8 @@ pub(crate) struct ChunkReader {
     storage: Arc<dyn Storage>,
     chunk_size: usize,
     mapped: bool,
+    /// Another program wrote the file: its chunks have no checksums.
+    foreign: bool,
     tables: RwLock<Tables>,
 }
 
@@ -50,9 +52,23 @@ thread_local! {
 }
 
 impl ChunkReader {
-    /// A reader; `mapped` lends uncompressed payloads from the storage's map.
-    pub(crate) fn new(storage: Arc<dyn Storage>, chunk_size: usize, mapped: bool) -> Self {
-        Self { storage, chunk_size, mapped, tables: RwLock::default() }
+    /// A reader; `mapped` lends uncompressed payloads from the storage's map. Chunks without checksums are read from `foreign` files
+    /// alone.
+    pub(crate) fn new(storage: Arc<dyn Storage>, chunk_size: usize, mapped: bool, foreign: bool) -> Self {
+        Self { storage, chunk_size, mapped, foreign, tables: RwLock::default() }
+    }
+
+    /// Checks that bytes are in the file, before memory is taken for them.
+    fn check_inside(&self, chunk: u64, offset: u64, len: u64) -> Result<()> {
+        let file_len = self.storage.len().map_err(|source| Error::Io {
+            path: self.storage.path().to_owned(),
+            action: "ask for the file's length".into(),
+            source,
+        })?;
+        if offset.checked_add(len).is_some_and(|end| end <= file_len) {
+            return Ok(());
+        }
+        Err(self.damaged(chunk, offset, format!("{len} bytes"), format!("{file_len} bytes of file")))
     }
 
     fn read(&self, chunk: u64, offset: u64, buf: &mut [u8]) -> Result<()> {
@@ -95,6 +111,9 @@ impl ChunkReader {
             return self.uncompressed(chunk, at, range);
         }
         if at.is(ChunkRef::FOREIGN) {
+            if !self.foreign {
+                return Err(self.damaged(chunk, at.offset, "a chunk with checksums".into(), "none".into()));
+            }
             let whole = self.foreign(chunk, at)?;
             if range.end > whole.len() {
                 let expected = format!("a chunk of at least {} raw bytes", range.end);
@@ -114,7 +133,7 @@ impl ChunkReader {
 
     fn uncompressed(&self, chunk: u64, at: &ChunkRef, range: Range<usize>) -> Result<Bytes> {
         let len = range.end - range.start;
-        let offset = at.payload_offset() + range.start as u64;
+        let offset = at.payload_offset().saturating_add(range.start as u64);
         if self.mapped {
             let mapped = self.storage.map(offset, len as u64).map_err(|source| Error::Io {
                 path: self.storage.path().to_owned(),
@@ -125,6 +144,7 @@ impl ChunkReader {
                 return Ok(bytes);
             }
         }
+        self.check_inside(chunk, offset, len as u64)?;
         // Keeps the alignment the bytes have in the chunk.
         let lead = range.start % crate::buffer::ALIGNMENT;
         let mut buf = AlignedBuf::any(lead + len);
@@ -135,6 +155,7 @@ impl ChunkReader {
     /// A chunk of another program: no checksums, so it is looked through and decoded whole.
     fn foreign(&self, chunk: u64, at: &ChunkRef) -> Result<Bytes> {
         let offset = at.chunk_offset();
+        self.check_inside(chunk, offset, u64::from(at.chunk_len))?;
         let mut stored = vec![0; at.chunk_len as usize];
         self.read(chunk, offset, &mut stored)?;
         let header = ChunkHeader::parse(&stored).map_err(|source| self.broken(chunk, offset, source))?;
@@ -142,10 +163,17 @@ impl ChunkReader {
             let expected = format!("at most {} raw bytes", self.chunk_size);
             return Err(self.damaged(chunk, offset, expected, header.raw_len.to_string()));
         }
-        let mut raw = AlignedBuf::any(header.raw_len);
-        decompress_foreign(&stored, &mut raw).map_err(|source| self.broken(chunk, offset, source))?;
-        let len = raw.len();
+        let len = header.raw_len;
+        let raw = Self::decompress(&stored, len).map_err(|source| self.broken(chunk, offset, source))?;
         Ok(Bytes::from_heap(Arc::new(raw), 0..len))
+    }
+
+    /// The `len` raw bytes of a chunk that is looked through before memory is taken for them.
+    fn decompress(stored: &[u8], len: usize) -> std::result::Result<AlignedBuf, BloscError> {
+        let vetted = vet(stored)?;
+        let mut raw = AlignedBuf::any(len);
+        with_decoder(|decoder| decoder.decompress(&vetted, &mut raw))?;
+        Ok(raw)
     }
 
     /// Raw bytes of blocks `first..=last`, decoded in one go.
@@ -162,8 +190,7 @@ impl ChunkReader {
         };
         let raw_len =
             table.header.raw_len.min((last + 1) * table.header.block_size) - first * table.header.block_size;
-        let mut raw = AlignedBuf::any(raw_len);
-        SCRATCH.with_borrow_mut(|scratch| {
+        let raw = SCRATCH.with_borrow_mut(|scratch| {
             let mut head = Vec::with_capacity(HEADER_LEN + 4 * (last + 1 - first));
             partial_chunk(&table.prefix, &table.offsets, first, last, &mut head)
                 .map_err(|source| self.broken(chunk, at.offset, source))?;
@@ -177,8 +204,7 @@ impl ChunkReader {
             let offset = at.chunk_offset() + u64::from(start);
             self.read(chunk, offset, stored)?;
             self.check_blocks(chunk, at, &table, first, last, stored)?;
-            with_decoder(|decoder| decoder.decompress(whole, &mut raw))
-                .map_err(|source| self.broken(chunk, offset, source))
+            Self::decompress(whole, raw_len).map_err(|source| self.broken(chunk, offset, source))
         })?;
         Ok(Bytes::from_heap(Arc::new(raw), 0..raw_len))
     }
@@ -236,6 +262,7 @@ impl ChunkReader {
             let expected = format!("checksums of {n_blocks} blocks");
             return Err(self.damaged(chunk, at.offset, expected, at.n_checksums.to_string()));
         }
+        self.check_inside(chunk, at.table_offset(), table_len as u64 + u64::from(at.chunk_len))?;
         let mut stored = vec![0; table_len + prefix_len];
         self.read(chunk, at.table_offset(), &mut stored)?;
         let (checksums, prefix) = stored.split_at(table_len);

@@ -35,6 +35,9 @@ pub(crate) struct CodecInfo {
     pub(crate) align: usize,
 }
 
+/// Records longer than this are looked at before memory is taken for them.
+const FREE_ZEROS: usize = 1 << 20;
+
 /// Names to bytes.
 pub(crate) struct Engine {
     pub(crate) shared: Arc<Shared>,
@@ -115,8 +118,9 @@ impl Engine {
     }
 
     fn assemble(shared: Arc<Shared>, writer: Option<Writer>, tail: Tail) -> Self {
-        let reader =
-            ChunkReader::new(Arc::clone(&shared.storage), shared.parameters.chunk_size, shared.mapped);
+        let Shared { storage, parameters, mapped, .. } = &*shared;
+        let foreign = parameters.depot_id == 0;
+        let reader = ChunkReader::new(Arc::clone(storage), parameters.chunk_size, *mapped, foreign);
         let owner = std::process::id();
         Self { shared, reader, writer: writer.map(Mutex::new), owner, tail: Mutex::new(tail) }
     }
@@ -429,14 +433,19 @@ impl Engine {
         if len == 0 {
             return Ok(Bytes::copy_of(&[]));
         }
+        if len > FREE_ZEROS {
+            self.check_zeros(location)?;
+        }
         let (chunk, start) = self.chunk_of(location.address);
         let chunk_size = self.shared.parameters.chunk_size;
         if start + len <= chunk_size {
             return self.chunk_bytes(chunk, start, len);
         }
-        // The index may be forged: nothing is allocated before the record's last chunk is known to exist.
+        // The index may be forged: nothing is allocated before the record's chunks are known to exist.
         let (last, _) = self.chunk_of(location.end() - 1);
-        self.source(last)?;
+        for chunk in [chunk, last] {
+            self.source(chunk)?;
+        }
         let mut whole = AlignedBuf::any(len);
         let (mut at, mut chunk, mut start) = (0, chunk, start);
         while at < len {
@@ -445,6 +454,40 @@ impl Engine {
             (at, chunk, start) = (at + n, chunk + 1, 0);
         }
         Ok(Bytes::from_heap(Arc::new(whole), 0..len))
+    }
+
+    /// A few bytes of file stand for any number of zeros: the checksum of a record of zeros is compared before memory is taken for it.
+    fn check_zeros(&self, location: &Location) -> Result<()> {
+        let (first, _) = self.chunk_of(location.address);
+        let (last, _) = self.chunk_of(location.end() - 1);
+        for chunk in first..=last {
+            match self.source(chunk)? {
+                Source::Stored(at) if at.is(ChunkRef::ZEROS) => {}
+                _ => return Ok(()),
+            }
+        }
+        if location.unchecked {
+            return Ok(());
+        }
+        let zeros = [0; 1 << 12];
+        let mut found = 0;
+        let mut left = location.length as usize;
+        while left > 0 {
+            let part = left.min(zeros.len());
+            found = crc32c::crc32c_append(found, &zeros[..part]);
+            left -= part;
+        }
+        if found == location.checksum {
+            return Ok(());
+        }
+        Err(Error::ChunkChecksum {
+            path: self.path_buf(),
+            chunk: first,
+            what: "a record of zeros".into(),
+            offset: self.file_offset(first),
+            expected: location.checksum,
+            found,
+        })
     }
 
     /// Compares a record's bytes with its checksum.

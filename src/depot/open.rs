@@ -139,6 +139,7 @@ pub(crate) fn load(storage: &Arc<dyn Storage>, parameters: Parameters, mapped: b
     // Asked for the file's length after the slots were read: a writer may be at work, and what a slot names is in the file.
     let scanner = Scanner::new(storage, mapped)?;
     let header_lost = slots.is_none();
+    let lost = scanner.lost_commit(slots.as_ref());
     let Slots { valid, unwritten } = slots.unwrap_or_default();
     let mut base = None;
     for slot in &valid {
@@ -163,6 +164,12 @@ pub(crate) fn load(storage: &Arc<dyn Storage>, parameters: Parameters, mapped: b
     state.adopt_snapshot(Arc::new(snapshot));
     let mut loaded = Loaded { parameters, state, tail, checkpointed: false, header_lost };
     scanner.follow(&mut loaded, careful);
+    if let Some(lost) = lost
+        && loaded.tail == Tail::START
+    {
+        // Nothing at all is left of a depot that had something: it must not be taken for an empty one.
+        return Err(lost);
+    }
     let found = loaded.state.snapshot.sequence;
     let newest = valid.first().filter(|slot| slot.sequence > found);
     loaded.state.lost = newest.map(|slot| LostCommit { sequence: slot.sequence, offset: slot.offset });
@@ -219,6 +226,17 @@ impl<'s> Scanner<'s> {
         Some(Slots { valid, unwritten })
     }
 
+    /// The error of a file that has nothing of the commit its slots tell of.
+    fn lost_commit(&self, slots: Option<&Slots>) -> Option<Error> {
+        let slots = slots.filter(|slots| !slots.unwritten)?;
+        let (offset, commit) = match slots.valid.first() {
+            Some(slot) => (slot.offset, format!("commit {}", slot.sequence)),
+            None => (FIRST_ENTRY_AT, "a commit, of which the header tells".into()),
+        };
+        let found = format!("nothing of it in {} bytes of file", self.file_len);
+        Some(self.damaged("depot", offset, commit, found))
+    }
+
     /// The head of the entry at `offset`, if the whole entry is in the file.
     pub(crate) fn head(&self, offset: u64) -> Result<EntryHead> {
         let head = EntryHead::parse(&self.read(offset, HEAD_LEN)?, offset)
@@ -271,7 +289,7 @@ impl<'s> Scanner<'s> {
     fn follow(&self, loaded: &mut Loaded, careful: bool) {
         let depot_id = loaded.parameters.depot_id;
         let mut tail = loaded.tail;
-        let mut adopted: Vec<EntryHead> = Vec::new();
+        let (mut adopted, mut whole): (Vec<EntryHead>, usize) = (Vec::new(), 0);
         let mut checkpointed = loaded.checkpointed;
         loop {
             let next = self.head(tail.offset).ok().filter(|head| {
@@ -282,7 +300,7 @@ impl<'s> Scanner<'s> {
                 break;
             };
             let accepted = match head.kind {
-                Kind::Commit => self.accept_commit(loaded, &head, &mut adopted, careful),
+                Kind::Commit => self.accept_commit(loaded, &head, &mut adopted, &mut whole, careful),
                 Kind::Chunk | Kind::Log => {
                     adopted.push(head);
                     false
@@ -343,11 +361,14 @@ impl<'s> Scanner<'s> {
     }
 
     /// Takes the commit at `head` as the new base, if it and all between are whole.
+    ///
+    /// `whole` counts the entries of `adopted` that were found so: an entry is looked at once, however many commits are behind it.
     fn accept_commit(
         &self,
         loaded: &mut Loaded,
         head: &EntryHead,
         adopted: &mut Vec<EntryHead>,
+        whole: &mut usize,
         careful: bool,
     ) -> bool {
         let Ok(commit) = self.commit(head) else { return false };
@@ -355,10 +376,15 @@ impl<'s> Scanner<'s> {
         let known = &loaded.state.snapshot.segments;
         let new = |segment: &&Arc<Segment>| !known.iter().any(|old| old.reference == segment.reference);
         let index_whole = snapshot.segments.iter().filter(new).all(|segment| segment.check_all().is_ok());
-        let data_whole =
-            !careful || adopted.iter().all(|head| self.entry(head, loaded.parameters.chunk_size).is_ok());
+        if careful && index_whole {
+            let rest = adopted.iter().skip(*whole);
+            let is_whole = |head: &&EntryHead| self.entry(head, loaded.parameters.chunk_size).is_ok();
+            *whole += rest.take_while(is_whole).count();
+        }
+        let data_whole = !careful || *whole == adopted.len();
         if index_whole && data_whole {
             adopted.clear();
+            *whole = 0;
             loaded.state.adopt_snapshot(Arc::new(snapshot));
         }
         index_whole && data_whole
@@ -372,7 +398,7 @@ impl<'s> Scanner<'s> {
             return Ok((directory, None));
         }
         let reference = self.chunk_ref(head, &prelude)?;
-        let reader = ChunkReader::new(Arc::clone(self.storage), chunk_size, false);
+        let reader = ChunkReader::new(Arc::clone(self.storage), chunk_size, false, false);
         reader.check_stored(head.ordinal, &reference)?;
         Ok((directory, Some(reference)))
     }
@@ -448,8 +474,12 @@ fn adopt(loaded: &mut Loaded, head: &EntryHead, entry: &(Directory, Option<Chunk
     if let Some(reference) = reference {
         state.set_source(next_chunk, Source::Stored(*reference));
     }
+    let end = end.min(Location::MAX_ADDRESS);
     for (operation, location) in places(directory, next_chunk, &loaded.parameters) {
-        if location.is_some_and(|location| location.length > 0 && location.end() > end) {
+        let outside = |location: Location| {
+            location.address > Location::MAX_ADDRESS || location.length > 0 && location.end() > end
+        };
+        if location.is_some_and(outside) {
             continue;
         }
         let Ok(found) = state.find(&operation.name) else { return false };

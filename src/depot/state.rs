@@ -64,6 +64,14 @@ impl Snapshot {
             dead.extend(segment.all_kills()?);
         }
         dead.sort_unstable();
+        let twice = dead.windows(2).any(|pair| pair[0] == pair[1]);
+        if let Some(&last) = dead.last()
+            && (twice || last >= self.n_ordinals())
+            && let Some(segment) = self.segments.last()
+        {
+            let expected = format!("records under {}, each dead once", self.n_ordinals());
+            return Err(segment.damaged_at_start(expected, format!("{} dead up to {last}", dead.len())));
+        }
         Ok(self.dead.get_or_init(|| dead))
     }
 
@@ -175,7 +183,13 @@ impl State {
 
     /// Live records.
     pub(crate) fn len(&self) -> u64 {
-        self.snapshot.n_records - self.pending.kills.len() as u64 + self.pending.n_live
+        self.committed_len() + self.pending.n_live
+    }
+
+    /// Live records of the snapshot.
+    fn committed_len(&self) -> u64 {
+        // A forged index may find more records than it counts.
+        self.snapshot.n_records.saturating_sub(self.pending.kills.len() as u64)
     }
 
     /// The live record called `name`.
@@ -194,7 +208,7 @@ impl State {
         if position >= self.len() {
             return Ok(None);
         }
-        let committed = self.snapshot.n_records - self.pending.kills.len() as u64;
+        let committed = self.committed_len();
         if position >= committed {
             let number = select_live(position - committed, &self.pending.dead);
             return Ok(usize::try_from(number).ok().map(Place::Pending));
@@ -214,10 +228,11 @@ impl State {
         match place {
             Place::Committed(ordinal) => {
                 let killed = self.pending.kills.range(..ordinal).count() as u64;
-                Ok(ordinal - before(self.snapshot.dead()?, ordinal) - killed)
+                // A forged index may find what it says is dead.
+                Ok((ordinal - before(self.snapshot.dead()?, ordinal)).saturating_sub(killed))
             }
             Place::Pending(number) => {
-                let committed = self.snapshot.n_records - self.pending.kills.len() as u64;
+                let committed = self.committed_len();
                 Ok(committed + number as u64 - before(&self.pending.dead, number as u64))
             }
         }
@@ -272,7 +287,7 @@ impl State {
     /// Notes a new record, whose name is free.
     pub(crate) fn insert(&mut self, name: Arc<[u8]>, location: Location, metadata: Option<Arc<[u8]>>) {
         let number = self.pending.records.len();
-        self.raw_bytes += u64::from(location.length);
+        self.raw_bytes = self.raw_bytes.saturating_add(u64::from(location.length));
         self.pending.changed = true;
         self.pending.n_live += 1;
         self.pending.by_name.insert(Arc::clone(&name), number);

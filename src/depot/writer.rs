@@ -476,11 +476,21 @@ impl Writer {
             }
         }
         let sum = |of: fn(&Segment) -> u64| segments.iter().map(|segment| of(segment)).sum::<u64>();
+        let (n_records, n_kills) = (sum(|s| s.reference.n_records), sum(|s| s.reference.n_kills));
+        let Some(n_records) = n_records.checked_sub(n_kills) else {
+            return Err(Error::Damaged {
+                path: self.shared.storage.path().to_owned(),
+                what: "index".into(),
+                offset: old.offset,
+                expected: format!("at most {n_records} dead records"),
+                found: n_kills.to_string(),
+            });
+        };
         let commit = Commit {
             sequence: old.sequence + 1,
             parent: old.offset,
             segments: segments.iter().map(|segment| segment.reference).collect(),
-            n_records: sum(|s| s.reference.n_records) - sum(|s| s.reference.n_kills),
+            n_records,
             n_chunks: sum(|s| s.reference.n_chunks),
             raw_bytes,
             metadata,
@@ -555,10 +565,19 @@ impl Writer {
             let first = segment.reference.first_chunk;
             for chunk in first..first + segment.reference.n_chunks {
                 let reference = segment.chunk(chunk)?;
-                offsets.push(if reference.is(ChunkRef::ZEROS) {
-                    frame::ZERO_CHUNK_OFFSET
-                } else {
-                    i64::try_from(reference.chunk_offset() - HEADER_LEN as u64).unwrap_or(i64::MAX)
+                let offset = reference.chunk_offset().checked_sub(HEADER_LEN as u64);
+                offsets.push(match offset.and_then(|offset| i64::try_from(offset).ok()) {
+                    _ if reference.is(ChunkRef::ZEROS) => frame::ZERO_CHUNK_OFFSET,
+                    Some(offset) => offset,
+                    None => {
+                        return Err(Error::Damaged {
+                            path,
+                            what: format!("reference to chunk {chunk}"),
+                            offset: segment.reference.offset,
+                            expected: "a chunk behind the header".into(),
+                            found: format!("one at byte {}", reference.chunk_offset()),
+                        });
+                    }
                 });
             }
         }

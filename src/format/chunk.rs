@@ -24,6 +24,7 @@ use super::tables::Directory;
 use super::{u32_at, u64_at};
 use crate::blosc::{
     BloscError, ChunkHeader, Encoder, HEADER_LEN, block_offsets, compress_metadata, decompress_metadata,
+    metadata_limit,
 };
 
 const PRELUDE_AT: usize = HEAD_LEN;
@@ -51,7 +52,8 @@ pub(crate) struct Prelude {
 }
 
 impl Prelude {
-    fn encode(&self) -> [u8; PRELUDE_LEN] {
+    /// The 64 bytes.
+    pub(crate) fn encode(&self) -> [u8; PRELUDE_LEN] {
         let mut out = [0; PRELUDE_LEN];
         let mut put = |at: usize, bytes: &[u8]| out[at..at + bytes.len()].copy_from_slice(bytes);
         put(0, &self.directory_stored.to_le_bytes());
@@ -115,7 +117,8 @@ impl Prelude {
                 self.directory_crc
             ));
         }
-        let raw = decompress_metadata(stored, self.directory_raw as usize).map_err(|e| e.to_string())?;
+        let limit = metadata_limit(stored.len()).min(self.directory_raw as usize);
+        let raw = decompress_metadata(stored, limit).map_err(|e| e.to_string())?;
         Directory::decode(&raw)
     }
 

@@ -13,7 +13,7 @@
 //! entry; `sequence` counts entries and `previous` repeats the CRC of the head before, so that a stale entry behind a
 //! new one is none either. `length` counts head, body and padding up to the next entry, a multiple of 64.
 
-use super::{u32_at, u64_at};
+use super::{MAX_SEQUENCE, u32_at, u64_at};
 
 /// Bytes of a head; entries start at multiples of it.
 pub(crate) const HEAD_LEN: usize = 64;
@@ -145,6 +145,9 @@ impl EntryHead {
             depot_id: word(DEPOT_AT),
             previous: half(PREVIOUS_AT),
         };
+        if head.sequence > MAX_SEQUENCE {
+            return Err(format!("entry number {}", head.sequence));
+        }
         if head.length < HEAD_LEN as u64 || !head.length.is_multiple_of(HEAD_LEN as u64) {
             return Err(format!("an entry of {} bytes", head.length));
         }

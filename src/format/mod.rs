@@ -26,6 +26,9 @@ mod generated;
 /// The version this crate writes, and the highest it reads.
 pub(crate) const FORMAT_VERSION: u32 = 1;
 
+/// Entries and commits are numbered up to this, which no writer reaches: the next number always exists.
+pub(crate) const MAX_SEQUENCE: u64 = 1 << 62;
+
 /// Little-endian reads that cannot run past the end.
 pub(crate) fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
     bytes.get(at..)?.first_chunk().map(|raw| u32::from_le_bytes(*raw))

@@ -4,6 +4,7 @@
 
 use flatbuffers::{FlatBufferBuilder, InvalidFlatbuffer, root};
 
+use super::MAX_SEQUENCE;
 use super::generated::vldepot::format as fbs;
 use crate::options::{Compression, CompressionCodec, DepotOptions, Filter, Placement};
 
@@ -238,8 +239,19 @@ impl Commit {
             time: table.time(),
             segments,
         };
-        let (mut ordinal, mut chunk, mut kills) = (0u64, 0u64, 0u64);
+        if commit.sequence > MAX_SEQUENCE {
+            return Err(format!("commit {}", commit.sequence));
+        }
+        let (mut ordinal, mut chunk, mut kills, mut end) = (0u64, 0u64, 0u64, 0u64);
         for segment in &commit.segments {
+            // A newer segment lies behind an older one: the same bytes cannot be indexed any number of times.
+            if segment.offset < end {
+                return Err(format!(
+                    "an index segment at byte {} behind one that ends at {end}",
+                    segment.offset
+                ));
+            }
+            end = segment.offset.saturating_add(segment.length);
             if segment.first_ordinal != ordinal || segment.first_chunk != chunk {
                 return Err("index segments that do not follow each other".into());
             }
@@ -516,7 +528,8 @@ pub(crate) mod tests {
     fn commits_come_back_and_their_sums_are_checked() {
         let segment =
             SegmentRef { offset: 9, length: 8, n_records: 10, n_chunks: 2, ..SegmentRef::default() };
-        let second = SegmentRef { first_ordinal: 10, first_chunk: 2, n_kills: 1, n_records: 3, ..segment };
+        let second =
+            SegmentRef { offset: 17, first_ordinal: 10, first_chunk: 2, n_kills: 1, n_records: 3, ..segment };
         let commit = Commit {
             sequence: 3,
             parent: 4160,
@@ -531,8 +544,12 @@ pub(crate) mod tests {
         assert_eq!(Commit::decode(&commit.encode()).as_ref(), Ok(&commit));
         let wrong = Commit { n_records: 13, ..commit.clone() };
         assert!(Commit::decode(&wrong.encode()).is_err());
-        let gap = Commit { segments: vec![second], n_records: 2, n_chunks: 2, ..commit };
+        let gap = Commit { segments: vec![second], n_records: 2, n_chunks: 2, ..commit.clone() };
         assert!(Commit::decode(&gap.encode()).is_err());
+        let again = Commit { segments: vec![segment, SegmentRef { offset: 16, ..second }], ..commit.clone() };
+        assert!(Commit::decode(&again.encode()).unwrap_err().contains("at byte 16"));
+        let last = Commit { sequence: u64::MAX, ..commit };
+        assert!(Commit::decode(&last.encode()).is_err());
     }
 
     #[test]

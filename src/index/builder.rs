@@ -201,6 +201,6 @@ fn prefix(head: &SegmentHead, pages: &[u8]) -> Vec<u8> {
 }
 
 /// Bytes of the prefix.
-pub(super) fn prefix_len(head_len: usize, n_pages: usize) -> usize {
+pub(crate) fn prefix_len(head_len: usize, n_pages: usize) -> usize {
     (8 + head_len + 4 * n_pages).next_multiple_of(HEAD_LEN)
 }

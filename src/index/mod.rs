@@ -16,8 +16,12 @@ mod merge;
 mod names;
 mod segment;
 
+#[cfg(any(test, feature = "testing"))]
+pub(crate) use builder::prefix_len;
 pub(crate) use builder::{SEGMENT_ROOM, SegmentBuilder};
 pub(crate) use merge::{merge, tail_to_merge};
+#[cfg(any(test, feature = "testing"))]
+pub(crate) use segment::CHUNKS as CHUNKS_SECTION;
 pub(crate) use segment::{Segment, find_live};
 
 use crate::format::{u32_at, u64_at};
@@ -91,7 +95,11 @@ pub(crate) fn select_live(position: u64, dead: &[u64]) -> u64 {
     let mut upper = dead.len();
     while before < upper {
         let middle = usize::midpoint(before, upper);
-        if dead[middle] - middle as u64 <= position { before = middle + 1 } else { upper = middle }
+        if dead[middle].saturating_sub(middle as u64) <= position {
+            before = middle + 1;
+        } else {
+            upper = middle;
+        }
     }
     position + before as u64
 }
@@ -116,6 +124,8 @@ mod tests {
             assert_eq!(select_live(position as u64, &dead), ordinal);
         }
         assert_eq!(select_live(5, &[]), 5);
+        // No index says so, but a forged one.
+        assert_eq!(select_live(0, &[0, 0, 0]), 3);
     }
 
     #[test]

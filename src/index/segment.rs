@@ -18,6 +18,8 @@ use crate::format::tables::{SECTIONS, Section, SegmentHead, SegmentRef};
 use crate::format::{u32_at, u64_at};
 use crate::storage::Storage;
 
+/// Smaller pages would be all overhead.
+const MIN_PAGE: u32 = 1 << 12;
 /// Pages an unmapped segment keeps.
 const CACHED_PAGES: usize = 1024;
 
@@ -27,7 +29,7 @@ const BUCKETS: usize = 1;
 const HASHES: usize = 2;
 const NAME_BLOCKS: usize = 3;
 const NAMES: usize = 4;
-const CHUNKS: usize = 5;
+pub(crate) const CHUNKS: usize = 5;
 const KILLS: usize = 6;
 const METADATA_ORDINALS: usize = 7;
 const METADATA_OFFSETS: usize = 8;
@@ -85,6 +87,13 @@ impl Segment {
         mapped: bool,
     ) -> Result<Self> {
         let offset = entry.offset;
+        // Before memory is taken for any of it.
+        let file_len =
+            storage.len().map_err(|source| io_error(storage, "ask for the file's length".into(), source))?;
+        if offset.checked_add(entry.length).is_none_or(|end| end > file_len) {
+            let found = format!("{file_len} bytes of file");
+            return Err(damaged(storage, offset, &format!("{} bytes of index", entry.length), found));
+        }
         let start = read(storage, offset + HEAD_LEN as u64, 8)?;
         let half = |at: usize| u32_at(&start, at).unwrap_or(0) as usize;
         let (head_len, n_pages) = (half(0), half(4));
@@ -141,6 +150,11 @@ impl Segment {
             expected,
             found,
         }
+    }
+
+    /// The error of a segment whose content cannot be.
+    pub(crate) fn damaged_at_start(&self, expected: String, found: String) -> Error {
+        self.damaged(0, expected, found)
     }
 
     fn check_page(&self, page: u64, bytes: &[u8]) -> Result<()> {
@@ -302,7 +316,10 @@ impl Segment {
         let expected = self.head.n_records.saturating_sub(first).min(BLOCK as u64);
         let names = self.with_name_block(block, |mut names| {
             let mut out = Vec::with_capacity(BLOCK);
-            while let Some(name) = names.next() {
+            // One too many says enough: a few bytes may repeat a long name any number of times.
+            while out.len() <= BLOCK
+                && let Some(name) = names.next()
+            {
                 out.push(name.to_vec());
             }
             out
@@ -335,8 +352,12 @@ impl Segment {
 
     /// The place of local `ordinal`.
     pub(crate) fn location(&self, ordinal: u64) -> Result<Location> {
-        let location =
-            self.with(LOCATIONS, ordinal * Location::LEN as u64, Location::LEN, Location::decode)?;
+        let location = self.with(
+            LOCATIONS,
+            ordinal.saturating_mul(Location::LEN as u64),
+            Location::LEN,
+            Location::decode,
+        )?;
         Ok(location.unwrap_or_default())
     }
 
@@ -449,7 +470,7 @@ fn check_head(head: &SegmentHead, reference: &SegmentRef, room: u64, n_pages: us
     if counts(reference) != found {
         return Err(format!("counts {found:?} where the commit has {:?}", counts(reference)));
     }
-    if head.bucket_bits > 32 || head.page_size == 0 || head.n_records > u64::from(u32::MAX) {
+    if head.bucket_bits > 32 || head.page_size < MIN_PAGE || head.n_records > u64::from(u32::MAX) {
         return Err(format!("{} bucket bits, pages of {} bytes", head.bucket_bits, head.page_size));
     }
     if head.paged_len > room || head.paged_len.div_ceil(u64::from(head.page_size)) != n_pages as u64 {
@@ -492,4 +513,68 @@ pub(crate) fn find_live(segments: &[Arc<Segment>], name: &[u8]) -> Result<Option
         }
     }
     Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::SegmentBuilder;
+    use super::super::builder::PAGE;
+    use super::*;
+    use crate::storage::MemoryStorage;
+    use crate::testing::fuzz::forge_index;
+
+    /// A segment of one record called `name`, changed by `change`, its checksums made to match.
+    fn opened(name: &[u8], length: u64, change: impl Fn(&mut [u8])) -> Result<Segment> {
+        let mut builder = SegmentBuilder::new(0, 0);
+        builder.push(name, &Location::default(), None);
+        let encoded = builder.finish();
+        let mut body = encoded.body;
+        change(&mut body);
+        let end = body.len();
+        let prefix = forge_index(&mut body, 0, end).unwrap_or(0);
+        let head = EntryHead {
+            kind: Kind::Index,
+            body_crc: crc32c::crc32c(&body[..prefix]),
+            sequence: 1,
+            ordinal: 0,
+            offset: 0,
+            length: encoded.reference.length + length,
+            depot_id: 7,
+            previous: 0,
+        };
+        let storage: Arc<dyn Storage> =
+            Arc::new(MemoryStorage::from_bytes(&[&head.encode()[..], &body].concat()));
+        Segment::open(&storage, SegmentRef { length: head.length, ..encoded.reference }, 7, false)
+    }
+
+    #[test]
+    fn a_segment_longer_than_its_file_is_refused_before_memory_is_taken() {
+        opened(b"name", 0, |_| ()).unwrap();
+        let error = opened(b"name", 1 << 40, |body| body[..8].fill(0xff)).unwrap_err().to_string();
+        assert!(error.contains("bytes of file"), "{error}");
+    }
+
+    #[test]
+    fn a_long_name_is_not_repeated_at_will() {
+        let name = [7; 100];
+        let segment = opened(&name, 0, |body| {
+            let at = body.windows(100).position(|window| window == name).unwrap();
+            // Ten bytes, and forty-five times the same ten.
+            body[at - 1] = 10;
+            body[at + 10..at + 100].as_chunks_mut::<2>().0.fill([10, 0]);
+        });
+        let error = segment.unwrap().names_around(0).unwrap_err().to_string();
+        assert!(error.contains("expected 1 names in block 0, found 17"), "{error}");
+    }
+
+    #[test]
+    fn tiny_pages_are_refused() {
+        let error = opened(b"name", 0, |body| {
+            let page = u32::try_from(PAGE).unwrap().to_le_bytes();
+            let words = &mut body.as_chunks_mut::<4>().0;
+            *words.iter_mut().find(|word| **word == page).unwrap() = 1_u32.to_le_bytes();
+        });
+        let error = error.unwrap_err().to_string();
+        assert!(error.contains("pages of 1 bytes"), "{error}");
+    }
 }

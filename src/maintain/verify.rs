@@ -346,7 +346,7 @@ impl Check<'_, '_> {
         self.report.chunks += 1;
         if !self.report.quick {
             let chunk_size = self.engine.shared.parameters.chunk_size;
-            let reader = ChunkReader::new(Arc::clone(self.scanner.storage), chunk_size, false);
+            let reader = ChunkReader::new(Arc::clone(self.scanner.storage), chunk_size, false, false);
             let reference = self.scanner.chunk_ref(head, &prelude);
             let whole = reference.and_then(|reference| reader.check_stored(head.ordinal, &reference));
             self.note(whole);
