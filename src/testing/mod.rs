@@ -2,6 +2,7 @@
 //! and storages that crash and fail.
 
 mod crash;
+pub mod fuzz;
 
 use std::io;
 use std::sync::Arc;

@@ -1,0 +1,166 @@
+//! Whole files.
+
+use std::sync::Arc;
+
+use super::forge;
+use crate::codec::{Codec, Raw};
+use crate::codecs::AtomicFrameCodec;
+use crate::depot::Depot;
+use crate::key::Key;
+use crate::maintain::{RepairOptions, VerifyOptions, compact_into, repair_in, verify_in};
+use crate::options::{Mapping, OpenOptions};
+use crate::storage::{MemoryStorage, Storage};
+
+/// Records are read and written where chunks have no more than this. A few bytes may stand for a chunk of 2 GiB of zeros, and a
+/// reader of files from others looks at the sizes first as well.
+const LARGEST_CHUNK: usize = 4 << 20;
+
+/// Records of a file that are read one by one.
+const READ: usize = 200;
+
+const FORGE: u8 = 1;
+const UNMAPPED: u8 = 2;
+const APPEND: u8 = 4;
+const MAINTAIN: u8 = 8;
+
+/// Opens a file, reads all there is, goes on writing it, verifies, repairs and compacts it.
+///
+/// The first byte is a set of flags (1: checksums are made to match, 2: without a map, 4: opened for writing, too, 8: verified, repaired and
+/// compacted, too); the rest is the file.
+///
+/// # Panics
+/// When there is something to fix.
+pub fn open(input: &[u8]) {
+    let Some((&flags, file)) = input.split_first() else { return };
+    let mut bytes = file.to_vec();
+    if flags & FORGE != 0 {
+        forge(&mut bytes);
+    }
+    let options = options(flags);
+    if let Ok(depot) = Depot::open_in(memory(&bytes), Raw, &options) {
+        read_all(&depot);
+    }
+    if flags & APPEND != 0 {
+        append(&bytes, &options);
+    }
+    if flags & MAINTAIN != 0 {
+        maintain(&bytes, &options);
+    }
+}
+
+/// Opens a file of vlstore and reads all there is. The first byte is a set of flags (2: without a map, 8: its records are
+/// frames); the rest is the file.
+///
+/// # Panics
+/// When there is something to fix.
+pub fn vlstore_import(input: &[u8]) {
+    const FRAMES: u8 = 8;
+    let Some((&flags, file)) = input.split_first() else { return };
+    let options = options(flags);
+    if flags & FRAMES == 0 {
+        let Ok(depot) = Depot::open_in(memory(file), Raw, &options) else { return };
+        read_all(&depot);
+    } else {
+        let Ok(depot) = Depot::open_in(memory(file), AtomicFrameCodec::any(), &options) else { return };
+        read_all(&depot);
+    }
+}
+
+fn options(flags: u8) -> OpenOptions {
+    let mapping = if flags & UNMAPPED == 0 { Mapping::Auto } else { Mapping::Never };
+    OpenOptions { mapping, write_threads: Some(0), ..OpenOptions::default() }
+}
+
+fn memory(bytes: &[u8]) -> Arc<dyn Storage> {
+    Arc::new(MemoryStorage::from_bytes(bytes))
+}
+
+/// Every way of reading, which must agree where they give anything.
+fn read_all<C: Codec>(depot: &Depot<C>) {
+    let info = depot.info();
+    let _ = (depot.depot_metadata(), depot.stored_codec(), depot.refresh(), format!("{depot:?}"));
+    let keys: Vec<Key> = depot.keys().flatten().collect();
+    let _ = depot.keys_with_prefix("frame").flatten().count();
+    for key in keys.iter().take(READ) {
+        let _ = (depot.metadata(key), depot.contains(key), depot.location(key));
+    }
+    let _ = depot.key_at(depot.len() / 2);
+    if info.is_ok_and(|info| info.options.chunk_size > LARGEST_CHUNK) || !sizes_are_modest(depot, &keys) {
+        return;
+    }
+    for (key, record) in depot.iter().flatten().take(READ) {
+        // The same name may be listed twice, in a forged index.
+        if let Ok(found) = depot.get(&key)
+            && keys.iter().filter(|other| **other == key).count() == 1
+        {
+            assert!(found.as_bytes() == record.as_bytes(), "{key} read twice");
+        }
+    }
+    for position in 0..depot.len().min(READ as u64) {
+        let _ = (depot.get_at(position), depot.key_at(position));
+    }
+    let keys = &keys[..keys.len().min(READ)];
+    if let Ok(records) = depot.get_many(keys) {
+        assert_eq!(records.len(), keys.len());
+    }
+}
+
+/// Records over many chunks may be as large as 4 GiB.
+fn sizes_are_modest<C: Codec>(depot: &Depot<C>, keys: &[Key]) -> bool {
+    let sizes = keys.iter().filter_map(|key| depot.location(key).ok());
+    sizes.map(|location| location.length).sum::<u64>() <= 4 * LARGEST_CHUNK as u64
+}
+
+/// Goes on writing: what is put then is there, if nothing was refused.
+fn append(bytes: &[u8], options: &OpenOptions) {
+    let storage = memory(bytes);
+    let Ok(depot) = Depot::append_in(Arc::clone(&storage), Raw, options) else { return };
+    if depot.info().is_ok_and(|info| info.options.chunk_size > LARGEST_CHUNK) {
+        return;
+    }
+    let record = vec![0x5a; 777];
+    let removed = depot.key_at(0).and_then(|key| depot.remove(key));
+    let metadata = depot.key_at(depot.len() / 2).and_then(|key| depot.set_metadata(key, &7.into()));
+    let put = depot.put_with("put by the fuzzer", &record, &"x".into());
+    let _ = (removed, metadata, depot.set_depot_metadata("fuzzed", true.into()));
+    let committed = put.and_then(|()| depot.commit());
+    if committed.is_ok() {
+        let found = depot.get("put by the fuzzer").expect("what was committed is there");
+        assert!(found.view() == record);
+    }
+    if committed.is_err() || depot.close().is_err() {
+        return;
+    }
+    let depot = Depot::open_in(storage, Raw, options).expect("what was closed opens");
+    let found = depot.get("put by the fuzzer").expect("what was committed is there after opening");
+    assert!(found.view() == record);
+}
+
+/// What is verified is whole, and what is repaired or compacted can be read.
+fn maintain(bytes: &[u8], options: &OpenOptions) {
+    let quick = verify_in(memory(bytes), &VerifyOptions::quick(), |_| {});
+    let Ok(depot) = Depot::open_in(memory(bytes), Raw, options) else { return };
+    let keys: Vec<Key> = depot.keys().flatten().collect();
+    let large = depot.info().is_ok_and(|info| info.options.chunk_size > LARGEST_CHUNK);
+    if large || !sizes_are_modest(&depot, &keys) {
+        return;
+    }
+    let report = verify_in(memory(bytes), &VerifyOptions::default(), |_| {});
+    if report.is_ok_and(|report| report.is_whole()) {
+        assert!(quick.is_ok_and(|report| report.is_whole()), "a quick look at a whole file finds damage");
+        assert!(depot.iter().all(|record| record.is_ok()), "a damaged record in a file that verified");
+    }
+    let readable = |storage: Arc<dyn Storage>, records: u64| {
+        let depot = Depot::open_in(storage, Raw, options).expect("what was made anew opens");
+        assert!(depot.iter().all(|record| record.is_ok()), "a damaged record in what was made anew");
+        assert_eq!(depot.len(), records);
+    };
+    let target: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
+    if let Ok(report) = repair_in(memory(bytes), Arc::clone(&target), &RepairOptions::default(), |_| {}) {
+        readable(target, report.records);
+    }
+    let target: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
+    if let Ok(report) = compact_into(memory(bytes), Arc::clone(&target), |_| {}) {
+        readable(target, report.records);
+    }
+}

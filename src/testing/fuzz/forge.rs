@@ -1,0 +1,161 @@
+//! Checksums that match, whatever the bytes.
+
+use crate::blosc::{ChunkHeader, HEADER_LEN as CHUNK_HEADER_LEN, block_offsets};
+use crate::format::chunk::{ChunkRef, PRELUDE_LEN, Prelude};
+use crate::format::entry::{EntryHead, HEAD_LEN, Kind};
+use crate::format::frame;
+use crate::format::header::{FIRST_ENTRY_AT, SLOT_AT, SLOT_LEN, Slot};
+use crate::format::tables::SegmentHead;
+use crate::format::{u32_at, u64_at};
+use crate::index::{CHUNKS_SECTION, prefix_len};
+
+/// Makes the checksums of a depot's bytes match what they cover, as far as its entries can be followed: what an attacker, or a
+/// fuzzer behind a checksum, does. Checksums of records are left as they are.
+pub fn forge(bytes: &mut [u8]) {
+    forge_parameters(bytes);
+    let mut at = usize::try_from(FIRST_ENTRY_AT).unwrap_or(0);
+    let mut previous = 0;
+    while let Some(head) = claimed_head(bytes, at) {
+        let end = usize::try_from(head.length).ok().and_then(|len| at.checked_add(len));
+        let end = end.unwrap_or(usize::MAX).min(bytes.len());
+        let body_crc = forge_body(bytes, &head, at, end);
+        let head = EntryHead { body_crc, previous, ..head };
+        bytes[at..at + HEAD_LEN].copy_from_slice(&head.encode());
+        previous = head.crc();
+        at = end;
+    }
+    for at in SLOT_AT {
+        forge_slot(bytes, usize::try_from(at).unwrap_or(0));
+    }
+}
+
+fn put_u32(bytes: &mut [u8], at: usize, value: u32) {
+    if let Some(slot) = bytes.get_mut(at..).and_then(|rest| rest.first_chunk_mut()) {
+        *slot = value.to_le_bytes();
+    }
+}
+
+/// The head of an entry at `at`, if it is one but for its checksum and its place.
+fn claimed_head(bytes: &mut [u8], at: usize) -> Option<EntryHead> {
+    let head = bytes.get_mut(at..)?.first_chunk_mut::<HEAD_LEN>()?;
+    let mut claimed = *head;
+    claimed[32..40].copy_from_slice(&(at as u64).to_le_bytes());
+    let crc = crc32c::crc32c(&claimed[..HEAD_LEN - 4]);
+    put_u32(&mut claimed, HEAD_LEN - 4, crc);
+    EntryHead::parse(&claimed, at as u64).ok()
+}
+
+/// Forges the body of the entry at `at`, and gives its checksum.
+fn forge_body(bytes: &mut [u8], head: &EntryHead, at: usize, end: usize) -> u32 {
+    let body = at + HEAD_LEN;
+    let part = match head.kind {
+        Kind::Chunk | Kind::Log => {
+            forge_chunk(bytes, at, end);
+            PRELUDE_LEN
+        }
+        Kind::Index => forge_index(bytes, body, end).unwrap_or(0),
+        Kind::Commit | Kind::Metadata => {
+            let len = u64_at(&bytes[..end], body).and_then(|len| usize::try_from(len).ok());
+            len.and_then(|len| len.checked_add(8)).unwrap_or(0)
+        }
+        // Nobody reads it: what is covered ends before the padding.
+        Kind::Frame => return head.body_crc,
+    };
+    let covered = body.checked_add(part).and_then(|stop| bytes.get(body..stop));
+    crc32c::crc32c(covered.unwrap_or_default())
+}
+
+/// Forges the checksums of the directory and of the blocks of the CHUNK or LOG entry `at..end`.
+pub(super) fn forge_chunk(bytes: &mut [u8], at: usize, end: usize) -> Option<()> {
+    let entry = bytes.get_mut(at..end)?;
+    let prelude = entry.get(HEAD_LEN..HEAD_LEN + PRELUDE_LEN)?;
+    let mut prelude = Prelude::parse(prelude, entry.len() as u64).ok()?;
+    let directory = prelude.directory_range();
+    let directory = usize::try_from(directory.start).ok()?..usize::try_from(directory.end).ok()?;
+    prelude.directory_crc = crc32c::crc32c(entry.get(directory)?);
+    let table = forge_blocks(entry, &prelude);
+    if let Some(crc) = table {
+        prelude.table_crc = crc;
+    }
+    entry[HEAD_LEN..HEAD_LEN + PRELUDE_LEN].copy_from_slice(&prelude.encode());
+    Some(())
+}
+
+/// Forges the checksums of the blocks, and gives that of all of them.
+fn forge_blocks(entry: &mut [u8], prelude: &Prelude) -> Option<u32> {
+    let chunk_at = prelude.chunk_at as usize;
+    let chunk = entry.get(chunk_at..chunk_at.checked_add(usize::try_from(prelude.chunk_len).ok()?)?)?;
+    let header = ChunkHeader::parse(chunk).ok()?;
+    let prefix = chunk.get(..header.prefix_len())?;
+    let mut checksums = vec![crc32c::crc32c(prefix)];
+    if header.has_block_table() {
+        for pair in block_offsets(prefix).ok()?.windows(2) {
+            checksums.push(crc32c::crc32c(chunk.get(pair[0] as usize..pair[1] as usize)?));
+        }
+    } else if header.is_memcpyed() {
+        checksums.extend(chunk[CHUNK_HEADER_LEN..].chunks(header.block_size).map(crc32c::crc32c));
+    }
+    let n = prelude.n_checksums as usize;
+    let table_at = chunk_at.checked_sub(4 * n)?;
+    for (nth, crc) in checksums.into_iter().take(n).enumerate() {
+        put_u32(&mut entry[..chunk_at], table_at + 4 * nth, crc);
+    }
+    Some(crc32c::crc32c(&entry[table_at..chunk_at]))
+}
+
+/// Forges the checksums in the index segment whose body is `body..end`, and gives the length of its prefix.
+pub(crate) fn forge_index(bytes: &mut [u8], body: usize, end: usize) -> Option<usize> {
+    let segment = bytes.get(body..end)?;
+    let (head_len, n_pages) = (u32_at(segment, 0)? as usize, u32_at(segment, 4)? as usize);
+    let prefix_len = prefix_len(head_len, n_pages);
+    let head = SegmentHead::decode(segment.get(8..8usize.checked_add(head_len)?)?).ok()?;
+    let base = body.checked_add(prefix_len).filter(|&base| base <= end)?;
+    forge_references(bytes, &head, base, end);
+    let segment = &mut bytes[body..end];
+    let paged = usize::try_from(head.paged_len).ok()?.min(segment.len() - prefix_len);
+    let (prefix, pages) = segment.split_at_mut(prefix_len);
+    let page_size = (head.page_size as usize).max(1);
+    for (nth, page) in pages[..paged].chunks(page_size).take(n_pages).enumerate() {
+        put_u32(prefix, 8 + head_len + 4 * nth, crc32c::crc32c(page));
+    }
+    Some(prefix_len)
+}
+
+/// Gives the references to chunks the checksums that are in the chunks.
+fn forge_references(bytes: &mut [u8], head: &SegmentHead, base: usize, end: usize) -> Option<()> {
+    let section = head.sections[CHUNKS_SECTION];
+    let from = base.checked_add(usize::try_from(section.offset).ok()?)?;
+    let to = from.checked_add(usize::try_from(section.length).ok()?)?.min(end);
+    for at in (from..to).step_by(ChunkRef::LEN) {
+        let Some(mut chunk) = bytes.get(at..at + ChunkRef::LEN).and_then(ChunkRef::decode) else { continue };
+        let start = usize::try_from(chunk.table_offset()).unwrap_or(usize::MAX);
+        let stop = usize::try_from(chunk.chunk_offset()).unwrap_or(usize::MAX);
+        if let Some(table) = bytes.get(start..stop) {
+            chunk.table_crc = crc32c::crc32c(table);
+            bytes[at..at + ChunkRef::LEN].copy_from_slice(&chunk.encode());
+        }
+    }
+    Some(())
+}
+
+fn forge_slot(bytes: &mut [u8], at: usize) -> Option<()> {
+    let stored = bytes.get_mut(at..)?.first_chunk_mut::<SLOT_LEN>()?;
+    let mut claimed = *stored;
+    let crc = crc32c::crc32c(&claimed[..SLOT_LEN - 4]);
+    put_u32(&mut claimed, SLOT_LEN - 4, crc);
+    let mut slot = Slot::parse(&claimed)?;
+    let head_crc_at = usize::try_from(slot.offset).ok()?.checked_add(HEAD_LEN - 4)?;
+    slot.head_crc = u32_at(bytes, head_crc_at).unwrap_or(slot.head_crc);
+    bytes[at..at + SLOT_LEN].copy_from_slice(&slot.encode());
+    Some(())
+}
+
+/// The checksum of the parameters stands between their length and themselves.
+fn forge_parameters(bytes: &mut [u8]) -> Option<()> {
+    let header = frame::parse_header(bytes).ok()?;
+    let content = bytes.get_mut(header.metalayer(frame::DEPOT_LAYER)?)?;
+    let len = u32_at(content, 8)? as usize;
+    let crc = crc32c::crc32c(content.get(16..16usize.checked_add(len)?)?);
+    put_u32(content, 12, crc);
+    Some(())
+}
