@@ -17,7 +17,8 @@ pub mod ndarray;
 pub mod serde;
 
 pub use self::atomic::{
-    AtomicFrame, AtomicFrameCodec, AtomicFrameView, Precision, Topology, TopologyView, Units,
+    AtomicFrame, AtomicFrameCodec, AtomicFrameView, Fields, FlatFrames, Precision, Topology, TopologyView,
+    Units,
 };
 pub use self::ndarray::{AnyArray, AnyArrayView, AnyNdArray, DType, Element, NdArray};
 #[cfg(feature = "json")]

@@ -20,6 +20,7 @@ use std::ptr::{NonNull, null_mut};
 
 use blosc2_src as sys;
 
+use crate::format::u32_at;
 use crate::options::{Compression, CompressionCodec, Filter};
 
 /// Bytes of a chunk's header.
@@ -148,36 +149,51 @@ pub(crate) fn block_offsets(prefix: &[u8]) -> Result<Vec<u32>, BloscError> {
     Ok(offsets)
 }
 
-/// Writes to `out` the start of a chunk made of blocks `first..=last` of the chunk `prefix` begins. The blocks'
+/// Where block `block` starts in a chunk, or the chunk's end for the number behind the last; `prefix` holds the header and
+/// the table of offsets, which [`block_offsets`] has found good.
+pub(crate) fn block_offset(prefix: &[u8], header: &ChunkHeader, block: usize) -> Option<u32> {
+    if block == header.n_blocks() {
+        return u32::try_from(header.stored_len).ok();
+    }
+    u32_at(prefix, HEADER_LEN + 4 * block)
+}
+
+/// Writes to `out` the start of a chunk made of blocks `first..=last` of the chunk that `prefix` begins. The blocks'
 /// stored bytes, unchanged and in one piece, must follow.
 pub(crate) fn partial_chunk(
     prefix: &[u8],
-    offsets: &[u32],
+    header: &ChunkHeader,
     first: usize,
     last: usize,
     out: &mut Vec<u8>,
 ) -> Result<(), BloscError> {
-    let header = ChunkHeader::parse(prefix)?;
-    let (Some(&start), Some(&end)) = (offsets.get(first), offsets.get(last + 1)) else {
-        return refuse(format!("blocks {first} to {last} of a chunk of {}", header.n_blocks()));
+    let offset = |block| {
+        block_offset(prefix, header, block).ok_or_else(|| {
+            BloscError(format!("blocks {first} to {last} of a chunk of {}", header.n_blocks()))
+        })
     };
-    let n = last + 1 - first;
-    let head_len = HEADER_LEN + 4 * n;
+    let (start, end) = (offset(first)?, offset(last + 1)?);
+    let Some(stored) = end.checked_sub(start).filter(|_| prefix.len() >= HEADER_LEN) else {
+        return refuse(format!("block {first} starts at {start}, block {last} ends at {end}"));
+    };
+    let head_len = HEADER_LEN + 4 * (last + 1 - first);
     let raw_len = header.raw_len.min((last + 1) * header.block_size) - first * header.block_size;
-    let stored_len = head_len + (end - start) as usize;
-    let (Ok(raw), Ok(block), Ok(stored)) =
-        (i32::try_from(raw_len), i32::try_from(header.block_size.min(raw_len)), i32::try_from(stored_len))
-    else {
+    let stored_len = head_len + stored as usize;
+    let (Ok(raw), Ok(block), Ok(stored), Ok(head)) = (
+        i32::try_from(raw_len),
+        i32::try_from(header.block_size.min(raw_len)),
+        i32::try_from(stored_len),
+        u32::try_from(head_len),
+    ) else {
         return refuse("a part of a chunk longer than 2 GiB");
     };
+    let at = out.len();
     out.extend_from_slice(&prefix[..HEADER_LEN]);
-    let at = out.len() - HEADER_LEN;
     out[at + 4..at + 8].copy_from_slice(&raw.to_le_bytes());
     out[at + 8..at + 12].copy_from_slice(&block.to_le_bytes());
     out[at + 12..at + 16].copy_from_slice(&stored.to_le_bytes());
-    for offset in &offsets[first..=last] {
-        let moved =
-            offset - start + u32::try_from(head_len).map_err(|_| BloscError("too many blocks".into()))?;
+    for block in first..=last {
+        let moved = offset(block)?.wrapping_sub(start).wrapping_add(head);
         out.extend_from_slice(&moved.to_le_bytes());
     }
     Ok(())
@@ -472,7 +488,7 @@ mod tests {
                 for first in 0..10 {
                     for last in first..10 {
                         let mut part = Vec::new();
-                        partial_chunk(prefix, &offsets, first, last, &mut part).unwrap();
+                        partial_chunk(prefix, &header, first, last, &mut part).unwrap();
                         part.extend_from_slice(&chunk[offsets[first] as usize..offsets[last + 1] as usize]);
                         let mut back = vec![0; (last + 1 - first) << 14];
                         decompress(&part, &mut back).unwrap();

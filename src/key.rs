@@ -11,8 +11,8 @@
 //!
 //! Big-endian, so that neighbouring integers share a prefix and order like their bytes.
 
-use std::borrow::Cow;
 use std::fmt;
+use std::ops::Deref;
 
 const TAG_STR: u8 = 1;
 const TAG_BYTES: u8 = 2;
@@ -51,8 +51,19 @@ impl Key {
         }
     }
 
+    /// As [`from_tagged`](Self::from_tagged), in the name's own memory.
+    pub(crate) fn from_tagged_vec(mut tagged: Vec<u8>) -> Result<Self, Vec<u8>> {
+        match tagged.first() {
+            Some(&TAG_STR) if std::str::from_utf8(&tagged[1..]).is_ok() => {
+                tagged.remove(0);
+                String::from_utf8(tagged).map(Self::Str).map_err(std::string::FromUtf8Error::into_bytes)
+            }
+            _ => Self::from_tagged(&tagged).ok_or(tagged),
+        }
+    }
+
     /// The tagged form, if the key is one a depot can hold.
-    pub(crate) fn to_tagged(&self) -> Option<Vec<u8>> {
+    pub(crate) fn to_tagged(&self) -> Option<TaggedName> {
         match self {
             Self::Str(name) => Some(tagged(TAG_STR, name.as_bytes())),
             Self::Bytes(name) => Some(tagged(TAG_BYTES, name)),
@@ -85,15 +96,59 @@ fn be_u64(bytes: &[u8]) -> Option<u64> {
     Some(u64::from_be_bytes(bytes.try_into().ok()?))
 }
 
-fn tagged(tag: u8, bytes: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(1 + bytes.len());
-    out.push(tag);
-    out.extend_from_slice(bytes);
-    out
+/// Bytes of a tagged name that needs no allocation.
+const INLINE: usize = 62;
+
+/// A name in its tagged form. Short ones, as names mostly are, lie in the value itself.
+#[derive(Debug, Clone)]
+pub struct TaggedName(Held);
+
+#[derive(Debug, Clone)]
+enum Held {
+    Inline(u8, [u8; INLINE]),
+    Heap(Vec<u8>),
+}
+
+impl Deref for TaggedName {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        match &self.0 {
+            Held::Inline(len, bytes) => bytes.get(..usize::from(*len)).unwrap_or_default(),
+            Held::Heap(bytes) => bytes,
+        }
+    }
+}
+
+impl AsRef<[u8]> for TaggedName {
+    fn as_ref(&self) -> &[u8] {
+        self
+    }
+}
+
+impl PartialEq for TaggedName {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
+}
+
+fn tagged(tag: u8, bytes: &[u8]) -> TaggedName {
+    let len = 1 + bytes.len();
+    if let Ok(short) = u8::try_from(len)
+        && len <= INLINE
+    {
+        let mut inline = [0; INLINE];
+        inline[0] = tag;
+        inline[1..len].copy_from_slice(bytes);
+        return TaggedName(Held::Inline(short, inline));
+    }
+    let mut heap = Vec::with_capacity(len);
+    heap.push(tag);
+    heap.extend_from_slice(bytes);
+    TaggedName(Held::Heap(heap))
 }
 
 #[expect(clippy::big_endian_bytes, reason = "big-endian integers sort and share prefixes like their values")]
-fn tagged_int(value: i128) -> Option<Vec<u8>> {
+fn tagged_int(value: i128) -> Option<TaggedName> {
     if let Ok(value) = u64::try_from(value) {
         Some(tagged(TAG_INT, &value.to_be_bytes()))
     } else {
@@ -102,7 +157,7 @@ fn tagged_int(value: i128) -> Option<Vec<u8>> {
 }
 
 /// The tagged prefix that all strings starting with `prefix` share.
-pub(crate) fn tagged_prefix(prefix: &str) -> Vec<u8> {
+pub(crate) fn tagged_prefix(prefix: &str) -> TaggedName {
     tagged(TAG_STR, prefix.as_bytes())
 }
 
@@ -137,7 +192,7 @@ pub(crate) mod sealed {
     /// The form in the file.
     pub trait Tagged {
         /// `None` for an integer outside `i64::MIN..=u64::MAX`.
-        fn tagged(&self) -> Option<std::borrow::Cow<'_, [u8]>>;
+        fn tagged(&self) -> Option<super::TaggedName>;
     }
 }
 
@@ -146,9 +201,9 @@ use sealed::Tagged;
 macro_rules! key_from {
     ($(($($kind:tt)+) $name:ident => $tagged:expr, $key:expr;)+) => {$(
         impl $($kind)+ {
-            fn tagged(&self) -> Option<Cow<'_, [u8]>> {
+            fn tagged(&self) -> Option<TaggedName> {
                 let $name = self;
-                $tagged.map(Cow::Owned)
+                $tagged
             }
         }
     )+ key_from!{@as $(($($kind)+) $name => $key;)+}};
@@ -181,8 +236,8 @@ key_from! {
 }
 
 impl<const N: usize> Tagged for [u8; N] {
-    fn tagged(&self) -> Option<Cow<'_, [u8]>> {
-        Some(Cow::Owned(tagged(TAG_BYTES, self)))
+    fn tagged(&self) -> Option<TaggedName> {
+        Some(tagged(TAG_BYTES, self))
     }
 }
 
@@ -193,7 +248,7 @@ impl<const N: usize> AsKey for [u8; N] {
 }
 
 impl<T: Tagged + ?Sized> Tagged for &T {
-    fn tagged(&self) -> Option<Cow<'_, [u8]>> {
+    fn tagged(&self) -> Option<TaggedName> {
         (**self).tagged()
     }
 }
@@ -219,9 +274,14 @@ mod tests {
             Key::Int(-1),
             Key::Int(i128::from(u64::MAX)),
             Key::Int(i128::from(i64::MIN)),
+            Key::Str("x".repeat(INLINE - 1)),
+            Key::Str("x".repeat(INLINE)),
+            Key::Bytes(vec![7; 300]),
         ];
         for key in keys {
-            assert_eq!(Key::from_tagged(&key.to_tagged().unwrap()).as_ref(), Some(&key));
+            let tagged = key.to_tagged().unwrap();
+            assert_eq!(Key::from_tagged(&tagged).as_ref(), Some(&key));
+            assert_eq!(Key::from_tagged_vec(tagged.to_vec()).as_ref(), Ok(&key));
         }
         assert_eq!(Key::Int(i128::MAX).to_tagged(), None);
     }
@@ -248,6 +308,7 @@ mod tests {
     fn malformed_tags_are_no_keys() {
         for bytes in [&[][..], &[0], &[1, 0xff], &[3, 1], &[4, 0, 0], &[9, 9], &[3, 0, 0, 0, 0, 0, 0, 0, 1]] {
             assert_eq!(Key::from_tagged(bytes), None);
+            assert_eq!(Key::from_tagged_vec(bytes.to_vec()), Err(bytes.to_vec()));
         }
     }
 }

@@ -28,7 +28,7 @@
 //! | [`Depot`] | create, open, append, memory; put, get, batches, iteration |
 //! | [`Record`] | what `get` gives: owns its bytes, lends views |
 //! | [`Codec`] and [`codecs`] | values to bytes and back: atomic frames, arrays, serde, raw |
-//! | [`DepotOptions`], [`OpenOptions`] | layout, presets, commits |
+//! | [`DepotOptions`], [`OpenOptions`], [`ReadOptions`] | layout, presets, commits, reading |
 //! | [`storage`] | files, memory, and storages of your own |
 //! | [`Error`] | everything that can be refused |
 //!
@@ -67,7 +67,7 @@ pub use maintain::{
 };
 pub use options::{
     CommitEvery, Compression, CompressionCodec, DepotOptions, Filter, Mapping, OpenOptions, PRESETS,
-    Placement,
+    Placement, ReadOptions, Verify,
 };
 
 /// The README's code, compiled and run.

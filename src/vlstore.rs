@@ -265,7 +265,7 @@ impl<'s> File<'s> {
                     why: format!("it has {} bytes, a record at most {}", end - start, u32::MAX),
                 });
             };
-            records.push((name, Location { address: start, length, checksum: 0, unchecked: true }));
+            records.push((name.to_vec(), Location { address: start, length, checksum: 0, unchecked: true }));
         }
         Ok(records)
     }

@@ -270,7 +270,12 @@ proptest! {
         mapped in any::<bool>(),
     ) {
         let mapping = if mapped { Mapping::Auto } else { Mapping::Never };
-        let reopened = OpenOptions { mapping, commit_every: options.commit_every, write_threads: options.write_threads };
+        let reopened = OpenOptions {
+            mapping,
+            commit_every: options.commit_every,
+            write_threads: options.write_threads,
+            ..OpenOptions::default()
+        };
         drive(&Home::File(tempfile::tempdir().unwrap()), options, &reopened, &operations);
     }
 }

@@ -94,7 +94,7 @@ impl Shared<'_> {
     }
 
     /// At least as new as what was put before the call.
-    fn check(&self, name: u32, least: u32, bytes: &[u8]) {
+    fn check(name: u32, least: u32, bytes: &[u8]) {
         let version = version_of(name, bytes);
         assert!(version >= least, "record {name}: version {version} where {least} had been put");
     }
@@ -102,7 +102,7 @@ impl Shared<'_> {
     fn read_one(&self, name: u32) {
         let least = self.newest(name);
         match self.depot.get(name) {
-            Ok(record) => self.check(name, least, record.view()),
+            Ok(record) => Self::check(name, least, record.view()),
             Err(error) => assert!(name >= KEPT && error.is_not_found(), "record {name}: {error:?}"),
         }
         match self.depot.location(name) {
@@ -121,7 +121,7 @@ impl Shared<'_> {
         let least: Vec<u32> = names.iter().map(|&name| self.newest(name)).collect();
         let records = self.depot.get_many(&names).unwrap();
         for ((&name, least), record) in names.iter().zip(least).zip(records) {
-            self.check(name, least, record.view());
+            Self::check(name, least, record.view());
         }
         let missing = self.depot.get_many(&[0, NAMES + 1]).unwrap_err();
         assert!(matches!(missing, Error::NotFound { .. }), "{missing:?}");
@@ -134,7 +134,7 @@ impl Shared<'_> {
         for record in self.depot {
             let (key, record) = record.unwrap();
             let name = number(&key);
-            self.check(name, least[name as usize], record.view());
+            Self::check(name, least[name as usize], record.view());
             assert!(seen.insert(name), "record {name} twice");
         }
         assert!((0..KEPT).all(|name| seen.contains(&name)));

@@ -1,8 +1,8 @@
 //! Reading 256 records at once, beside reading them one by one.
 
 use criterion::{SamplingMode, Throughput};
-use vldepot::{Depot, Raw};
-use vldepot_benches::{Contest, criterion, data, goal, timed};
+use vldepot::{Depot, Raw, ReadOptions};
+use vldepot_benches::{Contest, criterion, data, goal, goal_at_least, timed};
 
 const BATCH: usize = 256;
 
@@ -38,11 +38,18 @@ fn main() {
         let (ours, theirs) = (|| timed(|| _ = many(&names)), || timed(|| _ = singly(&names)));
         summary.push((what, Contest::run(51, ours, theirs)));
     }
+    let everywhere: Vec<&String> = batches[0].1.iter().map(|&number| &molecules[number].name).collect();
+    let with = |threads| timed(|| _ = depot.get_many_with(&everywhere, &ReadOptions::threads(threads)).unwrap().len());
+    let two = Contest::run(51, || with(1), || with(2));
+    let visited = || timed(|| depot.visit_many(&everywhere, |_, bytes| _ = std::hint::black_box(bytes.len())).unwrap());
+    let visited = Contest::run(51, || timed(|| _ = many(&everywhere)), visited);
     println!("\nget_many of 256 molecules: time over that of 256 times get");
     for (what, contest) in summary {
         let (ours, theirs) = (contest.ours() * 1e3, contest.theirs() * 1e3);
         let what = format!("{what}: {ours:.2} ms, singly {theirs:.2} ms");
         goal(&what, contest.time_ratio(), "times", 1.0);
     }
+    goal_at_least("two threads, speed over one thread's", two.time_ratio(), "times", 1.7);
+    goal_at_least("visit_many, speed over get_many's", visited.time_ratio(), "times", 1.0);
     c.final_summary();
 }

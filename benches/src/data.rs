@@ -5,7 +5,7 @@
 mod simulation;
 
 use vldepot::codecs::{AtomicFrame, AtomicFrameCodec};
-use vldepot::{Codec, Depot, DepotOptions};
+use vldepot::{Codec, CompressionCodec, Depot, DepotOptions};
 
 use crate::blosc::Chunks;
 use simulation::Simulation;
@@ -131,7 +131,11 @@ pub fn chunks<C: Codec>(depot: &Depot<C>) -> Chunks {
     let size = info.options.chunk_size;
     // As the docs of `DepotOptions::block_size` have it.
     let small = info.raw_bytes / info.records < 4096;
-    let block_size = info.options.block_size.unwrap_or(if small { 16 << 10 } else { 64 << 10 });
+    let small_block = match info.options.compression.codec {
+        CompressionCodec::Lz4 | CompressionCodec::Lz4hc | CompressionCodec::Blosclz => 4 << 10,
+        CompressionCodec::None | CompressionCodec::Zstd => 16 << 10,
+    };
+    let block_size = info.options.block_size.unwrap_or(if small { small_block } else { 64 << 10 });
     let mut chunks = Chunks::new(info.options.compression, block_size, size);
     for entry in depot.iter() {
         let (name, record) = entry.unwrap();

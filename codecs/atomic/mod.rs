@@ -24,6 +24,7 @@
 //! | own arrays | any, or `[n_atoms, ..]` | as given | yours |
 
 mod codec;
+mod flat;
 mod frame;
 #[allow(
     warnings,
@@ -43,6 +44,7 @@ mod view;
 mod write;
 
 pub use codec::{AtomicFrameCodec, Precision};
+pub use flat::{Fields, FlatFrames};
 pub use frame::{AtomicFrame, AtomicFrameItem, NamedArray, Topology};
 pub use units::Units;
 pub use view::{AtomicFrameView, NamedArrayView, TopologyView};

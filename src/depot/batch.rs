@@ -1,117 +1,383 @@
 //! Many records at once: sorted by place, so that every block is read and decoded once.
+//!
+//! ```text
+//! wanted    names and locations in the order of the request
+//! order     their numbers by address, cut into parts for threads, groups by chunk, runs of touching blocks
+//! run       blocks decoded in one go; records are lent from it, or copied out of it when most of it is not theirs
+//! ```
+//!
+//! Threads live as long as the call that asked for them.
 
 use std::ops::Range;
+use std::sync::Arc;
+use std::thread;
 
 use super::engine::Engine;
 use super::state::Source;
-use crate::buffer::Bytes;
+use crate::buffer::{AlignedBuf, Bytes};
 use crate::error::Result;
 use crate::format::chunk::ChunkRef;
 use crate::index::Location;
 
-/// A run of blocks is not decoded in larger pieces than this, unless one record asks for it: records keep alive the
-/// piece they share.
-const RUN_BYTES: usize = 1 << 20;
+/// Blocks, and raw bytes, that are decoded in one go at least, where so many touch each other: more would leave the
+/// cache before the records are checked, and records keep alive the run they share.
+const RUN_BLOCKS: usize = 16;
+const RUN_BYTES: usize = 256 << 10;
+
+/// Records copied out of runs share buffers of this size.
+const ARENA_BYTES: usize = 1 << 20;
+
+/// Raw bytes to decode that are worth a further thread: starting one costs about as much as decoding a tenth of that.
+const PART_BYTES: u64 = 1 << 20;
+
+/// A record's checked bytes.
+enum Lent<'r> {
+    /// They can be kept.
+    Shared(Bytes),
+    /// They lie in a buffer that is used again.
+    Passing(&'r [u8]),
+}
+
+/// Takes each record's bytes, or why there are none, with its number in the request.
+type Sink<'s> = dyn FnMut(usize, Result<Lent<'_>>) + 's;
 
 /// Blocks decoded together, and where they lie in the chunk.
 struct Run {
     range: Range<usize>,
-    bytes: Bytes,
+    raw: Arc<AlignedBuf>,
 }
 
-/// Bytes of the `wanted` records (tagged name and location), checked, in their order.
+/// A walk over wanted records in the order of their addresses.
+struct Walk<'w> {
+    engine: &'w Engine,
+    wanted: &'w [(&'w [u8], Location)],
+    /// Lend nothing that can be kept from decoded blocks.
+    passing: bool,
+}
+
+/// Bytes of the `wanted` records (tagged name and location), checked, in their order. At most `threads` decode.
 ///
 /// The error is the first one in that order.
-pub(crate) fn read(engine: &Engine, wanted: &[(&[u8], Location)]) -> Result<Vec<Bytes>> {
-    read_each(engine, wanted).collect()
+pub(crate) fn read(engine: &Engine, wanted: &[(&[u8], Location)], threads: usize) -> Result<Vec<Bytes>> {
+    read_each_with(engine, wanted, threads).collect()
 }
 
-/// As [`read`], each with its own error.
+/// As [`read`] on this thread, each record with its own error.
+#[allow(dead_code, reason = "for who reads on threads of their own")]
 pub(crate) fn read_each(
     engine: &Engine,
     wanted: &[(&[u8], Location)],
-) -> impl Iterator<Item = Result<Bytes>> {
-    let mut order: Vec<usize> = (0..wanted.len()).collect();
-    order.sort_by_key(|&number| wanted[number].1.address);
+) -> impl Iterator<Item = Result<Bytes>> + use<> {
+    read_each_with(engine, wanted, 1)
+}
+
+/// As [`read`], each record with its own error.
+pub(crate) fn read_each_with(
+    engine: &Engine,
+    wanted: &[(&[u8], Location)],
+    threads: usize,
+) -> impl Iterator<Item = Result<Bytes>> + use<> {
+    let order = order(wanted);
+    let walk = Walk { engine, wanted, passing: false };
     let mut out: Vec<Option<Result<Bytes>>> = (0..wanted.len()).map(|_| None).collect();
-    let chunk_of = |number: usize| engine.chunk_of(wanted[number].1.address).0;
-    for group in order.chunk_by(|&left, &right| chunk_of(left) == chunk_of(right)) {
-        read_group(engine, wanted, group, &mut out);
+    let parts = parts(wanted, &order, threads);
+    if let [first, others @ ..] = &parts[..] {
+        let mut take = |number: usize, bytes| out[number] = Some(bytes);
+        thread::scope(|scope| {
+            let walk = &walk;
+            let threads: Vec<_> = others
+                .iter()
+                .map(|part| {
+                    let read = || {
+                        let mut out = Vec::with_capacity(part.len());
+                        walk.collect(part, &mut |number, bytes| out.push((number, bytes)));
+                        out
+                    };
+                    (part, thread::Builder::new().spawn_scoped(scope, read))
+                })
+                .collect();
+            walk.collect(first, &mut take);
+            for (part, thread) in threads {
+                match thread.map(thread::ScopedJoinHandle::join) {
+                    Ok(Ok(read)) => read.into_iter().for_each(|(number, bytes)| take(number, bytes)),
+                    Ok(Err(panic)) => std::panic::resume_unwind(panic),
+                    // The system has no thread to give.
+                    Err(_) => walk.collect(part, &mut take),
+                }
+            }
+        });
     }
-    // Every number is in one group.
+    // Every number is in one part.
     out.into_iter().flatten()
 }
 
-/// Reads the records of one chunk.
-fn read_group(
+/// Gives each of the `wanted` records' checked bytes to `job`, with its number, in the order in which they are stored.
+/// The bytes lie in buffers that are used again; nothing is allocated for a record.
+pub(crate) fn visit(
     engine: &Engine,
     wanted: &[(&[u8], Location)],
-    group: &[usize],
-    out: &mut [Option<Result<Bytes>>],
+    job: &mut dyn FnMut(usize, Result<&[u8]>),
 ) {
-    let chunk_size = engine.shared.parameters.chunk_size;
-    let chunk = group.first().map_or(0, |&number| engine.chunk_of(wanted[number].1.address).0);
-    let compressed = match engine.source(chunk) {
-        Ok(Source::Stored(at)) if !at.is(ChunkRef::ZEROS | ChunkRef::UNCOMPRESSED) => Some(at),
-        _ => None,
-    };
-    let mut run: Option<Run> = None;
-    for (nth, &number) in group.iter().enumerate() {
-        let (name, location) = wanted[number];
-        let start = engine.chunk_of(location.address).1;
-        let end = start + location.length as usize;
-        let whole_here = location.length > 0 && end <= chunk_size;
-        let Some(at) = compressed.filter(|_| whole_here) else {
-            out[number] = Some(engine.read(name, &location));
-            continue;
-        };
-        let have = run.as_ref().is_some_and(|run| run.range.start <= start && end <= run.range.end);
-        if !have {
-            let wanted_range = extend(engine, wanted, &group[nth..], &at, start..end);
-            run = load(engine, chunk, &at, wanted_range).ok();
+    let walk = Walk { engine, wanted, passing: true };
+    walk.run(&order(wanted), &mut |number, lent| match lent {
+        Ok(Lent::Passing(bytes)) => job(number, Ok(bytes)),
+        Ok(Lent::Shared(bytes)) => job(number, Ok(&bytes)),
+        Err(error) => job(number, Err(error)),
+    });
+}
+
+/// Numbers of records by address.
+fn order(wanted: &[(&[u8], Location)]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..wanted.len()).collect();
+    // The number too: no record moves before an equal one.
+    order.sort_unstable_by_key(|&number| (wanted[number].1.address, number));
+    order
+}
+
+/// Cuts `order` into at most `threads` pieces of about as many bytes, of which each is worth a thread.
+fn parts<'o>(wanted: &[(&[u8], Location)], order: &'o [usize], threads: usize) -> Vec<&'o [usize]> {
+    // A small record costs the block it is in; what a block is, is known later.
+    let cost = |&number: &usize| u64::from(wanted[number].1.length).max(8 << 10);
+    let total: u64 = order.iter().map(cost).sum();
+    let most = usize::try_from(total / PART_BYTES).unwrap_or(usize::MAX).max(1);
+    let n = threads.clamp(1, most) as u64;
+    let mut parts = Vec::new();
+    let (mut rest, mut done) = (order, 0);
+    for part in 1..=n {
+        let mut end = 0;
+        while end < rest.len() && (part == n || done < total / n * part) {
+            done += cost(&rest[end]);
+            end += 1;
         }
-        let bytes = match &run {
-            Some(run) => {
-                let bytes = run.bytes.slice(start - run.range.start..end - run.range.start);
-                engine.check(name, &location, &bytes).map(|()| bytes)
+        let (this, behind) = rest.split_at(end);
+        if !this.is_empty() {
+            parts.push(this);
+        }
+        rest = behind;
+    }
+    parts
+}
+
+impl Walk<'_> {
+    /// Gives bytes of the records in `order`, with their numbers, to be kept.
+    fn collect(&self, order: &[usize], put: &mut dyn FnMut(usize, Result<Bytes>)) {
+        let mut left: usize = order.iter().map(|&number| self.wanted[number].1.length as usize + 63).sum();
+        let align = self.engine.shared.parameters.align.clamp(1, 64);
+        let mut arena = Arena::default();
+        self.run(order, &mut |number, lent| {
+            let len = self.wanted[number].1.length as usize;
+            match lent {
+                Ok(Lent::Shared(bytes)) => put(number, Ok(bytes)),
+                Ok(Lent::Passing(bytes)) => {
+                    if !arena.has_room(bytes.len(), align) {
+                        arena.hand_out(put);
+                        arena = Arena::new(left.min(ARENA_BYTES).max(bytes.len()));
+                    }
+                    arena.push(number, bytes, align);
+                }
+                Err(error) => put(number, Err(error)),
             }
-            // A damaged block costs the records in it, not their neighbours: each is read alone.
-            None => engine.read(name, &location),
-        };
-        out[number] = Some(bytes);
+            left = left.saturating_sub(len);
+        });
+        arena.hand_out(put);
     }
-}
 
-/// Grows `range` to whole blocks, and over the records that follow without a block between.
-fn extend(
-    engine: &Engine,
-    wanted: &[(&[u8], Location)],
-    rest: &[usize],
-    at: &ChunkRef,
-    range: Range<usize>,
-) -> Range<usize> {
-    let chunk_size = engine.shared.parameters.chunk_size;
-    if at.is(ChunkRef::FOREIGN) {
-        return 0..chunk_size;
-    }
-    let block = (at.block_size as usize).max(1);
-    let to_blocks = |end: usize| end.next_multiple_of(block).min(chunk_size);
-    let start = range.start / block * block;
-    let mut stop = to_blocks(range.end);
-    for &number in rest {
-        let location = wanted[number].1;
-        let from = engine.chunk_of(location.address).1;
-        let end = from + location.length as usize;
-        let too_far = from > stop || to_blocks(end) - start > RUN_BYTES.max(stop - start);
-        if end > chunk_size || too_far {
-            break;
+    /// Gives the records in `order` to `sink`, in that order within runs.
+    fn run(&self, order: &[usize], sink: &mut Sink<'_>) {
+        let chunk_of = |&number: &usize| self.engine.chunk_of(self.wanted[number].1.address).0;
+        for group in order.chunk_by(|left, right| chunk_of(left) == chunk_of(right)) {
+            if let Some(first) = group.first() {
+                self.group(chunk_of(first), group, sink);
+            }
         }
-        stop = stop.max(to_blocks(end));
     }
-    start..stop
+
+    /// A record by itself.
+    fn single(&self, number: usize, sink: &mut Sink<'_>) {
+        let (name, location) = self.wanted[number];
+        sink(number, self.engine.read(name, &location).map(Lent::Shared));
+    }
+
+    /// A record out of shared bytes that start at `start` of its chunk.
+    fn share(&self, number: usize, start: usize, bytes: &Bytes, sink: &mut Sink<'_>) {
+        let (name, location) = self.wanted[number];
+        let range = self.engine.range_of(&location).1;
+        let bytes = bytes.slice(range.start - start..range.end - start);
+        sink(number, self.engine.check(name, &location, &bytes).map(|()| Lent::Shared(bytes)));
+    }
+
+    /// The records of one chunk.
+    fn group(&self, chunk: u64, group: &[usize], sink: &mut Sink<'_>) {
+        let (engine, chunk_size) = (self.engine, self.engine.shared.parameters.chunk_size);
+        let source = engine.source(chunk);
+        let Ok(Source::Stored(at)) = source else {
+            return group.iter().for_each(|&number| self.single(number, sink));
+        };
+        let inside = |number: &usize| {
+            let range = engine.range_of(&self.wanted[*number].1).1;
+            !range.is_empty() && range.end <= chunk_size
+        };
+        if at.is(ChunkRef::FOREIGN) {
+            let whole = engine.reader.foreign(chunk, &at).ok();
+            for &number in group {
+                let end = engine.range_of(&self.wanted[number].1).1.end;
+                match whole.as_ref().filter(|whole| inside(&number) && end <= whole.len()) {
+                    Some(whole) => self.share(number, 0, whole, sink),
+                    None => self.single(number, sink),
+                }
+            }
+            return;
+        }
+        if at.is(ChunkRef::ZEROS | ChunkRef::UNCOMPRESSED) {
+            for &number in group {
+                let (name, location) = self.wanted[number];
+                let range = engine.range_of(&location).1;
+                let Some(bytes) = engine.reader.lend(&at, range).filter(|_| inside(&number)) else {
+                    self.single(number, sink);
+                    continue;
+                };
+                sink(number, engine.check(name, &location, &bytes).map(|()| Lent::Shared(bytes)));
+            }
+            return;
+        }
+        if let Some(whole) = engine.reader.cached(chunk, &at, || self.touched(group, &at)) {
+            for &number in group {
+                if inside(&number) { self.share(number, 0, &whole, sink) } else { self.single(number, sink) }
+            }
+            return;
+        }
+        let mut last: Option<Run> = None;
+        let mut rest = group;
+        while let Some((&number, others)) = rest.split_first() {
+            if !inside(&number) {
+                self.single(number, sink);
+                rest = others;
+                continue;
+            }
+            let (range, n) = self.extent(rest, &at, inside);
+            let (records, behind) = rest.split_at(n);
+            last = self.load(chunk, &at, range, last.take()).ok();
+            match &last {
+                Some(run) => self.lend(records, run, sink),
+                // A damaged block costs the records in it, not their neighbours: each is read alone.
+                None => records.iter().for_each(|&number| self.single(number, sink)),
+            }
+            rest = behind;
+        }
+    }
+
+    /// Raw bytes of the blocks that the records of `group` touch, about.
+    fn touched(&self, group: &[usize], at: &ChunkRef) -> usize {
+        let block = (at.block_size as usize).max(1);
+        let mut done = 0;
+        let mut touched = 0;
+        for &number in group {
+            let range = self.engine.range_of(&self.wanted[number].1).1;
+            let (first, end) = (range.start / block * block, range.end.next_multiple_of(block));
+            touched += end.saturating_sub(first.max(done));
+            done = done.max(end);
+        }
+        touched
+    }
+
+    /// The blocks of the first of `rest`, grown over the records that follow without a block between; and how many
+    /// records those are.
+    fn extent(
+        &self,
+        rest: &[usize],
+        at: &ChunkRef,
+        inside: impl Fn(&usize) -> bool,
+    ) -> (Range<usize>, usize) {
+        let chunk_size = self.engine.shared.parameters.chunk_size;
+        let block = (at.block_size as usize).max(1);
+        let limit = RUN_BYTES.max(RUN_BLOCKS * block);
+        let to_blocks = |end: usize| end.next_multiple_of(block).min(chunk_size);
+        let mut run = 0..0;
+        let mut n = 0;
+        for number in rest {
+            let record = self.engine.range_of(&self.wanted[*number].1).1;
+            let end = to_blocks(record.end);
+            if n == 0 {
+                run = record.start / block * block..end;
+            } else if !inside(number)
+                || record.start > run.end
+                || end - run.start > limit.max(run.end - run.start)
+            {
+                break;
+            }
+            run.end = run.end.max(end);
+            n += 1;
+        }
+        (run, n)
+    }
+
+    /// Decodes whole blocks; those that the run before has too are copied from it.
+    fn load(&self, chunk: u64, at: &ChunkRef, range: Range<usize>, before: Option<Run>) -> Result<Run> {
+        let mut raw = AlignedBuf::any(range.len());
+        let block = (at.block_size as usize).max(1);
+        let mut done = 0;
+        if let Some(before) = before
+            && before.range.contains(&range.start)
+        {
+            let from = range.start - before.range.start;
+            done = (before.range.end.min(range.end)) - range.start;
+            raw[..done].copy_from_slice(&before.raw[from..from + done]);
+        }
+        if done < raw.len() {
+            self.engine.reader.decode(chunk, at, (range.start + done) / block, &mut raw[done..])?;
+        }
+        Ok(Run { range, raw: Arc::new(raw) })
+    }
+
+    /// Gives out the records that lie in a run.
+    fn lend(&self, records: &[usize], run: &Run, sink: &mut Sink<'_>) {
+        let wanted: usize = records.iter().map(|&number| self.wanted[number].1.length as usize).sum();
+        if !self.passing && 2 * wanted >= run.raw.len() {
+            let bytes = Bytes::from_heap(Arc::clone(&run.raw), 0..run.raw.len());
+            return records.iter().for_each(|&number| self.share(number, run.range.start, &bytes, sink));
+        }
+        for &number in records {
+            let (name, location) = self.wanted[number];
+            let range = self.engine.range_of(&location).1;
+            let bytes = &run.raw[range.start - run.range.start..range.end - run.range.start];
+            sink(number, self.engine.check(name, &location, bytes).map(|()| Lent::Passing(bytes)));
+        }
+    }
 }
 
-fn load(engine: &Engine, chunk: u64, at: &ChunkRef, range: Range<usize>) -> Result<Run> {
-    let bytes = engine.reader.bytes(chunk, at, range.clone())?;
-    Ok(Run { range: range.start..range.start + bytes.len(), bytes })
+/// A buffer that small records are copied to, one behind the other.
+#[derive(Default)]
+struct Arena {
+    buf: Option<AlignedBuf>,
+    used: usize,
+    records: Vec<(usize, Range<usize>)>,
+}
+
+impl Arena {
+    fn new(capacity: usize) -> Self {
+        Self { buf: Some(AlignedBuf::any(capacity)), used: 0, records: Vec::new() }
+    }
+
+    fn has_room(&self, len: usize, align: usize) -> bool {
+        let start = self.used.next_multiple_of(align);
+        self.buf.as_ref().is_some_and(|buf| start + len <= buf.len())
+    }
+
+    fn push(&mut self, number: usize, bytes: &[u8], align: usize) {
+        let start = self.used.next_multiple_of(align);
+        let range = start..start + bytes.len();
+        if let Some(to) = self.buf.as_mut().and_then(|buf| buf.get_mut(range.clone())) {
+            to.copy_from_slice(bytes);
+            self.used = range.end;
+            self.records.push((number, range));
+        }
+    }
+
+    /// Shares the buffer among the records in it.
+    fn hand_out(&mut self, put: &mut dyn FnMut(usize, Result<Bytes>)) {
+        let Some(buf) = self.buf.take().map(Arc::new) else { return };
+        for (number, range) in std::mem::take(&mut self.records) {
+            put(number, Ok(Bytes::from_heap(Arc::clone(&buf), range)));
+        }
+    }
 }

@@ -1,14 +1,16 @@
 //! The depot of names and bytes, below any codec.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use super::fallback::{Fallback, Known};
 use super::open::{self, Header, Loaded, Tail};
 use super::state::{Found, LostCommit, Place, Snapshot, Source, State};
 use super::walk::{Step, Walk};
 use super::writer::{NewRecord, Shared, Writer};
-use crate::buffer::{AlignedBuf, Bytes};
+use crate::buffer::{AlignedBuf, Bytes, prefetch};
 use crate::chunk::ChunkReader;
 use crate::codec::{Codec, Raw};
 use crate::error::{Error, Result};
@@ -19,13 +21,16 @@ use crate::format::frame::{self, HEADER_LEN};
 use crate::format::header::{FIRST_ENTRY_AT, write_parameters};
 use crate::format::tables::Parameters;
 use crate::index::Location;
-use crate::key::{MAX_KEY_LEN, describe};
-use crate::options::{DepotOptions, Mapping, OpenOptions};
+use crate::key::{MAX_KEY_LEN, TaggedName, describe};
+use crate::options::{DepotOptions, Mapping, OpenOptions, Verify};
 use crate::storage::Storage;
 use crate::vlstore;
 
 /// Bytes of a record's metadata, at most: a chunk's directory holds them uncompressed.
 const MAX_METADATA: usize = MAX_DIRECTORY / 4;
+
+/// Names looked up under one lock.
+const NAMES_AT_ONCE: usize = 256;
 
 /// What a codec says of itself.
 pub(crate) struct CodecInfo {
@@ -42,11 +47,14 @@ const FREE_ZEROS: usize = 1 << 20;
 pub(crate) struct Engine {
     pub(crate) shared: Arc<Shared>,
     pub(crate) reader: ChunkReader,
+    verify: Verify,
     writer: Option<Mutex<Writer>>,
     /// The process that opened the depot: the only one that may write, and a fork of it may not.
     owner: u32,
     /// What was loaded last, for `refresh`.
     tail: Mutex<Tail>,
+    /// Made when a damaged page of the index is first met.
+    fallback: Mutex<Option<Arc<Fallback>>>,
 }
 
 fn depot_id() -> u64 {
@@ -114,15 +122,24 @@ impl Engine {
         let mapped = mapping == Mapping::Auto;
         let shared = Arc::new(Shared::new(storage, parameters, mapped, State::default()));
         let writer = Writer::new(Arc::clone(&shared), options, Tail::START, true);
-        Ok(Self::assemble(shared, Some(writer), Tail::START))
+        Ok(Self::assemble(shared, Some(writer), Tail::START, &OpenOptions::default()))
     }
 
-    fn assemble(shared: Arc<Shared>, writer: Option<Writer>, tail: Tail) -> Self {
+    fn assemble(shared: Arc<Shared>, writer: Option<Writer>, tail: Tail, options: &OpenOptions) -> Self {
         let Shared { storage, parameters, mapped, .. } = &*shared;
         let foreign = parameters.depot_id == 0;
-        let reader = ChunkReader::new(Arc::clone(storage), parameters.chunk_size, *mapped, foreign);
-        let owner = std::process::id();
-        Self { shared, reader, writer: writer.map(Mutex::new), owner, tail: Mutex::new(tail) }
+        let reader = ChunkReader::new(Arc::clone(storage), parameters.chunk_size, *mapped, foreign)
+            .with_cache(options.cache_bytes);
+        let (verify, owner) = (options.verify, std::process::id());
+        Self {
+            shared,
+            reader,
+            verify,
+            writer: writer.map(Mutex::new),
+            owner,
+            tail: Mutex::new(tail),
+            fallback: Mutex::default(),
+        }
     }
 
     /// An existing depot, or a vlstore file, for reading.
@@ -137,12 +154,12 @@ impl Engine {
                 codec.check(&storage, &parameters)?;
                 let Loaded { parameters, state, tail, .. } = open::load(&storage, parameters, mapped)?;
                 let shared = Arc::new(Shared::new(storage, parameters, mapped, state));
-                Ok(Self::assemble(shared, None, tail))
+                Ok(Self::assemble(shared, None, tail, options))
             }
             Header::Foreign => {
                 let (parameters, state) = vlstore::import(&storage, codec.info.id, codec.info.align)?;
                 let shared = Arc::new(Shared::new(storage, parameters, mapped, state));
-                Ok(Self::assemble(shared, None, Tail::START))
+                Ok(Self::assemble(shared, None, Tail::START, options))
             }
         }
     }
@@ -165,7 +182,12 @@ impl Engine {
         for (number, chunk) in (0..).zip(chunks) {
             state.set_source(number, chunk.map_or(Source::Missing, Source::Stored));
         }
-        Self::assemble(Arc::new(Shared::new(storage, parameters, false, state)), None, Tail::START)
+        Self::assemble(
+            Arc::new(Shared::new(storage, parameters, false, state)),
+            None,
+            Tail::START,
+            &OpenOptions::default(),
+        )
     }
 
     /// Reads the index of `snapshot`, the commit whose entry `head` heads.
@@ -177,7 +199,12 @@ impl Engine {
     ) -> Self {
         let mut state = State::default();
         state.adopt_snapshot(Arc::new(snapshot));
-        Self::assemble(Arc::new(Shared::new(storage, parameters, false, state)), None, Tail::after(head))
+        Self::assemble(
+            Arc::new(Shared::new(storage, parameters, false, state)),
+            None,
+            Tail::after(head),
+            &OpenOptions::default(),
+        )
     }
 
     /// An existing depot, for writing.
@@ -226,7 +253,7 @@ impl Engine {
             shared.write().pending.changed = true;
             writer.commit()?;
         }
-        Ok(Self::assemble(shared, Some(writer), tail))
+        Ok(Self::assemble(shared, Some(writer), tail, options))
     }
 
     /// What error messages call the depot.
@@ -345,27 +372,91 @@ impl Engine {
 
     /// As [`find`](Self::find), or the error that says there is none.
     pub(crate) fn found(&self, name: &[u8]) -> Result<Found> {
-        self.find(name)?.ok_or_else(|| self.not_found(name))
+        let state = self.shared.read();
+        state.find(name)?.ok_or_else(|| self.not_found(&state, name))
+    }
+
+    /// What the entries of the chunks say of a name that the index cannot be asked for because of `error`.
+    fn by_directories(&self, name: &[u8], error: Error) -> Result<Option<Known>> {
+        self.fallback(error, |known, error| known.find(name, error))
+    }
+
+    /// Asks the entries of the chunks, where the index is damaged.
+    fn fallback<T>(&self, error: Error, ask: impl FnOnce(&Fallback, Error) -> Result<T>) -> Result<T> {
+        if !error.is_damage() || self.is_foreign() {
+            return Err(error);
+        }
+        let snapshot = Arc::clone(&self.shared.read().snapshot);
+        let mut fallback = self.fallback.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let fresh = fallback.as_ref().filter(|fallback| fallback.sequence == snapshot.sequence);
+        let known = if let Some(fresh) = fresh {
+            Arc::clone(fresh)
+        } else {
+            let Shared { storage, parameters, .. } = &*self.shared;
+            Arc::clone(fallback.insert(Arc::new(Fallback::new(storage, parameters, &snapshot))))
+        };
+        drop(fallback);
+        ask(&known, error)
+    }
+
+    /// The place of the record of that name, if there is one: by the index, or without it.
+    fn place_of(&self, name: &[u8]) -> Result<Option<Location>> {
+        let found = self.shared.read().find(name);
+        match found {
+            Ok(found) => Ok(found.map(|found| found.location)),
+            Err(error) => Ok(self.by_directories(name, error)?.map(|(location, _)| location)),
+        }
+    }
+
+    /// As [`place_of`](Self::place_of), or the error that says there is none.
+    pub(crate) fn location(&self, name: &[u8]) -> Result<Location> {
+        self.place_of(name)?.ok_or_else(|| self.not_found(&self.shared.read(), name))
     }
 
     /// Whether there is a record of that name.
     pub(crate) fn contains(&self, name: &[u8]) -> Result<bool> {
-        match self.find(name)? {
+        match self.place_of(name)? {
             Some(_) => Ok(true),
-            None if self.shared.read().lost.is_some() => Err(self.not_found(name)),
+            None if self.shared.read().lost.is_some() => Err(self.not_found(&self.shared.read(), name)),
             None => Ok(false),
         }
     }
 
     /// Why there is no record of that name.
-    fn not_found(&self, name: &[u8]) -> Error {
+    fn not_found(&self, state: &State, name: &[u8]) -> Error {
         let (path, name) = (self.path_buf(), describe(name));
-        match self.shared.read().lost {
+        match state.lost {
             None => Error::NotFound { path, name },
             Some(LostCommit { sequence, offset }) => {
                 Error::LostCommit { path, name, commit: sequence, offset }
             }
         }
+    }
+
+    /// Locations of the records of these names.
+    pub(crate) fn locations<'n>(&self, names: &'n [TaggedName]) -> Result<Vec<(&'n [u8], Location)>> {
+        let mut out = Vec::with_capacity(names.len());
+        // One look at the state for many names, but not so many that a writer waits long.
+        for names in names.chunks(NAMES_AT_ONCE) {
+            let state = self.shared.read();
+            let mut failed = None;
+            for name in names {
+                match state.find(name) {
+                    Ok(Some(found)) => out.push((&**name, found.location)),
+                    Ok(None) => return Err(self.not_found(&state, name)),
+                    Err(_) => {
+                        failed.get_or_insert(out.len());
+                        out.push((&**name, Location::default()));
+                    }
+                }
+            }
+            drop(state);
+            // Where the index is damaged, one by one.
+            for (name, location) in failed.map(|first| &mut out[first..]).into_iter().flatten() {
+                *location = self.location(name)?;
+            }
+        }
+        Ok(out)
     }
 
     /// The record at a position: its place, name and location.
@@ -382,9 +473,11 @@ impl Engine {
 
     /// Where chunk `chunk` is.
     pub(crate) fn source(&self, chunk: u64) -> Result<Source> {
-        match self.shared.read().source(chunk)? {
-            Some(Source::Missing) | None => Err(self.no_chunk(chunk)),
-            Some(source) => Ok(source),
+        let source = self.shared.read().source(chunk);
+        match source {
+            Ok(Some(Source::Missing) | None) => Err(self.no_chunk(chunk)),
+            Ok(Some(source)) => Ok(source),
+            Err(error) => self.fallback(error, |known, error| known.chunk(chunk, error)).map(Source::Stored),
         }
     }
 
@@ -418,6 +511,81 @@ impl Engine {
                     }
                 }
             }
+        }
+    }
+
+    /// The record called `name`, checked: what `found` and `read` do, with one look at the state.
+    pub(crate) fn get(&self, name: &[u8]) -> Result<Bytes> {
+        let state = self.shared.read();
+        let mut lent = None;
+        let found = match state.find_guessing(name, &mut |location| lent = self.lend(&state, location)) {
+            Ok(found) => found,
+            Err(error) => {
+                drop(state);
+                let known = self.by_directories(name, error)?;
+                let (location, _) = known.ok_or_else(|| self.not_found(&self.shared.read(), name))?;
+                return self.read(name, &location);
+            }
+        };
+        let Some(Found { location, place }) = found else {
+            return Err(self.not_found(&state, name));
+        };
+        if let Some((_, bytes)) = lent.filter(|(guessed, _)| *guessed == location) {
+            let sequence = state.snapshot.sequence;
+            let ordinal = match place {
+                Place::Committed(ordinal) if self.verify == Verify::Once => Some(ordinal),
+                _ => None,
+            };
+            let verified = ordinal.is_some_and(|ordinal| state.snapshot.verified.get(ordinal));
+            drop(state);
+            if !verified {
+                self.check(name, &location, &bytes)?;
+                if let Some(ordinal) = ordinal {
+                    self.note_verified(ordinal, sequence);
+                }
+            }
+            return Ok(bytes);
+        }
+        let (chunk, range) = self.range_of(&location);
+        let source = state.source(chunk);
+        drop(state);
+        let Ok(Some(Source::Stored(at))) = source else { return self.read(name, &location) };
+        if range.is_empty() || range.end > self.shared.parameters.chunk_size {
+            return self.read(name, &location);
+        }
+        let bytes = self.reader.bytes(chunk, &at, range).map_err(|source| self.in_record(name, source))?;
+        self.check(name, &location, &bytes)?;
+        Ok(bytes)
+    }
+
+    /// The bytes at a location, not checked, if they can be lent from the storage as they are; they are on their way into
+    /// the cache then.
+    fn lend(&self, state: &State, location: &Location) -> Option<(Location, Bytes)> {
+        let (chunk, range) = self.range_of(location);
+        if !self.shared.mapped || range.is_empty() {
+            return None;
+        }
+        match state.source(chunk) {
+            Ok(Some(Source::Stored(at))) => {
+                let bytes = self.reader.lend(&at, range)?;
+                prefetch(&bytes);
+                Some((*location, bytes))
+            }
+            _ => None,
+        }
+    }
+
+    /// The chunk that a location starts in, and the bytes there, which may end behind it.
+    pub(crate) fn range_of(&self, location: &Location) -> (u64, Range<usize>) {
+        let (chunk, start) = self.chunk_of(location.address);
+        (chunk, start..start + location.length as usize)
+    }
+
+    /// Notes that a record of the commit numbered `sequence` is as it was put.
+    fn note_verified(&self, ordinal: u64, sequence: u64) {
+        let state = self.shared.read();
+        if state.snapshot.sequence == sequence {
+            state.snapshot.verified.set(ordinal, state.snapshot.n_ordinals());
         }
     }
 
@@ -526,11 +694,15 @@ impl Engine {
     /// MessagePack metadata of a record.
     pub(crate) fn metadata(&self, name: &[u8]) -> Result<Option<Vec<u8>>> {
         let state = self.shared.read();
-        if let Some(found) = state.find(name)? {
-            return state.metadata(found.place);
-        }
-        drop(state);
-        Err(self.not_found(name))
+        let metadata = match state.find(name) {
+            Ok(Some(found)) => return state.metadata(found.place),
+            Ok(None) => None,
+            Err(error) => {
+                drop(state);
+                self.by_directories(name, error)?.map(|(_, metadata)| metadata)
+            }
+        };
+        metadata.ok_or_else(|| self.not_found(&self.shared.read(), name))
     }
 
     /// MessagePack of the depot's own metadata.

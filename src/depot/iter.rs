@@ -12,13 +12,13 @@ use crate::error::{Error, Result};
 use crate::index::{Location, find_live};
 use crate::key::Key;
 
-/// Raw bytes, and records, of a batch.
+/// Raw bytes, and records, of a batch, for each thread.
 const BATCH_BYTES: usize = 8 << 20;
 const BATCH_RECORDS: usize = 1024;
 
 /// A tagged name as a key.
-pub(super) fn key(engine: &Engine, name: &[u8]) -> Result<Key> {
-    Key::from_tagged(name).ok_or_else(|| Error::Damaged {
+pub(super) fn key(engine: &Engine, name: Vec<u8>) -> Result<Key> {
+    Key::from_tagged_vec(name).map_err(|name| Error::Damaged {
         path: engine.path().to_owned(),
         what: "index".into(),
         offset: 0,
@@ -85,7 +85,7 @@ impl Cursor {
                 }
                 let (segment, local) = self.snapshot.segment_of(ordinal)?;
                 let location = if self.doubtful {
-                    match find_live(&self.snapshot.segments, &name) {
+                    match find_live(&self.snapshot.segments, &name, &mut |_| ()) {
                         Ok(Some((_, live, location))) if live == ordinal => Ok(location),
                         Ok(_) => continue,
                         Err(error) => Err(error),
@@ -156,7 +156,7 @@ impl Iterator for Keys<'_> {
         }
         loop {
             match self.cursor.as_mut()?.next()? {
-                Ok(Listed { name, .. }) if (self.wanted)(&name) => return Some(key(self.engine, &name)),
+                Ok(Listed { name, .. }) if (self.wanted)(&name) => return Some(key(self.engine, name)),
                 Ok(_) => {}
                 Err(error) => return Some(Err(error)),
             }
@@ -172,13 +172,14 @@ pub struct Iter<'d, C: Codec> {
     cursor: Option<Cursor>,
     ready: VecDeque<Result<(Key, Record<C>)>>,
     remaining: u64,
+    threads: usize,
 }
 
 impl<'d, C: Codec> Iter<'d, C> {
-    pub(super) fn new(depot: &'d Depot<C>) -> Self {
+    pub(super) fn with_threads(depot: &'d Depot<C>, threads: usize) -> Self {
         let remaining = depot.len();
         let (cursor, failed) = split(Cursor::new(&depot.engine));
-        Self { depot, cursor, ready: failed.into_iter().map(Err).collect(), remaining }
+        Self { depot, cursor, ready: failed.into_iter().map(Err).collect(), remaining, threads }
     }
 
     /// Reads the next records together.
@@ -186,7 +187,8 @@ impl<'d, C: Codec> Iter<'d, C> {
         let Some(cursor) = &mut self.cursor else { return };
         let (mut names, mut bytes) = (Vec::new(), 0);
         let mut failed = None;
-        while names.len() < BATCH_RECORDS && bytes < BATCH_BYTES {
+        let n = self.threads.max(1);
+        while names.len() < n.saturating_mul(BATCH_RECORDS) && bytes < n.saturating_mul(BATCH_BYTES) {
             match cursor.next() {
                 Some(Ok(Listed { name, location: Ok(location) })) => {
                     bytes += location.length as usize;
@@ -205,9 +207,10 @@ impl<'d, C: Codec> Iter<'d, C> {
         }
         let engine = &self.depot.engine;
         let wanted: Vec<_> = names.iter().map(|(name, location)| (name.as_slice(), *location)).collect();
-        for ((name, _), bytes) in names.iter().zip(batch::read_each(engine, &wanted)) {
+        let records = batch::read_each_with(engine, &wanted, self.threads);
+        for ((name, _), bytes) in names.into_iter().zip(records) {
             let record = bytes
-                .and_then(|bytes| self.depot.record(name, bytes))
+                .and_then(|bytes| self.depot.record(&name, bytes))
                 .and_then(|record| Ok((key(engine, name)?, record)));
             self.ready.push_back(record);
         }

@@ -3,6 +3,7 @@
 //! ```text
 //! engine     names and bytes, below any codec
 //! open       finds the newest state of a file
+//! fallback   names without the index, when it is damaged
 //! truncate   going back to an earlier record
 //! walk       every entry of a file, past whatever is damaged
 //! state      the committed snapshot and what was put since
@@ -15,6 +16,7 @@
 
 mod batch;
 mod engine;
+mod fallback;
 mod info;
 mod iter;
 mod open;
@@ -42,9 +44,9 @@ pub(crate) use walk::{Entry, Step, Walk};
 use crate::buffer::Bytes;
 use crate::codec::{Codec, Raw};
 use crate::error::{Error, Result};
-use crate::key::{AsKey, Key, describe};
+use crate::key::{AsKey, Key, TaggedName, describe};
 use crate::maintain::{VerifyOptions, VerifyReport, verify_in};
-use crate::options::{DepotOptions, Mapping, OpenOptions};
+use crate::options::{DepotOptions, Mapping, OpenOptions, ReadOptions};
 use crate::storage::{FileStorage, MemoryStorage, Storage};
 use engine::CodecCheck;
 
@@ -276,7 +278,7 @@ fn checked<C: Codec>(codec: &C, open: impl FnOnce(&CodecCheck<'_>) -> Result<Eng
 }
 
 /// The tagged form of a key, or the error that no depot holds it.
-fn tagged<'k>(engine: &Engine, key: &'k (impl AsKey + ?Sized)) -> Result<std::borrow::Cow<'k, [u8]>> {
+fn tagged(engine: &Engine, key: &(impl AsKey + ?Sized)) -> Result<TaggedName> {
     key.tagged().ok_or_else(|| Error::InvalidRecord {
         path: engine.path().to_owned(),
         name: key.to_key().to_string(),
@@ -478,8 +480,7 @@ impl<C: Codec> Depot<C> {
     /// [`Error::NotFound`]; [`Error::is_damage`] when the bytes are not those that were put; [`Error::Codec`].
     pub fn get(&self, key: impl AsKey) -> Result<Record<C>> {
         let name = tagged(&self.engine, &key)?;
-        let found = self.engine.found(&name)?;
-        self.record(&name, self.engine.read(&name, &found.location)?)
+        self.record(&name, self.engine.get(&name)?)
     }
 
     fn record(&self, name: &[u8], bytes: Bytes) -> Result<Record<C>> {
@@ -501,7 +502,7 @@ impl<C: Codec> Depot<C> {
     /// [`Error::OutOfRange`].
     pub fn key_at(&self, position: u64) -> Result<Key> {
         let (_, name, _) = self.engine.at(position)?;
-        iter::key(&self.engine, &name)
+        iter::key(&self.engine, name)
     }
 
     /// Appends the record's bytes to `buf`, which need not be aligned.
@@ -510,23 +511,82 @@ impl<C: Codec> Depot<C> {
     /// As [`get`](Self::get).
     pub fn get_into(&self, key: impl AsKey, buf: &mut Vec<u8>) -> Result<()> {
         let name = tagged(&self.engine, &key)?;
-        let found = self.engine.found(&name)?;
-        buf.extend_from_slice(&self.engine.read(&name, &found.location)?);
+        buf.extend_from_slice(&self.engine.get(&name)?);
         Ok(())
     }
 
-    /// Records in the order of `keys`, duplicates included. Every block they touch is decoded once.
+    /// Records in the order of `keys`, duplicates included. Every block they touch is decoded once, on this thread.
+    ///
+    /// Records read together may share one buffer, which lives as long as any of them.
     ///
     /// # Errors
     /// As [`get`](Self::get): for the first key that is missing, else for the first record that cannot be read.
     pub fn get_many<K: AsKey>(&self, keys: &[K]) -> Result<Vec<Record<C>>> {
-        let names = keys.iter().map(|key| tagged(&self.engine, key)).collect::<Result<Vec<_>>>()?;
-        let mut wanted = Vec::with_capacity(names.len());
-        for name in &names {
-            wanted.push((name.as_ref(), self.engine.found(name)?.location));
-        }
-        let bytes = batch::read(&self.engine, &wanted)?;
+        self.get_many_with(keys, &ReadOptions::default())
+    }
+
+    /// As [`get_many`](Self::get_many), on more than one thread.
+    ///
+    /// # Errors
+    /// As [`get_many`](Self::get_many).
+    pub fn get_many_with<K: AsKey>(&self, keys: &[K], options: &ReadOptions) -> Result<Vec<Record<C>>> {
+        let names = self.names(keys)?;
+        let wanted = self.engine.locations(&names)?;
+        let bytes = batch::read(&self.engine, &wanted, options.threads)?;
         names.iter().zip(bytes).map(|(name, bytes)| self.record(name, bytes)).collect()
+    }
+
+    /// The error of a codec that cannot do with a record what was asked for.
+    pub(crate) fn refused(&self, key: &impl AsKey, source: crate::codec::CodecError) -> Error {
+        match tagged(&self.engine, key) {
+            Ok(name) => self.codec_error(&name, source),
+            Err(error) => error,
+        }
+    }
+
+    fn names<K: AsKey>(&self, keys: &[K]) -> Result<Vec<TaggedName>> {
+        keys.iter().map(|key| tagged(&self.engine, key)).collect()
+    }
+
+    /// Shows each record to `job`, with the number of its key, in the order in which the records are stored: every
+    /// block is decoded once, into buffers that are used again, and nothing is allocated for a record.
+    ///
+    /// ```
+    /// # use vldepot::{Depot, Raw};
+    /// # let depot = Depot::memory(Raw)?;
+    /// # depot.put("a", b"12")?;
+    /// # depot.put("b", b"345")?;
+    /// let mut lengths = [0; 3];
+    /// depot.visit_many(&["b", "a", "b"], |number, bytes| lengths[number] = bytes.len())?;
+    /// assert_eq!(lengths, [3, 2, 3]);
+    /// # Ok::<(), vldepot::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`get_many`](Self::get_many); the records that can be read have been shown by then.
+    pub fn visit_many<K: AsKey>(&self, keys: &[K], mut job: impl FnMut(usize, C::View<'_>)) -> Result<()> {
+        let names = self.names(keys)?;
+        let wanted = self.engine.locations(&names)?;
+        let mut failed: Option<(usize, Error)> = None;
+        let mut fail = |number: usize, error: Error| {
+            if failed.as_ref().is_none_or(|(first, _)| number < *first) {
+                failed = Some((number, error));
+            }
+        };
+        batch::visit(&self.engine, &wanted, &mut |number, bytes| {
+            let bytes = match bytes {
+                Ok(bytes) => bytes,
+                Err(error) => return fail(number, error),
+            };
+            // Bytes that another program placed may lie at any address; views need them aligned.
+            let aligned = (bytes.as_ptr() as usize).is_multiple_of(C::ALIGN.max(1));
+            let copy = (!aligned).then(|| Bytes::copy_of(bytes));
+            match self.codec.view(copy.as_deref().unwrap_or(bytes)) {
+                Ok(view) => job(number, view),
+                Err(source) => fail(number, self.codec_error(&names[number], source)),
+            }
+        });
+        failed.map_or(Ok(()), |(_, error)| Err(error))
     }
 
     /// Whether there is a record of that name.
@@ -542,8 +602,8 @@ impl<C: Codec> Depot<C> {
     /// # Errors
     /// [`Error::NotFound`].
     pub fn location(&self, key: impl AsKey) -> Result<Location> {
-        let found = self.engine.found(&tagged(&self.engine, &key)?)?;
-        Ok(Location::new(&self.engine, &found.location))
+        let location = self.engine.location(&tagged(&self.engine, &key)?)?;
+        Ok(Location::new(&self.engine, &location))
     }
 
     /// How many records there are.
@@ -558,7 +618,12 @@ impl<C: Codec> Depot<C> {
 
     /// All records in the order of insertion, as of now: what is put later does not show up.
     pub fn iter(&self) -> Iter<'_, C> {
-        Iter::new(self)
+        Iter::with_threads(self, 1)
+    }
+
+    /// As [`iter`](Self::iter), decoding on more than one thread.
+    pub fn iter_with(&self, options: &ReadOptions) -> Iter<'_, C> {
+        Iter::with_threads(self, options.threads)
     }
 
     /// All names, in the order of insertion.

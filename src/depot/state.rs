@@ -1,6 +1,7 @@
 //! What a depot knows at one moment: the committed snapshot, and what was put since.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use crate::buffer::AlignedBuf;
@@ -27,6 +28,45 @@ pub(crate) struct Snapshot {
     pub(crate) metadata: (u64, u64),
     /// Ordinals of dead records, found when first asked for.
     pub(crate) dead: OnceLock<Vec<u64>>,
+    /// Records whose checksum was compared, by ordinal: see [`crate::Verify::Once`].
+    pub(crate) verified: Verified,
+}
+
+/// Words of a page of [`Verified`].
+const VERIFIED_WORDS: usize = 1024;
+
+/// A bit for each ordinal, in pages that are made when they are needed.
+#[derive(Debug, Default)]
+pub(crate) struct Verified {
+    pages: OnceLock<Box<[OnceLock<VerifiedPage>]>>,
+}
+
+type VerifiedPage = Box<[AtomicU64; VERIFIED_WORDS]>;
+
+/// Page, word in it and bit in that of an ordinal.
+fn verified_place(ordinal: u64) -> (usize, usize, u64) {
+    let word = usize::try_from(ordinal / 64).unwrap_or(usize::MAX);
+    (word / VERIFIED_WORDS, word % VERIFIED_WORDS, 1 << (ordinal % 64))
+}
+
+impl Verified {
+    /// Whether the bit of `ordinal` is set.
+    pub(crate) fn get(&self, ordinal: u64) -> bool {
+        let (page, word, bit) = verified_place(ordinal);
+        let page = self.pages.get().and_then(|pages| pages.get(page)).and_then(OnceLock::get);
+        page.is_some_and(|words| words[word].load(Ordering::Relaxed) & bit != 0)
+    }
+
+    /// Sets the bit of `ordinal`, one of `n`.
+    pub(crate) fn set(&self, ordinal: u64, n: u64) {
+        let (page, word, bit) = verified_place(ordinal);
+        let n_pages = || verified_place(n).0 + 1;
+        let pages = self.pages.get_or_init(|| (0..n_pages()).map(|_| OnceLock::new()).collect());
+        if let Some(slot) = pages.get(page) {
+            let words = slot.get_or_init(|| Box::new([const { AtomicU64::new(0) }; VERIFIED_WORDS]));
+            words[word].fetch_or(bit, Ordering::Relaxed);
+        }
+    }
 }
 
 impl Snapshot {
@@ -40,7 +80,7 @@ impl Snapshot {
             n_chunks: commit.n_chunks,
             raw_bytes: commit.raw_bytes,
             metadata: commit.metadata,
-            dead: OnceLock::new(),
+            ..Self::default()
         }
     }
 
@@ -194,11 +234,20 @@ impl State {
 
     /// The live record called `name`.
     pub(crate) fn find(&self, name: &[u8]) -> Result<Option<Found>> {
+        self.find_guessing(name, &mut |_| ())
+    }
+
+    /// As [`find`](Self::find); `guess` is told where the record probably is before that is certain.
+    pub(crate) fn find_guessing(
+        &self,
+        name: &[u8],
+        guess: &mut dyn FnMut(&Location),
+    ) -> Result<Option<Found>> {
         if let Some(&number) = self.pending.by_name.get(name) {
             let location = self.pending.records[number].location;
             return Ok(Some(Found { location, place: Place::Pending(number) }));
         }
-        Ok(find_live(&self.snapshot.segments, name)?
+        Ok(find_live(&self.snapshot.segments, name, guess)?
             .filter(|(_, ordinal, _)| !self.pending.kills.contains(ordinal))
             .map(|(_, ordinal, location)| Found { location, place: Place::Committed(ordinal) }))
     }
@@ -314,5 +363,22 @@ impl State {
             *slot = source;
         }
         self.pending.changed = true;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn verified_bits_are_those_that_were_set() {
+        let verified = Verified::default();
+        assert!(!verified.get(0) && !verified.get(1 << 40));
+        for ordinal in (0..200_000).step_by(3) {
+            verified.set(ordinal, 200_000);
+        }
+        assert!((0..200_000).all(|ordinal| verified.get(ordinal) == ordinal.is_multiple_of(3)));
+        verified.set(1 << 40, 200_000);
+        assert!(!verified.get(1 << 40), "an ordinal that is none is never verified");
     }
 }

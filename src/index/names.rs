@@ -93,6 +93,31 @@ impl<'a> NameDecoder<'a> {
     }
 }
 
+/// Whether name `nth` of a block is `wanted`: no name is put together, only how much of each is like it.
+pub(super) fn nth_is(mut block: &[u8], nth: usize, wanted: &[u8]) -> bool {
+    // Of the name before: its length, and how many of its first bytes are those of `wanted`.
+    let (mut len, mut alike) = (0, 0);
+    for number in 0..=nth {
+        let (Some(shared), Some(rest_len)) = (take_varint(&mut block), take_varint(&mut block)) else {
+            return false;
+        };
+        let Some((rest, behind)) = block.split_at_checked(rest_len) else { return false };
+        if shared > len {
+            return false;
+        }
+        block = behind;
+        len = shared + rest_len;
+        if number == nth {
+            return len == wanted.len() && shared <= alike && &wanted[shared..] == rest;
+        }
+        if shared <= alike {
+            let tail = wanted.get(shared..).unwrap_or_default();
+            alike = shared + tail.iter().zip(rest).take_while(|(left, right)| left == right).count();
+        }
+    }
+    false
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -116,6 +141,14 @@ mod tests {
             }
             assert_eq!(decoder.next(), None);
         }
+        for (number, name) in names.iter().enumerate() {
+            let block = &bytes[blocks[number / BLOCK] as usize..blocks[number / BLOCK + 1] as usize];
+            for (other, wanted) in names.iter().enumerate() {
+                assert_eq!(nth_is(block, number % BLOCK, wanted), number == other || name == wanted);
+            }
+            assert!(!nth_is(block, number % BLOCK, &[name, &b"x"[..]].concat()));
+            assert!(!nth_is(block, BLOCK, name));
+        }
     }
 
     #[test]
@@ -123,5 +156,8 @@ mod tests {
         assert_eq!(NameDecoder::new(&[5, 1, 0]).next(), None);
         assert_eq!(NameDecoder::new(&[0, 200]).next(), None);
         assert_eq!(NameDecoder::new(&[0xff; 20]).next(), None);
+        for noise in [&[5, 1, 0][..], &[0, 200], &[0xff; 20], &[0, 1, 7, 2, 0]] {
+            assert!((0..3).all(|nth| !nth_is(noise, nth, &[0]) && !nth_is(noise, nth, &[7, 7])));
+        }
     }
 }

@@ -8,9 +8,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::builder::prefix_len;
-use super::names::{BLOCK, NameDecoder};
+use super::names::{BLOCK, NameDecoder, nth_is};
 use super::{Location, bucket_of, hash, tag_of};
-use crate::buffer::Bytes;
+use crate::buffer::{Bytes, prefetch};
 use crate::error::{Error, Result};
 use crate::format::chunk::ChunkRef;
 use crate::format::entry::{EntryHead, HEAD_LEN, Kind};
@@ -43,6 +43,8 @@ pub(crate) struct Segment {
     /// Where the pages start in the file.
     base: u64,
     page_crcs: Vec<u8>,
+    /// The page size as a power of two, which it is when this crate wrote it: spares divisions.
+    page_shift: Option<u32>,
     pages: Pages,
 }
 
@@ -139,7 +141,8 @@ impl Segment {
             None => Pages::Read { cache: Mutex::new(HashMap::new()) },
         };
         let page_crcs = prefix[8 + head_len..8 + head_len + 4 * n_pages].to_vec();
-        Ok(Self { storage: Arc::clone(storage), reference, head, base, page_crcs, pages })
+        let page_shift = head.page_size.is_power_of_two().then(|| head.page_size.trailing_zeros());
+        Ok(Self { storage: Arc::clone(storage), reference, head, base, page_crcs, page_shift, pages })
     }
 
     fn damaged(&self, at: u64, expected: String, found: String) -> Error {
@@ -169,6 +172,14 @@ impl Segment {
             format!("CRC32C {:#010x} of an index page", expected.unwrap_or(0)),
             format!("{computed:#010x}"),
         ))
+    }
+
+    /// The page that holds byte `at` of the arrays.
+    fn page_of(&self, at: u64) -> u64 {
+        match self.page_shift {
+            Some(shift) => at >> shift,
+            None => at / u64::from(self.head.page_size),
+        }
     }
 
     /// Bytes of page `page`: all but the last have the same size.
@@ -211,8 +222,7 @@ impl Segment {
             ));
         }
         let from = offset + start;
-        let page_size = u64::from(self.head.page_size);
-        let (first, last) = (from / page_size, (from + len.max(1) as u64 - 1) / page_size);
+        let (first, last) = (self.page_of(from), self.page_of(from + len.max(1) as u64 - 1));
         match &self.pages {
             Pages::Mapped { bytes, checked } => {
                 for page in first..=last {
@@ -228,6 +238,7 @@ impl Segment {
                 Ok(job(slice(bytes, from, from + len as u64)))
             }
             Pages::Read { cache } => {
+                let page_size = u64::from(self.head.page_size);
                 if first == last {
                     let page = self.cached_page(first, cache)?;
                     let at = from - first * page_size;
@@ -246,7 +257,15 @@ impl Segment {
     }
 
     /// The live-or-dead record called `name` (of that hash) in this segment: its global ordinal and location.
-    pub(crate) fn find(&self, hash: u64, name: &[u8]) -> Result<Option<(u64, Location)>> {
+    ///
+    /// `guess` is told the location before the name is compared: whoever wants the record's bytes can ask for them while
+    /// the name is on its way from memory.
+    pub(crate) fn find(
+        &self,
+        hash: u64,
+        name: &[u8],
+        guess: &mut dyn FnMut(&Location),
+    ) -> Result<Option<(u64, Location)>> {
         if self.head.n_records == 0 {
             return Ok(None);
         }
@@ -276,15 +295,25 @@ impl Segment {
             }
         })?;
         for ordinal in hits[..n_hits].iter().copied().chain(more) {
+            self.prefetch(NAME_BLOCKS, 4 * (u64::from(ordinal) / BLOCK as u64));
+            let location = self.location(u64::from(ordinal))?;
+            guess(&location);
             if self.name_is(ordinal, name)? {
-                let location = self.location(u64::from(ordinal))?;
                 return Ok(Some((self.reference.first_ordinal + u64::from(ordinal), location)));
             }
         }
         Ok(None)
     }
 
-    fn with_name_block<T>(&self, block: u64, job: impl FnOnce(NameDecoder<'_>) -> T) -> Result<T> {
+    /// Asks for the bytes at `start` of a section to be brought into the cache, where they lie in a map.
+    fn prefetch(&self, section: usize, start: u64) {
+        if let Pages::Mapped { bytes, .. } = &self.pages {
+            let from = self.head.sections[section].offset.saturating_add(start);
+            prefetch(slice(bytes, from, from.saturating_add(1)));
+        }
+    }
+
+    fn with_name_block<T>(&self, block: u64, job: impl FnOnce(&[u8]) -> T) -> Result<T> {
         let (from, to) =
             self.with(NAME_BLOCKS, 4 * block, 8, |b| (u32_at(b, 0).unwrap_or(0), u32_at(b, 4).unwrap_or(0)))?;
         let len = to.checked_sub(from).ok_or_else(|| {
@@ -294,19 +323,12 @@ impl Segment {
                 format!("{from}, {to}"),
             )
         })?;
-        self.with(NAMES, u64::from(from), len as usize, |bytes| job(NameDecoder::new(bytes)))
+        self.with(NAMES, u64::from(from), len as usize, job)
     }
 
     fn name_is(&self, ordinal: u32, name: &[u8]) -> Result<bool> {
         let (block, nth) = (u64::from(ordinal) / BLOCK as u64, ordinal as usize % BLOCK);
-        self.with_name_block(block, |mut names| {
-            for _ in 0..nth {
-                if names.next().is_none() {
-                    return false;
-                }
-            }
-            names.next() == Some(name)
-        })
+        self.with_name_block(block, |names| nth_is(names, nth, name))
     }
 
     /// The tagged names of the block that holds local `ordinal`, and the first one's ordinal.
@@ -314,7 +336,8 @@ impl Segment {
         let block = ordinal / BLOCK as u64;
         let first = block * BLOCK as u64;
         let expected = self.head.n_records.saturating_sub(first).min(BLOCK as u64);
-        let names = self.with_name_block(block, |mut names| {
+        let names = self.with_name_block(block, |names| {
+            let mut names = NameDecoder::new(names);
             let mut out = Vec::with_capacity(BLOCK);
             // One too many says enough: a few bytes may repeat a long name any number of times.
             while out.len() <= BLOCK
@@ -499,11 +522,16 @@ fn check_head(head: &SegmentHead, reference: &SegmentRef, room: u64, n_pages: us
     Ok(())
 }
 
-/// Finds `name` among `segments` (oldest first): its live record's segment number, ordinal and location.
-pub(crate) fn find_live(segments: &[Arc<Segment>], name: &[u8]) -> Result<Option<(usize, u64, Location)>> {
+/// Finds `name` among `segments` (oldest first): its live record's segment number, ordinal and location. `guess`: see
+/// [`Segment::find`].
+pub(crate) fn find_live(
+    segments: &[Arc<Segment>],
+    name: &[u8],
+    guess: &mut dyn FnMut(&Location),
+) -> Result<Option<(usize, u64, Location)>> {
     let hash = hash(name);
     for (number, segment) in segments.iter().enumerate().rev() {
-        if let Some((ordinal, location)) = segment.find(hash, name)? {
+        if let Some((ordinal, location)) = segment.find(hash, name, guess)? {
             for newer in &segments[number + 1..] {
                 if newer.kills(ordinal)? {
                     return Ok(None);

@@ -134,7 +134,12 @@ pub fn operations(input: &[u8]) {
     let mut run = Run {
         depot: Depot::create_in(Arc::clone(&storage), Raw, options.clone())
             .expect("options that go together"),
-        reopened: OpenOptions { mapping, commit_every: options.commit_every, write_threads: Some(0) },
+        reopened: OpenOptions {
+            mapping,
+            commit_every: options.commit_every,
+            write_threads: Some(0),
+            ..OpenOptions::default()
+        },
         storage,
         model: Model::default(),
         since: vec![Model::default()],

@@ -74,8 +74,8 @@ fn look_up(segment: &Arc<Segment>) {
         for (number, name) in (first..).zip(&names) {
             local = number + 1;
             let _ = (segment.location(number), segment.metadata(number), segment.name(number));
-            let _ = find_live(std::slice::from_ref(segment), name);
-            if let Ok(Some((ordinal, _))) = segment.find(hash(name), name) {
+            let _ = find_live(std::slice::from_ref(segment), name, &mut |_| ());
+            if let Ok(Some((ordinal, _))) = segment.find(hash(name), name, &mut |_| ()) {
                 let found = segment.name(ordinal - first_ordinal);
                 assert!(found.is_ok_and(|found| found == *name), "a name that is another's");
             }

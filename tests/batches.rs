@@ -1,0 +1,306 @@
+//! Many records at once: the same bytes as one by one, in the order asked for, however they are stored and whatever is
+//! damaged.
+
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_precision_loss,
+    clippy::float_cmp,
+    reason = "test data are made of small counters, and numbers come back exactly"
+)]
+
+use std::sync::Arc;
+
+use vldepot::codecs::{AtomicFrame, AtomicFrameCodec, Fields, FlatFrames};
+use vldepot::storage::MemoryStorage;
+use vldepot::{Depot, DepotOptions, Mapping, OpenOptions, Placement, Raw, ReadOptions, Verify};
+
+/// splitmix64.
+fn random(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let z = (*state ^ (*state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb) >> 16
+}
+
+/// Small records, empty ones, and some that are longer than a chunk.
+fn payload(n: u32) -> Vec<u8> {
+    let len = match n % 50 {
+        7 => 0,
+        31 => 9000 + n as usize,
+        _ => 20 + n as usize * 131 % 900,
+    };
+    (0..len).map(|i| (i as u8 / 3).wrapping_mul(5) ^ (n as u8) ^ (i >> 8) as u8).collect()
+}
+
+const N: u32 = 300;
+
+fn options(preset: &DepotOptions) -> DepotOptions {
+    DepotOptions { chunk_size: 8192, block_size: Some(1024), write_threads: Some(0), ..preset.clone() }
+}
+
+fn fill(depot: &Depot<Raw>) {
+    for n in 0..N {
+        depot.put(n, &payload(n)).unwrap();
+        if n % 110 == 109 {
+            depot.commit().unwrap();
+        }
+    }
+}
+
+/// Every way to open the same records.
+fn depots() -> Vec<(String, Depot<Raw>)> {
+    let mut depots = Vec::new();
+    let presets = [
+        ("balanced", DepotOptions::balanced()),
+        ("fast", DepotOptions::fast()),
+        ("bare", DepotOptions::uncompressed()),
+    ];
+    for (name, preset) in presets {
+        for placement in [Placement::NoCross, Placement::Contiguous] {
+            let open = Depot::memory_with(Raw, DepotOptions { placement, ..options(&preset) }).unwrap();
+            fill(&open);
+            let whole = open.to_bytes().unwrap();
+            for (how, open) in [
+                ("mapped", OpenOptions::default()),
+                ("read", OpenOptions { mapping: Mapping::Never, ..OpenOptions::default() }),
+                ("once", OpenOptions { verify: Verify::Once, ..OpenOptions::default() }),
+                ("cached", OpenOptions { cache_bytes: 40_000, ..OpenOptions::default() }),
+            ] {
+                let storage = Arc::new(MemoryStorage::from_bytes(&whole));
+                let depot = Depot::open_in(storage, Raw, &open).unwrap();
+                depots.push((format!("{name}, {placement:?}, {how}"), depot));
+            }
+            let pending = Depot::memory_with(Raw, DepotOptions { placement, ..options(&preset) }).unwrap();
+            fill(&pending);
+            depots.push((format!("{name}, {placement:?}, being written"), pending));
+        }
+    }
+    depots
+}
+
+/// Batches of every kind: few, many, in order, backwards, the same ones again and again, all.
+fn batches() -> Vec<Vec<u32>> {
+    let mut state = 1;
+    let mut batches = vec![vec![], vec![31], vec![7, 7], (0..N).collect(), (0..N).rev().collect()];
+    for len in [2, 30, 400] {
+        batches.push((0..len).map(|_| random(&mut state) as u32 % N).collect());
+        batches.push((0..len).map(|_| 150 + random(&mut state) as u32 % 20).collect());
+    }
+    batches
+}
+
+#[test]
+fn batches_have_the_bytes_of_single_reads_in_the_order_asked_for() {
+    for (what, depot) in depots() {
+        for keys in batches() {
+            for threads in [1, 3] {
+                let records = depot.get_many_with(&keys, &ReadOptions::threads(threads)).unwrap();
+                assert_eq!(records.len(), keys.len());
+                for (key, record) in keys.iter().zip(&records) {
+                    assert!(record.view() == payload(*key), "{what}, {threads} threads: record {key}");
+                    assert!(record.as_bytes().as_ptr().addr().is_multiple_of(16), "{what}: record {key}");
+                }
+            }
+            let mut seen = vec![0; keys.len()];
+            depot
+                .visit_many(&keys, |number, bytes| {
+                    assert!(bytes == payload(keys[number]), "{what}, visited: record {}", keys[number]);
+                    seen[number] += 1;
+                })
+                .unwrap();
+            assert!(seen.iter().all(|&times| times == 1), "{what}: {seen:?}");
+        }
+        for _ in 0..2 {
+            for n in 0..N {
+                assert!(depot.get(n).unwrap().view() == payload(n), "{what}: record {n} alone");
+            }
+        }
+        for threads in [1, 2] {
+            let all: Vec<_> = depot.iter_with(&ReadOptions::threads(threads)).map(|r| r.unwrap().1).collect();
+            assert!(
+                all.len() == N as usize && (0..N).zip(&all).all(|(n, r)| r.view() == payload(n)),
+                "{what}"
+            );
+        }
+    }
+}
+
+#[test]
+fn large_batches_are_decoded_by_threads() {
+    let depot = Depot::memory(Raw).unwrap();
+    let bytes = |n: u32| -> Vec<u8> { (0..50_000).map(|i: u32| ((i * (n + 3)) >> 4) as u8).collect() };
+    (0..200).for_each(|n| depot.put(n, &bytes(n)).unwrap());
+    depot.commit().unwrap();
+    let mut state = 5;
+    let keys: Vec<u32> = (0..300).map(|_| random(&mut state) as u32 % 200).collect();
+    for threads in [0, 1, 2, 4, 64] {
+        let records = depot.get_many_with(&keys, &ReadOptions::threads(threads)).unwrap();
+        assert!(keys.iter().zip(&records).all(|(&key, record)| record.view() == bytes(key)), "{threads}");
+    }
+    let mut n = 0;
+    for entry in depot.iter_with(&ReadOptions::threads(3)) {
+        let (key, record) = entry.unwrap();
+        assert!(key == vldepot::Key::Int(n.into()) && record.view() == bytes(n), "{key}");
+        n += 1;
+    }
+    assert_eq!(n, 200);
+}
+
+#[test]
+fn a_missing_key_is_named_and_costs_the_batch() {
+    let depot = Depot::memory(Raw).unwrap();
+    depot.put("here", b"1").unwrap();
+    for error in [
+        depot.get_many(&["here", "gone", "lost"]).map(|_| ()).unwrap_err(),
+        depot.visit_many(&["here", "gone", "lost"], |_, _| ()).unwrap_err(),
+    ] {
+        assert!(error.is_not_found() && error.to_string().contains("\"gone\""), "{error}");
+    }
+}
+
+#[test]
+fn damage_in_a_batch_is_the_error_of_its_first_record_and_spares_the_others() {
+    for preset in [DepotOptions::balanced(), DepotOptions::uncompressed()] {
+        let whole = Depot::memory_with(Raw, options(&preset)).unwrap();
+        fill(&whole);
+        let whole = whole.to_bytes().unwrap();
+        let mut state = 9;
+        let mut damaged = 0;
+        for round in 0..40 {
+            let mut bytes = whole.clone();
+            let at = 4160 + random(&mut state) as usize % (whole.len() - 4160);
+            bytes[at] ^= 1 << (round % 8);
+            let options = OpenOptions {
+                mapping: if round % 2 == 0 { Mapping::Auto } else { Mapping::Never },
+                cache_bytes: if round % 3 == 0 { 1 << 20 } else { 0 },
+                ..OpenOptions::default()
+            };
+            let storage = Arc::new(MemoryStorage::from_bytes(&bytes));
+            let Ok(depot) = Depot::open_in(storage, Raw, &options) else { continue };
+            let keys: Vec<u32> = (0..N).rev().filter(|&n| depot.contains(n).unwrap_or(false)).collect();
+            // Alone first: what a batch must tell as well.
+            let alone: Vec<_> =
+                keys.iter().map(|&key| depot.get(key).map_err(|error| error.to_string())).collect();
+            let first = alone.iter().find_map(|record| record.as_ref().err());
+            match (depot.get_many(&keys), first) {
+                (Ok(records), None) => assert_eq!(records.len(), keys.len()),
+                (Err(error), Some(first)) => {
+                    assert!(error.is_damage(), "{error:?}");
+                    assert_eq!(&error.to_string(), first, "byte {at}");
+                    damaged += 1;
+                }
+                (many, first) => panic!("byte {at}: {:?}, one by one {first:?}", many.map(|_| ())),
+            }
+            let mut seen = vec![false; keys.len()];
+            let visited = depot.visit_many(&keys, |number, bytes| {
+                assert!(bytes == payload(keys[number]), "byte {at}: record {}", keys[number]);
+                seen[number] = true;
+            });
+            assert_eq!(visited.map_err(|error| error.to_string()).err().as_ref(), first);
+            assert!(alone.iter().zip(&seen).all(|(record, seen)| record.is_ok() == *seen), "byte {at}");
+            let lost = seen.iter().filter(|seen| !**seen).count();
+            assert!(lost <= 40, "byte {at}: {lost} records lost with one chunk of about 20");
+        }
+        assert!(damaged > 10, "{damaged} damaged");
+    }
+}
+
+#[test]
+fn a_checksum_verified_once_is_not_compared_again_but_before_that_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("bare.vld");
+    let depot = Depot::create_with(&path, Raw, options(&DepotOptions::uncompressed())).unwrap();
+    fill(&depot);
+    depot.close().unwrap();
+    let once = OpenOptions { verify: Verify::Once, ..OpenOptions::default() };
+    let (once, each) = (Depot::open_with(&path, Raw, &once).unwrap(), Depot::open(&path, Raw).unwrap());
+    for depot in [&once, &each] {
+        assert!(depot.get(1).unwrap().view() == payload(1));
+    }
+    // The file is changed under both, where records 1 and 2 lie.
+    let mut bytes = std::fs::read(&path).unwrap();
+    for n in [1, 2] {
+        let at = bytes.windows(payload(n).len()).position(|window| window == payload(n)).unwrap();
+        bytes[at] ^= 1;
+    }
+    std::fs::write(&path, &bytes).unwrap();
+    assert!(once.get(1).is_ok(), "verified before");
+    assert!(each.get(1).unwrap_err().is_damage());
+    for depot in [&once, &each] {
+        assert!(depot.get(2).unwrap_err().is_damage(), "never verified before");
+    }
+}
+
+/// `n` atoms, with all that a flat batch can hold.
+fn frame(seed: u32) -> (Vec<[f32; 3]>, Vec<i32>, f64) {
+    let n = seed as usize * 7 % 40;
+    let positions = (0..n).map(|i| [i as f32, seed as f32, 0.5]).collect();
+    (positions, (0..n as i32).map(|i| i + seed as i32).collect(), f64::from(seed) / 3.0)
+}
+
+#[test]
+fn flat_batches_are_the_frames_one_behind_the_other() {
+    let all = Fields::POSITIONS
+        | Fields::VELOCITIES
+        | Fields::FORCES
+        | Fields::CHARGES
+        | Fields::TYPES
+        | Fields::MASSES
+        | Fields::ENERGY
+        | Fields::TIME
+        | Fields::CELL
+        | Fields::STRESS;
+    let options = DepotOptions { chunk_size: 16384, block_size: Some(4096), ..DepotOptions::default() };
+    let depot = Depot::memory_with(AtomicFrameCodec::default(), options).unwrap();
+    for seed in 0..300 {
+        let (positions, types, energy) = frame(seed);
+        let ones = vec![1.5_f32; types.len()];
+        let frame = AtomicFrame::new()
+            .positions(&positions)
+            .velocities(&positions)
+            .forces(&positions)
+            .charges(&ones)
+            .masses(&ones)
+            .types(&types)
+            .energy(energy)
+            .time(energy * 2.0)
+            .cell([[energy, 0.0, 1.0]; 3])
+            .stress([[energy, 2.0, 1.0]; 3]);
+        depot.put(seed, &frame).unwrap();
+    }
+    depot.commit().unwrap();
+    let mut state = 3;
+    let mut flat = FlatFrames::new();
+    let mut batches: Vec<Vec<u32>> = vec![(0..300).collect(), vec![], vec![5, 5, 4]];
+    batches.extend((0..5).map(|_| (0..100).map(|_| random(&mut state) as u32 % 300).collect()));
+    for keys in batches {
+        depot.get_many_flat_into(&keys, all, &mut flat).unwrap();
+        assert_eq!((flat.len(), flat.offsets.len()), (keys.len(), keys.len() + 1));
+        assert_eq!(flat.offsets[keys.len()], flat.positions.len());
+        for (nth, &seed) in keys.iter().enumerate() {
+            let (positions, types, energy) = frame(seed);
+            let atoms = flat.offsets[nth]..flat.offsets[nth + 1];
+            assert_eq!(flat.positions[atoms.clone()], positions);
+            assert_eq!(flat.velocities[atoms.clone()], positions);
+            assert_eq!(flat.forces[atoms.clone()], positions);
+            assert_eq!(flat.types[atoms.clone()], types);
+            assert!(flat.charges[atoms.clone()].iter().chain(&flat.masses[atoms]).all(|&x| x == 1.5));
+            assert_eq!((flat.energy[nth], flat.time[nth]), (energy, energy * 2.0));
+            assert_eq!((flat.cell[nth][2], flat.stress[nth][1]), ([energy, 0.0, 1.0], [energy, 2.0, 1.0]));
+        }
+        let some = depot.get_many_flat(&keys, Fields::POSITIONS).unwrap();
+        assert_eq!((some.positions, some.offsets), (flat.positions.clone(), flat.offsets.clone()));
+        assert!(some.types.is_empty() && some.energy.is_empty() && some.cell.is_empty());
+    }
+}
+
+#[test]
+fn a_frame_without_a_field_that_is_asked_for_is_named() {
+    let depot = Depot::memory(AtomicFrameCodec::default()).unwrap();
+    depot.put("whole", &AtomicFrame::new().positions(vec![[1.0_f32; 3]; 2]).energy(1.0)).unwrap();
+    depot.put("bare", &AtomicFrame::new().positions(vec![[1.0_f32; 3]; 2])).unwrap();
+    assert!(depot.get_many_flat(&["whole", "bare"], Fields::POSITIONS).is_ok());
+    let error = depot.get_many_flat(&["whole", "bare"], Fields::ENERGY).unwrap_err();
+    assert!(error.to_string().contains("\"bare\""), "{error}");
+    assert!(std::error::Error::source(&error).unwrap().to_string().contains("energy"), "{error:?}");
+}
