@@ -1,0 +1,330 @@
+//! What is stored: three kinds of records, made once, encoded once, and handed to every engine as the same bytes.
+//!
+//! ```text
+//! a   molecules   10 to 120 atoms: numbers u8, positions and forces f32, energy, cell and stress f64
+//! b   frames      5000 atoms of liquid argon: positions, velocities, forces f32, and a few numbers
+//! c   small       16 f32, 64 bytes
+//! ```
+//!
+//! They lie in one file, which this process and its children map, so that what engines allocate can be told from them:
+//!
+//! ```text
+//! u64 records, u64 payload bytes | u64 start, u64 length, for each record | records, each at a multiple of 16
+//! ```
+//!
+//! Records of `a` and `b` are atomic frames as the codec encodes them. *Payload* is what a user would count: the bytes
+//! of the arrays and numbers alone, without what the codec adds. Ratios of size and MB/s are about the payload.
+
+#[allow(dead_code, unreachable_pub, clippy::pedantic, reason = "written for the example")]
+#[path = "../../../examples/lennard_jones/simulation.rs"]
+mod simulation;
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::Path;
+
+use memmap2::Mmap;
+use vldepot::Codec;
+use vldepot::codecs::{AtomicFrame, AtomicFrameCodec};
+
+use crate::Result;
+pub(crate) use simulation::Random;
+use simulation::Simulation;
+
+const HEAD: usize = 16;
+const ENTRY: usize = 16;
+const FRAME_ATOMS: usize = 5000;
+const SMALL_FLOATS: usize = 16;
+
+/// A kind of records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Workload {
+    Molecules,
+    Frames,
+    Small,
+}
+
+impl Workload {
+    pub(crate) const ALL: [Self; 3] = [Self::Molecules, Self::Frames, Self::Small];
+
+    /// As the command line calls it.
+    pub(crate) fn letter(self) -> &'static str {
+        match self {
+            Self::Molecules => "a",
+            Self::Frames => "b",
+            Self::Small => "c",
+        }
+    }
+
+    pub(crate) fn parse(letter: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|workload| workload.letter() == letter)
+    }
+
+    pub(crate) fn describe(self) -> &'static str {
+        match self {
+            Self::Molecules => "molecules of 10 to 120 atoms",
+            Self::Frames => "frames of 5000 atoms",
+            Self::Small => "records of 64 bytes",
+        }
+    }
+
+    /// How many records there are.
+    pub(crate) fn records(self, quick: bool) -> usize {
+        match (self, quick) {
+            (Self::Molecules, _) => 100_000,
+            (Self::Frames, true) => 100,
+            (Self::Frames, false) => 200,
+            (Self::Small, true) => 1_000_000,
+            (Self::Small, false) => 10_000_000,
+        }
+    }
+
+    /// Whether its records are atomic frames.
+    pub(crate) fn is_atomic(self) -> bool {
+        self != Self::Small
+    }
+}
+
+/// A record's name, on the stack.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Name {
+    bytes: [u8; Self::PREFIX.len() + Self::DIGITS],
+}
+
+impl Name {
+    const PREFIX: &'static [u8] = b"record_";
+    const DIGITS: usize = 8;
+
+    pub(crate) fn new(mut number: usize) -> Self {
+        let mut bytes = [0; Self::PREFIX.len() + Self::DIGITS];
+        let (prefix, digits) = bytes.split_at_mut(Self::PREFIX.len());
+        prefix.copy_from_slice(Self::PREFIX);
+        for digit in digits.iter_mut().rev() {
+            *digit = b'0' + (number % 10) as u8;
+            number /= 10;
+        }
+        Self { bytes }
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.bytes).expect("made of ASCII")
+    }
+}
+
+/// All records of a workload.
+#[derive(Debug)]
+pub(crate) struct Load {
+    pub(crate) workload: Workload,
+    map: Mmap,
+    /// Records in the file.
+    distinct: usize,
+    /// Records handed out: those of the file over and over.
+    len: usize,
+    /// Mean bytes of a record's arrays and numbers.
+    pub(crate) mean_payload: f64,
+}
+
+impl Load {
+    /// The records of `workload`, from the file in `directory` where they are made when first asked for.
+    pub(crate) fn open(workload: Workload, quick: bool, directory: &Path) -> Result<Self> {
+        Self::of(workload, workload.records(quick), directory)
+    }
+
+    /// As [`open`](Self::open), with a number of records.
+    pub(crate) fn of(workload: Workload, records: usize, directory: &Path) -> Result<Self> {
+        let path = directory.join(format!("{}-{records}.records", workload.letter()));
+        if !path.exists() {
+            let unfinished = path.with_extension("unfinished");
+            make(workload, records, &unfinished)?;
+            std::fs::rename(&unfinished, &path)?;
+        }
+        let file = File::open(&path)?;
+        // SAFETY: nobody writes to the file once it has its name.
+        let map = unsafe { Mmap::map(&file)? };
+        let head: &[u64] = bytemuck::cast_slice(&map[..HEAD]);
+        let (stored, payload) = (head[0] as usize, head[1]);
+        if stored != records {
+            return Err(format!("{}: {stored} records, not {records}; remove it", path.display()).into());
+        }
+        let mean_payload = payload as f64 / records as f64;
+        Ok(Self { workload, map, distinct: records, len: records, mean_payload })
+    }
+
+    /// The same records `times` over, under new names.
+    pub(crate) fn repeated(mut self, times: usize) -> Self {
+        self.len = self.distinct * times;
+        self
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// The bytes of record `number`, at a multiple of 16.
+    pub(crate) fn record(&self, number: usize) -> &[u8] {
+        let number = if number < self.distinct { number } else { number % self.distinct };
+        let at = HEAD + number * ENTRY;
+        let entry: &[u64] = bytemuck::cast_slice(&self.map[at..at + ENTRY]);
+        let (start, len) = (entry[0] as usize, entry[1] as usize);
+        &self.map[start..start + len]
+    }
+
+    /// Number, name and bytes of all records in order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (usize, Name, &[u8])> {
+        (0..self.len).map(|number| (number, Name::new(number), self.record(number)))
+    }
+
+    /// Bytes of all records.
+    pub(crate) fn record_bytes(&self) -> u64 {
+        (0..self.len).map(|number| self.record(number).len() as u64).sum()
+    }
+
+    /// The records as what `put` of the codec takes; they borrow the records' bytes.
+    pub(crate) fn frames(&self) -> Result<Vec<AtomicFrame<'_>>> {
+        let codec = AtomicFrameCodec::default();
+        let frame = |number| Ok(codec.view(self.record(number))?.to_frame()?);
+        (0..self.len).map(frame).collect()
+    }
+}
+
+/// Takes bytes in hand, the same for every engine: adds up a number from every cache line of a record.
+pub(crate) fn touch(bytes: &[u8]) -> u64 {
+    let first = |line: &[u8]| line.first_chunk().map_or(0, |&word| u64::from_le_bytes(word));
+    bytes.chunks(64).fold(0, |sum, line| sum.wrapping_add(first(line)))
+}
+
+/// `n` numbers below `below`, by chance and always the same.
+pub(crate) fn numbers(n: usize, below: usize, seed: u64) -> Vec<usize> {
+    let mut random = Random(seed);
+    (0..n).map(|_| random.below(below)).collect()
+}
+
+/// The first `n` numbers of a shuffled `0..below`.
+pub(crate) fn shuffled(n: usize, below: usize, seed: u64) -> Vec<u32> {
+    let mut random = Random(seed);
+    let mut all: Vec<u32> = (0..below as u32).collect();
+    for at in 0..n.min(below) {
+        let other = at + random.below(below - at);
+        all.swap(at, other);
+    }
+    all.truncate(n);
+    all
+}
+
+/// Writes the file of records.
+struct Maker {
+    entries: Vec<[u64; 2]>,
+    out: BufWriter<File>,
+    at: u64,
+    payload: u64,
+}
+
+impl Maker {
+    fn add(&mut self, bytes: &[u8], payload: usize) -> Result<()> {
+        self.entries.push([self.at, bytes.len() as u64]);
+        self.payload += payload as u64;
+        let padded = bytes.len().next_multiple_of(16);
+        self.out.write_all(bytes)?;
+        self.out.write_all(&[0; 16][..padded - bytes.len()])?;
+        self.at += padded as u64;
+        Ok(())
+    }
+}
+
+fn make(workload: Workload, records: usize, path: &Path) -> Result<()> {
+    use std::io::{Seek, SeekFrom};
+    let mut out = BufWriter::with_capacity(1 << 20, File::create(path)?);
+    let at = (HEAD + ENTRY * records) as u64;
+    out.seek(SeekFrom::Start(at))?;
+    let mut maker = Maker { entries: Vec::with_capacity(records), out, at, payload: 0 };
+    match workload {
+        Workload::Molecules => make_molecules(records, &mut maker)?,
+        Workload::Frames => make_frames(records, &mut maker)?,
+        Workload::Small => make_small(records, &mut maker)?,
+    }
+    let Maker { entries, mut out, payload, .. } = maker;
+    out.seek(SeekFrom::Start(0))?;
+    out.write_all(bytemuck::cast_slice(&[records as u64, payload]))?;
+    out.write_all(bytemuck::cast_slice(&entries))?;
+    out.into_inner().map_err(std::io::IntoInnerError::into_error)?.sync_all()?;
+    Ok(())
+}
+
+/// Chains with bonds of 0.10 to 0.15 nm and forces of 50 kJ/mol/nm. Every number has all its random bits, as a computed
+/// one has.
+fn make_molecules(records: usize, maker: &mut Maker) -> Result<()> {
+    let codec = AtomicFrameCodec::default();
+    let mut random = Random(2);
+    let (mut positions, mut forces, mut numbers, mut record) = (vec![], vec![], vec![], vec![]);
+    for _ in 0..records {
+        let n_atoms = 10 + random.below(111);
+        let energy = -2500.0 * n_atoms as f64 * (1.0 + 0.01 * random.normal());
+        let edge = 2.0 + random.uniform();
+        let s = [0; 6].map(|_| 100.0 * random.normal());
+        let stress = [[s[0], s[1], s[2]], [s[1], s[3], s[4]], [s[2], s[4], s[5]]];
+        let mut at = [0.5 * edge; 3];
+        positions.clear();
+        for _ in 0..n_atoms {
+            let way = [0; 3].map(|_| random.normal());
+            let bond = (0.10 + 0.05 * random.uniform()) / way.map(|x| x * x).iter().sum::<f64>().sqrt();
+            for axis in 0..3 {
+                at[axis] += bond * way[axis];
+            }
+            positions.push(at.map(|x| x as f32));
+        }
+        forces.clear();
+        forces.extend((0..n_atoms).map(|_| [0; 3].map(|_| (50.0 * random.normal()) as f32)));
+        numbers.clear();
+        numbers.extend((0..n_atoms).map(|_| [1_u8, 1, 1, 1, 6, 6, 6, 7, 8, 16][random.below(10)]));
+        let frame = AtomicFrame::new()
+            .positions(&positions)
+            .forces(&forces)
+            .per_atom("numbers", &numbers)
+            .cell([[edge, 0.0, 0.0], [0.0, edge, 0.0], [0.0, 0.0, edge]])
+            .energy(energy)
+            .stress(stress);
+        record.clear();
+        codec.encode(&frame, &mut record)?;
+        maker.add(&record, 25 * n_atoms + 8 * (1 + 9 + 9))?;
+    }
+    Ok(())
+}
+
+/// Of the example's simulation, the first [`FRAME_ATOMS`] atoms.
+fn make_frames(records: usize, maker: &mut Maker) -> Result<()> {
+    let codec = AtomicFrameCodec::default();
+    let mut fluid = Simulation::new(FRAME_ATOMS + 300, 180.0, 0.004, 1);
+    fluid.advance(100);
+    let singles = |vectors: &[[f64; 3]]| -> Vec<[f32; 3]> {
+        vectors[..FRAME_ATOMS].iter().map(|v| v.map(|x| x as f32)).collect()
+    };
+    let mut record = vec![];
+    for _ in 0..records {
+        fluid.advance(3);
+        let (positions, velocities) = (singles(&fluid.wrapped()), singles(&fluid.velocities));
+        let (forces, edge) = (singles(&fluid.forces), fluid.edge);
+        let frame = AtomicFrame::new()
+            .positions(&positions)
+            .velocities(&velocities)
+            .forces(&forces)
+            .cell([[edge, 0.0, 0.0], [0.0, edge, 0.0], [0.0, 0.0, edge]])
+            .pbc([true; 3])
+            .energy(fluid.potential)
+            .step(i64::try_from(fluid.step)?)
+            .time(fluid.time());
+        record.clear();
+        codec.encode(&frame, &mut record)?;
+        maker.add(&record, 36 * FRAME_ATOMS + 8 * (9 + 3) + 3)?;
+    }
+    Ok(())
+}
+
+/// As a descriptor or an embedding has them: normal numbers of one scale.
+fn make_small(records: usize, maker: &mut Maker) -> Result<()> {
+    let mut random = Random(5);
+    for _ in 0..records {
+        let floats = [0; SMALL_FLOATS].map(|_| random.normal() as f32);
+        maker.add(bytemuck::cast_slice(&floats), size_of_val(&floats))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,332 @@
+//! The physical limits: what any store of such chunks must do at least, done with one thread and nothing else.
+//!
+//! The chunks are those that a depot makes of the same records, byte for byte, laid out beforehand, with the same
+//! parameters. There are no names, no checksums and no files but in `write`; chunks to be read lie in memory, contexts
+//! and buffers are used again.
+//!
+//! | | `blosc2-PRESET`, for depots that compress | `memcpy`, for stores that do not |
+//! | --- | --- | --- |
+//! | `put` | compresses every chunk | copies every chunk |
+//! | `write` | the same, each chunk written to one file, which is synced once | the same |
+//! | `get`, `get_many` | decompresses the blocks that the record touches | copies the record |
+//! | `scan`, `epoch` | decompresses every chunk, once | copies every chunk, once |
+//! | `size` | that file | that file |
+//!
+//! Records are then visited as those of every engine are.
+
+use std::cell::OnceCell;
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
+use std::rc::Rc;
+
+use vldepot::{Compression, DepotOptions};
+
+use super::blosc::{Decoder, Encoder, OVERHEAD};
+use super::{COMMIT_BYTES, COMMIT_RECORDS, Engine, Operation, Store, Visit};
+use crate::Result;
+use crate::data::Load;
+
+/// As the default of `DepotOptions::chunk_size` is.
+const CHUNK: usize = 4 << 20;
+/// Records start at multiples of this many bytes.
+const ALIGN: usize = 16;
+
+/// Where a record lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Place {
+    chunk: u32,
+    start: u32,
+    len: u32,
+}
+
+/// Raw chunks as a depot has them.
+struct Chunks {
+    raw: Vec<Vec<u8>>,
+    places: Vec<Place>,
+}
+
+impl Chunks {
+    fn new(load: &Load) -> Self {
+        let mut chunks = Self { raw: Vec::new(), places: Vec::with_capacity(load.len()) };
+        let (mut used, mut records, mut bytes) = (CHUNK, 0, 0);
+        for (_, _, record) in load.iter() {
+            let start = used.next_multiple_of(ALIGN);
+            let start = if start + record.len() > CHUNK { 0 } else { start };
+            if start == 0 {
+                chunks.raw.push(vec![0; CHUNK]);
+            }
+            let chunk = chunks.raw.len() - 1;
+            used = start + record.len();
+            chunks.raw[chunk][start..used].copy_from_slice(record);
+            let place = Place { chunk: chunk as u32, start: start as u32, len: record.len() as u32 };
+            chunks.places.push(place);
+            (records, bytes) = (records + 1, bytes + record.len());
+            if records >= COMMIT_RECORDS || bytes >= COMMIT_BYTES {
+                // A commit closes the open chunk.
+                (used, records, bytes) = (CHUNK, 0, 0);
+            }
+        }
+        chunks
+    }
+}
+
+/// The chunks, laid out when first needed.
+pub(crate) struct Layout<'l> {
+    load: &'l Load,
+    chunks: OnceCell<Rc<Chunks>>,
+}
+
+impl<'l> Layout<'l> {
+    pub(crate) fn new(load: &'l Load) -> Self {
+        Self { load, chunks: OnceCell::new() }
+    }
+
+    fn chunks(&self) -> Rc<Chunks> {
+        Rc::clone(self.chunks.get_or_init(|| Rc::new(Chunks::new(self.load))))
+    }
+}
+
+/// How chunks become stored bytes.
+enum Press {
+    Copy,
+    Blosc2(Encoder),
+}
+
+impl Press {
+    fn press(&mut self, raw: &[u8], out: &mut [u8]) -> Result<usize> {
+        match self {
+            Self::Copy => {
+                out[..raw.len()].copy_from_slice(raw);
+                Ok(raw.len())
+            }
+            Self::Blosc2(encoder) => encoder.compress(raw, out),
+        }
+    }
+}
+
+/// A limit. Without compression, `memcpy`.
+struct Limit<'l> {
+    name: &'static str,
+    compression: Option<(Compression, usize)>,
+    layout: Rc<Layout<'l>>,
+    press: Press,
+    out: Vec<u8>,
+}
+
+impl Limit<'_> {
+    fn press_all(&mut self, mut each: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        for raw in &self.layout.chunks().raw {
+            let n = self.press.press(raw, &mut self.out)?;
+            each(&self.out[..n])?;
+        }
+        Ok(())
+    }
+}
+
+impl Engine for Limit<'_> {
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn is_limit(&self) -> bool {
+        true
+    }
+
+    fn supports(&self, operation: Operation) -> bool {
+        use Operation::{Epoch, Get, GetMany, Put, Scan, Size, Write};
+        matches!(operation, Write | Put | Size | Get | GetMany | Scan | Epoch)
+    }
+
+    fn prepare(&mut self) -> Result<()> {
+        self.layout.chunks();
+        self.out.resize(CHUNK + OVERHEAD, 0);
+        if let Some((compression, block_size)) = self.compression {
+            self.press = Press::Blosc2(Encoder::new(compression, block_size)?);
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, path: &Path) -> Result<()> {
+        let mut file = File::create_new(path)?;
+        self.press_all(|stored| Ok(file.write_all(stored)?))?;
+        Ok(file.sync_data()?)
+    }
+
+    fn put(&mut self) -> Result<()> {
+        self.press_all(|stored| {
+            std::hint::black_box(stored);
+            Ok(())
+        })
+    }
+
+    /// Into memory: what the file system does is no part of the limit.
+    fn open(&self, _path: &Path) -> Result<Box<dyn Store>> {
+        let chunks = self.layout.chunks();
+        let out = vec![0; CHUNK + OVERHEAD];
+        let Some((compression, block_size)) = self.compression else {
+            return Ok(Box::new(Copied { chunks, out }));
+        };
+        let mut encoder = Encoder::new(compression, block_size)?;
+        let mut room = vec![0; CHUNK + OVERHEAD];
+        let mut stored = Vec::with_capacity(chunks.raw.len());
+        for raw in &chunks.raw {
+            let n = encoder.compress(raw, &mut room)?;
+            stored.push(room[..n].to_vec());
+        }
+        Ok(Box::new(Compressed { chunks, stored, decoder: Decoder::new()?, out }))
+    }
+}
+
+/// Visits up to `n` records, of all chunks in order; `decode` gives the raw bytes of a chunk.
+fn walk(
+    places: &[Place],
+    n: usize,
+    visit: Visit,
+    mut decode: impl FnMut(usize, &mut [u8]) -> Result<()>,
+    out: &mut [u8],
+) -> Result<()> {
+    for records in places[..n].chunk_by(|left, right| left.chunk == right.chunk) {
+        decode(records[0].chunk as usize, out)?;
+        for place in records {
+            visit(&out[place.start as usize..][..place.len as usize]);
+        }
+    }
+    Ok(())
+}
+
+/// Chunks to be copied.
+struct Copied {
+    chunks: Rc<Chunks>,
+    out: Vec<u8>,
+}
+
+impl Copied {
+    fn walk(&mut self, n: usize, visit: Visit) -> Result<()> {
+        let Self { chunks, out } = self;
+        let copy = |chunk: usize, out: &mut [u8]| {
+            out[..CHUNK].copy_from_slice(&chunks.raw[chunk]);
+            Ok(())
+        };
+        walk(&chunks.places, n, visit, copy, out)
+    }
+}
+
+impl Store for Copied {
+    fn lookup(&mut self, _number: usize, _name: &str) -> Result<bool> {
+        Err("limits have no names".into())
+    }
+
+    fn get(&mut self, number: usize, _name: &str, visit: Visit) -> Result<()> {
+        let Place { chunk, start, len } = self.chunks.places[number];
+        let out = &mut self.out[..len as usize];
+        out.copy_from_slice(&self.chunks.raw[chunk as usize][start as usize..][..len as usize]);
+        visit(out);
+        Ok(())
+    }
+
+    fn scan(&mut self, visit: Visit) -> Result<()> {
+        self.walk(self.chunks.places.len(), visit)
+    }
+
+    fn epoch(&mut self, order: &[u32], visit: Visit) -> Result<()> {
+        self.walk(order.len(), visit)
+    }
+}
+
+/// Compressed chunks.
+struct Compressed {
+    chunks: Rc<Chunks>,
+    stored: Vec<Vec<u8>>,
+    decoder: Decoder,
+    out: Vec<u8>,
+}
+
+impl Compressed {
+    fn walk(&mut self, n: usize, visit: Visit) -> Result<()> {
+        let Self { chunks, stored, decoder, out } = self;
+        let decode = |chunk: usize, out: &mut [u8]| decoder.whole(&stored[chunk], out).map(|_| ());
+        walk(&chunks.places, n, visit, decode, out)
+    }
+}
+
+impl Store for Compressed {
+    fn lookup(&mut self, _number: usize, _name: &str) -> Result<bool> {
+        Err("limits have no names".into())
+    }
+
+    fn get(&mut self, number: usize, _name: &str, visit: Visit) -> Result<()> {
+        let Place { chunk, start, len } = self.chunks.places[number];
+        self.decoder.part(&self.stored[chunk as usize], start as usize, len as usize, &mut self.out)?;
+        visit(&self.out[..len as usize]);
+        Ok(())
+    }
+
+    fn scan(&mut self, visit: Visit) -> Result<()> {
+        self.walk(self.chunks.places.len(), visit)
+    }
+
+    fn epoch(&mut self, order: &[u32], visit: Visit) -> Result<()> {
+        self.walk(order.len(), visit)
+    }
+}
+
+/// The limit of a depot with these options.
+pub(crate) fn name_of(preset: &str) -> &'static str {
+    match preset {
+        "balanced" => "blosc2-balanced",
+        "fast" => "blosc2-fast",
+        "compact" => "blosc2-compact",
+        _ => MEMCPY,
+    }
+}
+
+/// The limit of stores that do not compress.
+pub(crate) const MEMCPY: &str = "memcpy";
+
+/// All limits.
+pub(crate) fn all<'l>(load: &'l Load, layout: &Rc<Layout<'l>>) -> Vec<Box<dyn Engine + 'l>> {
+    let limit = |name, compression| -> Box<dyn Engine + 'l> {
+        let layout = Rc::clone(layout);
+        Box::new(Limit { name, compression, layout, press: Press::Copy, out: Vec::new() })
+    };
+    let mean = load.record_bytes() / load.len() as u64;
+    let compressed = |preset: &str, options: DepotOptions| {
+        // As the docs of `DepotOptions::block_size` have it.
+        let block_size = options.block_size.unwrap_or(if mean < 4096 { 16 << 10 } else { 64 << 10 });
+        limit(name_of(preset), Some((options.compression, block_size)))
+    };
+    vec![
+        compressed("balanced", DepotOptions::balanced()),
+        compressed("fast", DepotOptions::fast()),
+        compressed("compact", DepotOptions::compact()),
+        limit(MEMCPY, None),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::Workload;
+    use vldepot::{Depot, Raw};
+
+    #[test]
+    fn chunks_are_those_of_a_depot() {
+        let folder = tempfile::tempdir().unwrap();
+        for workload in [Workload::Molecules, Workload::Frames] {
+            let load = Load::open(workload, true, folder.path()).unwrap();
+            let chunks = Chunks::new(&load);
+            let depot = Depot::memory(Raw).unwrap();
+            load.iter().for_each(|(_, name, record)| depot.put(name.as_str(), record).unwrap());
+            depot.commit().unwrap();
+            for (number, name, record) in load.iter() {
+                let location = depot.location(name.as_str()).unwrap();
+                let place = chunks.places[number];
+                assert_eq!((location.chunk, location.offset), (place.chunk.into(), place.start.into()));
+                assert_eq!(&chunks.raw[place.chunk as usize][place.start as usize..][..record.len()], record);
+            }
+            assert_eq!(depot.info().unwrap().chunks, chunks.raw.len() as u64);
+            assert_eq!(depot.info().unwrap().options.chunk_size, CHUNK);
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! The engines: one file each, behind two traits.
+//!
+//! An [`Engine`] writes a store; a [`Store`] is one opened for reading. All get the same bytes under the same names, and
+//! hand out records by calling `visit` with their bytes: what is done with them is the harness's, and the same for all.
+
+mod blosc;
+mod flat;
+mod heed;
+mod limits;
+mod redb;
+mod vldepot;
+mod zstd;
+
+use std::path::Path;
+use std::rc::Rc;
+
+use crate::Result;
+use crate::data::{Load, Name, touch};
+
+/// Called with the bytes of each record.
+pub(crate) type Visit<'v> = &'v mut dyn FnMut(&[u8]);
+
+/// Engines with transactions commit as often as vldepot does by itself: after this many records,
+const COMMIT_RECORDS: usize = 1 << 18;
+/// or this many bytes.
+const COMMIT_BYTES: usize = 256 << 20;
+
+/// Records of a batch.
+pub(crate) const BATCH: usize = 256;
+
+/// Something that is timed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Operation {
+    Write,
+    Put,
+    Size,
+    Open,
+    FirstGet,
+    Lookup,
+    Get,
+    GetMany,
+    Scan,
+    Epoch,
+    GetCold,
+}
+
+impl Operation {
+    pub(crate) const ALL: [Self; 11] = [
+        Self::Write,
+        Self::Put,
+        Self::Size,
+        Self::Open,
+        Self::FirstGet,
+        Self::Lookup,
+        Self::Get,
+        Self::GetMany,
+        Self::Scan,
+        Self::Epoch,
+        Self::GetCold,
+    ];
+    /// Those that are repeated on one open store.
+    pub(crate) const READING: [Self; 5] = [Self::Lookup, Self::Get, Self::GetMany, Self::Scan, Self::Epoch];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Write => "write",
+            Self::Put => "put",
+            Self::Size => "size",
+            Self::Open => "open",
+            Self::FirstGet => "first_get",
+            Self::Lookup => "lookup",
+            Self::Get => "get",
+            Self::GetMany => "get_many",
+            Self::Scan => "scan",
+            Self::Epoch => "epoch",
+            Self::GetCold => "get_cold",
+        }
+    }
+
+    pub(crate) fn describe(self) -> &'static str {
+        match self {
+            Self::Write => "all records, from creating a file to closing it durably",
+            Self::Put => "all records into memory: no file, no sync",
+            Self::Size => "bytes on disk over those of the payload",
+            Self::Open => "opening a closed store that is in the page cache",
+            Self::FirstGet => "the first record after that",
+            Self::Lookup => "finding random names without reading their records",
+            Self::Get => "random records, one by one, by name",
+            Self::GetMany => "random records, 256 names at a time, answers in that order",
+            Self::Scan => "all records in the engine's own order",
+            Self::Epoch => "all records once, shuffled, in batches of 256",
+            Self::GetCold => "random records of a store that is not in the page cache",
+        }
+    }
+
+    pub(crate) fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|operation| operation.name() == name)
+    }
+}
+
+/// A kind of store.
+pub(crate) trait Engine {
+    fn name(&self) -> &str;
+
+    /// The engine that does the least this one must do: see `limits.rs`.
+    fn limit(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// Whether this is such a limit: it has no names, and nothing of it can be opened.
+    fn is_limit(&self) -> bool {
+        false
+    }
+
+    fn supports(&self, operation: Operation) -> bool {
+        operation != Operation::Put
+    }
+
+    /// Threads that work at once, the caller's among them.
+    fn threads(&self, _operation: Operation) -> usize {
+        1
+    }
+
+    /// What need not be timed. Called once, before anything else.
+    ///
+    /// # Errors
+    /// When the load does not suit.
+    fn prepare(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    /// Stores all records at `path`, where nothing is, durably.
+    ///
+    /// # Errors
+    /// The engine's own.
+    fn write(&mut self, path: &Path) -> Result<()>;
+
+    /// Stores all records in memory, and forgets them.
+    ///
+    /// # Errors
+    /// The engine's own.
+    fn put(&mut self) -> Result<()> {
+        Err("not in memory".into())
+    }
+
+    /// Opens what [`write`](Self::write) wrote.
+    ///
+    /// # Errors
+    /// The engine's own.
+    fn open(&self, path: &Path) -> Result<Box<dyn Store>>;
+}
+
+/// Records to read: names, and the numbers that limits know them by.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Keys<'k> {
+    pub(crate) numbers: &'k [usize],
+    pub(crate) names: &'k [&'k str],
+}
+
+/// A store opened for reading.
+pub(crate) trait Store {
+    /// Whether there is a record of that name.
+    ///
+    /// # Errors
+    /// The engine's own.
+    fn lookup(&mut self, number: usize, name: &str) -> Result<bool>;
+
+    /// One record.
+    ///
+    /// # Errors
+    /// The engine's own, and when there is none.
+    fn get(&mut self, number: usize, name: &str, visit: Visit) -> Result<()>;
+
+    /// Records in the order of `keys`. An engine without such a call loops.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    fn get_many(&mut self, keys: Keys, visit: Visit) -> Result<()> {
+        keys.numbers.iter().zip(keys.names).try_for_each(|(&number, name)| self.get(number, name, visit))
+    }
+
+    /// All records.
+    ///
+    /// # Errors
+    /// The engine's own.
+    fn scan(&mut self, visit: Visit) -> Result<()>;
+
+    /// As many records as `order` has, all different, shuffled: those of `order`, in batches. An engine with a loader
+    /// of its own may choose others, as long as all of them make an epoch.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    fn epoch(&mut self, order: &[u32], visit: Visit) -> Result<()> {
+        for batch in order.chunks(BATCH) {
+            let numbers: Vec<usize> = batch.iter().map(|&number| number as usize).collect();
+            let names: Vec<Name> = numbers.iter().map(|&number| Name::new(number)).collect();
+            let names: Vec<&str> = names.iter().map(Name::as_str).collect();
+            self.get_many(Keys { numbers: &numbers, names: &names }, visit)?;
+        }
+        Ok(())
+    }
+
+    /// What touching all that is visited of record `number` adds up to. Other than that of the record's bytes only
+    /// where a store takes records apart.
+    fn touched(&self, load: &Load, number: usize) -> u64 {
+        touch(load.record(number))
+    }
+
+    /// Compares what is visited in all of a scan with the load.
+    ///
+    /// # Errors
+    /// Says which record differs.
+    fn verify(&mut self, load: &Load) -> Result<()> {
+        let mut number = 0;
+        let mut wrong = None;
+        self.scan(&mut |bytes| {
+            if number >= load.len() || bytes != load.record(number) {
+                wrong = wrong.or(Some(number));
+            }
+            number += 1;
+        })?;
+        match wrong {
+            Some(number) => Err(format!("record {number} is not what was written").into()),
+            None if number != load.len() => Err(format!("{number} of {} records", load.len()).into()),
+            None => Ok(()),
+        }
+    }
+}
+
+/// All engines for a load. Engines that are only run when asked for by name are `optional`.
+pub(crate) fn all<'l>(load: &'l Load, threads: usize) -> Vec<Box<dyn Engine + 'l>> {
+    let layout = Rc::new(limits::Layout::new(load));
+    let mut engines: Vec<Box<dyn Engine + 'l>> = Vec::new();
+    engines.extend(vldepot::all(load, threads));
+    engines.push(Box::new(heed::Lmdb::raw(load)));
+    engines.push(Box::new(heed::Lmdb::zstd(load)));
+    engines.push(Box::new(redb::Redb::new(load)));
+    engines.push(Box::new(flat::Flat::new(load)));
+    engines.extend(limits::all(load, &layout));
+    engines
+}
+
+/// Engines that run only when asked for by name: too slow to be waited for every time.
+pub(crate) fn is_optional(name: &str) -> bool {
+    name.contains("compact")
+}

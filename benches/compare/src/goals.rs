@@ -1,0 +1,118 @@
+//! What vldepot is to reach, beside what it reached.
+
+use crate::report::Row;
+
+/// The figures of a run, by name.
+struct Figures<'r>(&'r [Row]);
+
+impl Figures<'_> {
+    fn row(&self, workload: &str, operation: &str, engine: &str) -> Option<&Row> {
+        let is = |row: &&Row| row.workload == workload && row.operation == operation && row.engine == engine;
+        self.0.iter().find(is)
+    }
+
+    fn rate(&self, workload: &str, operation: &str, engine: &str) -> Option<f64> {
+        self.row(workload, operation, engine)?.records_per_s
+    }
+
+    fn ratio(&self, workload: &str, operation: &str, engine: &str) -> Option<f64> {
+        self.row(workload, operation, engine)?.ratio_to_limit
+    }
+
+    fn peak(&self, workload: &str, operation: &str, engine: &str) -> Option<f64> {
+        self.row(workload, operation, engine)?.peak_mb
+    }
+}
+
+/// `left / right`, where both are known.
+fn over(left: Option<f64>, right: Option<f64>) -> Option<f64> {
+    Some(left? / right?)
+}
+
+fn at_least(what: &str, figure: Option<f64>, goal: f64) {
+    line(what, figure, ">=", goal, figure.is_some_and(|figure| figure >= goal));
+}
+
+fn at_most(what: &str, figure: Option<f64>, goal: f64) {
+    line(what, figure, "<=", goal, figure.is_some_and(|figure| figure <= goal));
+}
+
+fn line(what: &str, figure: Option<f64>, sign: &str, goal: f64, reached: bool) {
+    let digits = if goal >= 1000.0 { 0 } else { 3 };
+    let (figure, verdict) = match figure {
+        Some(figure) => (format!("{figure:.digits$}"), if reached { "reached" } else { "NOT REACHED" }),
+        None => ("-".into(), "not measured"),
+    };
+    println!("  {what:<76} {figure:>9}  {sign} {goal:<7} {verdict}");
+}
+
+/// Prints all goals.
+pub(crate) fn print(rows: &[Row]) {
+    let figures = Figures(rows);
+    println!("\ngoals");
+    molecules(&figures);
+    epochs(&figures);
+    frames(&figures);
+    small(&figures);
+    at_most("peak memory of writing 10 GB, MB", figures.peak("b", "write_10gb", "vldepot-balanced"), 200.0);
+}
+
+fn molecules(figures: &Figures<'_>) {
+    let rate = |operation: &str, engine: &str| figures.rate("a", operation, engine);
+    at_least(
+        "a get, uncompressed, checked each time, over lmdb",
+        over(rate("get", "vldepot-uncompressed-1"), rate("get", "lmdb")),
+        1.0,
+    );
+    at_least("a get, balanced, one thread, records/s", rate("get", "vldepot-balanced-1"), 100_000.0);
+    at_least("a get, fast, records/s", rate("get", "vldepot-fast"), 200_000.0);
+    let size = figures.row("a", "size", "vldepot-balanced").and_then(|row| row.stored_ratio);
+    at_most("a size, balanced, over the payload", size, 0.85);
+    for preset in ["balanced", "uncompressed"] {
+        let (one, many) = (format!("vldepot-{preset}-1"), format!("vldepot-{preset}"));
+        at_least(
+            &format!("a get_many, {preset}, one thread, over get"),
+            over(rate("get_many", &one), rate("get", &one)),
+            1.0,
+        );
+        at_least(
+            &format!("a get_many, {preset}, over that of one thread"),
+            over(rate("get_many", &many), rate("get_many", &one)),
+            1.7,
+        );
+    }
+}
+
+fn epochs(figures: &Figures<'_>) {
+    for workload in ["a", "b"] {
+        at_least(
+            &format!("{workload} shuffled epoch, balanced, one thread, over the limit"),
+            figures.ratio(workload, "epoch", "vldepot-balanced-1"),
+            0.8,
+        );
+        let rate = |engine| figures.rate(workload, "epoch", engine);
+        at_least(
+            &format!("{workload} shuffled epoch, balanced, over that of one thread"),
+            over(rate("vldepot-balanced"), rate("vldepot-balanced-1")),
+            1.7,
+        );
+    }
+}
+
+fn frames(figures: &Figures<'_>) {
+    let ratio = |operation, engine| figures.ratio("b", operation, engine);
+    at_least("b put, balanced, over the limit", ratio("put", "vldepot-balanced"), 0.9);
+    at_least("b put, balanced, one thread, over the limit", ratio("put", "vldepot-balanced-1"), 0.9);
+    at_least("b put of arrays, balanced, over the limit", ratio("put", "vldepot-balanced-codec"), 0.9);
+    at_least("b write, balanced, one thread, over the limit", ratio("write", "vldepot-balanced-1"), 0.9);
+    let time = ratio("get", "vldepot-balanced-1").map(|speed| 1.0 / speed);
+    at_most("b get, balanced, time over that of the limit", time, 1.2);
+    at_least("b scan, balanced, one thread, over the limit", ratio("scan", "vldepot-balanced-1"), 0.9);
+}
+
+fn small(figures: &Figures<'_>) {
+    let time = |operation| figures.rate("c", operation, "vldepot-balanced").map(|rate| 1.0 / rate);
+    at_most("c open, ms", time("open").map(|seconds| seconds * 1e3), 10.0);
+    at_most("c lookup, us", time("lookup").map(|seconds| seconds * 1e6), 1.0);
+    at_most("c memory after random gets, MB", figures.peak("c", "get", "vldepot-balanced"), 50.0);
+}

@@ -1,0 +1,139 @@
+//! Figures as JSON lines and as tables.
+
+use serde::Serialize;
+
+use crate::data::Workload;
+use crate::engines::Operation;
+
+/// The figures of one operation of one engine. What does not apply is null.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Row {
+    pub(crate) workload: &'static str,
+    pub(crate) operation: &'static str,
+    pub(crate) engine: String,
+    pub(crate) threads: usize,
+    /// For `open` and `first_get`, how often a second.
+    pub(crate) records_per_s: Option<f64>,
+    /// Payload, 10^6 bytes.
+    pub(crate) mb_per_s: Option<f64>,
+    /// Bytes on disk over bytes of payload.
+    pub(crate) stored_ratio: Option<f64>,
+    /// 10^6 bytes that the process's anonymous memory grew by at most.
+    pub(crate) peak_mb: Option<f64>,
+    /// Speed over that of the limit.
+    pub(crate) ratio_to_limit: Option<f64>,
+}
+
+impl Row {
+    pub(crate) fn new(workload: Workload, operation: &'static str, engine: &str, threads: usize) -> Self {
+        Self {
+            workload: workload.letter(),
+            operation,
+            engine: engine.to_owned(),
+            threads,
+            records_per_s: None,
+            mb_per_s: None,
+            stored_ratio: None,
+            peak_mb: None,
+            ratio_to_limit: None,
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        let figures =
+            [self.records_per_s, self.mb_per_s, self.stored_ratio, self.peak_mb, self.ratio_to_limit];
+        figures.iter().all(Option::is_none)
+    }
+}
+
+/// Three digits and a unit.
+fn short(value: f64) -> String {
+    let (value, unit) = match value {
+        v if v >= 1e6 => (v / 1e6, "M"),
+        v if v >= 1e4 => (v / 1e3, "k"),
+        v => (v, ""),
+    };
+    match value {
+        v if v >= 100.0 => format!("{v:.0}{unit}"),
+        v if v >= 10.0 => format!("{v:.1}{unit}"),
+        v => format!("{v:.2}{unit}"),
+    }
+}
+
+/// A duration in its unit.
+pub(crate) fn duration(seconds: f64) -> String {
+    match seconds {
+        s if s >= 1.0 => format!("{s:.2} s"),
+        s if s >= 1e-3 => format!("{:.2} ms", s * 1e3),
+        s => format!("{:.2} us", s * 1e6),
+    }
+}
+
+/// A table's column: its name, and a row's figure in it.
+type Column<'t> = (&'static str, Box<dyn Fn(&Row) -> Option<String> + 't>);
+
+/// Prints the tables of a workload.
+pub(crate) fn print(workload: Workload, rows: &[Row]) {
+    println!("\n{}: {}", workload.letter(), workload.describe());
+    let times = [Operation::Open, Operation::FirstGet, Operation::Lookup];
+    let rates = Operation::ALL
+        .into_iter()
+        .map(|operation| -> Column<'_> {
+            match operation {
+                Operation::Size => {
+                    ("size", Box::new(|row| row.stored_ratio.map(|ratio| format!("{ratio:.3}"))))
+                }
+                _ if times.contains(&operation) => {
+                    (operation.name(), Box::new(|row| row.records_per_s.map(|rate| duration(1.0 / rate))))
+                }
+                _ => (operation.name(), Box::new(|row| row.records_per_s.map(short))),
+            }
+        })
+        .collect();
+    table("records/s (size: over the payload; open, first_get, lookup: time)", rows, rates);
+    let column = |operation: Operation, figure: fn(&Row) -> Option<String>| -> Column<'_> {
+        (operation.name(), Box::new(figure))
+    };
+    let of_all = |figure: fn(&Row) -> Option<String>| {
+        Operation::ALL.into_iter().map(|operation| column(operation, figure)).collect()
+    };
+    table("MB/s of payload", rows, of_all(|row| row.mb_per_s.map(short)));
+    table(
+        "speed over the limit's (one thread)",
+        rows,
+        of_all(|row| row.ratio_to_limit.map(|x| format!("{x:.3}"))),
+    );
+    table("peak memory, MB", rows, of_all(|row| row.peak_mb.map(|x| format!("{x:.1}"))));
+}
+
+/// Prints a table with a line for each engine; lines and columns without figures are left out.
+fn table(title: &str, rows: &[Row], columns: Vec<Column<'_>>) {
+    let mut engines: Vec<&str> = Vec::new();
+    for row in rows {
+        if !engines.contains(&row.engine.as_str()) {
+            engines.push(&row.engine);
+        }
+    }
+    let cell = |engine: &str, (operation, figure): &Column<'_>| {
+        rows.iter().find(|row| row.engine == engine && row.operation == *operation).and_then(figure)
+    };
+    let columns: Vec<_> = columns
+        .into_iter()
+        .filter(|column| engines.iter().any(|engine| cell(engine, column).is_some()))
+        .collect();
+    if columns.is_empty() {
+        return;
+    }
+    println!("\n  {title}");
+    print!("  {:<24}", "");
+    columns.iter().for_each(|(name, _)| print!(" {name:>10}"));
+    println!();
+    for engine in engines {
+        let cells: Vec<_> = columns.iter().map(|column| cell(engine, column)).collect();
+        if cells.iter().any(Option::is_some) {
+            print!("  {engine:<24}");
+            cells.into_iter().for_each(|cell| print!(" {:>10}", cell.unwrap_or_else(|| "-".into())));
+            println!();
+        }
+    }
+}

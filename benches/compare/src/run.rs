@@ -1,0 +1,497 @@
+//! Rounds: every engine in turn, again and again, so that what slows the machine down slows all of them.
+//!
+//! Each operation is run once before it is timed, to fill caches and to see how often it must be repeated within a
+//! round; then each round runs it once per engine. Medians are over rounds; a ratio to a limit is the median of the
+//! ratios within each round. What every pass visits is compared with what it should have, outside the timed part.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use hashbrown::HashSet;
+
+use crate::child::{self, Task};
+use crate::data::{Load, Name, Random, Workload, numbers, shuffled, touch};
+use crate::engines::{self, BATCH, Engine, Keys, Operation, Store};
+use crate::report::Row;
+use crate::{Config, Result, system};
+
+/// A pass of an operation is repeated within a round until it takes this long.
+const PASS_SECONDS: f64 = 0.03;
+
+/// How many records operations read.
+struct Sizes {
+    gets: usize,
+    lookups: usize,
+    epoch: usize,
+    cold: usize,
+}
+
+impl Sizes {
+    fn new(workload: Workload, quick: bool) -> Self {
+        let (gets, lookups, epoch, cold) = match (workload, quick) {
+            (Workload::Molecules, true) => (5_120, 20_000, 100_000, 200),
+            (Workload::Molecules, false) => (20_480, 100_000, 100_000, 1000),
+            (Workload::Frames, true) => (256, 1000, 100, 20),
+            (Workload::Frames, false) => (512, 1000, 200, 50),
+            (Workload::Small, true) => (10_240, 100_000, 20_480, 200),
+            (Workload::Small, false) => (102_400, 1_000_000, 102_400, 1000),
+        };
+        Self { gets, lookups, epoch, cold }
+    }
+}
+
+/// An engine, and what is known of it so far.
+struct Contender<'l> {
+    engine: Box<dyn Engine + 'l>,
+    /// Asked for, and not only needed for ratios.
+    wanted: bool,
+    path: PathBuf,
+    /// Seconds a record, round by round.
+    times: Vec<(Operation, Vec<f64>)>,
+    stored_ratio: Option<f64>,
+    peaks: Vec<(Operation, f64)>,
+}
+
+impl Contender<'_> {
+    fn note(&mut self, operation: Operation, seconds: f64) {
+        match self.times.iter_mut().find(|(noted, _)| *noted == operation) {
+            Some((_, times)) => times.push(seconds),
+            None => self.times.push((operation, vec![seconds])),
+        }
+    }
+
+    fn times(&self, operation: Operation) -> Option<&[f64]> {
+        self.times.iter().find(|(noted, _)| *noted == operation).map(|(_, times)| times.as_slice())
+    }
+}
+
+/// The middle one of `values`.
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+/// Runs a workload; gives its figures.
+pub(crate) fn workload(config: &Config, workload: Workload) -> Result<Vec<Row>> {
+    let load = Load::open(workload, config.quick, &config.data)?;
+    let mut contenders = contenders(config, &load)?;
+    let start = Instant::now();
+    let step =
+        |what: &str| eprintln!("{:>6.1} s  {}: {what}", start.elapsed().as_secs_f64(), workload.letter());
+    step("writing");
+    write(config, &load, &mut contenders)?;
+    put(config, &load, &mut contenders)?;
+    step("comparing every record");
+    verify(&load, &contenders)?;
+    step("opening");
+    open(config, &load, &mut contenders)?;
+    step("reading");
+    read(config, &load, &mut contenders)?;
+    step("reading from disk");
+    read_cold(config, &load, &mut contenders)?;
+    step("looking at memory");
+    measure_memory(config, workload, &mut contenders)?;
+    let mut rows = rows(config, &load, &contenders);
+    rows.extend(write_big(config, workload, &contenders)?);
+    for contender in &contenders {
+        system::remove(&contender.path)?;
+    }
+    step("done");
+    Ok(rows)
+}
+
+/// The engines asked for, and the limits that these are measured against.
+fn contenders<'l>(config: &Config, load: &'l Load) -> Result<Vec<Contender<'l>>> {
+    let engines = engines::all(load, config.threads);
+    let wanted = |engine: &dyn Engine| {
+        config.wants(engine.name()) && config.operations.iter().any(|&operation| engine.supports(operation))
+    };
+    let limits: Vec<_> =
+        engines.iter().filter(|engine| wanted(engine.as_ref())).filter_map(|engine| engine.limit()).collect();
+    let mut contenders = Vec::new();
+    for mut engine in engines {
+        let wanted = wanted(engine.as_ref());
+        if wanted || limits.contains(&engine.name()) {
+            engine.prepare()?;
+            let path = config.data.join(format!("{}-{}.store", load.workload.letter(), engine.name()));
+            system::remove(&path)?;
+            contenders.push(Contender {
+                engine,
+                wanted,
+                path,
+                times: Vec::new(),
+                stored_ratio: None,
+                peaks: Vec::new(),
+            });
+        }
+    }
+    if contenders.is_empty() {
+        return Err(format!("no engine is called {}; see --list", config.engines.join(", ")).into());
+    }
+    Ok(contenders)
+}
+
+/// Rounds of operations that handle all records.
+fn whole_rounds(config: &Config, load: &Load) -> usize {
+    if load.workload == Workload::Small && !config.quick { config.rounds.min(2) } else { config.rounds }
+}
+
+fn write(config: &Config, load: &Load, contenders: &mut [Contender<'_>]) -> Result<()> {
+    let timed = config.operations.contains(&Operation::Write);
+    let rounds = if timed { whole_rounds(config, load) } else { 1 };
+    for _ in 0..rounds {
+        for contender in contenders.iter_mut() {
+            if !timed && contender.engine.is_limit() && !config.operations.contains(&Operation::Size) {
+                continue;
+            }
+            system::remove(&contender.path)?;
+            let seconds = config.clock().time(|| contender.engine.write(&contender.path))?;
+            if timed {
+                contender.note(Operation::Write, seconds / load.len() as f64);
+            }
+            let size = system::size(&contender.path)? as f64;
+            contender.stored_ratio = Some(size / (load.mean_payload * load.len() as f64));
+        }
+    }
+    Ok(())
+}
+
+fn put(config: &Config, load: &Load, contenders: &mut [Contender<'_>]) -> Result<()> {
+    if !config.operations.contains(&Operation::Put) {
+        return Ok(());
+    }
+    for _ in 0..whole_rounds(config, load) {
+        for contender in contenders.iter_mut().filter(|one| one.engine.supports(Operation::Put)) {
+            let seconds = config.clock().time(|| contender.engine.put())?;
+            contender.note(Operation::Put, seconds / load.len() as f64);
+        }
+    }
+    Ok(())
+}
+
+/// Compares what every engine gives back with what it was given: all records, some of them by name, some in batches.
+fn verify(load: &Load, contenders: &[Contender<'_>]) -> Result<()> {
+    let some = numbers(4 * BATCH, load.len(), 6);
+    for contender in contenders {
+        let mut store = contender.engine.open(&contender.path)?;
+        let check = |store: &mut dyn Store| -> Result<()> {
+            store.verify(load)?;
+            for batch in some.chunks(BATCH) {
+                let names: Vec<Name> = batch.iter().map(|&number| Name::new(number)).collect();
+                let names: Vec<&str> = names.iter().map(Name::as_str).collect();
+                let expected: Vec<u64> = batch.iter().map(|&number| store.touched(load, number)).collect();
+                let mut total = 0_u64;
+                store.get_many(Keys { numbers: batch, names: &names }, &mut |bytes| {
+                    total = total.wrapping_add(touch(bytes));
+                })?;
+                if total != expected.iter().fold(0, |sum: u64, &one| sum.wrapping_add(one)) {
+                    return Err("get_many gave other records".into());
+                }
+                for ((&number, name), expected) in batch.iter().zip(&names).zip(expected) {
+                    let mut sum = 0_u64;
+                    store.get(number, name, &mut |bytes| sum = sum.wrapping_add(touch(bytes)))?;
+                    if sum != expected {
+                        return Err(format!("get gave another record than {name}").into());
+                    }
+                }
+            }
+            Ok(())
+        };
+        check(store.as_mut()).map_err(|error| format!("{}: {error}", contender.engine.name()))?;
+    }
+    Ok(())
+}
+
+fn open(config: &Config, load: &Load, contenders: &mut [Contender<'_>]) -> Result<()> {
+    let wanted = |operation| config.operations.contains(&operation);
+    if !wanted(Operation::Open) && !wanted(Operation::FirstGet) {
+        return Ok(());
+    }
+    for round in 0..5 * config.rounds {
+        for contender in contenders.iter_mut().filter(|one| one.engine.supports(Operation::Open)) {
+            let slow = contender.times(Operation::Open).is_some_and(|times| times[0] > 0.1);
+            if slow && round >= config.rounds.min(3) {
+                continue;
+            }
+            let number = numbers(round + 1, load.len(), 7)[round];
+            let name = Name::new(number);
+            let clock = config.clock();
+            let start = clock.now();
+            let mut store = contender.engine.open(&contender.path)?;
+            let opened = clock.now() - start;
+            let mut sum = 0_u64;
+            store.get(number, name.as_str(), &mut |bytes| sum = sum.wrapping_add(touch(bytes)))?;
+            let read = clock.now() - start;
+            if sum != store.touched(load, number) {
+                return Err(format!("{}: the first get is wrong", contender.engine.name()).into());
+            }
+            contender.note(Operation::Open, opened);
+            contender.note(Operation::FirstGet, read - opened);
+        }
+    }
+    Ok(())
+}
+
+/// About `n` random numbers below `below`, of which each run of [`BATCH`] has none twice.
+fn batches(n: usize, below: usize) -> Vec<usize> {
+    let mut random = Random(8);
+    let mut all = Vec::with_capacity(n);
+    while all.len() < n {
+        let mut batch = HashSet::with_capacity(BATCH);
+        while batch.len() < BATCH.min(below) {
+            let number = random.below(below);
+            if batch.insert(number) {
+                all.push(number);
+            }
+        }
+    }
+    all
+}
+
+/// Which records reading operations ask for.
+struct Questions {
+    numbers: Vec<usize>,
+    names: Vec<Name>,
+    order: Vec<u32>,
+    n_records: usize,
+}
+
+impl Questions {
+    fn new(operation: Operation, load: &Load, sizes: &Sizes) -> Self {
+        let n = match operation {
+            Operation::Lookup => sizes.lookups,
+            Operation::Scan | Operation::Epoch => 0,
+            Operation::GetCold => sizes.cold,
+            _ => sizes.gets,
+        };
+        let numbers = match operation {
+            Operation::GetMany => batches(n, load.len()),
+            _ => numbers(n, load.len(), 8),
+        };
+        let names = numbers.iter().map(|&number| Name::new(number)).collect();
+        let n_order = if operation == Operation::Epoch { sizes.epoch } else { 0 };
+        Self { numbers, names, order: shuffled(n_order, load.len(), 9), n_records: load.len() }
+    }
+
+    fn names(&self) -> Vec<&str> {
+        self.names.iter().map(Name::as_str).collect()
+    }
+}
+
+/// What a pass visited.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Visited {
+    records: usize,
+    sum: u64,
+}
+
+/// One pass of a reading operation.
+fn pass(
+    operation: Operation,
+    store: &mut dyn Store,
+    questions: &Questions,
+    names: &[&str],
+) -> Result<Visited> {
+    let mut visited = Visited::default();
+    if operation == Operation::Lookup {
+        for (&number, name) in questions.numbers.iter().zip(names) {
+            visited.records += usize::from(store.lookup(number, name)?);
+        }
+        return Ok(visited);
+    }
+    let visit: engines::Visit = &mut |bytes| {
+        visited.records += 1;
+        visited.sum = visited.sum.wrapping_add(touch(bytes));
+    };
+    match operation {
+        Operation::GetMany => {
+            let n = BATCH.min(questions.n_records);
+            for (numbers, names) in questions.numbers.chunks(n).zip(names.chunks(n)) {
+                store.get_many(Keys { numbers, names }, visit)?;
+            }
+        }
+        Operation::Scan => store.scan(visit)?,
+        Operation::Epoch => store.epoch(&questions.order, visit)?,
+        _ => {
+            for (&number, name) in questions.numbers.iter().zip(names) {
+                store.get(number, name, visit)?;
+            }
+        }
+    }
+    Ok(visited)
+}
+
+/// How many records a pass reads, and what touching them adds up to; without the latter where the engine may choose.
+fn expected(
+    operation: Operation,
+    load: &Load,
+    store: &dyn Store,
+    questions: &Questions,
+) -> (usize, Option<u64>) {
+    let sum = |numbers: &mut dyn Iterator<Item = usize>| {
+        numbers.fold(0_u64, |sum, number| sum.wrapping_add(store.touched(load, number)))
+    };
+    match operation {
+        Operation::Lookup => (questions.numbers.len(), Some(0)),
+        Operation::Scan => (load.len(), Some(sum(&mut (0..load.len())))),
+        Operation::Epoch if questions.order.len() < load.len() => (questions.order.len(), None),
+        Operation::Epoch => (load.len(), Some(sum(&mut (0..load.len())))),
+        _ => (questions.numbers.len(), Some(sum(&mut questions.numbers.iter().copied()))),
+    }
+}
+
+/// An engine in a reading operation: its store, what it should visit, passes a round.
+struct Reader {
+    contender: usize,
+    store: Box<dyn Store>,
+    records: usize,
+    sum: Option<u64>,
+    passes: usize,
+}
+
+fn read(config: &Config, load: &Load, contenders: &mut [Contender<'_>]) -> Result<()> {
+    let sizes = Sizes::new(load.workload, config.quick);
+    for operation in Operation::READING.into_iter().filter(|one| config.operations.contains(one)) {
+        let questions = Questions::new(operation, load, &sizes);
+        let names = questions.names();
+        let mut readers = Vec::new();
+        for (number, contender) in contenders.iter().enumerate() {
+            if contender.engine.supports(operation) {
+                let mut store = contender.engine.open(&contender.path)?;
+                let (records, sum) = expected(operation, load, store.as_ref(), &questions);
+                let seconds = config
+                    .clock()
+                    .time(|| pass(operation, store.as_mut(), &questions, &names).map(|_| ()))?;
+                let passes = (PASS_SECONDS / seconds).ceil() as usize;
+                readers.push(Reader {
+                    contender: number,
+                    store,
+                    records,
+                    sum,
+                    passes: passes.clamp(1, 1000),
+                });
+            }
+        }
+        for _ in 0..config.rounds {
+            for reader in &mut readers {
+                let contender = &mut contenders[reader.contender];
+                let mut visited = Visited::default();
+                let seconds = config.clock().time(|| {
+                    for _ in 0..reader.passes {
+                        visited = pass(operation, reader.store.as_mut(), &questions, &names)?;
+                    }
+                    Ok(())
+                })?;
+                if reader.sum.is_some_and(|sum| sum != visited.sum) || visited.records < reader.records {
+                    let name = contender.engine.name();
+                    return Err(format!("{name}, {}: other records were read", operation.name()).into());
+                }
+                contender.note(operation, seconds / (reader.passes * reader.records) as f64);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn read_cold(config: &Config, load: &Load, contenders: &mut [Contender<'_>]) -> Result<()> {
+    let operation = Operation::GetCold;
+    if !config.operations.contains(&operation) {
+        return Ok(());
+    }
+    let questions = Questions::new(operation, load, &Sizes::new(load.workload, config.quick));
+    let names = questions.names();
+    for _ in 0..config.rounds.min(3) {
+        for contender in contenders.iter_mut().filter(|one| one.engine.supports(operation)) {
+            let before = system::read_from_disk()?;
+            system::drop_cache(&contender.path)?;
+            let mut store = contender.engine.open(&contender.path)?;
+            let mut visited = Visited::default();
+            let seconds = config.clock().time(|| {
+                visited = pass(operation, store.as_mut(), &questions, &names)?;
+                Ok(())
+            })?;
+            let (records, sum) = expected(operation, load, store.as_ref(), &questions);
+            if sum.is_some_and(|sum| sum != visited.sum) {
+                return Err(format!("{}: other records were read", contender.engine.name()).into());
+            }
+            // Where the file system keeps its pages in spite of the advice there is nothing to tell.
+            if system::read_from_disk()? > before {
+                contender.note(operation, seconds / records as f64);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn measure_memory(config: &Config, workload: Workload, contenders: &mut [Contender<'_>]) -> Result<()> {
+    // Children that only repeat what others show would make a quick run slow.
+    let quick = [Operation::Write, Operation::Get];
+    for contender in contenders.iter_mut().filter(|one| one.wanted && !one.engine.is_limit()) {
+        for operation in Task::MEASURED {
+            let wanted =
+                config.operations.contains(&operation) && (!config.quick || quick.contains(&operation));
+            if !wanted || !contender.engine.supports(operation) {
+                continue;
+            }
+            let written = contender.path.with_extension("child");
+            system::remove(&written)?;
+            let path = if operation == Operation::Write { &written } else { &contender.path };
+            let task = Task::Measure(operation);
+            let peak = child::peak(config, workload, contender.engine.name(), task, path)?;
+            contender.peaks.push((operation, peak));
+            system::remove(&written)?;
+        }
+    }
+    Ok(())
+}
+
+/// The memory of a large write, in a full run.
+fn write_big(config: &Config, workload: Workload, contenders: &[Contender<'_>]) -> Result<Option<Row>> {
+    const ENGINE: &str = "vldepot-balanced";
+    let there = contenders.iter().find(|one| one.wanted && one.engine.name() == ENGINE);
+    let wanted =
+        workload == Workload::Frames && !config.quick && config.operations.contains(&Operation::Write);
+    let Some(contender) = there.filter(|_| wanted) else { return Ok(None) };
+    let path = config.data.join("big.store");
+    system::remove(&path)?;
+    let peak = child::peak(config, workload, ENGINE, Task::WriteBig, &path);
+    remove_after(&path, peak).map(|peak| {
+        let threads = contender.engine.threads(Operation::Write);
+        Some(Row { peak_mb: Some(peak), ..Row::new(workload, Task::WriteBig.name(), ENGINE, threads) })
+    })
+}
+
+fn remove_after<T>(path: &Path, result: Result<T>) -> Result<T> {
+    system::remove(path)?;
+    result
+}
+
+fn rows(config: &Config, load: &Load, contenders: &[Contender<'_>]) -> Vec<Row> {
+    let mut rows = Vec::new();
+    for contender in contenders.iter().filter(|one| one.wanted) {
+        let engine = &contender.engine;
+        let limit = engine.limit().and_then(|name| contenders.iter().find(|one| one.engine.name() == name));
+        for &operation in &config.operations {
+            let mut row = Row::new(load.workload, operation.name(), engine.name(), engine.threads(operation));
+            if operation == Operation::Size {
+                row.stored_ratio = contender.stored_ratio;
+            }
+            row.peak_mb = contender.peaks.iter().find(|(noted, _)| *noted == operation).map(|&(_, mb)| mb);
+            if let Some(times) = contender.times(operation) {
+                let rate = 1.0 / median(times.to_vec());
+                row.records_per_s = Some(rate);
+                let without_records = [Operation::Open, Operation::FirstGet, Operation::Lookup];
+                if !without_records.contains(&operation) {
+                    row.mb_per_s = Some(rate * load.mean_payload / 1e6);
+                }
+                row.ratio_to_limit = limit.and_then(|limit| limit.times(operation)).map(|of_limit| {
+                    median(times.iter().zip(of_limit).map(|(ours, limit)| limit / ours).collect())
+                });
+            }
+            if !row.is_empty() {
+                rows.push(row);
+            }
+        }
+    }
+    rows
+}

@@ -1,0 +1,111 @@
+//! What is asked of the operating system: memory of this process, room on disk, the page cache.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use crate::Result;
+
+/// Resident bytes of this process that no file backs: heap and the like, whoever allocated them. Pages of mapped files,
+/// which the page cache owns and takes back when it needs them, do not count.
+pub(crate) fn anonymous() -> Result<u64> {
+    let text = std::fs::read_to_string("/proc/self/statm")?;
+    let mut pages = text.split(' ').skip(1).map_while(|number| number.parse::<u64>().ok());
+    match (pages.next(), pages.next()) {
+        (Some(all), Some(of_files)) => Ok(all.saturating_sub(of_files) * rustix::param::page_size() as u64),
+        _ => Err("/proc/self/statm: unknown content".into()),
+    }
+}
+
+/// How much `job` makes [`anonymous`] grow at most, looked at every half millisecond.
+pub(crate) fn peak(job: impl FnOnce() -> Result<()>) -> Result<u64> {
+    let before = anonymous()?;
+    let done = Arc::new(AtomicBool::new(false));
+    let watched = Arc::clone(&done);
+    let watcher = std::thread::spawn(move || {
+        let mut most = 0;
+        while !watched.load(Ordering::Relaxed) {
+            most = anonymous().unwrap_or(0).max(most);
+            std::thread::sleep(Duration::from_micros(500));
+        }
+        most
+    });
+    let result = job();
+    done.store(true, Ordering::Relaxed);
+    let most = watcher.join().map_err(|_| "the watcher panicked")?;
+    result.map(|()| most.saturating_sub(before))
+}
+
+/// Seconds: of the wall, or of all CPUs for this process alone.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Clock {
+    id: rustix::time::ClockId,
+}
+
+impl Clock {
+    pub(crate) fn new(cpu_time: bool) -> Self {
+        use rustix::time::ClockId;
+        Self { id: if cpu_time { ClockId::ProcessCPUTime } else { ClockId::Monotonic } }
+    }
+
+    /// Since some moment.
+    pub(crate) fn now(self) -> f64 {
+        let time = rustix::time::clock_gettime(self.id);
+        time.tv_sec as f64 + time.tv_nsec as f64 * 1e-9
+    }
+
+    /// What `job` takes.
+    pub(crate) fn time(self, job: impl FnOnce() -> Result<()>) -> Result<f64> {
+        let start = self.now();
+        job()?;
+        Ok(self.now() - start)
+    }
+}
+
+/// Bytes that the disk gave this process so far; what came out of the page cache does not count.
+pub(crate) fn read_from_disk() -> Result<u64> {
+    let text = std::fs::read_to_string("/proc/self/io")?;
+    let line = text.lines().find_map(|line| line.strip_prefix("read_bytes: "));
+    Ok(line.ok_or("/proc/self/io: no read_bytes")?.parse()?)
+}
+
+/// All files of a store, which is a file or a folder.
+fn files(store: &Path) -> Result<Vec<PathBuf>> {
+    if !store.is_dir() {
+        return Ok(vec![store.to_owned()]);
+    }
+    std::fs::read_dir(store)?.map(|entry| Ok(entry?.path())).collect()
+}
+
+/// Bytes that a store takes: the length of its files, without what is holes in them.
+#[cfg(unix)]
+pub(crate) fn size(store: &Path) -> Result<u64> {
+    use std::os::unix::fs::MetadataExt;
+    let size = |path: PathBuf| -> Result<u64> {
+        let metadata = path.metadata()?;
+        Ok(metadata.len().min(metadata.blocks() * 512))
+    };
+    files(store)?.into_iter().map(size).sum()
+}
+
+/// Syncs a store's files and asks the system to forget their pages.
+pub(crate) fn drop_cache(store: &Path) -> Result<()> {
+    for path in files(store)? {
+        let file = File::open(path)?;
+        file.sync_all()?;
+        rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed)?;
+    }
+    Ok(())
+}
+
+/// Removes a store, if there is one.
+pub(crate) fn remove(store: &Path) -> Result<()> {
+    if store.is_dir() {
+        std::fs::remove_dir_all(store)?;
+    } else if store.exists() {
+        std::fs::remove_file(store)?;
+    }
+    Ok(())
+}
