@@ -43,9 +43,9 @@ impl Task {
 /// Random names that a child asks for.
 fn n_gets(workload: Workload, quick: bool) -> usize {
     match (workload, quick) {
-        (Workload::Molecules, _) => 20_000,
+        (Workload::Molecules, _) => 10_000,
         (Workload::Frames, _) => 200,
-        (Workload::Small, true) => 100_000,
+        (Workload::Small, true) => 20_000,
         (Workload::Small, false) => 1_000_000,
     }
 }

@@ -71,7 +71,8 @@ impl Workload {
     /// How many records there are.
     pub(crate) fn records(self, quick: bool) -> usize {
         match (self, quick) {
-            (Self::Molecules, _) => 100_000,
+            (Self::Molecules, true) => 30_000,
+            (Self::Molecules, false) => 100_000,
             (Self::Frames, true) => 100,
             (Self::Frames, false) => 200,
             (Self::Small, true) => 1_000_000,

@@ -176,7 +176,7 @@ fn start() -> Result<()> {
     let mut rows = Vec::new();
     for &workload in &config.workloads {
         let of_workload = run::workload(&config, workload)?;
-        report::print(workload, &of_workload);
+        report::print(&of_workload);
         rows.extend(of_workload);
     }
     if let Some(path) = arguments.json {

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::data::Workload;
+use crate::data::{Load, Workload};
 use crate::engines::Operation;
 
 /// The figures of one operation of one engine. What does not apply is null.
@@ -72,9 +72,15 @@ pub(crate) fn duration(seconds: f64) -> String {
 /// A table's column: its name, and a row's figure in it.
 type Column<'t> = (&'static str, Box<dyn Fn(&Row) -> Option<String> + 't>);
 
+/// Prints what is stored in a workload.
+pub(crate) fn print_load(load: &Load) {
+    let (letter, what, n) = (load.workload.letter(), load.workload.describe(), load.len());
+    let (payload, record) = (load.mean_payload, load.record_bytes() as f64 / n as f64);
+    println!("\n{letter}: {n} {what}: {payload:.0} bytes of payload each, encoded {record:.0}");
+}
+
 /// Prints the tables of a workload.
-pub(crate) fn print(workload: Workload, rows: &[Row]) {
-    println!("\n{}: {}", workload.letter(), workload.describe());
+pub(crate) fn print(rows: &[Row]) {
     let times = [Operation::Open, Operation::FirstGet, Operation::Lookup];
     let rates = Operation::ALL
         .into_iter()
@@ -126,13 +132,17 @@ fn table(title: &str, rows: &[Row], columns: Vec<Column<'_>>) {
     }
     println!("\n  {title}");
     print!("  {:<24}", "");
-    columns.iter().for_each(|(name, _)| print!(" {name:>10}"));
+    for (name, _) in &columns {
+        print!(" {name:>10}");
+    }
     println!();
     for engine in engines {
         let cells: Vec<_> = columns.iter().map(|column| cell(engine, column)).collect();
         if cells.iter().any(Option::is_some) {
             print!("  {engine:<24}");
-            cells.into_iter().for_each(|cell| print!(" {:>10}", cell.unwrap_or_else(|| "-".into())));
+            for cell in cells {
+                print!(" {:>10}", cell.as_deref().unwrap_or("-"));
+            }
             println!();
         }
     }

@@ -98,7 +98,9 @@ impl Store for Opened {
     }
 
     fn scan(&mut self, visit: Visit) -> Result<()> {
-        self.order.iter().for_each(|&(start, len)| visit(&self.records[start..start + len]));
+        for &(start, len) in &self.order {
+            visit(&self.records[start..start + len]);
+        }
         Ok(())
     }
 }

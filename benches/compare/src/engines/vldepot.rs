@@ -153,12 +153,14 @@ impl<C: Codec> Store for Opened<C> {
 
     fn get_many(&mut self, keys: Keys, visit: Visit) -> Result<()> {
         let records = self.depot.get_many(keys.names)?;
-        records.iter().for_each(|record| visit(record.as_bytes()));
+        for record in &records {
+            visit(record.as_bytes());
+        }
         Ok(())
     }
 
     fn scan(&mut self, visit: Visit) -> Result<()> {
-        for entry in self.depot.iter() {
+        for entry in &self.depot {
             visit(entry?.1.as_bytes());
         }
         Ok(())
