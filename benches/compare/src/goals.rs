@@ -1,14 +1,19 @@
 //! What vldepot is to reach, beside what it reached.
 
+use crate::Config;
 use crate::report::Row;
 
 /// The figures of a run, by name.
-struct Figures<'r>(&'r [Row]);
+struct Figures<'r> {
+    rows: &'r [Row],
+    /// CPU time does not show what threads gain.
+    cpu_time: bool,
+}
 
 impl Figures<'_> {
     fn row(&self, workload: &str, operation: &str, engine: &str) -> Option<&Row> {
         let is = |row: &&Row| row.workload == workload && row.operation == operation && row.engine == engine;
-        self.0.iter().find(is)
+        self.rows.iter().find(is)
     }
 
     fn rate(&self, workload: &str, operation: &str, engine: &str) -> Option<f64> {
@@ -17,6 +22,11 @@ impl Figures<'_> {
 
     fn ratio(&self, workload: &str, operation: &str, engine: &str) -> Option<f64> {
         self.row(workload, operation, engine)?.ratio_to_limit
+    }
+
+    /// A figure of more than one thread, where it means something.
+    fn threaded(&self, figure: Option<f64>) -> Option<f64> {
+        figure.filter(|_| !self.cpu_time)
     }
 
     fn peak(&self, workload: &str, operation: &str, engine: &str) -> Option<f64> {
@@ -47,9 +57,15 @@ fn line(what: &str, figure: Option<f64>, sign: &str, goal: f64, reached: bool) {
 }
 
 /// Prints all goals.
-pub(crate) fn print(rows: &[Row]) {
-    let figures = Figures(rows);
+pub(crate) fn print(config: &Config, rows: &[Row]) {
+    let figures = Figures { rows, cpu_time: config.cpu_time };
     println!("\ngoals");
+    if config.quick {
+        println!("  (they are about a full run: this one had fewer records)");
+    }
+    if config.cpu_time {
+        println!("  (of CPU time: rates and times are flattered where threads or disks wait)");
+    }
     molecules(&figures);
     epochs(&figures);
     frames(&figures);
@@ -64,16 +80,13 @@ fn molecules(figures: &Figures<'_>) {
         over(rate("get", "vldepot-uncompressed-1"), rate("get", "lmdb")),
         1.0,
     );
+    // An option that verifies once, and the flat form of get_many: nothing to measure yet.
+    at_least("a get, uncompressed, checked once a record, over lmdb", None, 1.5);
+    at_least("a get_many, flat form, one thread, over get", None, 1.2);
     at_least("a get, balanced, one thread, records/s", rate("get", "vldepot-balanced-1"), 100_000.0);
     at_least("a get, fast, records/s", rate("get", "vldepot-fast"), 200_000.0);
     let size = figures.row("a", "size", "vldepot-balanced").and_then(|row| row.stored_ratio);
     at_most("a size, balanced, over the payload", size, 0.85);
-    let encoded = figures.row("a", "size", "memcpy").and_then(|row| row.stored_ratio);
-    at_most(
-        "a size, balanced, over the encoded records (in chunks, padded to 16)",
-        over(size, encoded),
-        0.85,
-    );
     for preset in ["balanced", "uncompressed"] {
         let (one, many) = (format!("vldepot-{preset}-1"), format!("vldepot-{preset}"));
         at_least(
@@ -83,7 +96,7 @@ fn molecules(figures: &Figures<'_>) {
         );
         at_least(
             &format!("a get_many, {preset}, over that of one thread"),
-            over(rate("get_many", &many), rate("get_many", &one)),
+            over(figures.threaded(rate("get_many", &many)), rate("get_many", &one)),
             1.7,
         );
     }
@@ -99,7 +112,7 @@ fn epochs(figures: &Figures<'_>) {
         let rate = |engine| figures.rate(workload, "epoch", engine);
         at_least(
             &format!("{workload} shuffled epoch, balanced, over that of one thread"),
-            over(rate("vldepot-balanced"), rate("vldepot-balanced-1")),
+            over(figures.threaded(rate("vldepot-balanced")), rate("vldepot-balanced-1")),
             1.7,
         );
     }
@@ -107,9 +120,13 @@ fn epochs(figures: &Figures<'_>) {
 
 fn frames(figures: &Figures<'_>) {
     let ratio = |operation, engine| figures.ratio("b", operation, engine);
-    at_least("b put, balanced, over the limit", ratio("put", "vldepot-balanced"), 0.9);
+    at_least("b put, balanced, over the limit", figures.threaded(ratio("put", "vldepot-balanced")), 0.9);
     at_least("b put, balanced, one thread, over the limit", ratio("put", "vldepot-balanced-1"), 0.9);
-    at_least("b put of arrays, balanced, over the limit", ratio("put", "vldepot-balanced-codec"), 0.9);
+    at_least(
+        "b put of arrays, balanced, over the limit",
+        figures.threaded(ratio("put", "vldepot-balanced-codec")),
+        0.9,
+    );
     at_least("b write, balanced, one thread, over the limit", ratio("write", "vldepot-balanced-1"), 0.9);
     let time = ratio("get", "vldepot-balanced-1").map(|speed| 1.0 / speed);
     at_most("b get, balanced, time over that of the limit", time, 1.2);

@@ -187,7 +187,7 @@ fn start() -> Result<()> {
         }
         out.flush()?;
     }
-    goals::print(&rows);
+    goals::print(&config, &rows);
     Ok(())
 }
 
