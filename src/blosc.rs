@@ -323,6 +323,10 @@ impl Decoder {
         if header.raw_len != out.len() {
             return refuse(format!("a chunk of {} raw bytes where {} are", header.raw_len, out.len()));
         }
+        if out.is_empty() {
+            // C would take memory for a block of whatever size the header declares.
+            return Ok(());
+        }
         if header.is_memcpyed() {
             let Some(raw) = chunk.get(HEADER_LEN..HEADER_LEN + out.len()) else {
                 return refuse("an uncompressed chunk is cut short");
@@ -523,6 +527,15 @@ mod tests {
         assert!(chunk.len() < 200);
         assert_eq!(decompress_metadata(&chunk, 9000).unwrap(), raw);
         assert!(decompress_metadata(&chunk, 8999).is_err());
+    }
+
+    #[test]
+    fn nothing_is_decompressed_without_memory_for_a_block() {
+        let mut chunk = compress_metadata(&b"metadata ".repeat(100), 1).unwrap();
+        chunk[4..8].fill(0);
+        chunk[8..12].copy_from_slice(&i32::try_from(MAX_BLOCK).unwrap().to_le_bytes());
+        assert!(ChunkHeader::parse(&chunk).unwrap().has_block_table());
+        assert_eq!(decompress_metadata(&chunk, 1 << 20), Ok(Vec::new()));
     }
 
     #[test]
