@@ -62,6 +62,16 @@ impl Key {
         }
     }
 
+    /// Whether [`from_tagged`](Self::from_tagged) gives a key. Copies nothing.
+    pub(crate) fn is_tagged(tagged: &[u8]) -> bool {
+        match tagged.split_first() {
+            Some((&TAG_STR, rest)) => std::str::from_utf8(rest).is_ok(),
+            Some((&TAG_BYTES, _)) => true,
+            Some(_) => Self::from_tagged(tagged).is_some(),
+            None => false,
+        }
+    }
+
     /// The tagged form, if the key is one a depot can hold.
     pub(crate) fn to_tagged(&self) -> Option<TaggedName> {
         match self {

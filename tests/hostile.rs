@@ -14,7 +14,7 @@ use vldepot::storage::{MemoryStorage, Storage};
 use vldepot::testing::fuzz::{TARGETS, forge};
 use vldepot::{
     Codec, Compression, CompressionCodec, Depot, DepotOptions, Error, Filter, Mapping, OpenOptions,
-    Placement, Raw,
+    Placement, Raw, RepairOptions, VerifyOptions, compact_into, repair_in, verify_in,
 };
 
 fn root() -> &'static Path {
@@ -443,4 +443,28 @@ fn forged_checksums_are_those_of_the_writer() {
         forge(&mut damaged);
         assert!(damaged == file, "{name}: forged back");
     }
+}
+
+/// Found by fuzzing: they were carried over, and the new depot did not list.
+#[test]
+fn names_that_are_none_are_refused_by_compact_and_not_believed_by_repair() {
+    let mut file = closed();
+    let name = b"\x01frame_0000";
+    let at = file.windows(name.len()).rposition(|window| window == name).unwrap();
+    file[at] = 9;
+    forge(&mut file);
+    let memory = |bytes: &[u8]| -> Arc<dyn Storage> { Arc::new(MemoryStorage::from_bytes(bytes)) };
+    let depot = open_bytes(&file, Mapping::Auto).unwrap();
+    assert_eq!(depot.keys().filter(Result::is_err).count(), 16, "names of a block share their beginning");
+    assert_eq!(depot.iter().filter(Result::is_ok).count(), 4);
+    let error = compact_into(memory(&file), memory(b""), |_| {}).unwrap_err();
+    assert!(error.is_damage(), "{error:?}");
+    let report = verify_in(memory(&file), &VerifyOptions::default(), |_| {}).unwrap();
+    assert!(!report.is_whole());
+    // The chunks' directories have the names as they were put.
+    let target = memory(b"");
+    let report = repair_in(memory(&file), Arc::clone(&target), &RepairOptions::default(), |_| {}).unwrap();
+    let depot = Depot::open_in(target, Raw, &OpenOptions::default()).unwrap();
+    assert_eq!(report.records, depot.len());
+    assert!(depot.iter().all(|record| record.is_ok()));
 }

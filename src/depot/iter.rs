@@ -1,6 +1,7 @@
 //! Walking over a depot: names block by block, records in batches that decode every block once.
 
 use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::batch;
@@ -18,13 +19,18 @@ const BATCH_RECORDS: usize = 1024;
 
 /// A tagged name as a key.
 pub(super) fn key(engine: &Engine, name: Vec<u8>) -> Result<Key> {
-    Key::from_tagged_vec(name).map_err(|name| Error::Damaged {
-        path: engine.path().to_owned(),
+    Key::from_tagged_vec(name).map_err(|name| malformed(engine.path(), &name))
+}
+
+/// The error of a name that is none.
+pub(crate) fn malformed(path: &Path, name: &[u8]) -> Error {
+    Error::Damaged {
+        path: path.to_owned(),
         what: "index".into(),
         offset: 0,
         expected: "a name".into(),
         found: format!("the bytes \"{}\"", name.escape_ascii()),
-    })
+    }
 }
 
 /// A live record's name, and its place if the index can tell.
@@ -50,6 +56,7 @@ pub(crate) struct Cursor {
     block: VecDeque<(u64, Vec<u8>)>,
     /// The block before could not be read, which has been told.
     failing: bool,
+    path: PathBuf,
 }
 
 impl Cursor {
@@ -74,7 +81,14 @@ impl Cursor {
             ordinal: 0,
             block: VecDeque::new(),
             failing: false,
+            path: engine.path().to_owned(),
         })
+    }
+
+    /// A record under a name that no key is cannot be asked for, nor be put elsewhere.
+    fn listed(&self, name: Vec<u8>, location: Result<Location>) -> Listed {
+        let location = if Key::is_tagged(&name) { location } else { Err(malformed(&self.path, &name)) };
+        Listed { name, location }
     }
 
     pub(crate) fn next(&mut self) -> Option<Result<Listed>> {
@@ -93,14 +107,11 @@ impl Cursor {
                 } else {
                     segment.location(local)
                 };
-                return Some(Ok(Listed { name, location }));
+                return Some(Ok(self.listed(name, location)));
             }
             let Some((segment, local)) = self.snapshot.segment_of(self.ordinal) else {
-                let listed = |record: PendingRecord| Listed {
-                    name: record.name.to_vec(),
-                    location: Ok(record.location),
-                };
-                return self.pending.next().map(|record| Ok(listed(record)));
+                let record = self.pending.next()?;
+                return Some(Ok(self.listed(record.name.to_vec(), Ok(record.location))));
             };
             let first_ordinal = segment.reference.first_ordinal;
             match segment.names_around(local) {

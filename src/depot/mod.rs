@@ -34,7 +34,7 @@ use serde_json::{Map, Value};
 pub(crate) use batch::read_each;
 pub(crate) use engine::Engine;
 pub use info::{CodecInfo, DepotInfo, Location, Options};
-pub(crate) use iter::{Cursor, Listed};
+pub(crate) use iter::{Cursor, Listed, malformed};
 pub use iter::{Iter, Keys};
 pub(crate) use open::{Scanner, places};
 pub use record::Record;

@@ -22,7 +22,7 @@ use crate::format::header::{FIRST_ENTRY_AT, SLOT_AT, SLOT_LEN, Slot, read_parame
 use crate::format::tables::{Action, Commit, Directory, Operation, Parameters};
 use crate::format::{FORMAT_VERSION, u64_at};
 use crate::index::{Location, Segment};
-use crate::storage::Storage;
+use crate::storage::{Storage, past_the_end};
 
 /// Where the next entry goes, and what its head must say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -187,12 +187,17 @@ impl<'s> Scanner<'s> {
     }
 
     pub(crate) fn read(&self, offset: u64, len: usize) -> Result<Vec<u8>> {
-        let mut bytes = vec![0; len];
-        self.storage.read_at(offset, &mut bytes).map_err(|source| Error::Io {
+        let failed = |source| Error::Io {
             path: self.storage.path().to_owned(),
             action: format!("read {len} bytes at byte {offset}"),
             source,
-        })?;
+        };
+        // Before memory is taken for what a forged head says.
+        if offset.checked_add(len as u64).is_none_or(|end| end > self.file_len) {
+            return Err(failed(past_the_end(offset, len as u64, self.file_len)));
+        }
+        let mut bytes = vec![0; len];
+        self.storage.read_at(offset, &mut bytes).map_err(failed)?;
         Ok(bytes)
     }
 

@@ -150,6 +150,17 @@ fn copy(
         }
     }
     finish(source, &target)?;
+    let (written, ..) = target.counts();
+    if written != records {
+        // An index that lists other than it counts: the old file may hold what the new one lacks.
+        return Err(Error::Damaged {
+            path: source.path().to_owned(),
+            what: "index".into(),
+            offset: 0,
+            expected: format!("{records} live records"),
+            found: format!("{written} of different names"),
+        });
+    }
     meter.finish();
     let report = CompactReport { records, bytes_before: len(source)?, bytes_after: len(&target)? };
     Ok((report, target))

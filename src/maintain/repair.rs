@@ -16,13 +16,16 @@ use std::sync::Arc;
 
 use super::{LostRecord, Meter, Progress};
 use crate::buffer::Bytes;
-use crate::depot::{CodecInfo, Cursor, Engine, Listed, Place, Scanner, Snapshot, Source, Step, Walk, places};
+use crate::depot::{
+    CodecInfo, Cursor, Engine, Listed, Place, Scanner, Snapshot, Source, Step, Walk, malformed, places,
+};
 use crate::error::{Error, Result};
 use crate::format::FORMAT_VERSION;
 use crate::format::chunk::ChunkRef;
 use crate::format::entry::{EntryHead, HEAD_LEN, Kind};
 use crate::format::tables::{Directory, Operation, Parameters, SegmentRef};
 use crate::index::{Location, Segment};
+use crate::key::Key;
 use crate::options::{Compression, Mapping, Placement};
 use crate::storage::{FileStorage, Storage};
 
@@ -460,6 +463,9 @@ impl Rescue<'_, '_> {
 
     /// The record's bytes, checked.
     fn read(&self, name: &[u8], location: &Location) -> Result<Bytes> {
+        if !Key::is_tagged(name) {
+            return Err(malformed(self.reading.path(), name));
+        }
         self.reading.read(name, location)
     }
 

@@ -91,7 +91,7 @@ pub trait Storage: Send + Sync + 'static {
 }
 
 /// The error of a read past the end.
-fn past_the_end(offset: u64, wanted: u64, len: u64) -> io::Error {
+pub(crate) fn past_the_end(offset: u64, wanted: u64, len: u64) -> io::Error {
     io::Error::new(
         io::ErrorKind::UnexpectedEof,
         format!("{wanted} bytes at byte {offset} of {len}: the file is shorter than its own index says"),
