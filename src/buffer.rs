@@ -3,12 +3,15 @@
 //! An [`AlignedBuf`] starts at a multiple of 64 bytes and is always initialised, so that it can be handed to a
 //! decompressor as a plain `&mut [u8]`. Dropped buffers go to a small pool of their thread and come back without a
 //! trip through the allocator; their old content is overwritten by whoever asked for them.
+//!
+//! Where one thread fills buffers and another drops them, a [`Recycling`] lets them go back: while it lives, dropped
+//! buffers that the thread's pool has no room for wait in one that all threads share.
 
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::cell::RefCell;
 use std::ops::{Deref, DerefMut, Range};
 use std::ptr::NonNull;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 /// Every buffer, and every uncompressed payload in a file, starts at a multiple of this many bytes.
 pub(crate) const ALIGNMENT: usize = 64;
@@ -20,6 +23,83 @@ const POOL_BUFFERS: usize = 16;
 
 thread_local! {
     static POOL: RefCell<Vec<AlignedBuf>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Dropped buffers that any thread may take.
+#[derive(Debug)]
+struct Recycled {
+    buffers: Vec<AlignedBuf>,
+    bytes: usize,
+    limit: usize,
+}
+
+static RECYCLED: Mutex<Recycled> = Mutex::new(Recycled { buffers: Vec::new(), bytes: 0, limit: 0 });
+
+impl Recycled {
+    /// Changes the limit; gives back the buffers above it.
+    fn set_limit(&mut self, limit: usize) -> Vec<AlignedBuf> {
+        self.limit = limit;
+        let mut above = Vec::new();
+        while self.bytes > limit
+            && let Some(buf) = self.buffers.pop()
+        {
+            self.bytes -= buf.capacity;
+            above.push(buf);
+        }
+        above
+    }
+
+    fn take(&mut self, len: usize) -> Option<AlignedBuf> {
+        let at = self.buffers.iter().rposition(|buf| buf.fits(len))?;
+        let buf = self.buffers.swap_remove(at);
+        self.bytes -= buf.capacity;
+        Some(buf)
+    }
+}
+
+/// Calls `job` with the shared pool, unless another thread has it: nobody waits for it, so that a process that was forked
+/// meanwhile can go on.
+fn recycled<T>(job: impl FnOnce(&mut Recycled) -> Option<T>) -> Option<T> {
+    RECYCLED.try_lock().ok().and_then(|mut recycled| job(&mut recycled))
+}
+
+/// As [`recycled`], after some waiting for a thread that has it; not for ever, as it may not live in this process.
+fn recycled_soon<T>(mut job: impl FnMut(&mut Recycled) -> Option<T>) -> Option<T> {
+    (0..1000).find_map(|_| {
+        let done = recycled(&mut job);
+        if done.is_none() {
+            std::thread::yield_now();
+        }
+        done
+    })
+}
+
+/// While it lives, threads share up to so many more bytes of dropped buffers.
+#[derive(Debug)]
+pub(crate) struct Recycling {
+    bytes: usize,
+}
+
+impl Recycling {
+    /// Room for `bytes` more; for none if another thread is at it.
+    pub(crate) fn new(bytes: usize) -> Self {
+        let granted = recycled_soon(|recycled| {
+            let limit = recycled.limit.saturating_add(bytes);
+            let granted = limit - recycled.limit;
+            recycled.set_limit(limit);
+            Some(granted)
+        });
+        Self { bytes: granted.unwrap_or(0) }
+    }
+}
+
+impl Drop for Recycling {
+    fn drop(&mut self) {
+        // Let go of only when the lock is free again: dropping them takes it.
+        let above =
+            recycled_soon(|recycled| Some(recycled.set_limit(recycled.limit.saturating_sub(self.bytes))));
+        drop(above);
+    }
 }
 
 /// A heap buffer that starts at a multiple of 64 bytes; always initialised.
@@ -42,14 +122,19 @@ impl AlignedBuf {
     pub(crate) fn any(len: usize) -> Self {
         let pooled = POOL.try_with(|pool| {
             let mut pool = pool.borrow_mut();
-            let fits = |buf: &AlignedBuf| buf.capacity >= len && buf.capacity / 2 <= len;
-            pool.iter().position(fits).map(|at| pool.swap_remove(at))
+            pool.iter().position(|buf| buf.fits(len)).map(|at| pool.swap_remove(at))
         });
-        if let Ok(Some(mut buf)) = pooled {
+        let pooled = pooled.ok().flatten().or_else(|| recycled(|recycled| recycled.take(len)));
+        if let Some(mut buf) = pooled {
             buf.len = len;
             return buf;
         }
         Self::zeroed(len)
+    }
+
+    /// Whether it holds `len` bytes without wasting more.
+    fn fits(&self, len: usize) -> bool {
+        self.capacity >= len && self.capacity / 2 <= len
     }
 
     /// A buffer of `len` zero bytes.
@@ -82,19 +167,31 @@ impl AlignedBuf {
 
 impl Drop for AlignedBuf {
     fn drop(&mut self) {
-        let keep = Self { base: self.base, pointer: self.pointer, capacity: self.capacity, len: 0 };
-        let keep = std::mem::ManuallyDrop::new(keep);
+        let keep = || {
+            let keep = Self { base: self.base, pointer: self.pointer, capacity: self.capacity, len: 0 };
+            std::mem::ManuallyDrop::new(keep)
+        };
         let pooled = POOL.try_with(|pool| {
             let Ok(mut pool) = pool.try_borrow_mut() else { return false };
             let held: usize = pool.iter().map(|buf| buf.capacity).sum();
             let room = pool.len() < POOL_BUFFERS && held + self.capacity <= POOL_BYTES;
             if room {
-                pool.push(std::mem::ManuallyDrop::into_inner(keep));
+                pool.push(std::mem::ManuallyDrop::into_inner(keep()));
             }
             room
         });
-        if !matches!(pooled, Ok(true)) {
-            // SAFETY: allocated in `zeroed` with this very layout, and given to nobody else: the pool did not take it.
+        let shared = || {
+            let push = |recycled: &mut Recycled| {
+                let bytes = recycled.bytes + self.capacity;
+                (bytes <= recycled.limit).then(|| {
+                    recycled.bytes = bytes;
+                    recycled.buffers.push(std::mem::ManuallyDrop::into_inner(keep()));
+                })
+            };
+            recycled(push).is_some()
+        };
+        if !matches!(pooled, Ok(true)) && !shared() {
+            // SAFETY: allocated in `zeroed` with this very layout, and given to nobody else: neither pool took it.
             unsafe { dealloc(self.base.as_ptr(), Self::layout(self.capacity)) };
         }
     }
@@ -212,6 +309,21 @@ mod tests {
     fn a_pooled_buffer_is_not_wasted_on_a_tiny_request() {
         drop(AlignedBuf::zeroed(1 << 20));
         assert!(AlignedBuf::any(10).capacity < 1 << 20);
+    }
+
+    #[test]
+    fn buffers_dropped_by_another_thread_come_back_while_they_are_recycled() {
+        // More than a thread's own pool takes, and a size that no other test asks for.
+        let len = POOL_BYTES + 12_345 * ALIGNMENT;
+        let recycling = Recycling::new(2 * len);
+        let buf = AlignedBuf::zeroed(len);
+        let address = buf.as_ptr() as usize;
+        std::thread::spawn(move || drop(buf)).join().unwrap();
+        let again = AlignedBuf::any(len);
+        assert_eq!(again.as_ptr() as usize, address);
+        drop(again);
+        drop(recycling);
+        assert!(RECYCLED.lock().unwrap().take(len).is_none(), "nothing is kept without need");
     }
 
     #[test]

@@ -116,6 +116,12 @@ pub enum Error {
         "{path}: not compacted, and nothing was changed; where a record is damaged, `repair` makes a new file of the others"
     )]
     NotCompacted { path: PathBuf, source: Box<Error> },
+    /// A loader's state does not belong to this loader.
+    #[error("{path}: the state is of a loader with {what} {state}, this one has {given}")]
+    OtherLoader { path: PathBuf, what: &'static str, state: String, given: String },
+    /// Code that was called from a thread of a loader panicked.
+    #[error("{path}: {what} panicked: {message}")]
+    Panicked { path: PathBuf, what: String, message: String },
     /// A record could not be read; which one.
     #[error("{path}: record {name} cannot be read")]
     Record { path: PathBuf, name: String, source: Box<Error> },

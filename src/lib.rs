@@ -27,6 +27,7 @@
 //! | --- | --- |
 //! | [`Depot`] | create, open, append, memory; put, get, batches, iteration |
 //! | [`Record`] | what `get` gives: owns its bytes, lends views |
+//! | [`loader`] | training: shuffled, batched, split over ranks, resumable |
 //! | [`Codec`] and [`codecs`] | values to bytes and back: atomic frames, arrays, serde, raw |
 //! | [`DepotOptions`], [`OpenOptions`], [`ReadOptions`] | layout, presets, commits, reading |
 //! | [`storage`] | files, memory, and storages of your own |
@@ -49,6 +50,7 @@ mod error;
 mod format;
 mod index;
 mod key;
+pub mod loader;
 mod maintain;
 mod options;
 pub mod storage;
@@ -61,6 +63,7 @@ pub use codec::{Codec, CodecError, Raw};
 pub use depot::{CodecInfo, Depot, DepotInfo, Iter, Keys, Location, Metadata, Options, Record};
 pub use error::{Error, Result};
 pub use key::{AsKey, Key, MAX_KEY_LEN};
+pub use loader::{Batch, Loader, LoaderBuilder, LoaderState};
 pub use maintain::{
     CompactReport, LostRecord, Progress, RepairOptions, RepairReport, VerifyOptions, VerifyReport, compact,
     compact_into, repair, repair_in, verify, verify_in,

@@ -456,7 +456,7 @@ fn names_that_are_none_are_refused_by_compact_and_not_believed_by_repair() {
     let memory = |bytes: &[u8]| -> Arc<dyn Storage> { Arc::new(MemoryStorage::from_bytes(bytes)) };
     let depot = open_bytes(&file, Mapping::Auto).unwrap();
     assert_eq!(depot.keys().filter(Result::is_err).count(), 16, "names of a block share their beginning");
-    assert_eq!(depot.iter().filter(Result::is_ok).count(), 4);
+    assert_eq!(depot.iter().flatten().count(), 4);
     let error = compact_into(memory(&file), memory(b""), |_| {}).unwrap_err();
     assert!(error.is_damage(), "{error:?}");
     let report = verify_in(memory(&file), &VerifyOptions::default(), |_| {}).unwrap();

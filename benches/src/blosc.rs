@@ -133,6 +133,25 @@ impl Chunks {
         &self.out[..len]
     }
 
+    /// Decompresses all chunks, one after the other, into a buffer that is used again; gives the raw bytes.
+    pub fn decompress_all(&mut self) -> usize {
+        let mut total = 0;
+        for compressed in &self.compressed {
+            // SAFETY: slices with their own lengths; `out` holds a whole chunk; the context is borrowed mutably.
+            let written = unsafe {
+                sys::blosc2_decompress_ctx(
+                    self.decoder,
+                    compressed.as_ptr().cast(),
+                    compressed.len() as i32,
+                    self.out.as_mut_ptr().cast(),
+                    self.out.len() as i32,
+                )
+            };
+            total += usize::try_from(written).expect("Blosc2 decompresses");
+        }
+        total
+    }
+
     /// Bytes of all records.
     pub fn payload(&self) -> usize {
         self.records.iter().map(|record| record.2).sum()

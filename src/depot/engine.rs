@@ -20,7 +20,7 @@ use crate::format::entry::{EntryHead, Kind};
 use crate::format::frame::{self, HEADER_LEN};
 use crate::format::header::{FIRST_ENTRY_AT, write_parameters};
 use crate::format::tables::Parameters;
-use crate::index::Location;
+use crate::index::{Location, Segment};
 use crate::key::{MAX_KEY_LEN, TaggedName, describe};
 use crate::options::{DepotOptions, Mapping, OpenOptions, Verify};
 use crate::storage::Storage;
@@ -254,6 +254,49 @@ impl Engine {
             writer.commit()?;
         }
         Ok(Self::assemble(shared, Some(writer), tail, options))
+    }
+
+    /// A reader of what the depot holds at this moment, which nothing changes any more. What was put so far is
+    /// committed first.
+    pub(crate) fn frozen(&self) -> Result<Self> {
+        let state = if self.is_writable() {
+            let mut writer = self.writer()?;
+            writer.commit()?;
+            self.shared.read().clone()
+        } else {
+            self.shared.read().clone()
+        };
+        Ok(self.reader_of(state))
+    }
+
+    /// As [`frozen`](Self::frozen), of a frozen engine: shares no lock with it, so that a process forked while threads of
+    /// the other one were reading can go on.
+    pub(crate) fn reopened(&self) -> Result<Self> {
+        let mut state = self.shared.read().clone();
+        let Shared { storage, parameters, mapped, .. } = &*self.shared;
+        let open = |segment: &Arc<Segment>| {
+            Segment::open(storage, segment.reference, parameters.depot_id, *mapped).map(Arc::new)
+        };
+        let old = &state.snapshot;
+        let segments = old.segments.iter().map(open).collect::<Result<_>>()?;
+        state.snapshot = Arc::new(Snapshot {
+            sequence: old.sequence,
+            offset: old.offset,
+            segments,
+            n_records: old.n_records,
+            n_chunks: old.n_chunks,
+            raw_bytes: old.raw_bytes,
+            metadata: old.metadata,
+            ..Snapshot::default()
+        });
+        Ok(self.reader_of(state))
+    }
+
+    fn reader_of(&self, state: State) -> Self {
+        let Shared { storage, parameters, mapped, .. } = &*self.shared;
+        let shared = Shared::new(Arc::clone(storage), parameters.clone(), *mapped, state);
+        let options = OpenOptions { verify: self.verify, ..OpenOptions::default() };
+        Self::assemble(Arc::new(shared), None, Tail::START, &options)
     }
 
     /// What error messages call the depot.
@@ -827,11 +870,15 @@ impl CodecCheck<'_> {
 impl Drop for Engine {
     fn drop(&mut self) {
         // `Depot::close` reports errors; here nobody can be told, and what was committed is safe. In a fork `writer` refuses:
-        // the file is its parent's.
-        if self.shared.storage.is_durable()
-            && let Ok(mut writer) = self.writer()
-        {
-            let _ = writer.checkpoint(true);
+        // the file, and its lock, are its parent's.
+        if self.is_writable() && self.owner == std::process::id() {
+            if self.shared.storage.is_durable()
+                && let Ok(mut writer) = self.writer()
+            {
+                let _ = writer.checkpoint(true);
+            }
+            // A loader may still read from this storage; the next writer need not wait for it.
+            let _ = self.shared.storage.unlock();
         }
     }
 }

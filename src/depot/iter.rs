@@ -18,7 +18,7 @@ const BATCH_BYTES: usize = 8 << 20;
 const BATCH_RECORDS: usize = 1024;
 
 /// A tagged name as a key.
-pub(super) fn key(engine: &Engine, name: Vec<u8>) -> Result<Key> {
+pub(crate) fn key(engine: &Engine, name: Vec<u8>) -> Result<Key> {
     Key::from_tagged_vec(name).map_err(|name| malformed(engine.path(), &name))
 }
 

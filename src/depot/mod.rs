@@ -14,14 +14,14 @@
 //! record     one record, lending views
 //! ```
 
-mod batch;
-mod engine;
+pub(crate) mod batch;
+pub(crate) mod engine;
 mod fallback;
 mod info;
 mod iter;
 mod open;
 mod record;
-mod state;
+pub(crate) mod state;
 mod truncate;
 mod walk;
 mod writer;
@@ -34,6 +34,7 @@ use serde_json::{Map, Value};
 pub(crate) use batch::read_each;
 pub(crate) use engine::Engine;
 pub use info::{CodecInfo, DepotInfo, Location, Options};
+pub(crate) use iter::key as key_of;
 pub(crate) use iter::{Cursor, Listed, malformed};
 pub use iter::{Iter, Keys};
 pub(crate) use open::{Scanner, places};
@@ -45,6 +46,7 @@ use crate::buffer::Bytes;
 use crate::codec::{Codec, Raw};
 use crate::error::{Error, Result};
 use crate::key::{AsKey, Key, TaggedName, describe};
+use crate::loader::LoaderBuilder;
 use crate::maintain::{VerifyOptions, VerifyReport, verify_in};
 use crate::options::{DepotOptions, Mapping, OpenOptions, ReadOptions};
 use crate::storage::{FileStorage, MemoryStorage, Storage};
@@ -534,6 +536,11 @@ impl<C: Codec> Depot<C> {
         let wanted = self.engine.locations(&names)?;
         let bytes = batch::read(&self.engine, &wanted, options.threads)?;
         names.iter().zip(bytes).map(|(name, bytes)| self.record(name, bytes)).collect()
+    }
+
+    /// A loader for training: shuffled batches, read ahead by threads of its own, resumable. See [`crate::loader`].
+    pub fn loader(&self) -> LoaderBuilder<'_, C> {
+        LoaderBuilder::new(&self.engine, Arc::clone(&self.codec))
     }
 
     /// The error of a codec that cannot do with a record what was asked for.

@@ -1,5 +1,6 @@
 //! What a depot knows at one moment: the committed snapshot, and what was put since.
 
+use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -156,7 +157,7 @@ pub(crate) struct PendingRecord {
 }
 
 /// What happened since the last commit.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(crate) struct Pending {
     pub(crate) records: Vec<PendingRecord>,
     by_name: HashMap<Arc<[u8]>, usize>,
@@ -195,7 +196,7 @@ pub(crate) enum Place {
 }
 
 /// Snapshot and pending changes; readers and the writer share it under a lock.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(crate) struct State {
     pub(crate) snapshot: Arc<Snapshot>,
     pub(crate) pending: Pending,
@@ -254,35 +255,43 @@ impl State {
 
     /// The place of the live record at `position`.
     pub(crate) fn at(&self, position: u64) -> Result<Option<Place>> {
+        let committed = self.committed_len();
+        let dead = if position < committed { self.dead()? } else { Cow::Borrowed(&[][..]) };
+        Ok(self.place(position, &dead))
+    }
+
+    /// As [`at`](Self::at), with the `dead` ordinals already at hand.
+    pub(crate) fn place(&self, position: u64, dead: &[u64]) -> Option<Place> {
         if position >= self.len() {
-            return Ok(None);
+            return None;
         }
         let committed = self.committed_len();
-        if position >= committed {
-            let number = select_live(position - committed, &self.pending.dead);
-            return Ok(usize::try_from(number).ok().map(Place::Pending));
+        if position < committed {
+            return Some(Place::Committed(select_live(position, dead)));
         }
+        let number = select_live(position - committed, &self.pending.dead);
+        usize::try_from(number).ok().map(Place::Pending)
+    }
+
+    /// Sorted ordinals of committed records that are dead by now.
+    pub(crate) fn dead(&self) -> Result<Cow<'_, [u64]>> {
         let dead = self.snapshot.dead()?;
         if self.pending.kills.is_empty() {
-            return Ok(Some(Place::Committed(select_live(position, dead))));
+            return Ok(Cow::Borrowed(dead));
         }
         let mut all: Vec<u64> = dead.iter().chain(&self.pending.kills).copied().collect();
         all.sort_unstable();
-        Ok(Some(Place::Committed(select_live(position, &all))))
+        Ok(Cow::Owned(all))
     }
 
-    /// The position of the live record at `place`.
-    pub(crate) fn position(&self, place: Place) -> Result<u64> {
-        let before = |ordinals: &[u64], ordinal: u64| ordinals.partition_point(|&dead| dead < ordinal) as u64;
+    /// The position of the live record at `place`; `dead` as [`dead`](Self::dead) gives it.
+    pub(crate) fn position(&self, place: Place, dead: &[u64]) -> u64 {
+        let before = |dead: &[u64], at: u64| dead.partition_point(|&dead| dead < at) as u64;
         match place {
-            Place::Committed(ordinal) => {
-                let killed = self.pending.kills.range(..ordinal).count() as u64;
-                // A forged index may find what it says is dead.
-                Ok((ordinal - before(self.snapshot.dead()?, ordinal)).saturating_sub(killed))
-            }
+            Place::Committed(ordinal) => ordinal.saturating_sub(before(dead, ordinal)),
             Place::Pending(number) => {
                 let committed = self.committed_len();
-                Ok(committed + number as u64 - before(&self.pending.dead, number as u64))
+                committed + number as u64 - before(&self.pending.dead, number as u64)
             }
         }
     }
@@ -297,6 +306,19 @@ impl State {
             Place::Committed(ordinal) => match self.snapshot.segment_of(ordinal) {
                 Some((segment, local)) => Ok((segment.name(local)?, segment.location(local)?)),
                 None => Ok((Vec::new(), Location::default())),
+            },
+        }
+    }
+
+    /// Location of the record at a place, without its name.
+    pub(crate) fn location(&self, place: Place) -> Result<Location> {
+        match place {
+            Place::Pending(number) => {
+                Ok(self.pending.records.get(number).map(|record| record.location).unwrap_or_default())
+            }
+            Place::Committed(ordinal) => match self.snapshot.segment_of(ordinal) {
+                Some((segment, local)) => segment.location(local),
+                None => Ok(Location::default()),
             },
         }
     }

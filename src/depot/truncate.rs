@@ -35,7 +35,10 @@ impl<C: Codec> Depot<C> {
         // Positions are cheap to find once everything has its ordinal.
         writer.commit()?;
         let place = self.engine.found(&name)?.place;
-        let position = self.engine.shared.read().position(place)?;
+        let position = {
+            let state = self.engine.shared.read();
+            state.position(place, &state.dead()?)
+        };
         remove_from(&self.engine, &mut writer, position + 1)
     }
 

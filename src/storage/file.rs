@@ -206,6 +206,15 @@ impl Storage for FileStorage {
         }
     }
 
+    /// A fork that still has the descriptor would keep the lock; and where this is a fork, the lock is its parent's.
+    fn unlock(&self) -> io::Result<()> {
+        let owner = std::process::id();
+        match self.locked_by.compare_exchange(owner, 0, Ordering::Relaxed, Ordering::Relaxed) {
+            Ok(_) => self.file.unlock(),
+            Err(_) => Ok(()),
+        }
+    }
+
     fn path(&self) -> &Path {
         &self.path
     }
@@ -213,11 +222,8 @@ impl Storage for FileStorage {
 
 impl Drop for FileStorage {
     fn drop(&mut self) {
-        // A fork that still has the descriptor would keep the lock; and where this is a fork, the lock is its parent's.
-        if self.locked_by.load(Ordering::Relaxed) == std::process::id() {
-            // Closing, which follows, releases it where nobody else has the descriptor.
-            let _ = self.file.unlock();
-        }
+        // Closing, which follows, releases it where nobody else has the descriptor.
+        let _ = self.unlock();
     }
 }
 

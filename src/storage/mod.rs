@@ -71,12 +71,21 @@ pub trait Storage: Send + Sync + 'static {
         Ok(None)
     }
 
-    /// Takes the writer's lock; `false` when another writer has it. It ends with the storage.
+    /// Takes the writer's lock; `false` when another writer has it. It ends with [`unlock`](Self::unlock), at the
+    /// latest with the storage.
     ///
     /// # Errors
     /// Whatever the system says.
     fn try_lock(&self) -> io::Result<bool> {
         Ok(true)
+    }
+
+    /// Gives the writer's lock back: the writer is gone, readers of the same storage may go on.
+    ///
+    /// # Errors
+    /// Whatever the system says.
+    fn unlock(&self) -> io::Result<()> {
+        Ok(())
     }
 
     /// Whether the bytes outlive this value: a depot in a storage where they do not is not tidied up when dropped.

@@ -1,0 +1,402 @@
+//! Which batches there are, whose they are, and which are read together.
+//!
+//! ```text
+//! records of an epoch, in its order   r0 r1 r2 r3 r4 r5 r6 r7 r8 ..
+//! cut into stretches                  [t0     ][t1     ][t2     ] ..      the same for everybody
+//! numbered as batches                  b = 0    1         2               by `lanes`, see `EpochPlan::stretch`
+//! dealt in steps                      step s: batches s .. s + world      rank r takes batch s + r
+//!                                     worker w of W takes every W-th step
+//! read in jobs                        one rank's and worker's batches that lie in the same window
+//! ```
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::order::{EpochOrder, Shuffle};
+use super::source::{Source, Subset};
+use crate::error::Result;
+use crate::index::Location;
+
+/// Raw bytes that are read together, at least, where there are no windows.
+const JOB_BYTES: u64 = 1 << 20;
+
+/// Raw bytes that one thread reads at a time.
+const PART_BYTES: u64 = 1 << 20;
+
+/// Of larger windows, buffers beyond this are not kept for the next.
+const MAX_RECYCLED: u64 = 256 << 20;
+
+/// What a record costs.
+#[derive(Clone)]
+pub(super) enum Cost {
+    /// By the record's length.
+    Length(Arc<dyn Fn(u32) -> u64 + Send + Sync>),
+    /// By its position.
+    Table(Arc<[u32]>),
+}
+
+/// What happens to the end of an epoch when there is not a batch for every rank.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Uneven {
+    /// Some ranks have one batch more than others.
+    Allow,
+    /// The first batches come again.
+    Repeat,
+    /// The last batches are left out.
+    Drop,
+}
+
+/// Everything that decides which batches a loader hands out.
+#[derive(Clone)]
+pub(super) struct Plan {
+    pub(super) subset: Subset,
+    pub(super) shuffle: Shuffle,
+    /// Records of a batch, at most.
+    pub(super) batch_size: u64,
+    /// Cost of a batch, at most.
+    pub(super) budget: Option<(u64, Cost)>,
+    pub(super) drop_last: bool,
+    pub(super) lanes: u64,
+    pub(super) rank: u64,
+    pub(super) world: u64,
+    pub(super) worker: u64,
+    pub(super) workers: u64,
+    pub(super) uneven: Uneven,
+    /// Epochs before this one are handed out.
+    pub(super) end: u64,
+    /// Records that are read together, at least, where there are no windows.
+    pub(super) records_per_job: u64,
+}
+
+impl Plan {
+    /// How many records make a job, when they have `mean` bytes.
+    pub(super) fn records_per_job(mean: u64) -> u64 {
+        (JOB_BYTES / mean.max(1)).clamp(1, 4096)
+    }
+
+    /// Raw bytes that are read together, about.
+    pub(super) fn window(&self) -> u64 {
+        match self.shuffle {
+            Shuffle::Windowed { window, .. } => window.min(MAX_RECYCLED),
+            _ => JOB_BYTES * 8,
+        }
+    }
+
+    /// Batches from one of a worker's steps to its next.
+    fn round(&self) -> u64 {
+        self.world.saturating_mul(self.workers)
+    }
+}
+
+/// A place between batches: the epoch, and the number of the batch that its next step starts with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Place {
+    pub(super) epoch: u64,
+    pub(super) step: u64,
+}
+
+/// One epoch's batches.
+pub(super) struct EpochPlan {
+    order: EpochOrder,
+    records: u64,
+    stretches: Stretches,
+}
+
+enum Stretches {
+    Equal {
+        size: u64,
+        n: u64,
+    },
+    /// Where each ends.
+    Ends(Vec<u64>),
+}
+
+impl EpochPlan {
+    /// Plans epoch `epoch`. With a budget this looks at the cost of every record.
+    pub(super) fn new(plan: &Plan, source: &Source, epoch: u64) -> Result<Self> {
+        let records = plan.subset.len();
+        let mut order = EpochOrder::new(&plan.shuffle, records, epoch);
+        let stretches = match &plan.budget {
+            None => {
+                let size = plan.batch_size.max(1);
+                let n = if plan.drop_last { records / size } else { records.div_ceil(size) };
+                Stretches::Equal { size, n }
+            }
+            Some((budget, cost)) => Stretches::Ends(ends(plan, source, &mut order, *budget, cost)?),
+        };
+        Ok(Self { order, records, stretches })
+    }
+
+    /// How many batches there are, over all ranks.
+    pub(super) fn n_batches(&self) -> u64 {
+        match &self.stretches {
+            Stretches::Equal { n, .. } => *n,
+            Stretches::Ends(ends) => ends.len() as u64,
+        }
+    }
+
+    /// The places of the `t`-th stretch.
+    fn places(&self, t: u64) -> Range<u64> {
+        match &self.stretches {
+            Stretches::Equal { size, .. } => {
+                let start = t.saturating_mul(*size);
+                start..start.saturating_add(*size).min(self.records)
+            }
+            Stretches::Ends(ends) => {
+                let end = |t: u64| usize::try_from(t).ok().and_then(|t| ends.get(t)).copied();
+                let start = t.checked_sub(1).and_then(end).unwrap_or(0);
+                start..end(t).unwrap_or(start)
+            }
+        }
+    }
+
+    /// The stretch that batch `b` is. Lane `l` has the batches `l`, `l + lanes`, ..: consecutive stretches.
+    fn stretch(&self, b: u64, lanes: u64) -> u64 {
+        let (each, more) = (self.n_batches() / lanes, self.n_batches() % lanes);
+        let lane = b % lanes;
+        lane * each + lane.min(more) + b / lanes
+    }
+
+    /// Whether the loader has a batch in the step that starts with batch `step`.
+    pub(super) fn has(&self, plan: &Plan, step: u64) -> bool {
+        let n = self.n_batches();
+        match plan.uneven {
+            Uneven::Allow => step.checked_add(plan.rank).is_some_and(|batch| batch < n),
+            Uneven::Repeat => step < n,
+            Uneven::Drop => step.checked_add(plan.world).is_some_and(|end| end <= n),
+        }
+    }
+
+    /// How many batches the loader has from the step that starts with batch `step` on.
+    pub(super) fn remaining(&self, plan: &Plan, step: u64) -> u64 {
+        let (n, round) = (self.n_batches(), plan.round().max(1));
+        let end = match plan.uneven {
+            Uneven::Allow => n.saturating_sub(plan.rank),
+            Uneven::Repeat => n,
+            Uneven::Drop => (n + 1).saturating_sub(plan.world),
+        };
+        end.saturating_sub(step).div_ceil(round)
+    }
+}
+
+/// Where each batch ends, when its cost is limited.
+fn ends(plan: &Plan, source: &Source, order: &mut EpochOrder, budget: u64, cost: &Cost) -> Result<Vec<u64>> {
+    const AT_ONCE: u64 = 4096;
+    let records = plan.subset.len();
+    let mut ends = Vec::new();
+    let (mut in_batch, mut spent) = (0, 0_u64);
+    let mut numbers = Vec::new();
+    let mut at = 0;
+    while at < records {
+        numbers.clear();
+        order.records(at..(at + AT_ONCE).min(records), &mut numbers);
+        for &number in &numbers {
+            let position = plan.subset.position(number);
+            let price = match cost {
+                Cost::Length(cost) => cost(source.location(position)?.length),
+                Cost::Table(costs) => {
+                    usize::try_from(position).ok().and_then(|at| costs.get(at)).map_or(0, |&cost| cost.into())
+                }
+            };
+            if in_batch > 0 && (in_batch >= plan.batch_size || spent.saturating_add(price) > budget) {
+                ends.push(at);
+                (in_batch, spent) = (0, 0);
+            }
+            in_batch += 1;
+            spent = spent.saturating_add(price);
+            at += 1;
+        }
+    }
+    if in_batch > 0 {
+        ends.push(records);
+    }
+    Ok(ends)
+}
+
+/// A batch that a loader will hand out.
+#[derive(Debug, Clone)]
+pub(super) struct Assigned {
+    pub(super) place: Place,
+    /// In the epoch, over all ranks.
+    pub(super) number: u64,
+    /// It comes again, so that all ranks have as many.
+    pub(super) repeated: bool,
+    /// The loader's last batch of the epoch.
+    pub(super) last: bool,
+    /// Where the loader goes on behind it.
+    pub(super) next: Place,
+    /// Its records, in the job.
+    pub(super) records: Range<usize>,
+}
+
+/// Batches that are read together.
+#[derive(Debug, Default)]
+pub(super) struct Job {
+    pub(super) batches: Vec<Assigned>,
+    /// Of all their records, in the order of the batches.
+    pub(super) positions: Vec<u64>,
+    pub(super) parts: Vec<Part>,
+}
+
+/// Neighbouring records of a job, in the order of the depot.
+#[derive(Debug, Default)]
+pub(super) struct Part {
+    /// Their numbers in the job's `positions`.
+    pub(super) numbers: Vec<usize>,
+    /// Where they are. Names are for errors, and looked up when there is one.
+    pub(super) wanted: Vec<(&'static [u8], Location)>,
+    /// Numbers of records that the index cannot tell the place of.
+    pub(super) lost: Vec<usize>,
+}
+
+/// Makes jobs, in the order in which they are needed.
+pub(super) struct Planner {
+    plan: Arc<Plan>,
+    epoch: u64,
+    current: Option<EpochPlan>,
+    /// The loader's next step in each lane it takes batches from.
+    cursors: Vec<u64>,
+    /// Epochs in a row that had no batch for the loader.
+    empty: u64,
+}
+
+/// After this many epochs without a batch there will be none: the number of batches hardly changes from one to the next.
+const EMPTY_EPOCHS: u64 = 8;
+
+impl Planner {
+    /// A planner that goes on at `place`.
+    pub(super) fn new(plan: Arc<Plan>, place: Place) -> Self {
+        let cursors = Self::cursors(&plan, place.step);
+        Self { plan, epoch: place.epoch, current: None, cursors, empty: 0 }
+    }
+
+    fn cursors(plan: &Plan, step: u64) -> Vec<u64> {
+        let (mut a, mut b) = (plan.lanes, plan.round().max(1));
+        while b > 0 {
+            (a, b) = (b, a % b);
+        }
+        (0..plan.lanes / a.max(1)).map(|nth| step.saturating_add(nth.saturating_mul(plan.round()))).collect()
+    }
+
+    /// No batch before this place is in a job that is not made yet; `None` at the end.
+    pub(super) fn frontier(&self) -> Option<Place> {
+        if self.epoch >= self.plan.end || self.empty >= EMPTY_EPOCHS || self.plan.subset.len() == 0 {
+            return None;
+        }
+        let step = match &self.current {
+            Some(current) => self.cursors.iter().copied().filter(|&step| current.has(&self.plan, step)).min(),
+            None => self.cursors.iter().copied().min(),
+        };
+        match step {
+            Some(step) => Some(Place { epoch: self.epoch, step }),
+            None => (self.epoch + 1 < self.plan.end).then_some(Place { epoch: self.epoch + 1, step: 0 }),
+        }
+    }
+
+    /// The next job; `None` at the end.
+    pub(super) fn next_job(&mut self, source: &Source) -> Result<Option<Job>> {
+        let plan = Arc::clone(&self.plan);
+        loop {
+            if self.frontier().is_none() {
+                return Ok(None);
+            }
+            let current = match &mut self.current {
+                Some(current) => current,
+                None => self.current.insert(EpochPlan::new(&plan, source, self.epoch)?),
+            };
+            let next = (0..self.cursors.len())
+                .filter(|&nth| current.has(&plan, self.cursors[nth]))
+                .min_by_key(|&nth| self.cursors[nth]);
+            if let Some(nth) = next {
+                self.empty = 0;
+                let stride = plan.round().saturating_mul(self.cursors.len() as u64);
+                return Ok(Some(job(&plan, source, self.epoch, current, &mut self.cursors[nth], stride)));
+            }
+            self.epoch += 1;
+            self.empty += 1;
+            self.current = None;
+            self.cursors = Self::cursors(&plan, plan.worker.saturating_mul(plan.world));
+        }
+    }
+}
+
+/// The job that starts with the step `cursor`, which it moves on.
+fn job(
+    plan: &Plan,
+    source: &Source,
+    epoch: u64,
+    current: &mut EpochPlan,
+    cursor: &mut u64,
+    stride: u64,
+) -> Job {
+    let n = current.n_batches();
+    let mut job = Job::default();
+    let mut window = None;
+    while current.has(plan, *cursor) {
+        let batch = cursor.saturating_add(plan.rank);
+        let places = current.places(current.stretch(batch % n, plan.lanes));
+        let here = current.order.window_end(places.start);
+        if !job.batches.is_empty() {
+            // A batch that comes again lies anywhere.
+            let together = match here {
+                Some(_) => here == window && batch < n,
+                None => (job.positions.len() as u64) < plan.records_per_job,
+            };
+            if !together {
+                break;
+            }
+        }
+        window = here;
+        let first = job.positions.len();
+        current.order.records(places, &mut job.positions);
+        let after = cursor.saturating_add(plan.round());
+        let last = !current.has(plan, after);
+        let next = if last {
+            Place { epoch: epoch + 1, step: plan.worker.saturating_mul(plan.world) }
+        } else {
+            Place { epoch, step: after }
+        };
+        job.batches.push(Assigned {
+            place: Place { epoch, step: *cursor },
+            number: batch % n,
+            repeated: batch >= n,
+            last,
+            next,
+            records: first..job.positions.len(),
+        });
+        *cursor = cursor.saturating_add(stride);
+        if batch >= n {
+            break;
+        }
+    }
+    job.positions.iter_mut().for_each(|number| *number = plan.subset.position(*number));
+    job.parts = parts(source, &job.positions);
+    job
+}
+
+/// Splits records into parts of consecutive ones of about [`PART_BYTES`], and looks up where they are.
+fn parts(source: &Source, positions: &[u64]) -> Vec<Part> {
+    let mut sorted: Vec<(u64, usize)> = positions.iter().copied().zip(0..).collect();
+    sorted.sort_unstable();
+    let (mut parts, mut part, mut bytes) = (Vec::new(), Part::default(), 0);
+    let mut previous = None;
+    for (position, number) in sorted {
+        // A part ends between records that are no neighbours, if one of the kind is near: neighbours share blocks.
+        let gap = previous.is_some_and(|previous| position > previous + 1);
+        if bytes >= 2 * PART_BYTES || (gap && bytes >= PART_BYTES / 2) {
+            parts.push(std::mem::take(&mut part));
+            bytes = 0;
+        }
+        match source.location(position) {
+            Ok(location) => {
+                bytes += u64::from(location.length);
+                part.numbers.push(number);
+                part.wanted.push((&[], location));
+            }
+            Err(_) => part.lost.push(number),
+        }
+        previous = Some(position);
+    }
+    parts.push(part);
+    parts
+}

@@ -1,0 +1,118 @@
+//! What a loader reads: the records of one moment, by position, and which of them it takes.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::depot::engine::Engine;
+use crate::depot::state::{Place, State};
+use crate::error::{Error, Result};
+use crate::index::Location;
+
+/// The records of a depot as of one moment.
+pub(super) struct Source {
+    pub(super) engine: Engine,
+    state: State,
+    /// Sorted ordinals of dead records.
+    dead: Vec<u64>,
+}
+
+impl Source {
+    /// Of a frozen engine.
+    pub(super) fn new(engine: Engine) -> Result<Self> {
+        let state = engine.shared.read().clone();
+        let dead = state.dead()?.into_owned();
+        Ok(Self { engine, state, dead })
+    }
+
+    /// The same records, with no lock in common.
+    pub(super) fn reopened(&self) -> Result<Self> {
+        Self::new(self.engine.reopened()?)
+    }
+
+    /// How many records there are.
+    pub(super) fn len(&self) -> u64 {
+        self.state.len()
+    }
+
+    fn place(&self, position: u64) -> Result<Place> {
+        self.state.place(position, &self.dead).ok_or_else(|| Error::OutOfRange {
+            path: self.engine.path().to_owned(),
+            position,
+            len: self.len(),
+        })
+    }
+
+    /// Where the record at `position` lies.
+    pub(super) fn location(&self, position: u64) -> Result<Location> {
+        self.state.location(self.place(position)?)
+    }
+
+    /// The tagged name of the record at `position`.
+    pub(super) fn name(&self, position: u64) -> Result<Vec<u8>> {
+        Ok(self.state.name_and_location(self.place(position)?)?.0)
+    }
+
+    /// The position of the record with that tagged name.
+    pub(super) fn find(&self, name: &[u8]) -> Result<u64> {
+        Ok(self.state.position(self.engine.found(name)?.place, &self.dead))
+    }
+
+    /// What tells the first `n` records from others: removing, replacing or moving any of them changes which one is
+    /// last.
+    pub(super) fn fingerprint(&self, n: u64) -> Result<u64> {
+        let Some(last) = n.checked_sub(1) else { return Ok(0) };
+        let (name, location) = self.state.name_and_location(self.place(last)?)?;
+        let mut bytes = name;
+        bytes.extend_from_slice(&location.length.to_le_bytes());
+        bytes.extend_from_slice(&location.checksum.to_le_bytes());
+        Ok(xxhash_rust::xxh3::xxh3_64(&bytes))
+    }
+}
+
+/// Which records a loader takes, by position.
+#[derive(Debug, Clone)]
+pub(super) enum Subset {
+    Range(Range<u64>),
+    List(Arc<[u64]>),
+}
+
+impl Subset {
+    /// How many they are.
+    pub(super) fn len(&self) -> u64 {
+        match self {
+            Self::Range(range) => range.end.saturating_sub(range.start),
+            Self::List(list) => list.len() as u64,
+        }
+    }
+
+    /// The position of the `nth` of them.
+    pub(super) fn position(&self, nth: u64) -> u64 {
+        match self {
+            Self::Range(range) => range.start + nth,
+            Self::List(list) => {
+                usize::try_from(nth).ok().and_then(|n| list.get(n)).copied().unwrap_or(u64::MAX)
+            }
+        }
+    }
+
+    /// How many records of the depot one must know to know these: the largest position and one more.
+    pub(super) fn extent(&self) -> u64 {
+        match self {
+            Self::Range(range) if range.is_empty() => 0,
+            Self::Range(range) => range.end,
+            Self::List(list) => list.iter().max().map_or(0, |&last| last.saturating_add(1)),
+        }
+    }
+
+    /// A hash of the positions; 0 for a range.
+    pub(super) fn hash(&self) -> u64 {
+        match self {
+            Self::Range(_) => 0,
+            Self::List(list) => {
+                let mut hasher = xxhash_rust::xxh3::Xxh3::new();
+                list.iter().for_each(|position| hasher.update(&position.to_le_bytes()));
+                hasher.digest()
+            }
+        }
+    }
+}
