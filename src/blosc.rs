@@ -58,6 +58,8 @@ pub(crate) struct ChunkHeader {
     /// Stored bytes of the chunk, header included.
     pub(crate) stored_len: usize,
     blosc2_flags: u8,
+    /// The header as stored.
+    bytes: [u8; HEADER_LEN],
 }
 
 impl ChunkHeader {
@@ -79,6 +81,7 @@ impl ChunkHeader {
             block_size,
             stored_len,
             blosc2_flags: head[31],
+            bytes: *head,
         };
         // Both shuffle bits set mark the extended, 32-byte header.
         if head[0] < 3 || head[0] > 6 || header.flags & 0b101 != 0b101 {
@@ -159,7 +162,8 @@ pub(crate) fn block_offset(prefix: &[u8], header: &ChunkHeader, block: usize) ->
 }
 
 /// Writes to `out` the start of a chunk made of blocks `first..=last` of the chunk that `prefix` begins. The blocks'
-/// stored bytes, unchanged and in one piece, must follow.
+/// stored bytes, unchanged and in one piece, must follow. Of `prefix` only the offsets are used, each read once at most
+/// for what is written: should the bytes behind it change meanwhile, `out` is still of one piece with itself.
 pub(crate) fn partial_chunk(
     prefix: &[u8],
     header: &ChunkHeader,
@@ -173,7 +177,7 @@ pub(crate) fn partial_chunk(
         })
     };
     let (start, end) = (offset(first)?, offset(last + 1)?);
-    let Some(stored) = end.checked_sub(start).filter(|_| prefix.len() >= HEADER_LEN) else {
+    let Some(stored) = end.checked_sub(start).filter(|_| end as usize <= header.stored_len) else {
         return refuse(format!("block {first} starts at {start}, block {last} ends at {end}"));
     };
     let head_len = HEADER_LEN + 4 * (last + 1 - first);
@@ -188,7 +192,7 @@ pub(crate) fn partial_chunk(
         return refuse("a part of a chunk longer than 2 GiB");
     };
     let at = out.len();
-    out.extend_from_slice(&prefix[..HEADER_LEN]);
+    out.extend_from_slice(&header.bytes);
     out[at + 4..at + 8].copy_from_slice(&raw.to_le_bytes());
     out[at + 8..at + 12].copy_from_slice(&block.to_le_bytes());
     out[at + 12..at + 16].copy_from_slice(&stored.to_le_bytes());

@@ -320,12 +320,11 @@ impl ChunkReader {
             let pieces = out.chunks_mut(blocks_a_piece * block_size);
             for (first, raw) in (first..).step_by(blocks_a_piece).zip(pieces) {
                 let last = first + raw.len().div_ceil(block_size) - 1;
-                let (Some(start), Some(end)) = (table.offset(first), table.offset(last + 1)) else {
-                    return Err(self.no_block(chunk, at, &table.header));
-                };
+                let no_block = || self.no_block(chunk, at, &table.header);
+                let start = table.offset(first).ok_or_else(no_block)?;
                 head.clear();
                 partial_chunk(table.prefix(), &table.header, first, last, head).map_err(broken)?;
-                let whole_len = head.len() + end.saturating_sub(start) as usize;
+                let whole_len = ChunkHeader::parse(head).map_err(broken)?.stored_len;
                 if stored.len() < whole_len {
                     stored.resize(whole_len, 0);
                 }
@@ -333,7 +332,7 @@ impl ChunkReader {
                 let (to_head, blocks) = whole.split_at_mut(head.len());
                 to_head.copy_from_slice(head);
                 fetch(start, blocks)?;
-                self.check_blocks(chunk, at, table, first, last, blocks)?;
+                self.check_blocks(chunk, at, table, first, head, blocks)?;
                 let offset = at.chunk_offset() + u64::from(start);
                 vet(whole)
                     .and_then(|vetted| with_decoder(|decoder| decoder.decompress(&vetted, raw)))
@@ -343,28 +342,45 @@ impl ChunkReader {
         })
     }
 
-    /// Compares stored bytes of blocks `first..=last` with their checksums.
+    /// Compares the stored bytes of blocks from `first` on, which follow a chunk's start `head`, with their checksums. Where
+    /// each begins is what `head` says, for that is what the decompressor will believe.
     fn check_blocks(
         &self,
         chunk: u64,
         at: &ChunkRef,
         table: &Table<'_>,
         first: usize,
-        last: usize,
+        head: &[u8],
         stored: &[u8],
     ) -> Result<()> {
-        let start = table.offset(first).unwrap_or(0);
-        for block in first..=last {
-            let (from, to) = (table.offset(block).unwrap_or(0), table.offset(block + 1).unwrap_or(0));
-            let range = from.saturating_sub(start) as usize..to.saturating_sub(start) as usize;
-            let found = crc32c::crc32c(stored.get(range).unwrap_or_default());
-            let expected = table.checksum(block);
-            if found != expected {
-                let offset = at.chunk_offset() + u64::from(from);
-                return Err(self.mismatch(chunk, format!("block {block}"), offset, expected, found));
-            }
+        let n = (head.len() - HEADER_LEN) / 4;
+        let start = |nth: usize| {
+            let offset = u32_at(head, HEADER_LEN + 4 * nth).map_or(0, |offset| offset as usize);
+            if nth == n { stored.len() } else { offset.wrapping_sub(head.len()) }
+        };
+        for nth in 0..n {
+            let bytes = stored.get(start(nth)..start(nth + 1));
+            let bytes = bytes.ok_or_else(|| self.no_block(chunk, at, &table.header))?;
+            self.check_block(chunk, at, table, first + nth, bytes)?;
         }
         Ok(())
+    }
+
+    /// Compares the stored bytes of a block with its checksum.
+    fn check_block(
+        &self,
+        chunk: u64,
+        at: &ChunkRef,
+        table: &Table<'_>,
+        block: usize,
+        stored: &[u8],
+    ) -> Result<()> {
+        let (expected, found) = (table.checksum(block), crc32c::crc32c(stored));
+        if expected == found {
+            return Ok(());
+        }
+        let offset = at.chunk_offset() + u64::from(table.offset(block).unwrap_or(0));
+        Err(self.mismatch(chunk, format!("block {block}"), offset, expected, found))
     }
 
     /// The chunk's block table, from those that are kept or checked anew.
@@ -438,7 +454,9 @@ impl ChunkReader {
             && header.stored_len == at.chunk_len as usize;
         if !fits {
             let expected = format!("a chunk of {} raw bytes in blocks of {block_size}", self.chunk_size);
-            return Err(self.damaged(chunk, at.chunk_offset(), expected, format!("{header:?}")));
+            let ChunkHeader { raw_len, block_size, stored_len, .. } = header;
+            let found = format!("{raw_len} in blocks of {block_size}, {stored_len} stored bytes");
+            return Err(self.damaged(chunk, at.chunk_offset(), expected, found));
         }
         block_offsets(prefix).map_err(broken)?;
         Ok(header)
@@ -457,7 +475,7 @@ impl ChunkReader {
                 let (from, to) = (table.offset(block).unwrap_or(0), table.offset(block + 1).unwrap_or(0));
                 stored.resize(to.saturating_sub(from) as usize, 0);
                 self.read(chunk, at.chunk_offset() + u64::from(from), &mut stored)?;
-                self.check_blocks(chunk, at, &table, block, block, &stored)?;
+                self.check_block(chunk, at, &table, block, &stored)?;
             }
             return Ok(());
         }

@@ -14,7 +14,7 @@ use std::thread;
 
 use super::engine::Engine;
 use super::state::Source;
-use crate::buffer::{AlignedBuf, Bytes};
+use crate::buffer::{AlignedBuf, Bytes, prefetch};
 use crate::error::Result;
 use crate::format::chunk::ChunkRef;
 use crate::index::Location;
@@ -229,14 +229,21 @@ impl Walk<'_> {
             return;
         }
         if at.is(ChunkRef::ZEROS | ChunkRef::UNCOMPRESSED) {
-            for &number in group {
+            let lend = |number: &usize| {
+                let range = engine.range_of(&self.wanted[*number].1).1;
+                engine.reader.lend(&at, range).filter(|_| inside(number)).inspect(|bytes| prefetch(bytes))
+            };
+            // One ahead: its bytes are on their way while the checksum of the one before is computed.
+            let mut next = group.first().and_then(lend);
+            for (nth, &number) in group.iter().enumerate() {
+                let bytes = std::mem::replace(&mut next, group.get(nth + 1).and_then(lend));
                 let (name, location) = self.wanted[number];
-                let range = engine.range_of(&location).1;
-                let Some(bytes) = engine.reader.lend(&at, range).filter(|_| inside(&number)) else {
-                    self.single(number, sink);
-                    continue;
-                };
-                sink(number, engine.check(name, &location, &bytes).map(|()| Lent::Shared(bytes)));
+                match bytes {
+                    Some(bytes) => {
+                        sink(number, engine.check(name, &location, &bytes).map(|()| Lent::Shared(bytes)));
+                    }
+                    None => self.single(number, sink),
+                }
             }
             return;
         }

@@ -20,7 +20,7 @@ use crate::format::entry::{EntryHead, Kind};
 use crate::format::frame::{self, HEADER_LEN};
 use crate::format::header::{FIRST_ENTRY_AT, write_parameters};
 use crate::format::tables::Parameters;
-use crate::index::{Location, Segment};
+use crate::index::{Location, Segment, expect_names};
 use crate::key::{MAX_KEY_LEN, TaggedName, describe};
 use crate::options::{DepotOptions, Mapping, OpenOptions, Verify};
 use crate::storage::Storage;
@@ -482,6 +482,7 @@ impl Engine {
         // One look at the state for many names, but not so many that a writer waits long.
         for names in names.chunks(NAMES_AT_ONCE) {
             let state = self.shared.read();
+            expect_names(&state.snapshot.segments, names.iter().map(|name| &**name));
             let mut failed = None;
             for name in names {
                 match state.find(name) {

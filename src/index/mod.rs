@@ -22,7 +22,7 @@ pub(crate) use builder::{SEGMENT_ROOM, SegmentBuilder};
 pub(crate) use merge::{merge, tail_to_merge};
 #[cfg(any(test, feature = "testing"))]
 pub(crate) use segment::CHUNKS as CHUNKS_SECTION;
-pub(crate) use segment::{Segment, find_live};
+pub(crate) use segment::{Segment, expect_names, find_live};
 
 use crate::format::{u32_at, u64_at};
 

@@ -305,6 +305,11 @@ impl Segment {
         Ok(None)
     }
 
+    /// Asks for what [`find`](Self::find) looks at first to be brought into the cache.
+    fn prefetch_bucket(&self, hash: u64) {
+        self.prefetch(BUCKETS, 4 * bucket_of(hash, self.head.bucket_bits) as u64);
+    }
+
     /// Asks for the bytes at `start` of a section to be brought into the cache, where they lie in a map.
     fn prefetch(&self, section: usize, start: u64) {
         if let Pages::Mapped { bytes, .. } = &self.pages {
@@ -541,6 +546,15 @@ pub(crate) fn find_live(
         }
     }
     Ok(None)
+}
+
+/// Asks for what [`find_live`] looks at first, of each of `names`, to be brought into the cache.
+pub(crate) fn expect_names<'n>(segments: &[Arc<Segment>], names: impl Iterator<Item = &'n [u8]>) {
+    // The newest segments are small, or there is but one.
+    let Some(largest) = segments.iter().max_by_key(|segment| segment.head.n_records) else { return };
+    for name in names {
+        largest.prefetch_bucket(hash(name));
+    }
 }
 
 #[cfg(test)]

@@ -69,7 +69,7 @@ use crate::depot::engine::Engine;
 use crate::error::{Error, Result};
 use crate::key::{AsKey, Key};
 use order::{Groups, Shuffle};
-use plan::{Cost, EpochPlan, Place, Plan, Uneven};
+use plan::{Cost, EpochPlan, Place, Plan, Uneven, settle};
 use prefetch::{Crew, Delivery, Reader};
 use source::{Source, Subset};
 use state::{OrderState, PlanState, WorkerState, hex};
@@ -387,6 +387,7 @@ impl<C: Codec> LoaderBuilder<'_, C> {
                 }
             }
         };
+        let place = settle(&plan, &source, place, &mut None)?;
         let cores = || std::thread::available_parallelism().map_or(1, usize::from).min(4);
         Ok(Loader {
             source,

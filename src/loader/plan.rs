@@ -254,6 +254,8 @@ pub(super) struct Planner {
     plan: Arc<Plan>,
     epoch: u64,
     current: Option<EpochPlan>,
+    /// The plan of a later epoch, when it was needed early.
+    following: Option<(u64, EpochPlan)>,
     /// The loader's next step in each lane it takes batches from.
     cursors: Vec<u64>,
     /// Epochs in a row that had no batch for the loader.
@@ -267,7 +269,7 @@ impl Planner {
     /// A planner that goes on at `place`.
     pub(super) fn new(plan: Arc<Plan>, place: Place) -> Self {
         let cursors = Self::cursors(&plan, place.step);
-        Self { plan, epoch: place.epoch, current: None, cursors, empty: 0 }
+        Self { plan, epoch: place.epoch, current: None, following: None, cursors, empty: 0 }
     }
 
     fn cursors(plan: &Plan, step: u64) -> Vec<u64> {
@@ -302,7 +304,14 @@ impl Planner {
             }
             let current = match &mut self.current {
                 Some(current) => current,
-                None => self.current.insert(EpochPlan::new(&plan, source, self.epoch)?),
+                None => {
+                    let early = self.following.take_if(|following| following.0 == self.epoch);
+                    let made = match early {
+                        Some((_, made)) => made,
+                        None => EpochPlan::new(&plan, source, self.epoch)?,
+                    };
+                    self.current.insert(made)
+                }
             };
             let next = (0..self.cursors.len())
                 .filter(|&nth| current.has(&plan, self.cursors[nth]))
@@ -310,7 +319,11 @@ impl Planner {
             if let Some(nth) = next {
                 self.empty = 0;
                 let stride = plan.round().saturating_mul(self.cursors.len() as u64);
-                return Ok(Some(job(&plan, source, self.epoch, current, &mut self.cursors[nth], stride)));
+                let mut job = job(&plan, source, self.epoch, current, &mut self.cursors[nth], stride);
+                for batch in job.batches.iter_mut().filter(|batch| batch.last) {
+                    batch.next = settle(&plan, source, batch.next, &mut self.following)?;
+                }
+                return Ok(Some(job));
             }
             self.epoch += 1;
             self.empty += 1;
@@ -318,6 +331,36 @@ impl Planner {
             self.cursors = Self::cursors(&plan, plan.worker.saturating_mul(plan.world));
         }
     }
+}
+
+/// Where a worker goes on that would be at `place`, if it has a batch there: else in the next epoch in which it has one. So
+/// a worker's state never waits in an epoch that it has no part in. `made` keeps the plan of that epoch.
+pub(super) fn settle(
+    plan: &Plan,
+    source: &Source,
+    mut place: Place,
+    made: &mut Option<(u64, EpochPlan)>,
+) -> Result<Place> {
+    if plan.workers == 1 {
+        return Ok(place);
+    }
+    let start = plan.worker.saturating_mul(plan.world);
+    for _ in 0..EMPTY_EPOCHS {
+        if place.epoch >= plan.end {
+            break;
+        }
+        let epoch = match made.take_if(|made| made.0 == place.epoch) {
+            Some((_, epoch)) => epoch,
+            None => EpochPlan::new(plan, source, place.epoch)?,
+        };
+        let has = epoch.has(plan, place.step);
+        *made = Some((place.epoch, epoch));
+        if has {
+            return Ok(place);
+        }
+        place = Place { epoch: place.epoch + 1, step: start };
+    }
+    Ok(Place { epoch: plan.end.max(place.epoch), step: start })
 }
 
 /// The job that starts with the step `cursor`, which it moves on.

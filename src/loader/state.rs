@@ -121,7 +121,8 @@ impl LoaderState {
     /// The state of a rank from those of all its workers, in any order; it resumes on any number of ranks and workers.
     ///
     /// The workers' batches must have been taken in turns, as PyTorch's `DataLoader` does: worker 0 first, and none twice
-    /// before the others had their turn. Of ranks, any one's state is that of all, so long as they are at the same step.
+    /// before the others had their turn. Of ranks, any one's state is that of all, so long as they are at the same step of the same
+    /// epoch: [even](super::LoaderBuilder::even) ranks always are when they train in step.
     ///
     /// # Errors
     /// [`Error::InvalidOptions`] when a worker's state is missing, doubled, of another loader, or out of turn.
@@ -149,27 +150,21 @@ impl LoaderState {
         if !seen.iter().copied().eq(0..workers) {
             return refuse(format!("workers {seen:?} of {workers}"));
         }
-        // A worker that is at the start of the last epoch seen may have had its turns of the one before, while others have
-        // not: it then waits for them.
-        let latest = states.iter().map(|state| state.epoch).max().unwrap_or(0);
-        let behind: Vec<_> = states.iter().filter(|state| state.epoch < latest).collect();
+        // A worker without a batch left in an epoch is at its start in a later one, and waits there for the others.
+        let epoch = states.iter().map(|state| state.epoch).min().unwrap_or(0);
+        let (counted, ahead): (Vec<_>, Vec<_>) = states.iter().partition(|state| state.epoch == epoch);
         let at_start = |state: &Self| {
             let worker = state.worker.as_ref().map_or(0, |one| one.worker);
-            Some(state.next_batch) == worker.checked_mul(world)
+            state.next_batch == worker.saturating_mul(world)
         };
-        let (counted, epoch) = if behind.is_empty() {
-            (states.iter().collect(), latest)
-        } else if states.iter().all(|state| state.epoch < latest || at_start(state)) {
-            (behind, latest - 1)
-        } else {
-            return refuse(format!("a worker in epoch {latest} while others are before it"));
-        };
-        if counted.iter().any(|state| state.epoch != epoch) {
-            return refuse(format!("workers in epochs before {epoch}"));
+        if let Some(state) = ahead.into_iter().find(|state| !at_start(state)) {
+            return refuse(format!(
+                "a worker in epoch {} while another has batches left in {epoch}",
+                state.epoch
+            ));
         }
-        let next = |state: &&Self| state.next_batch;
-        let least = counted.iter().copied().map(|state| next(&state)).min().unwrap_or(0);
-        let most = counted.iter().copied().map(|state| next(&state)).max().unwrap_or(0);
+        let nexts = || counted.iter().map(|state| state.next_batch);
+        let (least, most) = (nexts().min().unwrap_or(0), nexts().max().unwrap_or(0));
         let round = workers.saturating_mul(world);
         if most - least >= round || counted.iter().any(|state| (state.next_batch - least) % world.max(1) != 0)
         {
