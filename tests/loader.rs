@@ -415,6 +415,7 @@ proptest! {
     fn the_state_of_one_world_resumes_in_another(
         case in case(),
         steps in 0..20_usize,
+        even in any::<bool>(),
         old in (1..4_usize, 1..4_usize),
         new in (1..4_usize, 1..4_usize),
     ) {
@@ -423,7 +424,7 @@ proptest! {
         let mut seen = BTreeMap::new();
         let mut ranks = Vec::new();
         for rank in 0..old.0 {
-            let make = |worker| case.set(&depot).rank(rank, old.0).worker(worker, old.1).epochs(2).threads(0).build();
+            let make = |worker| case.set(&depot).even(even).rank(rank, old.0).worker(worker, old.1).epochs(2).threads(0).build();
             let mut workers: Vec<_> = (0..old.1).map(|worker| make(worker).unwrap()).collect();
             // The workers take turns, and begin an epoch together.
             let mut turn = 0;
@@ -431,7 +432,9 @@ proptest! {
             while taken < steps {
                 let Some(batch) = workers[turn % old.1].next() else { break };
                 let batch = batch.unwrap();
-                seen.insert((batch.epoch(), batch.number()), batch.positions().to_vec());
+                if !batch.is_repeated() {
+                    seen.insert((batch.epoch(), batch.number()), batch.positions().to_vec());
+                }
                 taken += 1;
                 let epoch = workers.iter().map(Loader::epoch).min().unwrap();
                 turn = if epoch > batch.epoch() { 0 } else { turn + 1 };
@@ -444,9 +447,11 @@ proptest! {
         let state = &ranks[0].1;
         for rank in 0..new.0 {
             for worker in 0..new.1 {
-                let loader = case.set(&depot).rank(rank, new.0).worker(worker, new.1).epochs(2).resume(state);
-                for (number, batch) in numbered(loader.build().unwrap()) {
-                    prop_assert!(seen.insert(number, batch).is_none(), "{:?} came twice", number);
+                let loader = case.set(&depot).even(even).rank(rank, new.0).worker(worker, new.1).epochs(2).resume(state);
+                for batch in loader.build().unwrap().map(Result::unwrap).filter(|batch| !batch.is_repeated()) {
+                    let number = (batch.epoch(), batch.number());
+                    let twice = seen.insert(number, batch.positions().to_vec());
+                    prop_assert!(twice.is_none(), "{:?} came twice", number);
                 }
             }
         }
@@ -474,7 +479,8 @@ fn each_worker_resumes_from_its_own_state() {
 fn states_that_do_not_belong_together_are_not_merged() {
     let depot = depot(200);
     let state = |worker: usize, steps: usize, seed: u64| {
-        let mut loader = depot.loader().batch_size(7).shuffle(seed).worker(worker, 2).build().unwrap();
+        let mut loader =
+            depot.loader().batch_size(7).shuffle(seed).worker(worker, 2).epochs(2).build().unwrap();
         assert_eq!(loader.by_ref().take(steps).count(), steps);
         loader.state()
     };
@@ -485,7 +491,29 @@ fn states_that_do_not_belong_together_are_not_merged() {
     assert!(refused(&[state(0, 1, 1)]).contains("[0] of 2"));
     assert!(refused(&[state(0, 1, 1), state(0, 1, 1)]).contains("[0, 0] of 2"));
     assert!(refused(&[state(0, 4, 1), state(1, 1, 1)]).contains("apart"));
+    assert!(
+        refused(&[state(0, 16, 1), state(1, 1, 1)]).contains("epoch 1 while another has batches left in 0")
+    );
     assert!(refused(&[state(0, 1, 1), state(1, 1, 2)]).contains("different options"));
+}
+
+#[test]
+fn workers_without_a_batch_in_an_epoch_do_not_hold_back_the_others() {
+    // Two batches an epoch: worker 2 never has one, worker 1 has one.
+    let depot = depot(8);
+    let make =
+        |worker| depot.loader().batch_size(4).shuffle(1).worker(worker, 3).epochs(u64::MAX).build().unwrap();
+    let mut workers: Vec<_> = (0..3).map(make).collect();
+    let mut expected = depot.loader().batch_size(4).shuffle(1).epochs(u64::MAX).build().unwrap();
+    for _ in 0..20 {
+        for worker in 0..2 {
+            let states: Vec<_> = workers.iter().map(Loader::state).collect();
+            assert_eq!(LoaderState::merge(&states).unwrap(), expected.state());
+            let (batch, same) = (workers[worker].next().unwrap().unwrap(), expected.next().unwrap().unwrap());
+            assert_eq!((batch.epoch(), batch.positions()), (same.epoch(), same.positions()));
+        }
+    }
+    assert!(workers[2].next().is_none());
 }
 
 #[test]

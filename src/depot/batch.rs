@@ -10,6 +10,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use super::engine::Engine;
@@ -28,7 +29,10 @@ const RUN_BYTES: usize = 256 << 10;
 const ARENA_BYTES: usize = 1 << 20;
 
 /// Raw bytes to decode that are worth a further thread: starting one costs about as much as decoding a tenth of that.
-const PART_BYTES: u64 = 1 << 20;
+const THREAD_BYTES: u64 = 1 << 20;
+
+/// Pieces that the work of a thread is cut into.
+const PARTS_A_THREAD: u64 = 4;
 
 /// A record's checked bytes.
 enum Lent<'r> {
@@ -80,33 +84,33 @@ pub(crate) fn read_each_with(
     let order = order(wanted);
     let walk = Walk { engine, wanted, passing: false };
     let mut out: Vec<Option<Result<Bytes>>> = (0..wanted.len()).map(|_| None).collect();
+    let mut take = |number: usize, bytes| out[number] = Some(bytes);
     let parts = parts(wanted, &order, threads);
-    if let [first, others @ ..] = &parts[..] {
-        let mut take = |number: usize, bytes| out[number] = Some(bytes);
-        thread::scope(|scope| {
-            let walk = &walk;
-            let threads: Vec<_> = others
-                .iter()
-                .map(|part| {
-                    let read = || {
-                        let mut out = Vec::with_capacity(part.len());
-                        walk.collect(part, &mut |number, bytes| out.push((number, bytes)));
-                        out
-                    };
-                    (part, thread::Builder::new().spawn_scoped(scope, read))
-                })
-                .collect();
-            walk.collect(first, &mut take);
-            for (part, thread) in threads {
-                match thread.map(thread::ScopedJoinHandle::join) {
-                    Ok(Ok(read)) => read.into_iter().for_each(|(number, bytes)| take(number, bytes)),
-                    Ok(Err(panic)) => std::panic::resume_unwind(panic),
-                    // The system has no thread to give.
-                    Err(_) => walk.collect(part, &mut take),
-                }
+    let next = AtomicUsize::new(0);
+    // Whoever is free takes the next part: a thread that comes late, or is slow, leaves more to the others.
+    let work = |put: &mut dyn FnMut(usize, Result<Bytes>)| {
+        while let Some(part) = parts.get(next.fetch_add(1, Ordering::Relaxed)) {
+            walk.collect(part, put);
+        }
+    };
+    thread::scope(|scope| {
+        let help = || {
+            let mut out = Vec::new();
+            work(&mut |number, bytes| out.push((number, bytes)));
+            out
+        };
+        let helpers = threads.min(parts.len()).saturating_sub(1);
+        // Where the system has no thread to give, fewer do it.
+        let helpers: Vec<_> =
+            (0..helpers).map_while(|_| thread::Builder::new().spawn_scoped(scope, help).ok()).collect();
+        work(&mut take);
+        for helper in helpers {
+            match helper.join() {
+                Ok(read) => read.into_iter().for_each(|(number, bytes)| take(number, bytes)),
+                Err(panic) => std::panic::resume_unwind(panic),
             }
-        });
-    }
+        }
+    });
     // Every number is in one part.
     out.into_iter().flatten()
 }
@@ -134,26 +138,24 @@ fn order(wanted: &[(&[u8], Location)]) -> Vec<usize> {
     order
 }
 
-/// Cuts `order` into at most `threads` pieces of about as many bytes, of which each is worth a thread.
+/// Cuts `order` into pieces of about as many bytes for `threads` to take one by one; one piece if there is not enough to do.
 fn parts<'o>(wanted: &[(&[u8], Location)], order: &'o [usize], threads: usize) -> Vec<&'o [usize]> {
     // A small record costs the block it is in; what a block is, is known later.
     let cost = |&number: &usize| u64::from(wanted[number].1.length).max(8 << 10);
     let total: u64 = order.iter().map(cost).sum();
-    let most = usize::try_from(total / PART_BYTES).unwrap_or(usize::MAX).max(1);
-    let n = threads.clamp(1, most) as u64;
+    let busy = u64::try_from(threads).unwrap_or(u64::MAX).min(total / THREAD_BYTES);
+    if busy < 2 {
+        return vec![order];
+    }
+    let limit = (total / (busy * PARTS_A_THREAD)).max(1);
     let mut parts = Vec::new();
-    let (mut rest, mut done) = (order, 0);
-    for part in 1..=n {
-        let mut end = 0;
-        while end < rest.len() && (part == n || done < total / n * part) {
-            done += cost(&rest[end]);
-            end += 1;
+    let (mut start, mut sum) = (0, 0);
+    for (nth, number) in order.iter().enumerate() {
+        sum += cost(number);
+        if sum >= limit || nth + 1 == order.len() {
+            parts.push(&order[start..=nth]);
+            (start, sum) = (nth + 1, 0);
         }
-        let (this, behind) = rest.split_at(end);
-        if !this.is_empty() {
-            parts.push(this);
-        }
-        rest = behind;
     }
     parts
 }

@@ -302,17 +302,14 @@ impl Planner {
             if self.frontier().is_none() {
                 return Ok(None);
             }
-            let current = match &mut self.current {
-                Some(current) => current,
-                None => {
-                    let early = self.following.take_if(|following| following.0 == self.epoch);
-                    let made = match early {
-                        Some((_, made)) => made,
-                        None => EpochPlan::new(&plan, source, self.epoch)?,
-                    };
-                    self.current.insert(made)
-                }
-            };
+            if self.current.is_none() {
+                let early = self.following.take_if(|following| following.0 == self.epoch);
+                self.current = Some(match early {
+                    Some((_, made)) => made,
+                    None => EpochPlan::new(&plan, source, self.epoch)?,
+                });
+            }
+            let Some(current) = &mut self.current else { continue };
             let next = (0..self.cursors.len())
                 .filter(|&nth| current.has(&plan, self.cursors[nth]))
                 .min_by_key(|&nth| self.cursors[nth]);
