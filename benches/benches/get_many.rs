@@ -39,9 +39,12 @@ fn main() {
         summary.push((what, Contest::run(51, ours, theirs)));
     }
     let everywhere: Vec<&String> = batches[0].1.iter().map(|&number| &molecules[number].name).collect();
-    let with = |threads| timed(|| _ = depot.get_many_with(&everywhere, &ReadOptions::threads(threads)).unwrap().len());
+    let with = |threads| {
+        timed(|| _ = depot.get_many_with(&everywhere, &ReadOptions::threads(threads)).unwrap().len())
+    };
     let two = Contest::run(51, || with(1), || with(2));
-    let visited = || timed(|| depot.visit_many(&everywhere, |_, bytes| _ = std::hint::black_box(bytes.len())).unwrap());
+    let visited =
+        || timed(|| depot.visit_many(&everywhere, |_, bytes| _ = std::hint::black_box(bytes.len())).unwrap());
     let visited = Contest::run(51, || timed(|| _ = many(&everywhere)), visited);
     println!("\nget_many of 256 molecules: time over that of 256 times get");
     for (what, contest) in summary {
