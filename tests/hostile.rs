@@ -269,11 +269,13 @@ fn the_corpus_and_mutations_of_it_never_panic() {
         for input in &inputs {
             body(input);
         }
-        let rounds = match target {
-            "operations" => 100,
-            _ => 1000,
+        let rounds = match (target, long) {
+            ("operations", false) => 100,
+            ("operations", true) => 3000,
+            (_, false) => 1000,
+            ("open", true) => 30_000,
+            (_, true) => 300_000,
         };
-        let rounds = if long { 100 * rounds } else { rounds };
         let mut state = 1;
         for _ in 0..rounds {
             let mut input = inputs[random(&mut state) as usize % inputs.len()].clone();

@@ -449,8 +449,10 @@ impl ChunkReader {
         let broken = |source| self.broken(chunk, at.chunk_offset(), source);
         let header = ChunkHeader::parse(prefix).map_err(broken)?;
         let block_size = at.block_size.max(1) as usize;
+        // Blocks divide their chunk: a run of them is then a chunk of the same blocks.
         let fits = header.raw_len == self.chunk_size
             && header.block_size == block_size
+            && self.chunk_size.is_multiple_of(block_size)
             && header.stored_len == at.chunk_len as usize;
         if !fits {
             let expected = format!("a chunk of {} raw bytes in blocks of {block_size}", self.chunk_size);

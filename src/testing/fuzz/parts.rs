@@ -136,14 +136,14 @@ pub fn chunk_directory(input: &[u8]) {
     let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::from_bytes(&bytes));
     let chunk_size = 64 * (usize::from(*size) + 1);
     let reader = ChunkReader::new(storage, chunk_size, flags & MAPPED != 0, false);
-    let whole = reader.check_stored(0, &reference).is_ok();
+    let _ = reader.check_stored(0, &reference);
     let parts = [0..chunk_size, 0..1, chunk_size - 1..chunk_size, chunk_size / 3..chunk_size / 2];
     let parts = parts.map(|part| (part.clone(), reader.bytes(0, &reference, part)));
     if let [(_, Ok(all)), rest @ ..] = &parts {
         for (range, part) in rest {
-            match part {
-                Ok(part) => assert!(part[..] == all[range.clone()], "a part is not that of the whole"),
-                Err(error) => assert!(!whole, "a part of a whole chunk: {error}"),
+            // A forged block may run into the next one, which only the whole has.
+            if let Ok(part) = part {
+                assert!(part[..] == all[range.clone()], "a part is not that of the whole");
             }
         }
     }
