@@ -246,16 +246,26 @@ impl Encoder {
         Ok(Self { context, compression, block_size })
     }
 
-    /// Writes the chunk that `raw` compresses to into the start of `out`, which grows if need be. What is behind
+    /// Raw bytes of a block.
+    pub(crate) fn block_size(&self) -> usize {
+        self.block_size
+    }
+
+    /// Writes the chunk that `raw` compresses to into `out` from byte `at` on; `out` grows if need be. What is around
     /// the chunk is left as it is: `out` can be kept and used again.
     ///
     /// The header of the chunk is checked against the parameters: `BLOSC_*` environment variables override them
     /// inside c-blosc2, and a depot of mixed parameters would be no standard frame.
-    pub(crate) fn compress_into(&mut self, raw: &[u8], out: &mut Vec<u8>) -> Result<ChunkHeader, BloscError> {
-        if out.len() < raw.len() + MAX_OVERHEAD {
-            out.resize(raw.len() + MAX_OVERHEAD, 0);
+    pub(crate) fn compress_into(
+        &mut self,
+        raw: &[u8],
+        out: &mut Vec<u8>,
+        at: usize,
+    ) -> Result<ChunkHeader, BloscError> {
+        if out.len() < at + raw.len() + MAX_OVERHEAD {
+            out.resize(at + raw.len() + MAX_OVERHEAD, 0);
         }
-        let dest = &mut out[..];
+        let dest = &mut out[at..];
         let dest_len = dest.len().min(MAX_CHUNK + MAX_OVERHEAD);
         let (Ok(raw_len), Ok(dest_len)) = (i32::try_from(raw.len()), i32::try_from(dest_len)) else {
             return refuse("a chunk longer than 2 GiB");
@@ -276,7 +286,7 @@ impl Encoder {
             Ok(n) if n >= HEADER_LEN => n,
             _ => return refuse(format!("c-blosc2 refused to compress {raw_len} bytes (code {written})")),
         };
-        let header = ChunkHeader::parse(&out[..written])?;
+        let header = ChunkHeader::parse(&out[at..at + written])?;
         let block_fits = header.block_size == self.block_size.min(raw.len()) || !header.has_block_table();
         let lengths_fit = header.raw_len == raw.len() && header.stored_len == written;
         if header.typesize != self.compression.typesize || !lengths_fit || !block_fits {
@@ -292,7 +302,7 @@ impl Encoder {
     /// The chunk that `raw` compresses to.
     pub(crate) fn compress(&mut self, raw: &[u8]) -> Result<Vec<u8>, BloscError> {
         let mut out = Vec::new();
-        let header = self.compress_into(raw, &mut out)?;
+        let header = self.compress_into(raw, &mut out, 0)?;
         out.truncate(header.stored_len);
         Ok(out)
     }

@@ -76,6 +76,24 @@ pub trait Codec: Send + Sync + 'static {
     /// When `item` breaks a rule of the record's layout. What was appended to `out` by then is ignored.
     fn encode(&self, item: &Self::Item, out: &mut Vec<u8>) -> Result<(), CodecError>;
 
+    /// Gives the bytes that [`encode`](Self::encode) appends to `job`, and returns what it returns. `room` is empty, and memory
+    /// that can be written to.
+    ///
+    /// The default encodes into `room`. A codec whose values, or whose own buffers, hold the record's bytes already lends
+    /// those instead: `put` copies them once less.
+    ///
+    /// # Errors
+    /// As [`encode`](Self::encode); `job` was not called then.
+    fn with_encoded<T>(
+        &self,
+        item: &Self::Item,
+        room: &mut Vec<u8>,
+        job: impl FnOnce(&[u8]) -> T,
+    ) -> Result<T, CodecError> {
+        self.encode(item, room)?;
+        Ok(job(room))
+    }
+
     /// Checks `bytes` once, then borrows from it. `bytes` starts at a multiple of [`ALIGN`](Self::ALIGN).
     ///
     /// # Errors
@@ -183,6 +201,15 @@ impl Codec for Raw {
     fn encode(&self, item: &[u8], out: &mut Vec<u8>) -> Result<(), CodecError> {
         out.extend_from_slice(item);
         Ok(())
+    }
+
+    fn with_encoded<T>(
+        &self,
+        item: &[u8],
+        _room: &mut Vec<u8>,
+        job: impl FnOnce(&[u8]) -> T,
+    ) -> Result<T, CodecError> {
+        Ok(job(item))
     }
 
     fn view<'a>(&self, bytes: &'a [u8]) -> Result<&'a [u8], CodecError> {

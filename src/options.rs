@@ -70,7 +70,7 @@ pub enum Placement {
 /// When a depot commits by itself, besides by call. Whichever limit is reached first commits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CommitEvery {
-    /// After this many records. Default 262,144: it bounds the memory that names not yet indexed take.
+    /// After this many records. Default 1,048,576: it bounds the memory that names not yet indexed take.
     pub records: Option<u64>,
     /// After this many raw bytes. Default 256 MiB.
     pub bytes: Option<u64>,
@@ -80,7 +80,7 @@ pub struct CommitEvery {
 
 impl Default for CommitEvery {
     fn default() -> Self {
-        Self { records: Some(1 << 18), bytes: Some(256 << 20), interval: None }
+        Self { records: Some(1 << 20), bytes: Some(256 << 20), interval: None }
     }
 }
 

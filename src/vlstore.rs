@@ -111,7 +111,7 @@ pub(crate) fn import(
 
 /// The collected index, as if it had been read from a depot.
 fn segment(builder: SegmentBuilder) -> Result<Segment> {
-    let encoded = builder.finish();
+    let mut encoded = builder.finish();
     let reference = encoded.reference;
     let head = EntryHead {
         kind: Kind::Index,
@@ -123,10 +123,8 @@ fn segment(builder: SegmentBuilder) -> Result<Segment> {
         depot_id: 0,
         previous: 0,
     };
-    let mut entry = Vec::with_capacity(HEAD_LEN + encoded.body.len());
-    entry.extend_from_slice(&head.encode());
-    entry.extend_from_slice(&encoded.body);
-    let memory: Arc<dyn Storage> = Arc::new(MemoryStorage::from_bytes(&entry));
+    encoded.bytes[..HEAD_LEN].copy_from_slice(&head.encode());
+    let memory: Arc<dyn Storage> = Arc::new(MemoryStorage::from_bytes(&encoded.bytes));
     Segment::open(&memory, reference, 0, true)
 }
 

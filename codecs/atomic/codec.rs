@@ -270,7 +270,16 @@ impl Codec for AtomicFrameCodec {
     }
 
     fn encode(&self, item: &AtomicFrameItem, out: &mut Vec<u8>) -> Result<(), CodecError> {
-        write::append_frame(item.frame(), self.precision, self.n_atoms(), out)
+        self.with_encoded(item, &mut Vec::new(), |record| out.extend_from_slice(record))
+    }
+
+    fn with_encoded<T>(
+        &self,
+        item: &AtomicFrameItem,
+        _room: &mut Vec<u8>,
+        job: impl FnOnce(&[u8]) -> T,
+    ) -> Result<T, CodecError> {
+        write::with_record(item.frame(), self.precision, self.n_atoms(), job)
     }
 
     fn view<'a>(&self, bytes: &'a [u8]) -> Result<AtomicFrameView<'a>, CodecError> {

@@ -1,7 +1,7 @@
 //! From an [`AtomicFrame`] to the bytes of a Flatbuffer.
 //!
 //! Shapes are checked before anything is built. The builder lives per thread and keeps its buffer, so that
-//! a frame costs one copy of each array into the builder, and one of the whole into `out`.
+//! a frame costs one copy of each array, into the builder, which lends the record.
 
 use std::borrow::Cow;
 use std::cell::Cell;
@@ -28,13 +28,13 @@ thread_local! {
     static BUILDER: Cell<Option<Builder>> = const { Cell::new(None) };
 }
 
-/// Appends `frame` as one record; it has `fixed` atoms, or none at all.
-pub(super) fn append_frame(
+/// Gives `frame` as one record to `job`; it has `fixed` atoms, or none at all.
+pub(super) fn with_record<T>(
     frame: &AtomicFrame<'_>,
     precision: Precision,
     fixed: Option<usize>,
-    out: &mut Vec<u8>,
-) -> Result<(), CodecError> {
+    job: impl FnOnce(&[u8]) -> T,
+) -> Result<T, CodecError> {
     let n_atoms = check(frame)?;
     let found = usize::try_from(n_atoms).unwrap_or(usize::MAX);
     if let Some(expected) = fixed.filter(|&fixed| found != fixed && (found > 0 || frame.n_atoms.is_some())) {
@@ -51,11 +51,11 @@ pub(super) fn append_frame(
     let mut builder = BUILDER.take().unwrap_or_default();
     builder.reset();
     build(&mut builder, frame, n_atoms, precision)?;
-    out.extend_from_slice(builder.finished_data());
+    let done = job(builder.finished_data());
     if len <= KEPT_BUILDER_LEN {
         BUILDER.set(Some(builder));
     }
-    Ok(())
+    Ok(done)
 }
 
 /// Checks every shape; gives the number of atoms.

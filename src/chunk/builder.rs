@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::buffer::AlignedBuf;
 use crate::format::chunk::MAX_DIRECTORY;
-use crate::format::tables::{Action, Directory, Operation};
+use crate::format::tables::{Action, DirectoryBuilder};
 use crate::options::Placement;
 
 /// Names and metadata in one directory, at most: a chunk is sealed before it has more.
@@ -19,7 +19,7 @@ pub(crate) struct OpenChunk {
     raw: Option<AlignedBuf>,
     chunk_size: usize,
     used: usize,
-    directory: Directory,
+    directory: DirectoryBuilder,
     directory_bytes: usize,
     /// Puts and their bytes: their mean chooses the block size.
     puts: (u64, u64),
@@ -32,7 +32,7 @@ impl OpenChunk {
             raw: None,
             chunk_size,
             used: 0,
-            directory: Directory::default(),
+            directory: DirectoryBuilder::default(),
             directory_bytes: 0,
             puts: (0, 0),
         }
@@ -45,7 +45,7 @@ impl OpenChunk {
 
     /// No bytes and no operations.
     pub(crate) fn is_empty(&self) -> bool {
-        self.used == 0 && self.directory.operations.is_empty()
+        self.used == 0 && self.directory.is_empty()
     }
 
     /// Whether the directory has no room for more operations: the chunk must be sealed first.
@@ -81,16 +81,15 @@ impl OpenChunk {
     }
 
     /// Notes an operation; a put's record starts at `start`.
-    pub(crate) fn note(&mut self, operation: Operation, start: usize) {
-        if let Action::Put { length, .. } = operation.action {
+    pub(crate) fn note(&mut self, name: &[u8], action: Action, metadata: Option<&[u8]>, start: usize) {
+        if let Action::Put { length, .. } = action {
             if self.puts.0 == 0 {
                 self.directory.first_start = u32::try_from(start).unwrap_or(u32::MAX);
             }
             self.puts = (self.puts.0 + 1, self.puts.1 + u64::from(length));
         }
-        let metadata_len = operation.metadata.as_ref().map_or(0, Vec::len);
-        self.directory_bytes += operation.name.len() + metadata_len + OPERATION_BYTES;
-        self.directory.operations.push(operation);
+        self.directory_bytes += name.len() + metadata.map_or(0, <[u8]>::len) + OPERATION_BYTES;
+        self.directory.push(name, action, metadata);
     }
 
     /// Mean raw bytes of the records put here; the chunk's own when none starts here.
@@ -104,16 +103,21 @@ impl OpenChunk {
     }
 
     /// Pads the chunk with zeros and gives it away.
-    pub(crate) fn seal(self) -> (Arc<AlignedBuf>, usize, Directory) {
+    pub(crate) fn seal(self) -> (Arc<AlignedBuf>, usize, DirectoryBuilder) {
         let mut raw = self.raw.unwrap_or_else(|| AlignedBuf::any(self.chunk_size));
         raw[self.used..].fill(0);
         (Arc::new(raw), self.used, self.directory)
     }
 
-    /// Takes the operations of a chunk without bytes.
-    pub(crate) fn take_directory(&mut self) -> Directory {
+    /// The operations of a chunk without bytes.
+    pub(crate) fn directory(&self) -> &DirectoryBuilder {
+        &self.directory
+    }
+
+    /// Forgets the operations of a chunk without bytes: they are in the file.
+    pub(crate) fn forget_directory(&mut self) {
         self.directory_bytes = 0;
         self.puts = (0, 0);
-        std::mem::take(&mut self.directory)
+        self.directory = DirectoryBuilder::default();
     }
 }

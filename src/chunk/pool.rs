@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 use crate::blosc::{BloscError, Encoder};
 use crate::buffer::AlignedBuf;
 use crate::format::chunk::{EncodedEntry, encode_chunk};
-use crate::format::tables::Directory;
+use crate::format::tables::DirectoryBuilder;
 use crate::options::Compression;
 
 /// A sealed chunk.
@@ -19,7 +19,7 @@ pub(crate) struct Job {
     pub(crate) chunk: u64,
     pub(crate) raw: Arc<AlignedBuf>,
     pub(crate) used: usize,
-    pub(crate) directory: Directory,
+    pub(crate) directory: DirectoryBuilder,
     pub(crate) block_size: usize,
 }
 
@@ -166,11 +166,10 @@ fn serve(shop: &Shop, compression: Compression) {
     }
 }
 
-/// What is kept from chunk to chunk: a context while the block size stays, and room to compress into.
+/// What is kept from chunk to chunk: a context while the block size stays.
 #[derive(Default)]
 struct Press {
     encoder: Option<(usize, Encoder)>,
-    scratch: Vec<u8>,
 }
 
 impl std::fmt::Debug for Press {
@@ -186,12 +185,11 @@ impl Press {
         compression: Compression,
         bytes: Vec<u8>,
     ) -> Result<EncodedEntry, BloscError> {
-        let Self { encoder, scratch } = self;
-        let encoder = match encoder {
+        let encoder = match &mut self.encoder {
             Some((block_size, encoder)) if *block_size == job.block_size => encoder,
-            _ => &mut encoder.insert((job.block_size, Encoder::new(compression, job.block_size)?)).1,
+            encoder => &mut encoder.insert((job.block_size, Encoder::new(compression, job.block_size)?)).1,
         };
-        encode_chunk(&job.raw, job.used, &job.directory, encoder, scratch, bytes)
+        encode_chunk(&job.raw, job.used, &job.directory, encoder, bytes)
     }
 }
 
@@ -205,7 +203,7 @@ mod tests {
             let mut pool = Pool::new(Compression::default(), n_threads);
             for chunk in 0..9 {
                 let raw = Arc::new(AlignedBuf::copy_of(&[u8::try_from(chunk).unwrap() + 1; 1 << 14]));
-                let directory = Directory::default();
+                let directory = DirectoryBuilder::default();
                 pool.submit(Job { chunk, raw, used: 1 << 14, directory, block_size: 1 << 12 });
             }
             for chunk in 0..9 {
@@ -220,7 +218,13 @@ mod tests {
     fn a_refusal_of_the_compressor_is_returned() {
         let mut pool = Pool::new(Compression { typesize: 0, ..Compression::default() }, 1);
         let raw = Arc::new(AlignedBuf::zeroed(1 << 14));
-        pool.submit(Job { chunk: 0, raw, used: 0, directory: Directory::default(), block_size: 1 << 12 });
+        pool.submit(Job {
+            chunk: 0,
+            raw,
+            used: 0,
+            directory: DirectoryBuilder::default(),
+            block_size: 1 << 12,
+        });
         assert!(pool.take(0, true).unwrap().is_err());
     }
 }

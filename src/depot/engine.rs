@@ -365,7 +365,7 @@ impl Engine {
         &self,
         name: &[u8],
         bytes: &[u8],
-        metadata: Option<Vec<u8>>,
+        metadata: Option<&[u8]>,
         only_new: bool,
     ) -> Result<()> {
         // One byte of a tagged name is the tag.
@@ -378,20 +378,19 @@ impl Engine {
                 self.refused(name, format!("{} bytes; a record has at most {}", bytes.len(), u32::MAX))
             );
         }
-        if let Some(metadata) = &metadata {
+        if let Some(metadata) = metadata {
             self.check_metadata(name, metadata)?;
         }
         let checksum = crc32c::crc32c(bytes);
         let mut writer = self.writer()?;
-        if only_new && self.shared.read().find(name)?.is_some() {
-            return Err(Error::Exists { path: self.path_buf(), name: describe(name) });
-        }
-        writer.put(NewRecord { name, bytes, checksum, metadata }).map_err(|source| match source {
-            Error::InvalidRecord { .. } | Error::Poisoned { .. } => source,
-            source => {
-                Error::NotStored { path: self.path_buf(), name: describe(name), source: Box::new(source) }
-            }
-        })?;
+        writer.put(&NewRecord { name, bytes, checksum, metadata, only_new }).map_err(
+            |source| match source {
+                Error::InvalidRecord { .. } | Error::Exists { .. } | Error::Poisoned { .. } => source,
+                source => {
+                    Error::NotStored { path: self.path_buf(), name: describe(name), source: Box::new(source) }
+                }
+            },
+        )?;
         writer.commit_if_due()
     }
 

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use super::batch;
 use super::engine::Engine;
-use super::state::{PendingRecord, Snapshot};
+use super::pending::Frozen;
+use super::state::Snapshot;
 use super::{Depot, Record};
 use crate::codec::Codec;
 use crate::error::{Error, Result};
@@ -49,7 +50,7 @@ pub(crate) struct Cursor {
     dead: Vec<u64>,
     /// Not all of them are known: the index is asked by name whether a record is live.
     doubtful: bool,
-    pending: std::vec::IntoIter<PendingRecord>,
+    pending: Frozen,
     /// The next committed ordinal.
     ordinal: u64,
     /// Names of the block that holds it.
@@ -72,12 +73,11 @@ impl Cursor {
         };
         dead.extend(&state.pending.kills);
         dead.sort_unstable();
-        let pending: Vec<_> = state.pending.records.iter().filter(|record| record.live).cloned().collect();
         Ok(Self {
             snapshot: Arc::clone(&state.snapshot),
             dead,
             doubtful,
-            pending: pending.into_iter(),
+            pending: state.pending.freeze(),
             ordinal: 0,
             block: VecDeque::new(),
             failing: false,
@@ -110,8 +110,8 @@ impl Cursor {
                 return Some(Ok(self.listed(name, location)));
             }
             let Some((segment, local)) = self.snapshot.segment_of(self.ordinal) else {
-                let record = self.pending.next()?;
-                return Some(Ok(self.listed(record.name.to_vec(), Ok(record.location))));
+                let (name, location) = self.pending.next()?;
+                return Some(Ok(self.listed(name, Ok(location))));
             };
             let first_ordinal = segment.reference.first_ordinal;
             match segment.names_around(local) {

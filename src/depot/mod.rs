@@ -7,6 +7,7 @@
 //! truncate   going back to an earlier record
 //! walk       every entry of a file, past whatever is damaged
 //! state      the committed snapshot and what was put since
+//! pending    the latter
 //! writer     the open chunk, chunks on their way, commits
 //! batch      many records at once
 //! iter       all records, keys, keys by prefix and glob
@@ -20,6 +21,7 @@ mod fallback;
 mod info;
 mod iter;
 mod open;
+mod pending;
 mod record;
 pub(crate) mod state;
 mod truncate;
@@ -319,7 +321,7 @@ impl<C: Codec> Depot<C> {
     /// As [`put`](Self::put).
     pub fn put_with(&self, key: impl AsKey, item: &C::Item, metadata: &Metadata) -> Result<()> {
         let metadata = encode_metadata(&self.engine, metadata)?;
-        self.encode_and_put(&key, item, Some(metadata), false)
+        self.encode_and_put(&key, item, Some(&metadata), false)
     }
 
     /// As [`put`](Self::put), for bytes that this depot's codec has encoded already.
@@ -350,7 +352,7 @@ impl<C: Codec> Depot<C> {
         &self,
         key: &impl AsKey,
         item: &C::Item,
-        metadata: Option<Vec<u8>>,
+        metadata: Option<&[u8]>,
         only_new: bool,
     ) -> Result<()> {
         let name = tagged(&self.engine, key)?;
@@ -360,9 +362,9 @@ impl<C: Codec> Depot<C> {
         scratch.clear();
         let result = self
             .codec
-            .encode(item, &mut scratch)
+            .with_encoded(item, &mut scratch, |record| self.engine.put(&name, record, metadata, only_new))
             .map_err(|source| self.codec_error(&name, source))
-            .and_then(|()| self.engine.put(&name, &scratch, metadata, only_new));
+            .flatten();
         if scratch.capacity() <= SCRATCH_KEPT {
             SCRATCH.set(scratch);
         }

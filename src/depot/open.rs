@@ -21,6 +21,7 @@ use crate::format::frame::{self, HEADER_LEN};
 use crate::format::header::{FIRST_ENTRY_AT, SLOT_AT, SLOT_LEN, Slot, read_parameters};
 use crate::format::tables::{Action, Commit, Directory, Operation, Parameters};
 use crate::format::{FORMAT_VERSION, u64_at};
+use crate::index::hash;
 use crate::index::{Location, Segment};
 use crate::storage::{Storage, past_the_end};
 
@@ -487,13 +488,13 @@ fn adopt(loaded: &mut Loaded, head: &EntryHead, entry: &(Directory, Option<Chunk
         if location.is_some_and(outside) {
             continue;
         }
-        let Ok(found) = state.find(&operation.name) else { return false };
+        let hash = hash(&operation.name);
+        let Ok(found) = state.find_hashed(hash, &operation.name, &mut |_| ()) else { return false };
         if let Some(found) = found {
             state.kill(&found);
         }
         if let Some(location) = location {
-            let metadata = operation.metadata.as_deref().map(Arc::from);
-            state.insert(operation.name.as_slice().into(), location, metadata);
+            state.insert(hash, &operation.name, &location, operation.metadata.as_deref());
         }
     }
     true

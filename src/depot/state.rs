@@ -1,15 +1,15 @@
 //! What a depot knows at one moment: the committed snapshot, and what was put since.
 
 use std::borrow::Cow;
-use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use super::pending::Pending;
 use crate::buffer::AlignedBuf;
 use crate::error::Result;
 use crate::format::chunk::ChunkRef;
 use crate::format::tables::{Commit, SegmentRef};
-use crate::index::{Location, Segment, find_live, select_live};
+use crate::index::{Location, Segment, find_live_hashed, hash, select_live};
 
 /// The index as of a commit. Immutable.
 #[derive(Debug, Default)]
@@ -145,40 +145,6 @@ pub(crate) enum Source {
     Missing,
 }
 
-/// A record put since the last commit.
-#[derive(Debug, Clone)]
-pub(crate) struct PendingRecord {
-    /// Tagged.
-    pub(crate) name: Arc<[u8]>,
-    pub(crate) location: Location,
-    /// MessagePack.
-    pub(crate) metadata: Option<Arc<[u8]>>,
-    pub(crate) live: bool,
-}
-
-/// What happened since the last commit.
-#[derive(Debug, Default, Clone)]
-pub(crate) struct Pending {
-    pub(crate) records: Vec<PendingRecord>,
-    by_name: HashMap<Arc<[u8]>, usize>,
-    n_live: u64,
-    /// Dead ones among `records`, by number, sorted.
-    dead: Vec<u64>,
-    /// Committed records that are dead now.
-    pub(crate) kills: BTreeSet<u64>,
-    /// Chunks behind the snapshot's.
-    pub(crate) chunks: Vec<Source>,
-    /// Anything at all happened: a commit has something to write.
-    pub(crate) changed: bool,
-}
-
-impl Pending {
-    /// Live records put since the commit.
-    pub(crate) fn n_live(&self) -> u64 {
-        self.n_live
-    }
-}
-
 /// A live record.
 #[derive(Debug, Clone)]
 pub(crate) struct Found {
@@ -224,7 +190,7 @@ impl State {
 
     /// Live records.
     pub(crate) fn len(&self) -> u64 {
-        self.committed_len() + self.pending.n_live
+        self.committed_len() + self.pending.n_live()
     }
 
     /// Live records of the snapshot.
@@ -244,11 +210,21 @@ impl State {
         name: &[u8],
         guess: &mut dyn FnMut(&Location),
     ) -> Result<Option<Found>> {
-        if let Some(&number) = self.pending.by_name.get(name) {
-            let location = self.pending.records[number].location;
+        self.find_hashed(hash(name), name, guess)
+    }
+
+    /// As [`find_guessing`](Self::find_guessing), where the hash of the name is known.
+    pub(crate) fn find_hashed(
+        &self,
+        hash: u64,
+        name: &[u8],
+        guess: &mut dyn FnMut(&Location),
+    ) -> Result<Option<Found>> {
+        if let Some(number) = self.pending.find(hash, name) {
+            let location = self.pending.location(number);
             return Ok(Some(Found { location, place: Place::Pending(number) }));
         }
-        Ok(find_live(&self.snapshot.segments, name, guess)?
+        Ok(find_live_hashed(&self.snapshot.segments, hash, name, guess)?
             .filter(|(_, ordinal, _)| !self.pending.kills.contains(ordinal))
             .map(|(_, ordinal, location)| Found { location, place: Place::Committed(ordinal) }))
     }
@@ -269,7 +245,7 @@ impl State {
         if position < committed {
             return Some(Place::Committed(select_live(position, dead)));
         }
-        let number = select_live(position - committed, &self.pending.dead);
+        let number = select_live(position - committed, self.pending.dead());
         usize::try_from(number).ok().map(Place::Pending)
     }
 
@@ -291,7 +267,7 @@ impl State {
             Place::Committed(ordinal) => ordinal.saturating_sub(before(dead, ordinal)),
             Place::Pending(number) => {
                 let committed = self.committed_len();
-                committed + number as u64 - before(&self.pending.dead, number as u64)
+                committed + number as u64 - before(self.pending.dead(), number as u64)
             }
         }
     }
@@ -299,10 +275,7 @@ impl State {
     /// Name and location of the record at a place.
     pub(crate) fn name_and_location(&self, place: Place) -> Result<(Vec<u8>, Location)> {
         match place {
-            Place::Pending(number) => {
-                let record = &self.pending.records[number];
-                Ok((record.name.to_vec(), record.location))
-            }
+            Place::Pending(number) => Ok((self.pending.name(number).to_vec(), self.pending.location(number))),
             Place::Committed(ordinal) => match self.snapshot.segment_of(ordinal) {
                 Some((segment, local)) => Ok((segment.name(local)?, segment.location(local)?)),
                 None => Ok((Vec::new(), Location::default())),
@@ -313,9 +286,7 @@ impl State {
     /// Location of the record at a place, without its name.
     pub(crate) fn location(&self, place: Place) -> Result<Location> {
         match place {
-            Place::Pending(number) => {
-                Ok(self.pending.records.get(number).map(|record| record.location).unwrap_or_default())
-            }
+            Place::Pending(number) => Ok(self.pending.location(number)),
             Place::Committed(ordinal) => match self.snapshot.segment_of(ordinal) {
                 Some((segment, local)) => segment.location(local),
                 None => Ok(Location::default()),
@@ -326,9 +297,7 @@ impl State {
     /// MessagePack metadata of the record at a place.
     pub(crate) fn metadata(&self, place: Place) -> Result<Option<Vec<u8>>> {
         match place {
-            Place::Pending(number) => {
-                Ok(self.pending.records[number].metadata.as_deref().map(<[u8]>::to_vec))
-            }
+            Place::Pending(number) => Ok(self.pending.metadata(number).map(<[u8]>::to_vec)),
             Place::Committed(ordinal) => match self.snapshot.segment_of(ordinal) {
                 Some((segment, local)) => segment.metadata(local),
                 None => Ok(None),
@@ -344,25 +313,14 @@ impl State {
             Place::Committed(ordinal) => {
                 self.pending.kills.insert(ordinal);
             }
-            Place::Pending(number) => {
-                let record = &mut self.pending.records[number];
-                record.live = false;
-                self.pending.by_name.remove(&record.name);
-                self.pending.n_live -= 1;
-                let at = self.pending.dead.partition_point(|&dead| dead < number as u64);
-                self.pending.dead.insert(at, number as u64);
-            }
+            Place::Pending(number) => self.pending.kill(number),
         }
     }
 
-    /// Notes a new record, whose name is free.
-    pub(crate) fn insert(&mut self, name: Arc<[u8]>, location: Location, metadata: Option<Arc<[u8]>>) {
-        let number = self.pending.records.len();
+    /// Notes a new record, whose name is free and has this hash.
+    pub(crate) fn insert(&mut self, hash: u64, name: &[u8], location: &Location, metadata: Option<&[u8]>) {
         self.raw_bytes = self.raw_bytes.saturating_add(u64::from(location.length));
-        self.pending.changed = true;
-        self.pending.n_live += 1;
-        self.pending.by_name.insert(Arc::clone(&name), number);
-        self.pending.records.push(PendingRecord { name, location, metadata, live: true });
+        self.pending.insert(hash, name, location, metadata);
     }
 
     /// Where chunk `chunk` is.

@@ -10,6 +10,7 @@ use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use super::open::Tail;
+use super::pending::MAX_PENDING;
 use super::state::{Snapshot, Source, State};
 use crate::chunk::{Job, OpenChunk, Pool};
 use crate::error::{Error, Result};
@@ -17,8 +18,8 @@ use crate::format::chunk::{ChunkRef, EncodedEntry, encode_log};
 use crate::format::entry::{EntryHead, HEAD_LEN, Kind};
 use crate::format::frame::{self, HEADER_LEN};
 use crate::format::header::{Slot, slot_offset};
-use crate::format::tables::{Action, Commit, Operation, Parameters};
-use crate::index::{Location, SEGMENT_ROOM, Segment, SegmentBuilder, merge, tail_to_merge};
+use crate::format::tables::{Action, Commit, Parameters};
+use crate::index::{Location, SEGMENT_ROOM, Segment, SegmentBuilder, hash, merge, tail_to_merge};
 use crate::options::{CommitEvery, DepotOptions};
 use crate::storage::Storage;
 
@@ -32,7 +33,9 @@ pub(crate) struct NewRecord<'b> {
     pub(crate) bytes: &'b [u8],
     pub(crate) checksum: u32,
     /// MessagePack.
-    pub(crate) metadata: Option<Vec<u8>>,
+    pub(crate) metadata: Option<&'b [u8]>,
+    /// Whether a record of that name is an error.
+    pub(crate) only_new: bool,
 }
 
 /// What readers and the writer share.
@@ -147,10 +150,17 @@ impl Writer {
     /// Stores a record, replacing the one of that name.
     ///
     /// An error of writing earlier records is reported before this one is taken in.
-    pub(crate) fn put(&mut self, record: NewRecord<'_>) -> Result<()> {
+    pub(crate) fn put(&mut self, record: &NewRecord<'_>) -> Result<()> {
         self.check_alive()?;
         self.write_finished(false)?;
-        let found = self.shared.read().find(record.name)?;
+        let hash = hash(record.name);
+        let found = self.shared.read().find_hashed(hash, record.name, &mut |_| ())?;
+        if found.is_some() && record.only_new {
+            return Err(Error::Exists {
+                path: self.shared.storage.path().to_owned(),
+                name: crate::key::describe(record.name),
+            });
+        }
         let align = self.shared.parameters.align;
         let start = self.place(record.bytes.len(), align);
         let length = u32::try_from(record.bytes.len()).unwrap_or(u32::MAX);
@@ -164,10 +174,11 @@ impl Writer {
             });
         }
         let action = Action::Put { length, checksum: record.checksum };
-        let operation = Operation { name: record.name.to_vec(), action, metadata: record.metadata.clone() };
-        self.open.note(operation, start);
+        self.open.note(record.name, action, record.metadata, start);
         if !record.bytes.is_empty() {
-            self.shared.write().set_source(self.open_number, Source::Open);
+            if self.open.used() == 0 {
+                self.shared.write().set_source(self.open_number, Source::Open);
+            }
             let mut rest = self.open.fill(start, record.bytes);
             // A record longer than what is left goes on in the next chunks, which are written on the way, or a large one
             // would be in memory twice. A write that fails changes nothing: the chunk waits, the record is taken in whole,
@@ -180,13 +191,12 @@ impl Writer {
                 rest = self.open.fill(0, rest);
             }
         }
-        let metadata_len = record.metadata.as_ref().map_or(0, Vec::len);
-        let metadata = record.metadata.map(Arc::from);
+        let metadata_len = record.metadata.map_or(0, <[u8]>::len);
         let mut state = self.shared.write();
         if let Some(found) = found {
             state.kill(&found);
         }
-        state.insert(record.name.into(), location, metadata);
+        state.insert(hash, record.name, &location, record.metadata);
         drop(state);
         self.changed(record.bytes.len() + record.name.len() + metadata_len);
         Ok(())
@@ -200,11 +210,11 @@ impl Writer {
     }
 
     /// Notes an operation without payload.
-    fn note(&mut self, name: &[u8], action: Action, metadata: Option<Vec<u8>>) {
+    fn note(&mut self, name: &[u8], action: Action, metadata: Option<&[u8]>) {
         if self.open.is_crowded() {
             self.seal();
         }
-        self.open.note(Operation { name: name.to_vec(), action, metadata }, 0);
+        self.open.note(name, action, metadata, 0);
     }
 
     /// Where a record of `length` bytes starts in the open chunk, which is a fresh one if need be.
@@ -230,14 +240,15 @@ impl Writer {
     /// Gives a record other metadata; false if there is no such record.
     pub(crate) fn set_metadata(&mut self, name: &[u8], metadata: &[u8]) -> Result<bool> {
         self.check_alive()?;
-        let found = self.shared.read().find(name)?;
+        let hash = hash(name);
+        let found = self.shared.read().find_hashed(hash, name, &mut |_| ())?;
         let Some(found) = found else { return Ok(false) };
         let Location { address, length, checksum, .. } = found.location;
         let action = Action::Metadata { address, length, checksum };
-        self.note(name, action, Some(metadata.to_vec()));
+        self.note(name, action, Some(metadata));
         let mut state = self.shared.write();
         state.kill(&found);
-        state.insert(name.into(), found.location, Some(metadata.into()));
+        state.insert(hash, name, &found.location, Some(metadata));
         drop(state);
         self.changed(name.len() + metadata.len());
         Ok(true)
@@ -266,6 +277,7 @@ impl Writer {
     pub(crate) fn commit_if_due(&mut self) -> Result<()> {
         let CommitEvery { records, bytes, interval } = self.options.commit_every;
         let due = records.is_some_and(|n| self.since.records >= n)
+            || self.since.records >= MAX_PENDING
             || bytes.is_some_and(|n| self.since.bytes >= n)
             || interval.is_some_and(|interval| self.since.time.elapsed() >= interval);
         if due { self.commit() } else { Ok(()) }
@@ -301,7 +313,8 @@ impl Writer {
             }
             if let Some((chunk, mut entry)) = self.unwritten.take() {
                 let offset = self.tail.offset;
-                let written = self.append(Kind::Chunk, chunk, &mut entry.bytes, entry.length, entry.body_crc);
+                let bytes = &mut entry.bytes[..entry.written];
+                let written = self.append(Kind::Chunk, chunk, bytes, entry.length, entry.body_crc);
                 if let Err(error) = written {
                     self.unwritten = Some((chunk, entry));
                     return Err(error);
@@ -369,20 +382,15 @@ impl Writer {
         }
         self.write_finished(true)?;
         if !self.open.is_empty() {
-            let directory = self.open.take_directory();
-            let log = encode_log(&directory).map_err(|source| Error::Compress {
+            let log = encode_log(self.open.directory()).map_err(|source| Error::Compress {
                 path: self.shared.storage.path().to_owned(),
                 chunk: self.open_number,
                 source,
             });
             let ordinal = self.open_number;
-            let written = log.and_then(|mut log| {
-                self.append(Kind::Log, ordinal, &mut log.bytes, log.length, log.body_crc)
-            });
-            if let Err(error) = written {
-                directory.operations.into_iter().for_each(|operation| self.open.note(operation, 0));
-                return Err(error);
-            }
+            let mut log = log?;
+            self.append(Kind::Log, ordinal, &mut log.bytes[..log.written], log.length, log.body_crc)?;
+            self.open.forget_directory();
         }
         Ok(())
     }
@@ -405,11 +413,11 @@ impl Writer {
 
     fn not_committed(&self, source: Error) -> Error {
         let state = self.shared.read();
-        let newest = state.pending.records.iter().rev().find(|record| record.live);
+        let newest = state.pending.live().next_back();
         Error::NotCommitted {
             path: self.shared.storage.path().to_owned(),
             waiting: state.pending.n_live(),
-            newest: newest.map(|record| crate::key::describe(&record.name)),
+            newest: newest.map(|number| crate::key::describe(state.pending.name(number))),
             again: self.failed_sync.is_none(),
             source: Box::new(source),
         }
@@ -520,25 +528,25 @@ impl Writer {
             builder.push_chunk(reference);
         }
         let mut full = Vec::new();
-        for record in pending.records.iter().filter(|record| record.live) {
+        for number in pending.live() {
             if builder.is_full(self.segment_room) {
                 let next = builder.following();
                 full.push(std::mem::replace(&mut builder, next));
             }
-            builder.push(&record.name, &record.location, record.metadata.as_deref());
+            let (name, location) = (pending.name(number), pending.location(number));
+            builder.push_hashed(pending.hash(number), name, &location, pending.metadata(number));
         }
         full.push(builder);
         Ok(full)
     }
 
     fn append_segment(&mut self, builder: SegmentBuilder) -> Result<Arc<Segment>> {
-        let encoded = builder.finish();
+        let mut encoded = builder.finish();
         let mut reference = encoded.reference;
         reference.offset = self.tail.offset;
-        let mut bytes = vec![0; HEAD_LEN];
-        bytes.extend_from_slice(&encoded.body);
         let (ordinal, length) = (reference.first_ordinal, reference.length);
-        self.append(Kind::Index, ordinal, &mut bytes, length, encoded.body_crc)?;
+        self.append(Kind::Index, ordinal, &mut encoded.bytes, length, encoded.body_crc)?;
+        drop(encoded);
         let Shared { storage, parameters, mapped, .. } = &*self.shared;
         Segment::open(storage, reference, parameters.depot_id, *mapped).map(Arc::new)
     }

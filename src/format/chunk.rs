@@ -20,7 +20,7 @@
 //! A LOG entry is the same without checksums and chunk.
 
 use super::entry::HEAD_LEN;
-use super::tables::Directory;
+use super::tables::{Directory, DirectoryBuilder};
 use super::{u32_at, u64_at};
 use crate::blosc::{
     BloscError, ChunkHeader, Encoder, HEADER_LEN, block_offsets, compress_metadata, decompress_metadata,
@@ -217,9 +217,11 @@ impl ChunkRef {
 /// A CHUNK or LOG entry, whole but for its head.
 #[derive(Debug)]
 pub(crate) struct EncodedEntry {
-    /// Starts with 64 bytes for the head; its end is padded unless `length` is larger.
+    /// Starts with 64 bytes for the head. What is behind `written` is of no meaning: room to be used again.
     pub(crate) bytes: Vec<u8>,
-    /// Of the entry; what `bytes` does not cover is zeros that need not be written.
+    /// How many of the bytes are to be written.
+    pub(crate) written: usize,
+    /// Of the entry; what is behind the written bytes is zeros that need not be written.
     pub(crate) length: u64,
     /// CRC for the head.
     pub(crate) body_crc: u32,
@@ -228,13 +230,7 @@ pub(crate) struct EncodedEntry {
     pub(crate) header: Option<ChunkHeader>,
 }
 
-fn pad_to(bytes: &mut Vec<u8>, multiple: usize, rest: usize) {
-    while bytes.len() % multiple != rest {
-        bytes.push(0);
-    }
-}
-
-fn stored_directory(directory: &Directory, prelude: &mut Prelude) -> Result<Vec<u8>, BloscError> {
+fn stored_directory(directory: &DirectoryBuilder, prelude: &mut Prelude) -> Result<Vec<u8>, BloscError> {
     let raw = directory.encode();
     let stored = compress_metadata(&raw, 1)?;
     let small = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
@@ -244,72 +240,87 @@ fn stored_directory(directory: &Directory, prelude: &mut Prelude) -> Result<Vec<
     Ok(stored)
 }
 
+/// Where the Blosc2 chunk starts in an entry whose directory ends at `directory_end`: the checksums lie right before it.
+fn place_chunk(directory_end: usize, n_checksums: usize) -> usize {
+    let least = directory_end + 4 * n_checksums;
+    least + (HEAD_LEN + HEADER_LEN - least % HEAD_LEN) % HEAD_LEN
+}
+
 /// Compresses a full chunk (`raw` padded to the chunk size, of which `used` bytes are records) into an entry.
 ///
-/// `scratch` is room for the compressor, and `bytes` for the entry: both kept from chunk to chunk, for fresh memory costs
-/// more than what is done in it.
+/// `bytes` is room for the entry, kept from chunk to chunk: fresh memory costs more than what is done in it. The chunk is
+/// compressed to where it belongs, not copied there.
 pub(crate) fn encode_chunk(
     raw: &[u8],
     used: usize,
-    directory: &Directory,
+    directory: &DirectoryBuilder,
     encoder: &mut Encoder,
-    scratch: &mut Vec<u8>,
     mut bytes: Vec<u8>,
 ) -> Result<EncodedEntry, BloscError> {
     let mut prelude = Prelude { raw_len: used as u64, ..Prelude::default() };
     let stored = stored_directory(directory, &mut prelude)?;
-    let header = encoder.compress_into(raw, scratch)?;
-    let chunk = &scratch[..header.stored_len];
-    let prefix_len = header.prefix_len();
-    let prefix = chunk.get(..prefix_len).unwrap_or_default();
-    let mut checksums = vec![crc32c::crc32c(prefix)];
+    let directory_end = DIRECTORY_AT + stored.len();
+    let mut chunk_at = place_chunk(directory_end, 1 + raw.len().div_ceil(encoder.block_size()));
+    let header = encoder.compress_into(raw, &mut bytes, chunk_at)?;
+    if header.special() != 0 {
+        // Nothing but a header: there are no blocks with checksums before it.
+        let least = place_chunk(directory_end, 1);
+        bytes.copy_within(chunk_at..chunk_at + header.stored_len, least);
+        chunk_at = least;
+    }
+    let chunk_end = chunk_at + header.stored_len;
+    let chunk = &bytes[chunk_at..chunk_end];
+    let prefix = chunk.get(..header.prefix_len()).unwrap_or_default();
+    let mut table = Vec::with_capacity(4 * (1 + header.n_blocks()));
+    let mut push = |bytes| table.extend_from_slice(&crc32c::crc32c(bytes).to_le_bytes());
+    push(prefix);
     if header.has_block_table() {
         let offsets = block_offsets(prefix)?;
-        let blocks = offsets.windows(2).map(|pair| &chunk[pair[0] as usize..pair[1] as usize]);
-        checksums.extend(blocks.map(crc32c::crc32c));
+        offsets.windows(2).for_each(|pair| push(&chunk[pair[0] as usize..pair[1] as usize]));
     } else if header.is_memcpyed() {
-        checksums.extend(chunk[HEADER_LEN..].chunks(header.block_size).map(crc32c::crc32c));
+        chunk[HEADER_LEN..].chunks(header.block_size).for_each(push);
     }
-    let table: Vec<u8> = checksums.iter().flat_map(|crc| crc.to_le_bytes()).collect();
-
-    bytes.clear();
-    bytes.reserve(DIRECTORY_AT + stored.len() + table.len() + chunk.len() + 3 * HEAD_LEN);
-    bytes.resize(DIRECTORY_AT, 0);
-    bytes.extend_from_slice(&stored);
-    pad_to(&mut bytes, 4, 0);
-    while (bytes.len() + table.len()) % 64 != 32 {
-        bytes.extend_from_slice(&[0; 4]);
-    }
-    bytes.extend_from_slice(&table);
-    prelude.chunk_at = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-    prelude.chunk_len = chunk.len() as u64;
-    prelude.n_checksums = u32::try_from(checksums.len()).unwrap_or(u32::MAX);
+    let table_at = chunk_at - table.len();
+    prelude.chunk_at = u32::try_from(chunk_at).unwrap_or(u32::MAX);
+    prelude.chunk_len = header.stored_len as u64;
+    prelude.n_checksums = u32::try_from(table.len() / 4).unwrap_or(u32::MAX);
     prelude.table_crc = crc32c::crc32c(&table);
-    let length = (bytes.len() + chunk.len()).next_multiple_of(HEAD_LEN) as u64;
-    // The unused end of an uncompressed chunk is zeros: left unwritten, it costs no disk.
-    let written = if header.is_memcpyed() { HEADER_LEN + used } else { chunk.len() };
-    bytes.extend_from_slice(&chunk[..written]);
-    if written == chunk.len() {
-        pad_to(&mut bytes, HEAD_LEN, 0);
-    }
-    Ok(finish(bytes, length, prelude, Some(header)))
+    bytes[DIRECTORY_AT..directory_end].copy_from_slice(&stored);
+    bytes[directory_end..table_at].fill(0);
+    bytes[table_at..chunk_at].copy_from_slice(&table);
+    let end = chunk_end.next_multiple_of(HEAD_LEN);
+    let written = if header.is_memcpyed() {
+        // The unused end of an uncompressed chunk is zeros: left unwritten, it costs no disk.
+        (chunk_at + HEADER_LEN + used).min(chunk_end)
+    } else {
+        bytes.resize(bytes.len().max(end), 0);
+        bytes[chunk_end..end].fill(0);
+        end
+    };
+    Ok(finish(bytes, written, end as u64, prelude, Some(header)))
 }
 
 /// A LOG entry: operations without payload.
-pub(crate) fn encode_log(directory: &Directory) -> Result<EncodedEntry, BloscError> {
+pub(crate) fn encode_log(directory: &DirectoryBuilder) -> Result<EncodedEntry, BloscError> {
     let mut prelude = Prelude::default();
     let stored = stored_directory(directory, &mut prelude)?;
     let mut bytes = vec![0; DIRECTORY_AT];
     bytes.extend_from_slice(&stored);
-    pad_to(&mut bytes, HEAD_LEN, 0);
-    let length = bytes.len() as u64;
-    Ok(finish(bytes, length, prelude, None))
+    bytes.resize(bytes.len().next_multiple_of(HEAD_LEN), 0);
+    let length = bytes.len();
+    Ok(finish(bytes, length, length as u64, prelude, None))
 }
 
-fn finish(mut bytes: Vec<u8>, length: u64, prelude: Prelude, header: Option<ChunkHeader>) -> EncodedEntry {
+fn finish(
+    mut bytes: Vec<u8>,
+    written: usize,
+    length: u64,
+    prelude: Prelude,
+    header: Option<ChunkHeader>,
+) -> EncodedEntry {
     bytes[PRELUDE_AT..DIRECTORY_AT].copy_from_slice(&prelude.encode());
     let body_crc = crc32c::crc32c(&bytes[PRELUDE_AT..DIRECTORY_AT]);
-    EncodedEntry { bytes, length, body_crc, prelude, header }
+    EncodedEntry { bytes, written, length, body_crc, prelude, header }
 }
 
 #[cfg(test)]
@@ -337,9 +348,8 @@ mod tests {
             let compression = Compression { codec, ..Compression::default() };
             let mut encoder = Encoder::new(compression, 1 << 14).unwrap();
             let entry =
-                encode_chunk(&raw(), 1 << 16, &directory(), &mut encoder, &mut Vec::new(), Vec::new())
-                    .unwrap();
-            assert_eq!(entry.bytes.len() as u64, entry.length);
+                encode_chunk(&raw(), 1 << 16, &directory().to_builder(), &mut encoder, Vec::new()).unwrap();
+            assert_eq!(entry.written as u64, entry.length);
             let prelude = Prelude::parse(&entry.bytes[PRELUDE_AT..], entry.length).unwrap();
             assert_eq!(prelude, entry.prelude);
             assert_eq!((prelude.chunk_at + 32) % 64, 0, "payloads start at multiples of 64");
@@ -356,9 +366,8 @@ mod tests {
         let mut encoder = Encoder::new(compression, 1 << 14).unwrap();
         let mut raw = vec![0; 1 << 20];
         raw[..4096].copy_from_slice(&raw_part());
-        let entry =
-            encode_chunk(&raw, 4096, &directory(), &mut encoder, &mut Vec::new(), Vec::new()).unwrap();
-        assert!(entry.bytes.len() < 8192 && entry.length > 1 << 20);
+        let entry = encode_chunk(&raw, 4096, &directory().to_builder(), &mut encoder, Vec::new()).unwrap();
+        assert!(entry.written < 8192 && entry.length > 1 << 20);
     }
 
     fn raw_part() -> Vec<u8> {
@@ -366,15 +375,30 @@ mod tests {
     }
 
     #[test]
+    fn an_entry_does_not_depend_on_what_its_room_held_before() {
+        let mut encoder = Encoder::new(Compression::default(), 1 << 14).unwrap();
+        for raw in [raw(), vec![0; 1 << 16]] {
+            let mut encode = |room| {
+                let used = raw.len();
+                let entry = encode_chunk(&raw, used, &directory().to_builder(), &mut encoder, room).unwrap();
+                entry.bytes[DIRECTORY_AT..entry.written].to_vec()
+            };
+            let fresh = encode(Vec::new());
+            assert_eq!(encode(vec![0xa5; 1 << 17]), fresh);
+            assert!(fresh.len() < 1 << 16 && (fresh.len() + DIRECTORY_AT).is_multiple_of(HEAD_LEN));
+        }
+    }
+
+    #[test]
     fn a_log_has_a_directory_and_nothing_else() {
-        let entry = encode_log(&directory()).unwrap();
+        let entry = encode_log(&directory().to_builder()).unwrap();
         let prelude = Prelude::parse(&entry.bytes[PRELUDE_AT..], entry.length).unwrap();
         assert_eq!((prelude.chunk_len, prelude.n_checksums), (0, 0));
     }
 
     #[test]
     fn lengths_that_leave_the_entry_are_refused() {
-        let good = encode_log(&directory()).unwrap();
+        let good = encode_log(&directory().to_builder()).unwrap();
         let parse = |change: fn(&mut Prelude)| {
             let mut prelude = good.prelude;
             change(&mut prelude);
@@ -389,7 +413,7 @@ mod tests {
 
     #[test]
     fn references_come_back() {
-        let entry = encode_log(&directory()).unwrap();
+        let entry = encode_log(&directory().to_builder()).unwrap();
         let chunk = Encoder::new(Compression::default(), 64).unwrap().compress(&[0; 128]).unwrap();
         let header = ChunkHeader::parse(&chunk).unwrap();
         let reference = entry.prelude.chunk_ref(640, &header);

@@ -361,7 +361,7 @@ impl SegmentHead {
 }
 
 /// What an entry did to one name.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Action {
     /// The next `length` bytes of the chunk, from the next aligned place, are the record.
     Put { length: u32, checksum: u32 },
@@ -393,56 +393,87 @@ const PUT: u8 = 0;
 const REMOVE: u8 = 1;
 const METADATA: u8 = 2;
 
-impl Directory {
+/// Collects a directory in the columns that it is stored in.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct DirectoryBuilder {
+    /// Where the first record put here starts in the chunk.
+    pub(crate) first_start: u32,
+    kinds: Vec<u8>,
+    name_lengths: Vec<u32>,
+    names: Vec<u8>,
+    lengths: Vec<u32>,
+    checksums: Vec<u32>,
+    /// Two words for each [`Action::Metadata`].
+    moved: Vec<u64>,
+    metadata_at: Vec<u32>,
+    metadata_lengths: Vec<u32>,
+    metadata: Vec<u8>,
+}
+
+impl DirectoryBuilder {
+    /// Appends a line.
+    pub(crate) fn push(&mut self, name: &[u8], action: Action, metadata: Option<&[u8]>) {
+        let small = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        if let Some(value) = metadata {
+            self.metadata_at.push(small(self.kinds.len()));
+            self.metadata_lengths.push(small(value.len()));
+            self.metadata.extend_from_slice(value);
+        }
+        self.name_lengths.push(small(name.len()));
+        self.names.extend_from_slice(name);
+        self.kinds.push(match action {
+            Action::Put { length, checksum } => {
+                self.lengths.push(length);
+                self.checksums.push(checksum);
+                PUT
+            }
+            Action::Remove => REMOVE,
+            Action::Metadata { address, length, checksum } => {
+                self.moved.extend([address, u64::from(length) | u64::from(checksum) << 32]);
+                METADATA
+            }
+        });
+    }
+
+    /// No lines.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.kinds.is_empty()
+    }
+
     /// The table as bytes, not yet compressed.
     pub(crate) fn encode(&self) -> Vec<u8> {
-        let ops = &self.operations;
-        let mut kinds = Vec::with_capacity(ops.len());
-        let (mut name_lengths, mut names) = (Vec::with_capacity(ops.len()), Vec::new());
-        let (mut lengths, mut checksums, mut moved) = (Vec::new(), Vec::new(), Vec::new());
-        let (mut metadata_at, mut metadata_lengths, mut metadata) = (Vec::new(), Vec::new(), Vec::new());
-        let small = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-        for (number, op) in ops.iter().enumerate() {
-            name_lengths.push(small(op.name.len()));
-            names.extend_from_slice(&op.name);
-            match op.action {
-                Action::Put { length, checksum } => {
-                    kinds.push(PUT);
-                    lengths.push(length);
-                    checksums.push(checksum);
-                }
-                Action::Remove => kinds.push(REMOVE),
-                Action::Metadata { address, length, checksum } => {
-                    kinds.push(METADATA);
-                    moved.extend([address, u64::from(length) | u64::from(checksum) << 32]);
-                }
-            }
-            if let Some(value) = &op.metadata {
-                metadata_at.push(small(number));
-                metadata_lengths.push(small(value.len()));
-                metadata.extend_from_slice(value);
-            }
-        }
-        let all_puts = kinds.iter().all(|&kind| kind == PUT);
+        let all_puts = self.kinds.iter().all(|&kind| kind == PUT);
         let mut builder = FlatBufferBuilder::new();
         let optional = |builder: &mut FlatBufferBuilder<'_>, v: &[u32]| {
             (!v.is_empty()).then(|| flatbuffers::WIPOffset::new(builder.create_vector(v).value()))
         };
         let args = fbs::ChunkDirectoryArgs {
             first_start: self.first_start,
-            kinds: (!all_puts).then(|| builder.create_vector(&kinds)),
-            name_lengths: Some(builder.create_vector(&name_lengths)),
-            names: Some(builder.create_vector(&names)),
-            lengths: Some(builder.create_vector(&lengths)),
-            checksums: Some(builder.create_vector(&checksums)),
-            metadata_at: optional(&mut builder, &metadata_at),
-            metadata_lengths: optional(&mut builder, &metadata_lengths),
-            metadata: (!metadata.is_empty()).then(|| builder.create_vector(&metadata)),
-            moved: (!moved.is_empty()).then(|| builder.create_vector(&moved)),
+            kinds: (!all_puts).then(|| builder.create_vector(&self.kinds)),
+            name_lengths: Some(builder.create_vector(&self.name_lengths)),
+            names: Some(builder.create_vector(&self.names)),
+            lengths: Some(builder.create_vector(&self.lengths)),
+            checksums: Some(builder.create_vector(&self.checksums)),
+            metadata_at: optional(&mut builder, &self.metadata_at),
+            metadata_lengths: optional(&mut builder, &self.metadata_lengths),
+            metadata: (!self.metadata.is_empty()).then(|| builder.create_vector(&self.metadata)),
+            moved: (!self.moved.is_empty()).then(|| builder.create_vector(&self.moved)),
         };
         let table = fbs::ChunkDirectory::create(&mut builder, &args);
         builder.finish_minimal(table);
         builder.finished_data().to_vec()
+    }
+}
+
+impl Directory {
+    /// The columns of this directory.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn to_builder(&self) -> DirectoryBuilder {
+        let mut builder = DirectoryBuilder { first_start: self.first_start, ..DirectoryBuilder::default() };
+        for Operation { name, action, metadata } in &self.operations {
+            builder.push(name, *action, metadata.as_deref());
+        }
+        builder
     }
 
     /// Reads the table. The error says what was found instead.
@@ -575,8 +606,8 @@ pub(crate) mod tests {
                 },
             ],
         };
-        assert_eq!(Directory::decode(&directory.encode()), Ok(directory));
-        assert_eq!(Directory::decode(&Directory::default().encode()), Ok(Directory::default()));
+        assert_eq!(Directory::decode(&directory.to_builder().encode()), Ok(directory));
+        assert_eq!(Directory::decode(&DirectoryBuilder::default().encode()), Ok(Directory::default()));
     }
 
     #[test]

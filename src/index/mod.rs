@@ -22,7 +22,7 @@ pub(crate) use builder::{SEGMENT_ROOM, SegmentBuilder};
 pub(crate) use merge::{merge, tail_to_merge};
 #[cfg(any(test, feature = "testing"))]
 pub(crate) use segment::CHUNKS as CHUNKS_SECTION;
-pub(crate) use segment::{Segment, expect_names, find_live};
+pub(crate) use segment::{Segment, expect_names, find_live, find_live_hashed};
 
 use crate::format::{u32_at, u64_at};
 
@@ -46,7 +46,8 @@ impl Location {
     pub(crate) const MAX_ADDRESS: u64 = (1 << 48) - 1;
     const UNCHECKED: u64 = 1 << 48;
 
-    fn encode(&self) -> [u8; Self::LEN] {
+    /// The 16 bytes.
+    pub(crate) fn encode(&self) -> [u8; Self::LEN] {
         let word = self.address | if self.unchecked { Self::UNCHECKED } else { 0 };
         let mut out = [0; Self::LEN];
         out[..8].copy_from_slice(&word.to_le_bytes());
@@ -55,7 +56,8 @@ impl Location {
         out
     }
 
-    fn decode(bytes: &[u8]) -> Option<Self> {
+    /// Reads the 16 bytes.
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
         let word = u64_at(bytes, 0)?;
         Some(Self {
             address: word & Self::MAX_ADDRESS,

@@ -534,7 +534,19 @@ pub(crate) fn find_live(
     name: &[u8],
     guess: &mut dyn FnMut(&Location),
 ) -> Result<Option<(usize, u64, Location)>> {
-    let hash = hash(name);
+    if segments.is_empty() {
+        return Ok(None);
+    }
+    find_live_hashed(segments, hash(name), name, guess)
+}
+
+/// As [`find_live`], where the hash of the name is known.
+pub(crate) fn find_live_hashed(
+    segments: &[Arc<Segment>],
+    hash: u64,
+    name: &[u8],
+    guess: &mut dyn FnMut(&Location),
+) -> Result<Option<(usize, u64, Location)>> {
     for (number, segment) in segments.iter().enumerate().rev() {
         if let Some((ordinal, location)) = segment.find(hash, name, guess)? {
             for newer in &segments[number + 1..] {
@@ -570,7 +582,7 @@ mod tests {
         let mut builder = SegmentBuilder::new(0, 0);
         builder.push(name, &Location::default(), None);
         let encoded = builder.finish();
-        let mut body = encoded.body;
+        let mut body = encoded.bytes[HEAD_LEN..].to_vec();
         change(&mut body);
         let end = body.len();
         let prefix = forge_index(&mut body, 0, end).unwrap_or(0);

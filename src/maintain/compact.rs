@@ -174,7 +174,7 @@ fn copy_batch(
 ) -> Result<()> {
     let wanted: Vec<_> = batch.iter().map(|(name, location)| (name.as_slice(), *location)).collect();
     for ((name, location), bytes) in batch.iter().zip(read_each(source, &wanted)) {
-        target.put(name, &bytes?, source.metadata(name)?, false)?;
+        target.put(name, &bytes?, source.metadata(name)?.as_deref(), false)?;
         meter.add(u64::from(location.length));
     }
     Ok(())

@@ -411,7 +411,7 @@ impl Rescue<'_, '_> {
             let Ok(location) = location else { continue };
             let metadata = self.index.as_ref().and_then(|index| index.metadata(&name).ok().flatten());
             match self.read(&name, &location) {
-                Ok(bytes) => self.keep(&name, &bytes, metadata)?,
+                Ok(bytes) => self.keep(&name, &bytes, metadata.as_deref())?,
                 Err(error) => self.lose(&name, error)?,
             }
         }
@@ -451,7 +451,7 @@ impl Rescue<'_, '_> {
             return Ok(());
         };
         match self.read(name, &location) {
-            Ok(bytes) => self.keep(name, &bytes, metadata),
+            Ok(bytes) => self.keep(name, &bytes, metadata.as_deref()),
             Err(error) if live || self.found.is_committed(head) => self.lose(name, error),
             // Nobody was told that it is stored: what was there before stays.
             Err(error) => {
@@ -469,7 +469,7 @@ impl Rescue<'_, '_> {
         self.reading.read(name, location)
     }
 
-    fn keep(&mut self, name: &[u8], bytes: &[u8], metadata: Option<Vec<u8>>) -> Result<()> {
+    fn keep(&mut self, name: &[u8], bytes: &[u8], metadata: Option<&[u8]>) -> Result<()> {
         self.lost.remove(name);
         self.target.put(name, bytes, metadata, false)
     }

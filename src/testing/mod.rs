@@ -137,7 +137,7 @@ fn a_depot_lives_in_it(storage: Arc<dyn Storage>) {
 }
 
 /// Checks that a codec keeps [the law](Codec#the-law) for `items`: what it encodes can be viewed, appending leaves
-/// what was there, and no damage to the bytes makes `view` panic. `same` compares an item with a view.
+/// what was there, lending gives the same bytes, and no damage to them makes `view` panic. `same` compares an item with a view.
 ///
 /// # Panics
 /// When it does not.
@@ -155,6 +155,8 @@ pub fn codec_conformance<'i, C: Codec>(
         let mut out = b"before".to_vec();
         codec.encode(item, &mut out).unwrap_or_else(|error| panic!("item {number}: {error}"));
         assert!(out.starts_with(b"before"), "encode appends");
+        let lent = codec.with_encoded(item, &mut Vec::new(), |record| record == &out[6..]);
+        assert_eq!(lent, Ok(true), "item {number} is lent as what is appended");
         let bytes = Bytes::copy_of(&out[6..]);
         let view = codec.view(&bytes).unwrap_or_else(|error| panic!("item {number}: {error}"));
         assert!(same(item, view), "item {number} is viewed as something else");

@@ -1,0 +1,248 @@
+//! What was put since the last commit: columns, since there may be a million records, of some fifty bytes each.
+
+use std::collections::BTreeSet;
+use std::sync::OnceLock;
+
+use hashbrown::HashTable;
+
+use super::state::Source;
+use crate::index::Location;
+
+/// Records put since the last commit can be told apart by so many numbers.
+pub(crate) const MAX_PENDING: u64 = 1 << 31;
+
+/// What happened since the last commit.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Pending {
+    records: Records,
+    /// Numbers of live records.
+    by_name: HashTable<u32>,
+    dead: Dead,
+    /// Committed records that are dead now.
+    pub(crate) kills: BTreeSet<u64>,
+    /// Chunks behind the snapshot's.
+    pub(crate) chunks: Vec<Source>,
+    /// Anything at all happened: a commit has something to write.
+    pub(crate) changed: bool,
+}
+
+/// Records in the order of their puts.
+#[derive(Debug, Default, Clone)]
+struct Records {
+    /// Tagged, one behind the other.
+    names: Vec<u8>,
+    name_ends: Vec<u64>,
+    /// Of the names.
+    hashes: Vec<u64>,
+    locations: Vec<[u8; Location::LEN]>,
+    /// MessagePack, of those that have any.
+    metadata: Vec<u8>,
+    /// Number of the record, and where its metadata end.
+    metadata_ends: Vec<(u32, u64)>,
+}
+
+/// The part of `bytes` that ends where `ends` says for `number`.
+fn part(bytes: &[u8], start: u64, end: u64) -> &[u8] {
+    let index = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
+    bytes.get(index(start)..index(end)).unwrap_or_default()
+}
+
+impl Records {
+    fn len(&self) -> usize {
+        self.locations.len()
+    }
+
+    fn name(&self, number: usize) -> &[u8] {
+        let start = if number == 0 { 0 } else { self.name_ends.get(number - 1).copied().unwrap_or(u64::MAX) };
+        part(&self.names, start, self.name_ends.get(number).copied().unwrap_or(0))
+    }
+
+    fn metadata(&self, number: usize) -> Option<&[u8]> {
+        let at = self.metadata_ends.binary_search_by_key(&number, |&(number, _)| number as usize).ok()?;
+        let start = if at == 0 { 0 } else { self.metadata_ends[at - 1].1 };
+        Some(part(&self.metadata, start, self.metadata_ends[at].1))
+    }
+
+    fn location(&self, number: usize) -> Location {
+        self.locations.get(number).and_then(|bytes| Location::decode(bytes)).unwrap_or_default()
+    }
+
+    fn push(&mut self, hash: u64, name: &[u8], location: &Location, metadata: Option<&[u8]>) {
+        if let Some(value) = metadata {
+            self.metadata.extend_from_slice(value);
+            let number = u32::try_from(self.len()).unwrap_or(u32::MAX);
+            self.metadata_ends.push((number, self.metadata.len() as u64));
+        }
+        self.names.extend_from_slice(name);
+        self.name_ends.push(self.names.len() as u64);
+        self.hashes.push(hash);
+        self.locations.push(location.encode());
+    }
+}
+
+/// Numbers of dead records.
+#[derive(Debug, Default, Clone)]
+struct Dead {
+    bits: Vec<u64>,
+    count: u64,
+    /// Made when it is asked for.
+    sorted: OnceLock<Vec<u64>>,
+}
+
+impl Dead {
+    fn has(&self, number: usize) -> bool {
+        self.bits.get(number / 64).is_some_and(|word| word & (1 << (number % 64)) != 0)
+    }
+
+    fn add(&mut self, number: usize) {
+        let word = number / 64;
+        if self.bits.len() <= word {
+            self.bits.resize(word + 1, 0);
+        }
+        if !self.has(number) {
+            self.bits[word] |= 1 << (number % 64);
+            self.count += 1;
+            self.sorted = OnceLock::new();
+        }
+    }
+
+    fn sorted(&self) -> &[u64] {
+        self.sorted.get_or_init(|| {
+            (0..64 * self.bits.len()).filter(|&number| self.has(number)).map(|number| number as u64).collect()
+        })
+    }
+}
+
+impl Pending {
+    /// Live records put since the commit.
+    pub(crate) fn n_live(&self) -> u64 {
+        self.records.len() as u64 - self.dead.count
+    }
+
+    /// The live record of that name.
+    pub(crate) fn find(&self, hash: u64, name: &[u8]) -> Option<usize> {
+        let is = |&number: &u32| self.records.name(number as usize) == name;
+        self.by_name.find(hash, is).map(|&number| number as usize)
+    }
+
+    /// Notes a record, whose name is free.
+    pub(crate) fn insert(&mut self, hash: u64, name: &[u8], location: &Location, metadata: Option<&[u8]>) {
+        let number = u32::try_from(self.records.len()).unwrap_or(u32::MAX);
+        self.records.push(hash, name, location, metadata);
+        let hashes = &self.records.hashes;
+        self.by_name.insert_unique(hash, number, |&number| hashes[number as usize]);
+        self.changed = true;
+    }
+
+    /// Notes the death of a record.
+    pub(crate) fn kill(&mut self, number: usize) {
+        let Some(&hash) = self.records.hashes.get(number) else { return };
+        if let Ok(entry) = self.by_name.find_entry(hash, |&other| other as usize == number) {
+            entry.remove();
+        }
+        self.dead.add(number);
+        self.changed = true;
+    }
+
+    /// Sorted numbers of dead records.
+    pub(crate) fn dead(&self) -> &[u64] {
+        self.dead.sorted()
+    }
+
+    /// The tagged name of a record.
+    pub(crate) fn name(&self, number: usize) -> &[u8] {
+        self.records.name(number)
+    }
+
+    /// The place of a record.
+    pub(crate) fn location(&self, number: usize) -> Location {
+        self.records.location(number)
+    }
+
+    /// MessagePack metadata of a record.
+    pub(crate) fn metadata(&self, number: usize) -> Option<&[u8]> {
+        self.records.metadata(number)
+    }
+
+    /// Hash of the name of a record.
+    pub(crate) fn hash(&self, number: usize) -> u64 {
+        self.records.hashes.get(number).copied().unwrap_or(0)
+    }
+
+    /// Numbers of live records.
+    pub(crate) fn live(&self) -> impl DoubleEndedIterator<Item = usize> + use<'_> {
+        (0..self.records.len()).filter(|&number| !self.dead.has(number))
+    }
+
+    /// The live records as they are now.
+    pub(crate) fn freeze(&self) -> Frozen {
+        Frozen { records: self.records.clone(), dead: self.dead.clone(), next: 0 }
+    }
+}
+
+/// Names and places of live records as of one moment.
+#[derive(Debug)]
+pub(crate) struct Frozen {
+    records: Records,
+    dead: Dead,
+    next: usize,
+}
+
+impl Iterator for Frozen {
+    type Item = (Vec<u8>, Location);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let number = (self.next..self.records.len()).find(|&number| !self.dead.has(number))?;
+        self.next = number + 1;
+        Some((self.records.name(number).to_vec(), self.records.location(number)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// All names of one hash, to have them meet.
+    fn put(pending: &mut Pending, name: &[u8], address: u64, metadata: Option<&[u8]>) {
+        if let Some(old) = pending.find(7, name) {
+            pending.kill(old);
+        }
+        pending.insert(7, name, &Location { address, ..Location::default() }, metadata);
+    }
+
+    #[test]
+    fn the_live_records_are_those_put_last_under_their_names() {
+        let mut pending = Pending::default();
+        for round in 0..3_u8 {
+            for name in 0..50_u8 {
+                let metadata = [round, name];
+                let metadata = name.is_multiple_of(3).then_some(&metadata[..]);
+                put(&mut pending, &vec![name; usize::from(name)], u64::from(100 * round + name), metadata);
+            }
+        }
+        pending.kill(pending.find(7, &[9; 9]).unwrap());
+        assert!(pending.find(7, &[9; 9]).is_none());
+        assert_eq!(pending.n_live(), 49);
+        assert_eq!(pending.dead().len(), 101);
+        assert!(pending.dead().is_sorted());
+        for name in (0..50_u8).filter(|&name| name != 9) {
+            let number = pending.find(7, &vec![name; usize::from(name)]).unwrap();
+            assert_eq!(pending.location(number).address, u64::from(name) + 200);
+            let metadata = [2, name];
+            assert_eq!(pending.metadata(number), name.is_multiple_of(3).then_some(&metadata[..]));
+            assert!(!pending.dead().contains(&(number as u64)));
+        }
+        let listed: Vec<_> = pending.freeze().collect();
+        let live: Vec<_> = pending.live().map(|n| (pending.name(n).to_vec(), pending.location(n))).collect();
+        assert_eq!(listed, live);
+        assert_eq!(listed.len(), 49);
+    }
+
+    #[test]
+    fn numbers_that_are_none_are_empty() {
+        let pending = Pending::default();
+        assert_eq!((pending.name(3), pending.metadata(3)), (&b""[..], None));
+        assert_eq!(pending.location(3), Location::default());
+        assert!(pending.find(1, b"").is_none());
+    }
+}
