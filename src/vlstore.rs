@@ -28,7 +28,7 @@ use crate::format::entry::{EntryHead, HEAD_LEN, Kind};
 use crate::format::frame::{self, FrameHeader, TRAILER_END_LEN, VLSTORE_LAYER, VLSTORE_MAGIC};
 use crate::format::tables::Parameters;
 use crate::format::{FORMAT_VERSION, u64_at};
-use crate::index::{Location, Segment, SegmentBuilder};
+use crate::index::{Chosen, Location, Records, Segment, SegmentPlan};
 use crate::key::Key;
 use crate::options::Placement;
 use crate::storage::{MemoryStorage, Storage};
@@ -64,20 +64,21 @@ pub(crate) fn import(
 ) -> Result<(Parameters, State)> {
     let file = File::open(storage)?;
     let records = file.records()?;
-    let mut builder = SegmentBuilder::new(0, 0);
+    let mut index = Records::default();
     let (mut n_records, mut raw_bytes) = (0, 0);
     // Names are unique, or the last one counts.
     let last: HashMap<&[u8], usize> =
         records.iter().enumerate().map(|(number, (name, _))| (name.as_slice(), number)).collect();
     for (number, (name, location)) in records.iter().enumerate() {
         if last.get(name.as_slice()) == Some(&number) {
-            builder.push(name, location, None);
+            index.push(name, location, None);
             n_records += 1;
             raw_bytes += u64::from(location.length);
         }
     }
-    let n_chunks = file.push_chunks(&mut builder)?;
-    let segment = segment(builder)?;
+    let chunks = file.chunks()?;
+    let n_chunks = chunks.len() as u64;
+    let segment = segment(&index, chunks)?;
     let snapshot = Snapshot {
         sequence: 1,
         segments: vec![Arc::new(segment)],
@@ -110,8 +111,10 @@ pub(crate) fn import(
 }
 
 /// The collected index, as if it had been read from a depot.
-fn segment(builder: SegmentBuilder) -> Result<Segment> {
-    let mut encoded = builder.finish();
+fn segment(records: &Records, chunks: Vec<ChunkRef>) -> Result<Segment> {
+    let listing = &Chosen::all(records);
+    let plan = SegmentPlan { first_ordinal: 0, first_chunk: 0, listing, chunks, kills: Vec::new() };
+    let (mut bytes, encoded) = plan.into_bytes()?;
     let reference = encoded.reference;
     let head = EntryHead {
         kind: Kind::Index,
@@ -123,8 +126,8 @@ fn segment(builder: SegmentBuilder) -> Result<Segment> {
         depot_id: 0,
         previous: 0,
     };
-    encoded.bytes[..HEAD_LEN].copy_from_slice(&head.encode());
-    let memory: Arc<dyn Storage> = Arc::new(MemoryStorage::from_bytes(&encoded.bytes));
+    bytes[..HEAD_LEN].copy_from_slice(&head.encode());
+    let memory: Arc<dyn Storage> = Arc::new(MemoryStorage::from_bytes(&bytes));
     Segment::open(&memory, reference, 0, true)
 }
 
@@ -268,10 +271,10 @@ impl<'s> File<'s> {
         Ok(records)
     }
 
-    /// Adds every chunk to the index; returns how many there are.
-    fn push_chunks(&self, builder: &mut SegmentBuilder) -> Result<u64> {
+    /// Every chunk.
+    fn chunks(&self) -> Result<Vec<ChunkRef>> {
         if self.n_chunks == 0 {
-            return Ok(0);
+            return Ok(Vec::new());
         }
         let at = self.offsets_at;
         let start = read(self.storage, at, (CHUNK_HEADER_LEN as u64).min(self.trailer_at - at))?;
@@ -288,12 +291,13 @@ impl<'s> File<'s> {
         let offsets = self.decompress("vlstore frame", &stored, at, limit)?;
         let chunk_size = u64::from(self.header.chunk_size);
         let mut left = self.header.raw_len;
+        let mut chunks = Vec::with_capacity(offsets.len() / 8);
         for raw in offsets.chunks_exact(8) {
             let offset = u64_at(raw, 0).unwrap_or(0).cast_signed();
-            builder.push_chunk(&self.chunk(offset, left.min(chunk_size))?);
+            chunks.push(self.chunk(offset, left.min(chunk_size))?);
             left = left.saturating_sub(chunk_size);
         }
-        Ok(self.n_chunks)
+        Ok(chunks)
     }
 
     /// The chunk of `raw_len` bytes that an offset stands for.

@@ -1,4 +1,4 @@
-//! What was put since the last commit: columns, since there may be a million records, of some fifty bytes each.
+//! What was put since the last commit.
 
 use std::collections::BTreeSet;
 use std::sync::OnceLock;
@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use hashbrown::HashTable;
 
 use super::state::Source;
-use crate::index::Location;
+use crate::index::{Location, Records};
 
 /// Records put since the last commit can be told apart by so many numbers.
 pub(crate) const MAX_PENDING: u64 = 1 << 31;
@@ -24,60 +24,6 @@ pub(crate) struct Pending {
     pub(crate) chunks: Vec<Source>,
     /// Anything at all happened: a commit has something to write.
     pub(crate) changed: bool,
-}
-
-/// Records in the order of their puts.
-#[derive(Debug, Default, Clone)]
-struct Records {
-    /// Tagged, one behind the other.
-    names: Vec<u8>,
-    name_ends: Vec<u64>,
-    /// Of the names.
-    hashes: Vec<u64>,
-    locations: Vec<[u8; Location::LEN]>,
-    /// MessagePack, of those that have any.
-    metadata: Vec<u8>,
-    /// Number of the record, and where its metadata end.
-    metadata_ends: Vec<(u32, u64)>,
-}
-
-/// The part of `bytes` that ends where `ends` says for `number`.
-fn part(bytes: &[u8], start: u64, end: u64) -> &[u8] {
-    let index = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
-    bytes.get(index(start)..index(end)).unwrap_or_default()
-}
-
-impl Records {
-    fn len(&self) -> usize {
-        self.locations.len()
-    }
-
-    fn name(&self, number: usize) -> &[u8] {
-        let start = if number == 0 { 0 } else { self.name_ends.get(number - 1).copied().unwrap_or(u64::MAX) };
-        part(&self.names, start, self.name_ends.get(number).copied().unwrap_or(0))
-    }
-
-    fn metadata(&self, number: usize) -> Option<&[u8]> {
-        let at = self.metadata_ends.binary_search_by_key(&number, |&(number, _)| number as usize).ok()?;
-        let start = if at == 0 { 0 } else { self.metadata_ends[at - 1].1 };
-        Some(part(&self.metadata, start, self.metadata_ends[at].1))
-    }
-
-    fn location(&self, number: usize) -> Location {
-        self.locations.get(number).and_then(|bytes| Location::decode(bytes)).unwrap_or_default()
-    }
-
-    fn push(&mut self, hash: u64, name: &[u8], location: &Location, metadata: Option<&[u8]>) {
-        if let Some(value) = metadata {
-            self.metadata.extend_from_slice(value);
-            let number = u32::try_from(self.len()).unwrap_or(u32::MAX);
-            self.metadata_ends.push((number, self.metadata.len() as u64));
-        }
-        self.names.extend_from_slice(name);
-        self.name_ends.push(self.names.len() as u64);
-        self.hashes.push(hash);
-        self.locations.push(location.encode());
-    }
 }
 
 /// Numbers of dead records.
@@ -128,16 +74,17 @@ impl Pending {
     /// Notes a record, whose name is free.
     pub(crate) fn insert(&mut self, hash: u64, name: &[u8], location: &Location, metadata: Option<&[u8]>) {
         let number = u32::try_from(self.records.len()).unwrap_or(u32::MAX);
-        self.records.push(hash, name, location, metadata);
-        let hashes = &self.records.hashes;
-        self.by_name.insert_unique(hash, number, |&number| hashes[number as usize]);
+        self.records.push_hashed(hash, name, location, metadata);
+        let records = &self.records;
+        self.by_name.insert_unique(hash, number, |&number| records.hash(number as usize));
         self.changed = true;
     }
 
     /// Notes the death of a record.
     pub(crate) fn kill(&mut self, number: usize) {
-        let Some(&hash) = self.records.hashes.get(number) else { return };
-        if let Ok(entry) = self.by_name.find_entry(hash, |&other| other as usize == number) {
+        if let Ok(entry) =
+            self.by_name.find_entry(self.records.hash(number), |&other| other as usize == number)
+        {
             entry.remove();
         }
         self.dead.add(number);
@@ -164,9 +111,9 @@ impl Pending {
         self.records.metadata(number)
     }
 
-    /// Hash of the name of a record.
-    pub(crate) fn hash(&self, number: usize) -> u64 {
-        self.records.hashes.get(number).copied().unwrap_or(0)
+    /// The records, dead ones among them.
+    pub(crate) fn records(&self) -> &Records {
+        &self.records
     }
 
     /// Numbers of live records.

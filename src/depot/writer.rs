@@ -18,8 +18,10 @@ use crate::format::chunk::{ChunkRef, EncodedEntry, encode_log};
 use crate::format::entry::{EntryHead, HEAD_LEN, Kind};
 use crate::format::frame::{self, HEADER_LEN};
 use crate::format::header::{Slot, slot_offset};
-use crate::format::tables::{Action, Commit, Parameters};
-use crate::index::{Location, SEGMENT_ROOM, Segment, SegmentBuilder, hash, merge, tail_to_merge};
+use crate::format::tables::{Action, Commit, Parameters, SegmentRef};
+use crate::index::{
+    Chosen, Location, MAX_RECORDS, Merge, SEGMENT_ROOM, Segment, SegmentPlan, hash, piece_for, tail_to_merge,
+};
 use crate::options::{CommitEvery, DepotOptions};
 use crate::storage::Storage;
 
@@ -337,6 +339,27 @@ impl Writer {
         length: u64,
         body_crc: u32,
     ) -> Result<()> {
+        let before = self.tail;
+        self.append_start(kind, ordinal, bytes, length, body_crc)?;
+        if (bytes.len() as u64) < length {
+            // The end of an uncompressed chunk is left to be a hole; the file must reach over it.
+            let last = before.offset + length - 1;
+            let action = || format!("write the end of a chunk at byte {last}");
+            let written = self.shared.storage.write_at(last, &[0]);
+            written.map_err(|source| self.shared.io(action(), source)).inspect_err(|_| self.tail = before)?;
+        }
+        Ok(())
+    }
+
+    /// Appends an entry whose first 64 bytes are kept for its head, and of which what is behind `bytes` is taken care of.
+    fn append_start(
+        &mut self,
+        kind: Kind,
+        ordinal: u64,
+        bytes: &mut [u8],
+        length: u64,
+        body_crc: u32,
+    ) -> Result<()> {
         let head = EntryHead {
             kind,
             body_crc,
@@ -352,12 +375,6 @@ impl Writer {
             let what = kind.describe();
             self.shared.io(format!("write {what}, {} bytes at byte {}", bytes.len(), head.offset), source)
         })?;
-        if (bytes.len() as u64) < length {
-            // The end of an uncompressed chunk is left to be a hole; the file must reach over it.
-            let last = head.offset + length - 1;
-            let action = || format!("write the end of a chunk at byte {last}");
-            self.shared.storage.write_at(last, &[0]).map_err(|source| self.shared.io(action(), source))?;
-        }
         self.tail = Tail { offset: head.offset + length, sequence: head.sequence + 1, previous: head.crc() };
         Ok(())
     }
@@ -468,15 +485,14 @@ impl Writer {
             metadata = (offset, self.append_body(Kind::Metadata, 0, &body)?);
         }
         let mut segments = old.segments.clone();
-        for builder in self.pending_segments(&old)? {
-            segments.push(self.append_segment(builder)?);
-        }
+        segments.extend(self.append_pending(&old)?);
         let references: Vec<_> = segments.iter().map(|segment| segment.reference).collect();
         if let Some(first) = tail_to_merge(&references, last) {
-            match merge(&segments[first..]) {
+            let merge = Merge::new(&segments[first..]);
+            match merge.and_then(|merge| self.append_segment(merge.plan())) {
                 Ok(merged) => {
                     segments.truncate(first);
-                    segments.push(self.append_segment(merged)?);
+                    segments.push(merged);
                 }
                 // A damaged old segment stays as it is: what is new must not wait for it.
                 Err(error) if error.is_damage() => {}
@@ -510,44 +526,71 @@ impl Writer {
         Ok(Snapshot::new(&commit, offset, segments))
     }
 
-    /// What is pending as segments: none if nothing there concerns the index, more than one where one would grow too large.
-    fn pending_segments(&self, old: &Snapshot) -> Result<Vec<SegmentBuilder>> {
-        let state = self.shared.read();
+    /// Appends what is pending as segments: none if nothing there concerns the index, more than one where one would grow
+    /// too large.
+    fn append_pending(&mut self, old: &Snapshot) -> Result<Vec<Arc<Segment>>> {
+        let shared = Arc::clone(&self.shared);
+        // Only the writer, which this is, changes what is pending: readers go on meanwhile.
+        let state = shared.read();
         let pending = &state.pending;
         if pending.n_live() == 0 && pending.kills.is_empty() && pending.chunks.is_empty() {
             return Ok(Vec::new());
         }
-        // The first takes the chunks and the deaths of older records, so that it can be merged with what comes before.
-        let mut builder = SegmentBuilder::new(old.n_ordinals(), old.n_chunks);
-        pending.kills.iter().for_each(|&ordinal| builder.kill(ordinal));
+        let mut chunks = Vec::with_capacity(pending.chunks.len());
         for (number, source) in (old.n_chunks..).zip(&pending.chunks) {
             let Source::Stored(reference) = source else {
                 let why = io::Error::other(format!("chunk {number} is not in the file yet"));
                 return Err(self.shared.io("commit", why));
             };
-            builder.push_chunk(reference);
+            chunks.push(*reference);
         }
-        let mut full = Vec::new();
-        for number in pending.live() {
-            if builder.is_full(self.segment_room) {
-                let next = builder.following();
-                full.push(std::mem::replace(&mut builder, next));
+        // The first takes the chunks and the deaths of older records, so that it can be merged with what comes before.
+        let (mut kills, mut first_chunk) = (pending.kills.iter().copied().collect(), old.n_chunks);
+        let (mut first_ordinal, mut live, mut ended) = (old.n_ordinals(), pending.live(), false);
+        let mut segments = Vec::new();
+        while !ended {
+            let (mut numbers, mut bytes) = (Vec::new(), 0);
+            ended = loop {
+                if bytes >= self.segment_room || numbers.len() as u64 >= MAX_RECORDS {
+                    break false;
+                }
+                let Some(number) = live.next() else { break true };
+                bytes += pending.name(number).len() + pending.metadata(number).map_or(0, <[u8]>::len);
+                // No more than `MAX_PENDING` are there.
+                numbers.extend(u32::try_from(number));
+            };
+            if numbers.is_empty() && !segments.is_empty() {
+                break;
             }
-            let (name, location) = (pending.name(number), pending.location(number));
-            builder.push_hashed(pending.hash(number), name, &location, pending.metadata(number));
+            let listing = Chosen { records: pending.records(), numbers };
+            let n_records = listing.numbers.len() as u64;
+            let (chunks, kills) = (std::mem::take(&mut chunks), std::mem::take(&mut kills));
+            let n_chunks = chunks.len() as u64;
+            let plan = SegmentPlan { first_ordinal, first_chunk, listing: &listing, chunks, kills };
+            segments.push(self.append_segment(plan)?);
+            first_ordinal += n_records;
+            first_chunk += n_chunks;
         }
-        full.push(builder);
-        Ok(full)
+        Ok(segments)
     }
 
-    fn append_segment(&mut self, builder: SegmentBuilder) -> Result<Arc<Segment>> {
-        let mut encoded = builder.finish();
-        let mut reference = encoded.reference;
-        reference.offset = self.tail.offset;
-        let (ordinal, length) = (reference.first_ordinal, reference.length);
-        self.append(Kind::Index, ordinal, &mut encoded.bytes, length, encoded.body_crc)?;
-        drop(encoded);
-        let Shared { storage, parameters, mapped, .. } = &*self.shared;
+    fn append_segment(&mut self, plan: SegmentPlan<'_>) -> Result<Arc<Segment>> {
+        let shared = Arc::clone(&self.shared);
+        let Shared { storage, parameters, mapped, .. } = &*shared;
+        let entry_at = self.tail.offset;
+        let mut start = plan.write(piece_for(storage.is_durable()), &mut |at, bytes| {
+            let at = entry_at + at;
+            let action = || format!("write the index, {} bytes at byte {at}", bytes.len());
+            storage.write_at(at, bytes).map_err(|source| shared.io(action(), source))
+        })?;
+        let reference = SegmentRef { offset: entry_at, ..start.reference };
+        self.append_start(
+            Kind::Index,
+            reference.first_ordinal,
+            &mut start.bytes,
+            reference.length,
+            start.body_crc,
+        )?;
         Segment::open(storage, reference, parameters.depot_id, *mapped).map(Arc::new)
     }
 

@@ -5,15 +5,18 @@
 
 use std::sync::Arc;
 
-use super::builder::SegmentBuilder;
+use super::records::Listing;
 use super::segment::Segment;
+use super::writer::SegmentPlan;
+use super::{Location, hash};
 use crate::error::Result;
+use crate::format::chunk::ChunkRef;
 use crate::format::tables::SegmentRef;
 
 /// Segments of a tier before they become one of the next.
 const FAN_OUT: usize = 8;
 /// A merged segment has at most this many records and bytes, so that 32-bit offsets inside it suffice.
-pub(super) const MAX_RECORDS: u64 = 1 << 25;
+pub(crate) const MAX_RECORDS: u64 = 1 << 25;
 const MAX_BYTES: u64 = 3 << 29;
 /// Closing merges this many records without a second thought: it takes a fraction of a second.
 const CHEAP_RECORDS: u64 = 1 << 18;
@@ -43,44 +46,123 @@ pub(crate) fn tail_to_merge(segments: &[SegmentRef], last: bool) -> Option<usize
         // What is merged so far counts as one of its tier, and may fill that up in turn.
         let own = tier(segments[first..].iter().map(size).sum());
         let peers = segments[..first].iter().rev().take_while(|s| tier(size(s)) <= own).count();
-        if peers + 1 < FAN_OUT || !fits(&segments[first - peers..]) {
-            return (first < newest).then_some(first);
+        if peers + 1 >= FAN_OUT && fits(&segments[first - peers..]) {
+            first -= peers;
+            continue;
         }
-        first -= peers;
+        // Where there is no room for another one as large, eight will never be together: these are as many as will.
+        let another: Vec<_> = segments[first - peers..].iter().chain(&segments[first..]).copied().collect();
+        if !fits(&another) {
+            first -= (1..=peers).rev().find(|&n| fits(&segments[first - n..])).unwrap_or(0);
+        }
+        return (first < newest).then_some(first);
     }
 }
 
-/// Merges `segments`, which follow each other: killed records are dropped, kills of older records kept.
-pub(crate) fn merge(segments: &[Arc<Segment>]) -> Result<SegmentBuilder> {
-    let first = segments.first().map(|s| s.reference).unwrap_or_default();
-    let mut out = SegmentBuilder::new(first.first_ordinal, first.first_chunk);
-    let mut dead = Vec::new();
-    for segment in segments {
-        dead.extend(segment.all_kills()?);
-    }
-    dead.sort_unstable();
-    let older = dead.partition_point(|&ordinal| ordinal < first.first_ordinal);
-    dead[..older].iter().for_each(|&ordinal| out.kill(ordinal));
-    let mut dead = dead[older..].iter().copied().peekable();
-    for segment in segments {
-        let SegmentRef { first_ordinal, n_records, first_chunk, n_chunks, .. } = segment.reference;
-        let mut ordinal = 0;
-        while ordinal < n_records {
-            let (start, names) = segment.names_around(ordinal)?;
-            for (local, name) in (start..).zip(names) {
-                ordinal = local + 1;
-                if dead.next_if_eq(&(first_ordinal + local)).is_some() {
-                    continue;
-                }
-                let metadata = if segment.has_metadata() { segment.metadata(local)? } else { None };
-                out.push(&name, &segment.location(local)?, metadata.as_deref());
+/// The records of segments that follow each other, without those that are dead.
+pub(crate) struct Merge<'s> {
+    segments: &'s [Arc<Segment>],
+    /// Ordinals of records of these segments.
+    dead: Vec<u64>,
+    /// Of older segments.
+    kills: Vec<u64>,
+    chunks: Vec<ChunkRef>,
+    len: usize,
+}
+
+impl<'s> Merge<'s> {
+    /// Looks through `segments`: every page of them is checked.
+    ///
+    /// # Errors
+    /// When one of them is damaged.
+    pub(crate) fn new(segments: &'s [Arc<Segment>]) -> Result<Self> {
+        let first = segments.first().map(|s| s.reference).unwrap_or_default();
+        let (mut dead, mut chunks, mut end) = (Vec::new(), Vec::new(), first.first_ordinal);
+        for segment in segments {
+            segment.check_all()?;
+            dead.extend(segment.all_kills()?);
+            let SegmentRef { first_ordinal, n_records, first_chunk, n_chunks, .. } = segment.reference;
+            end = first_ordinal + n_records;
+            for chunk in first_chunk..first_chunk + n_chunks {
+                chunks.push(segment.chunk(chunk)?);
             }
         }
-        for chunk in first_chunk..first_chunk + n_chunks {
-            out.push_chunk(&segment.chunk(chunk)?);
+        dead.sort_unstable();
+        dead.dedup();
+        // Of a forged index there may be some behind the last record.
+        dead.truncate(dead.partition_point(|&ordinal| ordinal < end));
+        let older = dead.partition_point(|&ordinal| ordinal < first.first_ordinal);
+        let dead_here = dead.split_off(older);
+        let n_records = usize::try_from(end - first.first_ordinal).unwrap_or(usize::MAX);
+        Ok(Self { segments, len: n_records - dead_here.len(), dead: dead_here, kills: dead, chunks })
+    }
+
+    /// What to write.
+    pub(crate) fn plan(&self) -> SegmentPlan<'_> {
+        let first = self.segments.first().map(|s| s.reference).unwrap_or_default();
+        SegmentPlan {
+            first_ordinal: first.first_ordinal,
+            first_chunk: first.first_chunk,
+            listing: self,
+            chunks: self.chunks.clone(),
+            kills: self.kills.clone(),
         }
     }
-    Ok(out)
+
+    /// Tells of ordinals, which increase, whether they are live.
+    fn is_live(&self) -> impl FnMut(u64) -> bool + '_ {
+        let mut dead = self.dead.iter().copied().peekable();
+        move |ordinal| dead.next_if_eq(&ordinal).is_none()
+    }
+}
+
+impl Listing for Merge<'_> {
+    fn len(&self) -> usize {
+        self.len
+    }
+
+    fn names(&self, job: &mut dyn FnMut(u64, &[u8])) -> Result<()> {
+        let mut is_live = self.is_live();
+        for segment in self.segments {
+            segment.each_name(&mut |local, name| {
+                if is_live(segment.reference.first_ordinal + local) {
+                    job(hash(name), name);
+                }
+            })?;
+        }
+        Ok(())
+    }
+
+    fn locations(&self, job: &mut dyn FnMut(&Location) -> Result<()>) -> Result<()> {
+        let mut is_live = self.is_live();
+        for segment in self.segments {
+            for local in 0..segment.reference.n_records {
+                if is_live(segment.reference.first_ordinal + local) {
+                    job(&segment.location(local)?)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn metadata(&self, job: &mut dyn FnMut(u32, &[u8]) -> Result<()>) -> Result<()> {
+        let mut is_live = self.is_live();
+        let mut number = 0;
+        for segment in self.segments {
+            for local in 0..segment.reference.n_records {
+                if !is_live(segment.reference.first_ordinal + local) {
+                    continue;
+                }
+                if segment.has_metadata()
+                    && let Some(value) = segment.metadata(local)?
+                {
+                    job(number, &value)?;
+                }
+                number += 1;
+            }
+        }
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -88,7 +170,7 @@ mod tests {
     use super::*;
 
     fn sized(n_records: u64) -> SegmentRef {
-        SegmentRef { n_records, length: 100 * n_records, ..SegmentRef::default() }
+        SegmentRef { n_records, length: 30 * n_records, ..SegmentRef::default() }
     }
 
     #[test]
@@ -112,6 +194,25 @@ mod tests {
         assert_eq!(tail_to_merge(&[sized(1_000_000), sized(20), sized(3)], true), Some(1));
         assert_eq!(tail_to_merge(&[sized(5)], true), None);
         assert_eq!(tail_to_merge(&[], true), None);
+    }
+
+    #[test]
+    fn many_records_are_in_few_segments() {
+        let (mut segments, mut rewritten) = (Vec::new(), 0);
+        let n_commits = 400;
+        for _ in 0..n_commits {
+            segments.push(sized(1 << 20));
+            if let Some(first) = tail_to_merge(&segments, false) {
+                assert!(fits(&segments[first..]));
+                let total = segments.drain(first..).map(|s| s.n_records).sum();
+                segments.push(sized(total));
+                rewritten += total;
+            }
+            let records: u64 = segments.iter().map(|s| s.n_records).sum();
+            let full = usize::try_from(records / MAX_RECORDS).unwrap();
+            assert!(segments.len() <= full + 14, "{} segments of {records} records", segments.len());
+        }
+        assert!(rewritten < (3 * n_commits) << 20, "{rewritten}");
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! segment    one INDEX entry, read in place: arrays checked page by page on first touch
-//! builder    makes one from records in insertion order
+//! records    what goes into one, in insertion order
+//! writer     writes one
 //! names      front-coded names inside a segment
 //! merge      when segments become one, and how
 //! ```
@@ -11,18 +12,20 @@
 //! *kills*: ordinals of older segments whose record was replaced or removed since. Merging drops killed records and
 //! closes the gaps; since only the newest segments are ever merged, no older ordinal changes.
 
-mod builder;
 mod merge;
 mod names;
+mod records;
 mod segment;
+mod writer;
 
-#[cfg(any(test, feature = "testing"))]
-pub(crate) use builder::prefix_len;
-pub(crate) use builder::{SEGMENT_ROOM, SegmentBuilder};
-pub(crate) use merge::{merge, tail_to_merge};
+pub(crate) use merge::{MAX_RECORDS, Merge, tail_to_merge};
+pub(crate) use records::{Chosen, Records};
 #[cfg(any(test, feature = "testing"))]
 pub(crate) use segment::CHUNKS as CHUNKS_SECTION;
 pub(crate) use segment::{Segment, expect_names, find_live, find_live_hashed};
+#[cfg(any(test, feature = "testing"))]
+pub(crate) use writer::prefix_len;
+pub(crate) use writer::{SEGMENT_ROOM, SegmentPlan, piece_for};
 
 use crate::format::{u32_at, u64_at};
 

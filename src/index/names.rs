@@ -13,19 +13,23 @@ pub(super) const BLOCK: usize = 16;
 /// Appends names, in order.
 #[derive(Debug, Default)]
 pub(super) struct NameEncoder {
+    /// What was encoded since it was last cleared.
     pub(super) bytes: Vec<u8>,
-    /// Start of each block, and the end.
-    pub(super) blocks: Vec<u32>,
+    /// Start of each block.
+    blocks: Vec<u32>,
     last: Vec<u8>,
     count: usize,
+    /// Bytes of all names.
+    len: usize,
 }
 
 impl NameEncoder {
     pub(super) fn push(&mut self, name: &[u8]) {
         let fresh = self.count.is_multiple_of(BLOCK);
         if fresh {
-            self.blocks.push(u32::try_from(self.bytes.len()).unwrap_or(u32::MAX));
+            self.blocks.push(u32::try_from(self.len).unwrap_or(u32::MAX));
         }
+        let before = self.bytes.len();
         let shared = if fresh {
             0
         } else {
@@ -37,11 +41,13 @@ impl NameEncoder {
         self.last.truncate(shared);
         self.last.extend_from_slice(&name[shared..]);
         self.count += 1;
+        self.len += self.bytes.len() - before;
     }
 
-    pub(super) fn finish(mut self) -> (Vec<u32>, Vec<u8>) {
-        self.blocks.push(u32::try_from(self.bytes.len()).unwrap_or(u32::MAX));
-        (self.blocks, self.bytes)
+    /// Start of each block, and the end.
+    pub(super) fn finish(mut self) -> Vec<u32> {
+        self.blocks.push(u32::try_from(self.len).unwrap_or(u32::MAX));
+        self.blocks
     }
 }
 
@@ -132,7 +138,8 @@ mod tests {
         for name in &names {
             encoder.push(name);
         }
-        let (blocks, bytes) = encoder.finish();
+        let bytes = encoder.bytes.clone();
+        let blocks = encoder.finish();
         assert!(bytes.len() < names.iter().map(Vec::len).sum());
         for (number, chunk) in names.chunks(BLOCK).enumerate() {
             let mut decoder = NameDecoder::new(&bytes[blocks[number] as usize..blocks[number + 1] as usize]);

@@ -7,8 +7,8 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use super::builder::prefix_len;
 use super::names::{BLOCK, NameDecoder, nth_is};
+use super::writer::prefix_len;
 use super::{Location, bucket_of, hash, tag_of};
 use crate::buffer::{Bytes, prefetch};
 use crate::error::{Error, Result};
@@ -363,6 +363,26 @@ impl Segment {
         Ok((first, names))
     }
 
+    /// Gives local ordinal and tagged name of every record.
+    pub(crate) fn each_name(&self, job: &mut dyn FnMut(u64, &[u8])) -> Result<()> {
+        for first in (0..self.head.n_records).step_by(BLOCK) {
+            let end = self.next_block(first);
+            let complete = self.with_name_block(first / BLOCK as u64, |block| {
+                let mut names = NameDecoder::new(block);
+                for ordinal in first..end {
+                    let Some(name) = names.next() else { return false };
+                    job(ordinal, name);
+                }
+                names.next().is_none()
+            })?;
+            if !complete {
+                let at = self.head.sections[NAMES].offset;
+                return Err(self.damaged(at, format!("{} names in a block", end - first), "others".into()));
+            }
+        }
+        Ok(())
+    }
+
     /// The first ordinal of the block of names behind that of local `ordinal`, or the number of records.
     pub(crate) fn next_block(&self, ordinal: u64) -> u64 {
         (ordinal / BLOCK as u64 + 1).saturating_mul(BLOCK as u64).min(self.head.n_records)
@@ -571,18 +591,25 @@ pub(crate) fn expect_names<'n>(segments: &[Arc<Segment>], names: impl Iterator<I
 
 #[cfg(test)]
 mod tests {
-    use super::super::SegmentBuilder;
-    use super::super::builder::PAGE;
+    use super::super::writer::PAGE;
+    use super::super::{Chosen, Records, SegmentPlan};
     use super::*;
     use crate::storage::MemoryStorage;
     use crate::testing::fuzz::forge_index;
 
     /// A segment of one record called `name`, changed by `change`, its checksums made to match.
     fn opened(name: &[u8], length: u64, change: impl Fn(&mut [u8])) -> Result<Segment> {
-        let mut builder = SegmentBuilder::new(0, 0);
-        builder.push(name, &Location::default(), None);
-        let encoded = builder.finish();
-        let mut body = encoded.bytes[HEAD_LEN..].to_vec();
+        let mut records = Records::default();
+        records.push(name, &Location::default(), None);
+        let plan = SegmentPlan {
+            first_ordinal: 0,
+            first_chunk: 0,
+            listing: &Chosen::all(&records),
+            chunks: Vec::new(),
+            kills: Vec::new(),
+        };
+        let (bytes, encoded) = plan.into_bytes()?;
+        let mut body = bytes[HEAD_LEN..].to_vec();
         change(&mut body);
         let end = body.len();
         let prefix = forge_index(&mut body, 0, end).unwrap_or(0);

@@ -9,7 +9,7 @@ use crate::format::chunk::{PRELUDE_LEN, Prelude};
 use crate::format::entry::{EntryHead, HEAD_LEN, Kind};
 use crate::format::tables::{Directory, SegmentHead, SegmentRef};
 use crate::format::u32_at;
-use crate::index::{Segment, find_live, hash, merge, select_live};
+use crate::index::{Merge, Segment, find_live, hash, select_live};
 use crate::storage::{MemoryStorage, Storage};
 
 const FORGE: u8 = 1;
@@ -93,10 +93,10 @@ fn look_up(segment: &Arc<Segment>) {
         let _ = (select_live(0, &dead), select_live(n_records, &dead));
     }
     let whole = segment.check_all().is_ok();
-    if let Ok(merged) = merge(std::slice::from_ref(segment)) {
+    let merge = Merge::new(std::slice::from_ref(segment));
+    if let Ok((bytes, encoded)) = merge.and_then(|merge| merge.plan().into_bytes()) {
         assert!(whole, "a damaged segment was merged");
-        let encoded = merged.finish();
-        let bytes = entry(Kind::Index, &encoded.bytes[HEAD_LEN..], encoded.body_crc);
+        let bytes = entry(Kind::Index, &bytes[HEAD_LEN..], encoded.body_crc);
         let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::from_bytes(&bytes));
         let merged = Segment::open(&storage, encoded.reference, 7, true);
         let merged = merged.expect("a merged segment opens");

@@ -1,0 +1,148 @@
+//! Records to be indexed: columns, since there may be a million of them, of some fifty bytes each.
+
+use super::{Location, hash};
+use crate::error::Result;
+
+/// Records in the order of their ordinals, as often as it takes: an index segment is written array by array.
+pub(crate) trait Listing {
+    /// How many there are.
+    fn len(&self) -> usize;
+
+    /// Gives hash and tagged name of each.
+    ///
+    /// # Errors
+    /// Of whoever has the names.
+    fn names(&self, job: &mut dyn FnMut(u64, &[u8])) -> Result<()>;
+
+    /// Gives the place of each.
+    ///
+    /// # Errors
+    /// Of whoever has the places, and of `job`.
+    fn locations(&self, job: &mut dyn FnMut(&Location) -> Result<()>) -> Result<()>;
+
+    /// Gives number and MessagePack metadata of those that have any.
+    ///
+    /// # Errors
+    /// As [`locations`](Self::locations).
+    fn metadata(&self, job: &mut dyn FnMut(u32, &[u8]) -> Result<()>) -> Result<()>;
+}
+
+/// Records in the order in which they came.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Records {
+    /// Tagged, one behind the other.
+    names: Vec<u8>,
+    name_ends: Vec<u64>,
+    /// Of the names.
+    hashes: Vec<u64>,
+    locations: Vec<[u8; Location::LEN]>,
+    /// MessagePack, of those that have any.
+    metadata: Vec<u8>,
+    /// Number of the record, and where its metadata end.
+    metadata_ends: Vec<(u32, u64)>,
+}
+
+/// Bytes `start..end`, none where there are none.
+fn part(bytes: &[u8], start: u64, end: u64) -> &[u8] {
+    let index = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
+    bytes.get(index(start)..index(end)).unwrap_or_default()
+}
+
+impl Records {
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.locations.len()
+    }
+
+    /// The tagged name of a record.
+    pub(crate) fn name(&self, number: usize) -> &[u8] {
+        let start = if number == 0 { Some(0) } else { self.name_ends.get(number - 1).copied() };
+        part(&self.names, start.unwrap_or(u64::MAX), self.name_ends.get(number).copied().unwrap_or(0))
+    }
+
+    /// Hash of the name of a record.
+    pub(crate) fn hash(&self, number: usize) -> u64 {
+        self.hashes.get(number).copied().unwrap_or(0)
+    }
+
+    /// The place of a record.
+    pub(crate) fn location(&self, number: usize) -> Location {
+        self.locations.get(number).and_then(|bytes| Location::decode(bytes)).unwrap_or_default()
+    }
+
+    /// MessagePack metadata of a record.
+    pub(crate) fn metadata(&self, number: usize) -> Option<&[u8]> {
+        let at = self.metadata_ends.binary_search_by_key(&number, |&(number, _)| number as usize).ok()?;
+        let start = if at == 0 { 0 } else { self.metadata_ends[at - 1].1 };
+        Some(part(&self.metadata, start, self.metadata_ends[at].1))
+    }
+
+    /// Appends a record.
+    pub(crate) fn push(&mut self, name: &[u8], location: &Location, metadata: Option<&[u8]>) {
+        self.push_hashed(hash(name), name, location, metadata);
+    }
+
+    /// As [`push`](Self::push), where the hash of the name is known.
+    pub(crate) fn push_hashed(
+        &mut self,
+        hash: u64,
+        name: &[u8],
+        location: &Location,
+        metadata: Option<&[u8]>,
+    ) {
+        if let Some(value) = metadata {
+            self.metadata.extend_from_slice(value);
+            let number = u32::try_from(self.len()).unwrap_or(u32::MAX);
+            self.metadata_ends.push((number, self.metadata.len() as u64));
+        }
+        self.names.extend_from_slice(name);
+        self.name_ends.push(self.names.len() as u64);
+        self.hashes.push(hash);
+        self.locations.push(location.encode());
+    }
+}
+
+/// Some of the records.
+pub(crate) struct Chosen<'r> {
+    pub(crate) records: &'r Records,
+    /// Increasing.
+    pub(crate) numbers: Vec<u32>,
+}
+
+impl<'r> Chosen<'r> {
+    /// All of them.
+    pub(crate) fn all(records: &'r Records) -> Self {
+        Self { records, numbers: (0..u32::try_from(records.len()).unwrap_or(u32::MAX)).collect() }
+    }
+
+    fn each(&self) -> impl Iterator<Item = usize> + '_ {
+        self.numbers.iter().map(|&number| number as usize)
+    }
+}
+
+impl Listing for Chosen<'_> {
+    fn len(&self) -> usize {
+        self.numbers.len()
+    }
+
+    fn names(&self, job: &mut dyn FnMut(u64, &[u8])) -> Result<()> {
+        self.each().for_each(|number| job(self.records.hash(number), self.records.name(number)));
+        Ok(())
+    }
+
+    fn locations(&self, job: &mut dyn FnMut(&Location) -> Result<()>) -> Result<()> {
+        self.each().try_for_each(|number| job(&self.records.location(number)))
+    }
+
+    fn metadata(&self, job: &mut dyn FnMut(u32, &[u8]) -> Result<()>) -> Result<()> {
+        if self.records.metadata_ends.is_empty() {
+            return Ok(());
+        }
+        for (nth, number) in (0..).zip(self.each()) {
+            if let Some(value) = self.records.metadata(number) {
+                job(nth, value)?;
+            }
+        }
+        Ok(())
+    }
+}

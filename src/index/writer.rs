@@ -1,0 +1,361 @@
+//! Writes an index segment, array by array: what it takes of memory does not grow with the records.
+//!
+//! ```text
+//!  +----------+-----------+-------------+------------------+---+----------------------------------------+
+//!  | head     | number of | SegmentHead | CRC32C of each   | 0 | arrays, each at a multiple of 8        |
+//!  | length   | pages     |             | page of arrays   |   | (locations, buckets, hashes, names, ..)|
+//!  | u32      | u32       |             | n x u32          |   |                                        |
+//!  +----------+-----------+-------------+------------------+---+----------------------------------------+
+//!  |<------------- prefix, to a multiple of 64 ---------------->|<------------- pages ----------------->|
+//! ```
+//! The entry head's body CRC covers the prefix. The pages are written first, for their checksums are in the prefix.
+
+use super::names::NameEncoder;
+use super::records::Listing;
+use super::{bucket_of, tag_of};
+use crate::error::Result;
+use crate::format::chunk::ChunkRef;
+use crate::format::entry::HEAD_LEN;
+use crate::format::tables::{SECTIONS, Section, SegmentHead, SegmentRef};
+
+/// Bytes covered by one checksum.
+pub(super) const PAGE: usize = 4 << 10;
+/// Bytes of names and metadata that are enough for one segment: far below what its 32-bit offsets reach, since a record has
+/// at most some 80 MiB of them.
+pub(crate) const SEGMENT_ROOM: usize = 512 << 20;
+/// Records a bucket holds on average, at most.
+const PER_BUCKET: usize = 8;
+/// Bytes written at a time.
+const PIECE: usize = 1 << 20;
+/// Hashes put into their order at a time: all names are gone through once for each.
+const WINDOW: usize = 4 << 20;
+
+/// A segment to be written.
+pub(crate) struct SegmentPlan<'l> {
+    pub(crate) first_ordinal: u64,
+    pub(crate) first_chunk: u64,
+    pub(crate) listing: &'l dyn Listing,
+    pub(crate) chunks: Vec<ChunkRef>,
+    /// Ordinals of older segments' records that are dead.
+    pub(crate) kills: Vec<u64>,
+}
+
+/// What is to be written before the pages, at the start of the entry.
+#[derive(Debug)]
+pub(crate) struct SegmentStart {
+    /// 64 bytes of room for the entry head, then the prefix.
+    pub(crate) bytes: Vec<u8>,
+    /// CRC of the prefix, for the entry head.
+    pub(crate) body_crc: u32,
+    /// All but its offset.
+    pub(crate) reference: SegmentRef,
+}
+
+/// Gets bytes of the pages, with their place in the entry.
+pub(crate) type Out<'o> = &'o mut dyn FnMut(u64, &[u8]) -> Result<()>;
+
+/// What going through the records once tells.
+struct Survey {
+    /// Start of each block of names, and the end.
+    blocks: Vec<u32>,
+    bits: u8,
+    /// Start of each bucket among the hashes, and the end.
+    buckets: Vec<u32>,
+    n_metadata: u64,
+    metadata_len: u64,
+}
+
+impl SegmentPlan<'_> {
+    /// Writes the pages, in pieces of at most about `piece` bytes, which go to `out`.
+    ///
+    /// # Errors
+    /// Of `out`, and of whoever has the records.
+    pub(crate) fn write(self, piece: usize, out: Out<'_>) -> Result<SegmentStart> {
+        self.write_by(piece, WINDOW, out)
+    }
+
+    fn write_by(mut self, piece: usize, window: usize, out: Out<'_>) -> Result<SegmentStart> {
+        self.kills.sort_unstable();
+        let survey = self.survey()?;
+        let mut reference = SegmentRef {
+            first_ordinal: self.first_ordinal,
+            n_records: self.listing.len() as u64,
+            first_chunk: self.first_chunk,
+            n_chunks: self.chunks.len() as u64,
+            n_kills: self.kills.len() as u64,
+            ..SegmentRef::default()
+        };
+        let (sections, paged_len) = self.sections(&survey);
+        let head = SegmentHead {
+            first_ordinal: reference.first_ordinal,
+            n_records: reference.n_records,
+            first_chunk: reference.first_chunk,
+            n_chunks: reference.n_chunks,
+            n_kills: reference.n_kills,
+            n_metadata: survey.n_metadata,
+            bucket_bits: survey.bits,
+            page_size: u32::try_from(PAGE).unwrap_or(0),
+            paged_len,
+            sections,
+        }
+        .encode();
+        let n_pages = usize::try_from(paged_len.div_ceil(PAGE as u64)).unwrap_or(usize::MAX);
+        let pages_at = HEAD_LEN + prefix_len(head.len(), n_pages);
+        let mut pages = PageWriter {
+            out,
+            at: pages_at as u64,
+            written: 0,
+            piece,
+            buf: Vec::new(),
+            crcs: Vec::with_capacity(4 * n_pages),
+        };
+        self.write_arrays(&survey, window, &mut pages)?;
+        let length = (pages_at as u64 + paged_len).next_multiple_of(HEAD_LEN as u64);
+        debug_assert_eq!(pages.written + pages.buf.len() as u64, paged_len);
+        let crcs = pages.finish(length)?;
+        let mut bytes = vec![0; pages_at];
+        let prefix = &mut bytes[HEAD_LEN..];
+        let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX).to_le_bytes();
+        prefix[..4].copy_from_slice(&count(head.len()));
+        prefix[4..8].copy_from_slice(&count(n_pages));
+        prefix[8..8 + head.len()].copy_from_slice(&head);
+        prefix[8 + head.len()..][..crcs.len()].copy_from_slice(&crcs);
+        let body_crc = crc32c::crc32c(prefix);
+        reference.length = length;
+        Ok(SegmentStart { bytes, body_crc, reference })
+    }
+
+    /// The whole entry, with room for its head.
+    ///
+    /// # Errors
+    /// Of whoever has the records.
+    pub(crate) fn into_bytes(self) -> Result<(Vec<u8>, SegmentStart)> {
+        let (mut at, mut pages) = (0, Vec::new());
+        let start = self.write(usize::MAX, &mut |offset, bytes| {
+            at = offset;
+            pages = bytes.to_vec();
+            Ok(())
+        })?;
+        debug_assert!(pages.is_empty() || at == start.bytes.len() as u64);
+        let mut bytes = start.bytes.clone();
+        bytes.extend_from_slice(&pages);
+        Ok((bytes, start))
+    }
+
+    fn survey(&self) -> Result<Survey> {
+        let n = self.listing.len();
+        let bits = u8::try_from(n.div_ceil(PER_BUCKET).next_power_of_two().trailing_zeros()).unwrap_or(0);
+        let mut buckets = vec![0u32; (1 << bits) + 1];
+        let mut names = NameEncoder::default();
+        self.listing.names(&mut |hash, name| {
+            buckets[bucket_of(hash, bits) + 1] += 1;
+            names.push(name);
+            names.bytes.clear();
+        })?;
+        let mut sum = 0;
+        for count in &mut buckets {
+            sum += *count;
+            *count = sum;
+        }
+        let (mut n_metadata, mut metadata_len) = (0, 0);
+        self.listing.metadata(&mut |_, value| {
+            n_metadata += 1;
+            metadata_len += value.len() as u64;
+            Ok(())
+        })?;
+        Ok(Survey { blocks: names.finish(), bits, buckets, n_metadata, metadata_len })
+    }
+
+    /// Where each array lies, and where the last one ends.
+    fn sections(&self, survey: &Survey) -> ([Section; SECTIONS], u64) {
+        let n = self.listing.len() as u64;
+        let lengths = [
+            super::Location::LEN as u64 * n,
+            4 * survey.buckets.len() as u64,
+            8 * n,
+            4 * survey.blocks.len() as u64,
+            u64::from(survey.blocks.last().copied().unwrap_or(0)),
+            (ChunkRef::LEN * self.chunks.len()) as u64,
+            8 * self.kills.len() as u64,
+            4 * survey.n_metadata,
+            4 * (survey.n_metadata + 1),
+            survey.metadata_len,
+        ];
+        let mut end = 0;
+        let sections = lengths.map(|length| {
+            let section = Section { offset: end, length };
+            end += length.next_multiple_of(8);
+            section
+        });
+        (sections, end)
+    }
+
+    fn write_arrays(&self, survey: &Survey, window: usize, pages: &mut PageWriter<'_>) -> Result<()> {
+        self.listing.locations(&mut |location| pages.push(&location.encode()))?;
+        pages.end_array()?;
+        survey.buckets.iter().try_for_each(|start| pages.push(&start.to_le_bytes()))?;
+        pages.end_array()?;
+        self.write_hashes(survey, window, pages)?;
+        pages.end_array()?;
+        survey.blocks.iter().try_for_each(|start| pages.push(&start.to_le_bytes()))?;
+        pages.end_array()?;
+        let mut names = NameEncoder::default();
+        let mut result = Ok(());
+        self.listing.names(&mut |_, name| {
+            names.push(name);
+            if result.is_ok() {
+                result = pages.push(&names.bytes);
+            }
+            names.bytes.clear();
+        })?;
+        result?;
+        pages.end_array()?;
+        self.chunks.iter().try_for_each(|chunk| pages.push(&chunk.encode()))?;
+        pages.end_array()?;
+        self.kills.iter().try_for_each(|ordinal| pages.push(&ordinal.to_le_bytes()))?;
+        pages.end_array()?;
+        self.listing.metadata(&mut |number, _| pages.push(&number.to_le_bytes()))?;
+        pages.end_array()?;
+        let mut end = 0_u32;
+        pages.push(&end.to_le_bytes())?;
+        self.listing.metadata(&mut |_, value| {
+            end = end.saturating_add(u32::try_from(value.len()).unwrap_or(u32::MAX));
+            pages.push(&end.to_le_bytes())
+        })?;
+        pages.end_array()?;
+        self.listing.metadata(&mut |_, value| pages.push(value))?;
+        pages.end_array()
+    }
+
+    /// Tags and ordinals by bucket, as many buckets at a time as have `window` of them.
+    fn write_hashes(&self, survey: &Survey, window: usize, pages: &mut PageWriter<'_>) -> Result<()> {
+        let Survey { bits, buckets, .. } = survey;
+        let mut next = buckets.clone();
+        let mut first = 0;
+        while first + 1 < buckets.len() {
+            let start = buckets[first];
+            let fitting = buckets[first + 1..].partition_point(|end| (end - start) as usize <= window);
+            let behind = first + fitting.max(1);
+            let mut entries = vec![0; 8 * (buckets[behind] - start) as usize];
+            let mut ordinal = 0_u32;
+            self.listing.names(&mut |hash, _| {
+                let bucket = bucket_of(hash, *bits);
+                if (first..behind).contains(&bucket) {
+                    let slot = &mut next[bucket];
+                    // A listing that lists otherwise the second time must not write elsewhere.
+                    if let Some(entry) =
+                        entries.get_mut(8 * (*slot - start) as usize..).and_then(|e| e.get_mut(..8))
+                    {
+                        entry[..4].copy_from_slice(&tag_of(hash, *bits).to_le_bytes());
+                        entry[4..].copy_from_slice(&ordinal.to_le_bytes());
+                        *slot += 1;
+                    }
+                }
+                ordinal += 1;
+            })?;
+            pages.push(&entries)?;
+            first = behind;
+        }
+        Ok(())
+    }
+}
+
+/// Collects bytes, computes the checksums of pages and sends them on.
+struct PageWriter<'o> {
+    out: Out<'o>,
+    /// Where the next piece goes.
+    at: u64,
+    written: u64,
+    piece: usize,
+    /// Starts with a page.
+    buf: Vec<u8>,
+    crcs: Vec<u8>,
+}
+
+impl PageWriter<'_> {
+    fn push(&mut self, bytes: &[u8]) -> Result<()> {
+        self.buf.extend_from_slice(bytes);
+        if self.buf.len() >= self.piece { self.send(self.buf.len() / PAGE * PAGE) } else { Ok(()) }
+    }
+
+    fn end_array(&mut self) -> Result<()> {
+        let ragged = self.buf.len() % 8;
+        if ragged == 0 { Ok(()) } else { self.push(&[0; 8][ragged..]) }
+    }
+
+    /// Sends the first `n` bytes, which are whole pages, or all there will be.
+    fn send(&mut self, n: usize) -> Result<()> {
+        for page in self.buf[..n].chunks(PAGE) {
+            self.crcs.extend_from_slice(&crc32c::crc32c(page).to_le_bytes());
+        }
+        (self.out)(self.at, &self.buf[..n])?;
+        self.at += n as u64;
+        self.written += n as u64;
+        self.buf.drain(..n);
+        Ok(())
+    }
+
+    /// Sends the rest, padded to the end of the entry; gives the checksums.
+    fn finish(mut self, entry_len: u64) -> Result<Vec<u8>> {
+        let n = self.buf.len();
+        for page in self.buf.chunks(PAGE) {
+            self.crcs.extend_from_slice(&crc32c::crc32c(page).to_le_bytes());
+        }
+        let padding = entry_len.saturating_sub(self.at + n as u64);
+        self.buf.resize(n + usize::try_from(padding).unwrap_or(0), 0);
+        if !self.buf.is_empty() {
+            (self.out)(self.at, &self.buf)?;
+        }
+        Ok(self.crcs)
+    }
+}
+
+/// Bytes written at a time to a storage: where it is memory, all at once, so that it can be lent in one piece.
+pub(crate) fn piece_for(is_durable: bool) -> usize {
+    if is_durable { PIECE } else { usize::MAX }
+}
+
+/// Bytes of the prefix.
+pub(crate) fn prefix_len(head_len: usize, n_pages: usize) -> usize {
+    (8 + head_len + 4 * n_pages).next_multiple_of(HEAD_LEN)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Chosen, Location, Records};
+    use super::*;
+
+    #[test]
+    fn pieces_and_windows_make_no_difference() {
+        let mut records = Records::default();
+        for number in 0..5000_u64 {
+            let location = Location { address: 16 * number, ..Location::default() };
+            let metadata = number.to_le_bytes();
+            let metadata = number.is_multiple_of(7).then_some(&metadata[..]);
+            records.push(format!("frame_{number:06}").as_bytes(), &location, metadata);
+        }
+        let listing = Chosen::all(&records);
+        let plan = || SegmentPlan {
+            first_ordinal: 10,
+            first_chunk: 2,
+            listing: &listing,
+            chunks: Vec::new(),
+            kills: vec![3, 1],
+        };
+        let (expected, start) = plan().into_bytes().unwrap();
+        assert_eq!(expected.len() as u64, start.reference.length);
+        for (piece, window) in [(PAGE, 100), (3 * PAGE, 1), (1, 1000), (usize::MAX, 4999)] {
+            let mut bytes = vec![0; expected.len()];
+            let mut n_pieces = 0;
+            let write = &mut |at: u64, piece: &[u8]| {
+                bytes[usize::try_from(at).unwrap()..][..piece.len()].copy_from_slice(piece);
+                n_pieces += 1;
+                Ok(())
+            };
+            let start = plan().write_by(piece, window, write).unwrap();
+            bytes[..start.bytes.len()].copy_from_slice(&start.bytes);
+            assert!(bytes == expected, "pieces of {piece}, windows of {window}");
+            assert_eq!(n_pieces > 1, piece < usize::MAX);
+        }
+    }
+}
