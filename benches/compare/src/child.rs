@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::data::{Load, Name, Workload, numbers, shuffled, touch};
-use crate::engines::{self, BATCH, Engine, Keys, Operation};
+use crate::engines::{self, BATCH, Engine, Epochs, Keys, Operation};
 use crate::{Config, Result, system};
 
 /// What a child does.
@@ -52,7 +52,7 @@ fn n_gets(workload: Workload, quick: bool) -> usize {
 
 /// Records of an epoch that a child goes through.
 fn n_epoch(workload: Workload) -> usize {
-    if workload == Workload::Small { 50_000 } else { usize::MAX }
+    if workload == Workload::Small { 1 << 20 } else { usize::MAX }
 }
 
 /// Most that the anonymous memory of a child grew by, in MB (10^6 bytes). `store` is read, or written at.
@@ -113,7 +113,7 @@ fn perform(config: &Config, load: &Load, engine: &mut dyn Engine, task: Task, st
         Task::Measure(Operation::Scan) => store.scan(visit)?,
         Task::Measure(Operation::Epoch) => {
             let order = shuffled(n_epoch(load.workload), load.len(), 12);
-            store.epoch(&order, visit)?;
+            store.epochs(&Epochs { order: &order, batch: load.workload.batch(), n: 1 }, visit)?;
         }
         Task::Measure(Operation::GetMany) => {
             for numbers in gets.chunks(BATCH).take(100) {

@@ -75,9 +75,14 @@ impl Workload {
             (Self::Molecules, false) => 100_000,
             (Self::Frames, true) => 100,
             (Self::Frames, false) => 200,
-            (Self::Small, true) => 1_000_000,
+            (Self::Small, true) => 300_000,
             (Self::Small, false) => 10_000_000,
         }
+    }
+
+    /// Records of a batch in training: about half a megabyte, or a few frames.
+    pub(crate) fn batch(self) -> usize {
+        if self == Self::Frames { 8 } else { 256 }
     }
 
     /// Whether its records are atomic frames.

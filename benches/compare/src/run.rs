@@ -10,13 +10,16 @@ use hashbrown::HashSet;
 
 use crate::child::{self, Task};
 use crate::data::{Load, Name, Random, Workload, numbers, shuffled, touch};
-use crate::engines::{self, BATCH, Engine, Keys, Operation, Store};
+use crate::engines::{self, BATCH, Engine, Epochs, Keys, Operation, Store};
 use crate::report::{self, Row};
 use crate::system::{self, Clock};
 use crate::{Config, Result};
 
 /// A pass of an operation is repeated within a round until it takes this long.
-const PASS_SECONDS: f64 = 0.03;
+fn pass_seconds(operation: Operation) -> f64 {
+    // Epochs follow each other, as in training: their start and end are little of them.
+    if operation == Operation::Epoch { 0.15 } else { 0.03 }
+}
 
 /// How many records operations read.
 struct Sizes {
@@ -33,8 +36,8 @@ impl Sizes {
             (Workload::Molecules, false) => (20_480, 100_000, 100_000, 1000),
             (Workload::Frames, true) => (100, 1000, 100, 20),
             (Workload::Frames, false) => (512, 1000, 200, 50),
-            (Workload::Small, true) => (5_120, 100_000, 5_120, 100),
-            (Workload::Small, false) => (102_400, 1_000_000, 102_400, 1000),
+            (Workload::Small, true) => (5_120, 100_000, 300_000, 100),
+            (Workload::Small, false) => (102_400, 1_000_000, 1 << 20, 1000),
         };
         Self { gets, lookups, epoch, cold }
     }
@@ -110,14 +113,18 @@ fn contenders<'l>(config: &Config, load: &'l Load) -> Result<Vec<Contender<'l>>>
     let wanted = |engine: &dyn Engine| {
         config.wants(engine.name()) && config.operations.iter().any(|&operation| engine.supports(operation))
     };
-    let limits: Vec<_> =
-        engines.iter().filter(|engine| wanted(engine.as_ref())).filter_map(|engine| engine.limit()).collect();
+    let needed = |engine: &Box<dyn Engine + 'l>| {
+        [engine.limit().map(str::to_owned), engine.store_of().map(str::to_owned)]
+    };
+    let needed: Vec<_> =
+        engines.iter().filter(|engine| wanted(engine.as_ref())).flat_map(needed).flatten().collect();
     let mut contenders = Vec::new();
     for mut engine in engines {
         let wanted = wanted(engine.as_ref());
-        if wanted || limits.contains(&engine.name()) {
+        if wanted || needed.iter().any(|needed| needed == engine.name()) {
             engine.prepare()?;
-            let path = config.data.join(format!("{}-{}.store", load.workload.letter(), engine.name()));
+            let store = engine.store_of().unwrap_or(engine.name());
+            let path = config.data.join(format!("{}-{store}.store", load.workload.letter()));
             system::remove(&path)?;
             contenders.push(Contender {
                 engine,
@@ -148,7 +155,7 @@ fn write(config: &Config, load: &Load, contenders: &mut [Contender<'_>]) -> Resu
     let timed = config.operations.contains(&Operation::Write);
     let rounds = if timed { whole_rounds(config, load) } else { 1 };
     for _ in 0..rounds {
-        for contender in contenders.iter_mut() {
+        for contender in contenders.iter_mut().filter(|one| one.engine.store_of().is_none()) {
             if !timed && contender.engine.is_limit() && !config.operations.contains(&Operation::Size) {
                 continue;
             }
@@ -261,6 +268,7 @@ struct Questions {
     numbers: Vec<usize>,
     names: Vec<Name>,
     order: Vec<u32>,
+    batch: usize,
     n_records: usize,
 }
 
@@ -278,7 +286,8 @@ impl Questions {
         };
         let names = numbers.iter().map(|&number| Name::new(number)).collect();
         let n_order = if operation == Operation::Epoch { sizes.epoch } else { 0 };
-        Self { numbers, names, order: shuffled(n_order, load.len(), 9), n_records: load.len() }
+        let order = shuffled(n_order, load.len(), 9);
+        Self { numbers, names, order, batch: load.workload.batch(), n_records: load.len() }
     }
 
     fn names(&self) -> Vec<&str> {
@@ -293,16 +302,18 @@ struct Visited {
     sum: u64,
 }
 
-/// One pass of a reading operation.
-fn pass(
+/// `n` passes of a reading operation.
+fn passes(
     operation: Operation,
     store: &mut dyn Store,
     questions: &Questions,
     names: &[&str],
+    n: usize,
 ) -> Result<Visited> {
     let mut visited = Visited::default();
+    let keys = || questions.numbers.iter().copied().zip(names.iter().copied());
     if operation == Operation::Lookup {
-        for (&number, name) in questions.numbers.iter().zip(names) {
+        for (number, name) in (0..n).flat_map(|_| keys()) {
             visited.records += usize::from(store.lookup(number, name)?);
         }
         return Ok(visited);
@@ -311,19 +322,20 @@ fn pass(
         visited.records += 1;
         visited.sum = visited.sum.wrapping_add(touch(bytes));
     };
-    match operation {
-        Operation::GetMany => {
-            let n = BATCH.min(questions.n_records);
-            for (numbers, names) in questions.numbers.chunks(n).zip(names.chunks(n)) {
-                store.get_many(Keys { numbers, names }, visit)?;
+    if operation == Operation::Epoch {
+        store.epochs(&Epochs { order: &questions.order, batch: questions.batch, n }, visit)?;
+        return Ok(visited);
+    }
+    for _ in 0..n {
+        match operation {
+            Operation::GetMany => {
+                let n = BATCH.min(questions.n_records);
+                for (numbers, names) in questions.numbers.chunks(n).zip(names.chunks(n)) {
+                    store.get_many(Keys { numbers, names }, visit)?;
+                }
             }
-        }
-        Operation::Scan => store.scan(visit)?,
-        Operation::Epoch => store.epoch(&questions.order, visit)?,
-        _ => {
-            for (&number, name) in questions.numbers.iter().zip(names) {
-                store.get(number, name, visit)?;
-            }
+            Operation::Scan => store.scan(visit)?,
+            _ => keys().try_for_each(|(number, name)| store.get(number, name, visit))?,
         }
     }
     Ok(visited)
@@ -368,8 +380,8 @@ fn read(config: &Config, load: &Load, contenders: &mut [Contender<'_>]) -> Resul
                 let (records, sum) = expected(operation, load, store.as_ref(), &questions);
                 let seconds = config
                     .clock()
-                    .time(|| pass(operation, store.as_mut(), &questions, &names).map(|_| ()))?;
-                let passes = (PASS_SECONDS / seconds).ceil() as usize;
+                    .time(|| passes(operation, store.as_mut(), &questions, &names, 1).map(|_| ()))?;
+                let passes = (pass_seconds(operation) / seconds).ceil() as usize;
                 readers.push(Reader {
                     contender: number,
                     store,
@@ -384,16 +396,16 @@ fn read(config: &Config, load: &Load, contenders: &mut [Contender<'_>]) -> Resul
                 let contender = &mut contenders[reader.contender];
                 let mut visited = Visited::default();
                 let seconds = config.clock().time(|| {
-                    for _ in 0..reader.passes {
-                        visited = pass(operation, reader.store.as_mut(), &questions, &names)?;
-                    }
+                    visited = passes(operation, reader.store.as_mut(), &questions, &names, reader.passes)?;
                     Ok(())
                 })?;
-                if reader.sum.is_some_and(|sum| sum != visited.sum) || visited.records < reader.records {
+                let sum = reader.sum.map(|sum| sum.wrapping_mul(reader.passes as u64));
+                let records = reader.records * reader.passes;
+                if sum.is_some_and(|sum| sum != visited.sum) || visited.records < records {
                     let name = contender.engine.name();
                     return Err(format!("{name}, {}: other records were read", operation.name()).into());
                 }
-                contender.note(operation, seconds / (reader.passes * reader.records) as f64);
+                contender.note(operation, seconds / records as f64);
             }
         }
     }
@@ -414,7 +426,7 @@ fn read_cold(config: &Config, load: &Load, contenders: &mut [Contender<'_>]) -> 
             let mut store = contender.engine.open(&contender.path)?;
             let mut visited = Visited::default();
             let seconds = config.clock().time(|| {
-                visited = pass(operation, store.as_mut(), &questions, &names)?;
+                visited = passes(operation, store.as_mut(), &questions, &names, 1)?;
                 Ok(())
             })?;
             let (records, sum) = expected(operation, load, store.as_ref(), &questions);

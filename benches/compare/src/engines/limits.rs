@@ -20,10 +20,10 @@ use std::io::Write;
 use std::path::Path;
 use std::rc::Rc;
 
-use vldepot::{Compression, DepotOptions};
+use vldepot::{Compression, CompressionCodec, DepotOptions};
 
 use super::blosc::{Decoder, Encoder, OVERHEAD};
-use super::{COMMIT_BYTES, COMMIT_RECORDS, Engine, Operation, Store, Visit};
+use super::{COMMIT_BYTES, COMMIT_RECORDS, Engine, Epochs, Operation, Store, Visit};
 use crate::Result;
 use crate::data::Load;
 
@@ -229,8 +229,8 @@ impl Store for Copied {
         self.walk(self.chunks.places.len(), visit)
     }
 
-    fn epoch(&mut self, order: &[u32], visit: Visit) -> Result<()> {
-        self.walk(order.len(), visit)
+    fn epochs(&mut self, epochs: &Epochs, visit: Visit) -> Result<()> {
+        (0..epochs.n).try_for_each(|_| self.walk(epochs.order.len(), visit))
     }
 }
 
@@ -266,8 +266,8 @@ impl Store for Compressed {
         self.walk(self.chunks.places.len(), visit)
     }
 
-    fn epoch(&mut self, order: &[u32], visit: Visit) -> Result<()> {
-        self.walk(order.len(), visit)
+    fn epochs(&mut self, epochs: &Epochs, visit: Visit) -> Result<()> {
+        (0..epochs.n).try_for_each(|_| self.walk(epochs.order.len(), visit))
     }
 }
 
@@ -284,6 +284,15 @@ pub(crate) fn name_of(preset: &str) -> &'static str {
 /// The limit of stores that do not compress.
 pub(crate) const MEMCPY: &str = "memcpy";
 
+/// The blocks that a depot takes for records of `mean` bytes, as the docs of `DepotOptions::block_size` have it.
+fn block_size(options: &DepotOptions, mean: u64) -> usize {
+    let small = match options.compression.codec {
+        CompressionCodec::None | CompressionCodec::Zstd => 16 << 10,
+        CompressionCodec::Lz4 | CompressionCodec::Lz4hc | CompressionCodec::Blosclz => 4 << 10,
+    };
+    options.block_size.unwrap_or(if mean < 4096 { small } else { 64 << 10 })
+}
+
 /// All limits.
 pub(crate) fn all<'l>(load: &'l Load, layout: &Rc<Layout<'l>>) -> Vec<Box<dyn Engine + 'l>> {
     let limit = |name, compression| -> Box<dyn Engine + 'l> {
@@ -292,8 +301,7 @@ pub(crate) fn all<'l>(load: &'l Load, layout: &Rc<Layout<'l>>) -> Vec<Box<dyn En
     };
     let mean = load.record_bytes() / load.len() as u64;
     let compressed = |preset: &str, options: DepotOptions| {
-        // As the docs of `DepotOptions::block_size` have it.
-        let block_size = options.block_size.unwrap_or(if mean < 4096 { 16 << 10 } else { 64 << 10 });
+        let block_size = block_size(&options, mean);
         limit(name_of(preset), Some((options.compression, block_size)))
     };
     vec![

@@ -9,6 +9,7 @@ mod heed;
 mod limits;
 mod redb;
 mod vldepot;
+mod vldepot_flat;
 mod zstd;
 
 use std::path::Path;
@@ -25,7 +26,7 @@ const COMMIT_RECORDS: usize = 1 << 18;
 /// or this many bytes.
 const COMMIT_BYTES: usize = 256 << 20;
 
-/// Records of a batch.
+/// Names asked for at once.
 pub(crate) const BATCH: usize = 256;
 
 /// Something that is timed.
@@ -88,7 +89,7 @@ impl Operation {
             Self::Get => "random records, one by one, by name",
             Self::GetMany => "random records, 256 names at a time, answers in that order",
             Self::Scan => "all records in the engine's own order",
-            Self::Epoch => "all records once, shuffled, in batches of 256",
+            Self::Epoch => "all records once, shuffled, in batches: through the loader, where there is one",
             Self::GetCold => "random records of a store that is not in the page cache",
         }
     }
@@ -129,6 +130,11 @@ pub(crate) trait Engine {
         Ok(())
     }
 
+    /// The engine whose store this one reads, where it has none of its own.
+    fn store_of(&self) -> Option<&str> {
+        None
+    }
+
     /// Stores all records at `path`, where nothing is, durably.
     ///
     /// # Errors
@@ -155,6 +161,17 @@ pub(crate) trait Engine {
 pub(crate) struct Keys<'k> {
     pub(crate) numbers: &'k [usize],
     pub(crate) names: &'k [&'k str],
+}
+
+/// Epochs to go through.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Epochs<'o> {
+    /// The records of one, shuffled: fewer than there are where that takes too long.
+    pub(crate) order: &'o [u32],
+    /// Records of a batch.
+    pub(crate) batch: usize,
+    /// How many.
+    pub(crate) n: usize,
 }
 
 /// A store opened for reading.
@@ -185,13 +202,13 @@ pub(crate) trait Store {
     /// The engine's own.
     fn scan(&mut self, visit: Visit) -> Result<()>;
 
-    /// As many records as `order` has, all different, shuffled: those of `order`, in batches. An engine with a loader
-    /// of its own may choose others, as long as all of them make an epoch.
+    /// As many records as the epochs have, shuffled: those of the order, in batches of names. An engine with a loader of
+    /// its own shuffles by itself.
     ///
     /// # Errors
     /// As [`get`](Self::get).
-    fn epoch(&mut self, order: &[u32], visit: Visit) -> Result<()> {
-        for batch in order.chunks(BATCH) {
+    fn epochs(&mut self, epochs: &Epochs, visit: Visit) -> Result<()> {
+        for batch in (0..epochs.n).flat_map(|_| epochs.order.chunks(epochs.batch)) {
             let numbers: Vec<usize> = batch.iter().map(|&number| number as usize).collect();
             let names: Vec<Name> = numbers.iter().map(|&number| Name::new(number)).collect();
             let names: Vec<&str> = names.iter().map(Name::as_str).collect();
@@ -227,7 +244,7 @@ pub(crate) trait Store {
     }
 }
 
-/// All engines for a load. Engines that are only run when asked for by name are `optional`.
+/// All engines for a load. Those that read what another wrote come behind it.
 pub(crate) fn all<'l>(load: &'l Load, threads: usize) -> Vec<Box<dyn Engine + 'l>> {
     let layout = Rc::new(limits::Layout::new(load));
     let mut engines: Vec<Box<dyn Engine + 'l>> = Vec::new();

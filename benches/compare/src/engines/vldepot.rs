@@ -1,20 +1,26 @@
-//! Depots: the presets; with the codec, and with one thread.
+//! Depots: the presets, on threads and on one; with the codec; with records checked once.
 //!
 //! | engine | what it does otherwise than the preset says |
 //! | --- | --- |
 //! | `vldepot-PRESET` | nothing: records put as encoded bytes, as every other engine gets them |
-//! | `vldepot-PRESET-1` | compresses inside `put`, decodes on the caller's thread |
+//! | `vldepot-PRESET-1` | compresses inside `put`, decodes on the caller's thread; its loader starts no threads |
+//! | `vldepot-uncompressed-once` | reads what `-uncompressed-1` wrote, and compares a record's checksum the first time only |
 //! | `vldepot-balanced-codec` | `put` of arrays, which encodes; `get` checks the frame and lends a view |
+//! | `vldepot-balanced-flat` | see `vldepot_flat.rs` |
 
 use std::path::Path;
 
 use vldepot::codecs::{AtomicFrame, AtomicFrameCodec};
-use vldepot::{Codec, Depot, DepotOptions, OpenOptions, Raw};
+use vldepot::{Codec, Depot, DepotOptions, OpenOptions, Raw, ReadOptions, Verify};
 
 use super::limits::name_of;
-use super::{Engine, Keys, Operation, Store, Visit};
+use super::vldepot_flat::Flat;
+use super::{Engine, Epochs, Keys, Operation, Store, Visit};
 use crate::Result;
 use crate::data::{Load, Name};
+
+/// Of the loader's order.
+const SEED: u64 = 7;
 
 /// A depot with a preset.
 struct Vldepot<'l> {
@@ -52,7 +58,8 @@ impl Engine for Vldepot<'_> {
     }
 
     fn threads(&self, operation: Operation) -> usize {
-        threads(self.threads, operation)
+        use Operation::{Epoch, GetMany, Put, Scan, Write};
+        if matches!(operation, Write | Put | GetMany | Scan | Epoch) { self.threads } else { 1 }
     }
 
     fn write(&mut self, path: &Path) -> Result<()> {
@@ -64,7 +71,37 @@ impl Engine for Vldepot<'_> {
     }
 
     fn open(&self, path: &Path) -> Result<Box<dyn Store>> {
-        Ok(Box::new(Opened { depot: Depot::open_with(path, Raw, &reading(self.threads))? }))
+        Ok(Box::new(Opened::new(Depot::open(path, Raw)?, self.threads)))
+    }
+}
+
+/// An uncompressed depot whose reader compares checksums once.
+struct CheckedOnce;
+
+impl Engine for CheckedOnce {
+    fn name(&self) -> &'static str {
+        "vldepot-uncompressed-once"
+    }
+
+    fn limit(&self) -> Option<&'static str> {
+        Some(name_of("uncompressed"))
+    }
+
+    fn supports(&self, operation: Operation) -> bool {
+        matches!(operation, Operation::Get | Operation::GetMany)
+    }
+
+    fn store_of(&self) -> Option<&str> {
+        Some("vldepot-uncompressed-1")
+    }
+
+    fn write(&mut self, _path: &Path) -> Result<()> {
+        Err("reads what another wrote".into())
+    }
+
+    fn open(&self, path: &Path) -> Result<Box<dyn Store>> {
+        let options = OpenOptions { verify: Verify::Once, ..OpenOptions::default() };
+        Ok(Box::new(Opened::new(Depot::open_with(path, Raw, &options)?, 1)))
     }
 }
 
@@ -88,21 +125,25 @@ impl WithCodec<'_> {
     }
 }
 
+/// What [`WithCodec`] is called.
+const CODEC: &str = "vldepot-balanced-codec";
+
 impl Engine for WithCodec<'_> {
     fn name(&self) -> &'static str {
-        "vldepot-balanced-codec"
+        CODEC
     }
 
     fn limit(&self) -> Option<&'static str> {
         Some(name_of("balanced"))
     }
 
-    fn supports(&self, _operation: Operation) -> bool {
-        self.load.workload.is_atomic()
+    fn supports(&self, operation: Operation) -> bool {
+        use Operation::{Get, Put, Write};
+        self.load.workload.is_atomic() && matches!(operation, Write | Put | Get)
     }
 
     fn threads(&self, operation: Operation) -> usize {
-        threads(self.threads, operation)
+        if operation == Operation::Get { 1 } else { self.threads }
     }
 
     fn prepare(&mut self) -> Result<()> {
@@ -119,25 +160,22 @@ impl Engine for WithCodec<'_> {
     }
 
     fn open(&self, path: &Path) -> Result<Box<dyn Store>> {
-        let depot = Depot::open_with(path, AtomicFrameCodec::default(), &reading(self.threads))?;
-        Ok(Box::new(Opened { depot }))
+        Ok(Box::new(Opened::new(Depot::open(path, AtomicFrameCodec::default())?, 1)))
     }
-}
-
-/// Threads of an operation, when `threads` may be used.
-fn threads(threads: usize, operation: Operation) -> usize {
-    // Only chunks on their way into the file are worked on by more than the caller.
-    if matches!(operation, Operation::Write | Operation::Put) { threads } else { 1 }
-}
-
-/// How to open for reading with `threads`, which reading does not use yet.
-fn reading(_threads: usize) -> OpenOptions {
-    OpenOptions::default()
 }
 
 /// An open depot.
 struct Opened<C: Codec> {
     depot: Depot<C>,
+    threads: usize,
+    /// The next epoch: each has an order of its own.
+    epoch: u64,
+}
+
+impl<C: Codec> Opened<C> {
+    fn new(depot: Depot<C>, threads: usize) -> Self {
+        Self { depot, threads, epoch: 0 }
+    }
 }
 
 impl<C: Codec> Store for Opened<C> {
@@ -152,7 +190,7 @@ impl<C: Codec> Store for Opened<C> {
     }
 
     fn get_many(&mut self, keys: Keys, visit: Visit) -> Result<()> {
-        let records = self.depot.get_many(keys.names)?;
+        let records = self.depot.get_many_with(keys.names, &ReadOptions::threads(self.threads))?;
         for record in &records {
             visit(record.as_bytes());
         }
@@ -160,8 +198,28 @@ impl<C: Codec> Store for Opened<C> {
     }
 
     fn scan(&mut self, visit: Visit) -> Result<()> {
-        for entry in &self.depot {
+        for entry in self.depot.iter_with(&ReadOptions::threads(self.threads)) {
             visit(entry?.1.as_bytes());
+        }
+        Ok(())
+    }
+
+    /// One loader goes through all of them, and ends with them: nothing is read ahead for others.
+    fn epochs(&mut self, epochs: &Epochs, visit: Visit) -> Result<()> {
+        let n = epochs.n as u64;
+        let loader = self.depot.loader().batch_size(epochs.batch).shuffle(SEED).epoch(self.epoch).epochs(n);
+        let threads = if self.threads == 1 { 0 } else { self.threads };
+        self.epoch += n;
+        let mut left = epochs.n * epochs.order.len();
+        for batch in loader.threads(threads).build()? {
+            let batch = batch?;
+            for record in batch.records().iter().take(left) {
+                visit(record.as_bytes());
+            }
+            left = left.saturating_sub(batch.len());
+            if left == 0 {
+                break;
+            }
         }
         Ok(())
     }
@@ -176,9 +234,11 @@ pub(crate) fn all<'l>(load: &'l Load, threads: usize) -> Vec<Box<dyn Engine + 'l
         depot("balanced", threads, ""),
         depot("balanced", 1, "-1"),
         Box::new(WithCodec { load, frames: Vec::new(), threads }),
+        Box::new(Flat::new(load, CODEC)),
         depot("fast", threads, ""),
         depot("compact", threads, ""),
         depot("uncompressed", threads, ""),
         depot("uncompressed", 1, "-1"),
+        Box::new(CheckedOnce),
     ]
 }
