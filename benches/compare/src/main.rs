@@ -31,7 +31,7 @@ usage: compare [options]
   --engine NAME[,NAME]  only these and the limits they are measured against; `vldepot` is all of vldepot's
   --operation OP[,OP]   only these
   --data DIR            where records and stores are kept (default: a temporary folder); records are used again
-  --rounds N            rounds of each operation (default: 7, with --quick 3)
+  --rounds N            rounds of each operation (default: 7, with --quick 5)
   --threads N           threads of the engines that take as many as there are (default: those of the machine)
   --cpu-time            count this process's CPU time instead of time: for ratios on a machine that others use,
                         where waiting for disks and what threads gain do not matter
@@ -166,7 +166,7 @@ fn start() -> Result<()> {
         engines: arguments.engines,
         operations: or_all(arguments.operations, &Operation::ALL),
         data,
-        rounds: arguments.rounds.unwrap_or(if arguments.quick { 3 } else { 7 }).max(1),
+        rounds: arguments.rounds.unwrap_or(if arguments.quick { 5 } else { 7 }).max(1),
         threads: arguments.threads.unwrap_or(cores).max(1),
         cpu_time: arguments.cpu_time,
     };

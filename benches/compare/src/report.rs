@@ -22,6 +22,9 @@ pub(crate) struct Row {
     pub(crate) peak_mb: Option<f64>,
     /// Speed over that of the limit.
     pub(crate) ratio_to_limit: Option<f64>,
+    /// Seconds a record, round by round.
+    #[serde(skip)]
+    pub(crate) rounds: Vec<f64>,
 }
 
 impl Row {
@@ -36,6 +39,7 @@ impl Row {
             stored_ratio: None,
             peak_mb: None,
             ratio_to_limit: None,
+            rounds: Vec::new(),
         }
     }
 
@@ -131,7 +135,7 @@ fn table(title: &str, rows: &[Row], columns: Vec<Column<'_>>) {
         return;
     }
     println!("\n  {title}");
-    print!("  {:<24}", "");
+    print!("  {:<26}", "");
     for (name, _) in &columns {
         print!(" {name:>10}");
     }
@@ -139,7 +143,7 @@ fn table(title: &str, rows: &[Row], columns: Vec<Column<'_>>) {
     for engine in engines {
         let cells: Vec<_> = columns.iter().map(|column| cell(engine, column)).collect();
         if cells.iter().any(Option::is_some) {
-            print!("  {engine:<24}");
+            print!("  {engine:<26}");
             for cell in cells {
                 print!(" {:>10}", cell.as_deref().unwrap_or("-"));
             }

@@ -1,8 +1,9 @@
 //! Rounds: every engine in turn, again and again, so that what slows the machine down slows all of them.
 //!
 //! Each operation is run once before it is timed, to fill caches and to see how often it must be repeated within a
-//! round; then each round runs it once per engine. Medians are over rounds; a ratio to a limit is the median of the
-//! ratios within each round. What every pass visits is compared with what it should have, outside the timed part.
+//! round; then each round runs all operations that read, each once per engine. Medians are over rounds; ratios are the
+//! medians of the ratios within each round. What every pass visits is compared with what it should have, outside the
+//! timed part.
 
 use std::path::{Path, PathBuf};
 
@@ -16,10 +17,7 @@ use crate::system::{self, Clock};
 use crate::{Config, Result};
 
 /// A pass of an operation is repeated within a round until it takes this long.
-fn pass_seconds(operation: Operation) -> f64 {
-    // Epochs follow each other, as in training: their start and end are little of them.
-    if operation == Operation::Epoch { 0.15 } else { 0.03 }
-}
+const PASS_SECONDS: f64 = 0.03;
 
 /// How many records operations read.
 struct Sizes {
@@ -69,9 +67,15 @@ impl Contender<'_> {
 }
 
 /// The middle one of `values`.
-fn median(mut values: Vec<f64>) -> f64 {
+pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
+}
+
+/// How many times as fast as what took `theirs` is what took `ours`, each a time a round.
+pub(crate) fn speed_over(ours: &[f64], theirs: &[f64]) -> Option<f64> {
+    let ratios: Vec<f64> = ours.iter().zip(theirs).map(|(ours, theirs)| theirs / ours).collect();
+    (!ratios.is_empty()).then(|| median(ratios))
 }
 
 /// Runs a workload; gives its figures.
@@ -113,11 +117,10 @@ fn contenders<'l>(config: &Config, load: &'l Load) -> Result<Vec<Contender<'l>>>
     let wanted = |engine: &dyn Engine| {
         config.wants(engine.name()) && config.operations.iter().any(|&operation| engine.supports(operation))
     };
-    let needed = |engine: &Box<dyn Engine + 'l>| {
-        [engine.limit().map(str::to_owned), engine.store_of().map(str::to_owned)]
-    };
-    let needed: Vec<_> =
-        engines.iter().filter(|engine| wanted(engine.as_ref())).flat_map(needed).flatten().collect();
+    let mut needed: Vec<String> = Vec::new();
+    for engine in engines.iter().filter(|engine| wanted(engine.as_ref())) {
+        needed.extend(engine.limit().into_iter().chain(engine.store_of()).map(str::to_owned));
+    }
     let mut contenders = Vec::new();
     for mut engine in engines {
         let wanted = wanted(engine.as_ref());
@@ -147,7 +150,8 @@ fn whole_rounds(config: &Config, load: &Load) -> usize {
     match (load.workload, config.quick) {
         (Workload::Small, true) => 1,
         (Workload::Small, false) => config.rounds.min(2),
-        _ => config.rounds,
+        (_, true) => config.rounds.min(3),
+        (_, false) => config.rounds,
     }
 }
 
@@ -359,54 +363,60 @@ fn expected(
     }
 }
 
-/// An engine in a reading operation: its store, what it should visit, passes a round.
-struct Reader {
+/// A reading operation of an engine: what it should visit, and how often a round.
+struct Reading {
+    operation: Operation,
     contender: usize,
-    store: Box<dyn Store>,
     records: usize,
     sum: Option<u64>,
     passes: usize,
 }
 
+/// How often a round a pass that takes `seconds` is repeated.
+fn n_passes(operation: Operation, workload: Workload, seconds: f64) -> usize {
+    // Epochs follow each other, as in training: how a loader starts and ends is little of four.
+    let least = if operation == Operation::Epoch && workload.is_atomic() { 4 } else { 1 };
+    ((PASS_SECONDS / seconds).ceil() as usize).clamp(least, 1000)
+}
+
 fn read(config: &Config, load: &Load, contenders: &mut [Contender<'_>]) -> Result<()> {
     let sizes = Sizes::new(load.workload, config.quick);
-    for operation in Operation::READING.into_iter().filter(|one| config.operations.contains(one)) {
-        let questions = Questions::new(operation, load, &sizes);
-        let names = questions.names();
-        let mut readers = Vec::new();
-        for (number, contender) in contenders.iter().enumerate() {
-            if contender.engine.supports(operation) {
-                let mut store = contender.engine.open(&contender.path)?;
-                let (records, sum) = expected(operation, load, store.as_ref(), &questions);
-                let seconds = config
-                    .clock()
-                    .time(|| passes(operation, store.as_mut(), &questions, &names, 1).map(|_| ()))?;
-                let passes = (pass_seconds(operation) / seconds).ceil() as usize;
-                readers.push(Reader {
-                    contender: number,
-                    store,
-                    records,
-                    sum,
-                    passes: passes.clamp(1, 1000),
-                });
+    let wanted = Operation::READING.into_iter().filter(|one| config.operations.contains(one));
+    let questions: Vec<_> =
+        wanted.map(|operation| (operation, Questions::new(operation, load, &sizes))).collect();
+    let mut stores: Vec<Box<dyn Store>> = Vec::new();
+    for contender in contenders.iter() {
+        stores.push(contender.engine.open(&contender.path)?);
+    }
+    let mut readings = Vec::new();
+    for (operation, questions) in &questions {
+        for (contender, store) in stores.iter_mut().enumerate() {
+            if contenders[contender].engine.supports(*operation) {
+                let (records, sum) = expected(*operation, load, store.as_ref(), questions);
+                let names = questions.names();
+                let pass = || passes(*operation, store.as_mut(), questions, &names, 1).map(|_| ());
+                let passes = n_passes(*operation, load.workload, config.clock().time(pass)?);
+                let sum = sum.map(|sum| sum.wrapping_mul(passes as u64));
+                readings.push(Reading { operation: *operation, contender, records, sum, passes });
             }
         }
-        for _ in 0..config.rounds {
-            for reader in &mut readers {
-                let contender = &mut contenders[reader.contender];
-                let mut visited = Visited::default();
-                let seconds = config.clock().time(|| {
-                    visited = passes(operation, reader.store.as_mut(), &questions, &names, reader.passes)?;
-                    Ok(())
-                })?;
-                let sum = reader.sum.map(|sum| sum.wrapping_mul(reader.passes as u64));
-                let records = reader.records * reader.passes;
-                if sum.is_some_and(|sum| sum != visited.sum) || visited.records < records {
-                    let name = contender.engine.name();
-                    return Err(format!("{name}, {}: other records were read", operation.name()).into());
-                }
-                contender.note(operation, seconds / records as f64);
+    }
+    for _ in 0..config.rounds {
+        for &Reading { operation, contender, records, sum, passes: n } in &readings {
+            let (engine, store) = (&contenders[contender].engine, stores[contender].as_mut());
+            let asked = questions.iter().find(|(of, _)| *of == operation).map(|(_, questions)| questions);
+            let questions = asked.ok_or("nothing to ask")?;
+            let names = questions.names();
+            let mut visited = Visited::default();
+            let seconds = config.clock().time(|| {
+                visited = passes(operation, store, questions, &names, n)?;
+                Ok(())
+            })?;
+            if sum.is_some_and(|sum| sum != visited.sum) || visited.records < records * n {
+                let (name, operation) = (engine.name(), operation.name());
+                return Err(format!("{name}, {operation}: other records were read").into());
             }
+            contenders[contender].note(operation, seconds / (records * n) as f64);
         }
     }
     Ok(())
@@ -503,9 +513,10 @@ fn rows(config: &Config, load: &Load, contenders: &[Contender<'_>]) -> Vec<Row> 
                 if !without_records.contains(&operation) {
                     row.mb_per_s = Some(rate * load.mean_payload / 1e6);
                 }
-                row.ratio_to_limit = limit.and_then(|limit| limit.times(operation)).map(|of_limit| {
-                    median(times.iter().zip(of_limit).map(|(ours, limit)| limit / ours).collect())
-                });
+                row.ratio_to_limit = limit
+                    .and_then(|limit| limit.times(operation))
+                    .and_then(|of_limit| speed_over(times, of_limit));
+                row.rounds = times.to_vec();
             }
             if !row.is_empty() {
                 rows.push(row);
