@@ -375,7 +375,8 @@ struct Reading {
 /// How often a round a pass that takes `seconds` is repeated.
 fn n_passes(operation: Operation, workload: Workload, seconds: f64) -> usize {
     // Epochs follow each other, as in training: how a loader starts and ends is little of four.
-    let least = if operation == Operation::Epoch && workload.is_atomic() { 4 } else { 1 };
+    let several = operation == Operation::Epoch && workload.is_atomic() && seconds < 1.0;
+    let least = if several { 4 } else { 1 };
     ((PASS_SECONDS / seconds).ceil() as usize).clamp(least, 1000)
 }
 
@@ -524,4 +525,59 @@ fn rows(config: &Config, load: &Load, contenders: &[Contender<'_>]) -> Vec<Row> 
         }
     }
     rows
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_engine_gives_back_what_it_was_given() {
+        for (letter, records) in [(Workload::Molecules, 700), (Workload::Small, 3000)] {
+            let folder = tempfile::tempdir().unwrap();
+            let load = Load::of(letter, records, folder.path()).unwrap();
+            let config = Config {
+                quick: true,
+                workloads: vec![letter],
+                engines: Vec::new(),
+                operations: Operation::ALL.to_vec(),
+                data: folder.path().to_owned(),
+                rounds: 1,
+                threads: 2,
+                cpu_time: false,
+            };
+            let mut contenders = contenders(&config, &load).unwrap();
+            write(&config, &load, &mut contenders).unwrap();
+            verify(&load, &contenders).unwrap();
+            read(&config, &load, &mut contenders).unwrap();
+            for contender in &contenders {
+                let read = Operation::READING.into_iter().filter(|&one| contender.engine.supports(one));
+                for operation in read {
+                    assert!(contender.times(operation).is_some(), "{}", contender.engine.name());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_store_that_gives_other_records_is_found_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let load = Load::of(Workload::Small, 3000, folder.path()).unwrap();
+        let mut engines = engines::all(&load, 2);
+        let engine = engines.iter_mut().find(|engine| engine.name() == "lmdb").unwrap();
+        let path = folder.path().join("store");
+        engine.write(&path).unwrap();
+        let another = Load::of(Workload::Small, 2999, folder.path()).unwrap();
+        let contender = |engine| Contender {
+            engine,
+            wanted: true,
+            path: path.clone(),
+            times: Vec::new(),
+            stored_ratio: None,
+            peaks: Vec::new(),
+        };
+        let contenders: Vec<_> =
+            engines::all(&another, 2).into_iter().filter(|one| one.name() == "lmdb").map(contender).collect();
+        assert!(verify(&another, &contenders).unwrap_err().to_string().starts_with("lmdb: "));
+    }
 }

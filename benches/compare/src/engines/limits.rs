@@ -315,14 +315,14 @@ pub(crate) fn all<'l>(load: &'l Load, layout: &Rc<Layout<'l>>) -> Vec<Box<dyn En
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::Workload;
+    use crate::data::{Name, Workload};
     use vldepot::{Depot, Raw};
 
     #[test]
     fn chunks_are_those_of_a_depot() {
         let folder = tempfile::tempdir().unwrap();
-        for workload in [Workload::Molecules, Workload::Frames] {
-            let load = Load::open(workload, true, folder.path()).unwrap();
+        for (workload, records) in [(Workload::Molecules, 8000), (Workload::Frames, 50)] {
+            let load = Load::of(workload, records, folder.path()).unwrap();
             let chunks = Chunks::new(&load);
             let depot = Depot::memory(Raw).unwrap();
             load.iter().for_each(|(_, name, record)| depot.put(name.as_str(), record).unwrap());
@@ -335,6 +335,28 @@ mod tests {
             }
             assert_eq!(depot.info().unwrap().chunks, chunks.raw.len() as u64);
             assert_eq!(depot.info().unwrap().options.chunk_size, CHUNK);
+        }
+    }
+
+    #[test]
+    fn chunks_are_compressed_as_a_depot_does() {
+        let folder = tempfile::tempdir().unwrap();
+        let load = Load::of(Workload::Molecules, 2200, folder.path()).unwrap();
+        let chunks = Chunks::new(&load);
+        for preset in ["balanced", "fast", "compact"] {
+            let options = DepotOptions::preset(preset).unwrap();
+            let depot = Depot::memory_with(Raw, options.clone()).unwrap();
+            load.iter().for_each(|(_, name, record)| depot.put(name.as_str(), record).unwrap());
+            depot.commit().unwrap();
+            let at = depot.location(Name::new(0).as_str()).unwrap().file_offset.unwrap() as usize;
+            let file = depot.to_bytes().unwrap();
+            let mean = load.record_bytes() / load.len() as u64;
+            let mut encoder = Encoder::new(options.compression, block_size(&options, mean)).unwrap();
+            let mut out = vec![0; CHUNK + OVERHEAD];
+            let n = encoder.compress(&chunks.raw[0], &mut out).unwrap();
+            // Names and checksums come before the chunk.
+            let same = file[at..].windows(n).any(|stored| stored == &out[..n]);
+            assert!(same, "{preset}");
         }
     }
 }

@@ -5,6 +5,8 @@
 
 mod blosc;
 mod flat;
+#[cfg(feature = "hdf5")]
+mod hdf5;
 mod heed;
 mod limits;
 mod redb;
@@ -252,6 +254,8 @@ pub(crate) fn all<'l>(load: &'l Load, threads: usize) -> Vec<Box<dyn Engine + 'l
     engines.push(Box::new(heed::Lmdb::raw(load)));
     engines.push(Box::new(heed::Lmdb::zstd(load)));
     engines.push(Box::new(redb::Redb::new(load)));
+    #[cfg(feature = "hdf5")]
+    engines.push(Box::new(hdf5::Hdf5::new(load)));
     engines.push(Box::new(flat::Flat::new(load)));
     engines.extend(limits::all(load, &layout));
     engines
@@ -259,5 +263,5 @@ pub(crate) fn all<'l>(load: &'l Load, threads: usize) -> Vec<Box<dyn Engine + 'l
 
 /// Engines that run only when asked for by name: too slow to be waited for every time.
 pub(crate) fn is_optional(name: &str) -> bool {
-    name.contains("compact")
+    name.contains("compact") || name == "hdf5"
 }
