@@ -402,7 +402,8 @@ fn read(config: &Config, load: &Load, contenders: &mut [Contender<'_>]) -> Resul
             }
         }
     }
-    for _ in 0..config.rounds {
+    let few = config.quick && load.workload == Workload::Small;
+    for _ in 0..if few { config.rounds.min(3) } else { config.rounds } {
         for &Reading { operation, contender, records, sum, passes: n } in &readings {
             let (engine, store) = (&contenders[contender].engine, stores[contender].as_mut());
             let asked = questions.iter().find(|(of, _)| *of == operation).map(|(_, questions)| questions);
