@@ -4,8 +4,13 @@
 //! decompressor as a plain `&mut [u8]`. Dropped buffers go to a small pool of their thread and come back without a
 //! trip through the allocator; their old content is overwritten by whoever asked for them.
 //!
-//! Where one thread fills buffers and another drops them, a [`Recycling`] lets them go back: while it lives, dropped
-//! buffers that the thread's pool has no room for wait in one that all threads share.
+//! Large buffers that the thread's pool has no room for wait in one that all threads share: whoever holds the records of a
+//! large batch, and drops them, does not pay for fresh memory with every batch, and buffers that one thread fills and another
+//! drops go back. While a [`Recycling`] lives, that pool keeps more.
+//!
+//! ```text
+//! dropped ──> pool of the thread ──(full)──> pool of the process, 64 KiB and more ──(full)──> the allocator
+//! ```
 
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::cell::RefCell;
@@ -20,6 +25,11 @@ pub(crate) const ALIGNMENT: usize = 64;
 const POOL_BYTES: usize = 16 << 20;
 /// And at most this many buffers.
 const POOL_BUFFERS: usize = 16;
+/// All threads together keep so many more bytes,
+const SHARED_BYTES: usize = 64 << 20;
+/// of buffers of at least this many: the system takes time for each page of a fresh one, and the allocator hardly any for
+/// smaller ones.
+const SHARED_LEAST: usize = 64 << 10;
 
 thread_local! {
     static POOL: RefCell<Vec<AlignedBuf>> = const { RefCell::new(Vec::new()) };
@@ -33,7 +43,8 @@ struct Recycled {
     limit: usize,
 }
 
-static RECYCLED: Mutex<Recycled> = Mutex::new(Recycled { buffers: Vec::new(), bytes: 0, limit: 0 });
+static RECYCLED: Mutex<Recycled> =
+    Mutex::new(Recycled { buffers: Vec::new(), bytes: 0, limit: SHARED_BYTES });
 
 impl Recycled {
     /// Changes the limit; gives back the buffers above it.
@@ -124,7 +135,8 @@ impl AlignedBuf {
             let mut pool = pool.borrow_mut();
             pool.iter().position(|buf| buf.fits(len)).map(|at| pool.swap_remove(at))
         });
-        let pooled = pooled.ok().flatten().or_else(|| recycled(|recycled| recycled.take(len)));
+        let shared = || if len < SHARED_LEAST { None } else { recycled(|recycled| recycled.take(len)) };
+        let pooled = pooled.ok().flatten().or_else(shared);
         if let Some(mut buf) = pooled {
             buf.len = len;
             return buf;
@@ -137,9 +149,15 @@ impl AlignedBuf {
         self.capacity >= len && self.capacity / 2 <= len
     }
 
+    /// Bytes to take for a buffer of `len`: large ones come in a few sizes, so that one serves as another of about its length.
+    fn capacity_for(len: usize) -> usize {
+        let step = if len < SHARED_LEAST { ALIGNMENT } else { 1 << (len.ilog2() - 3) };
+        len.max(1).checked_next_multiple_of(step).unwrap_or(len)
+    }
+
     /// A buffer of `len` zero bytes.
     pub(crate) fn zeroed(len: usize) -> Self {
-        let capacity = len.max(1).next_multiple_of(ALIGNMENT);
+        let capacity = Self::capacity_for(len);
         let layout = Self::layout(capacity);
         // SAFETY: the layout's size is at least 64, never zero.
         let base = unsafe { alloc_zeroed(layout) };
@@ -182,8 +200,8 @@ impl Drop for AlignedBuf {
         });
         let shared = || {
             let push = |recycled: &mut Recycled| {
-                let bytes = recycled.bytes + self.capacity;
-                (bytes <= recycled.limit).then(|| {
+                let bytes = recycled.bytes.saturating_add(self.capacity);
+                (self.capacity >= SHARED_LEAST && bytes <= recycled.limit).then(|| {
                     recycled.bytes = bytes;
                     recycled.buffers.push(std::mem::ManuallyDrop::into_inner(keep()));
                 })
@@ -312,9 +330,34 @@ mod tests {
     }
 
     #[test]
+    fn large_buffers_are_reused_however_many_a_thread_drops_at_once() {
+        // A length that no other test asks for.
+        let len = (1 << 20) - 12_345;
+        let many: Vec<_> = (0..POOL_BUFFERS + 9).map(|_| AlignedBuf::any(len)).collect();
+        let addresses: std::collections::HashSet<_> = many.iter().map(|buf| buf.as_ptr() as usize).collect();
+        drop(many);
+        let again: Vec<_> = (0..POOL_BUFFERS + 9).map(|_| AlignedBuf::any(len - 999)).collect();
+        let reused = again.iter().filter(|buf| addresses.contains(&(buf.as_ptr() as usize))).count();
+        // Other tests, on their threads, may take one.
+        assert!(reused > POOL_BUFFERS, "{reused} of {}", again.len());
+    }
+
+    #[test]
+    fn capacities_waste_little() {
+        for len in
+            [0, 1, 64, 65, 1000, SHARED_LEAST - 1, SHARED_LEAST, SHARED_LEAST + 1, 1 << 20, (4 << 20) + 77]
+        {
+            let capacity = AlignedBuf::capacity_for(len);
+            assert!(capacity >= len.max(1) && capacity.is_multiple_of(ALIGNMENT), "{len}: {capacity}");
+            assert!(capacity <= len + len / 8 + ALIGNMENT, "{len}: {capacity}");
+        }
+        assert_eq!(AlignedBuf::capacity_for(usize::MAX), usize::MAX);
+    }
+
+    #[test]
     fn buffers_dropped_by_another_thread_come_back_while_they_are_recycled() {
-        // More than a thread's own pool takes, and a size that no other test asks for.
-        let len = POOL_BYTES + 12_345 * ALIGNMENT;
+        // More than a thread's own pool takes, and the shared one without a reason, and a size that no other test asks for.
+        let len = SHARED_BYTES + 12_345 * ALIGNMENT;
         let recycling = Recycling::new(2 * len);
         let buf = AlignedBuf::zeroed(len);
         let address = buf.as_ptr() as usize;

@@ -54,9 +54,13 @@ impl Key {
     /// As [`from_tagged`](Self::from_tagged), in the name's own memory.
     pub(crate) fn from_tagged_vec(mut tagged: Vec<u8>) -> Result<Self, Vec<u8>> {
         match tagged.first() {
-            Some(&TAG_STR) if std::str::from_utf8(&tagged[1..]).is_ok() => {
+            Some(&TAG_STR) => {
                 tagged.remove(0);
-                String::from_utf8(tagged).map(Self::Str).map_err(std::string::FromUtf8Error::into_bytes)
+                String::from_utf8(tagged).map(Self::Str).map_err(|error| {
+                    let mut tagged = error.into_bytes();
+                    tagged.insert(0, TAG_STR);
+                    tagged
+                })
             }
             _ => Self::from_tagged(&tagged).ok_or(tagged),
         }

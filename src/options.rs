@@ -333,7 +333,7 @@ pub struct OpenOptions {
 #[non_exhaustive]
 pub struct ReadOptions {
     /// Threads that decode, the calling one included. Default 1. The others are started when there is a megabyte or more to
-    /// decode for each, and end with the call: nothing is left that a fork would break.
+    /// decode for each, and end with the call, or with the iterator: nothing is left that a fork would break.
     pub threads: usize,
 }
 

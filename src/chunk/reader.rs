@@ -81,6 +81,16 @@ pub(crate) struct ChunkReader {
     cache: Option<Cache>,
 }
 
+/// Where blocks are decoded to.
+struct Target<'t> {
+    /// The block that the first byte of `out` is the first byte of.
+    first: usize,
+    out: &'t mut [u8],
+    /// Bytes that are there already.
+    filled: usize,
+    seen: &'t mut dyn FnMut(&[u8]),
+}
+
 #[derive(Default)]
 struct Scratch {
     head: Vec<u8>,
@@ -263,7 +273,28 @@ impl ChunkReader {
     }
 
     /// Fills `out` with the raw bytes of whole blocks of a compressed chunk from block `first` on.
-    pub(crate) fn decode(&self, chunk: u64, at: &ChunkRef, first: usize, out: &mut [u8]) -> Result<()> {
+    fn decode(&self, chunk: u64, at: &ChunkRef, first: usize, out: &mut [u8]) -> Result<()> {
+        self.decode_behind(chunk, at, first, out, 0, &mut |_| ())
+    }
+
+    /// As [`decode`](Self::decode), of which `filled` bytes, whole blocks, are there already. `seen` gets what is decoded so far,
+    /// piece after piece: what it does with the newest part, it does while that is in the cache.
+    pub(crate) fn decode_behind(
+        &self,
+        chunk: u64,
+        at: &ChunkRef,
+        first: usize,
+        out: &mut [u8],
+        filled: usize,
+        seen: &mut dyn FnMut(&[u8]),
+    ) -> Result<()> {
+        if filled > 0 {
+            seen(&out[..filled]);
+        }
+        if filled >= out.len() {
+            return Ok(());
+        }
+        let target = Target { first, out, filled, seen };
         // Where the whole entry cannot be mapped, a part of it may still be read.
         let n_checksums = 4 * u64::from(at.n_checksums);
         let lent = if self.mapped {
@@ -274,7 +305,7 @@ impl ChunkReader {
         let Some(entry) = lent else {
             let table = self.kept_table(chunk, at)?;
             let table = Table { header: table.header, bytes: &table.bytes };
-            return self.decode_pieces(chunk, at, &table, first, out, |offset, stored| {
+            return self.decode_pieces(chunk, at, &table, target, |offset, stored| {
                 self.read(chunk, at.chunk_offset() + u64::from(offset), stored)
             });
         };
@@ -290,7 +321,7 @@ impl ChunkReader {
             }
         };
         let bytes = entry.get(..checksums.len() + header.prefix_len()).unwrap_or_default();
-        self.decode_pieces(chunk, at, &Table { header, bytes }, first, out, |offset, stored| {
+        self.decode_pieces(chunk, at, &Table { header, bytes }, target, |offset, stored| {
             let lent = stored_chunk.get(offset as usize..).and_then(|rest| rest.get(..stored.len()));
             stored.copy_from_slice(lent.ok_or_else(|| self.no_block(chunk, at, &header))?);
             Ok(())
@@ -302,23 +333,27 @@ impl ChunkReader {
         self.damaged(chunk, at.offset, expected, format!("{} blocks", header.n_blocks()))
     }
 
-    /// Fetches, checks and decompresses blocks from `first` on until `out` is full. `fetch` gets stored bytes from an
-    /// offset in the chunk.
+    /// Fetches, checks and decompresses blocks until the target is full. `fetch` gets stored bytes from an offset in the chunk.
     fn decode_pieces(
         &self,
         chunk: u64,
         at: &ChunkRef,
         table: &Table<'_>,
-        first: usize,
-        out: &mut [u8],
+        target: Target<'_>,
         fetch: impl Fn(u32, &mut [u8]) -> Result<()>,
     ) -> Result<()> {
         let block_size = table.header.block_size.max(1);
         let blocks_a_piece = (PIECE / block_size).max(1);
         let broken = |source| self.broken(chunk, at.offset, source);
-        SCRATCH.with_borrow_mut(|Scratch { head, stored }| {
-            let pieces = out.chunks_mut(blocks_a_piece * block_size);
-            for (first, raw) in (first..).step_by(blocks_a_piece).zip(pieces) {
+        let Target { first, out, mut filled, seen } = target;
+        // Taken, not borrowed: what `seen` does may be to read from a depot.
+        let mut scratch = SCRATCH.take();
+        let Scratch { head, stored } = &mut scratch;
+        let mut decode = || {
+            while filled < out.len() {
+                let end = out.len().min(filled + blocks_a_piece * block_size);
+                let first = first + filled / block_size;
+                let raw = &mut out[filled..end];
                 let last = first + raw.len().div_ceil(block_size) - 1;
                 let no_block = || self.no_block(chunk, at, &table.header);
                 let start = table.offset(first).ok_or_else(no_block)?;
@@ -337,9 +372,14 @@ impl ChunkReader {
                 vet(whole)
                     .and_then(|vetted| with_decoder(|decoder| decoder.decompress(&vetted, raw)))
                     .map_err(|source| self.broken(chunk, offset, source))?;
+                filled = end;
+                seen(&out[..filled]);
             }
             Ok(())
-        })
+        };
+        let decoded = decode();
+        SCRATCH.set(scratch);
+        decoded
     }
 
     /// Compares the stored bytes of blocks from `first` on, which follow a chunk's start `head`, with their checksums. Where

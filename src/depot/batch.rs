@@ -3,7 +3,8 @@
 //! ```text
 //! wanted    names and locations in the order of the request
 //! order     their numbers by address, cut into parts for threads, groups by chunk, runs of touching blocks
-//! run       blocks decoded in one go; records are lent from it, or copied out of it when most of it is not theirs
+//! run       blocks decoded in one go; records are lent from it, or copied out of it when most of it is not theirs.
+//!           Each is checked as soon as its last block is decoded, while it is in the cache
 //! ```
 //!
 //! Threads live as long as the call that asked for them.
@@ -16,12 +17,12 @@ use std::thread;
 use super::engine::Engine;
 use super::state::Source;
 use crate::buffer::{AlignedBuf, Bytes, prefetch};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::format::chunk::ChunkRef;
 use crate::index::Location;
 
-/// Blocks, and raw bytes, that are decoded in one go at least, where so many touch each other: more would leave the
-/// cache before the records are checked, and records keep alive the run they share.
+/// Blocks, and raw bytes, that are decoded in one go at least, where so many touch each other. Records keep alive the run
+/// they share.
 const RUN_BLOCKS: usize = 16;
 const RUN_BYTES: usize = 256 << 10;
 
@@ -34,6 +35,12 @@ const THREAD_BYTES: u64 = 1 << 20;
 /// Pieces that the work of a thread is cut into.
 const PARTS_A_THREAD: u64 = 4;
 
+/// Records of a map that are asked for before their turn.
+const RECORDS_AHEAD: usize = 3;
+
+/// A record's checked bytes, or why there are none: boxed, as there are many records and hardly an error.
+pub(crate) type Slot = Result<Bytes, Box<Error>>;
+
 /// A record's checked bytes.
 enum Lent<'r> {
     /// They can be kept.
@@ -43,18 +50,19 @@ enum Lent<'r> {
 }
 
 /// Takes each record's bytes, or why there are none, with its number in the request.
-type Sink<'s> = dyn FnMut(usize, Result<Lent<'_>>) + 's;
+type Sink<'s> = dyn FnMut(usize, Result<Lent<'_>, Box<Error>>) + 's;
 
-/// Blocks decoded together, and where they lie in the chunk.
-struct Run {
+/// Blocks decoded together, and where they lie in which chunk.
+pub(crate) struct Run {
+    chunk: u64,
     range: Range<usize>,
     raw: Arc<AlignedBuf>,
 }
 
 /// A walk over wanted records in the order of their addresses.
-struct Walk<'w> {
+struct Walk<'w, N> {
     engine: &'w Engine,
-    wanted: &'w [(&'w [u8], Location)],
+    wanted: &'w [(N, Location)],
     /// Lend nothing that can be kept from decoded blocks.
     passing: bool,
 }
@@ -63,34 +71,47 @@ struct Walk<'w> {
 ///
 /// The error is the first one in that order.
 pub(crate) fn read(engine: &Engine, wanted: &[(&[u8], Location)], threads: usize) -> Result<Vec<Bytes>> {
-    read_each_with(engine, wanted, threads).collect()
+    let read = read_each_with(engine, wanted, threads).map(|slot| slot.map_err(|error| *error));
+    read.collect()
 }
 
 /// As [`read`] on this thread, each record with its own error.
-#[allow(dead_code, reason = "for who reads on threads of their own")]
 pub(crate) fn read_each(
     engine: &Engine,
     wanted: &[(&[u8], Location)],
 ) -> impl Iterator<Item = Result<Bytes>> + use<> {
-    read_each_with(engine, wanted, 1)
+    read_each_with(engine, wanted, 1).map(|slot| slot.map_err(|error| *error))
+}
+
+/// As [`read_each`] into `out`, for who reads one batch behind the other: `last` is the run that both have blocks of.
+pub(crate) fn read_on<N: AsRef<[u8]>>(
+    engine: &Engine,
+    wanted: &[(N, Location)],
+    last: &mut Option<Run>,
+    out: &mut Vec<Option<Slot>>,
+) {
+    out.clear();
+    out.resize_with(wanted.len(), || None);
+    let walk = Walk { engine, wanted, passing: false };
+    walk.collect(&order(wanted), last, &mut |number, bytes| out[number] = Some(bytes));
 }
 
 /// As [`read`], each record with its own error.
-pub(crate) fn read_each_with(
+fn read_each_with(
     engine: &Engine,
     wanted: &[(&[u8], Location)],
     threads: usize,
-) -> impl Iterator<Item = Result<Bytes>> + use<> {
+) -> impl Iterator<Item = Slot> + use<> {
     let order = order(wanted);
     let walk = Walk { engine, wanted, passing: false };
-    let mut out: Vec<Option<Result<Bytes>>> = (0..wanted.len()).map(|_| None).collect();
+    let mut out: Vec<Option<Slot>> = (0..wanted.len()).map(|_| None).collect();
     let mut take = |number: usize, bytes| out[number] = Some(bytes);
     let parts = parts(wanted, &order, threads);
     let next = AtomicUsize::new(0);
     // Whoever is free takes the next part: a thread that comes late, or is slow, leaves more to the others.
-    let work = |put: &mut dyn FnMut(usize, Result<Bytes>)| {
+    let work = |put: &mut dyn FnMut(usize, Slot)| {
         while let Some(part) = parts.get(next.fetch_add(1, Ordering::Relaxed)) {
-            walk.collect(part, put);
+            walk.collect(part, &mut None, put);
         }
     };
     thread::scope(|scope| {
@@ -123,18 +144,20 @@ pub(crate) fn visit(
     job: &mut dyn FnMut(usize, Result<&[u8]>),
 ) {
     let walk = Walk { engine, wanted, passing: true };
-    walk.run(&order(wanted), &mut |number, lent| match lent {
+    walk.run(&order(wanted), &mut None, &mut |number, lent| match lent {
         Ok(Lent::Passing(bytes)) => job(number, Ok(bytes)),
         Ok(Lent::Shared(bytes)) => job(number, Ok(&bytes)),
-        Err(error) => job(number, Err(error)),
+        Err(error) => job(number, Err(*error)),
     });
 }
 
 /// Numbers of records by address.
-fn order(wanted: &[(&[u8], Location)]) -> Vec<usize> {
+fn order<N>(wanted: &[(N, Location)]) -> Vec<usize> {
     let mut order: Vec<usize> = (0..wanted.len()).collect();
-    // The number too: no record moves before an equal one.
-    order.sort_unstable_by_key(|&number| (wanted[number].1.address, number));
+    if !wanted.is_sorted_by_key(|(_, location)| location.address) {
+        // The number too: no record moves before an equal one.
+        order.sort_unstable_by_key(|&number| (wanted[number].1.address, number));
+    }
     order
 }
 
@@ -160,13 +183,19 @@ fn parts<'o>(wanted: &[(&[u8], Location)], order: &'o [usize], threads: usize) -
     parts
 }
 
-impl Walk<'_> {
+impl<N: AsRef<[u8]>> Walk<'_, N> {
+    /// Name, location, and where it lies in its chunk.
+    fn record(&self, number: usize) -> (&[u8], &Location, Range<usize>) {
+        let (name, location) = &self.wanted[number];
+        (name.as_ref(), location, self.engine.range_of(location).1)
+    }
+
     /// Gives bytes of the records in `order`, with their numbers, to be kept.
-    fn collect(&self, order: &[usize], put: &mut dyn FnMut(usize, Result<Bytes>)) {
+    fn collect(&self, order: &[usize], last: &mut Option<Run>, put: &mut dyn FnMut(usize, Slot)) {
         let mut left: usize = order.iter().map(|&number| self.wanted[number].1.length as usize + 63).sum();
         let align = self.engine.shared.parameters.align.clamp(1, 64);
         let mut arena = Arena::default();
-        self.run(order, &mut |number, lent| {
+        self.run(order, last, &mut |number, lent| {
             let len = self.wanted[number].1.length as usize;
             match lent {
                 Ok(Lent::Shared(bytes)) => put(number, Ok(bytes)),
@@ -184,46 +213,47 @@ impl Walk<'_> {
         arena.hand_out(put);
     }
 
-    /// Gives the records in `order` to `sink`, in that order within runs.
-    fn run(&self, order: &[usize], sink: &mut Sink<'_>) {
+    /// Gives the records in `order` to `sink`, in that order within runs. `last` is the run before, and then the last one.
+    fn run(&self, order: &[usize], last: &mut Option<Run>, sink: &mut Sink<'_>) {
         let chunk_of = |&number: &usize| self.engine.chunk_of(self.wanted[number].1.address).0;
         for group in order.chunk_by(|left, right| chunk_of(left) == chunk_of(right)) {
             if let Some(first) = group.first() {
-                self.group(chunk_of(first), group, sink);
+                self.group(chunk_of(first), group, last, sink);
             }
         }
     }
 
     /// A record by itself.
     fn single(&self, number: usize, sink: &mut Sink<'_>) {
-        let (name, location) = self.wanted[number];
-        sink(number, self.engine.read(name, &location).map(Lent::Shared));
+        let (name, location) = &self.wanted[number];
+        sink(number, self.engine.read(name.as_ref(), location).map(Lent::Shared).map_err(Box::new));
     }
 
     /// A record out of shared bytes that start at `start` of its chunk.
     fn share(&self, number: usize, start: usize, bytes: &Bytes, sink: &mut Sink<'_>) {
-        let (name, location) = self.wanted[number];
-        let range = self.engine.range_of(&location).1;
+        let (name, location, range) = self.record(number);
         let bytes = bytes.slice(range.start - start..range.end - start);
-        sink(number, self.engine.check(name, &location, &bytes).map(|()| Lent::Shared(bytes)));
+        let checked = self.engine.check(name, location, &bytes).map_err(Box::new);
+        sink(number, checked.map(|()| Lent::Shared(bytes)));
+    }
+
+    /// Whether a record has bytes, all of them in the chunk it starts in.
+    fn inside(&self, number: usize) -> bool {
+        let range = self.record(number).2;
+        !range.is_empty() && range.end <= self.engine.shared.parameters.chunk_size
     }
 
     /// The records of one chunk.
-    fn group(&self, chunk: u64, group: &[usize], sink: &mut Sink<'_>) {
-        let (engine, chunk_size) = (self.engine, self.engine.shared.parameters.chunk_size);
-        let source = engine.source(chunk);
-        let Ok(Source::Stored(at)) = source else {
+    fn group(&self, chunk: u64, group: &[usize], last: &mut Option<Run>, sink: &mut Sink<'_>) {
+        let engine = self.engine;
+        let Ok(Source::Stored(at)) = engine.source(chunk) else {
             return group.iter().for_each(|&number| self.single(number, sink));
-        };
-        let inside = |number: &usize| {
-            let range = engine.range_of(&self.wanted[*number].1).1;
-            !range.is_empty() && range.end <= chunk_size
         };
         if at.is(ChunkRef::FOREIGN) {
             let whole = engine.reader.foreign(chunk, &at).ok();
             for &number in group {
-                let end = engine.range_of(&self.wanted[number].1).1.end;
-                match whole.as_ref().filter(|whole| inside(&number) && end <= whole.len()) {
+                let end = self.record(number).2.end;
+                match whole.as_ref().filter(|whole| self.inside(number) && end <= whole.len()) {
                     Some(whole) => self.share(number, 0, whole, sink),
                     None => self.single(number, sink),
                 }
@@ -231,47 +261,54 @@ impl Walk<'_> {
             return;
         }
         if at.is(ChunkRef::ZEROS | ChunkRef::UNCOMPRESSED) {
-            let lend = |number: &usize| {
-                let range = engine.range_of(&self.wanted[*number].1).1;
-                engine.reader.lend(&at, range).filter(|_| inside(number)).inspect(|bytes| prefetch(bytes))
-            };
-            // One ahead: its bytes are on their way while the checksum of the one before is computed.
-            let mut next = group.first().and_then(lend);
-            for (nth, &number) in group.iter().enumerate() {
-                let bytes = std::mem::replace(&mut next, group.get(nth + 1).and_then(lend));
-                let (name, location) = self.wanted[number];
-                match bytes {
-                    Some(bytes) => {
-                        sink(number, engine.check(name, &location, &bytes).map(|()| Lent::Shared(bytes)));
-                    }
-                    None => self.single(number, sink),
+            return self.lent_group(&at, group, sink);
+        }
+        if let Some(whole) = engine.reader.cached(chunk, &at, || self.touched(group, &at)) {
+            for &number in group {
+                if self.inside(number) {
+                    self.share(number, 0, &whole, sink);
+                } else {
+                    self.single(number, sink);
                 }
             }
             return;
         }
-        if let Some(whole) = engine.reader.cached(chunk, &at, || self.touched(group, &at)) {
-            for &number in group {
-                if inside(&number) { self.share(number, 0, &whole, sink) } else { self.single(number, sink) }
-            }
-            return;
-        }
-        let mut last: Option<Run> = None;
         let mut rest = group;
         while let Some((&number, others)) = rest.split_first() {
-            if !inside(&number) {
+            if !self.inside(number) {
                 self.single(number, sink);
                 rest = others;
                 continue;
             }
-            let (range, n) = self.extent(rest, &at, inside);
+            let (range, n) = self.extent(rest, &at);
             let (records, behind) = rest.split_at(n);
-            last = self.load(chunk, &at, range, last.take()).ok();
-            match &last {
-                Some(run) => self.lend(records, run, sink),
-                // A damaged block costs the records in it, not their neighbours: each is read alone.
-                None => records.iter().for_each(|&number| self.single(number, sink)),
-            }
+            *last = self.decode(chunk, &at, range, records, last.take(), sink);
             rest = behind;
+        }
+    }
+
+    /// The records of a chunk that is not compressed: out of what the storage lends, if it does.
+    fn lent_group(&self, at: &ChunkRef, group: &[usize], sink: &mut Sink<'_>) {
+        let inside =
+            || group.iter().filter(|&&number| self.inside(number)).map(|&number| self.record(number).2);
+        let start = inside().map(|range| range.start).min().unwrap_or(0);
+        let end = inside().map(|range| range.end).max().unwrap_or(0);
+        let Some(lent) = self.engine.reader.lend(at, start..end).filter(|_| start < end) else {
+            return group.iter().for_each(|&number| self.single(number, sink));
+        };
+        // Some ahead: bytes are on their way while the checksums of those before are computed.
+        let mut ahead = group.iter().filter(|&&number| self.inside(number)).map(|&number| {
+            let range = self.record(number).2;
+            prefetch(lent.get(range.start - start..range.end - start).unwrap_or_default());
+        });
+        ahead.by_ref().take(RECORDS_AHEAD).for_each(drop);
+        for &number in group {
+            ahead.next();
+            if self.inside(number) {
+                self.share(number, start, &lent, sink);
+            } else {
+                self.single(number, sink);
+            }
         }
     }
 
@@ -291,24 +328,19 @@ impl Walk<'_> {
 
     /// The blocks of the first of `rest`, grown over the records that follow without a block between; and how many
     /// records those are.
-    fn extent(
-        &self,
-        rest: &[usize],
-        at: &ChunkRef,
-        inside: impl Fn(&usize) -> bool,
-    ) -> (Range<usize>, usize) {
+    fn extent(&self, rest: &[usize], at: &ChunkRef) -> (Range<usize>, usize) {
         let chunk_size = self.engine.shared.parameters.chunk_size;
         let block = (at.block_size as usize).max(1);
         let limit = RUN_BYTES.max(RUN_BLOCKS * block);
         let to_blocks = |end: usize| end.next_multiple_of(block).min(chunk_size);
         let mut run = 0..0;
         let mut n = 0;
-        for number in rest {
-            let record = self.engine.range_of(&self.wanted[*number].1).1;
+        for &number in rest {
+            let record = self.record(number).2;
             let end = to_blocks(record.end);
             if n == 0 {
                 run = record.start / block * block..end;
-            } else if !inside(number)
+            } else if !self.inside(number)
                 || record.start > run.end
                 || end - run.start > limit.max(run.end - run.start)
             {
@@ -320,37 +352,76 @@ impl Walk<'_> {
         (run, n)
     }
 
-    /// Decodes whole blocks; those that the run before has too are copied from it.
-    fn load(&self, chunk: u64, at: &ChunkRef, range: Range<usize>, before: Option<Run>) -> Result<Run> {
+    /// Decodes the blocks of `range` and gives out `records`, which lie in them; each is checked as soon as its last block is
+    /// decoded.
+    fn decode(
+        &self,
+        chunk: u64,
+        at: &ChunkRef,
+        range: Range<usize>,
+        records: &[usize],
+        before: Option<Run>,
+        sink: &mut Sink<'_>,
+    ) -> Option<Run> {
+        let wanted: usize = records.iter().map(|&number| self.wanted[number].1.length as usize).sum();
+        let shared = !self.passing && 2 * wanted >= range.len();
+        let place = |number: usize| {
+            let record = self.record(number).2;
+            record.start - range.start..record.end - range.start
+        };
+        // What the records' checksums said, if they are given out later.
+        let mut checked = Vec::with_capacity(if shared { records.len() } else { 0 });
+        let mut done = 0;
+        let run = self.load(chunk, at, range.clone(), before, &mut |raw| {
+            while let Some(&number) = records.get(done)
+                && let Some(bytes) = raw.get(place(number))
+            {
+                let (name, location, _) = self.record(number);
+                let good = self.engine.check(name, location, bytes).map_err(Box::new);
+                if shared {
+                    checked.push(good);
+                } else {
+                    sink(number, good.map(|()| Lent::Passing(bytes)));
+                }
+                done += 1;
+            }
+        });
+        let Ok(run) = run else {
+            // A damaged block costs the records in it, not their neighbours: each is read alone.
+            let left = if shared { records } else { &records[done..] };
+            left.iter().for_each(|&number| self.single(number, sink));
+            return None;
+        };
+        let bytes = Bytes::from_heap(Arc::clone(&run.raw), 0..run.raw.len());
+        for (&number, good) in records.iter().zip(checked) {
+            sink(number, good.map(|()| Lent::Shared(bytes.slice(place(number)))));
+        }
+        Some(run)
+    }
+
+    /// Decodes whole blocks; those that the run before has too are copied from it. `seen` gets what is decoded so far, again
+    /// and again.
+    fn load(
+        &self,
+        chunk: u64,
+        at: &ChunkRef,
+        range: Range<usize>,
+        before: Option<Run>,
+        seen: &mut dyn FnMut(&[u8]),
+    ) -> Result<Run> {
         let mut raw = AlignedBuf::any(range.len());
         let block = (at.block_size as usize).max(1);
         let mut done = 0;
         if let Some(before) = before
+            && before.chunk == chunk
             && before.range.contains(&range.start)
         {
             let from = range.start - before.range.start;
             done = (before.range.end.min(range.end)) - range.start;
             raw[..done].copy_from_slice(&before.raw[from..from + done]);
         }
-        if done < raw.len() {
-            self.engine.reader.decode(chunk, at, (range.start + done) / block, &mut raw[done..])?;
-        }
-        Ok(Run { range, raw: Arc::new(raw) })
-    }
-
-    /// Gives out the records that lie in a run.
-    fn lend(&self, records: &[usize], run: &Run, sink: &mut Sink<'_>) {
-        let wanted: usize = records.iter().map(|&number| self.wanted[number].1.length as usize).sum();
-        if !self.passing && 2 * wanted >= run.raw.len() {
-            let bytes = Bytes::from_heap(Arc::clone(&run.raw), 0..run.raw.len());
-            return records.iter().for_each(|&number| self.share(number, run.range.start, &bytes, sink));
-        }
-        for &number in records {
-            let (name, location) = self.wanted[number];
-            let range = self.engine.range_of(&location).1;
-            let bytes = &run.raw[range.start - run.range.start..range.end - run.range.start];
-            sink(number, self.engine.check(name, &location, bytes).map(|()| Lent::Passing(bytes)));
-        }
+        self.engine.reader.decode_behind(chunk, at, range.start / block, &mut raw, done, seen)?;
+        Ok(Run { chunk, range, raw: Arc::new(raw) })
     }
 }
 
@@ -383,7 +454,7 @@ impl Arena {
     }
 
     /// Shares the buffer among the records in it.
-    fn hand_out(&mut self, put: &mut dyn FnMut(usize, Result<Bytes>)) {
+    fn hand_out(&mut self, put: &mut dyn FnMut(usize, Slot)) {
         let Some(buf) = self.buf.take().map(Arc::new) else { return };
         for (number, range) in std::mem::take(&mut self.records) {
             put(number, Ok(Bytes::from_heap(Arc::clone(&buf), range)));

@@ -273,13 +273,33 @@ impl Engine {
     /// the other one were reading can go on.
     pub(crate) fn reopened(&self) -> Result<Self> {
         let mut state = self.shared.read().clone();
+        state.snapshot = self.snapshot_again(&state.snapshot)?;
+        Ok(self.reader_of(state))
+    }
+
+    /// As [`frozen`](Self::frozen), of what is not in the writer's hands, and without names: whatever ends at or before the address that
+    /// comes with it can be read. Shares no lock, either.
+    pub(crate) fn reader_of_stored(&self) -> Result<(Self, u64)> {
+        let (snapshot, chunks) = {
+            let state = self.shared.read();
+            (Arc::clone(&state.snapshot), state.pending.chunks.clone())
+        };
+        let stored = chunks.iter().take_while(|source| !matches!(source, Source::Open)).count();
+        let chunk_size = self.shared.parameters.chunk_size as u64;
+        let readable = snapshot.n_chunks.saturating_add(stored as u64).saturating_mul(chunk_size);
+        let mut state = State { snapshot: self.snapshot_again(&snapshot)?, ..State::default() };
+        state.pending.chunks = chunks;
+        Ok((self.reader_of(state), readable))
+    }
+
+    /// A snapshot with segments of its own.
+    fn snapshot_again(&self, old: &Snapshot) -> Result<Arc<Snapshot>> {
         let Shared { storage, parameters, mapped, .. } = &*self.shared;
         let open = |segment: &Arc<Segment>| {
             Segment::open(storage, segment.reference, parameters.depot_id, *mapped).map(Arc::new)
         };
-        let old = &state.snapshot;
         let segments = old.segments.iter().map(open).collect::<Result<_>>()?;
-        state.snapshot = Arc::new(Snapshot {
+        Ok(Arc::new(Snapshot {
             sequence: old.sequence,
             offset: old.offset,
             segments,
@@ -288,8 +308,7 @@ impl Engine {
             raw_bytes: old.raw_bytes,
             metadata: old.metadata,
             ..Snapshot::default()
-        });
-        Ok(self.reader_of(state))
+        }))
     }
 
     fn reader_of(&self, state: State) -> Self {

@@ -4,19 +4,24 @@ use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::batch;
+use super::ahead::{Ahead, Wanted};
+use super::batch::{self, Run, Slot};
 use super::engine::Engine;
 use super::pending::Frozen;
 use super::state::Snapshot;
 use super::{Depot, Record};
 use crate::codec::Codec;
 use crate::error::{Error, Result};
-use crate::index::{Location, find_live};
+use crate::index::{Location, Segment, find_live};
 use crate::key::Key;
 
-/// Raw bytes, and records, of a batch, for each thread.
-const BATCH_BYTES: usize = 8 << 20;
-const BATCH_RECORDS: usize = 1024;
+/// Raw bytes, and records, that are read together: what fits into a cache. A block that two batches share is decoded once.
+const ALONE: (usize, usize) = (1 << 20, 1 << 10);
+/// The same where threads read ahead: there it is decoded twice, which should not matter.
+const AHEAD: (usize, usize) = (4 << 20, 1 << 14);
+
+/// Raw bytes that are worth threads.
+const WORTH_THREADS: u64 = 2 << 20;
 
 /// A tagged name as a key.
 pub(crate) fn key(engine: &Engine, name: Vec<u8>) -> Result<Key> {
@@ -53,8 +58,9 @@ pub(crate) struct Cursor {
     pending: Frozen,
     /// The next committed ordinal.
     ordinal: u64,
-    /// Names of the block that holds it.
-    block: VecDeque<(u64, Vec<u8>)>,
+    /// Names behind those given out, of the block before it, and the segment they are in.
+    block: std::vec::IntoIter<Vec<u8>>,
+    segment: Option<Arc<Segment>>,
     /// The block before could not be read, which has been told.
     failing: bool,
     path: PathBuf,
@@ -79,7 +85,8 @@ impl Cursor {
             doubtful,
             pending: state.pending.freeze(),
             ordinal: 0,
-            block: VecDeque::new(),
+            block: Vec::new().into_iter(),
+            segment: None,
             failing: false,
             path: engine.path().to_owned(),
         })
@@ -93,11 +100,11 @@ impl Cursor {
 
     pub(crate) fn next(&mut self) -> Option<Result<Listed>> {
         loop {
-            if let Some((ordinal, name)) = self.block.pop_front() {
-                if self.dead.binary_search(&ordinal).is_ok() {
+            if let Some((name, segment)) = self.block.next().zip(self.segment.as_ref()) {
+                let ordinal = self.ordinal - 1 - self.block.len() as u64;
+                if !self.dead.is_empty() && self.dead.binary_search(&ordinal).is_ok() {
                     continue;
                 }
-                let (segment, local) = self.snapshot.segment_of(ordinal)?;
                 let location = if self.doubtful {
                     match find_live(&self.snapshot.segments, &name, &mut |_| ()) {
                         Ok(Some((_, live, location))) if live == ordinal => Ok(location),
@@ -105,7 +112,7 @@ impl Cursor {
                         Err(error) => Err(error),
                     }
                 } else {
-                    segment.location(local)
+                    segment.location(ordinal - segment.reference.first_ordinal)
                 };
                 return Some(Ok(self.listed(name, location)));
             }
@@ -116,9 +123,11 @@ impl Cursor {
             let first_ordinal = segment.reference.first_ordinal;
             match segment.names_around(local) {
                 Ok((first, names)) => {
-                    let ordinals = first_ordinal + first..;
-                    self.block = ordinals.zip(names).collect();
-                    self.ordinal = first_ordinal + first + self.block.len() as u64;
+                    self.ordinal = first_ordinal + first + names.len() as u64;
+                    self.block = names.into_iter();
+                    if !self.segment.as_ref().is_some_and(|before| Arc::ptr_eq(before, segment)) {
+                        self.segment = Some(Arc::clone(segment));
+                    }
                     self.failing = false;
                 }
                 Err(error) => {
@@ -134,14 +143,14 @@ impl Cursor {
 }
 
 /// Which tagged names to list.
-type Wanted<'d> = Box<dyn Fn(&[u8]) -> bool + Send + 'd>;
+type Filter<'d> = Box<dyn Fn(&[u8]) -> bool + Send + 'd>;
 
 /// Names of a depot, in the order of insertion. See [`Depot::keys`].
 pub struct Keys<'d> {
     engine: &'d Engine,
     cursor: Option<Cursor>,
     failed: Option<Error>,
-    wanted: Wanted<'d>,
+    wanted: Filter<'d>,
 }
 
 impl<'d> Keys<'d> {
@@ -175,38 +184,33 @@ impl Iterator for Keys<'_> {
     }
 }
 
-/// Records of a depot, in the order of insertion. See [`Depot::iter`].
-///
-/// A record that cannot be read is an error in its place; the iteration goes on behind it.
-pub struct Iter<'d, C: Codec> {
-    depot: &'d Depot<C>,
-    cursor: Option<Cursor>,
-    ready: VecDeque<Result<(Key, Record<C>)>>,
-    remaining: u64,
-    threads: usize,
+/// What is read together.
+#[derive(Default)]
+struct Batch {
+    /// Tagged names and places.
+    wanted: Arc<Wanted>,
+    /// Comes behind them.
+    failed: Option<Error>,
 }
 
-impl<'d, C: Codec> Iter<'d, C> {
-    pub(super) fn with_threads(depot: &'d Depot<C>, threads: usize) -> Self {
-        let remaining = depot.len();
-        let (cursor, failed) = split(Cursor::new(&depot.engine));
-        Self { depot, cursor, ready: failed.into_iter().map(Err).collect(), remaining, threads }
-    }
-
-    /// Reads the next records together.
-    fn refill(&mut self) {
-        let Some(cursor) = &mut self.cursor else { return };
-        let (mut names, mut bytes) = (Vec::new(), 0);
-        let mut failed = None;
-        let n = self.threads.max(1);
-        while names.len() < n.saturating_mul(BATCH_RECORDS) && bytes < n.saturating_mul(BATCH_BYTES) {
+impl Batch {
+    /// Of the next records, up to so many raw `bytes` and `records`. Empty at the end.
+    fn fill(
+        engine: &Engine,
+        cursor: &mut Cursor,
+        mut wanted: Wanted,
+        (bytes, records): (usize, usize),
+    ) -> Self {
+        wanted.clear();
+        let (mut sum, mut failed) = (0, None);
+        while wanted.len() < records && sum < bytes {
             match cursor.next() {
                 Some(Ok(Listed { name, location: Ok(location) })) => {
-                    bytes += location.length as usize;
-                    names.push((name, location));
+                    sum += location.length as usize;
+                    wanted.push((name, location));
                 }
                 Some(Ok(Listed { name, location: Err(error) })) => {
-                    failed = Some(self.depot.engine.in_record(&name, error));
+                    failed = Some(engine.in_record(&name, error));
                     break;
                 }
                 Some(Err(error)) => {
@@ -216,16 +220,128 @@ impl<'d, C: Codec> Iter<'d, C> {
                 None => break,
             }
         }
-        let engine = &self.depot.engine;
-        let wanted: Vec<_> = names.iter().map(|(name, location)| (name.as_slice(), *location)).collect();
-        let records = batch::read_each_with(engine, &wanted, self.threads);
-        for ((name, _), bytes) in names.into_iter().zip(records) {
-            let record = bytes
-                .and_then(|bytes| self.depot.record(&name, bytes))
-                .and_then(|record| Ok((key(engine, name)?, record)));
-            self.ready.push_back(record);
+        Self { wanted: Arc::new(wanted), failed }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.wanted.is_empty() && self.failed.is_none()
+    }
+}
+
+/// Records of a depot, in the order of insertion. See [`Depot::iter`].
+///
+/// A record that cannot be read is an error in its place; the iteration goes on behind it.
+pub struct Iter<'d, C: Codec> {
+    depot: &'d Depot<C>,
+    cursor: Option<Cursor>,
+    /// Read, and given out one by one: names, places and bytes.
+    wanted: Wanted,
+    slots: Vec<Option<Slot>>,
+    given: usize,
+    failed: Option<Error>,
+    /// The run of blocks that was decoded last.
+    last: Option<Run>,
+    remaining: u64,
+    /// Threads that were asked for and not started yet.
+    threads: usize,
+    ahead: Option<Ahead>,
+    /// They can read what lies below this address.
+    readable: u64,
+    /// What is given to `ahead`.
+    planned: VecDeque<Batch>,
+}
+
+impl<'d, C: Codec> Iter<'d, C> {
+    pub(super) fn with_threads(depot: &'d Depot<C>, threads: usize) -> Self {
+        let remaining = depot.len();
+        let (cursor, failed) = split(Cursor::new(&depot.engine));
+        Self {
+            depot,
+            cursor,
+            wanted: Vec::new(),
+            slots: Vec::new(),
+            given: 0,
+            failed,
+            last: None,
+            remaining,
+            threads,
+            ahead: None,
+            readable: 0,
+            planned: VecDeque::new(),
         }
-        self.ready.extend(failed.map(Err));
+    }
+
+    /// Reads the next records together; false at the end.
+    fn refill(&mut self) -> bool {
+        let engine = &self.depot.engine;
+        self.given = 0;
+        self.slots.clear();
+        let threads = std::mem::take(&mut self.threads);
+        if threads > 1 {
+            self.start_threads(threads);
+        }
+        if self.ahead.as_ref().is_some_and(|ahead| !ahead.is_here())
+            && let Some(ahead) = self.ahead.take()
+        {
+            ahead.abandon();
+        }
+        self.plan_ahead();
+        let batch = match (self.planned.pop_front(), &mut self.cursor) {
+            (Some(batch), _) => batch,
+            (None, Some(cursor)) => Batch::fill(engine, cursor, std::mem::take(&mut self.wanted), ALONE),
+            (None, None) => return false,
+        };
+        let read = self.ahead.as_mut().filter(|_| !batch.wanted.is_empty()).and_then(Ahead::take);
+        let goes_on = !batch.is_empty();
+        self.failed = batch.failed;
+        self.wanted = Arc::try_unwrap(batch.wanted).unwrap_or_else(|shared| (*shared).clone());
+        match read {
+            Some(read) => self.slots = read,
+            None => batch::read_on(engine, &self.wanted, &mut self.last, &mut self.slots),
+        }
+        goes_on
+    }
+
+    fn start_threads(&mut self, threads: usize) {
+        let engine = &self.depot.engine;
+        if engine.counts().1 < WORTH_THREADS {
+            return;
+        }
+        // Who cannot have an engine of their own, leaves it to the caller, who will meet the error.
+        if let Ok((own, readable)) = engine.reader_of_stored() {
+            self.ahead = Ahead::start(own, threads);
+            self.readable = readable;
+        }
+    }
+
+    /// Keeps threads busy.
+    fn plan_ahead(&mut self) {
+        let Some((ahead, cursor)) = self.ahead.as_mut().zip(self.cursor.as_mut()) else { return };
+        while self.planned.len() < ahead.room() {
+            let batch = Batch::fill(&self.depot.engine, cursor, Vec::new(), AHEAD);
+            if batch.is_empty() {
+                self.cursor = None;
+                return;
+            }
+            if !batch.wanted.is_empty() {
+                let reserved = batch.wanted.iter().any(|(_, location)| location.end() > self.readable);
+                ahead.push(Arc::clone(&batch.wanted), reserved);
+            }
+            self.planned.push_back(batch);
+        }
+    }
+
+    /// The next record of those that were read.
+    fn give(&mut self) -> Option<Result<(Key, Record<C>)>> {
+        let (name, _) = self.wanted.get_mut(self.given)?;
+        let name = std::mem::take(name);
+        let slot = self.slots.get_mut(self.given).and_then(Option::take)?;
+        self.given += 1;
+        let bytes = match slot {
+            Ok(bytes) => bytes,
+            Err(error) => return Some(Err(*error)),
+        };
+        Some(self.depot.record(&name, bytes).and_then(|record| Ok((key(&self.depot.engine, name)?, record))))
     }
 }
 
@@ -233,12 +349,17 @@ impl<C: Codec> Iterator for Iter<'_, C> {
     type Item = Result<(Key, Record<C>)>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.ready.is_empty() {
-            self.refill();
+        loop {
+            let next = self.give().or_else(|| self.failed.take().map(Err));
+            if next.is_some() {
+                self.remaining = self.remaining.saturating_sub(1);
+                return next;
+            }
+            if !self.refill() {
+                self.remaining = 0;
+                return None;
+            }
         }
-        let next = self.ready.pop_front();
-        self.remaining = if next.is_some() { self.remaining.saturating_sub(1) } else { 0 };
-        next
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {

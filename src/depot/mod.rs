@@ -10,11 +10,13 @@
 //! pending    the latter
 //! writer     the open chunk, chunks on their way, commits
 //! batch      many records at once
+//! ahead      records of an iteration, read by threads before their turn
 //! iter       all records, keys, keys by prefix and glob
 //! info       what a depot tells about itself
 //! record     one record, lending views
 //! ```
 
+mod ahead;
 pub(crate) mod batch;
 pub(crate) mod engine;
 mod fallback;
@@ -630,7 +632,8 @@ impl<C: Codec> Depot<C> {
         Iter::with_threads(self, 1)
     }
 
-    /// As [`iter`](Self::iter), decoding on more than one thread.
+    /// As [`iter`](Self::iter), decoding on more than one thread: the others read ahead while the caller has the records, two batches
+    /// of 4 MiB a thread at most, and end with the iterator. A process made by `fork` goes on without them.
     pub fn iter_with(&self, options: &ReadOptions) -> Iter<'_, C> {
         Iter::with_threads(self, options.threads)
     }
