@@ -118,6 +118,20 @@ fn main() {
     frames.summary(&mut frame_chunks, 7, &path);
     molecules.summary(&mut chunks, 3, &path);
 
+    println!("\nputs from several threads into one depot in memory: throughput over that of one thread");
+    let shared = data::molecules(20_000);
+    let put = |threads| {
+        timed(|| {
+            let depot = Depot::memory(Raw).unwrap();
+            data::put_molecules_on(threads, &depot, &shared);
+            depot.close().unwrap();
+        })
+    };
+    for threads in [2, 4, 8] {
+        let contest = Contest::run(7, || put(threads), || put(1));
+        fact(&format!("{threads} threads"), format!("{:.2}", 1.0 / contest.time_ratio()));
+    }
+
     println!("\nsize of 100,000 molecules in a closed file");
     molecules.to_file(&path, DepotOptions::default());
     let info = Depot::open(&path, Raw).unwrap().info().unwrap();

@@ -123,6 +123,15 @@ pub fn put_molecules(depot: &Depot<vldepot::Raw>, molecules: &[Molecule]) {
     molecules.iter().for_each(|molecule| depot.put(&molecule.name, &molecule.bytes).unwrap());
 }
 
+/// Puts all molecules, each of `threads` its share.
+pub fn put_molecules_on(threads: usize, depot: &vldepot::Depot<vldepot::Raw>, molecules: &[Molecule]) {
+    std::thread::scope(|scope| {
+        for share in molecules.chunks(molecules.len().div_ceil(threads)) {
+            scope.spawn(move || put_molecules(depot, share));
+        }
+    });
+}
+
 /// The raw chunks that a depot makes of its records, byte for byte, with the depot's own parameters, and where in them
 /// each record lies.
 pub fn chunks<C: Codec>(depot: &Depot<C>) -> Chunks {
