@@ -96,33 +96,55 @@ pub(crate) fn serve(config: &Config, task: Task) -> Result<()> {
     let mut engines = engines::all(&load, config.threads);
     let engine = engines.iter_mut().find(|engine| engine.name() == name).ok_or("no such engine")?;
     engine.prepare()?;
-    let peak = system::peak(|| perform(config, &load, engine.as_mut(), task, Path::new(&store)))?;
+    let questions = Questions {
+        gets: numbers(n_gets(workload, config.quick), load.len(), 11),
+        order: if task == Task::Measure(Operation::Epoch) {
+            shuffled(n_epoch(workload), load.len(), 12)
+        } else {
+            Vec::new()
+        },
+    };
+    let peak = system::peak(|| perform(&load, &questions, engine.as_mut(), task, Path::new(&store)))?;
     println!("{peak}");
     Ok(())
 }
 
-fn perform(config: &Config, load: &Load, engine: &mut dyn Engine, task: Task, store: &Path) -> Result<()> {
+/// Which records a child asks for: made beforehand, so that they do not count.
+struct Questions {
+    gets: Vec<usize>,
+    order: Vec<u32>,
+}
+
+fn perform(
+    load: &Load,
+    questions: &Questions,
+    engine: &mut dyn Engine,
+    task: Task,
+    store: &Path,
+) -> Result<()> {
     if matches!(task, Task::WriteBig | Task::Measure(Operation::Write)) {
         return engine.write(store);
     }
     let mut store = engine.open(store)?;
     let mut sum = 0_u64;
     let visit: engines::Visit = &mut |bytes| sum = sum.wrapping_add(touch(bytes));
-    let gets = numbers(n_gets(load.workload, config.quick), load.len(), 11);
     match task {
         Task::Measure(Operation::Scan) => store.scan(visit)?,
         Task::Measure(Operation::Epoch) => {
-            let order = shuffled(n_epoch(load.workload), load.len(), 12);
-            store.epochs(&Epochs { order: &order, batch: load.workload.batch(), n: 1 }, visit)?;
+            let (order, batch) = (questions.order.as_slice(), load.workload.batch());
+            store.epochs(&Epochs { order, batch, n: 1 }, visit)?;
         }
         Task::Measure(Operation::GetMany) => {
-            for numbers in gets.chunks(BATCH).take(100) {
+            for numbers in questions.gets.chunks(BATCH).take(100) {
                 let names: Vec<Name> = numbers.iter().map(|&number| Name::new(number)).collect();
                 let names: Vec<&str> = names.iter().map(Name::as_str).collect();
                 store.get_many(Keys { numbers, names: &names }, visit)?;
             }
         }
-        _ => gets.iter().try_for_each(|&number| store.get(number, Name::new(number).as_str(), visit))?,
+        _ => questions
+            .gets
+            .iter()
+            .try_for_each(|&number| store.get(number, Name::new(number).as_str(), visit))?,
     }
     std::hint::black_box(sum);
     Ok(())
