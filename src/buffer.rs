@@ -217,6 +217,7 @@ impl Drop for AlignedBuf {
 
 impl Deref for AlignedBuf {
     type Target = [u8];
+    #[inline]
     fn deref(&self) -> &[u8] {
         // SAFETY: `len <= capacity` initialised bytes from `pointer` on, owned by `self` and borrowed as long as it is.
         unsafe { std::slice::from_raw_parts(self.pointer.as_ptr(), self.len) }
@@ -291,6 +292,7 @@ impl Bytes {
     }
 
     /// A part of these bytes, cut to what there is; shares the owner.
+    #[inline]
     pub(crate) fn slice(&self, range: Range<usize>) -> Self {
         let end = self.range.start.saturating_add(range.end).min(self.range.end);
         let start = self.range.start.saturating_add(range.start).min(end);
@@ -300,6 +302,7 @@ impl Bytes {
 
 impl Deref for Bytes {
     type Target = [u8];
+    #[inline]
     fn deref(&self) -> &[u8] {
         match &self.owner {
             Owner::Heap(buf) => &buf[self.range.clone()],

@@ -52,6 +52,7 @@ impl Key {
     }
 
     /// As [`from_tagged`](Self::from_tagged), in the name's own memory.
+    #[inline]
     pub(crate) fn from_tagged_vec(mut tagged: Vec<u8>) -> Result<Self, Vec<u8>> {
         match tagged.first() {
             Some(&TAG_STR) => {

@@ -8,7 +8,7 @@
 //! The caller's thread is one of them: it reads when the batch it needs is not there. The others end with the [`Ahead`].
 //!
 //! They belong to the process that started them. After a fork the child has none of them, and any lock may be held by one that is
-//! not there: [`Ahead::abandon`] touches nothing here, and the batches that the caller kept a list of are read anew.
+//! not there: dropping touches nothing, and the batches that the caller kept a list of are read anew.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -120,15 +120,16 @@ impl Ahead {
             queue = if busy { back } else { shop.done.wait(back).unwrap_or_else(PoisonError::into_inner) };
         }
     }
-
-    /// Lets go of what another process has: nothing is locked, freed or waited for.
-    pub(super) fn abandon(self) {
-        std::mem::forget(self);
-    }
 }
 
 impl Drop for Ahead {
     fn drop(&mut self) {
+        if !self.is_here() {
+            // What another process has is left alone: nothing is locked, freed or waited for.
+            std::mem::forget(std::mem::take(&mut self.threads));
+            std::mem::forget(Arc::clone(&self.shop));
+            return;
+        }
         self.shop.lock().closed = true;
         self.shop.work.notify_all();
         for thread in self.threads.drain(..) {

@@ -59,6 +59,14 @@ pub(crate) struct Run {
     raw: Arc<AlignedBuf>,
 }
 
+/// Records of one chunk, in order, and the address of the chunk's first byte.
+#[derive(Clone, Copy)]
+struct Group<'o> {
+    chunk: u64,
+    base: u64,
+    numbers: &'o [usize],
+}
+
 /// A walk over wanted records in the order of their addresses.
 struct Walk<'w, N> {
     engine: &'w Engine,
@@ -184,42 +192,57 @@ fn parts<'o>(wanted: &[(&[u8], Location)], order: &'o [usize], threads: usize) -
 }
 
 impl<N: AsRef<[u8]>> Walk<'_, N> {
-    /// Name, location, and where it lies in its chunk.
-    fn record(&self, number: usize) -> (&[u8], &Location, Range<usize>) {
+    /// Where a record lies in the chunk that starts at the address `base`; it may end behind it.
+    fn range(&self, number: usize, base: u64) -> Range<usize> {
+        let location = &self.wanted[number].1;
+        // Chunks have less than 2 GiB.
+        let start = usize::try_from(location.address - base).unwrap_or(usize::MAX);
+        start..start.saturating_add(location.length as usize)
+    }
+
+    /// Compares a record's bytes with its checksum.
+    fn check(&self, number: usize, bytes: &[u8]) -> Result<(), Box<Error>> {
         let (name, location) = &self.wanted[number];
-        (name.as_ref(), location, self.engine.range_of(location).1)
+        self.engine.check(name.as_ref(), location, bytes).map_err(Box::new)
     }
 
     /// Gives bytes of the records in `order`, with their numbers, to be kept.
     fn collect(&self, order: &[usize], last: &mut Option<Run>, put: &mut dyn FnMut(usize, Slot)) {
-        let mut left: usize = order.iter().map(|&number| self.wanted[number].1.length as usize + 63).sum();
+        let len = |number: usize| self.wanted[number].1.length as usize + 63;
         let align = self.engine.shared.parameters.align.clamp(1, 64);
         let mut arena = Arena::default();
-        self.run(order, last, &mut |number, lent| {
-            let len = self.wanted[number].1.length as usize;
-            match lent {
-                Ok(Lent::Shared(bytes)) => put(number, Ok(bytes)),
-                Ok(Lent::Passing(bytes)) => {
-                    if !arena.has_room(bytes.len(), align) {
-                        arena.hand_out(put);
-                        arena = Arena::new(left.min(ARENA_BYTES).max(bytes.len()));
-                    }
-                    arena.push(number, bytes, align);
+        // Records that an arena may have to hold.
+        let mut left = order;
+        self.run(order, last, &mut |number, lent| match lent {
+            Ok(Lent::Shared(bytes)) => put(number, Ok(bytes)),
+            Ok(Lent::Passing(bytes)) => {
+                if !arena.has_room(bytes.len(), align) {
+                    arena.hand_out(put);
+                    let seen = left.iter().position(|&other| other == number).unwrap_or(0);
+                    left = &left[seen..];
+                    let mut room = left.iter().map(|&number| len(number));
+                    let room = room.try_fold(0, |sum, len| (sum < ARENA_BYTES).then_some(sum + len));
+                    arena = Arena::new(room.unwrap_or(ARENA_BYTES).min(ARENA_BYTES).max(bytes.len()));
                 }
-                Err(error) => put(number, Err(error)),
+                arena.push(number, bytes, align);
             }
-            left = left.saturating_sub(len);
+            Err(error) => put(number, Err(error)),
         });
         arena.hand_out(put);
     }
 
     /// Gives the records in `order` to `sink`, in that order within runs. `last` is the run before, and then the last one.
     fn run(&self, order: &[usize], last: &mut Option<Run>, sink: &mut Sink<'_>) {
-        let chunk_of = |&number: &usize| self.engine.chunk_of(self.wanted[number].1.address).0;
-        for group in order.chunk_by(|left, right| chunk_of(left) == chunk_of(right)) {
-            if let Some(first) = group.first() {
-                self.group(chunk_of(first), group, last, sink);
-            }
+        let chunk_size = self.engine.shared.parameters.chunk_size as u64;
+        let mut rest = order;
+        while let Some(&first) = rest.first() {
+            let chunk = self.engine.chunk_of(self.wanted[first].1.address).0;
+            let base = chunk * chunk_size;
+            let end = base.saturating_add(chunk_size);
+            let n = rest.iter().take_while(|&&number| self.wanted[number].1.address < end).count();
+            let (numbers, behind) = rest.split_at(n);
+            self.group(Group { chunk, base, numbers }, last, sink);
+            rest = behind;
         }
     }
 
@@ -229,96 +252,92 @@ impl<N: AsRef<[u8]>> Walk<'_, N> {
         sink(number, self.engine.read(name.as_ref(), location).map(Lent::Shared).map_err(Box::new));
     }
 
-    /// A record out of shared bytes that start at `start` of its chunk.
-    fn share(&self, number: usize, start: usize, bytes: &Bytes, sink: &mut Sink<'_>) {
-        let (name, location, range) = self.record(number);
-        let bytes = bytes.slice(range.start - start..range.end - start);
-        let checked = self.engine.check(name, location, &bytes).map_err(Box::new);
-        sink(number, checked.map(|()| Lent::Shared(bytes)));
+    /// A record that lies at `range` of shared bytes.
+    fn share(&self, number: usize, range: Range<usize>, bytes: &Bytes, sink: &mut Sink<'_>) {
+        let bytes = bytes.slice(range);
+        sink(number, self.check(number, &bytes).map(|()| Lent::Shared(bytes)));
     }
 
-    /// Whether a record has bytes, all of them in the chunk it starts in.
-    fn inside(&self, number: usize) -> bool {
-        let range = self.record(number).2;
-        !range.is_empty() && range.end <= self.engine.shared.parameters.chunk_size
+    /// Where a record lies in its chunk, which starts at `base`, if it has bytes, and all of them there.
+    fn inside(&self, number: usize, base: u64) -> Option<Range<usize>> {
+        let range = self.range(number, base);
+        (!range.is_empty() && range.end <= self.engine.shared.parameters.chunk_size).then_some(range)
     }
 
     /// The records of one chunk.
-    fn group(&self, chunk: u64, group: &[usize], last: &mut Option<Run>, sink: &mut Sink<'_>) {
+    fn group(&self, group: Group<'_>, last: &mut Option<Run>, sink: &mut Sink<'_>) {
+        let Group { chunk, base, numbers } = group;
         let engine = self.engine;
         let Ok(Source::Stored(at)) = engine.source(chunk) else {
-            return group.iter().for_each(|&number| self.single(number, sink));
+            return numbers.iter().for_each(|&number| self.single(number, sink));
         };
         if at.is(ChunkRef::FOREIGN) {
             let whole = engine.reader.foreign(chunk, &at).ok();
-            for &number in group {
-                let end = self.record(number).2.end;
-                match whole.as_ref().filter(|whole| self.inside(number) && end <= whole.len()) {
-                    Some(whole) => self.share(number, 0, whole, sink),
-                    None => self.single(number, sink),
-                }
-            }
-            return;
+            return self.from_whole(group, whole.as_ref(), sink);
         }
         if at.is(ChunkRef::ZEROS | ChunkRef::UNCOMPRESSED) {
-            return self.lent_group(&at, group, sink);
+            return self.from_storage(group, &at, sink);
         }
         if let Some(whole) = engine.reader.cached(chunk, &at, || self.touched(group, &at)) {
-            for &number in group {
-                if self.inside(number) {
-                    self.share(number, 0, &whole, sink);
-                } else {
-                    self.single(number, sink);
-                }
-            }
-            return;
+            return self.from_whole(group, Some(&whole), sink);
         }
-        let mut rest = group;
+        let mut rest = numbers;
         while let Some((&number, others)) = rest.split_first() {
-            if !self.inside(number) {
+            if self.inside(number, base).is_none() {
                 self.single(number, sink);
                 rest = others;
                 continue;
             }
-            let (range, n) = self.extent(rest, &at);
-            let (records, behind) = rest.split_at(n);
-            *last = self.decode(chunk, &at, range, records, last.take(), sink);
+            let (range, n) = self.extent(Group { numbers: rest, ..group }, &at);
+            let (numbers, behind) = rest.split_at(n);
+            *last = self.decode(Group { numbers, ..group }, &at, range, last.take(), sink);
             rest = behind;
         }
     }
 
+    /// The records of a chunk of which all raw bytes are there, if they are.
+    fn from_whole(&self, group: Group<'_>, whole: Option<&Bytes>, sink: &mut Sink<'_>) {
+        for &number in group.numbers {
+            let range = self.inside(number, group.base);
+            match whole.zip(range).filter(|(whole, range)| range.end <= whole.len()) {
+                Some((whole, range)) => self.share(number, range, whole, sink),
+                None => self.single(number, sink),
+            }
+        }
+    }
+
     /// The records of a chunk that is not compressed: out of what the storage lends, if it does.
-    fn lent_group(&self, at: &ChunkRef, group: &[usize], sink: &mut Sink<'_>) {
-        let inside =
-            || group.iter().filter(|&&number| self.inside(number)).map(|&number| self.record(number).2);
-        let start = inside().map(|range| range.start).min().unwrap_or(0);
-        let end = inside().map(|range| range.end).max().unwrap_or(0);
-        let Some(lent) = self.engine.reader.lend(at, start..end).filter(|_| start < end) else {
-            return group.iter().for_each(|&number| self.single(number, sink));
+    fn from_storage(&self, group: Group<'_>, at: &ChunkRef, sink: &mut Sink<'_>) {
+        let Group { base, numbers, .. } = group;
+        let inside = numbers.iter().filter_map(|&number| self.inside(number, base));
+        let whole = inside.reduce(|whole, range| whole.start.min(range.start)..whole.end.max(range.end));
+        let lent = whole.and_then(|whole| Some((whole.start, self.engine.reader.lend(at, whole)?)));
+        let Some((start, lent)) = lent else {
+            return numbers.iter().for_each(|&number| self.single(number, sink));
         };
+        let place =
+            |&number: &usize| self.inside(number, base).map(|range| range.start - start..range.end - start);
         // Some ahead: bytes are on their way while the checksums of those before are computed.
-        let mut ahead = group.iter().filter(|&&number| self.inside(number)).map(|&number| {
-            let range = self.record(number).2;
-            prefetch(lent.get(range.start - start..range.end - start).unwrap_or_default());
+        let mut ahead = numbers.iter().map(|number| {
+            prefetch(place(number).and_then(|range| lent.get(range)).unwrap_or_default());
         });
         ahead.by_ref().take(RECORDS_AHEAD).for_each(drop);
-        for &number in group {
+        for number in numbers {
             ahead.next();
-            if self.inside(number) {
-                self.share(number, start, &lent, sink);
-            } else {
-                self.single(number, sink);
+            match place(number) {
+                Some(range) => self.share(*number, range, &lent, sink),
+                None => self.single(*number, sink),
             }
         }
     }
 
     /// Raw bytes of the blocks that the records of `group` touch, about.
-    fn touched(&self, group: &[usize], at: &ChunkRef) -> usize {
+    fn touched(&self, group: Group<'_>, at: &ChunkRef) -> usize {
         let block = (at.block_size as usize).max(1);
         let mut done = 0;
         let mut touched = 0;
-        for &number in group {
-            let range = self.engine.range_of(&self.wanted[number].1).1;
+        for &number in group.numbers {
+            let range = self.range(number, group.base);
             let (first, end) = (range.start / block * block, range.end.next_multiple_of(block));
             touched += end.saturating_sub(first.max(done));
             done = done.max(end);
@@ -326,58 +345,61 @@ impl<N: AsRef<[u8]>> Walk<'_, N> {
         touched
     }
 
-    /// The blocks of the first of `rest`, grown over the records that follow without a block between; and how many
+    /// The blocks of the group's first record, grown over the records that follow without a block between; and how many
     /// records those are.
-    fn extent(&self, rest: &[usize], at: &ChunkRef) -> (Range<usize>, usize) {
+    fn extent(&self, group: Group<'_>, at: &ChunkRef) -> (Range<usize>, usize) {
         let chunk_size = self.engine.shared.parameters.chunk_size;
         let block = (at.block_size as usize).max(1);
         let limit = RUN_BYTES.max(RUN_BLOCKS * block);
-        let to_blocks = |end: usize| end.next_multiple_of(block).min(chunk_size);
         let mut run = 0..0;
         let mut n = 0;
-        for &number in rest {
-            let record = self.record(number).2;
-            let end = to_blocks(record.end);
+        for &number in group.numbers {
+            let Some(record) = self.inside(number, group.base) else { break };
             if n == 0 {
-                run = record.start / block * block..end;
-            } else if !self.inside(number)
-                || record.start > run.end
-                || end - run.start > limit.max(run.end - run.start)
-            {
+                run.start = record.start / block * block;
+            } else if record.start > run.end {
                 break;
             }
-            run.end = run.end.max(end);
+            if record.end > run.end {
+                let end = record.end.next_multiple_of(block).min(chunk_size);
+                if n > 0 && end - run.start > limit {
+                    break;
+                }
+                run.end = end;
+            }
             n += 1;
         }
         (run, n)
     }
 
-    /// Decodes the blocks of `range` and gives out `records`, which lie in them; each is checked as soon as its last block is
-    /// decoded.
+    /// Decodes the blocks of `range` and gives out the records of `group`, which lie in them; each is checked as soon as its last
+    /// block is decoded.
     fn decode(
         &self,
-        chunk: u64,
+        group: Group<'_>,
         at: &ChunkRef,
         range: Range<usize>,
-        records: &[usize],
         before: Option<Run>,
         sink: &mut Sink<'_>,
     ) -> Option<Run> {
-        let wanted: usize = records.iter().map(|&number| self.wanted[number].1.length as usize).sum();
+        let Group { chunk, base, numbers } = group;
+        let covers =
+            |run: &&Run| run.chunk == chunk && run.range.start <= range.start && run.range.end >= range.end;
+        let range = before.as_ref().filter(covers).map_or(range, |run| run.range.clone());
+        let wanted: usize = numbers.iter().map(|&number| self.wanted[number].1.length as usize).sum();
         let shared = !self.passing && 2 * wanted >= range.len();
         let place = |number: usize| {
-            let record = self.record(number).2;
+            let record = self.range(number, base);
             record.start - range.start..record.end - range.start
         };
         // What the records' checksums said, if they are given out later.
-        let mut checked = Vec::with_capacity(if shared { records.len() } else { 0 });
+        let mut checked = Vec::with_capacity(if shared { numbers.len() } else { 0 });
         let mut done = 0;
         let run = self.load(chunk, at, range.clone(), before, &mut |raw| {
-            while let Some(&number) = records.get(done)
+            while let Some(&number) = numbers.get(done)
                 && let Some(bytes) = raw.get(place(number))
             {
-                let (name, location, _) = self.record(number);
-                let good = self.engine.check(name, location, bytes).map_err(Box::new);
+                let good = self.check(number, bytes);
                 if shared {
                     checked.push(good);
                 } else {
@@ -388,12 +410,12 @@ impl<N: AsRef<[u8]>> Walk<'_, N> {
         });
         let Ok(run) = run else {
             // A damaged block costs the records in it, not their neighbours: each is read alone.
-            let left = if shared { records } else { &records[done..] };
+            let left = if shared { numbers } else { &numbers[done..] };
             left.iter().for_each(|&number| self.single(number, sink));
             return None;
         };
         let bytes = Bytes::from_heap(Arc::clone(&run.raw), 0..run.raw.len());
-        for (&number, good) in records.iter().zip(checked) {
+        for (&number, good) in numbers.iter().zip(checked) {
             sink(number, good.map(|()| Lent::Shared(bytes.slice(place(number)))));
         }
         Some(run)
@@ -409,6 +431,10 @@ impl<N: AsRef<[u8]>> Walk<'_, N> {
         before: Option<Run>,
         seen: &mut dyn FnMut(&[u8]),
     ) -> Result<Run> {
+        if let Some(before) = before.as_ref().filter(|run| run.chunk == chunk && run.range == range) {
+            seen(&before.raw);
+            return Ok(Run { chunk, range, raw: Arc::clone(&before.raw) });
+        }
         let mut raw = AlignedBuf::any(range.len());
         let block = (at.block_size as usize).max(1);
         let mut done = 0;

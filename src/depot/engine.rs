@@ -721,6 +721,7 @@ impl Engine {
     }
 
     /// Compares a record's bytes with its checksum.
+    #[inline]
     pub(crate) fn check(&self, name: &[u8], location: &Location, bytes: &[u8]) -> Result<()> {
         if location.unchecked {
             return Ok(());
@@ -729,15 +730,21 @@ impl Engine {
         if found == location.checksum && bytes.len() == location.length as usize {
             return Ok(());
         }
+        Err(self.other_bytes(name, location, found))
+    }
+
+    /// The error of a record whose bytes have the checksum `found`.
+    #[cold]
+    fn other_bytes(&self, name: &[u8], location: &Location, found: u32) -> Error {
         let (chunk, _) = self.chunk_of(location.address);
-        Err(Error::RecordChecksum {
+        Error::RecordChecksum {
             path: self.path_buf(),
             name: describe(name),
             chunk,
             offset: self.file_offset(chunk),
             expected: location.checksum,
             found,
-        })
+        }
     }
 
     /// Where the entry of a chunk starts in the file; 0 for one not written yet.

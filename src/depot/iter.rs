@@ -16,7 +16,7 @@ use crate::index::{Location, Segment, find_live};
 use crate::key::Key;
 
 /// Raw bytes, and records, that are read together: what fits into a cache. A block that two batches share is decoded once.
-const ALONE: (usize, usize) = (1 << 20, 1 << 10);
+const ALONE: (usize, usize) = (1 << 20, 1 << 8);
 /// The same where threads read ahead: there it is decoded twice, which should not matter.
 const AHEAD: (usize, usize) = (4 << 20, 1 << 14);
 
@@ -140,6 +140,48 @@ impl Cursor {
             }
         }
     }
+
+    /// Appends names and places of the next records, up to so many raw `bytes` and `records`; fewer before an error, or at the
+    /// end. What it appends may be a name that no key is.
+    fn take(&mut self, engine: &Engine, to: &mut Wanted, (bytes, records): (usize, usize)) -> Result<()> {
+        let mut sum = 0;
+        while to.len() < records && sum < bytes {
+            // Names of a block that was read, without the detours.
+            if let Some(segment) = self.segment.as_ref().filter(|_| !self.doubtful) {
+                let end = self.ordinal - segment.reference.first_ordinal;
+                while to.len() < records
+                    && sum < bytes
+                    && let Some(name) = self.block.next()
+                {
+                    let local = end - 1 - self.block.len() as u64;
+                    let dead = |dead: &[u64]| dead.binary_search(&(segment.reference.first_ordinal + local));
+                    if !self.dead.is_empty() && dead(&self.dead).is_ok() {
+                        continue;
+                    }
+                    match segment.location(local) {
+                        Ok(location) => {
+                            sum += location.length as usize;
+                            to.push((name, location));
+                        }
+                        Err(error) => return Err(engine.in_record(&name, error)),
+                    }
+                }
+                if to.len() >= records || sum >= bytes {
+                    break;
+                }
+            }
+            match self.next() {
+                Some(Ok(Listed { name, location: Ok(location) })) => {
+                    sum += location.length as usize;
+                    to.push((name, location));
+                }
+                Some(Ok(Listed { name, location: Err(error) })) => return Err(engine.in_record(&name, error)),
+                Some(Err(error)) => return Err(error),
+                None => break,
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Which tagged names to list.
@@ -195,31 +237,9 @@ struct Batch {
 
 impl Batch {
     /// Of the next records, up to so many raw `bytes` and `records`. Empty at the end.
-    fn fill(
-        engine: &Engine,
-        cursor: &mut Cursor,
-        mut wanted: Wanted,
-        (bytes, records): (usize, usize),
-    ) -> Self {
+    fn fill(engine: &Engine, cursor: &mut Cursor, mut wanted: Wanted, limits: (usize, usize)) -> Self {
         wanted.clear();
-        let (mut sum, mut failed) = (0, None);
-        while wanted.len() < records && sum < bytes {
-            match cursor.next() {
-                Some(Ok(Listed { name, location: Ok(location) })) => {
-                    sum += location.length as usize;
-                    wanted.push((name, location));
-                }
-                Some(Ok(Listed { name, location: Err(error) })) => {
-                    failed = Some(engine.in_record(&name, error));
-                    break;
-                }
-                Some(Err(error)) => {
-                    failed = Some(error);
-                    break;
-                }
-                None => break,
-            }
-        }
+        let failed = cursor.take(engine, &mut wanted, limits).err();
         Self { wanted: Arc::new(wanted), failed }
     }
 
@@ -275,16 +295,13 @@ impl<'d, C: Codec> Iter<'d, C> {
     fn refill(&mut self) -> bool {
         let engine = &self.depot.engine;
         self.given = 0;
+        self.wanted.clear();
         self.slots.clear();
         let threads = std::mem::take(&mut self.threads);
         if threads > 1 {
             self.start_threads(threads);
         }
-        if self.ahead.as_ref().is_some_and(|ahead| !ahead.is_here())
-            && let Some(ahead) = self.ahead.take()
-        {
-            ahead.abandon();
-        }
+        self.ahead = self.ahead.take().filter(Ahead::is_here);
         self.plan_ahead();
         let batch = match (self.planned.pop_front(), &mut self.cursor) {
             (Some(batch), _) => batch,
@@ -331,17 +348,20 @@ impl<'d, C: Codec> Iter<'d, C> {
         }
     }
 
-    /// The next record of those that were read.
-    fn give(&mut self) -> Option<Result<(Key, Record<C>)>> {
-        let (name, _) = self.wanted.get_mut(self.given)?;
+    /// The next record of those that were read, of which there is one.
+    fn give(&mut self) -> Result<(Key, Record<C>)> {
+        let engine = &self.depot.engine;
+        let (name, location) = &mut self.wanted[self.given];
+        let slot = self.slots.get_mut(self.given).and_then(Option::take);
+        let bytes = slot.unwrap_or_else(|| engine.read(name, location).map_err(Box::new));
         let name = std::mem::take(name);
-        let slot = self.slots.get_mut(self.given).and_then(Option::take)?;
         self.given += 1;
-        let bytes = match slot {
-            Ok(bytes) => bytes,
-            Err(error) => return Some(Err(*error)),
-        };
-        Some(self.depot.record(&name, bytes).and_then(|record| Ok((key(&self.depot.engine, name)?, record))))
+        let key = Key::from_tagged_vec(name)
+            .map_err(|name| engine.in_record(&name, malformed(engine.path(), &name)))?;
+        match Record::new(bytes.map_err(|error| *error)?, &self.depot.codec) {
+            Ok(record) => Ok((key, record)),
+            Err(source) => Err(self.depot.refused(&key, source)),
+        }
     }
 }
 
@@ -350,10 +370,13 @@ impl<C: Codec> Iterator for Iter<'_, C> {
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            let next = self.give().or_else(|| self.failed.take().map(Err));
-            if next.is_some() {
+            if self.given < self.wanted.len() {
                 self.remaining = self.remaining.saturating_sub(1);
-                return next;
+                return Some(self.give());
+            }
+            if let Some(error) = self.failed.take() {
+                self.remaining = self.remaining.saturating_sub(1);
+                return Some(Err(error));
             }
             if !self.refill() {
                 self.remaining = 0;
