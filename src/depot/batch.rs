@@ -20,6 +20,7 @@ use crate::buffer::{AlignedBuf, Bytes, prefetch};
 use crate::error::{Error, Result};
 use crate::format::chunk::ChunkRef;
 use crate::index::Location;
+use crate::options::CompressionCodec;
 
 /// Blocks, and raw bytes, that are decoded in one go at least, where so many touch each other. Records keep alive the run
 /// they share.
@@ -114,7 +115,8 @@ fn read_each_with(
     let walk = Walk { engine, wanted, passing: false };
     let mut out: Vec<Option<Slot>> = (0..wanted.len()).map(|_| None).collect();
     let mut take = |number: usize, bytes| out[number] = Some(bytes);
-    let parts = parts(wanted, &order, threads);
+    let compressed = engine.shared.parameters.compression.codec != CompressionCodec::None;
+    let parts = parts(wanted, &order, threads, compressed);
     let next = AtomicUsize::new(0);
     // Whoever is free takes the next part: a thread that comes late, or is slow, leaves more to the others.
     let work = |put: &mut dyn FnMut(usize, Slot)| {
@@ -170,11 +172,17 @@ fn order<N>(wanted: &[(N, Location)]) -> Vec<usize> {
 }
 
 /// Cuts `order` into pieces of about as many bytes for `threads` to take one by one; one piece if there is not enough to do.
-fn parts<'o>(wanted: &[(&[u8], Location)], order: &'o [usize], threads: usize) -> Vec<&'o [usize]> {
-    // A small record costs the block it is in; what a block is, is known later.
-    let cost = |&number: &usize| u64::from(wanted[number].1.length).max(8 << 10);
+fn parts<'o>(
+    wanted: &[(&[u8], Location)],
+    order: &'o [usize],
+    threads: usize,
+    compressed: bool,
+) -> Vec<&'o [usize]> {
+    // A small record costs the block it is in; what a block is, is known later. Where nothing is decoded, there are checksums.
+    let (least, a_thread) = if compressed { (8 << 10, THREAD_BYTES) } else { (0, 16 * THREAD_BYTES) };
+    let cost = |&number: &usize| u64::from(wanted[number].1.length).max(least);
     let total: u64 = order.iter().map(cost).sum();
-    let busy = u64::try_from(threads).unwrap_or(u64::MAX).min(total / THREAD_BYTES);
+    let busy = u64::try_from(threads).unwrap_or(u64::MAX).min(total / a_thread);
     if busy < 2 {
         return vec![order];
     }

@@ -46,6 +46,10 @@ pub(crate) struct Listed {
     pub(crate) location: Result<Location>,
 }
 
+/// Ordinal and tagged name.
+type FoundName = (u64, Vec<u8>);
+type Found = Vec<FoundName>;
+
 /// Names and places of live records as of one moment, in order.
 ///
 /// A damaged part of the index is one error in place of the names that were in it.
@@ -141,6 +145,39 @@ impl Cursor {
         }
     }
 
+    /// The committed records behind those given out whose tagged names are `wanted`, dead ones among them, by ordinal: those of the
+    /// next blocks of names in which there are any. `None` when this takes a walk by [`next`](Self::next).
+    fn skim(&mut self, wanted: &dyn Fn(&[u8]) -> bool) -> Option<Result<Found>> {
+        if self.doubtful || self.block.len() > 0 {
+            return None;
+        }
+        let mut found = Vec::new();
+        while found.is_empty() {
+            let (segment, local) = self.snapshot.segment_of(self.ordinal)?;
+            let first_ordinal = segment.reference.first_ordinal;
+            let read = segment.names_of_block(local, &mut |local, name| {
+                if wanted(name) {
+                    found.push((first_ordinal + local, name.to_vec()));
+                }
+            });
+            let next = read.as_ref().copied().unwrap_or_else(|_| segment.next_block(local));
+            self.ordinal = first_ordinal + next;
+            let failing = std::mem::replace(&mut self.failing, read.is_err());
+            if let Err(error) = read {
+                // What a damaged block seemed to hold is not believed.
+                found.clear();
+                if !failing {
+                    return Some(Err(error));
+                }
+            }
+        }
+        Some(Ok(found))
+    }
+
+    fn is_dead(&self, ordinal: u64) -> bool {
+        self.dead.binary_search(&ordinal).is_ok()
+    }
+
     /// Appends names and places of the next records, up to so many raw `bytes` and `records`; fewer before an error, or at the
     /// end. What it appends may be a name that no key is.
     fn take(&mut self, engine: &Engine, to: &mut Wanted, (bytes, records): (usize, usize)) -> Result<()> {
@@ -192,13 +229,15 @@ pub struct Keys<'d> {
     engine: &'d Engine,
     cursor: Option<Cursor>,
     failed: Option<Error>,
+    /// Ordinals and names that were found together with the last one.
+    found: std::vec::IntoIter<FoundName>,
     wanted: Filter<'d>,
 }
 
 impl<'d> Keys<'d> {
     pub(super) fn new(engine: &'d Engine, wanted: impl Fn(&[u8]) -> bool + Send + 'd) -> Self {
         let (cursor, failed) = split(Cursor::new(engine));
-        Self { engine, cursor, failed, wanted: Box::new(wanted) }
+        Self { engine, cursor, failed, found: Vec::new().into_iter(), wanted: Box::new(wanted) }
     }
 }
 
@@ -216,8 +255,23 @@ impl Iterator for Keys<'_> {
         if let Some(error) = self.failed.take() {
             return Some(Err(error));
         }
+        let cursor = self.cursor.as_mut()?;
         loop {
-            match self.cursor.as_mut()?.next()? {
+            if let Some((ordinal, name)) = self.found.next() {
+                if !cursor.is_dead(ordinal) {
+                    return Some(key(self.engine, name));
+                }
+                continue;
+            }
+            match cursor.skim(&self.wanted) {
+                Some(Ok(found)) => {
+                    self.found = found.into_iter();
+                    continue;
+                }
+                Some(Err(error)) => return Some(Err(error)),
+                None => {}
+            }
+            match cursor.next()? {
                 Ok(Listed { name, .. }) if (self.wanted)(&name) => return Some(key(self.engine, name)),
                 Ok(_) => {}
                 Err(error) => return Some(Err(error)),

@@ -365,22 +365,29 @@ impl Segment {
 
     /// Gives local ordinal and tagged name of every record.
     pub(crate) fn each_name(&self, job: &mut dyn FnMut(u64, &[u8])) -> Result<()> {
-        for first in (0..self.head.n_records).step_by(BLOCK) {
-            let end = self.next_block(first);
-            let complete = self.with_name_block(first / BLOCK as u64, |block| {
-                let mut names = NameDecoder::new(block);
-                for ordinal in first..end {
-                    let Some(name) = names.next() else { return false };
-                    job(ordinal, name);
-                }
-                names.next().is_none()
-            })?;
-            if !complete {
-                let at = self.head.sections[NAMES].offset;
-                return Err(self.damaged(at, format!("{} names in a block", end - first), "others".into()));
-            }
+        let mut next = 0;
+        while next < self.head.n_records {
+            next = self.names_of_block(next, job)?;
         }
         Ok(())
+    }
+
+    /// Gives local ordinals and tagged names of the block that starts with local ordinal `first`; where the next one starts.
+    pub(crate) fn names_of_block(&self, first: u64, job: &mut dyn FnMut(u64, &[u8])) -> Result<u64> {
+        let end = self.next_block(first);
+        let complete = self.with_name_block(first / BLOCK as u64, |block| {
+            let mut names = NameDecoder::new(block);
+            for ordinal in first..end {
+                let Some(name) = names.next() else { return false };
+                job(ordinal, name);
+            }
+            names.next().is_none()
+        })?;
+        if complete {
+            return Ok(end);
+        }
+        let at = self.head.sections[NAMES].offset;
+        Err(self.damaged(at, format!("{} names in a block", end - first), "others".into()))
     }
 
     /// The first ordinal of the block of names behind that of local `ordinal`, or the number of records.
