@@ -113,7 +113,7 @@ pub struct DepotOptions {
     /// Raw bytes of a chunk: a multiple of the block size and the typesize, 64 bytes to 2 GiB. Default 4 MiB.
     pub chunk_size: usize,
     /// Raw bytes of a block, the unit of random reads: a multiple of 64. The default, `None`, takes 64 KiB, or when the
-    /// records of a chunk are under 4 KiB on average, 16 KiB for zstd and 4 KiB for LZ4, which has no tables to
+    /// records of a chunk are under 4 KiB on average, 16 KiB for zstd and 2 KiB for LZ4, which has no tables to
     /// build for each block. With zstd, 8 KiB make single reads of small records a third faster, files 1 % larger and scans
     /// slower.
     pub block_size: Option<usize>,
@@ -260,7 +260,7 @@ impl DepotOptions {
     pub(crate) fn resolve_block_size(&self, mean_record: u64) -> usize {
         let small = match self.compression.codec {
             CompressionCodec::None | CompressionCodec::Zstd => 16 << 10,
-            CompressionCodec::Lz4 | CompressionCodec::Lz4hc | CompressionCodec::Blosclz => 4 << 10,
+            CompressionCodec::Lz4 | CompressionCodec::Lz4hc | CompressionCodec::Blosclz => 2 << 10,
         };
         let wanted = self.block_size.unwrap_or(if mean_record < 4096 { small } else { 64 << 10 });
         let step = 64 * usize::from(self.compression.typesize);
@@ -385,7 +385,7 @@ mod tests {
         let options = DepotOptions::default();
         assert_eq!(options.resolve_block_size(1700), 16 << 10);
         assert_eq!(options.resolve_block_size(180_000), 64 << 10);
-        assert_eq!(DepotOptions::fast().resolve_block_size(1700), 4 << 10);
+        assert_eq!(DepotOptions::fast().resolve_block_size(1700), 2 << 10);
         assert_eq!(DepotOptions::fast().resolve_block_size(180_000), 64 << 10);
         let odd = DepotOptions { chunk_size: 64 * 7, ..DepotOptions::default() };
         assert_eq!(odd.resolve_block_size(10), 448);

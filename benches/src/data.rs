@@ -141,7 +141,7 @@ pub fn chunks<C: Codec>(depot: &Depot<C>) -> Chunks {
     // As the docs of `DepotOptions::block_size` have it.
     let small = info.raw_bytes / info.records < 4096;
     let small_block = match info.options.compression.codec {
-        CompressionCodec::Lz4 | CompressionCodec::Lz4hc | CompressionCodec::Blosclz => 4 << 10,
+        CompressionCodec::Lz4 | CompressionCodec::Lz4hc | CompressionCodec::Blosclz => 2 << 10,
         CompressionCodec::None | CompressionCodec::Zstd => 16 << 10,
     };
     let block_size = info.options.block_size.unwrap_or(if small { small_block } else { 64 << 10 });

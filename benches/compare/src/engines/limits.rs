@@ -288,7 +288,7 @@ pub(crate) const MEMCPY: &str = "memcpy";
 fn block_size(options: &DepotOptions, mean: u64) -> usize {
     let small = match options.compression.codec {
         CompressionCodec::None | CompressionCodec::Zstd => 16 << 10,
-        CompressionCodec::Lz4 | CompressionCodec::Lz4hc | CompressionCodec::Blosclz => 4 << 10,
+        CompressionCodec::Lz4 | CompressionCodec::Lz4hc | CompressionCodec::Blosclz => 2 << 10,
     };
     options.block_size.unwrap_or(if mean < 4096 { small } else { 64 << 10 })
 }
