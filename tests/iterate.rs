@@ -45,8 +45,8 @@ fn payload(n: u64) -> Vec<u8> {
     (0..len).map(|i| ((i as u64 * (n % 13 + 1)) >> 3) as u8).collect()
 }
 
-fn options(preset: DepotOptions) -> DepotOptions {
-    DepotOptions { chunk_size: 1 << 20, block_size: Some(1 << 14), write_threads: Some(0), ..preset }
+fn options(preset: &DepotOptions) -> DepotOptions {
+    DepotOptions { chunk_size: 1 << 20, block_size: Some(1 << 14), write_threads: Some(0), ..preset.clone() }
 }
 
 fn fill(depot: &Depot<Raw>) {
@@ -63,7 +63,7 @@ fn listed(iter: Iter<'_, Raw>) -> Vec<Result<(String, Vec<u8>), String>> {
 #[test]
 fn threads_give_what_one_gives_while_the_depot_is_written_and_after() {
     for preset in [DepotOptions::balanced(), DepotOptions::uncompressed()] {
-        let depot = Depot::memory_with(Raw, options(preset)).unwrap();
+        let depot = Depot::memory_with(Raw, options(&preset)).unwrap();
         fill(&depot);
         depot.commit().unwrap();
         // Some of these are in the open chunk, some replace others, which are dead then.
@@ -89,7 +89,7 @@ fn threads_give_what_one_gives_while_the_depot_is_written_and_after() {
 #[test]
 fn damage_is_the_same_error_in_the_same_place_on_threads() {
     for preset in [DepotOptions::balanced(), DepotOptions::uncompressed()] {
-        let depot = Depot::memory_with(Raw, options(preset)).unwrap();
+        let depot = Depot::memory_with(Raw, options(&preset)).unwrap();
         fill(&depot);
         let whole = depot.to_bytes().unwrap();
         let mut damaged = 0;
@@ -113,7 +113,7 @@ fn damage_is_the_same_error_in_the_same_place_on_threads() {
 
 #[test]
 fn an_iteration_may_end_anywhere_and_its_records_live_on() {
-    let depot = Depot::memory_with(Raw, options(DepotOptions::balanced())).unwrap();
+    let depot = Depot::memory_with(Raw, options(&DepotOptions::balanced())).unwrap();
     fill(&depot);
     depot.commit().unwrap();
     for taken in [0, 1, 2, 300, 2500] {
@@ -133,7 +133,7 @@ fn an_iteration_may_end_anywhere_and_its_records_live_on() {
 fn a_fork_goes_on_from_the_same_record() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("frames.vld");
-    let depot = Depot::create_with(&path, Raw, options(DepotOptions::balanced())).unwrap();
+    let depot = Depot::create_with(&path, Raw, options(&DepotOptions::balanced())).unwrap();
     fill(&depot);
     depot.close().unwrap();
     for mapping in [Mapping::Auto, Mapping::Never] {

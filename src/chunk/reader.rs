@@ -27,7 +27,7 @@ use crate::storage::Storage;
 const TABLES_LIMIT: usize = 16 << 20;
 
 /// Raw bytes decoded at a time, unless a block has more: what is copied, checked and decompressed stays in the cache.
-const PIECE: usize = 128 << 10;
+const PIECE: usize = 64 << 10;
 
 /// A chunk's block table, checked.
 #[derive(Debug)]

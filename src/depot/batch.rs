@@ -281,13 +281,13 @@ impl<N: AsRef<[u8]>> Walk<'_, N> {
         };
         if at.is(ChunkRef::FOREIGN) {
             let whole = engine.reader.foreign(chunk, &at).ok();
-            return self.from_whole(group, whole.as_ref(), sink);
+            return self.share_whole(group, whole.as_ref(), sink);
         }
         if at.is(ChunkRef::ZEROS | ChunkRef::UNCOMPRESSED) {
-            return self.from_storage(group, &at, sink);
+            return self.share_stored(group, &at, sink);
         }
         if let Some(whole) = engine.reader.cached(chunk, &at, || self.touched(group, &at)) {
-            return self.from_whole(group, Some(&whole), sink);
+            return self.share_whole(group, Some(&whole), sink);
         }
         let mut rest = numbers;
         while let Some((&number, others)) = rest.split_first() {
@@ -304,7 +304,7 @@ impl<N: AsRef<[u8]>> Walk<'_, N> {
     }
 
     /// The records of a chunk of which all raw bytes are there, if they are.
-    fn from_whole(&self, group: Group<'_>, whole: Option<&Bytes>, sink: &mut Sink<'_>) {
+    fn share_whole(&self, group: Group<'_>, whole: Option<&Bytes>, sink: &mut Sink<'_>) {
         for &number in group.numbers {
             let range = self.inside(number, group.base);
             match whole.zip(range).filter(|(whole, range)| range.end <= whole.len()) {
@@ -315,7 +315,7 @@ impl<N: AsRef<[u8]>> Walk<'_, N> {
     }
 
     /// The records of a chunk that is not compressed: out of what the storage lends, if it does.
-    fn from_storage(&self, group: Group<'_>, at: &ChunkRef, sink: &mut Sink<'_>) {
+    fn share_stored(&self, group: Group<'_>, at: &ChunkRef, sink: &mut Sink<'_>) {
         let Group { base, numbers, .. } = group;
         let inside = numbers.iter().filter_map(|&number| self.inside(number, base));
         let whole = inside.reduce(|whole, range| whole.start.min(range.start)..whole.end.max(range.end));
@@ -419,7 +419,9 @@ impl<N: AsRef<[u8]>> Walk<'_, N> {
         let Ok(run) = run else {
             // A damaged block costs the records in it, not their neighbours: each is read alone.
             let left = if shared { numbers } else { &numbers[done..] };
-            left.iter().for_each(|&number| self.single(number, sink));
+            for &number in left {
+                self.single(number, sink);
+            }
             return None;
         };
         let bytes = Bytes::from_heap(Arc::clone(&run.raw), 0..run.raw.len());
