@@ -1,8 +1,9 @@
 //! Reading 256 records at once, beside reading them one by one.
 
 use criterion::{SamplingMode, Throughput};
+use vldepot::codecs::{AtomicFrameCodec, Fields, FlatFrames};
 use vldepot::{Depot, Raw, ReadOptions};
-use vldepot_benches::{Contest, criterion, data, goal, goal_at_least, timed};
+use vldepot_benches::{Contest, criterion, data, goal, goal_at_least, median, timed};
 
 const BATCH: usize = 256;
 
@@ -46,6 +47,7 @@ fn main() {
     let visited =
         || timed(|| depot.visit_many(&everywhere, |_, bytes| _ = std::hint::black_box(bytes.len())).unwrap());
     let visited = Contest::run(51, || timed(|| _ = many(&everywhere)), visited);
+    let positions = positions_alone();
     println!("\nget_many of 256 molecules: time over that of 256 times get");
     for (what, contest) in summary {
         let (ours, theirs) = (contest.ours() * 1e3, contest.theirs() * 1e3);
@@ -54,5 +56,20 @@ fn main() {
     }
     goal_at_least("two threads, speed over one thread's", two.time_ratio(), "times", 1.7);
     goal_at_least("visit_many, speed over get_many's", visited.time_ratio(), "times", 1.0);
+    goal_at_least("positions of frames alone, speed over all their vectors'", positions, "times", 2.0);
     c.final_summary();
+}
+
+/// How many times as fast positions are read as positions, velocities and forces.
+fn positions_alone() -> f64 {
+    let frames = data::frames();
+    let depot = Depot::memory(AtomicFrameCodec::default()).unwrap();
+    data::put_frames(&depot, &frames);
+    depot.commit().unwrap();
+    let names: Vec<&String> = frames.iter().map(|frame| &frame.name).collect();
+    let mut flat = FlatFrames::new();
+    let mut read = |fields| timed(|| depot.get_many_flat_into(&names, fields, &mut flat).unwrap());
+    let all = Fields::POSITIONS | Fields::VELOCITIES | Fields::FORCES;
+    let times = (0..31).map(|_| read(all).as_secs_f64() / read(Fields::POSITIONS).as_secs_f64());
+    median(times.collect())
 }

@@ -658,6 +658,32 @@ impl Engine {
         Ok(bytes)
     }
 
+    /// Bytes of a record around `range` of it, as far as the blocks go that this takes, and where in the record they start. The
+    /// checksums of these blocks are compared, that of the record is not. `None` where a part is as dear as the whole.
+    pub(crate) fn part(
+        &self,
+        name: &[u8],
+        location: &Location,
+        range: Range<usize>,
+    ) -> Result<Option<(usize, Bytes)>> {
+        let (chunk, record) = self.range_of(location);
+        let chunk_size = self.shared.parameters.chunk_size;
+        if record.end > chunk_size || range.is_empty() || range.end > record.len() {
+            return Ok(None);
+        }
+        let Source::Stored(at) = self.source(chunk)? else { return Ok(None) };
+        let whole = ChunkRef::ZEROS | ChunkRef::UNCOMPRESSED | ChunkRef::FOREIGN;
+        let block = at.block_size as usize;
+        if at.is(whole) || block == 0 {
+            return Ok(None);
+        }
+        let start = ((record.start + range.start) / block * block).max(record.start);
+        let end = (record.start + range.end).next_multiple_of(block).min(record.end);
+        let bytes =
+            self.reader.bytes(chunk, &at, start..end).map_err(|source| self.in_record(name, source))?;
+        Ok(Some((start - record.start, bytes)))
+    }
+
     fn read_unchecked(&self, location: &Location) -> Result<Bytes> {
         let len = location.length as usize;
         if len == 0 {

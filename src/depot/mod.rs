@@ -86,7 +86,7 @@ thread_local! {
 /// # Ok::<(), vldepot::Error>(())
 /// ```
 pub struct Depot<C: Codec> {
-    engine: Engine,
+    pub(crate) engine: Engine,
     codec: Arc<C>,
 }
 
@@ -555,7 +555,7 @@ impl<C: Codec> Depot<C> {
         }
     }
 
-    fn names<K: AsKey>(&self, keys: &[K]) -> Result<Vec<TaggedName>> {
+    pub(crate) fn names<K: AsKey>(&self, keys: &[K]) -> Result<Vec<TaggedName>> {
         keys.iter().map(|key| tagged(&self.engine, key)).collect()
     }
 
@@ -577,14 +577,22 @@ impl<C: Codec> Depot<C> {
     /// As [`get_many`](Self::get_many); the records that can be read have been shown by then.
     pub fn visit_many<K: AsKey>(&self, keys: &[K], mut job: impl FnMut(usize, C::View<'_>)) -> Result<()> {
         let names = self.names(keys)?;
-        let wanted = self.engine.locations(&names)?;
+        self.visit_located(&self.engine.locations(&names)?, &mut job)
+    }
+
+    /// As [`visit_many`](Self::visit_many), of records (tagged name and place) that were looked up.
+    pub(crate) fn visit_located(
+        &self,
+        wanted: &[(&[u8], crate::index::Location)],
+        job: &mut dyn FnMut(usize, C::View<'_>),
+    ) -> Result<()> {
         let mut failed: Option<(usize, Error)> = None;
         let mut fail = |number: usize, error: Error| {
             if failed.as_ref().is_none_or(|(first, _)| number < *first) {
                 failed = Some((number, error));
             }
         };
-        batch::visit(&self.engine, &wanted, &mut |number, bytes| {
+        batch::visit(&self.engine, wanted, &mut |number, bytes| {
             let bytes = match bytes {
                 Ok(bytes) => bytes,
                 Err(error) => return fail(number, error),
@@ -594,7 +602,7 @@ impl<C: Codec> Depot<C> {
             let copy = (!aligned).then(|| Bytes::copy_of(bytes));
             match self.codec.view(copy.as_deref().unwrap_or(bytes)) {
                 Ok(view) => job(number, view),
-                Err(source) => fail(number, self.codec_error(&names[number], source)),
+                Err(source) => fail(number, self.codec_error(wanted[number].0, source)),
             }
         });
         failed.map_or(Ok(()), |(_, error)| Err(error))
