@@ -67,7 +67,7 @@ fn write(path: &Path, records: usize) {
     let options = DepotOptions { commit_every, ..DepotOptions::fast() };
     let noise = data::noise(RECORD_LEN * 4096);
     let start = Instant::now();
-    let (mut commits, mut index_written, mut next_report) = (Vec::new(), 0.0, 1_000_000);
+    let (mut commits, mut index_written, mut next_report) = (Vec::new(), 0.0, 10_000_000);
     let mut closing = 0.0;
     let grown = peak(|| {
         let depot = Depot::create_with(path, Raw, options).unwrap();
@@ -82,7 +82,7 @@ fn write(path: &Path, records: usize) {
                 commits.push(milliseconds(start));
                 index_written += file_len(path) - before;
             }
-            if number + 1 == next_report && !commits.is_empty() {
+            if number + 1 == next_report {
                 let done = (number + 1) as f64;
                 let what = format!("after {done:.0e} records: commits of 2^20, median and most");
                 fact(&what, format!("{:.0} and {:.0} ms", median(commits.clone()), most(&commits)));

@@ -24,7 +24,7 @@ use crate::data::{Load, Name, touch};
 pub(crate) type Visit<'v> = &'v mut dyn FnMut(&[u8]);
 
 /// Engines with transactions commit as often as vldepot does by itself: after this many records,
-const COMMIT_RECORDS: usize = 1 << 18;
+const COMMIT_RECORDS: usize = 1 << 20;
 /// or this many bytes.
 const COMMIT_BYTES: usize = 256 << 20;
 
