@@ -40,8 +40,8 @@ struct Window<'e> {
 }
 
 impl Window<'_> {
-    /// A part of the record that holds the byte `at`, and where `at` is in it; decoded with what is behind it up to `end`.
-    fn holding(&mut self, at: usize, end: usize) -> Option<(&[u8], usize)> {
+    /// Bytes of the record from `at` on, one at least; decoded with what is behind it up to `end`.
+    fn holding(&mut self, at: usize, end: usize) -> Option<&[u8]> {
         let has = |(start, bytes): &(usize, Bytes)| (*start..*start + bytes.len()).contains(&at);
         let known = self.parts.iter().position(has);
         if known.is_none() {
@@ -51,7 +51,7 @@ impl Window<'_> {
         }
         let number = known.unwrap_or(self.parts.len() - 1);
         let (start, bytes) = &self.parts[number];
-        Some((bytes, at.checked_sub(*start)?))
+        bytes.get(at.checked_sub(*start)?..).filter(|rest| !rest.is_empty())
     }
 
     /// Copies bytes of the record.
@@ -61,12 +61,9 @@ impl Window<'_> {
         }
         let mut done = 0;
         while done < out.len() {
-            let (bytes, at) = self.holding(range.start + done, range.end)?;
-            let n = (bytes.len() - at).min(out.len() - done);
-            if n == 0 {
-                return None;
-            }
-            out[done..done + n].copy_from_slice(&bytes[at..at + n]);
+            let bytes = self.holding(range.start + done, range.end)?;
+            let n = bytes.len().min(out.len() - done);
+            out[done..done + n].copy_from_slice(&bytes[..n]);
             done += n;
         }
         Some(())
@@ -219,10 +216,15 @@ impl<'e> PartialReader<'e> {
         Self { engine, fields, hopeless: false }
     }
 
-    /// Appends the fields of a frame to `out`; false, and nothing is appended, when the record is to be read whole: because
+    /// Whether a part of such a record may be worth reading.
+    pub(super) fn is_large(location: &Location) -> bool {
+        location.length >= LEAST
+    }
+
+    /// Appends the fields of a large frame to `out`; false, and nothing is appended, when the record is to be read whole: because
     /// that is as good, or because something is amiss, which will be told then.
     pub(super) fn push(&mut self, name: &[u8], location: &Location, out: &mut FlatFrames) -> bool {
-        if self.hopeless || location.length < LEAST {
+        if self.hopeless {
             return false;
         }
         let mut window = Window { engine: self.engine, name, location, parts: Vec::new() };

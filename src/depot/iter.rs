@@ -106,7 +106,7 @@ impl Cursor {
         loop {
             if let Some((name, segment)) = self.block.next().zip(self.segment.as_ref()) {
                 let ordinal = self.ordinal - 1 - self.block.len() as u64;
-                if !self.dead.is_empty() && self.dead.binary_search(&ordinal).is_ok() {
+                if self.is_dead(ordinal) {
                     continue;
                 }
                 let location = if self.doubtful {
@@ -191,8 +191,7 @@ impl Cursor {
                     && let Some(name) = self.block.next()
                 {
                     let local = end - 1 - self.block.len() as u64;
-                    let dead = |dead: &[u64]| dead.binary_search(&(segment.reference.first_ordinal + local));
-                    if !self.dead.is_empty() && dead(&self.dead).is_ok() {
+                    if self.is_dead(segment.reference.first_ordinal + local) {
                         continue;
                     }
                     match segment.location(local) {

@@ -488,9 +488,10 @@ impl Writer {
         segments.extend(self.append_pending(&old)?);
         let references: Vec<_> = segments.iter().map(|segment| segment.reference).collect();
         if let Some(first) = tail_to_merge(&references, last) {
-            let merge = Merge::new(&segments[first..]);
-            match merge.and_then(|merge| self.append_segment(merge.plan())) {
-                Ok(merged) => {
+            match Merge::new(&segments[first..]) {
+                Ok(merge) => {
+                    let merged = self.append_segment(merge.plan())?;
+                    drop(merge);
                     segments.truncate(first);
                     segments.push(merged);
                 }
