@@ -5,19 +5,21 @@
 //! ```
 //!
 //! [`import`] keeps one frame in memory, however long the trajectory is. Other formats differ in how a frame is read
-//! and in nothing else.
+//! and in nothing else. The depot appears, and what `--force` replaces goes, when all is imported and compared.
 
 use std::error::Error;
 use std::fs::File;
 use std::io::{BufReader, Seek, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Instant;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use molly::XTCReader;
 use vldepot::codecs::{AtomicFrame, AtomicFrameCodec, AtomicFrameView};
-use vldepot::{Depot, DepotOptions};
+use vldepot::storage::{StagedFile, Storage};
+use vldepot::{Depot, DepotOptions, OpenOptions};
 
 const HELP: &str = "\
 Imports a GROMACS trajectory into a depot, then compares the two.
@@ -64,10 +66,14 @@ fn main() -> ExitCode {
     match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("import_trajectory: {error}");
+            eprintln!("import_trajectory: {}", with_causes(&*error));
             ExitCode::FAILURE
         }
     }
+}
+
+fn with_causes(error: &dyn Error) -> String {
+    error.source().map_or_else(|| error.to_string(), |cause| format!("{error}: {}", with_causes(cause)))
 }
 
 fn run() -> Result<(), Box<dyn Error>> {
@@ -76,18 +82,13 @@ fn run() -> Result<(), Box<dyn Error>> {
         return Ok(());
     };
     let mut trajectory = Trajectory::open(&args.input, args.quiet)?;
-    if args.output.exists() {
-        let (input, output) = (args.input.canonicalize()?, args.output.canonicalize()?);
-        if !args.force || input == output {
-            return Err(format!("{} exists; --force replaces it", args.output.display()).into());
-        }
-        std::fs::remove_file(output)?;
-    }
+    let new = begin(&args)?;
     let start = Instant::now();
-    import(&mut trajectory, &args)?;
+    import(&mut trajectory, new.storage(), &args)?;
     let importing = start.elapsed().as_secs_f64();
     trajectory.bar.finish_and_clear();
-    let same = compare(&args)?;
+    let same = compare(new.storage(), &args)?;
+    new.publish()?;
 
     let info = Depot::open(&args.output, AtomicFrameCodec::default())?.info()?;
     let report = format!(
@@ -114,6 +115,23 @@ and velocities, forces and energies if there are any. So the XTC is the smaller 
     // A reader who has seen enough (`| head`) is no error.
     let _ = std::io::stdout().write_all(report.as_bytes());
     Ok(())
+}
+
+/// The new file, beside the place where it will be.
+fn begin(args: &Args) -> Result<StagedFile, Box<dyn Error>> {
+    let output = &args.output;
+    if output.exists() && args.input.canonicalize()? == output.canonicalize()? {
+        return Err(format!("{} is the trajectory itself: choose another --output", output.display()).into());
+    }
+    if args.force {
+        return Ok(StagedFile::replace(output)?);
+    }
+    StagedFile::create(output).map_err(|error| match error {
+        vldepot::Error::PathExists { .. } => {
+            format!("{} exists; --force replaces it", output.display()).into()
+        }
+        error => error.into(),
+    })
 }
 
 /// An XTC file, read frame by frame into one buffer.
@@ -168,8 +186,8 @@ fn cell(frame: &molly::Frame) -> [[f64; 3]; 3] {
     frame.boxvec_cols_2d().map(|vector| vector.map(f64::from))
 }
 
-fn import(trajectory: &mut Trajectory, args: &Args) -> Result<(), Box<dyn Error>> {
-    let depot = Depot::create_with(&args.output, AtomicFrameCodec::default(), args.options.clone())?;
+fn import(trajectory: &mut Trajectory, storage: Arc<dyn Storage>, args: &Args) -> Result<(), Box<dyn Error>> {
+    let depot = Depot::create_in(storage, AtomicFrameCodec::default(), args.options.clone())?;
     depot.set_depot_metadata("imported_from", args.input.display().to_string().into())?;
     let mut number = 0;
     while let Some(frame) = trajectory.next()? {
@@ -186,9 +204,9 @@ fn import(trajectory: &mut Trajectory, args: &Args) -> Result<(), Box<dyn Error>
 }
 
 /// Reads both files again; the number of frames, all of which are the same.
-fn compare(args: &Args) -> Result<usize, Box<dyn Error>> {
+fn compare(storage: Arc<dyn Storage>, args: &Args) -> Result<usize, Box<dyn Error>> {
     let mut trajectory = Trajectory::open(&args.input, true)?;
-    let depot = Depot::open(&args.output, AtomicFrameCodec::default())?;
+    let depot = Depot::open_in(storage, AtomicFrameCodec::default(), &OpenOptions::default())?;
     let mut number = 0;
     while let Some(frame) = trajectory.next()? {
         let name = name(number);

@@ -19,25 +19,40 @@ pub enum Error {
     /// No live record has this name.
     #[error("{path}: no record is called {name}")]
     NotFound { path: PathBuf, name: String },
-    /// No live record of this name is left in a file that lost what it once committed.
+    /// No live record of this name is left in a file that lost what it once committed. [`repair`](crate::repair) saves what there is after
+    /// the damage.
     #[error(
         "{path}: no record is called {name} in what is left: commit {commit} at byte {offset}, which the header names, \
-         cannot be read; `vldepot repair {path}` saves what there is behind it"
+         cannot be read; a repair saves what there is after it in a new file"
     )]
     LostCommit { path: PathBuf, name: String, commit: u64, offset: u64 },
-    /// `put_new` of a name that is taken.
-    #[error("{path}: a record called {name} exists; `put` replaces it")]
+    /// [`put_new`](crate::Depot::put_new) of a name that is taken; [`put`](crate::Depot::put) would replace the record.
+    #[error("{path}: a record called {name} exists already, and is not replaced")]
     Exists { path: PathBuf, name: String },
     /// A position at or past the end.
     #[error("{path}: no record at position {position}: the depot has {len}")]
     OutOfRange { path: PathBuf, position: u64, len: u64 },
-    /// `create` of a path that is taken.
-    #[error("{path}: the path exists; open it with `Depot::append`, or remove it first")]
+    /// A new file at a path that is taken. [`Depot::append`](crate::Depot::append) opens an existing depot for writing;
+    /// [`StagedFile::replace`](crate::storage::StagedFile::replace) replaces a file by a new one.
+    #[error("{path}: the path exists, and what is there stays as it is: choose another one for a new file")]
     PathExists { path: PathBuf },
-    /// The depot was written by another codec.
-    #[error(
-        "{path}: written by codec `{stored}`, opened with `{given}`; open it with `{stored}`, or with `Raw` for bytes"
-    )]
+    /// A new file at the place of the one that it is made of, be it by another name of it or a link.
+    #[error("{path}: the new file must be another one than {source_path}, which is only read")]
+    SameFile { path: PathBuf, source_path: PathBuf },
+    /// What is to be replaced is no regular file.
+    #[error("{path}: {found}: only regular files are replaced")]
+    NotAFile { path: PathBuf, found: &'static str },
+    /// The file to be replaced is not what it was when the new one was begun. The new one was given up, and all others are as they were.
+    #[error("{path}: not replaced: {found}")]
+    TargetChanged { path: PathBuf, found: String },
+    /// A new file is to be put in place while a depot still writes it: [`close`](crate::Depot::close) that first.
+    #[error("{path}: not put in place: it is still being written")]
+    StillOpen { path: PathBuf },
+    /// Not begun for want of room. `needed` is an estimate, in bytes, and so is `free`.
+    #[error("{path}: not begun: about {needed} bytes are needed beside it, and {free} bytes are free")]
+    NoRoom { path: PathBuf, needed: u64, free: u64 },
+    /// The depot was written by another codec. [`Raw`](crate::Raw) opens every depot, and gives bytes.
+    #[error("{path}: its records are of codec `{stored}`, not of `{given}`; as bytes all can be read")]
     WrongCodec { path: PathBuf, stored: String, given: String },
     /// The codec is the right one, but too old or set up differently.
     #[error("{path}: codec `{codec}` cannot read this depot")]
@@ -62,8 +77,8 @@ pub enum Error {
          open the file again when process {owner} has closed it"
     )]
     Forked { path: PathBuf, owner: u32 },
-    /// A writing call on a depot opened for reading.
-    #[error("{path}: opened for reading; open it with `Depot::append` to write")]
+    /// A writing call on a depot opened for reading; [`Depot::append`](crate::Depot::append) opens it for writing.
+    #[error("{path}: opened for reading only: to write, open it for appending")]
     ReadOnly { path: PathBuf },
     /// A sync failed earlier: what the disk holds since then is unknown.
     #[error(
@@ -111,9 +126,9 @@ pub enum Error {
     /// Metadata that is not what was written.
     #[error("{path}: {what} at byte {offset}: expected {expected}, found {found}")]
     Damaged { path: PathBuf, what: String, offset: u64, expected: String, found: String },
-    /// Compacting met something it could not read or write.
+    /// Compacting met something it could not read or write. Where a record is damaged, [`repair`](crate::repair) makes a new file of the others.
     #[error(
-        "{path}: not compacted, and nothing was changed; where a record is damaged, `repair` makes a new file of the others"
+        "{path}: not compacted, and nothing was changed; where a record is damaged, a repair makes a new file of the others"
     )]
     NotCompacted { path: PathBuf, source: Box<Error> },
     /// A loader's state does not belong to this loader.
@@ -172,7 +187,7 @@ impl Error {
     /// The system refused to read or write.
     pub fn is_io(&self) -> bool {
         match self {
-            Self::Io { .. } | Self::Poisoned { .. } | Self::Locked { .. } => true,
+            Self::Io { .. } | Self::Poisoned { .. } | Self::Locked { .. } | Self::NoRoom { .. } => true,
             Self::Record { source, .. }
             | Self::NotStored { source, .. }
             | Self::NotCommitted { source, .. }

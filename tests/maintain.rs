@@ -491,10 +491,12 @@ fn compacting_waits_for_no_writer_and_refuses_what_it_cannot_read() {
     let writer = Depot::append(&path, Raw).unwrap();
     assert!(matches!(compact(&path, |_| {}).unwrap_err(), Error::Locked { .. }));
     drop(writer);
-    // What an earlier attempt left behind is no obstacle.
-    std::fs::write(folder.path().join("run.vld.compacting"), b"left behind").unwrap();
+    // A file of that name is somebody's.
+    let compacting = folder.path().join("run.vld.compacting");
+    std::fs::write(&compacting, b"mine").unwrap();
     assert_eq!(compact(&path, |_| {}).unwrap().records, content.len() as u64);
-    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    assert_eq!(std::fs::read(&compacting).unwrap(), b"mine");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
 
     let location =
         Depot::open_in(storage(&bytes), Raw, &OpenOptions::default()).unwrap().location(name(30)).unwrap();
@@ -505,7 +507,7 @@ fn compacting_waits_for_no_writer_and_refuses_what_it_cannot_read() {
     let error = compact(&path, |_| {}).unwrap_err();
     assert!(matches!(error, Error::NotCompacted { .. }) && error.is_damage(), "{error:?}");
     assert!(std::fs::read(&path).unwrap() == bytes, "nothing was changed");
-    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
     assert!(matches!(compact(folder.path().join("none"), |_| {}).unwrap_err(), Error::Io { .. }));
 }
 

@@ -98,7 +98,7 @@ impl From<vldepot::Error> for Failure {
             DAMAGE
         } else if error.is_not_found() {
             NOT_FOUND
-        } else if matches!(error, vldepot::Error::InvalidOptions(_)) {
+        } else if matches!(error, vldepot::Error::InvalidOptions(_) | vldepot::Error::SameFile { .. }) {
             USAGE
         } else {
             OTHER

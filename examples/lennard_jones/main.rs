@@ -24,7 +24,8 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use vldepot::codecs::{AtomicFrame, AtomicFrameCodec, Topology};
-use vldepot::{CommitEvery, Depot, DepotOptions, PRESETS};
+use vldepot::storage::StagedFile;
+use vldepot::{CommitEvery, Depot, DepotOptions, OpenOptions, PRESETS};
 
 use simulation::{MASS, Simulation};
 
@@ -111,35 +112,32 @@ fn run() -> Result<bool, Box<dyn Error>> {
     };
     let options = DepotOptions::preset(&args.preset)?;
     let output = args.output.clone().unwrap_or_else(|| DEFAULT_OUTPUT.into());
-    make_room(&output, &args)?;
+    let new = begin(&output, &args)?;
     let atoms = simulation::lattice_atoms(args.atoms);
     if atoms != args.atoms {
         eprintln!("{} atoms do not fill an fcc lattice; taking {atoms}", args.atoms);
     }
 
-    let written = simulate(&output, &args, &options)?;
+    let written = simulate(new, &output, &args, &options)?;
     report::check(&output, &written)
 }
 
-/// Removes the file of an earlier run, and nothing else.
-fn make_room(output: &Path, args: &Args) -> Result<(), Box<dyn Error>> {
-    if !output.exists() {
-        return Ok(());
-    }
-    if !args.force {
+/// A new file in place of that of an earlier run, and of nothing else.
+fn begin(output: &Path, args: &Args) -> Result<StagedFile, Box<dyn Error>> {
+    if output.exists() && !args.force {
         let path = output.display();
         if args.output.is_some() {
             return Err(format!("{path} exists; --force replaces it").into());
         }
-        // Opened for writing, so that a run still under way is noticed: its lock makes this fail.
-        let ours = Depot::append(output, AtomicFrameCodec::default())
+        let ours = Depot::open(output, AtomicFrameCodec::any())
             .and_then(|depot| depot.depot_metadata())
             .map_err(|error| format!("{error}; --force replaces {path}"))?;
         if ours.get("program").and_then(|program| program.as_str()) != Some(PROGRAM) {
             return Err(format!("{path} is not of this example; --force replaces it").into());
         }
     }
-    Ok(std::fs::remove_file(output)?)
+    // Takes the writer's lock of the old file: a run still under way makes this fail.
+    Ok(StagedFile::replace(output)?)
 }
 
 /// What [`report::check`] compares the file with.
@@ -160,7 +158,12 @@ struct FrameSum {
     sum: u32,
 }
 
-fn simulate(output: &Path, args: &Args, preset: &DepotOptions) -> Result<Written, Box<dyn Error>> {
+fn simulate(
+    new: StagedFile,
+    output: &Path,
+    args: &Args,
+    preset: &DepotOptions,
+) -> Result<Written, Box<dyn Error>> {
     let begin = Instant::now();
     let mut fluid = Simulation::new(args.atoms, START_TEMPERATURE, TIME_STEP, SEED);
     let n_atoms = fluid.velocities.len();
@@ -168,9 +171,11 @@ fn simulate(output: &Path, args: &Args, preset: &DepotOptions) -> Result<Written
     // A run that is killed loses what came after the last commit: at most 50 frames, or 5 seconds.
     let commit_every =
         CommitEvery { records: Some(50), interval: Some(Duration::from_secs(5)), ..CommitEvery::default() };
-    let options = DepotOptions { commit_every, ..preset.clone() };
+    let options = preset.clone();
     let codec = AtomicFrameCodec::default().with_n_atoms(n_atoms);
-    let depot = Depot::create_with(output, codec, options)?;
+    // The depot appears with what never changes in it, in place of that of an earlier run, and grows from then on: whoever
+    // looks finds the frames committed so far.
+    let depot = Depot::create_in(new.storage(), codec.clone(), options)?;
     depot.set_depot_metadata("program", PROGRAM.into())?;
     depot.set_depot_metadata("time_step_ps", TIME_STEP.into())?;
     let topology = Topology::new()
@@ -178,7 +183,9 @@ fn simulate(output: &Path, args: &Args, preset: &DepotOptions) -> Result<Written
         .masses(vec![MASS as f32; n_atoms])
         .names((0..n_atoms).map(|_| "Ar"));
     depot.put(TOPOLOGY, &AtomicFrame::new().n_atoms(n_atoms).topology(topology))?;
-    depot.commit()?;
+    depot.close()?;
+    new.publish()?;
+    let depot = Depot::append_with(output, codec, &OpenOptions { commit_every, ..OpenOptions::default() })?;
 
     let edge = fluid.edge;
     let cell = [[edge, 0.0, 0.0], [0.0, edge, 0.0], [0.0, 0.0, edge]];

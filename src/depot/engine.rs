@@ -560,7 +560,7 @@ impl Engine {
     }
 
     /// Raw bytes of one chunk, wherever it is.
-    fn chunk_bytes(&self, chunk: u64, start: usize, len: usize) -> Result<Bytes> {
+    pub(super) fn chunk_bytes(&self, chunk: u64, start: usize, len: usize) -> Result<Bytes> {
         loop {
             match self.source(chunk)? {
                 Source::Stored(reference) => return self.reader.bytes(chunk, &reference, start..start + len),
@@ -761,7 +761,7 @@ impl Engine {
 
     /// The error of a record whose bytes have the checksum `found`.
     #[cold]
-    fn other_bytes(&self, name: &[u8], location: &Location, found: u32) -> Error {
+    pub(super) fn other_bytes(&self, name: &[u8], location: &Location, found: u32) -> Error {
         let (chunk, _) = self.chunk_of(location.address);
         Error::RecordChecksum {
             path: self.path_buf(),

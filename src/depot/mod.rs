@@ -14,6 +14,7 @@
 //! iter       all records, keys, keys by prefix and glob
 //! info       what a depot tells about itself
 //! record     one record, lending views
+//! stream     one record, handed on by pieces
 //! ```
 
 mod ahead;
@@ -26,6 +27,7 @@ mod open;
 mod pending;
 mod record;
 pub(crate) mod state;
+mod stream;
 mod truncate;
 mod walk;
 mod writer;
@@ -53,7 +55,7 @@ use crate::key::{AsKey, Key, TaggedName, describe};
 use crate::loader::LoaderBuilder;
 use crate::maintain::{VerifyOptions, VerifyReport, verify_in};
 use crate::options::{DepotOptions, Mapping, OpenOptions, ReadOptions};
-use crate::storage::{FileStorage, MemoryStorage, Storage};
+use crate::storage::{FileStorage, MemoryStorage, StagedFile, Storage};
 use engine::CodecCheck;
 
 /// Metadata of a record or a depot: any JSON-like value.
@@ -237,19 +239,19 @@ impl<C: Codec> Depot<C> {
         Ok(bytes)
     }
 
-    /// Writes the depot to a new file, as [`to_bytes`](Self::to_bytes) gives it, durably.
+    /// Writes the depot to a new file, as [`to_bytes`](Self::to_bytes) gives it, durably. The file appears when all is written: see
+    /// [`StagedFile`]. Nobody may read it who may not read the depot's own file, if it has one.
     ///
     /// # Errors
-    /// [`Error::PathExists`], and as [`commit`](Self::commit).
+    /// [`Error::PathExists`], [`Error::NoRoom`], and as [`commit`](Self::commit). There is no new file then.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
         let failed = |source| io_error(path, "write the file", source);
-        let file = FileStorage::create(path).map_err(failed)?;
-        let saved = self
-            .copy_to(|at, part| file.write_at(at, part).map_err(failed))
-            .and_then(|()| file.sync().map_err(failed));
-        drop(file);
-        saved.inspect_err(|_| remove_own(path))
+        let staged = StagedFile::create_no_more_open(path, self.engine.path())?;
+        staged.check_room(self.engine.shared.storage.len().map_err(failed)?)?;
+        let file = staged.storage();
+        self.copy_to(|at, part| file.write_at(at, part).map_err(failed))?;
+        staged.publish()
     }
 
     fn copy_to(&self, mut write: impl FnMut(u64, &[u8]) -> Result<()>) -> Result<()> {

@@ -23,7 +23,7 @@ use crate::format::tables::{Action, Commit, Directory, Operation, Parameters};
 use crate::format::{FORMAT_VERSION, u64_at};
 use crate::index::hash;
 use crate::index::{Location, Segment};
-use crate::storage::{Storage, past_the_end};
+use crate::storage::{Storage, is_unfinished, past_the_end};
 
 /// Where the next entry goes, and what its head must say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,6 +109,11 @@ fn find_header(storage: &Arc<dyn Storage>) -> Result<Header> {
         return Err(not_a_depot("an empty file".into()));
     }
     let mut bytes = scanner.read(0, len)?;
+    if is_unfinished(&bytes) {
+        let found =
+            "the beginning of a new file, which is at work or was interrupted, and has not come to its end";
+        return Err(not_a_depot(found.into()));
+    }
     // Frames of other programs may have longer headers.
     if let Some(longer) = frame::declared_header_len(&bytes).filter(|&longer| longer > len) {
         let room = usize::try_from(scanner.file_len).unwrap_or(usize::MAX).min(MAX_FOREIGN_HEADER);

@@ -1,11 +1,10 @@
 //! A depot without what was removed and replaced: its live records are written to a new file, in their order, with the
 //! layout and metadata of the old one; then the new file takes the place of the old one, which is one step for the system.
 //!
-//! Whatever interrupts it before that step leaves the old file as it was, and at most a file `NAME.compacting` beside it,
-//! which the next attempt replaces.
+//! Whatever interrupts it before that step leaves the old file as it was: see [`StagedFile`].
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use super::{Meter, Progress};
@@ -13,7 +12,7 @@ use crate::depot::{Cursor, Engine, Listed, read_each};
 use crate::error::{Error, Result};
 use crate::index::Location;
 use crate::options::Mapping;
-use crate::storage::{FileStorage, Storage, sync_folder};
+use crate::storage::{FileStorage, StagedFile, Storage, check_file};
 
 /// Raw bytes, and records, copied together.
 const BATCH_BYTES: usize = 8 << 20;
@@ -29,74 +28,72 @@ pub struct CompactReport {
     pub bytes_before: u64,
     /// Bytes of the file now.
     pub bytes_after: u64,
+    /// Other names (hard links) of the old file. They still lead to it, and while there are any its room is not given back.
+    pub other_names: u64,
 }
 
 /// Rewrites the depot at `path` without what was removed and replaced, and without the holes that commits left.
 ///
-/// Options and metadata stay; every record keeps its bytes and its place in the order. Needs room for the new file beside
-/// the old one, and the writer's lock. Readers that have the old file open go on reading it, and see the new one when they
-/// open the path again.
+/// Options and metadata stay; every record keeps its bytes and its place in the order. The new file is written beside the old one, for which there must be
+/// room, and then takes its place, with its owner, permissions and attributes: see [`StagedFile`], also for links. Readers that have the old file
+/// open go on reading it, and see the new one when they open the path again.
 ///
 /// # Errors
-/// [`Error::Locked`] while a writer has the file. [`Error::NotCompacted`] when a record cannot be read, or the new file not be written:
-/// nothing was changed then.
+/// [`Error::Locked`] while a writer has the file; [`Error::NotAFile`]. [`Error::NotCompacted`] when a record cannot be read, the new file not be written, there is
+/// [no room](Error::NoRoom) for it, or [another file](Error::TargetChanged) was put in place of the old one meanwhile: nothing was changed then.
 pub fn compact(path: impl AsRef<Path>, mut progress: impl FnMut(Progress)) -> Result<CompactReport> {
-    // The rename must replace the file, not a link to it.
     let given = path.as_ref();
+    let (source, old) = open(given)?;
+    let not_compacted = |error| match error {
+        error @ (Error::NotADepot { .. } | Error::NotAFile { .. }) => error,
+        error => Error::NotCompacted { path: given.to_owned(), source: Box::new(error) },
+    };
+    let staged = StagedFile::in_place_of(given, old).map_err(not_compacted)?;
+    let (report, staged) = write(&source, staged, &mut progress).map_err(not_compacted)?;
+    staged.settle()?;
+    Ok(report)
+}
+
+/// The depot, and its file under the path without links, locked.
+fn open(given: &Path) -> Result<(Engine, Arc<FileStorage>)> {
     let failed = |action: &str| {
         let action = action.to_owned();
         move |source| Error::Io { path: given.to_owned(), action, source }
     };
+    // A pipe would be waited for.
+    check_file(given, &fs::metadata(given).map_err(failed("open the file"))?)?;
     let path = fs::canonicalize(given).map_err(failed("open the file"))?;
-    let storage = Arc::new(FileStorage::open_writable(&path).map_err(failed("open the file for writing"))?);
-    if !storage.try_lock().map_err(failed("lock the file"))? {
+    let file = Arc::new(FileStorage::open_writable(&path).map_err(failed("open the file for writing"))?);
+    if !file.try_lock().map_err(failed("lock the file"))? {
         return Err(Error::Locked { path: given.to_owned() });
     }
-    let source = Engine::open_any(storage, Mapping::Never)?;
-    let new_path = beside(&path);
-    // Nobody else can be writing it: they would have the lock of the old file.
-    match fs::remove_file(&new_path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            return Err(failed("remove what an earlier attempt left")(error));
-        }
-        _ => {}
-    }
-    let report = write_file(&source, &path, &new_path, &mut progress).inspect_err(|_| {
-        // What was written so far is of no use; if it cannot be removed, the next attempt will.
-        let _ = fs::remove_file(&new_path);
-    });
-    report.map_err(|error| match error {
-        error @ Error::NotADepot { .. } => error,
-        error => Error::NotCompacted { path: given.to_owned(), source: Box::new(error) },
-    })
+    let storage: Arc<dyn Storage> = Arc::clone(&file) as Arc<dyn Storage>;
+    Ok((Engine::open_any(storage, Mapping::Never)?, file))
 }
 
-/// Where the new file is written.
-fn beside(path: &Path) -> PathBuf {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".compacting");
-    path.with_file_name(name)
-}
-
-fn write_file(
+/// Writes the new file, and puts it in place.
+fn write(
     source: &Engine,
-    path: &Path,
-    new_path: &Path,
+    mut staged: StagedFile,
     progress: &mut dyn FnMut(Progress),
-) -> Result<CompactReport> {
-    let failed = |action: &str| {
-        let action = action.to_owned();
-        move |source| Error::Io { path: new_path.to_owned(), action, source }
-    };
-    let file = Arc::new(FileStorage::create(new_path).map_err(failed("create the new file"))?);
-    let permissions = fs::metadata(path).map_err(failed("read the permissions"))?.permissions();
-    fs::set_permissions(new_path, permissions).map_err(failed("set the permissions"))?;
-    // Kept until the new file is in its place: with it goes the lock, which must not be had before.
-    let (report, _target) = copy(source, file, progress)?;
-    fs::rename(new_path, path)
-        .and_then(|()| sync_folder(path))
-        .map_err(failed("put the new file in place"))?;
-    Ok(report)
+) -> Result<(CompactReport, StagedFile)> {
+    staged.check_room(estimate(source)?)?;
+    // Both locks are held until the new file is in its place.
+    let (mut report, target) = copy(source, staged.storage(), progress)?;
+    drop(target);
+    report.other_names = staged.other_names();
+    staged.place()?;
+    Ok((report, staged))
+}
+
+/// About how many bytes a depot of the live records takes: what they take now, by their share of the raw bytes.
+pub(super) fn estimate(source: &Engine) -> Result<u64> {
+    let len = source.shared.storage.len();
+    let len = len.map_err(|error| source.shared.io("ask for the file's length", error))?;
+    let (_, live, _) = source.counts();
+    let all = source.n_chunks().saturating_mul(source.shared.parameters.chunk_size as u64);
+    let share = u128::from(len) * u128::from(live) / u128::from(all.max(1));
+    Ok(u64::try_from(share).unwrap_or(u64::MAX).min(len))
 }
 
 /// Writes the live records of the depot in `from` to the empty storage `to`, in their order, with the same layout and
@@ -119,7 +116,7 @@ fn copy(
     progress: &mut dyn FnMut(Progress),
 ) -> Result<(CompactReport, Engine)> {
     if source.is_foreign() {
-        let found = "a file of another program, which `Depot::open` reads and nothing here rewrites";
+        let found = "a file of another program, which can be read and not rewritten";
         return Err(Error::NotADepot { path: source.path().to_owned(), found: found.into() });
     }
     let len = |engine: &Engine| {
@@ -162,7 +159,8 @@ fn copy(
         });
     }
     meter.finish();
-    let report = CompactReport { records, bytes_before: len(source)?, bytes_after: len(&target)? };
+    let (bytes_before, bytes_after) = (len(source)?, len(&target)?);
+    let report = CompactReport { records, bytes_before, bytes_after, other_names: 0 };
     Ok((report, target))
 }
 

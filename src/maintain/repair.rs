@@ -11,9 +11,11 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::compact::estimate;
 use super::{LostRecord, Meter, Progress};
 use crate::buffer::Bytes;
 use crate::depot::{
@@ -27,7 +29,7 @@ use crate::format::tables::{Directory, Operation, Parameters, SegmentRef};
 use crate::index::{Location, Segment};
 use crate::key::Key;
 use crate::options::{Compression, Mapping, Placement};
-use crate::storage::{FileStorage, Storage};
+use crate::storage::{FileStorage, StagedFile, Storage, check_another, check_file};
 
 /// How to repair.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -52,10 +54,12 @@ pub struct RepairReport {
 
 /// Writes what can be read of the depot `from` to a new file `to`, and tells by name what cannot.
 ///
-/// `from` is only read, and may be any file: entries are searched for byte by byte where it is damaged.
+/// `from` is only read, and may be any file: entries are searched for byte by byte where it is damaged. `to` appears when all is written, with the
+/// owner, permissions and attributes of `from`: see [`StagedFile`].
 ///
 /// # Errors
-/// [`Error::PathExists`]; [`Error::NotADepot`] when nothing of a depot is found in `from`; [`Error::Io`]. No file is left behind then.
+/// [`Error::SameFile`]; [`Error::PathExists`]; [`Error::NoRoom`]; [`Error::NotADepot`] when nothing of a depot is found in `from`; [`Error::Io`]. There is
+/// no new file then.
 pub fn repair(
     from: impl AsRef<Path>,
     to: impl AsRef<Path>,
@@ -63,16 +67,23 @@ pub fn repair(
     progress: impl FnMut(Progress),
 ) -> Result<RepairReport> {
     let (from, to) = (from.as_ref(), to.as_ref());
-    let failed = |path: &Path, action: &str, source: std::io::Error| match source.kind() {
-        std::io::ErrorKind::AlreadyExists => Error::PathExists { path: path.to_owned() },
-        _ => Error::Io { path: path.to_owned(), action: action.into(), source },
-    };
-    let source = FileStorage::open(from).map_err(|source| failed(from, "open the file", source))?;
-    let target = FileStorage::create(to).map_err(|source| failed(to, "create the file", source))?;
-    repair_in(Arc::new(source), Arc::new(target), options, progress).inspect_err(|_| {
-        // The error that ended the repair is the one to tell of.
-        let _ = fs::remove_file(to);
-    })
+    let failed = |source| Error::Io { path: from.to_owned(), action: "open the file".into(), source };
+    check_file(from, &fs::metadata(from).map_err(failed)?)?;
+    check_another(to, from)?;
+    let source = Arc::new(FileStorage::open(from).map_err(failed)?);
+    let staged = StagedFile::create_like(to, &source)?;
+    let source: Arc<dyn Storage> = source;
+    staged.check_room(room_for(&source).map_err(failed)?)?;
+    let report = repair_in(source, staged.storage(), options, progress)?;
+    staged.publish()?;
+    Ok(report)
+}
+
+/// About how many bytes a repair takes: those of the live records, as far as anything tells, else those of the file.
+fn room_for(source: &Arc<dyn Storage>) -> io::Result<u64> {
+    let index = Engine::open_any(Arc::clone(source), Mapping::Never).ok();
+    let live = index.filter(|engine| !engine.is_foreign()).and_then(|engine| estimate(&engine).ok());
+    live.map_or_else(|| source.len(), Ok)
 }
 
 /// As [`repair`], for storages of your own; `to` is empty.

@@ -67,8 +67,12 @@ impl FileStorage {
         Ok(Self::new(file, path))
     }
 
-    fn new(file: File, path: &Path) -> Self {
+    pub(super) fn new(file: File, path: &Path) -> Self {
         Self { file, path: path.to_owned(), map: RwLock::new(None), locked_by: AtomicU32::new(0) }
+    }
+
+    pub(super) fn file(&self) -> &File {
+        &self.file
     }
 
     fn mapped(&self, end: u64) -> Option<Arc<Mmap>> {

@@ -5,6 +5,7 @@
 
 mod file;
 mod memory;
+mod staged;
 
 use std::io;
 use std::path::Path;
@@ -13,6 +14,8 @@ pub use crate::buffer::Bytes;
 pub use file::FileStorage;
 pub(crate) use file::sync_folder;
 pub use memory::MemoryStorage;
+pub use staged::StagedFile;
+pub(crate) use staged::{check_another, check_file, is_unfinished};
 
 /// A growing array of bytes with positioned access. All methods take `&self`: a storage is shared by threads.
 ///

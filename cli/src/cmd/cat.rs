@@ -1,6 +1,6 @@
 //! `vldepot cat`: one record, its bytes as they are or shown for people.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::PathBuf;
 
 use clap::Args;
@@ -36,6 +36,29 @@ pub(crate) struct Cat {
     json: bool,
 }
 
+/// Keeps what the output refused apart from what the depot did.
+struct Out<'o> {
+    out: &'o mut dyn Write,
+    refused: Option<io::Error>,
+}
+
+impl Write for Out<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.out.write(bytes);
+        written.map_err(|error| {
+            let kind = error.kind();
+            if kind != io::ErrorKind::Interrupted {
+                self.refused = Some(error);
+            }
+            kind.into()
+        })
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
 impl Run for Cat {
     fn json(&self) -> bool {
         self.json
@@ -44,11 +67,16 @@ impl Run for Cat {
     fn run(&self, out: &mut dyn Write) -> Result<(), Failure> {
         let key = self.kind.key(&self.name)?;
         let depot = Depot::open(&self.file, Raw)?;
-        let record = depot.get(&key).map_err(|error| name::failure(error, &depot, &key, &self.name))?;
+        let failed = |error| name::failure(error, &depot, &key, &self.name);
         if !self.decoded {
-            out.write_all(record.as_bytes())?;
-            return Ok(());
+            let mut out = Out { out, refused: None };
+            let read = depot.read_to(&key, &mut out);
+            return match out.refused {
+                Some(error) => Err(error.into()),
+                None => read.map(|_| ()).map_err(failed),
+            };
         }
+        let record = depot.get(&key).map_err(failed)?;
         let stored = depot.stored_codec();
         let (id, parameters) = match &self.codec {
             Some(id) if *id != stored.id => (id.clone(), Vec::new()),

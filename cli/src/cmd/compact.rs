@@ -13,7 +13,7 @@ use crate::text;
 
 /// Rewrite a depot without what was removed and replaced.
 ///
-/// The new file takes the place of the old one in one step; interrupted before, nothing has changed.
+/// The new file is written beside the old one, and takes its place in one step; interrupted before, nothing has changed.
 #[derive(Args)]
 pub(crate) struct Compact {
     /// The depot; nobody may be writing it.
@@ -39,7 +39,12 @@ impl Run for Compact {
         }
         let records = text::count(report.records, "record");
         let (before, after) = (text::bytes(report.bytes_before), text::bytes(report.bytes_after));
-        writeln!(out, "{}: {records}, {before} before, {after} now", self.file.display())?;
+        let file = self.file.display();
+        writeln!(out, "{file}: {records}, {before} before, {after} now")?;
+        if report.other_names > 0 {
+            let names = text::count(report.other_names, "other name");
+            writeln!(out, "{file}: the old file has {names} (hard links) and keeps its room")?;
+        }
         Ok(())
     }
 }

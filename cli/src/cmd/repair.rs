@@ -14,12 +14,12 @@ use crate::text;
 
 /// Write what can be read of a damaged depot to a new file, and name what cannot.
 ///
-/// The damaged file is not changed. Exits with 1 when anything is lost.
+/// The damaged file is not changed, and the new one appears when it is finished. Exits with 1 when anything is lost.
 #[derive(Args)]
 pub(crate) struct Repair {
     /// The damaged depot.
     file: PathBuf,
-    /// The file to make.
+    /// The file to make; there must be none of that name.
     new: PathBuf,
     /// The codec to note should FILE not tell any more: without its header and all commits it does not.
     #[arg(long, value_name = "ID")]
