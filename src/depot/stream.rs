@@ -14,6 +14,9 @@ use crate::key::{AsKey, describe};
 /// Raw bytes of a piece, unless a block has more.
 const PIECE: usize = 1 << 20;
 
+/// A piece of a chunk of zeros.
+static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+
 /// Longer records are handed on by pieces.
 const SHORT: usize = 4 << 20;
 
@@ -71,12 +74,17 @@ impl Engine {
             let source = self.source(chunk).map_err(|source| self.in_record(name, source))?;
             let end = self.shared.parameters.chunk_size.min(start.saturating_add(left));
             let stop = end_of_piece(&source, start).min(end);
-            let piece = self.chunk_bytes(chunk, start, stop - start);
-            let piece = piece.map_err(|source| self.in_record(name, source))?;
+            let decoded = match &source {
+                // A buffer of zeros is a fresh one each time.
+                Source::Stored(at) if at.is(ChunkRef::ZEROS) => None,
+                _ => Some(self.chunk_bytes(chunk, start, stop - start)),
+            };
+            let decoded = decoded.transpose().map_err(|source| self.in_record(name, source))?;
+            let piece = decoded.as_deref().unwrap_or_else(|| &ZEROS[..stop - start]);
             if !location.unchecked {
-                found = crc32c::crc32c_append(found, &piece);
+                found = crc32c::crc32c_append(found, piece);
             }
-            seen(&piece)?;
+            seen(piece)?;
             left -= stop - start;
             (chunk, start) = if stop < end || left == 0 { (chunk, stop) } else { (chunk + 1, 0) };
         }
@@ -90,10 +98,37 @@ impl Engine {
 /// Where the piece of a chunk that starts at `start` ends: with a block, so that none is decoded twice.
 fn end_of_piece(source: &Source, start: usize) -> usize {
     let block = match source {
+        Source::Stored(at) if at.is(ChunkRef::ZEROS) => return start.saturating_add(ZEROS.len()),
         // Decoded whole in any case.
         Source::Stored(at) if at.is(ChunkRef::FOREIGN) => return usize::MAX,
-        Source::Stored(at) if !at.is(ChunkRef::ZEROS | ChunkRef::UNCOMPRESSED) => at.block_size as usize,
+        Source::Stored(at) if !at.is(ChunkRef::UNCOMPRESSED) => at.block_size as usize,
         _ => 1,
     };
     start.saturating_add(PIECE).checked_next_multiple_of(block.max(1)).unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+    use crate::Raw;
+
+    #[test]
+    fn an_output_that_refuses_is_an_error_of_its_own() {
+        struct Full;
+        impl Write for Full {
+            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+                Err(io::ErrorKind::StorageFull.into())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let depot = Depot::memory(Raw).unwrap();
+        depot.put("a", b"hello").unwrap();
+        let error = depot.read_to("a", &mut Full).unwrap_err();
+        assert!(matches!(&error, Error::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull));
+        assert!(!error.is_damage() && error.is_io());
+    }
 }
