@@ -186,6 +186,7 @@ mod unix {
 
     const JOB: &str = "VLDEPOT_STAGED_JOB";
     const FOLDER: &str = "VLDEPOT_STAGED_FOLDER";
+    const OTHER_USER: &str = "VLDEPOT_STAGED_OTHER_USER";
     const TMPFS: &str = "VLDEPOT_STAGED_TMPFS";
 
     fn set_mode(path: &Path, mode: u32) {
@@ -246,6 +247,53 @@ mod unix {
                 assert_eq!(attribute(&path, LIST), has_list.then(access_list));
             }
             fs::remove_file(&path).unwrap();
+        }
+    }
+
+    /// Not a test of its own: what runs as somebody who may write the file, and not give the new one its owner and group.
+    #[test]
+    fn other_user_process() {
+        let Some(path) = std::env::var_os(OTHER_USER).map(PathBuf::from) else { return };
+        // SAFETY: these calls take numbers, and this process has no other thread that counts on being root.
+        unsafe {
+            assert_eq!(libc::setgroups(0, std::ptr::null()), 0);
+            assert_eq!((libc::setgid(7777), libc::setuid(7777)), (0, 0));
+        }
+        compact(&path, |_| {}).unwrap();
+    }
+
+    #[test]
+    fn a_file_that_cannot_keep_its_group_is_open_to_no_more_for_it() {
+        let folder = tempfile::tempdir().unwrap();
+        set_mode(folder.path(), 0o777);
+        let path = folder.path().join("run.vld");
+        depot(&path, 0);
+        if chown(&path, Some(12_345), Some(23_456)).is_err() {
+            println!("not root: nobody else to be");
+            return;
+        }
+        // The test itself lies where only root may look.
+        let binary = folder.path().join("test");
+        fs::copy(std::env::current_exe().unwrap(), &binary).unwrap();
+        for (before, list, after) in [(0o666, false, 0o666), (0o676, false, 0o666), (0o666, true, 0o600)] {
+            chown(&path, Some(12_345), Some(23_456)).unwrap();
+            if list {
+                let mut list = access_list();
+                // Others may write.
+                list[4 + 4 * 8 + 2] = 6;
+                if !set_attribute(&path, LIST, &list) {
+                    continue;
+                }
+            }
+            set_mode(&path, before);
+            let status = Command::new(&binary)
+                .args(["--exact", "unix::other_user_process", "--test-threads=1"])
+                .env(OTHER_USER, &path)
+                .stdout(Stdio::null())
+                .status();
+            assert!(status.unwrap().success());
+            let found = fs::metadata(&path).unwrap();
+            assert_eq!((found.uid(), found.gid(), mode(&path)), (7777, 7777, after));
         }
     }
 

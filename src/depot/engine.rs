@@ -216,8 +216,7 @@ impl Engine {
         lock(&storage)?;
         let mapped = options.mapping == Mapping::Auto;
         let Header::Depot(parameters) = open::read_header(&storage)? else {
-            let found =
-                "a Blosc2 frame of another program: `Depot::open` may read it, nothing here appends to it";
+            let found = "a Blosc2 frame of another program, which may be read and not written";
             return Err(Error::NotADepot { path: storage.path().to_owned(), found: found.into() });
         };
         codec.check(&storage, &parameters)?;

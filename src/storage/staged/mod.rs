@@ -176,7 +176,7 @@ impl Target {
             Ok(found) if found == old.identity => {}
             Ok(_) => return Err(self.changed("another file was put in its place meanwhile")),
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                return Err(self.changed("it was moved or removed meanwhile"));
+                return Err(self.changed("it is not there any more"));
             }
             Err(source) => return Err(self.error("look at the file to be replaced", source)),
         }
@@ -457,7 +457,7 @@ impl StagedFile {
         match sys::exchange(&self.path, &self.target.path) {
             None => self.look_and_rename(),
             Some(Err(error)) if error.kind() == ErrorKind::NotFound => {
-                Err(self.target.changed("it was moved or removed meanwhile"))
+                Err(self.target.changed("it is not there any more"))
             }
             Some(Err(error)) => Err(failed(error)),
             Some(Ok(())) => {
@@ -470,7 +470,7 @@ impl StagedFile {
                 }
                 fs::remove_file(&self.path).map_err(|error| {
                     let _ = self.swap_back("");
-                    self.target.error("remove the old file", error)
+                    self.target.error("take the old file away", error)
                 })
             }
         }
