@@ -56,7 +56,7 @@ fn noise(seed: u32, len: usize) -> Vec<u8> {
     let mut state = seed | 1;
     let mut byte = || {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        state.to_be_bytes()[0]
+        state.to_le_bytes()[3]
     };
     (0..len).map(|_| byte()).collect()
 }

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 
 use clap::Args;
-use vldepot::{Depot, Raw};
+use vldepot::{Depot, Mapping, OpenOptions, Raw};
 
 use super::Run;
 use crate::failure::Failure;
@@ -66,7 +66,9 @@ impl Run for Cat {
 
     fn run(&self, out: &mut dyn Write) -> Result<(), Failure> {
         let key = self.kind.key(&self.name)?;
-        let depot = Depot::open(&self.file, Raw)?;
+        // One record is read once: a map of the file would only make the process look as large as the record.
+        let options = OpenOptions { mapping: Mapping::Never, ..OpenOptions::default() };
+        let depot = Depot::open_with(&self.file, Raw, &options)?;
         let failed = |error| name::failure(error, &depot, &key, &self.name);
         if !self.decoded {
             let mut out = Out { out, refused: None };
