@@ -34,7 +34,7 @@ pub enum Error {
     OutOfRange { path: PathBuf, position: u64, len: u64 },
     /// A new file at a path that is taken. [`Depot::append`](crate::Depot::append) opens an existing depot for writing;
     /// [`StagedFile::replace`](crate::storage::StagedFile::replace) replaces a file by a new one.
-    #[error("{path}: the path exists, and what is there stays as it is: choose another one for a new file")]
+    #[error("{path}: the path exists, and stays as it is: choose another one, or open it for appending")]
     PathExists { path: PathBuf },
     /// A new file at the place of the one that it is made of, be it by another name of it or a link.
     #[error("{path}: the new file must be another one than {source_path}, which is only read")]
