@@ -5,7 +5,8 @@
 //! ```
 //!
 //! [`import`] keeps one frame in memory, however long the trajectory is. Other formats differ in how a frame is read
-//! and in nothing else. The depot appears, and what `--force` replaces goes, when all is imported and compared.
+//! and in nothing else. The depot appears, and what `--force` replaces goes, when all is imported and
+//! compared.
 
 use std::error::Error;
 use std::fs::File;

@@ -19,21 +19,23 @@ pub enum Error {
     /// No live record has this name.
     #[error("{path}: no record is called {name}")]
     NotFound { path: PathBuf, name: String },
-    /// No live record of this name is left in a file that lost what it once committed. [`repair`](crate::repair) saves what there is after
-    /// the damage.
+    /// No live record of this name is left in a file that lost what it once committed.
+    /// [`repair`](crate::repair) saves what there is after the damage.
     #[error(
         "{path}: no record is called {name} in what is left: commit {commit} at byte {offset}, which the header names, \
          cannot be read; a repair saves what there is after it in a new file"
     )]
     LostCommit { path: PathBuf, name: String, commit: u64, offset: u64 },
-    /// [`put_new`](crate::Depot::put_new) of a name that is taken; [`put`](crate::Depot::put) would replace the record.
+    /// [`put_new`](crate::Depot::put_new) of a name that is taken; [`put`](crate::Depot::put) would replace
+    /// the record.
     #[error("{path}: a record called {name} exists already, and is not replaced")]
     Exists { path: PathBuf, name: String },
     /// A position at or past the end.
     #[error("{path}: no record at position {position}: the depot has {len}")]
     OutOfRange { path: PathBuf, position: u64, len: u64 },
-    /// A new file at a path that is taken. [`Depot::append`](crate::Depot::append) opens an existing depot for writing;
-    /// [`StagedFile::replace`](crate::storage::StagedFile::replace) replaces a file by a new one.
+    /// A new file at a path that is taken. [`Depot::append`](crate::Depot::append) opens an existing depot
+    /// for writing; [`StagedFile::replace`](crate::storage::StagedFile::replace) replaces a file by a new
+    /// one.
     #[error("{path}: the path exists, and stays as it is: choose another one, or open it for appending")]
     PathExists { path: PathBuf },
     /// A new file at the place of the one that it is made of, be it by another name of it or a link.
@@ -42,10 +44,12 @@ pub enum Error {
     /// What is to be replaced is no regular file.
     #[error("{path}: {found}: only regular files are replaced")]
     NotAFile { path: PathBuf, found: &'static str },
-    /// The file to be replaced is not what it was when the new one was begun. The new one was given up, and all others are as they were.
+    /// The file to be replaced is not what it was when the new one was begun. The new one was given up, and
+    /// all others are as they were.
     #[error("{path}: not replaced: {found}")]
     TargetChanged { path: PathBuf, found: String },
-    /// A new file is to be put in place while a depot still writes it: [`close`](crate::Depot::close) that first.
+    /// A new file is to be put in place while a depot still writes it: [`close`](crate::Depot::close) that
+    /// first.
     #[error("{path}: not put in place: it is still being written")]
     StillOpen { path: PathBuf },
     /// Not begun for want of room. `needed` is an estimate, in bytes, and so is `free`.
@@ -77,7 +81,8 @@ pub enum Error {
          open the file again when process {owner} has closed it"
     )]
     Forked { path: PathBuf, owner: u32 },
-    /// A writing call on a depot opened for reading; [`Depot::append`](crate::Depot::append) opens it for writing.
+    /// A writing call on a depot opened for reading; [`Depot::append`](crate::Depot::append) opens it for
+    /// writing.
     #[error("{path}: opened for reading only: to write, open it for appending")]
     ReadOnly { path: PathBuf },
     /// A sync failed earlier: what the disk holds since then is unknown.
@@ -126,9 +131,11 @@ pub enum Error {
     /// Metadata that is not what was written.
     #[error("{path}: {what} at byte {offset}: expected {expected}, found {found}")]
     Damaged { path: PathBuf, what: String, offset: u64, expected: String, found: String },
-    /// Compacting met something it could not read or write. Where a record is damaged, [`repair`](crate::repair) makes a new file of the others.
+    /// Compacting met something it could not read or write. Where a record is damaged,
+    /// [`repair`](crate::repair) makes a new file of the others.
     #[error(
-        "{path}: not compacted, and nothing was changed; where a record is damaged, a repair makes a new file of the others"
+        "{path}: not compacted, and nothing was changed; where a record is damaged, a repair makes a new file \
+         of the others"
     )]
     NotCompacted { path: PathBuf, source: Box<Error> },
     /// A loader's state does not belong to this loader.

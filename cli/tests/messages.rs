@@ -1,4 +1,5 @@
-//! What the command says when something fails: facts and a remedy in its own words, and never advice that endangers a file.
+//! What the command says when something fails: facts and a remedy in its own words, and never advice that
+//! endangers a file.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -173,8 +173,8 @@ fn simulate(
         CommitEvery { records: Some(50), interval: Some(Duration::from_secs(5)), ..CommitEvery::default() };
     let options = preset.clone();
     let codec = AtomicFrameCodec::default().with_n_atoms(n_atoms);
-    // The depot appears with what never changes in it, in place of that of an earlier run, and grows from then on: whoever
-    // looks finds the frames committed so far.
+    // The depot appears with what never changes in it, in place of that of an earlier run, and grows from
+    // then on: whoever looks finds the frames committed so far.
     let depot = Depot::create_in(new.storage(), codec.clone(), options)?;
     depot.set_depot_metadata("program", PROGRAM.into())?;
     depot.set_depot_metadata("time_step_ps", TIME_STEP.into())?;

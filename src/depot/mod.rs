@@ -239,8 +239,9 @@ impl<C: Codec> Depot<C> {
         Ok(bytes)
     }
 
-    /// Writes the depot to a new file, as [`to_bytes`](Self::to_bytes) gives it, durably. The file appears when all is written: see
-    /// [`StagedFile`]. Nobody may read it who may not read the depot's own file, if it has one.
+    /// Writes the depot to a new file, as [`to_bytes`](Self::to_bytes) gives it, durably. The file appears
+    /// when all is written: see [`StagedFile`]. Nobody may read it who may not read the depot's own file, if
+    /// it has one.
     ///
     /// # Errors
     /// [`Error::PathExists`], [`Error::NoRoom`], and as [`commit`](Self::commit). There is no new file then.

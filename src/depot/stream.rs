@@ -21,10 +21,12 @@ static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 const SHORT: usize = 4 << 20;
 
 impl<C: Codec> Depot<C> {
-    /// Writes the record's bytes to `out`, and tells how many there are. They pass their checksum before the first of them is written.
+    /// Writes the record's bytes to `out`, and tells how many there are. They pass their checksum before the
+    /// first of them is written.
     ///
-    /// Takes memory for 4 MiB, or for one block where blocks are larger (of files of vlstore: one chunk). A longer record is read twice: once to check it, once
-    /// to write it. Should its bytes change between, that is an error when some of them are written.
+    /// Takes memory for 4 MiB, or for one block where blocks are larger (of files of vlstore: one chunk). A
+    /// longer record is read twice: once to check it, once to write it. Should its bytes change between, that
+    /// is an error when some of them are written.
     ///
     /// ```
     /// # use vldepot::{Depot, Raw};

@@ -28,19 +28,22 @@ pub struct CompactReport {
     pub bytes_before: u64,
     /// Bytes of the file now.
     pub bytes_after: u64,
-    /// Other names (hard links) of the old file. They still lead to it, and while there are any its room is not given back.
+    /// Other names (hard links) of the old file. They still lead to it, and while there are any its room is
+    /// not given back.
     pub other_names: u64,
 }
 
 /// Rewrites the depot at `path` without what was removed and replaced, and without the holes that commits left.
 ///
-/// Options and metadata stay; every record keeps its bytes and its place in the order. The new file is written beside the old one, for which there must be
-/// room, and then takes its place, with its owner, permissions and attributes: see [`StagedFile`], also for links. Readers that have the old file
-/// open go on reading it, and see the new one when they open the path again.
+/// Options and metadata stay; every record keeps its bytes and its place in the order. The new file is
+/// written beside the old one, for which there must be room, and then takes its place, with its owner,
+/// permissions and attributes: see [`StagedFile`], also for links. Readers that have the old file open go on
+/// reading it, and see the new one when they open the path again.
 ///
 /// # Errors
-/// [`Error::Locked`] while a writer has the file; [`Error::NotAFile`]. [`Error::NotCompacted`] when a record cannot be read, the new file not be written, there is
-/// [no room](Error::NoRoom) for it, or [another file](Error::TargetChanged) was put in place of the old one meanwhile: nothing was changed then.
+/// [`Error::Locked`] while a writer has the file; [`Error::NotAFile`]. [`Error::NotCompacted`] when a record
+/// cannot be read, the new file not be written, there is [no room](Error::NoRoom) for it, or [another
+/// file](Error::TargetChanged) was put in place of the old one meanwhile: nothing was changed then.
 pub fn compact(path: impl AsRef<Path>, mut progress: impl FnMut(Progress)) -> Result<CompactReport> {
     let given = path.as_ref();
     let (source, old) = open(given)?;
@@ -86,7 +89,8 @@ fn write(
     Ok((report, staged))
 }
 
-/// About how many bytes a depot of the live records takes: what they take now, by their share of the raw bytes.
+/// About how many bytes a depot of the live records takes: what they take now, by their share of the raw
+/// bytes.
 pub(super) fn estimate(source: &Engine) -> Result<u64> {
     let len = source.shared.storage.len();
     let len = len.map_err(|error| source.shared.io("ask for the file's length", error))?;

@@ -54,12 +54,12 @@ pub struct RepairReport {
 
 /// Writes what can be read of the depot `from` to a new file `to`, and tells by name what cannot.
 ///
-/// `from` is only read, and may be any file: entries are searched for byte by byte where it is damaged. `to` appears when all is written, with the
-/// owner, permissions and attributes of `from`: see [`StagedFile`].
+/// `from` is only read, and may be any file: entries are searched for byte by byte where it is damaged. `to`
+/// appears when all is written, with the owner, permissions and attributes of `from`: see [`StagedFile`].
 ///
 /// # Errors
-/// [`Error::SameFile`]; [`Error::PathExists`]; [`Error::NoRoom`]; [`Error::NotADepot`] when nothing of a depot is found in `from`; [`Error::Io`]. There is
-/// no new file then.
+/// [`Error::SameFile`]; [`Error::PathExists`]; [`Error::NoRoom`]; [`Error::NotADepot`] when nothing of a
+/// depot is found in `from`; [`Error::Io`]. There is no new file then.
 pub fn repair(
     from: impl AsRef<Path>,
     to: impl AsRef<Path>,
@@ -79,7 +79,8 @@ pub fn repair(
     Ok(report)
 }
 
-/// About how many bytes a repair takes: those of the live records, as far as anything tells, else those of the file.
+/// About how many bytes a repair takes: those of the live records, as far as anything tells, else those of
+/// the file.
 fn room_for(source: &Arc<dyn Storage>) -> io::Result<u64> {
     let index = Engine::open_any(Arc::clone(source), Mapping::Never).ok();
     let live = index.filter(|engine| !engine.is_foreign()).and_then(|engine| estimate(&engine).ok());

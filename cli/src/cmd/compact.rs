@@ -13,7 +13,8 @@ use crate::text;
 
 /// Rewrite a depot without what was removed and replaced.
 ///
-/// The new file is written beside the old one, and takes its place in one step; interrupted before, nothing has changed.
+/// The new file is written beside the old one, and takes its place in one step; interrupted before, nothing
+/// has changed.
 #[derive(Args)]
 pub(crate) struct Compact {
     /// The depot; nobody may be writing it.

@@ -14,7 +14,8 @@ use crate::text;
 
 /// Write what can be read of a damaged depot to a new file, and name what cannot.
 ///
-/// The damaged file is not changed, and the new one appears when it is finished. Exits with 1 when anything is lost.
+/// The damaged file is not changed, and the new one appears when it is finished. Exits with 1 when anything
+/// is lost.
 #[derive(Args)]
 pub(crate) struct Repair {
     /// The damaged depot.

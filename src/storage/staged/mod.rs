@@ -1,4 +1,5 @@
-//! A file that appears whole or not at all: it is written beside its place, and put there in one step when it is finished.
+//! A file that appears whole or not at all: it is written beside its place, and put there in one step when it
+//! is finished.
 //!
 //! ```text
 //! proof       how a file that a killed process left is known to be ours
@@ -30,10 +31,11 @@ const ATTEMPTS: u32 = 16;
 
 /// A new file that appears at its path whole or not at all.
 ///
-/// It is written beside its place, under a name that nobody else has, and [`publish`](Self::publish) puts it there in one step, after a sync. Dropped
-/// before, it is removed. A killed process leaves the path as it was, and at most the unfinished file, named
-/// `.NAME.vldepot-(32 digits).tmp`: nothing opens it as a depot, and the next `StagedFile` of the same path removes it. It does so by content: a
-/// file that is only called so stays, and so does one that a live process is writing.
+/// It is written beside its place, under a name that nobody else has, and [`publish`](Self::publish) puts it
+/// there in one step, after a sync. Dropped before, it is removed. A killed process leaves the path as it
+/// was, and at most the unfinished file, named `.NAME.vldepot-(32 digits).tmp`: nothing opens it as a depot,
+/// and the next `StagedFile` of the same path removes it. It does so by content: a file that is only called
+/// so stays, and so does one that a live process is writing.
 ///
 /// ```
 /// use vldepot::storage::StagedFile;
@@ -55,18 +57,20 @@ const ATTEMPTS: u32 = 16;
 ///
 /// # Replacing
 ///
-/// - Only a regular file is replaced, and only while this value has the writer's lock of it. It must still be the file that was there when
-///   the work began: whatever else is found in its place stays, and publishing fails with [`Error::TargetChanged`].
-/// - On Linux and macOS both names change places in one step, then what came out is looked at, and put back if it is another file. File
-///   systems that cannot do that (some network and FUSE file systems), and other systems, look first and rename then: what is put there in
-///   the moment between the two is lost.
-/// - The new file gets owner, group, permissions, extended attributes, access control list and SELinux label of the old one, as far as the process may set them.
-///   Where it may not, the new file is open to fewer, never to more; until it is finished it is open to its owner alone.
-/// - Of a symbolic link, the file that it leads to is replaced, and the link stays. Other names of the old file (hard links) go on leading to the
-///   old file, whose room is not given back while there are any.
+/// - Only a regular file is replaced, and only while this value has the writer's lock of it. It must still be
+///   the file that was there when the work began: whatever else is found in its place stays, and publishing
+///   fails with [`Error::TargetChanged`].
+/// - On Linux and macOS both names change places in one step, then what came out is looked at, and put back
+///   if it is another file. File systems that cannot do that (some network and FUSE file systems), and other
+///   systems, look first and rename then: what is put there in the moment between the two is lost.
+/// - The new file gets owner, group, permissions, extended attributes, access control list and SELinux label
+///   of the old one, as far as the process may set them. Where it may not, the new file is open to fewer,
+///   never to more; until it is finished it is open to its owner alone.
+/// - Of a symbolic link, the file that it leads to is replaced, and the link stays. Other names of the old
+///   file (hard links) go on leading to the old file, whose room is not given back while there are any.
 ///
-/// A file that was not there must not be there in the end either: [`Error::PathExists`]. File systems with neither a rename that refuses to replace
-/// nor hard links look first and rename then.
+/// A file that was not there must not be there in the end either: [`Error::PathExists`]. File systems with
+/// neither a rename that refuses to replace nor hard links look first and rename then.
 pub struct StagedFile {
     target: Target,
     file: Arc<Unfinished>,
@@ -251,7 +255,8 @@ impl StagedFile {
         Self::begin(Target::absent(path.as_ref())?, sys::FOR_ALL, None)
     }
 
-    /// As [`create`](Self::create), open to no one whom the file called `model` is not open to, if there is one.
+    /// As [`create`](Self::create), open to no one whom the file called `model` is not open to, if there is
+    /// one.
     pub(crate) fn create_no_more_open(path: &Path, model: &Path) -> Result<Self> {
         let target = Target::absent(path)?;
         let mode = fs::metadata(model).map_or(sys::FOR_ALL, |model| sys::mode(&model));
@@ -267,16 +272,18 @@ impl StagedFile {
 
     /// A new file that replaces the one at `path`, or a new one if there is none.
     ///
-    /// Takes the writer's lock of the old file, so that nobody appends to what is about to vanish. What it holds does not matter: it need not be a depot.
+    /// Takes the writer's lock of the old file, so that nobody appends to what is about to vanish. What it
+    /// holds does not matter: it need not be a depot.
     ///
     /// # Errors
-    /// [`Error::Locked`] while a writer has the old file, [`Error::NotAFile`] when what is there is none; [`Error::Io`] when it cannot be
-    /// opened for writing, or no file be made beside it.
+    /// [`Error::Locked`] while a writer has the old file, [`Error::NotAFile`] when what is there is none;
+    /// [`Error::Io`] when it cannot be opened for writing, or no file be made beside it.
     pub fn replace(path: impl AsRef<Path>) -> Result<Self> {
         Self::begin_replacing(Target::existing(path.as_ref())?)
     }
 
-    /// As [`replace`](Self::replace), of a file that is open and locked already, under its path without links.
+    /// As [`replace`](Self::replace), of a file that is open and locked already, under its path without
+    /// links.
     pub(crate) fn in_place_of(given: &Path, old: Arc<FileStorage>) -> Result<Self> {
         Self::begin_replacing(Target::locked(given, old)?)
     }
@@ -365,9 +372,11 @@ fn remove_leftover(path: &Path, token: Token, name: &OsStr) -> io::Result<()> {
 
 /// Writing it, and putting it in place.
 impl StagedFile {
-    /// Where to write: an empty storage, for [`Depot::create_in`](crate::Depot::create_in). Its errors name the path that the file will have.
+    /// Where to write: an empty storage, for [`Depot::create_in`](crate::Depot::create_in). Its errors name
+    /// the path that the file will have.
     ///
-    /// The depot can be read by it, also after [`close`](crate::Depot::close): see [`Depot::open_in`](crate::Depot::open_in).
+    /// The depot can be read by it, also after [`close`](crate::Depot::close): see
+    /// [`Depot::open_in`](crate::Depot::open_in).
     pub fn storage(&self) -> Arc<dyn Storage> {
         Arc::clone(&self.file) as Arc<dyn Storage>
     }
@@ -377,7 +386,8 @@ impl StagedFile {
         &self.path
     }
 
-    /// Refuses to begin what must fail: when the file system has no room for `needed` bytes. Where the system cannot tell, it goes on.
+    /// Refuses to begin what must fail: when the file system has no room for `needed` bytes. Where the system
+    /// cannot tell, it goes on.
     ///
     /// # Errors
     /// [`Error::NoRoom`].
@@ -399,9 +409,11 @@ impl StagedFile {
     /// Puts the file in place, durably. It is finished: the depot that wrote it is closed.
     ///
     /// # Errors
-    /// [`Error::TargetChanged`] when the path leads to another file than at the beginning, [`Error::PathExists`] when there was none and now is one,
-    /// [`Error::StillOpen`], [`Error::Forked`] in a fork of the process that began it, [`Error::Io`]. Nothing is changed then, and the new file is removed;
-    /// but if only the folder cannot be synced, the new file is in place, and the error says so.
+    /// [`Error::TargetChanged`] when the path leads to another file than at the beginning,
+    /// [`Error::PathExists`] when there was none and now is one,
+    /// [`Error::StillOpen`], [`Error::Forked`] in a fork of the process that began it, [`Error::Io`]. Nothing
+    /// is changed then, and the new file is removed; but if only the folder cannot be synced, the new file is
+    /// in place, and the error says so.
     pub fn publish(mut self) -> Result<()> {
         self.place()?;
         self.settle()
@@ -443,7 +455,8 @@ impl StagedFile {
         }
         let token = Token::finished(&self.target.name, &self.file.first_page(), &old_page);
         let path = self.target.path.with_file_name(token.file_name(&self.target.name));
-        // Without that name it could not be told to be ours if this process ended before the next step, no more.
+        // Without that name it could not be told to be ours if this process ended before the next step, no
+        // more.
         if sys::rename_new(&self.path, &path).is_ok() {
             self.path = path;
         }

@@ -13,7 +13,8 @@
 //!  |<------------------- covered by the checksum -------------------->|
 //! ```
 //!
-//! Every hash is of the target's name too. The page is no header of a depot and no other file's: nothing opens a file that starts with it.
+//! Every hash is of the target's name too. The page is no header of a depot and no other file's: nothing
+//! opens a file that starts with it.
 
 use std::ffi::{OsStr, OsString};
 
@@ -92,8 +93,9 @@ impl Token {
         Some(Self(u64::from_str_radix(a, 16).ok()?, u64::from_str_radix(b, 16).ok()?))
     }
 
-    /// Whether a file of this token that starts with `start`, [`PAGE`] bytes unless it is shorter, was left for the target
-    /// called `name`: one that was never finished, or that was finished and not put in place, or replaced and not removed.
+    /// Whether a file of this token that starts with `start`, [`PAGE`] bytes unless it is shorter, was left
+    /// for the target called `name`: one that was never finished, or that was finished and not put in place,
+    /// or replaced and not removed.
     pub(super) fn proves(self, name: &OsStr, start: &[u8]) -> bool {
         let Self(a, b) = self;
         if start.is_empty() {

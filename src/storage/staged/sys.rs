@@ -1,4 +1,5 @@
-//! What systems differ in: which file is which, whose it is and who may read it, names that change places, free space.
+//! What systems differ in: which file is which, whose it is and who may read it, names that change places,
+//! free space.
 
 #[cfg(unix)]
 pub(super) use unix::{
@@ -10,7 +11,8 @@ pub(super) use other::{
     Identity, create_new, exchange, free_bytes, look_like, mode, open_to_look, other_names, rename_new,
 };
 
-/// Of permissions: read and write, for everyone. What the process and the folder do not grant is taken off by the system.
+/// Of permissions: read and write, for everyone. What the process and the folder do not grant is taken off by
+/// the system.
 pub(super) const FOR_ALL: u32 = 0o666;
 
 /// Of permissions: read and write, for the owner.
@@ -18,7 +20,8 @@ pub(super) const FOR_OWNER: u32 = 0o600;
 
 /// Renames `from` to `to`, which must not exist, by a second name: where the system cannot do it in one step.
 ///
-/// The last way out, for file systems without hard links either, looks before it renames: a file that is made between the two is replaced.
+/// The last way out, for file systems without hard links either, looks before it renames: a file that is made
+/// between the two is replaced.
 pub(super) fn link_or_look(from: &std::path::Path, to: &std::path::Path) -> std::io::Result<()> {
     use std::io::ErrorKind;
     match std::fs::hard_link(from, to) {
@@ -81,7 +84,8 @@ mod unix {
         OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path)
     }
 
-    /// Bytes that this process may still write to the file system of `file`; `None` where the system cannot tell.
+    /// Bytes that this process may still write to the file system of `file`; `None` where the system cannot
+    /// tell.
     pub(crate) fn free_bytes(file: &File) -> Option<u64> {
         let found = fs::fstatvfs(file).ok()?;
         (found.f_blocks > 0).then(|| found.f_bavail.saturating_mul(found.f_frsize))
@@ -123,8 +127,8 @@ mod unix {
     /// What belongs to a file's content, not to the file: signatures of bytes, and rights of programs.
     const OF_CONTENT: [&CStr; 3] = [c"security.ima", c"security.evm", c"security.capability"];
 
-    /// Gives `new` the owner, group, extended attributes, access control list and permissions of `old`, as far as this process may,
-    /// and never more to anyone than `old` gives.
+    /// Gives `new` the owner, group, extended attributes, access control list and permissions of `old`, as
+    /// far as this process may, and never more to anyone than `old` gives.
     ///
     /// Permissions come last: until then `new` is open to its owner alone.
     pub(crate) fn look_like(new: &File, old: &File) -> io::Result<()> {

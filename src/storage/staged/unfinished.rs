@@ -1,4 +1,5 @@
-//! The storage of a file that is not finished: its first page is kept in memory, and what lies in the file in its place says so.
+//! The storage of a file that is not finished: its first page is kept in memory, and what lies in the file in
+//! its place says so.
 
 use std::ffi::OsStr;
 use std::io;
