@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! segment    one INDEX entry, read in place: arrays checked page by page on first touch
+//! pages      pages of segments that are not mapped, in memory
 //! records    what goes into one, in insertion order
 //! writer     writes one
 //! names      front-coded names inside a segment
@@ -14,11 +15,13 @@
 
 mod merge;
 mod names;
+mod pages;
 mod records;
 mod segment;
 mod writer;
 
 pub(crate) use merge::{MAX_RECORDS, Merge, tail_to_merge};
+pub(crate) use pages::PageCache;
 pub(crate) use records::{Chosen, Records};
 #[cfg(any(test, feature = "testing"))]
 pub(crate) use segment::CHUNKS as CHUNKS_SECTION;

@@ -3,11 +3,11 @@
 //! Opening reads the prefix alone. Every further access goes through [`Segment::with`], which checks the pages it
 //! touches the first time: no name, offset or length is used unchecked.
 
-use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 
 use super::names::{BLOCK, NameDecoder, nth_is};
+use super::pages::{PageCache, Slots};
 use super::writer::prefix_len;
 use super::{Location, bucket_of, hash, tag_of};
 use crate::buffer::{Bytes, prefetch};
@@ -20,8 +20,8 @@ use crate::storage::Storage;
 
 /// Smaller pages would be all overhead.
 const MIN_PAGE: u32 = 1 << 12;
-/// Pages an unmapped segment keeps.
-const CACHED_PAGES: usize = 1024;
+/// Bytes read at a time to check all pages.
+const CHECKED_AT_ONCE: u64 = 256 << 10;
 
 // Sections by number, in the order of the schema.
 const LOCATIONS: usize = 0;
@@ -50,7 +50,7 @@ pub(crate) struct Segment {
 
 enum Pages {
     Mapped { bytes: Bytes, checked: Vec<AtomicU64> },
-    Read { cache: Mutex<HashMap<u64, Arc<Vec<u8>>>> },
+    Read(Arc<Slots>),
 }
 
 impl std::fmt::Debug for Segment {
@@ -138,11 +138,27 @@ impl Segment {
                 let checked = (0..n_pages.div_ceil(64)).map(|_| AtomicU64::new(0)).collect();
                 Pages::Mapped { bytes, checked }
             }
-            None => Pages::Read { cache: Mutex::new(HashMap::new()) },
+            None => Pages::Read(Slots::new(n_pages, &Arc::default())),
         };
         let page_crcs = prefix[8 + head_len..8 + head_len + 4 * n_pages].to_vec();
         let page_shift = head.page_size.is_power_of_two().then(|| head.page_size.trailing_zeros());
         Ok(Self { storage: Arc::clone(storage), reference, head, base, page_crcs, page_shift, pages })
+    }
+
+    /// The segment, which shares room for pages with others: before any is read.
+    pub(crate) fn sharing(mut self, cache: &Arc<PageCache>) -> Self {
+        if let Pages::Read(slots) = &mut self.pages {
+            *slots = Slots::new(self.page_crcs.len() / 4, cache);
+        }
+        self
+    }
+
+    /// The room for its pages, if they are not mapped.
+    pub(crate) fn pages(&self) -> Option<Arc<PageCache>> {
+        match &self.pages {
+            Pages::Mapped { .. } => None,
+            Pages::Read(slots) => Some(slots.cache()),
+        }
     }
 
     fn damaged(&self, at: u64, expected: String, found: String) -> Error {
@@ -188,30 +204,21 @@ impl Segment {
         page * size..((page + 1) * size).min(self.head.paged_len)
     }
 
-    fn cached_page(&self, page: u64, cache: &Mutex<HashMap<u64, Arc<Vec<u8>>>>) -> Result<Arc<Vec<u8>>> {
-        let lock = || cache.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if let Some(bytes) = lock().get(&page) {
-            return Ok(Arc::clone(bytes));
-        }
-        let range = self.page_range(page);
-        let mut bytes = vec![0; usize::try_from(range.end - range.start).unwrap_or(0)];
-        let at = self.base + range.start;
-        self.storage.read_at(at, &mut bytes).map_err(|source| Error::Io {
-            path: self.storage.path().to_owned(),
-            action: format!("read the index at byte {at}"),
-            source,
-        })?;
-        self.check_page(page, &bytes)?;
-        let bytes = Arc::new(bytes);
-        let mut cache = lock();
-        if cache.len() >= CACHED_PAGES {
-            cache.clear();
-        }
-        cache.insert(page, Arc::clone(&bytes));
-        Ok(bytes)
+    fn read(&self, range: std::ops::Range<u64>) -> Result<Vec<u8>> {
+        read(&self.storage, self.base + range.start, usize::try_from(range.end - range.start).unwrap_or(0))
     }
 
-    /// Gives `job` the checked bytes `start..start + len` of a section.
+    /// Gives `job`, which asks for no other page, the checked bytes of one that is not mapped.
+    fn with_page<T>(&self, slots: &Arc<Slots>, page: u64, job: impl FnOnce(&[u8]) -> T) -> Result<T> {
+        let load = || {
+            let bytes = self.read(self.page_range(page))?;
+            self.check_page(page, &bytes)?;
+            Ok(bytes.into())
+        };
+        slots.with(usize::try_from(page).unwrap_or(usize::MAX), load, job)
+    }
+
+    /// Gives `job`, which asks for no others, the checked bytes `start..start + len` of a section.
     fn with<T>(&self, section: usize, start: u64, len: usize, job: impl FnOnce(&[u8]) -> T) -> Result<T> {
         let Section { offset, length } = self.head.sections[section];
         if start.checked_add(len as u64).is_none_or(|end| end > length) {
@@ -237,19 +244,19 @@ impl Segment {
                 }
                 Ok(job(slice(bytes, from, from + len as u64)))
             }
-            Pages::Read { cache } => {
+            Pages::Read(slots) => {
                 let page_size = u64::from(self.head.page_size);
                 if first == last {
-                    let page = self.cached_page(first, cache)?;
                     let at = from - first * page_size;
-                    return Ok(job(slice(&page, at, at + len as u64)));
+                    return self.with_page(slots, first, |page| job(slice(page, at, at + len as u64)));
                 }
                 let mut joined = Vec::with_capacity(len);
                 for number in first..=last {
-                    let page = self.cached_page(number, cache)?;
-                    let at = from.saturating_sub(number * page_size);
-                    let end = (from + len as u64 - number * page_size).min(page.len() as u64);
-                    joined.extend_from_slice(slice(&page, at, end));
+                    self.with_page(slots, number, |page| {
+                        let at = from.saturating_sub(number * page_size);
+                        let end = (from + len as u64 - number * page_size).min(page.len() as u64);
+                        joined.extend_from_slice(slice(page, at, end));
+                    })?;
                 }
                 Ok(job(&joined))
             }
@@ -375,15 +382,11 @@ impl Segment {
     /// Gives local ordinals and tagged names of the block that starts with local ordinal `first`; where the next one starts.
     pub(crate) fn names_of_block(&self, first: u64, job: &mut dyn FnMut(u64, &[u8])) -> Result<u64> {
         let end = self.next_block(first);
-        let complete = self.with_name_block(first / BLOCK as u64, |block| {
-            let mut names = NameDecoder::new(block);
-            for ordinal in first..end {
-                let Some(name) = names.next() else { return false };
-                job(ordinal, name);
-            }
-            names.next().is_none()
-        })?;
-        if complete {
+        // Copied: the caller's job may ask for other pages.
+        let block = self.with_name_block(first / BLOCK as u64, <[u8]>::to_vec)?;
+        let mut names = NameDecoder::new(&block);
+        let complete = (first..end).all(|ordinal| names.next().map(|name| job(ordinal, name)).is_some());
+        if complete && names.next().is_none() {
             return Ok(end);
         }
         let at = self.head.sections[NAMES].offset;
@@ -469,19 +472,21 @@ impl Segment {
         self.head.n_metadata > 0
     }
 
-    /// Checks every page.
+    /// Checks every page, as it is in the file: reads, also where the segment is mapped, for what no commit covers yet may be cut off.
     pub(crate) fn check_all(&self) -> Result<()> {
-        let n_pages = self.head.paged_len.div_ceil(u64::from(self.head.page_size));
-        for page in 0..n_pages {
-            match &self.pages {
-                Pages::Mapped { bytes, .. } => {
-                    let range = self.page_range(page);
-                    self.check_page(page, slice(bytes, range.start, range.end))?;
-                }
-                Pages::Read { cache } => {
-                    self.cached_page(page, cache)?;
-                }
+        let page_size = u64::from(self.head.page_size);
+        let at_once = (CHECKED_AT_ONCE / page_size).max(1);
+        let n_pages = self.head.paged_len.div_ceil(page_size);
+        let mut first = 0;
+        while first < n_pages {
+            let end = (first + at_once).min(n_pages);
+            let range = first * page_size..(end * page_size).min(self.head.paged_len);
+            let bytes = self.read(range.clone())?;
+            for page in first..end {
+                let of_page = self.page_range(page);
+                self.check_page(page, slice(&bytes, of_page.start - range.start, of_page.end - range.start))?;
             }
+            first = end;
         }
         Ok(())
     }
