@@ -411,3 +411,141 @@ impl Drop for FileStorage {
         let _ = self.unlock();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folder() -> tempfile::TempDir {
+        tempfile::tempdir().unwrap()
+    }
+
+    fn content(path: &Path, bytes: &[u8]) {
+        std::fs::write(path, bytes).unwrap();
+    }
+
+    #[test]
+    fn maps_follow_a_file_that_grows_and_keep_what_they_lent() {
+        let folder = folder();
+        let path = folder.path().join("a");
+        let writer = FileStorage::create(&path).unwrap();
+        let reader = FileStorage::open(&path).unwrap();
+        let bytes: Vec<u8> = (0..100_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        let mut lent = Vec::new();
+        for (nth, part) in bytes.chunks(777).enumerate() {
+            writer.write_at(777 * nth as u64, part).unwrap();
+            let end = 777 * nth + part.len();
+            // The newest part, one across the end of the last map, and all of it.
+            for start in [777 * nth, end.saturating_sub(1000), 0] {
+                let Some(map) = reader.map(start as u64, (end - start) as u64).unwrap() else {
+                    println!("files are not mapped here");
+                    return;
+                };
+                lent.push((start..end, map));
+            }
+            assert!(reader.map(end as u64, 1).is_err());
+        }
+        assert!(lent.iter().all(|(range, map)| map[..] == bytes[range.clone()]));
+    }
+
+    #[test]
+    fn what_is_opened_for_writing_is_never_mapped() {
+        let folder = folder();
+        let path = folder.path().join("a");
+        let made = FileStorage::create(&path).unwrap();
+        made.write_at(0, &[1; 5000]).unwrap();
+        assert!(made.map(0, 5000).unwrap().is_none());
+        assert!(FileStorage::open_writable(&path).unwrap().map(0, 5000).unwrap().is_none());
+    }
+
+    #[test]
+    fn an_empty_file_that_nobody_has_is_taken_over() {
+        let folder = folder();
+        let path = folder.path().join("a");
+        content(&path, b"");
+        let made = FileStorage::create(&path).unwrap();
+        assert!(made.try_lock().unwrap(), "it is locked by this one");
+        assert_eq!(FileStorage::create(&path).unwrap_err().kind(), ErrorKind::AlreadyExists);
+        made.write_at(0, b"a").unwrap();
+        drop(made);
+        assert_eq!(FileStorage::create(&path).unwrap_err().kind(), ErrorKind::AlreadyExists);
+        assert_eq!(std::fs::read(&path).unwrap(), b"a");
+    }
+
+    #[test]
+    fn an_empty_file_that_another_writer_has_is_not_taken_over() {
+        let folder = folder();
+        let path = folder.path().join("a");
+        content(&path, b"");
+        let other = File::open(&path).unwrap();
+        other.lock().unwrap();
+        assert_eq!(FileStorage::create(&path).unwrap_err().kind(), ErrorKind::AlreadyExists);
+        assert!(path.exists());
+    }
+
+    #[test]
+    fn another_file_in_its_place_is_noticed_and_not_removed() {
+        let folder = folder();
+        let (path, other) = (folder.path().join("a"), folder.path().join("b"));
+        let storage = FileStorage::create(&path).unwrap();
+        assert!(!storage.is_replaced().unwrap());
+        std::fs::rename(&path, &other).unwrap();
+        assert!(!storage.is_replaced().unwrap(), "a file that moved is no other file");
+        content(&path, b"precious");
+        assert!(storage.is_replaced().unwrap());
+        storage.remove();
+        assert_eq!(std::fs::read(&path).unwrap(), b"precious");
+        std::fs::rename(&other, &path).unwrap();
+        storage.remove();
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_synced_is_told_from_one_whose_sync_failed() {
+        let no_sync = |number: i32| is_no_sync(&io::Error::from_raw_os_error(number));
+        #[cfg(unix)]
+        for number in [libc::EINVAL, libc::ENOTSUP, libc::EOPNOTSUPP, libc::ENOSYS, libc::EACCES] {
+            assert!(no_sync(number), "{number}");
+        }
+        #[cfg(unix)]
+        for number in [libc::EIO, libc::ENOSPC, libc::EDQUOT, libc::ENOENT] {
+            assert!(!no_sync(number), "{number}");
+        }
+        let error = sync_folder(Path::new("none/such/file")).unwrap_err();
+        assert!(error.to_string().contains("sync the folder none/such: "), "{error}");
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn links_and_odd_files_are_not_taken_over() {
+        let folder = folder();
+        let (path, target) = (folder.path().join("link"), folder.path().join("target"));
+        content(&target, b"");
+        std::os::unix::fs::symlink(&target, &path).unwrap();
+        assert_eq!(FileStorage::create(&path).unwrap_err().kind(), ErrorKind::AlreadyExists);
+        let socket = folder.path().join("socket");
+        let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        for odd in [&socket, Path::new("/dev/null"), Path::new("/dev/zero")] {
+            assert_eq!(FileStorage::create(odd).unwrap_err().kind(), ErrorKind::AlreadyExists);
+            for opened in [FileStorage::open(odd), FileStorage::open_writable(odd)] {
+                let error = opened.unwrap_err();
+                assert!(error.to_string().ends_with(", not a regular file"), "{error}");
+            }
+        }
+    }
+
+    #[test]
+    fn holes_are_told_or_read() {
+        let folder = folder();
+        let storage = FileStorage::create(folder.path().join("a")).unwrap();
+        storage.write_at(0, &[1; 100]).unwrap();
+        storage.write_at(1 << 40, &[1; 100]).unwrap();
+        assert_eq!(storage.next_data(7).unwrap(), Some(7));
+        let next = storage.next_data(1 << 30).unwrap().unwrap();
+        assert!(((1 << 30)..=(1 << 40)).contains(&next), "{next}");
+        storage.set_len(1 << 41).unwrap();
+        let last = storage.next_data((1 << 40) + (1 << 30)).unwrap();
+        assert!(last.is_none_or(|last| last == (1 << 40) + (1 << 30)), "{last:?}");
+        assert_eq!(storage.next_data(1 << 41).unwrap(), None);
+    }
+}

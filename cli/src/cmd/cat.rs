@@ -41,6 +41,10 @@ impl Run for Cat {
         self.json
     }
 
+    fn prints_json(&self) -> bool {
+        self.json && self.decoded
+    }
+
     fn run(&self, out: &mut dyn Write) -> Result<(), Failure> {
         let key = self.kind.key(&self.name)?;
         let depot = Depot::open(&self.file, Raw)?;

@@ -39,7 +39,7 @@ impl Run for Compact {
         }
         let records = text::count(report.records, "record");
         let (before, after) = (text::bytes(report.bytes_before), text::bytes(report.bytes_after));
-        writeln!(out, "{}: {records}, {before} before, {after} now", self.file.display())?;
+        writeln!(out, "{}: {records}, {before} before, {after} now", text::path(&self.file))?;
         Ok(())
     }
 }
