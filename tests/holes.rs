@@ -60,7 +60,8 @@ fn payload(n: u64) -> Vec<u8> {
 
 /// A depot of `n` records, without a readable commit slot.
 fn depot(path: &Path, records: u64) -> Vec<u8> {
-    let depot = Depot::create_with(path, Raw, DepotOptions { chunk_size: 16 << 10, ..DepotOptions::default() });
+    let depot =
+        Depot::create_with(path, Raw, DepotOptions { chunk_size: 16 << 10, ..DepotOptions::default() });
     let depot = depot.unwrap();
     for n in 0..records {
         depot.put(n, &payload(n)).unwrap();

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use vldepot::{
-    CommitEvery, Compression, CompressionCodec, Depot, DepotOptions, Mapping, OpenOptions, Raw, VerifyOptions,
-    verify,
+    CommitEvery, Compression, CompressionCodec, Depot, DepotOptions, Mapping, OpenOptions, Raw,
+    VerifyOptions, verify,
 };
 
 const NARROW: &str = "VLDEPOT_NARROW";
@@ -162,7 +162,7 @@ fn streams_process() {
         assert!(!(0..3).any(is_open), "the standard streams stay closed");
     });
     // SAFETY: ends the process, before the harness writes to what is closed.
-    unsafe { libc::_exit(if done.is_ok() { 0 } else { 1 }) };
+    unsafe { libc::_exit(i32::from(done.is_err())) };
 }
 
 #[test]
@@ -172,7 +172,10 @@ fn messages_to_closed_streams_do_not_end_up_in_a_depot() {
     process("streams_process", STREAMS, &path);
     assert!(verify(&path, &VerifyOptions::default(), |_| ()).unwrap().is_whole());
     let depot = Depot::open(&path, Raw).unwrap();
-    assert_eq!((depot.get("a").unwrap().view(), depot.get("b").unwrap().view()), (&b"alpha"[..], &b"beta"[..]));
+    assert_eq!(
+        (depot.get("a").unwrap().view(), depot.get("b").unwrap().view()),
+        (&b"alpha"[..], &b"beta"[..])
+    );
     let file = fs::read(&path).unwrap();
     assert!(!file.windows(9).any(|window| window == b"a message"));
 }

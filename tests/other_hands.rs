@@ -70,8 +70,11 @@ fn writer_process() {
     std::process::exit(REFUSED);
 }
 
+/// What is done to a file.
+type Harm<'h> = &'h dyn Fn(&Path);
+
 /// A writer that does its work while `harm` is done to its file, again and again; how it ended.
-fn harmed(path: &Path, harm: &dyn Fn(&Path)) -> i32 {
+fn harmed(path: &Path, harm: Harm<'_>) -> i32 {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "writer_process", "--nocapture", "--test-threads=1"])
         .env(WRITER, path)
@@ -102,7 +105,7 @@ fn cut(path: &Path, len: u64) {
 #[test]
 fn a_writer_whose_file_is_cut_or_replaced_ends_with_an_error_and_no_signal() {
     let folder = tempfile::tempdir().unwrap();
-    let harms: [(&str, &dyn Fn(&Path)); 5] = [
+    let harms: [(&str, Harm<'_>); 5] = [
         ("emptied", &|path| cut(path, 0)),
         ("cut to its header", &|path| cut(path, 4160)),
         ("cut in the middle", &|path| cut(path, fs::metadata(path).unwrap().len() / 2)),
@@ -167,11 +170,9 @@ fn two_records(path: &Path) -> [u64; 2] {
 #[test]
 fn an_index_page_that_was_checked_is_believed_where_it_is_mapped_and_kept_where_it_is_read() {
     let folder = tempfile::tempdir().unwrap();
-    for (mapping, verify) in [
-        (Mapping::Auto, Verify::EachRead),
-        (Mapping::Auto, Verify::Once),
-        (Mapping::Never, Verify::EachRead),
-    ] {
+    for (mapping, verify) in
+        [(Mapping::Auto, Verify::EachRead), (Mapping::Auto, Verify::Once), (Mapping::Never, Verify::EachRead)]
+    {
         let path = folder.path().join(format!("{mapping:?} {verify:?}.vld"));
         let [a, b] = two_records(&path);
         let options = OpenOptions { mapping, verify, ..OpenOptions::default() };
@@ -226,7 +227,9 @@ fn layers_process() {
     for name in ["lower", "upper", "merged"] {
         fs::create_dir(folder.join(name)).unwrap();
     }
-    if !mount("tmpfs", "size=64m", &folder.join("lower")) || !mount("tmpfs", "size=64m", &folder.join("upper")) {
+    if !mount("tmpfs", "size=64m", &folder.join("lower"))
+        || !mount("tmpfs", "size=64m", &folder.join("upper"))
+    {
         println!("mounting is refused here");
         return;
     }
@@ -256,12 +259,17 @@ fn follow_over_layers(path: &Path) {
     let never = OpenOptions { mapping: Mapping::Never, ..OpenOptions::default() };
     let readers = [Depot::open(path, Raw).unwrap(), Depot::open_with(path, Raw, &never).unwrap()];
     let held = readers[0].get(7).unwrap();
+    let check_both = |count, what| {
+        for depot in &readers {
+            check(depot, count, what);
+        }
+    };
     for round in 1..6 {
-        readers.iter().for_each(|depot| check(depot, 100 * round, "before"));
+        check_both(100 * round, "before");
         put_and_commit(path, 100 * round..100 * (round + 1));
-        readers.iter().for_each(|depot| check(depot, 100 * round, "not refreshed"));
-        readers.iter().for_each(|depot| assert!(depot.refresh().unwrap()));
-        readers.iter().for_each(|depot| check(depot, 100 * (round + 1), "refreshed"));
+        check_both(100 * round, "not refreshed");
+        assert!(readers[0].refresh().unwrap() && readers[1].refresh().unwrap());
+        check_both(100 * (round + 1), "refreshed");
         assert!(!storage.is_replaced().unwrap(), "the copy that a write makes is the same file");
     }
     let len = storage.len().unwrap();
@@ -272,7 +280,7 @@ fn follow_over_layers(path: &Path) {
     fs::copy(path, &other).unwrap();
     fs::rename(&other, path).unwrap();
     assert!(storage.is_replaced().unwrap());
-    readers.iter().for_each(|depot| check(depot, 600, "replaced"));
+    check_both(600, "replaced");
 }
 
 #[test]

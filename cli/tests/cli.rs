@@ -649,7 +649,10 @@ fn names_of_files_do_not_drive_the_terminal() {
                     let control = |c: char| c != '\n' && (c.is_control() || c == '\u{202e}');
                     assert!(!said.contains(control), "{args:?} {json:?}: {said:?}");
                     // Usage tells of arguments in lines of its own.
-                    assert!(args.len() == 4 || !said.contains("\nvldepot: all"), "{args:?} {json:?}: {said:?}");
+                    assert!(
+                        args.len() == 4 || !said.contains("\nvldepot: all"),
+                        "{args:?} {json:?}: {said:?}"
+                    );
                 }
             }
         }

@@ -359,6 +359,9 @@ impl Storage for FileStorage {
     }
 
     fn next_data(&self, from: u64) -> io::Result<Option<u64>> {
+        if from >= self.file.metadata()?.len() {
+            return Ok(None);
+        }
         system::next_data(&self.file, from)
     }
 
