@@ -1,5 +1,5 @@
-//! Making a depot where something is in the way: the rest of an attempt that was killed, another one at the same moment, a folder
-//! that may not be listed.
+//! Making a depot where something is in the way: the rest of an attempt that was killed, another one at the
+//! same moment, a folder that may not be listed.
 
 #![cfg(unix)]
 

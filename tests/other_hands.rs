@@ -1,4 +1,5 @@
-//! What other programs do to a file that is open here: cut it, replace it, overwrite it, write to it from another layer of a container.
+//! What other programs do to a file that is open here: cut it, replace it, overwrite it, write to it from
+//! another layer of a container.
 //!
 //! Writers end with an error, never with a signal; readers go on where the file is whole.
 
@@ -219,8 +220,8 @@ fn mount(kind: &str, options: &str, at: &Path) -> bool {
     mounted.is_ok_and(|mount| mount.status.success())
 }
 
-/// Not a test of its own: what runs where it may mount. `folder/lower` and `folder/upper` become file systems of their own, over
-/// which `folder/merged` lies.
+/// Not a test of its own: what runs where it may mount. `folder/lower` and `folder/upper` become file systems
+/// of their own, over which `folder/merged` lies.
 #[test]
 fn layers_process() {
     let Some(folder) = std::env::var_os(LAYERS).map(PathBuf::from) else { return };

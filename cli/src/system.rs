@@ -1,12 +1,12 @@
-//! What the system does to a command before `main` and beside it: a standard output that is closed, and the signal of a file that
-//! grows too long. The only calls of C in the command.
+//! What the system does to a command before `main` and beside it: a standard output that is closed, and the
+//! signal of a file that grows too long. The only calls of C in the command.
 
 use std::io::{self, Write};
 
 /// The command's standard output.
 ///
-/// The standard library's own hides a closed one: it opens `/dev/null` in its place before `main`, and takes what a descriptor
-/// refuses that cannot be written to for written.
+/// The standard library's own hides a closed one: it opens `/dev/null` in its place before `main`, and takes
+/// what a descriptor refuses that cannot be written to for written.
 ///
 /// # Errors
 /// Whatever the system says of the descriptor.
@@ -24,7 +24,8 @@ pub(crate) fn stdout() -> io::Result<Box<dyn Write>> {
     Ok(Box::new(io::stdout().lock()))
 }
 
-/// Writing past the limit on the size of files is to be an error, which can be told, not the end of the command.
+/// Writing past the limit on the size of files is to be an error, which can be told, not the end of the
+/// command.
 pub(crate) fn ignore_file_size_signal() {
     #[cfg(unix)]
     unix::ignore_file_size_signal();
@@ -57,8 +58,8 @@ mod unix {
         STDOUT_CLOSED.store(closed, Ordering::Relaxed);
     }
 
-    // SAFETY: the loader calls each function of this section once, before `main` and with arguments that a C function may ignore;
-    // this one uses nothing that the standard library sets up.
+    // SAFETY: the loader calls each function of this section once, before `main` and with arguments that a C
+    // function may ignore; this one uses nothing that the standard library sets up.
     #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
     #[used]
     #[unsafe(link_section = ".init_array")]
@@ -76,7 +77,8 @@ mod unix {
     }
 
     pub(super) fn ignore_file_size_signal() {
-        // SAFETY: no handler is installed, the signal is ignored; nothing else here is concerned with signals.
+        // SAFETY: no handler is installed, the signal is ignored; nothing else here is concerned with
+        // signals.
         unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
     }
 }

@@ -67,8 +67,8 @@ pub(crate) fn path(path: &Path) -> String {
     without_controls(&path.to_string_lossy())
 }
 
-/// Passes JSON on, its control characters as `\u....`: JSON lets pass those from U+007F on, which drive a terminal all the same.
-/// They are in strings if anywhere, so that the values stay what they are.
+/// Passes JSON on, its control characters as `\u....`: JSON lets pass those from U+007F on, which drive a
+/// terminal all the same. They are in strings if anywhere, so that the values stay what they are.
 pub(crate) struct JsonWriter<'w>(pub(crate) &'w mut dyn io::Write);
 
 impl io::Write for JsonWriter<'_> {

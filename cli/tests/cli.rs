@@ -518,7 +518,8 @@ fn truncate_goes_back_and_compact_gives_the_room_back() {
     assert!(told.contains("1 record removed, 4 kept"), "{told}");
 }
 
-/// Runs it by a shell that does `before`, such as to set a limit, and then becomes the command, with `after` on its line.
+/// Runs it by a shell that does `before`, such as to set a limit, and then becomes the command, with `after`
+/// on its line.
 #[cfg(unix)]
 fn by_shell(before: &str, args: &[&str], after: &str) -> Output {
     let script = format!("{before} exec \"$0\" \"$@\" {after}");

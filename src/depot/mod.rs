@@ -112,8 +112,9 @@ impl<C: Codec> Depot<C> {
     /// Makes a new depot in a new file, with [`DepotOptions::default`].
     ///
     /// # Errors
-    /// [`Error::PathExists`] when the path is taken, by anything but an empty file that nobody writes, such as a creation that was
-    /// killed leaves; [`Error::Locked`] when another creation of the same path was faster; [`Error::Io`], and then no file is left behind.
+    /// [`Error::PathExists`] when the path is taken, by anything but an empty file that nobody writes, such
+    /// as a creation that was killed leaves; [`Error::Locked`] when another creation of the same path was
+    /// faster; [`Error::Io`], and then no file is left behind.
     pub fn create(path: impl AsRef<Path>, codec: C) -> Result<Self> {
         Self::create_with(path, codec, DepotOptions::default())
     }

@@ -355,7 +355,8 @@ impl Writer {
         Ok(())
     }
 
-    /// Whether everything appended so far is still in the file: what is appended after a cut would hide that something is missing.
+    /// Whether everything appended so far is still in the file: what is appended after a cut would hide that
+    /// something is missing.
     fn check_uncut(&self) -> Result<()> {
         let len = self.shared.storage.len();
         let len = len.map_err(|source| self.shared.io("ask for the file's length", source))?;

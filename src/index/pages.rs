@@ -1,20 +1,24 @@
 //! Checked pages of segments that are not mapped, kept in memory up to a number of bytes.
 //!
-//! A page that was checked and is kept cannot change any more, whatever happens to the file. A page that is here costs a lock
-//! of its own, which nobody else wants, so that threads do not wait for each other.
+//! A page that was checked and is kept cannot change any more, whatever happens to the file. A page that is
+//! here costs a lock of its own, which nobody else wants, so that threads do not wait for each other.
 //!
-//! The pages of all segments of a depot stand in one ring. The hand of the clock goes round it when room is needed: a page that
-//! was asked for again since the hand came by may stay for another round, any other one goes. What is read once, such as
-//! a listing, pushes nothing out that is in use.
+//! The pages of all segments of a depot stand in one ring. The hand of the clock goes round it when room is
+//! needed: a page that was asked for again since the hand came by may stay for another round, any other one
+//! goes. What is read once, such as a listing, pushes nothing out that is in use.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, Weak};
 
 use crate::error::Result;
 
-/// Bytes of pages that a depot keeps, unless told otherwise: what is asked of the names of ten million records to find that one is new.
+/// Bytes of pages that a depot keeps, unless told otherwise: what is asked of the names of ten million
+/// records to find that one is new.
 const LIMIT: usize = 128 << 20;
+
+/// Bytes that the filters of a depot take besides: those of fifty million names.
+const FILTERS: usize = 64 << 20;
 
 /// Slots that are made together when the first of them is needed.
 const GROUP: usize = 256;
@@ -38,6 +42,8 @@ struct Ring {
 pub(crate) struct PageCache {
     limit: usize,
     ring: Mutex<Ring>,
+    /// Bytes of filters.
+    filters: AtomicUsize,
 }
 
 impl Default for PageCache {
@@ -49,7 +55,18 @@ impl Default for PageCache {
 impl PageCache {
     /// Room for `limit` bytes.
     fn new(limit: usize) -> Self {
-        Self { limit, ring: Mutex::default() }
+        Self { limit, ring: Mutex::default(), filters: AtomicUsize::new(0) }
+    }
+
+    /// Takes room for a filter of that many bytes, if there is some.
+    pub(super) fn reserve(&self, bytes: usize) -> bool {
+        let more = |held: usize| held.checked_add(bytes).filter(|&held| held <= FILTERS);
+        self.filters.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
+    }
+
+    /// Gives back what was reserved.
+    pub(super) fn release(&self, bytes: usize) {
+        self.filters.fetch_sub(bytes, Ordering::Relaxed);
     }
 
     /// Takes a page in, and lets others go.
@@ -120,8 +137,8 @@ impl Slots {
         group.get_or_init(|| (0..GROUP).map(|_| Slot::default()).collect()).get(page % GROUP)
     }
 
-    /// Gives `job` the bytes of a page, which `load` reads and checks where they are not in memory. `job` holds the page's lock:
-    /// it asks for no page itself.
+    /// Gives `job` the bytes of a page, which `load` reads and checks where they are not in memory. `job`
+    /// holds the page's lock: it asks for no page itself.
     pub(super) fn with<T>(
         self: &Arc<Self>,
         page: usize,

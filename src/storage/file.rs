@@ -1,4 +1,5 @@
-//! A depot in a file: positioned reads and writes, `fdatasync`, and memory maps of what only readers have open.
+//! A depot in a file: positioned reads and writes, `fdatasync`, and memory maps of what only readers have
+//! open.
 //!
 //! Reads and writes that a signal interrupts are made again, and short ones go on, by the standard library. The writer's lock
 //! is `flock`: the system releases it with the process, however it ends. It belongs to the open file, which processes share
@@ -15,15 +16,17 @@ use crate::buffer::Bytes;
 
 /// A file.
 ///
-/// What is opened for writing is never mapped: whatever another program does to the file, its writer gets errors. What is opened
-/// for reading is mapped as [`Mapping::Auto`](crate::Mapping::Auto) says.
+/// What is opened for writing is never mapped: whatever another program does to the file, its writer gets
+/// errors. What is opened for reading is mapped as [`Mapping::Auto`](crate::Mapping::Auto) says.
 ///
-/// Only regular files are opened; a pipe or a device is refused at once. The descriptor is never one of the first three, even in
-/// a program that has closed its standard output or error: what other code writes there does not end up in the file.
+/// Only regular files are opened; a pipe or a device is refused at once. The descriptor is never one of the
+/// first three, even in a program that has closed its standard output or error: what other code writes there
+/// does not end up in the file.
 ///
 /// # Signals
-/// A write past the limit on file sizes (`RLIMIT_FSIZE`) sends SIGXFSZ, which ends a program that does not ignore it. How a
-/// program takes signals is its own business, so this crate changes nothing; where SIGXFSZ is ignored the write is an error like any other.
+/// A write past the limit on file sizes (`RLIMIT_FSIZE`) sends SIGXFSZ, which ends a program that does not
+/// ignore it. How a program takes signals is its own business, so this crate changes nothing; where SIGXFSZ
+/// is ignored the write is an error like any other.
 #[derive(Debug)]
 pub struct FileStorage {
     file: File,
@@ -34,6 +37,8 @@ pub struct FileStorage {
     maps: Option<Maps>,
     /// The process that took the lock; 0 for none.
     locked_by: AtomicU32,
+    /// It was made here, where there are no locks.
+    is_new_unlocked: bool,
 }
 
 /// Attempts to make a file while others make and remove it.
@@ -42,12 +47,13 @@ const ATTEMPTS: usize = 16;
 impl FileStorage {
     /// Makes a new file, takes the writer's lock, and syncs the folder the file is in.
     ///
-    /// An empty file that nobody has locked, such as a creation that was killed leaves behind, is taken over. Where a folder
-    /// cannot be synced, as in some network file systems, or not be opened, since it may not be listed, the file is made all the same.
+    /// An empty file that nobody has locked, such as a creation that was killed leaves behind, is taken over.
+    /// Where a folder cannot be synced, as in some network file systems, or not be opened, since it may not
+    /// be listed, the file is made all the same.
     ///
     /// # Errors
-    /// [`io::ErrorKind::AlreadyExists`] when the path is taken, [`io::ErrorKind::WouldBlock`] when another writer took the
-    /// new file first. No file is left behind.
+    /// [`io::ErrorKind::AlreadyExists`] when the path is taken, [`io::ErrorKind::WouldBlock`] when another
+    /// writer took the new file first. No file is left behind.
     pub fn create(path: impl AsRef<Path>) -> io::Result<Self> {
         let path = path.as_ref();
         for _ in 0..ATTEMPTS {
@@ -70,7 +76,7 @@ impl FileStorage {
 
     /// Locks a file that is to become a depot; `None` when it was removed in the meantime.
     fn claim(file: File, path: &Path, is_new: bool) -> io::Result<Option<Self>> {
-        let storage = Self::new(file, path, None);
+        let mut storage = Self::new(file, path, None);
         match storage.file.try_lock() {
             Ok(()) => {
                 storage.locked_by.store(std::process::id(), Ordering::Relaxed);
@@ -86,7 +92,7 @@ impl FileStorage {
                 return Err(io::Error::new(ErrorKind::WouldBlock, why));
             }
             // Where there are no locks, the depot that wants one says so.
-            Err(TryLockError::Error(_)) if is_new => {}
+            Err(TryLockError::Error(_)) if is_new => storage.is_new_unlocked = true,
             Err(_) => return Err(ErrorKind::AlreadyExists.into()),
         }
         match sync_folder(path) {
@@ -118,7 +124,8 @@ impl FileStorage {
         Ok(Self::new(open_regular(OpenOptions::new().read(true).write(true), path)?, path, None))
     }
 
-    /// A new file that is open for reading and writing already, which is locked if it can be; `path` is where it is, or will be.
+    /// A new file that is open for reading and writing already, which is locked if it can be; `path` is where
+    /// it is, or will be.
     ///
     /// # Errors
     /// [`io::ErrorKind::WouldBlock`] when another writer has it.
@@ -136,23 +143,31 @@ impl FileStorage {
 
     fn new(file: File, path: &Path, maps: Option<Maps>) -> Self {
         let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-        Self { file, path: path.to_owned(), absolute, maps, locked_by: AtomicU32::new(0) }
+        Self {
+            file,
+            path: path.to_owned(),
+            absolute,
+            maps,
+            locked_by: AtomicU32::new(0),
+            is_new_unlocked: false,
+        }
     }
 
-    /// Removes a file that was made and could not be finished. One that was put in its place stays, and so does one that another
-    /// writer has.
+    /// Removes a file that was made and could not be finished. One that was put in its place stays, and so
+    /// does one that another writer has.
     pub(crate) fn remove(&self) {
-        let is_ours = self.locked_by.load(Ordering::Relaxed) == std::process::id();
+        let is_ours = self.is_new_unlocked || self.locked_by.load(Ordering::Relaxed) == std::process::id();
         if is_ours && is_at(&self.file, &self.absolute).unwrap_or(false) {
             // Nothing more can be done about it; the error that led here is the one to report.
             let _ = std::fs::remove_file(&self.absolute);
         }
     }
 
-    /// In a file system of layers: the file to map, and how much of it may be; `None` when another one is in its place.
+    /// In a file system of layers: the file to map, and how much of it may be; `None` when another one is in
+    /// its place.
     ///
-    /// A file of a lower layer is copied when it is first written to. A map shows the copy only if it is made of a file that was
-    /// opened after that, and what the file had before it was opened is in it in any case.
+    /// A file of a lower layer is copied when it is first written to. A map shows the copy only if it is made
+    /// of a file that was opened after that, and what the file had before it was opened is in it in any case.
     fn reopened(&self) -> io::Result<Option<(File, u64)>> {
         let before = std::fs::metadata(&self.absolute)?.len();
         let file = open_regular(OpenOptions::new().read(true), &self.absolute)?;
@@ -240,10 +255,11 @@ pub(crate) fn sync_folder(path: &Path) -> io::Result<()> {
     })
 }
 
-/// Whether the error says that this folder, or any folder of its file system, cannot be synced; then nobody can do more.
+/// Whether the error says that this folder, or any folder of its file system, cannot be synced; then nobody
+/// can do more.
 fn is_no_sync(error: &io::Error) -> bool {
-    // `InvalidInput` is EINVAL, `Unsupported` EOPNOTSUPP and ENOSYS; a folder that may be written to but not be listed
-    // cannot be opened.
+    // `InvalidInput` is EINVAL, `Unsupported` EOPNOTSUPP and ENOSYS; a folder that may be written to but not be
+    // listed cannot be opened.
     let kinds = [ErrorKind::InvalidInput, ErrorKind::Unsupported, ErrorKind::PermissionDenied];
     kinds.contains(&error.kind())
 }
@@ -365,8 +381,8 @@ impl Storage for FileStorage {
         system::next_data(&self.file, from)
     }
 
-    /// Compares the open file with what the path leads to by now. In a container the copy that the first write makes of a
-    /// file is the same file still. A path that leads nowhere is no replacement.
+    /// Compares the open file with what the path leads to by now. In a container the copy that the first
+    /// write makes of a file is the same file still. A path that leads nowhere is no replacement.
     fn is_replaced(&self) -> io::Result<bool> {
         match std::fs::metadata(&self.absolute) {
             Ok(there) => Ok(!is_same(&self.file.metadata()?, &there)),

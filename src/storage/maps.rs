@@ -5,8 +5,8 @@
 //! [------------ stretch 1 ------------][-- stretch 2 --][ 3 ]
 //! ```
 //!
-//! The first map is of the whole file, each later one of what was appended since: address space is taken once for each byte.
-//! Where the system refuses a map, nothing is mapped, and whoever asked reads.
+//! The first map is of the whole file, each later one of what was appended since: address space is taken once
+//! for each byte. Where the system refuses a map, nothing is mapped, and whoever asked reads.
 
 use std::fs::File;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -77,8 +77,8 @@ impl Maps {
         self.file_system == FileSystem::Overlay
     }
 
-    /// Notes the file's length. In a file system of layers one that changed means that a copy may have taken the place of
-    /// what is mapped.
+    /// Notes the file's length. In a file system of layers one that changed means that a copy may have taken
+    /// the place of what is mapped.
     pub(super) fn note_len(&self, file_len: u64) {
         if !self.over_layers() {
             return;
@@ -96,13 +96,15 @@ impl Maps {
         self.kept.read().unwrap_or_else(PoisonError::into_inner).find(start, end)
     }
 
-    /// Whether the system has refused to map as much as it takes to map byte `start` of a file of this length.
+    /// Whether the system has refused to map as much as it takes to map byte `start` of a file of this
+    /// length.
     pub(super) fn is_refused(&self, start: u64, file_len: u64) -> bool {
         let kept = self.kept.read().unwrap_or_else(PoisonError::into_inner);
         kept.refused.is_some_and(|refused| file_len.saturating_sub(kept.next_start(start)) >= refused)
     }
 
-    /// Maps `start..end`, and what else of the first `file_len` bytes of `file` is not mapped yet; `None` where the system refuses.
+    /// Maps `start..end`, and what else of the first `file_len` bytes of `file` is not mapped yet; `None`
+    /// where the system refuses.
     pub(super) fn extend(&self, start: u64, end: u64, file: &File, file_len: u64) -> Option<Bytes> {
         let mut kept = self.kept.write().unwrap_or_else(PoisonError::into_inner);
         // Another thread may have been faster.

@@ -73,8 +73,9 @@ pub trait Storage: Send + Sync + 'static {
         Ok(None)
     }
 
-    /// Where the next bytes are that were written, from byte `from` on; `None` when up to the end there are none. What lies before
-    /// them reads as zeros and takes no room: searches leave it out. A storage that cannot tell says `from`, while that is before its end.
+    /// Where the next bytes are that were written, from byte `from` on; `None` when up to the end there are
+    /// none. What lies before them reads as zeros and takes no room: searches leave it out. A storage that
+    /// cannot tell says `from`, while that is before its end.
     ///
     /// # Errors
     /// Whatever the system says.
@@ -82,8 +83,8 @@ pub trait Storage: Send + Sync + 'static {
         Ok((from < self.len()?).then_some(from))
     }
 
-    /// Whether another file was put in the place of this one: what is written to that is not seen here, and what is written here is
-    /// lost with the last one who has it open.
+    /// Whether another file was put in the place of this one: what is written to that is not seen here, and
+    /// what is written here is lost with the last one who has it open.
     ///
     /// # Errors
     /// Whatever the system says.

@@ -1,4 +1,5 @@
-//! What the system is asked about files beyond what the standard library asks: holes, file systems, descriptors, maps.
+//! What the system is asked about files beyond what the standard library asks: holes, file systems,
+//! descriptors, maps.
 //!
 //! The only calls of C in the storages.
 
@@ -13,7 +14,8 @@ use memmap2::{Mmap, MmapOptions};
 pub(super) enum FileSystem {
     /// Maps show what the file has, as long as nobody cuts it.
     Local,
-    /// Layers of a container: a map goes on showing the lower file after the first write has made a copy of it.
+    /// Layers of a container: a map goes on showing the lower file after the first write has made a copy of
+    /// it.
     Overlay,
     /// On another machine, in another program, or unknown: a page may fail to come, which is a signal.
     Other,
@@ -25,10 +27,11 @@ pub(super) fn map(file: &File, range: Range<u64>) -> io::Result<Mmap> {
     let len = usize::try_from(range.end.saturating_sub(range.start)).map_err(|_| too_long())?;
     let mut options = MmapOptions::new();
     options.offset(range.start).len(len);
-    // SAFETY: a map is sound while nobody changes or cuts the mapped bytes. This crate never overwrites or cuts
-    // a part that it lends from a map: files only grow, and the header, which does change, is read by positioned
-    // reads alone. The range was in the file when it was asked for its length, by the caller. That no other program
-    // cuts the file is the user's promise, written at `Mapping::Auto`; `Mapping::Never` needs none.
+    // SAFETY: a map is sound while nobody changes or cuts the mapped bytes. This crate never overwrites or
+    // cuts a part that it lends from a map: files only grow, and the header, which does change, is read by
+    // positioned reads alone. The range was in the file when it was asked for its length, by the caller. That
+    // no other program cuts the file is the user's promise, written at `Mapping::Auto`; `Mapping::Never`
+    // needs none.
     unsafe { options.map(file) }
 }
 
@@ -46,13 +49,13 @@ mod unix {
     /// Standard input, output and error.
     const STREAMS: libc::c_int = 3;
 
-    /// The first byte at `from` or after it that is in no hole; `None` when there is only a hole. A file system that
-    /// cannot tell has no holes.
+    /// The first byte at `from` or after it that is in no hole; `None` when there is only a hole. A file
+    /// system that cannot tell has no holes.
     #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd", target_os = "macos"))]
     pub(in super::super) fn next_data(file: &File, from: u64) -> io::Result<Option<u64>> {
         let Ok(offset) = libc::off_t::try_from(from) else { return Ok(Some(from)) };
-        // SAFETY: takes integers alone. It moves the descriptor's cursor, which nothing here uses: all reads and writes are
-        // positioned ones.
+        // SAFETY: takes integers alone. It moves the descriptor's cursor, which nothing here uses: all reads
+        // and writes are positioned ones.
         let at = unsafe { libc::lseek(file.as_raw_fd(), offset, libc::SEEK_DATA) };
         if let Ok(at) = u64::try_from(at) {
             return Ok(Some(at.max(from)));
@@ -74,7 +77,8 @@ mod unix {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     pub(in super::super) fn file_system(file: &File) -> FileSystem {
         let mut found = std::mem::MaybeUninit::<libc::statfs>::uninit();
-        // SAFETY: the descriptor is open as long as `file` is, and the call writes one `statfs` to where it may.
+        // SAFETY: the descriptor is open as long as `file` is, and the call writes one `statfs` to where it
+        // may.
         if unsafe { libc::fstatfs(file.as_raw_fd(), found.as_mut_ptr()) } != 0 {
             return FileSystem::Other;
         }
@@ -109,7 +113,8 @@ mod unix {
     #[cfg(any(target_os = "macos", target_os = "ios", target_os = "freebsd"))]
     pub(in super::super) fn file_system(file: &File) -> FileSystem {
         let mut found = std::mem::MaybeUninit::<libc::statfs>::uninit();
-        // SAFETY: the descriptor is open as long as `file` is, and the call writes one `statfs` to where it may.
+        // SAFETY: the descriptor is open as long as `file` is, and the call writes one `statfs` to where it
+        // may.
         if unsafe { libc::fstatfs(file.as_raw_fd(), found.as_mut_ptr()) } != 0 {
             return FileSystem::Other;
         }
@@ -130,7 +135,8 @@ mod unix {
         FileSystem::Other
     }
 
-    /// Files that keep the numbers of closed standard streams from being given to whatever is opened next; usually none.
+    /// Files that keep the numbers of closed standard streams from being given to whatever is opened next;
+    /// usually none.
     pub(in super::super) fn hold_standard_streams() -> Vec<File> {
         // SAFETY: takes integers alone, and only asks.
         let is_closed = |fd| unsafe { libc::fcntl(fd, libc::F_GETFD) } == -1;
