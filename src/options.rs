@@ -297,7 +297,8 @@ pub enum Mapping {
     #[default]
     Auto,
     /// Positioned reads only: a file cut short under an open reader gives an error, and index pages that were
-    /// checked are kept in memory, up to 128 MiB a depot, where nobody can change them.
+    /// checked are kept in memory, where nobody can change them: up to 128 MiB a depot, and 64 MiB more of what
+    /// tells which names are not there. Writers do the same whatever is asked for.
     Never,
 }
 
