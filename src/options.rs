@@ -282,13 +282,23 @@ impl DepotOptions {
 /// Whether the file may be mapped into memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Mapping {
-    /// The file is read through a memory map where the storage has one. The fastest.
+    /// A file that is opened for reading is read through a memory map where that is safe enough and the
+    /// system lets it. The fastest.
     ///
-    /// A file that another program cuts short while it is mapped kills the reader by a signal (SIGBUS): true of
-    /// every store that maps. And what another program overwrites in the index after it was checked goes unnoticed.
+    /// Mapped are files of local file systems, by the type the system tells. Those of network file systems
+    /// (NFS, SMB, Lustre, ..) and of programs (FUSE) are read by positioned reads: there a page that does not
+    /// come is a signal, and a read is an error. So are files whose map the system refuses, for want of
+    /// address space for example. What is opened for writing is never mapped.
+    ///
+    /// A file that another program cuts short while it is mapped kills the reader by a signal (SIGBUS): true
+    /// of every store that maps. And an index page is checked when it is first touched: a program that
+    /// overwrites it in place after that, and leaves a valid place of another record there, makes the reader
+    /// return that other record.
     #[default]
     Auto,
-    /// Positioned reads only: a file cut short under an open reader gives an error.
+    /// Positioned reads only: a file cut short under an open reader gives an error, and index pages that were
+    /// checked are kept in memory, where nobody can change them: up to 128 MiB a depot, and 64 MiB more of what
+    /// tells which names are not there. Writers do the same whatever is asked for.
     Never,
 }
 

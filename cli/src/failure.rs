@@ -6,6 +6,8 @@ use std::process::ExitCode;
 
 use serde_json::json;
 
+use crate::text;
+
 /// The file's bytes are not what was written.
 pub(crate) const DAMAGE: u8 = 1;
 /// The command line makes no sense.
@@ -30,22 +32,33 @@ pub(crate) struct Failure {
     exit: u8,
     /// The error and its causes; `None` ends quietly.
     message: Option<String>,
+    /// The message is of several lines.
+    lines: bool,
 }
 
 impl Failure {
+    fn new(exit: u8, message: impl Into<String>) -> Self {
+        Self { exit, message: Some(message.into()), lines: false }
+    }
+
     /// Arguments that parse, but mean nothing.
     pub(crate) fn usage(message: impl Into<String>) -> Self {
-        Self { exit: USAGE, message: Some(message.into()) }
+        Self::new(USAGE, message)
+    }
+
+    /// Arguments that do not parse; the message has several lines.
+    pub(crate) fn arguments(message: impl Into<String>) -> Self {
+        Self { lines: true, ..Self::usage(message) }
     }
 
     /// Damage that was looked for, and found.
     pub(crate) fn damage(message: impl Into<String>) -> Self {
-        Self { exit: DAMAGE, message: Some(message.into()) }
+        Self::new(DAMAGE, message)
     }
 
     /// Anything but damage, usage and what is not there.
     pub(crate) fn other(message: impl Into<String>) -> Self {
-        Self { exit: OTHER, message: Some(message.into()) }
+        Self::new(OTHER, message)
     }
 
     /// Adds what the user could do about it.
@@ -70,10 +83,14 @@ impl Failure {
 
     fn tell(&self, json: bool) {
         let Some(message) = &self.message else { return };
+        // Names of files, and what is in them, must not drive the terminal.
         let line = if json {
-            json!({ "error": message, "exit": self.exit }).to_string()
+            text::without_controls(&json!({ "error": message, "exit": self.exit }).to_string())
+        } else if self.lines {
+            let lines: Vec<_> = message.split('\n').map(text::without_controls).collect();
+            format!("vldepot: {}", lines.join("\n"))
         } else {
-            format!("vldepot: {message}")
+            format!("vldepot: {}", text::without_controls(message))
         };
         // Where stderr is closed, the exit code has to do.
         let _ = writeln!(io::stderr().lock(), "{line}");
@@ -103,7 +120,7 @@ impl From<vldepot::Error> for Failure {
         } else {
             OTHER
         };
-        Self { exit, message: Some(chain(&error)) }
+        Self::new(exit, chain(&error))
     }
 }
 
@@ -111,7 +128,7 @@ impl From<vldepot::Error> for Failure {
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
         if error.kind() == ErrorKind::BrokenPipe {
-            return Self { exit: 0, message: None };
+            return Self { exit: 0, message: None, lines: false };
         }
         Self::other(format!("cannot write the output: {}", chain(&error)))
     }

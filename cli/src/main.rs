@@ -6,6 +6,7 @@
 //! name      names as arguments
 //! progress  a bar for long work
 //! failure   exit codes, and how errors are told
+//! system    standard output and signals
 //! text      numbers, dates and names for people
 //! ```
 
@@ -14,6 +15,7 @@ mod failure;
 mod name;
 mod print;
 mod progress;
+mod system;
 mod text;
 
 use std::io::{BufWriter, Write};
@@ -35,33 +37,48 @@ struct Cli {
 const OUT_BUFFER: usize = 64 << 10;
 
 fn main() -> ExitCode {
+    system::ignore_file_size_signal();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return refused(&error),
     };
-    let mut out = BufWriter::with_capacity(OUT_BUFFER, std::io::stdout().lock());
-    let result = cli.verb.run(&mut out).and(out.flush().map_err(Failure::from));
+    let result = output().and_then(|mut out| {
+        let done = if cli.verb.prints_json() {
+            cli.verb.run(&mut text::JsonWriter(&mut out))
+        } else {
+            cli.verb.run(&mut out)
+        };
+        // Also where the verb failed: what it said before it did is of use.
+        let flushed = out.flush().map_err(Failure::from);
+        done.and(flushed)
+    });
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(cli.verb.json()),
     }
 }
 
+fn output() -> Result<BufWriter<Box<dyn Write>>, Failure> {
+    Ok(BufWriter::with_capacity(OUT_BUFFER, system::stdout()?))
+}
+
 /// What clap has to say instead of a command: help, the version, or what is wrong with the arguments.
 fn refused(error: &clap::Error) -> ExitCode {
-    if !error.use_stderr() {
-        // Help into a closed pipe is no failure.
-        let _ = error.print();
-        return ExitCode::SUCCESS;
-    }
     let message = error.render().to_string();
+    if !error.use_stderr() {
+        let told = output().and_then(|mut out| {
+            out.write_all(message.as_bytes())?;
+            Ok(out.flush()?)
+        });
+        return told.map_or_else(|failure| failure.report(false), |()| ExitCode::SUCCESS);
+    }
     // The arguments did not parse, so that nothing else tells whether JSON was asked for.
     if std::env::args_os().any(|argument| argument == "--json") {
         let sentence = message.split("\n\nUsage").next().unwrap_or_default().trim_start_matches("error: ");
         return Failure::usage(sentence.split_whitespace().collect::<Vec<_>>().join(" ")).report(true);
     }
     if let Some(message) = message.strip_prefix("error: ") {
-        return Failure::usage(message.trim_end()).report(false);
+        return Failure::arguments(message.trim_end()).report(false);
     }
     // The help, for want of a verb.
     let _ = error.print();

@@ -1,6 +1,8 @@
 //! Numbers, dates and names, for people and for terminals.
 
 use std::fmt::Write;
+use std::io;
+use std::path::Path;
 
 use serde_json::{Value, json};
 use vldepot::Key;
@@ -58,6 +60,37 @@ pub(crate) fn without_controls(text: &str) -> String {
         }
     }
     out
+}
+
+/// A file's name, for a line of text.
+pub(crate) fn path(path: &Path) -> String {
+    without_controls(&path.to_string_lossy())
+}
+
+/// Passes JSON on, its control characters as `\u....`: JSON lets pass those from U+007F on, which drive a
+/// terminal all the same. They are in strings if anywhere, so that the values stay what they are.
+pub(crate) struct JsonWriter<'w>(pub(crate) &'w mut dyn io::Write);
+
+impl io::Write for JsonWriter<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.write_all(bytes)?;
+        Ok(bytes.len())
+    }
+
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        // Whoever writes JSON writes whole characters.
+        match std::str::from_utf8(bytes) {
+            Ok(text) if !bytes.is_ascii() || bytes.contains(&0x7f) => {
+                let lines: Vec<_> = text.split('\n').map(without_controls).collect();
+                self.0.write_all(lines.join("\n").as_bytes())
+            }
+            _ => self.0.write_all(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
 }
 
 /// Digits, two a byte.

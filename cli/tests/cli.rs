@@ -517,3 +517,147 @@ fn truncate_goes_back_and_compact_gives_the_room_back() {
     let told = stdout(&["truncate", text(&frames), "--after", "3", "--type", "int"]);
     assert!(told.contains("1 record removed, 4 kept"), "{told}");
 }
+
+/// Runs it by a shell that does `before`, such as to set a limit, and then becomes the command, with `after`
+/// on its line.
+#[cfg(unix)]
+fn by_shell(before: &str, args: &[&str], after: &str) -> Output {
+    let script = format!("{before} exec \"$0\" \"$@\" {after}");
+    let program = env!("CARGO_BIN_EXE_vldepot");
+    Command::new("sh").args(["-c", &script, program]).args(args).output().unwrap()
+}
+
+#[cfg(unix)]
+fn fails(output: &Output, code: i32, why: &str) {
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{:?}: {stderr}", output.status);
+    assert!(stderr.contains(why), "{stderr}");
+}
+
+#[test]
+#[cfg(unix)]
+fn an_output_that_takes_nothing_exits_4() {
+    let place = Place::new();
+    let file = place.file("mixed.vld");
+    mixed(&file);
+    let file = text(&file);
+    let calls: [&[&str]; 7] = [
+        &["info", file],
+        &["info", "--json", file],
+        &["list", file],
+        &["cat", file, "frames/b"],
+        &["verify", file],
+        &["--help"],
+        &["--version"],
+    ];
+    for args in calls {
+        for closed in [">&-", "1</dev/null"] {
+            fails(&by_shell("", args, closed), 4, "cannot write the output: Bad file descriptor");
+        }
+        if Path::new("/dev/full").exists() {
+            fails(&by_shell("", args, ">/dev/full"), 4, "cannot write the output: No space left");
+        }
+        // Nothing was to be said, or nobody was to hear it.
+        assert!(by_shell("", args, ">/dev/null").status.success());
+    }
+    let empty = place.file("empty.vld");
+    let depot = Depot::create(&empty, Raw).unwrap();
+    depot.close().unwrap();
+    assert!(by_shell("", &["list", text(&empty)], ">&-").status.success(), "there is nothing to write");
+}
+
+#[test]
+#[cfg(unix)]
+fn a_limit_on_the_size_of_files_exits_4_and_leaves_the_depot() {
+    let place = Place::new();
+    let file = place.file("noisy.vld");
+    noisy(&file);
+    let before = fs::read(&file).unwrap();
+    let new = place.file("new.vld");
+    for args in [&["repair", text(&file), text(&new)][..], &["compact", text(&file)]] {
+        fails(&by_shell("ulimit -f 16;", args, ""), 4, "File too large");
+        assert!(fs::read(&file).unwrap() == before, "{args:?}");
+        assert!(!new.exists());
+    }
+}
+
+#[test]
+#[cfg(unix)]
+fn what_is_no_regular_file_exits_4_at_once() {
+    let place = Place::new();
+    let pipe = place.file("pipe.vld");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let socket = place.file("socket.vld");
+    let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    let new = place.file("new.vld");
+    for (path, kind) in [
+        (text(&pipe), "it is a pipe, not a regular file"),
+        (text(&socket), "it is a socket, not a regular file"),
+        ("/dev/null", "it is a device, not a regular file"),
+        ("/dev/zero", "it is a device, not a regular file"),
+        (text(place.0.path()), "it is a folder"),
+    ] {
+        let calls: [&[&str]; 7] = [
+            &["info", path],
+            &["list", path],
+            &["cat", path, "a"],
+            &["verify", path],
+            &["repair", path, text(&new)],
+            &["compact", path],
+            &["truncate", path, "--after", "a"],
+        ];
+        for args in calls {
+            fails(&vldepot(args), 4, kind);
+        }
+    }
+}
+
+#[test]
+#[cfg(unix)]
+fn names_of_files_do_not_drive_the_terminal() {
+    let place = Place::new();
+    let odd = "a\u{1b}[31m\r\u{7f}\u{9b}2J\u{202e}\nvldepot: all is well";
+    let missing = place.file(&format!("{odd}.none"));
+    let junk = place.file(&format!("{odd}.junk"));
+    fs::write(&junk, "nothing of use").unwrap();
+    let damaged = place.file(&format!("{odd}.damaged"));
+    noisy(&damaged);
+    let mut bytes = fs::read(&damaged).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&damaged, bytes).unwrap();
+    let whole = place.file(&format!("{odd}.vld"));
+    mixed(&whole);
+    let new = place.file(&format!("{odd}.new"));
+    for file in [&missing, &junk, &damaged, &whole] {
+        let file = text(file);
+        let calls: [&[&str]; 8] = [
+            &["info", file],
+            &["list", file],
+            &["cat", file, odd],
+            &["verify", file],
+            &["repair", file, text(&new)],
+            &["compact", file],
+            &["truncate", file, "--after", "frames/a"],
+            &["list", file, odd, odd],
+        ];
+        for args in calls {
+            for json in [&[][..], &["--json"]] {
+                let output = vldepot(&[args, json].concat());
+                let _ = fs::remove_file(&new);
+                for bytes in [output.stdout, output.stderr] {
+                    let said = String::from_utf8(bytes).unwrap();
+                    let control = |c: char| c != '\n' && (c.is_control() || c == '\u{202e}');
+                    assert!(!said.contains(control), "{args:?} {json:?}: {said:?}");
+                    // Usage tells of arguments in lines of its own.
+                    assert!(
+                        args.len() == 4 || !said.contains("\nvldepot: all"),
+                        "{args:?} {json:?}: {said:?}"
+                    );
+                }
+            }
+        }
+    }
+    let info = json(&stdout(&["info", "--json", text(&whole)]));
+    assert_eq!(info["path"].as_str(), whole.to_str(), "JSON gives the name back as it is");
+}

@@ -294,8 +294,10 @@ impl Engine {
     /// A snapshot with segments of its own.
     fn snapshot_again(&self, old: &Snapshot) -> Result<Arc<Snapshot>> {
         let Shared { storage, parameters, mapped, .. } = &*self.shared;
+        let pages = Arc::default();
         let open = |segment: &Arc<Segment>| {
-            Segment::open(storage, segment.reference, parameters.depot_id, *mapped).map(Arc::new)
+            let segment = Segment::open(storage, segment.reference, parameters.depot_id, *mapped)?;
+            Ok(Arc::new(segment.sharing(&pages)))
         };
         let segments = old.segments.iter().map(open).collect::<Result<_>>()?;
         Ok(Arc::new(Snapshot {

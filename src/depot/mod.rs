@@ -99,12 +99,6 @@ fn io_error(path: &Path, action: &str, source: std::io::Error) -> Error {
     Error::Io { path: path.to_owned(), action: action.into(), source }
 }
 
-/// Removes a file that was made just now and could not be finished.
-fn remove_own(path: &Path) {
-    // Nothing more can be done about it; the error that led here is the one to report.
-    let _ = std::fs::remove_file(path);
-}
-
 fn codec_info<C: Codec>(codec: &C) -> engine::CodecInfo {
     engine::CodecInfo { id: C::ID, version: C::VERSION, parameters: codec.parameters(), align: C::ALIGN }
 }
@@ -114,7 +108,9 @@ impl<C: Codec> Depot<C> {
     /// Makes a new depot in a new file, with [`DepotOptions::default`].
     ///
     /// # Errors
-    /// [`Error::PathExists`] when the path is taken; [`Error::Io`], and then no file is left behind.
+    /// [`Error::PathExists`] when the path is taken, by anything but an empty file that nobody writes, such
+    /// as a creation that was killed leaves; [`Error::Locked`] when another creation of the same path was
+    /// faster; [`Error::Io`], and then no file is left behind.
     pub fn create(path: impl AsRef<Path>, codec: C) -> Result<Self> {
         Self::create_with(path, codec, DepotOptions::default())
     }
@@ -126,10 +122,14 @@ impl<C: Codec> Depot<C> {
     pub fn create_with(path: impl AsRef<Path>, codec: C, options: DepotOptions) -> Result<Self> {
         options.validate()?;
         let path = path.as_ref();
-        let storage =
-            FileStorage::create(path).map_err(|source| io_error(path, "create the file", source))?;
+        let storage = FileStorage::create(path).map_err(|source| match source.kind() {
+            std::io::ErrorKind::WouldBlock => Error::Locked { path: path.to_owned() },
+            _ => io_error(path, "create the file", source),
+        })?;
+        let storage = Arc::new(storage);
         // A file without a whole header would only be in the way of the next try.
-        Self::create_in(Arc::new(storage), codec, options).inspect_err(|_| remove_own(path))
+        Self::create_in(Arc::clone(&storage) as Arc<dyn Storage>, codec, options)
+            .inspect_err(|_| storage.remove())
     }
 
     /// A new depot in memory.

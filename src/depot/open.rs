@@ -207,6 +207,13 @@ impl<'s> Scanner<'s> {
         Ok(bytes)
     }
 
+    /// Where the bytes at `offset` and after that are not in a hole; `None` where there are none any more.
+    pub(crate) fn next_data(&self, offset: u64) -> Option<u64> {
+        // Who cannot tell is read.
+        let data = self.storage.next_data(offset).unwrap_or(Some(offset))?;
+        (data < self.file_len).then_some(data.max(offset))
+    }
+
     pub(crate) fn damaged(
         &self,
         what: &str,
@@ -288,8 +295,10 @@ impl<'s> Scanner<'s> {
     }
 
     fn snapshot(&self, head: &EntryHead, commit: &Commit) -> Result<Snapshot> {
+        let pages = Arc::default();
         let open = |reference: &crate::format::tables::SegmentRef| {
-            Segment::open(self.storage, *reference, head.depot_id, self.mapped).map(Arc::new)
+            let segment = Segment::open(self.storage, *reference, head.depot_id, self.mapped)?;
+            Ok(Arc::new(segment.sharing(&pages)))
         };
         let segments = commit.segments.iter().map(open).collect::<Result<_>>()?;
         Ok(Snapshot::new(commit, head.offset, segments))
@@ -354,6 +363,8 @@ impl<'s> Scanner<'s> {
     fn resume(&self, tail: &Tail, depot_id: u64) -> Option<EntryHead> {
         let mut offset = tail.offset;
         while offset < self.file_len {
+            // Entries lie at multiples of a head's length; holes have none.
+            offset += (self.next_data(offset)? - offset) / HEAD_LEN as u64 * HEAD_LEN as u64;
             let len = usize::try_from(self.file_len - offset).unwrap_or(usize::MAX).min(RESUME_WINDOW);
             let window = self.read(offset, len).ok()?;
             for (nth, bytes) in window.chunks_exact(HEAD_LEN).enumerate() {

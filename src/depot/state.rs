@@ -9,7 +9,7 @@ use crate::buffer::AlignedBuf;
 use crate::error::Result;
 use crate::format::chunk::ChunkRef;
 use crate::format::tables::{Commit, SegmentRef};
-use crate::index::{Location, Segment, find_live_hashed, hash, select_live};
+use crate::index::{Location, PageCache, Segment, find_live_hashed, hash, select_live};
 
 /// The index as of a commit. Immutable.
 #[derive(Debug, Default)]
@@ -88,6 +88,11 @@ impl Snapshot {
     /// Ordinals given out so far, dead ones included.
     pub(crate) fn n_ordinals(&self) -> u64 {
         self.segments.last().map_or(0, |s| s.reference.first_ordinal + s.reference.n_records)
+    }
+
+    /// The room for pages that the segments share.
+    pub(crate) fn pages(&self) -> Arc<PageCache> {
+        self.segments.first().and_then(|segment| segment.pages()).unwrap_or_default()
     }
 
     /// References of all segments.

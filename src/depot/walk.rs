@@ -88,6 +88,8 @@ impl<'w, 's> Walk<'w, 's> {
     fn search(&self, from: u64) -> Result<Option<Entry>> {
         let mut start = from;
         while start.saturating_add(HEAD_LEN as u64) <= self.scanner.file_len {
+            let Some(data) = self.scanner.next_data(start) else { return Ok(None) };
+            start = data;
             let left = self.scanner.file_len - start;
             let len = usize::try_from(left).unwrap_or(usize::MAX).min(WINDOW);
             let window = self.scanner.read(start, len)?;

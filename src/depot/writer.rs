@@ -20,7 +20,8 @@ use crate::format::frame::{self, HEADER_LEN};
 use crate::format::header::{Slot, slot_offset};
 use crate::format::tables::{Action, Commit, Parameters, SegmentRef};
 use crate::index::{
-    Chosen, Location, MAX_RECORDS, Merge, SEGMENT_ROOM, Segment, SegmentPlan, hash, piece_for, tail_to_merge,
+    Chosen, Location, MAX_RECORDS, Merge, PageCache, SEGMENT_ROOM, Segment, SegmentPlan, hash, piece_for,
+    tail_to_merge,
 };
 use crate::options::{CommitEvery, DepotOptions};
 use crate::storage::Storage;
@@ -108,6 +109,8 @@ pub(crate) struct Writer {
     failed_sync: Option<String>,
     /// Bytes of names and metadata after which a commit starts another segment.
     segment_room: usize,
+    /// Pages of the index, for all segments that this writer opens.
+    pages: Arc<PageCache>,
 }
 
 fn now() -> i64 {
@@ -119,9 +122,9 @@ impl Writer {
     pub(crate) fn new(shared: Arc<Shared>, options: DepotOptions, tail: Tail, checkpointed: bool) -> Self {
         let cores = || std::thread::available_parallelism().map_or(1, usize::from).min(4);
         let n_threads = options.write_threads.unwrap_or_else(cores);
-        let open_number = {
+        let (open_number, pages) = {
             let state = shared.read();
-            state.snapshot.n_chunks + state.pending.chunks.len() as u64
+            (state.snapshot.n_chunks + state.pending.chunks.len() as u64, state.snapshot.pages())
         };
         Self {
             open: OpenChunk::new(options.chunk_size),
@@ -135,6 +138,7 @@ impl Writer {
             checkpointed,
             failed_sync: None,
             segment_room: SEGMENT_ROOM,
+            pages,
             shared,
             options,
         }
@@ -351,6 +355,23 @@ impl Writer {
         Ok(())
     }
 
+    /// Whether everything appended so far is still in the file: what is appended after a cut would hide that
+    /// something is missing.
+    fn check_uncut(&self) -> Result<()> {
+        let len = self.shared.storage.len();
+        let len = len.map_err(|source| self.shared.io("ask for the file's length", source))?;
+        if len >= self.tail.offset {
+            return Ok(());
+        }
+        Err(Error::Damaged {
+            path: self.shared.storage.path().to_owned(),
+            what: "file".into(),
+            offset: len,
+            expected: format!("the {} bytes that were written", self.tail.offset),
+            found: format!("{len}: another program has cut it"),
+        })
+    }
+
     /// Appends an entry whose first 64 bytes are kept for its head, and of which what is behind `bytes` is taken care of.
     fn append_start(
         &mut self,
@@ -371,6 +392,7 @@ impl Writer {
             previous: self.tail.previous,
         };
         bytes[..HEAD_LEN].copy_from_slice(&head.encode());
+        self.check_uncut()?;
         self.shared.storage.write_at(head.offset, bytes).map_err(|source| {
             let what = kind.describe();
             self.shared.io(format!("write {what}, {} bytes at byte {}", bytes.len(), head.offset), source)
@@ -441,6 +463,12 @@ impl Writer {
     }
 
     fn commit_pending(&mut self, last: bool) -> Result<()> {
+        let storage = &self.shared.storage;
+        // A path that may not be looked at any more says nothing.
+        if storage.is_replaced().unwrap_or(false) {
+            let why = "another file is in its place: what is committed here would be lost with this handle";
+            return Err(self.shared.io("commit", io::Error::other(why)));
+        }
         self.flush()?;
         // Should a write fail from here on, the next try starts again from this place.
         let before = self.tail;
@@ -579,6 +607,7 @@ impl Writer {
         let shared = Arc::clone(&self.shared);
         let Shared { storage, parameters, mapped, .. } = &*shared;
         let entry_at = self.tail.offset;
+        self.check_uncut()?;
         let mut start = plan.write(piece_for(storage.is_durable()), &mut |at, bytes| {
             let at = entry_at + at;
             let action = || format!("write the index, {} bytes at byte {at}", bytes.len());
@@ -592,7 +621,8 @@ impl Writer {
             reference.length,
             start.body_crc,
         )?;
-        Segment::open(storage, reference, parameters.depot_id, *mapped).map(Arc::new)
+        let segment = Segment::open(storage, reference, parameters.depot_id, *mapped)?;
+        Ok(Arc::new(segment.sharing(&self.pages)))
     }
 
     /// Commits, and makes the file a standard Blosc2 frame of all chunks.

@@ -2,6 +2,8 @@
 //!
 //! ```text
 //! segment    one INDEX entry, read in place: arrays checked page by page on first touch
+//! filter     which names a segment certainly does not have
+//! pages      pages of segments that are not mapped, in memory
 //! records    what goes into one, in insertion order
 //! writer     writes one
 //! names      front-coded names inside a segment
@@ -12,13 +14,16 @@
 //! *kills*: ordinals of older segments whose record was replaced or removed since. Merging drops killed records and
 //! closes the gaps; since only the newest segments are ever merged, no older ordinal changes.
 
+mod filter;
 mod merge;
 mod names;
+mod pages;
 mod records;
 mod segment;
 mod writer;
 
 pub(crate) use merge::{MAX_RECORDS, Merge, tail_to_merge};
+pub(crate) use pages::PageCache;
 pub(crate) use records::{Chosen, Records};
 #[cfg(any(test, feature = "testing"))]
 pub(crate) use segment::CHUNKS as CHUNKS_SECTION;
@@ -93,6 +98,18 @@ fn tag_of(hash: u64, bits: u8) -> u32 {
     u32::try_from(tail).unwrap_or(u32::MAX)
 }
 
+/// What a segment stores of a hash: the bits of [`bucket_of`] and [`tag_of`].
+fn stored_part(hash: u64, bits: u8) -> u64 {
+    hash & u64::MAX.checked_shl(32_u32.saturating_sub(u32::from(bits))).unwrap_or(0)
+}
+
+/// [`stored_part`] of the hash that has this bucket and this tag.
+fn joined(bucket: usize, tag: u32, bits: u8) -> u64 {
+    let bits = u32::from(bits);
+    let bucket = (bucket as u64).checked_shl(64 - bits.min(64)).unwrap_or(0);
+    bucket | u64::from(tag) << 32_u32.saturating_sub(bits)
+}
+
 /// The ordinal of the live record at `position`, given the sorted ordinals of dead ones.
 pub(crate) fn select_live(position: u64, dead: &[u64]) -> u64 {
     let mut before = 0;
@@ -139,5 +156,12 @@ mod tests {
         assert_eq!((bucket_of(hash, 0), tag_of(hash, 0)), (0, 0xabcd_ef01));
         assert_eq!((bucket_of(hash, 8), tag_of(hash, 8)), (0xab, 0xcdef_0123));
         assert_eq!((bucket_of(hash, 32), tag_of(hash, 32)), (0xabcd_ef01, 0x2345_6789));
+        for bits in 0..=32 {
+            assert_eq!(
+                joined(bucket_of(hash, bits), tag_of(hash, bits), bits),
+                stored_part(hash, bits),
+                "{bits}"
+            );
+        }
     }
 }

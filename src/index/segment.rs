@@ -3,13 +3,15 @@
 //! Opening reads the prefix alone. Every further access goes through [`Segment::with`], which checks the pages it
 //! touches the first time: no name, offset or length is used unchecked.
 
-use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, OnceLock};
 
+use super::filter::Filter;
 use super::names::{BLOCK, NameDecoder, nth_is};
+use super::pages::{PageCache, Slots};
 use super::writer::prefix_len;
-use super::{Location, bucket_of, hash, tag_of};
+use super::{Location, bucket_of, hash, joined, stored_part, tag_of};
 use crate::buffer::{Bytes, prefetch};
 use crate::error::{Error, Result};
 use crate::format::chunk::ChunkRef;
@@ -20,8 +22,10 @@ use crate::storage::Storage;
 
 /// Smaller pages would be all overhead.
 const MIN_PAGE: u32 = 1 << 12;
-/// Pages an unmapped segment keeps.
-const CACHED_PAGES: usize = 1024;
+/// Lookups after which a segment, however small, has a filter.
+const LEAST_ASKED: u64 = 64;
+/// Bytes read at a time to check all pages.
+const CHECKED_AT_ONCE: u64 = 256 << 10;
 
 // Sections by number, in the order of the schema.
 const LOCATIONS: usize = 0;
@@ -46,11 +50,15 @@ pub(crate) struct Segment {
     /// The page size as a power of two, which it is when this crate wrote it: spares divisions.
     page_shift: Option<u32>,
     pages: Pages,
+    /// Lookups so far, of a segment that is not mapped and has no filter yet.
+    asked: AtomicU64,
+    /// `None` inside where there can be none.
+    filter: OnceLock<Option<Filter>>,
 }
 
 enum Pages {
     Mapped { bytes: Bytes, checked: Vec<AtomicU64> },
-    Read { cache: Mutex<HashMap<u64, Arc<Vec<u8>>>> },
+    Read(Arc<Slots>),
 }
 
 impl std::fmt::Debug for Segment {
@@ -138,11 +146,37 @@ impl Segment {
                 let checked = (0..n_pages.div_ceil(64)).map(|_| AtomicU64::new(0)).collect();
                 Pages::Mapped { bytes, checked }
             }
-            None => Pages::Read { cache: Mutex::new(HashMap::new()) },
+            None => Pages::Read(Slots::new(n_pages, &Arc::default())),
         };
         let page_crcs = prefix[8 + head_len..8 + head_len + 4 * n_pages].to_vec();
         let page_shift = head.page_size.is_power_of_two().then(|| head.page_size.trailing_zeros());
-        Ok(Self { storage: Arc::clone(storage), reference, head, base, page_crcs, page_shift, pages })
+        Ok(Self {
+            storage: Arc::clone(storage),
+            reference,
+            head,
+            base,
+            page_crcs,
+            page_shift,
+            pages,
+            asked: AtomicU64::new(0),
+            filter: OnceLock::new(),
+        })
+    }
+
+    /// The segment, which shares room for pages with others: before any is read.
+    pub(crate) fn sharing(mut self, cache: &Arc<PageCache>) -> Self {
+        if let Pages::Read(slots) = &mut self.pages {
+            *slots = Slots::new(self.page_crcs.len() / 4, cache);
+        }
+        self
+    }
+
+    /// The room for its pages, if they are not mapped.
+    pub(crate) fn pages(&self) -> Option<Arc<PageCache>> {
+        match &self.pages {
+            Pages::Mapped { .. } => None,
+            Pages::Read(slots) => Some(slots.cache()),
+        }
     }
 
     fn damaged(&self, at: u64, expected: String, found: String) -> Error {
@@ -183,35 +217,26 @@ impl Segment {
     }
 
     /// Bytes of page `page`: all but the last have the same size.
-    fn page_range(&self, page: u64) -> std::ops::Range<u64> {
+    fn page_range(&self, page: u64) -> Range<u64> {
         let size = u64::from(self.head.page_size);
         page * size..((page + 1) * size).min(self.head.paged_len)
     }
 
-    fn cached_page(&self, page: u64, cache: &Mutex<HashMap<u64, Arc<Vec<u8>>>>) -> Result<Arc<Vec<u8>>> {
-        let lock = || cache.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if let Some(bytes) = lock().get(&page) {
-            return Ok(Arc::clone(bytes));
-        }
-        let range = self.page_range(page);
-        let mut bytes = vec![0; usize::try_from(range.end - range.start).unwrap_or(0)];
-        let at = self.base + range.start;
-        self.storage.read_at(at, &mut bytes).map_err(|source| Error::Io {
-            path: self.storage.path().to_owned(),
-            action: format!("read the index at byte {at}"),
-            source,
-        })?;
-        self.check_page(page, &bytes)?;
-        let bytes = Arc::new(bytes);
-        let mut cache = lock();
-        if cache.len() >= CACHED_PAGES {
-            cache.clear();
-        }
-        cache.insert(page, Arc::clone(&bytes));
-        Ok(bytes)
+    fn read(&self, range: Range<u64>) -> Result<Vec<u8>> {
+        read(&self.storage, self.base + range.start, usize::try_from(range.end - range.start).unwrap_or(0))
     }
 
-    /// Gives `job` the checked bytes `start..start + len` of a section.
+    /// Gives `job`, which asks for no other page, the checked bytes of one that is not mapped.
+    fn with_page<T>(&self, slots: &Arc<Slots>, page: u64, job: impl FnOnce(&[u8]) -> T) -> Result<T> {
+        let load = || {
+            let bytes = self.read(self.page_range(page))?;
+            self.check_page(page, &bytes)?;
+            Ok(bytes.into())
+        };
+        slots.with(usize::try_from(page).unwrap_or(usize::MAX), load, job)
+    }
+
+    /// Gives `job`, which asks for no others, the checked bytes `start..start + len` of a section.
     fn with<T>(&self, section: usize, start: u64, len: usize, job: impl FnOnce(&[u8]) -> T) -> Result<T> {
         let Section { offset, length } = self.head.sections[section];
         if start.checked_add(len as u64).is_none_or(|end| end > length) {
@@ -237,23 +262,87 @@ impl Segment {
                 }
                 Ok(job(slice(bytes, from, from + len as u64)))
             }
-            Pages::Read { cache } => {
+            Pages::Read(slots) => {
                 let page_size = u64::from(self.head.page_size);
                 if first == last {
-                    let page = self.cached_page(first, cache)?;
                     let at = from - first * page_size;
-                    return Ok(job(slice(&page, at, at + len as u64)));
+                    return self.with_page(slots, first, |page| job(slice(page, at, at + len as u64)));
                 }
                 let mut joined = Vec::with_capacity(len);
                 for number in first..=last {
-                    let page = self.cached_page(number, cache)?;
-                    let at = from.saturating_sub(number * page_size);
-                    let end = (from + len as u64 - number * page_size).min(page.len() as u64);
-                    joined.extend_from_slice(slice(&page, at, end));
+                    self.with_page(slots, number, |page| {
+                        let at = from.saturating_sub(number * page_size);
+                        let end = (from + len as u64 - number * page_size).min(page.len() as u64);
+                        joined.extend_from_slice(slice(page, at, end));
+                    })?;
                 }
                 Ok(job(&joined))
             }
         }
+    }
+
+    /// Whether a name of that hash may be here. Reading is worth a filter when lookups have read about as
+    /// many pages as it takes to make one: whatever is asked later, that costs at most twice what the best
+    /// choice would have.
+    fn may_have(&self, hash: u64) -> bool {
+        let Pages::Read(slots) = &self.pages else { return true };
+        match self.filter.get() {
+            Some(Some(filter)) => filter.may_have(stored_part(hash, self.head.bucket_bits)),
+            Some(None) => true,
+            None => {
+                let asked = self.asked.fetch_add(1, Ordering::Relaxed) + 1;
+                // Threads that ask while one of them makes the filter go without.
+                if asked
+                    == (self.head.sections[HASHES].length / u64::from(self.head.page_size)).max(LEAST_ASKED)
+                {
+                    let _ = self.filter.set(self.make_filter(&slots.cache()));
+                }
+                true
+            }
+        }
+    }
+
+    /// A filter of all names here; `None` where the arrays are damaged, or there is no room for it.
+    fn make_filter(&self, cache: &Arc<PageCache>) -> Option<Filter> {
+        let mut filter = Filter::new(self.head.n_records, cache)?;
+        let mut starts = Vec::new();
+        self.scan(BUCKETS, 4, &mut |start| starts.extend(u32_at(start, 0))).ok()??;
+        // Where the buckets do not follow each other, a name may be in two of them.
+        if starts.first() != Some(&0)
+            || starts.last().map(|&end| u64::from(end)) != Some(self.head.n_records)
+            || !starts.is_sorted()
+        {
+            return None;
+        }
+        let (mut bucket, mut nth) = (0, 0_u32);
+        self.scan(HASHES, 8, &mut |entry| {
+            while starts.get(bucket + 1).is_some_and(|&end| end <= nth) {
+                bucket += 1;
+            }
+            nth = nth.saturating_add(1);
+            filter.insert(joined(bucket, u32_at(entry, 0).unwrap_or(0), self.head.bucket_bits));
+        })
+        .ok()??;
+        Some(filter)
+    }
+
+    /// Gives `job` the elements of an array, `size` bytes each, checked; keeps no page. `None` where the
+    /// array does not begin at such an element of the pages.
+    fn scan(&self, section: usize, size: u64, job: &mut dyn FnMut(&[u8])) -> Result<Option<()>> {
+        let Section { offset, length } = self.head.sections[section];
+        let end = offset.saturating_add(length);
+        if !offset.is_multiple_of(size) || !u64::from(self.head.page_size).is_multiple_of(size) {
+            return Ok(None);
+        }
+        self.checked_pages(
+            self.page_of(offset)..self.page_of(end.saturating_sub(1)) + 1,
+            &mut |range, bytes| {
+                let from = offset.max(range.start) - range.start;
+                let elements = slice(bytes, from, end.min(range.end) - range.start);
+                elements.chunks_exact(usize::try_from(size).unwrap_or(1)).for_each(&mut *job);
+            },
+        )?;
+        Ok(Some(()))
     }
 
     /// The live-or-dead record called `name` (of that hash) in this segment: its global ordinal and location.
@@ -270,6 +359,9 @@ impl Segment {
             return Ok(None);
         }
         let bits = self.head.bucket_bits;
+        if !self.may_have(hash) {
+            return Ok(None);
+        }
         let bucket = bucket_of(hash, bits) as u64;
         let (from, to) =
             self.with(BUCKETS, 4 * bucket, 8, |b| (u32_at(b, 0).unwrap_or(0), u32_at(b, 4).unwrap_or(0)))?;
@@ -375,15 +467,11 @@ impl Segment {
     /// Gives local ordinals and tagged names of the block that starts with local ordinal `first`; where the next one starts.
     pub(crate) fn names_of_block(&self, first: u64, job: &mut dyn FnMut(u64, &[u8])) -> Result<u64> {
         let end = self.next_block(first);
-        let complete = self.with_name_block(first / BLOCK as u64, |block| {
-            let mut names = NameDecoder::new(block);
-            for ordinal in first..end {
-                let Some(name) = names.next() else { return false };
-                job(ordinal, name);
-            }
-            names.next().is_none()
-        })?;
-        if complete {
+        // Copied: the caller's job may ask for other pages.
+        let block = self.with_name_block(first / BLOCK as u64, <[u8]>::to_vec)?;
+        let mut names = NameDecoder::new(&block);
+        let complete = (first..end).all(|ordinal| names.next().map(|name| job(ordinal, name)).is_some());
+        if complete && names.next().is_none() {
             return Ok(end);
         }
         let at = self.head.sections[NAMES].offset;
@@ -469,19 +557,29 @@ impl Segment {
         self.head.n_metadata > 0
     }
 
-    /// Checks every page.
+    /// Checks every page, as it is in the file: reads, also where the segment is mapped, for what no commit
+    /// covers yet may be cut off.
     pub(crate) fn check_all(&self) -> Result<()> {
         let n_pages = self.head.paged_len.div_ceil(u64::from(self.head.page_size));
-        for page in 0..n_pages {
-            match &self.pages {
-                Pages::Mapped { bytes, .. } => {
-                    let range = self.page_range(page);
-                    self.check_page(page, slice(bytes, range.start, range.end))?;
-                }
-                Pages::Read { cache } => {
-                    self.cached_page(page, cache)?;
-                }
+        self.checked_pages(0..n_pages, &mut |_, _| ())
+    }
+
+    /// Reads pages, many at a time, checks them, and gives `job` the bytes, and which they are of all pages'
+    /// bytes.
+    fn checked_pages(&self, pages: Range<u64>, job: &mut dyn FnMut(Range<u64>, &[u8])) -> Result<()> {
+        let page_size = u64::from(self.head.page_size);
+        let at_once = (CHECKED_AT_ONCE / page_size).max(1);
+        let mut first = pages.start;
+        while first < pages.end {
+            let end = (first + at_once).min(pages.end);
+            let range = first * page_size..(end * page_size).min(self.head.paged_len);
+            let bytes = self.read(range.clone())?;
+            for page in first..end {
+                let of_page = self.page_range(page);
+                self.check_page(page, slice(&bytes, of_page.start - range.start, of_page.end - range.start))?;
             }
+            job(range, &bytes);
+            first = end;
         }
         Ok(())
     }
@@ -606,8 +704,19 @@ mod tests {
 
     /// A segment of one record called `name`, changed by `change`, its checksums made to match.
     fn opened(name: &[u8], length: u64, change: impl Fn(&mut [u8])) -> Result<Segment> {
+        opened_of([name], length, change)
+    }
+
+    /// As [`opened`], of many.
+    fn opened_of<'n>(
+        names: impl IntoIterator<Item = &'n [u8]>,
+        length: u64,
+        change: impl Fn(&mut [u8]),
+    ) -> Result<Segment> {
         let mut records = Records::default();
-        records.push(name, &Location::default(), None);
+        for name in names {
+            records.push(name, &Location::default(), None);
+        }
         let plan = SegmentPlan {
             first_ordinal: 0,
             first_chunk: 0,
@@ -653,6 +762,29 @@ mod tests {
         });
         let error = segment.unwrap().names_around(0).unwrap_err().to_string();
         assert!(error.contains("expected 1 names in block 0, found 17"), "{error}");
+    }
+
+    #[test]
+    fn a_segment_that_was_asked_often_has_a_filter_and_finds_what_it_found_before() {
+        for n in [1, 7, 100, 20_000_u64] {
+            let names: Vec<_> = (0..n).map(u64::to_le_bytes).collect();
+            let segment = opened_of(names.iter().map(|name| &name[..]), 0, |_| ()).unwrap();
+            let find = |name: u64| {
+                let name = name.to_le_bytes();
+                segment.find(hash(&name), &name, &mut |_| ()).unwrap().map(|(ordinal, _)| ordinal)
+            };
+            for round in 0..2 {
+                for name in 0..n {
+                    assert_eq!(
+                        (find(name), find(name + n)),
+                        (Some(name), None),
+                        "{name} of {n}, round {round}"
+                    );
+                }
+            }
+            let asked = 4 * n >= LEAST_ASKED;
+            assert_eq!(matches!(segment.filter.get(), Some(Some(_))), asked, "{n}");
+        }
     }
 
     #[test]

@@ -1,110 +1,284 @@
-//! A depot in a file: positioned reads and writes, `fdatasync`, and a memory map that grows with the file.
+//! A depot in a file: positioned reads and writes, `fdatasync`, and memory maps of what only readers have
+//! open.
 //!
 //! Reads and writes that a signal interrupts are made again, and short ones go on, by the standard library. The writer's lock
 //! is `flock`: the system releases it with the process, however it ends. It belongs to the open file, which processes share
 //! after `fork`, so that the process which took it also gives it back, and its forks never do.
 
-use std::fs::{File, OpenOptions, TryLockError};
-use std::io;
+use std::fs::{File, Metadata, OpenOptions, TryLockError};
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, RwLock};
 
-use memmap2::Mmap;
-
-use super::{Storage, past_the_end};
+use super::maps::Maps;
+use super::{Storage, past_the_end, system};
 use crate::buffer::Bytes;
 
 /// A file.
+///
+/// What is opened for writing is never mapped: whatever another program does to the file, its writer gets
+/// errors. What is opened for reading is mapped as [`Mapping::Auto`](crate::Mapping::Auto) says.
+///
+/// Only regular files are opened; a pipe or a device is refused at once. The descriptor is never one of the
+/// first three, even in a program that has closed its standard output or error: what other code writes there
+/// does not end up in the file.
+///
+/// # Signals
+/// A write past the limit on file sizes (`RLIMIT_FSIZE`) sends SIGXFSZ, which ends a program that does not
+/// ignore it. How a program takes signals is its own business, so this crate changes nothing; where SIGXFSZ
+/// is ignored the write is an error like any other.
 #[derive(Debug)]
 pub struct FileStorage {
     file: File,
     path: PathBuf,
-    /// Replaced by a longer one when bytes behind it are asked for; records keep the one they borrow from.
-    map: RwLock<Option<Arc<Mmap>>>,
+    /// Where the path led from when it was opened, whatever the working folder is by now.
+    absolute: PathBuf,
+    /// Of a file that is read and may be mapped.
+    maps: Option<Maps>,
     /// The process that took the lock; 0 for none.
     locked_by: AtomicU32,
+    /// It was made here, where there are no locks.
+    is_new_unlocked: bool,
 }
 
+/// Attempts to make a file while others make and remove it.
+const ATTEMPTS: usize = 16;
+
 impl FileStorage {
-    /// Makes a new file and syncs the folder it is in.
+    /// Makes a new file, takes the writer's lock, and syncs the folder the file is in.
+    ///
+    /// An empty file that nobody has locked, such as a creation that was killed leaves behind, is taken over.
+    /// Where a folder cannot be synced, as in some network file systems, or not be opened, since it may not
+    /// be listed, the file is made all the same.
     ///
     /// # Errors
-    /// [`io::ErrorKind::AlreadyExists`] when the path is taken. No file is left behind.
+    /// [`io::ErrorKind::AlreadyExists`] when the path is taken, [`io::ErrorKind::WouldBlock`] when another
+    /// writer took the new file first. No file is left behind.
     pub fn create(path: impl AsRef<Path>) -> io::Result<Self> {
         let path = path.as_ref();
-        let file = OpenOptions::new().read(true).write(true).create_new(true).open(path)?;
-        let storage = Self::new(file, path);
-        if let Err(error) = sync_folder(path) {
-            drop(storage);
-            // Nothing more can be done about a file that stays.
-            let _ = std::fs::remove_file(path);
-            return Err(error);
+        for _ in 0..ATTEMPTS {
+            let (file, is_new) =
+                match open_high(OpenOptions::new().read(true).write(true).create_new(true), path) {
+                    Ok(file) => (file, true),
+                    Err(error) if error.kind() == ErrorKind::AlreadyExists => match open_empty(path) {
+                        Ok(Some(file)) => (file, false),
+                        Err(gone) if gone.kind() == ErrorKind::NotFound => continue,
+                        Ok(None) | Err(_) => return Err(error),
+                    },
+                    Err(error) => return Err(error),
+                };
+            if let Some(storage) = Self::claim(file, path, is_new)? {
+                return Ok(storage);
+            }
         }
-        Ok(storage)
+        Err(ErrorKind::AlreadyExists.into())
+    }
+
+    /// Locks a file that is to become a depot; `None` when it was removed in the meantime.
+    fn claim(file: File, path: &Path, is_new: bool) -> io::Result<Option<Self>> {
+        let mut storage = Self::new(file, path, None);
+        match storage.file.try_lock() {
+            Ok(()) => {
+                storage.locked_by.store(std::process::id(), Ordering::Relaxed);
+                if !is_at(&storage.file, &storage.absolute)? {
+                    return Ok(None);
+                }
+                if storage.file.metadata()?.len() > 0 {
+                    return Err(ErrorKind::AlreadyExists.into());
+                }
+            }
+            Err(TryLockError::WouldBlock) if is_new => {
+                let why = "another writer took the new file first";
+                return Err(io::Error::new(ErrorKind::WouldBlock, why));
+            }
+            // Where there are no locks, the depot that wants one says so.
+            Err(TryLockError::Error(_)) if is_new => storage.is_new_unlocked = true,
+            Err(_) => return Err(ErrorKind::AlreadyExists.into()),
+        }
+        match sync_folder(path) {
+            Ok(()) => Ok(Some(storage)),
+            Err(error) => {
+                storage.remove();
+                Err(error)
+            }
+        }
     }
 
     /// Opens a file for reading.
     ///
     /// # Errors
-    /// Whatever the system says.
+    /// [`io::ErrorKind::InvalidInput`] when it is no regular file; whatever the system says.
     pub fn open(path: impl AsRef<Path>) -> io::Result<Self> {
         let path = path.as_ref();
-        let file = File::open(path)?;
-        if file.metadata()?.is_dir() {
-            return Err(io::Error::new(io::ErrorKind::IsADirectory, "it is a folder"));
-        }
-        Ok(Self::new(file, path))
+        let file = open_regular(OpenOptions::new().read(true), path)?;
+        let maps = Maps::new(system::file_system(&file));
+        Ok(Self::new(file, path, maps))
     }
 
     /// Opens an existing file for reading and writing.
     ///
     /// # Errors
-    /// Whatever the system says.
+    /// As [`open`](Self::open).
     pub fn open_writable(path: impl AsRef<Path>) -> io::Result<Self> {
         let path = path.as_ref();
-        let file = OpenOptions::new().read(true).write(true).open(path)?;
-        Ok(Self::new(file, path))
+        Ok(Self::new(open_regular(OpenOptions::new().read(true).write(true), path)?, path, None))
     }
 
-    pub(super) fn new(file: File, path: &Path) -> Self {
-        Self { file, path: path.to_owned(), map: RwLock::new(None), locked_by: AtomicU32::new(0) }
+    /// A new file that is open for reading and writing already; `path` is where it is.
+    ///
+    /// # Errors
+    /// Whatever the system says of the descriptor.
+    pub(super) fn from_file(file: File, path: &Path) -> io::Result<Self> {
+        Ok(Self::new(system::above_standard_streams(file)?, path, None))
     }
 
+    /// The open file.
     pub(super) fn file(&self) -> &File {
         &self.file
     }
 
-    fn mapped(&self, end: u64) -> Option<Arc<Mmap>> {
-        let map = self.map.read().ok()?;
-        map.as_ref().filter(|map| map.len() as u64 >= end).map(Arc::clone)
+    fn new(file: File, path: &Path, maps: Option<Maps>) -> Self {
+        let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        Self {
+            file,
+            path: path.to_owned(),
+            absolute,
+            maps,
+            locked_by: AtomicU32::new(0),
+            is_new_unlocked: false,
+        }
+    }
+
+    /// Removes a file that was made and could not be finished. One that was put in its place stays, and so
+    /// does one that another writer has.
+    pub(crate) fn remove(&self) {
+        let is_ours = self.is_new_unlocked || self.locked_by.load(Ordering::Relaxed) == std::process::id();
+        if is_ours && is_at(&self.file, &self.absolute).unwrap_or(false) {
+            // Nothing more can be done about it; the error that led here is the one to report.
+            let _ = std::fs::remove_file(&self.absolute);
+        }
+    }
+
+    /// In a file system of layers: the file to map, and how much of it may be; `None` when another one is in
+    /// its place.
+    ///
+    /// A file of a lower layer is copied when it is first written to. A map shows the copy only if it is made
+    /// of a file that was opened after that, and what the file had before it was opened is in it in any case.
+    fn reopened(&self) -> io::Result<Option<(File, u64)>> {
+        let before = std::fs::metadata(&self.absolute)?.len();
+        let file = open_regular(OpenOptions::new().read(true), &self.absolute)?;
+        let found = file.metadata()?;
+        let same = is_same(&found, &self.file.metadata()?);
+        Ok(same.then_some((file, before.min(found.len()))))
     }
 }
 
-/// Makes the creation, renaming or removal of `path` durable.
+/// Opens a file by a descriptor that is none of the standard streams'.
+fn open_high(options: &OpenOptions, path: &Path) -> io::Result<File> {
+    let held = system::hold_standard_streams();
+    let file = options.open(path)?;
+    drop(held);
+    system::above_standard_streams(file)
+}
+
+/// Opens a regular file. Whatever else is there is refused without waiting for it.
+fn open_regular(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
+    // Asked before: opening a device may set it to work.
+    refuse_odd(&std::fs::metadata(path)?)?;
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::custom_flags(options, libc::O_NONBLOCK);
+    let file = open_high(options, path)?;
+    refuse_odd(&file.metadata()?)?;
+    Ok(file)
+}
+
+/// Opens an empty regular file for writing; `None` where something else is.
+fn open_empty(path: &Path) -> io::Result<Option<File>> {
+    let found = std::fs::symlink_metadata(path)?;
+    if !found.is_file() || found.len() > 0 {
+        return Ok(None);
+    }
+    open_regular(OpenOptions::new().read(true).write(true), path).map(Some)
+}
+
+/// Refuses what is no regular file.
+fn refuse_odd(found: &Metadata) -> io::Result<()> {
+    if found.is_file() {
+        return Ok(());
+    }
+    if found.is_dir() {
+        return Err(io::Error::new(ErrorKind::IsADirectory, "it is a folder"));
+    }
+    let why = format!("it is {}, not a regular file", kind_of(found));
+    Err(io::Error::new(ErrorKind::InvalidInput, why))
+}
+
+#[cfg(unix)]
+fn kind_of(found: &Metadata) -> &'static str {
+    use std::os::unix::fs::FileTypeExt;
+    let kind = found.file_type();
+    if kind.is_fifo() {
+        "a pipe"
+    } else if kind.is_socket() {
+        "a socket"
+    } else if kind.is_block_device() || kind.is_char_device() {
+        "a device"
+    } else {
+        "something else"
+    }
+}
+
+#[cfg(not(unix))]
+fn kind_of(_: &Metadata) -> &'static str {
+    "something else"
+}
+
+/// Makes the creation, renaming or removal of `path` durable, where folders can be synced.
 ///
 /// # Errors
-/// Whatever the system says.
+/// Whatever the system says of the sync; the sentence names the folder.
 pub(crate) fn sync_folder(path: &Path) -> io::Result<()> {
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
-    if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
+    if !cfg!(unix) {
+        return Ok(());
+    }
+    let synced = File::open(folder).and_then(|opened| opened.sync_all());
+    synced.or_else(|error| if is_no_sync(&error) { Ok(()) } else { Err(error) }).map_err(|error| {
+        io::Error::new(error.kind(), format!("sync the folder {}: {error}", folder.display()))
+    })
+}
+
+/// Whether the error says that this folder, or any folder of its file system, cannot be synced; then nobody
+/// can do more.
+fn is_no_sync(error: &io::Error) -> bool {
+    // `InvalidInput` is EINVAL, `Unsupported` EOPNOTSUPP and ENOSYS; a folder that may be written to but not be
+    // listed cannot be opened.
+    let kinds = [ErrorKind::InvalidInput, ErrorKind::Unsupported, ErrorKind::PermissionDenied];
+    kinds.contains(&error.kind())
 }
 
 /// Whether `file` is the one at `path`, which a compaction may have replaced between opening and locking it.
-#[cfg(unix)]
 fn is_at(file: &File, path: &Path) -> io::Result<bool> {
+    match std::fs::metadata(path) {
+        Ok(there) => Ok(is_same(&file.metadata()?, &there)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(unix)]
+fn is_same(one: &Metadata, other: &Metadata) -> bool {
     use std::os::unix::fs::MetadataExt;
-    let (file, there) = (file.metadata()?, std::fs::metadata(path)?);
-    Ok((file.dev(), file.ino()) == (there.dev(), there.ino()))
+    (one.dev(), one.ino()) == (other.dev(), other.ino())
 }
 
 /// An open file cannot be replaced.
 #[cfg(windows)]
-fn is_at(_: &File, _: &Path) -> io::Result<bool> {
-    Ok(true)
+fn is_same(_: &Metadata, _: &Metadata) -> bool {
+    true
 }
 
 #[cfg(unix)]
@@ -145,7 +319,11 @@ fn write_at(file: &File, mut offset: u64, mut bytes: &[u8]) -> io::Result<()> {
 
 impl Storage for FileStorage {
     fn len(&self) -> io::Result<u64> {
-        Ok(self.file.metadata()?.len())
+        let len = self.file.metadata()?.len();
+        if let Some(maps) = &self.maps {
+            maps.note_len(len);
+        }
+        Ok(len)
     }
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
@@ -173,31 +351,49 @@ impl Storage for FileStorage {
 
     fn map(&self, offset: u64, len: u64) -> io::Result<Option<Bytes>> {
         let end = offset.checked_add(len).ok_or_else(|| past_the_end(offset, len, u64::MAX))?;
-        let map = if let Some(map) = self.mapped(end) {
-            map
+        let Some(maps) = &self.maps else { return Ok(None) };
+        if let Some(bytes) = maps.find(offset, end) {
+            return Ok(Some(bytes));
+        }
+        let file_len = self.len()?;
+        if end > file_len {
+            return Err(past_the_end(offset, len, file_len));
+        }
+        if maps.is_refused(offset, file_len) {
+            return Ok(None);
+        }
+        // Whatever keeps it from being mapped, it can be read.
+        Ok(if maps.over_layers() {
+            self.reopened().ok().flatten().and_then(|(file, len)| maps.extend(offset, end, &file, len))
         } else {
-            let file_len = self.len()?;
-            if end > file_len {
-                return Err(past_the_end(offset, len, file_len));
-            }
-            let map = Arc::new(map::whole(&self.file)?);
-            if (map.len() as u64) < end {
-                return Err(past_the_end(offset, len, map.len() as u64));
-            }
-            if let Ok(mut slot) = self.map.write() {
-                *slot = Some(Arc::clone(&map));
-            }
-            map
-        };
-        // Both fit into `usize`: the map, which is at least as long, exists.
-        let range = usize::try_from(offset).ok().zip(usize::try_from(end).ok());
-        Ok(range.map(|(start, end)| Bytes::from_map(map, start..end)))
+            maps.extend(offset, end, &self.file, file_len)
+        })
+    }
+
+    fn next_data(&self, from: u64) -> io::Result<Option<u64>> {
+        if from >= self.file.metadata()?.len() {
+            return Ok(None);
+        }
+        system::next_data(&self.file, from)
+    }
+
+    /// Compares the open file with what the path leads to by now. In a container the copy that the first
+    /// write makes of a file is the same file still. A path that leads nowhere is no replacement.
+    fn is_replaced(&self) -> io::Result<bool> {
+        match std::fs::metadata(&self.absolute) {
+            Ok(there) => Ok(!is_same(&self.file.metadata()?, &there)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     fn try_lock(&self) -> io::Result<bool> {
+        if self.locked_by.load(Ordering::Relaxed) == std::process::id() {
+            return Ok(true);
+        }
         match self.file.try_lock() {
             Ok(()) => {
-                if !is_at(&self.file, &self.path)? {
+                if !is_at(&self.file, &self.absolute)? {
                     self.file.unlock()?;
                     let why = "another file was put in its place while it was being opened: open it again";
                     return Err(io::Error::other(why));
@@ -231,18 +427,140 @@ impl Drop for FileStorage {
     }
 }
 
-/// The one call that maps a file.
-mod map {
-    use std::fs::File;
-    use std::io;
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-    use memmap2::Mmap;
+    fn folder() -> tempfile::TempDir {
+        tempfile::tempdir().unwrap()
+    }
 
-    pub(super) fn whole(file: &File) -> io::Result<Mmap> {
-        // SAFETY: a map is sound while nobody changes or cuts the mapped bytes. This crate never overwrites or cuts
-        // a part that it lends from a map: files only grow, and the header, which does change, is read by positioned
-        // reads alone. That no other program cuts the file is the user's promise, written at `Mapping::Auto`;
-        // `Mapping::Never` needs none.
-        unsafe { Mmap::map(file) }
+    fn content(path: &Path, bytes: &[u8]) {
+        std::fs::write(path, bytes).unwrap();
+    }
+
+    #[test]
+    fn maps_follow_a_file_that_grows_and_keep_what_they_lent() {
+        let folder = folder();
+        let path = folder.path().join("a");
+        let writer = FileStorage::create(&path).unwrap();
+        let reader = FileStorage::open(&path).unwrap();
+        let bytes: Vec<u8> = (0..100_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        let mut lent = Vec::new();
+        for (nth, part) in bytes.chunks(777).enumerate() {
+            writer.write_at(777 * nth as u64, part).unwrap();
+            let end = 777 * nth + part.len();
+            // The newest part, one across the end of the last map, and all of it.
+            for start in [777 * nth, end.saturating_sub(1000), 0] {
+                let Some(map) = reader.map(start as u64, (end - start) as u64).unwrap() else {
+                    println!("files are not mapped here");
+                    return;
+                };
+                lent.push((start..end, map));
+            }
+            assert!(reader.map(end as u64, 1).is_err());
+        }
+        assert!(lent.iter().all(|(range, map)| map[..] == bytes[range.clone()]));
+    }
+
+    #[test]
+    fn what_is_opened_for_writing_is_never_mapped() {
+        let folder = folder();
+        let path = folder.path().join("a");
+        let made = FileStorage::create(&path).unwrap();
+        made.write_at(0, &[1; 5000]).unwrap();
+        assert!(made.map(0, 5000).unwrap().is_none());
+        assert!(FileStorage::open_writable(&path).unwrap().map(0, 5000).unwrap().is_none());
+    }
+
+    #[test]
+    fn an_empty_file_that_nobody_has_is_taken_over() {
+        let folder = folder();
+        let path = folder.path().join("a");
+        content(&path, b"");
+        let made = FileStorage::create(&path).unwrap();
+        assert!(made.try_lock().unwrap(), "it is locked by this one");
+        assert_eq!(FileStorage::create(&path).unwrap_err().kind(), ErrorKind::AlreadyExists);
+        made.write_at(0, b"a").unwrap();
+        drop(made);
+        assert_eq!(FileStorage::create(&path).unwrap_err().kind(), ErrorKind::AlreadyExists);
+        assert_eq!(std::fs::read(&path).unwrap(), b"a");
+    }
+
+    #[test]
+    fn an_empty_file_that_another_writer_has_is_not_taken_over() {
+        let folder = folder();
+        let path = folder.path().join("a");
+        content(&path, b"");
+        let other = File::open(&path).unwrap();
+        other.lock().unwrap();
+        assert_eq!(FileStorage::create(&path).unwrap_err().kind(), ErrorKind::AlreadyExists);
+        assert!(path.exists());
+    }
+
+    #[test]
+    fn another_file_in_its_place_is_noticed_and_not_removed() {
+        let folder = folder();
+        let (path, other) = (folder.path().join("a"), folder.path().join("b"));
+        let storage = FileStorage::create(&path).unwrap();
+        assert!(!storage.is_replaced().unwrap());
+        std::fs::rename(&path, &other).unwrap();
+        assert!(!storage.is_replaced().unwrap(), "a file that moved is no other file");
+        content(&path, b"precious");
+        assert!(storage.is_replaced().unwrap());
+        storage.remove();
+        assert_eq!(std::fs::read(&path).unwrap(), b"precious");
+        std::fs::rename(&other, &path).unwrap();
+        storage.remove();
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_synced_is_told_from_one_whose_sync_failed() {
+        let no_sync = |number: i32| is_no_sync(&io::Error::from_raw_os_error(number));
+        #[cfg(unix)]
+        for number in [libc::EINVAL, libc::ENOTSUP, libc::EOPNOTSUPP, libc::ENOSYS, libc::EACCES] {
+            assert!(no_sync(number), "{number}");
+        }
+        #[cfg(unix)]
+        for number in [libc::EIO, libc::ENOSPC, libc::EDQUOT, libc::ENOENT] {
+            assert!(!no_sync(number), "{number}");
+        }
+        let error = sync_folder(Path::new("none/such/file")).unwrap_err();
+        assert!(error.to_string().contains("sync the folder none/such: "), "{error}");
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn links_and_odd_files_are_not_taken_over() {
+        let folder = folder();
+        let (path, target) = (folder.path().join("link"), folder.path().join("target"));
+        content(&target, b"");
+        std::os::unix::fs::symlink(&target, &path).unwrap();
+        assert_eq!(FileStorage::create(&path).unwrap_err().kind(), ErrorKind::AlreadyExists);
+        let socket = folder.path().join("socket");
+        let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        for odd in [&socket, Path::new("/dev/null"), Path::new("/dev/zero")] {
+            assert_eq!(FileStorage::create(odd).unwrap_err().kind(), ErrorKind::AlreadyExists);
+            for opened in [FileStorage::open(odd), FileStorage::open_writable(odd)] {
+                let error = opened.unwrap_err();
+                assert!(error.to_string().ends_with(", not a regular file"), "{error}");
+            }
+        }
+    }
+
+    #[test]
+    fn holes_are_told_or_read() {
+        let folder = folder();
+        let storage = FileStorage::create(folder.path().join("a")).unwrap();
+        storage.write_at(0, &[1; 100]).unwrap();
+        storage.write_at(1 << 40, &[1; 100]).unwrap();
+        assert_eq!(storage.next_data(7).unwrap(), Some(7));
+        let next = storage.next_data(1 << 30).unwrap().unwrap();
+        assert!(((1 << 30)..=(1 << 40)).contains(&next), "{next}");
+        storage.set_len(1 << 41).unwrap();
+        let last = storage.next_data((1 << 40) + (1 << 30)).unwrap();
+        assert!(last.is_none_or(|last| last == (1 << 40) + (1 << 30)), "{last:?}");
+        assert_eq!(storage.next_data(1 << 41).unwrap(), None);
     }
 }

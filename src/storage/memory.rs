@@ -197,6 +197,12 @@ impl Storage for MemoryStorage {
         Ok(Some(Bytes::from_heap(Arc::new(buf), from..from + n)))
     }
 
+    fn next_data(&self, from: u64) -> io::Result<Option<u64>> {
+        let pieces = self.read();
+        let next = pieces[holding(&pieces, from)..].iter().find(|piece| piece.buf.is_some());
+        Ok(next.map(|piece| piece.start.max(from)))
+    }
+
     fn is_durable(&self) -> bool {
         false
     }

@@ -4,8 +4,10 @@
 //! `vldepot::testing` (feature `testing`) has the suite that both built-in ones pass.
 
 mod file;
+mod maps;
 mod memory;
 mod staged;
+mod system;
 
 use std::io;
 use std::path::Path;
@@ -72,6 +74,25 @@ pub trait Storage: Send + Sync + 'static {
     fn map(&self, offset: u64, len: u64) -> io::Result<Option<Bytes>> {
         let _ = (offset, len);
         Ok(None)
+    }
+
+    /// Where the next bytes are that were written, from byte `from` on; `None` when up to the end there are
+    /// none. What lies before them reads as zeros and takes no room: searches leave it out. A storage that
+    /// cannot tell says `from`, while that is before its end.
+    ///
+    /// # Errors
+    /// Whatever the system says.
+    fn next_data(&self, from: u64) -> io::Result<Option<u64>> {
+        Ok((from < self.len()?).then_some(from))
+    }
+
+    /// Whether another file was put in the place of this one: what is written to that is not seen here, and
+    /// what is written here is lost with the last one who has it open.
+    ///
+    /// # Errors
+    /// Whatever the system says.
+    fn is_replaced(&self) -> io::Result<bool> {
+        Ok(false)
     }
 
     /// Takes the writer's lock; `false` when another writer has it. It ends with [`unlock`](Self::unlock), at the

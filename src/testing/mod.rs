@@ -22,6 +22,7 @@ pub fn storage_conformance(make: impl Fn() -> Arc<dyn Storage>) {
     what_is_written_is_read(&*make());
     reads_past_the_end_are_errors(&*make());
     gaps_and_growth_read_as_zeros(&*make());
+    only_zeros_are_left_out_of_a_search(&*make());
     cutting_forgets(&*make());
     maps_show_the_bytes_and_keep_them(&*make());
     threads_share_it(&*make());
@@ -70,6 +71,29 @@ fn gaps_and_growth_read_as_zeros(storage: &dyn Storage) {
     storage.set_len(20_000).unwrap();
     assert_eq!(storage.len().unwrap(), 20_000);
     assert_eq!(read(storage, 10_000, 5), b"far\0\0");
+}
+
+fn only_zeros_are_left_out_of_a_search(storage: &dyn Storage) {
+    assert_eq!(storage.next_data(0).unwrap(), None);
+    storage.write_at(1_000_000, &[1; 5000]).unwrap();
+    storage.write_at(3_000_000, &[2; 5000]).unwrap();
+    storage.set_len(4_000_000).unwrap();
+    for from in [0, 1, 999_999, 1_000_000, 1_004_999, 1_005_000, 2_000_000, 3_000_000, 3_004_999] {
+        let next = storage.next_data(from).unwrap().expect("there are bytes behind");
+        // Up to the next byte that was written, and no further.
+        let most = if from < 1_000_000 {
+            1_000_000
+        } else if (1_005_000..3_000_000).contains(&from) {
+            3_000_000
+        } else {
+            from
+        };
+        assert!((from..=most).contains(&next), "from {from}: {next}");
+    }
+    let last = storage.next_data(3_005_000).unwrap();
+    assert!(last.is_none_or(|last| (3_005_000..4_000_000).contains(&last)), "{last:?}");
+    assert_eq!(storage.next_data(4_000_000).unwrap(), None);
+    assert!(!storage.is_replaced().unwrap());
 }
 
 fn cutting_forgets(storage: &dyn Storage) {

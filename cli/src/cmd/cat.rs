@@ -64,6 +64,10 @@ impl Run for Cat {
         self.json
     }
 
+    fn prints_json(&self) -> bool {
+        self.json && self.decoded
+    }
+
     fn run(&self, out: &mut dyn Write) -> Result<(), Failure> {
         let key = self.kind.key(&self.name)?;
         // One record is read once: a map of the file would only make the process look as large as the record.

@@ -40,7 +40,7 @@ impl Run for Compact {
         }
         let records = text::count(report.records, "record");
         let (before, after) = (text::bytes(report.bytes_before), text::bytes(report.bytes_after));
-        let file = self.file.display();
+        let file = text::path(&self.file);
         writeln!(out, "{file}: {records}, {before} before, {after} now")?;
         if report.other_names > 0 {
             let names = text::count(report.other_names, "other name");

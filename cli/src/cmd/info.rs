@@ -48,7 +48,7 @@ impl Run for Info {
 fn table(info: &DepotInfo) -> Vec<(&'static str, String)> {
     let options = &info.options;
     let mut rows = vec![
-        ("file", text::without_controls(&info.path.to_string_lossy())),
+        ("file", text::path(&info.path)),
         ("format", format!("{}, version {}", info.format, info.format_version)),
         ("codec", format!("{}, version {}", info.codec.id, info.codec.version)),
     ];

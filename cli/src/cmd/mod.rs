@@ -17,6 +17,11 @@ trait Run {
     /// Whether errors, too, are to be JSON.
     fn json(&self) -> bool;
 
+    /// Whether what it prints is JSON, and nothing else.
+    fn prints_json(&self) -> bool {
+        self.json()
+    }
+
     /// Does it; whoever calls flushes `out`.
     fn run(&self, out: &mut dyn Write) -> Result<(), Failure>;
 }
@@ -54,6 +59,11 @@ impl Verb {
     /// Whether errors, too, are to be JSON.
     pub(crate) fn json(&self) -> bool {
         self.verb().json()
+    }
+
+    /// Whether what it prints is JSON, and nothing else.
+    pub(crate) fn prints_json(&self) -> bool {
+        self.verb().prints_json()
     }
 
     /// Does it; whoever calls flushes `out`.

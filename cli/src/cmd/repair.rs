@@ -54,7 +54,7 @@ impl Run for Repair {
             writeln!(out, "{report}")?;
         } else {
             verify::tell_damage("lost", &report.lost, &report.problems, self.all, out)?;
-            writeln!(out, "{}: {} kept", self.new.display(), text::count(report.records, "record"))?;
+            writeln!(out, "{}: {} kept", text::path(&self.new), text::count(report.records, "record"))?;
         }
         if report.lost.is_empty() && report.problems.is_empty() {
             return Ok(());

@@ -64,7 +64,7 @@ impl Run for Truncate {
             writeln!(out, "{}", json!({ "removed": removed, "records": kept }))?;
         } else {
             let removed = text::count(removed, "record");
-            writeln!(out, "{}: {removed} removed, {} kept", self.file.display(), text::grouped(kept))?;
+            writeln!(out, "{}: {removed} removed, {} kept", text::path(&self.file), text::grouped(kept))?;
         }
         Ok(())
     }

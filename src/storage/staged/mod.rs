@@ -320,7 +320,7 @@ fn new_file(target: &Target, mode: u32) -> io::Result<(FileStorage, PathBuf)> {
         let token = Token::at_work(&target.name, random());
         let path = target.path.with_file_name(token.file_name(&target.name));
         let file = match sys::create_new(&path, mode) {
-            Ok(file) => FileStorage::new(file, &path),
+            Ok(file) => FileStorage::from_file(file, &path)?,
             Err(error) if error.kind() == ErrorKind::AlreadyExists => continue,
             Err(error) => return Err(error),
         };

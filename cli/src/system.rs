@@ -1,0 +1,84 @@
+//! What the system does to a command before `main` and beside it: a standard output that is closed, and the
+//! signal of a file that grows too long. The only calls of C in the command.
+
+use std::io::{self, Write};
+
+/// The command's standard output.
+///
+/// The standard library's own hides a closed one: it opens `/dev/null` in its place before `main`, and takes
+/// what a descriptor refuses that cannot be written to for written.
+///
+/// # Errors
+/// Whatever the system says of the descriptor.
+pub(crate) fn stdout() -> io::Result<Box<dyn Write>> {
+    #[cfg(unix)]
+    {
+        use std::os::fd::AsFd;
+        if unix::is_stdout_closed() {
+            return Ok(Box::new(Closed));
+        }
+        let output = io::stdout().as_fd().try_clone_to_owned()?;
+        Ok(Box::new(std::fs::File::from(output)))
+    }
+    #[cfg(not(unix))]
+    Ok(Box::new(io::stdout().lock()))
+}
+
+/// Writing past the limit on the size of files is to be an error, which can be told, not the end of the
+/// command.
+pub(crate) fn ignore_file_size_signal() {
+    #[cfg(unix)]
+    unix::ignore_file_size_signal();
+}
+
+/// A standard output that takes nothing.
+#[cfg(unix)]
+struct Closed;
+
+#[cfg(unix)]
+impl Write for Closed {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if bytes.is_empty() { Ok(0) } else { Err(io::Error::from_raw_os_error(libc::EBADF)) }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(unix)]
+mod unix {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    static STDOUT_CLOSED: AtomicBool = AtomicBool::new(false);
+
+    extern "C" fn look_at_stdout() {
+        // SAFETY: takes integers alone, and only asks.
+        let closed = unsafe { libc::fcntl(libc::STDOUT_FILENO, libc::F_GETFD) } == -1;
+        STDOUT_CLOSED.store(closed, Ordering::Relaxed);
+    }
+
+    // SAFETY: the loader calls each function of this section once, before `main` and with arguments that a C
+    // function may ignore; this one uses nothing that the standard library sets up.
+    #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
+    #[used]
+    #[unsafe(link_section = ".init_array")]
+    static BEFORE_MAIN: extern "C" fn() = look_at_stdout;
+
+    // SAFETY: as above.
+    #[cfg(any(target_os = "macos", target_os = "ios"))]
+    #[used]
+    #[unsafe(link_section = "__DATA,__mod_init_func")]
+    static BEFORE_MAIN: extern "C" fn() = look_at_stdout;
+
+    pub(super) fn is_stdout_closed() -> bool {
+        // Where nothing looked before `main`, what is there now has to do.
+        STDOUT_CLOSED.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn ignore_file_size_signal() {
+        // SAFETY: no handler is installed, the signal is ignored; nothing else here is concerned with
+        // signals.
+        unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
+    }
+}

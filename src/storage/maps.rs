@@ -1,0 +1,127 @@
+//! Memory maps of a file that grows: few, each of a stretch, and none where a map does not keep its promise.
+//!
+//! ```text
+//! the file at open                     first refresh     second
+//! [------------ stretch 1 ------------][-- stretch 2 --][ 3 ]
+//! ```
+//!
+//! The first map is of the whole file, each later one of what was appended since: address space is taken once
+//! for each byte. Where the system refuses a map, nothing is mapped, and whoever asked reads.
+
+use std::fs::File;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use memmap2::Mmap;
+
+use super::system::{self, FileSystem};
+use crate::buffer::Bytes;
+
+/// Maps kept, at most: the next one is of the whole file again and replaces them.
+const MOST: usize = 64;
+
+/// A map of a stretch of the file.
+#[derive(Debug)]
+struct Stretch {
+    start: u64,
+    map: Arc<Mmap>,
+}
+
+impl Stretch {
+    fn end(&self) -> u64 {
+        self.start + self.map.len() as u64
+    }
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    /// Starts and ends both increase.
+    stretches: Vec<Stretch>,
+    /// The fewest bytes the system has refused to map.
+    refused: Option<u64>,
+    /// The file's length when the maps were made.
+    file_len: u64,
+}
+
+impl Kept {
+    /// Where the next map starts, which is to hold byte `start`.
+    fn next_start(&self, start: u64) -> u64 {
+        let mapped = self.stretches.last().map_or(0, Stretch::end);
+        if self.stretches.len() < MOST { mapped.min(start) } else { 0 }
+    }
+
+    fn find(&self, start: u64, end: u64) -> Option<Bytes> {
+        let after = self.stretches.partition_point(|stretch| stretch.start <= start);
+        let stretch = self.stretches.get(after.checked_sub(1)?).filter(|stretch| stretch.end() >= end)?;
+        // Both fit into `usize`: the map, which is at least as long, exists.
+        let from = usize::try_from(start - stretch.start).ok()?;
+        let to = usize::try_from(end - stretch.start).ok()?;
+        Some(Bytes::from_map(Arc::clone(&stretch.map), from..to))
+    }
+}
+
+/// The maps of one file. Records keep those they borrow from.
+#[derive(Debug)]
+pub(super) struct Maps {
+    file_system: FileSystem,
+    kept: RwLock<Kept>,
+}
+
+impl Maps {
+    /// Of a file on such a file system; `None` where files are not mapped.
+    pub(super) fn new(file_system: FileSystem) -> Option<Self> {
+        (file_system != FileSystem::Other).then(|| Self { file_system, kept: RwLock::default() })
+    }
+
+    /// Whether the file is in a layer of a container.
+    pub(super) fn over_layers(&self) -> bool {
+        self.file_system == FileSystem::Overlay
+    }
+
+    /// Notes the file's length. In a file system of layers one that changed means that a copy may have taken
+    /// the place of what is mapped.
+    pub(super) fn note_len(&self, file_len: u64) {
+        if !self.over_layers() {
+            return;
+        }
+        let kept = self.kept.read().unwrap_or_else(PoisonError::into_inner);
+        let changed = !kept.stretches.is_empty() && kept.file_len != file_len;
+        drop(kept);
+        if changed {
+            *self.kept.write().unwrap_or_else(PoisonError::into_inner) = Kept::default();
+        }
+    }
+
+    /// The bytes `start..end`, if they are mapped.
+    pub(super) fn find(&self, start: u64, end: u64) -> Option<Bytes> {
+        self.kept.read().unwrap_or_else(PoisonError::into_inner).find(start, end)
+    }
+
+    /// Whether the system has refused to map as much as it takes to map byte `start` of a file of this
+    /// length.
+    pub(super) fn is_refused(&self, start: u64, file_len: u64) -> bool {
+        let kept = self.kept.read().unwrap_or_else(PoisonError::into_inner);
+        kept.refused.is_some_and(|refused| file_len.saturating_sub(kept.next_start(start)) >= refused)
+    }
+
+    /// Maps `start..end`, and what else of the first `file_len` bytes of `file` is not mapped yet; `None`
+    /// where the system refuses.
+    pub(super) fn extend(&self, start: u64, end: u64, file: &File, file_len: u64) -> Option<Bytes> {
+        let mut kept = self.kept.write().unwrap_or_else(PoisonError::into_inner);
+        // Another thread may have been faster.
+        if let Some(bytes) = kept.find(start, end) {
+            return Some(bytes);
+        }
+        let from = kept.next_start(start);
+        if end > file_len || from >= file_len {
+            return None;
+        }
+        let Ok(map) = system::map(file, from..file_len) else {
+            kept.refused = Some(file_len - from);
+            return None;
+        };
+        kept.stretches.retain(|stretch| stretch.start < from);
+        kept.stretches.push(Stretch { start: from, map: Arc::new(map) });
+        kept.file_len = file_len;
+        kept.find(start, end)
+    }
+}

@@ -1,0 +1,198 @@
+//! What the system is asked about files beyond what the standard library asks: holes, file systems,
+//! descriptors, maps.
+//!
+//! The only calls of C in the storages.
+
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+
+use memmap2::{Mmap, MmapOptions};
+
+/// How far a memory map of a file can be trusted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum FileSystem {
+    /// Maps show what the file has, as long as nobody cuts it.
+    Local,
+    /// Layers of a container: a map goes on showing the lower file after the first write has made a copy of
+    /// it.
+    Overlay,
+    /// On another machine, in another program, or unknown: a page may fail to come, which is a signal.
+    Other,
+}
+
+/// Maps `range` of a file.
+pub(super) fn map(file: &File, range: Range<u64>) -> io::Result<Mmap> {
+    let too_long = || io::Error::from(io::ErrorKind::OutOfMemory);
+    let len = usize::try_from(range.end.saturating_sub(range.start)).map_err(|_| too_long())?;
+    let mut options = MmapOptions::new();
+    options.offset(range.start).len(len);
+    // SAFETY: a map is sound while nobody changes or cuts the mapped bytes. This crate never overwrites or
+    // cuts a part that it lends from a map: files only grow, and the header, which does change, is read by
+    // positioned reads alone. The range was in the file when it was asked for its length, by the caller. That
+    // no other program cuts the file is the user's promise, written at `Mapping::Auto`; `Mapping::Never`
+    // needs none.
+    unsafe { options.map(file) }
+}
+
+#[cfg(unix)]
+pub(super) use unix::{above_standard_streams, file_system, hold_standard_streams, next_data};
+
+#[cfg(unix)]
+mod unix {
+    use std::fs::File;
+    use std::io;
+    use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+
+    use super::FileSystem;
+
+    /// Standard input, output and error.
+    const STREAMS: libc::c_int = 3;
+
+    /// The first byte at `from` or after it that is in no hole; `None` when there is only a hole. A file
+    /// system that cannot tell has no holes.
+    #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd", target_os = "macos"))]
+    pub(in super::super) fn next_data(file: &File, from: u64) -> io::Result<Option<u64>> {
+        let Ok(offset) = libc::off_t::try_from(from) else { return Ok(Some(from)) };
+        // SAFETY: takes integers alone. It moves the descriptor's cursor, which nothing here uses: all reads
+        // and writes are positioned ones.
+        let at = unsafe { libc::lseek(file.as_raw_fd(), offset, libc::SEEK_DATA) };
+        if let Ok(at) = u64::try_from(at) {
+            return Ok(Some(at.max(from)));
+        }
+        let error = io::Error::last_os_error();
+        match error.raw_os_error() {
+            Some(libc::ENXIO) => Ok(None),
+            Some(libc::EINVAL | libc::EOPNOTSUPP | libc::ENOSYS) => Ok(Some(from)),
+            _ => Err(error),
+        }
+    }
+
+    #[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd", target_os = "macos")))]
+    pub(in super::super) fn next_data(_: &File, from: u64) -> io::Result<Option<u64>> {
+        Ok(Some(from))
+    }
+
+    /// Where a file lives, by the number of its file system's type.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    pub(in super::super) fn file_system(file: &File) -> FileSystem {
+        let mut found = std::mem::MaybeUninit::<libc::statfs>::uninit();
+        // SAFETY: the descriptor is open as long as `file` is, and the call writes one `statfs` to where it
+        // may.
+        if unsafe { libc::fstatfs(file.as_raw_fd(), found.as_mut_ptr()) } != 0 {
+            return FileSystem::Other;
+        }
+        // SAFETY: the call succeeded and has filled it.
+        let found = unsafe { found.assume_init() };
+        #[allow(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            clippy::unnecessary_cast,
+            reason = "the numbers have 32 bits, the field another type on every system"
+        )]
+        let number = found.f_type as u32;
+        by_number(number)
+    }
+
+    /// From `linux/magic.h` and the file systems' own sources.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    fn by_number(number: u32) -> FileSystem {
+        match number {
+            0x794c_7630 => FileSystem::Overlay,
+            // ext2 to ext4, XFS, Btrfs, ZFS, bcachefs, F2FS, JFS, ReiserFS, NILFS2.
+            0x0000_ef53 | 0x5846_5342 | 0x9123_683e | 0x2fc1_2fc1 | 0xca45_1a4e | 0xf2f5_2010 | 0x3153_464a
+            | 0x5265_4973 | 0x0000_3434
+            // tmpfs, ramfs; squashfs, EROFS, ISO 9660, UDF; FAT, exFAT, NTFS.
+            | 0x0102_1994 | 0x8584_58f6 | 0x7371_7368 | 0xe0f5_e1e2 | 0x0000_9660 | 0x1501_3346
+            | 0x0000_4d44 | 0x2011_bab0 | 0x7366_746e => FileSystem::Local,
+            _ => FileSystem::Other,
+        }
+    }
+
+    /// Where a file lives, by what the system says of its mount.
+    #[cfg(any(target_os = "macos", target_os = "ios", target_os = "freebsd"))]
+    pub(in super::super) fn file_system(file: &File) -> FileSystem {
+        let mut found = std::mem::MaybeUninit::<libc::statfs>::uninit();
+        // SAFETY: the descriptor is open as long as `file` is, and the call writes one `statfs` to where it
+        // may.
+        if unsafe { libc::fstatfs(file.as_raw_fd(), found.as_mut_ptr()) } != 0 {
+            return FileSystem::Other;
+        }
+        // SAFETY: the call succeeded and has filled it.
+        let flags = unsafe { found.assume_init() }.f_flags;
+        // `MNT_LOCAL` of `sys/mount.h`.
+        if flags & 0x1000 == 0 { FileSystem::Other } else { FileSystem::Local }
+    }
+
+    #[cfg(not(any(
+        target_os = "linux",
+        target_os = "android",
+        target_os = "macos",
+        target_os = "ios",
+        target_os = "freebsd"
+    )))]
+    pub(in super::super) fn file_system(_: &File) -> FileSystem {
+        FileSystem::Other
+    }
+
+    /// Files that keep the numbers of closed standard streams from being given to whatever is opened next;
+    /// usually none.
+    pub(in super::super) fn hold_standard_streams() -> Vec<File> {
+        // SAFETY: takes integers alone, and only asks.
+        let is_closed = |fd| unsafe { libc::fcntl(fd, libc::F_GETFD) } == -1;
+        let mut held = Vec::new();
+        if !(0..STREAMS).any(is_closed) {
+            return held;
+        }
+        // Where there is no such device the file is moved after it was opened.
+        while let Ok(file) = File::open("/dev/null")
+            && file.as_raw_fd() < STREAMS
+        {
+            held.push(file);
+        }
+        held
+    }
+
+    /// The same open file, by a descriptor that no message to standard output or error ends up in.
+    pub(in super::super) fn above_standard_streams(file: File) -> io::Result<File> {
+        if file.as_raw_fd() >= STREAMS {
+            return Ok(file);
+        }
+        // SAFETY: the descriptor is open as long as `file` is; the call takes integers alone.
+        let fd = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_DUPFD_CLOEXEC, STREAMS) };
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: the call has just made this descriptor, and nobody else knows of it.
+        Ok(File::from(unsafe { OwnedFd::from_raw_fd(fd) }))
+    }
+}
+
+#[cfg(not(unix))]
+pub(super) use elsewhere::{above_standard_streams, file_system, hold_standard_streams, next_data};
+
+#[cfg(not(unix))]
+mod elsewhere {
+    use std::fs::File;
+    use std::io;
+
+    use super::FileSystem;
+
+    pub(in super::super) fn next_data(_: &File, from: u64) -> io::Result<Option<u64>> {
+        Ok(Some(from))
+    }
+
+    /// A mapped file cannot be cut here: the system refuses.
+    pub(in super::super) fn file_system(_: &File) -> FileSystem {
+        FileSystem::Local
+    }
+
+    pub(in super::super) fn hold_standard_streams() -> Vec<File> {
+        Vec::new()
+    }
+
+    #[expect(clippy::unnecessary_wraps, reason = "elsewhere it can fail")]
+    pub(in super::super) fn above_standard_streams(file: File) -> io::Result<File> {
+        Ok(file)
+    }
+}

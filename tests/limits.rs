@@ -1,0 +1,187 @@
+//! A process with little: little address space, and standard streams that are closed.
+
+#![cfg(unix)]
+#![allow(clippy::cast_possible_truncation, reason = "test data are made of the low bytes of counters")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use vldepot::{
+    CommitEvery, Compression, CompressionCodec, Depot, DepotOptions, Mapping, OpenOptions, Raw,
+    VerifyOptions, verify,
+};
+
+const NARROW: &str = "VLDEPOT_NARROW";
+const SPARSE: &str = "VLDEPOT_SPARSE";
+const STREAMS: &str = "VLDEPOT_STREAMS";
+/// Bytes of address space.
+const ROOM: u64 = 1000 << 20;
+
+/// Runs one test of this binary in a process of its own.
+fn process(test: &str, variable: &str, value: &Path) {
+    let out = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", test, "--nocapture", "--test-threads=1"])
+        .env(variable, value)
+        .output()
+        .unwrap();
+    let (said, error) = (String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
+    assert!(out.status.success(), "{}:\n{said}\n{error}", out.status);
+}
+
+fn limit_address_space() {
+    let limit = libc::rlimit { rlim_cur: ROOM, rlim_max: ROOM };
+    // SAFETY: reads the one struct it is given, which lives through the call.
+    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_AS, &raw const limit) }, 0);
+}
+
+fn options(codec: CompressionCodec, chunk_size: usize) -> DepotOptions {
+    DepotOptions {
+        compression: Compression { codec, ..Compression::default() },
+        chunk_size,
+        commit_every: CommitEvery { records: None, bytes: None, interval: None },
+        ..DepotOptions::default()
+    }
+}
+
+/// A MiB of noise.
+fn large(n: u64) -> Vec<u8> {
+    let mut state = n;
+    let words = (0..1_u32 << 17).flat_map(|_| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state.to_le_bytes()
+    });
+    words.collect()
+}
+
+/// Not a test of its own.
+#[test]
+fn narrow_process() {
+    let Some(folder) = std::env::var_os(NARROW).map(PathBuf::from) else { return };
+    limit_address_space();
+    for (codec, records) in [(CompressionCodec::None, 300), (CompressionCodec::Lz4, 100)] {
+        let path = folder.join(format!("{codec:?}.vld"));
+        let depot = Depot::create_with(&path, Raw, options(codec, 1 << 20)).unwrap();
+        depot.put(0, &large(0)).unwrap();
+        depot.commit().unwrap();
+        let follower = Depot::open(&path, Raw).unwrap();
+        for n in 1..records {
+            depot.put(n, &large(n)).unwrap();
+            // A commit each, until a map of the whole file for each would have taken all there is; then
+            // fewer, for each waits for the disk.
+            if n >= 80 && n % 10 != 9 {
+                continue;
+            }
+            depot.commit().unwrap();
+            assert!(follower.refresh().unwrap());
+            assert!(follower.get(n).unwrap().view() == large(n), "{n}");
+        }
+        // All records at once, lent from maps where there are any, would take a third of the address space.
+        let held: Vec<_> = (0..50).map(|n| follower.get(n).unwrap()).collect();
+        assert!((0..).zip(held).all(|(n, record)| record.view() == large(n)));
+        depot.close().unwrap();
+        fs::remove_file(&path).unwrap();
+    }
+}
+
+#[test]
+fn a_depot_of_300_mib_is_written_and_followed_in_a_small_address_space() {
+    let folder = tempfile::tempdir().unwrap();
+    process("narrow_process", NARROW, folder.path());
+}
+
+/// Chunks of the sparse file, most of each a hole.
+const SPARSE_CHUNK: usize = 64 << 20;
+
+/// Not a test of its own: the file is ten times as long as there is address space.
+#[test]
+fn sparse_process() {
+    let Some(path) = std::env::var_os(SPARSE).map(PathBuf::from) else { return };
+    limit_address_space();
+    assert!(fs::metadata(&path).unwrap().len() > 10 * ROOM);
+    for mapping in [Mapping::Auto, Mapping::Never] {
+        let open = OpenOptions { mapping, ..OpenOptions::default() };
+        let reader = Depot::open_with(&path, Raw, &open).unwrap();
+        let writer = Depot::append_with(&path, Raw, &open).unwrap();
+        let before = reader.len();
+        for n in before..before + 5 {
+            writer.put(n, &n.to_le_bytes()).unwrap();
+            writer.commit().unwrap();
+            assert!(reader.refresh().unwrap());
+        }
+        for depot in [&reader, &writer] {
+            assert_eq!(depot.len(), before + 5);
+            for n in 0..depot.len() {
+                assert_eq!(depot.get(n).unwrap().view(), n.to_le_bytes());
+            }
+        }
+        writer.close().unwrap();
+    }
+    assert!(verify(&path, &VerifyOptions::quick(), |_| ()).unwrap().is_whole());
+}
+
+#[test]
+fn a_file_ten_times_as_long_as_the_address_space_is_written_and_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("sparse.vld");
+    let depot = Depot::create_with(&path, Raw, options(CompressionCodec::None, SPARSE_CHUNK)).unwrap();
+    for n in 0..170_u64 {
+        depot.put(n, &n.to_le_bytes()).unwrap();
+        // Closes the chunk.
+        depot.flush().unwrap();
+    }
+    depot.close().unwrap();
+    process("sparse_process", SPARSE, &path);
+}
+
+/// Not a test of its own: no standard stream is open here, and something else goes on writing to them.
+#[test]
+fn streams_process() {
+    let Some(path) = std::env::var_os(STREAMS).map(PathBuf::from) else { return };
+    let say = || {
+        for fd in 0..3 {
+            let bytes = b"a message of a library that does not know that nobody hears it\n";
+            // SAFETY: reads no more bytes than there are.
+            let _ = unsafe { libc::write(fd, bytes.as_ptr().cast(), bytes.len()) };
+        }
+    };
+    for fd in 0..3 {
+        // SAFETY: takes an integer alone; whatever else has the descriptor in this process uses it no more.
+        assert_eq!(unsafe { libc::close(fd) }, 0);
+    }
+    let done = std::panic::catch_unwind(|| {
+        let depot = Depot::create(&path, Raw).unwrap();
+        say();
+        depot.put("a", b"alpha").unwrap();
+        depot.commit().unwrap();
+        say();
+        depot.close().unwrap();
+        let depot = Depot::append(&path, Raw).unwrap();
+        say();
+        depot.put("b", b"beta").unwrap();
+        let reader = Depot::open(&path, Raw).unwrap();
+        say();
+        depot.close().unwrap();
+        assert_eq!(reader.get("a").unwrap().view(), b"alpha");
+        // SAFETY: takes integers alone, and only asks.
+        let is_open = |fd| unsafe { libc::fcntl(fd, libc::F_GETFD) } != -1;
+        assert!(!(0..3).any(is_open), "the standard streams stay closed");
+    });
+    // SAFETY: ends the process, before the harness writes to what is closed.
+    unsafe { libc::_exit(i32::from(done.is_err())) };
+}
+
+#[test]
+fn messages_to_closed_streams_do_not_end_up_in_a_depot() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.vld");
+    process("streams_process", STREAMS, &path);
+    assert!(verify(&path, &VerifyOptions::default(), |_| ()).unwrap().is_whole());
+    let depot = Depot::open(&path, Raw).unwrap();
+    assert_eq!(
+        (depot.get("a").unwrap().view(), depot.get("b").unwrap().view()),
+        (&b"alpha"[..], &b"beta"[..])
+    );
+    let file = fs::read(&path).unwrap();
+    assert!(!file.windows(9).any(|window| window == b"a message"));
+}
