@@ -15,7 +15,7 @@ use super::codec::Precision;
 use super::generated as fb;
 use super::{AtomicFrame, MAX_RECORD_LEN, Topology};
 use crate::codec::CodecError;
-use crate::codecs::ndarray::{AnyArray, DType};
+use crate::codecs::ndarray::{AnyArray, DType, to_bf16, to_f16};
 
 type Builder = FlatBufferBuilder<'static>;
 type Offset<T> = WIPOffset<Vector<'static, T>>;
@@ -327,11 +327,11 @@ fn real(
             Real::Typed(write_bytes(builder, None, kind, dtype, shape, bytemuck::cast_slice(&reals)))
         }
         DType::F16 => {
-            let reals = to_reals(field, array, f16::from_f64, f16::is_finite)?;
+            let reals = to_reals(field, array, to_f16, f16::is_finite)?;
             Real::Typed(write_bytes(builder, None, kind, dtype, shape, bytemuck::cast_slice(&reals)))
         }
         DType::BF16 => {
-            let reals = to_reals(field, array, bf16::from_f64, bf16::is_finite)?;
+            let reals = to_reals(field, array, to_bf16, bf16::is_finite)?;
             Real::Typed(write_bytes(builder, None, kind, dtype, shape, bytemuck::cast_slice(&reals)))
         }
         _ => return Err(not_of(field, "a float", array)),

@@ -17,6 +17,7 @@
 mod any;
 mod codec;
 mod dtype;
+mod round;
 
 #[cfg(test)]
 mod tests;
@@ -24,3 +25,4 @@ mod tests;
 pub use any::{AnyArray, AnyArrayView};
 pub use codec::{AnyNdArray, ArraySource, NdArray};
 pub use dtype::{DType, Element};
+pub(in crate::codecs) use round::{to_bf16, to_f16};
