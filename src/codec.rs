@@ -146,6 +146,20 @@ pub enum CodecError {
         /// How many there are.
         found: usize,
     },
+    /// An integer that its field cannot hold, or that refers to something that is not there.
+    #[error("field `{field}` at {index}: found {found}, {}", allowed(*least, *most))]
+    Range {
+        /// The field's name in the schema.
+        field: String,
+        /// Where in the field's array.
+        index: Shape,
+        /// What was given.
+        found: i128,
+        /// The least value that is allowed.
+        least: i128,
+        /// The largest one; below `least` when none is.
+        most: i128,
+    },
     /// The codec's own parameters differ from those the depot was written with.
     #[error("codec parameter `{parameter}`: the depot was written with {stored}, this codec has {given}")]
     Parameter {
@@ -159,6 +173,14 @@ pub enum CodecError {
     /// The bytes are not what this codec writes, or the value is one it cannot write.
     #[error("{0}")]
     Invalid(String),
+}
+
+fn allowed(least: i128, most: i128) -> String {
+    if most < least {
+        "and there is nothing to refer to".into()
+    } else {
+        format!("allowed are {least} to {most}")
+    }
 }
 
 impl CodecError {
@@ -178,7 +200,7 @@ impl CodecError {
     }
 }
 
-/// An array's shape, printed as `[3, 3]`.
+/// An array's shape, or the index of one of its elements, printed as `[3, 3]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shape(pub Vec<usize>);
 

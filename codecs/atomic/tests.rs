@@ -5,7 +5,7 @@ use ndarray::{Array1, Array2, Array3, ArrayView2, array, s};
 use proptest::prelude::*;
 
 use super::*;
-use crate::codec::{Codec, CodecError};
+use crate::codec::{Codec, CodecError, Shape};
 use crate::codecs::aligned::Aligned;
 use crate::codecs::ndarray::{AnyArray, DType};
 
@@ -134,7 +134,19 @@ fn f64_is_exact_and_the_others_are_rounded_once() {
     assert_eq!(codec.view(record.bytes()).unwrap().positions_as::<f64>().unwrap(), x);
     let codec = AtomicFrameCodec::new().with_precision(Precision::BF16);
     let record = Aligned::of(&codec, &AtomicFrame::new().positions(&x));
-    assert_eq!(codec.view(record.bytes()).unwrap().positions_as::<bf16>().unwrap(), x.mapv(bf16::from_f64));
+    let stored = codec.view(record.bytes()).unwrap();
+    assert_eq!(stored.positions_as::<bf16>().unwrap(), x.mapv(crate::codecs::ndarray::to_bf16));
+    // Just above the middle of two numbers: rounded to f32 first, it would become the middle, and go down.
+    let above = |bits: i32| 1.0 + 2f64.powi(-bits - 1) + 2f64.powi(-40);
+    let frame = AtomicFrame::new().charges(vec![above(10), -above(10), above(7)]);
+    let codec = AtomicFrameCodec::new().with_precision(Precision::F16);
+    let record = Aligned::of(&codec, &frame);
+    let charges = codec.view(record.bytes()).unwrap().charges_as::<f16>().unwrap().mapv(f16::to_f64);
+    assert_eq!(charges.to_vec()[..2], [1.0 + 2f64.powi(-10), -1.0 - 2f64.powi(-10)]);
+    let codec = AtomicFrameCodec::new().with_precision(Precision::BF16);
+    let record = Aligned::of(&codec, &frame);
+    let charges = codec.view(record.bytes()).unwrap().charges_as::<bf16>().unwrap().mapv(bf16::to_f64);
+    assert_eq!(charges.to_vec(), [1.0, -1.0, 1.0 + 2f64.powi(-7)]);
 }
 
 #[test]
@@ -224,16 +236,121 @@ fn what_the_record_cannot_hold_is_refused() {
     let x = matrix(2, 0.0);
     assert!(matches!(refusal(&AtomicFrame::new().positions(x.mapv(|_| 1_i32))), CodecError::Dtype { .. }));
     assert!(matches!(refusal(&AtomicFrame::new().positions(x.mapv(|_| 1e300))), CodecError::Invalid(_)));
-    assert!(matches!(refusal(&AtomicFrame::new().types(vec![u64::MAX])), CodecError::Invalid(_)));
     assert!(matches!(
         refusal(&AtomicFrame::new().per_frame("a", 1_u8).per_frame("a", 2_u8)),
         CodecError::Invalid(_)
     ));
-    let bonds = Topology::new().types(vec![1_i32; 2]).bonds(vec![[0_u32, 2]]);
-    assert!(matches!(refusal(&AtomicFrame::new().topology(bonds)), CodecError::Invalid(_)));
     // Not a number is a number to keep.
     let nan = Aligned::of(&AtomicFrameCodec::default(), &AtomicFrame::new().positions(x.mapv(|_| f64::NAN)));
     assert!(AtomicFrameCodec::default().view(nan.bytes()).unwrap().positions()[[0, 0]].is_nan());
+}
+
+/// Puts integers where a setter says, and reads what `of` finds; where that is refused, at which value.
+fn integers<T: Clone + Into<i128>>(
+    set: impl Fn(AnyArray<'static>) -> AtomicFrame<'static>,
+    of: impl Fn(&AtomicFrameView<'_>) -> Vec<T>,
+    array: AnyArray<'static>,
+) -> Result<Vec<i128>, CodecError> {
+    let codec = AtomicFrameCodec::default();
+    let frame = set(array);
+    codec.encode(&frame, &mut Vec::new())?;
+    let record = Aligned::of(&codec, &frame);
+    Ok(of(&codec.view(record.bytes()).unwrap()).into_iter().map(Into::into).collect())
+}
+
+fn range(field: &str, index: &[usize], found: i128, least: i128, most: i128) -> CodecError {
+    CodecError::Range { field: field.into(), index: Shape(index.to_vec()), found, least, most }
+}
+
+#[test]
+fn integers_come_back_with_sign_and_range_or_are_refused_with_value_and_range() {
+    let types = |array| {
+        let set = |array| AtomicFrame::new().types(array);
+        integers(set, |frame| frame.types().unwrap().to_vec(), array)
+    };
+    let molecules = |array: AnyArray<'static>| {
+        let set = |array| AtomicFrame::new().topology(Topology::new().molecules(array));
+        let of = |frame: &AtomicFrameView<'_>| frame.topology().unwrap().molecules().unwrap().to_vec();
+        integers(set, of, array)
+    };
+    let (least, most) = (i128::from(i32::MIN), i128::from(i32::MAX));
+    assert_eq!(types(vec![i64::from(i32::MIN), -1, i64::from(i32::MAX)].into()), Ok(vec![least, -1, most]));
+    assert_eq!(types(vec![i8::MIN, i8::MAX].into()), Ok(vec![-128, 127]));
+    assert_eq!(types(vec![u16::MAX].into()), Ok(vec![65535]));
+    let error = |found| Err(range("types", &[1], found, least, most));
+    assert_eq!(types(vec![0_u32, 1 << 31].into()), error(1 << 31));
+    assert_eq!(types(vec![0, u64::MAX].into()), error(i128::from(u64::MAX)));
+    assert_eq!(types(vec![0, i64::MIN].into()), error(i128::from(i64::MIN)));
+    let most = i128::from(u32::MAX);
+    assert_eq!(molecules(vec![i64::from(u32::MAX), 0].into()), Ok(vec![most, 0]));
+    let error = |found| Err(range("topology.molecules", &[0], found, 0, most));
+    assert_eq!(molecules(vec![-1_i8].into()), error(-1));
+    assert_eq!(molecules(vec![1_u64 << 32].into()), error(1 << 32));
+    let text = molecules(vec![-7_i32].into()).unwrap_err().to_string();
+    assert_eq!(text, "field `topology.molecules` at [0]: found -7, allowed are 0 to 4294967295");
+}
+
+#[test]
+fn what_refers_to_something_that_is_not_there_is_refused() {
+    let of = |topology: Topology<'static>| AtomicFrame::new().n_atoms(3).topology(topology);
+    let bonds = |bonds: Vec<[i64; 2]>| of(Topology::new().bonds(bonds));
+    let encode = |frame: AtomicFrame<'_>| AtomicFrameCodec::default().encode(&frame, &mut Vec::new());
+    assert_eq!(encode(bonds(vec![[0, 2], [2, 1]])), Ok(()));
+    let error = |index: [usize; 2], found| range("topology.bonds", &index, found, 0, 2);
+    assert_eq!(refusal(&bonds(vec![[0, 2], [1, 3]])), error([1, 1], 3));
+    assert_eq!(refusal(&bonds(vec![[0, 2], [-1, 0]])), error([1, 0], -1));
+    let none = AtomicFrame::new().topology(Topology::new().bonds(vec![[0_u8, 0]]));
+    assert_eq!(refusal(&none), range("topology.bonds", &[0, 0], 0, 0, -1));
+    assert!(refusal(&none).to_string().ends_with("found 0, and there is nothing to refer to"));
+
+    let residues = |residues: Vec<i64>| Topology::new().residues(residues);
+    assert_eq!(encode(of(residues(vec![0, 1, 1]).residue_names(["ALA", "SOL"]))), Ok(()));
+    assert_eq!(encode(of(residues(vec![7, 8, 4_000_000_000]))), Ok(()), "numbers of nothing");
+    let error = refusal(&of(residues(vec![0, 2, 1]).residue_names(["ALA", "SOL"])));
+    assert_eq!(error, range("topology.residues", &[1], 2, 0, 1));
+    let error = refusal(&of(residues(vec![0, 0, 0]).residue_names([""; 0])));
+    assert_eq!(error, range("topology.residues", &[0], 0, 0, -1));
+}
+
+#[test]
+fn many_own_arrays_are_put_and_found_and_two_of_a_name_are_refused() {
+    let mut frame = AtomicFrame::new();
+    for number in 0..20_000_u32 {
+        frame = frame.per_frame(format!("array {number}"), number);
+    }
+    let record = Aligned::of(&AtomicFrameCodec::default(), &frame);
+    let view = AtomicFrameCodec::default().view(record.bytes()).unwrap();
+    assert_eq!(view.arrays().count(), 20_000);
+    assert_eq!(view.array("array 19999").unwrap().view::<u32>().unwrap()[[]], 19_999);
+    let error = refusal(&frame.per_atom("array 7", vec![0_u8; 0]));
+    assert!(error.to_string().contains("two arrays named `array 7`"), "{error}");
+    let mut frame = AtomicFrame::new();
+    frame.arrays =
+        vec![NamedArray { name: "".into(), per_atom: false, array: 0_u8.into() }; MAX_OWN_ARRAYS + 1];
+    assert!(refusal(&frame).to_string().contains("at most 999000"));
+}
+
+#[test]
+fn as_many_own_arrays_as_are_put_are_read() {
+    let mut frame = AtomicFrame::new().positions(matrix(1, 0.0)).topology(Topology::new());
+    frame.arrays = (0..MAX_OWN_ARRAYS)
+        .map(|number| NamedArray { name: number.to_string().into(), per_atom: false, array: 0_u8.into() })
+        .collect();
+    let codec = AtomicFrameCodec::new().with_precision(Precision::F64);
+    let record = Aligned::of(&codec, &frame);
+    assert_eq!(codec.view(record.bytes()).unwrap().arrays().count(), MAX_OWN_ARRAYS);
+}
+
+#[test]
+fn an_array_that_is_put_can_be_lent() {
+    let codec = AtomicFrameCodec::default();
+    let empty = |n: usize| Array2::<f64>::zeros((0, n));
+    for n in [0, 1, usize::MAX >> 5, usize::MAX >> 4] {
+        let record = Aligned::of(&codec, &AtomicFrame::new().per_frame("empty", empty(n)));
+        assert_eq!(codec.view(record.bytes()).unwrap().array("empty").unwrap().shape(), [0, n]);
+    }
+    let error = refusal(&AtomicFrame::new().per_frame("empty", empty(usize::MAX >> 2)));
+    assert!(error.to_string().contains("too large"), "{error}");
 }
 
 #[test]

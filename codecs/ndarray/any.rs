@@ -177,6 +177,20 @@ impl<'a> From<&'a AnyArray<'_>> for AnyArray<'a> {
     }
 }
 
+/// Bytes of an array's elements, if an array of that shape can be lent.
+///
+/// As ndarray counts in bytes: zero-length axes aside, the product must fit `isize`.
+pub(in crate::codecs) fn byte_len(what: &str, dtype: DType, shape: &[usize]) -> Result<usize, CodecError> {
+    let limit = isize::MAX.unsigned_abs();
+    shape
+        .iter()
+        .filter(|&&n| n != 0)
+        .try_fold(dtype.size(), |bytes, &n| bytes.checked_mul(n))
+        .filter(|&bytes| bytes <= limit)
+        .ok_or_else(|| CodecError::invalid(format!("{what}: shape {shape:?} is too large")))?;
+    Ok(shape.iter().product::<usize>() * dtype.size())
+}
+
 /// An array of any dtype and shape inside a record: borrows the record's bytes.
 #[derive(Debug, Clone)]
 pub struct AnyArrayView<'a> {
@@ -193,16 +207,7 @@ impl<'a> AnyArrayView<'a> {
         shape: &[usize],
         data: &'a [u8],
     ) -> Result<Self, CodecError> {
-        // As ndarray counts: zero-length axes aside, the product must fit `isize`.
-        let too_large = || CodecError::invalid(format!("{what}: shape {shape:?} is too large"));
-        let limit = isize::MAX.unsigned_abs();
-        shape
-            .iter()
-            .filter(|&&n| n != 0)
-            .try_fold(dtype.size(), |bytes, &n| bytes.checked_mul(n))
-            .filter(|&bytes| bytes <= limit)
-            .ok_or_else(too_large)?;
-        let expected = shape.iter().product::<usize>() * dtype.size();
+        let expected = byte_len(what, dtype, shape)?;
         if data.len() != expected {
             return Err(CodecError::length(what, expected, data.len()));
         }

@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 
 use ndarray::{ArrayBase, ArrayRef, ArrayView, Data, Dimension, IxDyn};
 
-use super::any::append_elements;
+use super::any::{append_elements, byte_len};
 use super::{AnyArray, AnyArrayView, DType, Element};
 use crate::codec::{Codec, CodecError};
 
@@ -25,6 +25,7 @@ const fn elements_at(n_axes: usize) -> usize {
 fn append_head(dtype: DType, shape: &[usize], out: &mut Vec<u8>) -> Result<(), CodecError> {
     let n_axes = u8::try_from(shape.len())
         .map_err(|_| CodecError::invalid(format!("an array of {} axes: at most 255", shape.len())))?;
+    byte_len("an array", dtype, shape)?;
     let start = out.len();
     out.extend_from_slice(&MAGIC);
     out.extend_from_slice(&[dtype.code(), n_axes, 0, 0]);
@@ -59,7 +60,7 @@ fn read(bytes: &[u8]) -> Result<AnyArrayView<'_>, CodecError> {
 
 /// What [`AnyNdArray`] writes: any ndarray, and [`AnyArray`].
 ///
-/// For what borrows (an `ArrayView`, an `AnyArray` of one) pass `&*view`, respectively use [`NdArray`].
+/// What borrows (an `ArrayView`, an `AnyArray` of one) is put through [`NdArray`], or as an owned copy.
 pub trait ArraySource {
     /// What the elements are.
     fn dtype(&self) -> DType;

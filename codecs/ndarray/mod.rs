@@ -22,6 +22,7 @@ mod round;
 #[cfg(test)]
 mod tests;
 
+pub(in crate::codecs) use any::byte_len;
 pub use any::{AnyArray, AnyArrayView};
 pub use codec::{AnyNdArray, ArraySource, NdArray};
 pub use dtype::{DType, Element};
