@@ -258,6 +258,28 @@ fn metadata_are_kept_apart_from_records() {
 }
 
 #[test]
+fn metadata_that_are_put_can_be_read_however_deep_they_are() {
+    let deep = |levels: usize| (0..levels).fold(json!(-0.0), |value, _| json!([value]));
+    let depot = Depot::memory(Raw).unwrap();
+    depot.put_with("deep", b"", &deep(1023)).unwrap();
+    depot.set_depot_metadata("deep", deep(1022)).unwrap();
+    assert_eq!(depot.metadata("deep").unwrap(), Some(deep(1023)));
+    assert_eq!(depot.depot_metadata().unwrap()["deep"], deep(1022));
+    for levels in [1024, 3000] {
+        let refused = [
+            depot.put_with("deeper", b"", &deep(levels)).unwrap_err(),
+            depot.set_metadata("deep", &deep(levels)).unwrap_err(),
+            depot.set_depot_metadata("deeper", deep(levels - 1)).unwrap_err(),
+        ];
+        for error in refused {
+            assert!(matches!(error, Error::InvalidRecord { .. }), "{error}");
+            assert!(error.to_string().contains("more than 1023 inside each other"), "{error}");
+        }
+    }
+    assert_eq!((depot.len(), depot.depot_metadata().unwrap().len()), (1, 1));
+}
+
+#[test]
 fn memory_and_file_hold_the_same_bytes() {
     let folder = tempfile::tempdir().unwrap();
     let memory = Depot::memory_with(Raw, small_chunks()).unwrap();

@@ -49,6 +49,7 @@ pub(crate) use walk::{Entry, Step, Walk};
 use crate::buffer::Bytes;
 use crate::codec::{Codec, Raw};
 use crate::error::{Error, Result};
+use crate::exact::{Exact, MESSAGEPACK};
 use crate::key::{AsKey, Key, TaggedName, describe};
 use crate::loader::LoaderBuilder;
 use crate::maintain::{VerifyOptions, VerifyReport, verify_in};
@@ -459,7 +460,7 @@ impl<C: Codec> Depot<C> {
 }
 
 fn encode_metadata(engine: &Engine, metadata: &Metadata) -> Result<Vec<u8>> {
-    rmp_serde::to_vec(metadata).map_err(|error| Error::InvalidRecord {
+    rmp_serde::to_vec(&Exact::new(metadata, &MESSAGEPACK)).map_err(|error| Error::InvalidRecord {
         path: engine.path().to_owned(),
         name: "metadata".into(),
         why: error.to_string(),
