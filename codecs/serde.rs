@@ -62,6 +62,10 @@ impl<T: Serialize + DeserializeOwned + 'static> Codec for Serde<T> {
     const ID: &'static str = "serde.msgpack";
     const ALIGN: usize = 1;
 
+    fn element_size(&self) -> usize {
+        1
+    }
+
     fn encode(&self, item: &T, out: &mut Vec<u8>) -> Result<(), CodecError> {
         rmp_serde::encode::write_named(out, &Exact::new(item, &MESSAGEPACK))
             .map_err(|error| CodecError::invalid(format!("cannot write as MessagePack: {error}")))
@@ -117,6 +121,10 @@ impl<T: Serialize + DeserializeOwned + 'static> Codec for Json<T> {
     type View<'a> = T;
     const ID: &'static str = "serde.json";
     const ALIGN: usize = 1;
+
+    fn element_size(&self) -> usize {
+        1
+    }
 
     fn encode(&self, item: &T, out: &mut Vec<u8>) -> Result<(), CodecError> {
         serde_json::to_writer(out, &Exact::new(item, &JSON))

@@ -217,7 +217,7 @@ unsafe impl Send for Encoder {}
 impl Encoder {
     /// A context for chunks compressed as `compression` says, in blocks of `block_size` raw bytes.
     pub(crate) fn new(compression: Compression, block_size: usize) -> Result<Self, BloscError> {
-        if compression.typesize == 0 || compression.level > 9 {
+        if compression.typesize() == 0 || compression.level > 9 {
             return refuse("c-blosc2 divides by the typesize, and knows levels up to 9");
         }
         let Ok(block) = i32::try_from(block_size) else { return refuse("a block longer than 2 GiB") };
@@ -230,7 +230,7 @@ impl Encoder {
         let params = sys::blosc2_cparams {
             compcode: compcode(compression.codec),
             clevel: if compression.codec == CompressionCodec::None { 0 } else { compression.level },
-            typesize: i32::from(compression.typesize),
+            typesize: i32::from(compression.typesize()),
             nthreads: 1,
             blocksize: block,
             splitmode: i32::from(split_mode(compression)),
@@ -289,11 +289,14 @@ impl Encoder {
         let header = ChunkHeader::parse(&out[at..at + written])?;
         let block_fits = header.block_size == self.block_size.min(raw.len()) || !header.has_block_table();
         let lengths_fit = header.raw_len == raw.len() && header.stored_len == written;
-        if header.typesize != self.compression.typesize || !lengths_fit || !block_fits {
+        if header.typesize != self.compression.typesize() || !lengths_fit || !block_fits {
             return refuse(format!(
                 "c-blosc2 wrote a chunk of typesize {}, block size {} where {} and {} were asked for: unset the \
                  BLOSC_* environment variables, which override a program's parameters",
-                header.typesize, header.block_size, self.compression.typesize, self.block_size
+                header.typesize,
+                header.block_size,
+                self.compression.typesize(),
+                self.block_size
             ));
         }
         Ok(header)
@@ -440,7 +443,8 @@ pub(crate) fn metadata_limit(stored: usize) -> usize {
 /// [`metadata_limit`] allows is stored as it is.
 pub(crate) fn compress_metadata(raw: &[u8], typesize: u8) -> Result<Vec<u8>, BloscError> {
     let filter = if typesize > 1 { Filter::Shuffle } else { Filter::None };
-    let compression = Compression { codec: CompressionCodec::Zstd, level: 1, filter, typesize };
+    let compression =
+        Compression { codec: CompressionCodec::Zstd, level: 1, filter, typesize: Some(typesize) };
     let block_size = raw.len().clamp(1, MAX_BLOCK);
     let stored = Encoder::new(compression, block_size)?.compress(raw)?;
     if raw.len() <= metadata_limit(stored.len()) {
@@ -481,7 +485,7 @@ mod tests {
             CompressionCodec::Blosclz,
         ] {
             for filter in [Filter::None, Filter::Shuffle, Filter::Bitshuffle] {
-                let compression = Compression { codec, level: 1, filter, typesize: 4 };
+                let compression = Compression { codec, level: 1, filter, typesize: Some(4) };
                 let chunk = Encoder::new(compression, 1 << 14).unwrap().compress(&raw).unwrap();
                 let header = ChunkHeader::parse(&chunk).unwrap();
                 assert!(header.is_memcpyed() || codec != CompressionCodec::None);
@@ -497,7 +501,7 @@ mod tests {
         let raw = noisy_ramp(10 << 14);
         for filter in [Filter::Shuffle, Filter::Bitshuffle] {
             for codec in [CompressionCodec::Zstd, CompressionCodec::Lz4] {
-                let compression = Compression { codec, level: 1, filter, typesize: 4 };
+                let compression = Compression { codec, level: 1, filter, typesize: Some(4) };
                 let chunk = Encoder::new(compression, 1 << 14).unwrap().compress(&raw).unwrap();
                 let header = ChunkHeader::parse(&chunk).unwrap();
                 let prefix = &chunk[..header.prefix_len()];
@@ -559,7 +563,7 @@ mod tests {
         assert!(chunk.len() > raw.len());
         let limit = metadata_limit(chunk.len());
         assert!(decompress_metadata(&chunk, limit).unwrap() == raw);
-        let compression = Compression { filter: Filter::None, typesize: 1, ..Compression::default() };
+        let compression = Compression { filter: Filter::None, typesize: Some(1), ..Compression::default() };
         let bomb = Encoder::new(compression, raw.len()).unwrap().compress(&raw).unwrap();
         assert!(bomb.len() < 1 << 14);
         let limit = metadata_limit(bomb.len());

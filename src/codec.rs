@@ -6,6 +6,8 @@
 
 use std::fmt;
 
+use crate::options::DEFAULT_TYPESIZE;
+
 /// Turns values into record bytes, and record bytes into borrowed views.
 ///
 /// # The law
@@ -52,6 +54,15 @@ pub trait Codec: Send + Sync + 'static {
     const VERSION: u32 = 1;
     /// Records start at multiples of this many bytes: a power of two, at most 64.
     const ALIGN: usize;
+
+    /// Bytes of the numbers that most of a record is made of: 8 for `f64`, 1 for text. New depots compress by it, unless their options
+    /// say otherwise ([`Compression::typesize`](crate::Compression)); records of every codec read back from any depot.
+    ///
+    /// The default is 4. Text takes nearly twice the room then, `f64` takes 4 % more than with 8, `f32` with 8 hardly more
+    /// than with 4.
+    fn element_size(&self) -> usize {
+        DEFAULT_TYPESIZE.into()
+    }
 
     /// What a reader must know besides the id, stored in the depot's header. At most 1024 bytes.
     fn parameters(&self) -> Vec<u8> {

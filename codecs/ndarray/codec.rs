@@ -133,6 +133,11 @@ impl Codec for AnyNdArray {
     const ID: &'static str = ID;
     const ALIGN: usize = ALIGN;
 
+    fn element_size(&self) -> usize {
+        // Good for f64, and hardly worse than 4 for f32.
+        DType::F64.size()
+    }
+
     fn encode(&self, item: &dyn ArraySource, out: &mut Vec<u8>) -> Result<(), CodecError> {
         append_head(item.dtype(), item.shape(), out)?;
         item.append_to(out);
@@ -176,6 +181,10 @@ impl<T: Element, D: Dimension + 'static> Codec for NdArray<T, D> {
     type View<'a> = ArrayView<'a, T, D>;
     const ID: &'static str = ID;
     const ALIGN: usize = ALIGN;
+
+    fn element_size(&self) -> usize {
+        T::DTYPE.size()
+    }
 
     fn encode(&self, item: &ArrayRef<T, D>, out: &mut Vec<u8>) -> Result<(), CodecError> {
         append_head(T::DTYPE, item.shape(), out)?;

@@ -121,7 +121,7 @@ mod tests {
             CompressionCodec::Blosclz,
         ] {
             for filter in [Filter::None, Filter::Shuffle, Filter::Bitshuffle] {
-                let compression = Compression { codec, level: 5, filter, typesize: 4 };
+                let compression = Compression { codec, level: 5, filter, typesize: Some(4) };
                 chunks.push(Encoder::new(compression, 1024).unwrap().compress(&raw()).unwrap());
             }
         }

@@ -105,7 +105,13 @@ fn remove_own(path: &Path) {
 }
 
 fn codec_info<C: Codec>(codec: &C) -> engine::CodecInfo {
-    engine::CodecInfo { id: C::ID, version: C::VERSION, parameters: codec.parameters(), align: C::ALIGN }
+    engine::CodecInfo {
+        id: C::ID,
+        version: C::VERSION,
+        parameters: codec.parameters(),
+        align: C::ALIGN,
+        element_size: codec.element_size(),
+    }
 }
 
 /// Creating and opening.

@@ -145,7 +145,7 @@ pub(crate) fn write_header(
     let (at, update) = header_update(compression, empty_len, 0, 0);
     put(at, &update);
     put(TYPESIZE_AT - 1, &[I32]);
-    put(TYPESIZE_AT, &i32::from(compression.typesize).to_be_bytes());
+    put(TYPESIZE_AT, &i32::from(compression.typesize()).to_be_bytes());
     put(BLOCK_SIZE_AT - 1, &[I32]);
     put(CHUNK_SIZE_AT - 1, &[I32]);
     put(CHUNK_SIZE_AT, &saturating_i32(chunk_size).to_be_bytes());
@@ -267,13 +267,22 @@ fn parse_compression(header: &[u8], typesize: u8) -> Result<Compression, String>
         2 => Some(Filter::Bitshuffle),
         _ => None,
     });
-    Ok(Compression { codec, level, filter: { known }.next().unwrap_or(Filter::None), typesize })
+    Ok(Compression {
+        codec,
+        level,
+        filter: { known }.next().unwrap_or(Filter::None),
+        typesize: Some(typesize),
+    })
 }
 
 /// The offsets chunk: `offsets` from the end of the header, one a chunk. Not for an empty frame, which has none.
 pub(crate) fn offsets_chunk(offsets: &[i64]) -> Result<Vec<u8>, BloscError> {
-    let compression =
-        Compression { codec: CompressionCodec::Blosclz, level: 5, filter: Filter::Shuffle, typesize: 8 };
+    let compression = Compression {
+        codec: CompressionCodec::Blosclz,
+        level: 5,
+        filter: Filter::Shuffle,
+        typesize: Some(8),
+    };
     let raw: Vec<u8> = offsets.iter().flat_map(|offset| offset.to_le_bytes()).collect();
     // c-blosc2 looks offsets up one by one, and decompresses a block for each.
     Encoder::new(compression, OFFSETS_BLOCK)?.compress(&raw)

@@ -150,6 +150,7 @@ pub fn codec_conformance<'i, C: Codec>(
 {
     assert!(C::ALIGN.is_power_of_two() && C::ALIGN <= 64, "ALIGN is a power of two up to 64");
     assert!(C::ID.len() <= 64 && codec.parameters().len() <= 1024, "ID and parameters fit into the header");
+    assert!((1..=255).contains(&codec.element_size()), "element_size is 1 to 255");
     codec.check_parameters(&codec.parameters()).expect("a codec accepts its own parameters");
     for (number, item) in items.into_iter().enumerate() {
         let mut out = b"before".to_vec();

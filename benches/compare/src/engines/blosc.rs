@@ -40,7 +40,7 @@ impl Encoder {
                 CompressionCodec::Zstd => 5,
             },
             clevel: compression.level,
-            typesize: i32::from(compression.typesize),
+            typesize: i32::from(compression.typesize.unwrap_or(4)),
             nthreads: 1,
             blocksize: i32::try_from(block_size)?,
             splitmode: if split { 1 } else { 2 },
