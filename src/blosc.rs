@@ -11,8 +11,11 @@
 //! A context belongs to one thread at a time; [`with_decoder`] keeps one per thread. `blosc2_init` is not
 //! needed for the `_ctx` calls, and no call here starts a thread.
 
+mod feature;
 mod vet;
+mod zlib;
 
+pub(crate) use feature::Feature;
 pub(crate) use vet::{Vetted, vet};
 
 use std::cell::RefCell;
@@ -37,13 +40,39 @@ const METADATA_FREE: usize = 1 << 20;
 /// and beyond it to so much times what is stored.
 const METADATA_RATIO: usize = 256;
 
+/// A special chunk: nothing but NaN.
+const NAN: u8 = 2;
+/// A special chunk: the value behind the header, over and over.
+const REPEATED: u8 = 3;
+
 /// Why c-blosc2, or the shape of a chunk, was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct BloscError(String);
+#[error("{why}")]
+pub struct BloscError {
+    why: String,
+    unread: Option<Feature>,
+}
+
+impl BloscError {
+    fn new(why: impl Into<String>) -> Self {
+        Self { why: why.into(), unread: None }
+    }
+
+    /// What the chunk uses and this program does not read, if that is why.
+    pub(crate) fn into_unread(self) -> Option<Feature> {
+        self.unread
+    }
+}
+
+impl From<Feature> for BloscError {
+    fn from(feature: Feature) -> Self {
+        let why = format!("{} {}, which this program does not read", feature.what, feature.name);
+        Self { why, unread: Some(feature) }
+    }
+}
 
 fn refuse<T>(why: impl Into<String>) -> Result<T, BloscError> {
-    Err(BloscError(why.into()))
+    Err(BloscError::new(why))
 }
 
 /// The header of a Blosc2 chunk (format version 5; see `README_CHUNK_FORMAT.rst` of c-blosc2).
@@ -148,7 +177,7 @@ pub(crate) fn block_offsets(prefix: &[u8]) -> Result<Vec<u32>, BloscError> {
         least = offset as usize;
         offsets.push(offset);
     }
-    offsets.push(u32::try_from(header.stored_len).map_err(|_| BloscError("chunk too long".into()))?);
+    offsets.push(u32::try_from(header.stored_len).map_err(|_| BloscError::new("chunk too long"))?);
     Ok(offsets)
 }
 
@@ -173,7 +202,7 @@ pub(crate) fn partial_chunk(
 ) -> Result<(), BloscError> {
     let offset = |block| {
         block_offset(prefix, header, block).ok_or_else(|| {
-            BloscError(format!("blocks {first} to {last} of a chunk of {}", header.n_blocks()))
+            BloscError::new(format!("blocks {first} to {last} of a chunk of {}", header.n_blocks()))
         })
     };
     let (start, end) = (offset(first)?, offset(last + 1)?);
@@ -331,7 +360,7 @@ impl Decoder {
         let context = unsafe { sys::blosc2_create_dctx(params) };
         NonNull::new(context)
             .map(|context| Self { context })
-            .ok_or_else(|| BloscError("c-blosc2 could not create a decompression context".into()))
+            .ok_or_else(|| BloscError::new("c-blosc2 could not create a decompression context"))
     }
 
     /// Decompresses a whole chunk into `out`, which is exactly as long as its raw bytes.
@@ -351,14 +380,21 @@ impl Decoder {
             out.copy_from_slice(raw);
             return Ok(());
         }
-        if header.special() == 1 {
-            out.fill(0);
-            return Ok(());
+        if header.special() != 0 {
+            return fill(header.special(), chunk, header.typesize, out);
         }
-        let (Ok(src_len), Ok(out_len)) = (i32::try_from(header.stored_len), i32::try_from(out.len())) else {
+        let plain;
+        let chunk = match zlib::without_zlib(vetted) {
+            Some(inflated) => {
+                plain = inflated?;
+                vet(&plain)?.chunk
+            }
+            None => chunk,
+        };
+        let (Ok(src_len), Ok(out_len)) = (i32::try_from(chunk.len()), i32::try_from(out.len())) else {
             return refuse("a chunk longer than 2 GiB");
         };
-        // SAFETY: both pointers come from slices that live through the call; `src_len` is `chunk.len()`, as `vet` cut it, and
+        // SAFETY: both pointers come from slices that live through the call; `src_len` is `chunk.len()`, as `vet` cut it or zlib's streams were put in a new one, and
         // `out_len` is the slice's own. They do not overlap: `out` is borrowed mutably. The call never writes past `out_len`
         // (blosc2.h), keeps neither pointer, and `&mut self` gives the context to this thread alone. That the chunk is well
         // formed is what `vet` saw to: only it makes a `Vetted`.
@@ -377,6 +413,22 @@ impl Decoder {
             refuse(format!("c-blosc2 could not decompress the chunk (code {written})"))
         }
     }
+}
+
+/// Fills `out` with what a special chunk says.
+fn fill(kind: u8, chunk: &[u8], typesize: u8, out: &mut [u8]) -> Result<(), BloscError> {
+    let value = match (kind, typesize) {
+        (NAN, 4) => &f32::NAN.to_le_bytes()[..],
+        (NAN, 8) => &f64::NAN.to_le_bytes(),
+        (NAN, _) => return refuse(format!("a chunk of NaN of {typesize} bytes")),
+        (REPEATED, _) => chunk.get(HEADER_LEN..).unwrap_or_default(),
+        _ => &[0],
+    };
+    if value.is_empty() || !out.len().is_multiple_of(value.len()) {
+        return refuse(format!("a chunk of {} bytes of values of {}", out.len(), value.len()));
+    }
+    out.chunks_exact_mut(value.len()).for_each(|place| place.copy_from_slice(value));
+    Ok(())
 }
 
 impl Drop for Decoder {
@@ -430,6 +482,7 @@ pub(crate) fn compcode(codec: CompressionCodec) -> u8 {
         CompressionCodec::Blosclz => 0,
         CompressionCodec::None | CompressionCodec::Lz4 => 1,
         CompressionCodec::Lz4hc => 2,
+        CompressionCodec::Zlib => 4,
         CompressionCodec::Zstd => 5,
     }
 }

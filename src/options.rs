@@ -20,6 +20,8 @@ pub enum CompressionCodec {
     Zstd,
     /// Blosc's own.
     Blosclz,
+    /// Read in files of other programs, not written.
+    Zlib,
 }
 
 /// How bytes are rearranged before compression.
@@ -220,6 +222,9 @@ impl DepotOptions {
         if level > 9 {
             return refuse(format!("compression level {level}: levels go from 0 to 9"));
         }
+        if self.compression.codec == CompressionCodec::Zlib {
+            return refuse("zlib is read, not written; zstd is smaller and faster".into());
+        }
         if typesize == Some(0) {
             return refuse("typesize 0: it is the number of bytes of an element, 1 to 255".into());
         }
@@ -285,7 +290,7 @@ impl DepotOptions {
     /// The block size to use when records have `mean_record` bytes on average.
     pub(crate) fn resolve_block_size(&self, mean_record: u64) -> usize {
         let small = match self.compression.codec {
-            CompressionCodec::None | CompressionCodec::Zstd => 16 << 10,
+            CompressionCodec::None | CompressionCodec::Zstd | CompressionCodec::Zlib => 16 << 10,
             CompressionCodec::Lz4 | CompressionCodec::Lz4hc | CompressionCodec::Blosclz => 2 << 10,
         };
         let wanted = self.block_size.unwrap_or(if mean_record < 4096 { small } else { 64 << 10 });
@@ -401,6 +406,7 @@ mod tests {
         assert!(with(|o| o.block_size = Some(192)).contains("4194432 would be"));
         assert!(with(|o| o.compression.typesize = Some(3)).contains("4194306 would be"));
         assert!(with(|o| o.chunk_size = (1 << 30) + 4).contains("rounder"));
+        assert!(with(|o| o.compression.codec = CompressionCodec::Zlib).contains("not written"));
         assert!(with(|o| o.commit_every.records = Some(0)).contains("0 records"));
     }
 

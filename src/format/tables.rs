@@ -59,6 +59,8 @@ impl Parameters {
                 CompressionCodec::Lz4hc => 2,
                 CompressionCodec::Zstd => 3,
                 CompressionCodec::Blosclz => 4,
+                // Of other programs' files alone, which have no such table.
+                CompressionCodec::Zlib => 5,
             },
             level: self.compression.level,
             filter: match self.compression.filter {
