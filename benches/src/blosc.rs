@@ -35,6 +35,7 @@ impl Chunks {
                 CompressionCodec::Blosclz => 0,
                 CompressionCodec::None | CompressionCodec::Lz4 => 1,
                 CompressionCodec::Lz4hc => 2,
+                CompressionCodec::Zlib => 4,
                 CompressionCodec::Zstd => 5,
             },
             clevel: compression.level,

@@ -1,7 +1,7 @@
 //! Promises of the atomic codec.
 
 use half::{bf16, f16};
-use ndarray::{Array1, Array2, Array3, ArrayView2, array, s};
+use ndarray::{Array1, Array2, Array3, ArrayD, ArrayView2, array, s};
 use proptest::prelude::*;
 
 use super::*;
@@ -449,7 +449,124 @@ fn look(codec: &AtomicFrameCodec, bytes: &[u8]) {
     }
 }
 
+/// Any floats of any precision, of that shape.
+fn reals(shape: Vec<usize>) -> impl Strategy<Value = AnyArray<'static>> {
+    let len = shape.iter().product::<usize>();
+    (prop::collection::vec(any::<u64>(), len), 0..4).prop_map(move |(bits, dtype)| {
+        let of = |shape: &[usize]| shape.to_vec();
+        match dtype {
+            0 => ArrayD::from_shape_vec(of(&shape), bits.iter().map(|&x| f64::from_bits(x)).collect())
+                .unwrap()
+                .into(),
+            1 => ArrayD::from_shape_vec(of(&shape), bits.iter().map(|&x| f32::from_bits(x as u32)).collect())
+                .unwrap()
+                .into(),
+            2 => ArrayD::from_shape_vec(of(&shape), bits.iter().map(|&x| f16::from_bits(x as u16)).collect())
+                .unwrap()
+                .into(),
+            _ => {
+                ArrayD::from_shape_vec(of(&shape), bits.iter().map(|&x| bf16::from_bits(x as u16)).collect())
+                    .unwrap()
+                    .into()
+            }
+        }
+    })
+}
+
+fn maybe_reals(shape: Vec<usize>) -> impl Strategy<Value = Option<AnyArray<'static>>> {
+    prop::option::of(reals(shape))
+}
+
+fn topologies(n: usize) -> impl Strategy<Value = Topology<'static>> {
+    let atom = 0..u32::try_from(n.max(1)).unwrap();
+    let bonds = prop::collection::vec([atom.clone(), atom], if n == 0 { 0..1 } else { 0..4 });
+    let singles = prop::collection::vec(any::<u32>(), n);
+    let residue_names = prop::option::of(prop::collection::vec(".{0,2}", 2..4));
+    (
+        prop::option::of(prop::collection::vec(any::<i32>(), n)),
+        prop::option::of(singles.prop_map(|bits| bits.into_iter().map(f32::from_bits).collect::<Vec<_>>())),
+        prop::option::of(prop::collection::vec(".{0,2}", n)),
+        prop::option::of(bonds),
+        prop::option::of(prop::collection::vec(0_u32..2, n)),
+        residue_names,
+    )
+        .prop_map(|(types, masses, names, bonds, residues, residue_names)| Topology {
+            types: types.map(Into::into),
+            charges: masses.clone().map(Into::into),
+            masses: masses.map(Into::into),
+            names: names.map(|names| names.into_iter().map(Into::into).collect()),
+            bonds: bonds.map(Into::into),
+            molecules: residues.clone().map(Into::into),
+            residues: residues.map(Into::into),
+            residue_names: residue_names.map(|names| names.into_iter().map(Into::into).collect()),
+        })
+}
+
+fn frames() -> impl Strategy<Value = AtomicFrame<'static>> {
+    let number = || prop::option::of(any::<u64>().prop_map(f64::from_bits));
+    let matrix = || {
+        prop::option::of(any::<[u64; 9]>().prop_map(|bits| {
+            let mut rows = [[0.0; 3]; 3];
+            rows.as_flattened_mut().iter_mut().zip(bits).for_each(|(x, bits)| *x = f64::from_bits(bits));
+            rows
+        }))
+    };
+    (0_usize..4).prop_flat_map(move |n| {
+        let arrays = (
+            maybe_reals(vec![n, 3]),
+            maybe_reals(vec![n, 3]),
+            maybe_reals(vec![n]),
+            prop::option::of(prop::collection::vec(any::<i32>(), n)),
+            prop::option::of(topologies(n)),
+        );
+        let own =
+            (reals(vec![n, 2, 0]), reals(vec![0, 5]), reals(vec![]), reals(vec![n]), reals(vec![1, 2, 1]));
+        let text = || prop::option::of(".{0,3}");
+        let one = (
+            number(),
+            number(),
+            matrix(),
+            matrix(),
+            any::<Option<i64>>(),
+            any::<Option<[bool; 3]>>(),
+            text(),
+            text(),
+        );
+        (Just(n), arrays, own, one).prop_map(
+            |(
+                n,
+                (positions, forces, charges, types, topology),
+                own,
+                (time, energy, cell, stress, step, pbc, name, of),
+            )| {
+                let mut frame = AtomicFrame::new()
+                    .n_atoms(n)
+                    .per_atom("", own.0)
+                    .per_frame("empty", own.1)
+                    .per_frame("number", own.2)
+                    .per_atom("per atom", own.3)
+                    .per_frame("axes", own.4);
+                (frame.velocities, frame.positions, frame.forces) = (forces.clone(), positions, forces);
+                (frame.charges, frame.types, frame.topology) = (charges, types.map(Into::into), topology);
+                (frame.time, frame.energy, frame.cell, frame.stress) = (time, energy, cell, stress);
+                (frame.step, frame.pbc) = (step, pbc);
+                (frame.name, frame.topology_name) = (name.map(Into::into), of.map(Into::into));
+                frame
+            },
+        )
+    })
+}
+
 proptest! {
+    #[test]
+    fn any_frame_comes_back_bit_by_bit(frame in frames()) {
+        let codec = AtomicFrameCodec::new().with_precision(Precision::AsGiven);
+        let record = Aligned::of(&codec, &frame);
+        let view = codec.view(record.bytes()).unwrap();
+        read_all(&view, &record);
+        prop_assert!(view.to_frame().unwrap().is_same(&frame), "{:?}", frame);
+    }
+
     #[test]
     fn random_frames_read_back(
         x in prop::collection::vec(any::<[f32; 3]>(), 0..20),
@@ -482,6 +599,32 @@ proptest! {
             record.bytes_mut()[at] = byte;
         }
         look(&codec, record.bytes());
+    }
+}
+
+#[test]
+fn frames_that_differ_in_a_bit_are_not_the_same() {
+    assert!(full(3).is_same(&full(3)));
+    let changes: [fn(&mut AtomicFrame<'static>); 12] = [
+        |frame| frame.name = None,
+        |frame| frame.n_atoms = Some(3),
+        |frame| frame.positions = frame.velocities.clone(),
+        |frame| frame.charges = Some(vec![0.25_f32; 3].into()),
+        |frame| frame.types = None,
+        |frame| frame.cell.as_mut().unwrap()[0][1] = -0.0,
+        |frame| frame.pbc = Some([true; 3]),
+        |frame| frame.energy = Some(f64::NAN),
+        |frame| frame.stress = None,
+        |frame| frame.arrays[1].per_atom = false,
+        |frame| frame.arrays[2].name = "even".into(),
+        |frame| frame.topology.as_mut().unwrap().residue_names = None,
+    ];
+    for (number, change) in changes.into_iter().enumerate() {
+        let (mut one, mut other) = (full(3), full(3));
+        change(&mut one);
+        assert!(!one.is_same(&other) && !other.is_same(&one), "{number}");
+        change(&mut other);
+        assert!(one.is_same(&other), "{number}");
     }
 }
 

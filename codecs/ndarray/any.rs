@@ -1,5 +1,7 @@
 //! Arrays whose dtype and shape are known at run time only: [`AnyArray`] to write, [`AnyArrayView`] to read.
 
+use std::borrow::Cow;
+
 use ndarray::{
     Array, Array2, ArrayBase, ArrayView, ArrayView2, ArrayViewD, CowArray, Data, Dimension, IntoDimension,
     IxDyn, OwnedRepr, ViewRepr,
@@ -73,6 +75,28 @@ impl AnyArray<'_> {
     /// The length of each axis; empty for a single number.
     pub fn shape(&self) -> &[usize] {
         for_any!(self, array => array.shape())
+    }
+
+    /// Whether both have the same dtype, shape and elements, bit by bit: NaN is the same as itself, and 0.0 is not -0.0. (By `==`
+    /// it is the other way round.)
+    ///
+    /// ```
+    /// use vldepot::codecs::AnyArray;
+    /// let (a, b) = (AnyArray::from(vec![f64::NAN]), AnyArray::from(vec![f64::NAN]));
+    /// assert!(a.is_same(&b) && a != b);
+    /// ```
+    pub fn is_same(&self, other: &AnyArray<'_>) -> bool {
+        fn bytes<'b>(array: &'b AnyArray<'_>) -> Cow<'b, [u8]> {
+            array.as_bytes().map_or_else(
+                || {
+                    let mut bytes = Vec::new();
+                    array.append_to(&mut bytes);
+                    bytes.into()
+                },
+                Cow::Borrowed,
+            )
+        }
+        self.dtype() == other.dtype() && self.shape() == other.shape() && bytes(self) == bytes(other)
     }
 
     /// Appends the elements' bytes in logical (row-major) order.

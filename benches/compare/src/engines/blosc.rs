@@ -37,6 +37,7 @@ impl Encoder {
                 CompressionCodec::Blosclz => 0,
                 CompressionCodec::None | CompressionCodec::Lz4 => 1,
                 CompressionCodec::Lz4hc => 2,
+                CompressionCodec::Zlib => 4,
                 CompressionCodec::Zstd => 5,
             },
             clevel: compression.level,
