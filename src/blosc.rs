@@ -383,18 +383,27 @@ impl Decoder {
         if header.special() != 0 {
             return fill(header.special(), chunk, header.typesize, out);
         }
-        let plain;
-        let chunk = match zlib::without_zlib(vetted) {
-            Some(inflated) => {
-                plain = inflated?;
-                vet(&plain)?.chunk
-            }
-            None => chunk,
-        };
+        if !zlib::has_zlib(vetted) {
+            return self.decompress_streams(vetted, out);
+        }
+        let mut alone = Vec::new();
+        for (number, raw) in out.chunks_mut(header.block_size).enumerate() {
+            zlib::inflate_block(vetted, number, &mut alone)?;
+            self.decompress_streams(&vet(&alone)?, raw)?;
+        }
+        Ok(())
+    }
+
+    /// Decompresses a chunk of codecs that c-blosc2 has here.
+    fn decompress_streams(&mut self, vetted: &Vetted<'_>, out: &mut [u8]) -> Result<(), BloscError> {
+        let Vetted { chunk, header } = *vetted;
+        if header.raw_len != out.len() {
+            return refuse(format!("a chunk of {} raw bytes where {} are", header.raw_len, out.len()));
+        }
         let (Ok(src_len), Ok(out_len)) = (i32::try_from(chunk.len()), i32::try_from(out.len())) else {
             return refuse("a chunk longer than 2 GiB");
         };
-        // SAFETY: both pointers come from slices that live through the call; `src_len` is `chunk.len()`, as `vet` cut it or zlib's streams were put in a new one, and
+        // SAFETY: both pointers come from slices that live through the call; `src_len` is `chunk.len()`, as `vet` cut it, and
         // `out_len` is the slice's own. They do not overlap: `out` is borrowed mutably. The call never writes past `out_len`
         // (blosc2.h), keeps neither pointer, and `&mut self` gives the context to this thread alone. That the chunk is well
         // formed is what `vet` saw to: only it makes a `Vetted`.

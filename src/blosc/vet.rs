@@ -17,7 +17,8 @@ use super::{BloscError, ChunkHeader, HEADER_LEN, refuse};
 use crate::format::u32_at;
 
 pub(super) const FLAGS_AT: usize = 2;
-const DONT_SPLIT: u8 = 0x10;
+/// Blocks are not split into streams.
+pub(super) const DONT_SPLIT: u8 = 0x10;
 
 /// A chunk that was looked through.
 #[derive(Debug, Clone, Copy)]

@@ -1,60 +1,59 @@
 //! Chunks that zlib compressed, which c-blosc2 is built without here.
 //!
-//! Their streams are decompressed in Rust, and put into a chunk of the same shape with streams that are stored as they are: to undo the
-//! filters is left to c-blosc2.
+//! A block's streams are decompressed in Rust, and become a chunk of that block alone, whose streams are stored as they are: to undo
+//! the filters is left to c-blosc2. That takes memory for a block, whatever the chunk says.
 
 use super::feature::{is_zlib, with_lz4};
-use super::vet::{FLAGS_AT, Streams, Vetted};
+use super::vet::{DONT_SPLIT, FLAGS_AT, Streams, Vetted};
 use super::{BloscError, HEADER_LEN, refuse};
 
-/// The chunk without compression, when it is of zlib.
-pub(super) fn without_zlib(vetted: &Vetted<'_>) -> Option<Result<Vec<u8>, BloscError>> {
-    let used = vetted.header.has_block_table() && is_zlib(vetted.chunk);
-    used.then(|| inflate_all(vetted))
+/// Whether the chunk is compressed by zlib.
+pub(super) fn has_zlib(vetted: &Vetted<'_>) -> bool {
+    vetted.header.has_block_table() && is_zlib(vetted.chunk)
 }
 
-fn inflate_all(vetted: &Vetted<'_>) -> Result<Vec<u8>, BloscError> {
-    let Vetted { chunk, header } = *vetted;
-    let mut out = Vec::with_capacity(header.prefix_len() + header.raw_len);
-    out.extend_from_slice(&chunk[..HEADER_LEN]);
-    out[FLAGS_AT] = with_lz4(out[FLAGS_AT]);
-    out.resize(header.prefix_len(), 0);
-    for number in 0..header.n_blocks() {
-        let Some((block, raw_len, n_streams)) = vetted.block(number) else {
-            return refuse(format!("block {number} of a chunk, out of bounds"));
-        };
-        let start = length(out.len())?.to_le_bytes();
-        out[HEADER_LEN + 4 * number..][..4].copy_from_slice(&start);
-        let stream_len = raw_len / n_streams;
-        for (len, bytes) in Streams::new(block, n_streams, stream_len) {
-            if len <= 0 || bytes.len() == stream_len {
-                out.extend_from_slice(&len.to_le_bytes());
-                out.extend_from_slice(bytes);
-                continue;
-            }
-            out.extend_from_slice(&length(stream_len)?.to_le_bytes());
-            let at = out.len();
-            out.resize(at + stream_len, 0);
-            let inflated = miniz_oxide::inflate::decompress_slice_iter_to_slice(
-                &mut out[at..],
-                std::iter::once(bytes),
-                true,
-                false,
-            );
-            if inflated != Ok(stream_len) {
-                return refuse(format!(
-                    "block {number} of a chunk: zlib cannot decompress it ({inflated:?})"
-                ));
-            }
+/// Makes `out` a chunk of block `number` alone, without compression. `vetted` is of zlib.
+pub(super) fn inflate_block(vetted: &Vetted<'_>, number: usize, out: &mut Vec<u8>) -> Result<(), BloscError> {
+    const PREFIX_LEN: usize = HEADER_LEN + 4;
+    let (Some(header), Some((block, raw_len, n_streams))) =
+        (vetted.chunk.first_chunk::<HEADER_LEN>(), vetted.block(number))
+    else {
+        return refuse(format!("block {number} of a chunk, out of bounds"));
+    };
+    out.clear();
+    out.extend_from_slice(header);
+    out.extend_from_slice(&length(PREFIX_LEN)?);
+    let stream_len = raw_len / n_streams;
+    for (len, bytes) in Streams::new(block, n_streams, stream_len) {
+        if len <= 0 || bytes.len() == stream_len {
+            out.extend_from_slice(&len.to_le_bytes());
+            out.extend_from_slice(bytes);
+            continue;
+        }
+        out.extend_from_slice(&length(stream_len)?);
+        let at = out.len();
+        out.resize(at + stream_len, 0);
+        let stream = std::iter::once(bytes);
+        let inflated =
+            miniz_oxide::inflate::decompress_slice_iter_to_slice(&mut out[at..], stream, true, false);
+        if inflated != Ok(stream_len) {
+            return refuse(format!("block {number} of a chunk: zlib cannot decompress it ({inflated:?})"));
         }
     }
-    let stored = length(out.len())?.to_le_bytes();
-    out[12..16].copy_from_slice(&stored);
-    Ok(out)
+    out[FLAGS_AT] = with_lz4(out[FLAGS_AT]);
+    if n_streams == 1 {
+        // The last block may be shorter, and is not split then; alone, it looks like a full one.
+        out[FLAGS_AT] |= DONT_SPLIT;
+    }
+    let (raw, stored) = (length(raw_len)?, length(out.len())?);
+    for (at, word) in [(4, raw), (8, raw), (12, stored)] {
+        out[at..at + 4].copy_from_slice(&word);
+    }
+    Ok(())
 }
 
-fn length(len: usize) -> Result<i32, BloscError> {
-    i32::try_from(len).or_else(|_| refuse("a chunk longer than 2 GiB"))
+fn length(len: usize) -> Result<[u8; 4], BloscError> {
+    i32::try_from(len).map(i32::to_le_bytes).or_else(|_| refuse("a block longer than 2 GiB"))
 }
 
 #[cfg(test)]
