@@ -26,9 +26,7 @@ use ::serde::Serialize;
 use ::serde::de::DeserializeOwned;
 
 use crate::codec::{Codec, CodecError};
-#[cfg(feature = "json")]
-use crate::exact::JSON;
-use crate::exact::{Exact, MESSAGEPACK};
+use crate::exact::{Exact, Form};
 
 /// MessagePack, with field names, so that fields may be added (`#[serde(default)]`) and reordered.
 ///
@@ -67,15 +65,15 @@ impl<T: Serialize + DeserializeOwned + 'static> Codec for Serde<T> {
     }
 
     fn encode(&self, item: &T, out: &mut Vec<u8>) -> Result<(), CodecError> {
-        rmp_serde::encode::write_named(out, &Exact::new(item, &MESSAGEPACK))
+        rmp_serde::encode::write_named(out, &Exact::new(item, Form::MessagePack))
             .map_err(|error| CodecError::invalid(format!("cannot write as MessagePack: {error}")))
     }
 
     fn view(&self, bytes: &[u8]) -> Result<T, CodecError> {
-        if is_deeper(bytes, MESSAGEPACK.max_depth) {
+        if is_deeper(bytes, Form::MessagePack.max_depth()) {
             return Err(CodecError::invalid(format!(
                 "MessagePack of more than {} arrays and maps inside each other",
-                MESSAGEPACK.max_depth
+                Form::MessagePack.max_depth()
             )));
         }
         // From a slice cursor, so that bytes left over are seen.
@@ -127,7 +125,7 @@ impl<T: Serialize + DeserializeOwned + 'static> Codec for Json<T> {
     }
 
     fn encode(&self, item: &T, out: &mut Vec<u8>) -> Result<(), CodecError> {
-        serde_json::to_writer(out, &Exact::new(item, &JSON))
+        serde_json::to_writer(out, &Exact::new(item, Form::Json))
             .map_err(|error| CodecError::invalid(format!("cannot write as JSON: {error}")))
     }
 
@@ -149,12 +147,11 @@ fn is_deeper(bytes: &[u8], limit: usize) -> bool {
     // Values that are left to come in each array or map that is open.
     let mut open: Vec<u64> = Vec::new();
     loop {
-        let Some(parts) = skip(&mut rest) else { return false };
-        if let Some(parts) = parts {
-            if open.len() == limit {
-                return true;
-            }
-            open.push(parts);
+        match skip(&mut rest) {
+            None => return false,
+            Some(Skipped::Value) => {}
+            Some(Skipped::Start(_)) if open.len() == limit => return true,
+            Some(Skipped::Start(parts)) => open.push(parts),
         }
         // One value ends here, and with it whatever it was the last of.
         while let Some(left) = open.last_mut() {
@@ -170,8 +167,15 @@ fn is_deeper(bytes: &[u8], limit: usize) -> bool {
     }
 }
 
-/// Goes past a MessagePack value, or into an array or map: how many values follow in it. `None` at the end of the bytes.
-fn skip(rest: &mut &[u8]) -> Option<Option<u64>> {
+/// What [`skip`] went past.
+enum Skipped {
+    Value,
+    /// An array or a map, whose parts follow.
+    Start(u64),
+}
+
+/// Goes past a MessagePack value, or into an array or map. `None` at the end of the bytes.
+fn skip(rest: &mut &[u8]) -> Option<Skipped> {
     let take = |rest: &mut &[u8], n: u64| -> Option<u64> {
         let (taken, left) = rest.split_at_checked(usize::try_from(n).ok()?)?;
         *rest = left;
@@ -197,7 +201,7 @@ fn skip(rest: &mut &[u8]) -> Option<Option<u64>> {
         0x00..=0x7f | 0xe0..=0xff | 0xc0..=0xc3 => (0, None),
     };
     take(rest, bytes)?;
-    Some(parts)
+    Some(parts.map_or(Skipped::Value, Skipped::Start))
 }
 
 fn not_readable(form: &str, of: &str, error: &dyn fmt::Display) -> CodecError {

@@ -222,6 +222,8 @@ fn is_same(stored: &AtomicFrameView<'_>, frame: &molly::Frame) -> bool {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::big_endian_bytes, reason = "XTC is")]
+
     use super::*;
 
     /// A frame of an XTC file: of so few atoms that they are stored as they are.

@@ -16,50 +16,53 @@ use serde::ser::{
     SerializeTupleStruct, SerializeTupleVariant, Serializer,
 };
 
-/// What a format cannot tell apart, or cannot hold.
-#[derive(Debug)]
-pub(crate) struct Form {
-    name: &'static str,
-    /// How it writes `None` and `()`.
-    nil: &'static str,
-    /// Whether a unit struct is nil as well; otherwise it is an empty array.
-    unit_struct_is_nil: bool,
-    /// Whether bytes are an array of numbers.
-    bytes_are_array: bool,
-    has_nan: bool,
-    /// Whether the number of parts stands before them: a wrong one would make other values of what follows.
-    counts_first: bool,
-    /// Arrays and maps inside each other, as far as its reader goes.
-    pub(crate) max_depth: usize,
+/// A format, and what it cannot tell apart or cannot hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// MessagePack as rmp-serde writes it.
+    MessagePack,
+    /// JSON as serde_json writes it.
+    #[cfg(feature = "json")]
+    Json,
 }
 
-/// MessagePack as rmp-serde writes it.
-pub(crate) const MESSAGEPACK: Form = Form {
-    name: "MessagePack",
-    nil: "nil",
-    unit_struct_is_nil: false,
-    bytes_are_array: false,
-    has_nan: true,
-    counts_first: true,
-    max_depth: 1023,
-};
+impl Form {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::MessagePack => "MessagePack",
+            #[cfg(feature = "json")]
+            Self::Json => "JSON",
+        }
+    }
 
-/// JSON as serde_json writes it.
-#[cfg(feature = "json")]
-pub(crate) const JSON: Form = Form {
-    name: "JSON",
-    nil: "null",
-    unit_struct_is_nil: true,
-    bytes_are_array: true,
-    has_nan: false,
-    counts_first: false,
-    max_depth: 127,
-};
+    /// How it writes `None` and `()`. JSON writes unit structs so as well, and numbers that are none.
+    const fn nil(self) -> &'static str {
+        match self {
+            Self::MessagePack => "nil",
+            #[cfg(feature = "json")]
+            Self::Json => "null",
+        }
+    }
+
+    /// Arrays and maps inside each other, as far as its reader goes.
+    pub(crate) const fn max_depth(self) -> usize {
+        match self {
+            Self::MessagePack => 1023,
+            #[cfg(feature = "json")]
+            Self::Json => 127,
+        }
+    }
+
+    /// MessagePack has bytes, NaN, an empty array for a unit struct, and numbers of parts before them.
+    const fn is_binary(self) -> bool {
+        matches!(self, Self::MessagePack)
+    }
+}
 
 /// Where in a value a part is.
 #[derive(Debug, Clone, Copy)]
 struct Place {
-    form: &'static Form,
+    form: Form,
     /// Arrays and maps around it.
     depth: usize,
     /// It is all that a `Some` holds.
@@ -81,25 +84,25 @@ impl Place {
         if !self.in_some {
             return Ok(());
         }
-        let Form { name, nil, .. } = self.form;
+        let (name, nil) = (self.form.name(), self.form.nil());
         Err(self.refuse(format_args!(
             "a `Some` whose content {name} writes as {nil}, as it writes `None`: it would read back as `None`"
         )))
     }
 
     fn check_finite<E: Error>(self, number: f64) -> Result<(), E> {
-        if self.form.has_nan || number.is_finite() {
+        if self.form.is_binary() || number.is_finite() {
             return Ok(());
         }
-        Err(self.refuse(format_args!("{number}, which {} cannot hold", self.form.name)))
+        Err(self.refuse(format_args!("{number}, which {} cannot hold", self.form.name())))
     }
 
     /// Inside `levels` more arrays or maps.
     fn inside<E: Error>(self, levels: usize) -> Result<Self, E> {
         let depth = self.depth + levels;
-        let max = self.form.max_depth;
+        let max = self.form.max_depth();
         if depth > max {
-            let name = self.form.name;
+            let name = self.form.name();
             return Err(self.refuse(format_args!(
                 "arrays and maps more than {max} inside each other, which readers of {name} refuse"
             )));
@@ -117,7 +120,7 @@ pub(crate) struct Exact<'t, T: ?Sized> {
 
 impl<'t, T: ?Sized> Exact<'t, T> {
     /// To be written in `form`.
-    pub(crate) fn new(value: &'t T, form: &'static Form) -> Self {
+    pub(crate) fn new(value: &'t T, form: Form) -> Self {
         Self { value, place: Place { form, depth: 0, in_some: false, field: None } }
     }
 }
@@ -166,7 +169,8 @@ impl<P> Parts<P> {
     }
 
     fn finish<E: Error>(self) -> Result<P, E> {
-        let wrong = |declared: &usize| self.place.form.counts_first && *declared != self.given;
+        // A wrong number would make other values of what follows.
+        let wrong = |declared: &usize| self.place.form.is_binary() && *declared != self.given;
         match self.declared.filter(wrong) {
             Some(declared) => {
                 let why = format_args!("{declared} parts announced by its `Serialize`, {} given", self.given);
@@ -231,7 +235,8 @@ impl<S: Serializer> Serializer for Checked<S> {
     }
 
     fn serialize_bytes(self, value: &[u8]) -> Result<S::Ok, S::Error> {
-        if self.place.form.bytes_are_array {
+        if !self.place.form.is_binary() {
+            // An array of numbers.
             self.place.inside(1)?;
         }
         self.inner.serialize_bytes(value)
@@ -253,10 +258,10 @@ impl<S: Serializer> Serializer for Checked<S> {
     }
 
     fn serialize_unit_struct(self, name: &'static str) -> Result<S::Ok, S::Error> {
-        if self.place.form.unit_struct_is_nil {
-            self.place.check_nil()?;
-        } else {
+        if self.place.form.is_binary() {
             self.place.inside(1)?;
+        } else {
+            self.place.check_nil()?;
         }
         self.inner.serialize_unit_struct(name)
     }

@@ -57,7 +57,7 @@ pub(crate) const DEFAULT_TYPESIZE: u8 = 4;
 
 impl Compression {
     /// The typesize to compress with.
-    pub(crate) fn typesize(&self) -> u8 {
+    pub(crate) fn typesize(self) -> u8 {
         self.typesize.unwrap_or(DEFAULT_TYPESIZE)
     }
 }

@@ -38,6 +38,8 @@ fn to_odd(x: f64) -> f32 {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::float_cmp, reason = "what is rounded right is the very number")]
+
     use proptest::prelude::*;
 
     use super::*;

@@ -1,5 +1,7 @@
 //! Promises of the serde codecs.
 
+#![expect(clippy::option_option, reason = "what can be mistaken for something else is put here")]
+
 use std::collections::BTreeMap;
 
 use ::serde::{Deserialize, Serialize};
@@ -133,8 +135,10 @@ fn is_refused(any: &Any, json: bool) -> bool {
     match any {
         Any::Double(x) | Any::MaybeNumber(Some(x)) => number(x.0),
         Any::Single(x) | Any::Tried(Ok(Some(x))) => number(x.0.into()),
-        Any::MaybeUnit(Some(())) | Any::MaybeMaybe(Some(None)) => true,
-        Any::MaybeHeld(Some(Holder(None))) | Any::HeldUnits(Some(_)) => true,
+        Any::MaybeUnit(Some(()))
+        | Any::MaybeMaybe(Some(None))
+        | Any::MaybeHeld(Some(Holder(None)))
+        | Any::HeldUnits(Some(_)) => true,
         Any::MaybeNothing(some) => json && some.is_some(),
         Any::MaybeMaybe(Some(Some(any))) => of(any),
         Any::MaybeMap(Some(map)) => map.values().flatten().any(of),

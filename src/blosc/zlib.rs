@@ -58,6 +58,8 @@ fn length(len: usize) -> Result<[u8; 4], BloscError> {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::big_endian_bytes, reason = "Blosc2 frames are")]
+
     use super::super::{ChunkHeader, decompress, decompress_metadata};
 
     /// The first chunk of a file that python-blosc2 wrote: `content` of `tests/data/vlstore/make.py`.

@@ -49,7 +49,7 @@ pub(crate) use walk::{Entry, Step, Walk};
 use crate::buffer::Bytes;
 use crate::codec::{Codec, Raw};
 use crate::error::{Error, Result};
-use crate::exact::{Exact, MESSAGEPACK};
+use crate::exact::{Exact, Form};
 use crate::key::{AsKey, Key, TaggedName, describe};
 use crate::loader::LoaderBuilder;
 use crate::maintain::{VerifyOptions, VerifyReport, verify_in};
@@ -466,7 +466,7 @@ impl<C: Codec> Depot<C> {
 }
 
 fn encode_metadata(engine: &Engine, metadata: &Metadata) -> Result<Vec<u8>> {
-    rmp_serde::to_vec(&Exact::new(metadata, &MESSAGEPACK)).map_err(|error| Error::InvalidRecord {
+    rmp_serde::to_vec(&Exact::new(metadata, Form::MessagePack)).map_err(|error| Error::InvalidRecord {
         path: engine.path().to_owned(),
         name: "metadata".into(),
         why: error.to_string(),
