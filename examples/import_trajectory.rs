@@ -187,6 +187,11 @@ fn cell(frame: &molly::Frame) -> [[f64; 3]; 3] {
     frame.boxvec_cols_2d().map(|vector| vector.map(f64::from))
 }
 
+/// The step, which XTC keeps as a signed number; the reader shows its bits as an unsigned one.
+fn step(frame: &molly::Frame) -> i64 {
+    frame.step.cast_signed().into()
+}
+
 fn import(trajectory: &mut Trajectory, storage: Arc<dyn Storage>, args: &Args) -> Result<(), Box<dyn Error>> {
     let depot = Depot::create_in(storage, AtomicFrameCodec::default(), args.options.clone())?;
     depot.set_depot_metadata("imported_from", args.input.display().to_string().into())?;
@@ -196,7 +201,7 @@ fn import(trajectory: &mut Trajectory, storage: Arc<dyn Storage>, args: &Args) -
         let stored = AtomicFrame::new()
             .positions(positions)
             .cell(cell(frame))
-            .step(frame.step.into())
+            .step(step(frame))
             .time(frame.time.into());
         depot.put(name(number), &stored)?;
         number += 1;
@@ -223,10 +228,59 @@ fn compare(storage: Arc<dyn Storage>, args: &Args) -> Result<usize, Box<dyn Erro
     Ok(number)
 }
 
+/// By bits: a number that is not one is the same as itself.
 fn is_same(stored: &AtomicFrameView<'_>, frame: &molly::Frame) -> bool {
-    let bits = |xs: &[f32]| xs.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
-    stored.positions().as_slice().map(bits) == Some(bits(&frame.positions))
-        && stored.cell().is_some_and(|stored| stored.as_slice() == Some(cell(frame).as_flattened()))
-        && stored.step() == Some(frame.step.into())
-        && stored.time() == Some(frame.time.into())
+    let singles = |xs: &[f32]| xs.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+    let doubles = |xs: &[f64]| xs.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+    let stored_cell = stored.cell().and_then(|stored| stored.as_slice().map(doubles));
+    stored.positions().as_slice().map(singles) == Some(singles(&frame.positions))
+        && stored_cell == Some(doubles(cell(frame).as_flattened()))
+        && stored.step() == Some(step(frame))
+        && stored.time().map(f64::to_bits) == Some(f64::from(frame.time).to_bits())
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::big_endian_bytes, reason = "XTC is")]
+
+    use super::*;
+
+    /// A frame of an XTC file: of so few atoms that they are stored as they are.
+    fn frame(step: i32, time: f32, cell: [f32; 9], positions: &[[f32; 3]]) -> Vec<u8> {
+        let n_atoms = i32::try_from(positions.len()).unwrap();
+        let mut bytes = [1995, n_atoms, step].map(i32::to_be_bytes).concat();
+        let mut singles = |xs: &[f32]| bytes.extend(xs.iter().flat_map(|x| x.to_bits().to_be_bytes()));
+        singles(&[time]);
+        singles(&cell);
+        bytes.extend_from_slice(&n_atoms.to_be_bytes());
+        bytes.extend(positions.as_flattened().iter().flat_map(|x| x.to_bits().to_be_bytes()));
+        bytes
+    }
+
+    #[test]
+    fn steps_keep_their_sign_and_nan_is_the_same_as_nan() {
+        let folder = tempfile::tempdir().unwrap();
+        let input = folder.path().join("run.xtc");
+        let steps = [0, -1, i32::MIN, i32::MAX];
+        let frames = steps.map(|step| {
+            frame(
+                step,
+                f32::NAN,
+                [-0.0, f32::NAN, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0],
+                &[[f32::NAN, -0.0, 1.5], [0.1, f32::INFINITY, -2.5]],
+            )
+        });
+        std::fs::write(&input, frames.concat()).unwrap();
+        let output = folder.path().join("run.vld");
+        let options = DepotOptions::default();
+        let args = Args { input, output, force: false, options, quiet: true };
+        let new = begin(&args).unwrap();
+        import(&mut Trajectory::open(&args.input, true).unwrap(), new.storage(), &args).unwrap();
+        assert_eq!(compare(new.storage(), &args).unwrap(), steps.len());
+        new.publish().unwrap();
+        let depot = Depot::open(&args.output, AtomicFrameCodec::default()).unwrap();
+        for (number, step) in steps.into_iter().enumerate() {
+            assert_eq!(depot.get(name(number)).unwrap().view().step(), Some(step.into()));
+        }
+    }
 }

@@ -11,8 +11,11 @@
 //! A context belongs to one thread at a time; [`with_decoder`] keeps one per thread. `blosc2_init` is not
 //! needed for the `_ctx` calls, and no call here starts a thread.
 
+mod feature;
 mod vet;
+mod zlib;
 
+pub(crate) use feature::Feature;
 pub(crate) use vet::{Vetted, vet};
 
 use std::cell::RefCell;
@@ -37,13 +40,39 @@ const METADATA_FREE: usize = 1 << 20;
 /// and beyond it to so much times what is stored.
 const METADATA_RATIO: usize = 256;
 
+/// A special chunk: nothing but NaN.
+const NAN: u8 = 2;
+/// A special chunk: the value behind the header, over and over.
+const REPEATED: u8 = 3;
+
 /// Why c-blosc2, or the shape of a chunk, was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct BloscError(String);
+#[error("{why}")]
+pub struct BloscError {
+    why: String,
+    unread: Option<Feature>,
+}
+
+impl BloscError {
+    fn new(why: impl Into<String>) -> Self {
+        Self { why: why.into(), unread: None }
+    }
+
+    /// What the chunk uses and this program does not read, if that is why.
+    pub(crate) fn into_unread(self) -> Option<Feature> {
+        self.unread
+    }
+}
+
+impl From<Feature> for BloscError {
+    fn from(feature: Feature) -> Self {
+        let why = format!("{} {}, which this program does not read", feature.what, feature.name);
+        Self { why, unread: Some(feature) }
+    }
+}
 
 fn refuse<T>(why: impl Into<String>) -> Result<T, BloscError> {
-    Err(BloscError(why.into()))
+    Err(BloscError::new(why))
 }
 
 /// The header of a Blosc2 chunk (format version 5; see `README_CHUNK_FORMAT.rst` of c-blosc2).
@@ -148,7 +177,7 @@ pub(crate) fn block_offsets(prefix: &[u8]) -> Result<Vec<u32>, BloscError> {
         least = offset as usize;
         offsets.push(offset);
     }
-    offsets.push(u32::try_from(header.stored_len).map_err(|_| BloscError("chunk too long".into()))?);
+    offsets.push(u32::try_from(header.stored_len).map_err(|_| BloscError::new("chunk too long"))?);
     Ok(offsets)
 }
 
@@ -173,7 +202,7 @@ pub(crate) fn partial_chunk(
 ) -> Result<(), BloscError> {
     let offset = |block| {
         block_offset(prefix, header, block).ok_or_else(|| {
-            BloscError(format!("blocks {first} to {last} of a chunk of {}", header.n_blocks()))
+            BloscError::new(format!("blocks {first} to {last} of a chunk of {}", header.n_blocks()))
         })
     };
     let (start, end) = (offset(first)?, offset(last + 1)?);
@@ -217,7 +246,7 @@ unsafe impl Send for Encoder {}
 impl Encoder {
     /// A context for chunks compressed as `compression` says, in blocks of `block_size` raw bytes.
     pub(crate) fn new(compression: Compression, block_size: usize) -> Result<Self, BloscError> {
-        if compression.typesize == 0 || compression.level > 9 {
+        if compression.typesize() == 0 || compression.level > 9 {
             return refuse("c-blosc2 divides by the typesize, and knows levels up to 9");
         }
         let Ok(block) = i32::try_from(block_size) else { return refuse("a block longer than 2 GiB") };
@@ -230,7 +259,7 @@ impl Encoder {
         let params = sys::blosc2_cparams {
             compcode: compcode(compression.codec),
             clevel: if compression.codec == CompressionCodec::None { 0 } else { compression.level },
-            typesize: i32::from(compression.typesize),
+            typesize: i32::from(compression.typesize()),
             nthreads: 1,
             blocksize: block,
             splitmode: i32::from(split_mode(compression)),
@@ -289,11 +318,14 @@ impl Encoder {
         let header = ChunkHeader::parse(&out[at..at + written])?;
         let block_fits = header.block_size == self.block_size.min(raw.len()) || !header.has_block_table();
         let lengths_fit = header.raw_len == raw.len() && header.stored_len == written;
-        if header.typesize != self.compression.typesize || !lengths_fit || !block_fits {
+        if header.typesize != self.compression.typesize() || !lengths_fit || !block_fits {
             return refuse(format!(
                 "c-blosc2 wrote a chunk of typesize {}, block size {} where {} and {} were asked for: unset the \
                  BLOSC_* environment variables, which override a program's parameters",
-                header.typesize, header.block_size, self.compression.typesize, self.block_size
+                header.typesize,
+                header.block_size,
+                self.compression.typesize(),
+                self.block_size
             ));
         }
         Ok(header)
@@ -328,7 +360,7 @@ impl Decoder {
         let context = unsafe { sys::blosc2_create_dctx(params) };
         NonNull::new(context)
             .map(|context| Self { context })
-            .ok_or_else(|| BloscError("c-blosc2 could not create a decompression context".into()))
+            .ok_or_else(|| BloscError::new("c-blosc2 could not create a decompression context"))
     }
 
     /// Decompresses a whole chunk into `out`, which is exactly as long as its raw bytes.
@@ -348,11 +380,27 @@ impl Decoder {
             out.copy_from_slice(raw);
             return Ok(());
         }
-        if header.special() == 1 {
-            out.fill(0);
-            return Ok(());
+        if header.special() != 0 {
+            return fill(header.special(), chunk, header.typesize, out);
         }
-        let (Ok(src_len), Ok(out_len)) = (i32::try_from(header.stored_len), i32::try_from(out.len())) else {
+        if !zlib::has_zlib(vetted) {
+            return self.decompress_streams(vetted, out);
+        }
+        let mut alone = Vec::new();
+        for (number, raw) in out.chunks_mut(header.block_size).enumerate() {
+            zlib::inflate_block(vetted, number, &mut alone)?;
+            self.decompress_streams(&vet(&alone)?, raw)?;
+        }
+        Ok(())
+    }
+
+    /// Decompresses a chunk of codecs that c-blosc2 has here.
+    fn decompress_streams(&mut self, vetted: &Vetted<'_>, out: &mut [u8]) -> Result<(), BloscError> {
+        let Vetted { chunk, header } = *vetted;
+        if header.raw_len != out.len() {
+            return refuse(format!("a chunk of {} raw bytes where {} are", header.raw_len, out.len()));
+        }
+        let (Ok(src_len), Ok(out_len)) = (i32::try_from(chunk.len()), i32::try_from(out.len())) else {
             return refuse("a chunk longer than 2 GiB");
         };
         // SAFETY: both pointers come from slices that live through the call; `src_len` is `chunk.len()`, as `vet` cut it, and
@@ -374,6 +422,22 @@ impl Decoder {
             refuse(format!("c-blosc2 could not decompress the chunk (code {written})"))
         }
     }
+}
+
+/// Fills `out` with what a special chunk says.
+fn fill(kind: u8, chunk: &[u8], typesize: u8, out: &mut [u8]) -> Result<(), BloscError> {
+    let value = match (kind, typesize) {
+        (NAN, 4) => &f32::NAN.to_le_bytes()[..],
+        (NAN, 8) => &f64::NAN.to_le_bytes(),
+        (NAN, _) => return refuse(format!("a chunk of NaN of {typesize} bytes")),
+        (REPEATED, _) => chunk.get(HEADER_LEN..).unwrap_or_default(),
+        _ => &[0],
+    };
+    if value.is_empty() || !out.len().is_multiple_of(value.len()) {
+        return refuse(format!("a chunk of {} bytes of values of {}", out.len(), value.len()));
+    }
+    out.chunks_exact_mut(value.len()).for_each(|place| place.copy_from_slice(value));
+    Ok(())
 }
 
 impl Drop for Decoder {
@@ -427,6 +491,7 @@ pub(crate) fn compcode(codec: CompressionCodec) -> u8 {
         CompressionCodec::Blosclz => 0,
         CompressionCodec::None | CompressionCodec::Lz4 => 1,
         CompressionCodec::Lz4hc => 2,
+        CompressionCodec::Zlib => 4,
         CompressionCodec::Zstd => 5,
     }
 }
@@ -440,7 +505,8 @@ pub(crate) fn metadata_limit(stored: usize) -> usize {
 /// [`metadata_limit`] allows is stored as it is.
 pub(crate) fn compress_metadata(raw: &[u8], typesize: u8) -> Result<Vec<u8>, BloscError> {
     let filter = if typesize > 1 { Filter::Shuffle } else { Filter::None };
-    let compression = Compression { codec: CompressionCodec::Zstd, level: 1, filter, typesize };
+    let compression =
+        Compression { codec: CompressionCodec::Zstd, level: 1, filter, typesize: Some(typesize) };
     let block_size = raw.len().clamp(1, MAX_BLOCK);
     let stored = Encoder::new(compression, block_size)?.compress(raw)?;
     if raw.len() <= metadata_limit(stored.len()) {
@@ -481,7 +547,7 @@ mod tests {
             CompressionCodec::Blosclz,
         ] {
             for filter in [Filter::None, Filter::Shuffle, Filter::Bitshuffle] {
-                let compression = Compression { codec, level: 1, filter, typesize: 4 };
+                let compression = Compression { codec, level: 1, filter, typesize: Some(4) };
                 let chunk = Encoder::new(compression, 1 << 14).unwrap().compress(&raw).unwrap();
                 let header = ChunkHeader::parse(&chunk).unwrap();
                 assert!(header.is_memcpyed() || codec != CompressionCodec::None);
@@ -497,7 +563,7 @@ mod tests {
         let raw = noisy_ramp(10 << 14);
         for filter in [Filter::Shuffle, Filter::Bitshuffle] {
             for codec in [CompressionCodec::Zstd, CompressionCodec::Lz4] {
-                let compression = Compression { codec, level: 1, filter, typesize: 4 };
+                let compression = Compression { codec, level: 1, filter, typesize: Some(4) };
                 let chunk = Encoder::new(compression, 1 << 14).unwrap().compress(&raw).unwrap();
                 let header = ChunkHeader::parse(&chunk).unwrap();
                 let prefix = &chunk[..header.prefix_len()];
@@ -559,7 +625,7 @@ mod tests {
         assert!(chunk.len() > raw.len());
         let limit = metadata_limit(chunk.len());
         assert!(decompress_metadata(&chunk, limit).unwrap() == raw);
-        let compression = Compression { filter: Filter::None, typesize: 1, ..Compression::default() };
+        let compression = Compression { filter: Filter::None, typesize: Some(1), ..Compression::default() };
         let bomb = Encoder::new(compression, raw.len()).unwrap().compress(&raw).unwrap();
         assert!(bomb.len() < 1 << 14);
         let limit = metadata_limit(bomb.len());

@@ -67,9 +67,11 @@ pub enum Error {
     /// Written by a later version of this crate.
     #[error("{path}: format version {found}; this program reads up to version {supported}: update it")]
     NewerFormat { path: PathBuf, found: u32, supported: u32 },
-    /// A feature number this version does not know.
-    #[error("{path}: {what} {found} at byte {offset} is unknown to this version: update the program")]
-    Unsupported { path: PathBuf, what: &'static str, offset: u64, found: u64 },
+    /// The file uses something that this program does not read: a filter, a codec. That is no damage.
+    #[error(
+        "{path}: {what} {name} at byte {offset}, which this program does not read; the file may be whole"
+    )]
+    Unsupported { path: PathBuf, what: &'static str, name: String, offset: u64 },
     /// Another writer has the file.
     #[error(
         "{path}: locked by another writer (this process or another one); a depot has one writer at a time"

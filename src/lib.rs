@@ -47,6 +47,7 @@ pub mod codec;
 pub mod codecs;
 mod depot;
 mod error;
+mod exact;
 mod format;
 mod index;
 mod key;

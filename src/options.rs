@@ -20,6 +20,8 @@ pub enum CompressionCodec {
     Zstd,
     /// Blosc's own.
     Blosclz,
+    /// Read in files of other programs, not written.
+    Zlib,
 }
 
 /// How bytes are rearranged before compression.
@@ -44,13 +46,25 @@ pub struct Compression {
     pub level: u8,
     /// Default [`Filter::Shuffle`].
     pub filter: Filter,
-    /// Bytes of the elements the filter works on, 1 to 255. Default 4, for `f32`.
-    pub typesize: u8,
+    /// Bytes of the elements the filter works on, 1 to 255. The default, `None`, takes what the codec says
+    /// ([`Codec::element_size`](crate::Codec::element_size)), or the largest divisor of it that divides chunks and blocks.
+    /// An existing depot has the number that was taken.
+    pub typesize: Option<u8>,
+}
+
+/// Where a codec says nothing.
+pub(crate) const DEFAULT_TYPESIZE: u8 = 4;
+
+impl Compression {
+    /// The typesize to compress with.
+    pub(crate) fn typesize(self) -> u8 {
+        self.typesize.unwrap_or(DEFAULT_TYPESIZE)
+    }
 }
 
 impl Default for Compression {
     fn default() -> Self {
-        Self { codec: CompressionCodec::Zstd, level: 1, filter: Filter::Shuffle, typesize: 4 }
+        Self { codec: CompressionCodec::Zstd, level: 1, filter: Filter::Shuffle, typesize: None }
     }
 }
 
@@ -208,7 +222,10 @@ impl DepotOptions {
         if level > 9 {
             return refuse(format!("compression level {level}: levels go from 0 to 9"));
         }
-        if typesize == 0 {
+        if self.compression.codec == CompressionCodec::Zlib {
+            return refuse("zlib is read, not written; zstd is smaller and faster".into());
+        }
+        if typesize == Some(0) {
             return refuse("typesize 0: it is the number of bytes of an element, 1 to 255".into());
         }
         if self.chunk_size < MIN_CHUNK || self.chunk_size > MAX_CHUNK {
@@ -221,8 +238,9 @@ impl DepotOptions {
             let next = size.next_multiple_of(unit);
             refuse(format!("chunk size {size} is no multiple of the {name} {unit}; {next} would be"))
         };
-        if !self.chunk_size.is_multiple_of(usize::from(typesize)) {
-            return multiple_of(self.chunk_size, "typesize", usize::from(typesize));
+        let typesize = usize::from(typesize.unwrap_or(1));
+        if !self.chunk_size.is_multiple_of(typesize) {
+            return multiple_of(self.chunk_size, "typesize", typesize);
         }
         if self.commit_every.records == Some(0) {
             return refuse("a commit every 0 records: 1 commits each record".into());
@@ -247,7 +265,7 @@ impl DepotOptions {
         if block_size == 0 || block_size > MAX_BLOCK || !block_size.is_multiple_of(64) {
             return refuse(format!("block size {block_size}: it must be a multiple of 64 up to {MAX_BLOCK}"));
         }
-        if !block_size.is_multiple_of(usize::from(typesize)) {
+        if !block_size.is_multiple_of(typesize) {
             return refuse(format!("block size {block_size} is no multiple of the typesize {typesize}"));
         }
         if !self.chunk_size.is_multiple_of(block_size) {
@@ -256,14 +274,28 @@ impl DepotOptions {
         Ok(())
     }
 
+    /// The same with a typesize, for a codec of such elements; an odd size of chunks or blocks may ask for a smaller one.
+    pub(crate) fn with_typesize_for(mut self, element_size: usize) -> Self {
+        let divisor =
+            |a: usize, b: usize| std::iter::successors(Some((a, b)), |&(a, b)| (b > 0).then(|| (b, a % b)));
+        let common = |a, b| divisor(a, b).last().map_or(a, |(a, _)| a);
+        let element_size =
+            if (1..=255).contains(&element_size) { element_size } else { DEFAULT_TYPESIZE.into() };
+        let typesize = common(common(self.chunk_size, element_size), self.block_size.unwrap_or(0));
+        let typesize = u8::try_from(typesize.max(1)).unwrap_or(DEFAULT_TYPESIZE);
+        self.compression.typesize.get_or_insert(typesize);
+        self
+    }
+
     /// The block size to use when records have `mean_record` bytes on average.
     pub(crate) fn resolve_block_size(&self, mean_record: u64) -> usize {
         let small = match self.compression.codec {
-            CompressionCodec::None | CompressionCodec::Zstd => 16 << 10,
+            CompressionCodec::None | CompressionCodec::Zstd | CompressionCodec::Zlib => 16 << 10,
             CompressionCodec::Lz4 | CompressionCodec::Lz4hc | CompressionCodec::Blosclz => 2 << 10,
         };
         let wanted = self.block_size.unwrap_or(if mean_record < 4096 { small } else { 64 << 10 });
-        let step = 64 * usize::from(self.compression.typesize);
+        let typesize = usize::from(self.compression.typesize.unwrap_or(1));
+        let step = 64 * typesize;
         if self.block_size.is_some()
             || (self.chunk_size.is_multiple_of(wanted) && wanted.is_multiple_of(step))
         {
@@ -271,10 +303,7 @@ impl DepotOptions {
         }
         // An odd chunk size or typesize: the largest divisor of the chunk that is no larger than what was wanted.
         let unit = 64;
-        let fits = |block: &usize| {
-            self.chunk_size.is_multiple_of(*block)
-                && block.is_multiple_of(usize::from(self.compression.typesize))
-        };
+        let fits = |block: &usize| self.chunk_size.is_multiple_of(*block) && block.is_multiple_of(typesize);
         (1..=wanted / unit).rev().map(|n| n * unit).find(fits).unwrap_or(self.chunk_size)
     }
 }
@@ -382,12 +411,34 @@ mod tests {
         assert!(with(|o| o.block_size = Some(8 << 20)).contains("larger than the chunk size 4194304"));
         assert!(with(|o| o.chunk_size = 0).contains("chunk size 0"));
         assert!(with(|o| o.compression.level = 10).contains("0 to 9"));
-        assert!(with(|o| o.compression.typesize = 0).contains("typesize 0"));
+        assert!(with(|o| o.compression.typesize = Some(0)).contains("typesize 0"));
         assert!(with(|o| o.block_size = Some(100)).contains("multiple of 64"));
         assert!(with(|o| o.block_size = Some(192)).contains("4194432 would be"));
-        assert!(with(|o| o.compression.typesize = 3).contains("4194306 would be"));
+        assert!(with(|o| o.compression.typesize = Some(3)).contains("4194306 would be"));
         assert!(with(|o| o.chunk_size = (1 << 30) + 4).contains("rounder"));
+        assert!(with(|o| o.compression.codec = CompressionCodec::Zlib).contains("not written"));
         assert!(with(|o| o.commit_every.records = Some(0)).contains("0 records"));
+    }
+
+    #[test]
+    fn the_typesize_is_the_codecs_where_it_divides_chunks_and_blocks() {
+        let typesize = |chunk_size, block_size, element_size| {
+            let options = DepotOptions { chunk_size, block_size, ..DepotOptions::default() };
+            let options = options.with_typesize_for(element_size);
+            options.validate().unwrap();
+            options.compression.typesize
+        };
+        assert_eq!(typesize(4 << 20, None, 8), Some(8));
+        assert_eq!(typesize(4 << 20, Some(1 << 14), 1), Some(1));
+        assert_eq!(typesize(4 << 20, None, 12), Some(4));
+        assert_eq!(typesize(12 << 20, Some(192), 12), Some(12));
+        assert_eq!(typesize(100, None, 8), Some(4));
+        assert_eq!(typesize(66, None, 4), Some(2));
+        assert_eq!(typesize(4 << 20, None, 256), Some(4));
+        assert_eq!(typesize(4 << 20, None, 0), Some(4));
+        let compression = Compression { typesize: Some(2), ..Compression::default() };
+        let given = DepotOptions { compression, ..DepotOptions::default() };
+        assert_eq!(given.with_typesize_for(8).compression.typesize, Some(2));
     }
 
     #[test]

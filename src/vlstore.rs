@@ -20,12 +20,14 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::blosc::{ChunkHeader, HEADER_LEN as CHUNK_HEADER_LEN, decompress_metadata, metadata_limit};
+use crate::blosc::{
+    ChunkHeader, Feature, HEADER_LEN as CHUNK_HEADER_LEN, decompress_metadata, metadata_limit,
+};
 use crate::depot::{Snapshot, State};
 use crate::error::{Error, Result};
 use crate::format::chunk::ChunkRef;
 use crate::format::entry::{EntryHead, HEAD_LEN, Kind};
-use crate::format::frame::{self, FrameHeader, TRAILER_END_LEN, VLSTORE_LAYER, VLSTORE_MAGIC};
+use crate::format::frame::{self, CODEC_AT, FrameHeader, TRAILER_END_LEN, VLSTORE_LAYER, VLSTORE_MAGIC};
 use crate::format::tables::Parameters;
 use crate::format::{FORMAT_VERSION, u64_at};
 use crate::index::{Chosen, Location, Records, Segment, SegmentPlan};
@@ -49,11 +51,6 @@ const OFFSETS_FREE: usize = 4 << 20;
 /// and beyond it to so much times what is stored: chunks that follow each other evenly compress well.
 const OFFSETS_RATIO: usize = 1024;
 
-/// Blosc2's numbers of the codecs that c-blosc2 is built with here: blosclz, lz4 and zstd.
-const CODECS: [u8; 3] = [0, 1, 4];
-/// The last of Blosc2's own filters; plugins come behind.
-const LAST_FILTER: u8 = 4;
-
 /// Reads a vlstore file: parameters and an index in memory. Depot id 0 marks a file of another program.
 ///
 /// vlstore notes neither codec nor alignment: the caller says what the records are.
@@ -63,6 +60,8 @@ pub(crate) fn import(
     align: usize,
 ) -> Result<(Parameters, State)> {
     let file = File::open(storage)?;
+    let compression = file.header.compression.clone();
+    let compression = compression.map_err(|feature| unread(storage, feature, CODEC_AT as u64))?;
     let records = file.records()?;
     let mut index = Records::default();
     let (mut n_records, mut raw_bytes) = (0, 0);
@@ -101,7 +100,7 @@ pub(crate) fn import(
             file.header.chunk_size as usize
         },
         block_size: None,
-        compression: file.header.compression,
+        compression,
         placement: Placement::NoCross,
         align,
         vlstore: true,
@@ -208,28 +207,26 @@ impl<'s> File<'s> {
     fn chunk_header(&self, start: &[u8], offset: u64) -> Result<ChunkHeader> {
         let header = ChunkHeader::parse(start)
             .map_err(|source| self.damaged("vlstore frame", offset, "a Blosc2 chunk", source.to_string()))?;
-        if header.has_block_table() {
-            let refuse = |what, found: u8| {
-                let path = self.storage.path().to_owned();
-                Err(Error::Unsupported { path, what, offset, found: u64::from(found) })
-            };
-            let codec = start.get(2).map_or(0, |flags| flags >> 5);
-            if !CODECS.contains(&codec) {
-                return refuse("Blosc2 codec", codec);
-            }
-            let filters = start.get(16..22).unwrap_or_default();
-            if let Some(&filter) = filters.iter().find(|&&filter| filter > LAST_FILTER) {
-                return refuse("Blosc2 filter", filter);
-            }
+        match Feature::unread_of(start) {
+            Some(feature) => Err(self.unread(feature, offset)),
+            None => Ok(header),
         }
-        Ok(header)
+    }
+
+    fn unread(&self, feature: Feature, offset: u64) -> Error {
+        unread(self.storage, feature, offset)
     }
 
     /// Decompresses a chunk of metadata.
     fn decompress(&self, what: &str, stored: &[u8], offset: u64, limit: usize) -> Result<Vec<u8>> {
         self.chunk_header(stored, offset)?;
-        decompress_metadata(stored, limit)
-            .map_err(|source| self.damaged(what, offset, "a Blosc2 chunk", source.to_string()))
+        decompress_metadata(stored, limit).map_err(|source| {
+            let found = source.to_string();
+            match source.into_unread() {
+                Some(feature) => self.unread(feature, offset),
+                None => self.damaged(what, offset, "a Blosc2 chunk", found),
+            }
+        })
     }
 
     /// Tagged names and places, in the order of the table.
@@ -316,11 +313,7 @@ impl<'s> File<'s> {
             // Negative: no chunk is stored, three bits say what it is full of.
             return match (offset >> 56) & 7 {
                 1 => Ok(zeros),
-                kind => {
-                    let path = self.storage.path().to_owned();
-                    let found = kind.cast_unsigned();
-                    Err(Error::Unsupported { path, what: "special chunk", offset: self.offsets_at, found })
-                }
+                kind => Err(self.unread(Feature::special(kind.cast_unsigned()), self.offsets_at)),
             };
         };
         let outside = |found: String| {
@@ -374,6 +367,11 @@ fn read(storage: &Arc<dyn Storage>, offset: u64, len: u64) -> Result<Vec<u8>> {
         source,
     })?;
     Ok(bytes)
+}
+
+fn unread(storage: &Arc<dyn Storage>, feature: Feature, offset: u64) -> Error {
+    let Feature { what, name } = feature;
+    Error::Unsupported { path: storage.path().to_owned(), what, name, offset }
 }
 
 fn damaged(storage: &Arc<dyn Storage>, what: &str, offset: u64, expected: String, found: String) -> Error {

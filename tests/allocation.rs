@@ -157,7 +157,7 @@ fn declared_lengths_take_no_memory() {
         let depot = Depot::open_in(memory(&bomb), Raw, &OpenOptions::default()).unwrap();
         assert!(depot.contains("frame_2").unwrap() && !depot.contains("frame_7").unwrap());
     });
-    for name in ["no_cross", "contiguous", "start"] {
+    for name in ["no_cross", "contiguous", "start", "zlib", "zlib_split"] {
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/data/vlstore/{name}.b2frame"));
         let file = std::fs::read(file).unwrap();
         let end = file.len();

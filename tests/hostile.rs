@@ -189,7 +189,7 @@ fn seeds(target: &str) -> Vec<Vec<u8>> {
         "atomic_view" => {
             atomic_frames().iter().flat_map(|frame| (0..5).map(|mode| with(&[mode], frame))).collect()
         }
-        "vlstore_import" => ["no_cross", "contiguous", "start"]
+        "vlstore_import" => ["no_cross", "contiguous", "start", "zlib", "zlib_split"]
             .iter()
             .flat_map(|name| {
                 let file = root().join(format!("tests/data/vlstore/{name}.b2frame"));

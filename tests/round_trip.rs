@@ -5,8 +5,9 @@
 use std::time::Duration;
 
 use serde_json::json;
+use vldepot::codecs::{AtomicFrame, AtomicFrameCodec, Json, NdArray, Precision, Serde};
 use vldepot::{
-    CommitEvery, Compression, CompressionCodec, Depot, DepotOptions, Error, Filter, Key, Mapping,
+    Codec, CommitEvery, Compression, CompressionCodec, Depot, DepotOptions, Error, Filter, Key, Mapping,
     OpenOptions, PRESETS, Placement, Raw,
 };
 
@@ -102,7 +103,7 @@ fn every_filter_and_level_round_trips() {
     for codec in [CompressionCodec::Lz4hc, CompressionCodec::Blosclz, CompressionCodec::Zstd] {
         for filter in [Filter::None, Filter::Shuffle, Filter::Bitshuffle] {
             for (level, typesize) in [(0, 4), (1, 1), (9, 8)] {
-                let compression = Compression { codec, level, filter, typesize };
+                let compression = Compression { codec, level, filter, typesize: Some(typesize) };
                 let depot = Depot::memory_with(Raw, DepotOptions { compression, ..small_chunks() }).unwrap();
                 fill(&depot);
                 depot.commit().unwrap();
@@ -258,6 +259,28 @@ fn metadata_are_kept_apart_from_records() {
 }
 
 #[test]
+fn metadata_that_are_put_can_be_read_however_deep_they_are() {
+    let deep = |levels: usize| (0..levels).fold(json!(-0.0), |value, _| json!([value]));
+    let depot = Depot::memory(Raw).unwrap();
+    depot.put_with("deep", b"", &deep(1023)).unwrap();
+    depot.set_depot_metadata("deep", deep(1022)).unwrap();
+    assert_eq!(depot.metadata("deep").unwrap(), Some(deep(1023)));
+    assert_eq!(depot.depot_metadata().unwrap()["deep"], deep(1022));
+    for levels in [1024, 3000] {
+        let refused = [
+            depot.put_with("deeper", b"", &deep(levels)).unwrap_err(),
+            depot.set_metadata("deep", &deep(levels)).unwrap_err(),
+            depot.set_depot_metadata("deeper", deep(levels - 1)).unwrap_err(),
+        ];
+        for error in refused {
+            assert!(matches!(error, Error::InvalidRecord { .. }), "{error}");
+            assert!(error.to_string().contains("more than 1023 inside each other"), "{error}");
+        }
+    }
+    assert_eq!((depot.len(), depot.depot_metadata().unwrap().len()), (1, 1));
+}
+
+#[test]
 fn memory_and_file_hold_the_same_bytes() {
     let folder = tempfile::tempdir().unwrap();
     let memory = Depot::memory_with(Raw, small_chunks()).unwrap();
@@ -345,6 +368,56 @@ fn an_uncompressed_file_lends_its_map() {
 }
 
 #[test]
+fn records_are_compressed_by_the_size_of_their_codecs_numbers() {
+    fn typesize<C: Codec>(codec: C, options: DepotOptions) -> Option<u8> {
+        let bytes = Depot::memory_with(codec, options).unwrap().to_bytes().unwrap();
+        // As stored: another codec reads it.
+        Depot::from_bytes(&bytes, Raw).unwrap().info().unwrap().options.compression.typesize
+    }
+    let frames = |precision| AtomicFrameCodec::new().with_precision(precision);
+    let default = DepotOptions::default;
+    assert_eq!(typesize(AtomicFrameCodec::default(), default()), Some(4));
+    assert_eq!(typesize(frames(Precision::F64), default()), Some(8));
+    assert_eq!(typesize(frames(Precision::F16), DepotOptions::fast()), Some(2));
+    assert_eq!(typesize(frames(Precision::BF16), DepotOptions::compact()), Some(2));
+    assert_eq!(typesize(NdArray::<i64>::new(), default()), Some(8));
+    assert_eq!(typesize(NdArray::<u8>::new(), default()), Some(1));
+    assert_eq!(typesize(Serde::<String>::new(), default()), Some(1));
+    assert_eq!(typesize(Json::<String>::new(), DepotOptions::uncompressed()), Some(1));
+    assert_eq!(typesize(Raw, default()), Some(4));
+    let compression = Compression { typesize: Some(2), ..Compression::default() };
+    assert_eq!(typesize(NdArray::<i64>::new(), DepotOptions { compression, ..default() }), Some(2));
+    assert_eq!(typesize(NdArray::<i64>::new(), DepotOptions { chunk_size: 100, ..default() }), Some(4));
+}
+
+#[test]
+fn doubles_take_less_room_than_as_singles_and_text_less_than_as_numbers() {
+    fn size<C: Codec>(codec: C, typesize: Option<u8>, put: impl Fn(&Depot<C>)) -> u64 {
+        let compression = Compression { typesize, ..Compression::default() };
+        let depot =
+            Depot::memory_with(codec, DepotOptions { compression, ..DepotOptions::default() }).unwrap();
+        put(&depot);
+        depot.commit().unwrap();
+        depot.info().unwrap().file_bytes
+    }
+    let doubles = |depot: &Depot<AtomicFrameCodec>| {
+        let positions: Vec<[f64; 3]> =
+            (1..50_000).map(|n| [0.1, 0.7, 1.3].map(|x| (x * f64::from(n)).sin())).collect();
+        depot.put(0, &AtomicFrame::new().positions(&positions)).unwrap();
+    };
+    let codec = || AtomicFrameCodec::new().with_precision(Precision::F64);
+    let (by_codec, by_4) = (size(codec(), None, doubles), size(codec(), Some(4), doubles));
+    assert_eq!(by_codec, size(codec(), Some(8), doubles));
+    assert!(100 * by_codec < 98 * by_4, "{by_codec} and {by_4}");
+    let text = |depot: &Depot<Json<Vec<String>>>| {
+        let lines = include_str!("round_trip.rs").lines().map(str::to_owned).collect();
+        depot.put(0, &lines).unwrap();
+    };
+    let (by_codec, by_4) = (size(Json::new(), None, text), size(Json::new(), Some(4), text));
+    assert!(100 * by_codec < 90 * by_4, "{by_codec} and {by_4}");
+}
+
+#[test]
 fn a_million_zero_bytes_take_no_room() {
     let depot = Depot::memory(Raw).unwrap();
     depot.put("zeros", &vec![0; 1 << 23]).unwrap();
@@ -362,7 +435,7 @@ fn odd_chunk_sizes_and_typesizes_round_trip() {
     {
         for name in PRESETS {
             let preset = DepotOptions { block_size: None, chunk_size, ..DepotOptions::preset(name).unwrap() };
-            let compression = Compression { typesize, ..preset.compression };
+            let compression = Compression { typesize: Some(typesize), ..preset.compression };
             let depot = Depot::memory_with(Raw, DepotOptions { compression, ..preset }).unwrap();
             fill(&depot);
             depot.commit().unwrap();

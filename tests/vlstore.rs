@@ -9,9 +9,22 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use vldepot::codecs::AtomicFrameCodec;
 use vldepot::storage::MemoryStorage;
-use vldepot::{Depot, DepotOptions, Error, Key, OpenOptions, Placement, Raw};
+use vldepot::{
+    CompressionCodec, Depot, DepotOptions, Error, Filter, Key, OpenOptions, Placement, Raw, VerifyOptions,
+    verify,
+};
 
-const FIXTURES: [&str; 3] = ["no_cross.b2frame", "contiguous.b2frame", "start.b2frame"];
+const FIXTURES: [&str; 6] = [
+    "no_cross.b2frame",
+    "contiguous.b2frame",
+    "start.b2frame",
+    "zlib.b2frame",
+    "zlib_split.b2frame",
+    "precision.b2frame",
+];
+/// Files that use what is not read here.
+const UNREAD: [&str; 5] =
+    ["delta.b2frame", "bytedelta.b2frame", "shuffle.b2frame", "dictionary.b2frame", "plugin.b2frame"];
 const MAGIC: [u8; 18] = [
     0xc4, 0x10, 0xa4, 0x9a, 0x33, 0x67, 0xcf, 0x7d, 0x44, 0xd1, 0xb0, 0x97, 0xe0, 0x51, 0x05, 0x83, 0x36,
     0xeb,
@@ -44,10 +57,14 @@ fn len(json: &Value) -> usize {
     usize::try_from(json["len"].as_u64().unwrap()).unwrap()
 }
 
-fn expected(directory: &Path, file: &str) -> Vec<Value> {
+fn expectation(directory: &Path, file: &str) -> Value {
     let text = std::fs::read_to_string(directory.join("expected.json")).unwrap();
     let json: Value = serde_json::from_str(&text).unwrap();
-    json[file]["records"].as_array().unwrap().clone()
+    json[file].clone()
+}
+
+fn expected(directory: &Path, file: &str) -> Vec<Value> {
+    expectation(directory, file)["records"].as_array().unwrap().clone()
 }
 
 /// `None`, and a line that says so, where the shared test data are not.
@@ -104,6 +121,34 @@ fn the_fixtures_read_by_every_way_of_reading() {
         check(&Depot::open(fixture(file), Raw).unwrap(), &records, same);
         check(&open_bytes(&std::fs::read(fixture(file)).unwrap()).unwrap(), &records, same);
     }
+}
+
+#[test]
+fn what_is_not_read_is_named_and_is_no_damage() {
+    for file in UNREAD {
+        let unread = expectation(&fixture(""), file)["unread"].as_str().unwrap().to_owned();
+        let errors = [
+            Depot::open(fixture(file), Raw).unwrap_err(),
+            open_bytes(&std::fs::read(fixture(file)).unwrap()).unwrap_err(),
+            verify(fixture(file), &VerifyOptions::default(), |_| {}).unwrap_err(),
+        ];
+        for error in errors {
+            assert!(!error.is_damage() && !error.is_io() && !error.is_not_found(), "{error:?}");
+            let Error::Unsupported { what, name, offset, .. } = &error else { panic!("{error:?}") };
+            assert!(*offset > 0 && format!("{what} {name}").ends_with(&unread), "{what} {name}");
+            let text = error.to_string();
+            assert!(text.contains(&unread) && text.ends_with("the file may be whole"), "{text}");
+        }
+    }
+}
+
+#[test]
+fn a_file_of_zlib_says_so_and_is_not_imitated() {
+    let depot = Depot::open(fixture("zlib_split.b2frame"), Raw).unwrap();
+    let compression = depot.info().unwrap().options.compression;
+    assert_eq!((compression.codec, compression.filter), (CompressionCodec::Zlib, Filter::Bitshuffle));
+    let options = DepotOptions { compression, ..DepotOptions::default() };
+    assert!(matches!(Depot::memory_with(Raw, options), Err(Error::InvalidOptions(_))));
 }
 
 #[test]

@@ -35,10 +35,11 @@ impl Chunks {
                 CompressionCodec::Blosclz => 0,
                 CompressionCodec::None | CompressionCodec::Lz4 => 1,
                 CompressionCodec::Lz4hc => 2,
+                CompressionCodec::Zlib => 4,
                 CompressionCodec::Zstd => 5,
             },
             clevel: compression.level,
-            typesize: i32::from(compression.typesize),
+            typesize: i32::from(compression.typesize.unwrap_or(4)),
             nthreads: 1,
             blocksize: i32::try_from(block_size).unwrap(),
             // What depots do: a stream a byte for zstd after shuffle (1, always), else one for all (2, never).

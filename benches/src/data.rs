@@ -142,7 +142,7 @@ pub fn chunks<C: Codec>(depot: &Depot<C>) -> Chunks {
     let small = info.raw_bytes / info.records < 4096;
     let small_block = match info.options.compression.codec {
         CompressionCodec::Lz4 | CompressionCodec::Lz4hc | CompressionCodec::Blosclz => 2 << 10,
-        CompressionCodec::None | CompressionCodec::Zstd => 16 << 10,
+        CompressionCodec::None | CompressionCodec::Zstd | CompressionCodec::Zlib => 16 << 10,
     };
     let block_size = info.options.block_size.unwrap_or(if small { small_block } else { 64 << 10 });
     let mut chunks = Chunks::new(info.options.compression, block_size, size);

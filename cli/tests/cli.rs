@@ -229,6 +229,18 @@ fn a_file_that_is_no_depot_exits_4() {
 }
 
 #[test]
+fn a_file_that_uses_what_is_not_read_exits_4_and_names_it() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/vlstore/delta.b2frame");
+    for verb in [&["info"][..], &["list"], &["verify"], &["verify", "--quick"], &["cat", "--json"]] {
+        let mut args = verb.to_vec();
+        args.push(text(&file));
+        args.extend((verb[0] == "cat").then_some("frame/1"));
+        let error = stderr(4, &args);
+        assert!(error.contains("Blosc2 filter DELTA") && !error.contains("repair"), "{error}");
+    }
+}
+
+#[test]
 fn a_damaged_chunk_exits_1_and_takes_no_other_record_along() {
     let place = Place::new();
     let file = place.file("noise.vld");

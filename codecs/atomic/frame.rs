@@ -158,16 +158,100 @@ impl<'a> AtomicFrame<'a> {
         self.own_array(name.into(), false, array.into())
     }
 
+    /// Whether both have the same fields, floats compared bit by bit: NaN is the same as itself, and 0.0 is not -0.0. (By `==` it
+    /// is the other way round.) Dtypes count, the order of own arrays as well, and `n_atoms` as it was set.
+    ///
+    /// ```
+    /// use vldepot::codecs::AtomicFrame;
+    /// let (a, b) = (AtomicFrame::new().energy(f64::NAN), AtomicFrame::new().energy(f64::NAN));
+    /// assert!(a.is_same(&b) && a != b);
+    /// ```
+    pub fn is_same(&self, other: &AtomicFrame<'_>) -> bool {
+        // By name, so that a new field is not forgotten.
+        let Self {
+            name,
+            n_atoms,
+            positions,
+            velocities,
+            forces,
+            charges,
+            types,
+            masses,
+            cell,
+            pbc,
+            step,
+            time,
+            energy,
+            stress,
+            arrays,
+            topology_name,
+            topology,
+        } = self;
+        let bits = |x: Option<f64>| x.map(f64::to_bits);
+        let matrix = |m: Option<[[f64; 3]; 3]>| m.map(|m| m.map(|row| row.map(f64::to_bits)));
+        *name == other.name
+            && *n_atoms == other.n_atoms
+            && same_arrays([
+                (positions, &other.positions),
+                (velocities, &other.velocities),
+                (forces, &other.forces),
+                (charges, &other.charges),
+                (types, &other.types),
+                (masses, &other.masses),
+            ])
+            && matrix(*cell) == matrix(other.cell)
+            && *pbc == other.pbc
+            && *step == other.step
+            && bits(*time) == bits(other.time)
+            && bits(*energy) == bits(other.energy)
+            && matrix(*stress) == matrix(other.stress)
+            && arrays.len() == other.arrays.len()
+            && arrays.iter().zip(&other.arrays).all(|(own, other)| own.is_same(other))
+            && *topology_name == other.topology_name
+            && match (topology, &other.topology) {
+                (Some(topology), Some(other)) => topology.is_same(other),
+                (topology, other) => topology.is_none() && other.is_none(),
+            }
+    }
+
     fn own_array(mut self, name: Cow<'a, str>, per_atom: bool, array: AnyArray<'a>) -> Self {
         self.arrays.push(NamedArray { name, per_atom, array });
         self
     }
 }
 
+impl NamedArray<'_> {
+    fn is_same(&self, other: &NamedArray<'_>) -> bool {
+        self.name == other.name && self.per_atom == other.per_atom && self.array.is_same(&other.array)
+    }
+}
+
+/// Whether arrays are there in both or in neither, and the same.
+fn same_arrays<const N: usize>(pairs: [(&Option<AnyArray<'_>>, &Option<AnyArray<'_>>); N]) -> bool {
+    pairs.into_iter().all(|pair| match pair {
+        (Some(one), Some(other)) => one.is_same(other),
+        (one, other) => one.is_none() && other.is_none(),
+    })
+}
+
 impl<'a> Topology<'a> {
     /// An empty topology.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    fn is_same(&self, other: &Topology<'_>) -> bool {
+        let Self { types, masses, charges, names, bonds, residues, residue_names, molecules } = self;
+        *names == other.names
+            && *residue_names == other.residue_names
+            && same_arrays([
+                (types, &other.types),
+                (masses, &other.masses),
+                (charges, &other.charges),
+                (bonds, &other.bonds),
+                (residues, &other.residues),
+                (molecules, &other.molecules),
+            ])
     }
 
     setters! {

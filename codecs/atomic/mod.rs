@@ -52,3 +52,6 @@ pub use view::{AtomicFrameView, NamedArrayView, TopologyView};
 
 /// The longest record: Flatbuffers' offsets end at 2 GiB; what is left is for heads and padding.
 const MAX_RECORD_LEN: usize = (1 << 31) - (1 << 20);
+
+/// The most arrays of the writer's own: the Flatbuffers verifier reads records of up to a million tables.
+const MAX_OWN_ARRAYS: usize = 999_000;

@@ -1,11 +1,11 @@
 //! Promises of the atomic codec.
 
 use half::{bf16, f16};
-use ndarray::{Array1, Array2, Array3, ArrayView2, array, s};
+use ndarray::{Array1, Array2, Array3, ArrayD, ArrayView2, array, s};
 use proptest::prelude::*;
 
 use super::*;
-use crate::codec::{Codec, CodecError};
+use crate::codec::{Codec, CodecError, Shape};
 use crate::codecs::aligned::Aligned;
 use crate::codecs::ndarray::{AnyArray, DType};
 
@@ -134,7 +134,19 @@ fn f64_is_exact_and_the_others_are_rounded_once() {
     assert_eq!(codec.view(record.bytes()).unwrap().positions_as::<f64>().unwrap(), x);
     let codec = AtomicFrameCodec::new().with_precision(Precision::BF16);
     let record = Aligned::of(&codec, &AtomicFrame::new().positions(&x));
-    assert_eq!(codec.view(record.bytes()).unwrap().positions_as::<bf16>().unwrap(), x.mapv(bf16::from_f64));
+    let stored = codec.view(record.bytes()).unwrap();
+    assert_eq!(stored.positions_as::<bf16>().unwrap(), x.mapv(crate::codecs::ndarray::to_bf16));
+    // Just above the middle of two numbers: rounded to f32 first, it would become the middle, and go down.
+    let above = |bits: i32| 1.0 + 2f64.powi(-bits - 1) + 2f64.powi(-40);
+    let frame = AtomicFrame::new().charges(vec![above(10), -above(10), above(7)]);
+    let codec = AtomicFrameCodec::new().with_precision(Precision::F16);
+    let record = Aligned::of(&codec, &frame);
+    let charges = codec.view(record.bytes()).unwrap().charges_as::<f16>().unwrap().mapv(f16::to_f64);
+    assert_eq!(charges.to_vec()[..2], [1.0 + 2f64.powi(-10), -1.0 - 2f64.powi(-10)]);
+    let codec = AtomicFrameCodec::new().with_precision(Precision::BF16);
+    let record = Aligned::of(&codec, &frame);
+    let charges = codec.view(record.bytes()).unwrap().charges_as::<bf16>().unwrap().mapv(bf16::to_f64);
+    assert_eq!(charges.to_vec(), [1.0, -1.0, 1.0 + 2f64.powi(-7)]);
 }
 
 #[test]
@@ -224,16 +236,121 @@ fn what_the_record_cannot_hold_is_refused() {
     let x = matrix(2, 0.0);
     assert!(matches!(refusal(&AtomicFrame::new().positions(x.mapv(|_| 1_i32))), CodecError::Dtype { .. }));
     assert!(matches!(refusal(&AtomicFrame::new().positions(x.mapv(|_| 1e300))), CodecError::Invalid(_)));
-    assert!(matches!(refusal(&AtomicFrame::new().types(vec![u64::MAX])), CodecError::Invalid(_)));
     assert!(matches!(
         refusal(&AtomicFrame::new().per_frame("a", 1_u8).per_frame("a", 2_u8)),
         CodecError::Invalid(_)
     ));
-    let bonds = Topology::new().types(vec![1_i32; 2]).bonds(vec![[0_u32, 2]]);
-    assert!(matches!(refusal(&AtomicFrame::new().topology(bonds)), CodecError::Invalid(_)));
     // Not a number is a number to keep.
     let nan = Aligned::of(&AtomicFrameCodec::default(), &AtomicFrame::new().positions(x.mapv(|_| f64::NAN)));
     assert!(AtomicFrameCodec::default().view(nan.bytes()).unwrap().positions()[[0, 0]].is_nan());
+}
+
+/// Puts integers where a setter says, and reads what `of` finds; where that is refused, at which value.
+fn integers<T: Clone + Into<i128>>(
+    set: impl Fn(AnyArray<'static>) -> AtomicFrame<'static>,
+    of: impl Fn(&AtomicFrameView<'_>) -> Vec<T>,
+    array: AnyArray<'static>,
+) -> Result<Vec<i128>, CodecError> {
+    let codec = AtomicFrameCodec::default();
+    let frame = set(array);
+    codec.encode(&frame, &mut Vec::new())?;
+    let record = Aligned::of(&codec, &frame);
+    Ok(of(&codec.view(record.bytes()).unwrap()).into_iter().map(Into::into).collect())
+}
+
+fn range(field: &str, index: &[usize], found: i128, least: i128, most: i128) -> CodecError {
+    CodecError::Range { field: field.into(), index: Shape(index.to_vec()), found, least, most }
+}
+
+#[test]
+fn integers_come_back_with_sign_and_range_or_are_refused_with_value_and_range() {
+    let types = |array| {
+        let set = |array| AtomicFrame::new().types(array);
+        integers(set, |frame| frame.types().unwrap().to_vec(), array)
+    };
+    let molecules = |array: AnyArray<'static>| {
+        let set = |array| AtomicFrame::new().topology(Topology::new().molecules(array));
+        let of = |frame: &AtomicFrameView<'_>| frame.topology().unwrap().molecules().unwrap().to_vec();
+        integers(set, of, array)
+    };
+    let (least, most) = (i128::from(i32::MIN), i128::from(i32::MAX));
+    assert_eq!(types(vec![i64::from(i32::MIN), -1, i64::from(i32::MAX)].into()), Ok(vec![least, -1, most]));
+    assert_eq!(types(vec![i8::MIN, i8::MAX].into()), Ok(vec![-128, 127]));
+    assert_eq!(types(vec![u16::MAX].into()), Ok(vec![65535]));
+    let error = |found| Err(range("types", &[1], found, least, most));
+    assert_eq!(types(vec![0_u32, 1 << 31].into()), error(1 << 31));
+    assert_eq!(types(vec![0, u64::MAX].into()), error(i128::from(u64::MAX)));
+    assert_eq!(types(vec![0, i64::MIN].into()), error(i128::from(i64::MIN)));
+    let most = i128::from(u32::MAX);
+    assert_eq!(molecules(vec![i64::from(u32::MAX), 0].into()), Ok(vec![most, 0]));
+    let error = |found| Err(range("topology.molecules", &[0], found, 0, most));
+    assert_eq!(molecules(vec![-1_i8].into()), error(-1));
+    assert_eq!(molecules(vec![1_u64 << 32].into()), error(1 << 32));
+    let text = molecules(vec![-7_i32].into()).unwrap_err().to_string();
+    assert_eq!(text, "field `topology.molecules` at [0]: found -7, allowed are 0 to 4294967295");
+}
+
+#[test]
+fn what_refers_to_something_that_is_not_there_is_refused() {
+    let of = |topology: Topology<'static>| AtomicFrame::new().n_atoms(3).topology(topology);
+    let bonds = |bonds: Vec<[i64; 2]>| of(Topology::new().bonds(bonds));
+    let encode = |frame: AtomicFrame<'_>| AtomicFrameCodec::default().encode(&frame, &mut Vec::new());
+    assert_eq!(encode(bonds(vec![[0, 2], [2, 1]])), Ok(()));
+    let error = |index: [usize; 2], found| range("topology.bonds", &index, found, 0, 2);
+    assert_eq!(refusal(&bonds(vec![[0, 2], [1, 3]])), error([1, 1], 3));
+    assert_eq!(refusal(&bonds(vec![[0, 2], [-1, 0]])), error([1, 0], -1));
+    let none = AtomicFrame::new().topology(Topology::new().bonds(vec![[0_u8, 0]]));
+    assert_eq!(refusal(&none), range("topology.bonds", &[0, 0], 0, 0, -1));
+    assert!(refusal(&none).to_string().ends_with("found 0, and there is nothing to refer to"));
+
+    let residues = |residues: Vec<i64>| Topology::new().residues(residues);
+    assert_eq!(encode(of(residues(vec![0, 1, 1]).residue_names(["ALA", "SOL"]))), Ok(()));
+    assert_eq!(encode(of(residues(vec![7, 8, 4_000_000_000]))), Ok(()), "numbers of nothing");
+    let error = refusal(&of(residues(vec![0, 2, 1]).residue_names(["ALA", "SOL"])));
+    assert_eq!(error, range("topology.residues", &[1], 2, 0, 1));
+    let error = refusal(&of(residues(vec![0, 0, 0]).residue_names([""; 0])));
+    assert_eq!(error, range("topology.residues", &[0], 0, 0, -1));
+}
+
+#[test]
+fn many_own_arrays_are_put_and_found_and_two_of_a_name_are_refused() {
+    let mut frame = AtomicFrame::new();
+    for number in 0..20_000_u32 {
+        frame = frame.per_frame(format!("array {number}"), number);
+    }
+    let record = Aligned::of(&AtomicFrameCodec::default(), &frame);
+    let view = AtomicFrameCodec::default().view(record.bytes()).unwrap();
+    assert_eq!(view.arrays().count(), 20_000);
+    assert_eq!(view.array("array 19999").unwrap().view::<u32>().unwrap()[[]], 19_999);
+    let error = refusal(&frame.per_atom("array 7", vec![0_u8; 0]));
+    assert!(error.to_string().contains("two arrays named `array 7`"), "{error}");
+    let mut frame = AtomicFrame::new();
+    frame.arrays =
+        vec![NamedArray { name: "".into(), per_atom: false, array: 0_u8.into() }; MAX_OWN_ARRAYS + 1];
+    assert!(refusal(&frame).to_string().contains("at most 999000"));
+}
+
+#[test]
+fn as_many_own_arrays_as_are_put_are_read() {
+    let mut frame = AtomicFrame::new().positions(matrix(1, 0.0)).topology(Topology::new());
+    frame.arrays = (0..MAX_OWN_ARRAYS)
+        .map(|number| NamedArray { name: number.to_string().into(), per_atom: false, array: 0_u8.into() })
+        .collect();
+    let codec = AtomicFrameCodec::new().with_precision(Precision::F64);
+    let record = Aligned::of(&codec, &frame);
+    assert_eq!(codec.view(record.bytes()).unwrap().arrays().count(), MAX_OWN_ARRAYS);
+}
+
+#[test]
+fn an_array_that_is_put_can_be_lent() {
+    let codec = AtomicFrameCodec::default();
+    let empty = |n: usize| Array2::<f64>::zeros((0, n));
+    for n in [0, 1, usize::MAX >> 5, usize::MAX >> 4] {
+        let record = Aligned::of(&codec, &AtomicFrame::new().per_frame("empty", empty(n)));
+        assert_eq!(codec.view(record.bytes()).unwrap().array("empty").unwrap().shape(), [0, n]);
+    }
+    let error = refusal(&AtomicFrame::new().per_frame("empty", empty(usize::MAX >> 2)));
+    assert!(error.to_string().contains("too large"), "{error}");
 }
 
 #[test]
@@ -332,7 +449,124 @@ fn look(codec: &AtomicFrameCodec, bytes: &[u8]) {
     }
 }
 
+/// Any floats of any precision, of that shape.
+fn reals(shape: Vec<usize>) -> impl Strategy<Value = AnyArray<'static>> {
+    let len = shape.iter().product::<usize>();
+    (prop::collection::vec(any::<u64>(), len), 0..4).prop_map(move |(bits, dtype)| {
+        let of = |shape: &[usize]| shape.to_vec();
+        match dtype {
+            0 => ArrayD::from_shape_vec(of(&shape), bits.iter().map(|&x| f64::from_bits(x)).collect())
+                .unwrap()
+                .into(),
+            1 => ArrayD::from_shape_vec(of(&shape), bits.iter().map(|&x| f32::from_bits(x as u32)).collect())
+                .unwrap()
+                .into(),
+            2 => ArrayD::from_shape_vec(of(&shape), bits.iter().map(|&x| f16::from_bits(x as u16)).collect())
+                .unwrap()
+                .into(),
+            _ => {
+                ArrayD::from_shape_vec(of(&shape), bits.iter().map(|&x| bf16::from_bits(x as u16)).collect())
+                    .unwrap()
+                    .into()
+            }
+        }
+    })
+}
+
+fn maybe_reals(shape: Vec<usize>) -> impl Strategy<Value = Option<AnyArray<'static>>> {
+    prop::option::of(reals(shape))
+}
+
+fn topologies(n: usize) -> impl Strategy<Value = Topology<'static>> {
+    let atom = 0..u32::try_from(n.max(1)).unwrap();
+    let bonds = prop::collection::vec([atom.clone(), atom], if n == 0 { 0..1 } else { 0..4 });
+    let singles = prop::collection::vec(any::<u32>(), n);
+    let residue_names = prop::option::of(prop::collection::vec(".{0,2}", 2..4));
+    (
+        prop::option::of(prop::collection::vec(any::<i32>(), n)),
+        prop::option::of(singles.prop_map(|bits| bits.into_iter().map(f32::from_bits).collect::<Vec<_>>())),
+        prop::option::of(prop::collection::vec(".{0,2}", n)),
+        prop::option::of(bonds),
+        prop::option::of(prop::collection::vec(0_u32..2, n)),
+        residue_names,
+    )
+        .prop_map(|(types, masses, names, bonds, residues, residue_names)| Topology {
+            types: types.map(Into::into),
+            charges: masses.clone().map(Into::into),
+            masses: masses.map(Into::into),
+            names: names.map(|names| names.into_iter().map(Into::into).collect()),
+            bonds: bonds.map(Into::into),
+            molecules: residues.clone().map(Into::into),
+            residues: residues.map(Into::into),
+            residue_names: residue_names.map(|names| names.into_iter().map(Into::into).collect()),
+        })
+}
+
+fn frames() -> impl Strategy<Value = AtomicFrame<'static>> {
+    let number = || prop::option::of(any::<u64>().prop_map(f64::from_bits));
+    let matrix = || {
+        prop::option::of(any::<[u64; 9]>().prop_map(|bits| {
+            let mut rows = [[0.0; 3]; 3];
+            rows.as_flattened_mut().iter_mut().zip(bits).for_each(|(x, bits)| *x = f64::from_bits(bits));
+            rows
+        }))
+    };
+    (0_usize..4).prop_flat_map(move |n| {
+        let arrays = (
+            maybe_reals(vec![n, 3]),
+            maybe_reals(vec![n, 3]),
+            maybe_reals(vec![n]),
+            prop::option::of(prop::collection::vec(any::<i32>(), n)),
+            prop::option::of(topologies(n)),
+        );
+        let own =
+            (reals(vec![n, 2, 0]), reals(vec![0, 5]), reals(vec![]), reals(vec![n]), reals(vec![1, 2, 1]));
+        let text = || prop::option::of(".{0,3}");
+        let one = (
+            number(),
+            number(),
+            matrix(),
+            matrix(),
+            any::<Option<i64>>(),
+            any::<Option<[bool; 3]>>(),
+            text(),
+            text(),
+        );
+        (Just(n), arrays, own, one).prop_map(
+            |(
+                n,
+                (positions, forces, charges, types, topology),
+                own,
+                (time, energy, cell, stress, step, pbc, name, of),
+            )| {
+                let mut frame = AtomicFrame::new()
+                    .n_atoms(n)
+                    .per_atom("", own.0)
+                    .per_frame("empty", own.1)
+                    .per_frame("number", own.2)
+                    .per_atom("per atom", own.3)
+                    .per_frame("axes", own.4);
+                (frame.velocities, frame.positions, frame.forces) = (forces.clone(), positions, forces);
+                (frame.charges, frame.types, frame.topology) = (charges, types.map(Into::into), topology);
+                (frame.time, frame.energy, frame.cell, frame.stress) = (time, energy, cell, stress);
+                (frame.step, frame.pbc) = (step, pbc);
+                (frame.name, frame.topology_name) = (name.map(Into::into), of.map(Into::into));
+                frame
+            },
+        )
+    })
+}
+
 proptest! {
+    #[test]
+    fn any_frame_comes_back_bit_by_bit(frame in frames()) {
+        let codec = AtomicFrameCodec::new().with_precision(Precision::AsGiven);
+        let record = Aligned::of(&codec, &frame);
+        let view = codec.view(record.bytes()).unwrap();
+        read_all(&view, &record);
+        prop_assert!(view.to_frame().unwrap().is_same(&frame), "{:?}", frame);
+    }
+
     #[test]
     fn random_frames_read_back(
         x in prop::collection::vec(any::<[f32; 3]>(), 0..20),
@@ -365,6 +599,32 @@ proptest! {
             record.bytes_mut()[at] = byte;
         }
         look(&codec, record.bytes());
+    }
+}
+
+#[test]
+fn frames_that_differ_in_a_bit_are_not_the_same() {
+    assert!(full(3).is_same(&full(3)));
+    let changes: [fn(&mut AtomicFrame<'static>); 12] = [
+        |frame| frame.name = None,
+        |frame| frame.n_atoms = Some(3),
+        |frame| frame.positions = frame.velocities.clone(),
+        |frame| frame.charges = Some(vec![0.25_f32; 3].into()),
+        |frame| frame.types = None,
+        |frame| frame.cell.as_mut().unwrap()[0][1] = -0.0,
+        |frame| frame.pbc = Some([true; 3]),
+        |frame| frame.energy = Some(f64::NAN),
+        |frame| frame.stress = None,
+        |frame| frame.arrays[1].per_atom = false,
+        |frame| frame.arrays[2].name = "even".into(),
+        |frame| frame.topology.as_mut().unwrap().residue_names = None,
+    ];
+    for (number, change) in changes.into_iter().enumerate() {
+        let (mut one, mut other) = (full(3), full(3));
+        change(&mut one);
+        assert!(!one.is_same(&other) && !other.is_same(&one), "{number}");
+        change(&mut other);
+        assert!(one.is_same(&other), "{number}");
     }
 }
 

@@ -5,6 +5,8 @@
 
 use std::borrow::Cow;
 use std::cell::Cell;
+use std::collections::{HashMap, HashSet};
+use std::ops::RangeInclusive;
 
 use bytemuck::{NoUninit, TransparentWrapper};
 use flatbuffers::{FlatBufferBuilder, ForwardsUOffset, Push, PushAlignment, Vector, WIPOffset};
@@ -13,9 +15,9 @@ use ndarray::CowArray;
 
 use super::codec::Precision;
 use super::generated as fb;
-use super::{AtomicFrame, MAX_RECORD_LEN, Topology};
-use crate::codec::CodecError;
-use crate::codecs::ndarray::{AnyArray, DType};
+use super::{AtomicFrame, MAX_OWN_ARRAYS, MAX_RECORD_LEN, NamedArray, Topology};
+use crate::codec::{CodecError, Shape};
+use crate::codecs::ndarray::{AnyArray, DType, byte_len, to_bf16, to_f16};
 
 type Builder = FlatBufferBuilder<'static>;
 type Offset<T> = WIPOffset<Vector<'static, T>>;
@@ -87,11 +89,7 @@ fn check(frame: &AtomicFrame<'_>) -> Result<i32, CodecError> {
             return Err(CodecError::shape(own.name.as_ref(), &expected, own.array.shape()));
         }
     }
-    for (i, own) in frame.arrays.iter().enumerate() {
-        if frame.arrays[..i].iter().any(|other| other.name == own.name) {
-            return Err(CodecError::invalid(format!("two arrays named `{}`", own.name)));
-        }
-    }
+    check_own(&frame.arrays)?;
     if let Some(topology) = topology {
         vector(&topology.types, "topology.types")?;
         vector(&topology.masses, "topology.masses")?;
@@ -106,6 +104,24 @@ fn check(frame: &AtomicFrame<'_>) -> Result<i32, CodecError> {
         }
     }
     i32::try_from(n_atoms).map_err(|_| CodecError::invalid(format!("{n_atoms} atoms: at most {}", i32::MAX)))
+}
+
+/// Names that differ, and arrays that can be lent.
+fn check_own(arrays: &[NamedArray<'_>]) -> Result<(), CodecError> {
+    if arrays.len() > MAX_OWN_ARRAYS {
+        return Err(CodecError::invalid(format!(
+            "{} arrays of the writer's own: at most {MAX_OWN_ARRAYS}",
+            arrays.len()
+        )));
+    }
+    let mut names = HashSet::with_capacity(arrays.len());
+    for own in arrays {
+        if !names.insert(own.name.as_ref()) {
+            return Err(CodecError::invalid(format!("two arrays named `{}`", own.name)));
+        }
+        byte_len(&own.name, own.array.dtype(), own.array.shape())?;
+    }
+    Ok(())
 }
 
 fn topology_n_atoms(topology: &Topology<'_>) -> Option<usize> {
@@ -133,7 +149,11 @@ fn estimate_len(frame: &AtomicFrame<'_>, precision: Precision) -> usize {
     let mut parts: Vec<usize> = Vec::new();
     parts.extend(reals.into_iter().flatten().map(|array| len(array, precision.dtype(array.dtype()).size())));
     parts.extend(fours.into_iter().flatten().map(|array| len(array, 4)));
-    parts.extend(frame.arrays.iter().map(|own| len(&own.array, own.array.dtype().size()) + text(&own.name)));
+    let own_len = |own: &NamedArray<'_>| {
+        let axes = size_of::<u64>() * own.array.shape().len();
+        len(&own.array, own.array.dtype().size()).saturating_add(text(&own.name) + axes)
+    };
+    parts.extend(frame.arrays.iter().map(own_len));
     parts.extend(frame.name.iter().chain(&frame.topology_name).map(text));
     if let Some(topology) = &frame.topology {
         let fours = [
@@ -192,7 +212,7 @@ fn build(
         name: frame.name.as_ref().map(|name| builder.create_string(name)),
         nsites: n_atoms,
         ncodim: 3,
-        types: integers(builder, "types", frame.types.as_ref())?,
+        types: integers(builder, "types", frame.types.as_ref(), i32::ALL)?,
         masses: singles(builder, "masses", frame.masses.as_ref())?,
         positions,
         forces,
@@ -222,24 +242,21 @@ fn write_topology(
     topology: &Topology<'_>,
     n_atoms: i32,
 ) -> Result<WIPOffset<fb::Topology<'static>>, CodecError> {
-    if let Some(bonds) = &topology.bonds {
-        let limit = n_atoms.unsigned_abs();
-        let bonds = to_integers::<u32>("topology.bonds", bonds)?;
-        if let Some(atom) = bonds.iter().find(|&&atom| atom >= limit) {
-            return Err(CodecError::invalid(format!(
-                "field `topology.bonds`: atom {atom} of {n_atoms}, counted from 0"
-            )));
-        }
-    }
+    let atoms = 0..=i128::from(n_atoms) - 1;
+    // Without names, a residue is a number and refers to nothing.
+    let residues = match &topology.residue_names {
+        Some(names) => 0..=names.len() as i128 - 1,
+        None => u32::ALL,
+    };
     let args = fb::TopologyArgs {
-        types: integers(builder, "topology.types", topology.types.as_ref())?,
+        types: integers(builder, "topology.types", topology.types.as_ref(), i32::ALL)?,
         masses: singles(builder, "topology.masses", topology.masses.as_ref())?,
         charges: singles(builder, "topology.charges", topology.charges.as_ref())?,
         names: strings(builder, topology.names.as_deref()),
-        bonds: integers(builder, "topology.bonds", topology.bonds.as_ref())?,
-        residues: integers(builder, "topology.residues", topology.residues.as_ref())?,
+        bonds: integers::<u32>(builder, "topology.bonds", topology.bonds.as_ref(), atoms)?,
+        residues: integers::<u32>(builder, "topology.residues", topology.residues.as_ref(), residues)?,
         residue_names: strings(builder, topology.residue_names.as_deref()),
-        molecules: integers(builder, "topology.molecules", topology.molecules.as_ref())?,
+        molecules: integers(builder, "topology.molecules", topology.molecules.as_ref(), u32::ALL)?,
     };
     Ok(fb::Topology::create(builder, &args))
 }
@@ -247,7 +264,7 @@ fn write_topology(
 /// Names repeat (water has three): each is stored once.
 fn strings(builder: &mut Builder, names: Option<&[Cow<'_, str>]>) -> Option<Strings> {
     let names = names?;
-    let mut stored = std::collections::HashMap::new();
+    let mut stored = HashMap::new();
     let offsets: Vec<_> = names
         .iter()
         .map(|name| *stored.entry(name.as_ref()).or_insert_with(|| builder.create_string(name)))
@@ -327,11 +344,11 @@ fn real(
             Real::Typed(write_bytes(builder, None, kind, dtype, shape, bytemuck::cast_slice(&reals)))
         }
         DType::F16 => {
-            let reals = to_reals(field, array, f16::from_f64, f16::is_finite)?;
+            let reals = to_reals(field, array, to_f16, f16::is_finite)?;
             Real::Typed(write_bytes(builder, None, kind, dtype, shape, bytemuck::cast_slice(&reals)))
         }
         DType::BF16 => {
-            let reals = to_reals(field, array, bf16::from_f64, bf16::is_finite)?;
+            let reals = to_reals(field, array, to_bf16, bf16::is_finite)?;
             Real::Typed(write_bytes(builder, None, kind, dtype, shape, bytemuck::cast_slice(&reals)))
         }
         _ => return Err(not_of(field, "a float", array)),
@@ -346,15 +363,27 @@ fn singles(
     array.map(|array| Ok(builder.create_vector(&to_singles(field, array)?))).transpose()
 }
 
-fn integers<T>(
+/// What integers are stored as.
+trait Integer: TryFrom<i128> + NoUninit + Push<Output = Self> {
+    /// All of them.
+    const ALL: RangeInclusive<i128>;
+}
+
+impl Integer for i32 {
+    const ALL: RangeInclusive<i128> = i32::MIN as i128..=i32::MAX as i128;
+}
+
+impl Integer for u32 {
+    const ALL: RangeInclusive<i128> = 0..=u32::MAX as i128;
+}
+
+fn integers<T: Integer>(
     builder: &mut Builder,
     field: &str,
     array: Option<&AnyArray<'_>>,
-) -> Result<Option<Offset<T>>, CodecError>
-where
-    T: TryFrom<i128> + NoUninit + Push<Output = T>,
-{
-    array.map(|array| Ok(builder.create_vector(&to_integers::<T>(field, array)?))).transpose()
+    allowed: RangeInclusive<i128>,
+) -> Result<Option<Offset<T>>, CodecError> {
+    array.map(|array| Ok(builder.create_vector(&to_integers::<T>(field, array, &allowed)?))).transpose()
 }
 
 /// As f32; borrowed when they are so already and lie in order.
@@ -398,23 +427,46 @@ fn to_reals<T: Copy>(
     }
 }
 
-fn to_integers<T: TryFrom<i128>>(field: &str, array: &AnyArray<'_>) -> Result<Vec<T>, CodecError> {
-    let convert = |x: i128| {
-        T::try_from(x).map_err(|_| {
-            CodecError::invalid(format!("field `{field}`: {x} does not fit {}", std::any::type_name::<T>()))
+fn to_integers<T: Integer>(
+    field: &str,
+    array: &AnyArray<'_>,
+    allowed: &RangeInclusive<i128>,
+) -> Result<Vec<T>, CodecError> {
+    let convert = |(at, found): (usize, i128)| {
+        let fits = if allowed.contains(&found) { T::try_from(found).ok() } else { None };
+        fits.ok_or_else(|| CodecError::Range {
+            field: field.into(),
+            index: Shape(index_of(at, array.shape())),
+            found,
+            least: *allowed.start(),
+            most: *allowed.end(),
         })
     };
+    macro_rules! each {
+        ($array:expr) => {
+            $array.iter().map(|&x| x.into()).enumerate().map(convert).collect()
+        };
+    }
     match array {
-        AnyArray::I8(array) => array.iter().map(|&x| convert(x.into())).collect(),
-        AnyArray::I16(array) => array.iter().map(|&x| convert(x.into())).collect(),
-        AnyArray::I32(array) => array.iter().map(|&x| convert(x.into())).collect(),
-        AnyArray::I64(array) => array.iter().map(|&x| convert(x.into())).collect(),
-        AnyArray::U8(array) => array.iter().map(|&x| convert(x.into())).collect(),
-        AnyArray::U16(array) => array.iter().map(|&x| convert(x.into())).collect(),
-        AnyArray::U32(array) => array.iter().map(|&x| convert(x.into())).collect(),
-        AnyArray::U64(array) => array.iter().map(|&x| convert(x.into())).collect(),
+        AnyArray::I8(array) => each!(array),
+        AnyArray::I16(array) => each!(array),
+        AnyArray::I32(array) => each!(array),
+        AnyArray::I64(array) => each!(array),
+        AnyArray::U8(array) => each!(array),
+        AnyArray::U16(array) => each!(array),
+        AnyArray::U32(array) => each!(array),
+        AnyArray::U64(array) => each!(array),
         other => Err(not_of(field, "an integer", other)),
     }
+}
+
+/// Where the element lies that comes `nth`, counted row by row.
+fn index_of(mut nth: usize, shape: &[usize]) -> Vec<usize> {
+    let mut index = vec![0; shape.len()];
+    for (at, &n) in index.iter_mut().zip(shape).rev() {
+        (*at, nth) = (nth % n.max(1), nth / n.max(1));
+    }
+    index
 }
 
 fn not_of(field: &str, expected: &str, array: &AnyArray<'_>) -> CodecError {

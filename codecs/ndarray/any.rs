@@ -1,5 +1,7 @@
 //! Arrays whose dtype and shape are known at run time only: [`AnyArray`] to write, [`AnyArrayView`] to read.
 
+use std::borrow::Cow;
+
 use ndarray::{
     Array, Array2, ArrayBase, ArrayView, ArrayView2, ArrayViewD, CowArray, Data, Dimension, IntoDimension,
     IxDyn, OwnedRepr, ViewRepr,
@@ -73,6 +75,28 @@ impl AnyArray<'_> {
     /// The length of each axis; empty for a single number.
     pub fn shape(&self) -> &[usize] {
         for_any!(self, array => array.shape())
+    }
+
+    /// Whether both have the same dtype, shape and elements, bit by bit: NaN is the same as itself, and 0.0 is not -0.0. (By `==`
+    /// it is the other way round.)
+    ///
+    /// ```
+    /// use vldepot::codecs::AnyArray;
+    /// let (a, b) = (AnyArray::from(vec![f64::NAN]), AnyArray::from(vec![f64::NAN]));
+    /// assert!(a.is_same(&b) && a != b);
+    /// ```
+    pub fn is_same(&self, other: &AnyArray<'_>) -> bool {
+        fn bytes<'b>(array: &'b AnyArray<'_>) -> Cow<'b, [u8]> {
+            array.as_bytes().map_or_else(
+                || {
+                    let mut bytes = Vec::new();
+                    array.append_to(&mut bytes);
+                    bytes.into()
+                },
+                Cow::Borrowed,
+            )
+        }
+        self.dtype() == other.dtype() && self.shape() == other.shape() && bytes(self) == bytes(other)
     }
 
     /// Appends the elements' bytes in logical (row-major) order.
@@ -177,6 +201,20 @@ impl<'a> From<&'a AnyArray<'_>> for AnyArray<'a> {
     }
 }
 
+/// Bytes of an array's elements, if an array of that shape can be lent.
+///
+/// As ndarray counts in bytes: zero-length axes aside, the product must fit `isize`.
+pub(in crate::codecs) fn byte_len(what: &str, dtype: DType, shape: &[usize]) -> Result<usize, CodecError> {
+    let limit = isize::MAX.unsigned_abs();
+    shape
+        .iter()
+        .filter(|&&n| n != 0)
+        .try_fold(dtype.size(), |bytes, &n| bytes.checked_mul(n))
+        .filter(|&bytes| bytes <= limit)
+        .ok_or_else(|| CodecError::invalid(format!("{what}: shape {shape:?} is too large")))?;
+    Ok(shape.iter().product::<usize>() * dtype.size())
+}
+
 /// An array of any dtype and shape inside a record: borrows the record's bytes.
 #[derive(Debug, Clone)]
 pub struct AnyArrayView<'a> {
@@ -193,16 +231,7 @@ impl<'a> AnyArrayView<'a> {
         shape: &[usize],
         data: &'a [u8],
     ) -> Result<Self, CodecError> {
-        // As ndarray counts: zero-length axes aside, the product must fit `isize`.
-        let too_large = || CodecError::invalid(format!("{what}: shape {shape:?} is too large"));
-        let limit = isize::MAX.unsigned_abs();
-        shape
-            .iter()
-            .filter(|&&n| n != 0)
-            .try_fold(dtype.size(), |bytes, &n| bytes.checked_mul(n))
-            .filter(|&bytes| bytes <= limit)
-            .ok_or_else(too_large)?;
-        let expected = shape.iter().product::<usize>() * dtype.size();
+        let expected = byte_len(what, dtype, shape)?;
         if data.len() != expected {
             return Err(CodecError::length(what, expected, data.len()));
         }

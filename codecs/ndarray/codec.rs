@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 
 use ndarray::{ArrayBase, ArrayRef, ArrayView, Data, Dimension, IxDyn};
 
-use super::any::append_elements;
+use super::any::{append_elements, byte_len};
 use super::{AnyArray, AnyArrayView, DType, Element};
 use crate::codec::{Codec, CodecError};
 
@@ -25,6 +25,7 @@ const fn elements_at(n_axes: usize) -> usize {
 fn append_head(dtype: DType, shape: &[usize], out: &mut Vec<u8>) -> Result<(), CodecError> {
     let n_axes = u8::try_from(shape.len())
         .map_err(|_| CodecError::invalid(format!("an array of {} axes: at most 255", shape.len())))?;
+    byte_len("an array", dtype, shape)?;
     let start = out.len();
     out.extend_from_slice(&MAGIC);
     out.extend_from_slice(&[dtype.code(), n_axes, 0, 0]);
@@ -59,7 +60,7 @@ fn read(bytes: &[u8]) -> Result<AnyArrayView<'_>, CodecError> {
 
 /// What [`AnyNdArray`] writes: any ndarray, and [`AnyArray`].
 ///
-/// For what borrows (an `ArrayView`, an `AnyArray` of one) pass `&*view`, respectively use [`NdArray`].
+/// What borrows (an `ArrayView`, an `AnyArray` of one) is put through [`NdArray`], or as an owned copy.
 pub trait ArraySource {
     /// What the elements are.
     fn dtype(&self) -> DType;
@@ -132,6 +133,11 @@ impl Codec for AnyNdArray {
     const ID: &'static str = ID;
     const ALIGN: usize = ALIGN;
 
+    fn element_size(&self) -> usize {
+        // Good for f64, and hardly worse than 4 for f32.
+        DType::F64.size()
+    }
+
     fn encode(&self, item: &dyn ArraySource, out: &mut Vec<u8>) -> Result<(), CodecError> {
         append_head(item.dtype(), item.shape(), out)?;
         item.append_to(out);
@@ -175,6 +181,10 @@ impl<T: Element, D: Dimension + 'static> Codec for NdArray<T, D> {
     type View<'a> = ArrayView<'a, T, D>;
     const ID: &'static str = ID;
     const ALIGN: usize = ALIGN;
+
+    fn element_size(&self) -> usize {
+        T::DTYPE.size()
+    }
 
     fn encode(&self, item: &ArrayRef<T, D>, out: &mut Vec<u8>) -> Result<(), CodecError> {
         append_head(T::DTYPE, item.shape(), out)?;

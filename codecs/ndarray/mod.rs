@@ -17,10 +17,13 @@
 mod any;
 mod codec;
 mod dtype;
+mod round;
 
 #[cfg(test)]
 mod tests;
 
+pub(in crate::codecs) use any::byte_len;
 pub use any::{AnyArray, AnyArrayView};
 pub use codec::{AnyNdArray, ArraySource, NdArray};
 pub use dtype::{DType, Element};
+pub(in crate::codecs) use round::{to_bf16, to_f16};

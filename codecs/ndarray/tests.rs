@@ -99,6 +99,44 @@ fn hostile_shapes_are_an_error() {
 }
 
 #[test]
+fn an_array_that_is_put_can_be_lent() {
+    // ndarray counts elements and lends by bytes: an empty array can be too long to be lent.
+    for n in [0, 1, usize::MAX >> 5, usize::MAX >> 4] {
+        round_trip(&ArrayD::<f64>::zeros(vec![0, n]));
+    }
+    let long = ArrayD::<f64>::zeros(vec![0, usize::MAX >> 2]);
+    for error in [
+        AnyNdArray.encode(&long, &mut Vec::new()).unwrap_err(),
+        NdArray::<f64>::new().encode(&long, &mut Vec::new()).unwrap_err(),
+    ] {
+        assert!(error.to_string().contains("too large"), "{error}");
+    }
+    let deep = ArrayD::<u8>::zeros(vec![1; 256]);
+    assert!(AnyNdArray.encode(&deep, &mut Vec::new()).unwrap_err().to_string().contains("at most 255"));
+    round_trip(&ArrayD::<u8>::zeros(vec![1; 255]));
+}
+
+#[test]
+fn every_bit_of_a_float_comes_back_in_any_order_of_axes() {
+    let bits = |x: f64| x.to_bits();
+    let odd = [f64::NAN, -f64::NAN, f64::from_bits(0x7ff0_0000_0000_0001), -0.0, f64::INFINITY, 5e-324];
+    let array = Array::from_shape_vec((2, 3), odd.to_vec()).unwrap();
+    let record = Aligned::of(&NdArray::<f64, Ix2>::new(), &array.t());
+    let view = AnyNdArray.view(record.bytes()).unwrap();
+    assert_eq!(view.view::<f64>().unwrap().mapv(bits), array.t().mapv(bits).into_dyn());
+    let halves: Vec<u16> = (0..=u16::MAX).collect();
+    let (f16s, bf16s) =
+        (halves.iter().map(|&x| f16::from_bits(x)), halves.iter().map(|&x| bf16::from_bits(x)));
+    let (f16s, bf16s) = (Array::from_iter(f16s), Array::from_iter(bf16s));
+    let record = Aligned::of(&AnyNdArray, &f16s);
+    let back = AnyNdArray.view(record.bytes()).unwrap().view::<f16>().unwrap().mapv(f16::to_bits);
+    assert_eq!(back.into_raw_vec_and_offset().0, halves);
+    let record = Aligned::of(&AnyNdArray, &bf16s);
+    let back = AnyNdArray.view(record.bytes()).unwrap().view::<bf16>().unwrap().mapv(bf16::to_bits);
+    assert_eq!(back.into_raw_vec_and_offset().0, halves);
+}
+
+#[test]
 fn a_bool_that_is_neither_is_an_error() {
     let mut record = Aligned::of(&AnyNdArray, &array![true, false]);
     *record.bytes_mut().last_mut().unwrap() = 2;

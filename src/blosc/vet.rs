@@ -1,8 +1,8 @@
 //! Chunks, looked through before c-blosc2 sees them.
 //!
-//! c-blosc2 2.x runs out of bounds on some damaged chunks. Those of other programs have no checksum, and a checksum can be forged. What passes here uses only codecs and filters of c-blosc2
-//! itself, no plugin and no dictionary, and has all lengths in bounds. What is left to C is to decode single streams,
-//! whose lengths it is told, and to undo shuffles.
+//! c-blosc2 2.x runs out of bounds on some damaged chunks. Those of other programs have no checksum, and a checksum can be forged.
+//! What passes here uses only codecs and filters of c-blosc2 itself, no plugin and no dictionary, and has all lengths in
+//! bounds. What is left to C is to decode single streams, whose lengths it is told, and to undo shuffles.
 //!
 //! ```text
 //! chunk    0..16 see `ChunkHeader`   16..22 filters   22 codec, 23 its parameter   24..30 filters' parameters   31 flags
@@ -12,21 +12,13 @@
 //!                     c = 0: zeros      c < 0: one byte, 1, for a run of the byte -c
 //! ```
 
+use super::feature::Feature;
 use super::{BloscError, ChunkHeader, HEADER_LEN, refuse};
+use crate::format::u32_at;
 
-const FLAGS_AT: usize = 2;
-const FILTERS_AT: usize = 16;
-const FILTER_PARAMETERS_AT: usize = 24;
-const N_FILTERS: usize = 6;
-const BLOSC2_FLAGS_AT: usize = 31;
-const KNOWN_BLOSC2_FLAGS: u8 = 0x70;
-const DONT_SPLIT: u8 = 0x10;
-const CODEC_SHIFT: u8 = 5;
-/// BloscLZ, LZ4 (and LZ4HC) and zstd, as chunk headers number them.
-const KNOWN_CODECS: [u8; 3] = [0, 1, 4];
-/// None, shuffle, bit shuffle, and the truncation of precision, which is not undone.
-const KNOWN_FILTERS: [u8; 4] = [0, 1, 2, 4];
-const TRUNCATE_PRECISION: u8 = 4;
+pub(super) const FLAGS_AT: usize = 2;
+/// Blocks are not split into streams.
+pub(super) const DONT_SPLIT: u8 = 0x10;
 
 /// A chunk that was looked through.
 #[derive(Debug, Clone, Copy)]
@@ -42,62 +34,81 @@ pub(crate) fn vet(chunk: &[u8]) -> Result<Vetted<'_>, BloscError> {
     let Some(chunk) = chunk.get(..header.stored_len) else {
         return refuse(format!("a chunk of {} bytes, cut off after {}", header.stored_len, chunk.len()));
     };
+    if let Some(feature) = Feature::unread_of(chunk) {
+        return Err(feature.into());
+    }
     let vetted = Vetted { chunk, header };
-    match header.special() {
-        0 => {}
-        1 => return Ok(vetted),
-        kind => return refuse(format!("a chunk of special kind {kind}")),
-    }
-    if header.is_memcpyed() {
-        if chunk.len() != HEADER_LEN + header.raw_len {
-            return refuse(format!("{} bytes stored as {}", header.raw_len, chunk.len() - HEADER_LEN));
-        }
-        return Ok(vetted);
-    }
-    let codec = chunk[FLAGS_AT] >> CODEC_SHIFT;
-    if !KNOWN_CODECS.contains(&codec) {
-        return refuse(format!("a chunk of codec {codec}, which this program lacks"));
-    }
-    if chunk[BLOSC2_FLAGS_AT] & !KNOWN_BLOSC2_FLAGS != 0 {
-        return refuse(format!("a chunk with flags {:#04x}", chunk[BLOSC2_FLAGS_AT]));
-    }
-    for i in 0..N_FILTERS {
-        let (filter, parameter) = (chunk[FILTERS_AT + i], chunk[FILTER_PARAMETERS_AT + i]);
-        if !KNOWN_FILTERS.contains(&filter) || (parameter != 0 && filter != TRUNCATE_PRECISION) {
-            return refuse(format!("a chunk with filter {filter}, parameter {parameter}"));
-        }
-    }
-    let Some(table) = chunk.get(HEADER_LEN..header.prefix_len()) else {
-        return refuse("a chunk without its table of blocks");
+    let stored = match header.special() {
+        0 if header.is_memcpyed() => header.raw_len,
+        0 => return vetted.check_blocks().map(|()| vetted),
+        super::REPEATED => header.typesize.into(),
+        _ => 0,
     };
-    for (i, entry) in table.chunks_exact(4).enumerate() {
-        let start = u32::from_le_bytes([entry[0], entry[1], entry[2], entry[3]]) as usize;
-        let raw_len = header.block_size.min(header.raw_len - i * header.block_size);
-        let splits = chunk[FLAGS_AT] & DONT_SPLIT == 0 && raw_len == header.block_size;
-        let n_streams = if splits { usize::from(header.typesize) } else { 1 };
-        let block = chunk.get(start..).filter(|_| start >= header.prefix_len());
-        if block.and_then(|block| vet_block(block, raw_len, n_streams)).is_none() {
-            return refuse(format!("block {i} of a chunk, at {start}, out of bounds"));
-        }
+    if chunk.len() != HEADER_LEN + stored {
+        return refuse(format!("{stored} bytes stored as {}", chunk.len() - HEADER_LEN));
     }
     Ok(vetted)
 }
 
-fn vet_block(mut block: &[u8], raw_len: usize, n_streams: usize) -> Option<()> {
-    if !raw_len.is_multiple_of(n_streams) {
-        return None;
+impl<'a> Vetted<'a> {
+    fn check_blocks(&self) -> Result<(), BloscError> {
+        if self.chunk.len() < self.header.prefix_len() {
+            return refuse("a chunk without its table of blocks");
+        }
+        for number in 0..self.header.n_blocks() {
+            let sound = self.block(number).is_some_and(|(block, raw_len, n_streams)| {
+                let stream_len = raw_len / n_streams;
+                raw_len.is_multiple_of(n_streams)
+                    && stream_len > 0
+                    && Streams::new(block, n_streams, stream_len).count() == n_streams
+            });
+            if !sound {
+                return refuse(format!("block {number} of a chunk, out of bounds"));
+            }
+        }
+        Ok(())
     }
-    let stream_len = raw_len / n_streams;
-    for _ in 0..n_streams {
-        let (len, rest) = block.split_first_chunk::<4>()?;
+
+    /// The chunk from the start of a block on, the block's raw bytes, and how many streams they are split into.
+    pub(super) fn block(&self, number: usize) -> Option<(&'a [u8], usize, usize)> {
+        let Self { chunk, header } = *self;
+        let start = u32_at(chunk, HEADER_LEN + 4 * number)? as usize;
+        let block = chunk.get(start..).filter(|_| start >= header.prefix_len())?;
+        let raw_len = header.block_size.min(header.raw_len.checked_sub(number * header.block_size)?);
+        let splits = chunk[FLAGS_AT] & DONT_SPLIT == 0 && raw_len == header.block_size;
+        Some((block, raw_len, if splits { usize::from(header.typesize) } else { 1 }))
+    }
+}
+
+/// The streams of a block: the length as it is stored, and the bytes that follow it. Ends early at one that is out of bounds.
+pub(super) struct Streams<'a> {
+    rest: &'a [u8],
+    left: usize,
+    /// Raw bytes of a stream.
+    raw_len: usize,
+}
+
+impl<'a> Streams<'a> {
+    pub(super) fn new(block: &'a [u8], n_streams: usize, raw_len: usize) -> Self {
+        Self { rest: block, left: n_streams, raw_len }
+    }
+}
+
+impl<'a> Iterator for Streams<'a> {
+    type Item = (i32, &'a [u8]);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.left = self.left.checked_sub(1)?;
+        let (len, rest) = self.rest.split_first_chunk::<4>()?;
         let len = i32::from_le_bytes(*len);
-        block = match usize::try_from(len) {
-            Ok(len) if len <= stream_len => rest.get(len..)?,
-            Err(_) if len >= -255 && rest.first()? & 1 == 1 => &rest[1..],
+        let (bytes, rest) = match usize::try_from(len) {
+            Ok(len) if len <= self.raw_len => rest.split_at_checked(len)?,
+            Err(_) if len >= -255 && rest.first()? & 1 == 1 => rest.split_at(1),
             _ => return None,
         };
+        self.rest = rest;
+        Some((len, bytes))
     }
-    (stream_len > 0).then_some(())
 }
 
 #[cfg(test)]
@@ -121,7 +132,7 @@ mod tests {
             CompressionCodec::Blosclz,
         ] {
             for filter in [Filter::None, Filter::Shuffle, Filter::Bitshuffle] {
-                let compression = Compression { codec, level: 5, filter, typesize: 4 };
+                let compression = Compression { codec, level: 5, filter, typesize: Some(4) };
                 chunks.push(Encoder::new(compression, 1024).unwrap().compress(&raw()).unwrap());
             }
         }
@@ -167,6 +178,28 @@ mod tests {
     }
 
     #[test]
+    fn runs_are_as_long_as_they_say() {
+        let mut chunk = [&split_chunk().0[..HEADER_LEN], &[]].concat();
+        let mut run = |kind: u8, value: &[u8], typesize: u8, raw_len: usize| {
+            chunk.truncate(HEADER_LEN);
+            chunk.extend_from_slice(value);
+            chunk[31] = kind << 4;
+            chunk[3] = typesize;
+            chunk[4..8].copy_from_slice(&u32::try_from(raw_len).unwrap().to_le_bytes());
+            let stored_len = u32::try_from(chunk.len()).unwrap().to_le_bytes();
+            chunk[12..16].copy_from_slice(&stored_len);
+            let mut out = vec![1; raw_len];
+            decompress(&chunk, &mut out).map(|()| out)
+        };
+        assert_eq!(run(1, &[], 4, 72), Ok(vec![0; 72]));
+        assert_eq!(run(2, &[], 4, 72), Ok(f32::NAN.to_le_bytes().repeat(18)));
+        assert_eq!(run(2, &[], 8, 72), Ok(f64::NAN.to_le_bytes().repeat(9)));
+        assert_eq!(run(3, b"abc", 3, 72), Ok(b"abc".repeat(24)));
+        assert!(run(2, &[], 2, 72).unwrap_err().to_string().contains("NaN of 2 bytes"));
+        assert!(run(3, b"abcde", 5, 72).unwrap_err().to_string().contains("72 bytes of values of 5"));
+    }
+
+    #[test]
     fn what_leads_c_astray_is_refused() {
         let (good, _) = split_chunk();
         let refused = |at: usize, byte: u8| {
@@ -174,14 +207,15 @@ mod tests {
             chunk[at] = byte;
             vet(&chunk).expect_err("refused").to_string()
         };
-        assert!(refused(FLAGS_AT, 0x65).contains("codec 3"));
-        assert!(refused(FLAGS_AT, 0xc5).contains("codec 6"), "a plugin");
-        assert!(refused(FILTERS_AT, 3).contains("filter 3"), "delta");
-        assert!(refused(FILTERS_AT + 5, 32).contains("filter 32"), "a plugin");
-        assert!(refused(FILTER_PARAMETERS_AT, 1).contains("parameter 1"));
-        assert!(refused(BLOSC2_FLAGS_AT, 0x01).contains("flags 0x01"), "a dictionary");
-        assert!(refused(BLOSC2_FLAGS_AT, 0x08).contains("flags 0x08"), "a lazy chunk");
-        assert!(refused(BLOSC2_FLAGS_AT, 0x40).contains("special kind 4"), "uninitialised");
+        assert!(refused(FLAGS_AT, 0xc5).contains("codec BLOSCLZ"), "as a plugin");
+        assert!(refused(16, 3).contains("filter DELTA"));
+        assert!(refused(21, 32).contains("filter NDCELL"));
+        assert!(refused(24, 1).contains("parameter 1"));
+        assert!(refused(31, 0x01).contains("a dictionary"));
+        assert!(refused(31, 0x08).contains("a lazy chunk"));
+        assert!(refused(31, 0x40).contains("never set"));
+        assert!(refused(31, 0x20).contains("0 bytes stored as"));
+        assert!(refused(31, 0x30).contains("4 bytes stored as"));
         assert!(refused(32, 8).contains("block 0"), "in the header");
         assert!(refused(37, 1).contains("block 1"), "past the end");
         assert!(refused(40, 9).contains("block 1"), "longer than the block");

@@ -216,7 +216,7 @@ mod tests {
 
     #[test]
     fn a_refusal_of_the_compressor_is_returned() {
-        let mut pool = Pool::new(Compression { typesize: 0, ..Compression::default() }, 1);
+        let mut pool = Pool::new(Compression { typesize: Some(0), ..Compression::default() }, 1);
         let raw = Arc::new(AlignedBuf::zeroed(1 << 14));
         pool.submit(Job {
             chunk: 0,

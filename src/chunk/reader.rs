@@ -15,7 +15,8 @@ use std::sync::{Arc, RwLock};
 use super::cache::{Advice, Cache};
 use super::marks::Marks;
 use crate::blosc::{
-    BloscError, ChunkHeader, HEADER_LEN, block_offset, block_offsets, partial_chunk, vet, with_decoder,
+    BloscError, ChunkHeader, Feature, HEADER_LEN, block_offset, block_offsets, partial_chunk, vet,
+    with_decoder,
 };
 use crate::buffer::{AlignedBuf, Bytes};
 use crate::error::{Error, Result};
@@ -158,8 +159,12 @@ impl ChunkReader {
         Error::ChunkChecksum { path: self.storage.path().to_owned(), chunk, what, offset, expected, found }
     }
 
-    fn broken(&self, chunk: u64, offset: u64, source: crate::blosc::BloscError) -> Error {
-        Error::Decompress { path: self.storage.path().to_owned(), chunk, offset, source }
+    fn broken(&self, chunk: u64, offset: u64, source: BloscError) -> Error {
+        let path = self.storage.path().to_owned();
+        match source.clone().into_unread() {
+            Some(Feature { what, name }) => Error::Unsupported { path, what, name, offset },
+            None => Error::Decompress { path, chunk, offset, source },
+        }
     }
 
     fn damaged(&self, chunk: u64, offset: u64, expected: String, found: String) -> Error {

@@ -38,6 +38,7 @@ pub(crate) struct CodecInfo {
     pub(crate) version: u32,
     pub(crate) parameters: Vec<u8>,
     pub(crate) align: usize,
+    pub(crate) element_size: usize,
 }
 
 /// Records longer than this are looked at before memory is taken for them.
@@ -74,6 +75,7 @@ impl Engine {
         codec: CodecInfo,
         mapping: Mapping,
     ) -> Result<Self> {
+        let options = options.with_typesize_for(codec.element_size);
         options.validate()?;
         let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         if !codec.align.is_power_of_two() || codec.align > 64 || codec.id.len() > 64 {
@@ -166,8 +168,13 @@ impl Engine {
 
     /// As [`open`](Self::open), whatever codec wrote it.
     pub(crate) fn open_any(storage: Arc<dyn Storage>, mapping: Mapping) -> Result<Self> {
-        let info =
-            CodecInfo { id: Raw::ID, version: Raw::VERSION, parameters: Vec::new(), align: Raw::ALIGN };
+        let info = CodecInfo {
+            id: Raw::ID,
+            version: Raw::VERSION,
+            parameters: Vec::new(),
+            align: Raw::ALIGN,
+            element_size: 1,
+        };
         let check = CodecCheck { any: true, info: &info, check_parameters: &|_| Ok(()) };
         Self::open(storage, &OpenOptions { mapping, ..OpenOptions::default() }, &check)
     }
@@ -959,7 +966,8 @@ mod tests {
 
     #[test]
     fn parameters_that_do_not_fit_the_header_are_refused() {
-        let codec = CodecInfo { id: "test", version: 1, parameters: vec![7; 5000], align: 16 };
+        let codec =
+            CodecInfo { id: "test", version: 1, parameters: vec![7; 5000], align: 16, element_size: 4 };
         let storage = Arc::new(MemoryStorage::new());
         let made = Engine::create(storage, DepotOptions::default(), codec, Mapping::Auto).map(|_| ());
         assert!(matches!(made, Err(Error::InvalidOptions(why)) if why.contains("do not fit")));

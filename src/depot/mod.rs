@@ -51,6 +51,7 @@ pub(crate) use walk::{Entry, Step, Walk};
 use crate::buffer::Bytes;
 use crate::codec::{Codec, Raw};
 use crate::error::{Error, Result};
+use crate::exact::{Exact, Form};
 use crate::key::{AsKey, Key, TaggedName, describe};
 use crate::loader::LoaderBuilder;
 use crate::maintain::{VerifyOptions, VerifyReport, verify_in};
@@ -100,7 +101,13 @@ fn io_error(path: &Path, action: &str, source: std::io::Error) -> Error {
 }
 
 fn codec_info<C: Codec>(codec: &C) -> engine::CodecInfo {
-    engine::CodecInfo { id: C::ID, version: C::VERSION, parameters: codec.parameters(), align: C::ALIGN }
+    engine::CodecInfo {
+        id: C::ID,
+        version: C::VERSION,
+        parameters: codec.parameters(),
+        align: C::ALIGN,
+        element_size: codec.element_size(),
+    }
 }
 
 /// Creating and opening.
@@ -462,7 +469,7 @@ impl<C: Codec> Depot<C> {
 }
 
 fn encode_metadata(engine: &Engine, metadata: &Metadata) -> Result<Vec<u8>> {
-    rmp_serde::to_vec(metadata).map_err(|error| Error::InvalidRecord {
+    rmp_serde::to_vec(&Exact::new(metadata, Form::MessagePack)).map_err(|error| Error::InvalidRecord {
         path: engine.path().to_owned(),
         name: "metadata".into(),
         why: error.to_string(),

@@ -35,7 +35,7 @@
 use std::ops::Range;
 
 use super::metalayers::{self, I32, saturating_i32};
-use crate::blosc::{self, BloscError, Encoder};
+use crate::blosc::{self, BloscError, Encoder, Feature};
 use crate::options::{Compression, CompressionCodec, Filter};
 
 /// Bytes of the headers written here. Those of other programs are shorter.
@@ -55,7 +55,8 @@ const HEADER_LEN_AT: usize = MAGIC.len() + 1;
 const FRAME_LEN_AT: usize = HEADER_LEN_AT + 4 + 1;
 const FLAGS_AT: usize = FRAME_LEN_AT + 8 + 1;
 const TYPE_AT: usize = FLAGS_AT + 1;
-const CODEC_AT: usize = TYPE_AT + 1;
+/// Level and codec.
+pub(crate) const CODEC_AT: usize = TYPE_AT + 1;
 const SPLIT_AT: usize = CODEC_AT + 1;
 const RAW_LEN_AT: usize = SPLIT_AT + 1 + 1;
 const CHUNKS_LEN_AT: usize = RAW_LEN_AT + 8 + 1;
@@ -66,6 +67,7 @@ const THREADS_AT: usize = CHUNK_SIZE_AT + 4 + 1;
 const HAS_VLMETA_AT: usize = THREADS_AT + 2 + 1 + 2;
 const FILTERS_AT: usize = HAS_VLMETA_AT + 1 + 2;
 const N_FILTERS: usize = 6;
+const PLUGIN_CODEC_AT: usize = FILTERS_AT + N_FILTERS;
 const METALAYERS_AT: usize = FILTERS_AT + N_FILTERS + 2 + N_FILTERS + 2;
 const _: () = assert!(RAW_LEN_AT == 30 && CHUNK_SIZE_AT == 58 && METALAYERS_AT == 87);
 
@@ -76,6 +78,8 @@ const VERSION_2: u8 = 2;
 const VERSION_MASK: u8 = 0x0f;
 const OFFSETS_64: u8 = 0x10;
 const CONTIGUOUS: u8 = 0;
+/// The codec is the one whose number is elsewhere.
+const PLUGIN_CODEC: u8 = 6;
 const FIXSTR_4: u8 = 0xa4;
 const U64: u8 = 0xcf;
 const I64: u8 = 0xd3;
@@ -107,8 +111,8 @@ pub(crate) struct FrameHeader {
     pub(crate) block_size: u32,
     /// 0 in frames of variable-size chunks, and in some empty ones.
     pub(crate) chunk_size: u32,
-    /// What new chunks are compressed with; those that exist may differ.
-    pub(crate) compression: Compression,
+    /// What new chunks are compressed with, or what that needs; those that exist may differ.
+    pub(crate) compression: Result<Compression, Feature>,
     pub(crate) has_vlmeta: bool,
     /// Names, and where in the header their contents are.
     pub(crate) metalayers: Vec<(String, Range<usize>)>,
@@ -145,7 +149,7 @@ pub(crate) fn write_header(
     let (at, update) = header_update(compression, empty_len, 0, 0);
     put(at, &update);
     put(TYPESIZE_AT - 1, &[I32]);
-    put(TYPESIZE_AT, &i32::from(compression.typesize).to_be_bytes());
+    put(TYPESIZE_AT, &i32::from(compression.typesize()).to_be_bytes());
     put(BLOCK_SIZE_AT - 1, &[I32]);
     put(CHUNK_SIZE_AT - 1, &[I32]);
     put(CHUNK_SIZE_AT, &saturating_i32(chunk_size).to_be_bytes());
@@ -243,14 +247,14 @@ pub(crate) fn parse_header(bytes: &[u8]) -> Result<FrameHeader, String> {
         typesize,
         block_size,
         chunk_size,
-        compression: parse_compression(bytes, typesize)?,
+        compression: parse_compression(bytes, typesize),
         has_vlmeta: bytes[HAS_VLMETA_AT] == TRUE,
         metalayers: metalayers::parse(bytes, METALAYERS_AT)?,
         header_len,
     })
 }
 
-fn parse_compression(header: &[u8], typesize: u8) -> Result<Compression, String> {
+fn parse_compression(header: &[u8], typesize: u8) -> Result<Compression, Feature> {
     let level = (header[CODEC_AT] >> 4).min(9);
     let codec = match header[CODEC_AT] & 0x0f {
         0 => CompressionCodec::Blosclz,
@@ -258,8 +262,9 @@ fn parse_compression(header: &[u8], typesize: u8) -> Result<Compression, String>
         1 => CompressionCodec::Lz4,
         2 => CompressionCodec::Lz4hc,
         5 => CompressionCodec::Zstd,
-        4 => return Err("a Blosc2 frame compressed with zlib, which this program lacks".into()),
-        other => return Err(format!("a Blosc2 frame of the unknown codec {other}")),
+        4 => CompressionCodec::Zlib,
+        PLUGIN_CODEC => return Err(Feature::codec(header[PLUGIN_CODEC_AT])),
+        other => return Err(Feature::codec(other)),
     };
     let filters = header[FILTERS_AT..FILTERS_AT + N_FILTERS].iter().rev();
     let known = filters.filter_map(|&code| match code {
@@ -267,13 +272,22 @@ fn parse_compression(header: &[u8], typesize: u8) -> Result<Compression, String>
         2 => Some(Filter::Bitshuffle),
         _ => None,
     });
-    Ok(Compression { codec, level, filter: { known }.next().unwrap_or(Filter::None), typesize })
+    Ok(Compression {
+        codec,
+        level,
+        filter: { known }.next().unwrap_or(Filter::None),
+        typesize: Some(typesize),
+    })
 }
 
 /// The offsets chunk: `offsets` from the end of the header, one a chunk. Not for an empty frame, which has none.
 pub(crate) fn offsets_chunk(offsets: &[i64]) -> Result<Vec<u8>, BloscError> {
-    let compression =
-        Compression { codec: CompressionCodec::Blosclz, level: 5, filter: Filter::Shuffle, typesize: 8 };
+    let compression = Compression {
+        codec: CompressionCodec::Blosclz,
+        level: 5,
+        filter: Filter::Shuffle,
+        typesize: Some(8),
+    };
     let raw: Vec<u8> = offsets.iter().flat_map(|offset| offset.to_le_bytes()).collect();
     // c-blosc2 looks offsets up one by one, and decompresses a block for each.
     Encoder::new(compression, OFFSETS_BLOCK)?.compress(&raw)

@@ -59,6 +59,8 @@ impl Parameters {
                 CompressionCodec::Lz4hc => 2,
                 CompressionCodec::Zstd => 3,
                 CompressionCodec::Blosclz => 4,
+                // Of other programs' files alone, which have no such table.
+                CompressionCodec::Zlib => 5,
             },
             level: self.compression.level,
             filter: match self.compression.filter {
@@ -66,7 +68,7 @@ impl Parameters {
                 Filter::Shuffle => 1,
                 Filter::Bitshuffle => 2,
             },
-            typesize: self.compression.typesize,
+            typesize: self.compression.typesize(),
             placement: match self.placement {
                 Placement::NoCross => 0,
                 Placement::Contiguous => 1,
@@ -110,7 +112,7 @@ impl Parameters {
                     2 => Filter::Bitshuffle,
                     other => return Err(format!("filter {other}, unknown to this version")),
                 },
-                typesize: table.typesize(),
+                typesize: Some(table.typesize()),
             },
             placement: match table.placement() {
                 0 => Placement::NoCross,
@@ -542,7 +544,7 @@ pub(crate) mod tests {
             codec_parameters: vec![1, 2, 3],
             chunk_size: 1 << 22,
             block_size: None,
-            compression: Compression::default(),
+            compression: Compression { typesize: Some(8), ..Compression::default() },
             placement: Placement::Contiguous,
             align: 16,
             vlstore: true,

@@ -247,7 +247,7 @@ impl Found {
             codec_parameters: codec.parameters.clone(),
             chunk_size: header.raw_len,
             block_size: None,
-            compression: Compression { typesize: header.typesize, ..Compression::default() },
+            compression: Compression { typesize: Some(header.typesize), ..Compression::default() },
             placement: Placement::NoCross,
             align,
             vlstore: false,

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 pub use crash::{CrashStorage, FailingStorage};
 
-use crate::codec::Codec;
+use crate::codec::{Codec, CodecError};
 use crate::depot::Depot;
 use crate::options::{DepotOptions, OpenOptions};
 use crate::storage::{Bytes, Storage};
@@ -174,6 +174,7 @@ pub fn codec_conformance<'i, C: Codec>(
 {
     assert!(C::ALIGN.is_power_of_two() && C::ALIGN <= 64, "ALIGN is a power of two up to 64");
     assert!(C::ID.len() <= 64 && codec.parameters().len() <= 1024, "ID and parameters fit into the header");
+    assert!((1..=255).contains(&codec.element_size()), "element_size is 1 to 255");
     codec.check_parameters(&codec.parameters()).expect("a codec accepts its own parameters");
     for (number, item) in items.into_iter().enumerate() {
         let mut out = b"before".to_vec();
@@ -196,6 +197,39 @@ pub fn codec_conformance<'i, C: Codec>(
             }
         }
     }
+}
+
+/// Checks for one value, whatever it is, that the codec takes it and gives it back the same, or refuses it: an error is the
+/// refusal. For property tests of your own types, which find the values that an encoding cannot tell apart.
+///
+/// ```
+/// use vldepot::codecs::Json;
+/// use vldepot::testing::comes_back_or_is_refused;
+///
+/// let same = |item: &Option<Option<u8>>, view| *item == view;
+/// comes_back_or_is_refused(&Json::new(), &Some(Some(1)), same)?;
+/// assert!(comes_back_or_is_refused(&Json::new(), &Some(None), same).is_err());
+/// # Ok::<(), vldepot::CodecError>(())
+/// ```
+///
+/// # Errors
+/// The one of [`Codec::encode`].
+///
+/// # Panics
+/// When a value was taken and does not come back, or as another one.
+pub fn comes_back_or_is_refused<C: Codec>(
+    codec: &C,
+    item: &C::Item,
+    same: impl FnOnce(&C::Item, C::View<'_>) -> bool,
+) -> Result<(), CodecError> {
+    let mut out = Vec::new();
+    codec.encode(item, &mut out)?;
+    let bytes = Bytes::copy_of(&out);
+    match codec.view(&bytes) {
+        Ok(view) => assert!(same(item, view), "what was taken comes back as something else"),
+        Err(error) => panic!("what was taken does not come back: {error}"),
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -118,7 +118,11 @@ fn compression(compression: Compression) -> String {
     let by = format!("{} level {}", name_of(&compression.codec), compression.level);
     match compression.filter {
         Filter::None => by,
-        filter => format!("{by}, {} of {}-byte elements", name_of(&filter), compression.typesize),
+        filter => format!(
+            "{by}, {} of {}-byte elements",
+            name_of(&filter),
+            compression.typesize.unwrap_or_default()
+        ),
     }
 }
 

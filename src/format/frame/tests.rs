@@ -35,9 +35,9 @@ fn frame(compression: Compression, vlstore_magic: bool, n_zero_chunks: usize) ->
 }
 
 fn compressions() -> Vec<Compression> {
-    let of = |codec, filter, typesize| Compression { codec, level: 1, filter, typesize };
+    let of = |codec, filter, typesize| Compression { codec, level: 1, filter, typesize: Some(typesize) };
     vec![
-        Compression::default(),
+        of(CompressionCodec::Zstd, Filter::Shuffle, 4),
         of(CompressionCodec::Lz4, Filter::Bitshuffle, 1),
         of(CompressionCodec::Blosclz, Filter::None, 8),
         Compression { level: 0, ..of(CompressionCodec::None, Filter::Shuffle, 4) },
@@ -52,7 +52,8 @@ fn a_frame_comes_back() {
             let header = parse_header(&file).unwrap();
             assert_eq!(header, parse_header(&file[..HEADER_LEN]).unwrap());
             assert_eq!((header.header_len, header.frame_len), (HEADER_LEN, file.len() as u64));
-            assert_eq!((header.compression, header.typesize), (compression, compression.typesize));
+            let stored = (header.compression.clone(), header.typesize);
+            assert_eq!(stored, (Ok(compression), compression.typesize()));
             assert_eq!((header.chunk_size, header.block_size, header.has_vlmeta), (4096, 0, true));
             assert_eq!(header.raw_len, 4 * 4096);
             let magic = header.metalayer(VLSTORE_LAYER).map(|range| &file[range]);

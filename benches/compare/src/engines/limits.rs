@@ -287,7 +287,7 @@ pub(crate) const MEMCPY: &str = "memcpy";
 /// The blocks that a depot takes for records of `mean` bytes, as the docs of `DepotOptions::block_size` have it.
 fn block_size(options: &DepotOptions, mean: u64) -> usize {
     let small = match options.compression.codec {
-        CompressionCodec::None | CompressionCodec::Zstd => 16 << 10,
+        CompressionCodec::None | CompressionCodec::Zstd | CompressionCodec::Zlib => 16 << 10,
         CompressionCodec::Lz4 | CompressionCodec::Lz4hc | CompressionCodec::Blosclz => 2 << 10,
     };
     options.block_size.unwrap_or(if mean < 4096 { small } else { 64 << 10 })

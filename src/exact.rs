@@ -1,0 +1,402 @@
+//! Serialising only what reads back as it was.
+//!
+//! serde's data model has more than MessagePack and JSON have: both write `None`, `()` and `Some` of either as one and the
+//! same nil, JSON has no NaN, and their readers stop at some depth. [`Exact`] wraps a value on its way to a serializer, and
+//! everything inside of it, and refuses these. It changes no byte of what it lets through.
+//!
+//! ```text
+//! Exact(value) ──serialize──> Checked(serializer) ──> serializer
+//!                                  │ each part, wrapped again ──> Exact(part)
+//! ```
+
+use std::fmt::Display;
+
+use serde::ser::{
+    Error, Serialize, SerializeMap, SerializeSeq, SerializeStruct, SerializeStructVariant, SerializeTuple,
+    SerializeTupleStruct, SerializeTupleVariant, Serializer,
+};
+
+/// A format, and what it cannot tell apart or cannot hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// MessagePack as rmp-serde writes it.
+    MessagePack,
+    /// JSON as serde_json writes it.
+    #[cfg(feature = "json")]
+    Json,
+}
+
+impl Form {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::MessagePack => "MessagePack",
+            #[cfg(feature = "json")]
+            Self::Json => "JSON",
+        }
+    }
+
+    /// How it writes `None` and `()`. JSON writes unit structs so as well, and numbers that are none.
+    const fn nil(self) -> &'static str {
+        match self {
+            Self::MessagePack => "nil",
+            #[cfg(feature = "json")]
+            Self::Json => "null",
+        }
+    }
+
+    /// Arrays and maps inside each other, as far as its reader goes.
+    pub(crate) const fn max_depth(self) -> usize {
+        match self {
+            Self::MessagePack => 1023,
+            #[cfg(feature = "json")]
+            Self::Json => 127,
+        }
+    }
+
+    /// MessagePack has bytes, NaN, an empty array for a unit struct, and numbers of parts before them.
+    const fn is_binary(self) -> bool {
+        matches!(self, Self::MessagePack)
+    }
+}
+
+/// Where in a value a part is.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    form: Form,
+    /// Arrays and maps around it.
+    depth: usize,
+    /// It is all that a `Some` holds.
+    in_some: bool,
+    /// The nearest field of a struct around it.
+    field: Option<&'static str>,
+}
+
+impl Place {
+    fn refuse<E: Error>(self, why: impl Display) -> E {
+        match self.field {
+            Some(field) => E::custom(format_args!("field `{field}`: {why}")),
+            None => E::custom(why),
+        }
+    }
+
+    /// Of what is written as nil.
+    fn check_nil<E: Error>(self) -> Result<(), E> {
+        if !self.in_some {
+            return Ok(());
+        }
+        let (name, nil) = (self.form.name(), self.form.nil());
+        Err(self.refuse(format_args!(
+            "a `Some` whose content {name} writes as {nil}, as it writes `None`: it would read back as `None`"
+        )))
+    }
+
+    fn check_finite<E: Error>(self, number: f64) -> Result<(), E> {
+        if self.form.is_binary() || number.is_finite() {
+            return Ok(());
+        }
+        Err(self.refuse(format_args!("{number}, which {} cannot hold", self.form.name())))
+    }
+
+    /// Inside `levels` more arrays or maps.
+    fn inside<E: Error>(self, levels: usize) -> Result<Self, E> {
+        let depth = self.depth + levels;
+        let max = self.form.max_depth();
+        if depth > max {
+            let name = self.form.name();
+            return Err(self.refuse(format_args!(
+                "arrays and maps more than {max} inside each other, which readers of {name} refuse"
+            )));
+        }
+        Ok(Self { depth, in_some: false, ..self })
+    }
+}
+
+/// A value that serialises as it does by itself, or is refused.
+#[derive(Debug)]
+pub(crate) struct Exact<'t, T: ?Sized> {
+    value: &'t T,
+    place: Place,
+}
+
+impl<'t, T: ?Sized> Exact<'t, T> {
+    /// To be written in `form`.
+    pub(crate) fn new(value: &'t T, form: Form) -> Self {
+        Self { value, place: Place { form, depth: 0, in_some: false, field: None } }
+    }
+}
+
+impl<T: Serialize + ?Sized> Serialize for Exact<'_, T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.value.serialize(Checked { inner: serializer, place: self.place })
+    }
+}
+
+struct Checked<S> {
+    inner: S,
+    place: Place,
+}
+
+/// An array, a map or a struct on its way.
+struct Parts<S> {
+    inner: S,
+    place: Place,
+    /// How many it said there will be, where it did.
+    declared: Option<usize>,
+    given: usize,
+}
+
+impl<S> Checked<S> {
+    fn parts<P, E: Error>(
+        self,
+        levels: usize,
+        declared: Option<usize>,
+        begin: impl FnOnce(S) -> Result<P, E>,
+    ) -> Result<Parts<P>, E> {
+        let place = self.place.inside(levels)?;
+        Ok(Parts { inner: begin(self.inner)?, place, declared, given: 0 })
+    }
+}
+
+impl<P> Parts<P> {
+    fn wrap<'t, T: ?Sized>(&mut self, value: &'t T) -> Exact<'t, T> {
+        self.given += 1;
+        Exact { value, place: self.place }
+    }
+
+    fn wrap_field<'t, T: ?Sized>(&mut self, field: &'static str, value: &'t T) -> Exact<'t, T> {
+        self.given += 1;
+        Exact { value, place: Place { field: Some(field), ..self.place } }
+    }
+
+    fn finish<E: Error>(self) -> Result<P, E> {
+        // A wrong number would make other values of what follows.
+        let wrong = |declared: &usize| self.place.form.is_binary() && *declared != self.given;
+        match self.declared.filter(wrong) {
+            Some(declared) => {
+                let why = format_args!("{declared} parts announced by its `Serialize`, {} given", self.given);
+                Err(self.place.refuse(why))
+            }
+            None => Ok(self.inner),
+        }
+    }
+}
+
+macro_rules! as_they_are {
+    ($($method:ident($type:ty);)*) => {$(
+        fn $method(self, value: $type) -> Result<S::Ok, S::Error> {
+            self.inner.$method(value)
+        }
+    )*};
+}
+
+impl<S: Serializer> Serializer for Checked<S> {
+    type Ok = S::Ok;
+    type Error = S::Error;
+    type SerializeSeq = Parts<S::SerializeSeq>;
+    type SerializeTuple = Parts<S::SerializeTuple>;
+    type SerializeTupleStruct = Parts<S::SerializeTupleStruct>;
+    type SerializeTupleVariant = Parts<S::SerializeTupleVariant>;
+    type SerializeMap = Parts<S::SerializeMap>;
+    type SerializeStruct = Parts<S::SerializeStruct>;
+    type SerializeStructVariant = Parts<S::SerializeStructVariant>;
+
+    as_they_are! {
+        serialize_bool(bool);
+        serialize_i8(i8);
+        serialize_i16(i16);
+        serialize_i32(i32);
+        serialize_i64(i64);
+        serialize_i128(i128);
+        serialize_u8(u8);
+        serialize_u16(u16);
+        serialize_u32(u32);
+        serialize_u64(u64);
+        serialize_u128(u128);
+        serialize_char(char);
+        serialize_str(&str);
+    }
+
+    fn is_human_readable(&self) -> bool {
+        self.inner.is_human_readable()
+    }
+
+    fn collect_str<T: Display + ?Sized>(self, value: &T) -> Result<S::Ok, S::Error> {
+        self.inner.collect_str(value)
+    }
+
+    fn serialize_f32(self, value: f32) -> Result<S::Ok, S::Error> {
+        self.place.check_finite(value.into())?;
+        self.inner.serialize_f32(value)
+    }
+
+    fn serialize_f64(self, value: f64) -> Result<S::Ok, S::Error> {
+        self.place.check_finite(value)?;
+        self.inner.serialize_f64(value)
+    }
+
+    fn serialize_bytes(self, value: &[u8]) -> Result<S::Ok, S::Error> {
+        if !self.place.form.is_binary() {
+            // An array of numbers.
+            self.place.inside(1)?;
+        }
+        self.inner.serialize_bytes(value)
+    }
+
+    fn serialize_none(self) -> Result<S::Ok, S::Error> {
+        self.place.check_nil()?;
+        self.inner.serialize_none()
+    }
+
+    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<S::Ok, S::Error> {
+        let place = Place { in_some: true, ..self.place };
+        self.inner.serialize_some(&Exact { value, place })
+    }
+
+    fn serialize_unit(self) -> Result<S::Ok, S::Error> {
+        self.place.check_nil()?;
+        self.inner.serialize_unit()
+    }
+
+    fn serialize_unit_struct(self, name: &'static str) -> Result<S::Ok, S::Error> {
+        if self.place.form.is_binary() {
+            self.place.inside(1)?;
+        } else {
+            self.place.check_nil()?;
+        }
+        self.inner.serialize_unit_struct(name)
+    }
+
+    fn serialize_unit_variant(
+        self,
+        name: &'static str,
+        index: u32,
+        variant: &'static str,
+    ) -> Result<S::Ok, S::Error> {
+        self.inner.serialize_unit_variant(name, index, variant)
+    }
+
+    fn serialize_newtype_struct<T: Serialize + ?Sized>(
+        self,
+        name: &'static str,
+        value: &T,
+    ) -> Result<S::Ok, S::Error> {
+        // Written as what is in it.
+        self.inner.serialize_newtype_struct(name, &Exact { value, place: self.place })
+    }
+
+    fn serialize_newtype_variant<T: Serialize + ?Sized>(
+        self,
+        name: &'static str,
+        index: u32,
+        variant: &'static str,
+        value: &T,
+    ) -> Result<S::Ok, S::Error> {
+        let place = self.place.inside(1)?;
+        self.inner.serialize_newtype_variant(name, index, variant, &Exact { value, place })
+    }
+
+    fn serialize_seq(self, len: Option<usize>) -> Result<Self::SerializeSeq, S::Error> {
+        self.parts(1, len, |inner| inner.serialize_seq(len))
+    }
+
+    fn serialize_tuple(self, len: usize) -> Result<Self::SerializeTuple, S::Error> {
+        self.parts(1, Some(len), |inner| inner.serialize_tuple(len))
+    }
+
+    fn serialize_tuple_struct(
+        self,
+        name: &'static str,
+        len: usize,
+    ) -> Result<Self::SerializeTupleStruct, S::Error> {
+        self.parts(1, Some(len), |inner| inner.serialize_tuple_struct(name, len))
+    }
+
+    fn serialize_tuple_variant(
+        self,
+        name: &'static str,
+        index: u32,
+        variant: &'static str,
+        len: usize,
+    ) -> Result<Self::SerializeTupleVariant, S::Error> {
+        self.parts(2, Some(len), |inner| inner.serialize_tuple_variant(name, index, variant, len))
+    }
+
+    fn serialize_map(self, len: Option<usize>) -> Result<Self::SerializeMap, S::Error> {
+        // Keys and values.
+        self.parts(1, len.map(|len| 2 * len), |inner| inner.serialize_map(len))
+    }
+
+    fn serialize_struct(self, name: &'static str, len: usize) -> Result<Self::SerializeStruct, S::Error> {
+        self.parts(1, Some(len), |inner| inner.serialize_struct(name, len))
+    }
+
+    fn serialize_struct_variant(
+        self,
+        name: &'static str,
+        index: u32,
+        variant: &'static str,
+        len: usize,
+    ) -> Result<Self::SerializeStructVariant, S::Error> {
+        self.parts(2, Some(len), |inner| inner.serialize_struct_variant(name, index, variant, len))
+    }
+}
+
+macro_rules! parts {
+    ($($trait:ident::$method:ident($($field:ident)?);)*) => {$(
+        impl<P: $trait> $trait for Parts<P> {
+            type Ok = P::Ok;
+            type Error = P::Error;
+
+            fn $method<T: Serialize + ?Sized>(
+                &mut self,
+                $($field: &'static str,)?
+                value: &T,
+            ) -> Result<(), P::Error> {
+                let part = parts!(@wrap self, value $(, $field)?);
+                self.inner.$method($($field,)? &part)
+            }
+
+            fn end(self) -> Result<P::Ok, P::Error> {
+                self.finish()?.end()
+            }
+
+            parts!(@skip $($field)?);
+        }
+    )*};
+    (@wrap $self:ident, $value:ident) => { $self.wrap($value) };
+    (@wrap $self:ident, $value:ident, $field:ident) => { $self.wrap_field($field, $value) };
+    (@skip) => {};
+    (@skip $field:ident) => {
+        fn skip_field(&mut self, $field: &'static str) -> Result<(), P::Error> {
+            self.inner.skip_field($field)
+        }
+    };
+}
+
+parts! {
+    SerializeSeq::serialize_element();
+    SerializeTuple::serialize_element();
+    SerializeTupleStruct::serialize_field();
+    SerializeTupleVariant::serialize_field();
+    SerializeStruct::serialize_field(field);
+    SerializeStructVariant::serialize_field(field);
+}
+
+impl<P: SerializeMap> SerializeMap for Parts<P> {
+    type Ok = P::Ok;
+    type Error = P::Error;
+
+    fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), P::Error> {
+        let key = self.wrap(key);
+        self.inner.serialize_key(&key)
+    }
+
+    fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), P::Error> {
+        let value = self.wrap(value);
+        self.inner.serialize_value(&value)
+    }
+
+    fn end(self) -> Result<P::Ok, P::Error> {
+        self.finish()?.end()
+    }
+}
