@@ -315,6 +315,8 @@ impl Engine {
             n_chunks: old.n_chunks,
             raw_bytes: old.raw_bytes,
             metadata: old.metadata,
+            undo: old.undo,
+            losses: old.losses,
             ..Snapshot::default()
         }))
     }

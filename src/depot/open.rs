@@ -325,7 +325,7 @@ impl<'s> Scanner<'s> {
                     adopted.push(head);
                     false
                 }
-                Kind::Index | Kind::Frame | Kind::Metadata => false,
+                Kind::Index | Kind::Frame | Kind::Metadata | Kind::Losses => false,
             };
             tail = Tail::after(&head);
             match head.kind {

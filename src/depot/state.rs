@@ -27,6 +27,10 @@ pub(crate) struct Snapshot {
     pub(crate) raw_bytes: u64,
     /// Where the depot's own metadata lie: offset and length of the entry, zeros without.
     pub(crate) metadata: (u64, u64),
+    /// Offset of the commit before a truncation that can be taken back; 0 without.
+    pub(crate) undo: u64,
+    /// Where it is noted what the depot has lost: offset and length of the entry, zeros without.
+    pub(crate) losses: (u64, u64),
     /// Ordinals of dead records, found when first asked for.
     pub(crate) dead: OnceLock<Vec<u64>>,
     /// Records whose checksum was compared, by ordinal: see [`crate::Verify::Once`].
@@ -81,6 +85,8 @@ impl Snapshot {
             n_chunks: commit.n_chunks,
             raw_bytes: commit.raw_bytes,
             metadata: commit.metadata,
+            undo: commit.undo,
+            losses: commit.losses,
             ..Self::default()
         }
     }

@@ -18,7 +18,7 @@ use crate::format::chunk::{ChunkRef, EncodedEntry, encode_log};
 use crate::format::entry::{EntryHead, HEAD_LEN, Kind};
 use crate::format::frame::{self, HEADER_LEN};
 use crate::format::header::{Slot, slot_offset};
-use crate::format::tables::{Action, Commit, Parameters, SegmentRef};
+use crate::format::tables::{Action, Commit, Losses, Parameters, SegmentRef};
 use crate::index::{
     Chosen, Location, MAX_RECORDS, Merge, PageCache, SEGMENT_ROOM, Segment, SegmentPlan, hash, piece_for,
     tail_to_merge,
@@ -105,6 +105,10 @@ pub(crate) struct Writer {
     since: SinceCommit,
     /// MessagePack of the depot's metadata, when changed.
     new_metadata: Option<Vec<u8>>,
+    /// The table of all that is lost, when changed.
+    new_losses: Option<Vec<u8>>,
+    /// What the next commit says of taking a truncation back, if it is one.
+    undo: Option<u64>,
     checkpointed: bool,
     failed_sync: Option<String>,
     /// Bytes of names and metadata after which a commit starts another segment.
@@ -135,6 +139,8 @@ impl Writer {
             tail,
             since: SinceCommit::nothing(),
             new_metadata: None,
+            new_losses: None,
+            undo: None,
             checkpointed,
             failed_sync: None,
             segment_room: SEGMENT_ROOM,
@@ -267,6 +273,20 @@ impl Writer {
         self.shared.write().pending.changed = true;
         self.checkpointed = false;
         Ok(())
+    }
+
+    /// Replaces the note of what is lost.
+    pub(crate) fn set_losses(&mut self, losses: &Losses) -> Result<()> {
+        self.check_alive()?;
+        self.new_losses = Some(losses.encode());
+        self.shared.write().pending.changed = true;
+        self.checkpointed = false;
+        Ok(())
+    }
+
+    /// Makes the next commit one that can be taken back to the commit at `offset`.
+    pub(crate) fn set_undo(&mut self, offset: u64) {
+        self.undo = Some(offset);
     }
 
     /// MessagePack of the depot's metadata as set since the last commit.
@@ -478,7 +498,7 @@ impl Writer {
         // The commit is durable; the slot only shortens the way to it, and the next one may do better.
         let _ = self.shared.storage.write_at(slot_offset(slot.sequence), &slot.encode());
         self.shared.write().adopt_snapshot(Arc::new(snapshot));
-        self.new_metadata = None;
+        (self.new_metadata, self.new_losses, self.undo) = (None, None, None);
         self.since = SinceCommit::nothing();
         Ok(())
     }
@@ -503,14 +523,18 @@ impl Writer {
 
     /// Appends METADATA, INDEX and COMMIT entries for all that is pending.
     fn write_commit(&mut self, last: bool) -> Result<Snapshot> {
-        let (old, raw_bytes) = {
+        let (old, raw_bytes, changed) = {
             let state = self.shared.read();
-            (Arc::clone(&state.snapshot), state.raw_bytes)
+            (Arc::clone(&state.snapshot), state.raw_bytes, state.pending.changed)
         };
-        let mut metadata = old.metadata;
+        let (mut metadata, mut losses) = (old.metadata, old.losses);
         if let Some(body) = self.new_metadata.clone() {
             let offset = self.tail.offset;
             metadata = (offset, self.append_body(Kind::Metadata, 0, &body)?);
+        }
+        if let Some(body) = self.new_losses.clone() {
+            let offset = self.tail.offset;
+            losses = (offset, self.append_body(Kind::Losses, 0, &body)?);
         }
         let mut segments = old.segments.clone();
         segments.extend(self.append_pending(&old)?);
@@ -549,6 +573,9 @@ impl Writer {
             metadata,
             parameters: self.shared.parameters.clone(),
             time: now(),
+            // A commit that changes nothing, such as one that merges, leaves a truncation as it was.
+            undo: self.undo.unwrap_or(if changed { 0 } else { old.undo }),
+            losses,
         };
         let offset = self.tail.offset;
         self.append_body(Kind::Commit, commit.sequence, &commit.encode())?;

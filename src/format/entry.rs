@@ -46,6 +46,8 @@ pub(crate) enum Kind {
     Log = 5,
     /// The depot's own metadata: a MessagePack map.
     Metadata = 6,
+    /// What the depot has lost, and whoever went on with it knew.
+    Losses = 7,
 }
 
 impl Kind {
@@ -58,6 +60,7 @@ impl Kind {
             Self::Frame => "the frame's end",
             Self::Log => "operations",
             Self::Metadata => "the depot's metadata",
+            Self::Losses => "the note of a loss",
         }
     }
 }
@@ -133,6 +136,7 @@ impl EntryHead {
             4 => Kind::Frame,
             5 => Kind::Log,
             6 => Kind::Metadata,
+            7 => Kind::Losses,
             other => return Err(format!("entry kind {other}, unknown to this version")),
         };
         let head = Self {

@@ -1621,6 +1621,9 @@ pub mod vldepot {
             pub const VT_METADATA_LENGTH: ::flatbuffers::VOffsetT = 18;
             pub const VT_PARAMETERS: ::flatbuffers::VOffsetT = 20;
             pub const VT_TIME: ::flatbuffers::VOffsetT = 22;
+            pub const VT_UNDO: ::flatbuffers::VOffsetT = 24;
+            pub const VT_LOSSES_OFFSET: ::flatbuffers::VOffsetT = 26;
+            pub const VT_LOSSES_LENGTH: ::flatbuffers::VOffsetT = 28;
 
             #[inline]
             pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
@@ -1632,6 +1635,9 @@ pub mod vldepot {
                 args: &'args CommitArgs<'args>,
             ) -> ::flatbuffers::WIPOffset<Commit<'bldr>> {
                 let mut builder = CommitBuilder::new(_fbb);
+                builder.add_losses_length(args.losses_length);
+                builder.add_losses_offset(args.losses_offset);
+                builder.add_undo(args.undo);
                 builder.add_time(args.time);
                 builder.add_metadata_length(args.metadata_length);
                 builder.add_metadata_offset(args.metadata_offset);
@@ -1726,6 +1732,27 @@ pub mod vldepot {
                 // which contains a valid value in this slot
                 unsafe { self._tab.get::<i64>(Commit::VT_TIME, Some(0)).unwrap() }
             }
+            #[inline]
+            pub fn undo(&self) -> u64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u64>(Commit::VT_UNDO, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn losses_offset(&self) -> u64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u64>(Commit::VT_LOSSES_OFFSET, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn losses_length(&self) -> u64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u64>(Commit::VT_LOSSES_LENGTH, Some(0)).unwrap() }
+            }
         }
 
         impl ::flatbuffers::Verifiable for Commit<'_> {
@@ -1753,6 +1780,9 @@ pub mod vldepot {
                         false,
                     )?
                     .visit_field::<i64>("time", Self::VT_TIME, false)?
+                    .visit_field::<u64>("undo", Self::VT_UNDO, false)?
+                    .visit_field::<u64>("losses_offset", Self::VT_LOSSES_OFFSET, false)?
+                    .visit_field::<u64>("losses_length", Self::VT_LOSSES_LENGTH, false)?
                     .finish();
                 Ok(())
             }
@@ -1768,6 +1798,9 @@ pub mod vldepot {
             pub metadata_length: u64,
             pub parameters: Option<::flatbuffers::WIPOffset<Parameters<'a>>>,
             pub time: i64,
+            pub undo: u64,
+            pub losses_offset: u64,
+            pub losses_length: u64,
         }
         impl<'a> Default for CommitArgs<'a> {
             #[inline]
@@ -1783,6 +1816,9 @@ pub mod vldepot {
                     metadata_length: 0,
                     parameters: None,
                     time: 0,
+                    undo: 0,
+                    losses_offset: 0,
+                    losses_length: 0,
                 }
             }
         }
@@ -1839,6 +1875,18 @@ pub mod vldepot {
                 self.fbb_.push_slot::<i64>(Commit::VT_TIME, time, 0);
             }
             #[inline]
+            pub fn add_undo(&mut self, undo: u64) {
+                self.fbb_.push_slot::<u64>(Commit::VT_UNDO, undo, 0);
+            }
+            #[inline]
+            pub fn add_losses_offset(&mut self, losses_offset: u64) {
+                self.fbb_.push_slot::<u64>(Commit::VT_LOSSES_OFFSET, losses_offset, 0);
+            }
+            #[inline]
+            pub fn add_losses_length(&mut self, losses_length: u64) {
+                self.fbb_.push_slot::<u64>(Commit::VT_LOSSES_LENGTH, losses_length, 0);
+            }
+            #[inline]
             pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> CommitBuilder<'a, 'b, A> {
                 let start = _fbb.start_table();
                 CommitBuilder { fbb_: _fbb, start_: start }
@@ -1863,6 +1911,338 @@ pub mod vldepot {
                 ds.field("metadata_length", &self.metadata_length());
                 ds.field("parameters", &self.parameters());
                 ds.field("time", &self.time());
+                ds.field("undo", &self.undo());
+                ds.field("losses_offset", &self.losses_offset());
+                ds.field("losses_length", &self.losses_length());
+                ds.finish()
+            }
+        }
+        pub enum LossOffset {}
+        #[derive(Copy, Clone, PartialEq)]
+
+        pub struct Loss<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
+
+        impl<'a> ::flatbuffers::Follow<'a> for Loss<'a> {
+            type Inner = Loss<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+            }
+        }
+
+        impl<'a> Loss<'a> {
+            pub const VT_KIND: ::flatbuffers::VOffsetT = 4;
+            pub const VT_COMMIT: ::flatbuffers::VOffsetT = 6;
+            pub const VT_OFFSET: ::flatbuffers::VOffsetT = 8;
+            pub const VT_NAMES: ::flatbuffers::VOffsetT = 10;
+            pub const VT_NAME_LENGTHS: ::flatbuffers::VOffsetT = 12;
+            pub const VT_UNNAMED: ::flatbuffers::VOffsetT = 14;
+            pub const VT_TIME: ::flatbuffers::VOffsetT = 16;
+
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                Loss { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                args: &'args LossArgs<'args>,
+            ) -> ::flatbuffers::WIPOffset<Loss<'bldr>> {
+                let mut builder = LossBuilder::new(_fbb);
+                builder.add_time(args.time);
+                builder.add_offset(args.offset);
+                builder.add_commit(args.commit);
+                if let Some(x) = args.name_lengths {
+                    builder.add_name_lengths(x);
+                }
+                if let Some(x) = args.names {
+                    builder.add_names(x);
+                }
+                builder.add_unnamed(args.unnamed);
+                builder.add_kind(args.kind);
+                builder.finish()
+            }
+
+            #[inline]
+            pub fn kind(&self) -> u8 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u8>(Loss::VT_KIND, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn commit(&self) -> u64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u64>(Loss::VT_COMMIT, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn offset(&self) -> u64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u64>(Loss::VT_OFFSET, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn names(&self) -> Option<::flatbuffers::Vector<'a, u8>> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u8>>>(
+                        Loss::VT_NAMES,
+                        None,
+                    )
+                }
+            }
+            #[inline]
+            pub fn name_lengths(&self) -> Option<::flatbuffers::Vector<'a, u32>> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u32>>>(
+                        Loss::VT_NAME_LENGTHS,
+                        None,
+                    )
+                }
+            }
+            #[inline]
+            pub fn unnamed(&self) -> bool {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<bool>(Loss::VT_UNNAMED, Some(false)).unwrap() }
+            }
+            #[inline]
+            pub fn time(&self) -> i64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<i64>(Loss::VT_TIME, Some(0)).unwrap() }
+            }
+        }
+
+        impl ::flatbuffers::Verifiable for Loss<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?
+                    .visit_field::<u8>("kind", Self::VT_KIND, false)?
+                    .visit_field::<u64>("commit", Self::VT_COMMIT, false)?
+                    .visit_field::<u64>("offset", Self::VT_OFFSET, false)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u8>>>(
+                        "names",
+                        Self::VT_NAMES,
+                        false,
+                    )?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u32>>>(
+                        "name_lengths",
+                        Self::VT_NAME_LENGTHS,
+                        false,
+                    )?
+                    .visit_field::<bool>("unnamed", Self::VT_UNNAMED, false)?
+                    .visit_field::<i64>("time", Self::VT_TIME, false)?
+                    .finish();
+                Ok(())
+            }
+        }
+        pub struct LossArgs<'a> {
+            pub kind: u8,
+            pub commit: u64,
+            pub offset: u64,
+            pub names: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u8>>>,
+            pub name_lengths: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u32>>>,
+            pub unnamed: bool,
+            pub time: i64,
+        }
+        impl<'a> Default for LossArgs<'a> {
+            #[inline]
+            fn default() -> Self {
+                LossArgs {
+                    kind: 0,
+                    commit: 0,
+                    offset: 0,
+                    names: None,
+                    name_lengths: None,
+                    unnamed: false,
+                    time: 0,
+                }
+            }
+        }
+
+        pub struct LossBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> LossBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn add_kind(&mut self, kind: u8) {
+                self.fbb_.push_slot::<u8>(Loss::VT_KIND, kind, 0);
+            }
+            #[inline]
+            pub fn add_commit(&mut self, commit: u64) {
+                self.fbb_.push_slot::<u64>(Loss::VT_COMMIT, commit, 0);
+            }
+            #[inline]
+            pub fn add_offset(&mut self, offset: u64) {
+                self.fbb_.push_slot::<u64>(Loss::VT_OFFSET, offset, 0);
+            }
+            #[inline]
+            pub fn add_names(&mut self, names: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, u8>>) {
+                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Loss::VT_NAMES, names);
+            }
+            #[inline]
+            pub fn add_name_lengths(
+                &mut self,
+                name_lengths: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, u32>>,
+            ) {
+                self.fbb_
+                    .push_slot_always::<::flatbuffers::WIPOffset<_>>(Loss::VT_NAME_LENGTHS, name_lengths);
+            }
+            #[inline]
+            pub fn add_unnamed(&mut self, unnamed: bool) {
+                self.fbb_.push_slot::<bool>(Loss::VT_UNNAMED, unnamed, false);
+            }
+            #[inline]
+            pub fn add_time(&mut self, time: i64) {
+                self.fbb_.push_slot::<i64>(Loss::VT_TIME, time, 0);
+            }
+            #[inline]
+            pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> LossBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                LossBuilder { fbb_: _fbb, start_: start }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<Loss<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
+
+        impl ::core::fmt::Debug for Loss<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("Loss");
+                ds.field("kind", &self.kind());
+                ds.field("commit", &self.commit());
+                ds.field("offset", &self.offset());
+                ds.field("names", &self.names());
+                ds.field("name_lengths", &self.name_lengths());
+                ds.field("unnamed", &self.unnamed());
+                ds.field("time", &self.time());
+                ds.finish()
+            }
+        }
+        pub enum LossesOffset {}
+        #[derive(Copy, Clone, PartialEq)]
+
+        pub struct Losses<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
+
+        impl<'a> ::flatbuffers::Follow<'a> for Losses<'a> {
+            type Inner = Losses<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+            }
+        }
+
+        impl<'a> Losses<'a> {
+            pub const VT_LOSSES: ::flatbuffers::VOffsetT = 4;
+
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                Losses { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                args: &'args LossesArgs<'args>,
+            ) -> ::flatbuffers::WIPOffset<Losses<'bldr>> {
+                let mut builder = LossesBuilder::new(_fbb);
+                if let Some(x) = args.losses {
+                    builder.add_losses(x);
+                }
+                builder.finish()
+            }
+
+            #[inline]
+            pub fn losses(
+                &self,
+            ) -> Option<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<Loss<'a>>>> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab.get::<::flatbuffers::ForwardsUOffset<
+                        ::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<Loss>>,
+                    >>(Losses::VT_LOSSES, None)
+                }
+            }
+        }
+
+        impl ::flatbuffers::Verifiable for Losses<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<
+                        ::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<Loss>>,
+                    >>("losses", Self::VT_LOSSES, false)?
+                    .finish();
+                Ok(())
+            }
+        }
+        pub struct LossesArgs<'a> {
+            pub losses: Option<
+                ::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<Loss<'a>>>>,
+            >,
+        }
+        impl<'a> Default for LossesArgs<'a> {
+            #[inline]
+            fn default() -> Self {
+                LossesArgs { losses: None }
+            }
+        }
+
+        pub struct LossesBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> LossesBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn add_losses(
+                &mut self,
+                losses: ::flatbuffers::WIPOffset<
+                    ::flatbuffers::Vector<'b, ::flatbuffers::ForwardsUOffset<Loss<'b>>>,
+                >,
+            ) {
+                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Losses::VT_LOSSES, losses);
+            }
+            #[inline]
+            pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> LossesBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                LossesBuilder { fbb_: _fbb, start_: start }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<Losses<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
+
+        impl ::core::fmt::Debug for Losses<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("Losses");
+                ds.field("losses", &self.losses());
                 ds.finish()
             }
         }

@@ -187,7 +187,7 @@ impl Found {
                 Kind::Index => {
                     found.segments.insert(entry.written_at, head);
                 }
-                Kind::Frame => {}
+                Kind::Frame | Kind::Losses => {}
             }
         }
         Ok(found)

@@ -318,7 +318,7 @@ impl Check<'_, '_> {
                 let whole = self.scanner.commit(head);
                 self.note(whole);
             }
-            Kind::Metadata => {
+            Kind::Metadata | Kind::Losses => {
                 let whole = self.scanner.body(head);
                 self.note(whole);
             }

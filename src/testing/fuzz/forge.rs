@@ -54,7 +54,7 @@ fn forge_body(bytes: &mut [u8], head: &EntryHead, at: usize, end: usize) -> u32 
             PRELUDE_LEN
         }
         Kind::Index => forge_index(bytes, body, end).unwrap_or(0),
-        Kind::Commit | Kind::Metadata => {
+        Kind::Commit | Kind::Metadata | Kind::Losses => {
             let len = u64_at(&bytes[..end], body).and_then(|len| usize::try_from(len).ok());
             len.and_then(|len| len.checked_add(8)).unwrap_or(0)
         }
