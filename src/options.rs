@@ -352,6 +352,9 @@ pub struct OpenOptions {
     /// Bytes of decoded chunks to keep, for readers that come back to the same chunks. A chunk is decoded whole for that once
     /// single reads have decoded half as much of it. Default 0: none are kept.
     pub cache_bytes: usize,
+    /// Go on with what is there of a file that lost a commit, which is an error ([`Error::Incomplete`](crate::Error::Incomplete)) otherwise. What was
+    /// lost stays known: a name that is not found is an error of its own, and appending notes the loss in the file.
+    pub accept_loss: bool,
     /// For `append`: when the depot commits by itself.
     pub commit_every: CommitEvery,
     /// For `append`: see [`DepotOptions::write_threads`].
