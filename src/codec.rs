@@ -12,7 +12,8 @@ use crate::options::DEFAULT_TYPESIZE;
 ///
 /// # The law
 ///
-/// For every `x` that [`encode`](Self::encode) accepts, [`view`](Self::view) of the bytes it appended shows `x`.
+/// For every `x` that [`encode`](Self::encode) accepts, [`view`](Self::view) of the bytes it appended shows `x`: what cannot be
+/// told from another value later is refused by `encode`.
 /// `view` sees bytes whose checksum matched and still checks them, since another version, or another
 /// program, may have written them: it must never panic, whatever the bytes.
 ///

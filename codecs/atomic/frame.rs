@@ -84,9 +84,9 @@ pub struct Topology<'a> {
     pub charges: Option<AnyArray<'a>>,
     /// `[n_atoms]` atom names.
     pub names: Option<Vec<Cow<'a, str>>>,
-    /// `[n_bonds, 2]` atom indices from 0, of any integer dtype; stored as u32.
+    /// `[n_bonds, 2]` atom indices from 0 and below `n_atoms`, of any integer dtype; stored as u32.
     pub bonds: Option<AnyArray<'a>>,
-    /// `[n_atoms]` index into `residue_names`; any integer dtype, stored as u32.
+    /// `[n_atoms]` index into `residue_names`, or any residue number when there are no names; any integer dtype, stored as u32.
     pub residues: Option<AnyArray<'a>>,
     /// `[n_residues]` residue names.
     pub residue_names: Option<Vec<Cow<'a, str>>>,
