@@ -4,7 +4,8 @@
 //! type, not speed. Arrays that should be lent without copies belong in [`NdArray`](super::NdArray) or
 //! [`AtomicFrameCodec`](super::AtomicFrameCodec).
 //!
-//! What `put` takes comes back equal, every bit of a float included. Some values have no form of their own, and are refused:
+//! What `put` takes comes back equal, every bit of a float included. Some values have no form of their own,
+//! and are refused:
 //!
 //! | value | as | refused by |
 //! | --- | --- | --- |
@@ -14,10 +15,11 @@
 //! | map keys that are no strings, numbers or `bool` | | `Json` |
 //! | more than 1023 (`Json`: 127) arrays, maps and variants inside each other | | both |
 //!
-//! That is of the types of `std` and of what `derive` makes for yours. It ends where `T` itself says otherwise: by a
-//! `Serialize` and a `Deserialize` of its own that do not fit together, or by the attributes that leave a part out, give it
-//! a default or merge it with others (`skip`, `default`, `other`, `flatten`, `untagged`, `tag`). The feature `testing` has
-//! `testing::comes_back_or_is_refused` to ask that of values of your type.
+//! That is true of the types of `std` and of what `derive` makes for yours. It ends where `T` itself says
+//! otherwise: by a `Serialize` and a `Deserialize` of its own that do not fit together, or by the attributes
+//! that leave a part out, give it a default or merge it with others (`skip`, `default`, `other`, `flatten`,
+//! `untagged`, `tag`). The feature `testing` has `testing::comes_back_or_is_refused` to ask that of values
+//! of your type.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -135,10 +137,11 @@ impl<T: Serialize + DeserializeOwned + 'static> Codec for Json<T> {
     }
 }
 
-/// Whether arrays and maps of the MessagePack value that `bytes` start with are more than `limit` inside each other.
+/// Whether arrays and maps of the MessagePack value that `bytes` start with are more than `limit` inside each
+/// other.
 ///
-/// rmp-serde does not count enums, whose variants are maps: a forged record of a type that holds itself would take all of the
-/// stack. False as well for what is no MessagePack, or cut off.
+/// rmp-serde does not count enums, whose variants are maps: a forged record of a type that holds itself would
+/// take all of the stack. False as well for what is no MessagePack, or cut off.
 fn is_deeper(bytes: &[u8], limit: usize) -> bool {
     if bytes.len() <= limit {
         return false;
@@ -194,7 +197,8 @@ fn is_deeper(bytes: &[u8], limit: usize) -> bool {
     }
 }
 
-/// Bytes of MessagePack values, by the first one; 0 for arrays, maps, and what has its length in the bytes that follow.
+/// Bytes of MessagePack values, by the first one; 0 for arrays, maps, and what has its length in the bytes
+/// that follow.
 static FIXED: [u8; 256] = {
     let mut bytes = [0; 256];
     let mut kind = 0_u8;

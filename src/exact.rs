@@ -1,8 +1,9 @@
 //! Serialising only what reads back as it was.
 //!
-//! serde's data model has more than MessagePack and JSON have: both write `None`, `()` and `Some` of either as one and the
-//! same nil, JSON has no NaN, and their readers stop at some depth. [`Exact`] wraps a value on its way to a serializer, and
-//! everything inside of it, and refuses these. It changes no byte of what it lets through.
+//! serde's data model has more than MessagePack and JSON have: both write `None`, `()` and `Some` of either
+//! as one and the same nil, JSON has no NaN, and their readers stop at some depth. [`Exact`] wraps a value on
+//! its way to a serializer, and everything inside of it, and refuses these. It changes no byte of what it
+//! lets through.
 //!
 //! ```text
 //! Exact(value) ──serialize──> Checked(serializer) ──> serializer
