@@ -1,8 +1,8 @@
 //! Parts of Blosc2 that this program does not read, and their names.
 //!
 //! A chunk that uses one may be whole: what it needs is another program. To load a plugin, c-blosc2 would ask
-//! the Python on the `PATH` to run; dictionaries and the delta filter it reads out of bounds when they are
-//! damaged.
+//! the Python on the `PATH` to run; and dictionaries and the delta filter are none of what `vet` looks
+//! through.
 
 use super::HEADER_LEN;
 
