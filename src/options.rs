@@ -47,8 +47,8 @@ pub struct Compression {
     /// Default [`Filter::Shuffle`].
     pub filter: Filter,
     /// Bytes of the elements the filter works on, 1 to 255. The default, `None`, takes what the codec says
-    /// ([`Codec::element_size`](crate::Codec::element_size)), or the largest divisor of it that divides chunks and blocks.
-    /// An existing depot has the number that was taken.
+    /// ([`Codec::element_size`](crate::Codec::element_size)), or the largest divisor of it that divides
+    /// chunks and blocks. An existing depot has the number that was taken.
     pub typesize: Option<u8>,
 }
 
@@ -274,7 +274,8 @@ impl DepotOptions {
         Ok(())
     }
 
-    /// The same with a typesize, for a codec of such elements; an odd size of chunks or blocks may ask for a smaller one.
+    /// The same with a typesize, for a codec of such elements; an odd size of chunks or blocks may ask for a
+    /// smaller one.
     pub(crate) fn with_typesize_for(mut self, element_size: usize) -> Self {
         let divisor =
             |a: usize, b: usize| std::iter::successors(Some((a, b)), |&(a, b)| (b > 0).then(|| (b, a % b)));

@@ -470,7 +470,7 @@ impl<C: Codec> Depot<C> {
 }
 
 fn encode_metadata(engine: &Engine, metadata: &Metadata) -> Result<Vec<u8>> {
-    rmp_serde::to_vec(&Exact::new(metadata, Form::MessagePack)).map_err(|error| Error::InvalidRecord {
+    rmp_serde::to_vec(&Exact(metadata, Form::MessagePack)).map_err(|error| Error::InvalidRecord {
         path: engine.path().to_owned(),
         name: "metadata".into(),
         why: error.to_string(),
