@@ -174,7 +174,10 @@ impl DepotInfo {
             commits: state.snapshot.sequence,
             uncommitted_records: state.pending.n_live(),
             torn_bytes: engine.torn_bytes(file_bytes),
-            lost_commits: state.unread.or(state.lost).map_or(0, |lost| lost.sequence - state.snapshot.sequence),
+            lost_commits: state
+                .unread
+                .or(state.lost)
+                .map_or(0, |lost| lost.sequence - state.snapshot.sequence),
             complete: state.lost.is_none(),
             losses,
             created: parameters.created,

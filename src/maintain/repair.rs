@@ -526,9 +526,10 @@ impl Rescue<'_, '_> {
     /// Notes in the new depot what is lost, and what was before.
     fn losses(&mut self) -> Result<()> {
         let newest = self.found.losses.iter().rev();
-        let before = newest.map(|head| Losses::decode(&self.scanner.body(head)?).map_err(|found| {
-            self.scanner.damaged("losses", head.offset, "a table of losses", found)
-        }));
+        let before = newest.map(|head| {
+            Losses::decode(&self.scanner.body(head)?)
+                .map_err(|found| self.scanner.damaged("losses", head.offset, "a table of losses", found))
+        });
         let mut losses = before.filter_map(Result::ok).next().unwrap_or_default();
         if !self.lost.is_empty() || self.unnamed {
             losses.0.push(Loss::of_repair(self.lost.keys().cloned().collect(), self.unnamed));
