@@ -428,7 +428,9 @@ impl<C: Codec> Depot<C> {
         } else {
             map.insert(name.to_owned(), value);
         }
-        writer.set_depot_metadata(encode_metadata(&self.engine, &Value::Object(map))?)
+        let encoded = encode_metadata(&self.engine, &Value::Object(map))?;
+        self.engine.check_metadata(b"", &encoded)?;
+        writer.set_depot_metadata(encoded)
     }
 
     /// Hands all records put so far to the system, without a sync: they survive the end of this process, not a power loss.
