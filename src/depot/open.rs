@@ -660,6 +660,37 @@ pub(crate) fn places<'d>(
     })
 }
 
+/// What is to be written again before the end of a file from some byte on is cut off.
+pub(crate) struct Notes {
+    /// MessagePack of the depot's own metadata, if it lies there.
+    pub(crate) metadata: Option<Vec<u8>>,
+    /// All that is lost so far, if it lies there or is asked for.
+    pub(crate) losses: Losses,
+    /// It lies there.
+    pub(crate) moved_losses: bool,
+}
+
+/// What `snapshot` says of the depot itself, and lies in the end after `tail`; with `all_losses` these wherever they lie.
+pub(crate) fn notes_after(
+    storage: &Arc<dyn Storage>,
+    parameters: &Parameters,
+    snapshot: &Snapshot,
+    tail: Tail,
+    all_losses: bool,
+) -> Result<Notes> {
+    let scanner = Scanner::new(storage, false)?;
+    let there = |(offset, length): (u64, u64)| length > 0 && offset >= tail.offset;
+    let (metadata, losses) = (snapshot.metadata, snapshot.losses);
+    let read = there(metadata).then(|| scanner.metadata(metadata.0, parameters.depot_id));
+    let wanted = there(losses) || all_losses && losses.1 > 0;
+    let losses_read = wanted.then(|| scanner.losses(losses.0, parameters.depot_id));
+    Ok(Notes {
+        metadata: read.transpose()?,
+        losses: losses_read.transpose()?.unwrap_or_default(),
+        moved_losses: there(losses),
+    })
+}
+
 /// MessagePack of the depot's own metadata.
 pub(crate) fn read_metadata(storage: &Arc<dyn Storage>, offset: u64, depot_id: u64) -> Result<Vec<u8>> {
     Scanner::new(storage, false)?.metadata(offset, depot_id)
