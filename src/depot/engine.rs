@@ -53,7 +53,7 @@ pub(crate) struct Engine {
     /// The process that opened the depot: the only one that may write, and a fork of it may not.
     owner: u32,
     /// What was loaded last, for `refresh`.
-    tail: Mutex<Tail>,
+    pub(super) tail: Mutex<Tail>,
     /// Made when a damaged page of the index is first met.
     fallback: Mutex<Option<Arc<Fallback>>>,
 }
@@ -827,22 +827,6 @@ impl Engine {
             return Ok(None);
         }
         open::read_metadata(&self.shared.storage, offset, self.shared.parameters.depot_id).map(Some)
-    }
-
-    /// Moves a reader forward to what a writer has committed since; true if there was anything.
-    pub(crate) fn refresh(&self) -> Result<bool> {
-        if self.is_writable() || self.shared.parameters.depot_id == 0 {
-            return Ok(false);
-        }
-        let mut tail = self.tail.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let Shared { storage, parameters, mapped, .. } = &*self.shared;
-        let loaded = open::load(storage, parameters.clone(), *mapped)?;
-        if loaded.tail == *tail {
-            return Ok(false);
-        }
-        *tail = loaded.tail;
-        *self.shared.write() = loaded.state;
-        Ok(true)
     }
 }
 
