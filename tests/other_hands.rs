@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use vldepot::storage::{FileStorage, Storage};
 use vldepot::{
-    CommitEvery, Compression, CompressionCodec, Depot, DepotOptions, Mapping, OpenOptions, Raw, Verify,
+    CommitEvery, Compression, CompressionCodec, Depot, DepotOptions, Error, Mapping, OpenOptions, Raw, Verify,
 };
 
 const WRITER: &str = "VLDEPOT_HARMED_WRITER";
