@@ -7,9 +7,9 @@
 use std::ops::Range;
 
 use super::Depot;
-use super::engine::Engine;
+use super::engine::{Engine, incomplete};
 use super::open::{self, Header};
-use super::state::{LostCommit, Place, State};
+use super::state::{Place, Snapshot, State};
 use super::writer::Shared;
 use crate::codec::Codec;
 use crate::error::{Error, Result};
@@ -91,8 +91,10 @@ impl<C: Codec> Depot<C> {
     ///
     /// # Errors
     /// [`Error::Replaced`] when the path leads to another file by now, as after [`compact`](crate::compact): open it
-    /// again. Others as [`open`](Self::open); also [`Error::Damaged`] when the index is damaged where the two states
-    /// are compared, or when a commit is gone that was there. The depot stays at the state that it had, and can be read.
+    /// again. [`Error::Incomplete`] when the file lost a commit since, whatever
+    /// [`OpenOptions::accept_loss`](crate::OpenOptions::accept_loss) was: this reader may still have what is lost.
+    /// [`Error::Damaged`] when the index is damaged where the two states are compared. Others as [`open`](Self::open).
+    /// After each of them the depot is at the state that it had, and can be read.
     pub fn refresh(&self) -> Result<Refreshed> {
         self.engine.refresh()
     }
@@ -117,8 +119,8 @@ impl Engine {
         let loaded =
             open::load(storage, parameters.clone(), *mapped).map_err(|error| self.if_overwritten(error))?;
         let old = self.shared.read();
-        if let Some(lost) = newly_lost(&old, &loaded.state) {
-            return Err(self.if_overwritten(self.lost(lost, &loaded.state)));
+        if let Some(error) = self.newly_lost(&old, &loaded.state) {
+            return Err(self.if_overwritten(error));
         }
         let before = old.len();
         if loaded.tail == *tail {
@@ -133,15 +135,25 @@ impl Engine {
         Ok(Refreshed { before, now, kept, changed: true })
     }
 
-    /// The error of a commit that was there and is not.
-    fn lost(&self, lost: LostCommit, left: &State) -> Error {
-        Error::Damaged {
+    /// The error of a commit that is lost in `new` and was not in `old`: one that the header names, or the one of `old`
+    /// itself.
+    fn newly_lost(&self, old: &State, new: &State) -> Option<Error> {
+        if new.lost.is_some() && new.lost != old.lost {
+            return incomplete(&self.shared.storage, new);
+        }
+        let Snapshot { sequence, offset, .. } = *old.snapshot;
+        // A commit that cannot be read, but what it had can: the records are there, as if no commit covered them.
+        let unread = new.unread.is_some_and(|unread| unread.sequence >= sequence);
+        if new.snapshot.sequence >= sequence || unread {
+            return None;
+        }
+        Some(Error::Damaged {
             path: self.path().to_owned(),
             what: "commit".into(),
-            offset: lost.offset,
-            expected: format!("commit {}", lost.sequence),
-            found: format!("commit {}, with {} records, as the newest", left.snapshot.sequence, left.len()),
-        }
+            offset,
+            expected: format!("commit {sequence}"),
+            found: format!("commit {}, with {} records, as the newest", new.snapshot.sequence, new.len()),
+        })
     }
 
     /// `error`, unless the reason is that another depot was written into the same file.
@@ -153,13 +165,6 @@ impl Engine {
             Err(_) => error,
         }
     }
-}
-
-/// A commit that is lost in `new` and was not in `old`: one that the header names, or the one of `old` itself.
-fn newly_lost(old: &State, new: &State) -> Option<LostCommit> {
-    let named = new.lost.filter(|lost| old.lost != Some(*lost));
-    let (sequence, offset) = (old.snapshot.sequence, old.snapshot.offset);
-    named.or_else(|| (new.snapshot.sequence < sequence).then_some(LostCommit { sequence, offset }))
 }
 
 /// How many leading live records are the same in both states of one file, by name and location.

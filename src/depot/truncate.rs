@@ -34,11 +34,7 @@ impl<C: Codec> Depot<C> {
         let mut writer = self.engine.writer()?;
         // Positions are cheap to find once everything has its ordinal.
         writer.commit()?;
-        let place = self.engine.found(&name)?.place;
-        let position = {
-            let state = self.engine.shared.read();
-            state.position(place, &state.dead()?)
-        };
+        let position = self.engine.position_of(&name)?;
         remove_from(&self.engine, &mut writer, position + 1)
     }
 
@@ -77,8 +73,8 @@ impl<C: Codec> Depot<C> {
 /// Removes the records from `position` on and commits. Nothing is pending.
 fn remove_from(engine: &Engine, writer: &mut Writer, position: u64) -> Result<u64> {
     let len = engine.shared.read().len();
-    let name = |position| engine.at(position).map(|(_, name, _)| name);
-    let names: Vec<Vec<u8>> = (position..len).map(name).collect::<Result<_>>()?;
+    let names: Vec<Vec<u8>> =
+        (position..len).map(|position| engine.name_at(position)).collect::<Result<_>>()?;
     // The last one first: whatever part of it survives a crash is what a later restart would have removed.
     for name in names.iter().rev() {
         writer.remove(name)?;
