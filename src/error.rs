@@ -59,6 +59,10 @@ pub enum Error {
     /// all others are as they were.
     #[error("{path}: not replaced: {found}")]
     TargetChanged { path: PathBuf, found: String },
+    /// [`refresh`](crate::Depot::refresh) of a depot whose path leads to another file by now, as after it was
+    /// [compacted](crate::compact). The depot can still be read as it was.
+    #[error("{path}: the file was replaced by another one: open it again")]
+    Replaced { path: PathBuf },
     /// A new file is to be put in place while a depot still writes it: [`close`](crate::Depot::close) that
     /// first.
     #[error("{path}: not put in place: it is still being written")]

@@ -61,7 +61,7 @@ mod vlstore;
 
 pub use blosc::BloscError;
 pub use codec::{Codec, CodecError, Raw};
-pub use depot::{CodecInfo, Depot, DepotInfo, Iter, Keys, Location, Metadata, Options, Record};
+pub use depot::{CodecInfo, Depot, DepotInfo, Iter, Keys, Location, Metadata, Options, Record, Refreshed};
 pub use error::{Error, Result};
 pub use key::{AsKey, Key, MAX_KEY_LEN};
 pub use loader::{Batch, Loader, LoaderBuilder, LoaderState};
@@ -78,3 +78,8 @@ pub use options::{
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// The code in the guide for followers, compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/FOLLOWING.md")]
+struct Following;

@@ -53,7 +53,7 @@ pub(crate) struct Engine {
     /// The process that opened the depot: the only one that may write, and a fork of it may not.
     owner: u32,
     /// What was loaded last, for `refresh`.
-    tail: Mutex<Tail>,
+    pub(super) tail: Mutex<Tail>,
     /// The index made again, and of which commit; made when a damaged page of the index is first met.
     rebuilt: Mutex<Option<(u64, Option<Arc<Rebuilt>>)>>,
 }
@@ -939,22 +939,6 @@ impl Engine {
         }
         open::read_metadata(&self.shared.storage, offset, self.shared.parameters.depot_id).map(Some)
     }
-
-    /// Moves a reader forward to what a writer has committed since; true if there was anything.
-    pub(crate) fn refresh(&self) -> Result<bool> {
-        if self.is_writable() || self.shared.parameters.depot_id == 0 {
-            return Ok(false);
-        }
-        let mut tail = self.tail.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let Shared { storage, parameters, mapped, .. } = &*self.shared;
-        let loaded = open::load(storage, parameters.clone(), *mapped)?;
-        if loaded.tail == *tail {
-            return Ok(false);
-        }
-        *tail = loaded.tail;
-        *self.shared.write() = loaded.state;
-        Ok(true)
-    }
 }
 
 fn io_error(storage: &Arc<dyn Storage>, action: &str, source: std::io::Error) -> Error {
@@ -970,7 +954,7 @@ fn lock(storage: &Arc<dyn Storage>) -> Result<()> {
 }
 
 /// The error of a file that lost a commit with what it had.
-fn incomplete(storage: &Arc<dyn Storage>, state: &State) -> Option<Error> {
+pub(super) fn incomplete(storage: &Arc<dyn Storage>, state: &State) -> Option<Error> {
     let LostCommit { sequence: commit, offset } = state.lost?;
     Some(Error::Incomplete { path: storage.path().to_owned(), commit, offset, records: state.len() })
 }

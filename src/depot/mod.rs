@@ -4,6 +4,7 @@
 //! engine     names and bytes, below any codec
 //! open       finds the newest state of a file
 //! fallback   names without the index, when it is damaged
+//! refresh    a reader moves forward, and learns what still holds
 //! truncate   going back to an earlier record
 //! walk       every entry of a file, past whatever is damaged
 //! state      the committed snapshot and what was put since
@@ -26,6 +27,7 @@ mod iter;
 mod open;
 mod pending;
 mod record;
+mod refresh;
 pub(crate) mod state;
 mod stream;
 mod truncate;
@@ -45,6 +47,7 @@ pub(crate) use iter::{Cursor, Listed, malformed};
 pub use iter::{Iter, Keys};
 pub(crate) use open::{Scanner, places};
 pub use record::Record;
+pub use refresh::Refreshed;
 pub(crate) use state::{Place, Snapshot, Source, State};
 pub(crate) use walk::{Entry, Step, Walk};
 
@@ -713,14 +716,6 @@ impl<C: Codec> Depot<C> {
                 found: other.to_string(),
             }),
         }
-    }
-
-    /// Moves a depot opened for reading forward to what its writer has committed since; true if there was anything.
-    ///
-    /// # Errors
-    /// As [`open`](Self::open).
-    pub fn refresh(&self) -> Result<bool> {
-        self.engine.refresh()
     }
 
     /// What the depot is, and how much is in it.
