@@ -5,6 +5,7 @@
 //! open       finds the newest state of a file
 //! fallback   names without the index, when it is damaged
 //! truncate   going back to an earlier record
+//! undo       taking that back
 //! walk       every entry of a file, past whatever is damaged
 //! state      the committed snapshot and what was put since
 //! pending    the latter
@@ -29,6 +30,7 @@ mod record;
 pub(crate) mod state;
 mod stream;
 mod truncate;
+mod undo;
 mod walk;
 mod writer;
 
@@ -46,6 +48,7 @@ pub use iter::{Iter, Keys};
 pub(crate) use open::{Scanner, places};
 pub use record::Record;
 pub(crate) use state::{Place, Snapshot, Source, State};
+pub use truncate::{Cut, Removal, TruncateOptions};
 pub(crate) use walk::{Entry, Step, Walk};
 
 use crate::buffer::Bytes;
