@@ -62,7 +62,8 @@ mod vlstore;
 pub use blosc::BloscError;
 pub use codec::{Codec, CodecError, Raw};
 pub use depot::{
-    CodecInfo, Cut, Depot, DepotInfo, Iter, Keys, Location, Metadata, Options, Record, Removal, TruncateOptions,
+    CodecInfo, Cut, Depot, DepotInfo, Iter, Keys, Location, Metadata, Options, Record, Removal,
+    TruncateOptions,
 };
 pub use error::{Error, Result};
 pub use key::{AsKey, Key, MAX_KEY_LEN};

@@ -70,15 +70,11 @@ impl Depot<AtomicFrameCodec> {
     ///
     /// # Errors
     /// As [`restart_at_step`](Self::restart_at_step), also in a dry run.
-    pub fn restart_at_step_with(
-        &self,
-        step: i64,
-        newest: i64,
-        options: &TruncateOptions,
-    ) -> Result<Removal> {
+    pub fn restart_at_step_with(&self, step: i64, newest: i64, options: &TruncateOptions) -> Result<Removal> {
         if newest > step {
-            let why =
-                format!("the newest frame to be kept, of step {newest}, is after step {step}, at which to restart");
+            let why = format!(
+                "the newest frame to be kept, of step {newest}, is after step {step}, at which to restart"
+            );
             return Err(Error::InvalidOptions(why));
         }
         self.cut_after(step, Some(newest), options)

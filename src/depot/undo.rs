@@ -116,7 +116,10 @@ fn former(engine: &Engine, now: Arc<Snapshot>) -> Result<(u64, Vec<Former>)> {
         former.push((name, location, before.metadata(place)?));
     }
     if first + still_there != n_after {
-        return Err(unlike(format!("one that lacks {} records", n_after.saturating_sub(first + still_there))));
+        return Err(unlike(format!(
+            "one that lacks {} records",
+            n_after.saturating_sub(first + still_there)
+        )));
     }
     Ok((n_before - n_after, former))
 }

@@ -270,7 +270,12 @@ impl Writer {
 
     /// Puts a record of an earlier commit at the end of the order, with the place and metadata it had; one of that name that is
     /// live moves there.
-    pub(crate) fn restore(&mut self, name: &[u8], location: &Location, metadata: Option<&[u8]>) -> Result<()> {
+    pub(crate) fn restore(
+        &mut self,
+        name: &[u8],
+        location: &Location,
+        metadata: Option<&[u8]>,
+    ) -> Result<()> {
         self.check_alive()?;
         let hash = hash(name);
         let found = self.shared.read().find_hashed(hash, name, &mut |_| ())?;
