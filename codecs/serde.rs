@@ -4,7 +4,8 @@
 //! type, not speed. Arrays that should be lent without copies belong in [`NdArray`](super::NdArray) or
 //! [`AtomicFrameCodec`](super::AtomicFrameCodec).
 //!
-//! What `put` takes comes back equal, every bit of a float included. Some values have no form of their own, and are refused:
+//! What `put` takes comes back equal, every bit of a float included. Some values have no form of their own,
+//! and are refused:
 //!
 //! | value | as | refused by |
 //! | --- | --- | --- |
@@ -14,10 +15,11 @@
 //! | map keys that are no strings, numbers or `bool` | | `Json` |
 //! | more than 1023 (`Json`: 127) arrays, maps and variants inside each other | | both |
 //!
-//! That is of the types of `std` and of what `derive` makes for yours. It ends where `T` itself says otherwise: by a
-//! `Serialize` and a `Deserialize` of its own that do not fit together, or by the attributes that leave a part out, give it
-//! a default or merge it with others (`skip`, `default`, `other`, `flatten`, `untagged`, `tag`). The feature `testing` has
-//! `testing::comes_back_or_is_refused` to ask that of values of your type.
+//! That is true of the types of `std` and of what `derive` makes for yours. It ends where `T` itself says
+//! otherwise: by a `Serialize` and a `Deserialize` of its own that do not fit together, or by the attributes
+//! that leave a part out, give it a default or merge it with others (`skip`, `default`, `other`, `flatten`,
+//! `untagged`, `tag`). The feature `testing` has `testing::comes_back_or_is_refused` to ask that of values
+//! of your type.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -65,7 +67,7 @@ impl<T: Serialize + DeserializeOwned + 'static> Codec for Serde<T> {
     }
 
     fn encode(&self, item: &T, out: &mut Vec<u8>) -> Result<(), CodecError> {
-        rmp_serde::encode::write_named(out, &Exact::new(item, Form::MessagePack))
+        rmp_serde::encode::write_named(out, &Exact(item, Form::MessagePack))
             .map_err(|error| CodecError::invalid(format!("cannot write as MessagePack: {error}")))
     }
 
@@ -125,7 +127,7 @@ impl<T: Serialize + DeserializeOwned + 'static> Codec for Json<T> {
     }
 
     fn encode(&self, item: &T, out: &mut Vec<u8>) -> Result<(), CodecError> {
-        serde_json::to_writer(out, &Exact::new(item, Form::Json))
+        serde_json::to_writer(out, &Exact(item, Form::Json))
             .map_err(|error| CodecError::invalid(format!("cannot write as JSON: {error}")))
     }
 
@@ -135,74 +137,88 @@ impl<T: Serialize + DeserializeOwned + 'static> Codec for Json<T> {
     }
 }
 
-/// Whether arrays and maps of the MessagePack value that `bytes` start with are more than `limit` inside each other.
+/// Whether arrays and maps of the MessagePack value that `bytes` start with are more than `limit` inside each
+/// other.
 ///
-/// rmp-serde does not count enums, whose variants are maps: a forged record of a type that holds itself would take all of the
-/// stack. False as well for what is no MessagePack, or cut off.
+/// rmp-serde does not count enums, whose variants are maps: a forged record of a type that holds itself would
+/// take all of the stack. False as well for what is no MessagePack, or cut off.
 fn is_deeper(bytes: &[u8], limit: usize) -> bool {
     if bytes.len() <= limit {
         return false;
     }
-    let mut rest = bytes;
-    // Values that are left to come in each array or map that is open.
-    let mut open: Vec<u64> = Vec::new();
+    let mut at = 0;
+    // Values that are left to come in the innermost array or map, and in those around it.
+    let mut left = 1_u64;
+    let mut around: Vec<u64> = Vec::new();
     loop {
-        match skip(&mut rest) {
-            None => return false,
-            Some(Skipped::Value) => {}
-            Some(Skipped::Start(_)) if open.len() == limit => return true,
-            Some(Skipped::Start(parts)) => open.push(parts),
-        }
-        // One value ends here, and with it whatever it was the last of.
-        while let Some(left) = open.last_mut() {
-            if *left > 0 {
-                *left -= 1;
-                break;
+        while left == 0 {
+            match around.pop() {
+                Some(outer) => left = outer,
+                None => return false,
             }
-            open.pop();
         }
-        if open.is_empty() {
-            return false;
+        left -= 1;
+        let Some(&kind) = bytes.get(at) else { return false };
+        let fixed = usize::from(FIXED[usize::from(kind)]);
+        if fixed > 0 {
+            at += fixed;
+            // An array of numbers: what comes next is known without waiting for the table.
+            while left > 0 && bytes.get(at) == Some(&kind) {
+                at += fixed;
+                left -= 1;
+            }
+            continue;
+        }
+        let number = |width: usize| {
+            let bytes = bytes.get(at + 1..)?.get(..width)?;
+            Some(bytes.iter().fold(0, |number, &byte| number << 8 | u64::from(byte)))
+        };
+        // Bytes of the kind and the length, what that is, and whether it counts parts instead of bytes.
+        let width = |first: u8| 1_usize << (kind - first);
+        let (head, len, parts) = match kind {
+            0x80..=0x8f => (1, Some(2 * u64::from(kind & 0x0f)), true),
+            0x90..=0x9f => (1, Some(u64::from(kind & 0x0f)), true),
+            0xc4..=0xc6 => (1 + width(0xc4), number(width(0xc4)), false),
+            0xc7..=0xc9 => (2 + width(0xc7), number(width(0xc7)), false),
+            0xdc | 0xdd => (1 + 2 * width(0xdc), number(2 * width(0xdc)), true),
+            0xde | 0xdf => (1 + 2 * width(0xde), number(2 * width(0xde)).map(|n| 2 * n), true),
+            _ => (1 + width(0xd9), number(width(0xd9)), false),
+        };
+        let Some(len) = len else { return false };
+        at += head;
+        if !parts {
+            at = at.saturating_add(usize::try_from(len).unwrap_or(usize::MAX));
+        } else if around.len() == limit {
+            return true;
+        } else {
+            around.push(left);
+            left = len;
         }
     }
 }
 
-/// What [`skip`] went past.
-enum Skipped {
-    Value,
-    /// An array or a map, whose parts follow.
-    Start(u64),
-}
-
-/// Goes past a MessagePack value, or into an array or map. `None` at the end of the bytes.
-fn skip(rest: &mut &[u8]) -> Option<Skipped> {
-    let take = |rest: &mut &[u8], n: u64| -> Option<u64> {
-        let (taken, left) = rest.split_at_checked(usize::try_from(n).ok()?)?;
-        *rest = left;
-        // Of the few bytes of a length; longer ones are skipped.
-        Some(taken.iter().take(4).fold(0, |number, &byte| number << 8 | u64::from(byte)))
-    };
-    let kind = u8::try_from(take(rest, 1)?).ok()?;
-    let width = |first: u8| 1_u64 << (kind - first);
-    let (bytes, parts) = match kind {
-        0x80..=0x8f => (0, Some(2 * u64::from(kind & 0x0f))),
-        0x90..=0x9f => (0, Some(u64::from(kind & 0x0f))),
-        0xa0..=0xbf => (u64::from(kind & 0x1f), None),
-        0xc4..=0xc6 => (take(rest, width(0xc4))?, None),
-        0xc7..=0xc9 => (take(rest, width(0xc7))? + 1, None),
-        0xca | 0xce | 0xd2 => (4, None),
-        0xcb | 0xcf | 0xd3 => (8, None),
-        0xcc | 0xd0 => (1, None),
-        0xcd | 0xd1 => (2, None),
-        0xd4..=0xd8 => (width(0xd4) + 1, None),
-        0xd9..=0xdb => (take(rest, width(0xd9))?, None),
-        0xdc | 0xdd => (0, Some(take(rest, 2 * width(0xdc))?)),
-        0xde | 0xdf => (0, Some(2 * take(rest, 2 * width(0xde))?)),
-        0x00..=0x7f | 0xe0..=0xff | 0xc0..=0xc3 => (0, None),
-    };
-    take(rest, bytes)?;
-    Some(parts.map_or(Skipped::Value, Skipped::Start))
-}
+/// Bytes of MessagePack values, by the first one; 0 for arrays, maps, and what has its length in the bytes
+/// that follow.
+static FIXED: [u8; 256] = {
+    let mut bytes = [0; 256];
+    let mut kind = 0_u8;
+    loop {
+        bytes[kind as usize] = match kind {
+            0x00..=0x7f | 0xe0..=0xff | 0xc0..=0xc3 => 1,
+            0xa0..=0xbf => 1 + (kind & 0x1f),
+            0xcc | 0xd0 => 2,
+            0xcd | 0xd1 => 3,
+            0xca | 0xce | 0xd2 => 5,
+            0xcb | 0xcf | 0xd3 => 9,
+            0xd4..=0xd8 => 2 + (1 << (kind - 0xd4)),
+            _ => 0,
+        };
+        if kind == u8::MAX {
+            break bytes;
+        }
+        kind += 1;
+    }
+};
 
 fn not_readable(form: &str, of: &str, error: &dyn fmt::Display) -> CodecError {
     CodecError::invalid(format!("not {form} of `{of}`: {error}"))

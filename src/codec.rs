@@ -12,7 +12,8 @@ use crate::options::DEFAULT_TYPESIZE;
 ///
 /// # The law
 ///
-/// For every `x` that [`encode`](Self::encode) accepts, [`view`](Self::view) of the bytes it appended shows `x`.
+/// For every `x` that [`encode`](Self::encode) accepts, [`view`](Self::view) of the bytes it appended shows
+/// `x`: what cannot be told from another value later is refused by `encode`.
 /// `view` sees bytes whose checksum matched and still checks them, since another version, or another
 /// program, may have written them: it must never panic, whatever the bytes.
 ///
@@ -55,11 +56,12 @@ pub trait Codec: Send + Sync + 'static {
     /// Records start at multiples of this many bytes: a power of two, at most 64.
     const ALIGN: usize;
 
-    /// Bytes of the numbers that most of a record is made of: 8 for `f64`, 1 for text. New depots compress by it, unless their options
-    /// say otherwise ([`Compression::typesize`](crate::Compression)); records of every codec read back from any depot.
+    /// Bytes of the numbers that most of a record is made of: 8 for `f64`, 1 for text. New depots compress by
+    /// it, unless their options say otherwise ([`Compression::typesize`](crate::Compression)); records of
+    /// every codec read back from any depot.
     ///
-    /// The default is 4. Text takes nearly twice the room then, `f64` takes 4 % more than with 8, `f32` with 8 hardly more
-    /// than with 4.
+    /// The default is 4. Text takes nearly twice the room then, `f64` takes 4 % more than with 8, `f32` with
+    /// 8 hardly more than with 4.
     fn element_size(&self) -> usize {
         DEFAULT_TYPESIZE.into()
     }

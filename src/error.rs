@@ -26,6 +26,17 @@ pub enum Error {
          cannot be read; a repair saves what there is after it in a new file"
     )]
     LostCommit { path: PathBuf, name: String, commit: u64, offset: u64 },
+    /// A file that lost what it once committed, opened without
+    /// [`OpenOptions::accept_loss`](crate::OpenOptions::accept_loss): `records` are left.
+    #[error(
+        "{path}: commit {commit}, which the header names, cannot be read at byte {offset}, and what it had is missing: \
+         {records} records are left; `vldepot repair {path} NEW` saves all there is"
+    )]
+    Incomplete { path: PathBuf, commit: u64, offset: u64, records: u64 },
+    /// No live record has this name, and one may have been lost: the file says so, since it was repaired, or opened with
+    /// [`OpenOptions::accept_loss`](crate::OpenOptions::accept_loss) and appended to.
+    #[error("{path}: no record is called {name} in what is left: {how}")]
+    LostEarlier { path: PathBuf, name: String, how: String },
     /// [`put_new`](crate::Depot::put_new) of a name that is taken; [`put`](crate::Depot::put) would replace
     /// the record.
     #[error("{path}: a record called {name} exists already, and is not replaced")]
@@ -204,6 +215,8 @@ impl Error {
             | Self::ChunkChecksum { .. }
             | Self::Decompress { .. }
             | Self::LostCommit { .. }
+            | Self::LostEarlier { .. }
+            | Self::Incomplete { .. }
             | Self::Damaged { .. } => true,
             Self::Record { source, .. }
             | Self::NotStored { source, .. }

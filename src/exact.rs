@@ -1,12 +1,13 @@
 //! Serialising only what reads back as it was.
 //!
-//! serde's data model has more than MessagePack and JSON have: both write `None`, `()` and `Some` of either as one and the
-//! same nil, JSON has no NaN, and their readers stop at some depth. [`Exact`] wraps a value on its way to a serializer, and
-//! everything inside of it, and refuses these. It changes no byte of what it lets through.
+//! serde's data model has more than MessagePack and JSON have: both write `None`, `()` and `Some` of either
+//! as one and the same nil, JSON has no NaN, and their readers stop at some depth. [`Exact`] wraps a value on
+//! its way to a serializer, and everything inside of it, and refuses these. It changes no byte of what it
+//! lets through.
 //!
 //! ```text
 //! Exact(value) ──serialize──> Checked(serializer) ──> serializer
-//!                                  │ each part, wrapped again ──> Exact(part)
+//!                                  │ each part, wrapped again ──> Part(part)
 //! ```
 
 use std::fmt::Display;
@@ -90,6 +91,7 @@ impl Place {
         )))
     }
 
+    #[inline]
     fn check_finite<E: Error>(self, number: f64) -> Result<(), E> {
         if self.form.is_binary() || number.is_finite() {
             return Ok(());
@@ -111,29 +113,34 @@ impl Place {
     }
 }
 
-/// A value that serialises as it does by itself, or is refused.
+/// A value that serialises in a format as it does by itself, or is refused.
 #[derive(Debug)]
-pub(crate) struct Exact<'t, T: ?Sized> {
-    value: &'t T,
-    place: Place,
-}
+pub(crate) struct Exact<'t, T: ?Sized>(pub(crate) &'t T, pub(crate) Form);
 
-impl<'t, T: ?Sized> Exact<'t, T> {
-    /// To be written in `form`.
-    pub(crate) fn new(value: &'t T, form: Form) -> Self {
-        Self { value, place: Place { form, depth: 0, in_some: false, field: None } }
+impl<T: Serialize + ?Sized> Serialize for Exact<'_, T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let place = Place { form: self.1, depth: 0, in_some: false, field: None };
+        Part { value: self.0, place: &place }.serialize(serializer)
     }
 }
 
-impl<T: Serialize + ?Sized> Serialize for Exact<'_, T> {
+/// A part of such a value.
+struct Part<'t, T: ?Sized> {
+    value: &'t T,
+    // Borrowed: a copy for each number of an array would cost as much as to write it.
+    place: &'t Place,
+}
+
+impl<T: Serialize + ?Sized> Serialize for Part<'_, T> {
+    #[inline]
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         self.value.serialize(Checked { inner: serializer, place: self.place })
     }
 }
 
-struct Checked<S> {
+struct Checked<'p, S> {
     inner: S,
-    place: Place,
+    place: &'p Place,
 }
 
 /// An array, a map or a struct on its way.
@@ -145,7 +152,7 @@ struct Parts<S> {
     given: usize,
 }
 
-impl<S> Checked<S> {
+impl<S> Checked<'_, S> {
     fn parts<P, E: Error>(
         self,
         levels: usize,
@@ -158,16 +165,6 @@ impl<S> Checked<S> {
 }
 
 impl<P> Parts<P> {
-    fn wrap<'t, T: ?Sized>(&mut self, value: &'t T) -> Exact<'t, T> {
-        self.given += 1;
-        Exact { value, place: self.place }
-    }
-
-    fn wrap_field<'t, T: ?Sized>(&mut self, field: &'static str, value: &'t T) -> Exact<'t, T> {
-        self.given += 1;
-        Exact { value, place: Place { field: Some(field), ..self.place } }
-    }
-
     fn finish<E: Error>(self) -> Result<P, E> {
         // A wrong number would make other values of what follows.
         let wrong = |declared: &usize| self.place.form.is_binary() && *declared != self.given;
@@ -183,13 +180,14 @@ impl<P> Parts<P> {
 
 macro_rules! as_they_are {
     ($($method:ident($type:ty);)*) => {$(
+        #[inline]
         fn $method(self, value: $type) -> Result<S::Ok, S::Error> {
             self.inner.$method(value)
         }
     )*};
 }
 
-impl<S: Serializer> Serializer for Checked<S> {
+impl<S: Serializer> Serializer for Checked<'_, S> {
     type Ok = S::Ok;
     type Error = S::Error;
     type SerializeSeq = Parts<S::SerializeSeq>;
@@ -224,11 +222,13 @@ impl<S: Serializer> Serializer for Checked<S> {
         self.inner.collect_str(value)
     }
 
+    #[inline]
     fn serialize_f32(self, value: f32) -> Result<S::Ok, S::Error> {
         self.place.check_finite(value.into())?;
         self.inner.serialize_f32(value)
     }
 
+    #[inline]
     fn serialize_f64(self, value: f64) -> Result<S::Ok, S::Error> {
         self.place.check_finite(value)?;
         self.inner.serialize_f64(value)
@@ -242,16 +242,19 @@ impl<S: Serializer> Serializer for Checked<S> {
         self.inner.serialize_bytes(value)
     }
 
+    #[inline]
     fn serialize_none(self) -> Result<S::Ok, S::Error> {
         self.place.check_nil()?;
         self.inner.serialize_none()
     }
 
+    #[inline]
     fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<S::Ok, S::Error> {
-        let place = Place { in_some: true, ..self.place };
-        self.inner.serialize_some(&Exact { value, place })
+        let place = Place { in_some: true, ..*self.place };
+        self.inner.serialize_some(&Part { value, place: &place })
     }
 
+    #[inline]
     fn serialize_unit(self) -> Result<S::Ok, S::Error> {
         self.place.check_nil()?;
         self.inner.serialize_unit()
@@ -281,7 +284,7 @@ impl<S: Serializer> Serializer for Checked<S> {
         value: &T,
     ) -> Result<S::Ok, S::Error> {
         // Written as what is in it.
-        self.inner.serialize_newtype_struct(name, &Exact { value, place: self.place })
+        self.inner.serialize_newtype_struct(name, &Part { value, place: self.place })
     }
 
     fn serialize_newtype_variant<T: Serialize + ?Sized>(
@@ -292,7 +295,7 @@ impl<S: Serializer> Serializer for Checked<S> {
         value: &T,
     ) -> Result<S::Ok, S::Error> {
         let place = self.place.inside(1)?;
-        self.inner.serialize_newtype_variant(name, index, variant, &Exact { value, place })
+        self.inner.serialize_newtype_variant(name, index, variant, &Part { value, place: &place })
     }
 
     fn serialize_seq(self, len: Option<usize>) -> Result<Self::SerializeSeq, S::Error> {
@@ -347,13 +350,15 @@ macro_rules! parts {
             type Ok = P::Ok;
             type Error = P::Error;
 
+            #[inline]
             fn $method<T: Serialize + ?Sized>(
                 &mut self,
                 $($field: &'static str,)?
                 value: &T,
             ) -> Result<(), P::Error> {
-                let part = parts!(@wrap self, value $(, $field)?);
-                self.inner.$method($($field,)? &part)
+                self.given += 1;
+                parts!(@at self, place $(, $field)?);
+                self.inner.$method($($field,)? &Part { value, place })
             }
 
             fn end(self) -> Result<P::Ok, P::Error> {
@@ -363,8 +368,10 @@ macro_rules! parts {
             parts!(@skip $($field)?);
         }
     )*};
-    (@wrap $self:ident, $value:ident) => { $self.wrap($value) };
-    (@wrap $self:ident, $value:ident, $field:ident) => { $self.wrap_field($field, $value) };
+    (@at $self:ident, $place:ident) => { let $place = &$self.place; };
+    (@at $self:ident, $place:ident, $field:ident) => {
+        let $place = &Place { field: Some($field), ..$self.place };
+    };
     (@skip) => {};
     (@skip $field:ident) => {
         fn skip_field(&mut self, $field: &'static str) -> Result<(), P::Error> {
@@ -387,13 +394,13 @@ impl<P: SerializeMap> SerializeMap for Parts<P> {
     type Error = P::Error;
 
     fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), P::Error> {
-        let key = self.wrap(key);
-        self.inner.serialize_key(&key)
+        self.given += 1;
+        self.inner.serialize_key(&Part { value: key, place: &self.place })
     }
 
     fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), P::Error> {
-        let value = self.wrap(value);
-        self.inner.serialize_value(&value)
+        self.given += 1;
+        self.inner.serialize_value(&Part { value, place: &self.place })
     }
 
     fn end(self) -> Result<P::Ok, P::Error> {

@@ -47,8 +47,8 @@ pub struct Compression {
     /// Default [`Filter::Shuffle`].
     pub filter: Filter,
     /// Bytes of the elements the filter works on, 1 to 255. The default, `None`, takes what the codec says
-    /// ([`Codec::element_size`](crate::Codec::element_size)), or the largest divisor of it that divides chunks and blocks.
-    /// An existing depot has the number that was taken.
+    /// ([`Codec::element_size`](crate::Codec::element_size)), or the largest divisor of it that divides
+    /// chunks and blocks. An existing depot has the number that was taken.
     pub typesize: Option<u8>,
 }
 
@@ -274,7 +274,8 @@ impl DepotOptions {
         Ok(())
     }
 
-    /// The same with a typesize, for a codec of such elements; an odd size of chunks or blocks may ask for a smaller one.
+    /// The same with a typesize, for a codec of such elements; an odd size of chunks or blocks may ask for a
+    /// smaller one.
     pub(crate) fn with_typesize_for(mut self, element_size: usize) -> Self {
         let divisor =
             |a: usize, b: usize| std::iter::successors(Some((a, b)), |&(a, b)| (b > 0).then(|| (b, a % b)));
@@ -352,6 +353,9 @@ pub struct OpenOptions {
     /// Bytes of decoded chunks to keep, for readers that come back to the same chunks. A chunk is decoded whole for that once
     /// single reads have decoded half as much of it. Default 0: none are kept.
     pub cache_bytes: usize,
+    /// Go on with what is there of a file that lost a commit, which is an error ([`Error::Incomplete`](crate::Error::Incomplete)) otherwise. What was
+    /// lost stays known: a name that is not found is an error of its own, and appending notes the loss in the file.
+    pub accept_loss: bool,
     /// For `append`: when the depot commits by itself.
     pub commit_every: CommitEvery,
     /// For `append`: see [`DepotOptions::write_threads`].

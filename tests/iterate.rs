@@ -119,7 +119,8 @@ fn an_iteration_may_end_anywhere_and_its_records_live_on() {
     for taken in [0, 1, 2, 300, 2500] {
         let mut iter = depot.iter_with(&ReadOptions::threads(3));
         let first: Vec<_> = iter.by_ref().take(taken).map(|entry| entry.unwrap().1).collect();
-        assert_eq!(iter.size_hint().0, N as usize - taken);
+        // Where a part of the index is lost, fewer come than the depot has.
+        assert_eq!(iter.size_hint(), (0, None));
         drop(iter);
         assert!((0..).zip(&first).all(|(n, record)| record.view() == payload(n)), "{taken} taken");
     }

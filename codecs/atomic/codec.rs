@@ -61,8 +61,9 @@ impl fmt::Display for Precision {
 /// The default stores f32 in GROMACS units. A depot written in another precision or other units is opened by
 /// a codec that says so, or by [`any`](Self::any); the error names both.
 ///
-/// Writing in a narrower precision than an array has rounds it; a finite number that would become infinite
-/// is an error.
+/// Writing in a narrower precision than an array has rounds it, once and to the nearest; a finite number that
+/// would become infinite is an error. So are integers that do not fit, and bonds and residues that refer to
+/// what the frame does not have ([`CodecError::Range`]). All else comes back bit by bit, NaN included.
 ///
 /// ```
 /// use ndarray::{Array2, ArrayView2};

@@ -281,12 +281,12 @@ impl Depot<AtomicFrameCodec> {
         // The one before: a frame that is asked for twice is read once.
         let mut last = None;
         for number in large {
-            let (name, location) = &wanted[number];
+            let (_, location) = &wanted[number];
             let nth = stored.len();
             if let Some((_, nth)) = last.filter(|(before, _)| before == location) {
                 in_order = false;
                 places[number] = nth;
-            } else if reader.push(name, location, &mut stored) {
+            } else if reader.push(location, &mut stored) {
                 in_order &= nth == number;
                 places[number] = nth;
                 last = Some((*location, nth));

@@ -84,9 +84,10 @@ pub struct Topology<'a> {
     pub charges: Option<AnyArray<'a>>,
     /// `[n_atoms]` atom names.
     pub names: Option<Vec<Cow<'a, str>>>,
-    /// `[n_bonds, 2]` atom indices from 0, of any integer dtype; stored as u32.
+    /// `[n_bonds, 2]` atom indices from 0 and below `n_atoms`, of any integer dtype; stored as u32.
     pub bonds: Option<AnyArray<'a>>,
-    /// `[n_atoms]` index into `residue_names`; any integer dtype, stored as u32.
+    /// `[n_atoms]` index into `residue_names`, or any residue number when there are no names; any integer
+    /// dtype, stored as u32.
     pub residues: Option<AnyArray<'a>>,
     /// `[n_residues]` residue names.
     pub residue_names: Option<Vec<Cow<'a, str>>>,
@@ -158,8 +159,9 @@ impl<'a> AtomicFrame<'a> {
         self.own_array(name.into(), false, array.into())
     }
 
-    /// Whether both have the same fields, floats compared bit by bit: NaN is the same as itself, and 0.0 is not -0.0. (By `==` it
-    /// is the other way round.) Dtypes count, the order of own arrays as well, and `n_atoms` as it was set.
+    /// Whether both have the same fields, floats compared bit by bit: NaN is the same as itself, and 0.0 is
+    /// not -0.0. (By `==` it is the other way round.) Dtypes count, the order of own arrays as well, and
+    /// `n_atoms` as it was set.
     ///
     /// ```
     /// use vldepot::codecs::AtomicFrame;

@@ -33,7 +33,6 @@ pub(super) struct PartialReader<'e> {
 /// What is known of a record so far.
 struct Window<'e> {
     engine: &'e Engine,
-    name: &'e [u8],
     location: &'e Location,
     /// Where each starts in the record.
     parts: Vec<(usize, Bytes)>,
@@ -47,7 +46,7 @@ impl Window<'_> {
         if known.is_none() {
             let next = self.parts.iter().map(|(start, _)| *start).filter(|&start| start > at).min();
             let range = at..end.min(next.unwrap_or(end));
-            self.parts.push(self.engine.part(self.name, self.location, range).ok()??);
+            self.parts.push(self.engine.part(self.location, range).ok()??);
         }
         let number = known.unwrap_or(self.parts.len() - 1);
         let (start, bytes) = &self.parts[number];
@@ -223,11 +222,11 @@ impl<'e> PartialReader<'e> {
 
     /// Appends the fields of a large frame to `out`; false, and nothing is appended, when the record is to be read whole: because
     /// that is as good, or because something is amiss, which will be told then.
-    pub(super) fn push(&mut self, name: &[u8], location: &Location, out: &mut FlatFrames) -> bool {
+    pub(super) fn push(&mut self, location: &Location, out: &mut FlatFrames) -> bool {
         if self.hopeless {
             return false;
         }
-        let mut window = Window { engine: self.engine, name, location, parts: Vec::new() };
+        let mut window = Window { engine: self.engine, location, parts: Vec::new() };
         if window.holding(0, HEAD).is_none() {
             return false;
         }

@@ -137,13 +137,12 @@ impl<'a> AtomicFrameView<'a> {
             let error = error.to_string();
             CodecError::invalid(format!("not a frame: {}", error.lines().next().unwrap_or_default()))
         })?;
-        let (n_atoms, n_dims) = sizes(frame)
-            .ok_or_else(|| {
-                let (n_atoms, n_dims) = (frame.nsites(), frame.ncodim());
-                CodecError::invalid(format!(
-                    "a frame of {n_atoms} atoms with {n_dims} coordinates each: allowed are 0 or more, and 1 or more"
-                ))
-            })?;
+        let (n_atoms, n_dims) = sizes(frame).ok_or_else(|| {
+            let (n_atoms, n_dims) = (frame.nsites(), frame.ncodim());
+            CodecError::invalid(format!(
+                "a frame of {n_atoms} atoms with {n_dims} coordinates each: at least 0 and 1 are needed"
+            ))
+        })?;
         let view = Self { frame, n_atoms, n_dims };
         view.check(precision)?;
         Ok(view)

@@ -77,8 +77,8 @@ impl AnyArray<'_> {
         for_any!(self, array => array.shape())
     }
 
-    /// Whether both have the same dtype, shape and elements, bit by bit: NaN is the same as itself, and 0.0 is not -0.0. (By `==`
-    /// it is the other way round.)
+    /// Whether both have the same dtype, shape and elements, bit by bit: NaN is the same as itself, and 0.0
+    /// is not -0.0. (By `==` it is the other way round.)
     ///
     /// ```
     /// use vldepot::codecs::AnyArray;

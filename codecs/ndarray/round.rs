@@ -1,15 +1,16 @@
 //! From f64 to the two half precisions, rounded once.
 //!
-//! `half` goes through f32, or drops the low half of the mantissa, which rounds twice: 1 + 2^-11 + 2^-40 lies above
-//! the middle of two f16 and must go up, but has been rounded down to the middle when its turn comes.
+//! `half` goes through f32, or drops the low half of the mantissa, which rounds twice: 1 + 2^-11 + 2^-40 lies
+//! above the middle of two f16 and must go up, but has been rounded down to the middle when its turn comes.
 //!
-//! Rounding to odd on the way keeps what the second step has to know: an inexact f32 gets its lowest bit set, so that it
-//! never is the middle of two halves. That is exact when the wider format has two bits more than the narrower one wherever
-//! the two have a number (f32 has 24 bits, f16 11 and bf16 8; as numbers become subnormal, no fewer than that).
+//! Rounding to odd on the way keeps what the second step has to know: an inexact f32 gets its lowest bit set,
+//! so that it never is the middle of two halves. That is exact when the wider format has two bits more than
+//! the narrower one wherever the two have a number (f32 has 24 bits, f16 11 and bf16 8; as numbers become
+//! subnormal, no fewer than that).
 //!
 //! # Source
-//! S. Boldo and G. Melquiond, "Emulation of FMA and correctly rounded sums: proved algorithms using rounding to odd",
-//! IEEE Transactions on Computers 57 (2008).
+//! S. Boldo and G. Melquiond, "Emulation of FMA and correctly rounded sums: proved algorithms using rounding
+//! to odd", IEEE Transactions on Computers 57 (2008).
 
 use half::{bf16, f16};
 

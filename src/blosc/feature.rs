@@ -1,7 +1,8 @@
 //! Parts of Blosc2 that this program does not read, and their names.
 //!
-//! A chunk that uses one may be whole: what it needs is another program. To load a plugin, c-blosc2 would ask the Python on the
-//! `PATH` to run; dictionaries and the delta filter it reads out of bounds when they are damaged.
+//! A chunk that uses one may be whole: what it needs is another program. To load a plugin, c-blosc2 would ask
+//! the Python on the `PATH` to run; and dictionaries and the delta filter are none of what `vet` looks
+//! through.
 
 use super::HEADER_LEN;
 
@@ -46,7 +47,8 @@ impl Feature {
         Self::new("Blosc2 codec", name_of(number, &CODEC_NAMES))
     }
 
-    /// The first of a chunk's features that is not read here, by its header. A header that is cut off has none.
+    /// The first of a chunk's features that is not read here, by its header. A header that is cut off has
+    /// none.
     pub(crate) fn unread_of(header: &[u8]) -> Option<Self> {
         let header = header.first_chunk::<HEADER_LEN>()?;
         let flags = header[BLOSC2_FLAGS_AT];

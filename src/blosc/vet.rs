@@ -1,8 +1,9 @@
 //! Chunks, looked through before c-blosc2 sees them.
 //!
-//! c-blosc2 2.x runs out of bounds on some damaged chunks. Those of other programs have no checksum, and a checksum can be forged.
-//! What passes here uses only codecs and filters of c-blosc2 itself, no plugin and no dictionary, and has all lengths in
-//! bounds. What is left to C is to decode single streams, whose lengths it is told, and to undo shuffles.
+//! c-blosc2 2.x runs out of bounds on some damaged chunks. Those of other programs have no checksum, and a
+//! checksum can be forged. What passes here uses only codecs and filters of c-blosc2 itself, no plugin and no
+//! dictionary, and has all lengths in bounds. What is left to C is to decode single streams, whose lengths it
+//! is told, and to undo shuffles.
 //!
 //! ```text
 //! chunk    0..16 see `ChunkHeader`   16..22 filters   22 codec, 23 its parameter   24..30 filters' parameters   31 flags
@@ -69,7 +70,8 @@ impl<'a> Vetted<'a> {
         Ok(())
     }
 
-    /// The chunk from the start of a block on, the block's raw bytes, and how many streams they are split into.
+    /// The chunk from the start of a block on, the block's raw bytes, and how many streams they are split
+    /// into.
     pub(super) fn block(&self, number: usize) -> Option<(&'a [u8], usize, usize)> {
         let Self { chunk, header } = *self;
         let start = u32_at(chunk, HEADER_LEN + 4 * number)? as usize;
@@ -80,7 +82,8 @@ impl<'a> Vetted<'a> {
     }
 }
 
-/// The streams of a block: the length as it is stored, and the bytes that follow it. Ends early at one that is out of bounds.
+/// The streams of a block: the length as it is stored, and the bytes that follow it. Ends early at one that
+/// is out of bounds.
 pub(super) struct Streams<'a> {
     rest: &'a [u8],
     left: usize,

@@ -1,7 +1,8 @@
 //! Chunks that zlib compressed, which c-blosc2 is built without here.
 //!
-//! A block's streams are decompressed in Rust, and become a chunk of that block alone, whose streams are stored as they are: to undo
-//! the filters is left to c-blosc2. That takes memory for a block, whatever the chunk says.
+//! A block's streams are decompressed in Rust, and become a chunk of that block alone, whose streams are
+//! stored as they are: to undo the filters is left to c-blosc2. That takes memory for a block, whatever the
+//! chunk says.
 
 use super::feature::{is_zlib, with_lz4};
 use super::vet::{DONT_SPLIT, FLAGS_AT, Streams, Vetted};

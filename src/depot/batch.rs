@@ -7,7 +7,7 @@
 //!           Each is checked as soon as its last block is decoded, while it is in the cache
 //! ```
 //!
-//! Threads live as long as the call that asked for them.
+//! Threads live as long as the call that asked for them. No read looks at a name: an error gets one from whoever has it.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -78,22 +78,22 @@ struct Walk<'w, N> {
 
 /// Bytes of the `wanted` records (tagged name and location), checked, in their order. At most `threads` decode.
 ///
-/// The error is the first one in that order.
+/// The error is the first one in that order, and says which record it befell.
 pub(crate) fn read(engine: &Engine, wanted: &[(&[u8], Location)], threads: usize) -> Result<Vec<Bytes>> {
-    let read = read_each_with(engine, wanted, threads).map(|slot| slot.map_err(|error| *error));
-    read.collect()
+    let slots = read_each_with(engine, wanted, threads).zip(wanted);
+    slots.map(|(slot, (name, _))| slot.map_err(|error| engine.in_record(name, *error))).collect()
 }
 
-/// As [`read`] on this thread, each record with its own error.
-pub(crate) fn read_each(
+/// As [`read`] on this thread, each record with its own error, which does not say which record it befell.
+pub(crate) fn read_each<N: Sync>(
     engine: &Engine,
-    wanted: &[(&[u8], Location)],
-) -> impl Iterator<Item = Result<Bytes>> + use<> {
+    wanted: &[(N, Location)],
+) -> impl Iterator<Item = Result<Bytes>> + use<N> {
     read_each_with(engine, wanted, 1).map(|slot| slot.map_err(|error| *error))
 }
 
 /// As [`read_each`] into `out`, for who reads one batch behind the other: `last` is the run that both have blocks of.
-pub(crate) fn read_on<N: AsRef<[u8]>>(
+pub(crate) fn read_on<N>(
     engine: &Engine,
     wanted: &[(N, Location)],
     last: &mut Option<Run>,
@@ -106,11 +106,11 @@ pub(crate) fn read_on<N: AsRef<[u8]>>(
 }
 
 /// As [`read`], each record with its own error.
-fn read_each_with(
+fn read_each_with<N: Sync>(
     engine: &Engine,
-    wanted: &[(&[u8], Location)],
+    wanted: &[(N, Location)],
     threads: usize,
-) -> impl Iterator<Item = Slot> + use<> {
+) -> impl Iterator<Item = Slot> + use<N> {
     let order = order(wanted);
     let walk = Walk { engine, wanted, passing: false };
     let mut out: Vec<Option<Slot>> = (0..wanted.len()).map(|_| None).collect();
@@ -146,7 +146,8 @@ fn read_each_with(
     out.into_iter().flatten()
 }
 
-/// Gives each of the `wanted` records' checked bytes to `job`, with its number, in the order in which they are stored.
+/// Gives each of the `wanted` records' checked bytes to `job`, or an error that names it, with its number, in the order in
+/// which they are stored.
 /// The bytes lie in buffers that are used again; nothing is allocated for a record.
 pub(crate) fn visit(
     engine: &Engine,
@@ -157,7 +158,7 @@ pub(crate) fn visit(
     walk.run(&order(wanted), &mut None, &mut |number, lent| match lent {
         Ok(Lent::Passing(bytes)) => job(number, Ok(bytes)),
         Ok(Lent::Shared(bytes)) => job(number, Ok(&bytes)),
-        Err(error) => job(number, Err(*error)),
+        Err(error) => job(number, Err(engine.in_record(wanted[number].0, *error))),
     });
 }
 
@@ -172,8 +173,8 @@ fn order<N>(wanted: &[(N, Location)]) -> Vec<usize> {
 }
 
 /// Cuts `order` into pieces of about as many bytes for `threads` to take one by one; one piece if there is not enough to do.
-fn parts<'o>(
-    wanted: &[(&[u8], Location)],
+fn parts<'o, N>(
+    wanted: &[(N, Location)],
     order: &'o [usize],
     threads: usize,
     compressed: bool,
@@ -199,7 +200,7 @@ fn parts<'o>(
     parts
 }
 
-impl<N: AsRef<[u8]>> Walk<'_, N> {
+impl<N> Walk<'_, N> {
     /// Where a record lies in the chunk that starts at the address `base`; it may end behind it.
     fn range(&self, number: usize, base: u64) -> Range<usize> {
         let location = &self.wanted[number].1;
@@ -210,8 +211,7 @@ impl<N: AsRef<[u8]>> Walk<'_, N> {
 
     /// Compares a record's bytes with its checksum.
     fn check(&self, number: usize, bytes: &[u8]) -> Result<(), Box<Error>> {
-        let (name, location) = &self.wanted[number];
-        self.engine.check(name.as_ref(), location, bytes).map_err(Box::new)
+        self.engine.check(&self.wanted[number].1, bytes).map_err(Box::new)
     }
 
     /// Gives bytes of the records in `order`, with their numbers, to be kept.
@@ -256,8 +256,7 @@ impl<N: AsRef<[u8]>> Walk<'_, N> {
 
     /// A record by itself.
     fn single(&self, number: usize, sink: &mut Sink<'_>) {
-        let (name, location) = &self.wanted[number];
-        sink(number, self.engine.read(name.as_ref(), location).map(Lent::Shared).map_err(Box::new));
+        sink(number, self.engine.read(&self.wanted[number].1).map(Lent::Shared).map_err(Box::new));
     }
 
     /// A record that lies at `range` of shared bytes.

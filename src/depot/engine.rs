@@ -1,14 +1,14 @@
 //! The depot of names and bytes, below any codec.
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::fallback::{Fallback, Known};
+use super::fallback::Rebuilt;
 use super::open::{self, Header, Loaded, Tail};
 use super::state::{Found, LostCommit, Place, Snapshot, Source, State};
-use super::walk::{Step, Walk};
 use super::writer::{NewRecord, Shared, Writer};
 use crate::buffer::{AlignedBuf, Bytes, prefetch};
 use crate::chunk::ChunkReader;
@@ -16,10 +16,10 @@ use crate::codec::{Codec, Raw};
 use crate::error::{Error, Result};
 use crate::format::chunk::ChunkRef;
 use crate::format::chunk::MAX_DIRECTORY;
-use crate::format::entry::{EntryHead, Kind};
+use crate::format::entry::EntryHead;
 use crate::format::frame::{self, HEADER_LEN};
 use crate::format::header::{FIRST_ENTRY_AT, write_parameters};
-use crate::format::tables::Parameters;
+use crate::format::tables::{Loss, Losses, Parameters};
 use crate::index::{Location, Segment, expect_names};
 use crate::key::{MAX_KEY_LEN, TaggedName, describe};
 use crate::options::{DepotOptions, Mapping, OpenOptions, Verify};
@@ -54,8 +54,8 @@ pub(crate) struct Engine {
     owner: u32,
     /// What was loaded last, for `refresh`.
     tail: Mutex<Tail>,
-    /// Made when a damaged page of the index is first met.
-    fallback: Mutex<Option<Arc<Fallback>>>,
+    /// The index made again, and of which commit; made when a damaged page of the index is first met.
+    rebuilt: Mutex<Option<(u64, Option<Arc<Rebuilt>>)>>,
 }
 
 fn depot_id() -> u64 {
@@ -140,7 +140,7 @@ impl Engine {
             writer: writer.map(Mutex::new),
             owner,
             tail: Mutex::new(tail),
-            fallback: Mutex::default(),
+            rebuilt: Mutex::default(),
         }
     }
 
@@ -155,6 +155,11 @@ impl Engine {
             Header::Depot(parameters) => {
                 codec.check(&storage, &parameters)?;
                 let Loaded { parameters, state, tail, .. } = open::load(&storage, parameters, mapped)?;
+                if !options.accept_loss
+                    && let Some(error) = incomplete(&storage, &state)
+                {
+                    return Err(error);
+                }
                 let shared = Arc::new(Shared::new(storage, parameters, mapped, state));
                 Ok(Self::assemble(shared, None, tail, options))
             }
@@ -166,8 +171,8 @@ impl Engine {
         }
     }
 
-    /// As [`open`](Self::open), whatever codec wrote it.
-    pub(crate) fn open_any(storage: Arc<dyn Storage>, mapping: Mapping) -> Result<Self> {
+    /// As [`open`](Self::open), whatever codec wrote it, and by positioned reads.
+    pub(crate) fn open_any(storage: Arc<dyn Storage>, accept_loss: bool) -> Result<Self> {
         let info = CodecInfo {
             id: Raw::ID,
             version: Raw::VERSION,
@@ -176,7 +181,8 @@ impl Engine {
             element_size: 1,
         };
         let check = CodecCheck { any: true, info: &info, check_parameters: &|_| Ok(()) };
-        Self::open(storage, &OpenOptions { mapping, ..OpenOptions::default() }, &check)
+        let options = OpenOptions { mapping: Mapping::Never, accept_loss, ..OpenOptions::default() };
+        Self::open(storage, &options, &check)
     }
 
     /// Reads records of these chunks, by number; there is no index.
@@ -230,8 +236,14 @@ impl Engine {
         let Loaded { parameters, state, tail, checkpointed, header_lost } =
             open::load(&storage, parameters, mapped)?;
         let len = storage.len().map_err(|source| io_error(&storage, "ask for the length", source))?;
-        if len > tail.offset && (header_lost || state.lost.is_some()) {
+        let lost = state.lost;
+        if len > tail.offset && lost.is_some() {
             refuse_to_cut(&storage, &parameters, tail)?;
+        }
+        if !options.accept_loss
+            && let Some(error) = incomplete(&storage, &state)
+        {
+            return Err(error);
         }
         if header_lost {
             storage
@@ -251,15 +263,32 @@ impl Engine {
             write_threads: options.write_threads,
             ..stored
         };
-        let needs_commit = state.pending.changed || header_lost;
+        // Commits that cannot be read have had their numbers.
+        let taken = state.unread.or(lost).map_or(0, |commit| commit.sequence);
+        let needs_commit = state.pending.changed || header_lost || taken > 0;
         let shared = Arc::new(Shared::new(storage, parameters, mapped, state));
         let mut writer = Writer::new(Arc::clone(&shared), depot_options, tail, checkpointed && !header_lost);
+        writer.number_after(taken);
+        let engine = Self::assemble(shared, Some(writer), tail, options);
         if needs_commit {
+            let mut writer = engine.writer()?;
+            if let Some(lost) = lost {
+                let mut losses = engine.losses()?;
+                losses.0.push(Loss::of_commit(lost.sequence, lost.offset));
+                writer.set_losses(&losses)?;
+            }
             // What was adopted, or a new header's empty slots, need a commit to point at.
-            shared.write().pending.changed = true;
+            engine.shared.write().pending.changed = true;
             writer.commit()?;
+            let mut state = engine.shared.write();
+            (state.unread, state.lost) = (None, None);
         }
-        Ok(Self::assemble(shared, Some(writer), tail, options))
+        Ok(engine)
+    }
+
+    /// What is missing of a file that lost a commit.
+    pub(crate) fn incomplete(&self) -> Option<Error> {
+        incomplete(&self.shared.storage, &self.shared.read())
     }
 
     /// A reader of what the depot holds at this moment, which nothing changes any more. What was put so far is
@@ -441,41 +470,32 @@ impl Engine {
         self.shared.read().find(name)
     }
 
-    /// As [`find`](Self::find), or the error that says there is none.
-    pub(crate) fn found(&self, name: &[u8]) -> Result<Found> {
-        let state = self.shared.read();
-        state.find(name)?.ok_or_else(|| self.not_found(&state, name))
-    }
-
-    /// What the entries of the chunks say of a name that the index cannot be asked for because of `error`.
-    fn by_directories(&self, name: &[u8], error: Error) -> Result<Option<Known>> {
-        self.fallback(error, |known, error| known.find(name, error))
-    }
-
-    /// Asks the entries of the chunks, where the index is damaged.
-    fn fallback<T>(&self, error: Error, ask: impl FnOnce(&Fallback, Error) -> Result<T>) -> Result<T> {
+    /// The index of `snapshot` made again, where it failed with `error`; that error where this cannot be done.
+    pub(crate) fn rebuilt(&self, snapshot: &Snapshot, error: Error) -> Result<Arc<Rebuilt>> {
         if !error.is_damage() || self.is_foreign() {
             return Err(error);
         }
-        let snapshot = Arc::clone(&self.shared.read().snapshot);
-        let mut fallback = self.fallback.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let fresh = fallback.as_ref().filter(|fallback| fallback.sequence == snapshot.sequence);
-        let known = if let Some(fresh) = fresh {
-            Arc::clone(fresh)
-        } else {
-            let Shared { storage, parameters, .. } = &*self.shared;
-            Arc::clone(fallback.insert(Arc::new(Fallback::new(storage, parameters, &snapshot))))
-        };
-        drop(fallback);
-        ask(&known, error)
+        let mut rebuilt = self.rebuilt.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some((sequence, rebuilt)) = &*rebuilt
+            && *sequence == snapshot.sequence
+        {
+            return rebuilt.clone().ok_or(error);
+        }
+        let Shared { storage, parameters, .. } = &*self.shared;
+        let made = Rebuilt::new(storage, parameters, snapshot).map(Arc::new);
+        *rebuilt = Some((snapshot.sequence, made.clone()));
+        made.ok_or(error)
     }
 
     /// The place of the record of that name, if there is one: by the index, or without it.
-    fn place_of(&self, name: &[u8]) -> Result<Option<Location>> {
-        let found = self.shared.read().find(name);
-        match found {
+    pub(crate) fn place_of(&self, name: &[u8]) -> Result<Option<Location>> {
+        let state = self.shared.read();
+        match state.find(name) {
             Ok(found) => Ok(found.map(|found| found.location)),
-            Err(error) => Ok(self.by_directories(name, error)?.map(|(location, _)| location)),
+            Err(error) => {
+                let rebuilt = self.rebuilt(&state.snapshot, error)?;
+                Ok(rebuilt.find(name, &state.pending.killed).map(|number| rebuilt.location(number)))
+            }
         }
     }
 
@@ -486,22 +506,47 @@ impl Engine {
 
     /// Whether there is a record of that name.
     pub(crate) fn contains(&self, name: &[u8]) -> Result<bool> {
-        match self.place_of(name)? {
-            Some(_) => Ok(true),
-            None if self.shared.read().lost.is_some() => Err(self.not_found(&self.shared.read(), name)),
-            None => Ok(false),
+        if self.place_of(name)?.is_some() {
+            return Ok(true);
+        }
+        match self.not_found(&self.shared.read(), name) {
+            Error::NotFound { .. } => Ok(false),
+            lost => Err(lost),
         }
     }
 
     /// Why there is no record of that name.
     fn not_found(&self, state: &State, name: &[u8]) -> Error {
-        let (path, name) = (self.path_buf(), describe(name));
-        match state.lost {
-            None => Error::NotFound { path, name },
-            Some(LostCommit { sequence, offset }) => {
-                Error::LostCommit { path, name, commit: sequence, offset }
-            }
+        let path = self.path_buf();
+        if let Some(LostCommit { sequence, offset }) = state.lost {
+            return Error::LostCommit { path, name: describe(name), commit: sequence, offset };
         }
+        match self.losses_of(&state.snapshot) {
+            Ok(losses) => losses
+                .0
+                .iter()
+                .rev()
+                .find(|loss| loss.unnamed || loss.names.iter().any(|lost| lost == name))
+                .map_or(Error::NotFound { path: path.clone(), name: describe(name) }, |loss| {
+                    Error::LostEarlier { path, name: describe(name), how: loss.to_string() }
+                }),
+            Err(error) => error,
+        }
+    }
+
+    /// What the depot has lost, and whoever went on with it knew.
+    pub(crate) fn losses(&self) -> Result<Losses> {
+        let snapshot = Arc::clone(&self.shared.read().snapshot);
+        self.losses_of(&snapshot)
+    }
+
+    fn losses_of(&self, snapshot: &Snapshot) -> Result<Losses> {
+        let (offset, length) = snapshot.losses;
+        if length == 0 {
+            return Ok(Losses::default());
+        }
+        let scanner = open::Scanner::new(&self.shared.storage, false)?;
+        scanner.losses(offset, self.shared.parameters.depot_id)
     }
 
     /// Locations of the records of these names.
@@ -531,25 +576,76 @@ impl Engine {
         Ok(out)
     }
 
-    /// The record at a position: its place, name and location.
-    pub(crate) fn at(&self, position: u64) -> Result<(Place, Vec<u8>, Location)> {
+    /// What `by_index` says of the record at a position, or where the index is damaged, `by_directories` of its number there.
+    fn at<T>(
+        &self,
+        position: u64,
+        by_index: impl FnOnce(&State, Place) -> Result<T>,
+        by_directories: impl FnOnce(&Rebuilt, usize) -> T,
+    ) -> Result<T> {
         let state = self.shared.read();
-        match state.at(position)? {
-            Some(place) => {
-                let (name, location) = state.name_and_location(place)?;
-                Ok((place, name, location))
+        let out_of_range = || Error::OutOfRange { path: self.path_buf(), position, len: state.len() };
+        let error = match state.at(position) {
+            Ok(place) => match by_index(&state, place.ok_or_else(out_of_range)?) {
+                Err(error) => error,
+                found => return found,
+            },
+            Err(error) => error,
+        };
+        let rebuilt = self.rebuilt(&state.snapshot, error)?;
+        let number = rebuilt.nth(position, &state.pending.killed).ok_or_else(out_of_range)?;
+        Ok(by_directories(&rebuilt, number))
+    }
+
+    /// Where the record at a position lies. Looks at no name.
+    pub(crate) fn location_at(&self, position: u64) -> Result<Location> {
+        self.at(position, State::location, Rebuilt::location)
+    }
+
+    /// The tagged name of the record at a position.
+    pub(crate) fn name_at(&self, position: u64) -> Result<Vec<u8>> {
+        self.at(position, State::name, |rebuilt, number| rebuilt.name(number).to_vec())
+    }
+
+    /// The position of the record of that name, or the error that says there is none.
+    pub(crate) fn position_of(&self, name: &[u8]) -> Result<u64> {
+        let state = self.shared.read();
+        let by_index = || {
+            let Some(Found { place, .. }) = state.find(name)? else { return Ok(None) };
+            // Those that are pending come after all committed ones, whichever of these are dead.
+            let dead = if matches!(place, Place::Pending(_)) { Cow::default() } else { state.dead()? };
+            Ok(Some(state.position(place, &dead)))
+        };
+        let position = match by_index() {
+            Ok(position) => position,
+            Err(error) => {
+                let rebuilt = self.rebuilt(&state.snapshot, error)?;
+                rebuilt
+                    .find(name, &state.pending.killed)
+                    .map(|number| rebuilt.position(number, &state.pending.killed))
             }
-            None => Err(Error::OutOfRange { path: self.path_buf(), position, len: state.len() }),
+        };
+        position.ok_or_else(|| self.not_found(&state, name))
+    }
+
+    /// Says which record an error befell, the one at `position`, if its name can be had.
+    pub(crate) fn in_record_at(&self, position: u64, source: Error) -> Error {
+        match self.name_at(position) {
+            Ok(name) => self.in_record(&name, source),
+            Err(_) => self.in_described(format!("at position {position}"), source),
         }
     }
 
     /// Where chunk `chunk` is.
     pub(crate) fn source(&self, chunk: u64) -> Result<Source> {
-        let source = self.shared.read().source(chunk);
-        match source {
+        let state = self.shared.read();
+        match state.source(chunk) {
             Ok(Some(Source::Missing) | None) => Err(self.no_chunk(chunk)),
             Ok(Some(source)) => Ok(source),
-            Err(error) => self.fallback(error, |known, error| known.chunk(chunk, error)).map(Source::Stored),
+            Err(error) => {
+                let rebuilt = self.rebuilt(&state.snapshot, error)?;
+                rebuilt.chunk(chunk).map(Source::Stored).ok_or_else(|| self.no_chunk(chunk))
+            }
         }
     }
 
@@ -592,11 +688,9 @@ impl Engine {
         let mut lent = None;
         let found = match state.find_guessing(name, &mut |location| lent = self.lend(&state, location)) {
             Ok(found) => found,
-            Err(error) => {
+            Err(_) => {
                 drop(state);
-                let known = self.by_directories(name, error)?;
-                let (location, _) = known.ok_or_else(|| self.not_found(&self.shared.read(), name))?;
-                return self.read(name, &location);
+                return self.read_called(name, &self.location(name)?);
             }
         };
         let Some(Found { location, place }) = found else {
@@ -611,7 +705,7 @@ impl Engine {
             let verified = ordinal.is_some_and(|ordinal| state.snapshot.verified.get(ordinal));
             drop(state);
             if !verified {
-                self.check(name, &location, &bytes)?;
+                self.check(&location, &bytes).map_err(|source| self.in_record(name, source))?;
                 if let Some(ordinal) = ordinal {
                     self.note_verified(ordinal, sequence);
                 }
@@ -621,13 +715,15 @@ impl Engine {
         let (chunk, range) = self.range_of(&location);
         let source = state.source(chunk);
         drop(state);
-        let Ok(Some(Source::Stored(at))) = source else { return self.read(name, &location) };
+        let Ok(Some(Source::Stored(at))) = source else {
+            return self.read_called(name, &location);
+        };
         if range.is_empty() || range.end > self.shared.parameters.chunk_size {
-            return self.read(name, &location);
+            return self.read_called(name, &location);
         }
-        let bytes = self.reader.bytes(chunk, &at, range).map_err(|source| self.in_record(name, source))?;
-        self.check(name, &location, &bytes)?;
-        Ok(bytes)
+        let read = self.reader.bytes(chunk, &at, range);
+        read.and_then(|bytes| self.check(&location, &bytes).map(|()| bytes))
+            .map_err(|source| self.in_record(name, source))
     }
 
     /// The bytes at a location, not checked, if they can be lent from the storage as they are; they are on their way into
@@ -661,21 +757,21 @@ impl Engine {
         }
     }
 
-    /// The record at `location`, checked.
-    pub(crate) fn read(&self, name: &[u8], location: &Location) -> Result<Bytes> {
-        let bytes = self.read_unchecked(location).map_err(|source| self.in_record(name, source))?;
-        self.check(name, location, &bytes)?;
+    /// The record at `location`, checked. No read by location knows a name: whoever has one adds it to the error.
+    pub(crate) fn read(&self, location: &Location) -> Result<Bytes> {
+        let bytes = self.read_unchecked(location)?;
+        self.check(location, &bytes)?;
         Ok(bytes)
+    }
+
+    /// As [`read`](Self::read), of a record whose name is known.
+    pub(crate) fn read_called(&self, name: &[u8], location: &Location) -> Result<Bytes> {
+        self.read(location).map_err(|source| self.in_record(name, source))
     }
 
     /// Bytes of a record around `range` of it, as far as the blocks go that this takes, and where in the record they start. The
     /// checksums of these blocks are compared, that of the record is not. `None` where a part is as dear as the whole.
-    pub(crate) fn part(
-        &self,
-        name: &[u8],
-        location: &Location,
-        range: Range<usize>,
-    ) -> Result<Option<(usize, Bytes)>> {
+    pub(crate) fn part(&self, location: &Location, range: Range<usize>) -> Result<Option<(usize, Bytes)>> {
         let (chunk, record) = self.range_of(location);
         let chunk_size = self.shared.parameters.chunk_size;
         if record.end > chunk_size || range.is_empty() || range.end > record.len() {
@@ -689,8 +785,7 @@ impl Engine {
         }
         let start = ((record.start + range.start) / block * block).max(record.start);
         let end = (record.start + range.end).next_multiple_of(block).min(record.end);
-        let bytes =
-            self.reader.bytes(chunk, &at, start..end).map_err(|source| self.in_record(name, source))?;
+        let bytes = self.reader.bytes(chunk, &at, start..end)?;
         Ok(Some((start - record.start, bytes)))
     }
 
@@ -758,7 +853,7 @@ impl Engine {
 
     /// Compares a record's bytes with its checksum.
     #[inline]
-    pub(crate) fn check(&self, name: &[u8], location: &Location, bytes: &[u8]) -> Result<()> {
+    pub(crate) fn check(&self, location: &Location, bytes: &[u8]) -> Result<()> {
         if location.unchecked {
             return Ok(());
         }
@@ -766,16 +861,16 @@ impl Engine {
         if found == location.checksum && bytes.len() == location.length as usize {
             return Ok(());
         }
-        Err(self.other_bytes(name, location, found))
+        Err(self.other_bytes(location, found))
     }
 
     /// The error of a record whose bytes have the checksum `found`.
     #[cold]
-    pub(super) fn other_bytes(&self, name: &[u8], location: &Location, found: u32) -> Error {
+    pub(super) fn other_bytes(&self, location: &Location, found: u32) -> Error {
         let (chunk, _) = self.chunk_of(location.address);
         Error::RecordChecksum {
             path: self.path_buf(),
-            name: describe(name),
+            name: format!("at raw byte {}", location.address),
             chunk,
             offset: self.file_offset(chunk),
             expected: location.checksum,
@@ -793,21 +888,33 @@ impl Engine {
 
     /// Says which record an error befell.
     pub(crate) fn in_record(&self, name: &[u8], source: Error) -> Error {
-        Error::Record { path: self.path_buf(), name: describe(name), source: Box::new(source) }
+        self.in_described(describe(name), source)
+    }
+
+    fn in_described(&self, called: String, mut source: Error) -> Error {
+        if let Error::RecordChecksum { name, .. } = &mut source {
+            *name = called;
+            return source;
+        }
+        Error::Record { path: self.path_buf(), name: called, source: Box::new(source) }
     }
 
     /// MessagePack metadata of a record.
     pub(crate) fn metadata(&self, name: &[u8]) -> Result<Option<Vec<u8>>> {
         let state = self.shared.read();
-        let metadata = match state.find(name) {
-            Ok(Some(found)) => return state.metadata(found.place),
-            Ok(None) => None,
+        let by_index = || {
+            let Some(found) = state.find(name)? else { return Ok(None) };
+            state.metadata(found.place).map(Some)
+        };
+        let metadata = match by_index() {
+            Ok(metadata) => metadata,
             Err(error) => {
-                drop(state);
-                self.by_directories(name, error)?.map(|(_, metadata)| metadata)
+                let rebuilt = self.rebuilt(&state.snapshot, error)?;
+                let number = rebuilt.find(name, &state.pending.killed);
+                number.map(|number| rebuilt.metadata(number).map(<[u8]>::to_vec))
             }
         };
-        metadata.ok_or_else(|| self.not_found(&self.shared.read(), name))
+        metadata.ok_or_else(|| self.not_found(&state, name))
     }
 
     /// MessagePack of the depot's own metadata.
@@ -858,24 +965,23 @@ fn lock(storage: &Arc<dyn Storage>) -> Result<()> {
     }
 }
 
+/// The error of a file that lost a commit with what it had.
+fn incomplete(storage: &Arc<dyn Storage>, state: &State) -> Option<Error> {
+    let LostCommit { sequence: commit, offset } = state.lost?;
+    Some(Error::Incomplete { path: storage.path().to_owned(), commit, offset, records: state.len() })
+}
+
 /// A torn end is cut off before anything is appended. Where the header is lost, or names a commit that is not there, the end is
 /// not torn but damaged, and what is in it can be saved.
 fn refuse_to_cut(storage: &Arc<dyn Storage>, parameters: &Parameters, tail: Tail) -> Result<()> {
     let scanner = open::Scanner::new(storage, false)?;
-    for step in Walk::from(&scanner, Some(parameters.depot_id), tail.offset) {
-        if let Step::Entry(entry) = step?
-            && entry.whole
-            && matches!(entry.head.kind, Kind::Chunk | Kind::Log | Kind::Commit)
-        {
-            let expected = "the end, or the entry that belongs here";
-            let found = format!(
-                "entry {} at byte {}, which appending would cut off: `vldepot repair` saves what is in it",
-                entry.head.sequence, entry.head.offset
-            );
-            return Err(scanner.damaged("entry", tail.offset, expected, found));
-        }
-    }
-    Ok(())
+    let Some(head) = scanner.whole_entry_after(tail, parameters.depot_id)? else { return Ok(()) };
+    let expected = "the end, or the entry that belongs here";
+    let found = format!(
+        "entry {} at byte {}, which appending would cut off: `vldepot repair` saves what is in it",
+        head.sequence, head.offset
+    );
+    Err(scanner.damaged("entry", tail.offset, expected, found))
 }
 
 /// The header of an empty frame with these parameters, up to the first entry.

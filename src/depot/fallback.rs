@@ -1,66 +1,117 @@
-//! Names and chunks without the index: when a page of it is damaged, the entries of the chunks say where its records are.
+//! The index made again from the directories of the chunks, for when a page of it is damaged: names, places, positions
+//! and metadata of all records as of a commit.
 //!
-//! All directories up to the commit are replayed into memory, once, when a damaged page is first met. They are believed only if every one of
-//! them is whole: what a lost one removed or replaced would come back otherwise.
+//! All directories up to the commit are replayed into memory, once, when a damaged page is first met. They are believed
+//! only if every one of them is whole, for what a lost one removed or replaced would come back otherwise, and if they
+//! have as many records as the commit counts.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::open::{Scanner, places};
-use super::state::Snapshot;
+use super::pending::{Killed, Pending};
+use super::state::{Place, Snapshot, Source, State};
 use super::walk::{Step, Walk};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::format::chunk::ChunkRef;
 use crate::format::entry::Kind;
 use crate::format::tables::Parameters;
-use crate::index::Location;
+use crate::index::{Location, hash};
 use crate::storage::Storage;
 
-/// Records beyond which the names are not held in memory: they take about 100 bytes each.
+/// Records beyond which they are not held in memory: they take about 100 bytes each.
 const MOST_RECORDS: u64 = 1 << 22;
 
-/// A record's place and its MessagePack metadata.
-pub(crate) type Known = (Location, Option<Vec<u8>>);
-
-/// What the directories say as of a commit.
+/// What the directories say as of a commit. Its records are numbered in the order of insertion.
 #[derive(Debug)]
-pub(crate) struct Fallback {
-    /// Of the commit.
-    pub(crate) sequence: u64,
-    /// `None` when the directories are not whole either, or there are too many records.
-    replayed: Option<Replayed>,
+pub(crate) struct Rebuilt {
+    /// All of it pending: there is no index.
+    state: State,
 }
 
-#[derive(Debug, Default)]
-struct Replayed {
-    /// By tagged name.
-    by_name: HashMap<Vec<u8>, Known>,
-    /// By number.
-    chunks: HashMap<u64, ChunkRef>,
+impl Rebuilt {
+    /// Replays the directories up to the commit of `snapshot`; `None` when they are not whole either, or there are too
+    /// many records.
+    pub(crate) fn new(
+        storage: &Arc<dyn Storage>,
+        parameters: &Parameters,
+        snapshot: &Snapshot,
+    ) -> Option<Self> {
+        if snapshot.n_records > MOST_RECORDS {
+            return None;
+        }
+        let state = replay(storage, parameters, snapshot.offset).ok().flatten()?;
+        (state.len() == snapshot.n_records).then_some(Self { state })
+    }
+
+    fn records(&self) -> &Pending {
+        &self.state.pending
+    }
+
+    /// The record of that name, unless it is among those `killed` since, by the hashes of their names.
+    pub(crate) fn find(&self, name: &[u8], killed: &Killed) -> Option<usize> {
+        let hash = hash(name);
+        self.records().find(hash, name).filter(|_| !killed.contains(&hash))
+    }
+
+    /// Numbers of the records that were not killed since.
+    pub(crate) fn live<'r>(&'r self, killed: &'r Killed) -> impl Iterator<Item = usize> + 'r {
+        self.records().live().filter(|&number| !self.is_killed(number, killed))
+    }
+
+    /// The first live record from `number` on.
+    pub(crate) fn next_live(&self, number: usize, killed: &Killed) -> Option<usize> {
+        let records = self.records();
+        (number..records.records().len())
+            .find(|&number| records.is_live(number) && !self.is_killed(number, killed))
+    }
+
+    fn is_killed(&self, number: usize, killed: &Killed) -> bool {
+        !killed.is_empty() && killed.contains(&self.records().records().hash(number))
+    }
+
+    /// The live record at `position` of those that are committed.
+    pub(crate) fn nth(&self, position: u64, killed: &Killed) -> Option<usize> {
+        if killed.is_empty() {
+            return match self.state.place(position, &[])? {
+                Place::Pending(number) => Some(number),
+                Place::Committed(_) => None,
+            };
+        }
+        self.live(killed).nth(usize::try_from(position).ok()?)
+    }
+
+    /// The position of a live record.
+    pub(crate) fn position(&self, number: usize, killed: &Killed) -> u64 {
+        if killed.is_empty() {
+            return self.state.position(Place::Pending(number), &[]);
+        }
+        self.live(killed).take_while(|&live| live < number).count() as u64
+    }
+
+    pub(crate) fn name(&self, number: usize) -> &[u8] {
+        self.records().name(number)
+    }
+
+    pub(crate) fn location(&self, number: usize) -> Location {
+        self.records().location(number)
+    }
+
+    pub(crate) fn metadata(&self, number: usize) -> Option<&[u8]> {
+        self.records().metadata(number)
+    }
+
+    /// Where chunk `chunk` is, if its entry is whole so far.
+    pub(crate) fn chunk(&self, chunk: u64) -> Option<ChunkRef> {
+        match self.state.source(chunk) {
+            Ok(Some(Source::Stored(reference))) => Some(reference),
+            _ => None,
+        }
+    }
 }
 
-impl Fallback {
-    /// Replays the directories up to the commit of `snapshot`.
-    pub(crate) fn new(storage: &Arc<dyn Storage>, parameters: &Parameters, snapshot: &Snapshot) -> Self {
-        let few = snapshot.n_ordinals() <= MOST_RECORDS;
-        let replayed = if few { replay(storage, parameters, snapshot.offset).ok().flatten() } else { None };
-        Self { sequence: snapshot.sequence, replayed }
-    }
-
-    /// The record of that name; `error`, which the index gave, where the directories cannot tell either.
-    pub(crate) fn find(&self, name: &[u8], error: Error) -> Result<Option<Known>> {
-        self.replayed.as_ref().map(|replayed| replayed.by_name.get(name).cloned()).ok_or(error)
-    }
-
-    /// Where chunk `chunk` is; `error` where the entries cannot tell either.
-    pub(crate) fn chunk(&self, chunk: u64, error: Error) -> Result<ChunkRef> {
-        self.replayed.as_ref().and_then(|replayed| replayed.chunks.get(&chunk)).copied().ok_or(error)
-    }
-}
-
-fn replay(storage: &Arc<dyn Storage>, parameters: &Parameters, end: u64) -> Result<Option<Replayed>> {
+fn replay(storage: &Arc<dyn Storage>, parameters: &Parameters, end: u64) -> Result<Option<State>> {
     let scanner = Scanner::new(storage, false)?;
-    let mut replayed = Replayed::default();
+    let mut state = State::default();
     for (next, step) in (1..).zip(Walk::new(&scanner, Some(parameters.depot_id))) {
         let Step::Entry(entry) = step? else { return Ok(None) };
         let head = entry.head;
@@ -68,27 +119,29 @@ fn replay(storage: &Arc<dyn Storage>, parameters: &Parameters, end: u64) -> Resu
             return Ok(None);
         }
         if head.offset >= end {
-            return Ok(Some(replayed));
+            return Ok(Some(state));
         }
         if !matches!(head.kind, Kind::Chunk | Kind::Log) {
             continue;
         }
+        let chunk = state.pending.chunks.len() as u64;
+        if head.ordinal != chunk {
+            return Ok(None);
+        }
         let prelude = scanner.prelude(&head)?;
         let directory = scanner.directory(&head, &prelude)?;
-        // A chunk whose header is damaged costs its records, and says so when they are read.
-        if head.kind == Kind::Chunk
-            && let Ok(reference) = scanner.chunk_ref(&head, &prelude)
-        {
-            replayed.chunks.insert(head.ordinal, reference);
+        if head.kind == Kind::Chunk {
+            // A chunk whose header is damaged costs its records, and says so when they are read.
+            let source = scanner.chunk_ref(&head, &prelude).map_or(Source::Missing, Source::Stored);
+            state.set_source(chunk, source);
         }
-        for (operation, location) in places(&directory, head.ordinal, parameters) {
-            match location {
-                Some(location) => {
-                    replayed.by_name.insert(operation.name.clone(), (location, operation.metadata.clone()));
-                }
-                None => {
-                    replayed.by_name.remove(&operation.name);
-                }
+        for (operation, location) in places(&directory, chunk, parameters) {
+            let hash = hash(&operation.name);
+            if let Some(found) = state.find_hashed(hash, &operation.name, &mut |_| ())? {
+                state.kill(hash, &found);
+            }
+            if let Some(location) = location {
+                state.insert(hash, &operation.name, &location, operation.metadata.as_deref());
             }
         }
     }

@@ -126,6 +126,10 @@ pub struct DepotInfo {
     pub torn_bytes: u64,
     /// Commits that the header names and that cannot be read: the file is damaged, and `repair` may save more.
     pub lost_commits: u64,
+    /// All that these commits had is there nevertheless, or there are none.
+    pub complete: bool,
+    /// What the depot lost before, as it notes: see [`VerifyReport::losses`](crate::VerifyReport::losses).
+    pub losses: Vec<String>,
     /// Seconds since 1970 at which the depot was created; 0 if unknown.
     pub created: i64,
     /// The depot's own metadata.
@@ -141,6 +145,7 @@ impl DepotInfo {
             source,
         })?;
         let parameters = &shared.parameters;
+        let losses = engine.losses()?.0.iter().map(ToString::to_string).collect();
         let state = shared.read();
         let segments = &state.snapshot.segments;
         #[expect(clippy::cast_precision_loss, reason = "a ratio for people")]
@@ -169,7 +174,12 @@ impl DepotInfo {
             commits: state.snapshot.sequence,
             uncommitted_records: state.pending.n_live(),
             torn_bytes: engine.torn_bytes(file_bytes),
-            lost_commits: state.lost.map_or(0, |lost| lost.sequence - state.snapshot.sequence),
+            lost_commits: state
+                .unread
+                .or(state.lost)
+                .map_or(0, |lost| lost.sequence - state.snapshot.sequence),
+            complete: state.lost.is_none(),
+            losses,
             created: parameters.created,
             metadata,
         })

@@ -1,13 +1,14 @@
 //! Walking over a depot: names block by block, records in batches that decode every block once.
 
 use std::collections::VecDeque;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use super::ahead::{Ahead, Wanted};
 use super::batch::{self, Run, Slot};
 use super::engine::Engine;
-use super::pending::Frozen;
+use super::fallback::Rebuilt;
+use super::pending::{Frozen, Killed};
 use super::state::Snapshot;
 use super::{Depot, Record};
 use crate::codec::Codec;
@@ -52,8 +53,10 @@ type Found = Vec<FoundName>;
 
 /// Names and places of live records as of one moment, in order.
 ///
-/// A damaged part of the index is one error in place of the names that were in it.
-pub(crate) struct Cursor {
+/// Where the index is damaged, the directories of the chunks are asked. Where these cannot tell either, a damaged part of the
+/// index is one error in place of the names that were in it.
+pub(crate) struct Cursor<'e> {
+    engine: &'e Engine,
     snapshot: Arc<Snapshot>,
     /// Sorted ordinals that are dead.
     dead: Vec<u64>,
@@ -67,15 +70,20 @@ pub(crate) struct Cursor {
     segment: Option<Arc<Segment>>,
     /// The block before could not be read, which has been told.
     failing: bool,
-    path: PathBuf,
+    /// The index made again, once a page of it turned out to be damaged, and the number of its next record.
+    rebuilt: Option<(Arc<Rebuilt>, usize)>,
+    /// What to leave out of it: hashes of names.
+    killed: Killed,
 }
 
-impl Cursor {
-    pub(crate) fn new(engine: &Engine) -> Result<Self> {
+impl<'e> Cursor<'e> {
+    pub(crate) fn new(engine: &'e Engine) -> Result<Self> {
         let state = engine.shared.read();
+        let mut rebuilt = None;
         let (mut dead, doubtful) = match state.snapshot.dead() {
             Ok(dead) => (dead.to_vec(), false),
             Err(error) if error.is_damage() => {
+                rebuilt = engine.rebuilt(&state.snapshot, error).ok().map(|rebuilt| (rebuilt, 0));
                 let segments = state.snapshot.segments.iter();
                 (segments.flat_map(|segment| segment.all_kills().unwrap_or_default()).collect(), true)
             }
@@ -84,6 +92,7 @@ impl Cursor {
         dead.extend(&state.pending.kills);
         dead.sort_unstable();
         Ok(Self {
+            engine,
             snapshot: Arc::clone(&state.snapshot),
             dead,
             doubtful,
@@ -92,18 +101,47 @@ impl Cursor {
             block: Vec::new().into_iter(),
             segment: None,
             failing: false,
-            path: engine.path().to_owned(),
+            rebuilt,
+            killed: state.pending.killed.clone(),
         })
+    }
+
+    /// Goes on by the directories from the committed record `ordinal` on, where the index failed with `error`; that error
+    /// where this cannot be done.
+    fn go_on_from(&mut self, ordinal: u64, error: Error) -> Result<()> {
+        if self.doubtful {
+            return Err(error);
+        }
+        let rebuilt = self.engine.rebuilt(&self.snapshot, error)?;
+        let before = self.dead.partition_point(|&dead| dead < ordinal) as u64;
+        let next = rebuilt.nth(ordinal - before, &self.killed).unwrap_or(usize::MAX);
+        self.block = Vec::new().into_iter();
+        self.segment = None;
+        self.rebuilt = Some((rebuilt, next));
+        Ok(())
+    }
+
+    /// The next record by the directories.
+    fn next_rebuilt(&mut self) -> Option<(Vec<u8>, Location)> {
+        let (rebuilt, next) = self.rebuilt.as_mut()?;
+        let number = rebuilt.next_live(*next, &self.killed)?;
+        *next = number + 1;
+        Some((rebuilt.name(number).to_vec(), rebuilt.location(number)))
     }
 
     /// A record under a name that no key is cannot be asked for, nor be put elsewhere.
     fn listed(&self, name: Vec<u8>, location: Result<Location>) -> Listed {
-        let location = if Key::is_tagged(&name) { location } else { Err(malformed(&self.path, &name)) };
+        let location =
+            if Key::is_tagged(&name) { location } else { Err(malformed(self.engine.path(), &name)) };
         Listed { name, location }
     }
 
     pub(crate) fn next(&mut self) -> Option<Result<Listed>> {
         loop {
+            if self.rebuilt.is_some() {
+                let (name, location) = self.next_rebuilt().or_else(|| self.pending.next())?;
+                return Some(Ok(self.listed(name, Ok(location))));
+            }
             if let Some((name, segment)) = self.block.next().zip(self.segment.as_ref()) {
                 let ordinal = self.ordinal - 1 - self.block.len() as u64;
                 if self.is_dead(ordinal) {
@@ -116,7 +154,13 @@ impl Cursor {
                         Err(error) => Err(error),
                     }
                 } else {
-                    segment.location(ordinal - segment.reference.first_ordinal)
+                    match segment.location(ordinal - segment.reference.first_ordinal) {
+                        Ok(location) => Ok(location),
+                        Err(error) => match self.go_on_from(ordinal, error) {
+                            Ok(()) => continue,
+                            Err(error) => Err(error),
+                        },
+                    }
                 };
                 return Some(Ok(self.listed(name, location)));
             }
@@ -135,8 +179,10 @@ impl Cursor {
                     self.failing = false;
                 }
                 Err(error) => {
-                    // The names of this block are lost; those behind it may not be.
-                    self.ordinal = first_ordinal + segment.next_block(local);
+                    let next = first_ordinal + segment.next_block(local);
+                    let Err(error) = self.go_on_from(self.ordinal, error) else { continue };
+                    // The names of this block are lost; those after it may not be.
+                    self.ordinal = next;
                     if !std::mem::replace(&mut self.failing, true) {
                         return Some(Err(error));
                     }
@@ -148,7 +194,7 @@ impl Cursor {
     /// The committed records behind those given out whose tagged names are `wanted`, dead ones among them, by ordinal: those of the
     /// next blocks of names in which there are any. `None` when this takes a walk by [`next`](Self::next).
     fn skim(&mut self, wanted: &dyn Fn(&[u8]) -> bool) -> Option<Result<Found>> {
-        if self.doubtful || self.block.len() > 0 {
+        if self.doubtful || self.rebuilt.is_some() || self.block.len() > 0 {
             return None;
         }
         let mut found = Vec::new();
@@ -161,11 +207,12 @@ impl Cursor {
                 }
             });
             let next = read.as_ref().copied().unwrap_or_else(|_| segment.next_block(local));
-            self.ordinal = first_ordinal + next;
+            let start = std::mem::replace(&mut self.ordinal, first_ordinal + next);
             let failing = std::mem::replace(&mut self.failing, read.is_err());
             if let Err(error) = read {
                 // What a damaged block seemed to hold is not believed.
                 found.clear();
+                let Err(error) = self.go_on_from(start, error) else { return Some(Ok(found)) };
                 if !failing {
                     return Some(Err(error));
                 }
@@ -180,18 +227,20 @@ impl Cursor {
 
     /// Appends names and places of the next records, up to so many raw `bytes` and `records`; fewer before an error, or at the
     /// end. What it appends may be a name that no key is.
-    fn take(&mut self, engine: &Engine, to: &mut Wanted, (bytes, records): (usize, usize)) -> Result<()> {
+    fn take(&mut self, to: &mut Wanted, (bytes, records): (usize, usize)) -> Result<()> {
+        let engine = self.engine;
         let mut sum = 0;
         while to.len() < records && sum < bytes {
             // Names of a block that was read, without the detours.
             if let Some(segment) = self.segment.as_ref().filter(|_| !self.doubtful) {
-                let end = self.ordinal - segment.reference.first_ordinal;
+                let first = segment.reference.first_ordinal;
+                let (end, mut failed) = (self.ordinal - first, None);
                 while to.len() < records
                     && sum < bytes
                     && let Some(name) = self.block.next()
                 {
                     let local = end - 1 - self.block.len() as u64;
-                    if self.is_dead(segment.reference.first_ordinal + local) {
+                    if self.is_dead(first + local) {
                         continue;
                     }
                     match segment.location(local) {
@@ -199,8 +248,14 @@ impl Cursor {
                             sum += location.length as usize;
                             to.push((name, location));
                         }
-                        Err(error) => return Err(engine.in_record(&name, error)),
+                        Err(error) => {
+                            failed = Some((name, first + local, error));
+                            break;
+                        }
                     }
+                }
+                if let Some((name, ordinal, error)) = failed {
+                    self.go_on_from(ordinal, error).map_err(|error| engine.in_record(&name, error))?;
                 }
                 if to.len() >= records || sum >= bytes {
                     break;
@@ -226,7 +281,7 @@ type Filter<'d> = Box<dyn Fn(&[u8]) -> bool + Send + 'd>;
 /// Names of a depot, in the order of insertion. See [`Depot::keys`].
 pub struct Keys<'d> {
     engine: &'d Engine,
-    cursor: Option<Cursor>,
+    cursor: Option<Cursor<'d>>,
     failed: Option<Error>,
     /// Ordinals and names that were found together with the last one.
     found: std::vec::IntoIter<FoundName>,
@@ -240,7 +295,7 @@ impl<'d> Keys<'d> {
     }
 }
 
-fn split(cursor: Result<Cursor>) -> (Option<Cursor>, Option<Error>) {
+fn split(cursor: Result<Cursor<'_>>) -> (Option<Cursor<'_>>, Option<Error>) {
     match cursor {
         Ok(cursor) => (Some(cursor), None),
         Err(error) => (None, Some(error)),
@@ -271,6 +326,10 @@ impl Iterator for Keys<'_> {
                 None => {}
             }
             match cursor.next()? {
+                // Where it is not known which records are dead, a name without a place may be one of theirs.
+                Ok(Listed { name, location: Err(error) }) if cursor.doubtful && (self.wanted)(&name) => {
+                    return Some(Err(self.engine.in_record(&name, error)));
+                }
                 Ok(Listed { name, .. }) if (self.wanted)(&name) => return Some(key(self.engine, name)),
                 Ok(_) => {}
                 Err(error) => return Some(Err(error)),
@@ -290,9 +349,9 @@ struct Batch {
 
 impl Batch {
     /// Of the next records, up to so many raw `bytes` and `records`. Empty at the end.
-    fn fill(engine: &Engine, cursor: &mut Cursor, mut wanted: Wanted, limits: (usize, usize)) -> Self {
+    fn fill(cursor: &mut Cursor<'_>, mut wanted: Wanted, limits: (usize, usize)) -> Self {
         wanted.clear();
-        let failed = cursor.take(engine, &mut wanted, limits).err();
+        let failed = cursor.take(&mut wanted, limits).err();
         Self { wanted: Arc::new(wanted), failed }
     }
 
@@ -306,7 +365,7 @@ impl Batch {
 /// A record that cannot be read is an error in its place; the iteration goes on behind it.
 pub struct Iter<'d, C: Codec> {
     depot: &'d Depot<C>,
-    cursor: Option<Cursor>,
+    cursor: Option<Cursor<'d>>,
     /// Read, and given out one by one: names, places and bytes.
     wanted: Wanted,
     slots: Vec<Option<Slot>>,
@@ -314,7 +373,6 @@ pub struct Iter<'d, C: Codec> {
     failed: Option<Error>,
     /// The run of blocks that was decoded last.
     last: Option<Run>,
-    remaining: u64,
     /// Threads that were asked for and not started yet.
     threads: usize,
     ahead: Option<Ahead>,
@@ -326,7 +384,6 @@ pub struct Iter<'d, C: Codec> {
 
 impl<'d, C: Codec> Iter<'d, C> {
     pub(super) fn with_threads(depot: &'d Depot<C>, threads: usize) -> Self {
-        let remaining = depot.len();
         let (cursor, failed) = split(Cursor::new(&depot.engine));
         Self {
             depot,
@@ -336,7 +393,6 @@ impl<'d, C: Codec> Iter<'d, C> {
             given: 0,
             failed,
             last: None,
-            remaining,
             threads,
             ahead: None,
             readable: 0,
@@ -358,7 +414,7 @@ impl<'d, C: Codec> Iter<'d, C> {
         self.plan_ahead();
         let batch = match (self.planned.pop_front(), &mut self.cursor) {
             (Some(batch), _) => batch,
-            (None, Some(cursor)) => Batch::fill(engine, cursor, std::mem::take(&mut self.wanted), ALONE),
+            (None, Some(cursor)) => Batch::fill(cursor, std::mem::take(&mut self.wanted), ALONE),
             (None, None) => return false,
         };
         let read = self.ahead.as_mut().filter(|_| !batch.wanted.is_empty()).and_then(Ahead::take);
@@ -388,7 +444,7 @@ impl<'d, C: Codec> Iter<'d, C> {
     fn plan_ahead(&mut self) {
         let Some((ahead, cursor)) = self.ahead.as_mut().zip(self.cursor.as_mut()) else { return };
         while self.planned.len() < ahead.room() {
-            let batch = Batch::fill(&self.depot.engine, cursor, Vec::new(), AHEAD);
+            let batch = Batch::fill(cursor, Vec::new(), AHEAD);
             if batch.is_empty() {
                 self.cursor = None;
                 return;
@@ -406,12 +462,13 @@ impl<'d, C: Codec> Iter<'d, C> {
         let engine = &self.depot.engine;
         let (name, location) = &mut self.wanted[self.given];
         let slot = self.slots.get_mut(self.given).and_then(Option::take);
-        let bytes = slot.unwrap_or_else(|| engine.read(name, location).map_err(Box::new));
+        let bytes = slot.unwrap_or_else(|| engine.read(location).map_err(Box::new));
+        let bytes = bytes.map_err(|error| engine.in_record(name, *error));
         let name = std::mem::take(name);
         self.given += 1;
         let key = Key::from_tagged_vec(name)
             .map_err(|name| engine.in_record(&name, malformed(engine.path(), &name)))?;
-        match Record::new(bytes.map_err(|error| *error)?, &self.depot.codec) {
+        match Record::new(bytes?, &self.depot.codec) {
             Ok(record) => Ok((key, record)),
             Err(source) => Err(self.depot.refused(&key, source)),
         }
@@ -424,22 +481,15 @@ impl<C: Codec> Iterator for Iter<'_, C> {
     fn next(&mut self) -> Option<Self::Item> {
         loop {
             if self.given < self.wanted.len() {
-                self.remaining = self.remaining.saturating_sub(1);
                 return Some(self.give());
             }
             if let Some(error) = self.failed.take() {
-                self.remaining = self.remaining.saturating_sub(1);
                 return Some(Err(error));
             }
             if !self.refill() {
-                self.remaining = 0;
                 return None;
             }
         }
-    }
-
-    fn size_hint(&self) -> (usize, Option<usize>) {
-        (usize::try_from(self.remaining).unwrap_or(usize::MAX), None)
     }
 }
 

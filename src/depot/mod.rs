@@ -171,10 +171,11 @@ impl<C: Codec> Depot<C> {
     ///
     /// The cost of opening a depot does not depend on its size. Of a vlstore file the table of names is read whole.
     ///
-    /// A file whose writer died opens as well: with everything up to its last commit, and the whole chunks behind it.
+    /// A file whose writer died opens as well: with everything up to its last commit, and the whole chunks after it. A file
+    /// that lost what it once committed does not: see [`OpenOptions::accept_loss`].
     ///
     /// # Errors
-    /// [`Error::NotADepot`], [`Error::WrongCodec`], [`Error::NewerFormat`], [`Error::Damaged`], [`Error::Io`].
+    /// [`Error::Incomplete`], [`Error::NotADepot`], [`Error::WrongCodec`], [`Error::NewerFormat`], [`Error::Damaged`], [`Error::Io`].
     pub fn open(path: impl AsRef<Path>, codec: C) -> Result<Self> {
         Self::open_with(path, codec, &OpenOptions::default())
     }
@@ -472,7 +473,7 @@ impl<C: Codec> Depot<C> {
 }
 
 fn encode_metadata(engine: &Engine, metadata: &Metadata) -> Result<Vec<u8>> {
-    rmp_serde::to_vec(&Exact::new(metadata, Form::MessagePack)).map_err(|error| Error::InvalidRecord {
+    rmp_serde::to_vec(&Exact(metadata, Form::MessagePack)).map_err(|error| Error::InvalidRecord {
         path: engine.path().to_owned(),
         name: "metadata".into(),
         why: error.to_string(),
@@ -511,8 +512,10 @@ impl<C: Codec> Depot<C> {
     /// # Errors
     /// [`Error::OutOfRange`], and as [`get`](Self::get).
     pub fn get_at(&self, position: u64) -> Result<Record<C>> {
-        let (_, name, location) = self.engine.at(position)?;
-        self.record(&name, self.engine.read(&name, &location)?)
+        let named = |error| self.engine.in_record_at(position, error);
+        let bytes = self.engine.read(&self.engine.location_at(position)?).map_err(named)?;
+        Record::new(bytes, &self.codec)
+            .map_err(|source| self.codec_error(&self.engine.name_at(position).unwrap_or_default(), source))
     }
 
     /// The name of the record at `position`.
@@ -520,8 +523,7 @@ impl<C: Codec> Depot<C> {
     /// # Errors
     /// [`Error::OutOfRange`].
     pub fn key_at(&self, position: u64) -> Result<Key> {
-        let (_, name, _) = self.engine.at(position)?;
-        iter::key(&self.engine, name)
+        iter::key(&self.engine, self.engine.name_at(position)?)
     }
 
     /// Appends the record's bytes to `buf`, which need not be aligned.
@@ -638,7 +640,7 @@ impl<C: Codec> Depot<C> {
         Ok(Location::new(&self.engine, &location))
     }
 
-    /// How many records there are.
+    /// How many records there are. Of a file opened with [`OpenOptions::accept_loss`]: how many are left.
     pub fn len(&self) -> u64 {
         self.engine.shared.read().len()
     }
@@ -728,6 +730,12 @@ impl<C: Codec> Depot<C> {
     /// [`Error::Io`].
     pub fn info(&self) -> Result<DepotInfo> {
         DepotInfo::new(&self.engine, self.depot_metadata()?)
+    }
+
+    /// What is missing of a file that was opened with [`OpenOptions::accept_loss`]: the error that opening it without gives.
+    /// `None` where nothing is.
+    pub fn incomplete(&self) -> Option<Error> {
+        self.engine.incomplete()
     }
 
     /// Checks the depot's storage as another process would see it now: see [`verify`](crate::verify).

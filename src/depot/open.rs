@@ -9,9 +9,11 @@
 //!    left to start from, so are damaged heads.
 //! 4. What follows is a torn tail: a reader ignores it, a writer cuts it off.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::state::{LostCommit, Snapshot, Source, State};
+use super::walk::{Step, Walk};
 use crate::blosc::{ChunkHeader, HEADER_LEN as CHUNK_HEADER_LEN};
 use crate::chunk::ChunkReader;
 use crate::error::{Error, Result};
@@ -19,7 +21,7 @@ use crate::format::chunk::{ChunkRef, PRELUDE_LEN, Prelude};
 use crate::format::entry::{EntryHead, HEAD_LEN, Kind};
 use crate::format::frame::{self, HEADER_LEN};
 use crate::format::header::{FIRST_ENTRY_AT, SLOT_AT, SLOT_LEN, Slot, read_parameters};
-use crate::format::tables::{Action, Commit, Directory, Operation, Parameters};
+use crate::format::tables::{Action, Commit, Directory, Losses, Operation, Parameters};
 use crate::format::{FORMAT_VERSION, u64_at};
 use crate::index::hash;
 use crate::index::{Location, Segment};
@@ -76,6 +78,14 @@ pub(crate) struct Slots {
     pub(crate) valid: Vec<Slot>,
     /// No commit has written one yet.
     unwritten: bool,
+}
+
+/// What the slots vouch for: a slot is written after the sync of its commit.
+struct Durable {
+    /// Everything before this byte was in the file once.
+    end: u64,
+    /// Offset and length of the index segments that readable commits list.
+    segments: HashMap<u64, u64>,
 }
 
 /// Reads entries of a file and checks them.
@@ -169,7 +179,8 @@ pub(crate) fn load(storage: &Arc<dyn Storage>, parameters: Parameters, mapped: b
     let mut state = State::default();
     state.adopt_snapshot(Arc::new(snapshot));
     let mut loaded = Loaded { parameters, state, tail, checkpointed: false, header_lost };
-    scanner.follow(&mut loaded, careful);
+    let durable = scanner.durable(&valid);
+    let accounted = scanner.follow(&mut loaded, careful, &durable);
     if let Some(lost) = lost
         && loaded.tail == Tail::START
     {
@@ -177,8 +188,16 @@ pub(crate) fn load(storage: &Arc<dyn Storage>, parameters: Parameters, mapped: b
         return Err(lost);
     }
     let found = loaded.state.snapshot.sequence;
-    let newest = valid.first().filter(|slot| slot.sequence > found);
-    loaded.state.lost = newest.map(|slot| LostCommit { sequence: slot.sequence, offset: slot.offset });
+    let unread = valid.first().filter(|slot| slot.sequence > found);
+    let unread = unread.map(|slot| LostCommit { sequence: slot.sequence, offset: slot.offset });
+    loaded.state.unread = unread;
+    loaded.state.lost = unread.filter(|commit| accounted < commit.offset);
+    if header_lost && loaded.state.lost.is_none() {
+        // Nothing says where the end is: whole entries further on do.
+        let found = scanner.whole_entry_after(loaded.tail, loaded.parameters.depot_id)?;
+        loaded.state.lost = found
+            .map(|head| LostCommit { sequence: loaded.state.snapshot.sequence + 1, offset: head.offset });
+    }
     Ok(loaded)
 }
 
@@ -304,34 +323,84 @@ impl<'s> Scanner<'s> {
         Ok(Snapshot::new(commit, head.offset, segments))
     }
 
+    /// What the valid slots, newest first, vouch for.
+    fn durable(&self, valid: &[Slot]) -> Durable {
+        let mut segments = HashMap::new();
+        for slot in valid {
+            if let Ok(commit) = self.head(slot.offset).and_then(|head| self.commit(&head)) {
+                segments.extend(commit.segments.iter().map(|segment| (segment.offset, segment.length)));
+            }
+        }
+        Durable { end: valid.first().map_or(0, |slot| slot.offset), segments }
+    }
+
+    /// The first whole entry after `tail` that has, or commits, operations of the depot.
+    pub(crate) fn whole_entry_after(&self, tail: Tail, depot_id: u64) -> Result<Option<EntryHead>> {
+        for step in Walk::from(self, Some(depot_id), tail.offset) {
+            if let Step::Entry(entry) = step?
+                && entry.whole
+                && matches!(entry.head.kind, Kind::Chunk | Kind::Log | Kind::Commit)
+            {
+                return Ok(Some(entry.head));
+            }
+        }
+        Ok(None)
+    }
+
     /// Follows entries from the tail of `loaded`. With `careful`, a commit counts only if all before it is whole; without,
     /// no slot was left to tell, and what is not whole will say so when it is read.
-    fn follow(&self, loaded: &mut Loaded, careful: bool) {
+    ///
+    /// Tells how far all operations are accounted for: no entry before that byte can hold any that `loaded` lacks.
+    fn follow(&self, loaded: &mut Loaded, careful: bool, durable: &Durable) -> u64 {
         let depot_id = loaded.parameters.depot_id;
         let mut tail = loaded.tail;
         let (mut adopted, mut whole): (Vec<EntryHead>, usize) = (Vec::new(), 0);
         let mut checkpointed = loaded.checkpointed;
+        // The depot's own metadata and losses, which nothing but a commit names.
+        let mut notes: Vec<EntryHead> = Vec::new();
+        let (mut gap, mut skipped) = (u64::MAX, false);
         loop {
             let next = self.head(tail.offset).ok().filter(|head| {
-                head.depot_id == depot_id && head.sequence == tail.sequence && head.previous == tail.previous
+                head.depot_id == depot_id
+                    && head.sequence == tail.sequence
+                    && (skipped || head.previous == tail.previous)
             });
+            if next.is_none()
+                && let Some(length) = durable.segments.get(&tail.offset)
+            {
+                // The head is damaged, but what it heads is known: it has no operations.
+                tail = Tail { offset: tail.offset + length, sequence: tail.sequence + 1, previous: 0 };
+                skipped = true;
+                continue;
+            }
+            skipped = false;
             let Some(head) = next.or_else(|| if careful { None } else { self.resume(&tail, depot_id) })
             else {
                 break;
             };
+            if head.offset != tail.offset || head.sequence != tail.sequence {
+                gap = gap.min(tail.offset);
+            }
             let accepted = match head.kind {
                 Kind::Commit => self.accept_commit(loaded, &head, &mut adopted, &mut whole, careful),
                 Kind::Chunk | Kind::Log => {
                     adopted.push(head);
                     false
                 }
-                Kind::Index | Kind::Frame | Kind::Metadata | Kind::Losses => false,
+                Kind::Metadata | Kind::Losses => {
+                    notes.push(head);
+                    false
+                }
+                Kind::Index | Kind::Frame => false,
             };
             tail = Tail::after(&head);
             match head.kind {
                 Kind::Commit if accepted => {
                     loaded.tail = tail;
                     checkpointed = false;
+                    // The index has all there is up to here.
+                    gap = u64::MAX;
+                    notes.clear();
                 }
                 // A checkpoint right behind the commit it belongs to.
                 Kind::Frame if adopted.is_empty() => {
@@ -344,19 +413,42 @@ impl<'s> Scanner<'s> {
         // Up to the first entry that is not whole. A record whose last chunk is not among them never happened.
         let entries: Vec<_> = adopted
             .iter()
-            .map_while(|head| Some((head, self.entry(head, loaded.parameters.chunk_size).ok()?)))
+            .map_while(|head| {
+                // What a commit made durable is damaged, not unfinished: its records say so when they are read.
+                let check = head.offset >= durable.end;
+                Some((head, self.entry_checked(head, loaded.parameters.chunk_size, check).ok()?))
+            })
             .collect();
         let chunks = loaded.state.snapshot.n_chunks + loaded.state.pending.chunks.len() as u64;
         let new_chunks = entries.iter().filter(|(_, (_, reference))| reference.is_some()).count() as u64;
         let end = (chunks + new_chunks).saturating_mul(loaded.parameters.chunk_size as u64);
+        let mut n_adopted = 0;
         for (head, entry) in &entries {
             if !adopt(loaded, head, entry, end) {
                 break;
             }
             loaded.tail = Tail::after(head);
             checkpointed = false;
+            n_adopted += 1;
         }
         loaded.checkpointed = checkpointed;
+        let accounted = adopted.get(n_adopted).map_or(tail.offset, |head| head.offset).min(gap);
+        self.take_notes(loaded, notes.iter().filter(|head| head.offset < durable.end.min(accounted)));
+        accounted
+    }
+
+    /// Takes over what a commit that cannot be read said of the depot itself.
+    fn take_notes<'h>(&self, loaded: &mut Loaded, notes: impl Iterator<Item = &'h EntryHead>) {
+        // Nobody else has the snapshot yet.
+        let Some(snapshot) = Arc::get_mut(&mut loaded.state.snapshot) else { return };
+        for head in notes.filter(|head| self.body(head).is_ok()) {
+            let place = (head.offset, head.length);
+            match head.kind {
+                Kind::Metadata => snapshot.metadata = place,
+                Kind::Losses => snapshot.losses = place,
+                _ => {}
+            }
+        }
     }
 
     /// The next entry behind a damaged head. Only where no commit was left to start from: there every entry counts.
@@ -414,14 +506,26 @@ impl<'s> Scanner<'s> {
 
     /// Reads a CHUNK or LOG entry and checks all of it.
     fn entry(&self, head: &EntryHead, chunk_size: usize) -> Result<(Directory, Option<ChunkRef>)> {
+        self.entry_checked(head, chunk_size, true)
+    }
+
+    /// As [`entry`](Self::entry); the stored bytes of its records are checked if `check` says so.
+    fn entry_checked(
+        &self,
+        head: &EntryHead,
+        chunk_size: usize,
+        check: bool,
+    ) -> Result<(Directory, Option<ChunkRef>)> {
         let prelude = self.prelude(head)?;
         let directory = self.directory(head, &prelude)?;
         if head.kind == Kind::Log {
             return Ok((directory, None));
         }
         let reference = self.chunk_ref(head, &prelude)?;
-        let reader = ChunkReader::new(Arc::clone(self.storage), chunk_size, false, false);
-        reader.check_stored(head.ordinal, &reference)?;
+        if check {
+            let reader = ChunkReader::new(Arc::clone(self.storage), chunk_size, false, false);
+            reader.check_stored(head.ordinal, &reference)?;
+        }
         Ok((directory, Some(reference)))
     }
 
@@ -482,6 +586,16 @@ impl<'s> Scanner<'s> {
         }
         self.body(&head)
     }
+
+    /// The body of the LOSSES entry at `offset`.
+    pub(crate) fn losses(&self, offset: u64, depot_id: u64) -> Result<Losses> {
+        let head = self.head(offset)?;
+        if head.kind != Kind::Losses || head.depot_id != depot_id {
+            return Err(self.damaged("losses", offset, "a LOSSES entry", format!("{:?}", head.kind)));
+        }
+        Losses::decode(&self.body(&head)?)
+            .map_err(|found| self.damaged("losses", offset, "a table of losses", found))
+    }
 }
 
 /// Replays the operations of an entry that no commit covers. Bytes from address `end` on never made it to the disk.
@@ -507,7 +621,7 @@ fn adopt(loaded: &mut Loaded, head: &EntryHead, entry: &(Directory, Option<Chunk
         let hash = hash(&operation.name);
         let Ok(found) = state.find_hashed(hash, &operation.name, &mut |_| ()) else { return false };
         if let Some(found) = found {
-            state.kill(&found);
+            state.kill(hash, &found);
         }
         if let Some(location) = location {
             state.insert(hash, &operation.name, &location, operation.metadata.as_deref());

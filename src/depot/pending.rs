@@ -11,6 +11,9 @@ use crate::index::{Location, Records};
 /// Records put since the last commit can be told apart by so many numbers.
 pub(crate) const MAX_PENDING: u64 = 1 << 31;
 
+/// Hashes of names whose committed records are dead.
+pub(crate) type Killed = BTreeSet<u64>;
+
 /// What happened since the last commit.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Pending {
@@ -20,6 +23,8 @@ pub(crate) struct Pending {
     dead: Dead,
     /// Committed records that are dead now.
     pub(crate) kills: BTreeSet<u64>,
+    /// Hashes of their names: what tells them apart where the index cannot be read.
+    pub(crate) killed: Killed,
     /// Chunks behind the snapshot's.
     pub(crate) chunks: Vec<Source>,
     /// Anything at all happened: a commit has something to write.
@@ -114,6 +119,11 @@ impl Pending {
     /// The records, dead ones among them.
     pub(crate) fn records(&self) -> &Records {
         &self.records
+    }
+
+    /// Whether the record is live.
+    pub(crate) fn is_live(&self, number: usize) -> bool {
+        !self.dead.has(number)
     }
 
     /// Numbers of live records.

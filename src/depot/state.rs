@@ -180,10 +180,12 @@ pub(crate) struct State {
     /// Raw bytes of live records, pending ones included.
     pub(crate) raw_bytes: u64,
     /// The file is damaged: the header names a commit that is newer than the snapshot and cannot be read.
+    pub(crate) unread: Option<LostCommit>,
+    /// The same, where not all that it had is here: the depot is short.
     pub(crate) lost: Option<LostCommit>,
 }
 
-/// A commit that was acknowledged and is not there.
+/// A commit that was acknowledged and cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct LostCommit {
     pub(crate) sequence: u64,
@@ -205,7 +207,7 @@ impl State {
     }
 
     /// Live records of the snapshot.
-    fn committed_len(&self) -> u64 {
+    pub(crate) fn committed_len(&self) -> u64 {
         // A forged index may find more records than it counts.
         self.snapshot.n_records.saturating_sub(self.pending.kills.len() as u64)
     }
@@ -283,18 +285,18 @@ impl State {
         }
     }
 
-    /// Name and location of the record at a place.
-    pub(crate) fn name_and_location(&self, place: Place) -> Result<(Vec<u8>, Location)> {
+    /// The tagged name of the record at a place.
+    pub(crate) fn name(&self, place: Place) -> Result<Vec<u8>> {
         match place {
-            Place::Pending(number) => Ok((self.pending.name(number).to_vec(), self.pending.location(number))),
+            Place::Pending(number) => Ok(self.pending.name(number).to_vec()),
             Place::Committed(ordinal) => match self.snapshot.segment_of(ordinal) {
-                Some((segment, local)) => Ok((segment.name(local)?, segment.location(local)?)),
-                None => Ok((Vec::new(), Location::default())),
+                Some((segment, local)) => segment.name(local),
+                None => Ok(Vec::new()),
             },
         }
     }
 
-    /// Location of the record at a place, without its name.
+    /// Location of the record at a place.
     pub(crate) fn location(&self, place: Place) -> Result<Location> {
         match place {
             Place::Pending(number) => Ok(self.pending.location(number)),
@@ -316,13 +318,14 @@ impl State {
         }
     }
 
-    /// Notes that the record at a place is dead.
-    pub(crate) fn kill(&mut self, found: &Found) {
+    /// Notes that the record at a place, whose name has this hash, is dead.
+    pub(crate) fn kill(&mut self, hash: u64, found: &Found) {
         self.raw_bytes = self.raw_bytes.saturating_sub(u64::from(found.location.length));
         self.pending.changed = true;
         match found.place {
             Place::Committed(ordinal) => {
                 self.pending.kills.insert(ordinal);
+                self.pending.killed.insert(hash);
             }
             Place::Pending(number) => self.pending.kill(number),
         }

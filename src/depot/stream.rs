@@ -50,7 +50,7 @@ impl<C: Codec> Depot<C> {
             source,
         };
         if location.length as usize <= SHORT {
-            out.write_all(&engine.read(&name, &location)?).map_err(refused)?;
+            out.write_all(&engine.read_called(&name, &location)?).map_err(refused)?;
             return Ok(u64::from(location.length));
         }
         if !location.unchecked {
@@ -93,7 +93,7 @@ impl Engine {
         if location.unchecked || found == location.checksum {
             return Ok(());
         }
-        Err(self.other_bytes(name, location, found))
+        Err(self.in_record(name, self.other_bytes(location, found)))
     }
 }
 

@@ -205,9 +205,9 @@ impl<C: Codec> Depot<C> {
         let len = engine.shared.read().len();
         let mut plan = Plan { found: Vec::new(), stopped: false, len };
         for position in (0..len).rev() {
-            let (_, name, location) = engine.at(position)?;
+            let (name, location) = (engine.name_at(position)?, engine.location_at(position)?);
             let key = key_of(engine, name.clone())?;
-            let record = self.record(&name, engine.read(&name, &location)?)?;
+            let record = self.record(&name, engine.read_called(&name, &location)?)?;
             match decide(&key, record.view()) {
                 Cut::Remove => plan.found.push((name, location)),
                 Cut::Keep => {}
@@ -249,12 +249,8 @@ impl<C: Codec> Depot<C> {
 
 /// What is after the record called `name`.
 fn plan_after(engine: &Engine, name: &[u8]) -> Result<Plan> {
-    let place = engine.found(name)?.place;
-    let (position, len) = {
-        let state = engine.shared.read();
-        (state.position(place, &state.dead()?), state.len())
-    };
-    let found = |position| engine.at(position).map(|(_, name, location)| (name, location));
+    let (position, len) = (engine.position_of(name)?, engine.shared.read().len());
+    let found = |position| Ok((engine.name_at(position)?, engine.location_at(position)?));
     let found = (position + 1..len).rev().map(found).collect::<Result<_>>()?;
     Ok(Plan { found, stopped: true, len })
 }
@@ -265,7 +261,7 @@ fn remove(engine: &Engine, writer: &mut Writer, plan: &Plan) -> Result<u64> {
     let mut removed = 0;
     // The last one first: whatever part of it survives a crash is what a later restart would have removed.
     for (name, location) in &plan.found {
-        let same = engine.find(name)?.is_some_and(|found| found.location == *location);
+        let same = engine.place_of(name)? == Some(*location);
         removed += u64::from(same && writer.remove(name)?);
     }
     if removed > 0 {

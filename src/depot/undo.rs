@@ -107,7 +107,7 @@ fn former(engine: &Engine, now: Arc<Snapshot>) -> Result<(u64, Vec<Former>)> {
     let mut still_there = 0;
     for position in first..n_before {
         let Some(place) = before.at(position)? else { break };
-        let (name, location) = before.name_and_location(place)?;
+        let (name, location) = (before.name(place)?, before.location(place)?);
         let live = after.find(&name)?.map(|found| found.location);
         if live.is_some_and(|live| live != location) {
             return Err(unlike(format!("another record {}", crate::key::describe(&name))));
@@ -127,7 +127,7 @@ fn former(engine: &Engine, now: Arc<Snapshot>) -> Result<(u64, Vec<Former>)> {
 /// The first position at which `before` has another record than `after`, which has the same ones but for those removed.
 fn first_removed(before: &State, after: &State) -> Result<u64> {
     let name = |state: &State, position| -> Result<Option<(Vec<u8>, Location)>> {
-        state.at(position)?.map(|place| state.name_and_location(place)).transpose()
+        state.at(position)?.map(|place| Ok((state.name(place)?, state.location(place)?))).transpose()
     };
     // All positions up to it are equal, and none from there on.
     let (mut low, mut high) = (0, after.len());

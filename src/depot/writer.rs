@@ -109,6 +109,8 @@ pub(crate) struct Writer {
     new_losses: Option<Vec<u8>>,
     /// What the next commit says of taking a truncation back, if it is one.
     undo: Option<u64>,
+    /// Number of a commit that cannot be read any more.
+    taken: u64,
     checkpointed: bool,
     failed_sync: Option<String>,
     /// Bytes of names and metadata after which a commit starts another segment.
@@ -117,7 +119,7 @@ pub(crate) struct Writer {
     pages: Arc<PageCache>,
 }
 
-fn now() -> i64 {
+pub(super) fn now() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
@@ -141,6 +143,7 @@ impl Writer {
             new_metadata: None,
             new_losses: None,
             undo: None,
+            taken: 0,
             checkpointed,
             failed_sync: None,
             segment_room: SEGMENT_ROOM,
@@ -206,7 +209,7 @@ impl Writer {
         let metadata_len = record.metadata.map_or(0, <[u8]>::len);
         let mut state = self.shared.write();
         if let Some(found) = found {
-            state.kill(&found);
+            state.kill(hash, &found);
         }
         state.insert(hash, record.name, &location, record.metadata);
         drop(state);
@@ -246,7 +249,7 @@ impl Writer {
         let found = self.shared.read().find(name)?;
         let Some(found) = found else { return Ok(false) };
         self.note(name, Action::Remove, None);
-        self.shared.write().kill(&found);
+        self.shared.write().kill(hash(name), &found);
         self.changed(name.len());
         Ok(true)
     }
@@ -261,7 +264,7 @@ impl Writer {
         let action = Action::Metadata { address, length, checksum };
         self.note(name, action, Some(metadata));
         let mut state = self.shared.write();
-        state.kill(&found);
+        state.kill(hash, &found);
         state.insert(hash, name, &found.location, Some(metadata));
         drop(state);
         self.changed(name.len() + metadata.len());
@@ -283,7 +286,7 @@ impl Writer {
         self.note(name, Action::Metadata { address, length, checksum }, metadata);
         let mut state = self.shared.write();
         if let Some(found) = found {
-            state.kill(&found);
+            state.kill(hash, &found);
         }
         state.insert(hash, name, location, metadata);
         drop(state);
@@ -309,7 +312,13 @@ impl Writer {
         Ok(())
     }
 
-    /// Makes the next commit one that can be taken back to the commit at `offset`, unless a record is put or changed before.
+    /// Numbers the next commits after `taken`.
+    pub(crate) fn number_after(&mut self, taken: u64) {
+        self.taken = taken;
+    }
+
+    /// Makes the next commit one that can be taken back to the commit at `offset`, unless a record is put or changed
+    /// before.
     pub(crate) fn set_undo(&mut self, offset: u64) {
         self.undo = Some(offset);
     }
@@ -589,7 +598,7 @@ impl Writer {
             });
         };
         let commit = Commit {
-            sequence: old.sequence + 1,
+            sequence: old.sequence.max(self.taken) + 1,
             parent: old.offset,
             segments: segments.iter().map(|segment| segment.reference).collect(),
             n_records,

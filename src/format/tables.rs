@@ -2,6 +2,8 @@
 //!
 //! Whoever decodes has matched a checksum over the bytes; the Flatbuffers verifier runs all the same.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use flatbuffers::{FlatBufferBuilder, InvalidFlatbuffer, root};
 
 use super::MAX_SEQUENCE;
@@ -602,7 +604,38 @@ impl Losses {
     }
 }
 
+impl std::fmt::Display for Loss {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.what {
+            LossKind::Commit { sequence, offset } => {
+                write!(f, "commit {sequence} (at byte {offset} then) was lost with all it had")
+            }
+            LossKind::Repair if self.names.is_empty() => f.write_str("a repair found that some were lost"),
+            LossKind::Repair => {
+                write!(f, "a repair could not save {} of them", self.names.len())?;
+                if self.unnamed { f.write_str(" and others that nothing names") } else { Ok(()) }
+            }
+        }
+    }
+}
+
+fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}
+
 impl Loss {
+    /// That of a commit, whose entry should be at `offset`, with all it had.
+    pub(crate) fn of_commit(sequence: u64, offset: u64) -> Self {
+        let what = LossKind::Commit { sequence, offset };
+        Self { what, names: Vec::new(), unnamed: true, time: now() }
+    }
+
+    /// That of what a repair could not save: records called `names`, and perhaps others.
+    pub(crate) fn of_repair(names: Vec<Vec<u8>>, unnamed: bool) -> Self {
+        Self { what: LossKind::Repair, names, unnamed, time: now() }
+    }
+
     fn from_table(table: fbs::Loss<'_>) -> Result<Self, String> {
         let mut rest = table.names().map(|names| names.bytes()).unwrap_or_default();
         let mut names = Vec::new();

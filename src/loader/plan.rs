@@ -244,7 +244,7 @@ pub(super) struct Part {
     /// Their numbers in the job's `positions`.
     pub(super) numbers: Vec<usize>,
     /// Where they are. Names are for errors, and looked up when there is one.
-    pub(super) wanted: Vec<(&'static [u8], Location)>,
+    pub(super) wanted: Vec<((), Location)>,
     /// Numbers of records that the index cannot tell the place of.
     pub(super) lost: Vec<usize>,
 }
@@ -431,7 +431,7 @@ fn parts(source: &Source, positions: &[u64]) -> Vec<Part> {
             Ok(location) => {
                 bytes += u64::from(location.length);
                 part.numbers.push(number);
-                part.wanted.push((&[], location));
+                part.wanted.push(((), location));
             }
             Err(_) => part.lost.push(number),
         }

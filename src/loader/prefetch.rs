@@ -23,7 +23,6 @@ use crate::buffer::Recycling;
 use crate::codec::Codec;
 use crate::depot::{Record, batch};
 use crate::error::{Error, Result};
-use crate::index::Location;
 use crate::key::describe;
 
 /// What reading takes.
@@ -292,11 +291,11 @@ impl<C: Codec> Shop<C> {
         let read = || {
             let bytes = batch::read_each(&self.reader.source.engine, &part.wanted);
             let mut records = Vec::with_capacity(part.numbers.len() + part.lost.len());
-            for ((&number, (_, location)), bytes) in part.numbers.iter().zip(&part.wanted).zip(bytes) {
+            for (&number, bytes) in part.numbers.iter().zip(bytes) {
                 let position = positions[number];
                 let record = match bytes {
                     Ok(bytes) => self.record(position, bytes),
-                    Err(_) => self.read_again(position, location),
+                    Err(error) => Err(Box::new(self.reader.source.engine.in_record_at(position, error))),
                 };
                 records.push((number, record));
             }
@@ -326,16 +325,11 @@ impl<C: Codec> Shop<C> {
         })
     }
 
-    /// The record alone, with an error that names it if it cannot be read.
-    fn read_again(&self, position: u64, location: &Location) -> Slot<C> {
-        let source = &self.reader.source;
-        let bytes = source.name(position).and_then(|name| source.engine.read(&name, location));
-        self.record(position, bytes?)
-    }
-
-    /// As [`read_again`](Self::read_again), of a record whose place could not be looked up.
+    /// A record whose place could not be looked up with the others.
     fn find_again(&self, position: u64) -> Slot<C> {
-        let location = self.reader.source.location(position)?;
-        self.read_again(position, &location)
+        let source = &self.reader.source;
+        let read = source.location(position).and_then(|location| source.engine.read(&location));
+        let named = |error| Box::new(source.engine.in_record_at(position, error));
+        self.record(position, read.map_err(named)?)
     }
 }

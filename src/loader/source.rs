@@ -4,23 +4,27 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::depot::engine::Engine;
-use crate::depot::state::{Place, State};
-use crate::error::{Error, Result};
+use crate::depot::state::State;
+use crate::error::Result;
 use crate::index::Location;
 
 /// The records of a depot as of one moment.
 pub(super) struct Source {
     pub(super) engine: Engine,
     state: State,
-    /// Sorted ordinals of dead records.
-    dead: Vec<u64>,
+    /// Sorted ordinals of dead records; `None` where the index cannot tell, and the engine is to be asked.
+    dead: Option<Vec<u64>>,
 }
 
 impl Source {
     /// Of a frozen engine.
     pub(super) fn new(engine: Engine) -> Result<Self> {
         let state = engine.shared.read().clone();
-        let dead = state.dead()?.into_owned();
+        let dead = match state.dead() {
+            Ok(dead) => Some(dead.into_owned()),
+            Err(error) if error.is_damage() => None,
+            Err(error) => return Err(error),
+        };
         Ok(Self { engine, state, dead })
     }
 
@@ -34,35 +38,32 @@ impl Source {
         self.state.len()
     }
 
-    fn place(&self, position: u64) -> Result<Place> {
-        self.state.place(position, &self.dead).ok_or_else(|| Error::OutOfRange {
-            path: self.engine.path().to_owned(),
-            position,
-            len: self.len(),
-        })
-    }
-
     /// Where the record at `position` lies.
     pub(super) fn location(&self, position: u64) -> Result<Location> {
-        self.state.location(self.place(position)?)
+        let place = self.dead.as_ref().and_then(|dead| self.state.place(position, dead));
+        match place.map(|place| self.state.location(place)) {
+            Some(Ok(location)) => Ok(location),
+            // Out of range, or the index is damaged.
+            _ => self.engine.location_at(position),
+        }
     }
 
     /// The tagged name of the record at `position`.
     pub(super) fn name(&self, position: u64) -> Result<Vec<u8>> {
-        Ok(self.state.name_and_location(self.place(position)?)?.0)
+        self.engine.name_at(position)
     }
 
     /// The position of the record with that tagged name.
     pub(super) fn find(&self, name: &[u8]) -> Result<u64> {
-        Ok(self.state.position(self.engine.found(name)?.place, &self.dead))
+        self.engine.position_of(name)
     }
 
     /// What tells the first `n` records from others: removing, replacing or moving any of them changes which one is
     /// last.
     pub(super) fn fingerprint(&self, n: u64) -> Result<u64> {
         let Some(last) = n.checked_sub(1) else { return Ok(0) };
-        let (name, location) = self.state.name_and_location(self.place(last)?)?;
-        let mut bytes = name;
+        let location = self.location(last)?;
+        let mut bytes = self.name(last)?;
         bytes.extend_from_slice(&location.length.to_le_bytes());
         bytes.extend_from_slice(&location.checksum.to_le_bytes());
         Ok(xxhash_rust::xxh3::xxh3_64(&bytes))

@@ -11,7 +11,6 @@ use super::{Meter, Progress};
 use crate::depot::{Cursor, Engine, Listed, read_each};
 use crate::error::{Error, Result};
 use crate::index::Location;
-use crate::options::Mapping;
 use crate::storage::{FileStorage, StagedFile, Storage, check_file};
 
 /// Raw bytes, and records, copied together.
@@ -71,7 +70,7 @@ fn open(given: &Path) -> Result<(Engine, Arc<FileStorage>)> {
         return Err(Error::Locked { path: given.to_owned() });
     }
     let storage: Arc<dyn Storage> = Arc::clone(&file) as Arc<dyn Storage>;
-    Ok((Engine::open_any(storage, Mapping::Never)?, file))
+    Ok((Engine::open_any(storage, false)?, file))
 }
 
 /// Writes the new file, and puts it in place.
@@ -110,7 +109,7 @@ pub fn compact_into(
     to: Arc<dyn Storage>,
     mut progress: impl FnMut(Progress),
 ) -> Result<CompactReport> {
-    let source = Engine::open_any(from, Mapping::Never)?;
+    let source = Engine::open_any(from, false)?;
     copy(&source, to, &mut progress).map(|(report, _)| report)
 }
 
@@ -176,7 +175,8 @@ fn copy_batch(
 ) -> Result<()> {
     let wanted: Vec<_> = batch.iter().map(|(name, location)| (name.as_slice(), *location)).collect();
     for ((name, location), bytes) in batch.iter().zip(read_each(source, &wanted)) {
-        target.put(name, &bytes?, source.metadata(name)?.as_deref(), false)?;
+        let bytes = bytes.map_err(|error| source.in_record(name, error))?;
+        target.put(name, &bytes, source.metadata(name)?.as_deref(), false)?;
         meter.add(u64::from(location.length));
     }
     Ok(())
@@ -187,6 +187,10 @@ fn finish(source: &Engine, target: &Engine) -> Result<()> {
     let mut writer = target.writer()?;
     if let Some(metadata) = source.committed_metadata()? {
         writer.set_depot_metadata(metadata)?;
+    }
+    let losses = source.losses()?;
+    if !losses.0.is_empty() {
+        writer.set_losses(&losses)?;
     }
     writer.checkpoint(true)
 }

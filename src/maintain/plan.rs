@@ -9,8 +9,7 @@ use crate::error::{Error, Result};
 use crate::format::entry::Kind;
 use crate::format::tables::Action;
 use crate::key::Key;
-use crate::options::Mapping;
-use crate::storage::{FileStorage, Storage, check_file};
+use crate::storage::{FileStorage, Storage};
 
 /// What [`compact`](crate::compact) would remove from the depot at `path` for good: records that were removed, truncated or
 /// replaced, and that can be brought back until then, or at least be found in the file.
@@ -40,10 +39,8 @@ use crate::storage::{FileStorage, Storage, check_file};
 pub fn plan_compact(path: impl AsRef<Path>) -> Result<Removal> {
     let path = path.as_ref();
     let failed = |source| Error::Io { path: path.to_owned(), action: "open the file".into(), source };
-    // A pipe would be waited for.
-    check_file(path, &std::fs::metadata(path).map_err(failed)?)?;
     let storage: Arc<dyn Storage> = Arc::new(FileStorage::open(path).map_err(failed)?);
-    let engine = Engine::open_any(storage, Mapping::Never)?;
+    let engine = Engine::open_any(storage, false)?;
     if engine.is_foreign() {
         let found = "a file of another program, which can be read and not rewritten";
         return Err(Error::NotADepot { path: path.to_owned(), found: found.into() });
@@ -90,7 +87,7 @@ fn walk(engine: &Engine, gone: &mut dyn FnMut(&[u8])) -> Result<()> {
         let directory = scanner.directory(&head, &scanner.prelude(&head)?)?;
         for (operation, location) in places(&directory, head.ordinal, parameters) {
             if matches!(operation.action, Action::Put { .. }) {
-                let live = engine.find(&operation.name)?.map(|found| found.location);
+                let live = engine.place_of(&operation.name)?;
                 if live.is_none() || live != location {
                     gone(&operation.name);
                 }

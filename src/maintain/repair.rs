@@ -25,10 +25,10 @@ use crate::error::{Error, Result};
 use crate::format::FORMAT_VERSION;
 use crate::format::chunk::ChunkRef;
 use crate::format::entry::{EntryHead, HEAD_LEN, Kind};
-use crate::format::tables::{Directory, Operation, Parameters, SegmentRef};
+use crate::format::tables::{Directory, Loss, Losses, Operation, Parameters, SegmentRef};
 use crate::index::{Location, Segment};
 use crate::key::Key;
-use crate::options::{Compression, Mapping, Placement};
+use crate::options::{Compression, Placement};
 use crate::storage::{FileStorage, StagedFile, Storage, check_another, check_file};
 
 /// How to repair.
@@ -82,7 +82,7 @@ pub fn repair(
 /// About how many bytes a repair takes: those of the live records, as far as anything tells, else those of
 /// the file.
 fn room_for(source: &Arc<dyn Storage>) -> io::Result<u64> {
-    let index = Engine::open_any(Arc::clone(source), Mapping::Never).ok();
+    let index = Engine::open_any(Arc::clone(source), true).ok();
     let live = index.filter(|engine| !engine.is_foreign()).and_then(|engine| estimate(&engine).ok());
     live.map_or_else(|| source.len(), Ok)
 }
@@ -99,8 +99,7 @@ pub fn repair_in(
     mut progress: impl FnMut(Progress),
 ) -> Result<RepairReport> {
     let scanner = Scanner::new(&from, false)?;
-    let index =
-        Engine::open_any(Arc::clone(&from), Mapping::Never).ok().filter(|engine| !engine.is_foreign());
+    let index = Engine::open_any(Arc::clone(&from), true).ok().filter(|engine| !engine.is_foreign());
     let meter = Meter::new(scanner.file_len.saturating_mul(2), &mut progress);
     let mut found = Found::search(&scanner, index.as_ref())?;
     let parameters = match &index {
@@ -108,6 +107,9 @@ pub fn repair_in(
         None => found.parameters(&scanner, options)?,
     };
     let index = found.newer_index(&scanner, &parameters, index.as_ref()).or(index);
+    let missing = found.missing(&scanner, index.as_ref());
+    let unnamed = missing.is_some();
+    found.problems.extend(missing);
     if parameters.format_version > FORMAT_VERSION {
         let (path, found) = (from.path().to_owned(), parameters.format_version);
         return Err(Error::NewerFormat { path, found, supported: FORMAT_VERSION });
@@ -117,9 +119,10 @@ pub fn repair_in(
     let reading = Engine::over_chunks(Arc::clone(&from), parameters.clone(), chunks);
     let target = Engine::create_like(to, &parameters)?;
     let mut rescue =
-        Rescue { scanner: &scanner, index, reading, target, found, lost: BTreeMap::new(), meter };
+        Rescue { scanner: &scanner, index, reading, target, found, lost: BTreeMap::new(), unnamed, meter };
     rescue.run()?;
     rescue.metadata()?;
+    rescue.losses()?;
     rescue.target.writer()?.checkpoint(true)?;
     let Rescue { target, found, lost, meter, .. } = rescue;
     meter.finish();
@@ -139,8 +142,11 @@ struct Found {
     /// INDEX entries by where they were written.
     segments: BTreeMap<u64, EntryHead>,
     metadata: Vec<EntryHead>,
+    losses: Vec<EntryHead>,
     /// The offset of the newest commit that the header names.
     slot_at: u64,
+    /// Its number.
+    slot_sequence: u64,
     problems: Vec<Error>,
 }
 
@@ -157,7 +163,9 @@ impl Found {
             commits: Vec::new(),
             segments: BTreeMap::new(),
             metadata: Vec::new(),
+            losses: Vec::new(),
             slot_at: slots.valid.first().map_or(0, |slot| slot.offset),
+            slot_sequence: slots.valid.first().map_or(0, |slot| slot.sequence),
             problems: Vec::new(),
         };
         let tail = index.map_or(u64::MAX, |index| index.tail().offset);
@@ -187,7 +195,8 @@ impl Found {
                 Kind::Index => {
                     found.segments.insert(entry.written_at, head);
                 }
-                Kind::Frame | Kind::Losses => {}
+                Kind::Losses => found.losses.push(head),
+                Kind::Frame => {}
             }
         }
         Ok(found)
@@ -215,6 +224,24 @@ impl Found {
             let snapshot = Snapshot::new(&commit, head.offset, segments);
             Some(Engine::at_commit(Arc::clone(scanner.storage), parameters.clone(), snapshot, head))
         })
+    }
+
+    /// What is wrong when a commit that the header names is not there with all it had: records may be lost that nothing names.
+    fn missing(&self, scanner: &Scanner<'_>, index: Option<&Engine>) -> Option<Error> {
+        if let Some(index) = index {
+            if index.shared.read().snapshot.sequence >= self.slot_sequence {
+                return None;
+            }
+            // Passed over, and all it had is in the entries before it.
+            if index.incomplete().is_none() {
+                return None;
+            }
+        } else if self.slot_sequence == 0 {
+            return None;
+        }
+        let expected = format!("commit {} with all it had, which the header names", self.slot_sequence);
+        let found = "only a part of it: some records may be lost without a name";
+        Some(scanner.damaged("commit", self.slot_at, expected, found))
     }
 
     /// Whether a commit covers the entry, or did before it was damaged.
@@ -272,7 +299,7 @@ impl Found {
             let placed = places(&directory, head.ordinal, parameters);
             right += placed
                 .filter_map(|(operation, location)| Some((operation, location?)))
-                .filter(|(operation, location)| reading.read(&operation.name, location).is_ok())
+                .filter(|(_, location)| reading.read(location).is_ok())
                 .count();
         }
         right
@@ -337,6 +364,8 @@ struct Rescue<'r, 's> {
     target: Engine,
     found: Found,
     lost: BTreeMap<Vec<u8>, Error>,
+    /// Records may be lost that nothing names.
+    unnamed: bool,
     meter: Meter<'r>,
 }
 
@@ -405,6 +434,7 @@ impl Rescue<'_, '_> {
                 }
             }
         }
+        self.unnamed |= incomplete;
         if incomplete {
             for chunk in (0..n_chunks).filter(|&chunk| is_named(chunk) == Some(false)) {
                 let found = "none, and the index does not have all of them: some records may be lost without a name, and \
@@ -478,7 +508,7 @@ impl Rescue<'_, '_> {
         if !Key::is_tagged(name) {
             return Err(malformed(self.reading.path(), name));
         }
-        self.reading.read(name, location)
+        self.reading.read_called(name, location)
     }
 
     fn keep(&mut self, name: &[u8], bytes: &[u8], metadata: Option<&[u8]>) -> Result<()> {
@@ -491,6 +521,20 @@ impl Rescue<'_, '_> {
         self.target.writer()?.remove(name)?;
         self.lost.insert(name.to_vec(), error);
         Ok(())
+    }
+
+    /// Notes in the new depot what is lost, and what was before.
+    fn losses(&mut self) -> Result<()> {
+        let newest = self.found.losses.iter().rev();
+        let before = newest.map(|head| {
+            Losses::decode(&self.scanner.body(head)?)
+                .map_err(|found| self.scanner.damaged("losses", head.offset, "a table of losses", found))
+        });
+        let mut losses = before.filter_map(Result::ok).next().unwrap_or_default();
+        if !self.lost.is_empty() || self.unnamed {
+            losses.0.push(Loss::of_repair(self.lost.keys().cloned().collect(), self.unnamed));
+        }
+        if losses.0.is_empty() { Ok(()) } else { self.target.writer()?.set_losses(&losses) }
     }
 
     /// The newest of the depot's own metadata that can be read.

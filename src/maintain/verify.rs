@@ -6,7 +6,7 @@
 //!
 //! A record of which one of the two, index or directory, is damaged is known by the other: it is reported by name.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -19,9 +19,9 @@ use crate::error::{Error, Result};
 use crate::format::chunk::ChunkRef;
 use crate::format::entry::{EntryHead, HEAD_LEN, Kind};
 use crate::format::frame::{self, HEADER_LEN};
+use crate::format::tables::LossKind;
 use crate::format::u64_at;
 use crate::index::{Location, Segment};
-use crate::options::Mapping;
 use crate::storage::{FileStorage, Storage};
 
 /// Raw bytes, and records, read together.
@@ -78,6 +78,9 @@ pub struct VerifyReport {
     pub torn_bytes: u64,
     /// Whether the file is a standard Blosc2 frame of all its chunks, as closing leaves it.
     pub standard_frame: bool,
+    /// What the depot lost before, as it notes: what a repair could not save, and commits that whoever appended to it knew were
+    /// lost. The latter are among the `problems` too.
+    pub losses: Vec<String>,
     /// Records that cannot be read, or not by their name.
     pub damaged_records: Vec<LostRecord>,
     /// Everything else that is not as it was written. It may cost records, which are in `damaged_records` then, or none.
@@ -135,7 +138,7 @@ pub fn verify_in(
     options: &VerifyOptions,
     mut progress: impl FnMut(Progress),
 ) -> Result<VerifyReport> {
-    let engine = Engine::open_any(Arc::clone(&storage), Mapping::Never)?;
+    let engine = Engine::open_any(Arc::clone(&storage), true)?;
     let scanner = Scanner::new(&storage, false)?;
     let (n_records, raw_bytes, uncommitted) = engine.counts();
     let foreign = engine.is_foreign();
@@ -154,6 +157,7 @@ pub fn verify_in(
         uncommitted_records: uncommitted,
         torn_bytes: engine.torn_bytes(scanner.file_len),
         standard_frame: foreign,
+        losses: Vec::new(),
         damaged_records: Vec::new(),
         problems: Vec::new(),
     };
@@ -164,6 +168,7 @@ pub fn verify_in(
         Check { scanner: &scanner, engine: &engine, report, meter, directories: Directories::default() };
     if !foreign {
         check.header();
+        check.losses();
         check.entries()?;
         check.frame();
     }
@@ -186,7 +191,9 @@ struct Directories {
     /// Names that the index does not have at the place where a directory says, and the chunk of that directory.
     unsettled: HashMap<Vec<u8>, u64>,
     /// Names that the index cannot be asked for.
-    unasked: HashMap<Vec<u8>, Error>,
+    unasked: HashSet<Vec<u8>>,
+    /// Names of records that were reported.
+    lost: HashSet<Vec<u8>>,
 }
 
 impl Directories {
@@ -252,6 +259,17 @@ impl Check<'_, '_> {
                 format!("commit {}, which the header names", slot.sequence),
                 found,
             );
+        }
+    }
+
+    /// What was lost before. A repair has told all of it by name; of a lost commit nobody knows what it had.
+    fn losses(&mut self) {
+        let losses = self.engine.losses();
+        for loss in self.note(losses).unwrap_or_default().0 {
+            if matches!(loss.what, LossKind::Commit { .. }) {
+                self.damaged("depot", 0, "all that was committed", loss.to_string());
+            }
+            self.report.losses.push(loss.to_string());
         }
     }
 
@@ -367,8 +385,8 @@ impl Check<'_, '_> {
             Ok(_) => {
                 directories.unsettled.remove(name);
             }
-            Err(error) if location.is_some() => {
-                directories.unasked.insert(name.to_vec(), error);
+            Err(_) if location.is_some() => {
+                directories.unasked.insert(name.to_vec());
             }
             Err(_) => {
                 directories.unasked.remove(name);
@@ -472,18 +490,25 @@ impl Check<'_, '_> {
         self.read(&batch);
     }
 
+    /// Notes a record that reading does not give; once, whatever else is found of it.
     fn lost(&mut self, name: &[u8], error: Error) {
-        self.directories.unasked.remove(name);
-        self.report.damaged_records.push(LostRecord::new(name, error));
+        if self.directories.lost.insert(name.to_vec()) {
+            self.report.damaged_records.push(LostRecord::new(name, error));
+        }
     }
 
+    /// Asks for the place of a record as reading does: by the index, or where it is damaged, by the directories.
     fn look_up(&mut self, name: &[u8], location: &Location) {
-        match self.engine.find(name) {
-            Ok(Some(found)) if found.location == *location => {}
+        match self.engine.location(name) {
+            Ok(found) if found == *location => {}
             Ok(found) => {
                 let expected = format!("the record at {location:?}");
-                let found = found.map_or("none".to_owned(), |found| format!("that at {:?}", found.location));
-                let error = self.scanner.damaged("index, looked up by name,", 0, expected, found);
+                let error = self.scanner.damaged(
+                    "index, looked up by name,",
+                    0,
+                    expected,
+                    format!("that at {found:?}"),
+                );
                 self.lost(name, error);
             }
             Err(error) => self.lost(name, error),
@@ -503,7 +528,7 @@ impl Check<'_, '_> {
                     self.report.records_read += 1;
                     self.report.bytes_read += bytes.len() as u64;
                 }
-                Err(error) => self.lost(name, error),
+                Err(error) => self.lost(name, self.engine.in_record(name, error)),
             }
         }
     }
@@ -513,8 +538,12 @@ impl Check<'_, '_> {
         let Directories { incomplete, unsettled, unasked, .. } = &mut self.directories;
         let (incomplete, unsettled, unasked) =
             (*incomplete, std::mem::take(unsettled), std::mem::take(unasked));
-        for (name, error) in unasked {
-            self.report.damaged_records.push(LostRecord::new(&name, error));
+        for name in unasked {
+            // What the index cannot tell of, the directories may.
+            match self.engine.location(&name) {
+                Err(error) if !error.is_not_found() => self.lost(&name, error),
+                _ => {}
+            }
         }
         // Where a directory is lost, so may be the removals it noted.
         if incomplete || self.engine.is_foreign() {
@@ -523,7 +552,7 @@ impl Check<'_, '_> {
         for (name, chunk) in unsettled {
             let expected = format!("the record that the directory of chunk {chunk} names");
             let error = self.scanner.damaged("index", 0, expected, "another one, or none");
-            self.report.damaged_records.push(LostRecord::new(&name, error));
+            self.lost(&name, error);
         }
         let (named, live) = (self.directories.n_named(), self.report.records);
         if named < live && self.report.problems.is_empty() {

@@ -199,8 +199,9 @@ pub fn codec_conformance<'i, C: Codec>(
     }
 }
 
-/// Checks for one value, whatever it is, that the codec takes it and gives it back the same, or refuses it: an error is the
-/// refusal. For property tests of your own types, which find the values that an encoding cannot tell apart.
+/// Checks for one value, whatever it is, that the codec takes it and gives it back the same, or refuses it:
+/// an error is the refusal. For property tests of your own types, which find the values that an encoding
+/// cannot tell apart.
 ///
 /// ```
 /// use vldepot::codecs::Json;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::Serialize;
 use serde_json::Value;
-use vldepot::{Compression, CompressionCodec, Depot, DepotInfo, Filter, Raw};
+use vldepot::{Compression, CompressionCodec, Depot, DepotInfo, Filter, OpenOptions, Raw};
 
 use super::Run;
 use crate::failure::Failure;
@@ -28,11 +28,13 @@ impl Run for Info {
     }
 
     fn run(&self, out: &mut dyn Write) -> Result<(), Failure> {
-        let info = Depot::open(&self.file, Raw)?.info()?;
+        let options = OpenOptions { accept_loss: true, ..OpenOptions::default() };
+        let depot = Depot::open_with(&self.file, Raw, &options)?;
+        let info = depot.info()?;
         if self.json {
             serde_json::to_writer(&mut *out, &info)?;
             writeln!(out)?;
-            return Ok(());
+            return depot.incomplete().map_or(Ok(()), |error| Err(error.into()));
         }
         for (label, value) in table(&info) {
             let mut label = label;
@@ -41,7 +43,7 @@ impl Run for Info {
                 label = "";
             }
         }
-        Ok(())
+        depot.incomplete().map_or(Ok(()), |error| Err(error.into()))
     }
 }
 
@@ -75,11 +77,10 @@ fn table(info: &DepotInfo) -> Vec<(&'static str, String)> {
     }
     if info.lost_commits > 0 {
         let lost = text::count(info.lost_commits, "commit");
-        rows.push((
-            "damaged",
-            format!("{lost} of it cannot be read: `vldepot verify` and `repair` tell more"),
-        ));
+        let rest = if info.complete { "all it had is there" } else { "records are missing" };
+        rows.push(("damaged", format!("{lost} cannot be read, {rest}: `vldepot verify` tells more")));
     }
+    rows.extend(info.losses.iter().map(|loss| ("lost before", loss.clone())));
     if info.torn_bytes > 0 {
         let torn = format!("{} behind the last whole entry are ignored", exact(info.torn_bytes));
         rows.push(("torn end", torn));

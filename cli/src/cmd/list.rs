@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::json;
-use vldepot::{Depot, Key, Raw};
+use vldepot::{Depot, Key, OpenOptions, Raw};
 
 use super::Run;
 use crate::failure::Failure;
@@ -38,7 +38,9 @@ impl Run for List {
     }
 
     fn run(&self, out: &mut dyn Write) -> Result<(), Failure> {
-        let depot = Depot::open(&self.file, Raw)?;
+        // What is left is listed, and then told to be short.
+        let options = OpenOptions { accept_loss: true, ..OpenOptions::default() };
+        let depot = Depot::open_with(&self.file, Raw, &options)?;
         let keys = match (&self.pattern, &self.prefix) {
             (Some(pattern), _) => depot.keys_matching(pattern)?,
             (None, Some(prefix)) => depot.keys_with_prefix(prefix),
@@ -66,7 +68,7 @@ impl Run for List {
                 Err(failure.with_hint(&format!("and {} more", text::count(more, "error"))))
             }
             Some(failure) => Err(failure),
-            None => Ok(()),
+            None => depot.incomplete().map_or(Ok(()), |error| Err(error.into())),
         }
     }
 }

@@ -110,6 +110,9 @@ fn tell(report: &VerifyReport, all: bool, out: &mut dyn Write) -> Result<(), Fai
             (format!("the data of {records} were NOT read; the file has no checksums"), String::new())
         }
     };
+    for loss in &report.losses {
+        writeln!(out, "lost before: {}", text::without_controls(loss))?;
+    }
     let verdict = if report.is_whole() { "whole" } else { "DAMAGED" };
     writeln!(out, "{verdict}: {data}{structure}")?;
     if report.uncommitted_records > 0 || report.torn_bytes > 0 {
@@ -137,6 +140,7 @@ fn json_of(report: &VerifyReport) -> Value {
         "uncommitted_records": report.uncommitted_records,
         "torn_bytes": report.torn_bytes,
         "standard_frame": report.standard_frame,
+        "losses": report.losses,
         "damaged_records": lost(&report.damaged_records),
         "problems": problems(&report.problems),
     })
