@@ -81,3 +81,8 @@ pub use options::{
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// The code of the guide for simulations, compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/SIMULATIONS.md")]
+struct Simulations;

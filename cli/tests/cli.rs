@@ -577,7 +577,7 @@ fn truncate_goes_past_a_record_without_a_step_and_is_taken_back() {
     assert!(told.contains("4 records removed, 7 kept: frame_6 to frame_9"), "{told}");
     assert!(stdout(&["list", text(&file)]).ends_with("frame_5\ncell\n"));
     let told = stdout(&["compact", text(&file), "--dry-run"]);
-    assert!(told.contains("4 records would be removed, 7 kept: frame_6 to frame_9"), "{told}");
+    assert!(told.contains("4 records would be removed for good, 7 kept: frame_6 to frame_9"), "{told}");
     let told = stdout(&["truncate", text(&file), "--undo"]);
     assert!(told.contains("4 records brought back, 11 in all"), "{told}");
     assert_eq!(stdout(&["list", text(&file), "--long"]), before);

@@ -447,6 +447,10 @@ impl<C: Codec> Depot<C> {
     ///
     /// Costs one sync, and closes the open chunk: the rest of it is zeros, which compress to nothing.
     ///
+    /// A simulation commits before it writes its checkpoint. The frames up to a checkpoint that is newer than the last
+    /// commit may be missing after a crash, and [`restart_at_step`](Depot::restart_at_step) refuses to go on after such a
+    /// gap.
+    ///
     /// # Errors
     /// [`Error::NotCommitted`], which says how many records wait: nothing is lost that an earlier commit has, and after a failed
     /// write, of a full disk say, the next call goes on. After a failed sync, [`Error::Poisoned`].

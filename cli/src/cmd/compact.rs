@@ -42,7 +42,12 @@ impl Run for Compact {
                 let kept = text::grouped(removal.kept);
                 writeln!(out, "{}: no record was removed or replaced; {kept} kept", text::path(&self.file))?;
             } else {
-                writeln!(out, "{}: for good, {}", text::path(&self.file), removed(&removal, true))?;
+                writeln!(
+                    out,
+                    "{}: {}",
+                    text::path(&self.file),
+                    removed(&removal, "would be removed for good")
+                )?;
             }
             return Ok(());
         }

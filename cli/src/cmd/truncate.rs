@@ -136,7 +136,7 @@ impl Truncate {
             };
             return format!("nothing to remove: {what}; {kept} kept");
         }
-        let mut line = removed(removal, self.dry_run);
+        let mut line = removed(removal, if self.dry_run { "would be removed" } else { "removed" });
         if self.dry_run && removal.everything && !self.all {
             line.push_str("; that is everything, and takes --all");
         }
@@ -145,9 +145,8 @@ impl Truncate {
 }
 
 /// How many records go, which, and how many stay.
-pub(super) fn removed(removal: &Removal, dry_run: bool) -> String {
+pub(super) fn removed(removal: &Removal, verb: &str) -> String {
     let count = text::count(removal.removed, "record");
-    let would = if dry_run { "would be removed" } else { "removed" };
     let kept = text::grouped(removal.kept);
     let names = match (&removal.first, &removal.last) {
         (Some(first), Some(last)) if first != last => {
@@ -156,7 +155,7 @@ pub(super) fn removed(removal: &Removal, dry_run: bool) -> String {
         (Some(only), _) => format!(": {}", text::name(only)),
         _ => String::new(),
     };
-    format!("{count} {would}, {kept} kept{names}")
+    format!("{count} {verb}, {kept} kept{names}")
 }
 
 /// The same as one object.
