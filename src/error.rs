@@ -155,6 +155,20 @@ pub enum Error {
          of the others"
     )]
     NotCompacted { path: PathBuf, source: Box<Error> },
+    /// A truncation would remove everything, and was not [told](crate::TruncateOptions::all) to: nothing was removed. `what` is
+    /// what all are: records, or frames.
+    #[error("{path}: not truncated: all {records} {what} would be removed, which has to be asked for")]
+    RemovesAll { path: PathBuf, records: u64, what: &'static str },
+    /// A run cannot restart at `step` without a gap: the newest frame that would be kept, of step `found`, is older than
+    /// the caller says it must be. Nothing was removed.
+    #[error(
+        "{path}: no restart at step {step}: the newest frame to be kept should be of step {expected}{}; nothing was \
+         removed", missing_up_to(*found)
+    )]
+    Gap { path: PathBuf, step: i64, expected: i64, found: Option<i64> },
+    /// There is no truncation to take back.
+    #[error("{path}: no truncation is taken back: {why}")]
+    NotUndone { path: PathBuf, why: String },
     /// A loader's state does not belong to this loader.
     #[error("{path}: the state is of a loader with {what} {state}, this one has {given}")]
     OtherLoader { path: PathBuf, what: &'static str, state: String, given: String },
@@ -170,6 +184,13 @@ fn waiting_for_it(waiting: u64, newest: Option<&str>) -> String {
     match newest {
         Some(newest) => format!(" that {waiting} records wait for, the newest of them {newest}"),
         None => String::new(),
+    }
+}
+
+fn missing_up_to(found: Option<i64>) -> String {
+    match found {
+        Some(found) => format!(", and is of step {found}: the frames between the two are missing"),
+        None => ", and there is none: all frames up to that one are missing".into(),
     }
 }
 

@@ -492,7 +492,7 @@ impl Engine {
     }
 
     /// The place of the record of that name, if there is one: by the index, or without it.
-    fn place_of(&self, name: &[u8]) -> Result<Option<Location>> {
+    pub(crate) fn place_of(&self, name: &[u8]) -> Result<Option<Location>> {
         let state = self.shared.read();
         match state.find(name) {
             Ok(found) => Ok(found.map(|found| found.location)),

@@ -316,7 +316,7 @@ impl<'s> Scanner<'s> {
         Err(self.damaged("commit", head.offset, expected, format!("commit {}", commit.sequence)))
     }
 
-    fn snapshot(&self, head: &EntryHead, commit: &Commit) -> Result<Snapshot> {
+    pub(crate) fn snapshot(&self, head: &EntryHead, commit: &Commit) -> Result<Snapshot> {
         let pages = Arc::default();
         let open = |reference: &crate::format::tables::SegmentRef| {
             let segment = Segment::open(self.storage, *reference, head.depot_id, self.mapped)?;
