@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::{Value, json};
 use vldepot::codecs::AtomicFrameCodec;
-use vldepot::{Depot, Error, Key, Raw, Removal, TruncateOptions};
+use vldepot::{Depot, Error, Key, OpenOptions, Raw, Removal, TruncateOptions};
 
 use super::Run;
 use crate::failure::Failure;
@@ -49,6 +49,10 @@ pub(crate) struct Truncate {
     /// Remove even everything.
     #[arg(long)]
     all: bool,
+    /// Go on with what is left of a depot that lost a commit. The loss is noted in the file. `repair` saves more, if
+    /// there is more.
+    #[arg(long)]
+    accept_loss: bool,
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
@@ -82,8 +86,10 @@ impl Truncate {
     }
 
     fn open<C: vldepot::Codec>(&self, codec: C) -> Result<Depot<C>, Failure> {
+        let options = OpenOptions { accept_loss: self.accept_loss, ..OpenOptions::default() };
         // A dry run must not cut off a torn end, nor commit what was found before it.
-        Ok(if self.dry_run { Depot::open(&self.file, codec)? } else { Depot::append(&self.file, codec)? })
+        let open = if self.dry_run { Depot::open_with } else { Depot::append_with };
+        Ok(open(&self.file, codec, &options)?)
     }
 
     fn after(&self, name: &str) -> Result<Removal, Failure> {
