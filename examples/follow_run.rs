@@ -85,7 +85,8 @@ fn with_causes(error: &dyn StdError) -> String {
 }
 
 fn run() -> Result<(), Box<dyn StdError>> {
-    let Some(args) = parse_args()? else {
+    // Its sentence has its cause in it.
+    let Some(args) = parse_args().map_err(|error| error.to_string())? else {
         println!("{HELP}");
         return Ok(());
     };
