@@ -1,5 +1,5 @@
-//! Follows a simulation that another program writes into a depot: prints step, time and energy of each frame as it comes,
-//! and says when the run went back to an earlier step.
+//! Follows a simulation that another program writes into a depot: prints step, time and energy of each frame
+//! as it comes, and says when the run went back to an earlier step.
 //!
 //! ```text
 //! cargo run --release --example lennard_jones -- --frames 2000 --force --output run.vld &

@@ -166,9 +166,9 @@ fn drive(operations: &[Operation]) -> (u64, u64) {
             Operation::Reopen { close } => {
                 let depot = writer.take().unwrap();
                 if close {
-                    depot.close().unwrap()
+                    depot.close().unwrap();
                 } else {
-                    drop(depot)
+                    drop(depot);
                 }
                 writer = Some(append());
                 committed = storage.len().unwrap();
