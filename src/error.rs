@@ -53,7 +53,7 @@ pub enum Error {
     #[error("{path}: the new file must be another one than {source_path}, which is only read")]
     SameFile { path: PathBuf, source_path: PathBuf },
     /// What is to be replaced is no regular file.
-    #[error("{path}: {found}: only regular files are replaced")]
+    #[error("{path}: it is {found}, not a regular file")]
     NotAFile { path: PathBuf, found: &'static str },
     /// The file to be replaced is not what it was when the new one was begun. The new one was given up, and
     /// all others are as they were.
@@ -155,6 +155,20 @@ pub enum Error {
          of the others"
     )]
     NotCompacted { path: PathBuf, source: Box<Error> },
+    /// A truncation would remove everything, and was not [told](crate::TruncateOptions::all) to: nothing was removed. `what` is
+    /// what all are: records, or frames.
+    #[error("{path}: not truncated: all {records} {what} would be removed, which has to be asked for")]
+    RemovesAll { path: PathBuf, records: u64, what: &'static str },
+    /// A run cannot restart at `step` without a gap: the newest frame that would be kept, of step `found`, is older than
+    /// the caller says it must be. Nothing was removed.
+    #[error(
+        "{path}: no restart at step {step}: the newest frame to be kept should be of step {expected}{}; nothing was \
+         removed", missing_up_to(*found)
+    )]
+    Gap { path: PathBuf, step: i64, expected: i64, found: Option<i64> },
+    /// There is no truncation to take back.
+    #[error("{path}: no truncation is taken back: {why}")]
+    NotUndone { path: PathBuf, why: String },
     /// A loader's state does not belong to this loader.
     #[error("{path}: the state is of a loader with {what} {state}, this one has {given}")]
     OtherLoader { path: PathBuf, what: &'static str, state: String, given: String },
@@ -173,6 +187,13 @@ fn waiting_for_it(waiting: u64, newest: Option<&str>) -> String {
     }
 }
 
+fn missing_up_to(found: Option<i64>) -> String {
+    match found {
+        Some(found) => format!(", and is of step {found}: the frames between the two are missing"),
+        None => ", and there is none: all frames up to that one are missing".into(),
+    }
+}
+
 fn what_next(again: bool) -> &'static str {
     if again {
         "all of it can be read here, and the next commit tries again"
@@ -185,7 +206,7 @@ impl Error {
     /// The name or position is not there.
     pub fn is_not_found(&self) -> bool {
         match self {
-            Self::NotFound { .. } | Self::OutOfRange { .. } => true,
+            Self::NotFound { .. } | Self::LostEarlier { .. } | Self::OutOfRange { .. } => true,
             Self::Io { source, .. } => source.kind() == io::ErrorKind::NotFound,
             _ => false,
         }

@@ -61,13 +61,16 @@ mod vlstore;
 
 pub use blosc::BloscError;
 pub use codec::{Codec, CodecError, Raw};
-pub use depot::{CodecInfo, Depot, DepotInfo, Iter, Keys, Location, Metadata, Options, Record, Refreshed};
+pub use depot::{
+    CodecInfo, Cut, Depot, DepotInfo, Iter, Keys, Location, Metadata, Options, Record, Refreshed, Removal,
+    TruncateOptions,
+};
 pub use error::{Error, Result};
 pub use key::{AsKey, Key, MAX_KEY_LEN};
 pub use loader::{Batch, Loader, LoaderBuilder, LoaderState};
 pub use maintain::{
     CompactReport, LostRecord, Progress, RepairOptions, RepairReport, VerifyOptions, VerifyReport, compact,
-    compact_into, repair, repair_in, verify, verify_in,
+    compact_into, plan_compact, repair, repair_in, verify, verify_in,
 };
 pub use options::{
     CommitEvery, Compression, CompressionCodec, DepotOptions, Filter, Mapping, OpenOptions, PRESETS,
@@ -83,3 +86,8 @@ struct Readme;
 #[cfg(doctest)]
 #[doc = include_str!("../docs/FOLLOWING.md")]
 struct Following;
+
+/// The code of the guide for simulations, compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/SIMULATIONS.md")]
+struct Simulations;

@@ -1,13 +1,20 @@
 //! A simulation that was killed, or starts again from a checkpoint: it goes on where it should, with the same system, and stores
 //! no frame twice.
 
+use serde_json::json;
 use vldepot::codecs::{AtomicFrame, AtomicFrameCodec, Precision};
-use vldepot::{CodecError, Depot, DepotOptions, Error, Key, Raw, VerifyOptions};
+use vldepot::{
+    CodecError, Cut, Depot, DepotOptions, Error, Key, Raw, TruncateOptions, VerifyOptions, compact,
+    plan_compact,
+};
 
 fn positions(n_atoms: usize, step: i64) -> Vec<[f32; 3]> {
     #[expect(clippy::cast_precision_loss, reason = "small numbers")]
     (0..n_atoms).map(|atom| [atom as f32, step as f32, 0.5]).collect()
 }
+
+const ALL: TruncateOptions = TruncateOptions { dry_run: false, all: true };
+const DRY: TruncateOptions = TruncateOptions { dry_run: true, all: false };
 
 fn frame_name(step: i64) -> String {
     format!("frame_{step:06}")
@@ -47,7 +54,7 @@ fn a_run_restarted_from_a_checkpoint_stores_no_frame_twice() {
     let killed = folder.path().join("killed.vld");
     std::fs::copy(&path, &killed).unwrap();
     let depot = Depot::append(&killed, codec()).unwrap();
-    assert_eq!(depot.truncate_while(|_, frame| frame.step() > Some(3505)).unwrap(), 49);
+    assert_eq!(depot.truncate_after_step(3505).unwrap(), 49);
     run(&depot, (3510..6000).step_by(10));
     depot.close().unwrap();
     let depot = Depot::open(&killed, codec()).unwrap();
@@ -82,7 +89,10 @@ fn truncating_goes_by_the_order_of_insertion_over_all_kinds_of_names() {
     // "b" was replaced behind 7: it is gone, and its older content does not come back.
     assert_eq!(depot.truncate_after(7).unwrap(), 2);
     assert_eq!(depot.keys().map(Result::unwrap).collect::<Vec<_>>(), [Key::Int(7)]);
-    assert_eq!(depot.truncate_while(|_, _| true).unwrap(), 1);
+    let error = depot.truncate_while(|_, _| true).unwrap_err();
+    assert!(matches!(error, Error::RemovesAll { records: 1, what: "records", .. }), "{error}");
+    assert_eq!(depot.len(), 1);
+    assert_eq!(depot.truncate_by(&ALL, |_, _| Cut::Remove).unwrap().removed, 1);
     assert!(depot.is_empty());
     assert_eq!(depot.truncate_while(|_, _| true).unwrap(), 0);
     depot.put("b", b"6").unwrap();
@@ -139,4 +149,307 @@ fn another_system_or_precision_is_refused_with_both_values() {
     depot.close().unwrap();
     let given = AtomicFrameCodec::new().with_n_atoms(4);
     assert_eq!(refused(&free, given), strings(["n_atoms", "any number", "4"]));
+}
+
+/// Every name, record and metadata, in order.
+fn content(depot: &Depot<Raw>) -> Vec<(Key, Vec<u8>, Option<serde_json::Value>)> {
+    let entry = |position| {
+        let key = depot.key_at(position).unwrap();
+        let metadata = depot.metadata(&key).unwrap();
+        (key, depot.get_at(position).unwrap().view().to_vec(), metadata)
+    };
+    (0..depot.len()).map(entry).collect()
+}
+
+fn assert_whole(path: &std::path::Path) {
+    let report = vldepot::verify(path, &VerifyOptions::default(), |_| {}).unwrap();
+    assert!(report.is_whole(), "{report:?}");
+}
+
+/// 300 records in several commits, some with metadata, some replaced, and of other kinds of names.
+fn varied(path: &std::path::Path) -> Depot<Raw> {
+    let depot = Depot::create_with(path, Raw, small_chunks()).unwrap();
+    for n in 0..300_usize {
+        let bytes = vec![u8::try_from(n % 251).unwrap(); 7 * n % 500];
+        match n % 5 {
+            0 => depot.put_with(format!("r{n}"), &bytes, &json!({ "n": n })).unwrap(),
+            1 => depot.put(n, &bytes).unwrap(),
+            _ => depot.put(format!("r{n}"), &bytes).unwrap(),
+        }
+        if n % 40 == 39 {
+            depot.remove(format!("r{}", n - 4)).unwrap();
+            depot.put(format!("r{}", n - 20), b"again").unwrap();
+            depot.set_metadata(format!("r{}", n - 1), &json!("late")).unwrap();
+            depot.commit().unwrap();
+        }
+    }
+    depot
+}
+
+#[test]
+fn a_truncation_is_taken_back_with_every_position_and_all_metadata() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run.vld");
+    let depot = varied(&path);
+    let before = content(&depot);
+    let len = depot.len();
+    // Of r0 to r98, r35 and r75 were removed.
+    assert_eq!(depot.truncate_after("r98").unwrap(), len - 97);
+    assert_eq!(depot.len(), 97);
+    assert_eq!(depot.undo_truncate().unwrap(), len - 97);
+    assert!(content(&depot) == before);
+    depot.close().unwrap();
+    assert_whole(&path);
+    let depot = Depot::open(&path, Raw).unwrap();
+    assert!(content(&depot) == before);
+    assert_eq!(plan_compact(&path).unwrap().kept, len);
+}
+
+#[test]
+fn a_truncation_is_taken_back_after_closing_which_merges_the_index() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run.vld");
+    let depot = varied(&path);
+    let before = content(&depot);
+    depot.truncate_after("r57").unwrap();
+    depot.close().unwrap();
+    // Opening for writing and closing changes nothing.
+    Depot::append(&path, Raw).unwrap().close().unwrap();
+    let depot = Depot::append(&path, Raw).unwrap();
+    assert!(depot.len() < 60);
+    let gone = before.len() as u64 - depot.len();
+    assert_eq!(depot.undo_truncate().unwrap(), gone);
+    assert!(content(&depot) == before);
+    depot.close().unwrap();
+    assert_whole(&path);
+    assert!(content(&Depot::open(&path, Raw).unwrap()) == before);
+}
+
+#[test]
+fn records_that_a_truncation_kept_among_removed_ones_are_in_their_places_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run.vld");
+    let depot = varied(&path);
+    let before = content(&depot);
+    let removal = depot
+        .truncate_by(&TruncateOptions::default(), |key, _| match key {
+            Key::Int(n) if *n > 200 => Cut::Remove,
+            Key::Str(name) if name == "r150" => Cut::Stop,
+            _ => Cut::Keep,
+        })
+        .unwrap();
+    assert_eq!((removal.removed, removal.kept), (20, before.len() as u64 - 20));
+    assert_eq!((removal.first, removal.last), (Some(Key::Int(201)), Some(Key::Int(296))));
+    assert_eq!(depot.undo_truncate().unwrap(), 20);
+    assert!(content(&depot) == before);
+    depot.close().unwrap();
+    assert_whole(&path);
+}
+
+#[test]
+fn everything_that_was_removed_can_come_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run.vld");
+    let depot = varied(&path);
+    let before = content(&depot);
+    depot.truncate_by(&ALL, |_, _| Cut::Remove).unwrap();
+    depot.close().unwrap();
+    let depot = Depot::append(&path, Raw).unwrap();
+    assert!(depot.is_empty());
+    assert_eq!(depot.undo_truncate().unwrap(), before.len() as u64);
+    assert!(content(&depot) == before);
+}
+
+fn not_undone(depot: &Depot<Raw>) -> String {
+    let before = content(depot);
+    let error = depot.undo_truncate().unwrap_err();
+    assert!(content(depot) == before);
+    let Error::NotUndone { why, .. } = error else { panic!("{error:?}") };
+    why
+}
+
+#[test]
+fn a_truncation_is_not_taken_back_once_something_was_changed_and_the_error_says_what() {
+    let changes: [(&str, fn(&Depot<Raw>)); 4] = [
+        ("put", |depot| depot.put("new", b"1").unwrap()),
+        ("put under a removed name", |depot| depot.put("r200", b"1").unwrap()),
+        ("remove", |depot| assert!(depot.remove("r3").unwrap())),
+        ("metadata", |depot| depot.set_metadata("r3", &json!(1)).unwrap()),
+    ];
+    let folder = tempfile::tempdir().unwrap();
+    for (what, change) in changes {
+        let path = folder.path().join(what);
+        let depot = varied(&path);
+        assert!(not_undone(&depot).contains("is not committed"), "{what}");
+        depot.commit().unwrap();
+        assert!(not_undone(&depot).contains("nothing was truncated"), "{what}");
+        depot.truncate_after("r57").unwrap();
+        change(&depot);
+        assert!(not_undone(&depot).contains("is not committed"), "{what}");
+        depot.commit().unwrap();
+        assert!(not_undone(&depot).contains("put, removed, changed or taken back since"), "{what}");
+        depot.close().unwrap();
+        let depot = Depot::append(&path, Raw).unwrap();
+        assert!(not_undone(&depot).contains("put, removed, changed or taken back since"), "{what}");
+    }
+}
+
+#[test]
+fn a_truncation_is_taken_back_once_and_not_after_compacting() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run.vld");
+    let depot = varied(&path);
+    depot.truncate_after("r57").unwrap();
+    depot.undo_truncate().unwrap();
+    assert!(not_undone(&depot).contains("taken back since"));
+    let gone = depot.truncate_after("r57").unwrap();
+    // A truncation that removes nothing does not hide the one before.
+    assert_eq!(depot.truncate_after("r57").unwrap(), 0);
+    let len = depot.len();
+    depot.close().unwrap();
+    let removal = plan_compact(&path).unwrap();
+    assert!(removal.removed >= gone && removal.kept == len && !removal.everything);
+    compact(&path, |_| {}).unwrap();
+    assert_eq!(plan_compact(&path).unwrap().removed, 0);
+    let depot = Depot::append(&path, Raw).unwrap();
+    assert!(not_undone(&depot).contains("compacted"));
+    let reader = Depot::open(&path, Raw).unwrap();
+    assert!(matches!(reader.undo_truncate().unwrap_err(), Error::ReadOnly { .. }));
+}
+
+#[test]
+fn a_dry_run_tells_what_goes_and_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run.vld");
+    let depot = Depot::create_with(&path, AtomicFrameCodec::default(), small_chunks()).unwrap();
+    run(&depot, 0..100);
+    let expected = (60, 40, Some(Key::Str(frame_name(40))), Some(Key::Str(frame_name(99))));
+    // With records that no commit covers, which stay so.
+    let removal = depot.truncate_after_step_with(39, &DRY).unwrap();
+    assert_eq!((removal.removed, removal.kept, removal.first, removal.last), expected.clone());
+    let uncommitted = depot.info().unwrap().uncommitted_records;
+    assert_eq!(uncommitted, 100);
+    depot.close().unwrap();
+    let bytes = std::fs::read(&path).unwrap();
+    let reader = Depot::open(&path, AtomicFrameCodec::default()).unwrap();
+    let removal = reader.truncate_after_with(frame_name(39), &DRY).unwrap();
+    assert_eq!((removal.removed, removal.kept, removal.first, removal.last), expected);
+    let removal = reader.truncate_after_step_with(-5, &DRY).unwrap();
+    assert_eq!((removal.removed, removal.kept, removal.everything), (100, 0, true));
+    let removal = reader.truncate_after_step_with(500, &DRY).unwrap();
+    assert_eq!((removal.removed, removal.kept, removal.first, removal.last), (0, 100, None, None));
+    assert_eq!(steps(&reader), (0..100).collect::<Vec<_>>());
+    assert_eq!(std::fs::read(&path).unwrap(), bytes);
+}
+
+#[test]
+fn a_cut_by_step_goes_past_records_without_a_step_and_keeps_them() {
+    let depot = Depot::memory_with(AtomicFrameCodec::default(), small_chunks()).unwrap();
+    let topology = AtomicFrame::new().cell([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]);
+    run(&depot, (0..600).step_by(100));
+    depot.put("topology", &topology).unwrap();
+    run(&depot, (600..=900).step_by(100));
+    depot.put("last topology", &topology).unwrap();
+    assert_eq!(depot.truncate_after_step(500).unwrap(), 4);
+    let keys: Vec<_> = depot.keys().map(|key| key.unwrap().to_string()).collect();
+    assert_eq!(keys.len(), 8);
+    assert!(keys[6].contains("topology") && keys[7].contains("last topology"));
+    // A topology alone is no run: all frames is everything.
+    let error = depot.truncate_after_step(-5).unwrap_err();
+    assert!(matches!(error, Error::RemovesAll { records: 6, what: "frames", .. }), "{error}");
+    assert_eq!(depot.len(), 8);
+    assert_eq!(depot.truncate_after_step_with(-5, &ALL).unwrap().removed, 6);
+    assert_eq!(depot.undo_truncate().unwrap(), 6);
+    assert_eq!(depot.key_at(5).unwrap(), Key::Str(frame_name(500)));
+    assert_eq!(depot.key_at(6).unwrap(), Key::Str("topology".into()));
+}
+
+#[test]
+fn a_restart_after_a_gap_is_refused_with_both_steps_before_anything_is_cut() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run.vld");
+    let depot = Depot::create_with(&path, AtomicFrameCodec::default(), small_chunks()).unwrap();
+    let gap = |error: Error| match error {
+        Error::Gap { step, expected, found, .. } => (step, expected, found),
+        error => panic!("{error:?}"),
+    };
+    assert_eq!(gap(depot.restart_at_step(100, 100).unwrap_err()), (100, 100, None));
+    run(&depot, (0..=500).step_by(100));
+    depot.commit().unwrap();
+    // The frames 600 and 700 were put, and the power failed; the restart file is of step 750.
+    let error = depot.restart_at_step(750, 700).unwrap_err();
+    let sentence = error.to_string();
+    assert!(
+        sentence.contains("700") && sentence.contains("500") && sentence.contains("missing"),
+        "{sentence}"
+    );
+    assert_eq!(gap(error), (750, 700, Some(500)));
+    run(&depot, (800..=900).step_by(100));
+    assert_eq!(gap(depot.restart_at_step_with(750, 700, &DRY).unwrap_err()), (750, 700, Some(500)));
+    assert_eq!(gap(depot.restart_at_step(750, 700).unwrap_err()), (750, 700, Some(500)));
+    assert_eq!(depot.len(), 8);
+    let removal = depot.restart_at_step(650, 500).unwrap();
+    assert_eq!((removal.removed, removal.kept), (2, 6));
+    assert_eq!(depot.restart_at_step(500, 500).unwrap().removed, 0);
+    assert!(matches!(depot.restart_at_step(500, 600).unwrap_err(), Error::InvalidOptions(_)));
+}
+
+#[test]
+fn what_compacting_removes_for_good_is_counted_by_the_directories() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run.vld");
+    let depot = Depot::create_with(&path, Raw, small_chunks()).unwrap();
+    for name in ["a", "b", "c", "d"] {
+        depot.put(name, &[1; 100]).unwrap();
+    }
+    depot.put("b", &[2; 100]).unwrap();
+    depot.commit().unwrap();
+    depot.put("b", &[3; 100]).unwrap();
+    depot.set_metadata("a", &json!(1)).unwrap();
+    depot.remove("d").unwrap();
+    depot.flush().unwrap();
+    // A writer has the file.
+    let removal = plan_compact(&path).unwrap();
+    assert_eq!((removal.removed, removal.kept), (3, 3));
+    assert_eq!((removal.first, removal.last), (Some(Key::Str("b".into())), Some(Key::Str("b".into()))));
+    depot.close().unwrap();
+    assert_eq!(plan_compact(&path).unwrap().removed, 3);
+    compact(&path, |_| {}).unwrap();
+    let removal = plan_compact(&path).unwrap();
+    assert_eq!((removal.removed, removal.kept, removal.first), (0, 3, None));
+}
+
+#[test]
+fn an_undo_that_is_interrupted_leaves_the_first_of_the_records_back_or_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run.vld");
+    let depot = Depot::create_with(&path, Raw, small_chunks()).unwrap();
+    // So much that the directory of one chunk does not hold it all.
+    let metadata = json!("m".repeat(8 << 20));
+    for n in 0..12_u32 {
+        depot.put_with(n, &n.to_le_bytes(), &metadata).unwrap();
+    }
+    depot.close().unwrap();
+    let depot = Depot::append(&path, Raw).unwrap();
+    assert_eq!(depot.truncate_after(1).unwrap(), 10);
+    let before = std::fs::read(&path).unwrap();
+    depot.undo_truncate().unwrap();
+    drop(depot);
+    let after = std::fs::read(&path).unwrap();
+    let heads = (before.len()..after.len()).step_by(64).filter(|&at| after[at..].starts_with(b"\x8bVLD\r\n"));
+    let mut lengths = Vec::new();
+    for cut in heads.chain([after.len()]) {
+        // The header is as before: its slots are written when the commit is durable.
+        let torn = [&before[..4096], &after[4096..cut]].concat();
+        let depot = Depot::from_bytes(&torn, Raw).unwrap();
+        for n in 0..u32::try_from(depot.len()).unwrap() {
+            assert_eq!(depot.key_at(u64::from(n)).unwrap(), Key::Int(n.into()));
+            assert_eq!(depot.get_at(u64::from(n)).unwrap().view(), n.to_le_bytes(), "cut at {cut}");
+        }
+        let last = i64::try_from(depot.len()).unwrap() - 1;
+        assert!(depot.metadata(last).unwrap().as_ref() == Some(&metadata));
+        lengths.push(depot.len());
+    }
+    assert_eq!((lengths.first(), lengths.last()), (Some(&2), Some(&12)));
+    assert!(lengths.is_sorted() && lengths.iter().any(|n| (3..12).contains(n)), "{lengths:?}");
 }

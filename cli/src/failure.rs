@@ -115,7 +115,12 @@ impl From<vldepot::Error> for Failure {
             DAMAGE
         } else if error.is_not_found() {
             NOT_FOUND
-        } else if matches!(error, vldepot::Error::InvalidOptions(_) | vldepot::Error::SameFile { .. }) {
+        } else if matches!(
+            error,
+            vldepot::Error::InvalidOptions(_)
+                | vldepot::Error::SameFile { .. }
+                | vldepot::Error::RemovesAll { .. }
+        ) {
             USAGE
         } else {
             OTHER

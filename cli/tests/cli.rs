@@ -530,6 +530,91 @@ fn truncate_goes_back_and_compact_gives_the_room_back() {
     assert!(told.contains("1 record removed, 4 kept"), "{told}");
 }
 
+/// Ten frames, of steps 0 to 900, and then a record without a step.
+fn frames_and_a_topology(path: &Path) {
+    let depot = Depot::create(path, AtomicFrameCodec::default()).unwrap();
+    for step in 0..10_i64 {
+        let frame = AtomicFrame::new().positions(vec![[0.0_f32; 3]; 2]).step(step * 100);
+        depot.put(format!("frame_{step}"), &frame).unwrap();
+    }
+    depot.put("cell", &AtomicFrame::new().cell([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])).unwrap();
+    depot.close().unwrap();
+}
+
+#[test]
+fn truncate_removes_everything_only_when_told_to_and_nothing_in_a_dry_run() {
+    let place = Place::new();
+    let file = place.file("run.vld");
+    frames_and_a_topology(&file);
+    let bytes = fs::read(&file).unwrap();
+    let error = stderr(2, &["truncate", text(&file), "--after-step", "-5"]);
+    assert!(error.contains("all 10 frames would be removed") && error.contains("--all"), "{error}");
+    let told = stdout(&["truncate", text(&file), "--after-step", "-5", "--dry-run"]);
+    assert!(told.contains("10 records would be removed, 1 kept: frame_0 to frame_9"), "{told}");
+    assert!(told.contains("that is everything, and takes --all"), "{told}");
+    let told = stdout(&["truncate", text(&file), "--after-step", "500", "--dry-run", "--json"]);
+    let name = |name: &str| serde_json::json!({ "name": name, "type": "str" });
+    let expected = serde_json::json!({
+        "removed": 4, "kept": 7, "first": name("frame_6"), "last": name("frame_9"), "everything": false, "dry_run": true
+    });
+    assert_eq!(json(&told), expected);
+    let told = stdout(&["truncate", text(&file), "--after", "frame_8", "--dry-run"]);
+    assert!(told.contains("2 records would be removed, 9 kept: frame_9 to cell"), "{told}");
+    let told = stdout(&["truncate", text(&file), "--after-step", "5000"]);
+    assert!(told.contains("nothing to remove: no frame is after step 5000; 11 kept"), "{told}");
+    assert_eq!(fs::read(&file).unwrap(), bytes);
+    let told = stdout(&["truncate", text(&file), "--after-step", "-5", "--all"]);
+    assert!(told.contains("10 records removed, 1 kept"), "{told}");
+}
+
+#[test]
+fn truncate_goes_past_a_record_without_a_step_and_is_taken_back() {
+    let place = Place::new();
+    let file = place.file("run.vld");
+    frames_and_a_topology(&file);
+    let before = stdout(&["list", text(&file), "--long"]);
+    let told = stdout(&["truncate", text(&file), "--after-step", "500"]);
+    assert!(told.contains("4 records removed, 7 kept: frame_6 to frame_9"), "{told}");
+    assert!(stdout(&["list", text(&file)]).ends_with("frame_5\ncell\n"));
+    let told = stdout(&["compact", text(&file), "--dry-run"]);
+    assert!(told.contains("4 records would be removed for good, 7 kept: frame_6 to frame_9"), "{told}");
+    let told = stdout(&["truncate", text(&file), "--undo"]);
+    assert!(told.contains("4 records brought back, 11 in all"), "{told}");
+    assert_eq!(stdout(&["list", text(&file), "--long"]), before);
+    stdout(&["verify", text(&file)]);
+    assert!(stderr(4, &["truncate", text(&file), "--undo"]).contains("taken back since"));
+    let told = stdout(&["compact", text(&file), "--dry-run"]);
+    assert!(told.contains("no record was removed or replaced; 11 kept"), "{told}");
+    stdout(&["truncate", text(&file), "--after", "frame_3"]);
+    stdout(&["compact", text(&file)]);
+    let removal = json(&stdout(&["compact", text(&file), "--dry-run", "--json"]));
+    assert_eq!((&removal["removed"], &removal["kept"]), (&0.into(), &4.into()));
+    assert!(stderr(4, &["truncate", text(&file), "--undo"]).contains("compacted"));
+    stderr(2, &["truncate", text(&file), "--undo", "--after", "frame_1"]);
+    stderr(2, &["truncate", text(&file), "--undo", "--dry-run"]);
+}
+
+#[test]
+fn truncate_refuses_a_restart_after_a_gap_with_both_steps() {
+    let place = Place::new();
+    let file = place.file("run.vld");
+    frames_and_a_topology(&file);
+    let bytes = fs::read(&file).unwrap();
+    for more in [&[][..], &["--dry-run"]] {
+        let args = ["truncate", text(&file), "--after-step", "1250", "--newest", "1200"];
+        let error = stderr(4, &[&args, more].concat());
+        assert!(
+            error.contains("step 1200") && error.contains("step 900") && error.contains("missing"),
+            "{error}"
+        );
+    }
+    stderr(2, &["truncate", text(&file), "--after-step", "500", "--newest", "600"]);
+    stderr(2, &["truncate", text(&file), "--after", "frame_1", "--newest", "100"]);
+    assert_eq!(fs::read(&file).unwrap(), bytes);
+    let told = stdout(&["truncate", text(&file), "--after-step", "550", "--newest", "500"]);
+    assert!(told.contains("4 records removed, 7 kept"), "{told}");
+}
+
 /// Runs it by a shell that does `before`, such as to set a limit, and then becomes the command, with `after`
 /// on its line.
 #[cfg(unix)]

@@ -87,7 +87,10 @@ fn verbs<'a>(file: &'a str, new: &'a str) -> Vec<Vec<&'a str>> {
         vec!["repair", file, new, "--json"],
         vec!["compact", file],
         vec!["compact", file, "--json"],
+        vec!["compact", file, "--dry-run"],
+        vec!["truncate", file, "--undo"],
         vec!["truncate", file, "--after", "frame_07"],
+        vec!["truncate", file, "--after", "frame_07", "--dry-run"],
         vec!["truncate", file, "--after-step", "7"],
         vec!["truncate", file, "--after-step", "7", "--json"],
     ]

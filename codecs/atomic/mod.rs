@@ -38,6 +38,7 @@ mod frame;
 )]
 mod generated;
 mod partial;
+mod restart;
 #[cfg(test)]
 mod tests;
 mod units;

@@ -245,6 +245,8 @@ impl Engine {
         {
             return Err(error);
         }
+        // What a commit that cannot be read said of the depot itself lies in the end that is cut off.
+        let notes = open::notes_after(&storage, &parameters, &state.snapshot, tail, lost.is_some())?;
         if header_lost {
             storage
                 .write_at(0, &header_page(&parameters)?)
@@ -272,10 +274,12 @@ impl Engine {
         let engine = Self::assemble(shared, Some(writer), tail, options);
         if needs_commit {
             let mut writer = engine.writer()?;
-            if let Some(lost) = lost {
-                let mut losses = engine.losses()?;
-                losses.0.push(Loss::of_commit(lost.sequence, lost.offset));
-                writer.set_losses(&losses)?;
+            if let Some(metadata) = notes.metadata {
+                writer.set_depot_metadata(metadata)?;
+            }
+            let loss = lost.map(|lost| Loss::of_commit(lost.sequence, lost.offset));
+            if loss.is_some() || notes.moved_losses {
+                writer.set_losses(&Losses(notes.losses.0.into_iter().chain(loss).collect()))?;
             }
             // What was adopted, or a new header's empty slots, need a commit to point at.
             engine.shared.write().pending.changed = true;
@@ -488,7 +492,7 @@ impl Engine {
     }
 
     /// The place of the record of that name, if there is one: by the index, or without it.
-    fn place_of(&self, name: &[u8]) -> Result<Option<Location>> {
+    pub(crate) fn place_of(&self, name: &[u8]) -> Result<Option<Location>> {
         let state = self.shared.read();
         match state.find(name) {
             Ok(found) => Ok(found.map(|found| found.location)),

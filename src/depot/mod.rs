@@ -6,6 +6,7 @@
 //! fallback   names without the index, when it is damaged
 //! refresh    a reader moves forward, and learns what still holds
 //! truncate   going back to an earlier record
+//! undo       taking that back
 //! walk       every entry of a file, past whatever is damaged
 //! state      the committed snapshot and what was put since
 //! pending    the latter
@@ -31,6 +32,7 @@ mod refresh;
 pub(crate) mod state;
 mod stream;
 mod truncate;
+mod undo;
 mod walk;
 mod writer;
 
@@ -49,6 +51,7 @@ pub(crate) use open::{Scanner, places};
 pub use record::Record;
 pub use refresh::Refreshed;
 pub(crate) use state::{Place, Snapshot, Source, State};
+pub use truncate::{Cut, Removal, TruncateOptions};
 pub(crate) use walk::{Entry, Step, Walk};
 
 use crate::buffer::Bytes;
@@ -431,7 +434,9 @@ impl<C: Codec> Depot<C> {
         } else {
             map.insert(name.to_owned(), value);
         }
-        writer.set_depot_metadata(encode_metadata(&self.engine, &Value::Object(map))?)
+        let encoded = encode_metadata(&self.engine, &Value::Object(map))?;
+        self.engine.check_metadata(b"", &encoded)?;
+        writer.set_depot_metadata(encoded)
     }
 
     /// Hands all records put so far to the system, without a sync: they survive the end of this process, not a power loss.
@@ -446,6 +451,10 @@ impl<C: Codec> Depot<C> {
     /// Makes everything put so far durable: it survives a killed process and a power loss.
     ///
     /// Costs one sync, and closes the open chunk: the rest of it is zeros, which compress to nothing.
+    ///
+    /// A simulation commits before it writes its checkpoint. The frames up to a checkpoint that is newer than the last
+    /// commit may be missing after a crash, and [`restart_at_step`](Depot::restart_at_step) refuses to go on after such a
+    /// gap.
     ///
     /// # Errors
     /// [`Error::NotCommitted`], which says how many records wait: nothing is lost that an earlier commit has, and after a failed

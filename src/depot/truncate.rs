@@ -1,18 +1,85 @@
-//! Going back to an earlier record: what a simulation does that restarts from a checkpoint.
+//! Going back to an earlier record: what a simulation does that restarts from an older state of itself.
 
 use super::Depot;
 use super::engine::Engine;
+use super::iter::key as key_of;
 use super::writer::Writer;
 use crate::codec::Codec;
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::index::Location;
 use crate::key::{AsKey, Key};
+
+/// How to truncate.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct TruncateOptions {
+    /// Only tell what would go: nothing is changed, and a depot opened for reading can be asked.
+    pub dry_run: bool,
+    /// Remove even everything, which is [refused](Error::RemovesAll) otherwise.
+    pub all: bool,
+}
+
+/// What [`Depot::truncate_by`] is to do with a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cut {
+    /// Remove it, and look at the one before.
+    Remove,
+    /// Keep it, and look at the one before.
+    Keep,
+    /// Keep it and all before: the scan ends.
+    Stop,
+}
+
+/// What a truncation removed, or would remove; of [`plan_compact`](crate::plan_compact), what a compaction would.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Removal {
+    /// How many records go.
+    pub removed: u64,
+    /// How many stay.
+    pub kept: u64,
+    /// The first one to go, in the order of insertion.
+    pub first: Option<Key>,
+    /// The last one to go.
+    pub last: Option<Key>,
+    /// No record stays; of a truncation by step, no frame with a step. It takes [`TruncateOptions::all`].
+    pub everything: bool,
+}
+
+/// What a scan found.
+pub(crate) struct Plan {
+    /// Tagged names and places, the last record first.
+    found: Vec<(Vec<u8>, Location)>,
+    /// The scan met a record to stop at.
+    pub(crate) stopped: bool,
+    len: u64,
+}
+
+impl Plan {
+    /// How many records go.
+    pub(crate) fn removed(&self) -> u64 {
+        self.found.len() as u64
+    }
+
+    fn kept(&self) -> u64 {
+        self.len.saturating_sub(self.removed())
+    }
+
+    fn removal(&self, engine: &Engine, everything: bool) -> Result<Removal> {
+        let key = |entry: Option<&(Vec<u8>, Location)>| {
+            entry.map(|(name, _)| key_of(engine, name.clone())).transpose()
+        };
+        let (first, last) = (key(self.found.last())?, key(self.found.first())?);
+        Ok(Removal { removed: self.removed(), kept: self.kept(), first, last, everything })
+    }
+}
 
 /// Restarting.
 impl<C: Codec> Depot<C> {
-    /// Removes every record behind the one of that name, in the order of insertion, and commits; tells how many there were.
+    /// Removes every record after the one of that name, in the order of insertion, and commits; tells how many there were.
     ///
     /// For a run that starts again from an earlier step: without, it would store the frames in between twice. The removed
-    /// records' bytes stay in the file until it is [compacted](crate::compact). A record that was replaced behind `key` is gone too: its
+    /// records' bytes stay in the file until it is [compacted](crate::compact), and [`undo_truncate`](Self::undo_truncate)
+    /// brings them back as long as nothing else was changed. A record that was replaced after `key` is gone too: its
     /// older content does not come back. Killed in the middle, all or some of the last records are removed, or none.
     ///
     /// ```
@@ -28,57 +95,178 @@ impl<C: Codec> Depot<C> {
     ///
     /// # Errors
     /// As [`commit`](Self::commit): the records may be removed and not yet durable then, and the next commit makes them so.
-    /// [`Error::NotFound`](crate::Error::NotFound) when no record has that name: nothing is removed then. [`Error::ReadOnly`](crate::Error::ReadOnly).
+    /// [`Error::NotFound`] when no record has that name: nothing is removed then. [`Error::ReadOnly`].
     pub fn truncate_after(&self, key: impl AsKey) -> Result<u64> {
-        let name = super::tagged(&self.engine, &key)?;
-        let mut writer = self.engine.writer()?;
-        // Positions are cheap to find once everything has its ordinal.
-        writer.commit()?;
-        let position = self.engine.position_of(&name)?;
-        remove_from(&self.engine, &mut writer, position + 1)
+        self.truncate_after_with(key, &TruncateOptions::default()).map(|removal| removal.removed)
     }
 
-    /// Removes the last record, in the order of insertion, as long as `remove` says so, and commits; tells how many were removed.
+    /// As [`truncate_after`](Self::truncate_after), with options; tells what goes and what stays.
     ///
-    /// As [`truncate_after`](Self::truncate_after), where not the name is known but, say, the step.
+    /// The record called `key` stays, so that never everything goes.
     ///
     /// ```
-    /// use vldepot::Depot;
-    /// use vldepot::codecs::{AtomicFrame, AtomicFrameCodec};
-    /// let depot = Depot::memory(AtomicFrameCodec::default())?;
+    /// use vldepot::{Depot, Key, Raw, TruncateOptions};
+    /// let depot = Depot::memory(Raw)?;
     /// for step in [0, 500, 1000, 1500] {
-    ///     depot.put(step, &AtomicFrame::new().positions(&vec![[0.0_f32; 3]]).step(step))?;
+    ///     depot.put(step, b"..")?;
     /// }
-    /// // The checkpoint that the run starts from was written at step 700.
-    /// assert_eq!(depot.truncate_while(|_, frame| frame.step() > Some(700))?, 2);
+    /// let removal = depot.truncate_after_with(500, &TruncateOptions { dry_run: true, ..Default::default() })?;
+    /// assert_eq!((removal.removed, removal.kept), (2, 2));
+    /// assert_eq!((removal.first, removal.last), (Some(Key::Int(1000)), Some(Key::Int(1500))));
+    /// assert_eq!(depot.len(), 4);
     /// # Ok::<(), vldepot::Error>(())
     /// ```
     ///
     /// # Errors
-    /// As [`get`](Self::get) for a record that cannot be read, and as [`truncate_after`](Self::truncate_after).
+    /// As [`truncate_after`](Self::truncate_after).
+    pub fn truncate_after_with(&self, key: impl AsKey, options: &TruncateOptions) -> Result<Removal> {
+        let name = super::tagged(&self.engine, &key)?;
+        if options.dry_run {
+            return plan_after(&self.engine, &name)?.removal(&self.engine, false);
+        }
+        let mut writer = self.engine.writer()?;
+        // Positions are cheap to find once everything has its ordinal.
+        writer.commit()?;
+        let plan = plan_after(&self.engine, &name)?;
+        let removal = plan.removal(&self.engine, false)?;
+        remove(&self.engine, &mut writer, &plan)?;
+        Ok(removal)
+    }
+
+    /// Removes the last record, in the order of insertion, as long as `remove` says so, and commits; tells how many were removed.
+    ///
+    /// As [`truncate_by`](Self::truncate_by), where every record is one to remove or to stop at.
+    ///
+    /// ```
+    /// use vldepot::{Depot, Raw};
+    /// let depot = Depot::memory(Raw)?;
+    /// for (name, bytes) in [("a", b"good"), ("b", b"good"), ("c", b"poor"), ("d", b"poor")] {
+    ///     depot.put(name, bytes)?;
+    /// }
+    /// assert_eq!(depot.truncate_while(|_, bytes| bytes == b"poor")?, 2);
+    /// # Ok::<(), vldepot::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`truncate_by`](Self::truncate_by); [`Error::RemovesAll`] when `remove` wants all records.
     pub fn truncate_while(&self, mut remove: impl FnMut(&Key, C::View<'_>) -> bool) -> Result<u64> {
-        let len = self.len();
+        let decide = |key: &Key, view: C::View<'_>| if remove(key, view) { Cut::Remove } else { Cut::Stop };
+        self.truncate_by(&TruncateOptions::default(), decide).map(|removal| removal.removed)
+    }
+
+    /// Goes from the last record back and asks `decide` what is to be done with each; commits.
+    ///
+    /// Nothing is removed before all answers are there. What other threads put meanwhile stays.
+    /// [`undo_truncate`](Self::undo_truncate) brings the records back.
+    ///
+    /// ```
+    /// use vldepot::{Cut, Depot, Key, Raw, TruncateOptions};
+    /// let depot = Depot::memory(Raw)?;
+    /// depot.put("frame_1", b"..")?;
+    /// depot.put("frame_2", b"..")?;
+    /// depot.put("notes", b"..")?;
+    /// let removal = depot.truncate_by(&TruncateOptions::default(), |key, _| match key.as_str() {
+    ///     Some("frame_2") => Cut::Remove,
+    ///     Some("notes") => Cut::Keep,
+    ///     _ => Cut::Stop,
+    /// })?;
+    /// assert_eq!((removal.removed, removal.kept), (1, 2));
+    /// assert_eq!(removal.last, Some(Key::Str("frame_2".into())));
+    /// # Ok::<(), vldepot::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::RemovesAll`] when no record would stay, unless [that is asked for](TruncateOptions::all) or it is a dry run;
+    /// as [`get`](Self::get) for a record that cannot be read; [`Error::ReadOnly`]: nothing is removed then. As
+    /// [`truncate_after`](Self::truncate_after).
+    pub fn truncate_by(
+        &self,
+        options: &TruncateOptions,
+        decide: impl FnMut(&Key, C::View<'_>) -> Cut,
+    ) -> Result<Removal> {
+        let plan = self.plan(options, decide)?;
+        let everything = plan.removed() > 0 && plan.kept() == 0;
+        self.carry_out(&plan, options, everything, "records")
+    }
+
+    /// Asks `decide` about the records from the last one back. Nothing is changed, but that a truncation commits first.
+    pub(crate) fn plan(
+        &self,
+        options: &TruncateOptions,
+        mut decide: impl FnMut(&Key, C::View<'_>) -> Cut,
+    ) -> Result<Plan> {
+        let frozen = if options.dry_run {
+            None
+        } else {
+            drop(self.engine.writer()?);
+            Some(self.engine.frozen()?)
+        };
+        let engine = frozen.as_ref().unwrap_or(&self.engine);
+        let len = engine.shared.read().len();
+        let mut plan = Plan { found: Vec::new(), stopped: false, len };
         for position in (0..len).rev() {
-            let key = self.key_at(position)?;
-            if !remove(&key, self.get_at(position)?.view()) {
-                return if position + 1 == len { Ok(0) } else { self.truncate_after(&key) };
+            let (name, location) = (engine.name_at(position)?, engine.location_at(position)?);
+            let key = key_of(engine, name.clone())?;
+            let record = self.record(&name, engine.read_called(&name, &location)?)?;
+            match decide(&key, record.view()) {
+                Cut::Remove => plan.found.push((name, location)),
+                Cut::Keep => {}
+                Cut::Stop => {
+                    plan.stopped = true;
+                    break;
+                }
             }
+        }
+        Ok(plan)
+    }
+
+    /// Removes what was planned, and commits, unless it is a dry run; with `everything`, only if that was asked for.
+    pub(crate) fn carry_out(
+        &self,
+        plan: &Plan,
+        options: &TruncateOptions,
+        everything: bool,
+        what: &'static str,
+    ) -> Result<Removal> {
+        let removal = plan.removal(&self.engine, everything)?;
+        if options.dry_run {
+            return Ok(removal);
+        }
+        if everything && !options.all {
+            return Err(Error::RemovesAll {
+                path: self.engine.path().to_owned(),
+                records: plan.removed(),
+                what,
+            });
         }
         let mut writer = self.engine.writer()?;
         writer.commit()?;
-        remove_from(&self.engine, &mut writer, 0)
+        let removed = remove(&self.engine, &mut writer, plan)?;
+        let kept = self.engine.shared.read().len();
+        Ok(Removal { removed, kept, ..removal })
     }
 }
 
-/// Removes the records from `position` on and commits. Nothing is pending.
-fn remove_from(engine: &Engine, writer: &mut Writer, position: u64) -> Result<u64> {
-    let len = engine.shared.read().len();
-    let names: Vec<Vec<u8>> =
-        (position..len).map(|position| engine.name_at(position)).collect::<Result<_>>()?;
+/// What is after the record called `name`.
+fn plan_after(engine: &Engine, name: &[u8]) -> Result<Plan> {
+    let (position, len) = (engine.position_of(name)?, engine.shared.read().len());
+    let found = |position| Ok((engine.name_at(position)?, engine.location_at(position)?));
+    let found = (position + 1..len).rev().map(found).collect::<Result<_>>()?;
+    Ok(Plan { found, stopped: true, len })
+}
+
+/// Removes what was planned and is still there, and commits; tells how many that were. Nothing is pending.
+fn remove(engine: &Engine, writer: &mut Writer, plan: &Plan) -> Result<u64> {
+    let before = engine.shared.read().snapshot.offset;
+    let mut removed = 0;
     // The last one first: whatever part of it survives a crash is what a later restart would have removed.
-    for name in names.iter().rev() {
-        writer.remove(name)?;
+    for (name, location) in &plan.found {
+        let same = engine.place_of(name)? == Some(*location);
+        removed += u64::from(same && writer.remove(name)?);
     }
-    writer.commit()?;
-    Ok(names.len() as u64)
+    if removed > 0 {
+        writer.set_undo(before);
+        writer.commit()?;
+    }
+    Ok(removed)
 }

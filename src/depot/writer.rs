@@ -220,6 +220,8 @@ impl Writer {
     /// Counts a change of this many bytes towards the next commit.
     fn changed(&mut self, bytes: usize) {
         self.checkpointed = false;
+        // What a commit has besides a truncation is not taken back with it.
+        self.undo = None;
         self.since.records += 1;
         self.since.bytes += bytes as u64;
     }
@@ -269,6 +271,29 @@ impl Writer {
         Ok(true)
     }
 
+    /// Puts a record of an earlier commit at the end of the order, with the place and metadata it had; one of that name that is
+    /// live moves there.
+    pub(crate) fn restore(
+        &mut self,
+        name: &[u8],
+        location: &Location,
+        metadata: Option<&[u8]>,
+    ) -> Result<()> {
+        self.check_alive()?;
+        let hash = hash(name);
+        let found = self.shared.read().find_hashed(hash, name, &mut |_| ())?;
+        let Location { address, length, checksum, .. } = *location;
+        self.note(name, Action::Metadata { address, length, checksum }, metadata);
+        let mut state = self.shared.write();
+        if let Some(found) = found {
+            state.kill(hash, &found);
+        }
+        state.insert(hash, name, location, metadata);
+        drop(state);
+        self.changed(name.len() + metadata.map_or(0, <[u8]>::len));
+        Ok(())
+    }
+
     /// Replaces the depot's own metadata by this MessagePack map.
     pub(crate) fn set_depot_metadata(&mut self, metadata: Vec<u8>) -> Result<()> {
         self.check_alive()?;
@@ -292,7 +317,8 @@ impl Writer {
         self.taken = taken;
     }
 
-    /// Makes the next commit one that can be taken back to the commit at `offset`.
+    /// Makes the next commit one that can be taken back to the commit at `offset`, unless a record is put or changed
+    /// before.
     pub(crate) fn set_undo(&mut self, offset: u64) {
         self.undo = Some(offset);
     }

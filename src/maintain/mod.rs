@@ -4,9 +4,11 @@
 //! verify    checks every checksum, the index against the chunks, the Blosc2 frame
 //! repair    all that can be read of a damaged file, into a new one
 //! compact   a file without what was removed and replaced, in place of the old one
+//! plan      what compacting would remove for good
 //! ```
 
 mod compact;
+mod plan;
 mod repair;
 mod verify;
 
@@ -14,6 +16,7 @@ use crate::error::Error;
 use crate::key::Key;
 
 pub use compact::{CompactReport, compact, compact_into};
+pub use plan::plan_compact;
 pub use repair::{RepairOptions, RepairReport, repair, repair_in};
 pub use verify::{VerifyOptions, VerifyReport, verify, verify_in};
 

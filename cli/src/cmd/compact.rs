@@ -4,9 +4,10 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use clap::Args;
-use vldepot::compact;
+use vldepot::{compact, plan_compact};
 
 use super::Run;
+use super::truncate::{removed, to_json};
 use crate::failure::Failure;
 use crate::progress::Bar;
 use crate::text;
@@ -19,6 +20,9 @@ use crate::text;
 pub(crate) struct Compact {
     /// The depot; nobody may be writing it.
     file: PathBuf,
+    /// Only tell which removed and replaced records would be gone for good; also of a depot that is being written.
+    #[arg(long)]
+    dry_run: bool,
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
@@ -30,6 +34,23 @@ impl Run for Compact {
     }
 
     fn run(&self, out: &mut dyn Write) -> Result<(), Failure> {
+        if self.dry_run {
+            let removal = plan_compact(&self.file)?;
+            if self.json {
+                writeln!(out, "{}", to_json(&removal, true))?;
+            } else if removal.removed == 0 {
+                let kept = text::grouped(removal.kept);
+                writeln!(out, "{}: no record was removed or replaced; {kept} kept", text::path(&self.file))?;
+            } else {
+                writeln!(
+                    out,
+                    "{}: {}",
+                    text::path(&self.file),
+                    removed(&removal, "would be removed for good")
+                )?;
+            }
+            return Ok(());
+        }
         let bar = Bar::new("compacting");
         let report = compact(&self.file, |progress| bar.show(progress))?;
         drop(bar);

@@ -4,31 +4,51 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use clap::Args;
-use serde_json::json;
+use serde_json::{Value, json};
 use vldepot::codecs::AtomicFrameCodec;
-use vldepot::{Depot, Raw};
+use vldepot::{Depot, Error, Key, Raw, Removal, TruncateOptions};
 
 use super::Run;
 use crate::failure::Failure;
 use crate::name::{self, Kind};
 use crate::text;
 
-/// Remove all records behind a given one, as before a simulation starts again from there.
+/// Remove all records after a given one, as before a simulation starts again from there.
 ///
-/// Their bytes stay in the file until it is compacted.
+/// Their bytes stay in the file until it is compacted: until then, and until something else is written, --undo brings them back.
 #[derive(Args)]
-#[group(id = "place", required = true, multiple = false, args = ["after", "after_step"])]
+#[group(id = "place", required = true, multiple = false, args = ["after", "after_step", "undo"])]
 pub(crate) struct Truncate {
     /// The depot; nobody may be writing it.
     file: PathBuf,
     /// The last record to keep.
     #[arg(long, value_name = "NAME", allow_negative_numbers = true)]
     after: Option<String>,
-    /// Of frames: the last step to keep. Goes back from the end to the first frame that is not behind it.
+    /// Of frames: the last step to keep. Goes back from the end to the first frame that is not after it; records
+    /// without a step stay.
     #[arg(long, value_name = "STEP", allow_negative_numbers = true, conflicts_with = "kind")]
     after_step: Option<i64>,
+    /// With --after-step: remove nothing unless the newest frame to stay is of this step or later. It is the step of
+    /// the last frame that the run had stored when it wrote its checkpoint.
+    #[arg(
+        long,
+        value_name = "STEP",
+        allow_negative_numbers = true,
+        requires = "after_step",
+        conflicts_with_all = ["after", "undo"]
+    )]
+    newest: Option<i64>,
+    /// Bring back what the last truncation removed, as long as nothing was changed since.
+    #[arg(long, conflicts_with_all = ["kind", "dry_run", "all"])]
+    undo: bool,
     #[command(flatten)]
     kind: Kind,
+    /// Only tell what would be removed.
+    #[arg(long)]
+    dry_run: bool,
+    /// Remove even everything.
+    #[arg(long)]
+    all: bool,
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
@@ -40,32 +60,118 @@ impl Run for Truncate {
     }
 
     fn run(&self, out: &mut dyn Write) -> Result<(), Failure> {
-        let (removed, kept) = match (&self.after, self.after_step) {
-            (_, Some(step)) => {
-                let depot = Depot::append(&self.file, AtomicFrameCodec::any())?;
-                let removed =
-                    depot.truncate_while(|_, frame| frame.step().is_some_and(|found| found > step))?;
-                let kept = depot.len();
-                depot.close()?;
-                (removed, kept)
-            }
-            (after, None) => {
-                let after = after.as_deref().unwrap_or_default();
-                let key = self.kind.key(after)?;
-                let depot = Depot::append(&self.file, Raw)?;
-                let removed =
-                    depot.truncate_after(&key).map_err(|error| name::failure(error, &depot, &key, after))?;
-                let kept = depot.len();
-                depot.close()?;
-                (removed, kept)
-            }
+        if self.undo {
+            return self.undo(out);
+        }
+        let removal = match self.after_step {
+            Some(step) => self.after_step(step)?,
+            None => self.after(self.after.as_deref().unwrap_or_default())?,
         };
         if self.json {
-            writeln!(out, "{}", json!({ "removed": removed, "records": kept }))?;
+            writeln!(out, "{}", to_json(&removal, self.dry_run))?;
         } else {
-            let removed = text::count(removed, "record");
-            writeln!(out, "{}: {removed} removed, {} kept", text::path(&self.file), text::grouped(kept))?;
+            writeln!(out, "{}: {}", text::path(&self.file), self.sentence(&removal))?;
         }
         Ok(())
     }
+}
+
+impl Truncate {
+    fn options(&self) -> TruncateOptions {
+        TruncateOptions { dry_run: self.dry_run, all: self.all }
+    }
+
+    fn open<C: vldepot::Codec>(&self, codec: C) -> Result<Depot<C>, Failure> {
+        // A dry run must not cut off a torn end, nor commit what was found before it.
+        Ok(if self.dry_run { Depot::open(&self.file, codec)? } else { Depot::append(&self.file, codec)? })
+    }
+
+    fn after(&self, name: &str) -> Result<Removal, Failure> {
+        let key = self.kind.key(name)?;
+        let depot = self.open(Raw)?;
+        let removal = depot
+            .truncate_after_with(&key, &self.options())
+            .map_err(|error| name::failure(error, &depot, &key, name))?;
+        depot.close()?;
+        Ok(removal)
+    }
+
+    fn after_step(&self, step: i64) -> Result<Removal, Failure> {
+        let depot = self.open(AtomicFrameCodec::any())?;
+        let options = self.options();
+        let removal = match self.newest {
+            Some(newest) => depot.restart_at_step_with(step, newest, &options),
+            None => depot.truncate_after_step_with(step, &options),
+        };
+        let removal = removal.map_err(|error| {
+            let all = matches!(error, Error::RemovesAll { .. });
+            let failure = Failure::from(error);
+            if all { failure.with_hint("--all does, --dry-run tells of what") } else { failure }
+        })?;
+        depot.close()?;
+        Ok(removal)
+    }
+
+    fn undo(&self, out: &mut dyn Write) -> Result<(), Failure> {
+        let depot = Depot::append(&self.file, Raw)?;
+        let restored = depot.undo_truncate()?;
+        let records = depot.len();
+        depot.close()?;
+        if self.json {
+            writeln!(out, "{}", json!({ "restored": restored, "records": records }))?;
+        } else {
+            let restored = text::count(restored, "record");
+            let records = text::grouped(records);
+            writeln!(out, "{}: {restored} brought back, {records} in all", text::path(&self.file))?;
+        }
+        Ok(())
+    }
+
+    fn sentence(&self, removal: &Removal) -> String {
+        let kept = text::grouped(removal.kept);
+        if removal.removed == 0 {
+            let what = match (self.after_step, &self.after) {
+                (Some(step), _) => format!("no frame is after step {step}"),
+                (None, after) => format!("no record is after {}", after.as_deref().unwrap_or_default()),
+            };
+            return format!("nothing to remove: {what}; {kept} kept");
+        }
+        let mut line = removed(removal, if self.dry_run { "would be removed" } else { "removed" });
+        if self.dry_run && removal.everything && !self.all {
+            line.push_str("; that is everything, and takes --all");
+        }
+        line
+    }
+}
+
+/// How many records go, which, and how many stay.
+pub(super) fn removed(removal: &Removal, verb: &str) -> String {
+    let count = text::count(removal.removed, "record");
+    let kept = text::grouped(removal.kept);
+    let names = match (&removal.first, &removal.last) {
+        (Some(first), Some(last)) if first != last => {
+            format!(": {} to {}", text::name(first), text::name(last))
+        }
+        (Some(only), _) => format!(": {}", text::name(only)),
+        _ => String::new(),
+    };
+    format!("{count} {verb}, {kept} kept{names}")
+}
+
+/// The same as one object.
+pub(super) fn to_json(removal: &Removal, dry_run: bool) -> Value {
+    let key = |key: &Option<Key>| {
+        key.as_ref().map(|key| {
+            let (kind, name) = text::json_name(key);
+            json!({ "name": name, "type": kind })
+        })
+    };
+    json!({
+        "removed": removal.removed,
+        "kept": removal.kept,
+        "first": key(&removal.first),
+        "last": key(&removal.last),
+        "everything": removal.everything,
+        "dry_run": dry_run,
+    })
 }

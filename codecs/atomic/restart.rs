@@ -1,0 +1,101 @@
+//! A simulation that starts again from an earlier step.
+
+use super::{AtomicFrameCodec, AtomicFrameView};
+use crate::depot::{Cut, Depot, Removal, TruncateOptions};
+use crate::error::{Error, Result};
+use crate::key::Key;
+
+/// Restarting a run by step.
+impl Depot<AtomicFrameCodec> {
+    /// Removes the frames whose step is larger than `step`, and commits; tells how many there were.
+    ///
+    /// Goes from the end back to the first frame whose step is not larger. A record without a step, such as a topology, is kept
+    /// wherever it is. [`undo_truncate`](Self::undo_truncate) brings the frames back.
+    ///
+    /// ```
+    /// use vldepot::Depot;
+    /// use vldepot::codecs::{AtomicFrame, AtomicFrameCodec};
+    /// let depot = Depot::memory(AtomicFrameCodec::default())?;
+    /// for step in [0, 500, 1000, 1500] {
+    ///     depot.put(step, &AtomicFrame::new().positions(&vec![[0.0_f32; 3]]).step(step))?;
+    /// }
+    /// assert_eq!(depot.truncate_after_step(700)?, 2);
+    /// # Ok::<(), vldepot::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::RemovesAll`] when no frame with a step would stay; as [`truncate_by`](Self::truncate_by).
+    pub fn truncate_after_step(&self, step: i64) -> Result<u64> {
+        self.truncate_after_step_with(step, &TruncateOptions::default()).map(|removal| removal.removed)
+    }
+
+    /// As [`truncate_after_step`](Self::truncate_after_step), with options; tells what goes and what stays.
+    ///
+    /// # Errors
+    /// As [`truncate_after_step`](Self::truncate_after_step).
+    pub fn truncate_after_step_with(&self, step: i64, options: &TruncateOptions) -> Result<Removal> {
+        self.cut_after(step, None, options)
+    }
+
+    /// Makes the depot ready for a run that starts again at `step`: removes the frames after it, and refuses when frames before
+    /// it are missing.
+    ///
+    /// `newest` is the step of the newest frame that the run had stored when it was at `step`. If the file does not have that one
+    /// any more, the restart file is newer than the last commit, and the run would go on after a gap. So
+    /// [commit](Self::commit) before you write your checkpoint: whatever the checkpoint is of, the frames up to it are durable.
+    ///
+    /// ```
+    /// use vldepot::{Depot, Error};
+    /// use vldepot::codecs::{AtomicFrame, AtomicFrameCodec};
+    /// let depot = Depot::memory(AtomicFrameCodec::default())?;
+    /// for step in (0..=1500).step_by(100) {
+    ///     depot.put(step, &AtomicFrame::new().positions(&vec![[0.0_f32; 3]]).step(step))?;
+    /// }
+    /// // The checkpoint is of step 1250, and the frame of step 1200 was the last one before it.
+    /// assert_eq!(depot.restart_at_step(1250, 1200)?.removed, 3);
+    /// // A checkpoint of step 1400: its frames 1300 and 1400 are not here.
+    /// let error = depot.restart_at_step(1400, 1400).unwrap_err();
+    /// assert!(matches!(error, Error::Gap { expected: 1400, found: Some(1200), .. }));
+    /// # Ok::<(), vldepot::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Gap`], with both steps, before anything is removed; [`Error::InvalidOptions`] when `newest` is after `step`; as
+    /// [`truncate_by`](Self::truncate_by).
+    pub fn restart_at_step(&self, step: i64, newest: i64) -> Result<Removal> {
+        self.restart_at_step_with(step, newest, &TruncateOptions::default())
+    }
+
+    /// As [`restart_at_step`](Self::restart_at_step), with options.
+    ///
+    /// # Errors
+    /// As [`restart_at_step`](Self::restart_at_step), also in a dry run.
+    pub fn restart_at_step_with(&self, step: i64, newest: i64, options: &TruncateOptions) -> Result<Removal> {
+        if newest > step {
+            let why = format!(
+                "the newest frame to be kept, of step {newest}, is after step {step}, at which to restart"
+            );
+            return Err(Error::InvalidOptions(why));
+        }
+        self.cut_after(step, Some(newest), options)
+    }
+
+    fn cut_after(&self, step: i64, newest: Option<i64>, options: &TruncateOptions) -> Result<Removal> {
+        let mut found = None;
+        let decide = |_: &Key, frame: AtomicFrameView<'_>| match frame.step() {
+            None => Cut::Keep,
+            Some(of_frame) if of_frame > step => Cut::Remove,
+            of_frame => {
+                found = of_frame;
+                Cut::Stop
+            }
+        };
+        let plan = self.plan(options, decide)?;
+        if let Some(expected) = newest
+            && found.is_none_or(|found| found < expected)
+        {
+            return Err(Error::Gap { path: self.engine.path().to_owned(), step, expected, found });
+        }
+        self.carry_out(&plan, options, plan.removed() > 0 && !plan.stopped, "frames")
+    }
+}

@@ -1,0 +1,143 @@
+//! Taking a truncation back: the commit before it is still in the file, and so are the records' bytes.
+
+use std::sync::Arc;
+
+use super::Depot;
+use super::engine::Engine;
+use super::open::Scanner;
+use super::state::{Snapshot, State};
+use crate::codec::Codec;
+use crate::error::{Error, Result};
+use crate::format::entry::Kind;
+use crate::index::Location;
+
+/// Commits that are looked at for the reason why nothing can be taken back.
+const MOST_COMMITS: usize = 10_000;
+
+/// A record of an earlier commit: tagged name, place, and MessagePack of its metadata.
+type Former = (Vec<u8>, Location, Option<Vec<u8>>);
+
+/// Taking a truncation back.
+impl<C: Codec> Depot<C> {
+    /// Brings back what the last truncation removed, each record in its place, and commits; tells how many there were.
+    ///
+    /// That can be done until anything else is committed, also after the depot was closed and opened again. Killed in the
+    /// middle, all or some of the first records are back, or none.
+    ///
+    /// ```
+    /// use vldepot::{Depot, Raw};
+    /// let depot = Depot::memory(Raw)?;
+    /// for step in 0..10 {
+    ///     depot.put(step, b"..")?;
+    /// }
+    /// assert_eq!(depot.truncate_after(3)?, 6);
+    /// assert_eq!(depot.undo_truncate()?, 6);
+    /// assert_eq!(depot.len(), 10);
+    /// # Ok::<(), vldepot::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::NotUndone`], which says why: something was put, removed or changed since; nothing was truncated; the depot was
+    /// compacted. [`Error::is_damage`] when the index of the time before is damaged. As [`commit`](Self::commit).
+    pub fn undo_truncate(&self) -> Result<u64> {
+        let mut writer = self.engine.writer()?;
+        let (now, changed) = {
+            let state = self.engine.shared.read();
+            (Arc::clone(&state.snapshot), state.pending.changed)
+        };
+        let refused = |why| Error::NotUndone { path: self.engine.path().to_owned(), why };
+        if changed {
+            return Err(refused("something was put, removed or changed since, and is not committed".into()));
+        }
+        if now.undo == 0 {
+            return Err(refused(why_not(&self.engine, &now)?));
+        }
+        let (records, former) = former(&self.engine, now)?;
+        for (name, location, metadata) in &former {
+            writer.restore(name, location, metadata.as_deref())?;
+        }
+        writer.commit()?;
+        Ok(records)
+    }
+}
+
+/// Why the commit of `now` cannot be taken back.
+fn why_not(engine: &Engine, now: &Snapshot) -> Result<String> {
+    let scanner = Scanner::new(&engine.shared.storage, false)?;
+    let mut at = now.offset;
+    for _ in 0..MOST_COMMITS {
+        if at == 0 {
+            break;
+        }
+        let commit = scanner.head(at).and_then(|head| scanner.commit(&head));
+        let Ok(commit) = commit else { break };
+        if commit.undo != 0 {
+            let (truncated, newest) = (commit.sequence, now.sequence);
+            return Ok(format!(
+                "commit {truncated} truncated, and something was put, removed, changed or taken back since, up to commit \
+                 {newest}"
+            ));
+        }
+        // Of a forged file the parent may be anywhere.
+        at = if commit.parent < at { commit.parent } else { 0 };
+    }
+    Ok("nothing was truncated since the file was made, or compacted, which removes for good".into())
+}
+
+/// The records of the commit before the truncation that `now` is the end of, from the first one on that was removed: how many
+/// were removed, and all of them with those in between that were not.
+fn former(engine: &Engine, now: Arc<Snapshot>) -> Result<(u64, Vec<Former>)> {
+    let scanner = Scanner::new(&engine.shared.storage, engine.shared.mapped)?;
+    let offset = now.undo;
+    let head = scanner.head(offset)?;
+    let unlike = |found: String| scanner.damaged("entry", offset, "the commit before a truncation", found);
+    if head.kind != Kind::Commit || head.depot_id != engine.shared.parameters.depot_id {
+        return Err(unlike(format!("{} of depot {:#x}", head.kind.describe(), head.depot_id)));
+    }
+    let commit = scanner.commit(&head)?;
+    let (mut before, mut after) = (State::default(), State::default());
+    before.adopt_snapshot(Arc::new(scanner.snapshot(&head, &commit)?));
+    after.adopt_snapshot(now);
+    let (n_before, n_after) = (before.len(), after.len());
+    if commit.sequence >= after.snapshot.sequence || n_before < n_after {
+        return Err(unlike(format!("commit {} of {n_before} records", commit.sequence)));
+    }
+    let first = first_removed(&before, &after)?;
+    let mut former = Vec::new();
+    let mut still_there = 0;
+    for position in first..n_before {
+        let Some(place) = before.at(position)? else { break };
+        let (name, location) = (before.name(place)?, before.location(place)?);
+        let live = after.find(&name)?.map(|found| found.location);
+        if live.is_some_and(|live| live != location) {
+            return Err(unlike(format!("another record {}", crate::key::describe(&name))));
+        }
+        still_there += u64::from(live.is_some());
+        former.push((name, location, before.metadata(place)?));
+    }
+    if first + still_there != n_after {
+        return Err(unlike(format!(
+            "one that lacks {} records",
+            n_after.saturating_sub(first + still_there)
+        )));
+    }
+    Ok((n_before - n_after, former))
+}
+
+/// The first position at which `before` has another record than `after`, which has the same ones but for those removed.
+fn first_removed(before: &State, after: &State) -> Result<u64> {
+    let name = |state: &State, position| -> Result<Option<(Vec<u8>, Location)>> {
+        state.at(position)?.map(|place| Ok((state.name(place)?, state.location(place)?))).transpose()
+    };
+    // All positions up to it are equal, and none from there on.
+    let (mut low, mut high) = (0, after.len());
+    while low < high {
+        let middle = low + (high - low) / 2;
+        if name(before, middle)? == name(after, middle)? {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    Ok(low)
+}
