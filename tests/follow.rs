@@ -90,6 +90,8 @@ enum Operation {
     TruncateAfter {
         position: u16,
     },
+    /// Takes the last truncation back, if that can be done.
+    Undo,
     Commit,
     Checkpoint,
     Flush,
@@ -116,6 +118,7 @@ fn operation() -> impl Strategy<Value = Operation> {
         3 => name.prop_map(|name| Operation::SetMetadata { name }),
         1 => Just(Operation::SetDepotMetadata),
         2 => any::<u16>().prop_map(|position| Operation::TruncateAfter { position }),
+        1 => Just(Operation::Undo),
         4 => Just(Operation::Commit),
         1 => Just(Operation::Checkpoint),
         2 => Just(Operation::Flush),
@@ -151,7 +154,14 @@ fn drive(operations: &[Operation]) -> (u64, u64) {
             Operation::SetDepotMetadata => depot.set_depot_metadata("n", depot.len().into()).unwrap(),
             Operation::TruncateAfter { position } => {
                 if let Some(position) = u64::from(position).checked_rem(depot.len()) {
-                    let _ = depot.truncate_after(depot.key_at(position).unwrap()).unwrap();
+                    depot.truncate_after(depot.key_at(position).unwrap()).unwrap();
+                    committed = storage.len().unwrap();
+                }
+            }
+            Operation::Undo => {
+                let undone = depot.undo_truncate();
+                assert!(matches!(undone, Ok(_) | Err(Error::NotUndone { .. })), "{undone:?}");
+                if undone.is_ok() {
                     committed = storage.len().unwrap();
                 }
             }
@@ -252,6 +262,21 @@ fn a_follower_is_told_where_a_run_went_back_to() {
     writer.close().unwrap();
     let told = reader.refresh();
     assert_eq!((told.kept, told.went_back(), told.new_records()), (250, None, 250..250));
+}
+
+#[test]
+fn a_truncation_that_was_taken_back_is_no_change_unless_it_was_seen() {
+    let folder = tempfile::tempdir().unwrap();
+    let (writer, mut reader) = run_of_200(&folder.path().join("run.vld"));
+    assert_eq!(writer.truncate_after(149).unwrap(), 50);
+    assert_eq!(writer.undo_truncate().unwrap(), 50);
+    let told = reader.refresh();
+    assert_eq!((told.changed(), told.kept, told.went_back()), (true, 200, None));
+    assert_eq!(writer.truncate_after(149).unwrap(), 50);
+    assert_eq!(reader.refresh().went_back(), Some(150));
+    assert_eq!(writer.undo_truncate().unwrap(), 50);
+    let told = reader.refresh();
+    assert_eq!((told.went_back(), told.new_records()), (None, 150..200));
 }
 
 #[test]

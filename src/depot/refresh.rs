@@ -191,7 +191,7 @@ fn common_prefix(old: &State, new: &State) -> Result<u64> {
         if location != new.location(new_place)? {
             break;
         }
-        // No two records of a file's commits have a byte in common. Those that no commit covers may come to
+        // No two names of a file's commits have a byte in common. Those that no commit covers may come to
         // nothing, and others be written in their place; and records without bytes are many at one place.
         let told = location.length > 0
             && matches!((old_place, new_place), (Place::Committed(_), Place::Committed(_)));
