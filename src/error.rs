@@ -53,12 +53,16 @@ pub enum Error {
     #[error("{path}: the new file must be another one than {source_path}, which is only read")]
     SameFile { path: PathBuf, source_path: PathBuf },
     /// What is to be replaced is no regular file.
-    #[error("{path}: {found}: only regular files are replaced")]
+    #[error("{path}: it is {found}, not a regular file")]
     NotAFile { path: PathBuf, found: &'static str },
     /// The file to be replaced is not what it was when the new one was begun. The new one was given up, and
     /// all others are as they were.
     #[error("{path}: not replaced: {found}")]
     TargetChanged { path: PathBuf, found: String },
+    /// [`refresh`](crate::Depot::refresh) of a depot whose path leads to another file by now, as after it was
+    /// [compacted](crate::compact). The depot can still be read as it was.
+    #[error("{path}: the file was replaced by another one: open it again")]
+    Replaced { path: PathBuf },
     /// A new file is to be put in place while a depot still writes it: [`close`](crate::Depot::close) that
     /// first.
     #[error("{path}: not put in place: it is still being written")]
@@ -202,7 +206,7 @@ impl Error {
     /// The name or position is not there.
     pub fn is_not_found(&self) -> bool {
         match self {
-            Self::NotFound { .. } | Self::OutOfRange { .. } => true,
+            Self::NotFound { .. } | Self::LostEarlier { .. } | Self::OutOfRange { .. } => true,
             Self::Io { source, .. } => source.kind() == io::ErrorKind::NotFound,
             _ => false,
         }

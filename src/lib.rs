@@ -62,7 +62,7 @@ mod vlstore;
 pub use blosc::BloscError;
 pub use codec::{Codec, CodecError, Raw};
 pub use depot::{
-    CodecInfo, Cut, Depot, DepotInfo, Iter, Keys, Location, Metadata, Options, Record, Removal,
+    CodecInfo, Cut, Depot, DepotInfo, Iter, Keys, Location, Metadata, Options, Record, Refreshed, Removal,
     TruncateOptions,
 };
 pub use error::{Error, Result};
@@ -81,6 +81,11 @@ pub use options::{
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// The code in the guide for followers, compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/FOLLOWING.md")]
+struct Following;
 
 /// The code of the guide for simulations, compiled and run.
 #[cfg(doctest)]

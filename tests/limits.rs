@@ -73,7 +73,7 @@ fn narrow_process() {
                 continue;
             }
             depot.commit().unwrap();
-            assert!(follower.refresh().unwrap());
+            assert!(follower.refresh().unwrap().changed());
             assert!(follower.get(n).unwrap().view() == large(n), "{n}");
         }
         // All records at once, lent from maps where there are any, would take a third of the address space.
@@ -107,7 +107,7 @@ fn sparse_process() {
         for n in before..before + 5 {
             writer.put(n, &n.to_le_bytes()).unwrap();
             writer.commit().unwrap();
-            assert!(reader.refresh().unwrap());
+            assert!(reader.refresh().unwrap().changed());
         }
         for depot in [&reader, &writer] {
             assert_eq!(depot.len(), before + 5);

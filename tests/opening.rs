@@ -198,7 +198,7 @@ fn a_reader_follows_its_writer_commit_by_commit() {
     let path = folder.path().join("followed.vld");
     let writer = Depot::create(&path, Raw).unwrap();
     let reader = Depot::open(&path, Raw).unwrap();
-    assert!(reader.is_empty() && !reader.refresh().unwrap());
+    assert!(reader.is_empty() && !reader.refresh().unwrap().changed());
     for n in 0..20u32 {
         writer.put(n, &n.to_le_bytes()).unwrap();
         assert_eq!(reader.len(), u64::from(n), "a reader's view is the commit it opened");
@@ -207,12 +207,13 @@ fn a_reader_follows_its_writer_commit_by_commit() {
         } else {
             writer.checkpoint().unwrap();
         }
-        assert!(reader.refresh().unwrap());
+        assert!(reader.refresh().unwrap().changed());
         assert_eq!(reader.get(n).unwrap().view(), n.to_le_bytes());
     }
-    assert!(!reader.refresh().unwrap());
+    assert!(!reader.refresh().unwrap().changed());
     writer.close().unwrap();
-    reader.refresh().unwrap();
+    let closed = reader.refresh().unwrap();
+    assert_eq!((closed.before, closed.kept, closed.now), (20, 20, 20), "merging the index is no change");
     assert_eq!(reader.len(), 20);
 }
 

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use vldepot::storage::{FileStorage, Storage};
 use vldepot::{
-    CommitEvery, Compression, CompressionCodec, Depot, DepotOptions, Mapping, OpenOptions, Raw, Verify,
+    CommitEvery, Compression, CompressionCodec, Depot, DepotOptions, Error, Mapping, OpenOptions, Raw, Verify,
 };
 
 const WRITER: &str = "VLDEPOT_HARMED_WRITER";
@@ -269,7 +269,7 @@ fn follow_over_layers(path: &Path) {
         check_both(100 * round, "before");
         put_and_commit(path, 100 * round..100 * (round + 1));
         check_both(100 * round, "not refreshed");
-        assert!(readers[0].refresh().unwrap() && readers[1].refresh().unwrap());
+        assert!(readers[0].refresh().unwrap().changed() && readers[1].refresh().unwrap().changed());
         check_both(100 * (round + 1), "refreshed");
         assert!(!storage.is_replaced().unwrap(), "the copy that a write makes is the same file");
     }
@@ -324,5 +324,8 @@ fn a_reader_refreshes_beside_a_file_that_was_replaced() {
     assert!(storage.is_replaced().unwrap());
     // What is open stays what it was.
     check(&depot, 50, "replaced");
+    let error = depot.refresh().unwrap_err();
+    assert!(matches!(&error, Error::Replaced { path: found } if *found == path), "{error}");
+    check(&depot, 50, "replaced, and told so");
     drop(File::open(&path).unwrap());
 }

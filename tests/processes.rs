@@ -123,7 +123,7 @@ fn reader_process() {
         let done = known == u64::MAX;
         let least = if done { records() } else { known };
         let what = format!("reader {number}, refresh {refreshes}");
-        moved += u64::from(follower.refresh().unwrap());
+        moved += u64::from(follower.refresh().unwrap().changed());
         let found = check_state(&follower, refreshes + number, &what);
         assert!(found >= least, "{what}: {found} records where {least} were acknowledged");
         assert!(found >= last, "{what}: {found} records where {last} had been seen");

@@ -4,7 +4,7 @@
 
 use std::fs;
 
-use vldepot::{CommitEvery, Depot, DepotOptions, Error, Raw};
+use vldepot::{CommitEvery, Depot, DepotOptions, Error, OpenOptions, Raw};
 
 fn payload(n: u32) -> Vec<u8> {
     (0..300 + n as usize * 13 % 900).map(|i| (i as u8 / 7) ^ (n as u8)).collect()
@@ -42,19 +42,25 @@ fn history() -> (Vec<u8>, Vec<(usize, u32)>) {
     (bytes, commits)
 }
 
+/// With what is left of a file that lost a commit.
+fn accepting() -> OpenOptions {
+    OpenOptions { accept_loss: true, ..OpenOptions::default() }
+}
+
 /// Opens `bytes` both ways; at least `committed` records are there, and whatever is there is right.
 fn check(bytes: &[u8], committed: u32, what: &str) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("cut.vld");
     fs::write(&path, bytes).unwrap();
-    let reader = Depot::open(&path, Raw).unwrap_or_else(|error| panic!("{what}: {error}"));
+    let reader = Depot::open_with(&path, Raw, &accepting()).unwrap_or_else(|error| panic!("{what}: {error}"));
     let found = reader.len() as u32;
     assert!(found >= committed, "{what}: {found} of {committed} records");
     for n in 0..found {
         assert!(reader.get(n).unwrap().view() == payload(n), "{what}: record {n}");
     }
     drop(reader);
-    let writer = Depot::append(&path, Raw).unwrap_or_else(|error| panic!("{what}: {error}"));
+    let writer =
+        Depot::append_with(&path, Raw, &accepting()).unwrap_or_else(|error| panic!("{what}: {error}"));
     assert_eq!(writer.len() as u32, found, "{what}");
     for n in found..found + 20 {
         writer.put(n, &payload(n)).unwrap();
@@ -72,9 +78,9 @@ fn nothing_is_left(bytes: &[u8]) -> bool {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("cut.vld");
     fs::write(&path, bytes).unwrap();
-    let Err(error) = Depot::open(&path, Raw) else { return false };
+    let Err(error) = Depot::open_with(&path, Raw, &accepting()) else { return false };
     assert!(error.is_damage() && error.to_string().contains("expected commit 6"), "{error}");
-    assert!(Depot::append(&path, Raw).is_err_and(|error| error.is_damage()));
+    assert!(Depot::append_with(&path, Raw, &accepting()).is_err_and(|error| error.is_damage()));
     assert_eq!(fs::read(&path).unwrap(), bytes, "what is left is left alone");
     true
 }
@@ -305,7 +311,9 @@ fn what_lies_behind_missing_bytes_is_not_called_absent_and_not_cut_off() {
     let mut drained = bytes.clone();
     drained.drain(middle + 200..middle + 500);
     std::fs::write(&path, &drained).unwrap();
-    let depot = Depot::open(&path, Raw).unwrap();
+    let error = Depot::open(&path, Raw).map(|_| ()).unwrap_err();
+    assert!(matches!(error, Error::Incomplete { records: 26, .. }) && error.is_damage(), "{error}");
+    let depot = Depot::open_with(&path, Raw, &accepting()).unwrap();
     assert!(depot.get(0).unwrap().view() == payload(0));
     let error = depot.get(59).unwrap_err();
     assert!(matches!(error, Error::LostCommit { .. }) && error.is_damage(), "{error}");
@@ -315,9 +323,11 @@ fn what_lies_behind_missing_bytes_is_not_called_absent_and_not_cut_off() {
     let error = Depot::append(&path, Raw).map(|_| ()).unwrap_err();
     assert!(error.is_damage() && error.to_string().contains("repair"), "{error}");
     assert!(std::fs::read(&path).unwrap() == drained, "nothing was cut off");
-    // Where the file just ends there is nothing to save: appending goes on.
+    // Where the file just ends there is nothing to save: appending goes on, if somebody says so.
     std::fs::write(&path, &bytes[..middle]).unwrap();
-    let depot = Depot::append(&path, Raw).unwrap();
+    let error = Depot::append(&path, Raw).map(|_| ()).unwrap_err();
+    assert!(matches!(error, Error::Incomplete { .. }), "{error}");
+    let depot = Depot::append_with(&path, Raw, &accepting()).unwrap();
     depot.put(59, &payload(59)).unwrap();
     depot.close().unwrap();
     let depot = Depot::open(&path, Raw).unwrap();

@@ -53,7 +53,7 @@ pub(crate) struct Engine {
     /// The process that opened the depot: the only one that may write, and a fork of it may not.
     owner: u32,
     /// What was loaded last, for `refresh`.
-    tail: Mutex<Tail>,
+    pub(super) tail: Mutex<Tail>,
     /// The index made again, and of which commit; made when a damaged page of the index is first met.
     rebuilt: Mutex<Option<(u64, Option<Arc<Rebuilt>>)>>,
 }
@@ -245,6 +245,8 @@ impl Engine {
         {
             return Err(error);
         }
+        // What a commit that cannot be read said of the depot itself lies in the end that is cut off.
+        let notes = open::notes_after(&storage, &parameters, &state.snapshot, tail, lost.is_some())?;
         if header_lost {
             storage
                 .write_at(0, &header_page(&parameters)?)
@@ -272,10 +274,12 @@ impl Engine {
         let engine = Self::assemble(shared, Some(writer), tail, options);
         if needs_commit {
             let mut writer = engine.writer()?;
-            if let Some(lost) = lost {
-                let mut losses = engine.losses()?;
-                losses.0.push(Loss::of_commit(lost.sequence, lost.offset));
-                writer.set_losses(&losses)?;
+            if let Some(metadata) = notes.metadata {
+                writer.set_depot_metadata(metadata)?;
+            }
+            let loss = lost.map(|lost| Loss::of_commit(lost.sequence, lost.offset));
+            if loss.is_some() || notes.moved_losses {
+                writer.set_losses(&Losses(notes.losses.0.into_iter().chain(loss).collect()))?;
             }
             // What was adopted, or a new header's empty slots, need a commit to point at.
             engine.shared.write().pending.changed = true;
@@ -935,22 +939,6 @@ impl Engine {
         }
         open::read_metadata(&self.shared.storage, offset, self.shared.parameters.depot_id).map(Some)
     }
-
-    /// Moves a reader forward to what a writer has committed since; true if there was anything.
-    pub(crate) fn refresh(&self) -> Result<bool> {
-        if self.is_writable() || self.shared.parameters.depot_id == 0 {
-            return Ok(false);
-        }
-        let mut tail = self.tail.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let Shared { storage, parameters, mapped, .. } = &*self.shared;
-        let loaded = open::load(storage, parameters.clone(), *mapped)?;
-        if loaded.tail == *tail {
-            return Ok(false);
-        }
-        *tail = loaded.tail;
-        *self.shared.write() = loaded.state;
-        Ok(true)
-    }
 }
 
 fn io_error(storage: &Arc<dyn Storage>, action: &str, source: std::io::Error) -> Error {
@@ -966,7 +954,7 @@ fn lock(storage: &Arc<dyn Storage>) -> Result<()> {
 }
 
 /// The error of a file that lost a commit with what it had.
-fn incomplete(storage: &Arc<dyn Storage>, state: &State) -> Option<Error> {
+pub(super) fn incomplete(storage: &Arc<dyn Storage>, state: &State) -> Option<Error> {
     let LostCommit { sequence: commit, offset } = state.lost?;
     Some(Error::Incomplete { path: storage.path().to_owned(), commit, offset, records: state.len() })
 }

@@ -4,6 +4,7 @@
 //! engine     names and bytes, below any codec
 //! open       finds the newest state of a file
 //! fallback   names without the index, when it is damaged
+//! refresh    a reader moves forward, and learns what still holds
 //! truncate   going back to an earlier record
 //! undo       taking that back
 //! walk       every entry of a file, past whatever is damaged
@@ -27,6 +28,7 @@ mod iter;
 mod open;
 mod pending;
 mod record;
+mod refresh;
 pub(crate) mod state;
 mod stream;
 mod truncate;
@@ -47,6 +49,7 @@ pub(crate) use iter::{Cursor, Listed, malformed};
 pub use iter::{Iter, Keys};
 pub(crate) use open::{Scanner, places};
 pub use record::Record;
+pub use refresh::Refreshed;
 pub(crate) use state::{Place, Snapshot, Source, State};
 pub use truncate::{Cut, Removal, TruncateOptions};
 pub(crate) use walk::{Entry, Step, Walk};
@@ -431,7 +434,9 @@ impl<C: Codec> Depot<C> {
         } else {
             map.insert(name.to_owned(), value);
         }
-        writer.set_depot_metadata(encode_metadata(&self.engine, &Value::Object(map))?)
+        let encoded = encode_metadata(&self.engine, &Value::Object(map))?;
+        self.engine.check_metadata(b"", &encoded)?;
+        writer.set_depot_metadata(encoded)
     }
 
     /// Hands all records put so far to the system, without a sync: they survive the end of this process, not a power loss.
@@ -718,14 +723,6 @@ impl<C: Codec> Depot<C> {
                 found: other.to_string(),
             }),
         }
-    }
-
-    /// Moves a depot opened for reading forward to what its writer has committed since; true if there was anything.
-    ///
-    /// # Errors
-    /// As [`open`](Self::open).
-    pub fn refresh(&self) -> Result<bool> {
-        self.engine.refresh()
     }
 
     /// What the depot is, and how much is in it.

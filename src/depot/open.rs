@@ -57,6 +57,9 @@ pub(crate) struct Loaded {
     pub(crate) header_lost: bool,
 }
 
+/// Bytes of a COMMIT, METADATA or LOSSES entry's body, at most: a forged head, in a file of holes, may say anything.
+pub(crate) const MAX_BODY: u64 = 256 << 20;
+
 /// Bytes read at a time in search of the next entry.
 const RESUME_WINDOW: usize = 1 << 20;
 
@@ -285,22 +288,22 @@ impl<'s> Scanner<'s> {
         Ok(head)
     }
 
-    /// The length-prefixed, checked body of a COMMIT or METADATA entry.
+    /// The length-prefixed, checked body of a COMMIT, METADATA or LOSSES entry.
     pub(crate) fn body(&self, head: &EntryHead) -> Result<Vec<u8>> {
         let at = head.offset + HEAD_LEN as u64;
-        let len = usize::try_from(head.length).unwrap_or(usize::MAX) - HEAD_LEN;
-        let bytes = self.read(at, len)?;
-        let body_len = u64_at(&bytes, 0).unwrap_or(u64::MAX);
-        let end = usize::try_from(body_len).ok().and_then(|len| len.checked_add(8)).filter(|&end| end <= len);
-        let Some(end) = end else {
-            return Err(self.damaged("entry", at, format!("at most {len} bytes"), body_len.to_string()));
+        let room = (head.length - HEAD_LEN as u64).min(MAX_BODY);
+        let body_len = u64_at(&self.read(at, 8)?, 0).unwrap_or(u64::MAX);
+        let end = body_len.checked_add(8).filter(|&end| end <= room);
+        let Some(end) = end.and_then(|end| usize::try_from(end).ok()) else {
+            return Err(self.damaged("entry", at, format!("at most {room} bytes"), body_len.to_string()));
         };
-        let found = crc32c::crc32c(&bytes[..end]);
+        let bytes = self.read(at, end)?;
+        let found = crc32c::crc32c(&bytes);
         if found != head.body_crc {
             let expected = format!("CRC32C {:#010x} of the body", head.body_crc);
             return Err(self.damaged("entry", at, expected, format!("{found:#010x}")));
         }
-        Ok(bytes[8..end].to_vec())
+        Ok(bytes[8..].to_vec())
     }
 
     pub(crate) fn commit(&self, head: &EntryHead) -> Result<Commit> {
@@ -654,6 +657,37 @@ pub(crate) fn places<'d>(
             }
         };
         (operation, location)
+    })
+}
+
+/// What is to be written again before the end of a file from some byte on is cut off.
+pub(crate) struct Notes {
+    /// MessagePack of the depot's own metadata, if it lies there.
+    pub(crate) metadata: Option<Vec<u8>>,
+    /// All that is lost so far, if it lies there or is asked for.
+    pub(crate) losses: Losses,
+    /// It lies there.
+    pub(crate) moved_losses: bool,
+}
+
+/// What `snapshot` says of the depot itself, and lies in the end after `tail`; with `all_losses` these wherever they lie.
+pub(crate) fn notes_after(
+    storage: &Arc<dyn Storage>,
+    parameters: &Parameters,
+    snapshot: &Snapshot,
+    tail: Tail,
+    all_losses: bool,
+) -> Result<Notes> {
+    let scanner = Scanner::new(storage, false)?;
+    let there = |(offset, length): (u64, u64)| length > 0 && offset >= tail.offset;
+    let (metadata, losses) = (snapshot.metadata, snapshot.losses);
+    let read = there(metadata).then(|| scanner.metadata(metadata.0, parameters.depot_id));
+    let wanted = there(losses) || all_losses && losses.1 > 0;
+    let losses_read = wanted.then(|| scanner.losses(losses.0, parameters.depot_id));
+    Ok(Notes {
+        metadata: read.transpose()?,
+        losses: losses_read.transpose()?.unwrap_or_default(),
+        moved_losses: there(losses),
     })
 }
 

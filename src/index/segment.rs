@@ -163,6 +163,11 @@ impl Segment {
         })
     }
 
+    /// Whether the other one, of the same file, has the very same content, by the checksums of all pages.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.reference == other.reference && self.page_crcs == other.page_crcs
+    }
+
     /// The segment, which shares room for pages with others: before any is read.
     pub(crate) fn sharing(mut self, cache: &Arc<PageCache>) -> Self {
         if let Pages::Read(slots) = &mut self.pages {

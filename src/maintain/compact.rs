@@ -50,7 +50,10 @@ pub fn compact(path: impl AsRef<Path>, mut progress: impl FnMut(Progress)) -> Re
         error @ (Error::NotADepot { .. } | Error::NotAFile { .. }) => error,
         error => Error::NotCompacted { path: given.to_owned(), source: Box::new(error) },
     };
+    let stored = old.stored_len().unwrap_or(u64::MAX);
     let staged = StagedFile::in_place_of(given, old).map_err(not_compacted)?;
+    let room = estimate(&source).map_err(not_compacted)?.min(stored);
+    staged.check_room(room).map_err(not_compacted)?;
     let (report, staged) = write(&source, staged, &mut progress).map_err(not_compacted)?;
     staged.settle()?;
     Ok(report)
@@ -79,7 +82,6 @@ fn write(
     mut staged: StagedFile,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<(CompactReport, StagedFile)> {
-    staged.check_room(estimate(source)?)?;
     // Both locks are held until the new file is in its place.
     let (mut report, target) = copy(source, staged.storage(), progress)?;
     drop(target);

@@ -31,6 +31,9 @@ use crate::key::Key;
 use crate::options::{Compression, Placement};
 use crate::storage::{FileStorage, StagedFile, Storage, check_another, check_file};
 
+/// Bytes of names of lost records that are noted in the new file; more of them are lost without a name there.
+const MAX_NAMES: usize = 64 << 20;
+
 /// How to repair.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
@@ -72,8 +75,9 @@ pub fn repair(
     check_another(to, from)?;
     let source = Arc::new(FileStorage::open(from).map_err(failed)?);
     let staged = StagedFile::create_like(to, &source)?;
+    let stored = source.stored_len().map_err(failed)?;
     let source: Arc<dyn Storage> = source;
-    staged.check_room(room_for(&source).map_err(failed)?)?;
+    staged.check_room(room_for(&source).map_err(failed)?.min(stored))?;
     let report = repair_in(source, staged.storage(), options, progress)?;
     staged.publish()?;
     Ok(report)
@@ -532,7 +536,10 @@ impl Rescue<'_, '_> {
         });
         let mut losses = before.filter_map(Result::ok).next().unwrap_or_default();
         if !self.lost.is_empty() || self.unnamed {
-            losses.0.push(Loss::of_repair(self.lost.keys().cloned().collect(), self.unnamed));
+            let len: usize = self.lost.keys().map(Vec::len).sum();
+            let few = len <= MAX_NAMES;
+            let names = if few { self.lost.keys().cloned().collect() } else { Vec::new() };
+            losses.0.push(Loss::of_repair(names, self.unnamed || !few));
         }
         if losses.0.is_empty() { Ok(()) } else { self.target.writer()?.set_losses(&losses) }
     }

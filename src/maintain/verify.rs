@@ -541,7 +541,7 @@ impl Check<'_, '_> {
         for name in unasked {
             // What the index cannot tell of, the directories may.
             match self.engine.location(&name) {
-                Err(error) if !error.is_not_found() => self.lost(&name, error),
+                Err(error) if error.is_damage() => self.lost(&name, error),
                 _ => {}
             }
         }

@@ -132,6 +132,12 @@ impl FileStorage {
         Ok(Self::new(system::above_standard_streams(file)?, path, None))
     }
 
+    /// Bytes that take room on the disk: holes do not.
+    pub(crate) fn stored_len(&self) -> io::Result<u64> {
+        let found = self.file.metadata()?;
+        Ok(stored_len(&found).min(found.len()))
+    }
+
     /// The open file.
     pub(super) fn file(&self) -> &File {
         &self.file
@@ -211,6 +217,17 @@ fn refuse_odd(found: &Metadata) -> io::Result<()> {
     }
     let why = format!("it is {}, not a regular file", kind_of(found));
     Err(io::Error::new(ErrorKind::InvalidInput, why))
+}
+
+#[cfg(unix)]
+fn stored_len(found: &Metadata) -> u64 {
+    // In units of 512 bytes, whatever the file system's blocks are.
+    std::os::unix::fs::MetadataExt::blocks(found).saturating_mul(512)
+}
+
+#[cfg(not(unix))]
+fn stored_len(found: &Metadata) -> u64 {
+    found.len()
 }
 
 #[cfg(unix)]

@@ -225,7 +225,7 @@ pub(crate) fn check_file(path: &Path, found: &Metadata) -> Result<()> {
             return Err(not_a_file(path, "a device"));
         }
     }
-    Err(not_a_file(path, if found.is_dir() { "a folder" } else { "no regular file" }))
+    Err(not_a_file(path, if found.is_dir() { "a folder" } else { "something else" }))
 }
 
 /// Refuses to make a file at the very place of the one that it is made of.
