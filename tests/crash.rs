@@ -36,7 +36,7 @@ enum Step {
     /// What the step before removed comes back; commits.
     TakeBack,
     Commit,
-    Checkpoint,
+    Publish,
     Flush,
 }
 
@@ -60,7 +60,7 @@ fn steps(seed: u64, n: usize) -> Vec<Step> {
             13 => Step::Describe(random.below(12) as u8),
             14 if random.below(4) == 0 => Step::TruncateAfter(random.below(12) as u8),
             14..=16 => Step::Commit,
-            17 => Step::Checkpoint,
+            17 => Step::Publish,
             _ => Step::Flush,
         });
         if matches!(steps.last(), Some(Step::TruncateAfter(_))) && random.below(2) == 0 {
@@ -109,7 +109,7 @@ fn change(content: &mut Content, step: &Step) {
                 content.truncate(at + 1);
             }
         }
-        Step::TakeBack | Step::Commit | Step::Checkpoint | Step::Flush => {}
+        Step::TakeBack | Step::Commit | Step::Publish | Step::Flush => {}
     }
 }
 
@@ -125,7 +125,7 @@ fn run(depot: &Depot<Raw>, step: &Step) -> Result<(), Error> {
         Step::TruncateAfter(name) => unless_absent(depot.truncate_after(*name).map(|_| ())),
         Step::TakeBack => depot.undo_truncate().map(|_| ()),
         Step::Commit => depot.commit(),
-        Step::Checkpoint => depot.checkpoint(),
+        Step::Publish => depot.publish(),
         Step::Flush => depot.flush(),
     }
 }
@@ -168,7 +168,7 @@ fn record(storage: &CrashStorage, depot: &Depot<Raw>, before: Content, steps: &[
             taken_back += 1;
         }
         contents.push(content);
-        if matches!(step, Step::Commit | Step::Checkpoint | Step::TruncateAfter(_) | Step::TakeBack) {
+        if matches!(step, Step::Commit | Step::Publish | Step::TruncateAfter(_) | Step::TakeBack) {
             acknowledged.push((storage.n_events(), number + 1));
         }
     }
@@ -275,7 +275,7 @@ fn a_storage_that_fails_at_any_call_loses_nothing_and_goes_on() {
                 Err(error) => panic!("call {fail_at}: {error:?}"),
             }
             change(&mut content, step);
-            if matches!(step, Step::Commit | Step::Checkpoint | Step::TruncateAfter(_)) {
+            if matches!(step, Step::Commit | Step::Publish | Step::TruncateAfter(_)) {
                 committed.clone_from(&content);
             }
         }
