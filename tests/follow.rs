@@ -93,7 +93,7 @@ enum Operation {
     /// Takes the last truncation back, if that can be done.
     Undo,
     Commit,
-    Checkpoint,
+    Publish,
     Flush,
     /// Close, which merges the index, or drop, and open again.
     Reopen {
@@ -120,7 +120,7 @@ fn operation() -> impl Strategy<Value = Operation> {
         2 => any::<u16>().prop_map(|position| Operation::TruncateAfter { position }),
         1 => Just(Operation::Undo),
         4 => Just(Operation::Commit),
-        1 => Just(Operation::Checkpoint),
+        1 => Just(Operation::Publish),
         2 => Just(Operation::Flush),
         2 => any::<bool>().prop_map(|close| Operation::Reopen { close }),
         2 => prop_oneof![Just(0), any::<u8>(), Just(255)].prop_map(|left| Operation::Die { left }),
@@ -165,10 +165,10 @@ fn drive(operations: &[Operation]) -> (u64, u64) {
                     committed = storage.len().unwrap();
                 }
             }
-            Operation::Commit | Operation::Checkpoint => {
+            Operation::Commit | Operation::Publish => {
                 match operation {
                     Operation::Commit => depot.commit().unwrap(),
-                    _ => depot.checkpoint().unwrap(),
+                    _ => depot.publish().unwrap(),
                 }
                 committed = storage.len().unwrap();
             }

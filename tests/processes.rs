@@ -72,7 +72,7 @@ fn writer_process() {
         match n % 23 {
             3 | 9 | 10 => depot.commit().unwrap(),
             15 => depot.flush().unwrap(),
-            22 => depot.checkpoint().unwrap(),
+            22 => depot.publish().unwrap(),
             _ => continue,
         }
         if n % 23 != 15 {

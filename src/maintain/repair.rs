@@ -127,7 +127,7 @@ pub fn repair_in(
     rescue.run()?;
     rescue.metadata()?;
     rescue.losses()?;
-    rescue.target.writer()?.checkpoint(true)?;
+    rescue.target.writer()?.publish(true)?;
     let Rescue { target, found, lost, meter, .. } = rescue;
     meter.finish();
     Ok(RepairReport {
