@@ -690,12 +690,10 @@ impl Engine {
     pub(crate) fn get(&self, name: &[u8]) -> Result<Bytes> {
         let state = self.shared.read();
         let mut lent = None;
-        let found = match state.find_guessing(name, &mut |location| lent = self.lend(&state, location)) {
-            Ok(found) => found,
-            Err(_) => {
-                drop(state);
-                return self.read_called(name, &self.location(name)?);
-            }
+        let found = state.find_guessing(name, &mut |location| lent = self.lend(&state, location));
+        let Ok(found) = found else {
+            drop(state);
+            return self.read_called(name, &self.location(name)?);
         };
         let Some(Found { location, place }) = found else {
             return Err(self.not_found(&state, name));
