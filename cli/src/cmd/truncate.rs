@@ -16,6 +16,7 @@ use crate::text;
 /// Remove all records after a given one, as before a simulation starts again from there.
 ///
 /// Their bytes stay in the file until it is compacted: until then, and until something else is written, --undo brings them back.
+#[allow(clippy::struct_excessive_bools, reason = "each is a flag of the command")]
 #[derive(Args)]
 #[group(id = "place", required = true, multiple = false, args = ["after", "after_step", "undo"])]
 pub(crate) struct Truncate {
