@@ -138,7 +138,7 @@ pub struct DepotOptions {
     /// Threads that compress full chunks while the caller goes on; 0 compresses inside `put`. The default, `None`,
     /// takes the machine's cores, at most 4. The threads start with the first full chunk.
     pub write_threads: Option<usize>,
-    /// Also write, at each checkpoint and on close, what the Python package vlstore needs to read the file: a table
+    /// Also write, at each publication and on close, what the Python package vlstore needs to read the file: a table
     /// of all names, whose cost grows with the depot. Default false.
     pub vlstore_compatible: bool,
 }

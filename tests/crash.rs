@@ -33,15 +33,18 @@ enum Step {
     Describe(u8),
     /// Back to a record, as a restarted simulation does; commits.
     TruncateAfter(u8),
+    /// What the step before removed comes back; commits.
+    TakeBack,
     Commit,
-    Checkpoint,
+    Publish,
     Flush,
 }
 
 fn steps(seed: u64, n: usize) -> Vec<Step> {
     let mut random = Random(seed * 2 + 1);
-    (0..n)
-        .map(|number| match random.below(20) {
+    let mut steps = Vec::new();
+    for number in 0..n {
+        steps.push(match random.below(20) {
             0..=11 => {
                 let len = match random.below(4) {
                     0 => random.below(40),
@@ -57,15 +60,22 @@ fn steps(seed: u64, n: usize) -> Vec<Step> {
             13 => Step::Describe(random.below(12) as u8),
             14 if random.below(4) == 0 => Step::TruncateAfter(random.below(12) as u8),
             14..=16 => Step::Commit,
-            17 => Step::Checkpoint,
+            17 => Step::Publish,
             _ => Step::Flush,
-        })
-        .collect()
+        });
+        if matches!(steps.last(), Some(Step::TruncateAfter(_))) && random.below(2) == 0 {
+            steps.push(Step::TakeBack);
+        }
+    }
+    steps
 }
 
 /// Without steps that change many records before they commit: those may fail half done.
 fn single_steps(seed: u64, n: usize) -> Vec<Step> {
-    steps(seed, n).into_iter().filter(|step| !matches!(step, Step::TruncateAfter(_))).collect()
+    steps(seed, n)
+        .into_iter()
+        .filter(|step| !matches!(step, Step::TruncateAfter(_) | Step::TakeBack))
+        .collect()
 }
 
 fn options(seed: u64) -> DepotOptions {
@@ -99,7 +109,7 @@ fn change(content: &mut Content, step: &Step) {
                 content.truncate(at + 1);
             }
         }
-        Step::Commit | Step::Checkpoint | Step::Flush => {}
+        Step::TakeBack | Step::Commit | Step::Publish | Step::Flush => {}
     }
 }
 
@@ -113,8 +123,9 @@ fn run(depot: &Depot<Raw>, step: &Step) -> Result<(), Error> {
         Step::Remove(name) => depot.remove(*name).map(|_| ()),
         Step::Describe(name) => unless_absent(depot.set_metadata(*name, &(*name).into())),
         Step::TruncateAfter(name) => unless_absent(depot.truncate_after(*name).map(|_| ())),
+        Step::TakeBack => depot.undo_truncate().map(|_| ()),
         Step::Commit => depot.commit(),
-        Step::Checkpoint => depot.checkpoint(),
+        Step::Publish => depot.publish(),
         Step::Flush => depot.flush(),
     }
 }
@@ -138,21 +149,30 @@ struct History {
     contents: Vec<Content>,
     /// (events so far, steps that are acknowledged by then as durable), increasing.
     acknowledged: Vec<(usize, usize)>,
+    /// Truncations that removed something and were taken back.
+    taken_back: u64,
 }
 
 fn record(storage: &CrashStorage, depot: &Depot<Raw>, before: Content, steps: &[Step]) -> History {
     let mut contents = vec![before];
     let mut acknowledged = vec![(storage.n_events(), 0)];
+    let mut taken_back = 0;
     for (number, step) in steps.iter().enumerate() {
-        run(depot, step).unwrap();
         let mut content = contents[number].clone();
-        change(&mut content, step);
+        if !matches!(step, Step::TakeBack) {
+            run(depot, step).unwrap();
+            change(&mut content, step);
+        } else if contents[number] != contents[number - 1] {
+            run(depot, step).unwrap();
+            content.clone_from(&contents[number - 1]);
+            taken_back += 1;
+        }
         contents.push(content);
-        if matches!(step, Step::Commit | Step::Checkpoint | Step::TruncateAfter(_)) {
+        if matches!(step, Step::Commit | Step::Publish | Step::TruncateAfter(_) | Step::TakeBack) {
             acknowledged.push((storage.n_events(), number + 1));
         }
     }
-    History { contents, acknowledged }
+    History { contents, acknowledged, taken_back }
 }
 
 /// Opens what is left after a crash: the content is that after some step, none before the last acknowledged one.
@@ -174,7 +194,7 @@ fn quick_or_long(quick: u64, long: u64) -> u64 {
 
 #[test]
 fn what_a_commit_acknowledged_survives_any_power_loss_also_a_second_one() {
-    let (mut states, mut second_crashes) = (0u64, 0u64);
+    let (mut states, mut second_crashes, mut taken_back) = (0u64, 0u64, 0);
     for seed in 0..quick_or_long(6, 40) {
         let storage = Arc::new(CrashStorage::new());
         let depot = Depot::create_in(storage.clone(), Raw, options(seed)).unwrap();
@@ -182,6 +202,7 @@ fn what_a_commit_acknowledged_survives_any_power_loss_also_a_second_one() {
         let history =
             record(&storage, &depot, Content::new(), &steps(seed, if seed % 4 == 3 { 120 } else { 40 }));
         drop(depot);
+        taken_back += history.taken_back;
         // From when the creation returned on, every event is a moment to die at.
         for event in history.acknowledged[0].0..=storage.n_events() {
             for variant in 0..quick_or_long(12, 40) {
@@ -210,6 +231,7 @@ fn what_a_commit_acknowledged_survives_any_power_loss_also_a_second_one() {
             }
         }
     }
+    assert!(taken_back > 0);
     println!("{states} power losses, {second_crashes} of them followed by a second one: nothing lost");
 }
 
@@ -253,7 +275,7 @@ fn a_storage_that_fails_at_any_call_loses_nothing_and_goes_on() {
                 Err(error) => panic!("call {fail_at}: {error:?}"),
             }
             change(&mut content, step);
-            if matches!(step, Step::Commit | Step::Checkpoint | Step::TruncateAfter(_)) {
+            if matches!(step, Step::Commit | Step::Publish | Step::TruncateAfter(_)) {
                 committed.clone_from(&content);
             }
         }

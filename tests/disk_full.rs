@@ -81,7 +81,7 @@ enum Step {
     Note { name: u64, note: u64 },
     Flush,
     Commit,
-    Checkpoint,
+    Publish,
 }
 
 /// Bytes and note of each record.
@@ -101,7 +101,7 @@ fn steps() -> Vec<Step> {
         1 => Step::Note { name: random.below(40), note: n },
         2 => Step::Flush,
         3..6 => Step::Commit,
-        6 => Step::Checkpoint,
+        6 => Step::Publish,
         _ => Step::Put { name: random.below(40), seed: n },
     };
     (0..90).map(one).collect()
@@ -117,7 +117,7 @@ fn run(depot: &Depot<Raw>, step: Step) -> Result<(), Error> {
         },
         Step::Flush => depot.flush(),
         Step::Commit => depot.commit(),
-        Step::Checkpoint => depot.checkpoint(),
+        Step::Publish => depot.publish(),
     }
 }
 
@@ -134,7 +134,7 @@ fn change(content: &mut Content, step: Step) {
                 *noted = Some(note);
             }
         }
-        Step::Flush | Step::Commit | Step::Checkpoint => {}
+        Step::Flush | Step::Commit | Step::Publish => {}
     }
 }
 
@@ -168,7 +168,7 @@ impl History {
             Step::Remove { name } => {
                 self.waiting.remove(&name);
             }
-            Step::Commit | Step::Checkpoint => {
+            Step::Commit | Step::Publish => {
                 self.since_commit.clear();
                 self.waiting.clear();
             }
@@ -211,8 +211,8 @@ fn check_error(error: &Error, step: Step, path: &Path, history: &History, what: 
             Step::Put { .. } | Step::Note { .. } | Step::Remove { .. },
             Error::NotCommitted { again: true, .. },
         )
-        | (Step::Flush | Step::Checkpoint, Error::Io { .. }) => {}
-        (Step::Commit | Step::Checkpoint, Error::NotCommitted { waiting, newest, again, .. }) => {
+        | (Step::Flush | Step::Publish, Error::Io { .. }) => {}
+        (Step::Commit | Step::Publish, Error::NotCommitted { waiting, newest, again, .. }) => {
             assert_eq!((*waiting, *again), (history.waiting.len() as u64, true), "{what}: {error}");
             assert_eq!(newest.is_some(), *waiting > 0, "{what}: {error}");
         }

@@ -90,8 +90,10 @@ enum Operation {
     TruncateAfter {
         position: u16,
     },
+    /// Takes the last truncation back, if that can be done.
+    Undo,
     Commit,
-    Checkpoint,
+    Publish,
     Flush,
     /// Close, which merges the index, or drop, and open again.
     Reopen {
@@ -116,8 +118,9 @@ fn operation() -> impl Strategy<Value = Operation> {
         3 => name.prop_map(|name| Operation::SetMetadata { name }),
         1 => Just(Operation::SetDepotMetadata),
         2 => any::<u16>().prop_map(|position| Operation::TruncateAfter { position }),
+        1 => Just(Operation::Undo),
         4 => Just(Operation::Commit),
-        1 => Just(Operation::Checkpoint),
+        1 => Just(Operation::Publish),
         2 => Just(Operation::Flush),
         2 => any::<bool>().prop_map(|close| Operation::Reopen { close }),
         2 => prop_oneof![Just(0), any::<u8>(), Just(255)].prop_map(|left| Operation::Die { left }),
@@ -151,14 +154,21 @@ fn drive(operations: &[Operation]) -> (u64, u64) {
             Operation::SetDepotMetadata => depot.set_depot_metadata("n", depot.len().into()).unwrap(),
             Operation::TruncateAfter { position } => {
                 if let Some(position) = u64::from(position).checked_rem(depot.len()) {
-                    let _ = depot.truncate_after(depot.key_at(position).unwrap()).unwrap();
+                    depot.truncate_after(depot.key_at(position).unwrap()).unwrap();
                     committed = storage.len().unwrap();
                 }
             }
-            Operation::Commit | Operation::Checkpoint => {
+            Operation::Undo => {
+                let undone = depot.undo_truncate();
+                assert!(matches!(undone, Ok(_) | Err(Error::NotUndone { .. })), "{undone:?}");
+                if undone.is_ok() {
+                    committed = storage.len().unwrap();
+                }
+            }
+            Operation::Commit | Operation::Publish => {
                 match operation {
                     Operation::Commit => depot.commit().unwrap(),
-                    _ => depot.checkpoint().unwrap(),
+                    _ => depot.publish().unwrap(),
                 }
                 committed = storage.len().unwrap();
             }
@@ -166,9 +176,9 @@ fn drive(operations: &[Operation]) -> (u64, u64) {
             Operation::Reopen { close } => {
                 let depot = writer.take().unwrap();
                 if close {
-                    depot.close().unwrap()
+                    depot.close().unwrap();
                 } else {
-                    drop(depot)
+                    drop(depot);
                 }
                 writer = Some(append());
                 committed = storage.len().unwrap();
@@ -252,6 +262,21 @@ fn a_follower_is_told_where_a_run_went_back_to() {
     writer.close().unwrap();
     let told = reader.refresh();
     assert_eq!((told.kept, told.went_back(), told.new_records()), (250, None, 250..250));
+}
+
+#[test]
+fn a_truncation_that_was_taken_back_is_no_change_unless_it_was_seen() {
+    let folder = tempfile::tempdir().unwrap();
+    let (writer, mut reader) = run_of_200(&folder.path().join("run.vld"));
+    assert_eq!(writer.truncate_after(149).unwrap(), 50);
+    assert_eq!(writer.undo_truncate().unwrap(), 50);
+    let told = reader.refresh();
+    assert_eq!((told.changed(), told.kept, told.went_back()), (true, 200, None));
+    assert_eq!(writer.truncate_after(149).unwrap(), 50);
+    assert_eq!(reader.refresh().went_back(), Some(150));
+    assert_eq!(writer.undo_truncate().unwrap(), 50);
+    let told = reader.refresh();
+    assert_eq!((told.went_back(), told.new_records()), (None, 150..200));
 }
 
 #[test]
@@ -342,17 +367,14 @@ fn a_commit_that_was_there_and_is_lost_is_an_error() {
 fn a_commit_that_is_damaged_where_its_records_are_whole_is_no_loss() {
     let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
     let writer = Depot::create_in(Arc::clone(&storage), Raw, options()).unwrap();
-    let mut ends = Vec::new();
     for step in 0..3u64 {
         writer.put(step, &[7; 5000]).unwrap();
-        writer.flush().unwrap();
-        ends.push(storage.len().unwrap());
         writer.commit().unwrap();
     }
     let mut reader = Follower::new(Depot::open_in(Arc::clone(&storage), Raw, &unmapped()).unwrap());
     drop(writer);
-    let rest = storage.len().unwrap() - ends[2];
-    storage.write_at(ends[2], &vec![0x55; rest as usize]).unwrap();
+    // The end of the body of the last COMMIT.
+    storage.write_at(storage.len().unwrap() - 200, &[0x55; 200]).unwrap();
     let told = reader.refresh();
     assert_eq!((told.changed(), told.kept, told.went_back()), (true, 3, None));
 }

@@ -151,7 +151,7 @@ fn check_refusals(depot: &Depot<Raw>, parent: u32) {
     refused(depot.set_depot_metadata("a", 1.into()));
     refused(depot.flush());
     refused(depot.commit());
-    refused(depot.checkpoint());
+    refused(depot.publish());
     refused(depot.to_bytes().map(|_| ()));
 }
 

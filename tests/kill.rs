@@ -45,7 +45,7 @@ fn writer_process() {
         depot.put(n, &payload(n)).unwrap();
         match n % 8 {
             3 => depot.commit().unwrap(),
-            7 => depot.checkpoint().unwrap(),
+            7 => depot.publish().unwrap(),
             _ => continue,
         }
         writeln!(out, "acknowledged {n}").unwrap();

@@ -25,7 +25,7 @@ enum Operation {
         value: u8,
     },
     Commit,
-    Checkpoint,
+    Publish,
     Flush,
     /// Close, or drop without closing, and open again for writing.
     Reopen {
@@ -53,7 +53,7 @@ fn operation() -> impl Strategy<Value = Operation> {
         3 => name.clone().prop_map(|name| Operation::Remove { name }),
         1 => (name.clone(), any::<u8>()).prop_map(|(name, value)| Operation::SetMetadata { name, value }),
         2 => Just(Operation::Commit),
-        1 => Just(Operation::Checkpoint),
+        1 => Just(Operation::Publish),
         1 => Just(Operation::Flush),
         1 => any::<bool>().prop_map(|close| Operation::Reopen { close }),
         3 => name.clone().prop_map(|name| Operation::Get { name }),
@@ -176,7 +176,7 @@ fn drive(home: &Home, options: DepotOptions, reopened: &OpenOptions, operations:
                 }
             }
             Operation::Commit => depot.commit().unwrap(),
-            Operation::Checkpoint => depot.checkpoint().unwrap(),
+            Operation::Publish => depot.publish().unwrap(),
             Operation::Flush => depot.flush().unwrap(),
             Operation::Reopen { close } => depot = home.reopen(depot, *close, reopened),
             Operation::Get { name } => match (depot.get(key(*name)), model.get(&key(*name))) {

@@ -205,7 +205,7 @@ fn a_reader_follows_its_writer_commit_by_commit() {
         if n % 2 == 0 {
             writer.commit().unwrap();
         } else {
-            writer.checkpoint().unwrap();
+            writer.publish().unwrap();
         }
         assert!(reader.refresh().unwrap().changed());
         assert_eq!(reader.get(n).unwrap().view(), n.to_le_bytes());

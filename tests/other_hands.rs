@@ -51,7 +51,7 @@ fn write_on(path: &Path) -> Result<(), vldepot::Error> {
         assert!(depot.get(n * 7919 % (n + 1))?.view().len() >= 300);
         match n % 40 {
             9 | 19 | 29 => depot.commit()?,
-            39 => depot.checkpoint()?,
+            39 => depot.publish()?,
             _ => {}
         }
         if n == 200 {

@@ -72,7 +72,7 @@ fn writer_process() {
         match n % 23 {
             3 | 9 | 10 => depot.commit().unwrap(),
             15 => depot.flush().unwrap(),
-            22 => depot.checkpoint().unwrap(),
+            22 => depot.publish().unwrap(),
             _ => continue,
         }
         if n % 23 != 15 {
@@ -123,7 +123,9 @@ fn reader_process() {
         let done = known == u64::MAX;
         let least = if done { records() } else { known };
         let what = format!("reader {number}, refresh {refreshes}");
-        moved += u64::from(follower.refresh().unwrap().changed());
+        let told = follower.refresh().unwrap();
+        assert!(told.kept <= told.before && told.now == follower.len(), "{what}: {told:?}");
+        moved += u64::from(told.changed());
         let found = check_state(&follower, refreshes + number, &what);
         assert!(found >= least, "{what}: {found} records where {least} were acknowledged");
         assert!(found >= last, "{what}: {found} records where {last} had been seen");

@@ -33,7 +33,7 @@ fn history() -> (Vec<u8>, Vec<(usize, u32)>) {
             if n % 20 == 9 {
                 depot.commit().unwrap();
             } else {
-                depot.checkpoint().unwrap();
+                depot.publish().unwrap();
             }
             commits.push((fs::metadata(&path).unwrap().len() as usize, n + 1));
         }

@@ -270,7 +270,8 @@ fn not_undone(depot: &Depot<Raw>) -> String {
 
 #[test]
 fn a_truncation_is_not_taken_back_once_something_was_changed_and_the_error_says_what() {
-    let changes: [(&str, fn(&Depot<Raw>)); 4] = [
+    type Change = fn(&Depot<Raw>);
+    let changes: [(&str, Change); 4] = [
         ("put", |depot| depot.put("new", b"1").unwrap()),
         ("put under a removed name", |depot| depot.put("r200", b"1").unwrap()),
         ("remove", |depot| assert!(depot.remove("r3").unwrap())),
@@ -438,7 +439,7 @@ fn an_undo_that_is_interrupted_leaves_the_first_of_the_records_back_or_none() {
     let after = std::fs::read(&path).unwrap();
     let heads = (before.len()..after.len()).step_by(64).filter(|&at| after[at..].starts_with(b"\x8bVLD\r\n"));
     let mut lengths = Vec::new();
-    for cut in heads.chain([after.len()]) {
+    for cut in heads.take(2).chain([after.len()]) {
         // The header is as before: its slots are written when the commit is durable.
         let torn = [&before[..4096], &after[4096..cut]].concat();
         let depot = Depot::from_bytes(&torn, Raw).unwrap();

@@ -1,4 +1,4 @@
-//! Eight threads read by every way there is, while one replaces, removes, commits, checkpoints and merges: all on one handle.
+//! Eight threads read by every way there is, while one replaces, removes, commits, publishes and merges: all on one handle.
 
 #![allow(clippy::cast_possible_truncation, reason = "test data are made of the low bytes of counters")]
 
@@ -70,7 +70,7 @@ impl Shared<'_> {
                 }
             }
             match version % 9 {
-                0 => self.depot.checkpoint().unwrap(),
+                0 => self.depot.publish().unwrap(),
                 4 => self.depot.flush().unwrap(),
                 _ => self.depot.commit().unwrap(),
             }

@@ -68,6 +68,21 @@ fn a_file_cut_in_half_is_listed_as_far_as_it_goes_and_nothing_is_done_to_it() {
     let new = folder.path().join("new.vld");
     let (code, _, err) = vldepot(&["repair", file, new.to_str().unwrap()]);
     assert_eq!(code, Some(1), "{err}");
+
+    // Whoever goes on with it says so, and it goes on being said.
+    let accepted = folder.path().join("accepted.vld");
+    std::fs::write(&accepted, half).unwrap();
+    let accepted = accepted.to_str().unwrap();
+    let (code, out, err) = vldepot(&["truncate", accepted, "--after", "frame_0002", "--accept-loss"]);
+    assert!(code == Some(0) && out.contains("3 kept"), "{out} {err}");
+    let (code, out, _) = vldepot(&["list", accepted]);
+    assert!(code == Some(0) && out.lines().count() == 3, "{out}");
+    let (code, _, err) = vldepot(&["cat", accepted, &name(39)]);
+    assert!(code == Some(1) && err.contains("was lost"), "{err}");
+    let (code, out, _) = vldepot(&["verify", accepted]);
+    assert!(code == Some(1) && out.contains("lost before"), "{out}");
+    let (code, out, _) = vldepot(&["info", accepted]);
+    assert!(code == Some(0) && out.contains("lost before"), "{out}");
     let (code, out, _) = vldepot(&["verify", new.to_str().unwrap()]);
     assert!(code == Some(0) && out.contains("lost before"), "{out}");
     let (code, _, err) = vldepot(&["cat", new.to_str().unwrap(), &name(39)]);

@@ -34,7 +34,7 @@ impl Depot<AtomicFrameCodec> {
     /// # Errors
     /// As [`truncate_after_step`](Self::truncate_after_step).
     pub fn truncate_after_step_with(&self, step: i64, options: &TruncateOptions) -> Result<Removal> {
-        self.cut_after(step, None, options)
+        self.cut_after(step, None, *options)
     }
 
     /// Makes the depot ready for a run that starts again at `step`: removes the frames after it, and refuses when frames before
@@ -77,10 +77,10 @@ impl Depot<AtomicFrameCodec> {
             );
             return Err(Error::InvalidOptions(why));
         }
-        self.cut_after(step, Some(newest), options)
+        self.cut_after(step, Some(newest), *options)
     }
 
-    fn cut_after(&self, step: i64, newest: Option<i64>, options: &TruncateOptions) -> Result<Removal> {
+    fn cut_after(&self, step: i64, newest: Option<i64>, options: TruncateOptions) -> Result<Removal> {
         let mut found = None;
         let decide = |_: &Key, frame: AtomicFrameView<'_>| match frame.step() {
             None => Cut::Keep,

@@ -233,7 +233,7 @@ impl Engine {
             return Err(Error::NotADepot { path: storage.path().to_owned(), found: found.into() });
         };
         codec.check(&storage, &parameters)?;
-        let Loaded { parameters, state, tail, checkpointed, header_lost } =
+        let Loaded { parameters, state, tail, published, header_lost } =
             open::load(&storage, parameters, mapped)?;
         let len = storage.len().map_err(|source| io_error(&storage, "ask for the length", source))?;
         let lost = state.lost;
@@ -269,7 +269,7 @@ impl Engine {
         let taken = state.unread.or(lost).map_or(0, |commit| commit.sequence);
         let needs_commit = state.pending.changed || header_lost || taken > 0;
         let shared = Arc::new(Shared::new(storage, parameters, mapped, state));
-        let mut writer = Writer::new(Arc::clone(&shared), depot_options, tail, checkpointed && !header_lost);
+        let mut writer = Writer::new(Arc::clone(&shared), depot_options, tail, published && !header_lost);
         writer.number_after(taken);
         let engine = Self::assemble(shared, Some(writer), tail, options);
         if needs_commit {
@@ -690,12 +690,10 @@ impl Engine {
     pub(crate) fn get(&self, name: &[u8]) -> Result<Bytes> {
         let state = self.shared.read();
         let mut lent = None;
-        let found = match state.find_guessing(name, &mut |location| lent = self.lend(&state, location)) {
-            Ok(found) => found,
-            Err(_) => {
-                drop(state);
-                return self.read_called(name, &self.location(name)?);
-            }
+        let found = state.find_guessing(name, &mut |location| lent = self.lend(&state, location));
+        let Ok(found) = found else {
+            drop(state);
+            return self.read_called(name, &self.location(name)?);
         };
         let Some(Found { location, place }) = found else {
             return Err(self.not_found(&state, name));
@@ -1031,7 +1029,7 @@ impl Drop for Engine {
             if self.shared.storage.is_durable()
                 && let Ok(mut writer) = self.writer()
             {
-                let _ = writer.checkpoint(true);
+                let _ = writer.publish(true);
             }
             // A loader may still read from this storage; the next writer need not wait for it.
             let _ = self.shared.storage.unlock();

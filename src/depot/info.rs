@@ -84,7 +84,7 @@ pub struct Options {
     pub placement: Placement,
     /// Records start at multiples of this many bytes.
     pub align: usize,
-    /// Whether checkpoints carry what vlstore reads.
+    /// Whether publishing writes what vlstore reads.
     pub vlstore_compatible: bool,
 }
 

@@ -240,7 +240,7 @@ impl<C: Codec> Depot<C> {
         Self::append_in(Arc::new(MemoryStorage::from_bytes(bytes)), codec, &OpenOptions::default())
     }
 
-    /// The depot as a file's bytes, committed and checkpointed first if it can be written to.
+    /// The depot as a file's bytes, committed and published first if it can be written to.
     ///
     /// # Errors
     /// As [`commit`](Self::commit).
@@ -273,7 +273,7 @@ impl<C: Codec> Depot<C> {
         // The writer stays locked: the copy is of one moment.
         let writer = if self.engine.is_writable() {
             let mut writer = self.engine.writer()?;
-            writer.checkpoint(true)?;
+            writer.publish(true)?;
             Some(writer)
         } else {
             None
@@ -463,21 +463,22 @@ impl<C: Codec> Depot<C> {
         self.engine.writer()?.commit()
     }
 
-    /// Commits, and makes the file a standard Blosc2 frame as it stands, which `close` does too.
+    /// Commits, and makes the file a standard Blosc2 frame as it stands, which `close` does too: from here on other programs
+    /// find what is in it so far. For durability a [`commit`](Self::commit) is enough.
     ///
     /// # Errors
     /// As [`commit`](Self::commit); [`Error::Io`] when all is committed and only the frame could not be written.
-    pub fn checkpoint(&self) -> Result<()> {
-        self.engine.writer()?.checkpoint(false)
+    pub fn publish(&self) -> Result<()> {
+        self.engine.writer()?.publish(false)
     }
 
     /// Commits, merges the index, writes the frame's end and closes. Dropping does the same but cannot tell of errors.
     ///
     /// # Errors
-    /// As [`checkpoint`](Self::checkpoint). The handle is gone then, and with it what was not committed: where the disk may be
+    /// As [`publish`](Self::publish). The handle is gone then, and with it what was not committed: where the disk may be
     /// full, [`commit`](Self::commit) first, which can be tried again.
     pub fn close(self) -> Result<()> {
-        if self.engine.is_writable() { self.engine.writer()?.checkpoint(true) } else { Ok(()) }
+        if self.engine.is_writable() { self.engine.writer()?.publish(true) } else { Ok(()) }
     }
 }
 

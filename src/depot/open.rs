@@ -51,8 +51,8 @@ pub(crate) struct Loaded {
     pub(crate) parameters: Parameters,
     pub(crate) state: State,
     pub(crate) tail: Tail,
-    /// The file ends with a checkpoint of this very state.
-    pub(crate) checkpointed: bool,
+    /// The file ends with the Blosc2 frame's end, of this very state.
+    pub(crate) published: bool,
     /// The header page cannot be read: the parameters come from a commit.
     pub(crate) header_lost: bool,
 }
@@ -181,7 +181,7 @@ pub(crate) fn load(storage: &Arc<dyn Storage>, parameters: Parameters, mapped: b
     };
     let mut state = State::default();
     state.adopt_snapshot(Arc::new(snapshot));
-    let mut loaded = Loaded { parameters, state, tail, checkpointed: false, header_lost };
+    let mut loaded = Loaded { parameters, state, tail, published: false, header_lost };
     let durable = scanner.durable(&valid);
     let accounted = scanner.follow(&mut loaded, careful, &durable);
     if let Some(lost) = lost
@@ -358,7 +358,7 @@ impl<'s> Scanner<'s> {
         let depot_id = loaded.parameters.depot_id;
         let mut tail = loaded.tail;
         let (mut adopted, mut whole): (Vec<EntryHead>, usize) = (Vec::new(), 0);
-        let mut checkpointed = loaded.checkpointed;
+        let mut published = loaded.published;
         // The depot's own metadata and losses, which nothing but a commit names.
         let mut notes: Vec<EntryHead> = Vec::new();
         let (mut gap, mut skipped) = (u64::MAX, false);
@@ -400,17 +400,17 @@ impl<'s> Scanner<'s> {
             match head.kind {
                 Kind::Commit if accepted => {
                     loaded.tail = tail;
-                    checkpointed = false;
+                    published = false;
                     // The index has all there is up to here.
                     gap = u64::MAX;
                     notes.clear();
                 }
-                // A checkpoint right behind the commit it belongs to.
+                // The frame's end right after the commit it belongs to.
                 Kind::Frame if adopted.is_empty() => {
                     loaded.tail = tail;
-                    checkpointed = true;
+                    published = true;
                 }
-                _ => checkpointed = false,
+                _ => published = false,
             }
         }
         // Up to the first entry that is not whole. A record whose last chunk is not among them never happened.
@@ -431,10 +431,10 @@ impl<'s> Scanner<'s> {
                 break;
             }
             loaded.tail = Tail::after(head);
-            checkpointed = false;
+            published = false;
             n_adopted += 1;
         }
-        loaded.checkpointed = checkpointed;
+        loaded.published = published;
         let accounted = adopted.get(n_adopted).map_or(tail.offset, |head| head.offset).min(gap);
         self.take_notes(loaded, notes.iter().filter(|head| head.offset < durable.end.min(accounted)));
         accounted

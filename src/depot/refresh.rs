@@ -1,8 +1,8 @@
 //! Moving a reader forward, and how much of what it had read still holds.
 //!
-//! Two states of one file have most of their records in common. Segments that both of them lead with hold the same
-//! records; of these only the dead may differ. From the first difference on records are compared one by one. A merge
-//! gives records other ordinals and leaves their places as they are: it is no difference.
+//! Two states of one file have most of their records in common. Segments that both of them lead with hold the
+//! same records; of these only the dead may differ. From the first difference on records are compared one by
+//! one. A merge gives records other ordinals and leaves their places as they are: it is no difference.
 
 use std::ops::Range;
 
@@ -49,8 +49,8 @@ pub struct Refreshed {
     pub before: u64,
     /// Records now.
     pub now: u64,
-    /// The records at positions under this one are those that were there before, by name and content; the next one, if
-    /// there is one, is not. Metadata of records are not compared, see [`Depot::refresh`].
+    /// The records at positions under this one are those that were there before, by name and content; the
+    /// next one, if there is one, is not. Metadata of records are not compared, see [`Depot::refresh`].
     pub kept: u64,
     changed: bool,
 }
@@ -65,8 +65,8 @@ impl Refreshed {
         self.kept..self.now.max(self.kept)
     }
 
-    /// Where the first record stood that is no more at its place; `None` while all records are where they were. What was
-    /// read at this position and after it is void.
+    /// Where the first record stood that is no more at its place; `None` while all records are where they
+    /// were. What was read at this position and after it is void.
     pub fn went_back(&self) -> Option<u64> {
         (self.kept < self.before).then_some(self.kept)
     }
@@ -79,22 +79,23 @@ impl Refreshed {
 
 /// Following a writer.
 impl<C: Codec> Depot<C> {
-    /// Moves a depot opened for reading forward to what its writer has committed since, and tells how many of the leading
-    /// records are the same as before.
+    /// Moves a depot opened for reading forward to what its writer has committed since, and tells how many of
+    /// the leading records are the same as before.
     ///
-    /// What was removed, replaced or moved to the end by [`set_metadata`](Self::set_metadata) in the middle of the order
-    /// counts as going back to there: all records after it have other positions. New metadata of the last record alone
-    /// leave it where it was, and it is kept; so is everything when the depot's own metadata are new. Records of a writer
-    /// that died or is at work, which no commit covers yet, are there as in [`open`](Self::open), and may be gone later.
+    /// What was removed, replaced or moved to the end by [`set_metadata`](Self::set_metadata) in the middle
+    /// of the order counts as going back to there: all records after it have other positions. New metadata of
+    /// the last record alone leave it where it was, and it is kept; so is everything when the depot's own
+    /// metadata are new. Records of a writer that died or is at work, which no commit covers yet, are there
+    /// as in [`open`](Self::open), and may be gone later.
     ///
     /// A writing depot, and a file of another program, are always up to date. `docs/FOLLOWING.md` is a guide.
     ///
     /// # Errors
-    /// [`Error::Replaced`] when the path leads to another file by now, as after [`compact`](crate::compact): open it
-    /// again. [`Error::Incomplete`] when the file lost a commit since, whatever
-    /// [`OpenOptions::accept_loss`](crate::OpenOptions::accept_loss) was: this reader may still have what is lost.
-    /// [`Error::Damaged`] when the index is damaged where the two states are compared. Others as [`open`](Self::open).
-    /// After each of them the depot is at the state that it had, and can be read.
+    /// [`Error::Replaced`] when the path leads to another file by now, as after [`compact`](crate::compact):
+    /// open it again. [`Error::Incomplete`] when the file lost a commit since, whatever
+    /// [`OpenOptions::accept_loss`](crate::OpenOptions::accept_loss) was: this reader may still have what is
+    /// lost. [`Error::Damaged`] when the index is damaged where the two states are compared. Others as
+    /// [`open`](Self::open). After each of them the depot is at the state that it had, and can be read.
     pub fn refresh(&self) -> Result<Refreshed> {
         self.engine.refresh()
     }
@@ -135,14 +136,15 @@ impl Engine {
         Ok(Refreshed { before, now, kept, changed: true })
     }
 
-    /// The error of a commit that is lost in `new` and was not in `old`: one that the header names, or the one of `old`
-    /// itself.
+    /// The error of a commit that is lost in `new` and was not in `old`: one that the header names, or the
+    /// one of `old` itself.
     fn newly_lost(&self, old: &State, new: &State) -> Option<Error> {
         if new.lost.is_some() && new.lost != old.lost {
             return incomplete(&self.shared.storage, new);
         }
         let Snapshot { sequence, offset, .. } = *old.snapshot;
-        // A commit that cannot be read, but what it had can: the records are there, as if no commit covered them.
+        // A commit that cannot be read, but what it had can: the records are there, as if no commit covered
+        // them.
         let unread = new.unread.is_some_and(|unread| unread.sequence >= sequence);
         if new.snapshot.sequence >= sequence || unread {
             return None;
@@ -174,7 +176,8 @@ fn common_prefix(old: &State, new: &State) -> Result<u64> {
     let last_shared = n_shared.checked_sub(1).and_then(|last| old.snapshot.segments.get(last));
     let end = last_shared.map_or(0, |s| s.reference.first_ordinal + s.reference.n_records);
     let (old_dead, new_dead) = (old.dead()?, new.dead()?);
-    // The first ordinal of the shared segments that is dead in one state only, and how many are before it in both.
+    // The first ordinal of the shared segments that is dead in one state only, and how many are before it in
+    // both.
     let below = |dead: &[u64]| dead.partition_point(|&ordinal| ordinal < end);
     let (old_below, new_below) = (&old_dead[..below(&old_dead)], &new_dead[..below(&new_dead)]);
     let alike = old_below.iter().zip(new_below).take_while(|(old, new)| old == new).count();
@@ -188,8 +191,8 @@ fn common_prefix(old: &State, new: &State) -> Result<u64> {
         if location != new.location(new_place)? {
             break;
         }
-        // No two records of a file's commits have a byte in common. Those that no commit covers may come to nothing, and
-        // others be written in their place; and records without bytes are many at one place.
+        // No two names of a file's commits have a byte in common. Those that no commit covers may come to
+        // nothing, and others be written in their place; and records without bytes are many at one place.
         let told = location.length > 0
             && matches!((old_place, new_place), (Place::Committed(_), Place::Committed(_)));
         if !told && old.name(old_place)? != new.name(new_place)? {

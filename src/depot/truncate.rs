@@ -184,15 +184,15 @@ impl<C: Codec> Depot<C> {
         options: &TruncateOptions,
         decide: impl FnMut(&Key, C::View<'_>) -> Cut,
     ) -> Result<Removal> {
-        let plan = self.plan(options, decide)?;
+        let plan = self.plan(*options, decide)?;
         let everything = plan.removed() > 0 && plan.kept() == 0;
-        self.carry_out(&plan, options, everything, "records")
+        self.carry_out(&plan, *options, everything, "records")
     }
 
     /// Asks `decide` about the records from the last one back. Nothing is changed, but that a truncation commits first.
     pub(crate) fn plan(
         &self,
-        options: &TruncateOptions,
+        options: TruncateOptions,
         mut decide: impl FnMut(&Key, C::View<'_>) -> Cut,
     ) -> Result<Plan> {
         let frozen = if options.dry_run {
@@ -224,7 +224,7 @@ impl<C: Codec> Depot<C> {
     pub(crate) fn carry_out(
         &self,
         plan: &Plan,
-        options: &TruncateOptions,
+        options: TruncateOptions,
         everything: bool,
         what: &'static str,
     ) -> Result<Removal> {

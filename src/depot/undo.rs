@@ -141,3 +141,60 @@ fn first_removed(before: &State, after: &State) -> Result<u64> {
     }
     Ok(low)
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::{Depot, DepotOptions, Raw};
+
+    fn depot() -> Depot<Raw> {
+        let options = DepotOptions { chunk_size: 4096, block_size: Some(1024), ..DepotOptions::default() };
+        let depot = Depot::memory_with(Raw, options).unwrap();
+        for n in 0..60_u8 {
+            depot.put(n, &[n; 200]).unwrap();
+            if n % 20 == 19 {
+                depot.commit().unwrap();
+            }
+        }
+        depot
+    }
+
+    fn newest(depot: &Depot<Raw>) -> u64 {
+        depot.engine.shared.read().snapshot.offset
+    }
+
+    #[test]
+    fn a_commit_that_names_another_one_as_the_one_before_is_damage() {
+        let depot = depot();
+        let old = newest(&depot);
+        depot.put("more", b"1").unwrap();
+        depot.remove(3).unwrap();
+        depot.put(4, b"replaced").unwrap();
+        depot.commit().unwrap();
+        // Nothing; no entry; an entry that is no commit; a commit that lacks a record; the file's end and far after it.
+        for offset in [1, 4100, 4160, old, newest(&depot) + 64, u64::MAX] {
+            let mut writer = depot.engine.writer().unwrap();
+            writer.set_depot_metadata(vec![0x80]).unwrap();
+            writer.set_undo(offset);
+            writer.commit().unwrap();
+            drop(writer);
+            let error = depot.undo_truncate().unwrap_err();
+            assert!(error.is_damage(), "{offset}: {error:?}");
+            assert_eq!(depot.len(), 60);
+        }
+    }
+
+    #[test]
+    fn a_truncation_whose_commit_before_is_damaged_is_not_taken_back() {
+        let depot = depot();
+        let before = usize::try_from(newest(&depot)).unwrap();
+        assert_eq!(depot.truncate_after(9).unwrap(), 50);
+        let mut bytes = depot.to_bytes().unwrap();
+        bytes[before + 80] ^= 1;
+        let depot = Depot::from_bytes(&bytes, Raw).unwrap();
+        assert_eq!(depot.len(), 10);
+        assert!(depot.undo_truncate().unwrap_err().is_damage());
+        assert_eq!(depot.len(), 10);
+        depot.put("more", b"1").unwrap();
+        depot.commit().unwrap();
+    }
+}

@@ -111,7 +111,7 @@ pub(crate) struct Writer {
     undo: Option<u64>,
     /// Number of a commit that cannot be read any more.
     taken: u64,
-    checkpointed: bool,
+    published: bool,
     failed_sync: Option<String>,
     /// Bytes of names and metadata after which a commit starts another segment.
     segment_room: usize,
@@ -125,7 +125,7 @@ pub(super) fn now() -> i64 {
 }
 
 impl Writer {
-    pub(crate) fn new(shared: Arc<Shared>, options: DepotOptions, tail: Tail, checkpointed: bool) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, options: DepotOptions, tail: Tail, published: bool) -> Self {
         let cores = || std::thread::available_parallelism().map_or(1, usize::from).min(4);
         let n_threads = options.write_threads.unwrap_or_else(cores);
         let (open_number, pages) = {
@@ -144,7 +144,7 @@ impl Writer {
             new_losses: None,
             undo: None,
             taken: 0,
-            checkpointed,
+            published,
             failed_sync: None,
             segment_room: SEGMENT_ROOM,
             pages,
@@ -219,7 +219,7 @@ impl Writer {
 
     /// Counts a change of this many bytes towards the next commit.
     fn changed(&mut self, bytes: usize) {
-        self.checkpointed = false;
+        self.published = false;
         // What a commit has besides a truncation is not taken back with it.
         self.undo = None;
         self.since.records += 1;
@@ -299,7 +299,7 @@ impl Writer {
         self.check_alive()?;
         self.new_metadata = Some(metadata);
         self.shared.write().pending.changed = true;
-        self.checkpointed = false;
+        self.published = false;
         Ok(())
     }
 
@@ -308,7 +308,7 @@ impl Writer {
         self.check_alive()?;
         self.new_losses = Some(losses.encode());
         self.shared.write().pending.changed = true;
-        self.checkpointed = false;
+        self.published = false;
         Ok(())
     }
 
@@ -687,15 +687,15 @@ impl Writer {
     }
 
     /// Commits, and makes the file a standard Blosc2 frame of all chunks.
-    pub(crate) fn checkpoint(&mut self, last: bool) -> Result<()> {
+    pub(crate) fn publish(&mut self, last: bool) -> Result<()> {
         self.commit_merging(last)?;
         let n_chunks = self.shared.read().snapshot.n_chunks;
-        if self.checkpointed || n_chunks == 0 {
+        if self.published || n_chunks == 0 {
             return Ok(());
         }
         let before = self.tail;
         self.write_frame(n_chunks).inspect_err(|_| self.tail = before)?;
-        self.checkpointed = true;
+        self.published = true;
         Ok(())
     }
 

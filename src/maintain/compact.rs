@@ -194,5 +194,5 @@ fn finish(source: &Engine, target: &Engine) -> Result<()> {
     if !losses.0.is_empty() {
         writer.set_losses(&losses)?;
     }
-    writer.checkpoint(true)
+    writer.publish(true)
 }

@@ -127,7 +127,7 @@ pub fn repair_in(
     rescue.run()?;
     rescue.metadata()?;
     rescue.losses()?;
-    rescue.target.writer()?.checkpoint(true)?;
+    rescue.target.writer()?.publish(true)?;
     let Rescue { target, found, lost, meter, .. } = rescue;
     meter.finish();
     Ok(RepairReport {
@@ -237,9 +237,7 @@ impl Found {
                 return None;
             }
             // Passed over, and all it had is in the entries before it.
-            if index.incomplete().is_none() {
-                return None;
-            }
+            index.incomplete()?;
         } else if self.slot_sequence == 0 {
             return None;
         }
@@ -530,11 +528,11 @@ impl Rescue<'_, '_> {
     /// Notes in the new depot what is lost, and what was before.
     fn losses(&mut self) -> Result<()> {
         let newest = self.found.losses.iter().rev();
-        let before = newest.map(|head| {
+        let mut before = newest.map(|head| {
             Losses::decode(&self.scanner.body(head)?)
                 .map_err(|found| self.scanner.damaged("losses", head.offset, "a table of losses", found))
         });
-        let mut losses = before.filter_map(Result::ok).next().unwrap_or_default();
+        let mut losses = before.find_map(Result::ok).unwrap_or_default();
         if !self.lost.is_empty() || self.unnamed {
             let len: usize = self.lost.keys().map(Vec::len).sum();
             let few = len <= MAX_NAMES;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::{Value, json};
 use vldepot::codecs::AtomicFrameCodec;
-use vldepot::{Depot, Error, Key, Raw, Removal, TruncateOptions};
+use vldepot::{Depot, Error, Key, OpenOptions, Raw, Removal, TruncateOptions};
 
 use super::Run;
 use crate::failure::Failure;
@@ -16,6 +16,7 @@ use crate::text;
 /// Remove all records after a given one, as before a simulation starts again from there.
 ///
 /// Their bytes stay in the file until it is compacted: until then, and until something else is written, --undo brings them back.
+#[allow(clippy::struct_excessive_bools, reason = "each is a flag of the command")]
 #[derive(Args)]
 #[group(id = "place", required = true, multiple = false, args = ["after", "after_step", "undo"])]
 pub(crate) struct Truncate {
@@ -49,6 +50,10 @@ pub(crate) struct Truncate {
     /// Remove even everything.
     #[arg(long)]
     all: bool,
+    /// Go on with what is left of a depot that lost a commit. The loss is noted in the file. `repair` saves more, if
+    /// there is more.
+    #[arg(long)]
+    accept_loss: bool,
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
@@ -82,8 +87,10 @@ impl Truncate {
     }
 
     fn open<C: vldepot::Codec>(&self, codec: C) -> Result<Depot<C>, Failure> {
+        let options = OpenOptions { accept_loss: self.accept_loss, ..OpenOptions::default() };
         // A dry run must not cut off a torn end, nor commit what was found before it.
-        Ok(if self.dry_run { Depot::open(&self.file, codec)? } else { Depot::append(&self.file, codec)? })
+        let open = if self.dry_run { Depot::open_with } else { Depot::append_with };
+        Ok(open(&self.file, codec, &options)?)
     }
 
     fn after(&self, name: &str) -> Result<Removal, Failure> {

@@ -120,7 +120,7 @@ struct Run {
 }
 
 /// Drives a depot in memory and a list by the same operations, which must agree: put, replace, remove, metadata, flush, commit,
-/// checkpoint, close, writers that die, reading of every kind.
+/// publish, close, writers that die, reading of every kind.
 ///
 /// The first two bytes choose the options, the rest the operations.
 ///
@@ -175,7 +175,7 @@ impl Run {
                 self.settled();
             }
             11 => {
-                self.depot.checkpoint().expect("memory commits");
+                self.depot.publish().expect("memory commits");
                 self.settled();
             }
             12 => {
@@ -260,7 +260,7 @@ impl Run {
     /// Opens the depot anew: after closing it, after handing all to the storage, or after the writer died.
     fn reopen(&mut self, how: u8) {
         match how % 3 {
-            0 => self.depot.checkpoint().expect("memory commits"),
+            0 => self.depot.publish().expect("memory commits"),
             1 => self.depot.flush().expect("memory takes all"),
             _ => {}
         }
