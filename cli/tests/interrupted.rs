@@ -319,7 +319,7 @@ fn interrupt_at_random_moments(verb: &'static str, seed: u64) -> Tally {
         let mut tally = Tally::default();
         for kill in 0..kills {
             random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            let moment = whole_run.mul_f64((random >> 40) as f64 / (1_u64 << 24) as f64);
+            let moment = whole_run.mul_f64(f64::from((random >> 40) as u32) / f64::from(1_u32 << 24));
             job.interrupt(signal, moment, &mut tally);
             // What some leave is there for the next that is interrupted.
             if kill % 2 == 1 {
