@@ -35,7 +35,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// Records of all kinds of names and lengths, with commits and publications between, a removed and a replaced one.
+/// Records of all kinds of names and lengths, with commits and publications between, a removed and a replaced
+/// one.
 fn write(path: &std::path::Path, options: DepotOptions) -> Result<(), Error> {
     let depot = Depot::create_with(path, Raw, options)?;
     for n in 0..200u16 {

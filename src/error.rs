@@ -33,8 +33,8 @@ pub enum Error {
          {records} records are left; `vldepot repair {path} NEW` saves all there is"
     )]
     Incomplete { path: PathBuf, commit: u64, offset: u64, records: u64 },
-    /// No live record has this name, and one may have been lost: the file says so, since it was repaired, or opened with
-    /// [`OpenOptions::accept_loss`](crate::OpenOptions::accept_loss) and appended to.
+    /// No live record has this name, and one may have been lost: the file says so, since it was repaired, or
+    /// opened with [`OpenOptions::accept_loss`](crate::OpenOptions::accept_loss) and appended to.
     #[error("{path}: no record is called {name} in what is left: {how}")]
     LostEarlier { path: PathBuf, name: String, how: String },
     /// [`put_new`](crate::Depot::put_new) of a name that is taken; [`put`](crate::Depot::put) would replace
@@ -155,12 +155,12 @@ pub enum Error {
          of the others"
     )]
     NotCompacted { path: PathBuf, source: Box<Error> },
-    /// A truncation would remove everything, and was not [told](crate::TruncateOptions::all) to: nothing was removed. `what` is
-    /// what all are: records, or frames.
+    /// A truncation would remove everything, and was not [told](crate::TruncateOptions::all) to: nothing was
+    /// removed. `what` is what all are: records, or frames.
     #[error("{path}: not truncated: all {records} {what} would be removed, which has to be asked for")]
     RemovesAll { path: PathBuf, records: u64, what: &'static str },
-    /// A run cannot restart at `step` without a gap: the newest frame that would be kept, of step `found`, is older than
-    /// the caller says it must be. Nothing was removed.
+    /// A run cannot restart at `step` without a gap: the newest frame that would be kept, of step `found`, is
+    /// older than the caller says it must be. Nothing was removed.
     #[error(
         "{path}: no restart at step {step}: the newest frame to be kept should be of step {expected}{}; nothing was \
          removed", missing_up_to(*found)

@@ -138,8 +138,8 @@ pub struct DepotOptions {
     /// Threads that compress full chunks while the caller goes on; 0 compresses inside `put`. The default, `None`,
     /// takes the machine's cores, at most 4. The threads start with the first full chunk.
     pub write_threads: Option<usize>,
-    /// Also write, at each publication and on close, what the Python package vlstore needs to read the file: a table
-    /// of all names, whose cost grows with the depot. Default false.
+    /// Also write, at each publication and on close, what the Python package vlstore needs to read the file:
+    /// a table of all names, whose cost grows with the depot. Default false.
     pub vlstore_compatible: bool,
 }
 
@@ -327,8 +327,8 @@ pub enum Mapping {
     #[default]
     Auto,
     /// Positioned reads only: a file cut short under an open reader gives an error, and index pages that were
-    /// checked are kept in memory, where nobody can change them: up to 128 MiB a depot, and 64 MiB more of what
-    /// tells which names are not there. Writers do the same whatever is asked for.
+    /// checked are kept in memory, where nobody can change them: up to 128 MiB a depot, and 64 MiB more of
+    /// what tells which names are not there. Writers do the same whatever is asked for.
     Never,
 }
 
@@ -353,8 +353,9 @@ pub struct OpenOptions {
     /// Bytes of decoded chunks to keep, for readers that come back to the same chunks. A chunk is decoded whole for that once
     /// single reads have decoded half as much of it. Default 0: none are kept.
     pub cache_bytes: usize,
-    /// Go on with what is there of a file that lost a commit, which is an error ([`Error::Incomplete`](crate::Error::Incomplete)) otherwise. What was
-    /// lost stays known: a name that is not found is an error of its own, and appending notes the loss in the file.
+    /// Go on with what is there of a file that lost a commit, which is an error
+    /// ([`Error::Incomplete`](crate::Error::Incomplete)) otherwise. What was lost stays known: a name that is
+    /// not found is an error of its own, and appending notes the loss in the file.
     pub accept_loss: bool,
     /// For `append`: when the depot commits by itself.
     pub commit_every: CommitEvery,

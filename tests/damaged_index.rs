@@ -1,5 +1,5 @@
-//! A damaged index: all ways of reading give the same, everything, as long as the directories of the chunks are whole; and
-//! what was removed stays removed.
+//! A damaged index: all ways of reading give the same, everything, as long as the directories of the chunks
+//! are whole; and what was removed stays removed.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! Files that lost what was committed: nothing of them is listed, compacted or appended to as if it were all, and a loss that
-//! somebody accepted stays known.
+//! Files that lost what was committed: nothing of them is listed, compacted or appended to as if it were all,
+//! and a loss that somebody accepted stays known.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,4 +1,5 @@
-//! Eight threads read by every way there is, while one replaces, removes, commits, publishes and merges: all on one handle.
+//! Eight threads read by every way there is, while one replaces, removes, commits, publishes and merges: all
+//! on one handle.
 
 #![allow(clippy::cast_possible_truncation, reason = "test data are made of the low bytes of counters")]
 

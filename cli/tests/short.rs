@@ -1,5 +1,5 @@
-//! The command on files that lost what was committed, or whose index is damaged: it prints what is there, never calls it all,
-//! and exits with 1.
+//! The command on files that lost what was committed, or whose index is damaged: it prints what is there,
+//! never calls it all, and exits with 1.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

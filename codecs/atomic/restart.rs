@@ -9,8 +9,8 @@ use crate::key::Key;
 impl Depot<AtomicFrameCodec> {
     /// Removes the frames whose step is larger than `step`, and commits; tells how many there were.
     ///
-    /// Goes from the end back to the first frame whose step is not larger. A record without a step, such as a topology, is kept
-    /// wherever it is. [`undo_truncate`](Self::undo_truncate) brings the frames back.
+    /// Goes from the end back to the first frame whose step is not larger. A record without a step, such as a
+    /// topology, is kept wherever it is. [`undo_truncate`](Self::undo_truncate) brings the frames back.
     ///
     /// ```
     /// use vldepot::Depot;
@@ -37,12 +37,13 @@ impl Depot<AtomicFrameCodec> {
         self.cut_after(step, None, *options)
     }
 
-    /// Makes the depot ready for a run that starts again at `step`: removes the frames after it, and refuses when frames before
-    /// it are missing.
+    /// Makes the depot ready for a run that starts again at `step`: removes the frames after it, and refuses
+    /// when frames before it are missing.
     ///
-    /// `newest` is the step of the newest frame that the run had stored when it was at `step`. If the file does not have that one
-    /// any more, the restart file is newer than the last commit, and the run would go on after a gap. So
-    /// [commit](Self::commit) before you write your checkpoint: whatever the checkpoint is of, the frames up to it are durable.
+    /// `newest` is the step of the newest frame that the run had stored when it was at `step`. If the file
+    /// does not have that one any more, the restart file is newer than the last commit, and the run would go
+    /// on after a gap. So [commit](Self::commit) before you write your checkpoint: whatever the checkpoint is
+    /// of, the frames up to it are durable.
     ///
     /// ```
     /// use vldepot::{Depot, Error};
@@ -60,8 +61,8 @@ impl Depot<AtomicFrameCodec> {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Gap`], with both steps, before anything is removed; [`Error::InvalidOptions`] when `newest` is after `step`; as
-    /// [`truncate_by`](Self::truncate_by).
+    /// [`Error::Gap`], with both steps, before anything is removed; [`Error::InvalidOptions`] when `newest`
+    /// is after `step`; as [`truncate_by`](Self::truncate_by).
     pub fn restart_at_step(&self, step: i64, newest: i64) -> Result<Removal> {
         self.restart_at_step_with(step, newest, &TruncateOptions::default())
     }

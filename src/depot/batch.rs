@@ -7,7 +7,8 @@
 //!           Each is checked as soon as its last block is decoded, while it is in the cache
 //! ```
 //!
-//! Threads live as long as the call that asked for them. No read looks at a name: an error gets one from whoever has it.
+//! Threads live as long as the call that asked for them. No read looks at a name: an error gets one from
+//! whoever has it.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -146,9 +147,9 @@ fn read_each_with<N: Sync>(
     out.into_iter().flatten()
 }
 
-/// Gives each of the `wanted` records' checked bytes to `job`, or an error that names it, with its number, in the order in
-/// which they are stored.
-/// The bytes lie in buffers that are used again; nothing is allocated for a record.
+/// Gives each of the `wanted` records' checked bytes to `job`, or an error that names it, with its number, in
+/// the order in which they are stored. The bytes lie in buffers that are used again; nothing is allocated for
+/// a record.
 pub(crate) fn visit(
     engine: &Engine,
     wanted: &[(&[u8], Location)],

@@ -474,7 +474,8 @@ impl Engine {
         self.shared.read().find(name)
     }
 
-    /// The index of `snapshot` made again, where it failed with `error`; that error where this cannot be done.
+    /// The index of `snapshot` made again, where it failed with `error`; that error where this cannot be
+    /// done.
     pub(crate) fn rebuilt(&self, snapshot: &Snapshot, error: Error) -> Result<Arc<Rebuilt>> {
         if !error.is_damage() || self.is_foreign() {
             return Err(error);
@@ -580,7 +581,8 @@ impl Engine {
         Ok(out)
     }
 
-    /// What `by_index` says of the record at a position, or where the index is damaged, `by_directories` of its number there.
+    /// What `by_index` says of the record at a position, or where the index is damaged, `by_directories` of
+    /// its number there.
     fn at<T>(
         &self,
         position: u64,
@@ -759,7 +761,8 @@ impl Engine {
         }
     }
 
-    /// The record at `location`, checked. No read by location knows a name: whoever has one adds it to the error.
+    /// The record at `location`, checked. No read by location knows a name: whoever has one adds it to the
+    /// error.
     pub(crate) fn read(&self, location: &Location) -> Result<Bytes> {
         let bytes = self.read_unchecked(location)?;
         self.check(location, &bytes)?;

@@ -1,9 +1,9 @@
-//! The index made again from the directories of the chunks, for when a page of it is damaged: names, places, positions
-//! and metadata of all records as of a commit.
+//! The index made again from the directories of the chunks, for when a page of it is damaged: names, places,
+//! positions and metadata of all records as of a commit.
 //!
-//! All directories up to the commit are replayed into memory, once, when a damaged page is first met. They are believed
-//! only if every one of them is whole, for what a lost one removed or replaced would come back otherwise, and if they
-//! have as many records as the commit counts.
+//! All directories up to the commit are replayed into memory, once, when a damaged page is first met. They
+//! are believed only if every one of them is whole, for what a lost one removed or replaced would come back
+//! otherwise, and if they have as many records as the commit counts.
 
 use std::sync::Arc;
 
@@ -29,8 +29,8 @@ pub(crate) struct Rebuilt {
 }
 
 impl Rebuilt {
-    /// Replays the directories up to the commit of `snapshot`; `None` when they are not whole either, or there are too
-    /// many records.
+    /// Replays the directories up to the commit of `snapshot`; `None` when they are not whole either, or
+    /// there are too many records.
     pub(crate) fn new(
         storage: &Arc<dyn Storage>,
         parameters: &Parameters,

@@ -53,8 +53,8 @@ type Found = Vec<FoundName>;
 
 /// Names and places of live records as of one moment, in order.
 ///
-/// Where the index is damaged, the directories of the chunks are asked. Where these cannot tell either, a damaged part of the
-/// index is one error in place of the names that were in it.
+/// Where the index is damaged, the directories of the chunks are asked. Where these cannot tell either, a
+/// damaged part of the index is one error in place of the names that were in it.
 pub(crate) struct Cursor<'e> {
     engine: &'e Engine,
     snapshot: Arc<Snapshot>,
@@ -106,8 +106,8 @@ impl<'e> Cursor<'e> {
         })
     }
 
-    /// Goes on by the directories from the committed record `ordinal` on, where the index failed with `error`; that error
-    /// where this cannot be done.
+    /// Goes on by the directories from the committed record `ordinal` on, where the index failed with
+    /// `error`; that error where this cannot be done.
     fn go_on_from(&mut self, ordinal: u64, error: Error) -> Result<()> {
         if self.doubtful {
             return Err(error);

@@ -174,11 +174,12 @@ impl<C: Codec> Depot<C> {
     ///
     /// The cost of opening a depot does not depend on its size. Of a vlstore file the table of names is read whole.
     ///
-    /// A file whose writer died opens as well: with everything up to its last commit, and the whole chunks after it. A file
-    /// that lost what it once committed does not: see [`OpenOptions::accept_loss`].
+    /// A file whose writer died opens as well: with everything up to its last commit, and the whole chunks
+    /// after it. A file that lost what it once committed does not: see [`OpenOptions::accept_loss`].
     ///
     /// # Errors
-    /// [`Error::Incomplete`], [`Error::NotADepot`], [`Error::WrongCodec`], [`Error::NewerFormat`], [`Error::Damaged`], [`Error::Io`].
+    /// [`Error::Incomplete`], [`Error::NotADepot`], [`Error::WrongCodec`], [`Error::NewerFormat`],
+    /// [`Error::Damaged`], [`Error::Io`].
     pub fn open(path: impl AsRef<Path>, codec: C) -> Result<Self> {
         Self::open_with(path, codec, &OpenOptions::default())
     }
@@ -452,9 +453,9 @@ impl<C: Codec> Depot<C> {
     ///
     /// Costs one sync, and closes the open chunk: the rest of it is zeros, which compress to nothing.
     ///
-    /// A simulation commits before it writes its checkpoint. The frames up to a checkpoint that is newer than the last
-    /// commit may be missing after a crash, and [`restart_at_step`](Depot::restart_at_step) refuses to go on after such a
-    /// gap.
+    /// A simulation commits before it writes its checkpoint. The frames up to a checkpoint that is newer than
+    /// the last commit may be missing after a crash, and [`restart_at_step`](Depot::restart_at_step) refuses
+    /// to go on after such a gap.
     ///
     /// # Errors
     /// [`Error::NotCommitted`], which says how many records wait: nothing is lost that an earlier commit has, and after a failed
@@ -463,8 +464,8 @@ impl<C: Codec> Depot<C> {
         self.engine.writer()?.commit()
     }
 
-    /// Commits, and makes the file a standard Blosc2 frame as it stands, which `close` does too: from here on other programs
-    /// find what is in it so far. For durability a [`commit`](Self::commit) is enough.
+    /// Commits, and makes the file a standard Blosc2 frame as it stands, which `close` does too: from here on
+    /// other programs find what is in it so far. For durability a [`commit`](Self::commit) is enough.
     ///
     /// # Errors
     /// As [`commit`](Self::commit); [`Error::Io`] when all is committed and only the frame could not be written.
@@ -475,8 +476,8 @@ impl<C: Codec> Depot<C> {
     /// Commits, merges the index, writes the frame's end and closes. Dropping does the same but cannot tell of errors.
     ///
     /// # Errors
-    /// As [`publish`](Self::publish). The handle is gone then, and with it what was not committed: where the disk may be
-    /// full, [`commit`](Self::commit) first, which can be tried again.
+    /// As [`publish`](Self::publish). The handle is gone then, and with it what was not committed: where the
+    /// disk may be full, [`commit`](Self::commit) first, which can be tried again.
     pub fn close(self) -> Result<()> {
         if self.engine.is_writable() { self.engine.writer()?.publish(true) } else { Ok(()) }
     }
@@ -734,8 +735,8 @@ impl<C: Codec> Depot<C> {
         DepotInfo::new(&self.engine, self.depot_metadata()?)
     }
 
-    /// What is missing of a file that was opened with [`OpenOptions::accept_loss`]: the error that opening it without gives.
-    /// `None` where nothing is.
+    /// What is missing of a file that was opened with [`OpenOptions::accept_loss`]: the error that opening it
+    /// without gives. `None` where nothing is.
     pub fn incomplete(&self) -> Option<Error> {
         self.engine.incomplete()
     }

@@ -57,7 +57,8 @@ pub(crate) struct Loaded {
     pub(crate) header_lost: bool,
 }
 
-/// Bytes of a COMMIT, METADATA or LOSSES entry's body, at most: a forged head, in a file of holes, may say anything.
+/// Bytes of a COMMIT, METADATA or LOSSES entry's body, at most: a forged head, in a file of holes, may say
+/// anything.
 pub(crate) const MAX_BODY: u64 = 256 << 20;
 
 /// Bytes read at a time in search of the next entry.
@@ -353,7 +354,8 @@ impl<'s> Scanner<'s> {
     /// Follows entries from the tail of `loaded`. With `careful`, a commit counts only if all before it is whole; without,
     /// no slot was left to tell, and what is not whole will say so when it is read.
     ///
-    /// Tells how far all operations are accounted for: no entry before that byte can hold any that `loaded` lacks.
+    /// Tells how far all operations are accounted for: no entry before that byte can hold any that `loaded`
+    /// lacks.
     fn follow(&self, loaded: &mut Loaded, careful: bool, durable: &Durable) -> u64 {
         let depot_id = loaded.parameters.depot_id;
         let mut tail = loaded.tail;
@@ -417,7 +419,8 @@ impl<'s> Scanner<'s> {
         let entries: Vec<_> = adopted
             .iter()
             .map_while(|head| {
-                // What a commit made durable is damaged, not unfinished: its records say so when they are read.
+                // What a commit made durable is damaged, not unfinished: its records say so when they are
+                // read.
                 let check = head.offset >= durable.end;
                 Some((head, self.entry_checked(head, loaded.parameters.chunk_size, check).ok()?))
             })
@@ -670,7 +673,8 @@ pub(crate) struct Notes {
     pub(crate) moved_losses: bool,
 }
 
-/// What `snapshot` says of the depot itself, and lies in the end after `tail`; with `all_losses` these wherever they lie.
+/// What `snapshot` says of the depot itself, and lies in the end after `tail`; with `all_losses` these
+/// wherever they lie.
 pub(crate) fn notes_after(
     storage: &Arc<dyn Storage>,
     parameters: &Parameters,

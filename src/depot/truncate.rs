@@ -29,7 +29,8 @@ pub enum Cut {
     Stop,
 }
 
-/// What a truncation removed, or would remove; of [`plan_compact`](crate::plan_compact), what a compaction would.
+/// What a truncation removed, or would remove; of [`plan_compact`](crate::plan_compact), what a compaction
+/// would.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Removal {
@@ -75,12 +76,14 @@ impl Plan {
 
 /// Restarting.
 impl<C: Codec> Depot<C> {
-    /// Removes every record after the one of that name, in the order of insertion, and commits; tells how many there were.
+    /// Removes every record after the one of that name, in the order of insertion, and commits; tells how
+    /// many there were.
     ///
-    /// For a run that starts again from an earlier step: without, it would store the frames in between twice. The removed
-    /// records' bytes stay in the file until it is [compacted](crate::compact), and [`undo_truncate`](Self::undo_truncate)
-    /// brings them back as long as nothing else was changed. A record that was replaced after `key` is gone too: its
-    /// older content does not come back. Killed in the middle, all or some of the last records are removed, or none.
+    /// For a run that starts again from an earlier step: without, it would store the frames in between twice.
+    /// The removed records' bytes stay in the file until it is [compacted](crate::compact), and
+    /// [`undo_truncate`](Self::undo_truncate) brings them back as long as nothing else was changed. A record
+    /// that was replaced after `key` is gone too: its older content does not come back. Killed in the middle,
+    /// all or some of the last records are removed, or none.
     ///
     /// ```
     /// use vldepot::{Depot, Raw};
@@ -176,9 +179,9 @@ impl<C: Codec> Depot<C> {
     /// ```
     ///
     /// # Errors
-    /// [`Error::RemovesAll`] when no record would stay, unless [that is asked for](TruncateOptions::all) or it is a dry run;
-    /// as [`get`](Self::get) for a record that cannot be read; [`Error::ReadOnly`]: nothing is removed then. As
-    /// [`truncate_after`](Self::truncate_after).
+    /// [`Error::RemovesAll`] when no record would stay, unless [that is asked for](TruncateOptions::all) or
+    /// it is a dry run; as [`get`](Self::get) for a record that cannot be read; [`Error::ReadOnly`]: nothing
+    /// is removed then. As [`truncate_after`](Self::truncate_after).
     pub fn truncate_by(
         &self,
         options: &TruncateOptions,
@@ -189,7 +192,8 @@ impl<C: Codec> Depot<C> {
         self.carry_out(&plan, *options, everything, "records")
     }
 
-    /// Asks `decide` about the records from the last one back. Nothing is changed, but that a truncation commits first.
+    /// Asks `decide` about the records from the last one back. Nothing is changed, but that a truncation
+    /// commits first.
     pub(crate) fn plan(
         &self,
         options: TruncateOptions,
@@ -220,7 +224,8 @@ impl<C: Codec> Depot<C> {
         Ok(plan)
     }
 
-    /// Removes what was planned, and commits, unless it is a dry run; with `everything`, only if that was asked for.
+    /// Removes what was planned, and commits, unless it is a dry run; with `everything`, only if that was
+    /// asked for.
     pub(crate) fn carry_out(
         &self,
         plan: &Plan,

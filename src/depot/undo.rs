@@ -19,10 +19,11 @@ type Former = (Vec<u8>, Location, Option<Vec<u8>>);
 
 /// Taking a truncation back.
 impl<C: Codec> Depot<C> {
-    /// Brings back what the last truncation removed, each record in its place, and commits; tells how many there were.
+    /// Brings back what the last truncation removed, each record in its place, and commits; tells how many
+    /// there were.
     ///
-    /// That can be done until anything else is committed, also after the depot was closed and opened again. Killed in the
-    /// middle, all or some of the first records are back, or none.
+    /// That can be done until anything else is committed, also after the depot was closed and opened again.
+    /// Killed in the middle, all or some of the first records are back, or none.
     ///
     /// ```
     /// use vldepot::{Depot, Raw};
@@ -37,8 +38,9 @@ impl<C: Codec> Depot<C> {
     /// ```
     ///
     /// # Errors
-    /// [`Error::NotUndone`], which says why: something was put, removed or changed since; nothing was truncated; the depot was
-    /// compacted. [`Error::is_damage`] when the index of the time before is damaged. As [`commit`](Self::commit).
+    /// [`Error::NotUndone`], which says why: something was put, removed or changed since; nothing was
+    /// truncated; the depot was compacted. [`Error::is_damage`] when the index of the time before is damaged.
+    /// As [`commit`](Self::commit).
     pub fn undo_truncate(&self) -> Result<u64> {
         let mut writer = self.engine.writer()?;
         let (now, changed) = {
@@ -84,8 +86,8 @@ fn why_not(engine: &Engine, now: &Snapshot) -> Result<String> {
     Ok("nothing was truncated since the file was made, or compacted, which removes for good".into())
 }
 
-/// The records of the commit before the truncation that `now` is the end of, from the first one on that was removed: how many
-/// were removed, and all of them with those in between that were not.
+/// The records of the commit before the truncation that `now` is the end of, from the first one on that was
+/// removed: how many were removed, and all of them with those in between that were not.
 fn former(engine: &Engine, now: Arc<Snapshot>) -> Result<(u64, Vec<Former>)> {
     let scanner = Scanner::new(&engine.shared.storage, engine.shared.mapped)?;
     let offset = now.undo;
@@ -124,7 +126,8 @@ fn former(engine: &Engine, now: Arc<Snapshot>) -> Result<(u64, Vec<Former>)> {
     Ok((n_before - n_after, former))
 }
 
-/// The first position at which `before` has another record than `after`, which has the same ones but for those removed.
+/// The first position at which `before` has another record than `after`, which has the same ones but for
+/// those removed.
 fn first_removed(before: &State, after: &State) -> Result<u64> {
     let name = |state: &State, position| -> Result<Option<(Vec<u8>, Location)>> {
         state.at(position)?.map(|place| Ok((state.name(place)?, state.location(place)?))).transpose()
@@ -170,7 +173,8 @@ mod tests {
         depot.remove(3).unwrap();
         depot.put(4, b"replaced").unwrap();
         depot.commit().unwrap();
-        // Nothing; no entry; an entry that is no commit; a commit that lacks a record; the file's end and far after it.
+        // Nothing; no entry; an entry that is no commit; a commit that lacks a record; the file's end and far
+        // after it.
         for offset in [1, 4100, 4160, old, newest(&depot) + 64, u64::MAX] {
             let mut writer = depot.engine.writer().unwrap();
             writer.set_depot_metadata(vec![0x80]).unwrap();

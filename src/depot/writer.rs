@@ -271,8 +271,8 @@ impl Writer {
         Ok(true)
     }
 
-    /// Puts a record of an earlier commit at the end of the order, with the place and metadata it had; one of that name that is
-    /// live moves there.
+    /// Puts a record of an earlier commit at the end of the order, with the place and metadata it had; one of
+    /// that name that is live moves there.
     pub(crate) fn restore(
         &mut self,
         name: &[u8],
@@ -317,8 +317,8 @@ impl Writer {
         self.taken = taken;
     }
 
-    /// Makes the next commit one that can be taken back to the commit at `offset`, unless a record is put or changed
-    /// before.
+    /// Makes the next commit one that can be taken back to the commit at `offset`, unless a record is put or
+    /// changed before.
     pub(crate) fn set_undo(&mut self, offset: u64) {
         self.undo = Some(offset);
     }

@@ -1,11 +1,12 @@
 //! Which names a segment certainly does not have.
 //!
-//! Most names that are put are new, and every segment is asked for each of them. Ten bits a name answer 99 of a hundred such
-//! questions with one look at memory, instead of two pages of the index.
+//! Most names that are put are new, and every segment is asked for each of them. Ten bits a name answer 99 of
+//! a hundred such questions with one look at memory, instead of two pages of the index.
 //!
 //! # Source
-//! The split block Bloom filter of Apache Parquet (`parquet-format`, `BloomFilter.md`), after Putze, Sanders and Singler,
-//! "Cache-, Hash- and Space-Efficient Bloom Filters", 2007: a key sets one bit in each of the eight words of one block.
+//! The split block Bloom filter of Apache Parquet (`parquet-format`, `BloomFilter.md`), after Putze, Sanders
+//! and Singler, "Cache-, Hash- and Space-Efficient Bloom Filters", 2007: a key sets one bit in each of the
+//! eight words of one block.
 
 use std::sync::Arc;
 
@@ -27,8 +28,8 @@ pub(super) struct Filter {
     cache: Arc<PageCache>,
 }
 
-/// Keys have as many good bits as a segment stores of a hash: all are spread over all bits, by the finaliser of MurmurHash3
-/// (Appleby, 2011).
+/// Keys have as many good bits as a segment stores of a hash: all are spread over all bits, by the finaliser
+/// of MurmurHash3 (Appleby, 2011).
 fn mix(mut key: u64) -> u64 {
     key ^= key >> 33;
     key = key.wrapping_mul(0xff51_afd7_ed55_8ccd);

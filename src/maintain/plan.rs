@@ -1,5 +1,5 @@
-//! What compacting would remove for good: every record that was put and is not live any more, found by the directories of
-//! the chunks.
+//! What compacting would remove for good: every record that was put and is not live any more, found by the
+//! directories of the chunks.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -11,11 +11,11 @@ use crate::format::tables::Action;
 use crate::key::Key;
 use crate::storage::{FileStorage, Storage};
 
-/// What [`compact`](crate::compact) would remove from the depot at `path` for good: records that were removed, truncated or
-/// replaced, and that can be brought back until then, or at least be found in the file.
+/// What [`compact`](crate::compact) would remove from the depot at `path` for good: records that were
+/// removed, truncated or replaced, and that can be brought back until then, or at least be found in the file.
 ///
-/// Changes nothing, and needs no lock. A record that was replaced counts once for each time. Goes through the directories of
-/// all chunks, not through the records.
+/// Changes nothing, and needs no lock. A record that was replaced counts once for each time. Goes through the
+/// directories of all chunks, not through the records.
 ///
 /// ```
 /// use vldepot::{Depot, Key, Raw, plan_compact};
@@ -34,8 +34,8 @@ use crate::storage::{FileStorage, Storage};
 /// ```
 ///
 /// # Errors
-/// As [`Depot::open`](crate::Depot::open), and [`Error::is_damage`] for a directory that is not whole; [`Error::NotADepot`] for
-/// a file of another program.
+/// As [`Depot::open`](crate::Depot::open), and [`Error::is_damage`] for a directory that is not whole;
+/// [`Error::NotADepot`] for a file of another program.
 pub fn plan_compact(path: impl AsRef<Path>) -> Result<Removal> {
     let path = path.as_ref();
     let failed = |source| Error::Io { path: path.to_owned(), action: "open the file".into(), source };

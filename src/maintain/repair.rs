@@ -230,7 +230,8 @@ impl Found {
         })
     }
 
-    /// What is wrong when a commit that the header names is not there with all it had: records may be lost that nothing names.
+    /// What is wrong when a commit that the header names is not there with all it had: records may be lost
+    /// that nothing names.
     fn missing(&self, scanner: &Scanner<'_>, index: Option<&Engine>) -> Option<Error> {
         if let Some(index) = index {
             if index.shared.read().snapshot.sequence >= self.slot_sequence {

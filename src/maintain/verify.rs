@@ -78,8 +78,8 @@ pub struct VerifyReport {
     pub torn_bytes: u64,
     /// Whether the file is a standard Blosc2 frame of all its chunks, as closing leaves it.
     pub standard_frame: bool,
-    /// What the depot lost before, as it notes: what a repair could not save, and commits that whoever appended to it knew were
-    /// lost. The latter are among the `problems` too.
+    /// What the depot lost before, as it notes: what a repair could not save, and commits that whoever
+    /// appended to it knew were lost. The latter are among the `problems` too.
     pub losses: Vec<String>,
     /// Records that cannot be read, or not by their name.
     pub damaged_records: Vec<LostRecord>,
@@ -497,7 +497,8 @@ impl Check<'_, '_> {
         }
     }
 
-    /// Asks for the place of a record as reading does: by the index, or where it is damaged, by the directories.
+    /// Asks for the place of a record as reading does: by the index, or where it is damaged, by the
+    /// directories.
     fn look_up(&mut self, name: &[u8], location: &Location) {
         match self.engine.location(name) {
             Ok(found) if found == *location => {}

@@ -271,8 +271,8 @@ pub(crate) fn sync_folder(path: &Path) -> io::Result<()> {
 /// Whether the error says that this folder, or any folder of its file system, cannot be synced; then nobody
 /// can do more.
 fn is_no_sync(error: &io::Error) -> bool {
-    // `InvalidInput` is EINVAL, `Unsupported` EOPNOTSUPP and ENOSYS; a folder that may be written to but not be
-    // listed cannot be opened.
+    // `InvalidInput` is EINVAL, `Unsupported` EOPNOTSUPP and ENOSYS; a folder that may be written to but not
+    // be listed cannot be opened.
     let kinds = [ErrorKind::InvalidInput, ErrorKind::Unsupported, ErrorKind::PermissionDenied];
     kinds.contains(&error.kind())
 }

@@ -20,7 +20,8 @@ use crate::text;
 pub(crate) struct Compact {
     /// The depot; nobody may be writing it.
     file: PathBuf,
-    /// Only tell which removed and replaced records would be gone for good; also of a depot that is being written.
+    /// Only tell which removed and replaced records would be gone for good; also of a depot that is being
+    /// written.
     #[arg(long)]
     dry_run: bool,
     /// Print one JSON object.

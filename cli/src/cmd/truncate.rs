@@ -15,7 +15,8 @@ use crate::text;
 
 /// Remove all records after a given one, as before a simulation starts again from there.
 ///
-/// Their bytes stay in the file until it is compacted: until then, and until something else is written, --undo brings them back.
+/// Their bytes stay in the file until it is compacted: until then, and until something else is written,
+/// --undo brings them back.
 #[allow(clippy::struct_excessive_bools, reason = "each is a flag of the command")]
 #[derive(Args)]
 #[group(id = "place", required = true, multiple = false, args = ["after", "after_step", "undo"])]
@@ -25,12 +26,12 @@ pub(crate) struct Truncate {
     /// The last record to keep.
     #[arg(long, value_name = "NAME", allow_negative_numbers = true)]
     after: Option<String>,
-    /// Of frames: the last step to keep. Goes back from the end to the first frame that is not after it; records
-    /// without a step stay.
+    /// Of frames: the last step to keep. Goes back from the end to the first frame that is not after it;
+    /// records without a step stay.
     #[arg(long, value_name = "STEP", allow_negative_numbers = true, conflicts_with = "kind")]
     after_step: Option<i64>,
-    /// With --after-step: remove nothing unless the newest frame to stay is of this step or later. It is the step of
-    /// the last frame that the run had stored when it wrote its checkpoint.
+    /// With --after-step: remove nothing unless the newest frame to stay is of this step or later. It is the
+    /// step of the last frame that the run had stored when it wrote its checkpoint.
     #[arg(
         long,
         value_name = "STEP",
@@ -50,8 +51,8 @@ pub(crate) struct Truncate {
     /// Remove even everything.
     #[arg(long)]
     all: bool,
-    /// Go on with what is left of a depot that lost a commit. The loss is noted in the file. `repair` saves more, if
-    /// there is more.
+    /// Go on with what is left of a depot that lost a commit. The loss is noted in the file. `repair` saves
+    /// more, if there is more.
     #[arg(long)]
     accept_loss: bool,
     /// Print one JSON object.
