@@ -180,6 +180,7 @@ fn a_repaired_file_is_never_the_damaged_one() {
 mod unix {
     use std::io::{BufRead, BufReader, Write};
     use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
+    use std::os::unix::process::CommandExt;
     use std::process::{Child, Command, Stdio};
     use std::time::Duration;
 
@@ -446,14 +447,26 @@ mod unix {
     }
 
     fn start(job: &str, folder: &Path) -> (Child, impl Iterator<Item = String> + use<>) {
-        let mut child = Command::new(std::env::current_exe().unwrap())
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command
             .args(["--exact", "unix::staged_process", "--nocapture", "--test-threads=1"])
             .env(JOB, job)
             .env(FOLDER, folder)
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+            .stderr(Stdio::null());
+        // What runs in the background of a shell ignores interrupts, and so would the child.
+        let default = || {
+            for signal in [libc::SIGINT, libc::SIGTERM] {
+                // SAFETY: the call takes numbers, and may be made between fork and exec.
+                if unsafe { libc::signal(signal, libc::SIG_DFL) } == libc::SIG_ERR {
+                    return Err(std::io::Error::last_os_error());
+                }
+            }
+            Ok(())
+        };
+        // SAFETY: the closure calls nothing else, allocates nothing and takes no lock.
+        unsafe { command.pre_exec(default) };
+        let mut child = command.spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
         (child, lines.filter(|line| line.ends_with("at work")))
     }
