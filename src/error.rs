@@ -29,8 +29,8 @@ pub enum Error {
     /// A file that lost what it once committed, opened without
     /// [`OpenOptions::accept_loss`](crate::OpenOptions::accept_loss): `records` are left.
     #[error(
-        "{path}: commit {commit}, which the header names, cannot be read at byte {offset}, and what it had is missing: \
-         {records} records are left; `vldepot repair {path} NEW` saves all there is"
+        "{path}: commit {commit}, which the header names, cannot be read at byte {offset}, and what it had is missing; \
+         records that are left: {records}; `vldepot repair {path} NEW` saves all there is"
     )]
     Incomplete { path: PathBuf, commit: u64, offset: u64, records: u64 },
     /// No live record has this name, and one may have been lost: the file says so, since it was repaired, or

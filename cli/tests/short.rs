@@ -48,7 +48,7 @@ fn a_file_cut_in_half_is_listed_as_far_as_it_goes_and_nothing_is_done_to_it() {
     let (code, out, err) = vldepot(&["list", file]);
     let listed = out.lines().count();
     assert!(code == Some(1) && (10..30).contains(&listed), "{code:?} {out}");
-    assert!(err.contains("repair") && err.contains(&format!("{listed} records are left")), "{err}");
+    assert!(err.contains("repair") && err.contains(&format!("left: {listed};")), "{err}");
     let (code, out, _) = vldepot(&["list", file, "--json"]);
     assert!(code == Some(1) && out.lines().count() == listed, "{code:?} {out}");
     let (code, out, err) = vldepot(&["info", file]);
