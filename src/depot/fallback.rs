@@ -135,6 +135,11 @@ fn replay(storage: &Arc<dyn Storage>, parameters: &Parameters, end: u64) -> Resu
             let source = scanner.chunk_ref(&head, &prelude).map_or(Source::Missing, Source::Stored);
             state.set_source(chunk, source);
         }
+        // What was replaced over and over takes no memory.
+        let records = state.pending.records().len() as u64;
+        if records > MOST_RECORDS / 4 && records > 2 * state.pending.n_live() {
+            state.pending.forget_dead();
+        }
         for (operation, location) in places(&directory, chunk, parameters) {
             let hash = hash(&operation.name);
             if let Some(found) = state.find_hashed(hash, &operation.name, &mut |_| ())? {

@@ -96,6 +96,25 @@ impl Pending {
         self.changed = true;
     }
 
+    /// Forgets dead records, when most are: the live ones get other numbers.
+    pub(crate) fn forget_dead(&mut self) {
+        let mut fresh = Self {
+            records: Records::default(),
+            by_name: HashTable::default(),
+            dead: Dead::default(),
+            kills: std::mem::take(&mut self.kills),
+            killed: std::mem::take(&mut self.killed),
+            chunks: std::mem::take(&mut self.chunks),
+            changed: self.changed,
+        };
+        for number in self.live() {
+            let records = &self.records;
+            let (hash, location) = (records.hash(number), records.location(number));
+            fresh.insert(hash, records.name(number), &location, records.metadata(number));
+        }
+        *self = fresh;
+    }
+
     /// Sorted numbers of dead records.
     pub(crate) fn dead(&self) -> &[u64] {
         self.dead.sorted()
@@ -193,6 +212,14 @@ mod tests {
         let live: Vec<_> = pending.live().map(|n| (pending.name(n).to_vec(), pending.location(n))).collect();
         assert_eq!(listed, live);
         assert_eq!(listed.len(), 49);
+        pending.forget_dead();
+        assert_eq!((pending.records().len(), pending.dead().len()), (49, 0));
+        assert_eq!(pending.freeze().collect::<Vec<_>>(), live);
+        for name in (0..50_u8).filter(|&name| name != 9) {
+            let number = pending.find(7, &vec![name; usize::from(name)]).unwrap();
+            let metadata = [2, name];
+            assert_eq!(pending.metadata(number), name.is_multiple_of(3).then_some(&metadata[..]));
+        }
     }
 
     #[test]
