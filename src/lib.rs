@@ -60,6 +60,7 @@ pub mod testing;
 mod vlstore;
 
 pub use blosc::BloscError;
+pub use buffer::Bytes;
 pub use codec::{Codec, CodecError, Raw};
 pub use depot::{
     CodecInfo, Cut, Depot, DepotInfo, Iter, Keys, Location, Metadata, Options, Record, Refreshed, Removal,
