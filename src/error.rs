@@ -7,7 +7,6 @@
 //!      ──> source    what the system, the codec or Blosc2 said
 //! ```
 
-use std::borrow::Cow;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -148,7 +147,7 @@ impl Error {
 
     /// The system did not do `action`: what follows "cannot".
     #[cold]
-    pub(crate) fn io(path: &Path, action: impl Into<Cow<'static, str>>, source: io::Error) -> Self {
+    pub(crate) fn io(path: impl Into<PathBuf>, action: impl Into<String>, source: io::Error) -> Self {
         ErrorKind::Io { action: action.into() }.at(path).because(source)
     }
 
@@ -161,26 +160,13 @@ impl Error {
     /// Bytes at `offset` of the file that are not what was written.
     #[cold]
     pub(crate) fn damaged(
-        path: &Path,
+        path: impl Into<PathBuf>,
         part: Part,
         offset: u64,
         expected: impl Into<String>,
         found: impl Into<String>,
     ) -> Self {
         ErrorKind::Damaged { part, offset, expected: expected.into(), found: found.into() }.at(path)
-    }
-
-    /// Puts another sentence's kind in place of this one's, which becomes its source.
-    pub(crate) fn inside(self, kind: ErrorKind) -> Self {
-        let outer = Self::new(kind).because_of(&self);
-        outer.because(self)
-    }
-
-    /// Takes path and record from another error.
-    fn because_of(mut self, source: &Self) -> Self {
-        self.0.path.clone_from(&source.0.path);
-        self.0.record.clone_from(&source.0.record);
-        self
     }
 }
 
@@ -267,6 +253,8 @@ pub enum Part {
     Losses,
     /// The Blosc2 frame around the chunks, which other programs read.
     Frame,
+    /// The table of names of a file of the Python package vlstore.
+    NameTable,
     /// The file as a whole.
     File,
 }
@@ -286,6 +274,7 @@ impl fmt::Display for Part {
             Self::Metadata => f.write_str("metadata"),
             Self::Losses => f.write_str("note of losses"),
             Self::Frame => f.write_str("Blosc2 frame"),
+            Self::NameTable => f.write_str("vlstore's table of names"),
             Self::File => f.write_str("file"),
         }
     }
@@ -363,7 +352,7 @@ pub enum ErrorKind {
     /// A name or record that no depot can hold.
     InvalidRecord { why: String },
     /// The system refused to read, write or sync; the source is an [`io::Error`].
-    Io { action: Cow<'static, str> },
+    Io { action: String },
     /// The codec refuses a value, or a record's bytes; the source is a [`CodecError`](crate::CodecError).
     Codec { codec: &'static str },
     /// c-blosc2 refuses to compress; the source is a [`BloscError`](crate::BloscError).
@@ -436,11 +425,9 @@ impl ErrorKind {
             Self::PathExists => {
                 write!(f, "the path exists, and stays as it is: choose another one, or open it for appending")
             }
-            Self::SameFile { source_path } => write!(
-                f,
-                "the new file cannot take the place of {}, which it is made from",
-                source_path.display()
-            ),
+            Self::SameFile { source_path } => {
+                write!(f, "the new file must be another one: it is made from {}", source_path.display())
+            }
             Self::NotAFile { found } => write!(f, "it is {found}, not a regular file"),
             Self::TargetChanged { found } => write!(f, "not replaced: {found}"),
             Self::Replaced => write!(f, "another file has taken its place: open it again"),
@@ -568,9 +555,8 @@ mod tests {
     fn the_first_record_that_is_named_stays() {
         let error = ErrorKind::Decompress { chunk: 3, offset: 70 }.at("a.vld").of("\"x\"").of("\"y\"");
         assert_eq!(error.to_string(), "a.vld: record \"x\": chunk 3 at byte 70 does not decompress");
-        let outer = error.inside(ErrorKind::NotStored);
+        let outer = ErrorKind::NotStored.at("a.vld").of("\"x\"").because(error);
         assert_eq!(outer.to_string(), "a.vld: record \"x\" was not stored");
-        assert_eq!(outer.record(), Some("\"x\""));
         assert!(outer.is_damage() && outer.source().unwrap().to_string().contains("decompress"));
     }
 

@@ -66,7 +66,7 @@ pub use depot::{
     CodecInfo, Cut, Depot, DepotInfo, Iter, Keys, Location, Metadata, Options, Record, Refreshed, Removal,
     TruncateOptions,
 };
-pub use error::{Error, Result};
+pub use error::{Error, ErrorKind, Part, Result};
 pub use key::{AsKey, Key, MAX_KEY_LEN};
 pub use loader::{Batch, Loader, LoaderBuilder, LoaderState};
 pub use maintain::{

@@ -692,7 +692,7 @@ fn a_damaged_record_stops_the_loader_by_name_and_can_be_skipped() {
                 }
             };
             assert!(error.is_damage(), "{error}");
-            assert!(lost.iter().any(|n| error.to_string().contains(&format!("record {n} "))), "{error}");
+            assert!(lost.iter().any(|n| error.to_string().contains(&format!("record {n}:"))), "{error}");
             assert!(loader.next().is_none());
             assert_eq!(loader.state().next_batch(), seen, "the state is before the batch that failed");
 

@@ -208,7 +208,7 @@ fn readers_follow_a_writer_at_full_speed_and_see_no_torn_state() {
             let refused = Depot::append(&path, Raw).map(drop);
             let done = Acknowledged::of(&path).get() == u64::MAX;
             assert!(
-                matches!(refused, Err(error) if matches!(error.kind(), ErrorKind::Locked)) || done,
+                matches!(&refused, Err(error) if matches!(error.kind(), ErrorKind::Locked)) || done,
                 "{refused:?}"
             );
         }

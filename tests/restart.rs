@@ -1,6 +1,8 @@
 //! A simulation that was killed, or starts again from a checkpoint: it goes on where it should, with the same system, and stores
 //! no frame twice.
 
+use std::error::Error as _;
+
 use serde_json::json;
 use vldepot::codecs::{AtomicFrame, AtomicFrameCodec, Precision};
 use vldepot::{

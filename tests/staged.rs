@@ -5,6 +5,7 @@
 
 #![allow(clippy::cast_possible_truncation, reason = "test data are made of the low bytes of counters")]
 
+use std::error::Error as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 

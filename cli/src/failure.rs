@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use serde_json::json;
+use vldepot::ErrorKind;
 
 use crate::text;
 

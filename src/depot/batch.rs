@@ -18,7 +18,7 @@ use std::thread;
 use super::engine::Engine;
 use super::state::Source;
 use crate::buffer::{AlignedBuf, Bytes, prefetch};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::format::chunk::ChunkRef;
 use crate::index::Location;
 use crate::options::CompressionCodec;
@@ -41,7 +41,7 @@ const PARTS_A_THREAD: u64 = 4;
 const RECORDS_AHEAD: usize = 3;
 
 /// A record's checked bytes, or why there are none: boxed, as there are many records and hardly an error.
-pub(crate) type Slot = Result<Bytes, Box<Error>>;
+pub(crate) type Slot = Result<Bytes>;
 
 /// A record's checked bytes.
 enum Lent<'r> {
@@ -52,7 +52,7 @@ enum Lent<'r> {
 }
 
 /// Takes each record's bytes, or why there are none, with its number in the request.
-type Sink<'s> = dyn FnMut(usize, Result<Lent<'_>, Box<Error>>) + 's;
+type Sink<'s> = dyn FnMut(usize, Result<Lent<'_>>) + 's;
 
 /// Blocks decoded together, and where they lie in which chunk.
 pub(crate) struct Run {
@@ -82,7 +82,7 @@ struct Walk<'w, N> {
 /// The error is the first one in that order, and says which record it befell.
 pub(crate) fn read(engine: &Engine, wanted: &[(&[u8], Location)], threads: usize) -> Result<Vec<Bytes>> {
     let slots = read_each_with(engine, wanted, threads).zip(wanted);
-    slots.map(|(slot, (name, _))| slot.map_err(|error| engine.in_record(name, *error))).collect()
+    slots.map(|(slot, (name, _))| slot.map_err(|error| engine.in_record(name, error))).collect()
 }
 
 /// As [`read`] on this thread, each record with its own error, which does not say which record it befell.
@@ -90,7 +90,7 @@ pub(crate) fn read_each<N: Sync>(
     engine: &Engine,
     wanted: &[(N, Location)],
 ) -> impl Iterator<Item = Result<Bytes>> + use<N> {
-    read_each_with(engine, wanted, 1).map(|slot| slot.map_err(|error| *error))
+    read_each_with(engine, wanted, 1)
 }
 
 /// As [`read_each`] into `out`, for who reads one batch behind the other: `last` is the run that both have blocks of.
@@ -159,7 +159,7 @@ pub(crate) fn visit(
     walk.run(&order(wanted), &mut None, &mut |number, lent| match lent {
         Ok(Lent::Passing(bytes)) => job(number, Ok(bytes)),
         Ok(Lent::Shared(bytes)) => job(number, Ok(&bytes)),
-        Err(error) => job(number, Err(engine.in_record(wanted[number].0, *error))),
+        Err(error) => job(number, Err(engine.in_record(wanted[number].0, error))),
     });
 }
 
@@ -211,8 +211,8 @@ impl<N> Walk<'_, N> {
     }
 
     /// Compares a record's bytes with its checksum.
-    fn check(&self, number: usize, bytes: &[u8]) -> Result<(), Box<Error>> {
-        self.engine.check(&self.wanted[number].1, bytes).map_err(Box::new)
+    fn check(&self, number: usize, bytes: &[u8]) -> Result<()> {
+        self.engine.check(&self.wanted[number].1, bytes)
     }
 
     /// Gives bytes of the records in `order`, with their numbers, to be kept.
@@ -257,7 +257,7 @@ impl<N> Walk<'_, N> {
 
     /// A record by itself.
     fn single(&self, number: usize, sink: &mut Sink<'_>) {
-        sink(number, self.engine.read(&self.wanted[number].1).map(Lent::Shared).map_err(Box::new));
+        sink(number, self.engine.read(&self.wanted[number].1).map(Lent::Shared));
     }
 
     /// A record that lies at `range` of shared bytes.

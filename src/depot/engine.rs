@@ -13,7 +13,7 @@ use super::writer::{NewRecord, Shared, Writer};
 use crate::buffer::{AlignedBuf, Bytes, prefetch};
 use crate::chunk::ChunkReader;
 use crate::codec::{Codec, Raw};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Part, Result};
 use crate::format::chunk::ChunkRef;
 use crate::format::chunk::MAX_DIRECTORY;
 use crate::format::entry::EntryHead;
@@ -81,7 +81,7 @@ impl Engine {
         if !codec.align.is_power_of_two() || codec.align > 64 || codec.id.len() > 64 {
             let why =
                 format!("codec `{}`: ALIGN must be a power of two up to 64, ID at most 64 bytes", codec.id);
-            return Err(Error::InvalidOptions(why));
+            return Err(Error::invalid_options(why));
         }
         let parameters = Parameters {
             format_version: crate::format::FORMAT_VERSION,
@@ -114,7 +114,7 @@ impl Engine {
         mapping: Mapping,
     ) -> Result<Self> {
         if !storage.is_empty().map_err(|source| io_error(&storage, "ask for the length", source))? {
-            return Err(Error::PathExists { path: storage.path().to_owned() });
+            return Err(ErrorKind::PathExists.at(storage.path()));
         }
         lock(&storage)?;
         storage
@@ -230,7 +230,7 @@ impl Engine {
         let mapped = options.mapping == Mapping::Auto;
         let Header::Depot(parameters) = open::read_header(&storage)? else {
             let found = "a Blosc2 frame of another program, which may be read and not written";
-            return Err(Error::NotADepot { path: storage.path().to_owned(), found: found.into() });
+            return Err(ErrorKind::NotADepot { found: found.into() }.at(storage.path()));
         };
         codec.check(&storage, &parameters)?;
         let Loaded { parameters, state, tail, published, header_lost } =
@@ -374,7 +374,7 @@ impl Engine {
     pub(crate) fn writer(&self) -> Result<MutexGuard<'_, Writer>> {
         // Asked before the lock is taken, which in a fork a thread may hold that is not there.
         if self.is_writable() && std::process::id() != self.owner {
-            return Err(Error::Forked { path: self.path_buf(), owner: self.owner });
+            return Err(ErrorKind::Forked { owner: self.owner }.at(self.path_buf()));
         }
         self.writer_to_look_at()
     }
@@ -383,7 +383,7 @@ impl Engine {
     fn writer_to_look_at(&self) -> Result<MutexGuard<'_, Writer>> {
         match &self.writer {
             Some(writer) => Ok(writer.lock().unwrap_or_else(std::sync::PoisonError::into_inner)),
-            None => Err(Error::ReadOnly { path: self.path_buf() }),
+            None => Err(ErrorKind::ReadOnly.at(self.path_buf())),
         }
     }
 
@@ -446,18 +446,16 @@ impl Engine {
         let checksum = crc32c::crc32c(bytes);
         let mut writer = self.writer()?;
         writer.put(&NewRecord { name, bytes, checksum, metadata, only_new }).map_err(
-            |source| match source {
-                Error::InvalidRecord { .. } | Error::Exists { .. } | Error::Poisoned { .. } => source,
-                source => {
-                    Error::NotStored { path: self.path_buf(), name: describe(name), source: Box::new(source) }
-                }
+            |source| match source.kind() {
+                ErrorKind::InvalidRecord { .. } | ErrorKind::Exists | ErrorKind::Poisoned { .. } => source,
+                _ => ErrorKind::NotStored.at(self.path_buf()).of(describe(name)).because(source),
             },
         )?;
         writer.commit_if_due()
     }
 
     fn refused(&self, name: &[u8], why: String) -> Error {
-        Error::InvalidRecord { path: self.path_buf(), name: describe(name), why }
+        ErrorKind::InvalidRecord { why }.at(self.path_buf()).of(describe(name))
     }
 
     /// Refuses metadata that the directory of a chunk has no room for.
@@ -514,17 +512,15 @@ impl Engine {
         if self.place_of(name)?.is_some() {
             return Ok(true);
         }
-        match self.not_found(&self.shared.read(), name) {
-            Error::NotFound { .. } => Ok(false),
-            lost => Err(lost),
-        }
+        let error = self.not_found(&self.shared.read(), name);
+        if matches!(error.kind(), ErrorKind::NotFound) { Ok(false) } else { Err(error) }
     }
 
     /// Why there is no record of that name.
     fn not_found(&self, state: &State, name: &[u8]) -> Error {
         let path = self.path_buf();
         if let Some(LostCommit { sequence, offset }) = state.lost {
-            return Error::LostCommit { path, name: describe(name), commit: sequence, offset };
+            return ErrorKind::LostCommit { commit: sequence, offset }.at(path).of(describe(name));
         }
         match self.losses_of(&state.snapshot) {
             Ok(losses) => losses
@@ -532,8 +528,8 @@ impl Engine {
                 .iter()
                 .rev()
                 .find(|loss| loss.unnamed || loss.names.iter().any(|lost| lost == name))
-                .map_or(Error::NotFound { path: path.clone(), name: describe(name) }, |loss| {
-                    Error::LostEarlier { path, name: describe(name), how: loss.to_string() }
+                .map_or(ErrorKind::NotFound.at(path.clone()).of(describe(name)), |loss| {
+                    ErrorKind::LostEarlier { how: loss.to_string() }.at(path).of(describe(name))
                 }),
             Err(error) => error,
         }
@@ -590,7 +586,7 @@ impl Engine {
         by_directories: impl FnOnce(&Rebuilt, usize) -> T,
     ) -> Result<T> {
         let state = self.shared.read();
-        let out_of_range = || Error::OutOfRange { path: self.path_buf(), position, len: state.len() };
+        let out_of_range = || ErrorKind::OutOfRange { position, len: state.len() }.at(self.path_buf());
         let error = match state.at(position) {
             Ok(place) => match by_index(&state, place.ok_or_else(out_of_range)?) {
                 Err(error) => error,
@@ -638,7 +634,7 @@ impl Engine {
     pub(crate) fn in_record_at(&self, position: u64, source: Error) -> Error {
         match self.name_at(position) {
             Ok(name) => self.in_record(&name, source),
-            Err(_) => self.in_described(format!("at position {position}"), source),
+            Err(_) => source.of(format!("at position {position}")),
         }
     }
 
@@ -656,13 +652,7 @@ impl Engine {
     }
 
     fn no_chunk(&self, chunk: u64) -> Error {
-        Error::Damaged {
-            path: self.path_buf(),
-            what: "index".into(),
-            offset: 0,
-            expected: format!("a chunk {chunk}"),
-            found: "no such chunk".into(),
-        }
+        Error::damaged(self.path_buf(), Part::Index, 0, format!("a chunk {chunk}"), "no such chunk")
     }
 
     /// The chunk and the offset in it that an address means.
@@ -846,14 +836,13 @@ impl Engine {
         if found == location.checksum {
             return Ok(());
         }
-        Err(Error::ChunkChecksum {
-            path: self.path_buf(),
-            chunk: first,
-            what: "a record of zeros".into(),
+        Err(ErrorKind::Checksum {
+            part: Part::Record { chunk: first },
             offset: self.file_offset(first),
             expected: location.checksum,
             found,
-        })
+        }
+        .at(self.path_buf()))
     }
 
     /// Compares a record's bytes with its checksum.
@@ -873,14 +862,13 @@ impl Engine {
     #[cold]
     pub(super) fn other_bytes(&self, location: &Location, found: u32) -> Error {
         let (chunk, _) = self.chunk_of(location.address);
-        Error::RecordChecksum {
-            path: self.path_buf(),
-            name: format!("at raw byte {}", location.address),
-            chunk,
+        ErrorKind::Checksum {
+            part: Part::Record { chunk },
             offset: self.file_offset(chunk),
             expected: location.checksum,
             found,
         }
+        .at(self.path_buf())
     }
 
     /// Where the entry of a chunk starts in the file; 0 for one not written yet.
@@ -893,15 +881,7 @@ impl Engine {
 
     /// Says which record an error befell.
     pub(crate) fn in_record(&self, name: &[u8], source: Error) -> Error {
-        self.in_described(describe(name), source)
-    }
-
-    fn in_described(&self, called: String, mut source: Error) -> Error {
-        if let Error::RecordChecksum { name, .. } = &mut source {
-            *name = called;
-            return source;
-        }
-        Error::Record { path: self.path_buf(), name: called, source: Box::new(source) }
+        source.of(describe(name))
     }
 
     /// MessagePack metadata of a record.
@@ -943,13 +923,13 @@ impl Engine {
 }
 
 fn io_error(storage: &Arc<dyn Storage>, action: &str, source: std::io::Error) -> Error {
-    Error::Io { path: storage.path().to_owned(), action: action.into(), source }
+    Error::io(storage.path(), action, source)
 }
 
 fn lock(storage: &Arc<dyn Storage>) -> Result<()> {
     match storage.try_lock() {
         Ok(true) => Ok(()),
-        Ok(false) => Err(Error::Locked { path: storage.path().to_owned() }),
+        Ok(false) => Err(ErrorKind::Locked.at(storage.path())),
         Err(source) => Err(io_error(storage, "lock the file", source)),
     }
 }
@@ -957,7 +937,7 @@ fn lock(storage: &Arc<dyn Storage>) -> Result<()> {
 /// The error of a file that lost a commit with what it had.
 pub(super) fn incomplete(storage: &Arc<dyn Storage>, state: &State) -> Option<Error> {
     let LostCommit { sequence: commit, offset } = state.lost?;
-    Some(Error::Incomplete { path: storage.path().to_owned(), commit, offset, records: state.len() })
+    Some(ErrorKind::Incomplete { commit, offset, records: state.len() }.at(storage.path()))
 }
 
 /// A torn end is cut off before anything is appended. Where the header is lost, or names a commit that is not there, the end is
@@ -970,7 +950,7 @@ fn refuse_to_cut(storage: &Arc<dyn Storage>, parameters: &Parameters, tail: Tail
         "entry {} at byte {}, which appending would cut off: `vldepot repair` saves what is in it",
         head.sequence, head.offset
     );
-    Err(scanner.damaged("entry", tail.offset, expected, found))
+    Err(scanner.damaged(Part::Entry, tail.offset, expected, found))
 }
 
 /// The header of an empty frame with these parameters, up to the first entry.
@@ -979,7 +959,7 @@ fn header_page(parameters: &Parameters) -> Result<Vec<u8>> {
         frame::write_header(parameters.compression, parameters.chunk_size, parameters.vlstore);
     if !write_parameters(&mut header, at, parameters) {
         let why = format!("codec `{}`: its parameters do not fit into the header", parameters.codec_id);
-        return Err(Error::InvalidOptions(why));
+        return Err(Error::invalid_options(why));
     }
     debug_assert_eq!(header.len(), HEADER_LEN);
     header.extend_from_slice(&frame::trailer(&[], [0; 16]));
@@ -1002,17 +982,14 @@ impl CodecCheck<'_> {
         }
         let path = || storage.path().to_owned();
         if parameters.codec_id != self.info.id {
-            return Err(Error::WrongCodec {
-                path: path(),
+            return Err(ErrorKind::WrongCodec {
                 stored: parameters.codec_id.clone(),
                 given: self.info.id.to_owned(),
-            });
+            }
+            .at(path()));
         }
-        let refuse = |source| Error::CodecParameters {
-            path: path(),
-            codec: self.info.id.to_owned(),
-            source: Box::new(source),
-        };
+        let refuse =
+            |source| ErrorKind::CodecParameters { codec: self.info.id.to_owned() }.at(path()).because(source);
         if parameters.codec_version > self.info.version {
             return Err(refuse(crate::codec::CodecError::Parameter {
                 parameter: "version".into(),
@@ -1056,7 +1033,7 @@ mod tests {
             Depot::append_in(storage, Raw, &OpenOptions::default()),
         ] {
             let error = opened.map(|_| ()).unwrap_err();
-            assert!(matches!(error, Error::NewerFormat { found: 9, supported: 1, .. }), "{error}");
+            assert!(matches!(error.kind(), ErrorKind::NewerFormat { found: 9, supported: 1, .. }), "{error}");
             assert!(error.to_string().contains("update"), "{error}");
         }
     }
@@ -1067,6 +1044,6 @@ mod tests {
             CodecInfo { id: "test", version: 1, parameters: vec![7; 5000], align: 16, element_size: 4 };
         let storage = Arc::new(MemoryStorage::new());
         let made = Engine::create(storage, DepotOptions::default(), codec, Mapping::Auto).map(|_| ());
-        assert!(matches!(made, Err(Error::InvalidOptions(why)) if why.contains("do not fit")));
+        assert!(made.unwrap_err().to_string().contains("do not fit"));
     }
 }

@@ -139,11 +139,10 @@ pub struct DepotInfo {
 impl DepotInfo {
     pub(super) fn new(engine: &Engine, metadata: Map<String, Value>) -> Result<Self> {
         let shared = &engine.shared;
-        let file_bytes = shared.storage.len().map_err(|source| Error::Io {
-            path: engine.path().to_owned(),
-            action: "ask for the file's length".into(),
-            source,
-        })?;
+        let file_bytes = shared
+            .storage
+            .len()
+            .map_err(|source| Error::io(engine.path(), "ask for the file's length", source))?;
         let parameters = &shared.parameters;
         let losses = engine.losses()?.0.iter().map(ToString::to_string).collect();
         let state = shared.read();

@@ -12,7 +12,7 @@ use super::pending::{Frozen, Killed};
 use super::state::Snapshot;
 use super::{Depot, Record};
 use crate::codec::Codec;
-use crate::error::{Error, Result};
+use crate::error::{Error, Part, Result};
 use crate::index::{Location, Segment, find_live};
 use crate::key::Key;
 
@@ -31,13 +31,7 @@ pub(crate) fn key(engine: &Engine, name: Vec<u8>) -> Result<Key> {
 
 /// The error of a name that is none.
 pub(crate) fn malformed(path: &Path, name: &[u8]) -> Error {
-    Error::Damaged {
-        path: path.to_owned(),
-        what: "index".into(),
-        offset: 0,
-        expected: "a name".into(),
-        found: format!("the bytes \"{}\"", name.escape_ascii()),
-    }
+    Error::damaged(path, Part::Index, 0, "a name", format!("the bytes \"{}\"", name.escape_ascii()))
 }
 
 /// A live record's name, and its place if the index can tell.
@@ -462,8 +456,8 @@ impl<'d, C: Codec> Iter<'d, C> {
         let engine = &self.depot.engine;
         let (name, location) = &mut self.wanted[self.given];
         let slot = self.slots.get_mut(self.given).and_then(Option::take);
-        let bytes = slot.unwrap_or_else(|| engine.read(location).map_err(Box::new));
-        let bytes = bytes.map_err(|error| engine.in_record(name, *error));
+        let bytes = slot.unwrap_or_else(|| engine.read(location));
+        let bytes = bytes.map_err(|error| engine.in_record(name, error));
         let name = std::mem::take(name);
         self.given += 1;
         let key = Key::from_tagged_vec(name)

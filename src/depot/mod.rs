@@ -56,7 +56,7 @@ pub(crate) use walk::{Entry, Step, Walk};
 
 use crate::buffer::Bytes;
 use crate::codec::{Codec, Raw};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Part, Result};
 use crate::exact::{Exact, Form};
 use crate::key::{AsKey, Key, TaggedName, describe};
 use crate::loader::LoaderBuilder;
@@ -82,7 +82,7 @@ thread_local! {
 /// [`commit`](Self::commit), which also happens by itself as [`CommitEvery`](crate::CommitEvery) says.
 ///
 /// A process made by `fork` may go on reading, by positioned reads that share no cursor, if no other thread was inside the depot
-/// at that moment. It cannot write ([`Error::Forked`]), and dropping its copy leaves the file alone.
+/// at that moment. It cannot write ([`ErrorKind::Forked`]), and dropping its copy leaves the file alone.
 ///
 /// ```
 /// use vldepot::{Depot, Raw};
@@ -101,9 +101,9 @@ pub struct Depot<C: Codec> {
 
 fn io_error(path: &Path, action: &str, source: std::io::Error) -> Error {
     if source.kind() == std::io::ErrorKind::AlreadyExists {
-        return Error::PathExists { path: path.to_owned() };
+        return ErrorKind::PathExists.at(path);
     }
-    Error::Io { path: path.to_owned(), action: action.into(), source }
+    Error::io(path, action, source)
 }
 
 fn codec_info<C: Codec>(codec: &C) -> engine::CodecInfo {
@@ -121,9 +121,9 @@ impl<C: Codec> Depot<C> {
     /// Makes a new depot in a new file, with [`DepotOptions::default`].
     ///
     /// # Errors
-    /// [`Error::PathExists`] when the path is taken, by anything but an empty file that nobody writes, such
-    /// as a creation that was killed leaves; [`Error::Locked`] when another creation of the same path was
-    /// faster; [`Error::Io`], and then no file is left behind.
+    /// [`ErrorKind::PathExists`] when the path is taken, by anything but an empty file that nobody writes, such
+    /// as a creation that was killed leaves; [`ErrorKind::Locked`] when another creation of the same path was
+    /// faster; [`ErrorKind::Io`], and then no file is left behind.
     pub fn create(path: impl AsRef<Path>, codec: C) -> Result<Self> {
         Self::create_with(path, codec, DepotOptions::default())
     }
@@ -131,12 +131,12 @@ impl<C: Codec> Depot<C> {
     /// As [`create`](Self::create), with options.
     ///
     /// # Errors
-    /// Also [`Error::InvalidOptions`]; then no file is made.
+    /// Also [`ErrorKind::InvalidOptions`]; then no file is made.
     pub fn create_with(path: impl AsRef<Path>, codec: C, options: DepotOptions) -> Result<Self> {
         options.validate()?;
         let path = path.as_ref();
         let storage = FileStorage::create(path).map_err(|source| match source.kind() {
-            std::io::ErrorKind::WouldBlock => Error::Locked { path: path.to_owned() },
+            std::io::ErrorKind::WouldBlock => ErrorKind::Locked.at(path),
             _ => io_error(path, "create the file", source),
         })?;
         let storage = Arc::new(storage);
@@ -156,7 +156,7 @@ impl<C: Codec> Depot<C> {
     /// As [`memory`](Self::memory), with options.
     ///
     /// # Errors
-    /// [`Error::InvalidOptions`].
+    /// [`ErrorKind::InvalidOptions`].
     pub fn memory_with(codec: C, options: DepotOptions) -> Result<Self> {
         Self::create_in(Arc::new(MemoryStorage::new()), codec, options)
     }
@@ -164,7 +164,7 @@ impl<C: Codec> Depot<C> {
     /// A new depot in an empty storage of your own.
     ///
     /// # Errors
-    /// [`Error::PathExists`] when the storage is not empty, [`Error::Locked`], [`Error::InvalidOptions`].
+    /// [`ErrorKind::PathExists`] when the storage is not empty, [`ErrorKind::Locked`], [`ErrorKind::InvalidOptions`].
     pub fn create_in(storage: Arc<dyn Storage>, codec: C, options: DepotOptions) -> Result<Self> {
         let engine = Engine::create(storage, options, codec_info(&codec), Mapping::Auto)?;
         Ok(Self { engine, codec: Arc::new(codec) })
@@ -178,8 +178,8 @@ impl<C: Codec> Depot<C> {
     /// after it. A file that lost what it once committed does not: see [`OpenOptions::accept_loss`].
     ///
     /// # Errors
-    /// [`Error::Incomplete`], [`Error::NotADepot`], [`Error::WrongCodec`], [`Error::NewerFormat`],
-    /// [`Error::Damaged`], [`Error::Io`].
+    /// [`ErrorKind::Incomplete`], [`ErrorKind::NotADepot`], [`ErrorKind::WrongCodec`], [`ErrorKind::NewerFormat`],
+    /// [`ErrorKind::Damaged`], [`ErrorKind::Io`].
     pub fn open(path: impl AsRef<Path>, codec: C) -> Result<Self> {
         Self::open_with(path, codec, &OpenOptions::default())
     }
@@ -208,7 +208,7 @@ impl<C: Codec> Depot<C> {
     /// After a crash it goes on from the last whole chunk; a torn end is cut off.
     ///
     /// # Errors
-    /// As [`open`](Self::open), and [`Error::Locked`] when another writer has the file.
+    /// As [`open`](Self::open), and [`ErrorKind::Locked`] when another writer has the file.
     pub fn append(path: impl AsRef<Path>, codec: C) -> Result<Self> {
         Self::append_with(path, codec, &OpenOptions::default())
     }
@@ -259,7 +259,7 @@ impl<C: Codec> Depot<C> {
     /// it has one.
     ///
     /// # Errors
-    /// [`Error::PathExists`], [`Error::NoRoom`], and as [`commit`](Self::commit). There is no new file then.
+    /// [`ErrorKind::PathExists`], [`ErrorKind::NoRoom`], and as [`commit`](Self::commit). There is no new file then.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
         let failed = |source| io_error(path, "write the file", source);
@@ -303,10 +303,10 @@ fn checked<C: Codec>(codec: &C, open: impl FnOnce(&CodecCheck<'_>) -> Result<Eng
 
 /// The tagged form of a key, or the error that no depot holds it.
 fn tagged(engine: &Engine, key: &(impl AsKey + ?Sized)) -> Result<TaggedName> {
-    key.tagged().ok_or_else(|| Error::InvalidRecord {
-        path: engine.path().to_owned(),
-        name: key.to_key().to_string(),
-        why: "integer names go from -2^63 to 2^64 - 1".into(),
+    key.tagged().ok_or_else(|| {
+        ErrorKind::InvalidRecord { why: "integer names go from -2^63 to 2^64 - 1".into() }
+            .at(engine.path())
+            .of(key.to_key().to_string())
     })
 }
 
@@ -317,11 +317,11 @@ impl<C: Codec> Depot<C> {
     /// The record can be read at once and is durable after the next [`commit`](Self::commit).
     ///
     /// # Errors
-    /// [`Error::Codec`] when the codec refuses the value, [`Error::InvalidRecord`], [`Error::ReadOnly`], [`Error::Forked`],
-    /// [`Error::Poisoned`], and two that a full disk brings about:
-    /// - [`Error::NotStored`]: chunks put earlier could not be written. This record is not taken in, the ones before are kept in memory
+    /// [`ErrorKind::Codec`] when the codec refuses the value, [`ErrorKind::InvalidRecord`], [`ErrorKind::ReadOnly`], [`ErrorKind::Forked`],
+    /// [`ErrorKind::Poisoned`], and two that a full disk brings about:
+    /// - [`ErrorKind::NotStored`]: chunks put earlier could not be written. This record is not taken in, the ones before are kept in memory
     ///   and written by the next call; put it again once there is room.
-    /// - [`Error::NotCommitted`]: the record is taken in and can be read, but a commit that became due with it failed. Do not put it
+    /// - [`ErrorKind::NotCommitted`]: the record is taken in and can be read, but a commit that became due with it failed. Do not put it
     ///   again: the next commit makes it durable.
     pub fn put(&self, key: impl AsKey, item: &C::Item) -> Result<()> {
         self.encode_and_put(&key, item, None, false)
@@ -330,7 +330,7 @@ impl<C: Codec> Depot<C> {
     /// As [`put`](Self::put), but refuses to replace.
     ///
     /// # Errors
-    /// Also [`Error::Exists`].
+    /// Also [`ErrorKind::Exists`].
     pub fn put_new(&self, key: impl AsKey, item: &C::Item) -> Result<()> {
         self.encode_and_put(&key, item, None, true)
     }
@@ -360,12 +360,7 @@ impl<C: Codec> Depot<C> {
     }
 
     fn codec_error(&self, name: &[u8], source: crate::codec::CodecError) -> Error {
-        Error::Codec {
-            path: self.engine.path().to_owned(),
-            name: describe(name),
-            codec: C::ID,
-            source: Box::new(source),
-        }
+        ErrorKind::Codec { codec: C::ID }.at(self.engine.path()).of(describe(name)).because(source)
     }
 
     fn encode_and_put(
@@ -394,7 +389,7 @@ impl<C: Codec> Depot<C> {
     /// Removes a record; false if there was none. Its bytes stay in the file until it is compacted.
     ///
     /// # Errors
-    /// [`Error::ReadOnly`]; [`Error::NotCommitted`] when the record is removed but a commit that became due failed.
+    /// [`ErrorKind::ReadOnly`]; [`ErrorKind::NotCommitted`] when the record is removed but a commit that became due failed.
     pub fn remove(&self, key: impl AsKey) -> Result<bool> {
         let name = tagged(&self.engine, &key)?;
         let mut writer = self.engine.writer()?;
@@ -406,14 +401,14 @@ impl<C: Codec> Depot<C> {
     /// Gives an existing record other metadata; its bytes stay, and it moves to the end of the order.
     ///
     /// # Errors
-    /// [`Error::NotFound`], and as [`put`](Self::put).
+    /// [`ErrorKind::NotFound`], and as [`put`](Self::put).
     pub fn set_metadata(&self, key: impl AsKey, metadata: &Metadata) -> Result<()> {
         let name = tagged(&self.engine, &key)?;
         let metadata = encode_metadata(&self.engine, metadata)?;
         self.engine.check_metadata(&name, &metadata)?;
         let mut writer = self.engine.writer()?;
         if !writer.set_metadata(&name, &metadata)? {
-            return Err(Error::NotFound { path: self.engine.path().to_owned(), name: describe(&name) });
+            return Err(ErrorKind::NotFound.at(self.engine.path()).of(describe(&name)));
         }
         writer.commit_if_due()
     }
@@ -444,7 +439,7 @@ impl<C: Codec> Depot<C> {
     /// Metadata of the depot itself wait for a commit.
     ///
     /// # Errors
-    /// [`Error::ReadOnly`], [`Error::Io`].
+    /// [`ErrorKind::ReadOnly`], [`ErrorKind::Io`].
     pub fn flush(&self) -> Result<()> {
         self.engine.writer()?.flush()
     }
@@ -458,8 +453,8 @@ impl<C: Codec> Depot<C> {
     /// to go on after such a gap.
     ///
     /// # Errors
-    /// [`Error::NotCommitted`], which says how many records wait: nothing is lost that an earlier commit has, and after a failed
-    /// write, of a full disk say, the next call goes on. After a failed sync, [`Error::Poisoned`].
+    /// [`ErrorKind::NotCommitted`], which says how many records wait: nothing is lost that an earlier commit has, and after a failed
+    /// write, of a full disk say, the next call goes on. After a failed sync, [`ErrorKind::Poisoned`].
     pub fn commit(&self) -> Result<()> {
         self.engine.writer()?.commit()
     }
@@ -468,7 +463,7 @@ impl<C: Codec> Depot<C> {
     /// other programs find what is in it so far. For durability a [`commit`](Self::commit) is enough.
     ///
     /// # Errors
-    /// As [`commit`](Self::commit); [`Error::Io`] when all is committed and only the frame could not be written.
+    /// As [`commit`](Self::commit); [`ErrorKind::Io`] when all is committed and only the frame could not be written.
     pub fn publish(&self) -> Result<()> {
         self.engine.writer()?.publish(false)
     }
@@ -484,20 +479,13 @@ impl<C: Codec> Depot<C> {
 }
 
 fn encode_metadata(engine: &Engine, metadata: &Metadata) -> Result<Vec<u8>> {
-    rmp_serde::to_vec(&Exact(metadata, Form::MessagePack)).map_err(|error| Error::InvalidRecord {
-        path: engine.path().to_owned(),
-        name: "metadata".into(),
-        why: error.to_string(),
-    })
+    rmp_serde::to_vec(&Exact(metadata, Form::MessagePack))
+        .map_err(|error| ErrorKind::InvalidRecord { why: error.to_string() }.at(engine.path()).of("metadata"))
 }
 
-fn decode_metadata(engine: &Engine, what: &str, bytes: &[u8]) -> Result<Metadata> {
-    rmp_serde::from_slice(bytes).map_err(|error| Error::Damaged {
-        path: engine.path().to_owned(),
-        what: what.to_owned(),
-        offset: 0,
-        expected: "a MessagePack value".into(),
-        found: error.to_string(),
+fn decode_metadata(engine: &Engine, bytes: &[u8]) -> Result<Metadata> {
+    rmp_serde::from_slice(bytes).map_err(|error| {
+        Error::damaged(engine.path(), Part::Metadata, 0, "a MessagePack value", error.to_string())
     })
 }
 
@@ -508,7 +496,7 @@ impl<C: Codec> Depot<C> {
     /// Decodes the blocks it touches and nothing else, and checks it; from an uncompressed file it borrows the memory map.
     ///
     /// # Errors
-    /// [`Error::NotFound`]; [`Error::is_damage`] when the bytes are not those that were put; [`Error::Codec`].
+    /// [`ErrorKind::NotFound`]; [`Error::is_damage`] when the bytes are not those that were put; [`ErrorKind::Codec`].
     pub fn get(&self, key: impl AsKey) -> Result<Record<C>> {
         let name = tagged(&self.engine, &key)?;
         self.record(&name, self.engine.get(&name)?)
@@ -521,7 +509,7 @@ impl<C: Codec> Depot<C> {
     /// The record at `position`, 0 to `len() - 1`, in the order of insertion.
     ///
     /// # Errors
-    /// [`Error::OutOfRange`], and as [`get`](Self::get).
+    /// [`ErrorKind::OutOfRange`], and as [`get`](Self::get).
     pub fn get_at(&self, position: u64) -> Result<Record<C>> {
         let named = |error| self.engine.in_record_at(position, error);
         let bytes = self.engine.read(&self.engine.location_at(position)?).map_err(named)?;
@@ -532,7 +520,7 @@ impl<C: Codec> Depot<C> {
     /// The name of the record at `position`.
     ///
     /// # Errors
-    /// [`Error::OutOfRange`].
+    /// [`ErrorKind::OutOfRange`].
     pub fn key_at(&self, position: u64) -> Result<Key> {
         iter::key(&self.engine, self.engine.name_at(position)?)
     }
@@ -645,7 +633,7 @@ impl<C: Codec> Depot<C> {
     /// Where the record lies.
     ///
     /// # Errors
-    /// [`Error::NotFound`].
+    /// [`ErrorKind::NotFound`].
     pub fn location(&self, key: impl AsKey) -> Result<Location> {
         let location = self.engine.location(&tagged(&self.engine, &key)?)?;
         Ok(Location::new(&self.engine, &location))
@@ -686,10 +674,10 @@ impl<C: Codec> Depot<C> {
     /// Names that are strings and match a glob such as `run_*/frame_00?`. Looks at every name.
     ///
     /// # Errors
-    /// [`Error::InvalidOptions`] for a malformed pattern.
+    /// [`ErrorKind::InvalidOptions`] for a malformed pattern.
     pub fn keys_matching(&self, pattern: &str) -> Result<Keys<'_>> {
         let pattern = glob::Pattern::new(pattern)
-            .map_err(|error| Error::InvalidOptions(format!("the pattern {pattern:?}: {error}")))?;
+            .map_err(|error| Error::invalid_options(format!("the pattern {pattern:?}: {error}")))?;
         Ok(Keys::new(&self.engine, move |name| match Key::from_tagged(name) {
             Some(Key::Str(name)) => pattern.matches(&name),
             _ => false,
@@ -699,10 +687,10 @@ impl<C: Codec> Depot<C> {
     /// The record's metadata; `None` if it has none. Does not touch the record itself.
     ///
     /// # Errors
-    /// [`Error::NotFound`].
+    /// [`ErrorKind::NotFound`].
     pub fn metadata(&self, key: impl AsKey) -> Result<Option<Metadata>> {
         let metadata = self.engine.metadata(&tagged(&self.engine, &key)?)?;
-        metadata.map(|bytes| decode_metadata(&self.engine, "record metadata", &bytes)).transpose()
+        metadata.map(|bytes| decode_metadata(&self.engine, &bytes)).transpose()
     }
 
     /// The depot's own metadata.
@@ -715,22 +703,22 @@ impl<C: Codec> Depot<C> {
 
     fn metadata_map(&self, stored: Option<Vec<u8>>) -> Result<Map<String, Value>> {
         let Some(bytes) = stored else { return Ok(Map::new()) };
-        match decode_metadata(&self.engine, "depot metadata", &bytes)? {
+        match decode_metadata(&self.engine, &bytes)? {
             Value::Object(map) => Ok(map),
-            other => Err(Error::Damaged {
-                path: self.engine.path().to_owned(),
-                what: "depot metadata".into(),
-                offset: self.engine.shared.read().snapshot.metadata.0,
-                expected: "a map".into(),
-                found: other.to_string(),
-            }),
+            other => Err(Error::damaged(
+                self.engine.path(),
+                Part::Metadata,
+                self.engine.shared.read().snapshot.metadata.0,
+                "a map",
+                other.to_string(),
+            )),
         }
     }
 
     /// What the depot is, and how much is in it.
     ///
     /// # Errors
-    /// [`Error::Io`].
+    /// [`ErrorKind::Io`].
     pub fn info(&self) -> Result<DepotInfo> {
         DepotInfo::new(&self.engine, self.depot_metadata()?)
     }

@@ -16,7 +16,7 @@ use super::state::{LostCommit, Snapshot, Source, State};
 use super::walk::{Step, Walk};
 use crate::blosc::{ChunkHeader, HEADER_LEN as CHUNK_HEADER_LEN};
 use crate::chunk::ChunkReader;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Part, Result};
 use crate::format::chunk::{ChunkRef, PRELUDE_LEN, Prelude};
 use crate::format::entry::{EntryHead, HEAD_LEN, Kind};
 use crate::format::frame::{self, HEADER_LEN};
@@ -105,18 +105,15 @@ pub(crate) fn read_header(storage: &Arc<dyn Storage>) -> Result<Header> {
     if let Header::Depot(parameters) = &header
         && parameters.format_version > FORMAT_VERSION
     {
-        return Err(Error::NewerFormat {
-            path: storage.path().to_owned(),
-            found: parameters.format_version,
-            supported: FORMAT_VERSION,
-        });
+        return Err(ErrorKind::NewerFormat { found: parameters.format_version, supported: FORMAT_VERSION }
+            .at(storage.path()));
     }
     Ok(header)
 }
 
 fn find_header(storage: &Arc<dyn Storage>) -> Result<Header> {
     let path = || storage.path().to_owned();
-    let not_a_depot = |found: String| Error::NotADepot { path: path(), found };
+    let not_a_depot = |found: String| ErrorKind::NotADepot { found }.at(path());
     let scanner = Scanner::new(storage, false)?;
     let len = usize::try_from(scanner.file_len).unwrap_or(usize::MAX).min(HEADER_LEN);
     if len == 0 {
@@ -141,7 +138,7 @@ fn find_header(storage: &Arc<dyn Storage>) -> Result<Header> {
             Err((expected, found)) => scanner
                 .parameters_of_a_commit()
                 .map(Header::Depot)
-                .ok_or(Error::Damaged { path: path(), what: "header".into(), offset: 0, expected, found }),
+                .ok_or(Error::damaged(path(), Part::Header, 0, expected, found)),
         },
         (None, Ok(_)) => match scanner.parameters_of_a_commit() {
             Some(parameters) => Ok(Header::Depot(parameters)),
@@ -207,20 +204,14 @@ pub(crate) fn load(storage: &Arc<dyn Storage>, parameters: Parameters, mapped: b
 
 impl<'s> Scanner<'s> {
     pub(crate) fn new(storage: &'s Arc<dyn Storage>, mapped: bool) -> Result<Self> {
-        let file_len = storage.len().map_err(|source| Error::Io {
-            path: storage.path().to_owned(),
-            action: "ask for the file's length".into(),
-            source,
-        })?;
+        let file_len =
+            storage.len().map_err(|source| Error::io(storage.path(), "ask for the file's length", source))?;
         Ok(Self { storage, mapped, file_len })
     }
 
     pub(crate) fn read(&self, offset: u64, len: usize) -> Result<Vec<u8>> {
-        let failed = |source| Error::Io {
-            path: self.storage.path().to_owned(),
-            action: format!("read {len} bytes at byte {offset}"),
-            source,
-        };
+        let failed =
+            |source| Error::io(self.storage.path(), format!("read {len} bytes at byte {offset}"), source);
         // Before memory is taken for what a forged head says.
         if offset.checked_add(len as u64).is_none_or(|end| end > self.file_len) {
             return Err(failed(past_the_end(offset, len as u64, self.file_len)));
@@ -239,18 +230,12 @@ impl<'s> Scanner<'s> {
 
     pub(crate) fn damaged(
         &self,
-        what: &str,
+        part: Part,
         offset: u64,
         expected: impl Into<String>,
         found: impl Into<String>,
     ) -> Error {
-        Error::Damaged {
-            path: self.storage.path().to_owned(),
-            what: what.into(),
-            offset,
-            expected: expected.into(),
-            found: found.into(),
-        }
+        Error::damaged(self.storage.path(), part, offset, expected, found)
     }
 
     /// The valid slots of this depot, newest first; `None` when the header page cannot be read as one.
@@ -275,16 +260,16 @@ impl<'s> Scanner<'s> {
             None => (FIRST_ENTRY_AT, "a commit, of which the header tells".into()),
         };
         let found = format!("nothing of it in {} bytes of file", self.file_len);
-        Some(self.damaged("depot", offset, commit, found))
+        Some(self.damaged(Part::File, offset, commit, found))
     }
 
     /// The head of the entry at `offset`, if the whole entry is in the file.
     pub(crate) fn head(&self, offset: u64) -> Result<EntryHead> {
         let head = EntryHead::parse(&self.read(offset, HEAD_LEN)?, offset)
-            .map_err(|found| self.damaged("entry", offset, "the head of an entry", found))?;
+            .map_err(|found| self.damaged(Part::Entry, offset, "the head of an entry", found))?;
         if head.offset.checked_add(head.length).is_none_or(|end| end > self.file_len) {
             let found = format!("{} bytes of file", self.file_len);
-            return Err(self.damaged("entry", offset, format!("{} bytes", head.length), found));
+            return Err(self.damaged(Part::Entry, offset, format!("{} bytes", head.length), found));
         }
         Ok(head)
     }
@@ -296,25 +281,25 @@ impl<'s> Scanner<'s> {
         let body_len = u64_at(&self.read(at, 8)?, 0).unwrap_or(u64::MAX);
         let end = body_len.checked_add(8).filter(|&end| end <= room);
         let Some(end) = end.and_then(|end| usize::try_from(end).ok()) else {
-            return Err(self.damaged("entry", at, format!("at most {room} bytes"), body_len.to_string()));
+            return Err(self.damaged(Part::Entry, at, format!("at most {room} bytes"), body_len.to_string()));
         };
         let bytes = self.read(at, end)?;
         let found = crc32c::crc32c(&bytes);
         if found != head.body_crc {
             let expected = format!("CRC32C {:#010x} of the body", head.body_crc);
-            return Err(self.damaged("entry", at, expected, format!("{found:#010x}")));
+            return Err(self.damaged(Part::Entry, at, expected, format!("{found:#010x}")));
         }
         Ok(bytes[8..].to_vec())
     }
 
     pub(crate) fn commit(&self, head: &EntryHead) -> Result<Commit> {
         let commit = Commit::decode(&self.body(head)?)
-            .map_err(|found| self.damaged("commit", head.offset, "a table of the commit", found))?;
+            .map_err(|found| self.damaged(Part::Commit, head.offset, "a table of the commit", found))?;
         if commit.sequence == head.ordinal {
             return Ok(commit);
         }
         let expected = format!("commit {}", head.ordinal);
-        Err(self.damaged("commit", head.offset, expected, format!("commit {}", commit.sequence)))
+        Err(self.damaged(Part::Commit, head.offset, expected, format!("commit {}", commit.sequence)))
     }
 
     pub(crate) fn snapshot(&self, head: &EntryHead, commit: &Commit) -> Result<Snapshot> {
@@ -542,9 +527,9 @@ impl<'s> Scanner<'s> {
         let found = crc32c::crc32c(&bytes);
         if found != head.body_crc {
             let expected = format!("CRC32C {:#010x} of the prelude", head.body_crc);
-            return Err(self.damaged("entry", at, expected, format!("{found:#010x}")));
+            return Err(self.damaged(Part::Entry, at, expected, format!("{found:#010x}")));
         }
-        Prelude::parse(&bytes, head.length).map_err(|found| self.damaged("entry", at, "a prelude", found))
+        Prelude::parse(&bytes, head.length).map_err(|found| self.damaged(Part::Entry, at, "a prelude", found))
     }
 
     /// The directory of a CHUNK or LOG entry.
@@ -552,7 +537,9 @@ impl<'s> Scanner<'s> {
         let range = prelude.directory_range();
         let at = head.offset + range.start;
         let stored = self.read(at, usize::try_from(range.end - range.start).unwrap_or(0))?;
-        prelude.read_directory(&stored).map_err(|found| self.damaged("directory", at, "a directory", found))
+        prelude
+            .read_directory(&stored)
+            .map_err(|found| self.damaged(Part::Directory, at, "a directory", found))
     }
 
     /// Where the chunk of a CHUNK entry is.
@@ -563,8 +550,9 @@ impl<'s> Scanner<'s> {
     /// The Blosc2 header of the chunk of a CHUNK entry.
     pub(crate) fn chunk_header(&self, head: &EntryHead, prelude: &Prelude) -> Result<ChunkHeader> {
         let at = head.offset + u64::from(prelude.chunk_at);
-        ChunkHeader::parse(&self.read(at, CHUNK_HEADER_LEN)?)
-            .map_err(|source| self.damaged("chunk", at, "a Blosc2 chunk", source.to_string()))
+        ChunkHeader::parse(&self.read(at, CHUNK_HEADER_LEN)?).map_err(|source| {
+            self.damaged(Part::Chunk(head.ordinal), at, "a Blosc2 chunk", source.to_string())
+        })
     }
 
     /// The parameters in the first COMMIT entry that can be reached from the start.
@@ -588,7 +576,7 @@ impl<'s> Scanner<'s> {
     pub(crate) fn metadata(&self, offset: u64, depot_id: u64) -> Result<Vec<u8>> {
         let head = self.head(offset)?;
         if head.kind != Kind::Metadata || head.depot_id != depot_id {
-            return Err(self.damaged("metadata", offset, "a METADATA entry", format!("{:?}", head.kind)));
+            return Err(self.damaged(Part::Metadata, offset, "a METADATA entry", format!("{:?}", head.kind)));
         }
         self.body(&head)
     }
@@ -597,10 +585,10 @@ impl<'s> Scanner<'s> {
     pub(crate) fn losses(&self, offset: u64, depot_id: u64) -> Result<Losses> {
         let head = self.head(offset)?;
         if head.kind != Kind::Losses || head.depot_id != depot_id {
-            return Err(self.damaged("losses", offset, "a LOSSES entry", format!("{:?}", head.kind)));
+            return Err(self.damaged(Part::Losses, offset, "a LOSSES entry", format!("{:?}", head.kind)));
         }
         Losses::decode(&self.body(&head)?)
-            .map_err(|found| self.damaged("losses", offset, "a table of losses", found))
+            .map_err(|found| self.damaged(Part::Losses, offset, "a table of losses", found))
     }
 }
 

@@ -12,7 +12,7 @@ use super::open::{self, Header};
 use super::state::{Place, Snapshot, State};
 use super::writer::Shared;
 use crate::codec::Codec;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Part, Result};
 use crate::index::{Location, Segment};
 
 /// What [`Depot::refresh`] found: how much is there now, and how much of what was there before still holds.
@@ -91,10 +91,10 @@ impl<C: Codec> Depot<C> {
     /// A writing depot, and a file of another program, are always up to date. `docs/FOLLOWING.md` is a guide.
     ///
     /// # Errors
-    /// [`Error::Replaced`] when the path leads to another file by now, as after [`compact`](crate::compact):
-    /// open it again. [`Error::Incomplete`] when the file lost a commit since, whatever
+    /// [`ErrorKind::Replaced`] when the path leads to another file by now, as after [`compact`](crate::compact):
+    /// open it again. [`ErrorKind::Incomplete`] when the file lost a commit since, whatever
     /// [`OpenOptions::accept_loss`](crate::OpenOptions::accept_loss) was: this reader may still have what is
-    /// lost. [`Error::Damaged`] when the index is damaged where the two states are compared. Others as
+    /// lost. [`ErrorKind::Damaged`] when the index is damaged where the two states are compared. Others as
     /// [`open`](Self::open). After each of them the depot is at the state that it had, and can be read.
     pub fn refresh(&self) -> Result<Refreshed> {
         self.engine.refresh()
@@ -112,7 +112,7 @@ impl Engine {
         let mut tail = self.tail.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let replaced = storage.is_replaced();
         if replaced.map_err(|source| self.shared.io("ask whether the file was replaced", source))? {
-            return Err(Error::Replaced { path: self.path().to_owned() });
+            return Err(ErrorKind::Replaced.at(self.path()));
         }
         if self.is_foreign() {
             return Ok(Refreshed::unchanged(self.shared.read().len()));
@@ -149,13 +149,13 @@ impl Engine {
         if new.snapshot.sequence >= sequence || unread {
             return None;
         }
-        Some(Error::Damaged {
-            path: self.path().to_owned(),
-            what: "commit".into(),
+        Some(Error::damaged(
+            self.path(),
+            Part::Commit,
             offset,
-            expected: format!("commit {sequence}"),
-            found: format!("commit {}, with {} records, as the newest", new.snapshot.sequence, new.len()),
-        })
+            format!("commit {sequence}"),
+            format!("commit {}, with {} records, as the newest", new.snapshot.sequence, new.len()),
+        ))
     }
 
     /// `error`, unless the reason is that another depot was written into the same file.
@@ -163,7 +163,7 @@ impl Engine {
         let ours = self.shared.parameters.depot_id;
         match open::read_header(&self.shared.storage) {
             Ok(Header::Depot(parameters)) if parameters.depot_id == ours => error,
-            Ok(_) => Error::Replaced { path: self.path().to_owned() },
+            Ok(_) => ErrorKind::Replaced.at(self.path()),
             Err(_) => error,
         }
     }

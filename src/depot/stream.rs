@@ -39,16 +39,13 @@ impl<C: Codec> Depot<C> {
     /// ```
     ///
     /// # Errors
-    /// As [`get`](Self::get), without the codec's; [`Error::Io`] when `out` refuses.
+    /// As [`get`](Self::get), without the codec's; [`ErrorKind::Io`] when `out` refuses.
     pub fn read_to(&self, key: impl AsKey, out: &mut (impl Write + ?Sized)) -> Result<u64> {
         let engine = &self.engine;
         let name = tagged(engine, &key)?;
         let location = engine.location(&name)?;
-        let refused = |source| Error::Io {
-            path: engine.path().to_owned(),
-            action: format!("write record {} out", describe(&name)),
-            source,
-        };
+        let refused =
+            |source| Error::io(engine.path(), format!("write record {} out", describe(&name)), source);
         if location.length as usize <= SHORT {
             out.write_all(&engine.read_called(&name, &location)?).map_err(refused)?;
             return Ok(u64::from(location.length));
@@ -130,7 +127,7 @@ mod tests {
         let depot = Depot::memory(Raw).unwrap();
         depot.put("a", b"hello").unwrap();
         let error = depot.read_to("a", &mut Full).unwrap_err();
-        assert!(matches!(&error, Error::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull));
+        assert!(matches!(error.kind(), crate::ErrorKind::Io { .. }));
         assert!(!error.is_damage() && error.is_io());
     }
 }

@@ -5,7 +5,7 @@ use super::engine::Engine;
 use super::iter::key as key_of;
 use super::writer::Writer;
 use crate::codec::Codec;
-use crate::error::{Error, Result};
+use crate::error::{ErrorKind, Result};
 use crate::index::Location;
 use crate::key::{AsKey, Key};
 
@@ -14,7 +14,7 @@ use crate::key::{AsKey, Key};
 pub struct TruncateOptions {
     /// Only tell what would go: nothing is changed, and a depot opened for reading can be asked.
     pub dry_run: bool,
-    /// Remove even everything, which is [refused](Error::RemovesAll) otherwise.
+    /// Remove even everything, which is [refused](ErrorKind::RemovesAll) otherwise.
     pub all: bool,
 }
 
@@ -98,7 +98,7 @@ impl<C: Codec> Depot<C> {
     ///
     /// # Errors
     /// As [`commit`](Self::commit): the records may be removed and not yet durable then, and the next commit makes them so.
-    /// [`Error::NotFound`] when no record has that name: nothing is removed then. [`Error::ReadOnly`].
+    /// [`ErrorKind::NotFound`] when no record has that name: nothing is removed then. [`ErrorKind::ReadOnly`].
     pub fn truncate_after(&self, key: impl AsKey) -> Result<u64> {
         self.truncate_after_with(key, &TruncateOptions::default()).map(|removal| removal.removed)
     }
@@ -151,7 +151,7 @@ impl<C: Codec> Depot<C> {
     /// ```
     ///
     /// # Errors
-    /// As [`truncate_by`](Self::truncate_by); [`Error::RemovesAll`] when `remove` wants all records.
+    /// As [`truncate_by`](Self::truncate_by); [`ErrorKind::RemovesAll`] when `remove` wants all records.
     pub fn truncate_while(&self, mut remove: impl FnMut(&Key, C::View<'_>) -> bool) -> Result<u64> {
         let decide = |key: &Key, view: C::View<'_>| if remove(key, view) { Cut::Remove } else { Cut::Stop };
         self.truncate_by(&TruncateOptions::default(), decide).map(|removal| removal.removed)
@@ -179,8 +179,8 @@ impl<C: Codec> Depot<C> {
     /// ```
     ///
     /// # Errors
-    /// [`Error::RemovesAll`] when no record would stay, unless [that is asked for](TruncateOptions::all) or
-    /// it is a dry run; as [`get`](Self::get) for a record that cannot be read; [`Error::ReadOnly`]: nothing
+    /// [`ErrorKind::RemovesAll`] when no record would stay, unless [that is asked for](TruncateOptions::all) or
+    /// it is a dry run; as [`get`](Self::get) for a record that cannot be read; [`ErrorKind::ReadOnly`]: nothing
     /// is removed then. As [`truncate_after`](Self::truncate_after).
     pub fn truncate_by(
         &self,
@@ -238,11 +238,7 @@ impl<C: Codec> Depot<C> {
             return Ok(removal);
         }
         if everything && !options.all {
-            return Err(Error::RemovesAll {
-                path: self.engine.path().to_owned(),
-                records: plan.removed(),
-                what,
-            });
+            return Err(ErrorKind::RemovesAll { records: plan.removed(), what }.at(self.engine.path()));
         }
         let mut writer = self.engine.writer()?;
         writer.commit()?;

@@ -7,7 +7,7 @@ use super::engine::Engine;
 use super::open::Scanner;
 use super::state::{Snapshot, State};
 use crate::codec::Codec;
-use crate::error::{Error, Result};
+use crate::error::{ErrorKind, Part, Result};
 use crate::format::entry::Kind;
 use crate::index::Location;
 
@@ -38,7 +38,7 @@ impl<C: Codec> Depot<C> {
     /// ```
     ///
     /// # Errors
-    /// [`Error::NotUndone`], which says why: something was put, removed or changed since; nothing was
+    /// [`ErrorKind::NotUndone`], which says why: something was put, removed or changed since; nothing was
     /// truncated; the depot was compacted. [`Error::is_damage`] when the index of the time before is damaged.
     /// As [`commit`](Self::commit).
     pub fn undo_truncate(&self) -> Result<u64> {
@@ -47,7 +47,7 @@ impl<C: Codec> Depot<C> {
             let state = self.engine.shared.read();
             (Arc::clone(&state.snapshot), state.pending.changed)
         };
-        let refused = |why| Error::NotUndone { path: self.engine.path().to_owned(), why };
+        let refused = |why| ErrorKind::NotUndone { why }.at(self.engine.path());
         if changed {
             return Err(refused("something was put, removed or changed since, and is not committed".into()));
         }
@@ -92,7 +92,8 @@ fn former(engine: &Engine, now: Arc<Snapshot>) -> Result<(u64, Vec<Former>)> {
     let scanner = Scanner::new(&engine.shared.storage, engine.shared.mapped)?;
     let offset = now.undo;
     let head = scanner.head(offset)?;
-    let unlike = |found: String| scanner.damaged("entry", offset, "the commit before a truncation", found);
+    let unlike =
+        |found: String| scanner.damaged(Part::Entry, offset, "the commit before a truncation", found);
     if head.kind != Kind::Commit || head.depot_id != engine.shared.parameters.depot_id {
         return Err(unlike(format!("{} of depot {:#x}", head.kind.describe(), head.depot_id)));
     }

@@ -13,7 +13,7 @@ use super::open::Tail;
 use super::pending::MAX_PENDING;
 use super::state::{Snapshot, Source, State};
 use crate::chunk::{Job, OpenChunk, Pool};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Part, Result};
 use crate::format::chunk::{ChunkRef, EncodedEntry, encode_log};
 use crate::format::entry::{EntryHead, HEAD_LEN, Kind};
 use crate::format::frame::{self, HEADER_LEN};
@@ -70,7 +70,7 @@ impl Shared {
     }
 
     pub(crate) fn io(&self, action: impl Into<String>, source: io::Error) -> Error {
-        Error::Io { path: self.storage.path().to_owned(), action: action.into(), source }
+        Error::io(self.storage.path(), action, source)
     }
 }
 
@@ -156,9 +156,7 @@ impl Writer {
     fn check_alive(&self) -> Result<()> {
         match &self.failed_sync {
             None => Ok(()),
-            Some(cause) => {
-                Err(Error::Poisoned { path: self.shared.storage.path().to_owned(), cause: cause.clone() })
-            }
+            Some(cause) => Err(ErrorKind::Poisoned { cause: cause.clone() }.at(self.shared.storage.path())),
         }
     }
 
@@ -171,10 +169,9 @@ impl Writer {
         let hash = hash(record.name);
         let found = self.shared.read().find_hashed(hash, record.name, &mut |_| ())?;
         if found.is_some() && record.only_new {
-            return Err(Error::Exists {
-                path: self.shared.storage.path().to_owned(),
-                name: crate::key::describe(record.name),
-            });
+            return Err(ErrorKind::Exists
+                .at(self.shared.storage.path())
+                .of(crate::key::describe(record.name)));
         }
         let align = self.shared.parameters.align;
         let start = self.place(record.bytes.len(), align);
@@ -182,11 +179,11 @@ impl Writer {
         let address = self.open_number * self.options.chunk_size as u64 + start as u64;
         let location = Location { address, length, checksum: record.checksum, unchecked: false };
         if location.end() > Location::MAX_ADDRESS {
-            return Err(Error::InvalidRecord {
-                path: self.shared.storage.path().to_owned(),
-                name: crate::key::describe(record.name),
+            return Err(ErrorKind::InvalidRecord {
                 why: "the depot is full: 2^48 raw bytes are in it; start another one".into(),
-            });
+            }
+            .at(self.shared.storage.path())
+            .of(crate::key::describe(record.name)));
         }
         let action = Action::Put { length, checksum: record.checksum };
         self.open.note(record.name, action, record.metadata, start);
@@ -366,7 +363,7 @@ impl Writer {
                 let entry = result.map_err(|source| {
                     // The chunk cannot be had: nothing behind it can be stored either.
                     self.failed_sync = Some(format!("chunk {chunk} could not be compressed"));
-                    Error::Compress { path: self.shared.storage.path().to_owned(), chunk, source }
+                    ErrorKind::Compress { chunk }.at(self.shared.storage.path()).because(source)
                 })?;
                 self.in_pool.pop_front();
                 self.unwritten = Some((chunk, entry));
@@ -417,13 +414,13 @@ impl Writer {
         if len >= self.tail.offset {
             return Ok(());
         }
-        Err(Error::Damaged {
-            path: self.shared.storage.path().to_owned(),
-            what: "file".into(),
-            offset: len,
-            expected: format!("the {} bytes that were written", self.tail.offset),
-            found: format!("{len}: another program has cut it"),
-        })
+        Err(Error::damaged(
+            self.shared.storage.path(),
+            Part::File,
+            len,
+            format!("the {} bytes that were written", self.tail.offset),
+            format!("{len}: another program has cut it"),
+        ))
     }
 
     /// Appends an entry whose first 64 bytes are kept for its head, and of which what is behind `bytes` is taken care of.
@@ -475,10 +472,8 @@ impl Writer {
         }
         self.write_finished(true)?;
         if !self.open.is_empty() {
-            let log = encode_log(self.open.directory()).map_err(|source| Error::Compress {
-                path: self.shared.storage.path().to_owned(),
-                chunk: self.open_number,
-                source,
+            let log = encode_log(self.open.directory()).map_err(|source| {
+                ErrorKind::Compress { chunk: self.open_number }.at(self.shared.storage.path()).because(source)
             });
             let ordinal = self.open_number;
             let mut log = log?;
@@ -507,13 +502,13 @@ impl Writer {
     fn not_committed(&self, source: Error) -> Error {
         let state = self.shared.read();
         let newest = state.pending.live().next_back();
-        Error::NotCommitted {
-            path: self.shared.storage.path().to_owned(),
+        ErrorKind::NotCommitted {
             waiting: state.pending.n_live(),
             newest: newest.map(|number| crate::key::describe(state.pending.name(number))),
             again: self.failed_sync.is_none(),
-            source: Box::new(source),
         }
+        .at(self.shared.storage.path())
+        .because(source)
     }
 
     fn commit_pending(&mut self, last: bool) -> Result<()> {
@@ -589,13 +584,13 @@ impl Writer {
         let sum = |of: fn(&Segment) -> u64| segments.iter().map(|segment| of(segment)).sum::<u64>();
         let (n_records, n_kills) = (sum(|s| s.reference.n_records), sum(|s| s.reference.n_kills));
         let Some(n_records) = n_records.checked_sub(n_kills) else {
-            return Err(Error::Damaged {
-                path: self.shared.storage.path().to_owned(),
-                what: "index".into(),
-                offset: old.offset,
-                expected: format!("at most {n_records} dead records"),
-                found: n_kills.to_string(),
-            });
+            return Err(Error::damaged(
+                self.shared.storage.path(),
+                Part::Index,
+                old.offset,
+                format!("at most {n_records} dead records"),
+                n_kills.to_string(),
+            ));
         };
         let commit = Commit {
             sequence: old.sequence.max(self.taken) + 1,
@@ -701,7 +696,7 @@ impl Writer {
 
     fn write_frame(&mut self, n_chunks: u64) -> Result<()> {
         let path = self.shared.storage.path().to_owned();
-        let compress = |source| Error::Compress { path: path.clone(), chunk: n_chunks, source };
+        let compress = |source| ErrorKind::Compress { chunk: n_chunks }.at(path.clone()).because(source);
         let snapshot = Arc::clone(&self.shared.read().snapshot);
         let mut offsets = Vec::with_capacity(usize::try_from(n_chunks).unwrap_or(0));
         for segment in &snapshot.segments {
@@ -713,13 +708,13 @@ impl Writer {
                     _ if reference.is(ChunkRef::ZEROS) => frame::ZERO_CHUNK_OFFSET,
                     Some(offset) => offset,
                     None => {
-                        return Err(Error::Damaged {
+                        return Err(Error::damaged(
                             path,
-                            what: format!("reference to chunk {chunk}"),
-                            offset: segment.reference.offset,
-                            expected: "a chunk behind the header".into(),
-                            found: format!("one at byte {}", reference.chunk_offset()),
-                        });
+                            Part::Chunk(chunk),
+                            segment.reference.offset,
+                            "a chunk behind the header",
+                            format!("one at byte {}", reference.chunk_offset()),
+                        ));
                     }
                 });
             }

@@ -21,7 +21,7 @@ use crate::buffer::Bytes;
 use crate::depot::{
     CodecInfo, Cursor, Engine, Listed, Place, Scanner, Snapshot, Source, Step, Walk, malformed, places,
 };
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Part, Result};
 use crate::format::FORMAT_VERSION;
 use crate::format::chunk::ChunkRef;
 use crate::format::entry::{EntryHead, HEAD_LEN, Kind};
@@ -61,8 +61,8 @@ pub struct RepairReport {
 /// appears when all is written, with the owner, permissions and attributes of `from`: see [`StagedFile`].
 ///
 /// # Errors
-/// [`Error::SameFile`]; [`Error::PathExists`]; [`Error::NoRoom`]; [`Error::NotADepot`] when nothing of a
-/// depot is found in `from`; [`Error::Io`]. There is no new file then.
+/// [`ErrorKind::SameFile`]; [`ErrorKind::PathExists`]; [`ErrorKind::NoRoom`]; [`ErrorKind::NotADepot`] when nothing of a
+/// depot is found in `from`; [`ErrorKind::Io`]. There is no new file then.
 pub fn repair(
     from: impl AsRef<Path>,
     to: impl AsRef<Path>,
@@ -70,7 +70,7 @@ pub fn repair(
     progress: impl FnMut(Progress),
 ) -> Result<RepairReport> {
     let (from, to) = (from.as_ref(), to.as_ref());
-    let failed = |source| Error::Io { path: from.to_owned(), action: "open the file".into(), source };
+    let failed = |source| Error::io(from.to_owned(), "open the file", source);
     check_file(from, &fs::metadata(from).map_err(failed)?)?;
     check_another(to, from)?;
     let source = Arc::new(FileStorage::open(from).map_err(failed)?);
@@ -116,7 +116,7 @@ pub fn repair_in(
     found.problems.extend(missing);
     if parameters.format_version > FORMAT_VERSION {
         let (path, found) = (from.path().to_owned(), parameters.format_version);
-        return Err(Error::NewerFormat { path, found, supported: FORMAT_VERSION });
+        return Err(ErrorKind::NewerFormat { found, supported: FORMAT_VERSION }.at(path));
     }
     let (chunks, damaged) = found.chunks(&scanner, index.as_ref());
     found.problems.extend(damaged);
@@ -180,7 +180,12 @@ impl Found {
                 Step::Gap(gap) if gap.start >= tail && gap.end == scanner.file_len => continue,
                 Step::Gap(gap) => {
                     let what = format!("{} bytes of something else", gap.end - gap.start);
-                    found.problems.push(scanner.damaged("entry", gap.start, "the head of an entry", what));
+                    found.problems.push(scanner.damaged(
+                        Part::Entry,
+                        gap.start,
+                        "the head of an entry",
+                        what,
+                    ));
                     continue;
                 }
             };
@@ -244,7 +249,7 @@ impl Found {
         }
         let expected = format!("commit {} with all it had, which the header names", self.slot_sequence);
         let found = "only a part of it: some records may be lost without a name";
-        Some(scanner.damaged("commit", self.slot_at, expected, found))
+        Some(scanner.damaged(Part::Commit, self.slot_at, expected, found))
     }
 
     /// Whether a commit covers the entry, or did before it was damaged.
@@ -262,7 +267,7 @@ impl Found {
         let header = chunks.find_map(|head| scanner.chunk_header(head, &scanner.prelude(head).ok()?).ok());
         let Some(header) = header else {
             let found = "no entry of a depot is in it, or none that is whole".into();
-            return Err(Error::NotADepot { path: scanner.storage.path().to_owned(), found });
+            return Err(ErrorKind::NotADepot { found }.at(scanner.storage.path()));
         };
         let codec = options.codec.clone().unwrap_or(CodecInfo {
             id: "raw".into(),
@@ -444,7 +449,7 @@ impl Rescue<'_, '_> {
                              some that were removed or replaced may be back";
                 let offset = self.reading.file_offset(chunk);
                 let error =
-                    self.scanner.damaged("chunk", offset, format!("the names of chunk {chunk}"), found);
+                    self.scanner.damaged(Part::Chunk(chunk), offset, "the names of its records", found);
                 self.found.problems.push(error);
             }
         }
@@ -531,7 +536,7 @@ impl Rescue<'_, '_> {
         let newest = self.found.losses.iter().rev();
         let mut before = newest.map(|head| {
             Losses::decode(&self.scanner.body(head)?)
-                .map_err(|found| self.scanner.damaged("losses", head.offset, "a table of losses", found))
+                .map_err(|found| self.scanner.damaged(Part::Losses, head.offset, "a table of losses", found))
         });
         let mut losses = before.find_map(Result::ok).unwrap_or_default();
         if !self.lost.is_empty() || self.unnamed {

@@ -15,7 +15,7 @@ use crate::blosc::decompress_metadata;
 use crate::buffer::Bytes;
 use crate::chunk::ChunkReader;
 use crate::depot::{Cursor, Engine, Entry, Listed, Place, Scanner, Step, Walk, places, read_each};
-use crate::error::{Error, Result};
+use crate::error::{Error, Part, Result};
 use crate::format::chunk::ChunkRef;
 use crate::format::entry::{EntryHead, HEAD_LEN, Kind};
 use crate::format::frame::{self, HEADER_LEN};
@@ -112,7 +112,7 @@ impl VerifyReport {
 /// ```
 ///
 /// # Errors
-/// [`Error::NotADepot`] and others as of [`Depot::open`](crate::Depot::open), when the file does not open at all. Damage in a file that opens is
+/// [`ErrorKind::NotADepot`] and others as of [`Depot::open`](crate::Depot::open), when the file does not open at all. Damage in a file that opens is
 /// no error: it is in the report.
 pub fn verify(
     path: impl AsRef<Path>,
@@ -120,11 +120,7 @@ pub fn verify(
     progress: impl FnMut(Progress),
 ) -> Result<VerifyReport> {
     let path = path.as_ref();
-    let storage = FileStorage::open(path).map_err(|source| Error::Io {
-        path: path.to_owned(),
-        action: "open the file".into(),
-        source,
-    })?;
+    let storage = FileStorage::open(path).map_err(|source| Error::io(path, "open the file", source))?;
     verify_in(Arc::new(storage), options, progress)
 }
 
@@ -235,15 +231,15 @@ impl Check<'_, '_> {
         result.map_err(|error| self.problem(error)).ok()
     }
 
-    fn damaged(&mut self, what: &str, offset: u64, expected: impl Into<String>, found: impl Into<String>) {
-        self.problem(self.scanner.damaged(what, offset, expected, found));
+    fn damaged(&mut self, part: Part, offset: u64, expected: impl Into<String>, found: impl Into<String>) {
+        self.problem(self.scanner.damaged(part, offset, expected, found));
     }
 
     /// The header page: whether it reads, and whether the commit it names is there.
     fn header(&mut self) {
         let Some(slots) = self.scanner.slots(self.engine.shared.parameters.depot_id) else {
             self.damaged(
-                "header",
+                Part::Header,
                 0,
                 "the header page of this depot",
                 "something else; a commit has its content",
@@ -254,7 +250,7 @@ impl Check<'_, '_> {
         if let Some(slot) = slots.valid.first().filter(|slot| slot.sequence > newest) {
             let found = format!("nothing whole behind commit {newest}");
             self.damaged(
-                "commit",
+                Part::Commit,
                 slot.offset,
                 format!("commit {}, which the header names", slot.sequence),
                 found,
@@ -267,7 +263,7 @@ impl Check<'_, '_> {
         let losses = self.engine.losses();
         for loss in self.note(losses).unwrap_or_default().0 {
             if matches!(loss.what, LossKind::Commit { .. }) {
-                self.damaged("depot", 0, "all that was committed", loss.to_string());
+                self.damaged(Part::File, 0, "all that was committed", loss.to_string());
             }
             self.report.losses.push(loss.to_string());
         }
@@ -284,7 +280,7 @@ impl Check<'_, '_> {
                 Step::Gap(gap) => {
                     self.meter.add(gap.end - gap.start);
                     let found = format!("{} bytes of something else", gap.end - gap.start);
-                    self.damaged("entry", gap.start, "the head of an entry", found);
+                    self.damaged(Part::Entry, gap.start, "the head of an entry", found);
                 }
                 Step::Entry(entry) => {
                     let head = entry.head;
@@ -304,7 +300,7 @@ impl Check<'_, '_> {
             }
         }
         if last_end < tail.offset && tail.sequence > next {
-            self.damaged("entry", last_end, format!("{} more entries", tail.sequence - next), "none");
+            self.damaged(Part::Entry, last_end, format!("{} more entries", tail.sequence - next), "none");
         }
         Ok(())
     }
@@ -318,7 +314,7 @@ impl Check<'_, '_> {
         } else {
             format!("entry {}, cut off", head.sequence)
         };
-        self.damaged("entry", head.offset, format!("entry {next}"), found);
+        self.damaged(Part::Entry, head.offset, format!("entry {next}"), found);
     }
 
     fn entry(&mut self, head: &EntryHead) {
@@ -409,7 +405,7 @@ impl Check<'_, '_> {
             });
         if !whole {
             let expected = format!("CRC32C {:#010x} of the Blosc2 offsets and trailer", head.body_crc);
-            self.damaged("frame", at, expected, format!("{found:#010x}"));
+            self.damaged(Part::Frame, at, expected, format!("{found:#010x}"));
         }
     }
 
@@ -428,7 +424,9 @@ impl Check<'_, '_> {
         let offsets_at = header.chunks_len.saturating_add(HEADER_LEN as u64);
         match self.frame_offsets(&header, offsets_at, n_chunks) {
             Ok(()) => self.report.standard_frame = n_chunks == engine.n_chunks(),
-            Err(found) => self.damaged("frame", offsets_at, "the Blosc2 frame that the header names", found),
+            Err(found) => {
+                self.damaged(Part::Frame, offsets_at, "the Blosc2 frame that the header names", found)
+            }
         }
     }
 
@@ -504,12 +502,7 @@ impl Check<'_, '_> {
             Ok(found) if found == *location => {}
             Ok(found) => {
                 let expected = format!("the record at {location:?}");
-                let error = self.scanner.damaged(
-                    "index, looked up by name,",
-                    0,
-                    expected,
-                    format!("that at {found:?}"),
-                );
+                let error = self.scanner.damaged(Part::Index, 0, expected, format!("that at {found:?}"));
                 self.lost(name, error);
             }
             Err(error) => self.lost(name, error),
@@ -552,12 +545,12 @@ impl Check<'_, '_> {
         }
         for (name, chunk) in unsettled {
             let expected = format!("the record that the directory of chunk {chunk} names");
-            let error = self.scanner.damaged("index", 0, expected, "another one, or none");
+            let error = self.scanner.damaged(Part::Index, 0, expected, "another one, or none");
             self.lost(&name, error);
         }
         let (named, live) = (self.directories.n_named(), self.report.records);
         if named < live && self.report.problems.is_empty() {
-            self.damaged("index", 0, format!("{live} records that directories name"), format!("{named}"));
+            self.damaged(Part::Index, 0, format!("{live} records that directories name"), format!("{named}"));
         }
     }
 }
