@@ -49,6 +49,7 @@ mod depot;
 mod error;
 mod exact;
 mod format;
+mod identity;
 mod index;
 mod key;
 pub mod loader;

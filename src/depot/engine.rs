@@ -4,7 +4,6 @@ use std::borrow::Cow;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::fallback::Rebuilt;
 use super::open::{self, Header, Loaded, Tail};
@@ -20,6 +19,7 @@ use crate::format::entry::EntryHead;
 use crate::format::frame::{self, HEADER_LEN};
 use crate::format::header::{FIRST_ENTRY_AT, write_parameters};
 use crate::format::tables::{Loss, Losses, Parameters};
+use crate::identity;
 use crate::index::{Location, Segment, expect_names};
 use crate::key::{MAX_KEY_LEN, TaggedName, describe};
 use crate::options::{DepotOptions, Mapping, OpenOptions, Verify};
@@ -58,15 +58,6 @@ pub(crate) struct Engine {
     rebuilt: Mutex<Option<(u64, Option<Arc<Rebuilt>>)>>,
 }
 
-fn depot_id() -> u64 {
-    use std::hash::{BuildHasher, Hasher};
-    // `RandomState` is seeded by the system's randomness: enough to tell two depots apart.
-    let mut hasher = std::collections::hash_map::RandomState::new().build_hasher();
-    let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    hasher.write_u128(time.as_nanos());
-    hasher.finish()
-}
-
 impl Engine {
     /// A new depot in an empty storage.
     pub(crate) fn create(
@@ -77,7 +68,6 @@ impl Engine {
     ) -> Result<Self> {
         let options = options.with_typesize_for(codec.element_size);
         options.validate()?;
-        let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         if !codec.align.is_power_of_two() || codec.align > 64 || codec.id.len() > 64 {
             let why =
                 format!("codec `{}`: ALIGN must be a power of two up to 64, ID at most 64 bytes", codec.id);
@@ -85,7 +75,7 @@ impl Engine {
         }
         let parameters = Parameters {
             format_version: crate::format::FORMAT_VERSION,
-            depot_id: depot_id(),
+            depot_id: identity::depot_id(),
             codec_id: codec.id.to_owned(),
             codec_version: codec.version,
             codec_parameters: codec.parameters,
@@ -95,14 +85,14 @@ impl Engine {
             placement: options.placement,
             align: codec.align.max(16),
             vlstore: options.vlstore_compatible,
-            created: i64::try_from(time.as_secs()).unwrap_or(i64::MAX),
+            created: identity::now(),
         };
         Self::create_with(storage, parameters, options, mapping)
     }
 
     /// A new depot in an empty storage, laid out and described like another one.
     pub(crate) fn create_like(storage: Arc<dyn Storage>, parameters: &Parameters) -> Result<Self> {
-        let parameters = Parameters { depot_id: depot_id(), ..parameters.clone() };
+        let parameters = Parameters { depot_id: identity::depot_id(), ..parameters.clone() };
         let options = parameters.options();
         Self::create_with(storage, parameters, options, Mapping::Never)
     }

@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 use super::open::Tail;
 use super::pending::MAX_PENDING;
@@ -19,6 +19,7 @@ use crate::format::entry::{EntryHead, HEAD_LEN, Kind};
 use crate::format::frame::{self, HEADER_LEN};
 use crate::format::header::{Slot, slot_offset};
 use crate::format::tables::{Action, Commit, Losses, Parameters, SegmentRef};
+use crate::identity;
 use crate::index::{
     Chosen, Location, MAX_RECORDS, Merge, PageCache, SEGMENT_ROOM, Segment, SegmentPlan, hash, piece_for,
     tail_to_merge,
@@ -117,11 +118,6 @@ pub(crate) struct Writer {
     segment_room: usize,
     /// Pages of the index, for all segments that this writer opens.
     pages: Arc<PageCache>,
-}
-
-pub(super) fn now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
 
 impl Writer {
@@ -601,7 +597,7 @@ impl Writer {
             raw_bytes,
             metadata,
             parameters: self.shared.parameters.clone(),
-            time: now(),
+            time: identity::now(),
             // A commit that changes nothing, such as one that merges, leaves a truncation as it was.
             undo: self.undo.unwrap_or(if changed { 0 } else { old.undo }),
             losses,

@@ -2,12 +2,11 @@
 //!
 //! Whoever decodes has matched a checksum over the bytes; the Flatbuffers verifier runs all the same.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use flatbuffers::{FlatBufferBuilder, InvalidFlatbuffer, root};
 
 use super::MAX_SEQUENCE;
 use super::generated::vldepot::format as fbs;
+use crate::identity;
 use crate::options::{Compression, CompressionCodec, DepotOptions, Filter, Placement};
 
 /// How the depot is laid out.
@@ -619,21 +618,16 @@ impl std::fmt::Display for Loss {
     }
 }
 
-fn now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
-}
-
 impl Loss {
     /// That of a commit, whose entry should be at `offset`, with all it had.
     pub(crate) fn of_commit(sequence: u64, offset: u64) -> Self {
         let what = LossKind::Commit { sequence, offset };
-        Self { what, names: Vec::new(), unnamed: true, time: now() }
+        Self { what, names: Vec::new(), unnamed: true, time: identity::now() }
     }
 
     /// That of what a repair could not save: records called `names`, and perhaps others.
     pub(crate) fn of_repair(names: Vec<Vec<u8>>, unnamed: bool) -> Self {
-        Self { what: LossKind::Repair, names, unnamed, time: now() }
+        Self { what: LossKind::Repair, names, unnamed, time: identity::now() }
     }
 
     fn from_table(table: fbs::Loss<'_>) -> Result<Self, String> {

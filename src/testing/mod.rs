@@ -11,6 +11,7 @@ pub use crash::{CrashStorage, FailingStorage};
 
 use crate::codec::{Codec, CodecError};
 use crate::depot::Depot;
+use crate::identity::fixed;
 use crate::options::{DepotOptions, OpenOptions};
 use crate::storage::{Bytes, Storage};
 
@@ -158,6 +159,36 @@ fn a_depot_lives_in_it(storage: Arc<dyn Storage>) {
     for n in 0..200u8 {
         assert_eq!(depot.get(n).unwrap().view(), bytes(n));
     }
+}
+
+/// Runs `job` with the id and the time, in seconds since 1970, of all that this thread writes in it: the same
+/// calls then give the same bytes. For tests that compare files.
+///
+/// Depots that are copied to each other must not have the same id outside of tests: it tells their entries
+/// apart.
+///
+/// ```
+/// use vldepot::testing::with_identity;
+/// use vldepot::{Depot, Raw};
+///
+/// let bytes = || {
+///     let depot = Depot::memory(Raw)?;
+///     depot.put("a", b"1")?;
+///     depot.to_bytes()
+/// };
+/// assert!(with_identity(7, 1_700_000_000, bytes)? == with_identity(7, 1_700_000_000, bytes)?);
+/// assert!(bytes()? != bytes()?);
+/// # Ok::<(), vldepot::Error>(())
+/// ```
+pub fn with_identity<T>(id: u64, time: i64, job: impl FnOnce() -> T) -> T {
+    struct Restore(Option<(u64, i64)>);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            fixed::replace(self.0);
+        }
+    }
+    let _restore = Restore(fixed::replace(Some((id, time))));
+    job()
 }
 
 /// Checks that a codec keeps [the law](Codec#the-law) for `items`: what it encodes can be viewed, appending leaves

@@ -1,0 +1,47 @@
+//! What a file takes from outside of its depot: a new depot's id, and the time.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// The id of a new depot.
+pub(crate) fn depot_id() -> u64 {
+    use std::hash::{BuildHasher, Hasher};
+    #[cfg(any(test, feature = "testing"))]
+    if let Some((id, _)) = fixed::get() {
+        return id;
+    }
+    // `RandomState` is seeded by the system's randomness: enough to tell two depots apart.
+    let mut hasher = std::collections::hash_map::RandomState::new().build_hasher();
+    let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    hasher.write_u128(time.as_nanos());
+    hasher.finish()
+}
+
+/// Seconds since 1970, UTC.
+pub(crate) fn now() -> i64 {
+    #[cfg(any(test, feature = "testing"))]
+    if let Some((_, time)) = fixed::get() {
+        return time;
+    }
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}
+
+#[cfg(any(test, feature = "testing"))]
+pub(crate) mod fixed {
+    //! The same id and time for all that one thread writes.
+
+    use std::cell::Cell;
+
+    thread_local! {
+        static FIXED: Cell<Option<(u64, i64)>> = const { Cell::new(None) };
+    }
+
+    pub(crate) fn get() -> Option<(u64, i64)> {
+        FIXED.get()
+    }
+
+    /// Gives back what was fixed before.
+    pub(crate) fn replace(fixed: Option<(u64, i64)>) -> Option<(u64, i64)> {
+        FIXED.replace(fixed)
+    }
+}
