@@ -23,7 +23,7 @@ use std::sync::Arc;
 use crate::blosc::{
     ChunkHeader, Feature, HEADER_LEN as CHUNK_HEADER_LEN, decompress_metadata, metadata_limit,
 };
-use crate::depot::{Snapshot, State};
+use crate::catalog::{Snapshot, State};
 use crate::error::{Error, ErrorKind, Part, Result};
 use crate::format::chunk::ChunkRef;
 use crate::format::entry::{EntryHead, HEAD_LEN, Kind};
@@ -612,6 +612,29 @@ fn put_int(out: &mut Vec<u8>, value: i128) {
             _ => put(out, 0xd3, &value.to_be_bytes()),
         }
     }
+}
+
+/// vlstore's table of names.
+pub(crate) fn lookup_of(snapshot: &Snapshot) -> Result<Vec<u8>> {
+    let dead = snapshot.dead()?;
+    let mut records = Vec::new();
+    for segment in &snapshot.segments {
+        let mut local = 0;
+        while local < segment.reference.n_records {
+            let (first, names) = segment.names_around(local)?;
+            for (number, name) in (first..).zip(&names) {
+                local = number + 1;
+                let ordinal = segment.reference.first_ordinal + number;
+                if dead.binary_search(&ordinal).is_err()
+                    && let Some(key) = Key::from_tagged(name)
+                {
+                    let location = segment.location(number)?;
+                    records.push((key, location.address, location.end()));
+                }
+            }
+        }
+    }
+    Ok(saved_lookup(records.into_iter()))
 }
 
 #[cfg(test)]

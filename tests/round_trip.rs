@@ -120,7 +120,7 @@ fn placements_are_what_they_say() {
         fill(&depot);
         (0..LENGTHS.len()).map(|n| depot.location(format!("record/{n}")).unwrap()).collect::<Vec<_>>()
     };
-    let crosses = |l: &vldepot::Location| l.offset + l.length > 8192;
+    let crosses = |l: &vldepot::RecordLocation| l.offset + l.length > 8192;
     for location in locations(Placement::NoCross) {
         assert!(!crosses(&location) || (location.length > 8192 && location.offset == 0), "{location:?}");
         assert_eq!(location.offset % 16, 0);

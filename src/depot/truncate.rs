@@ -1,10 +1,8 @@
-//! Going back to an earlier record: what a simulation does that restarts from an older state of itself.
+//! Going back to an earlier record, and taking that back.
 
-use super::Depot;
-use super::engine::Engine;
-use super::iter::key as key_of;
-use super::writer::Writer;
+use super::{Depot, key_of};
 use crate::codec::Codec;
+use crate::engine::{Engine, Plan, plan_after, remove};
 use crate::error::{ErrorKind, Result};
 use crate::index::Location;
 use crate::key::{AsKey, Key};
@@ -46,35 +44,17 @@ pub struct Removal {
     pub everything: bool,
 }
 
-/// What a scan found.
-pub(crate) struct Plan {
-    /// Tagged names and places, the last record first.
-    found: Vec<(Vec<u8>, Location)>,
-    /// The scan met a record to stop at.
-    pub(crate) stopped: bool,
-    len: u64,
-}
-
-impl Plan {
-    /// How many records go.
-    pub(crate) fn removed(&self) -> u64 {
-        self.found.len() as u64
-    }
-
-    fn kept(&self) -> u64 {
-        self.len.saturating_sub(self.removed())
-    }
-
-    fn removal(&self, engine: &Engine, everything: bool) -> Result<Removal> {
+impl Removal {
+    fn of(plan: &Plan, engine: &Engine, everything: bool) -> Result<Removal> {
         let key = |entry: Option<&(Vec<u8>, Location)>| {
             entry.map(|(name, _)| key_of(engine, name.clone())).transpose()
         };
-        let (first, last) = (key(self.found.last())?, key(self.found.first())?);
-        Ok(Removal { removed: self.removed(), kept: self.kept(), first, last, everything })
+        let (first, last) = (key(plan.found.last())?, key(plan.found.first())?);
+        Ok(Removal { removed: plan.removed(), kept: plan.kept(), first, last, everything })
     }
 }
 
-/// Restarting.
+/// Going back to an earlier record.
 impl<C: Codec> Depot<C> {
     /// Removes every record after the one of that name, in the order of insertion, and commits; tells how
     /// many there were.
@@ -125,13 +105,13 @@ impl<C: Codec> Depot<C> {
     pub fn truncate_after_with(&self, key: impl AsKey, options: &TruncateOptions) -> Result<Removal> {
         let name = super::tagged(&self.engine, &key)?;
         if options.dry_run {
-            return plan_after(&self.engine, &name)?.removal(&self.engine, false);
+            return Removal::of(&plan_after(&self.engine, &name)?, &self.engine, false);
         }
         let mut writer = self.engine.writer()?;
         // Positions are cheap to find once everything has its ordinal.
         writer.commit()?;
         let plan = plan_after(&self.engine, &name)?;
-        let removal = plan.removal(&self.engine, false)?;
+        let removal = Removal::of(&plan, &self.engine, false)?;
         remove(&self.engine, &mut writer, &plan)?;
         Ok(removal)
     }
@@ -233,7 +213,7 @@ impl<C: Codec> Depot<C> {
         everything: bool,
         what: &'static str,
     ) -> Result<Removal> {
-        let removal = plan.removal(&self.engine, everything)?;
+        let removal = Removal::of(plan, &self.engine, everything)?;
         if options.dry_run {
             return Ok(removal);
         }
@@ -246,28 +226,30 @@ impl<C: Codec> Depot<C> {
         let kept = self.engine.shared.read().len();
         Ok(Removal { removed, kept, ..removal })
     }
-}
 
-/// What is after the record called `name`.
-fn plan_after(engine: &Engine, name: &[u8]) -> Result<Plan> {
-    let (position, len) = (engine.position_of(name)?, engine.shared.read().len());
-    let found = |position| Ok((engine.name_at(position)?, engine.location_at(position)?));
-    let found = (position + 1..len).rev().map(found).collect::<Result<_>>()?;
-    Ok(Plan { found, stopped: true, len })
-}
-
-/// Removes what was planned and is still there, and commits; tells how many that were. Nothing is pending.
-fn remove(engine: &Engine, writer: &mut Writer, plan: &Plan) -> Result<u64> {
-    let before = engine.shared.read().snapshot.offset;
-    let mut removed = 0;
-    // The last one first: whatever part of it survives a crash is what a later restart would have removed.
-    for (name, location) in &plan.found {
-        let same = engine.place_of(name)? == Some(*location);
-        removed += u64::from(same && writer.remove(name)?);
+    /// Brings back what the last truncation removed, each record in its place, and commits; tells how many
+    /// there were.
+    ///
+    /// That can be done until anything else is committed, also after the depot was closed and opened again.
+    /// Killed in the middle, all or some of the first records are back, or none.
+    ///
+    /// ```
+    /// use vldepot::{Depot, Raw};
+    /// let depot = Depot::memory(Raw)?;
+    /// for step in 0..10 {
+    ///     depot.put(step, b"..")?;
+    /// }
+    /// assert_eq!(depot.truncate_after(3)?, 6);
+    /// assert_eq!(depot.undo_truncate()?, 6);
+    /// assert_eq!(depot.len(), 10);
+    /// # Ok::<(), vldepot::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotUndone`], which says why: something was put, removed or changed since; nothing was
+    /// truncated; the depot was compacted. [`Error::is_damage`] when the index of the time before is damaged.
+    /// As [`commit`](Self::commit).
+    pub fn undo_truncate(&self) -> Result<u64> {
+        self.engine.undo_truncate()
     }
-    if removed > 0 {
-        writer.set_undo(before);
-        writer.commit()?;
-    }
-    Ok(removed)
 }

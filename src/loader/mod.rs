@@ -65,7 +65,8 @@ pub use batch::Batch;
 pub use state::LoaderState;
 
 use crate::codec::Codec;
-use crate::depot::engine::Engine;
+use crate::depot::Depot;
+use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{AsKey, Key};
 use order::{Groups, Shuffle};
@@ -136,6 +137,14 @@ pub struct LoaderBuilder<'d, C: Codec> {
     threads: Option<usize>,
     on_error: OnError,
     resume: Option<LoaderState>,
+}
+
+/// Training.
+impl<C: Codec> Depot<C> {
+    /// A loader for training: shuffled batches, read ahead by threads of its own, resumable. See [`crate::loader`].
+    pub fn loader(&self) -> LoaderBuilder<'_, C> {
+        LoaderBuilder::new(&self.engine, Arc::clone(&self.codec))
+    }
 }
 
 impl<'d, C: Codec> LoaderBuilder<'d, C> {

@@ -21,7 +21,8 @@ use super::plan::{Assigned, Job, Part, Place, Plan, Planner};
 use super::source::Source;
 use crate::buffer::Recycling;
 use crate::codec::Codec;
-use crate::depot::{Record, batch};
+use crate::depot::Record;
+use crate::engine::batch;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::describe;
 

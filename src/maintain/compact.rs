@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::{Meter, Progress};
-use crate::depot::{Cursor, Engine, Listed, read_each};
+use crate::engine::{Engine, ListedRecord, Listing, read_each};
 use crate::error::{Error, ErrorKind, Part, Result};
 use crate::index::Location;
 use crate::storage::{FileStorage, StagedFile, Storage, check_file};
@@ -131,13 +131,13 @@ fn copy(
     let (records, raw_bytes, _) = source.counts();
     let mut meter = Meter::new(raw_bytes, progress);
     let target = Engine::create_like(to, &source.shared.parameters)?;
-    let mut cursor = Cursor::new(source)?;
+    let mut cursor = Listing::new(source)?;
     let mut batch: Vec<(Vec<u8>, Location)> = Vec::new();
     let mut bytes = 0;
     loop {
         let listed = cursor.next().transpose()?;
         let ended = listed.is_none();
-        if let Some(Listed { name, location }) = listed {
+        if let Some(ListedRecord { name, location }) = listed {
             let location = location.map_err(|error| source.in_record(&name, error))?;
             bytes += location.length as usize;
             batch.push((name, location));

@@ -4,11 +4,13 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::depot::{Engine, Removal, Scanner, Step, Walk, places};
+use crate::depot::Removal;
+use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Part, Result};
 use crate::format::entry::Kind;
 use crate::format::tables::Action;
 use crate::key::Key;
+use crate::log::{EntryWalk, Scanner, Step, replay};
 use crate::storage::{FileStorage, Storage};
 
 /// What [`compact`](crate::compact) would remove from the depot at `path` for good: records that were
@@ -65,7 +67,7 @@ fn walk(engine: &Engine, gone: &mut dyn FnMut(&[u8])) -> Result<()> {
     let parameters = &engine.shared.parameters;
     let scanner = Scanner::new(storage, false)?;
     let end = engine.tail().offset;
-    for (next, step) in (1..).zip(Walk::new(&scanner, Some(parameters.depot_id))) {
+    for (next, step) in (1..).zip(EntryWalk::new(&scanner, Some(parameters.depot_id))) {
         let entry = match step? {
             Step::Gap(range) if range.start >= end => return Ok(()),
             Step::Gap(range) => {
@@ -85,7 +87,7 @@ fn walk(engine: &Engine, gone: &mut dyn FnMut(&[u8])) -> Result<()> {
             continue;
         }
         let directory = scanner.directory(&head, &scanner.prelude(&head)?)?;
-        for (operation, location) in places(&directory, head.ordinal, parameters) {
+        for (operation, location) in replay(&directory, head.ordinal, parameters) {
             if matches!(operation.action, Action::Put { .. }) {
                 let live = engine.place_of(&operation.name)?;
                 if live.is_none() || live != location {

@@ -13,8 +13,11 @@ use std::sync::Arc;
 use super::{LostRecord, Meter, Progress};
 use crate::blosc::decompress_metadata;
 use crate::buffer::Bytes;
+use crate::catalog::RecordId;
 use crate::chunk::ChunkReader;
-use crate::depot::{Cursor, Engine, Entry, Listed, Place, Scanner, Step, Walk, places, read_each};
+use crate::codec::Codec;
+use crate::depot::Depot;
+use crate::engine::{Engine, ListedRecord, Listing, read_each};
 use crate::error::{Error, Part, Result};
 use crate::format::chunk::ChunkRef;
 use crate::format::entry::{EntryHead, HEAD_LEN, Kind};
@@ -22,6 +25,7 @@ use crate::format::frame::{self, HEADER_LEN};
 use crate::format::tables::LossKind;
 use crate::format::u64_at;
 use crate::index::{Location, Segment};
+use crate::log::{Entry, EntryWalk, Scanner, Step, replay};
 use crate::storage::{FileStorage, Storage};
 
 /// Raw bytes, and records, read together.
@@ -193,12 +197,12 @@ struct Directories {
 }
 
 impl Directories {
-    fn note(&mut self, place: Place) {
+    fn note(&mut self, place: RecordId) {
         match place {
-            Place::Pending(number) => {
+            RecordId::Pending(number) => {
                 self.named_pending.insert(number);
             }
-            Place::Committed(ordinal) => {
+            RecordId::Committed(ordinal) => {
                 let word = usize::try_from(ordinal / 64).unwrap_or(usize::MAX);
                 if self.named.len() <= word {
                     self.named.resize(word + 1, 0);
@@ -273,7 +277,7 @@ impl Check<'_, '_> {
         let tail = self.engine.tail();
         let mut next = 1;
         let mut last_end = 0;
-        for step in Walk::new(self.scanner, Some(self.engine.shared.parameters.depot_id)) {
+        for step in EntryWalk::new(self.scanner, Some(self.engine.shared.parameters.depot_id)) {
             match step? {
                 // What readers ignore is not damaged: a writer has not finished it, and nobody was told that it had.
                 Step::Gap(gap) if gap.start >= tail.offset => self.meter.add(gap.end - gap.start),
@@ -348,7 +352,7 @@ impl Check<'_, '_> {
         };
         let directory = self.scanner.directory(head, &prelude);
         if let Some(directory) = self.note(directory) {
-            for (operation, location) in places(&directory, head.ordinal, &self.engine.shared.parameters) {
+            for (operation, location) in replay(&directory, head.ordinal, &self.engine.shared.parameters) {
                 self.operation(&operation.name, location, head.ordinal);
             }
         } else {
@@ -448,7 +452,7 @@ impl Check<'_, '_> {
             return Err(format!("{} bytes of offsets for {n_chunks} chunks", offsets.len()));
         }
         for chunk in 0..n_chunks {
-            let Ok(crate::depot::Source::Stored(reference)) = engine.source(chunk) else { continue };
+            let Ok(crate::chunk::ChunkAt::Stored(reference)) = engine.source(chunk) else { continue };
             let expected = if reference.is(ChunkRef::ZEROS) {
                 frame::ZERO_CHUNK_OFFSET
             } else {
@@ -465,18 +469,18 @@ impl Check<'_, '_> {
 
     /// Looks every name of the index up and, unless `quick`, reads its record.
     fn records(&mut self) {
-        let cursor = Cursor::new(self.engine);
+        let cursor = Listing::new(self.engine);
         let Some(mut cursor) = self.note(cursor) else { return };
         let mut batch = Vec::new();
         let mut bytes = 0;
         while let Some(listed) = cursor.next() {
             match listed {
-                Ok(Listed { name, location: Ok(location) }) => {
+                Ok(ListedRecord { name, location: Ok(location) }) => {
                     self.look_up(&name, &location);
                     bytes += location.length as usize;
                     batch.push((name, location));
                 }
-                Ok(Listed { name, location: Err(error) }) => self.lost(&name, error),
+                Ok(ListedRecord { name, location: Err(error) }) => self.lost(&name, error),
                 Err(error) => self.problem(error),
             }
             if batch.len() >= BATCH_RECORDS || bytes >= BATCH_BYTES {
@@ -552,5 +556,15 @@ impl Check<'_, '_> {
         if named < live && self.report.problems.is_empty() {
             self.damaged(Part::Index, 0, format!("{live} records that directories name"), format!("{named}"));
         }
+    }
+}
+/// Checking an open depot.
+impl<C: Codec> Depot<C> {
+    /// Checks the depot's storage as another process would see it now: see [`verify`](crate::verify).
+    ///
+    /// # Errors
+    /// As [`verify`](crate::verify).
+    pub fn verify(&self, options: &VerifyOptions) -> Result<VerifyReport> {
+        verify_in(Arc::clone(&self.engine.shared.storage), options, |_| {})
     }
 }

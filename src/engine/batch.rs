@@ -15,9 +15,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use super::engine::Engine;
-use super::state::Source;
+use super::Engine;
 use crate::buffer::{AlignedBuf, Bytes, prefetch};
+use crate::chunk::ChunkAt;
 use crate::error::Result;
 use crate::format::chunk::ChunkRef;
 use crate::index::Location;
@@ -70,7 +70,7 @@ struct Group<'o> {
 }
 
 /// A walk over wanted records in the order of their addresses.
-struct Walk<'w, N> {
+struct BatchReader<'w, N> {
     engine: &'w Engine,
     wanted: &'w [(N, Location)],
     /// Lend nothing that can be kept from decoded blocks.
@@ -102,7 +102,7 @@ pub(crate) fn read_on<N>(
 ) {
     out.clear();
     out.resize_with(wanted.len(), || None);
-    let walk = Walk { engine, wanted, passing: false };
+    let walk = BatchReader { engine, wanted, passing: false };
     walk.collect(&order(wanted), last, &mut |number, bytes| out[number] = Some(bytes));
 }
 
@@ -113,7 +113,7 @@ fn read_each_with<N: Sync>(
     threads: usize,
 ) -> impl Iterator<Item = Slot> + use<N> {
     let order = order(wanted);
-    let walk = Walk { engine, wanted, passing: false };
+    let walk = BatchReader { engine, wanted, passing: false };
     let mut out: Vec<Option<Slot>> = (0..wanted.len()).map(|_| None).collect();
     let mut take = |number: usize, bytes| out[number] = Some(bytes);
     let compressed = engine.shared.parameters.compression.codec != CompressionCodec::None;
@@ -155,7 +155,7 @@ pub(crate) fn visit(
     wanted: &[(&[u8], Location)],
     job: &mut dyn FnMut(usize, Result<&[u8]>),
 ) {
-    let walk = Walk { engine, wanted, passing: true };
+    let walk = BatchReader { engine, wanted, passing: true };
     walk.run(&order(wanted), &mut None, &mut |number, lent| match lent {
         Ok(Lent::Passing(bytes)) => job(number, Ok(bytes)),
         Ok(Lent::Shared(bytes)) => job(number, Ok(&bytes)),
@@ -201,7 +201,7 @@ fn parts<'o, N>(
     parts
 }
 
-impl<N> Walk<'_, N> {
+impl<N> BatchReader<'_, N> {
     /// Where a record lies in the chunk that starts at the address `base`; it may end behind it.
     fn range(&self, number: usize, base: u64) -> Range<usize> {
         let location = &self.wanted[number].1;
@@ -276,7 +276,7 @@ impl<N> Walk<'_, N> {
     fn group(&self, group: Group<'_>, last: &mut Option<Run>, sink: &mut Sink<'_>) {
         let Group { chunk, base, numbers } = group;
         let engine = self.engine;
-        let Ok(Source::Stored(at)) = engine.source(chunk) else {
+        let Ok(ChunkAt::Stored(at)) = engine.source(chunk) else {
             return numbers.iter().for_each(|&number| self.single(number, sink));
         };
         if at.is(ChunkRef::FOREIGN) {
