@@ -29,7 +29,7 @@
 //! | [`Record`] | what `get` gives: owns its bytes, lends views |
 //! | [`loader`] | training: shuffled, batched, split over ranks, resumable |
 //! | [`Codec`] and [`codecs`] | values to bytes and back: atomic frames, arrays, serde, raw |
-//! | [`DepotOptions`], [`OpenOptions`], [`ReadOptions`] | layout, presets, commits, reading |
+//! | [`Layout`], [`WriteOptions`], [`OpenOptions`], [`ReadOptions`] | layout, presets, commits, reading |
 //! | [`storage`] | files, memory, and storages of your own |
 //! | [`Error`] | everything that can be refused |
 //!
@@ -57,17 +57,18 @@ mod key;
 pub mod loader;
 mod log;
 mod maintain;
+mod named;
 mod options;
 pub mod storage;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 mod vlstore;
 
-pub use blosc::BloscError;
+pub use blosc::{BloscError, Compression, CompressionCodec, Filter};
 pub use buffer::Bytes;
 pub use codec::{Codec, CodecError, Raw};
 pub use depot::{
-    CodecInfo, Cut, Depot, DepotInfo, Iter, Keys, Metadata, Options, Record, RecordLocation, Refreshed,
+    CodecInfo, Cut, Depot, DepotBuilder, DepotInfo, Iter, Keys, Record, RecordLocation, Refreshed,
     Removal, TruncateOptions,
 };
 pub use error::{Error, ErrorKind, Part, Result};
@@ -78,8 +79,7 @@ pub use maintain::{
     compact_into, plan_compact, repair, repair_in, verify, verify_in,
 };
 pub use options::{
-    CommitEvery, Compression, CompressionCodec, DepotOptions, Filter, Mapping, OpenOptions, PRESETS,
-    Placement, ReadOptions, Verify,
+    CommitEvery, Layout, Mapping, OpenOptions, Placement, ReadOptions, Verify, WriteOptions,
 };
 
 /// The README's code, compiled and run.

@@ -118,7 +118,7 @@ impl<'a> Iterator for Streams<'a> {
 mod tests {
     use super::*;
     use crate::blosc::{Encoder, decompress};
-    use crate::options::{Compression, CompressionCodec, Filter};
+    use crate::blosc::{Compression, CompressionCodec, Filter};
 
     fn raw() -> Vec<u8> {
         (0..1500u16).flat_map(|i| (f32::from(i) * 0.37).sin().to_le_bytes()).collect()

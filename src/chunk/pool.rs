@@ -11,7 +11,7 @@ use crate::blosc::{BloscError, Encoder};
 use crate::buffer::AlignedBuf;
 use crate::format::chunk::{EncodedEntry, encode_chunk};
 use crate::format::tables::DirectoryBuilder;
-use crate::options::Compression;
+use crate::blosc::Compression;
 
 /// A sealed chunk.
 #[derive(Debug)]

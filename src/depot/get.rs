@@ -1,13 +1,12 @@
 //! Reading records, by name, by position and many at once.
 
-use super::{Depot, Iter, Keys, Metadata, Record, RecordLocation, decode_metadata, key_of, tagged};
+use super::{Depot, Iter, Keys, Record, RecordLocation, key_of, tagged};
 use crate::buffer::Bytes;
 use crate::codec::Codec;
 use crate::engine::batch;
-use crate::error::{Error, Part, Result};
+use crate::error::{Error, Result};
 use crate::key::{AsKey, Key};
 use crate::options::ReadOptions;
-use serde_json::{Map, Value};
 
 /// Reading.
 impl<C: Codec> Depot<C> {
@@ -181,36 +180,5 @@ impl<C: Codec> Depot<C> {
             Some(Key::Str(name)) => pattern.matches(&name),
             _ => false,
         }))
-    }
-
-    /// The record's metadata; `None` if it has none. Does not touch the record itself.
-    ///
-    /// # Errors
-    /// [`ErrorKind::NotFound`].
-    pub fn metadata(&self, key: impl AsKey) -> Result<Option<Metadata>> {
-        let metadata = self.engine.metadata(&tagged(&self.engine, &key)?)?;
-        metadata.map(|bytes| decode_metadata(&self.engine, &bytes)).transpose()
-    }
-
-    /// The depot's own metadata.
-    ///
-    /// # Errors
-    /// [`Error::is_damage`].
-    pub fn depot_metadata(&self) -> Result<Map<String, Value>> {
-        self.metadata_map(self.engine.depot_metadata()?)
-    }
-
-    pub(super) fn metadata_map(&self, stored: Option<Vec<u8>>) -> Result<Map<String, Value>> {
-        let Some(bytes) = stored else { return Ok(Map::new()) };
-        match decode_metadata(&self.engine, &bytes)? {
-            Value::Object(map) => Ok(map),
-            other => Err(Error::damaged(
-                self.engine.path(),
-                Part::Metadata,
-                self.engine.shared.read().snapshot.metadata.0,
-                "a map",
-                other.to_string(),
-            )),
-        }
     }
 }

@@ -1,11 +1,10 @@
 //! Writing records, and making them durable.
 
-use super::{Depot, Metadata, encode_metadata, tagged};
+use super::{Depot, tagged};
 use crate::buffer::Bytes;
 use crate::codec::Codec;
-use crate::error::{ErrorKind, Result};
-use crate::key::{AsKey, describe};
-use serde_json::Value;
+use crate::error::Result;
+use crate::key::AsKey;
 
 /// A scratch buffer of a thread is given back to the system when it grew beyond this.
 const SCRATCH_KEPT: usize = 32 << 20;
@@ -39,15 +38,6 @@ impl<C: Codec> Depot<C> {
         self.encode_and_put(&key, item, None, true)
     }
 
-    /// As [`put`](Self::put), with metadata that are read without touching the record.
-    ///
-    /// # Errors
-    /// As [`put`](Self::put).
-    pub fn put_with(&self, key: impl AsKey, item: &C::Item, metadata: &Metadata) -> Result<()> {
-        let metadata = encode_metadata(&self.engine, metadata)?;
-        self.encode_and_put(&key, item, Some(&metadata), false)
-    }
-
     /// As [`put`](Self::put), for bytes that this depot's codec has encoded already.
     ///
     /// # Errors
@@ -63,7 +53,7 @@ impl<C: Codec> Depot<C> {
         self.engine.put(&name, bytes, None, false)
     }
 
-    fn encode_and_put(
+    pub(super) fn encode_and_put(
         &self,
         key: &impl AsKey,
         item: &C::Item,
@@ -96,43 +86,6 @@ impl<C: Codec> Depot<C> {
         let removed = writer.remove(&name)?;
         writer.commit_if_due()?;
         Ok(removed)
-    }
-
-    /// Gives an existing record other metadata; its bytes stay, and it moves to the end of the order.
-    ///
-    /// # Errors
-    /// [`ErrorKind::NotFound`], and as [`put`](Self::put).
-    pub fn set_metadata(&self, key: impl AsKey, metadata: &Metadata) -> Result<()> {
-        let name = tagged(&self.engine, &key)?;
-        let metadata = encode_metadata(&self.engine, metadata)?;
-        self.engine.check_metadata(&name, &metadata)?;
-        let mut writer = self.engine.writer()?;
-        if !writer.set_metadata(&name, &metadata)? {
-            return Err(ErrorKind::NotFound.at(self.engine.path()).of(describe(&name)));
-        }
-        writer.commit_if_due()
-    }
-
-    /// Sets one entry of the depot's own metadata; [`Value::Null`] removes it.
-    ///
-    /// # Errors
-    /// As [`put`](Self::put).
-    pub fn set_depot_metadata(&self, name: &str, value: Metadata) -> Result<()> {
-        // Read and written under one lock, or two threads would lose one of two entries.
-        let mut writer = self.engine.writer()?;
-        let stored = match writer.new_metadata() {
-            Some(new) => Some(new.to_vec()),
-            None => self.engine.committed_metadata()?,
-        };
-        let mut map = self.metadata_map(stored)?;
-        if value.is_null() {
-            map.remove(name);
-        } else {
-            map.insert(name.to_owned(), value);
-        }
-        let encoded = encode_metadata(&self.engine, &Value::Object(map))?;
-        self.engine.check_metadata(b"", &encoded)?;
-        writer.set_depot_metadata(encoded)
     }
 
     /// Hands all records put so far to the system, without a sync: they survive the end of this process, not a power loss.

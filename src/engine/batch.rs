@@ -21,7 +21,7 @@ use crate::chunk::ChunkAt;
 use crate::error::Result;
 use crate::format::chunk::ChunkRef;
 use crate::index::Location;
-use crate::options::CompressionCodec;
+use crate::blosc::CompressionCodec;
 
 /// Blocks, and raw bytes, that are decoded in one go at least, where so many touch each other. Records keep alive the run
 /// they share.

@@ -207,6 +207,11 @@ impl Engine {
         self.committed_metadata()
     }
 
+    /// Where the depot's own metadata as of the last commit lie in the file.
+    pub(crate) fn metadata_offset(&self) -> u64 {
+        self.shared.read().snapshot.metadata.0
+    }
+
     /// MessagePack of the depot's own metadata as of the last commit.
     pub(crate) fn committed_metadata(&self) -> Result<Option<Vec<u8>>> {
         let (offset, length) = self.shared.read().snapshot.metadata;

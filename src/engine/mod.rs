@@ -135,6 +135,12 @@ impl Engine {
         *self.tail.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
+    /// Bytes of the file.
+    pub(crate) fn file_len(&self) -> Result<u64> {
+        let len = self.shared.storage.len();
+        len.map_err(|source| self.shared.io("ask for the file's length", source))
+    }
+
     /// A file of another program.
     pub(crate) fn is_foreign(&self) -> bool {
         self.shared.parameters.depot_id == 0

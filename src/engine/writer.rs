@@ -14,7 +14,7 @@ use crate::format::tables::{Action, Losses};
 use crate::index::{Location, PageCache, SEGMENT_ROOM, hash};
 use crate::key::{MAX_KEY_LEN, describe};
 use crate::log::Tail;
-use crate::options::{CommitEvery, DepotOptions};
+use crate::options::{CommitEvery, Layout, WriteOptions};
 
 /// Bytes of a record's metadata, at most: a chunk's directory holds them uncompressed.
 const MAX_METADATA: usize = MAX_DIRECTORY / 4;
@@ -52,7 +52,8 @@ impl SinceCommit {
 #[derive(Debug)]
 pub(crate) struct Writer {
     pub(super) shared: Arc<Shared>,
-    pub(super) options: DepotOptions,
+    pub(super) layout: Layout,
+    commit_every: CommitEvery,
     pub(super) open: OpenChunk,
     /// Number of the open chunk.
     pub(super) open_number: u64,
@@ -127,17 +128,18 @@ impl Engine {
 }
 
 impl Writer {
-    pub(crate) fn new(shared: Arc<Shared>, options: DepotOptions, tail: Tail, published: bool) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, write: &WriteOptions, tail: Tail, published: bool) -> Self {
+        let layout = shared.parameters.layout();
         let cores = || std::thread::available_parallelism().map_or(1, usize::from).min(4);
-        let n_threads = options.write_threads.unwrap_or_else(cores);
+        let n_threads = write.threads.unwrap_or_else(cores);
         let (open_number, pages) = {
             let state = shared.read();
             (state.snapshot.n_chunks + state.pending.chunks.len() as u64, state.snapshot.pages())
         };
         Self {
-            open: OpenChunk::new(options.chunk_size),
+            open: OpenChunk::new(layout.chunk_size),
             open_number,
-            pool: Pool::new(options.compression, n_threads),
+            pool: Pool::new(layout.compression, n_threads),
             in_pool: VecDeque::new(),
             unwritten: None,
             tail,
@@ -150,8 +152,9 @@ impl Writer {
             failed_sync: None,
             segment_room: SEGMENT_ROOM,
             pages,
+            commit_every: write.commit_every,
+            layout,
             shared,
-            options,
         }
     }
 
@@ -171,7 +174,7 @@ impl Writer {
         let align = self.shared.parameters.align;
         let start = self.place(record.bytes.len(), align);
         let length = u32::try_from(record.bytes.len()).unwrap_or(u32::MAX);
-        let address = self.open_number * self.options.chunk_size as u64 + start as u64;
+        let address = self.open_number * self.layout.chunk_size as u64 + start as u64;
         let location = Location { address, length, checksum: record.checksum, unchecked: false };
         if location.end() > Location::MAX_ADDRESS {
             return Err(ErrorKind::InvalidRecord {
@@ -228,11 +231,11 @@ impl Writer {
 
     /// Where a record of `length` bytes starts in the open chunk, which is a fresh one if need be.
     pub(super) fn place(&mut self, length: usize, align: usize) -> usize {
-        if let Some(start) = self.open.place(length, align, self.options.placement) {
+        if let Some(start) = self.open.place(length, align, self.layout.placement) {
             return start;
         }
         self.seal();
-        self.open.place(length, align, self.options.placement).unwrap_or(0)
+        self.open.place(length, align, self.layout.placement).unwrap_or(0)
     }
 
     /// Removes a record; false if there is none.
@@ -327,7 +330,7 @@ impl Writer {
 
     /// Commits when one of the limits is reached.
     pub(crate) fn commit_if_due(&mut self) -> Result<()> {
-        let CommitEvery { records, bytes, interval } = self.options.commit_every;
+        let CommitEvery { records, bytes, interval } = self.commit_every;
         let due = records.is_some_and(|n| self.since.records >= n)
             || self.since.records >= MAX_PENDING
             || bytes.is_some_and(|n| self.since.bytes >= n)
@@ -337,8 +340,8 @@ impl Writer {
 
     /// Hands the open chunk to the pool and opens the next.
     fn seal(&mut self) {
-        let block_size = self.options.resolve_block_size(self.open.mean_record());
-        let full = std::mem::replace(&mut self.open, OpenChunk::new(self.options.chunk_size));
+        let block_size = self.layout.resolve_block_size(self.open.mean_record());
+        let full = std::mem::replace(&mut self.open, OpenChunk::new(self.layout.chunk_size));
         let (raw, used, directory) = full.seal();
         self.shared.write().set_source(self.open_number, ChunkAt::Sealed(Arc::clone(&raw)));
         self.pool.submit(Job { chunk: self.open_number, raw, used, directory, block_size });
@@ -351,7 +354,7 @@ impl Writer {
         loop {
             if self.unwritten.is_none() {
                 let Some(&chunk) = self.in_pool.front() else { return Ok(()) };
-                let room = self.pool.room().min((POOL_BYTES / self.options.chunk_size).max(1));
+                let room = self.pool.room().min((POOL_BYTES / self.layout.chunk_size).max(1));
                 let Some(result) = self.pool.take(chunk, all || self.in_pool.len() > room) else {
                     return Ok(());
                 };

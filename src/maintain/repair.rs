@@ -30,7 +30,8 @@ use crate::format::tables::{Directory, Loss, Losses, Operation, Parameters, Segm
 use crate::index::{Location, Segment};
 use crate::key::Key;
 use crate::log::{EntryWalk, Scanner, Step, replay};
-use crate::options::{Compression, Placement};
+use crate::blosc::Compression;
+use crate::options::Placement;
 use crate::storage::{FileStorage, StagedFile, Storage, check_another, check_file};
 
 /// Bytes of names of lost records that are noted in the new file; more of them are lost without a name there.

@@ -206,7 +206,9 @@ pub fn codec_conformance<'i, C: Codec>(
     assert!(C::ALIGN.is_power_of_two() && C::ALIGN <= 64, "ALIGN is a power of two up to 64");
     assert!(C::ID.len() <= 64 && codec.parameters().len() <= 1024, "ID and parameters fit into the header");
     assert!((1..=255).contains(&codec.element_size()), "element_size is 1 to 255");
-    codec.check_parameters(&codec.parameters()).expect("a codec accepts its own parameters");
+    let parameters = codec.parameters();
+    let codec = codec.open(&parameters).expect("a codec accepts its own parameters");
+    assert_eq!(codec.parameters(), parameters, "a codec keeps its own parameters");
     for (number, item) in items.into_iter().enumerate() {
         let mut out = b"before".to_vec();
         codec.encode(item, &mut out).unwrap_or_else(|error| panic!("item {number}: {error}"));

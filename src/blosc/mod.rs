@@ -12,10 +12,13 @@
 //! needed for the `_ctx` calls, and no call here starts a thread.
 
 mod feature;
+mod params;
 mod vet;
 mod zlib;
 
 pub(crate) use feature::Feature;
+pub(crate) use params::DEFAULT_TYPESIZE;
+pub use params::{Compression, CompressionCodec, Filter};
 pub(crate) use vet::{Vetted, vet};
 
 use std::cell::RefCell;
@@ -24,7 +27,6 @@ use std::ptr::{NonNull, null_mut};
 use blosc2_src as sys;
 
 use crate::format::u32_at;
-use crate::options::{Compression, CompressionCodec, Filter};
 
 /// Bytes of a chunk's header.
 pub(crate) const HEADER_LEN: usize = 32;
