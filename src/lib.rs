@@ -68,8 +68,8 @@ pub use blosc::{BloscError, Compression, CompressionCodec, Filter};
 pub use buffer::Bytes;
 pub use codec::{Codec, CodecError, Raw};
 pub use depot::{
-    CodecInfo, Cut, Depot, DepotBuilder, DepotInfo, Iter, Keys, Record, RecordLocation, Refreshed,
-    Removal, TruncateOptions,
+    CodecInfo, Cut, Depot, DepotBuilder, DepotInfo, Iter, Keys, Record, RecordLocation, Refreshed, Removal,
+    TruncateOptions,
 };
 pub use error::{Error, ErrorKind, Part, Result};
 pub use key::{AsKey, Key, MAX_KEY_LEN};
@@ -78,9 +78,7 @@ pub use maintain::{
     CompactReport, LostRecord, Progress, RepairOptions, RepairReport, VerifyOptions, VerifyReport, compact,
     compact_into, plan_compact, repair, repair_in, verify, verify_in,
 };
-pub use options::{
-    CommitEvery, Layout, Mapping, OpenOptions, Placement, ReadOptions, Verify, WriteOptions,
-};
+pub use options::{CommitEvery, Layout, Mapping, OpenOptions, Placement, ReadOptions, Verify, WriteOptions};
 
 /// The README's code, compiled and run.
 #[cfg(doctest)]

@@ -117,8 +117,8 @@ impl<'a> Iterator for Streams<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::blosc::{Encoder, decompress};
     use crate::blosc::{Compression, CompressionCodec, Filter};
+    use crate::blosc::{Encoder, decompress};
 
     fn raw() -> Vec<u8> {
         (0..1500u16).flat_map(|i| (f32::from(i) * 0.37).sin().to_le_bytes()).collect()

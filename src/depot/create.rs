@@ -189,10 +189,7 @@ fn spec<C: Codec>(codec: &C) -> CodecSpec {
 }
 
 /// Opens a depot whose codec is the one in hand, which learns what the depot was written with.
-fn checked<C: Codec>(
-    codec: C,
-    open: impl FnOnce(CodecCheck<'_>) -> Result<Engine>,
-) -> Result<Depot<C>> {
+fn checked<C: Codec>(codec: C, open: impl FnOnce(CodecCheck<'_>) -> Result<Engine>) -> Result<Depot<C>> {
     let spec = spec(&codec);
     let mut codec = Some(codec);
     let mut learn = |stored: &[u8]| -> Result<(), CodecError> {

@@ -56,6 +56,16 @@ pub struct CodecInfo {
 }
 
 impl CodecInfo {
+    /// A codec by what a depot notes of it.
+    ///
+    /// ```
+    /// use vldepot::{CodecInfo, Raw};
+    /// assert_eq!(CodecInfo::new("raw", 1, Vec::new()), CodecInfo::of(&Raw));
+    /// ```
+    pub fn new(id: impl Into<String>, version: u32, parameters: Vec<u8>) -> Self {
+        Self { id: id.into(), version, parameters }
+    }
+
     /// What a depot written with `codec` notes of it.
     ///
     /// ```
@@ -66,7 +76,7 @@ impl CodecInfo {
         Self { id: C::ID.to_owned(), version: C::VERSION, parameters: codec.parameters() }
     }
 
-    pub(super) fn new(engine: &Engine) -> Self {
+    pub(super) fn stored(engine: &Engine) -> Self {
         let parameters = &engine.shared.parameters;
         Self {
             id: parameters.codec_id.clone(),
@@ -152,7 +162,7 @@ impl DepotInfo {
             path: engine.path().to_owned(),
             format: if parameters.depot_id == 0 { "vlstore" } else { "depot" },
             format_version: parameters.format_version,
-            codec: CodecInfo::new(engine),
+            codec: CodecInfo::stored(engine),
             layout: parameters.layout(),
             align: parameters.align,
             records: state.len(),

@@ -192,7 +192,8 @@ impl<C: Codec> Depot<C> {
         // The map is one level around its values.
         self.engine.check_metadata(b"", &encoded)?;
         if depth_of(&encoded) > Form::MessagePack.max_depth() {
-            let why = format!("arrays and maps more than {} inside each other", Form::MessagePack.max_depth());
+            let why =
+                format!("arrays and maps more than {} inside each other", Form::MessagePack.max_depth());
             return Err(ErrorKind::InvalidRecord { why }.at(self.engine.path()).of("metadata"));
         }
         writer.set_depot_metadata(encoded)?;
@@ -406,7 +407,9 @@ mod tests {
         ] {
             assert_eq!(measure(bytes).map(|(len, _)| len), Some(len), "{bytes:x?}");
         }
-        for bytes in [&[0xc1][..], &[], &[0x92, 1], &[0xdd, 0xff, 0xff, 0xff, 0xff], &[0xdb, 0xff, 0xff, 0xff, 0xff]] {
+        for bytes in
+            [&[0xc1][..], &[], &[0x92, 1], &[0xdd, 0xff, 0xff, 0xff, 0xff], &[0xdb, 0xff, 0xff, 0xff, 0xff]]
+        {
             assert_eq!(measure(bytes), None, "{bytes:x?}");
         }
         let deep: BTreeMap<_, _> = [("a", json!([[1], {"b": []}]))].into();

@@ -116,7 +116,7 @@ impl<C: Codec> Depot<C> {
 
     /// The codec the depot was written with, which [`Raw`] may have opened.
     pub fn stored_codec(&self) -> CodecInfo {
-        CodecInfo::new(&self.engine)
+        CodecInfo::stored(&self.engine)
     }
 
     /// The codec in hand.

@@ -291,10 +291,9 @@ mod tests {
     fn a_newer_format_is_refused_by_both_numbers() {
         let newer = Parameters { format_version: 9, codec_id: "raw".into(), ..parameters() };
         let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::from_bytes(&header_page(&newer).unwrap()));
-        for opened in [
-            Depot::builder(Raw).open_in(Arc::clone(&storage)),
-            Depot::builder(Raw).append_in(storage),
-        ] {
+        for opened in
+            [Depot::builder(Raw).open_in(Arc::clone(&storage)), Depot::builder(Raw).append_in(storage)]
+        {
             let error = opened.map(|_| ()).unwrap_err();
             assert!(matches!(error.kind(), ErrorKind::NewerFormat { found: 9, supported: 1, .. }), "{error}");
             assert!(error.to_string().contains("update"), "{error}");

@@ -6,8 +6,8 @@ use flatbuffers::{FlatBufferBuilder, InvalidFlatbuffer, root};
 
 use super::MAX_SEQUENCE;
 use super::generated::vldepot::format as fbs;
-use crate::identity;
 use crate::blosc::{Compression, CompressionCodec, Filter};
+use crate::identity;
 use crate::options::{Layout, Placement};
 
 /// How the depot is laid out.

@@ -12,7 +12,7 @@ pub use crash::{CrashStorage, FailingStorage};
 use crate::codec::{Codec, CodecError};
 use crate::depot::Depot;
 use crate::identity::fixed;
-use crate::options::{DepotOptions, OpenOptions};
+use crate::options::Layout;
 use crate::storage::{Bytes, Storage};
 
 /// Checks that a storage keeps the promises written at [`Storage`]. `make` gives an empty one each time.
@@ -145,8 +145,8 @@ fn threads_share_it(storage: &dyn Storage) {
 }
 
 fn a_depot_lives_in_it(storage: Arc<dyn Storage>) {
-    let options = DepotOptions { chunk_size: 4096, block_size: Some(512), ..DepotOptions::default() };
-    let depot = Depot::create_in(Arc::clone(&storage), crate::Raw, options).unwrap();
+    let options = Layout::default().with_chunk_size(4096).with_block_size(512);
+    let depot = Depot::builder(crate::Raw).layout(options).create_in(Arc::clone(&storage)).unwrap();
     let bytes = |n: u8| vec![n; usize::from(n) * 5];
     for n in 0..200u8 {
         depot.put(n, &bytes(n)).unwrap();
@@ -155,7 +155,7 @@ fn a_depot_lives_in_it(storage: Arc<dyn Storage>) {
         }
     }
     depot.close().unwrap();
-    let depot = Depot::open_in(storage, crate::Raw, &OpenOptions::default()).unwrap();
+    let depot = Depot::builder(crate::Raw).open_in(storage).unwrap();
     for n in 0..200u8 {
         assert_eq!(depot.get(n).unwrap().view(), bytes(n));
     }
@@ -197,7 +197,7 @@ pub fn with_identity<T>(id: u64, time: i64, job: impl FnOnce() -> T) -> T {
 /// # Panics
 /// When it does not.
 pub fn codec_conformance<'i, C: Codec>(
-    codec: &C,
+    codec: C,
     items: impl IntoIterator<Item = &'i C::Item>,
     same: impl Fn(&C::Item, C::View<'_>) -> bool,
 ) where
@@ -295,6 +295,6 @@ mod tests {
     #[test]
     fn raw_keeps_the_law_of_codecs() {
         let items: [&[u8]; 3] = [b"", b"a", &[7; 1000]];
-        codec_conformance(&crate::Raw, items, |item, view| item == view);
+        codec_conformance(crate::Raw, items, |item, view| item == view);
     }
 }

@@ -71,8 +71,8 @@ impl Run for Cat {
     fn run(&self, out: &mut dyn Write) -> Result<(), Failure> {
         let key = self.kind.key(&self.name)?;
         // One record is read once: a map of the file would only make the process look as large as the record.
-        let options = OpenOptions { mapping: Mapping::Never, accept_loss: true, ..OpenOptions::default() };
-        let depot = Depot::open_with(&self.file, Raw, &options)?;
+        let options = OpenOptions::default().with_mapping(Mapping::Never).with_accept_loss(true);
+        let depot = Depot::builder(Raw).open_options(options.clone()).open(&self.file)?;
         let failed = |error| name::failure(error, &depot, &key, &self.name);
         if !self.decoded {
             let mut out = Out { out, refused: None };

@@ -39,8 +39,8 @@ impl Run for List {
 
     fn run(&self, out: &mut dyn Write) -> Result<(), Failure> {
         // What is left is listed, and then told to be short.
-        let options = OpenOptions { accept_loss: true, ..OpenOptions::default() };
-        let depot = Depot::open_with(&self.file, Raw, &options)?;
+        let options = OpenOptions::default().with_accept_loss(true);
+        let depot = Depot::builder(Raw).open_options(options.clone()).open(&self.file)?;
         let keys = match (&self.pattern, &self.prefix) {
             (Some(pattern), _) => depot.keys_matching(pattern)?,
             (None, Some(prefix)) => depot.keys_with_prefix(prefix),
@@ -109,7 +109,9 @@ fn print_json(depot: &Depot<Raw>, key: &Key, out: &mut dyn Write) -> Result<(), 
     let (kind, name) = text::json_name(key);
     let at = depot.location(key)?;
     let checksum = json!(at.checksum);
-    let metadata = depot.metadata(key)?.map_or(String::new(), |metadata| format!(",\"metadata\":{metadata}"));
+    let metadata = depot
+        .metadata::<serde_json::Value>(key)?
+        .map_or(String::new(), |metadata| format!(",\"metadata\":{metadata}"));
     // By hand, so that the name comes first.
     write!(out, "{{\"name\":{name},\"type\":\"{kind}\",\"length\":{},\"chunk\":{},", at.length, at.chunk)?;
     writeln!(out, "\"offset\":{},\"checksum\":{checksum}{metadata}}}", at.offset)?;

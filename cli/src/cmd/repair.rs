@@ -40,7 +40,7 @@ impl Run for Repair {
 
     fn run(&self, out: &mut dyn Write) -> Result<(), Failure> {
         let mut options = RepairOptions::default();
-        options.codec = self.codec.clone().map(|id| CodecInfo { id, version: 1, parameters: Vec::new() });
+        options.codec = self.codec.clone().map(|id| CodecInfo::new(id, 1, Vec::new()));
         let bar = Bar::new("repairing");
         let report = repair(&self.file, &self.new, &options, |progress| bar.show(progress))?;
         drop(bar);

@@ -84,14 +84,14 @@ impl Run for Truncate {
 
 impl Truncate {
     fn options(&self) -> TruncateOptions {
-        TruncateOptions { dry_run: self.dry_run, all: self.all }
+        TruncateOptions::default().with_dry_run(self.dry_run).with_all(self.all)
     }
 
     fn open<C: vldepot::Codec>(&self, codec: C) -> Result<Depot<C>, Failure> {
-        let options = OpenOptions { accept_loss: self.accept_loss, ..OpenOptions::default() };
+        let options = OpenOptions::default().with_accept_loss(self.accept_loss);
+        let depot = Depot::builder(codec).open_options(options);
         // A dry run must not cut off a torn end, nor commit what was found before it.
-        let open = if self.dry_run { Depot::open_with } else { Depot::append_with };
-        Ok(open(&self.file, codec, &options)?)
+        Ok(if self.dry_run { depot.open(&self.file)? } else { depot.append(&self.file)? })
     }
 
     fn after(&self, name: &str) -> Result<Removal, Failure> {
