@@ -68,8 +68,8 @@ pub use blosc::{BloscError, Compression, CompressionCodec, Filter};
 pub use buffer::Bytes;
 pub use codec::{Codec, CodecError, Raw};
 pub use depot::{
-    CodecInfo, Cut, Depot, DepotBuilder, DepotInfo, Iter, Keys, Record, RecordLocation, Refreshed, Removal,
-    TruncateOptions,
+    CodecInfo, Cut, Depot, DepotBuilder, DepotInfo, Iter, Keys, Range, Record, RecordLocation, Refreshed,
+    Removal, SortedKeys, TruncateOptions,
 };
 pub use error::{Error, ErrorKind, Part, Result};
 pub use key::{AsKey, Key, MAX_KEY_LEN};

@@ -263,7 +263,7 @@ fn metadata_are_kept_apart_from_records() {
     check(&depot);
     depot.commit().unwrap();
     check(&depot);
-    depot.set_depot_metadata("dropped", &json!(null)).unwrap();
+    assert!(depot.remove_depot_metadata("dropped").unwrap());
     depot.close().unwrap();
     let depot = Depot::append(&path, Raw).unwrap();
     check(&depot);

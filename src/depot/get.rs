@@ -4,7 +4,7 @@ use super::{Depot, Iter, Keys, Record, RecordLocation, key_of, tagged};
 use crate::buffer::Bytes;
 use crate::codec::Codec;
 use crate::engine::batch;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::key::{AsKey, Key};
 use crate::options::ReadOptions;
 
@@ -19,6 +19,28 @@ impl<C: Codec> Depot<C> {
     pub fn get(&self, key: impl AsKey) -> Result<Record<C>> {
         let name = tagged(&self.engine, &key)?;
         self.record(&name, self.engine.get(&name)?)
+    }
+
+    /// The record of that name, or `None` when there is none.
+    ///
+    /// ```
+    /// # use vldepot::{Depot, Raw};
+    /// # let depot = Depot::memory(Raw)?;
+    /// depot.put("a", b"first")?;
+    /// assert_eq!(depot.find("a")?.unwrap().view(), b"first");
+    /// assert!(depot.find("b")?.is_none());
+    /// # Ok::<(), vldepot::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`get`](Self::get), but for [`ErrorKind::NotFound`](crate::ErrorKind::NotFound). A name that a
+    /// damaged file may have lost is an error, and not `None`.
+    pub fn find(&self, key: impl AsKey) -> Result<Option<Record<C>>> {
+        match self.get(key) {
+            Ok(record) => Ok(Some(record)),
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// The record at `position`, 0 to `len() - 1`, in the order of insertion.

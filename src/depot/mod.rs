@@ -17,20 +17,24 @@ mod get;
 mod info;
 mod iter;
 mod keys;
+mod many;
 #[cfg(feature = "serde")]
 mod metadata;
 mod put;
+mod range;
 mod record;
 mod refresh;
 mod stream;
 mod truncate;
 
+use std::path::Path;
 use std::sync::Arc;
 
 pub use create::DepotBuilder;
 pub use info::{CodecInfo, DepotInfo, RecordLocation};
 pub use iter::Iter;
 pub use keys::Keys;
+pub use range::{Range, SortedKeys};
 pub use record::Record;
 pub use refresh::Refreshed;
 pub use truncate::{Cut, Removal, TruncateOptions};
@@ -117,6 +121,28 @@ impl<C: Codec> Depot<C> {
     /// The codec the depot was written with, which [`Raw`] may have opened.
     pub fn stored_codec(&self) -> CodecInfo {
         CodecInfo::stored(&self.engine)
+    }
+
+    /// The depot's file, or `<memory>`, as errors call it.
+    ///
+    /// ```
+    /// # use vldepot::{Depot, Raw};
+    /// assert_eq!(Depot::memory(Raw)?.path(), "<memory>");
+    /// # Ok::<(), vldepot::Error>(())
+    /// ```
+    pub fn path(&self) -> &Path {
+        self.engine.path()
+    }
+
+    /// Whether the depot was created or opened for writing.
+    ///
+    /// ```
+    /// # use vldepot::{Depot, Raw};
+    /// assert!(Depot::memory(Raw)?.is_writable());
+    /// # Ok::<(), vldepot::Error>(())
+    /// ```
+    pub fn is_writable(&self) -> bool {
+        self.engine.is_writable()
     }
 
     /// The codec in hand.

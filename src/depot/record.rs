@@ -49,6 +49,12 @@ impl<C> Record<C> {
     }
 }
 
+impl<C> AsRef<[u8]> for Record<C> {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
 impl<C> Clone for Record<C> {
     fn clone(&self) -> Self {
         Self { bytes: self.bytes.clone(), codec: Arc::clone(&self.codec) }

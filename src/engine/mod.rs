@@ -56,6 +56,7 @@ mod undo;
 mod writer;
 
 pub(crate) use batch::read_each;
+pub(crate) use find::Moment;
 pub(crate) use listing::{FoundName, ListedRecord, Listing, malformed};
 pub(crate) use open::{CodecCheck, CodecSpec};
 pub(crate) use refresh::Moved;

@@ -89,14 +89,10 @@ impl Engine {
         metadata: Option<&[u8]>,
         only_new: bool,
     ) -> Result<()> {
-        // One byte of a tagged name is the tag.
-        if name.len() > 1 + MAX_KEY_LEN {
-            let why = format!("a name of {} bytes; at most {MAX_KEY_LEN} fit", name.len() - 1);
-            return Err(self.refused(name, why));
-        }
+        self.check_name(name)?;
         if u32::try_from(bytes.len()).is_err() {
             return Err(
-                self.refused(name, format!("{} bytes; a record has at most {}", bytes.len(), u32::MAX))
+                self.refuse_record(name, format!("{} bytes; a record has at most {}", bytes.len(), u32::MAX))
             );
         }
         if let Some(metadata) = metadata {
@@ -113,7 +109,47 @@ impl Engine {
         writer.commit_if_due()
     }
 
-    fn refused(&self, name: &[u8], why: String) -> Error {
+    /// Gives a record another name, under which there must be none.
+    pub(crate) fn rename(&self, from: &[u8], to: &[u8]) -> Result<()> {
+        self.check_name(to)?;
+        let mut writer = self.writer()?;
+        if self.place_of(from)?.is_none() {
+            drop(writer);
+            // Says why, where the depot lost records.
+            return self.location(from).map(|_| ());
+        }
+        if from != to {
+            if self.place_of(to)?.is_some() {
+                return Err(ErrorKind::Exists.at(self.path()).of(describe(to)));
+            }
+            writer.rename(from, to)?;
+        }
+        writer.commit_if_due()
+    }
+
+    /// Removes records that are still where they were found, and tells how many.
+    pub(crate) fn remove_those(&self, found: &[(Vec<u8>, Location)]) -> Result<u64> {
+        let mut removed = 0;
+        for (name, location) in found {
+            let mut writer = self.writer()?;
+            if self.place_of(name)? == Some(*location) {
+                removed += u64::from(writer.remove(name)?);
+            }
+            writer.commit_if_due()?;
+        }
+        Ok(removed)
+    }
+
+    fn check_name(&self, name: &[u8]) -> Result<()> {
+        // One byte of a tagged name is the tag.
+        if name.len() <= 1 + MAX_KEY_LEN {
+            return Ok(());
+        }
+        let why = format!("a name of {} bytes; at most {MAX_KEY_LEN} fit", name.len() - 1);
+        Err(self.refuse_record(name, why))
+    }
+
+    fn refuse_record(&self, name: &[u8], why: String) -> Error {
         ErrorKind::InvalidRecord { why }.at(self.path_buf()).of(describe(name))
     }
 
@@ -123,7 +159,7 @@ impl Engine {
             return Ok(());
         }
         let why = format!("metadata of {} bytes; at most {MAX_METADATA} fit", metadata.len());
-        Err(self.refused(name, why))
+        Err(self.refuse_record(name, why))
     }
 }
 
@@ -264,6 +300,24 @@ impl Writer {
         drop(state);
         self.changed(name.len() + metadata.len());
         Ok(true)
+    }
+
+    /// Gives the record called `from` the name `to`, which is free.
+    fn rename(&mut self, from: &[u8], to: &[u8]) -> Result<()> {
+        self.check_alive()?;
+        let found = self.shared.read().find(from)?;
+        let Some(found) = found else { return Ok(()) };
+        let metadata = self.shared.read().metadata(found.place)?;
+        let Location { address, length, checksum, .. } = found.location;
+        // The new name first: a crash between the two leaves both, and never none.
+        self.note(to, Action::Metadata { address, length, checksum }, metadata.as_deref());
+        self.note(from, Action::Remove, None);
+        let mut state = self.shared.write();
+        state.kill(hash(from), &found);
+        state.insert(hash(to), to, &found.location, metadata.as_deref());
+        drop(state);
+        self.changed(from.len() + to.len() + metadata.map_or(0, |metadata| metadata.len()));
+        Ok(())
     }
 
     /// Puts a record of an earlier commit at the end of the order, with the place and metadata it had; one of
