@@ -23,7 +23,7 @@ use std::ptr::{NonNull, null_mut};
 
 use blosc2_src as sys;
 
-use crate::format::u32_at;
+use crate::le::u32_at;
 use crate::options::{Compression, CompressionCodec, Filter};
 
 /// Bytes of a chunk's header.

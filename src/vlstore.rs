@@ -25,13 +25,14 @@ use crate::blosc::{
 };
 use crate::catalog::{Snapshot, State};
 use crate::error::{Error, ErrorKind, Part, Result};
+use crate::format::FORMAT_VERSION;
 use crate::format::chunk::ChunkRef;
 use crate::format::entry::{EntryHead, HEAD_LEN, Kind};
 use crate::format::frame::{self, CODEC_AT, FrameHeader, TRAILER_END_LEN, VLSTORE_LAYER, VLSTORE_MAGIC};
 use crate::format::tables::Parameters;
-use crate::format::{FORMAT_VERSION, u64_at};
 use crate::index::{Chosen, Location, Records, Segment, SegmentPlan};
 use crate::key::Key;
+use crate::le::u64_at;
 use crate::options::Placement;
 use crate::storage::{MemoryStorage, Storage};
 

@@ -15,7 +15,7 @@
 
 use super::feature::Feature;
 use super::{BloscError, ChunkHeader, HEADER_LEN, refuse};
-use crate::format::u32_at;
+use crate::le::u32_at;
 
 pub(super) const FLAGS_AT: usize = 2;
 /// Blocks are not split into streams.

@@ -21,7 +21,7 @@ use crate::blosc::{
 use crate::buffer::{AlignedBuf, Bytes};
 use crate::error::{Error, ErrorKind, Part, Result};
 use crate::format::chunk::ChunkRef;
-use crate::format::u32_at;
+use crate::le::u32_at;
 use crate::storage::Storage;
 
 /// Block tables kept, by bytes.

@@ -519,7 +519,7 @@ impl Directory {
                 METADATA => {
                     let (address, word) = moved.next().zip(moved.next()).ok_or_else(short)?;
                     let halves = word.to_le_bytes();
-                    let half = |at: usize| super::u32_at(&halves, at).unwrap_or(0);
+                    let half = |at: usize| crate::le::u32_at(&halves, at).unwrap_or(0);
                     Action::Metadata { address, length: half(0), checksum: half(4) }
                 }
                 other => return Err(format!("operation {other}, unknown to this version")),

@@ -17,7 +17,7 @@ use crate::error::{Error, Part, Result};
 use crate::format::chunk::ChunkRef;
 use crate::format::entry::{EntryHead, HEAD_LEN, Kind};
 use crate::format::tables::{SECTIONS, Section, SegmentHead, SegmentRef};
-use crate::format::{u32_at, u64_at};
+use crate::le::{u32_at, u64_at};
 use crate::storage::Storage;
 
 /// Smaller pages would be all overhead.

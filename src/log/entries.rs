@@ -11,8 +11,8 @@ use crate::format::entry::{EntryHead, HEAD_LEN, Kind};
 use crate::format::frame::{self, HEADER_LEN};
 use crate::format::header::{CommitSlot, FIRST_ENTRY_AT, SLOT_AT, SLOT_LEN, read_parameters};
 use crate::format::tables::{Commit, Directory, Losses};
-use crate::format::u64_at;
 use crate::index::Segment;
+use crate::le::u64_at;
 use crate::storage::{Storage, past_the_end};
 
 /// Where the next entry goes, and what its head must say.
