@@ -64,7 +64,7 @@ pub mod storage;
 pub mod testing;
 mod vlstore;
 
-pub use blosc::BloscError;
+pub use blosc::{BloscError, Compression, CompressionCodec, Filter};
 pub use buffer::Bytes;
 pub use codec::{Codec, CodecError, Raw};
 pub use depot::{
@@ -78,10 +78,7 @@ pub use maintain::{
     CompactReport, LostRecord, Progress, RepairOptions, RepairReport, VerifyOptions, VerifyReport, compact,
     compact_into, plan_compact, repair, repair_in, verify, verify_in,
 };
-pub use options::{
-    CommitEvery, Compression, CompressionCodec, DepotOptions, Filter, Mapping, OpenOptions, PRESETS,
-    Placement, ReadOptions, Verify,
-};
+pub use options::{CommitEvery, DepotOptions, Mapping, OpenOptions, PRESETS, Placement, ReadOptions, Verify};
 
 /// The README's code, compiled and run.
 #[cfg(doctest)]

@@ -2,71 +2,8 @@
 
 use std::time::Duration;
 
-use crate::blosc::{MAX_BLOCK, MAX_CHUNK};
+use crate::blosc::{Compression, CompressionCodec, DEFAULT_TYPESIZE, Filter, MAX_BLOCK, MAX_CHUNK};
 use crate::error::{Error, Result};
-
-/// The compressor inside Blosc2.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum CompressionCodec {
-    /// Bytes stored as they are: on disk, views come straight from the memory map.
-    None,
-    /// Fastest; pairs with [`Filter::Bitshuffle`].
-    Lz4,
-    /// LZ4's format, slower to write and a little smaller.
-    Lz4hc,
-    /// The default: best size for the time.
-    #[default]
-    Zstd,
-    /// Blosc's own.
-    Blosclz,
-    /// Read in files of other programs, not written.
-    Zlib,
-}
-
-/// How bytes are rearranged before compression.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Filter {
-    /// Not at all.
-    None,
-    /// First bytes of all elements, then all second bytes, ..
-    #[default]
-    Shuffle,
-    /// The same by bits.
-    Bitshuffle,
-}
-
-/// What Blosc2 does to a chunk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Compression {
-    /// The compressor.
-    pub codec: CompressionCodec,
-    /// 0 (no compression) to 9. Default 1: on molecular data level 5 saves under 1 % at a fifth of the speed.
-    pub level: u8,
-    /// Default [`Filter::Shuffle`].
-    pub filter: Filter,
-    /// Bytes of the elements the filter works on, 1 to 255. The default, `None`, takes what the codec says
-    /// ([`Codec::element_size`](crate::Codec::element_size)), or the largest divisor of it that divides
-    /// chunks and blocks. An existing depot has the number that was taken.
-    pub typesize: Option<u8>,
-}
-
-/// Where a codec says nothing.
-pub(crate) const DEFAULT_TYPESIZE: u8 = 4;
-
-impl Compression {
-    /// The typesize to compress with.
-    pub(crate) fn typesize(self) -> u8 {
-        self.typesize.unwrap_or(DEFAULT_TYPESIZE)
-    }
-}
-
-impl Default for Compression {
-    fn default() -> Self {
-        Self { codec: CompressionCodec::Zstd, level: 1, filter: Filter::Shuffle, typesize: None }
-    }
-}
 
 /// Where records may start and end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]

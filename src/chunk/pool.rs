@@ -7,11 +7,10 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 
-use crate::blosc::{BloscError, Encoder};
+use crate::blosc::{BloscError, Compression, Encoder};
 use crate::buffer::AlignedBuf;
 use crate::format::chunk::{EncodedEntry, encode_chunk};
 use crate::format::tables::DirectoryBuilder;
-use crate::options::Compression;
 
 /// A sealed chunk.
 #[derive(Debug)]

@@ -4,10 +4,11 @@ use std::path::PathBuf;
 
 use serde_json::{Map, Value};
 
+use crate::blosc::Compression;
 use crate::chunk::ChunkAt;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
-use crate::options::{Compression, Placement};
+use crate::options::Placement;
 
 /// Where a record lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]

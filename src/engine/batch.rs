@@ -16,12 +16,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use super::Engine;
+use crate::blosc::CompressionCodec;
 use crate::buffer::{AlignedBuf, Bytes, prefetch};
 use crate::chunk::ChunkAt;
 use crate::error::Result;
 use crate::format::chunk::ChunkRef;
 use crate::index::Location;
-use crate::options::CompressionCodec;
 
 /// Blocks, and raw bytes, that are decoded in one go at least, where so many touch each other. Records keep alive the run
 /// they share.

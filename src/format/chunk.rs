@@ -327,7 +327,7 @@ fn finish(
 mod tests {
     use super::super::tables::{Action, Operation};
     use super::*;
-    use crate::options::{Compression, CompressionCodec};
+    use crate::blosc::{Compression, CompressionCodec};
 
     fn directory() -> Directory {
         let put = |n: u8| Operation {

@@ -35,8 +35,7 @@
 use std::ops::Range;
 
 use super::metalayers::{self, I32, saturating_i32};
-use crate::blosc::{self, BloscError, Encoder, Feature};
-use crate::options::{Compression, CompressionCodec, Filter};
+use crate::blosc::{self, BloscError, Compression, CompressionCodec, Encoder, Feature, Filter};
 
 /// Bytes of the headers written here. Those of other programs are shorter.
 pub(crate) const HEADER_LEN: usize = 4096;

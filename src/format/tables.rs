@@ -6,8 +6,9 @@ use flatbuffers::{FlatBufferBuilder, InvalidFlatbuffer, root};
 
 use super::MAX_SEQUENCE;
 use super::generated::vldepot::format as fbs;
+use crate::blosc::{Compression, CompressionCodec, Filter};
 use crate::identity;
-use crate::options::{Compression, CompressionCodec, DepotOptions, Filter, Placement};
+use crate::options::{DepotOptions, Placement};
 
 /// How the depot is laid out.
 #[allow(clippy::struct_field_names, reason = "the names of the schema")]

@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use super::compact::estimate;
 use super::{LostRecord, Meter, Progress};
+use crate::blosc::Compression;
 use crate::buffer::Bytes;
 use crate::catalog::{RecordId, Snapshot};
 use crate::chunk::ChunkAt;
@@ -30,7 +31,7 @@ use crate::format::tables::{Directory, Loss, Losses, Operation, Parameters, Segm
 use crate::index::{Location, Segment};
 use crate::key::Key;
 use crate::log::{EntryWalk, Scanner, Step, replay};
-use crate::options::{Compression, Placement};
+use crate::options::Placement;
 use crate::storage::{FileStorage, StagedFile, Storage, check_another, check_file};
 
 /// Bytes of names of lost records that are noted in the new file; more of them are lost without a name there.
