@@ -7,8 +7,9 @@ use serde_json::{Map, Value};
 use crate::blosc::Compression;
 use crate::chunk::ChunkAt;
 use crate::engine::Engine;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::options::Placement;
+use crate::storage::StorageExt;
 
 /// Where a record lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
@@ -140,10 +141,7 @@ pub struct DepotInfo {
 impl DepotInfo {
     pub(super) fn new(engine: &Engine, metadata: Map<String, Value>) -> Result<Self> {
         let shared = &engine.shared;
-        let file_bytes = shared
-            .storage
-            .len()
-            .map_err(|source| Error::io(engine.path(), "ask for the file's length", source))?;
+        let file_bytes = shared.storage.file_len()?;
         let parameters = &shared.parameters;
         let losses = engine.losses()?.0.iter().map(ToString::to_string).collect();
         let state = shared.read();

@@ -35,7 +35,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::tables::Parameters;
 use crate::log::Tail;
 use crate::options::Verify;
-use crate::storage::Storage;
+use crate::storage::{Storage, StorageExt};
 use fallback::Rebuilt;
 
 mod append;
@@ -99,7 +99,7 @@ impl Shared {
     }
 
     pub(crate) fn io(&self, action: impl Into<String>, source: io::Error) -> Error {
-        Error::io(self.storage.path(), action, source)
+        self.storage.io(action, source)
     }
 }
 

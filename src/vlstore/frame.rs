@@ -13,7 +13,7 @@ use crate::format::chunk::ChunkRef;
 use crate::format::frame::{self, FrameHeader, TRAILER_END_LEN, VLSTORE_LAYER, VLSTORE_MAGIC};
 use crate::index::Location;
 use crate::le::u64_at;
-use crate::storage::Storage;
+use crate::storage::{Storage, StorageExt};
 
 /// The trailer layer with the names.
 const LOOKUP_LAYER: &str = "saved_lookup";
@@ -42,8 +42,7 @@ impl<'s> File<'s> {
     /// Reads header and trailer.
     pub(super) fn open(storage: &'s Arc<dyn Storage>) -> Result<Self> {
         let not_a_depot = |found: String| ErrorKind::NotADepot { found }.at(storage.path());
-        let file_len =
-            storage.len().map_err(|source| Error::io(storage.path(), "ask for the file's length", source))?;
+        let file_len = storage.file_len()?;
         let fixed = read(storage, 0, FIXED_LEN.min(file_len))?;
         // The length stands behind MessagePack's sign of an i32.
         let header_len =
@@ -252,11 +251,7 @@ impl<'s> File<'s> {
 
 /// Reads bytes that lie inside the file.
 fn read(storage: &Arc<dyn Storage>, offset: u64, len: u64) -> Result<Vec<u8>> {
-    let mut bytes = vec![0; usize::try_from(len).unwrap_or(0)];
-    storage
-        .read_at(offset, &mut bytes)
-        .map_err(|source| Error::io(storage.path(), format!("read {len} bytes at byte {offset}"), source))?;
-    Ok(bytes)
+    storage.read(offset, usize::try_from(len).unwrap_or(0))
 }
 
 pub(super) fn unread(storage: &Arc<dyn Storage>, feature: Feature, offset: u64) -> Error {
