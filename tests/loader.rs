@@ -705,7 +705,7 @@ fn a_damaged_record_stops_the_loader_by_name_and_can_be_skipped() {
                     served.push(position);
                 }
                 skipped.extend(batch.skipped().iter().map(|(position, error)| {
-                    assert!(error.is_damage() && error.to_string().contains(&format!("record {position} ")));
+                    assert!(error.is_damage() && error.to_string().contains(&format!("record {position}:")));
                     *position
                 }));
             }
