@@ -6,8 +6,6 @@
 
 use std::fmt;
 
-use crate::blosc::DEFAULT_TYPESIZE;
-
 /// Turns values into record bytes, and record bytes into borrowed views.
 ///
 /// # The law
@@ -63,7 +61,7 @@ pub trait Codec: Send + Sync + 'static {
     /// The default is 4. Text takes nearly twice the room then, `f64` takes 4 % more than with 8, `f32` with
     /// 8 hardly more than with 4.
     fn element_size(&self) -> usize {
-        DEFAULT_TYPESIZE.into()
+        4
     }
 
     /// What a reader must know besides the id, stored in the depot's header. At most 1024 bytes.

@@ -54,6 +54,7 @@ mod format;
 mod identity;
 mod index;
 mod key;
+mod le;
 pub mod loader;
 mod log;
 mod maintain;

@@ -10,8 +10,8 @@ use super::generated::FBFrame;
 use super::{Fields, FlatFrames};
 use crate::buffer::Bytes;
 use crate::engine::Engine;
-use crate::format::{u32_at, u64_at};
 use crate::index::Location;
+use crate::le::{u32_at, u64_at};
 
 /// The start of a record, where its table is.
 const HEAD: usize = 1 << 10;

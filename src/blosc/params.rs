@@ -129,3 +129,24 @@ impl Default for Compression {
         Self { codec: CompressionCodec::Zstd, level: 1, filter: Filter::Shuffle, typesize: None }
     }
 }
+
+/// Blosc2's number for how blocks are split: 1, a stream for each byte of the type, or 2, one for all.
+///
+/// zstd has one entropy table a stream. After a byte shuffle the bytes of a number have little in common:
+/// exponents compress, low bits of mantissas do not, and split from each other they need 4 to 7 % less space
+/// and half the time to decompress. LZ4 has no such tables and does not gain.
+pub(crate) fn split_mode(compression: Compression) -> u8 {
+    let split = compression.codec == CompressionCodec::Zstd && compression.filter == Filter::Shuffle;
+    if split { 1 } else { 2 }
+}
+
+/// Blosc2's number of a codec, as contexts and the frame header want it.
+pub(crate) fn compcode(codec: CompressionCodec) -> u8 {
+    match codec {
+        CompressionCodec::Blosclz => 0,
+        CompressionCodec::None | CompressionCodec::Lz4 => 1,
+        CompressionCodec::Lz4hc => 2,
+        CompressionCodec::Zlib => 4,
+        CompressionCodec::Zstd => 5,
+    }
+}

@@ -7,8 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 
-use crate::blosc::Compression;
-use crate::blosc::{BloscError, Encoder};
+use crate::blosc::{BloscError, Compression, Encoder};
 use crate::buffer::AlignedBuf;
 use crate::format::chunk::{EncodedEntry, encode_chunk};
 use crate::format::tables::DirectoryBuilder;

@@ -21,8 +21,8 @@ use crate::blosc::{
 use crate::buffer::{AlignedBuf, Bytes};
 use crate::error::{Error, ErrorKind, Part, Result};
 use crate::format::chunk::ChunkRef;
-use crate::format::u32_at;
-use crate::storage::Storage;
+use crate::le::u32_at;
+use crate::storage::{Storage, StorageExt};
 
 /// Block tables kept, by bytes.
 const TABLES_LIMIT: usize = 16 << 20;
@@ -136,10 +136,7 @@ impl ChunkReader {
 
     /// Checks that bytes are in the file, before memory is taken for them.
     fn check_inside(&self, chunk: u64, offset: u64, len: u64) -> Result<()> {
-        let file_len = self
-            .storage
-            .len()
-            .map_err(|source| Error::io(self.storage.path(), "ask for the file's length", source))?;
+        let file_len = self.storage.file_len()?;
         if offset.checked_add(len).is_some_and(|end| end <= file_len) {
             return Ok(());
         }
@@ -148,11 +145,7 @@ impl ChunkReader {
 
     fn read(&self, chunk: u64, offset: u64, buf: &mut [u8]) -> Result<()> {
         self.storage.read_at(offset, buf).map_err(|source| {
-            Error::io(
-                self.storage.path(),
-                format!("read {} bytes of chunk {chunk} at byte {offset}", buf.len()),
-                source,
-            )
+            self.storage.io(format!("read {} bytes of chunk {chunk} at byte {offset}", buf.len()), source)
         })
     }
 
@@ -223,11 +216,7 @@ impl ChunkReader {
         let offset = at.payload_offset().saturating_add(range.start as u64);
         if self.mapped {
             let mapped = self.storage.map(offset, len as u64).map_err(|source| {
-                Error::io(
-                    self.storage.path(),
-                    format!("map {len} bytes of chunk {chunk} at byte {offset}"),
-                    source,
-                )
+                self.storage.io(format!("map {len} bytes of chunk {chunk} at byte {offset}"), source)
             })?;
             if let Some(bytes) = mapped {
                 return Ok(bytes);

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use crate::chunk::ChunkAt;
 use crate::codec::Codec;
 use crate::engine::Engine;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::options::Layout;
 
 /// Where a record lies.
@@ -148,10 +148,7 @@ pub struct DepotInfo {
 impl DepotInfo {
     pub(super) fn new(engine: &Engine) -> Result<Self> {
         let shared = &engine.shared;
-        let file_bytes = shared
-            .storage
-            .len()
-            .map_err(|source| Error::io(engine.path(), "ask for the file's length", source))?;
+        let file_bytes = engine.file_len()?;
         let parameters = &shared.parameters;
         let losses = engine.losses()?.0.iter().map(ToString::to_string).collect();
         let state = shared.read();

@@ -35,7 +35,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::tables::Parameters;
 use crate::log::Tail;
 use crate::options::Verify;
-use crate::storage::Storage;
+use crate::storage::{Storage, StorageExt};
 use fallback::Rebuilt;
 
 mod append;
@@ -100,7 +100,7 @@ impl Shared {
     }
 
     pub(crate) fn io(&self, action: impl Into<String>, source: io::Error) -> Error {
-        Error::io(self.storage.path(), action, source)
+        self.storage.io(action, source)
     }
 }
 
@@ -138,8 +138,7 @@ impl Engine {
 
     /// Bytes of the file.
     pub(crate) fn file_len(&self) -> Result<u64> {
-        let len = self.shared.storage.len();
-        len.map_err(|source| self.shared.io("ask for the file's length", source))
+        self.shared.storage.file_len()
     }
 
     /// A file of another program.

@@ -12,7 +12,7 @@ use crate::format::tables::{Loss, Losses, Parameters};
 use crate::identity;
 use crate::log::{self, Header, Loaded, Tail, header_page};
 use crate::options::{Layout, Mapping, OpenOptions, WriteOptions};
-use crate::storage::Storage;
+use crate::storage::{Storage, StorageExt};
 use crate::vlstore;
 
 /// What a codec says of itself.
@@ -104,14 +104,14 @@ impl Engine {
         write: &WriteOptions,
         open: &OpenOptions,
     ) -> Result<Self> {
-        if !storage.is_empty().map_err(|source| Error::io(storage.path(), "ask for the length", source))? {
+        if !storage.is_empty().map_err(|source| storage.io("ask for the file's length", source))? {
             return Err(ErrorKind::PathExists.at(storage.path()));
         }
         lock(&storage)?;
         storage
             .write_at(0, &header_page(&parameters)?)
             .and_then(|()| storage.sync())
-            .map_err(|source| Error::io(storage.path(), "write the header", source))?;
+            .map_err(|source| storage.io("write the header", source))?;
         let mapped = open.mapping == Mapping::Auto;
         let shared = Arc::new(Shared::new(storage, parameters, mapped, State::default()));
         let writer = Writer::new(Arc::clone(&shared), write, Tail::START, true);
@@ -198,7 +198,7 @@ impl Engine {
         codec.check(&storage, &parameters)?;
         let Loaded { parameters, state, tail, published, header_lost } =
             log::load(&storage, parameters, mapped)?;
-        let len = storage.len().map_err(|source| Error::io(storage.path(), "ask for the length", source))?;
+        let len = storage.file_len()?;
         let lost = state.lost;
         if len > tail.offset && lost.is_some() {
             refuse_to_cut(&storage, &parameters, tail)?;
@@ -213,14 +213,14 @@ impl Engine {
         if header_lost {
             storage
                 .write_at(0, &header_page(&parameters)?)
-                .map_err(|source| Error::io(storage.path(), "write the header", source))?;
+                .map_err(|source| storage.io("write the header", source))?;
         }
         if len > tail.offset || header_lost {
             // Durable before anything is appended: a stale entry must not show up behind a new one.
             storage
                 .set_len(tail.offset)
                 .and_then(|()| storage.sync())
-                .map_err(|source| Error::io(storage.path(), "cut off the torn end", source))?;
+                .map_err(|source| storage.io("cut off the torn end", source))?;
         }
         // Commits that cannot be read have had their numbers.
         let taken = state.unread.or(lost).map_or(0, |commit| commit.sequence);
@@ -257,7 +257,7 @@ fn lock(storage: &Arc<dyn Storage>) -> Result<()> {
     match storage.try_lock() {
         Ok(true) => Ok(()),
         Ok(false) => Err(ErrorKind::Locked.at(storage.path())),
-        Err(source) => Err(Error::io(storage.path(), "lock the file", source)),
+        Err(source) => Err(storage.io("lock the file", source)),
     }
 }
 

@@ -13,7 +13,8 @@
 //! entry; `sequence` counts entries and `previous` repeats the CRC of the head before, so that a stale entry behind a
 //! new one is none either. `length` counts head, body and padding up to the next entry, a multiple of 64.
 
-use super::{MAX_SEQUENCE, u32_at, u64_at};
+use super::MAX_SEQUENCE;
+use crate::le::{u32_at, u64_at};
 
 /// Bytes of a head; entries start at multiples of it.
 pub(crate) const HEAD_LEN: usize = 64;

@@ -32,7 +32,7 @@ pub(crate) use segment::{Segment, expect_names, find_live, find_live_hashed};
 pub(crate) use writer::prefix_len;
 pub(crate) use writer::{SEGMENT_ROOM, SegmentPlan, piece_for};
 
-use crate::format::{u32_at, u64_at};
+use crate::le::{u32_at, u64_at};
 
 /// Where a record lies: 16 bytes, as in the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

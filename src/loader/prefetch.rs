@@ -17,8 +17,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
-use super::plan::{Assigned, Job, Part, Place, Plan, Planner};
-use super::source::Source;
+use super::frozen::Frozen;
+use super::plan::{Assigned, Job, Part, Plan, Planner, StepAt};
 use crate::buffer::Recycling;
 use crate::codec::Codec;
 use crate::depot::Record;
@@ -28,7 +28,7 @@ use crate::key::describe;
 
 /// What reading takes.
 pub(super) struct Reader<C> {
-    pub(super) source: Arc<Source>,
+    pub(super) frozen: Arc<Frozen>,
     pub(super) codec: Arc<C>,
     pub(super) plan: Arc<Plan>,
     /// Batches that wait untouched, at least.
@@ -65,7 +65,7 @@ struct Queue<C> {
     entries: VecDeque<Entry<C>>,
     /// Not here while somebody plans.
     planner: Option<Planner>,
-    frontier: Option<Place>,
+    frontier: Option<StepAt>,
     next_id: u64,
     failed: Option<Error>,
     closed: bool,
@@ -97,9 +97,9 @@ pub(super) struct Crew<C> {
 }
 
 impl<C: Codec> Crew<C> {
-    /// Starts `n_threads` threads that read from `place` on. Where the system refuses any, the caller reads.
-    pub(super) fn start(reader: Reader<C>, place: Place, n_threads: usize) -> Self {
-        let planner = Planner::new(Arc::clone(&reader.plan), place);
+    /// Starts `n_threads` threads that read from `at` on. Where the system refuses any, the caller reads.
+    pub(super) fn start(reader: Reader<C>, at: StepAt, n_threads: usize) -> Self {
+        let planner = Planner::new(Arc::clone(&reader.plan), at);
         let queue = Queue {
             entries: VecDeque::new(),
             frontier: planner.frontier(),
@@ -164,9 +164,9 @@ impl<C> Drop for Crew<C> {
 impl<C> Queue<C> {
     /// The entry that has the next batch; `None` when it is not planned yet.
     fn wanted(&self) -> Option<usize> {
-        let first = |entry: &Entry<C>| entry.batches.front().map(|batch| batch.place);
+        let first = |entry: &Entry<C>| entry.batches.front().map(|batch| batch.at);
         let nth = (0..self.entries.len()).min_by_key(|&nth| first(&self.entries[nth]))?;
-        let before = |frontier| first(&self.entries[nth]).is_some_and(|place| place < frontier);
+        let before = |frontier| first(&self.entries[nth]).is_some_and(|at| at < frontier);
         self.frontier.is_none_or(before).then_some(nth)
     }
 
@@ -235,7 +235,7 @@ impl<C: Codec> Shop<C> {
         let room = queue.untouched() < self.reader.prefetch.max(1) && queue.frontier.is_some();
         let Some(mut planner) = queue.planner.take_if(|_| room) else { return (queue, false) };
         drop(queue);
-        let planned = catch_unwind(AssertUnwindSafe(|| planner.next_job(&self.reader.source)));
+        let planned = catch_unwind(AssertUnwindSafe(|| planner.next_job(&self.reader.frozen)));
         let mut queue = self.lock();
         let failed = match planned {
             Ok(Ok(job)) => {
@@ -283,20 +283,20 @@ impl<C: Codec> Shop<C> {
             .map(|message| (*message).to_owned())
             .or_else(|| panic.downcast_ref::<String>().cloned())
             .unwrap_or_else(|| "no message".into());
-        ErrorKind::Panicked { what, message }.at(self.reader.source.engine.path())
+        ErrorKind::Panicked { what, message }.at(self.reader.frozen.engine.path())
     }
 
     /// The records of a part, by their numbers in the job.
     fn read(&self, task: &Task) -> Vec<(usize, Slot<C>)> {
         let Task { positions, part, .. } = task;
         let read = || {
-            let bytes = batch::read_each(&self.reader.source.engine, &part.wanted);
+            let bytes = batch::read_each(&self.reader.frozen.engine, &part.wanted);
             let mut records = Vec::with_capacity(part.numbers.len() + part.lost.len());
             for (&number, bytes) in part.numbers.iter().zip(bytes) {
                 let position = positions[number];
                 let record = match bytes {
                     Ok(bytes) => self.record(position, bytes),
-                    Err(error) => Err(self.reader.source.engine.in_record_at(position, error)),
+                    Err(error) => Err(self.reader.frozen.engine.in_record_at(position, error)),
                 };
                 records.push((number, record));
             }
@@ -311,21 +311,21 @@ impl<C: Codec> Shop<C> {
 
     fn record(&self, position: u64, bytes: crate::buffer::Bytes) -> Slot<C> {
         let made = catch_unwind(AssertUnwindSafe(|| Record::new(bytes, &self.reader.codec)));
-        let name = || describe(&self.reader.source.name(position).unwrap_or_default());
+        let name = || describe(&self.reader.frozen.name(position).unwrap_or_default());
         made.map_err(|panic| {
             let what = format!("codec `{}`, given record {},", C::ID, name());
             self.panicked(what, &*panic)
         })?
         .map_err(|source| {
-            ErrorKind::Codec { codec: C::ID }.at(self.reader.source.engine.path()).of(name()).because(source)
+            ErrorKind::Codec { codec: C::ID }.at(self.reader.frozen.engine.path()).of(name()).because(source)
         })
     }
 
     /// A record whose place could not be looked up with the others.
     fn find_again(&self, position: u64) -> Slot<C> {
-        let source = &self.reader.source;
-        let read = source.location(position).and_then(|location| source.engine.read(&location));
-        let named = |error| source.engine.in_record_at(position, error);
+        let frozen = &self.reader.frozen;
+        let read = frozen.location(position).and_then(|location| frozen.engine.read(&location));
+        let named = |error| frozen.engine.in_record_at(position, error);
         self.record(position, read.map_err(named)?)
     }
 }

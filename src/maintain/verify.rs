@@ -23,8 +23,8 @@ use crate::format::chunk::ChunkRef;
 use crate::format::entry::{EntryHead, HEAD_LEN, Kind};
 use crate::format::frame::{self, HEADER_LEN};
 use crate::format::tables::LossKind;
-use crate::format::u64_at;
 use crate::index::{Location, Segment};
+use crate::le::u64_at;
 use crate::log::{Entry, EntryWalk, Scanner, Step, replay};
 use crate::storage::{FileStorage, Storage};
 
