@@ -1,4 +1,4 @@
-//! Files of the format as it is: written again they have the same bytes, and what was written once reads for ever.
+//! Files of the format as it is: written again they have the same bytes, and what was written once is still read.
 //!
 //! The files are in `tests/data/golden`. `VLDEPOT_WRITE_GOLDEN=1` writes them anew.
 
@@ -41,7 +41,7 @@ impl Ground {
         }
     }
 
-    fn options(&self, preset: DepotOptions) -> DepotOptions {
+    fn options(&self, preset: &DepotOptions) -> DepotOptions {
         let threads = match self {
             Self::Memory => 0,
             Self::Files { threads, .. } => *threads,
@@ -50,7 +50,7 @@ impl Ground {
             chunk_size: if preset.block_size.is_some() { preset.chunk_size } else { 4096 },
             commit_every: CommitEvery { records: None, bytes: None, interval: None },
             write_threads: Some(threads),
-            ..preset
+            ..preset.clone()
         }
     }
 }
@@ -286,7 +286,7 @@ fn check_raw(bytes: &[u8], compression: Compression, placement: Placement) {
     );
 }
 
-fn make_raw(ground: &Ground, options: DepotOptions) -> Vec<u8> {
+fn make_raw(ground: &Ground, options: &DepotOptions) -> Vec<u8> {
     let storage = ground.storage("raw");
     let depot = Depot::create_in(Arc::clone(&storage), Raw, ground.options(options)).unwrap();
     write_raw(&depot);
@@ -299,7 +299,7 @@ fn compressed_by(codec: CompressionCodec, level: u8, filter: Filter) -> Compress
 }
 
 fn make_balanced(ground: &Ground) -> Vec<u8> {
-    make_raw(ground, DepotOptions::balanced())
+    make_raw(ground, &DepotOptions::balanced())
 }
 
 fn check_balanced(bytes: &[u8]) {
@@ -307,7 +307,7 @@ fn check_balanced(bytes: &[u8]) {
 }
 
 fn make_fast(ground: &Ground) -> Vec<u8> {
-    make_raw(ground, DepotOptions { placement: Placement::Contiguous, ..DepotOptions::fast() })
+    make_raw(ground, &DepotOptions { placement: Placement::Contiguous, ..DepotOptions::fast() })
 }
 
 fn check_fast(bytes: &[u8]) {
@@ -315,7 +315,7 @@ fn check_fast(bytes: &[u8]) {
 }
 
 fn make_compact(ground: &Ground) -> Vec<u8> {
-    make_raw(ground, DepotOptions { chunk_size: 256 << 10, ..DepotOptions::compact() })
+    make_raw(ground, &DepotOptions { chunk_size: 256 << 10, ..DepotOptions::compact() })
 }
 
 fn check_compact(bytes: &[u8]) {
@@ -323,7 +323,7 @@ fn check_compact(bytes: &[u8]) {
 }
 
 fn make_uncompressed(ground: &Ground) -> Vec<u8> {
-    make_raw(ground, DepotOptions::uncompressed())
+    make_raw(ground, &DepotOptions::uncompressed())
 }
 
 fn check_uncompressed(bytes: &[u8]) {
@@ -333,7 +333,7 @@ fn check_uncompressed(bytes: &[u8]) {
 /// As a power loss leaves it: commits, then chunks without one, then part of an entry.
 fn make_crashed(ground: &Ground) -> Vec<u8> {
     let storage = ground.storage("crashed");
-    let options = ground.options(DepotOptions::balanced());
+    let options = ground.options(&DepotOptions::balanced());
     let depot = Depot::create_in(Arc::clone(&storage), Raw, options).unwrap();
     for n in 0..N_RAW {
         depot.put(key(n), &payload(n)).unwrap();
@@ -371,7 +371,7 @@ fn make_vlstore(ground: &Ground) -> Vec<u8> {
         chunk_size: 16 << 10,
         placement: Placement::StartAligned,
         vlstore_compatible: true,
-        ..ground.options(DepotOptions::balanced())
+        ..ground.options(&DepotOptions::balanced())
     };
     let storage = ground.storage("vlstore");
     let depot = Depot::create_in(Arc::clone(&storage), Raw, options).unwrap();
@@ -461,7 +461,7 @@ fn frame_codec() -> AtomicFrameCodec {
 
 fn make_frames(ground: &Ground) -> Vec<u8> {
     let storage = ground.storage("frames");
-    let options = ground.options(DepotOptions::balanced());
+    let options = ground.options(&DepotOptions::balanced());
     let depot = Depot::create_in(Arc::clone(&storage), frame_codec(), options).unwrap();
     depot.put("topology", &AtomicFrame::new().n_atoms(N_ATOMS).topology(topology())).unwrap();
     (0..4).for_each(|n| depot.put(format!("frame_{n:06}"), &frame(n)).unwrap());
@@ -533,7 +533,7 @@ fn arrays() -> Vec<(&'static str, AnyArray<'static>)> {
 
 fn make_arrays(ground: &Ground) -> Vec<u8> {
     let storage = ground.storage("arrays");
-    let options = ground.options(DepotOptions::fast());
+    let options = ground.options(&DepotOptions::fast());
     let depot = Depot::create_in(Arc::clone(&storage), AnyNdArray, options).unwrap();
     for (name, array) in arrays() {
         depot.put(name, &array).unwrap();
@@ -596,7 +596,7 @@ fn sample(n: u64) -> Sample {
 
 fn make_serde<C: Codec<Item = Sample>>(ground: &Ground, codec: C) -> Vec<u8> {
     let storage = ground.storage("serde");
-    let options = ground.options(DepotOptions::balanced());
+    let options = ground.options(&DepotOptions::balanced());
     let depot = Depot::create_in(Arc::clone(&storage), codec, options).unwrap();
     (0..4).for_each(|n| depot.put(n, &sample(n)).unwrap());
     depot.close().unwrap();
@@ -656,7 +656,7 @@ fn committed(numbers: impl Iterator<Item = u32>) -> Vec<RawRecord> {
 /// Its last truncation can be taken back.
 fn make_truncated(ground: &Ground) -> Vec<u8> {
     let storage = ground.storage("truncated");
-    let options = ground.options(DepotOptions::balanced());
+    let options = ground.options(&DepotOptions::balanced());
     let depot = Depot::create_in(Arc::clone(&storage), Raw, options).unwrap();
     write_commits(&depot, &storage, 3);
     assert_eq!(depot.truncate_after(13).unwrap(), 16);
@@ -681,7 +681,7 @@ fn check_truncated(bytes: &[u8]) {
 /// A file that lost its third commit, and somebody went on.
 fn make_loss_accepted(ground: &Ground) -> Vec<u8> {
     let storage = ground.storage("lost");
-    let options = ground.options(DepotOptions::balanced());
+    let options = ground.options(&DepotOptions::balanced());
     let depot = Depot::create_in(Arc::clone(&storage), Raw, options.clone()).unwrap();
     let lengths = write_commits(&depot, &storage, 3);
     let mut bytes = bytes_of(&storage);
@@ -716,7 +716,7 @@ fn check_loss_accepted(bytes: &[u8]) {
 }
 
 fn make_compacted(ground: &Ground) -> Vec<u8> {
-    let from = memory(&make_raw(ground, DepotOptions::balanced()));
+    let from = memory(&make_raw(ground, &DepotOptions::balanced()));
     let to = ground.storage("compacted");
     assert_eq!(compact_into(from, Arc::clone(&to), |_| {}).unwrap().records, raw_content().len() as u64);
     bytes_of(&to)
@@ -733,7 +733,7 @@ const DAMAGED: u32 = 13;
 /// One chunk of the file was damaged.
 fn make_repaired(ground: &Ground) -> Vec<u8> {
     let storage = ground.storage("damaged");
-    let options = ground.options(DepotOptions::uncompressed());
+    let options = ground.options(&DepotOptions::uncompressed());
     let depot = Depot::create_in(Arc::clone(&storage), Raw, options).unwrap();
     write_commits(&depot, &storage, 2);
     depot.set_depot_metadata("title", "damaged".into()).unwrap();
