@@ -1,4 +1,4 @@
-//! Files of the format as it is: written again they have the same bytes, and what was written once is still read.
+//! Files of the format as it is: written again they have the same bytes, and what was written is still read.
 //!
 //! The files are in `tests/data/golden`. `VLDEPOT_WRITE_GOLDEN=1` writes them anew.
 
