@@ -1,4 +1,4 @@
-//! The rooms of the source tree: what each may use, so that every import looks down, and no files in a circle.
+//! The rooms of the source tree and what each may use: every import looks down, and no files are in a circle.
 
 mod parse;
 

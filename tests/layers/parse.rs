@@ -1,4 +1,4 @@
-//! As much of Rust as it takes to see which file names what of which other: modules, definitions, imports, paths.
+//! As much of Rust as it takes to see which file uses which other: modules, definitions, imports, paths.
 //!
 //! Tests, comments, strings and generated code are left out. Names that macros define are not seen.
 
@@ -187,8 +187,8 @@ impl Tree {
         }
     }
 
-    /// The path from the root that `segments` mean in module `current`; `None` for other crates, and for what starts
-    /// with no module.
+    /// The path from the root that `segments` mean in module `current`; `None` for other crates, and for what
+    /// starts with no module.
     fn absolute(&self, current: &[String], segments: &[String]) -> Option<Segments> {
         let (head, rest) = segments.split_first()?;
         let mut base = current.to_vec();
@@ -288,8 +288,8 @@ impl Tree {
         uses
     }
 
-    /// Which file needs which others. A name that is only forwarded is no need of the file that does so, and a module
-    /// is needed for what is named of it.
+    /// Which file needs which others. A name that is only forwarded is no need of the file that does so, and
+    /// a module is needed for what is named of it.
     pub(crate) fn needs(&self) -> BTreeMap<String, BTreeSet<String>> {
         let mut needs: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
         for (current, module) in &self.modules {
