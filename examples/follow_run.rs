@@ -15,7 +15,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use vldepot::codecs::AtomicFrameCodec;
-use vldepot::{Depot, Error};
+use vldepot::{Depot, Error, ErrorKind};
 
 const HELP: &str = "\
 Follows a simulation that another program writes into a depot.
@@ -121,7 +121,7 @@ impl<'a> Follower<'a> {
     fn look(&mut self, out: &mut impl io::Write) -> Result<(), Box<dyn StdError>> {
         let refreshed = match self.depot.refresh() {
             Ok(refreshed) => refreshed,
-            Err(Error::Replaced { .. }) => {
+            Err(error) if matches!(error.kind(), ErrorKind::Replaced) => {
                 writeln!(out, "another file is in place of the one that was read: all again")?;
                 *self = Self::open(self.args)?;
                 return self.read_on(out);

@@ -20,7 +20,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use molly::XTCReader;
 use vldepot::codecs::{AtomicFrame, AtomicFrameCodec, AtomicFrameView};
 use vldepot::storage::{StagedFile, Storage};
-use vldepot::{Depot, DepotOptions, OpenOptions};
+use vldepot::{Depot, DepotOptions, ErrorKind, OpenOptions};
 
 const HELP: &str = "\
 Imports a GROMACS trajectory into a depot, then compares the two.
@@ -127,11 +127,9 @@ fn begin(args: &Args) -> Result<StagedFile, Box<dyn Error>> {
     if args.force {
         return Ok(StagedFile::replace(output)?);
     }
-    StagedFile::create(output).map_err(|error| match error {
-        vldepot::Error::PathExists { .. } => {
-            format!("{} exists; --force replaces it", output.display()).into()
-        }
-        error => error.into(),
+    StagedFile::create(output).map_err(|error| match error.kind() {
+        ErrorKind::PathExists => format!("{} exists; --force replaces it", output.display()).into(),
+        _ => error.into(),
     })
 }
 

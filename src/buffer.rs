@@ -15,6 +15,7 @@
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::cell::RefCell;
 use std::ops::{Deref, DerefMut, Range};
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::ptr::NonNull;
 use std::sync::{Arc, Mutex};
 
@@ -258,34 +259,66 @@ pub(crate) fn prefetch(bytes: &[u8]) {
     let _ = bytes;
 }
 
-/// Who keeps the bytes of a [`Bytes`] alive.
-#[derive(Clone, Debug)]
-enum Owner {
-    Heap(Arc<AlignedBuf>),
-    Map(Arc<memmap2::Mmap>),
+/// A range of shared, immutable bytes. Cloning shares, never copies.
+///
+/// A storage of your own lends its bytes to the depot with [`from_owner`](Self::from_owner).
+#[derive(Clone)]
+pub struct Bytes {
+    /// The first byte. It stays where it is, unchanged, as long as `owner` lives.
+    pointer: NonNull<u8>,
+    len: usize,
+    owner: Arc<dyn Send + Sync>,
 }
 
-/// A range of shared, immutable bytes. Cloning shares, never copies.
-#[derive(Clone, Debug)]
-pub struct Bytes {
-    owner: Owner,
-    range: Range<usize>,
-}
+// SAFETY: a `Bytes` only reads plain bytes that never change; the owner, which it drops, may be sent and shared.
+unsafe impl Send for Bytes {}
+// SAFETY: as for `Send`.
+unsafe impl Sync for Bytes {}
+// A panic cannot leave bytes half changed that nobody changes.
+impl UnwindSafe for Bytes {}
+impl RefUnwindSafe for Bytes {}
 
 impl Bytes {
+    /// The bytes that `owner` shows. `owner` lives as long as any clone or part of them, and nothing is copied.
+    ///
+    /// A depot asks for records at multiples of [`Codec::ALIGN`](crate::Codec::ALIGN). It copies a record that
+    /// starts elsewhere.
+    ///
+    /// ```
+    /// use vldepot::Bytes;
+    /// let lent = Bytes::from_owner(vec![1, 2, 3]);
+    /// assert_eq!(lent[1..], [2, 3]);
+    /// ```
+    pub fn from_owner(owner: impl AsRef<[u8]> + Send + Sync + 'static) -> Self {
+        let owner = Arc::new(owner);
+        let bytes = (*owner).as_ref();
+        let len = bytes.len();
+        Self::kept_by(NonNull::from(bytes).cast(), len, owner.clone())
+    }
+
+    /// Bytes that were borrowed from `*owner`, or from what it keeps alive at one address.
+    fn kept_by(pointer: NonNull<u8>, len: usize, owner: Arc<dyn Send + Sync>) -> Self {
+        Self { pointer, len, owner }
+    }
+
     /// A range of a heap buffer, cut to the buffer.
     pub(crate) fn from_heap(buf: Arc<AlignedBuf>, range: Range<usize>) -> Self {
-        let end = range.end.min(buf.len());
-        Self { range: range.start.min(end)..end, owner: Owner::Heap(buf) }
+        let bytes = cut(&buf, range);
+        Self::kept_by(NonNull::from(bytes).cast(), bytes.len(), buf.clone())
     }
 
     /// A range of a memory map, cut to the map.
     pub(crate) fn from_map(map: Arc<memmap2::Mmap>, range: Range<usize>) -> Self {
-        let end = range.end.min(map.len());
-        Self { range: range.start.min(end)..end, owner: Owner::Map(map) }
+        let bytes = cut(&map, range);
+        Self::kept_by(NonNull::from(bytes).cast(), bytes.len(), map.clone())
     }
 
     /// A copy of `bytes` that starts at a multiple of 64 bytes.
+    ///
+    /// ```
+    /// use vldepot::Bytes;
+    /// assert_eq!(Bytes::copy_of(b"record").as_ptr() as usize % 64, 0);
+    /// ```
     pub fn copy_of(bytes: &[u8]) -> Self {
         let len = bytes.len();
         Self::from_heap(Arc::new(AlignedBuf::copy_of(bytes)), 0..len)
@@ -294,20 +327,38 @@ impl Bytes {
     /// A part of these bytes, cut to what there is; shares the owner.
     #[inline]
     pub(crate) fn slice(&self, range: Range<usize>) -> Self {
-        let end = self.range.start.saturating_add(range.end).min(self.range.end);
-        let start = self.range.start.saturating_add(range.start).min(end);
-        Self { owner: self.owner.clone(), range: start..end }
+        let part = cut(self, range);
+        Self::kept_by(NonNull::from(part).cast(), part.len(), Arc::clone(&self.owner))
     }
+}
+
+#[inline]
+fn cut(bytes: &[u8], range: Range<usize>) -> &[u8] {
+    let end = range.end.min(bytes.len());
+    &bytes[range.start.min(end)..end]
 }
 
 impl Deref for Bytes {
     type Target = [u8];
     #[inline]
     fn deref(&self) -> &[u8] {
-        match &self.owner {
-            Owner::Heap(buf) => &buf[self.range.clone()],
-            Owner::Map(map) => &map[self.range.clone()],
-        }
+        // SAFETY: every constructor takes `pointer` and `len` from a slice that it borrowed from what `owner`
+        // keeps: through `&T` of an `Arc<T>` whose value is never moved, nor borrowed mutably, since nobody
+        // else can name it (`from_owner`), or since it is a buffer or a map that hands out no mutable borrow
+        // while an `Arc` of it is shared. So the slice is valid as long as `self`, which holds the `Arc`.
+        unsafe { std::slice::from_raw_parts(self.pointer.as_ptr(), self.len) }
+    }
+}
+
+impl AsRef<[u8]> for Bytes {
+    fn as_ref(&self) -> &[u8] {
+        self
+    }
+}
+
+impl std::fmt::Debug for Bytes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Bytes({} bytes)", self.len)
     }
 }
 
@@ -380,5 +431,29 @@ mod tests {
         assert_eq!(&bytes.slice(2..5).slice(1..100)[..], b"de");
         assert_eq!(&bytes.slice(50..60)[..], b"");
         assert_eq!(bytes.slice(1..3).as_ptr() as usize, bytes.as_ptr() as usize + 1);
+    }
+
+    #[test]
+    fn an_owner_lends_its_bytes_and_lives_as_long_as_they_do() {
+        struct Watched {
+            _alive: Arc<()>,
+            bytes: Vec<u8>,
+        }
+        impl AsRef<[u8]> for Watched {
+            fn as_ref(&self) -> &[u8] {
+                &self.bytes
+            }
+        }
+        let alive = Arc::new(());
+        let owner = Watched { _alive: Arc::clone(&alive), bytes: b"abc".to_vec() };
+        let address = owner.bytes.as_ptr();
+        let lent = Bytes::from_owner(owner);
+        assert_eq!(lent.as_ptr(), address, "nothing is copied");
+        let part = lent.slice(1..9);
+        drop(lent);
+        assert_eq!((&part[..], Arc::strong_count(&alive)), (&b"bc"[..], 2));
+        drop(part);
+        assert_eq!(Arc::strong_count(&alive), 1, "the owner is dropped with the last part");
+        assert_eq!(&Bytes::from_owner([])[..], b"");
     }
 }

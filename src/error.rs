@@ -1,188 +1,525 @@
 //! Every sentence a user reads when a depot refuses something.
+//!
+//! ```text
+//! Error ──> kind      what happened, with its facts: `ErrorKind`
+//!      ──> path      the file, or `<memory>`
+//!      ──> record    the record it befell
+//!      ──> source    what the system, the codec or Blosc2 said
+//! ```
 
+use std::fmt;
 use std::io;
-use std::path::PathBuf;
-
-use crate::blosc::BloscError;
-use crate::codec::CodecError;
+use std::path::{Path, PathBuf};
 
 /// What depots return.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Everything a depot can refuse to do. Variants carry the facts; the sentence is made once, here.
+type Source = Box<dyn std::error::Error + Send + Sync>;
+
+/// Why a depot refuses something: what happened ([`kind`](Self::kind)), to which file and record.
 ///
-/// `path` is the file, or `<memory>`.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-#[allow(missing_docs, reason = "the field names say it")]
-pub enum Error {
-    /// No live record has this name.
-    #[error("{path}: no record is called {name}")]
-    NotFound { path: PathBuf, name: String },
-    /// No live record of this name is left in a file that lost what it once committed.
-    /// [`repair`](crate::repair) saves what there is after the damage.
-    #[error(
-        "{path}: no record is called {name} in what is left: commit {commit} at byte {offset}, which the header names, \
-         cannot be read; a repair saves what there is after it in a new file"
-    )]
-    LostCommit { path: PathBuf, name: String, commit: u64, offset: u64 },
-    /// A file that lost what it once committed, opened without
-    /// [`OpenOptions::accept_loss`](crate::OpenOptions::accept_loss): `records` are left.
-    #[error(
-        "{path}: commit {commit}, which the header names, cannot be read at byte {offset}, and what it had is missing; \
-         records that are left: {records}; `vldepot repair {path} NEW` saves all there is"
-    )]
-    Incomplete { path: PathBuf, commit: u64, offset: u64, records: u64 },
-    /// No live record has this name, and one may have been lost: the file says so, since it was repaired, or
-    /// opened with [`OpenOptions::accept_loss`](crate::OpenOptions::accept_loss) and appended to.
-    #[error("{path}: no record is called {name} in what is left: {how}")]
-    LostEarlier { path: PathBuf, name: String, how: String },
-    /// [`put_new`](crate::Depot::put_new) of a name that is taken; [`put`](crate::Depot::put) would replace
-    /// the record.
-    #[error("{path}: a record called {name} exists already, and is not replaced")]
-    Exists { path: PathBuf, name: String },
-    /// A position at or past the end.
-    #[error("{path}: no record at position {position}: the depot has {len}")]
-    OutOfRange { path: PathBuf, position: u64, len: u64 },
-    /// A new file at a path that is taken. [`Depot::append`](crate::Depot::append) opens an existing depot
-    /// for writing; [`StagedFile::replace`](crate::storage::StagedFile::replace) replaces a file by a new
-    /// one.
-    #[error("{path}: the path exists, and stays as it is: choose another one, or open it for appending")]
-    PathExists { path: PathBuf },
-    /// A new file at the place of the one that it is made of, be it by another name of it or a link.
-    #[error("{path}: the new file must be another one than {source_path}, which is only read")]
-    SameFile { path: PathBuf, source_path: PathBuf },
-    /// What is to be replaced is no regular file.
-    #[error("{path}: it is {found}, not a regular file")]
-    NotAFile { path: PathBuf, found: &'static str },
-    /// The file to be replaced is not what it was when the new one was begun. The new one was given up, and
-    /// all others are as they were.
-    #[error("{path}: not replaced: {found}")]
-    TargetChanged { path: PathBuf, found: String },
-    /// [`refresh`](crate::Depot::refresh) of a depot whose path leads to another file by now, as after it was
-    /// [compacted](crate::compact). The depot can still be read as it was.
-    #[error("{path}: the file was replaced by another one: open it again")]
-    Replaced { path: PathBuf },
-    /// A new file is to be put in place while a depot still writes it: [`close`](crate::Depot::close) that
-    /// first.
-    #[error("{path}: not put in place: it is still being written")]
-    StillOpen { path: PathBuf },
-    /// Not begun for want of room. `needed` is an estimate, in bytes, and so is `free`.
-    #[error("{path}: not begun: about {needed} bytes are needed beside it, and {free} bytes are free")]
-    NoRoom { path: PathBuf, needed: u64, free: u64 },
-    /// The depot was written by another codec. [`Raw`](crate::Raw) opens every depot, and gives bytes.
-    #[error("{path}: its records are of codec `{stored}`, not of `{given}`; as bytes all can be read")]
-    WrongCodec { path: PathBuf, stored: String, given: String },
-    /// The codec is the right one, but too old or set up differently.
-    #[error("{path}: codec `{codec}` cannot read this depot")]
-    CodecParameters { path: PathBuf, codec: String, source: Box<CodecError> },
-    /// Not a file this crate reads.
-    #[error("{path}: not a depot: {found}")]
-    NotADepot { path: PathBuf, found: String },
-    /// Written by a later version of this crate.
-    #[error("{path}: format version {found}; this program reads up to version {supported}: update it")]
-    NewerFormat { path: PathBuf, found: u32, supported: u32 },
-    /// The file uses something that this program does not read: a filter, a codec. That is no damage.
-    #[error(
-        "{path}: {what} {name} at byte {offset}, which this program does not read; the file may be whole"
-    )]
-    Unsupported { path: PathBuf, what: &'static str, name: String, offset: u64 },
-    /// Another writer has the file.
-    #[error(
-        "{path}: locked by another writer (this process or another one); a depot has one writer at a time"
-    )]
-    Locked { path: PathBuf },
-    /// A writing call in a process that got the depot by `fork`: only the process that opened it writes.
-    #[error(
-        "{path}: process {owner} has it open for writing, and this one is a fork of it; records can be read here, to write \
-         open the file again when process {owner} has closed it"
-    )]
-    Forked { path: PathBuf, owner: u32 },
-    /// A writing call on a depot opened for reading; [`Depot::append`](crate::Depot::append) opens it for
-    /// writing.
-    #[error("{path}: opened for reading only: to write, open it for appending")]
-    ReadOnly { path: PathBuf },
-    /// A sync failed earlier: what the disk holds since then is unknown.
-    #[error(
-        "{path}: an earlier sync failed ({cause}); what was not committed before is lost: open the file again"
-    )]
-    Poisoned { path: PathBuf, cause: String },
-    /// A record was not taken in: the depot is as it was before the call, which can be made again.
-    #[error("{path}: record {name} was not stored")]
-    NotStored { path: PathBuf, name: String, source: Box<Error> },
-    /// A commit failed. All records are taken in and can be read, but `waiting` of them, up to `newest`, are not durable.
+/// An error is one word wide, so a `Result` costs little. Printed, it is one sentence; its
+/// [`source`](std::error::Error::source) has its own.
+///
+/// ```
+/// use vldepot::{Depot, ErrorKind, Raw};
+///
+/// let depot = Depot::memory(Raw)?;
+/// let error = depot.get("a").unwrap_err();
+/// assert!(matches!(error.kind(), ErrorKind::NotFound));
+/// assert_eq!(error.record(), Some("\"a\""));
+/// assert_eq!(error.to_string(), "<memory>: no record is called \"a\"");
+/// # Ok::<(), vldepot::Error>(())
+/// ```
+pub struct Error(Box<Facts>);
+
+struct Facts {
+    kind: ErrorKind,
+    path: Option<PathBuf>,
+    record: Option<String>,
+    source: Option<Source>,
+}
+
+impl Error {
+    /// An error without a path, a record or a source.
     ///
-    /// With `again` the next commit tries again; without, a sync failed: see [`Error::Poisoned`].
-    #[error("{path}: the commit failed{}; {}", waiting_for_it(*waiting, newest.as_deref()), what_next(*again))]
-    NotCommitted { path: PathBuf, waiting: u64, newest: Option<String>, again: bool, source: Box<Error> },
-    /// Parameters that do not go together.
-    #[error("invalid options: {0}")]
-    InvalidOptions(String),
+    /// ```
+    /// use vldepot::{Error, ErrorKind};
+    /// let error = Error::new(ErrorKind::ReadOnly).at("run.vld");
+    /// assert_eq!(error.path(), Some("run.vld".as_ref()));
+    /// ```
+    #[cold]
+    pub fn new(kind: ErrorKind) -> Self {
+        Self(Box::new(Facts { kind, path: None, record: None, source: None }))
+    }
+
+    /// The same error, of the file at `path`.
+    #[must_use]
+    pub fn at(mut self, path: impl Into<PathBuf>) -> Self {
+        self.0.path = Some(path.into());
+        self
+    }
+
+    /// The same error, of this record. An error that names a record already keeps that name.
+    #[must_use]
+    pub fn of(mut self, record: impl Into<String>) -> Self {
+        self.0.record.get_or_insert_with(|| record.into());
+        self
+    }
+
+    /// The same error, caused by `source`.
+    #[must_use]
+    pub fn because(mut self, source: impl std::error::Error + Send + Sync + 'static) -> Self {
+        self.0.source = Some(Box::new(source));
+        self
+    }
+
+    /// What happened.
+    ///
+    /// ```
+    /// use vldepot::{Depot, ErrorKind, Raw};
+    /// let error = Depot::open("no such file.vld", Raw).unwrap_err();
+    /// assert!(matches!(error.kind(), ErrorKind::Io { .. }));
+    /// ```
+    pub fn kind(&self) -> &ErrorKind {
+        &self.0.kind
+    }
+
+    /// The file, or `<memory>`. `None` where no file is involved, as for options that do not go together.
+    pub fn path(&self) -> Option<&Path> {
+        self.0.path.as_deref()
+    }
+
+    /// The record that it befell, as messages show its name; long names are cut.
+    pub fn record(&self) -> Option<&str> {
+        self.0.record.as_deref()
+    }
+
+    /// What the system said, if it refused something.
+    ///
+    /// ```
+    /// use vldepot::{Depot, Raw};
+    /// let error = Depot::open("no such file.vld", Raw).unwrap_err();
+    /// assert_eq!(error.io_kind(), Some(std::io::ErrorKind::NotFound));
+    /// ```
+    pub fn io_kind(&self) -> Option<io::ErrorKind> {
+        self.0.source.as_ref()?.downcast_ref::<io::Error>().map(io::Error::kind)
+    }
+
+    /// The depot's error that caused this one.
+    fn inner(&self) -> Option<&Self> {
+        self.0.source.as_ref()?.downcast_ref()
+    }
+
+    /// The name or position is not there, or the file.
+    pub fn is_not_found(&self) -> bool {
+        match self.kind() {
+            ErrorKind::NotFound | ErrorKind::LostEarlier { .. } | ErrorKind::OutOfRange { .. } => true,
+            ErrorKind::Io { .. } => self.io_kind() == Some(io::ErrorKind::NotFound),
+            _ => false,
+        }
+    }
+
+    /// The file's bytes are not what was written.
+    pub fn is_damage(&self) -> bool {
+        match self.kind() {
+            ErrorKind::Checksum { .. }
+            | ErrorKind::Decompress { .. }
+            | ErrorKind::LostCommit { .. }
+            | ErrorKind::LostEarlier { .. }
+            | ErrorKind::Incomplete { .. }
+            | ErrorKind::Damaged { .. } => true,
+            ErrorKind::Io { .. } => self.io_kind() == Some(io::ErrorKind::UnexpectedEof),
+            _ => self.inner().is_some_and(Self::is_damage),
+        }
+    }
+
+    /// The system refused to read or write.
+    pub fn is_io(&self) -> bool {
+        match self.kind() {
+            ErrorKind::Io { .. }
+            | ErrorKind::Poisoned { .. }
+            | ErrorKind::Locked
+            | ErrorKind::NoRoom { .. } => true,
+            _ => self.inner().is_some_and(Self::is_io),
+        }
+    }
+
+    /// The system did not do `action`: what follows "cannot".
+    #[cold]
+    pub(crate) fn io(path: impl Into<PathBuf>, action: impl Into<String>, source: io::Error) -> Self {
+        ErrorKind::Io { action: action.into() }.at(path).because(source)
+    }
+
+    /// Options that do not go together, or are out of their range.
+    #[cold]
+    pub(crate) fn invalid_options(why: impl Into<String>) -> Self {
+        Self::new(ErrorKind::InvalidOptions { why: why.into() })
+    }
+
+    /// Bytes at `offset` of the file that are not what was written.
+    #[cold]
+    pub(crate) fn damaged(
+        path: impl Into<PathBuf>,
+        part: Part,
+        offset: u64,
+        expected: impl Into<String>,
+        found: impl Into<String>,
+    ) -> Self {
+        ErrorKind::Damaged { part, offset, expected: expected.into(), found: found.into() }.at(path)
+    }
+}
+
+impl From<io::Error> for Error {
+    fn from(source: io::Error) -> Self {
+        Self::new(ErrorKind::Io { action: "read or write".into() }).because(source)
+    }
+}
+
+impl From<Error> for io::Error {
+    fn from(error: Error) -> Self {
+        let kind = if error.is_damage() { io::ErrorKind::InvalidData } else { io::ErrorKind::Other };
+        Self::new(error.io_kind().unwrap_or(kind), error)
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.source.as_deref().map(|source| source as _)
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Facts { kind, path, record, source } = &*self.0;
+        let mut out = f.debug_struct("Error");
+        out.field("kind", kind);
+        for (name, value) in [("path", path as &dyn fmt::Debug), ("record", record), ("source", source)] {
+            out.field(name, value);
+        }
+        out.finish()
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Facts { kind, path, record, .. } = &*self.0;
+        if let Some(path) = path {
+            write!(f, "{}: ", path.display())?;
+        }
+        if let Some(record) = record
+            && !kind.names_the_record()
+        {
+            write!(f, "record {record}: ")?;
+        }
+        let Some(path) = path else { return kind.write(f, Path::new("FILE"), record.as_deref()) };
+        kind.write(f, path, record.as_deref())
+    }
+}
+
+/// A part of a file, in an error about its bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Part {
+    /// The header page: the Blosc2 header, the parameters and the commit slots.
+    Header,
+    /// The head or the body of an entry.
+    Entry,
+    /// The table of a commit.
+    Commit,
+    /// The directory of a chunk: what was put into it, by name.
+    Directory,
+    /// A segment of the index.
+    Index,
+    /// A chunk as a whole, or a reference to it.
+    Chunk(u64),
+    /// The table of blocks of a chunk.
+    BlockTable(u64),
+    /// One block of a chunk.
+    Block {
+        /// The chunk's number.
+        chunk: u64,
+        /// The block's number in the chunk.
+        block: u64,
+    },
+    /// The raw bytes of a record that starts in this chunk.
+    Record {
+        /// The chunk's number.
+        chunk: u64,
+    },
+    /// Metadata of a record or of the depot.
+    Metadata,
+    /// The note of what a depot lost earlier.
+    Losses,
+    /// The Blosc2 frame around the chunks, which other programs read.
+    Frame,
+    /// The table of names of a file of the Python package vlstore.
+    NameTable,
+    /// The file as a whole.
+    File,
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Header => f.write_str("header"),
+            Self::Entry => f.write_str("entry"),
+            Self::Commit => f.write_str("commit"),
+            Self::Directory => f.write_str("directory"),
+            Self::Index => f.write_str("index"),
+            Self::Chunk(chunk) => write!(f, "chunk {chunk}"),
+            Self::BlockTable(chunk) => write!(f, "chunk {chunk}, table of blocks"),
+            Self::Block { chunk, block } => write!(f, "chunk {chunk}, block {block}"),
+            Self::Record { chunk } => write!(f, "chunk {chunk}"),
+            Self::Metadata => f.write_str("metadata"),
+            Self::Losses => f.write_str("note of losses"),
+            Self::Frame => f.write_str("Blosc2 frame"),
+            Self::NameTable => f.write_str("vlstore's table of names"),
+            Self::File => f.write_str("file"),
+        }
+    }
+}
+
+/// What happened: the facts of an [`Error`]. Its path, its record and its cause are in the error itself.
+#[derive(Debug)]
+#[non_exhaustive]
+#[allow(missing_docs, reason = "the names of the fields say what they are")]
+pub enum ErrorKind {
+    /// No live record has this name.
+    NotFound,
+    /// No live record of this name is left in a file that lost what it once committed.
+    /// [`repair`](crate::maintain::repair) saves what lies after the damage.
+    LostCommit { commit: u64, offset: u64 },
+    /// The file lost what it once committed, and was opened without
+    /// [`OpenOptions::accept_loss`](crate::OpenOptions::accept_loss). `records` are left.
+    Incomplete { commit: u64, offset: u64, records: u64 },
+    /// No live record has this name, and one may have been lost. The file says so, since it was repaired, or
+    /// was appended to after it had been opened with
+    /// [`OpenOptions::accept_loss`](crate::OpenOptions::accept_loss).
+    LostEarlier { how: String },
+    /// [`put_new`](crate::Depot::put_new) or [`rename`](crate::Depot::rename) to a name that is taken.
+    /// [`put`](crate::Depot::put) replaces the record.
+    Exists,
+    /// A position at or past the end: the depot has `len` records.
+    OutOfRange { position: u64, len: u64 },
+    /// A new file at a path that is taken. [`Depot::append`](crate::Depot::append) opens a depot for writing;
+    /// [`StagedFile::replace`](crate::storage::StagedFile::replace) replaces a file by a new one.
+    PathExists,
+    /// A new file at the place of the one that it is made from, under another name or by a link.
+    SameFile { source_path: PathBuf },
+    /// What is to be replaced is not a regular file.
+    NotAFile { found: &'static str },
+    /// The file to be replaced has changed since the new one was begun. The new one was given up, and all
+    /// others are as they were.
+    TargetChanged { found: String },
+    /// [`refresh`](crate::Depot::refresh) of a depot whose path leads to another file by now, as after it was
+    /// [compacted](crate::maintain::compact). The depot can still be read as it was.
+    Replaced,
+    /// A new file is to be put in place while a depot still writes it.
+    /// [Close](crate::Depot::close) the depot first.
+    StillOpen,
+    /// Not begun for want of room. `needed` and `free` are estimates, in bytes.
+    NoRoom { needed: u64, free: u64 },
+    /// Another codec wrote the depot. [`Raw`](crate::Raw) opens every depot, and gives bytes.
+    WrongCodec { stored: String, given: String },
+    /// The codec is the right one, but too old or set up differently; the source says how.
+    CodecParameters { codec: String },
+    /// Not a file that this crate reads.
+    NotADepot { found: String },
+    /// A later version of this crate wrote the file.
+    NewerFormat { found: u32, supported: u32 },
+    /// The file uses something that this program does not read, such as a filter. That is no damage.
+    Unsupported { what: &'static str, name: String, offset: u64 },
+    /// Another writer has the file.
+    Locked,
+    /// A writing call in a process that got the depot by `fork`: only the process `owner` writes.
+    Forked { owner: u32 },
+    /// A writing call on a depot opened for reading. [`Depot::append`](crate::Depot::append) opens it for
+    /// writing.
+    ReadOnly,
+    /// A sync failed earlier: what the disk holds since then is unknown.
+    Poisoned { cause: String },
+    /// A record was not taken in; the source says why. The depot is as it was before the call, which can be
+    /// made again.
+    NotStored,
+    /// A commit failed; the source says why. All records are taken in and can be read, but `waiting` of them,
+    /// up to `newest`, are not durable.
+    ///
+    /// With `again`, the next commit tries again. Without, a sync failed: see [`ErrorKind::Poisoned`].
+    NotCommitted { waiting: u64, newest: Option<String>, again: bool },
+    /// Options that do not go together, or are out of their range.
+    InvalidOptions { why: String },
     /// A name or record that no depot can hold.
-    #[error("{path}: record {name} refused: {why}")]
-    InvalidRecord { path: PathBuf, name: String, why: String },
-    /// The system refused to read, write or sync.
-    #[error("{path}: cannot {action}")]
-    Io { path: PathBuf, action: String, source: io::Error },
-    /// The codec refuses a value, or a record's bytes.
-    #[error("{path}: record {name} is not what codec `{codec}` holds")]
-    Codec { path: PathBuf, name: String, codec: &'static str, source: Box<CodecError> },
-    /// c-blosc2 refuses to compress.
-    #[error("{path}: chunk {chunk} cannot be compressed")]
-    Compress { path: PathBuf, chunk: u64, source: BloscError },
-    /// A record's bytes are not the bytes that were written.
-    #[error(
-        "{path}: record {name} (chunk {chunk}, byte {offset} of the file): expected CRC32C {expected:#010x}, found \
-         {found:#010x}"
-    )]
-    RecordChecksum { path: PathBuf, name: String, chunk: u64, offset: u64, expected: u32, found: u32 },
-    /// A chunk's stored bytes are not the bytes that were written.
-    #[error(
-        "{path}: chunk {chunk}, {what} at byte {offset}: expected CRC32C {expected:#010x}, found {found:#010x}; the \
-         records of other chunks still read"
-    )]
-    ChunkChecksum { path: PathBuf, chunk: u64, what: String, offset: u64, expected: u32, found: u32 },
-    /// A chunk whose checksum matches does not decompress.
-    #[error("{path}: chunk {chunk} at byte {offset} does not decompress")]
-    Decompress { path: PathBuf, chunk: u64, offset: u64, source: BloscError },
-    /// Metadata that is not what was written.
-    #[error("{path}: {what} at byte {offset}: expected {expected}, found {found}")]
-    Damaged { path: PathBuf, what: String, offset: u64, expected: String, found: String },
-    /// Compacting met something it could not read or write. Where a record is damaged,
-    /// [`repair`](crate::repair) makes a new file of the others.
-    #[error(
-        "{path}: not compacted, and nothing was changed; where a record is damaged, a repair makes a new file \
-         of the others"
-    )]
-    NotCompacted { path: PathBuf, source: Box<Error> },
-    /// A truncation would remove everything, and was not [told](crate::TruncateOptions::all) to: nothing was
+    InvalidRecord { why: String },
+    /// The system refused to read, write or sync; the source is an [`io::Error`].
+    Io { action: String },
+    /// The codec refuses a value, or a record's bytes; the source is a [`CodecError`](crate::CodecError).
+    Codec { codec: &'static str },
+    /// c-blosc2 refuses to compress; the source is a [`BloscError`](crate::BloscError).
+    Compress { chunk: u64 },
+    /// Bytes whose checksum is not the one that was written.
+    Checksum { part: Part, offset: u64, expected: u32, found: u32 },
+    /// A chunk whose checksums match does not decompress; the source is a [`BloscError`](crate::BloscError).
+    Decompress { chunk: u64, offset: u64 },
+    /// A part of the file that is not what was written.
+    Damaged { part: Part, offset: u64, expected: String, found: String },
+    /// Compacting met something that it could not read or write; the source says what. Where a record is
+    /// damaged, [`repair`](crate::maintain::repair) makes a new file of the others.
+    NotCompacted,
+    /// A truncation would remove everything, and [was not told to](crate::TruncateOptions::all). Nothing was
     /// removed. `what` is what all are: records, or frames.
-    #[error("{path}: not truncated: all {records} {what} would be removed, which has to be asked for")]
-    RemovesAll { path: PathBuf, records: u64, what: &'static str },
+    RemovesAll { records: u64, what: &'static str },
     /// A run cannot restart at `step` without a gap: the newest frame that would be kept, of step `found`, is
     /// older than the caller says it must be. Nothing was removed.
-    #[error(
-        "{path}: no restart at step {step}: the newest frame to be kept should be of step {expected}{}; nothing was \
-         removed", missing_up_to(*found)
-    )]
-    Gap { path: PathBuf, step: i64, expected: i64, found: Option<i64> },
+    Gap { step: i64, expected: i64, found: Option<i64> },
     /// There is no truncation to take back.
-    #[error("{path}: no truncation is taken back: {why}")]
-    NotUndone { path: PathBuf, why: String },
+    NotUndone { why: String },
     /// A loader's state does not belong to this loader.
-    #[error("{path}: the state is of a loader with {what} {state}, this one has {given}")]
-    OtherLoader { path: PathBuf, what: &'static str, state: String, given: String },
-    /// Code that was called from a thread of a loader panicked.
-    #[error("{path}: {what} panicked: {message}")]
-    Panicked { path: PathBuf, what: String, message: String },
-    /// A record could not be read; which one.
-    #[error("{path}: record {name} cannot be read")]
-    Record { path: PathBuf, name: String, source: Box<Error> },
+    OtherLoader { what: &'static str, state: String, given: String },
+    /// Code that a thread of a loader called has panicked.
+    Panicked { what: String, message: String },
+}
+
+impl ErrorKind {
+    /// An error of this kind, of the file at `path`.
+    pub(crate) fn at(self, path: impl Into<PathBuf>) -> Error {
+        Error::new(self).at(path)
+    }
+
+    /// Whether the sentence says where the record's name belongs.
+    fn names_the_record(&self) -> bool {
+        matches!(
+            self,
+            Self::NotFound
+                | Self::LostCommit { .. }
+                | Self::LostEarlier { .. }
+                | Self::Exists
+                | Self::NotStored
+                | Self::InvalidRecord { .. }
+                | Self::Codec { .. }
+        )
+    }
+
+    /// The sentence, after the path.
+    #[expect(clippy::too_many_lines, reason = "one line for each sentence")]
+    fn write(&self, f: &mut fmt::Formatter<'_>, path: &Path, record: Option<&str>) -> fmt::Result {
+        let record = record.unwrap_or("of this name");
+        match self {
+            Self::NotFound => write!(f, "no record is called {record}"),
+            Self::LostCommit { commit, offset } => write!(
+                f,
+                "no record is called {record} in what is left: commit {commit} at byte {offset}, which the header \
+                 names, cannot be read; a repair saves what lies after it in a new file"
+            ),
+            Self::Incomplete { commit, offset, records } => write!(
+                f,
+                "commit {commit}, which the header names, cannot be read at byte {offset}, and what it had is \
+                 missing; records that are left: {records}; `vldepot repair {} NEW` saves all there is",
+                path.display()
+            ),
+            Self::LostEarlier { how } => write!(f, "no record is called {record} in what is left: {how}"),
+            Self::Exists => write!(f, "a record called {record} exists already, and is not replaced"),
+            Self::OutOfRange { position, len } => {
+                write!(f, "no record at position {position}: the depot has {len}")
+            }
+            Self::PathExists => {
+                write!(f, "the path exists, and stays as it is: choose another one, or open it for appending")
+            }
+            Self::SameFile { source_path } => {
+                write!(f, "the new file must be another one: it is made from {}", source_path.display())
+            }
+            Self::NotAFile { found } => write!(f, "it is {found}, not a regular file"),
+            Self::TargetChanged { found } => write!(f, "not replaced: {found}"),
+            Self::Replaced => write!(f, "another file has taken its place: open it again"),
+            Self::StillOpen => write!(f, "not put in place: a depot still writes it"),
+            Self::NoRoom { needed, free } => {
+                write!(
+                    f,
+                    "not begun: it needs about {needed} bytes beside the file, and {free} bytes are free"
+                )
+            }
+            Self::WrongCodec { stored, given } => {
+                write!(
+                    f,
+                    "its records are of codec `{stored}`, not of `{given}`; every codec's records read as bytes"
+                )
+            }
+            Self::CodecParameters { codec } => write!(f, "codec `{codec}` cannot read this depot"),
+            Self::NotADepot { found } => write!(f, "not a depot: {found}"),
+            Self::NewerFormat { found, supported } => {
+                write!(f, "format version {found}; this program reads up to version {supported}: update it")
+            }
+            Self::Unsupported { what, name, offset } => write!(
+                f,
+                "{what} {name} at byte {offset}, which this program does not read; the file may be whole"
+            ),
+            Self::Locked => write!(
+                f,
+                "locked by another writer (this process or another one); a depot has one writer at a time"
+            ),
+            Self::Forked { owner } => write!(
+                f,
+                "process {owner} has it open for writing, and this one is a fork of it; records can be read here; \
+                 to write, open the file again when process {owner} has closed it"
+            ),
+            Self::ReadOnly => write!(f, "opened for reading only: to write, open it for appending"),
+            Self::Poisoned { cause } => write!(
+                f,
+                "an earlier sync failed ({cause}); what was not committed before is lost: open the file again"
+            ),
+            Self::NotStored => write!(f, "record {record} was not stored"),
+            Self::NotCommitted { waiting, newest, again } => write!(
+                f,
+                "the commit failed{}; {}",
+                waiting_for_it(*waiting, newest.as_deref()),
+                what_next(*again)
+            ),
+            Self::InvalidOptions { why } => write!(f, "invalid options: {why}"),
+            Self::InvalidRecord { why } => write!(f, "record {record} refused: {why}"),
+            Self::Io { action } => write!(f, "cannot {action}"),
+            Self::Codec { codec } => write!(f, "record {record} is not what codec `{codec}` holds"),
+            Self::Compress { chunk } => write!(f, "chunk {chunk} cannot be compressed"),
+            Self::Checksum { part, offset, expected, found } => {
+                write!(f, "{part} at byte {offset}: expected CRC32C {expected:#010x}, found {found:#010x}")?;
+                match part {
+                    Part::Chunk(_) | Part::BlockTable(_) | Part::Block { .. } => {
+                        write!(f, "; the records of other chunks still read")
+                    }
+                    _ => Ok(()),
+                }
+            }
+            Self::Decompress { chunk, offset } => {
+                write!(f, "chunk {chunk} at byte {offset} does not decompress")
+            }
+            Self::Damaged { part, offset, expected, found } => {
+                write!(f, "{part} at byte {offset}: expected {expected}, found {found}")
+            }
+            Self::NotCompacted => write!(
+                f,
+                "not compacted, and nothing was changed; where a record is damaged, a repair makes a new file of the \
+                 others"
+            ),
+            Self::RemovesAll { records, what } => {
+                write!(f, "not truncated: all {records} {what} would be removed, which has to be asked for")
+            }
+            Self::Gap { step, expected, found } => write!(
+                f,
+                "no restart at step {step}: the newest frame to be kept should be of step {expected}{}; nothing was \
+                 removed",
+                missing_up_to(*found)
+            ),
+            Self::NotUndone { why } => write!(f, "no truncation is taken back: {why}"),
+            Self::OtherLoader { what, state, given } => {
+                write!(f, "the state is of a loader with {what} {state}, this one has {given}")
+            }
+            Self::Panicked { what, message } => write!(f, "{what} panicked: {message}"),
+        }
+    }
 }
 
 fn waiting_for_it(waiting: u64, newest: Option<&str>) -> String {
     match newest {
-        Some(newest) => format!(" that {waiting} records wait for, the newest of them {newest}"),
+        Some(newest) => format!(", and {waiting} records wait for it, the newest of them {newest}"),
         None => String::new(),
     }
 }
@@ -202,44 +539,40 @@ fn what_next(again: bool) -> &'static str {
     }
 }
 
-impl Error {
-    /// The name or position is not there.
-    pub fn is_not_found(&self) -> bool {
-        match self {
-            Self::NotFound { .. } | Self::LostEarlier { .. } | Self::OutOfRange { .. } => true,
-            Self::Io { source, .. } => source.kind() == io::ErrorKind::NotFound,
-            _ => false,
-        }
+#[cfg(test)]
+mod tests {
+    use std::error::Error as _;
+
+    use super::*;
+
+    #[test]
+    fn an_error_is_one_word_wide() {
+        assert_eq!(size_of::<Error>(), size_of::<usize>());
+        assert_eq!(size_of::<Result<()>>(), size_of::<usize>());
     }
 
-    /// The file's bytes are not what was written.
-    pub fn is_damage(&self) -> bool {
-        match self {
-            Self::RecordChecksum { .. }
-            | Self::ChunkChecksum { .. }
-            | Self::Decompress { .. }
-            | Self::LostCommit { .. }
-            | Self::LostEarlier { .. }
-            | Self::Incomplete { .. }
-            | Self::Damaged { .. } => true,
-            Self::Record { source, .. }
-            | Self::NotStored { source, .. }
-            | Self::NotCommitted { source, .. }
-            | Self::NotCompacted { source, .. } => source.is_damage(),
-            Self::Io { source, .. } => source.kind() == io::ErrorKind::UnexpectedEof,
-            _ => false,
-        }
+    #[test]
+    fn the_first_record_that_is_named_stays() {
+        let error = ErrorKind::Decompress { chunk: 3, offset: 70 }.at("a.vld").of("\"x\"").of("\"y\"");
+        assert_eq!(error.to_string(), "a.vld: record \"x\": chunk 3 at byte 70 does not decompress");
+        let outer = ErrorKind::NotStored.at("a.vld").of("\"x\"").because(error);
+        assert_eq!(outer.to_string(), "a.vld: record \"x\" was not stored");
+        assert!(outer.is_damage() && outer.source().unwrap().to_string().contains("decompress"));
     }
 
-    /// The system refused to read or write.
-    pub fn is_io(&self) -> bool {
-        match self {
-            Self::Io { .. } | Self::Poisoned { .. } | Self::Locked { .. } | Self::NoRoom { .. } => true,
-            Self::Record { source, .. }
-            | Self::NotStored { source, .. }
-            | Self::NotCommitted { source, .. }
-            | Self::NotCompacted { source, .. } => source.is_io(),
-            _ => false,
+    #[test]
+    fn an_io_error_goes_through_a_question_mark_and_back() {
+        fn fails() -> Result<()> {
+            Err(io::Error::new(io::ErrorKind::StorageFull, "no room"))?;
+            Ok(())
         }
+        let error = fails().unwrap_err();
+        assert!(error.is_io() && !error.is_damage() && error.path().is_none());
+        assert_eq!(error.to_string(), "cannot read or write");
+        assert_eq!(error.source().unwrap().to_string(), "no room");
+        let back = io::Error::from(error);
+        assert_eq!(back.kind(), io::ErrorKind::StorageFull);
+        let damage = Error::damaged(Path::new("a"), Part::Index, 0, "a name", "none");
+        assert_eq!(io::Error::from(damage).kind(), io::ErrorKind::InvalidData);
     }
 }

@@ -24,8 +24,20 @@ pub const MAX_KEY_LEN: usize = 1 << 24;
 
 /// The name of a record.
 ///
-/// `"7"`, `b"7"` and `7` are three names; `7u64` and `7i64` are one.
+/// `"7"`, `b"7"` and `7` are three names; `7u64` and `7i64` are one. Strings sort before byte strings, and
+/// byte strings before integers.
+///
+/// ```
+/// use vldepot::Key;
+/// assert_eq!(Key::from("frame").as_str(), Some("frame"));
+/// assert_eq!(Key::from(7_u64), Key::from(7_i8));
+/// assert_eq!(Key::from(7).as_int(), Some(7));
+/// assert_ne!(Key::from("7"), Key::from(b"7"));
+/// ```
+///
+/// With the feature `serde`, a key serialises as what it is: a string, a number, or bytes.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 pub enum Key {
     /// Any UTF-8, the empty string included.
     Str(String),
@@ -87,9 +99,43 @@ impl Key {
     }
 
     /// The string, if the key is one.
+    ///
+    /// ```
+    /// # use vldepot::Key;
+    /// assert_eq!(Key::from("a").as_str(), Some("a"));
+    /// assert_eq!(Key::from(1).as_str(), None);
+    /// ```
     pub fn as_str(&self) -> Option<&str> {
         match self {
             Self::Str(name) => Some(name),
+            _ => None,
+        }
+    }
+
+    /// The byte string, if the key is one.
+    ///
+    /// ```
+    /// # use vldepot::Key;
+    /// assert_eq!(Key::from(b"a").as_bytes(), Some(&b"a"[..]));
+    /// assert_eq!(Key::from("a").as_bytes(), None);
+    /// ```
+    pub fn as_bytes(&self) -> Option<&[u8]> {
+        match self {
+            Self::Bytes(name) => Some(name),
+            _ => None,
+        }
+    }
+
+    /// The integer, if the key is one.
+    ///
+    /// ```
+    /// # use vldepot::Key;
+    /// let keys = [Key::from(3), Key::from("three")];
+    /// assert_eq!(keys.each_ref().map(Key::as_int), [Some(3), None]);
+    /// ```
+    pub fn as_int(&self) -> Option<i128> {
+        match self {
+            Self::Int(value) => Some(*value),
             _ => None,
         }
     }
@@ -213,52 +259,96 @@ pub(crate) mod sealed {
 
 use sealed::Tagged;
 
-macro_rules! key_from {
-    ($(($($kind:tt)+) $name:ident => $tagged:expr, $key:expr;)+) => {$(
-        impl $($kind)+ {
+/// Implements `AsKey` and `From` for a type, by how its values are tagged and which key they are.
+macro_rules! named_by {
+    ($($type:ty: |$name:ident| $tagged:expr, |$owned:ident| $key:expr;)+) => {$(
+        impl Tagged for $type {
             fn tagged(&self) -> Option<TaggedName> {
                 let $name = self;
                 $tagged
             }
         }
-    )+ key_from!{@as $(($($kind)+) $name => $key;)+}};
-    (@as $((Tagged for $type:ty) $name:ident => $key:expr;)+) => {$(
+
         impl AsKey for $type {
             fn to_key(&self) -> Key {
-                let $name = self;
+                Key::from(self.to_owned())
+            }
+        }
+
+        impl From<$type> for Key {
+            fn from($owned: $type) -> Self {
                 $key
             }
         }
     )+};
 }
 
-key_from! {
-    (Tagged for str) s => Some(tagged(TAG_STR, s.as_bytes())), Key::Str(s.to_owned());
-    (Tagged for String) s => Some(tagged(TAG_STR, s.as_bytes())), Key::Str(s.clone());
-    (Tagged for [u8]) b => Some(tagged(TAG_BYTES, b)), Key::Bytes(b.to_vec());
-    (Tagged for Vec<u8>) b => Some(tagged(TAG_BYTES, b)), Key::Bytes(b.clone());
-    (Tagged for Key) key => key.to_tagged(), key.clone();
-    (Tagged for u8) n => tagged_int(i128::from(*n)), Key::Int(i128::from(*n));
-    (Tagged for u16) n => tagged_int(i128::from(*n)), Key::Int(i128::from(*n));
-    (Tagged for u32) n => tagged_int(i128::from(*n)), Key::Int(i128::from(*n));
-    (Tagged for u64) n => tagged_int(i128::from(*n)), Key::Int(i128::from(*n));
-    (Tagged for usize) n => tagged_int(*n as i128), Key::Int(*n as i128);
-    (Tagged for i8) n => tagged_int(i128::from(*n)), Key::Int(i128::from(*n));
-    (Tagged for i16) n => tagged_int(i128::from(*n)), Key::Int(i128::from(*n));
-    (Tagged for i32) n => tagged_int(i128::from(*n)), Key::Int(i128::from(*n));
-    (Tagged for i64) n => tagged_int(i128::from(*n)), Key::Int(i128::from(*n));
-    (Tagged for isize) n => tagged_int(*n as i128), Key::Int(*n as i128);
+named_by! {
+    String: |s| Some(tagged(TAG_STR, s.as_bytes())), |s| Self::Str(s);
+    Vec<u8>: |b| Some(tagged(TAG_BYTES, b)), |b| Self::Bytes(b);
+    u8: |n| tagged_int(i128::from(*n)), |n| Self::Int(n.into());
+    u16: |n| tagged_int(i128::from(*n)), |n| Self::Int(n.into());
+    u32: |n| tagged_int(i128::from(*n)), |n| Self::Int(n.into());
+    u64: |n| tagged_int(i128::from(*n)), |n| Self::Int(n.into());
+    usize: |n| tagged_int(*n as i128), |n| Self::Int(n as i128);
+    i8: |n| tagged_int(i128::from(*n)), |n| Self::Int(n.into());
+    i16: |n| tagged_int(i128::from(*n)), |n| Self::Int(n.into());
+    i32: |n| tagged_int(i128::from(*n)), |n| Self::Int(n.into());
+    i64: |n| tagged_int(i128::from(*n)), |n| Self::Int(n.into());
+    isize: |n| tagged_int(*n as i128), |n| Self::Int(n as i128);
 }
 
-impl<const N: usize> Tagged for [u8; N] {
+impl Tagged for str {
+    fn tagged(&self) -> Option<TaggedName> {
+        Some(tagged(TAG_STR, self.as_bytes()))
+    }
+}
+
+impl AsKey for str {
+    fn to_key(&self) -> Key {
+        Key::Str(self.to_owned())
+    }
+}
+
+impl Tagged for [u8] {
     fn tagged(&self) -> Option<TaggedName> {
         Some(tagged(TAG_BYTES, self))
     }
 }
 
-impl<const N: usize> AsKey for [u8; N] {
+impl AsKey for [u8] {
     fn to_key(&self) -> Key {
         Key::Bytes(self.to_vec())
+    }
+}
+
+impl<const N: usize> Tagged for [u8; N] {
+    fn tagged(&self) -> Option<TaggedName> {
+        self[..].tagged()
+    }
+}
+
+impl<const N: usize> AsKey for [u8; N] {
+    fn to_key(&self) -> Key {
+        self[..].to_key()
+    }
+}
+
+impl<const N: usize> From<[u8; N]> for Key {
+    fn from(name: [u8; N]) -> Self {
+        Self::Bytes(name.to_vec())
+    }
+}
+
+impl Tagged for Key {
+    fn tagged(&self) -> Option<TaggedName> {
+        self.to_tagged()
+    }
+}
+
+impl AsKey for Key {
+    fn to_key(&self) -> Key {
+        self.clone()
     }
 }
 
@@ -271,6 +361,76 @@ impl<T: Tagged + ?Sized> Tagged for &T {
 impl<T: AsKey + ?Sized> AsKey for &T {
     fn to_key(&self) -> Key {
         (**self).to_key()
+    }
+}
+
+impl<T: AsKey + ?Sized> From<&T> for Key {
+    fn from(name: &T) -> Self {
+        name.to_key()
+    }
+}
+
+impl serde::Serialize for Key {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Str(name) => serializer.serialize_str(name),
+            Self::Bytes(name) => serializer.serialize_bytes(name),
+            // Not as an i128, which many formats do not have. No key outside of the two ranges is stored.
+            Self::Int(value) => match (u64::try_from(*value), i64::try_from(*value)) {
+                (Ok(value), _) => serializer.serialize_u64(value),
+                (_, Ok(value)) => serializer.serialize_i64(value),
+                _ => serializer.serialize_i128(*value),
+            },
+        }
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Key {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(AnyKey)
+    }
+}
+
+/// Takes what [`Key`] serialises as. JSON writes bytes as an array of numbers.
+struct AnyKey;
+
+impl<'de> serde::de::Visitor<'de> for AnyKey {
+    type Value = Key;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string, an integer or bytes")
+    }
+
+    fn visit_str<E>(self, name: &str) -> Result<Key, E> {
+        Ok(Key::from(name))
+    }
+
+    fn visit_string<E>(self, name: String) -> Result<Key, E> {
+        Ok(Key::Str(name))
+    }
+
+    fn visit_bytes<E>(self, name: &[u8]) -> Result<Key, E> {
+        Ok(Key::from(name))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Key, E> {
+        Ok(Key::from(value))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Key, E> {
+        Ok(Key::from(value))
+    }
+
+    fn visit_i128<E>(self, value: i128) -> Result<Key, E> {
+        Ok(Key::Int(value))
+    }
+
+    fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut bytes: A) -> Result<Key, A::Error> {
+        let mut name = Vec::new();
+        while let Some(byte) = bytes.next_element()? {
+            name.push(byte);
+        }
+        Ok(Key::Bytes(name))
     }
 }
 
@@ -307,6 +467,28 @@ mod tests {
         assert_ne!("7".tagged(), 7.tagged());
         assert_eq!(7u8.tagged(), 7i64.tagged());
         assert_eq!(7u64.tagged(), 7usize.tagged());
+    }
+
+    #[test]
+    fn a_key_is_made_from_what_names_a_record_and_is_the_same_name() {
+        assert_eq!(Key::from("a"), Key::Str("a".into()));
+        assert_eq!(Key::from(&"a".to_owned()), Key::from("a".to_owned()));
+        assert_eq!(Key::from(b"a"), Key::Bytes(b"a".to_vec()));
+        assert_eq!(Key::from(&b"a"[..]), Key::from(vec![b'a']));
+        assert_eq!(Key::from(u64::MAX), Key::Int(u64::MAX.into()));
+        assert_eq!(Key::from(&i64::MIN).tagged(), i64::MIN.tagged());
+        assert_eq!(7_usize.to_key().as_int(), Some(7));
+    }
+
+    #[test]
+    fn a_key_serialises_as_a_string_a_number_or_bytes_and_comes_back() {
+        let keys = [Key::from("7"), Key::from(7), Key::from(u64::MAX), Key::from(i64::MIN), Key::from(b"7")];
+        let json = serde_json::to_string(&keys).unwrap();
+        assert_eq!(json, r#"["7",7,18446744073709551615,-9223372036854775808,[55]]"#);
+        assert_eq!(serde_json::from_str::<Vec<Key>>(&json).unwrap(), keys);
+        let packed = rmp_serde::to_vec(&keys).unwrap();
+        assert_eq!(rmp_serde::from_slice::<Vec<Key>>(&packed).unwrap(), keys);
+        assert!(serde_json::from_str::<Key>("1.5").is_err() && serde_json::from_str::<Key>("[256]").is_err());
     }
 
     #[test]

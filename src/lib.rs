@@ -41,11 +41,13 @@
 
 mod blosc;
 mod buffer;
+mod catalog;
 mod chunk;
 pub mod codec;
 #[path = "../codecs/mod.rs"]
 pub mod codecs;
 mod depot;
+mod engine;
 mod error;
 mod exact;
 mod format;
@@ -53,6 +55,7 @@ mod identity;
 mod index;
 mod key;
 pub mod loader;
+mod log;
 mod maintain;
 mod options;
 pub mod storage;
@@ -61,12 +64,13 @@ pub mod testing;
 mod vlstore;
 
 pub use blosc::BloscError;
+pub use buffer::Bytes;
 pub use codec::{Codec, CodecError, Raw};
 pub use depot::{
-    CodecInfo, Cut, Depot, DepotInfo, Iter, Keys, Location, Metadata, Options, Record, Refreshed, Removal,
-    TruncateOptions,
+    CodecInfo, Cut, Depot, DepotInfo, Iter, Keys, Metadata, Options, Record, RecordLocation, Refreshed,
+    Removal, TruncateOptions,
 };
-pub use error::{Error, Result};
+pub use error::{Error, ErrorKind, Part, Result};
 pub use key::{AsKey, Key, MAX_KEY_LEN};
 pub use loader::{Batch, Loader, LoaderBuilder, LoaderState};
 pub use maintain::{

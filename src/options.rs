@@ -198,14 +198,14 @@ impl DepotOptions {
     /// The preset called `name`, one of [`PRESETS`].
     ///
     /// # Errors
-    /// [`Error::InvalidOptions`] for another name.
+    /// [`ErrorKind::InvalidOptions`] for another name.
     pub fn preset(name: &str) -> Result<Self> {
         match name {
             "balanced" => Ok(Self::balanced()),
             "fast" => Ok(Self::fast()),
             "compact" => Ok(Self::compact()),
             "uncompressed" => Ok(Self::uncompressed()),
-            _ => Err(Error::InvalidOptions(format!(
+            _ => Err(Error::invalid_options(format!(
                 "no preset is called {name:?}; there are {}",
                 PRESETS.join(", ")
             ))),
@@ -215,9 +215,9 @@ impl DepotOptions {
     /// Checks that the parameters go together.
     ///
     /// # Errors
-    /// [`Error::InvalidOptions`], which says what to change.
+    /// [`ErrorKind::InvalidOptions`], which says what to change.
     pub fn validate(&self) -> Result<()> {
-        let refuse = |why: String| Err(Error::InvalidOptions(why));
+        let refuse = |why: String| Err(Error::invalid_options(why));
         let Compression { level, typesize, .. } = self.compression;
         if level > 9 {
             return refuse(format!("compression level {level}: levels go from 0 to 9"));
@@ -354,7 +354,7 @@ pub struct OpenOptions {
     /// single reads have decoded half as much of it. Default 0: none are kept.
     pub cache_bytes: usize,
     /// Go on with what is there of a file that lost a commit, which is an error
-    /// ([`Error::Incomplete`](crate::Error::Incomplete)) otherwise. What was lost stays known: a name that is
+    /// ([`ErrorKind::Incomplete`](crate::ErrorKind::Incomplete)) otherwise. What was lost stays known: a name that is
     /// not found is an error of its own, and appending notes the loss in the file.
     pub accept_loss: bool,
     /// For `append`: when the depot commits by itself.

@@ -23,8 +23,8 @@ use std::sync::Arc;
 use crate::blosc::{
     ChunkHeader, Feature, HEADER_LEN as CHUNK_HEADER_LEN, decompress_metadata, metadata_limit,
 };
-use crate::depot::{Snapshot, State};
-use crate::error::{Error, Result};
+use crate::catalog::{Snapshot, State};
+use crate::error::{Error, ErrorKind, Part, Result};
 use crate::format::chunk::ChunkRef;
 use crate::format::entry::{EntryHead, HEAD_LEN, Kind};
 use crate::format::frame::{self, CODEC_AT, FrameHeader, TRAILER_END_LEN, VLSTORE_LAYER, VLSTORE_MAGIC};
@@ -144,12 +144,9 @@ struct File<'s> {
 impl<'s> File<'s> {
     /// Reads header and trailer.
     fn open(storage: &'s Arc<dyn Storage>) -> Result<Self> {
-        let not_a_depot = |found: String| Error::NotADepot { path: storage.path().to_owned(), found };
-        let file_len = storage.len().map_err(|source| Error::Io {
-            path: storage.path().to_owned(),
-            action: "ask for the file's length".into(),
-            source,
-        })?;
+        let not_a_depot = |found: String| ErrorKind::NotADepot { found }.at(storage.path());
+        let file_len =
+            storage.len().map_err(|source| Error::io(storage.path(), "ask for the file's length", source))?;
         let fixed = read(storage, 0, FIXED_LEN.min(file_len))?;
         // The length stands behind MessagePack's sign of an i32.
         let header_len =
@@ -164,9 +161,7 @@ impl<'s> File<'s> {
             return Err(not_a_depot("a Blosc2 frame that is neither a depot nor a vlstore file".into()));
         }
 
-        let wrong = |offset: u64, expected: String, found: String| {
-            damaged(storage, "vlstore frame", offset, expected, found)
-        };
+        let wrong = |offset: u64, expected: String, found: String| damaged(storage, offset, expected, found);
         let frame_len = header.frame_len;
         let trailer_end = TRAILER_END_LEN as u64;
         let offsets_at = (header.header_len as u64).checked_add(header.chunks_len);
@@ -195,18 +190,18 @@ impl<'s> File<'s> {
 
     fn damaged(
         &self,
-        what: &str,
+        part: Part,
         offset: u64,
         expected: impl Into<String>,
         found: impl Into<String>,
     ) -> Error {
-        damaged(self.storage, what, offset, expected.into(), found.into())
+        Error::damaged(self.storage.path(), part, offset, expected, found)
     }
 
     /// A chunk's header, if it is one that may be handed to c-blosc2.
     fn chunk_header(&self, start: &[u8], offset: u64) -> Result<ChunkHeader> {
         let header = ChunkHeader::parse(start)
-            .map_err(|source| self.damaged("vlstore frame", offset, "a Blosc2 chunk", source.to_string()))?;
+            .map_err(|source| self.damaged(Part::Frame, offset, "a Blosc2 chunk", source.to_string()))?;
         match Feature::unread_of(start) {
             Some(feature) => Err(self.unread(feature, offset)),
             None => Ok(header),
@@ -218,29 +213,29 @@ impl<'s> File<'s> {
     }
 
     /// Decompresses a chunk of metadata.
-    fn decompress(&self, what: &str, stored: &[u8], offset: u64, limit: usize) -> Result<Vec<u8>> {
+    fn decompress(&self, part: Part, stored: &[u8], offset: u64, limit: usize) -> Result<Vec<u8>> {
         self.chunk_header(stored, offset)?;
         decompress_metadata(stored, limit).map_err(|source| {
             let found = source.to_string();
             match source.into_unread() {
                 Some(feature) => self.unread(feature, offset),
-                None => self.damaged(what, offset, "a Blosc2 chunk", found),
+                None => self.damaged(part, offset, "a Blosc2 chunk", found),
             }
         })
     }
 
     /// Tagged names and places, in the order of the table.
     fn records(&self) -> Result<Vec<(Vec<u8>, Location)>> {
-        const WHAT: &str = "vlstore table of names";
+        const WHAT: Part = Part::NameTable;
         let Some(layers) = frame::parse_trailer(&self.trailer) else {
             return Err(self.damaged(WHAT, self.trailer_at, "a Blosc2 trailer", "something else"));
         };
         let layer = layers.iter().find(|(name, _)| name == LOOKUP_LAYER);
         let Some((_, range)) = layer else {
-            return Err(Error::NotADepot {
-                path: self.storage.path().to_owned(),
+            return Err(ErrorKind::NotADepot {
                 found: "a vlstore file whose writer did not close it: it has no table of names".into(),
-            });
+            }
+            .at(self.storage.path()));
         };
         let at = self.trailer_at + range.start as u64;
         let stored = self.trailer.get(range.clone()).unwrap_or_default();
@@ -257,11 +252,11 @@ impl<'s> File<'s> {
                 return Err(self.damaged(WHAT, at, expected, format!("{key} from {start} to {end}")));
             };
             let Ok(length) = u32::try_from(end - start) else {
-                return Err(Error::InvalidRecord {
-                    path: self.storage.path().to_owned(),
-                    name: key.to_string(),
+                return Err(ErrorKind::InvalidRecord {
                     why: format!("it has {} bytes, a record at most {}", end - start, u32::MAX),
-                });
+                }
+                .at(self.storage.path())
+                .of(key.to_string()));
             };
             records.push((name.to_vec(), Location { address: start, length, checksum: 0, unchecked: true }));
         }
@@ -281,11 +276,11 @@ impl<'s> File<'s> {
         if self.n_chunks.checked_mul(8) != Some(header.raw_len as u64) || header.stored_len as u64 > room {
             let expected = format!("offsets of {} chunks in {room} bytes", self.n_chunks);
             let found = format!("{} raw bytes in {}", header.raw_len, header.stored_len);
-            return Err(self.damaged("vlstore frame", at, expected, found));
+            return Err(self.damaged(Part::Frame, at, expected, found));
         }
         let stored = read(self.storage, at, header.stored_len as u64)?;
         let limit = stored.len().saturating_mul(OFFSETS_RATIO).max(OFFSETS_FREE);
-        let offsets = self.decompress("vlstore frame", &stored, at, limit)?;
+        let offsets = self.decompress(Part::Frame, &stored, at, limit)?;
         let chunk_size = u64::from(self.header.chunk_size);
         let mut left = self.header.raw_len;
         let mut chunks = Vec::with_capacity(offsets.len() / 8);
@@ -299,7 +294,7 @@ impl<'s> File<'s> {
 
     /// The chunk of `raw_len` bytes that an offset stands for.
     fn chunk(&self, offset: i64, raw_len: u64) -> Result<ChunkRef> {
-        const WHAT: &str = "vlstore frame";
+        const WHAT: Part = Part::Frame;
         let zeros = ChunkRef {
             offset: 0,
             chunk_at: 0,
@@ -361,21 +356,19 @@ impl<'s> File<'s> {
 /// Reads bytes that lie inside the file.
 fn read(storage: &Arc<dyn Storage>, offset: u64, len: u64) -> Result<Vec<u8>> {
     let mut bytes = vec![0; usize::try_from(len).unwrap_or(0)];
-    storage.read_at(offset, &mut bytes).map_err(|source| Error::Io {
-        path: storage.path().to_owned(),
-        action: format!("read {len} bytes at byte {offset}"),
-        source,
-    })?;
+    storage
+        .read_at(offset, &mut bytes)
+        .map_err(|source| Error::io(storage.path(), format!("read {len} bytes at byte {offset}"), source))?;
     Ok(bytes)
 }
 
 fn unread(storage: &Arc<dyn Storage>, feature: Feature, offset: u64) -> Error {
     let Feature { what, name } = feature;
-    Error::Unsupported { path: storage.path().to_owned(), what, name, offset }
+    ErrorKind::Unsupported { what, name, offset }.at(storage.path())
 }
 
-fn damaged(storage: &Arc<dyn Storage>, what: &str, offset: u64, expected: String, found: String) -> Error {
-    Error::Damaged { path: storage.path().to_owned(), what: what.into(), offset, expected, found }
+fn damaged(storage: &Arc<dyn Storage>, offset: u64, expected: String, found: String) -> Error {
+    Error::damaged(storage.path(), Part::Frame, offset, expected, found)
 }
 
 /// One line of the table of names.
@@ -619,6 +612,29 @@ fn put_int(out: &mut Vec<u8>, value: i128) {
             _ => put(out, 0xd3, &value.to_be_bytes()),
         }
     }
+}
+
+/// vlstore's table of names.
+pub(crate) fn lookup_of(snapshot: &Snapshot) -> Result<Vec<u8>> {
+    let dead = snapshot.dead()?;
+    let mut records = Vec::new();
+    for segment in &snapshot.segments {
+        let mut local = 0;
+        while local < segment.reference.n_records {
+            let (first, names) = segment.names_around(local)?;
+            for (number, name) in (first..).zip(&names) {
+                local = number + 1;
+                let ordinal = segment.reference.first_ordinal + number;
+                if dead.binary_search(&ordinal).is_err()
+                    && let Some(key) = Key::from_tagged(name)
+                {
+                    let location = segment.location(number)?;
+                    records.push((key, location.address, location.end()));
+                }
+            }
+        }
+    }
+    Ok(saved_lookup(records.into_iter()))
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use vldepot::storage::{MemoryStorage, Storage};
 use vldepot::testing::{CrashStorage, FailingStorage};
-use vldepot::{CommitEvery, Depot, DepotOptions, Error, Key, OpenOptions, Placement, Raw};
+use vldepot::{CommitEvery, Depot, DepotOptions, Error, ErrorKind, Key, OpenOptions, Placement, Raw};
 
 /// A small deterministic generator (xorshift64).
 struct Random(u64);
@@ -255,7 +255,7 @@ fn a_storage_that_fails_at_any_call_loses_nothing_and_goes_on() {
         for step in &workload {
             match run(&depot, step) {
                 Ok(()) => {}
-                Err(error) if !matches!(error, Error::Poisoned { .. }) => {
+                Err(error) if !matches!(error.kind(), ErrorKind::Poisoned { .. }) => {
                     assert!(error.is_io() && error.to_string().contains("<failing storage>"), "{error}");
                     // What was committed is readable through the same handle, at once.
                     for (name, bytes) in &committed {
@@ -265,7 +265,7 @@ fn a_storage_that_fails_at_any_call_loses_nothing_and_goes_on() {
                     }
                     match run(&depot, step) {
                         Ok(()) => {}
-                        Err(Error::Poisoned { .. }) => {
+                        Err(error) if matches!(error.kind(), ErrorKind::Poisoned { .. }) => {
                             poisoned = true;
                             break;
                         }
@@ -302,7 +302,7 @@ fn a_full_disk_can_be_read_and_written_again_once_there_is_room() {
         for step in &workload {
             match run(&depot, step) {
                 Ok(()) => change(&mut content, step),
-                Err(Error::Poisoned { .. }) => break,
+                Err(error) if matches!(error.kind(), ErrorKind::Poisoned { .. }) => break,
                 Err(error) => {
                     full = true;
                     assert!(error.is_io(), "{error:?}");
@@ -320,7 +320,7 @@ fn a_full_disk_can_be_read_and_written_again_once_there_is_room() {
                 let depot = Depot::open_in(storage, Raw, &OpenOptions::default()).unwrap();
                 assert!(content_of(&depot, "reopened") == content, "call {fail_at}");
             }
-            Err(Error::Poisoned { .. }) => {}
+            Err(error) if matches!(error.kind(), ErrorKind::Poisoned { .. }) => {}
             Err(error) => panic!("call {fail_at}: {error:?}"),
         }
     }

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use vldepot::storage::MemoryStorage;
-use vldepot::{Depot, DepotOptions, Error, Mapping, OpenOptions, Raw};
+use vldepot::{Depot, DepotOptions, ErrorKind, Mapping, OpenOptions, Raw};
 
 fn payload(n: u32) -> Vec<u8> {
     (0..100 + n as usize * 37 % 1500).map(|i| (i as u8 / 3).wrapping_mul(5) ^ (n as u8)).collect()
@@ -68,7 +68,7 @@ fn examine(bytes: &[u8], committed: u32, tally: &mut Tally, what: &str) {
             Ok(record) => assert!(record.view() == payload(n), "{what}: record {n} is wrong"),
             // What no commit covers is a torn end when it is damaged.
             Err(error) if error.is_not_found() && n >= committed => {}
-            Err(Error::LostCommit { .. }) if n >= committed => {}
+            Err(error) if matches!(error.kind(), ErrorKind::LostCommit { .. }) && n >= committed => {}
             Err(error) if error.is_not_found() => missing += 1,
             Err(error) => {
                 assert!(error.is_damage(), "{what}: {error:?}");

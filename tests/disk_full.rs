@@ -9,12 +9,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error as _;
 use std::fs;
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use vldepot::{
-    CommitEvery, Compression, CompressionCodec, Depot, DepotOptions, Error, Key, Mapping, OpenOptions, Raw,
+    CommitEvery, Compression, CompressionCodec, Depot, DepotOptions, Error, ErrorKind, Key, Mapping,
+    OpenOptions, Raw,
 };
 
 const TMPFS: &str = "VLDEPOT_TMPFS";
@@ -202,17 +203,20 @@ fn check_error(error: &Error, step: Step, path: &Path, history: &History, what: 
     }
     let cause =
         source.and_then(|cause| cause.downcast_ref::<io::Error>()).expect("the cause is the system's");
-    assert!(matches!(cause.kind(), ErrorKind::StorageFull | ErrorKind::FileTooLarge), "{what}: {cause:?}");
-    match (step, error) {
-        (Step::Put { name, .. }, Error::NotStored { name: named, .. }) => {
-            assert_eq!(named, &name.to_string(), "{what}");
+    assert!(
+        matches!(cause.kind(), io::ErrorKind::StorageFull | io::ErrorKind::FileTooLarge),
+        "{what}: {cause:?}"
+    );
+    match (step, error.kind()) {
+        (Step::Put { name, .. }, ErrorKind::NotStored) => {
+            assert_eq!(error.record(), Some(&*name.to_string()), "{what}");
         }
         (
             Step::Put { .. } | Step::Note { .. } | Step::Remove { .. },
-            Error::NotCommitted { again: true, .. },
+            ErrorKind::NotCommitted { again: true, .. },
         )
-        | (Step::Flush | Step::Publish, Error::Io { .. }) => {}
-        (Step::Commit | Step::Publish, Error::NotCommitted { waiting, newest, again, .. }) => {
+        | (Step::Flush | Step::Publish, ErrorKind::Io { .. }) => {}
+        (Step::Commit | Step::Publish, ErrorKind::NotCommitted { waiting, newest, again }) => {
             assert_eq!((*waiting, *again), (history.waiting.len() as u64, true), "{what}: {error}");
             assert_eq!(newest.is_some(), *waiting > 0, "{what}: {error}");
         }
@@ -223,7 +227,7 @@ fn check_error(error: &Error, step: Step, path: &Path, history: &History, what: 
 /// Whether the step took place although it reported an error.
 fn is_taken_in(step: Step, error: &Error) -> bool {
     let changes = matches!(step, Step::Put { .. } | Step::Note { .. } | Step::Remove { .. });
-    changes && matches!(error, Error::NotCommitted { .. })
+    changes && matches!(error.kind(), ErrorKind::NotCommitted { .. })
 }
 
 fn options(codec: CompressionCodec, records: Option<u64>) -> DepotOptions {
@@ -242,7 +246,7 @@ fn create(disk: &dyn Disk, path: &Path, options: &DepotOptions) -> Depot<Raw> {
     match Depot::create_with(path, Raw, options.clone()) {
         Ok(depot) => depot,
         Err(error) => {
-            assert!(matches!(error, Error::Io { .. }), "{error:?}");
+            assert!(matches!(error.kind(), ErrorKind::Io { .. }), "{error:?}");
             assert!(!path.exists(), "a half-made file would be in the way");
             disk.set_room(ENOUGH);
             Depot::create_with(path, Raw, options.clone()).unwrap()

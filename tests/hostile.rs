@@ -13,8 +13,8 @@ use vldepot::codecs::{AtomicFrame, AtomicFrameCodec, Precision, Topology};
 use vldepot::storage::{MemoryStorage, Storage};
 use vldepot::testing::fuzz::{TARGETS, forge};
 use vldepot::{
-    Codec, Compression, CompressionCodec, Depot, DepotOptions, Error, Filter, Mapping, OpenOptions,
-    Placement, Raw, RepairOptions, VerifyOptions, compact_into, repair_in, verify_in,
+    Codec, Compression, CompressionCodec, Depot, DepotOptions, Error, ErrorKind, Filter, Mapping,
+    OpenOptions, Placement, Raw, RepairOptions, VerifyOptions, compact_into, repair_in, verify_in,
 };
 
 fn root() -> &'static Path {
@@ -299,7 +299,10 @@ fn append_bytes(bytes: &[u8]) -> Result<Depot<Raw>, Error> {
 fn assert_refused(what: &str, bytes: &[u8]) -> String {
     let refused = |depot: Result<Depot<Raw>, Error>| {
         let error = depot.map(|depot| format!("{depot:?}")).expect_err(what);
-        assert!(matches!(error, Error::NotADepot { .. } | Error::Damaged { .. }), "{what}: {error:?}");
+        assert!(
+            matches!(error.kind(), ErrorKind::NotADepot { .. } | ErrorKind::Damaged { .. }),
+            "{what}: {error:?}"
+        );
         error.to_string()
     };
     refused(append_bytes(bytes));

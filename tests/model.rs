@@ -3,7 +3,9 @@
 #![allow(clippy::cast_possible_truncation, reason = "test data are made of the low bytes of counters")]
 
 use proptest::prelude::*;
-use vldepot::{CommitEvery, Depot, DepotOptions, Error, Key, Mapping, OpenOptions, PRESETS, Placement, Raw};
+use vldepot::{
+    CommitEvery, Depot, DepotOptions, ErrorKind, Key, Mapping, OpenOptions, PRESETS, Placement, Raw,
+};
 
 #[derive(Debug, Clone)]
 enum Operation {
@@ -155,7 +157,7 @@ fn drive(home: &Home, options: DepotOptions, reopened: &OpenOptions, operations:
                 let taken = model.get(&key(*name)).is_some();
                 match depot.put_new(key(*name), &payload(*len, *seed)) {
                     Ok(()) => assert!(!taken),
-                    Err(Error::Exists { .. }) => assert!(taken),
+                    Err(error) if matches!(error.kind(), ErrorKind::Exists) => assert!(taken),
                     Err(other) => panic!("{other}"),
                 }
                 if !taken {

@@ -16,7 +16,8 @@ use std::time::Instant;
 use proptest::prelude::*;
 use serde_json::json;
 use vldepot::{
-    CommitEvery, Depot, DepotOptions, Error, Key, MAX_KEY_LEN, Mapping, OpenOptions, Placement, Raw,
+    CommitEvery, Depot, DepotOptions, Error, ErrorKind, Key, MAX_KEY_LEN, Mapping, OpenOptions, Placement,
+    Raw,
 };
 
 const NEVER: CommitEvery = CommitEvery { records: None, bytes: None, interval: None };
@@ -150,10 +151,9 @@ proptest! {
 }
 
 fn why(result: Result<(), Error>) -> String {
-    match result {
-        Err(Error::InvalidRecord { why, .. }) => why,
-        other => panic!("{other:?}"),
-    }
+    let error = result.unwrap_err();
+    let ErrorKind::InvalidRecord { why } = error.kind() else { panic!("{error:?}") };
+    why.clone()
 }
 
 #[test]

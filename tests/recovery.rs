@@ -4,7 +4,7 @@
 
 use std::fs;
 
-use vldepot::{CommitEvery, Depot, DepotOptions, Error, OpenOptions, Raw};
+use vldepot::{CommitEvery, Depot, DepotOptions, ErrorKind, OpenOptions, Raw};
 
 fn payload(n: u32) -> Vec<u8> {
     (0..300 + n as usize * 13 % 900).map(|i| (i as u8 / 7) ^ (n as u8)).collect()
@@ -312,11 +312,14 @@ fn what_lies_behind_missing_bytes_is_not_called_absent_and_not_cut_off() {
     drained.drain(middle + 200..middle + 500);
     std::fs::write(&path, &drained).unwrap();
     let error = Depot::open(&path, Raw).map(|_| ()).unwrap_err();
-    assert!(matches!(error, Error::Incomplete { records: 26, .. }) && error.is_damage(), "{error}");
+    assert!(
+        matches!(error.kind(), ErrorKind::Incomplete { records: 26, .. }) && error.is_damage(),
+        "{error}"
+    );
     let depot = Depot::open_with(&path, Raw, &accepting()).unwrap();
     assert!(depot.get(0).unwrap().view() == payload(0));
     let error = depot.get(59).unwrap_err();
-    assert!(matches!(error, Error::LostCommit { .. }) && error.is_damage(), "{error}");
+    assert!(matches!(error.kind(), ErrorKind::LostCommit { .. }) && error.is_damage(), "{error}");
     assert!(error.to_string().contains("repair"), "{error}");
     assert!(depot.contains(59).unwrap_err().is_damage() && depot.metadata(59).unwrap_err().is_damage());
     assert!(depot.info().unwrap().lost_commits > 0);
@@ -326,7 +329,7 @@ fn what_lies_behind_missing_bytes_is_not_called_absent_and_not_cut_off() {
     // Where the file just ends there is nothing to save: appending goes on, if somebody says so.
     std::fs::write(&path, &bytes[..middle]).unwrap();
     let error = Depot::append(&path, Raw).map(|_| ()).unwrap_err();
-    assert!(matches!(error, Error::Incomplete { .. }), "{error}");
+    assert!(matches!(error.kind(), ErrorKind::Incomplete { .. }), "{error}");
     let depot = Depot::append_with(&path, Raw, &accepting()).unwrap();
     depot.put(59, &payload(59)).unwrap();
     depot.close().unwrap();

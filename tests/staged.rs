@@ -5,11 +5,14 @@
 
 #![allow(clippy::cast_possible_truncation, reason = "test data are made of the low bytes of counters")]
 
+use std::error::Error as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use vldepot::storage::StagedFile;
-use vldepot::{Depot, DepotOptions, Error, Raw, RepairOptions, VerifyOptions, compact, repair, verify};
+use vldepot::{
+    Depot, DepotOptions, Error, ErrorKind, Raw, RepairOptions, VerifyOptions, compact, repair, verify,
+};
 
 const RECORDS: u32 = 300;
 
@@ -88,13 +91,14 @@ fn a_newer_file_moved_in_meanwhile_stays() {
         }
     })
     .unwrap_err();
-    let Error::NotCompacted { source, .. } = &error else { panic!("{error:?}") };
-    assert!(matches!(**source, Error::TargetChanged { .. }), "{error:?}");
+    assert!(matches!(error.kind(), ErrorKind::NotCompacted), "{error:?}");
+    let source: &Error = error.source().unwrap().downcast_ref().unwrap();
+    assert!(matches!(source.kind(), ErrorKind::TargetChanged { .. }), "{error:?}");
     assert_eq!(fs::read(&path).unwrap(), b"newer");
 
     let new = StagedFile::create(folder.path().join("other")).unwrap();
     fs::write(folder.path().join("other"), b"newer").unwrap();
-    assert!(matches!(new.publish(), Err(Error::PathExists { .. })));
+    assert!(matches!(new.publish(), Err(error) if matches!(error.kind(), ErrorKind::PathExists)));
     assert_eq!(fs::read(folder.path().join("other")).unwrap(), b"newer");
     assert_eq!(names(folder.path()), ["other", "run.vld"]);
 }
@@ -106,14 +110,14 @@ fn a_file_that_was_removed_or_written_to_meanwhile_is_not_replaced() {
     fs::write(&path, b"old").unwrap();
     let new = StagedFile::replace(&path).unwrap();
     fs::remove_file(&path).unwrap();
-    assert!(matches!(new.publish(), Err(Error::TargetChanged { .. })));
+    assert!(matches!(new.publish(), Err(error) if matches!(error.kind(), ErrorKind::TargetChanged { .. })));
     assert!(!path.exists());
 
     // By a program that asks for no lock.
     fs::write(&path, b"old").unwrap();
     let new = StagedFile::replace(&path).unwrap();
     fs::write(&path, b"newer").unwrap();
-    assert!(matches!(new.publish(), Err(Error::TargetChanged { .. })));
+    assert!(matches!(new.publish(), Err(error) if matches!(error.kind(), ErrorKind::TargetChanged { .. })));
     assert_eq!(fs::read(&path).unwrap(), b"newer");
     assert_eq!(names(folder.path()), ["run.vld"]);
 }
@@ -124,14 +128,14 @@ fn a_file_that_a_writer_has_is_not_replaced() {
     let path = folder.path().join("run.vld");
     depot(&path, 0);
     let writer = Depot::append(&path, Raw).unwrap();
-    assert!(matches!(StagedFile::replace(&path), Err(Error::Locked { .. })));
-    assert!(matches!(compact(&path, |_| {}), Err(Error::Locked { .. })));
+    assert!(matches!(StagedFile::replace(&path), Err(error) if matches!(error.kind(), ErrorKind::Locked)));
+    assert!(matches!(compact(&path, |_| {}), Err(error) if matches!(error.kind(), ErrorKind::Locked)));
     writer.close().unwrap();
     // And the other way round: nobody begins to write what is about to vanish, nor what is not in place.
     let new = StagedFile::replace(&path).unwrap();
-    assert!(matches!(Depot::append(&path, Raw), Err(Error::Locked { .. })));
+    assert!(matches!(Depot::append(&path, Raw), Err(error) if matches!(error.kind(), ErrorKind::Locked)));
     let depot = Depot::create_in(new.storage(), Raw, options()).unwrap();
-    assert!(matches!(new.publish(), Err(Error::StillOpen { .. })));
+    assert!(matches!(new.publish(), Err(error) if matches!(error.kind(), ErrorKind::StillOpen)));
     drop(depot);
     convert(&path, 1000).unwrap();
     assert_eq!(whole(&path), 1000);
@@ -146,8 +150,10 @@ fn what_failed_leaves_nothing() {
     fs::write(&from, payload(7)).unwrap();
     assert!(repair(&from, &to, &RepairOptions::default(), |_| {}).is_err());
     let memory = Depot::memory(Raw).unwrap();
-    assert!(matches!(memory.save(&from), Err(Error::PathExists { .. })));
-    assert!(matches!(memory.save(folder.path().join("none/new.vld")), Err(Error::Io { .. })));
+    assert!(matches!(memory.save(&from), Err(error) if matches!(error.kind(), ErrorKind::PathExists)));
+    assert!(
+        matches!(memory.save(folder.path().join("none/new.vld")), Err(error) if matches!(error.kind(), ErrorKind::Io { .. }))
+    );
     drop(StagedFile::create(&to).unwrap());
     assert_eq!(names(folder.path()), ["noise"]);
 }
@@ -171,7 +177,7 @@ fn a_repaired_file_is_never_the_damaged_one() {
     }
     for to in others {
         let error = repair(&path, &to, &RepairOptions::default(), |_| {}).unwrap_err();
-        assert!(matches!(error, Error::SameFile { .. }), "{error:?}");
+        assert!(matches!(error.kind(), ErrorKind::SameFile { .. }), "{error:?}");
         assert!(fs::read(&path).unwrap() == bytes);
     }
 }
@@ -371,9 +377,15 @@ mod unix {
 
         let nowhere = folder.path().join("nowhere.vld");
         symlink("none", &nowhere).unwrap();
-        assert!(matches!(StagedFile::create(&nowhere), Err(Error::PathExists { .. })));
-        assert!(matches!(StagedFile::replace(&nowhere), Err(Error::NotAFile { .. })));
-        assert!(matches!(Depot::memory(Raw).unwrap().save(&nowhere), Err(Error::PathExists { .. })));
+        assert!(
+            matches!(StagedFile::create(&nowhere), Err(error) if matches!(error.kind(), ErrorKind::PathExists))
+        );
+        assert!(
+            matches!(StagedFile::replace(&nowhere), Err(error) if matches!(error.kind(), ErrorKind::NotAFile { .. }))
+        );
+        assert!(
+            matches!(Depot::memory(Raw).unwrap().save(&nowhere), Err(error) if matches!(error.kind(), ErrorKind::PathExists))
+        );
         assert!(nowhere.is_symlink());
     }
 
@@ -398,13 +410,29 @@ mod unix {
         symlink("/dev/null", &link).unwrap();
         depot(&source, 0);
         for path in [folder.path(), &pipe, Path::new("/dev/null"), &link] {
-            assert!(matches!(StagedFile::replace(path), Err(Error::NotAFile { .. })), "{}", path.display());
-            assert!(matches!(compact(path, |_| {}), Err(Error::NotAFile { .. })), "{}", path.display());
-            assert!(matches!(StagedFile::create(path), Err(Error::PathExists { .. })), "{}", path.display());
+            assert!(
+                matches!(StagedFile::replace(path), Err(error) if matches!(error.kind(), ErrorKind::NotAFile { .. })),
+                "{}",
+                path.display()
+            );
+            assert!(
+                matches!(compact(path, |_| {}), Err(error) if matches!(error.kind(), ErrorKind::NotAFile { .. })),
+                "{}",
+                path.display()
+            );
+            assert!(
+                matches!(StagedFile::create(path), Err(error) if matches!(error.kind(), ErrorKind::PathExists)),
+                "{}",
+                path.display()
+            );
             let options = RepairOptions::default();
-            assert!(matches!(repair(&source, path, &options, |_| {}), Err(Error::PathExists { .. })));
+            assert!(
+                matches!(repair(&source, path, &options, |_| {}), Err(error) if matches!(error.kind(), ErrorKind::PathExists))
+            );
             let new = folder.path().join("new");
-            assert!(matches!(repair(path, &new, &options, |_| {}), Err(Error::NotAFile { .. })));
+            assert!(
+                matches!(repair(path, &new, &options, |_| {}), Err(error) if matches!(error.kind(), ErrorKind::NotAFile { .. }))
+            );
         }
         assert_eq!(names(folder.path()), ["link", "pipe", "run.vld"]);
     }
@@ -526,12 +554,18 @@ mod unix {
         let at_work = staged(folder.path()).expect("the new file is being written");
         // As whoever finds that file would try.
         let refused = |path: &Path| {
-            assert!(matches!(Depot::open(path, Raw), Err(Error::NotADepot { .. })));
-            assert!(matches!(verify(path, &VerifyOptions::default(), |_| {}), Err(Error::NotADepot { .. })));
+            assert!(
+                matches!(Depot::open(path, Raw), Err(error) if matches!(error.kind(), ErrorKind::NotADepot { .. }))
+            );
+            assert!(
+                matches!(verify(path, &VerifyOptions::default(), |_| {}), Err(error) if matches!(error.kind(), ErrorKind::NotADepot { .. }))
+            );
         };
         refused(&at_work);
-        assert!(matches!(compact(&old, |_| {}), Err(Error::Locked { .. })));
-        assert!(matches!(StagedFile::create(&old), Err(Error::PathExists { .. })));
+        assert!(matches!(compact(&old, |_| {}), Err(error) if matches!(error.kind(), ErrorKind::Locked)));
+        assert!(
+            matches!(StagedFile::create(&old), Err(error) if matches!(error.kind(), ErrorKind::PathExists))
+        );
         assert!(at_work.exists());
         end(child, libc::SIGKILL);
         refused(&at_work);
@@ -547,7 +581,8 @@ mod unix {
         // SAFETY: the child calls nothing but what drops the value and ends it.
         let child = unsafe { libc::fork() };
         if child == 0 {
-            let refused = matches!(new.publish(), Err(Error::Forked { .. }));
+            let refused =
+                matches!(new.publish(), Err(error) if matches!(error.kind(), ErrorKind::Forked { .. }));
             // SAFETY: ends this process without running anything of its parent's.
             unsafe { libc::_exit(i32::from(!refused)) };
         }
@@ -582,12 +617,13 @@ mod unix {
             assert_eq!(names(&folder), others);
         };
         fs::write(folder.join("ballast"), vec![1; 1500 << 10]).unwrap();
-        let no_room = |error: &Error| match error {
-            Error::NoRoom { needed, free, .. } => (600_000..1 << 20).contains(needed) && free < needed,
+        let no_room = |error: &Error| match error.kind() {
+            ErrorKind::NoRoom { needed, free } => (600_000..1 << 20).contains(needed) && free < needed,
             _ => false,
         };
         let error = compact(&path, |_| {}).unwrap_err();
-        assert!(matches!(&error, Error::NotCompacted { source, .. } if no_room(source)), "{error:?}");
+        let source = error.source().and_then(|source| source.downcast_ref());
+        assert!(matches!(error.kind(), ErrorKind::NotCompacted) && source.is_some_and(no_room), "{error:?}");
         let error = repair(&path, folder.join("new"), &RepairOptions::default(), |_| {}).unwrap_err();
         assert!(no_room(&error), "{error:?}");
         let error = Depot::open(&path, Raw).unwrap().save(folder.join("new")).unwrap_err();

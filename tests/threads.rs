@@ -7,7 +7,8 @@ use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use vldepot::{
-    CommitEvery, Compression, CompressionCodec, Depot, DepotOptions, Error, Key, Mapping, OpenOptions, Raw,
+    CommitEvery, Compression, CompressionCodec, Depot, DepotOptions, ErrorKind, Key, Mapping, OpenOptions,
+    Raw,
 };
 
 /// Names that are always there, replaced all the time.
@@ -125,7 +126,7 @@ impl Shared<'_> {
             Self::check(name, least, record.view());
         }
         let missing = self.depot.get_many(&[0, NAMES + 1]).unwrap_err();
-        assert!(matches!(missing, Error::NotFound { .. }), "{missing:?}");
+        assert!(matches!(missing.kind(), ErrorKind::NotFound), "{missing:?}");
     }
 
     /// What is always there is in every iteration, once.

@@ -1,10 +1,11 @@
 //! Why a verb ends early: the exit code, and the sentence for stderr.
 
 use std::error::Error;
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use serde_json::json;
+use vldepot::ErrorKind;
 
 use crate::text;
 
@@ -116,10 +117,8 @@ impl From<vldepot::Error> for Failure {
         } else if error.is_not_found() {
             NOT_FOUND
         } else if matches!(
-            error,
-            vldepot::Error::InvalidOptions(_)
-                | vldepot::Error::SameFile { .. }
-                | vldepot::Error::RemovesAll { .. }
+            error.kind(),
+            ErrorKind::InvalidOptions { .. } | ErrorKind::SameFile { .. } | ErrorKind::RemovesAll { .. }
         ) {
             USAGE
         } else {
@@ -132,7 +131,7 @@ impl From<vldepot::Error> for Failure {
 /// Of writing the output: depots have errors of their own.
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
-        if error.kind() == ErrorKind::BrokenPipe {
+        if error.kind() == io::ErrorKind::BrokenPipe {
             return Self { exit: 0, message: None, lines: false };
         }
         Self::other(format!("cannot write the output: {}", chain(&error)))

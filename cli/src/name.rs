@@ -1,7 +1,7 @@
 //! Names on the command line: text, and what kind of name it means.
 
 use clap::{Args, ValueEnum};
-use vldepot::{Depot, Error, Key, Raw};
+use vldepot::{Depot, Error, ErrorKind, Key, Raw};
 
 use crate::failure::Failure;
 use crate::text;
@@ -38,7 +38,7 @@ impl Kind {
 
 /// What went wrong with the record `key`, which was given as `name`: with a hint when there is one of another kind.
 pub(crate) fn failure(error: Error, depot: &Depot<Raw>, key: &Key, name: &str) -> Failure {
-    let hint = matches!(error, Error::NotFound { .. }).then(|| hint(depot, key, name)).flatten();
+    let hint = matches!(error.kind(), ErrorKind::NotFound).then(|| hint(depot, key, name)).flatten();
     let failure = Failure::from(error);
     match hint {
         Some(hint) => failure.with_hint(&hint),

@@ -25,6 +25,7 @@ pub(crate) fn json_name(key: &Key) -> (&'static str, Value) {
         Key::Str(name) => ("str", json!(name)),
         Key::Int(name) => ("int", json!(name)),
         Key::Bytes(name) => ("bytes", json!(hex(name))),
+        key => ("other", json!(key.to_string())),
     }
 }
 

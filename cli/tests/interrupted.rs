@@ -15,7 +15,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use vldepot::{Depot, DepotOptions, Error, Key, Raw, VerifyOptions, verify};
+use vldepot::{Depot, DepotOptions, ErrorKind, Key, Raw, VerifyOptions, verify};
 
 const RECORDS: u32 = 5000;
 
@@ -163,7 +163,7 @@ impl Job {
         let repaired = Depot::open(self.new_file(), Raw).unwrap();
         let kept = |(key, _): &&(Key, Vec<u8>)| match repaired.get(key) {
             Ok(_) => true,
-            Err(Error::LostEarlier { .. }) => false,
+            Err(error) if matches!(error.kind(), ErrorKind::LostEarlier { .. }) => false,
             Err(error) => panic!("{error}"),
         };
         self.repaired = self.content.iter().filter(kept).cloned().collect();

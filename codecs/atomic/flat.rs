@@ -246,7 +246,7 @@ impl Depot<AtomicFrameCodec> {
     /// ```
     ///
     /// # Errors
-    /// As [`get_many`](Depot::get_many), and [`Error::Codec`](crate::Error::Codec) when a frame lacks a field that was asked for, or has it in
+    /// As [`get_many`](Depot::get_many), and [`ErrorKind::Codec`](crate::ErrorKind::Codec) when a frame lacks a field that was asked for, or has it in
     /// another precision than f32.
     pub fn get_many_flat<K: AsKey>(&self, keys: &[K], fields: Fields) -> Result<FlatFrames> {
         let mut out = FlatFrames::default();

@@ -9,7 +9,7 @@ use std::ops::Range;
 use super::generated::FBFrame;
 use super::{Fields, FlatFrames};
 use crate::buffer::Bytes;
-use crate::depot::Engine;
+use crate::engine::Engine;
 use crate::format::{u32_at, u64_at};
 use crate::index::Location;
 

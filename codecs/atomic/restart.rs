@@ -2,7 +2,7 @@
 
 use super::{AtomicFrameCodec, AtomicFrameView};
 use crate::depot::{Cut, Depot, Removal, TruncateOptions};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::key::Key;
 
 /// Restarting a run by step.
@@ -24,7 +24,7 @@ impl Depot<AtomicFrameCodec> {
     /// ```
     ///
     /// # Errors
-    /// [`Error::RemovesAll`] when no frame with a step would stay; as [`truncate_by`](Self::truncate_by).
+    /// [`ErrorKind::RemovesAll`] when no frame with a step would stay; as [`truncate_by`](Self::truncate_by).
     pub fn truncate_after_step(&self, step: i64) -> Result<u64> {
         self.truncate_after_step_with(step, &TruncateOptions::default()).map(|removal| removal.removed)
     }
@@ -46,7 +46,7 @@ impl Depot<AtomicFrameCodec> {
     /// of, the frames up to it are durable.
     ///
     /// ```
-    /// use vldepot::{Depot, Error};
+    /// use vldepot::{Depot, ErrorKind};
     /// use vldepot::codecs::{AtomicFrame, AtomicFrameCodec};
     /// let depot = Depot::memory(AtomicFrameCodec::default())?;
     /// for step in (0..=1500).step_by(100) {
@@ -56,12 +56,12 @@ impl Depot<AtomicFrameCodec> {
     /// assert_eq!(depot.restart_at_step(1250, 1200)?.removed, 3);
     /// // A checkpoint of step 1400: its frames 1300 and 1400 are not here.
     /// let error = depot.restart_at_step(1400, 1400).unwrap_err();
-    /// assert!(matches!(error, Error::Gap { expected: 1400, found: Some(1200), .. }));
+    /// assert!(matches!(error.kind(), ErrorKind::Gap { expected: 1400, found: Some(1200), .. }));
     /// # Ok::<(), vldepot::Error>(())
     /// ```
     ///
     /// # Errors
-    /// [`Error::Gap`], with both steps, before anything is removed; [`Error::InvalidOptions`] when `newest`
+    /// [`ErrorKind::Gap`], with both steps, before anything is removed; [`ErrorKind::InvalidOptions`] when `newest`
     /// is after `step`; as [`truncate_by`](Self::truncate_by).
     pub fn restart_at_step(&self, step: i64, newest: i64) -> Result<Removal> {
         self.restart_at_step_with(step, newest, &TruncateOptions::default())
@@ -76,7 +76,7 @@ impl Depot<AtomicFrameCodec> {
             let why = format!(
                 "the newest frame to be kept, of step {newest}, is after step {step}, at which to restart"
             );
-            return Err(Error::InvalidOptions(why));
+            return Err(Error::invalid_options(why));
         }
         self.cut_after(step, Some(newest), *options)
     }
@@ -95,7 +95,7 @@ impl Depot<AtomicFrameCodec> {
         if let Some(expected) = newest
             && found.is_none_or(|found| found < expected)
         {
-            return Err(Error::Gap { path: self.engine.path().to_owned(), step, expected, found });
+            return Err(ErrorKind::Gap { step, expected, found }.at(self.engine.path()));
         }
         self.carry_out(&plan, options, plan.removed() > 0 && !plan.stopped, "frames")
     }

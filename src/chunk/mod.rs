@@ -1,6 +1,7 @@
 //! Chunks: consecutive records, compressed together.
 //!
 //! ```text
+//! at         where a chunk is at one moment
 //! builder    the open chunk: records are copied in until it is full
 //! pool       full chunks are compressed, by threads if there are any
 //! cache      chunks kept decoded, if a reader asks for that
@@ -8,12 +9,14 @@
 //! reader     bytes of a record out of a stored chunk, checked
 //! ```
 
+mod at;
 mod builder;
 mod cache;
 mod marks;
 mod pool;
 mod reader;
 
+pub(crate) use at::ChunkAt;
 pub(crate) use builder::OpenChunk;
 pub(crate) use pool::{Job, Pool};
 pub(crate) use reader::ChunkReader;

@@ -19,7 +19,7 @@ use crate::blosc::{
     with_decoder,
 };
 use crate::buffer::{AlignedBuf, Bytes};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Part, Result};
 use crate::format::chunk::ChunkRef;
 use crate::format::u32_at;
 use crate::storage::Storage;
@@ -136,11 +136,10 @@ impl ChunkReader {
 
     /// Checks that bytes are in the file, before memory is taken for them.
     fn check_inside(&self, chunk: u64, offset: u64, len: u64) -> Result<()> {
-        let file_len = self.storage.len().map_err(|source| Error::Io {
-            path: self.storage.path().to_owned(),
-            action: "ask for the file's length".into(),
-            source,
-        })?;
+        let file_len = self
+            .storage
+            .len()
+            .map_err(|source| Error::io(self.storage.path(), "ask for the file's length", source))?;
         if offset.checked_add(len).is_some_and(|end| end <= file_len) {
             return Ok(());
         }
@@ -148,33 +147,29 @@ impl ChunkReader {
     }
 
     fn read(&self, chunk: u64, offset: u64, buf: &mut [u8]) -> Result<()> {
-        self.storage.read_at(offset, buf).map_err(|source| Error::Io {
-            path: self.storage.path().to_owned(),
-            action: format!("read {} bytes of chunk {chunk} at byte {offset}", buf.len()),
-            source,
+        self.storage.read_at(offset, buf).map_err(|source| {
+            Error::io(
+                self.storage.path(),
+                format!("read {} bytes of chunk {chunk} at byte {offset}", buf.len()),
+                source,
+            )
         })
     }
 
-    fn mismatch(&self, chunk: u64, what: String, offset: u64, expected: u32, found: u32) -> Error {
-        Error::ChunkChecksum { path: self.storage.path().to_owned(), chunk, what, offset, expected, found }
+    fn mismatch(&self, part: Part, offset: u64, expected: u32, found: u32) -> Error {
+        ErrorKind::Checksum { part, offset, expected, found }.at(self.storage.path())
     }
 
     fn broken(&self, chunk: u64, offset: u64, source: BloscError) -> Error {
         let path = self.storage.path().to_owned();
         match source.clone().into_unread() {
-            Some(Feature { what, name }) => Error::Unsupported { path, what, name, offset },
-            None => Error::Decompress { path, chunk, offset, source },
+            Some(Feature { what, name }) => ErrorKind::Unsupported { what, name, offset }.at(path),
+            None => ErrorKind::Decompress { chunk, offset }.at(path).because(source),
         }
     }
 
     fn damaged(&self, chunk: u64, offset: u64, expected: String, found: String) -> Error {
-        Error::Damaged {
-            path: self.storage.path().to_owned(),
-            what: format!("chunk {chunk}"),
-            offset,
-            expected,
-            found,
-        }
+        Error::damaged(self.storage.path(), Part::Chunk(chunk), offset, expected, found)
     }
 
     /// Raw bytes `range` of chunk number `chunk`. They lie at the alignment they have in the chunk, up to 64.
@@ -227,10 +222,12 @@ impl ChunkReader {
         let len = range.end - range.start;
         let offset = at.payload_offset().saturating_add(range.start as u64);
         if self.mapped {
-            let mapped = self.storage.map(offset, len as u64).map_err(|source| Error::Io {
-                path: self.storage.path().to_owned(),
-                action: format!("map {len} bytes of chunk {chunk} at byte {offset}"),
-                source,
+            let mapped = self.storage.map(offset, len as u64).map_err(|source| {
+                Error::io(
+                    self.storage.path(),
+                    format!("map {len} bytes of chunk {chunk} at byte {offset}"),
+                    source,
+                )
             })?;
             if let Some(bytes) = mapped {
                 return Ok(bytes);
@@ -425,7 +422,7 @@ impl ChunkReader {
             return Ok(());
         }
         let offset = at.chunk_offset() + u64::from(table.offset(block).unwrap_or(0));
-        Err(self.mismatch(chunk, format!("block {block}"), offset, expected, found))
+        Err(self.mismatch(Part::Block { chunk, block: block as u64 }, offset, expected, found))
     }
 
     /// The chunk's block table, from those that are kept or checked anew.
@@ -484,12 +481,11 @@ impl ChunkReader {
         self.check_counts(chunk, at)?;
         let found = crc32c::crc32c(checksums);
         if found != at.table_crc {
-            let what = "block checksums".into();
-            return Err(self.mismatch(chunk, what, at.table_offset(), at.table_crc, found));
+            return Err(self.mismatch(Part::BlockTable(chunk), at.table_offset(), at.table_crc, found));
         }
         let (expected, found) = (u32_at(checksums, 0).unwrap_or(0), crc32c::crc32c(prefix));
         if found != expected {
-            return Err(self.mismatch(chunk, "block table".into(), at.chunk_offset(), expected, found));
+            return Err(self.mismatch(Part::BlockTable(chunk), at.chunk_offset(), expected, found));
         }
         let broken = |source| self.broken(chunk, at.chunk_offset(), source);
         let header = ChunkHeader::parse(prefix).map_err(broken)?;
@@ -530,13 +526,7 @@ impl ChunkReader {
         self.read(chunk, at.table_offset(), &mut checksums)?;
         let found = crc32c::crc32c(&checksums);
         if found != at.table_crc {
-            return Err(self.mismatch(
-                chunk,
-                "block checksums".into(),
-                at.table_offset(),
-                at.table_crc,
-                found,
-            ));
+            return Err(self.mismatch(Part::BlockTable(chunk), at.table_offset(), at.table_crc, found));
         }
         let mut from = at.chunk_offset();
         let end = from + u64::from(at.chunk_len);
@@ -548,7 +538,12 @@ impl ChunkReader {
             self.read(chunk, from, &mut piece)?;
             let (expected, found) = (u32_at(&checksums, 4 * number).unwrap_or(0), crc32c::crc32c(&piece));
             if expected != found {
-                return Err(self.mismatch(chunk, format!("piece {number}"), from, expected, found));
+                return Err(self.mismatch(
+                    Part::Block { chunk, block: number.saturating_sub(1) as u64 },
+                    from,
+                    expected,
+                    found,
+                ));
             }
             from += len as u64;
         }

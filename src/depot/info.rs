@@ -4,14 +4,14 @@ use std::path::PathBuf;
 
 use serde_json::{Map, Value};
 
-use super::engine::Engine;
-use super::state::Source;
+use crate::chunk::ChunkAt;
+use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::options::{Compression, Placement};
 
 /// Where a record lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
-pub struct Location {
+pub struct RecordLocation {
     /// Number of the chunk it starts in.
     pub chunk: u64,
     /// Raw bytes from the start of that chunk.
@@ -24,11 +24,11 @@ pub struct Location {
     pub file_offset: Option<u64>,
 }
 
-impl Location {
+impl RecordLocation {
     pub(super) fn new(engine: &Engine, location: &crate::index::Location) -> Self {
         let (chunk, offset) = engine.chunk_of(location.address);
         let file_offset = match engine.source(chunk) {
-            Ok(Source::Stored(reference)) => Some(reference.offset),
+            Ok(ChunkAt::Stored(reference)) => Some(reference.offset),
             _ => None,
         };
         Self {
@@ -139,11 +139,10 @@ pub struct DepotInfo {
 impl DepotInfo {
     pub(super) fn new(engine: &Engine, metadata: Map<String, Value>) -> Result<Self> {
         let shared = &engine.shared;
-        let file_bytes = shared.storage.len().map_err(|source| Error::Io {
-            path: engine.path().to_owned(),
-            action: "ask for the file's length".into(),
-            source,
-        })?;
+        let file_bytes = shared
+            .storage
+            .len()
+            .map_err(|source| Error::io(engine.path(), "ask for the file's length", source))?;
         let parameters = &shared.parameters;
         let losses = engine.losses()?.0.iter().map(ToString::to_string).collect();
         let state = shared.read();

@@ -1,19 +1,11 @@
-//! Moving a reader forward, and how much of what it had read still holds.
-//!
-//! Two states of one file have most of their records in common. Segments that both of them lead with hold the
-//! same records; of these only the dead may differ. From the first difference on records are compared one by
-//! one. A merge gives records other ordinals and leaves their places as they are: it is no difference.
+//! What a reader learns when it moves forward.
 
 use std::ops::Range;
 
 use super::Depot;
-use super::engine::{Engine, incomplete};
-use super::open::{self, Header};
-use super::state::{Place, Snapshot, State};
-use super::writer::Shared;
 use crate::codec::Codec;
-use crate::error::{Error, Result};
-use crate::index::{Location, Segment};
+use crate::engine::Moved;
+use crate::error::Result;
 
 /// What [`Depot::refresh`] found: how much is there now, and how much of what was there before still holds.
 ///
@@ -56,10 +48,6 @@ pub struct Refreshed {
 }
 
 impl Refreshed {
-    fn unchanged(records: u64) -> Self {
-        Self { before: records, now: records, kept: records, changed: false }
-    }
-
     /// Positions of records that are new, or stand elsewhere than before. Empty where there are none.
     pub fn new_records(&self) -> Range<u64> {
         self.kept..self.now.max(self.kept)
@@ -91,188 +79,13 @@ impl<C: Codec> Depot<C> {
     /// A writing depot, and a file of another program, are always up to date. `docs/FOLLOWING.md` is a guide.
     ///
     /// # Errors
-    /// [`Error::Replaced`] when the path leads to another file by now, as after [`compact`](crate::compact):
-    /// open it again. [`Error::Incomplete`] when the file lost a commit since, whatever
+    /// [`ErrorKind::Replaced`] when the path leads to another file by now, as after [`compact`](crate::compact):
+    /// open it again. [`ErrorKind::Incomplete`] when the file lost a commit since, whatever
     /// [`OpenOptions::accept_loss`](crate::OpenOptions::accept_loss) was: this reader may still have what is
-    /// lost. [`Error::Damaged`] when the index is damaged where the two states are compared. Others as
+    /// lost. [`ErrorKind::Damaged`] when the index is damaged where the two states are compared. Others as
     /// [`open`](Self::open). After each of them the depot is at the state that it had, and can be read.
     pub fn refresh(&self) -> Result<Refreshed> {
-        self.engine.refresh()
-    }
-}
-
-impl Engine {
-    /// Moves a reader forward to what a writer has committed since. After an error it is where it was.
-    pub(crate) fn refresh(&self) -> Result<Refreshed> {
-        let Shared { storage, parameters, mapped, .. } = &*self.shared;
-        if self.is_writable() {
-            return Ok(Refreshed::unchanged(self.shared.read().len()));
-        }
-        // Held to the end: one refresh at a time.
-        let mut tail = self.tail.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let replaced = storage.is_replaced();
-        if replaced.map_err(|source| self.shared.io("ask whether the file was replaced", source))? {
-            return Err(Error::Replaced { path: self.path().to_owned() });
-        }
-        if self.is_foreign() {
-            return Ok(Refreshed::unchanged(self.shared.read().len()));
-        }
-        let loaded =
-            open::load(storage, parameters.clone(), *mapped).map_err(|error| self.if_overwritten(error))?;
-        let old = self.shared.read();
-        if let Some(error) = self.newly_lost(&old, &loaded.state) {
-            return Err(self.if_overwritten(error));
-        }
-        let before = old.len();
-        if loaded.tail == *tail {
-            return Ok(Refreshed::unchanged(before));
-        }
-        let now = loaded.state.len();
-        // A forged index may list more records than it counts.
-        let kept = common_prefix(&old, &loaded.state)?.min(before).min(now);
-        drop(old);
-        *tail = loaded.tail;
-        *self.shared.write() = loaded.state;
-        Ok(Refreshed { before, now, kept, changed: true })
-    }
-
-    /// The error of a commit that is lost in `new` and was not in `old`: one that the header names, or the
-    /// one of `old` itself.
-    fn newly_lost(&self, old: &State, new: &State) -> Option<Error> {
-        if new.lost.is_some() && new.lost != old.lost {
-            return incomplete(&self.shared.storage, new);
-        }
-        let Snapshot { sequence, offset, .. } = *old.snapshot;
-        // A commit that cannot be read, but what it had can: the records are there, as if no commit covered
-        // them.
-        let unread = new.unread.is_some_and(|unread| unread.sequence >= sequence);
-        if new.snapshot.sequence >= sequence || unread {
-            return None;
-        }
-        Some(Error::Damaged {
-            path: self.path().to_owned(),
-            what: "commit".into(),
-            offset,
-            expected: format!("commit {sequence}"),
-            found: format!("commit {}, with {} records, as the newest", new.snapshot.sequence, new.len()),
-        })
-    }
-
-    /// `error`, unless the reason is that another depot was written into the same file.
-    fn if_overwritten(&self, error: Error) -> Error {
-        let ours = self.shared.parameters.depot_id;
-        match open::read_header(&self.shared.storage) {
-            Ok(Header::Depot(parameters)) if parameters.depot_id == ours => error,
-            Ok(_) => Error::Replaced { path: self.path().to_owned() },
-            Err(_) => error,
-        }
-    }
-}
-
-/// How many leading live records are the same in both states of one file, by name and location.
-fn common_prefix(old: &State, new: &State) -> Result<u64> {
-    let pairs = old.snapshot.segments.iter().zip(&new.snapshot.segments);
-    let n_shared = pairs.take_while(|(old, new)| old.is_same(new)).count();
-    let last_shared = n_shared.checked_sub(1).and_then(|last| old.snapshot.segments.get(last));
-    let end = last_shared.map_or(0, |s| s.reference.first_ordinal + s.reference.n_records);
-    let (old_dead, new_dead) = (old.dead()?, new.dead()?);
-    // The first ordinal of the shared segments that is dead in one state only, and how many are before it in
-    // both.
-    let below = |dead: &[u64]| dead.partition_point(|&ordinal| ordinal < end);
-    let (old_below, new_below) = (&old_dead[..below(&old_dead)], &new_dead[..below(&new_dead)]);
-    let alike = old_below.iter().zip(new_below).take_while(|(old, new)| old == new).count();
-    let differs = [old_below.get(alike), new_below.get(alike)].into_iter().flatten().min();
-    let ordinal = differs.copied().unwrap_or(end);
-    let mut kept = ordinal.saturating_sub(alike as u64);
-    let mut old = Live::new(old, &old_dead[alike..], ordinal);
-    let mut new = Live::new(new, &new_dead[alike..], ordinal);
-    while let Some((old_place, new_place)) = old.next().zip(new.next()) {
-        let location = old.location(old_place)?;
-        if location != new.location(new_place)? {
-            break;
-        }
-        // No two names of a file's commits have a byte in common. Those that no commit covers may come to
-        // nothing, and others be written in their place; and records without bytes are many at one place.
-        let told = location.length > 0
-            && matches!((old_place, new_place), (Place::Committed(_), Place::Committed(_)));
-        if !told && old.name(old_place)? != new.name(new_place)? {
-            break;
-        }
-        kept += 1;
-    }
-    Ok(kept)
-}
-
-/// The live records of a state, in order, from an ordinal on.
-struct Live<'s> {
-    state: &'s State,
-    /// Sorted dead ordinals, from that one on.
-    dead: &'s [u64],
-    /// The next one.
-    ordinal: u64,
-    /// Number of the segment with the record that was given out last.
-    segment: usize,
-    pending: Box<dyn Iterator<Item = usize> + 's>,
-    /// Names of a block, and the local ordinal of the first one.
-    block: (u64, Vec<Vec<u8>>),
-    /// Number of the segment that has it.
-    block_of: usize,
-}
-
-impl<'s> Live<'s> {
-    fn new(state: &'s State, dead: &'s [u64], ordinal: u64) -> Self {
-        let end_of = |s: &Segment| s.reference.first_ordinal + s.reference.n_records;
-        let segment = state.snapshot.segments.partition_point(|segment| end_of(segment) <= ordinal);
-        let pending = Box::new(state.pending.live());
-        Self { state, dead, ordinal, segment, pending, block: (0, Vec::new()), block_of: usize::MAX }
-    }
-
-    fn next(&mut self) -> Option<Place> {
-        while let Some(segment) = self.state.snapshot.segments.get(self.segment) {
-            let end = segment.reference.first_ordinal + segment.reference.n_records;
-            while self.ordinal < end {
-                let ordinal = self.ordinal;
-                self.ordinal += 1;
-                match self.dead.split_first() {
-                    Some((&dead, rest)) if dead <= ordinal => self.dead = rest,
-                    _ => return Some(Place::Committed(ordinal)),
-                }
-            }
-            self.segment += 1;
-        }
-        self.pending.next().map(Place::Pending)
-    }
-
-    /// The segment with the record given out last, and the ordinal inside it.
-    fn local(&self, ordinal: u64) -> Option<(&'s Segment, u64)> {
-        let segment = self.state.snapshot.segments.get(self.segment)?;
-        Some((segment, ordinal.checked_sub(segment.reference.first_ordinal)?))
-    }
-
-    /// Where the record given out last is.
-    fn location(&self, place: Place) -> Result<Location> {
-        match place {
-            Place::Pending(number) => Ok(self.state.pending.location(number)),
-            Place::Committed(ordinal) => match self.local(ordinal) {
-                Some((segment, local)) => segment.location(local),
-                None => Ok(Location::default()),
-            },
-        }
-    }
-
-    /// The tagged name of the record given out last.
-    fn name(&mut self, place: Place) -> Result<&[u8]> {
-        let ordinal = match place {
-            Place::Pending(number) => return Ok(self.state.pending.name(number)),
-            Place::Committed(ordinal) => ordinal,
-        };
-        let Some((segment, local)) = self.local(ordinal) else { return Ok(&[]) };
-        let nth = |first: u64| usize::try_from(local.wrapping_sub(first)).unwrap_or(usize::MAX);
-        if self.block_of != self.segment || nth(self.block.0) >= self.block.1.len() {
-            self.block = segment.names_around(local)?;
-            self.block_of = self.segment;
-        }
-        let (first, names) = &self.block;
-        Ok(names.get(nth(*first)).map(Vec::as_slice).unwrap_or_default())
+        let Moved { before, now, kept, changed } = self.engine.refresh()?;
+        Ok(Refreshed { before, now, kept, changed })
     }
 }

@@ -1,11 +1,9 @@
-//! Going back to an earlier record: what a simulation does that restarts from an older state of itself.
+//! Going back to an earlier record, and taking that back.
 
-use super::Depot;
-use super::engine::Engine;
-use super::iter::key as key_of;
-use super::writer::Writer;
+use super::{Depot, key_of};
 use crate::codec::Codec;
-use crate::error::{Error, Result};
+use crate::engine::{Engine, Plan, plan_after, remove};
+use crate::error::{ErrorKind, Result};
 use crate::index::Location;
 use crate::key::{AsKey, Key};
 
@@ -14,7 +12,7 @@ use crate::key::{AsKey, Key};
 pub struct TruncateOptions {
     /// Only tell what would go: nothing is changed, and a depot opened for reading can be asked.
     pub dry_run: bool,
-    /// Remove even everything, which is [refused](Error::RemovesAll) otherwise.
+    /// Remove even everything, which is [refused](ErrorKind::RemovesAll) otherwise.
     pub all: bool,
 }
 
@@ -46,35 +44,17 @@ pub struct Removal {
     pub everything: bool,
 }
 
-/// What a scan found.
-pub(crate) struct Plan {
-    /// Tagged names and places, the last record first.
-    found: Vec<(Vec<u8>, Location)>,
-    /// The scan met a record to stop at.
-    pub(crate) stopped: bool,
-    len: u64,
-}
-
-impl Plan {
-    /// How many records go.
-    pub(crate) fn removed(&self) -> u64 {
-        self.found.len() as u64
-    }
-
-    fn kept(&self) -> u64 {
-        self.len.saturating_sub(self.removed())
-    }
-
-    fn removal(&self, engine: &Engine, everything: bool) -> Result<Removal> {
+impl Removal {
+    fn of(plan: &Plan, engine: &Engine, everything: bool) -> Result<Removal> {
         let key = |entry: Option<&(Vec<u8>, Location)>| {
             entry.map(|(name, _)| key_of(engine, name.clone())).transpose()
         };
-        let (first, last) = (key(self.found.last())?, key(self.found.first())?);
-        Ok(Removal { removed: self.removed(), kept: self.kept(), first, last, everything })
+        let (first, last) = (key(plan.found.last())?, key(plan.found.first())?);
+        Ok(Removal { removed: plan.removed(), kept: plan.kept(), first, last, everything })
     }
 }
 
-/// Restarting.
+/// Going back to an earlier record.
 impl<C: Codec> Depot<C> {
     /// Removes every record after the one of that name, in the order of insertion, and commits; tells how
     /// many there were.
@@ -98,7 +78,7 @@ impl<C: Codec> Depot<C> {
     ///
     /// # Errors
     /// As [`commit`](Self::commit): the records may be removed and not yet durable then, and the next commit makes them so.
-    /// [`Error::NotFound`] when no record has that name: nothing is removed then. [`Error::ReadOnly`].
+    /// [`ErrorKind::NotFound`] when no record has that name: nothing is removed then. [`ErrorKind::ReadOnly`].
     pub fn truncate_after(&self, key: impl AsKey) -> Result<u64> {
         self.truncate_after_with(key, &TruncateOptions::default()).map(|removal| removal.removed)
     }
@@ -125,13 +105,13 @@ impl<C: Codec> Depot<C> {
     pub fn truncate_after_with(&self, key: impl AsKey, options: &TruncateOptions) -> Result<Removal> {
         let name = super::tagged(&self.engine, &key)?;
         if options.dry_run {
-            return plan_after(&self.engine, &name)?.removal(&self.engine, false);
+            return Removal::of(&plan_after(&self.engine, &name)?, &self.engine, false);
         }
         let mut writer = self.engine.writer()?;
         // Positions are cheap to find once everything has its ordinal.
         writer.commit()?;
         let plan = plan_after(&self.engine, &name)?;
-        let removal = plan.removal(&self.engine, false)?;
+        let removal = Removal::of(&plan, &self.engine, false)?;
         remove(&self.engine, &mut writer, &plan)?;
         Ok(removal)
     }
@@ -151,7 +131,7 @@ impl<C: Codec> Depot<C> {
     /// ```
     ///
     /// # Errors
-    /// As [`truncate_by`](Self::truncate_by); [`Error::RemovesAll`] when `remove` wants all records.
+    /// As [`truncate_by`](Self::truncate_by); [`ErrorKind::RemovesAll`] when `remove` wants all records.
     pub fn truncate_while(&self, mut remove: impl FnMut(&Key, C::View<'_>) -> bool) -> Result<u64> {
         let decide = |key: &Key, view: C::View<'_>| if remove(key, view) { Cut::Remove } else { Cut::Stop };
         self.truncate_by(&TruncateOptions::default(), decide).map(|removal| removal.removed)
@@ -179,8 +159,8 @@ impl<C: Codec> Depot<C> {
     /// ```
     ///
     /// # Errors
-    /// [`Error::RemovesAll`] when no record would stay, unless [that is asked for](TruncateOptions::all) or
-    /// it is a dry run; as [`get`](Self::get) for a record that cannot be read; [`Error::ReadOnly`]: nothing
+    /// [`ErrorKind::RemovesAll`] when no record would stay, unless [that is asked for](TruncateOptions::all) or
+    /// it is a dry run; as [`get`](Self::get) for a record that cannot be read; [`ErrorKind::ReadOnly`]: nothing
     /// is removed then. As [`truncate_after`](Self::truncate_after).
     pub fn truncate_by(
         &self,
@@ -233,16 +213,12 @@ impl<C: Codec> Depot<C> {
         everything: bool,
         what: &'static str,
     ) -> Result<Removal> {
-        let removal = plan.removal(&self.engine, everything)?;
+        let removal = Removal::of(plan, &self.engine, everything)?;
         if options.dry_run {
             return Ok(removal);
         }
         if everything && !options.all {
-            return Err(Error::RemovesAll {
-                path: self.engine.path().to_owned(),
-                records: plan.removed(),
-                what,
-            });
+            return Err(ErrorKind::RemovesAll { records: plan.removed(), what }.at(self.engine.path()));
         }
         let mut writer = self.engine.writer()?;
         writer.commit()?;
@@ -250,28 +226,30 @@ impl<C: Codec> Depot<C> {
         let kept = self.engine.shared.read().len();
         Ok(Removal { removed, kept, ..removal })
     }
-}
 
-/// What is after the record called `name`.
-fn plan_after(engine: &Engine, name: &[u8]) -> Result<Plan> {
-    let (position, len) = (engine.position_of(name)?, engine.shared.read().len());
-    let found = |position| Ok((engine.name_at(position)?, engine.location_at(position)?));
-    let found = (position + 1..len).rev().map(found).collect::<Result<_>>()?;
-    Ok(Plan { found, stopped: true, len })
-}
-
-/// Removes what was planned and is still there, and commits; tells how many that were. Nothing is pending.
-fn remove(engine: &Engine, writer: &mut Writer, plan: &Plan) -> Result<u64> {
-    let before = engine.shared.read().snapshot.offset;
-    let mut removed = 0;
-    // The last one first: whatever part of it survives a crash is what a later restart would have removed.
-    for (name, location) in &plan.found {
-        let same = engine.place_of(name)? == Some(*location);
-        removed += u64::from(same && writer.remove(name)?);
+    /// Brings back what the last truncation removed, each record in its place, and commits; tells how many
+    /// there were.
+    ///
+    /// That can be done until anything else is committed, also after the depot was closed and opened again.
+    /// Killed in the middle, all or some of the first records are back, or none.
+    ///
+    /// ```
+    /// use vldepot::{Depot, Raw};
+    /// let depot = Depot::memory(Raw)?;
+    /// for step in 0..10 {
+    ///     depot.put(step, b"..")?;
+    /// }
+    /// assert_eq!(depot.truncate_after(3)?, 6);
+    /// assert_eq!(depot.undo_truncate()?, 6);
+    /// assert_eq!(depot.len(), 10);
+    /// # Ok::<(), vldepot::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotUndone`], which says why: something was put, removed or changed since; nothing was
+    /// truncated; the depot was compacted. [`Error::is_damage`] when the index of the time before is damaged.
+    /// As [`commit`](Self::commit).
+    pub fn undo_truncate(&self) -> Result<u64> {
+        self.engine.undo_truncate()
     }
-    if removed > 0 {
-        writer.set_undo(before);
-        writer.commit()?;
-    }
-    Ok(removed)
 }

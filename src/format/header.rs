@@ -76,7 +76,7 @@ pub(crate) fn read_parameters(content: &[u8]) -> Result<Parameters, (String, Str
 
 /// Where a commit is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Slot {
+pub(crate) struct CommitSlot {
     pub(crate) sequence: u64,
     pub(crate) offset: u64,
     pub(crate) length: u64,
@@ -85,7 +85,7 @@ pub(crate) struct Slot {
     pub(crate) head_crc: u32,
 }
 
-impl Slot {
+impl CommitSlot {
     /// The 64 bytes.
     pub(crate) fn encode(&self) -> [u8; SLOT_LEN] {
         let mut out = [0; SLOT_LEN];
@@ -130,15 +130,15 @@ mod tests {
 
     #[test]
     fn a_slot_comes_back_and_a_torn_one_does_not() {
-        let slot = Slot { sequence: 7, offset: 4160, length: 256, depot_id: 9, head_crc: 3 };
+        let slot = CommitSlot { sequence: 7, offset: 4160, length: 256, depot_id: 9, head_crc: 3 };
         let bytes = slot.encode();
-        assert_eq!(Slot::parse(&bytes), Some(slot));
+        assert_eq!(CommitSlot::parse(&bytes), Some(slot));
         for bit in 0..SLOT_LEN * 8 {
             let mut damaged = bytes;
             damaged[bit / 8] ^= 1 << (bit % 8);
-            assert_eq!(Slot::parse(&damaged), None, "bit {bit}");
+            assert_eq!(CommitSlot::parse(&damaged), None, "bit {bit}");
         }
-        assert_eq!(Slot::parse(&[0; SLOT_LEN]), None);
+        assert_eq!(CommitSlot::parse(&[0; SLOT_LEN]), None);
     }
 
     #[test]

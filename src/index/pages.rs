@@ -213,7 +213,7 @@ mod tests {
     #[test]
     fn what_cannot_be_read_is_not_kept() {
         let slots = Slots::new(1, &Arc::default());
-        let fail = || Err(crate::Error::InvalidOptions("none".into()));
+        let fail = || Err(crate::Error::invalid_options("none"));
         assert!(slots.with(0, fail, |_| ()).is_err());
         assert!(is_read(&slots, 0) && !is_read(&slots, 0));
     }

@@ -13,7 +13,7 @@ use super::pages::{PageCache, Slots};
 use super::writer::prefix_len;
 use super::{Location, bucket_of, hash, joined, stored_part, tag_of};
 use crate::buffer::{Bytes, prefetch};
-use crate::error::{Error, Result};
+use crate::error::{Error, Part, Result};
 use crate::format::chunk::ChunkRef;
 use crate::format::entry::{EntryHead, HEAD_LEN, Kind};
 use crate::format::tables::{SECTIONS, Section, SegmentHead, SegmentRef};
@@ -185,13 +185,7 @@ impl Segment {
     }
 
     fn damaged(&self, at: u64, expected: String, found: String) -> Error {
-        Error::Damaged {
-            path: self.storage.path().to_owned(),
-            what: "index".into(),
-            offset: self.base + at,
-            expected,
-            found,
-        }
+        Error::damaged(self.storage.path(), Part::Index, self.base + at, expected, found)
     }
 
     /// The error of a segment whose content cannot be.
@@ -596,17 +590,11 @@ impl Segment {
 }
 
 fn damaged(storage: &Arc<dyn Storage>, offset: u64, expected: &str, found: String) -> Error {
-    Error::Damaged {
-        path: storage.path().to_owned(),
-        what: "index segment".into(),
-        offset,
-        expected: expected.into(),
-        found,
-    }
+    Error::damaged(storage.path(), Part::Index, offset, expected, found)
 }
 
 fn io_error(storage: &Arc<dyn Storage>, action: String, source: std::io::Error) -> Error {
-    Error::Io { path: storage.path().to_owned(), action, source }
+    Error::io(storage.path(), action, source)
 }
 
 fn read(storage: &Arc<dyn Storage>, offset: u64, len: usize) -> Result<Vec<u8>> {

@@ -65,8 +65,9 @@ pub use batch::Batch;
 pub use state::LoaderState;
 
 use crate::codec::Codec;
-use crate::depot::engine::Engine;
-use crate::error::{Error, Result};
+use crate::depot::Depot;
+use crate::engine::Engine;
+use crate::error::{Error, ErrorKind, Result};
 use crate::key::{AsKey, Key};
 use order::{Groups, Shuffle};
 use plan::{Cost, EpochPlan, Place, Plan, Uneven, settle};
@@ -136,6 +137,14 @@ pub struct LoaderBuilder<'d, C: Codec> {
     threads: Option<usize>,
     on_error: OnError,
     resume: Option<LoaderState>,
+}
+
+/// Training.
+impl<C: Codec> Depot<C> {
+    /// A loader for training: shuffled batches, read ahead by threads of its own, resumable. See [`crate::loader`].
+    pub fn loader(&self) -> LoaderBuilder<'_, C> {
+        LoaderBuilder::new(&self.engine, Arc::clone(&self.codec))
+    }
 }
 
 impl<'d, C: Codec> LoaderBuilder<'d, C> {
@@ -353,8 +362,8 @@ impl<C: Codec> LoaderBuilder<'_, C> {
     /// `shuffle` looks at the lengths of all records, about 0.04 s for a million.
     ///
     /// # Errors
-    /// [`Error::InvalidOptions`]; [`Error::OtherLoader`] when the state to resume from is of a loader with other options,
-    /// or over records that are not there any more; [`Error::NotFound`] and [`Error::OutOfRange`] for keys and
+    /// [`ErrorKind::InvalidOptions`]; [`ErrorKind::OtherLoader`] when the state to resume from is of a loader with other options,
+    /// or over records that are not there any more; [`ErrorKind::NotFound`] and [`ErrorKind::OutOfRange`] for keys and
     /// positions; as [`commit`](crate::Depot::commit).
     pub fn build(self) -> Result<Loader<C>> {
         self.validate()?;
@@ -437,7 +446,7 @@ impl<C: Codec> LoaderBuilder<'_, C> {
         };
         let list = |mut positions: Vec<u64>| {
             if let Some(&position) = positions.iter().find(|&&position| position >= len) {
-                return Err(Error::OutOfRange { path: self.engine.path().to_owned(), position, len });
+                return Err(ErrorKind::OutOfRange { position, len }.at(self.engine.path()));
             }
             // A shuffle needs neighbours, and its result shall not depend on the order of the list.
             if !matches!(self.order, Order::Sequential) {
@@ -464,10 +473,9 @@ impl<C: Codec> LoaderBuilder<'_, C> {
             Wanted::Positions(positions) => list(positions.clone()),
             Wanted::Keys(keys) => {
                 let position = |key: &Key| {
-                    let name = key.to_tagged().ok_or_else(|| Error::NotFound {
-                        path: self.engine.path().to_owned(),
-                        name: key.to_string(),
-                    })?;
+                    let name = key
+                        .to_tagged()
+                        .ok_or_else(|| ErrorKind::NotFound.at(self.engine.path()).of(key.to_string()))?;
                     source.find(&name)
                 };
                 list(keys.iter().map(position).collect::<Result<_>>()?)
@@ -559,7 +567,7 @@ impl<C: Codec> LoaderBuilder<'_, C> {
 }
 
 fn refuse<T>(why: String) -> Result<T> {
-    Err(Error::InvalidOptions(why))
+    Err(Error::invalid_options(why))
 }
 
 /// A hash of the costs of the first `extent` records.
@@ -660,8 +668,8 @@ impl<C: Codec> Loader<C> {
                     out.records.push(record);
                     out.positions.push(position);
                 }
-                (Err(error), OnError::Skip) => out.skipped.push((position, *error)),
-                (Err(error), OnError::Stop) => return Err(*error),
+                (Err(error), OnError::Skip) => out.skipped.push((position, error)),
+                (Err(error), OnError::Stop) => return Err(error),
             }
         }
         self.place = batch.next;

@@ -21,8 +21,9 @@ use super::plan::{Assigned, Job, Part, Place, Plan, Planner};
 use super::source::Source;
 use crate::buffer::Recycling;
 use crate::codec::Codec;
-use crate::depot::{Record, batch};
-use crate::error::{Error, Result};
+use crate::depot::Record;
+use crate::engine::batch;
+use crate::error::{Error, ErrorKind, Result};
 use crate::key::describe;
 
 /// What reading takes.
@@ -44,7 +45,7 @@ pub(super) struct Delivery<C> {
 }
 
 /// A record, or why there is none: boxed, as there are many records and hardly an error.
-type Slot<C> = Result<Record<C>, Box<Error>>;
+type Slot<C> = Result<Record<C>>;
 
 /// A job in the queue.
 struct Entry<C> {
@@ -282,7 +283,7 @@ impl<C: Codec> Shop<C> {
             .map(|message| (*message).to_owned())
             .or_else(|| panic.downcast_ref::<String>().cloned())
             .unwrap_or_else(|| "no message".into());
-        Error::Panicked { path: self.reader.source.engine.path().to_owned(), what, message }
+        ErrorKind::Panicked { what, message }.at(self.reader.source.engine.path())
     }
 
     /// The records of a part, by their numbers in the job.
@@ -295,7 +296,7 @@ impl<C: Codec> Shop<C> {
                 let position = positions[number];
                 let record = match bytes {
                     Ok(bytes) => self.record(position, bytes),
-                    Err(error) => Err(Box::new(self.reader.source.engine.in_record_at(position, error))),
+                    Err(error) => Err(self.reader.source.engine.in_record_at(position, error)),
                 };
                 records.push((number, record));
             }
@@ -303,7 +304,7 @@ impl<C: Codec> Shop<C> {
             records
         };
         catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|panic| {
-            let error = || Err(Box::new(self.panicked("reading".into(), &*panic)));
+            let error = || Err(self.panicked("reading".into(), &*panic));
             part.numbers.iter().chain(&part.lost).map(|&number| (number, error())).collect()
         })
     }
@@ -313,15 +314,10 @@ impl<C: Codec> Shop<C> {
         let name = || describe(&self.reader.source.name(position).unwrap_or_default());
         made.map_err(|panic| {
             let what = format!("codec `{}`, given record {},", C::ID, name());
-            Box::new(self.panicked(what, &*panic))
+            self.panicked(what, &*panic)
         })?
         .map_err(|source| {
-            Box::new(Error::Codec {
-                path: self.reader.source.engine.path().to_owned(),
-                name: name(),
-                codec: C::ID,
-                source: Box::new(source),
-            })
+            ErrorKind::Codec { codec: C::ID }.at(self.reader.source.engine.path()).of(name()).because(source)
         })
     }
 
@@ -329,7 +325,7 @@ impl<C: Codec> Shop<C> {
     fn find_again(&self, position: u64) -> Slot<C> {
         let source = &self.reader.source;
         let read = source.location(position).and_then(|location| source.engine.read(&location));
-        let named = |error| Box::new(source.engine.in_record_at(position, error));
+        let named = |error| source.engine.in_record_at(position, error);
         self.record(position, read.map_err(named)?)
     }
 }

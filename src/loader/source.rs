@@ -3,8 +3,8 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::depot::engine::Engine;
-use crate::depot::state::State;
+use crate::catalog::State;
+use crate::engine::Engine;
 use crate::error::Result;
 use crate::index::Location;
 

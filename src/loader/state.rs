@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::order::Shuffle;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// The version of states that this crate writes and reads.
 const VERSION: u32 = 1;
@@ -125,9 +125,9 @@ impl LoaderState {
     /// epoch: [even](super::LoaderBuilder::even) ranks always are when they train in step.
     ///
     /// # Errors
-    /// [`Error::InvalidOptions`] when a worker's state is missing, doubled, of another loader, or out of turn.
+    /// [`ErrorKind::InvalidOptions`] when a worker's state is missing, doubled, of another loader, or out of turn.
     pub fn merge(states: &[Self]) -> Result<Self> {
-        let refuse = |why: String| Err(Error::InvalidOptions(format!("states to merge: {why}")));
+        let refuse = |why: String| Err(Error::invalid_options(format!("states to merge: {why}")));
         let Some(first) = states.first() else { return refuse("none".into()) };
         let Some(WorkerState { workers, world, .. }) = first.worker else {
             return if states.iter().all(|state| state == first) {
@@ -178,12 +178,7 @@ impl LoaderState {
     /// Refuses a loader that would go on differently.
     pub(super) fn check(&self, path: &std::path::Path, plan: &PlanState) -> Result<()> {
         let differ = |what, state: &dyn std::fmt::Display, given: &dyn std::fmt::Display| {
-            Err(Error::OtherLoader {
-                path: path.to_owned(),
-                what,
-                state: state.to_string(),
-                given: given.to_string(),
-            })
+            Err(ErrorKind::OtherLoader { what, state: state.to_string(), given: given.to_string() }.at(path))
         };
         if self.version != VERSION {
             return differ("version", &self.version, &VERSION);

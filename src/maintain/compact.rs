@@ -8,8 +8,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::{Meter, Progress};
-use crate::depot::{Cursor, Engine, Listed, read_each};
-use crate::error::{Error, Result};
+use crate::engine::{Engine, ListedRecord, Listing, read_each};
+use crate::error::{Error, ErrorKind, Part, Result};
 use crate::index::Location;
 use crate::storage::{FileStorage, StagedFile, Storage, check_file};
 
@@ -40,15 +40,15 @@ pub struct CompactReport {
 /// reading it, and see the new one when they open the path again.
 ///
 /// # Errors
-/// [`Error::Locked`] while a writer has the file; [`Error::NotAFile`]. [`Error::NotCompacted`] when a record
-/// cannot be read, the new file not be written, there is [no room](Error::NoRoom) for it, or [another
-/// file](Error::TargetChanged) was put in place of the old one meanwhile: nothing was changed then.
+/// [`ErrorKind::Locked`] while a writer has the file; [`ErrorKind::NotAFile`]. [`ErrorKind::NotCompacted`] when a record
+/// cannot be read, the new file not be written, there is [no room](ErrorKind::NoRoom) for it, or [another
+/// file](ErrorKind::TargetChanged) was put in place of the old one meanwhile: nothing was changed then.
 pub fn compact(path: impl AsRef<Path>, mut progress: impl FnMut(Progress)) -> Result<CompactReport> {
     let given = path.as_ref();
     let (source, old) = open(given)?;
-    let not_compacted = |error| match error {
-        error @ (Error::NotADepot { .. } | Error::NotAFile { .. }) => error,
-        error => Error::NotCompacted { path: given.to_owned(), source: Box::new(error) },
+    let not_compacted = |error: Error| match error.kind() {
+        ErrorKind::NotADepot { .. } | ErrorKind::NotAFile { .. } => error,
+        _ => ErrorKind::NotCompacted.at(given).because(error),
     };
     let stored = old.stored_len().unwrap_or(u64::MAX);
     let staged = StagedFile::in_place_of(given, old).map_err(not_compacted)?;
@@ -63,14 +63,14 @@ pub fn compact(path: impl AsRef<Path>, mut progress: impl FnMut(Progress)) -> Re
 fn open(given: &Path) -> Result<(Engine, Arc<FileStorage>)> {
     let failed = |action: &str| {
         let action = action.to_owned();
-        move |source| Error::Io { path: given.to_owned(), action, source }
+        move |source| Error::io(given.to_owned(), action, source)
     };
     // A pipe would be waited for.
     check_file(given, &fs::metadata(given).map_err(failed("open the file"))?)?;
     let path = fs::canonicalize(given).map_err(failed("open the file"))?;
     let file = Arc::new(FileStorage::open_writable(&path).map_err(failed("open the file for writing"))?);
     if !file.try_lock().map_err(failed("lock the file"))? {
-        return Err(Error::Locked { path: given.to_owned() });
+        return Err(ErrorKind::Locked.at(given.to_owned()));
     }
     let storage: Arc<dyn Storage> = Arc::clone(&file) as Arc<dyn Storage>;
     Ok((Engine::open_any(storage, false)?, file))
@@ -122,7 +122,7 @@ fn copy(
 ) -> Result<(CompactReport, Engine)> {
     if source.is_foreign() {
         let found = "a file of another program, which can be read and not rewritten";
-        return Err(Error::NotADepot { path: source.path().to_owned(), found: found.into() });
+        return Err(ErrorKind::NotADepot { found: found.into() }.at(source.path()));
     }
     let len = |engine: &Engine| {
         let asked = engine.shared.storage.len();
@@ -131,13 +131,13 @@ fn copy(
     let (records, raw_bytes, _) = source.counts();
     let mut meter = Meter::new(raw_bytes, progress);
     let target = Engine::create_like(to, &source.shared.parameters)?;
-    let mut cursor = Cursor::new(source)?;
+    let mut cursor = Listing::new(source)?;
     let mut batch: Vec<(Vec<u8>, Location)> = Vec::new();
     let mut bytes = 0;
     loop {
         let listed = cursor.next().transpose()?;
         let ended = listed.is_none();
-        if let Some(Listed { name, location }) = listed {
+        if let Some(ListedRecord { name, location }) = listed {
             let location = location.map_err(|error| source.in_record(&name, error))?;
             bytes += location.length as usize;
             batch.push((name, location));
@@ -155,13 +155,13 @@ fn copy(
     let (written, ..) = target.counts();
     if written != records {
         // An index that lists other than it counts: the old file may hold what the new one lacks.
-        return Err(Error::Damaged {
-            path: source.path().to_owned(),
-            what: "index".into(),
-            offset: 0,
-            expected: format!("{records} live records"),
-            found: format!("{written} of different names"),
-        });
+        return Err(Error::damaged(
+            source.path(),
+            Part::Index,
+            0,
+            format!("{records} live records"),
+            format!("{written} of different names"),
+        ));
     }
     meter.finish();
     let (bytes_before, bytes_after) = (len(source)?, len(&target)?);

@@ -4,11 +4,13 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::depot::{Engine, Removal, Scanner, Step, Walk, places};
-use crate::error::{Error, Result};
+use crate::depot::Removal;
+use crate::engine::Engine;
+use crate::error::{Error, ErrorKind, Part, Result};
 use crate::format::entry::Kind;
 use crate::format::tables::Action;
 use crate::key::Key;
+use crate::log::{EntryWalk, Scanner, Step, replay};
 use crate::storage::{FileStorage, Storage};
 
 /// What [`compact`](crate::compact) would remove from the depot at `path` for good: records that were
@@ -35,15 +37,15 @@ use crate::storage::{FileStorage, Storage};
 ///
 /// # Errors
 /// As [`Depot::open`](crate::Depot::open), and [`Error::is_damage`] for a directory that is not whole;
-/// [`Error::NotADepot`] for a file of another program.
+/// [`ErrorKind::NotADepot`] for a file of another program.
 pub fn plan_compact(path: impl AsRef<Path>) -> Result<Removal> {
     let path = path.as_ref();
-    let failed = |source| Error::Io { path: path.to_owned(), action: "open the file".into(), source };
+    let failed = |source| Error::io(path, "open the file", source);
     let storage: Arc<dyn Storage> = Arc::new(FileStorage::open(path).map_err(failed)?);
     let engine = Engine::open_any(storage, false)?;
     if engine.is_foreign() {
         let found = "a file of another program, which can be read and not rewritten";
-        return Err(Error::NotADepot { path: path.to_owned(), found: found.into() });
+        return Err(ErrorKind::NotADepot { found: found.into() }.at(path));
     }
     let (kept, ..) = engine.counts();
     let mut removal = Removal { removed: 0, kept, first: None, last: None, everything: false };
@@ -65,11 +67,11 @@ fn walk(engine: &Engine, gone: &mut dyn FnMut(&[u8])) -> Result<()> {
     let parameters = &engine.shared.parameters;
     let scanner = Scanner::new(storage, false)?;
     let end = engine.tail().offset;
-    for (next, step) in (1..).zip(Walk::new(&scanner, Some(parameters.depot_id))) {
+    for (next, step) in (1..).zip(EntryWalk::new(&scanner, Some(parameters.depot_id))) {
         let entry = match step? {
             Step::Gap(range) if range.start >= end => return Ok(()),
             Step::Gap(range) => {
-                return Err(scanner.damaged("entry", range.start, "an entry", "bytes of none"));
+                return Err(scanner.damaged(Part::Entry, range.start, "an entry", "bytes of none"));
             }
             Step::Entry(entry) => entry,
         };
@@ -79,13 +81,13 @@ fn walk(engine: &Engine, gone: &mut dyn FnMut(&[u8])) -> Result<()> {
         }
         if head.sequence != next || !entry.in_place() || !entry.whole {
             let found = format!("entry {} written for byte {}", head.sequence, entry.written_at);
-            return Err(scanner.damaged("entry", head.offset, format!("entry {next}"), found));
+            return Err(scanner.damaged(Part::Entry, head.offset, format!("entry {next}"), found));
         }
         if !matches!(head.kind, Kind::Chunk | Kind::Log) {
             continue;
         }
         let directory = scanner.directory(&head, &scanner.prelude(&head)?)?;
-        for (operation, location) in places(&directory, head.ordinal, parameters) {
+        for (operation, location) in replay(&directory, head.ordinal, parameters) {
             if matches!(operation.action, Action::Put { .. }) {
                 let live = engine.place_of(&operation.name)?;
                 if live.is_none() || live != location {

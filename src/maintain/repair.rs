@@ -18,16 +18,18 @@ use std::sync::Arc;
 use super::compact::estimate;
 use super::{LostRecord, Meter, Progress};
 use crate::buffer::Bytes;
-use crate::depot::{
-    CodecInfo, Cursor, Engine, Listed, Place, Scanner, Snapshot, Source, Step, Walk, malformed, places,
-};
-use crate::error::{Error, Result};
+use crate::catalog::{RecordId, Snapshot};
+use crate::chunk::ChunkAt;
+use crate::depot::CodecInfo;
+use crate::engine::{Engine, ListedRecord, Listing, malformed};
+use crate::error::{Error, ErrorKind, Part, Result};
 use crate::format::FORMAT_VERSION;
 use crate::format::chunk::ChunkRef;
 use crate::format::entry::{EntryHead, HEAD_LEN, Kind};
 use crate::format::tables::{Directory, Loss, Losses, Operation, Parameters, SegmentRef};
 use crate::index::{Location, Segment};
 use crate::key::Key;
+use crate::log::{EntryWalk, Scanner, Step, replay};
 use crate::options::{Compression, Placement};
 use crate::storage::{FileStorage, StagedFile, Storage, check_another, check_file};
 
@@ -61,8 +63,8 @@ pub struct RepairReport {
 /// appears when all is written, with the owner, permissions and attributes of `from`: see [`StagedFile`].
 ///
 /// # Errors
-/// [`Error::SameFile`]; [`Error::PathExists`]; [`Error::NoRoom`]; [`Error::NotADepot`] when nothing of a
-/// depot is found in `from`; [`Error::Io`]. There is no new file then.
+/// [`ErrorKind::SameFile`]; [`ErrorKind::PathExists`]; [`ErrorKind::NoRoom`]; [`ErrorKind::NotADepot`] when nothing of a
+/// depot is found in `from`; [`ErrorKind::Io`]. There is no new file then.
 pub fn repair(
     from: impl AsRef<Path>,
     to: impl AsRef<Path>,
@@ -70,7 +72,7 @@ pub fn repair(
     progress: impl FnMut(Progress),
 ) -> Result<RepairReport> {
     let (from, to) = (from.as_ref(), to.as_ref());
-    let failed = |source| Error::Io { path: from.to_owned(), action: "open the file".into(), source };
+    let failed = |source| Error::io(from.to_owned(), "open the file", source);
     check_file(from, &fs::metadata(from).map_err(failed)?)?;
     check_another(to, from)?;
     let source = Arc::new(FileStorage::open(from).map_err(failed)?);
@@ -116,7 +118,7 @@ pub fn repair_in(
     found.problems.extend(missing);
     if parameters.format_version > FORMAT_VERSION {
         let (path, found) = (from.path().to_owned(), parameters.format_version);
-        return Err(Error::NewerFormat { path, found, supported: FORMAT_VERSION });
+        return Err(ErrorKind::NewerFormat { found, supported: FORMAT_VERSION }.at(path));
     }
     let (chunks, damaged) = found.chunks(&scanner, index.as_ref());
     found.problems.extend(damaged);
@@ -174,13 +176,18 @@ impl Found {
         };
         let tail = index.map_or(u64::MAX, |index| index.tail().offset);
         let mut in_place = BTreeMap::new();
-        for step in Walk::new(scanner, Some(depot_id)) {
+        for step in EntryWalk::new(scanner, Some(depot_id)) {
             let entry = match step? {
                 Step::Entry(entry) => entry,
                 Step::Gap(gap) if gap.start >= tail && gap.end == scanner.file_len => continue,
                 Step::Gap(gap) => {
                     let what = format!("{} bytes of something else", gap.end - gap.start);
-                    found.problems.push(scanner.damaged("entry", gap.start, "the head of an entry", what));
+                    found.problems.push(scanner.damaged(
+                        Part::Entry,
+                        gap.start,
+                        "the head of an entry",
+                        what,
+                    ));
                     continue;
                 }
             };
@@ -244,7 +251,7 @@ impl Found {
         }
         let expected = format!("commit {} with all it had, which the header names", self.slot_sequence);
         let found = "only a part of it: some records may be lost without a name";
-        Some(scanner.damaged("commit", self.slot_at, expected, found))
+        Some(scanner.damaged(Part::Commit, self.slot_at, expected, found))
     }
 
     /// Whether a commit covers the entry, or did before it was damaged.
@@ -262,7 +269,7 @@ impl Found {
         let header = chunks.find_map(|head| scanner.chunk_header(head, &scanner.prelude(head).ok()?).ok());
         let Some(header) = header else {
             let found = "no entry of a depot is in it, or none that is whole".into();
-            return Err(Error::NotADepot { path: scanner.storage.path().to_owned(), found });
+            return Err(ErrorKind::NotADepot { found }.at(scanner.storage.path()));
         };
         let codec = options.codec.clone().unwrap_or(CodecInfo {
             id: "raw".into(),
@@ -299,7 +306,7 @@ impl Found {
             else {
                 continue;
             };
-            let placed = places(&directory, head.ordinal, parameters);
+            let placed = replay(&directory, head.ordinal, parameters);
             right += placed
                 .filter_map(|(operation, location)| Some((operation, location?)))
                 .filter(|(_, location)| reading.read(location).is_ok())
@@ -323,7 +330,7 @@ impl Found {
             chunks[number] = Some(reference);
         };
         for number in 0..n_index {
-            if let Some(Ok(Source::Stored(reference))) = index.map(|index| index.source(number)) {
+            if let Some(Ok(ChunkAt::Stored(reference))) = index.map(|index| index.source(number)) {
                 set(number, reference);
             }
         }
@@ -340,7 +347,7 @@ impl Found {
 /// The depot that most entries of a file belong to.
 fn likely_depot(scanner: &Scanner<'_>) -> Result<u64> {
     let mut counts: BTreeMap<u64, u64> = BTreeMap::new();
-    for step in Walk::new(scanner, None) {
+    for step in EntryWalk::new(scanner, None) {
         if let Step::Entry(entry) = step? {
             *counts.entry(entry.head.depot_id).or_default() += 1;
         }
@@ -351,7 +358,7 @@ fn likely_depot(scanner: &Scanner<'_>) -> Result<u64> {
 /// What becomes of an operation.
 enum Fate {
     /// It made the live record of its name.
-    Live(Place),
+    Live(RecordId),
     /// A later one made it void.
     Void,
     /// The index cannot tell: what comes later will.
@@ -384,7 +391,7 @@ impl Rescue<'_, '_> {
             // What cannot be read of a directory has been told of by `orphans`.
             let Ok(directory) = self.directory(head) else { continue };
             let parameters = self.reading.shared.parameters.clone();
-            for (operation, location) in places(&directory, head.ordinal, &parameters) {
+            for (operation, location) in replay(&directory, head.ordinal, &parameters) {
                 self.operation(head, operation, location)?;
             }
         }
@@ -397,7 +404,7 @@ impl Rescue<'_, '_> {
     }
 
     /// The records that only the index names, by chunk. Tells of directories that are lost.
-    fn orphans(&mut self, heads: &[EntryHead]) -> BTreeMap<u64, Vec<Listed>> {
+    fn orphans(&mut self, heads: &[EntryHead]) -> BTreeMap<u64, Vec<ListedRecord>> {
         let n_index = self.index.as_ref().map_or(0, Engine::n_chunks);
         let n_chunks = heads.iter().map(|head| head.ordinal + u64::from(head.kind == Kind::Chunk)).max();
         let n_chunks = n_chunks.unwrap_or(0).max(n_index).min(self.scanner.file_len / HEAD_LEN as u64);
@@ -417,20 +424,23 @@ impl Rescue<'_, '_> {
         if named.iter().all(|&named| named) {
             return BTreeMap::new();
         }
-        let mut orphans: BTreeMap<u64, Vec<Listed>> = BTreeMap::new();
+        let mut orphans: BTreeMap<u64, Vec<ListedRecord>> = BTreeMap::new();
         let mut incomplete = self.index.is_none();
         if let Some(index) = &self.index {
-            let mut listed = Cursor::new(index).map_err(|error| self.found.problems.push(error)).ok();
+            let mut listed = Listing::new(index).map_err(|error| self.found.problems.push(error)).ok();
             incomplete |= listed.is_none();
-            while let Some(listed) = listed.as_mut().and_then(Cursor::next) {
+            while let Some(listed) = listed.as_mut().and_then(Listing::next) {
                 match listed {
-                    Ok(Listed { name, location: Ok(location) }) => {
+                    Ok(ListedRecord { name, location: Ok(location) }) => {
                         let (chunk, _) = index.chunk_of(location.address);
                         if is_named(chunk) == Some(false) {
-                            orphans.entry(chunk).or_default().push(Listed { name, location: Ok(location) });
+                            orphans
+                                .entry(chunk)
+                                .or_default()
+                                .push(ListedRecord { name, location: Ok(location) });
                         }
                     }
-                    Ok(Listed { location: Err(error), .. }) | Err(error) => {
+                    Ok(ListedRecord { location: Err(error), .. }) | Err(error) => {
                         incomplete = true;
                         self.found.problems.push(error);
                     }
@@ -444,15 +454,15 @@ impl Rescue<'_, '_> {
                              some that were removed or replaced may be back";
                 let offset = self.reading.file_offset(chunk);
                 let error =
-                    self.scanner.damaged("chunk", offset, format!("the names of chunk {chunk}"), found);
+                    self.scanner.damaged(Part::Chunk(chunk), offset, "the names of its records", found);
                 self.found.problems.push(error);
             }
         }
         orphans
     }
 
-    fn keep_all(&mut self, records: Vec<Listed>) -> Result<()> {
-        for Listed { name, location } in records {
+    fn keep_all(&mut self, records: Vec<ListedRecord>) -> Result<()> {
+        for ListedRecord { name, location } in records {
             let Ok(location) = location else { continue };
             let metadata = self.index.as_ref().and_then(|index| index.metadata(&name).ok().flatten());
             match self.read(&name, &location) {
@@ -531,7 +541,7 @@ impl Rescue<'_, '_> {
         let newest = self.found.losses.iter().rev();
         let mut before = newest.map(|head| {
             Losses::decode(&self.scanner.body(head)?)
-                .map_err(|found| self.scanner.damaged("losses", head.offset, "a table of losses", found))
+                .map_err(|found| self.scanner.damaged(Part::Losses, head.offset, "a table of losses", found))
         });
         let mut losses = before.find_map(Result::ok).unwrap_or_default();
         if !self.lost.is_empty() || self.unnamed {

@@ -13,15 +13,19 @@ use std::sync::Arc;
 use super::{LostRecord, Meter, Progress};
 use crate::blosc::decompress_metadata;
 use crate::buffer::Bytes;
+use crate::catalog::RecordId;
 use crate::chunk::ChunkReader;
-use crate::depot::{Cursor, Engine, Entry, Listed, Place, Scanner, Step, Walk, places, read_each};
-use crate::error::{Error, Result};
+use crate::codec::Codec;
+use crate::depot::Depot;
+use crate::engine::{Engine, ListedRecord, Listing, read_each};
+use crate::error::{Error, Part, Result};
 use crate::format::chunk::ChunkRef;
 use crate::format::entry::{EntryHead, HEAD_LEN, Kind};
 use crate::format::frame::{self, HEADER_LEN};
 use crate::format::tables::LossKind;
 use crate::format::u64_at;
 use crate::index::{Location, Segment};
+use crate::log::{Entry, EntryWalk, Scanner, Step, replay};
 use crate::storage::{FileStorage, Storage};
 
 /// Raw bytes, and records, read together.
@@ -112,7 +116,7 @@ impl VerifyReport {
 /// ```
 ///
 /// # Errors
-/// [`Error::NotADepot`] and others as of [`Depot::open`](crate::Depot::open), when the file does not open at all. Damage in a file that opens is
+/// [`ErrorKind::NotADepot`] and others as of [`Depot::open`](crate::Depot::open), when the file does not open at all. Damage in a file that opens is
 /// no error: it is in the report.
 pub fn verify(
     path: impl AsRef<Path>,
@@ -120,11 +124,7 @@ pub fn verify(
     progress: impl FnMut(Progress),
 ) -> Result<VerifyReport> {
     let path = path.as_ref();
-    let storage = FileStorage::open(path).map_err(|source| Error::Io {
-        path: path.to_owned(),
-        action: "open the file".into(),
-        source,
-    })?;
+    let storage = FileStorage::open(path).map_err(|source| Error::io(path, "open the file", source))?;
     verify_in(Arc::new(storage), options, progress)
 }
 
@@ -197,12 +197,12 @@ struct Directories {
 }
 
 impl Directories {
-    fn note(&mut self, place: Place) {
+    fn note(&mut self, place: RecordId) {
         match place {
-            Place::Pending(number) => {
+            RecordId::Pending(number) => {
                 self.named_pending.insert(number);
             }
-            Place::Committed(ordinal) => {
+            RecordId::Committed(ordinal) => {
                 let word = usize::try_from(ordinal / 64).unwrap_or(usize::MAX);
                 if self.named.len() <= word {
                     self.named.resize(word + 1, 0);
@@ -235,15 +235,15 @@ impl Check<'_, '_> {
         result.map_err(|error| self.problem(error)).ok()
     }
 
-    fn damaged(&mut self, what: &str, offset: u64, expected: impl Into<String>, found: impl Into<String>) {
-        self.problem(self.scanner.damaged(what, offset, expected, found));
+    fn damaged(&mut self, part: Part, offset: u64, expected: impl Into<String>, found: impl Into<String>) {
+        self.problem(self.scanner.damaged(part, offset, expected, found));
     }
 
     /// The header page: whether it reads, and whether the commit it names is there.
     fn header(&mut self) {
         let Some(slots) = self.scanner.slots(self.engine.shared.parameters.depot_id) else {
             self.damaged(
-                "header",
+                Part::Header,
                 0,
                 "the header page of this depot",
                 "something else; a commit has its content",
@@ -254,7 +254,7 @@ impl Check<'_, '_> {
         if let Some(slot) = slots.valid.first().filter(|slot| slot.sequence > newest) {
             let found = format!("nothing whole behind commit {newest}");
             self.damaged(
-                "commit",
+                Part::Commit,
                 slot.offset,
                 format!("commit {}, which the header names", slot.sequence),
                 found,
@@ -267,7 +267,7 @@ impl Check<'_, '_> {
         let losses = self.engine.losses();
         for loss in self.note(losses).unwrap_or_default().0 {
             if matches!(loss.what, LossKind::Commit { .. }) {
-                self.damaged("depot", 0, "all that was committed", loss.to_string());
+                self.damaged(Part::File, 0, "all that was committed", loss.to_string());
             }
             self.report.losses.push(loss.to_string());
         }
@@ -277,14 +277,14 @@ impl Check<'_, '_> {
         let tail = self.engine.tail();
         let mut next = 1;
         let mut last_end = 0;
-        for step in Walk::new(self.scanner, Some(self.engine.shared.parameters.depot_id)) {
+        for step in EntryWalk::new(self.scanner, Some(self.engine.shared.parameters.depot_id)) {
             match step? {
                 // What readers ignore is not damaged: a writer has not finished it, and nobody was told that it had.
                 Step::Gap(gap) if gap.start >= tail.offset => self.meter.add(gap.end - gap.start),
                 Step::Gap(gap) => {
                     self.meter.add(gap.end - gap.start);
                     let found = format!("{} bytes of something else", gap.end - gap.start);
-                    self.damaged("entry", gap.start, "the head of an entry", found);
+                    self.damaged(Part::Entry, gap.start, "the head of an entry", found);
                 }
                 Step::Entry(entry) => {
                     let head = entry.head;
@@ -304,7 +304,7 @@ impl Check<'_, '_> {
             }
         }
         if last_end < tail.offset && tail.sequence > next {
-            self.damaged("entry", last_end, format!("{} more entries", tail.sequence - next), "none");
+            self.damaged(Part::Entry, last_end, format!("{} more entries", tail.sequence - next), "none");
         }
         Ok(())
     }
@@ -318,7 +318,7 @@ impl Check<'_, '_> {
         } else {
             format!("entry {}, cut off", head.sequence)
         };
-        self.damaged("entry", head.offset, format!("entry {next}"), found);
+        self.damaged(Part::Entry, head.offset, format!("entry {next}"), found);
     }
 
     fn entry(&mut self, head: &EntryHead) {
@@ -352,7 +352,7 @@ impl Check<'_, '_> {
         };
         let directory = self.scanner.directory(head, &prelude);
         if let Some(directory) = self.note(directory) {
-            for (operation, location) in places(&directory, head.ordinal, &self.engine.shared.parameters) {
+            for (operation, location) in replay(&directory, head.ordinal, &self.engine.shared.parameters) {
                 self.operation(&operation.name, location, head.ordinal);
             }
         } else {
@@ -409,7 +409,7 @@ impl Check<'_, '_> {
             });
         if !whole {
             let expected = format!("CRC32C {:#010x} of the Blosc2 offsets and trailer", head.body_crc);
-            self.damaged("frame", at, expected, format!("{found:#010x}"));
+            self.damaged(Part::Frame, at, expected, format!("{found:#010x}"));
         }
     }
 
@@ -428,7 +428,9 @@ impl Check<'_, '_> {
         let offsets_at = header.chunks_len.saturating_add(HEADER_LEN as u64);
         match self.frame_offsets(&header, offsets_at, n_chunks) {
             Ok(()) => self.report.standard_frame = n_chunks == engine.n_chunks(),
-            Err(found) => self.damaged("frame", offsets_at, "the Blosc2 frame that the header names", found),
+            Err(found) => {
+                self.damaged(Part::Frame, offsets_at, "the Blosc2 frame that the header names", found)
+            }
         }
     }
 
@@ -450,7 +452,7 @@ impl Check<'_, '_> {
             return Err(format!("{} bytes of offsets for {n_chunks} chunks", offsets.len()));
         }
         for chunk in 0..n_chunks {
-            let Ok(crate::depot::Source::Stored(reference)) = engine.source(chunk) else { continue };
+            let Ok(crate::chunk::ChunkAt::Stored(reference)) = engine.source(chunk) else { continue };
             let expected = if reference.is(ChunkRef::ZEROS) {
                 frame::ZERO_CHUNK_OFFSET
             } else {
@@ -467,18 +469,18 @@ impl Check<'_, '_> {
 
     /// Looks every name of the index up and, unless `quick`, reads its record.
     fn records(&mut self) {
-        let cursor = Cursor::new(self.engine);
+        let cursor = Listing::new(self.engine);
         let Some(mut cursor) = self.note(cursor) else { return };
         let mut batch = Vec::new();
         let mut bytes = 0;
         while let Some(listed) = cursor.next() {
             match listed {
-                Ok(Listed { name, location: Ok(location) }) => {
+                Ok(ListedRecord { name, location: Ok(location) }) => {
                     self.look_up(&name, &location);
                     bytes += location.length as usize;
                     batch.push((name, location));
                 }
-                Ok(Listed { name, location: Err(error) }) => self.lost(&name, error),
+                Ok(ListedRecord { name, location: Err(error) }) => self.lost(&name, error),
                 Err(error) => self.problem(error),
             }
             if batch.len() >= BATCH_RECORDS || bytes >= BATCH_BYTES {
@@ -504,12 +506,7 @@ impl Check<'_, '_> {
             Ok(found) if found == *location => {}
             Ok(found) => {
                 let expected = format!("the record at {location:?}");
-                let error = self.scanner.damaged(
-                    "index, looked up by name,",
-                    0,
-                    expected,
-                    format!("that at {found:?}"),
-                );
+                let error = self.scanner.damaged(Part::Index, 0, expected, format!("that at {found:?}"));
                 self.lost(name, error);
             }
             Err(error) => self.lost(name, error),
@@ -552,12 +549,22 @@ impl Check<'_, '_> {
         }
         for (name, chunk) in unsettled {
             let expected = format!("the record that the directory of chunk {chunk} names");
-            let error = self.scanner.damaged("index", 0, expected, "another one, or none");
+            let error = self.scanner.damaged(Part::Index, 0, expected, "another one, or none");
             self.lost(&name, error);
         }
         let (named, live) = (self.directories.n_named(), self.report.records);
         if named < live && self.report.problems.is_empty() {
-            self.damaged("index", 0, format!("{live} records that directories name"), format!("{named}"));
+            self.damaged(Part::Index, 0, format!("{live} records that directories name"), format!("{named}"));
         }
+    }
+}
+/// Checking an open depot.
+impl<C: Codec> Depot<C> {
+    /// Checks the depot's storage as another process would see it now: see [`verify`](crate::verify).
+    ///
+    /// # Errors
+    /// As [`verify`](crate::verify).
+    pub fn verify(&self, options: &VerifyOptions) -> Result<VerifyReport> {
+        verify_in(Arc::clone(&self.engine.shared.storage), options, |_| {})
     }
 }

@@ -123,6 +123,12 @@ pub trait Storage: Send + Sync + 'static {
     }
 }
 
+impl std::fmt::Debug for dyn Storage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.path().display())
+    }
+}
+
 /// The error of a read past the end.
 pub(crate) fn past_the_end(offset: u64, wanted: u64, len: u64) -> io::Error {
     io::Error::new(

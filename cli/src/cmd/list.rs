@@ -88,7 +88,7 @@ impl List {
             match key {
                 Key::Str(name) => out.write_all(name.as_bytes())?,
                 Key::Bytes(name) => out.write_all(name)?,
-                Key::Int(name) => write!(out, "{name}")?,
+                key => write!(out, "{key}")?,
             }
             out.write_all(b"\0")?;
         } else if self.json {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::{Value, json};
 use vldepot::codecs::AtomicFrameCodec;
-use vldepot::{Depot, Error, Key, OpenOptions, Raw, Removal, TruncateOptions};
+use vldepot::{Depot, ErrorKind, Key, OpenOptions, Raw, Removal, TruncateOptions};
 
 use super::Run;
 use crate::failure::Failure;
@@ -112,7 +112,7 @@ impl Truncate {
             None => depot.truncate_after_step_with(step, &options),
         };
         let removal = removal.map_err(|error| {
-            let all = matches!(error, Error::RemovesAll { .. });
+            let all = matches!(error.kind(), ErrorKind::RemovesAll { .. });
             let failure = Failure::from(error);
             if all { failure.with_hint("--all does, --dry-run tells of what") } else { failure }
         })?;

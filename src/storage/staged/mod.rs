@@ -13,7 +13,7 @@ mod unfinished;
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, Metadata};
-use std::io::{self, ErrorKind, Read};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -21,7 +21,7 @@ use std::time::SystemTime;
 pub(crate) use proof::is_unfinished;
 
 use super::{FileStorage, Storage, sync_folder};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use proof::{PAGE, Token};
 use sys::Identity;
 use unfinished::Unfinished;
@@ -59,7 +59,7 @@ const ATTEMPTS: u32 = 16;
 ///
 /// - Only a regular file is replaced, and only while this value has the writer's lock of it. It must still be
 ///   the file that was there when the work began: whatever else is found in its place stays, and publishing
-///   fails with [`Error::TargetChanged`].
+///   fails with [`ErrorKind::TargetChanged`].
 /// - On Linux and macOS both names change places in one step, then what came out is looked at, and put back
 ///   if it is another file. File systems that cannot do that (some network and FUSE file systems), and other
 ///   systems, look first and rename then: what is put there in the moment between the two is lost.
@@ -69,7 +69,7 @@ const ATTEMPTS: u32 = 16;
 /// - Of a symbolic link, the file that it leads to is replaced, and the link stays. Other names of the old
 ///   file (hard links) go on leading to the old file, whose room is not given back while there are any.
 ///
-/// A file that was not there must not be there in the end either: [`Error::PathExists`]. File systems with
+/// A file that was not there must not be there in the end either: [`ErrorKind::PathExists`]. File systems with
 /// neither a rename that refuses to replace nor hard links look first and rename then.
 pub struct StagedFile {
     target: Target,
@@ -116,16 +116,16 @@ impl Old {
 }
 
 fn io_error(path: &Path, action: &str, source: io::Error) -> Error {
-    Error::Io { path: path.to_owned(), action: action.into(), source }
+    Error::io(path, action, source)
 }
 
 impl Target {
     /// A path that nobody has.
     fn absent(given: &Path) -> Result<Self> {
-        let exists = || Error::PathExists { path: given.to_owned() };
+        let exists = || ErrorKind::PathExists.at(given.to_owned());
         match given.symlink_metadata() {
             Ok(_) => return Err(exists()),
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(source) => return Err(io_error(given, "create the file", source)),
         }
         let name = given.file_name().ok_or_else(exists)?.to_owned();
@@ -138,7 +138,7 @@ impl Target {
     fn existing(given: &Path) -> Result<Self> {
         let found = match fs::metadata(given) {
             Ok(found) => found,
-            Err(error) if error.kind() == ErrorKind::NotFound => {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 if given.is_symlink() {
                     return Err(not_a_file(given, "a symbolic link to a file that is not there"));
                 }
@@ -151,7 +151,7 @@ impl Target {
         let path = given.canonicalize().map_err(failed("open the file"))?;
         let file = FileStorage::open_writable(&path).map_err(failed("open the file for writing"))?;
         if !file.try_lock().map_err(failed("lock the file"))? {
-            return Err(Error::Locked { path: given.to_owned() });
+            return Err(ErrorKind::Locked.at(given.to_owned()));
         }
         Self::locked(given, Arc::new(file))
     }
@@ -170,7 +170,7 @@ impl Target {
     }
 
     fn changed(&self, found: impl Into<String>) -> Error {
-        Error::TargetChanged { path: self.given.clone(), found: found.into() }
+        ErrorKind::TargetChanged { found: found.into() }.at(self.given.clone())
     }
 
     /// What must be true before anything is put there.
@@ -179,7 +179,7 @@ impl Target {
         match Identity::at(&self.path) {
             Ok(found) if found == old.identity => {}
             Ok(_) => return Err(self.changed("another file was put in its place meanwhile")),
-            Err(error) if error.kind() == ErrorKind::NotFound => {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return Err(self.changed("it is not there any more"));
             }
             Err(source) => return Err(self.error("look at the file to be replaced", source)),
@@ -200,13 +200,13 @@ fn folder(path: &Path) -> &Path {
 }
 
 fn not_a_file(path: &Path, found: &'static str) -> Error {
-    Error::NotAFile { path: path.to_owned(), found }
+    ErrorKind::NotAFile { found }.at(path)
 }
 
 /// Refuses whatever is no regular file.
 ///
 /// # Errors
-/// [`Error::NotAFile`].
+/// [`ErrorKind::NotAFile`].
 pub(crate) fn check_file(path: &Path, found: &Metadata) -> Result<()> {
     let found = found.file_type();
     if found.is_file() {
@@ -231,7 +231,7 @@ pub(crate) fn check_file(path: &Path, found: &Metadata) -> Result<()> {
 /// Refuses to make a file at the very place of the one that it is made of.
 ///
 /// # Errors
-/// [`Error::SameFile`].
+/// [`ErrorKind::SameFile`].
 pub(crate) fn check_another(path: &Path, source: &Path) -> Result<()> {
     let same = match (source.canonicalize(), path.canonicalize()) {
         (Ok(source), Ok(path)) if source == path => true,
@@ -242,7 +242,7 @@ pub(crate) fn check_another(path: &Path, source: &Path) -> Result<()> {
         },
         _ => false,
     };
-    if same { Err(Error::SameFile { path: path.to_owned(), source_path: source.to_owned() }) } else { Ok(()) }
+    if same { Err(ErrorKind::SameFile { source_path: source.to_owned() }.at(path)) } else { Ok(()) }
 }
 
 /// Making one.
@@ -250,7 +250,7 @@ impl StagedFile {
     /// A new file at `path`, where there must be none.
     ///
     /// # Errors
-    /// [`Error::PathExists`]; [`Error::Io`] when no file can be made in that folder.
+    /// [`ErrorKind::PathExists`]; [`ErrorKind::Io`] when no file can be made in that folder.
     pub fn create(path: impl AsRef<Path>) -> Result<Self> {
         Self::begin(Target::absent(path.as_ref())?, sys::FOR_ALL, None)
     }
@@ -276,8 +276,8 @@ impl StagedFile {
     /// holds does not matter: it need not be a depot.
     ///
     /// # Errors
-    /// [`Error::Locked`] while a writer has the old file, [`Error::NotAFile`] when what is there is none;
-    /// [`Error::Io`] when it cannot be opened for writing, or no file be made beside it.
+    /// [`ErrorKind::Locked`] while a writer has the old file, [`ErrorKind::NotAFile`] when what is there is none;
+    /// [`ErrorKind::Io`] when it cannot be opened for writing, or no file be made beside it.
     pub fn replace(path: impl AsRef<Path>) -> Result<Self> {
         Self::begin_replacing(Target::existing(path.as_ref())?)
     }
@@ -315,19 +315,19 @@ impl StagedFile {
 
 /// Makes the file, and locks it.
 fn new_file(target: &Target, mode: u32) -> io::Result<(FileStorage, PathBuf)> {
-    let mut refused = io::Error::from(ErrorKind::AlreadyExists);
+    let mut refused = io::Error::from(io::ErrorKind::AlreadyExists);
     for _ in 0..ATTEMPTS {
         let token = Token::at_work(&target.name, random());
         let path = target.path.with_file_name(token.file_name(&target.name));
         let file = match sys::create_new(&path, mode) {
             Ok(file) => FileStorage::from_file(file, &path)?,
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => continue,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
             Err(error) => return Err(error),
         };
         // Before it is locked another process may take it for a leftover, and remove it.
         match file.try_lock() {
             Ok(true) => return Ok((file, path)),
-            Ok(false) => refused = ErrorKind::WouldBlock.into(),
+            Ok(false) => refused = io::ErrorKind::WouldBlock.into(),
             Err(error) => refused = error,
         }
         let _ = fs::remove_file(&path);
@@ -390,11 +390,11 @@ impl StagedFile {
     /// cannot tell, it goes on.
     ///
     /// # Errors
-    /// [`Error::NoRoom`].
+    /// [`ErrorKind::NoRoom`].
     pub fn check_room(&self, needed: u64) -> Result<()> {
         match sys::free_bytes(self.file.file().file()) {
             Some(free) if free < needed => {
-                Err(Error::NoRoom { path: self.target.given.clone(), needed, free })
+                Err(ErrorKind::NoRoom { needed, free }.at(self.target.given.clone()))
             }
             _ => Ok(()),
         }
@@ -409,9 +409,9 @@ impl StagedFile {
     /// Puts the file in place, durably. It is finished: the depot that wrote it is closed.
     ///
     /// # Errors
-    /// [`Error::TargetChanged`] when the path leads to another file than at the beginning,
-    /// [`Error::PathExists`] when there was none and now is one,
-    /// [`Error::StillOpen`], [`Error::Forked`] in a fork of the process that began it, [`Error::Io`]. Nothing
+    /// [`ErrorKind::TargetChanged`] when the path leads to another file than at the beginning,
+    /// [`ErrorKind::PathExists`] when there was none and now is one,
+    /// [`ErrorKind::StillOpen`], [`ErrorKind::Forked`] in a fork of the process that began it, [`ErrorKind::Io`]. Nothing
     /// is changed then, and the new file is removed; but if only the folder cannot be synced, the new file is
     /// in place, and the error says so.
     pub fn publish(mut self) -> Result<()> {
@@ -422,16 +422,16 @@ impl StagedFile {
     /// Everything of [`publish`](Self::publish) that leaves the target as it was when it fails.
     pub(crate) fn place(&mut self) -> Result<()> {
         if std::process::id() != self.owner {
-            return Err(Error::Forked { path: self.target.given.clone(), owner: self.owner });
+            return Err(ErrorKind::Forked { owner: self.owner }.at(self.target.given.clone()));
         }
         if self.file.is_written_to() {
-            return Err(Error::StillOpen { path: self.target.given.clone() });
+            return Err(ErrorKind::StillOpen.at(self.target.given.clone()));
         }
         self.target.check()?;
         self.finish().map_err(|source| self.target.error("finish the new file", source))?;
         match &self.target.old {
             None => sys::rename_new(&self.path, &self.target.path).map_err(|source| match source.kind() {
-                ErrorKind::AlreadyExists => Error::PathExists { path: self.target.given.clone() },
+                io::ErrorKind::AlreadyExists => ErrorKind::PathExists.at(self.target.given.clone()),
                 _ => self.target.error("put the new file in place", source),
             })?,
             Some(old) => self.swap(old)?,
@@ -469,7 +469,7 @@ impl StagedFile {
         let failed = |source| self.target.error("put the new file in place", source);
         match sys::exchange(&self.path, &self.target.path) {
             None => self.look_and_rename(),
-            Some(Err(error)) if error.kind() == ErrorKind::NotFound => {
+            Some(Err(error)) if error.kind() == io::ErrorKind::NotFound => {
                 Err(self.target.changed("it is not there any more"))
             }
             Some(Err(error)) => Err(failed(error)),
@@ -600,7 +600,7 @@ mod tests {
         fs::rename(folder.path().join("newer"), &path).unwrap();
         // After every check, as if it had come between the last one and the exchange.
         let error = staged.swap(staged.target.old.as_ref().unwrap()).unwrap_err();
-        assert!(matches!(error, Error::TargetChanged { .. }), "{error:?}");
+        assert!(matches!(error.kind(), ErrorKind::TargetChanged { .. }), "{error:?}");
         drop(staged);
         assert_eq!(
             (fs::read(&path).unwrap(), names(folder.path())),
@@ -620,7 +620,7 @@ mod tests {
         fs::rename(&path, folder.path().join("aside")).unwrap();
         fs::write(&path, b"newer").unwrap();
         let error = staged.look_and_rename().unwrap_err();
-        assert!(matches!(error, Error::TargetChanged { .. }), "{error:?}");
+        assert!(matches!(error.kind(), ErrorKind::TargetChanged { .. }), "{error:?}");
         assert_eq!(fs::read(&path).unwrap(), b"newer");
         fs::rename(folder.path().join("aside"), &path).unwrap();
         staged.look_and_rename().unwrap();
@@ -653,11 +653,12 @@ mod tests {
         let staged = begun();
         depot(&staged, "new");
         let at_work = killed(staged);
-        assert!(matches!(Depot::open(&at_work, Raw), Err(Error::NotADepot { .. })));
-        assert!(matches!(
-            crate::verify(&at_work, &crate::VerifyOptions::default(), |_| {}),
-            Err(Error::NotADepot { .. })
-        ));
+        assert!(
+            matches!(Depot::open(&at_work, Raw), Err(error) if matches!(error.kind(), ErrorKind::NotADepot { .. }))
+        );
+        assert!(
+            matches!(crate::verify(&at_work, &crate::VerifyOptions::default(), |_| {}), Err(error) if matches!(error.kind(), ErrorKind::NotADepot { .. }))
+        );
         let other = StagedFile::create(folder.path().join("run.vld2")).unwrap();
         assert!(at_work.exists());
         drop(other);
@@ -701,7 +702,7 @@ mod tests {
         depot(&live, "first");
         depot(&second, "second");
         live.publish().unwrap();
-        assert!(matches!(second.publish(), Err(Error::PathExists { .. })));
+        assert!(matches!(second.publish(), Err(error) if matches!(error.kind(), ErrorKind::PathExists)));
         assert!(Depot::open(&path, Raw).unwrap().contains("first").unwrap());
         assert_eq!(names(folder.path()).len(), 5);
     }
@@ -713,7 +714,7 @@ mod tests {
         for rename in [sys::rename_new, sys::link_or_look] {
             fs::write(&from, b"new").unwrap();
             fs::write(&to, b"old").unwrap();
-            assert_eq!(rename(&from, &to).unwrap_err().kind(), ErrorKind::AlreadyExists);
+            assert_eq!(rename(&from, &to).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
             assert_eq!(
                 (fs::read(&from).unwrap(), fs::read(&to).unwrap()),
                 (b"new".to_vec(), b"old".to_vec())

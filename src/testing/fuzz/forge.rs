@@ -4,7 +4,7 @@ use crate::blosc::{ChunkHeader, HEADER_LEN as CHUNK_HEADER_LEN, block_offsets};
 use crate::format::chunk::{ChunkRef, PRELUDE_LEN, Prelude};
 use crate::format::entry::{EntryHead, HEAD_LEN, Kind};
 use crate::format::frame;
-use crate::format::header::{FIRST_ENTRY_AT, SLOT_AT, SLOT_LEN, Slot};
+use crate::format::header::{CommitSlot, FIRST_ENTRY_AT, SLOT_AT, SLOT_LEN};
 use crate::format::tables::SegmentHead;
 use crate::format::{u32_at, u64_at};
 use crate::index::{CHUNKS_SECTION, prefix_len};
@@ -143,7 +143,7 @@ fn forge_slot(bytes: &mut [u8], at: usize) -> Option<()> {
     let mut claimed = *stored;
     let crc = crc32c::crc32c(&claimed[..SLOT_LEN - 4]);
     put_u32(&mut claimed, SLOT_LEN - 4, crc);
-    let mut slot = Slot::parse(&claimed)?;
+    let mut slot = CommitSlot::parse(&claimed)?;
     let head_crc_at = usize::try_from(slot.offset).ok()?.checked_add(HEAD_LEN - 4)?;
     slot.head_crc = u32_at(bytes, head_crc_at).unwrap_or(slot.head_crc);
     bytes[at..at + SLOT_LEN].copy_from_slice(&slot.encode());

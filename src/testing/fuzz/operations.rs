@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::codec::Raw;
 use crate::depot::Depot;
-use crate::error::Error;
+use crate::error::ErrorKind;
 use crate::key::Key;
 use crate::options::{CommitEvery, DepotOptions, Mapping, OpenOptions, PRESETS, Placement};
 use crate::storage::{MemoryStorage, Storage};
@@ -235,7 +235,9 @@ impl Run {
         let taken = self.model.find(&line.key).is_some();
         match self.depot.put_new(&line.key, &line.bytes()) {
             Ok(()) => assert!(!taken, "{} was put twice", line.key),
-            Err(Error::Exists { .. }) => assert!(taken, "{} is not there", line.key),
+            Err(error) if matches!(error.kind(), ErrorKind::Exists) => {
+                assert!(taken, "{} is not there", line.key)
+            }
             Err(error) => panic!("{error}"),
         }
         if !taken {

@@ -1,4 +1,4 @@
-//! Finds the newest state of a file: a commit slot says where to start, the entries behind it say the rest.
+//! Finds the newest state of a file. A commit slot says where to start, the entries behind it say the rest.
 //!
 //! 1. The header gives the parameters and two slots; the newest slot whose COMMIT entry is whole is the base.
 //!    Without one the scan starts at the first entry, and without a readable header the parameters come from there too.
@@ -12,38 +12,17 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::state::{LostCommit, Snapshot, Source, State};
-use super::walk::{Step, Walk};
-use crate::blosc::{ChunkHeader, HEADER_LEN as CHUNK_HEADER_LEN};
-use crate::chunk::ChunkReader;
-use crate::error::{Error, Result};
-use crate::format::chunk::{ChunkRef, PRELUDE_LEN, Prelude};
+use super::{EntryWalk, Scanner, Slots, Step, Tail, replay};
+use crate::catalog::{LostCommit, Snapshot, State};
+use crate::chunk::ChunkAt;
+use crate::error::{Error, Part, Result};
+use crate::format::chunk::ChunkRef;
 use crate::format::entry::{EntryHead, HEAD_LEN, Kind};
-use crate::format::frame::{self, HEADER_LEN};
-use crate::format::header::{FIRST_ENTRY_AT, SLOT_AT, SLOT_LEN, Slot, read_parameters};
-use crate::format::tables::{Action, Commit, Directory, Losses, Operation, Parameters};
-use crate::format::{FORMAT_VERSION, u64_at};
+use crate::format::header::{CommitSlot, FIRST_ENTRY_AT};
+use crate::format::tables::{Directory, Losses, Parameters};
 use crate::index::hash;
 use crate::index::{Location, Segment};
-use crate::storage::{Storage, is_unfinished, past_the_end};
-
-/// Where the next entry goes, and what its head must say.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Tail {
-    pub(crate) offset: u64,
-    pub(crate) sequence: u64,
-    /// CRC of the last entry's head.
-    pub(crate) previous: u32,
-}
-
-impl Tail {
-    /// Of a file without entries.
-    pub(crate) const START: Self = Self { offset: FIRST_ENTRY_AT, sequence: 1, previous: 0 };
-
-    pub(crate) fn after(head: &EntryHead) -> Self {
-        Self { offset: head.offset + head.length, sequence: head.sequence + 1, previous: head.crc() }
-    }
-}
+use crate::storage::Storage;
 
 /// A file's newest state.
 #[derive(Debug)]
@@ -57,32 +36,8 @@ pub(crate) struct Loaded {
     pub(crate) header_lost: bool,
 }
 
-/// Bytes of a COMMIT, METADATA or LOSSES entry's body, at most: a forged head, in a file of holes, may say
-/// anything.
-pub(crate) const MAX_BODY: u64 = 256 << 20;
-
 /// Bytes read at a time in search of the next entry.
 const RESUME_WINDOW: usize = 1 << 20;
-
-/// The longest header of another program's frame that is read.
-const MAX_FOREIGN_HEADER: usize = 16 << 20;
-
-/// What a file turned out to be.
-pub(crate) enum Header {
-    /// A depot.
-    Depot(Parameters),
-    /// A Blosc2 frame that vlstore may have written.
-    Foreign,
-}
-
-/// What the header's two slots say.
-#[derive(Default)]
-pub(crate) struct Slots {
-    /// Newest first.
-    pub(crate) valid: Vec<Slot>,
-    /// No commit has written one yet.
-    unwritten: bool,
-}
 
 /// What the slots vouch for: a slot is written after the sync of its commit.
 struct Durable {
@@ -90,67 +45,6 @@ struct Durable {
     end: u64,
     /// Offset and length of the index segments that readable commits list.
     segments: HashMap<u64, u64>,
-}
-
-/// Reads entries of a file and checks them.
-pub(crate) struct Scanner<'s> {
-    pub(crate) storage: &'s Arc<dyn Storage>,
-    mapped: bool,
-    pub(crate) file_len: u64,
-}
-
-/// Reads and checks the header. The error is what every attempt to open the file starts with.
-pub(crate) fn read_header(storage: &Arc<dyn Storage>) -> Result<Header> {
-    let header = find_header(storage)?;
-    if let Header::Depot(parameters) = &header
-        && parameters.format_version > FORMAT_VERSION
-    {
-        return Err(Error::NewerFormat {
-            path: storage.path().to_owned(),
-            found: parameters.format_version,
-            supported: FORMAT_VERSION,
-        });
-    }
-    Ok(header)
-}
-
-fn find_header(storage: &Arc<dyn Storage>) -> Result<Header> {
-    let path = || storage.path().to_owned();
-    let not_a_depot = |found: String| Error::NotADepot { path: path(), found };
-    let scanner = Scanner::new(storage, false)?;
-    let len = usize::try_from(scanner.file_len).unwrap_or(usize::MAX).min(HEADER_LEN);
-    if len == 0 {
-        return Err(not_a_depot("an empty file".into()));
-    }
-    let mut bytes = scanner.read(0, len)?;
-    if is_unfinished(&bytes) {
-        let found =
-            "the beginning of a new file, which is at work or was interrupted, and has not come to its end";
-        return Err(not_a_depot(found.into()));
-    }
-    // Frames of other programs may have longer headers.
-    if let Some(longer) = frame::declared_header_len(&bytes).filter(|&longer| longer > len) {
-        let room = usize::try_from(scanner.file_len).unwrap_or(usize::MAX).min(MAX_FOREIGN_HEADER);
-        bytes = scanner.read(0, longer.min(room))?;
-    }
-    let parsed = frame::parse_header(&bytes);
-    let own = parsed.as_ref().ok().and_then(|header| bytes.get(header.metalayer(frame::DEPOT_LAYER)?));
-    match (own, parsed) {
-        (Some(content), _) => match read_parameters(content) {
-            Ok(parameters) => Ok(Header::Depot(parameters)),
-            Err((expected, found)) => scanner
-                .parameters_of_a_commit()
-                .map(Header::Depot)
-                .ok_or(Error::Damaged { path: path(), what: "header".into(), offset: 0, expected, found }),
-        },
-        (None, Ok(_)) => match scanner.parameters_of_a_commit() {
-            Some(parameters) => Ok(Header::Depot(parameters)),
-            None => Ok(Header::Foreign),
-        },
-        (None, Err(found)) => {
-            scanner.parameters_of_a_commit().map(Header::Depot).ok_or_else(|| not_a_depot(found))
-        }
-    }
 }
 
 /// Loads the newest state of the depot in `storage`.
@@ -205,68 +99,7 @@ pub(crate) fn load(storage: &Arc<dyn Storage>, parameters: Parameters, mapped: b
     Ok(loaded)
 }
 
-impl<'s> Scanner<'s> {
-    pub(crate) fn new(storage: &'s Arc<dyn Storage>, mapped: bool) -> Result<Self> {
-        let file_len = storage.len().map_err(|source| Error::Io {
-            path: storage.path().to_owned(),
-            action: "ask for the file's length".into(),
-            source,
-        })?;
-        Ok(Self { storage, mapped, file_len })
-    }
-
-    pub(crate) fn read(&self, offset: u64, len: usize) -> Result<Vec<u8>> {
-        let failed = |source| Error::Io {
-            path: self.storage.path().to_owned(),
-            action: format!("read {len} bytes at byte {offset}"),
-            source,
-        };
-        // Before memory is taken for what a forged head says.
-        if offset.checked_add(len as u64).is_none_or(|end| end > self.file_len) {
-            return Err(failed(past_the_end(offset, len as u64, self.file_len)));
-        }
-        let mut bytes = vec![0; len];
-        self.storage.read_at(offset, &mut bytes).map_err(failed)?;
-        Ok(bytes)
-    }
-
-    /// Where the bytes at `offset` and after that are not in a hole; `None` where there are none any more.
-    pub(crate) fn next_data(&self, offset: u64) -> Option<u64> {
-        // Who cannot tell is read.
-        let data = self.storage.next_data(offset).unwrap_or(Some(offset))?;
-        (data < self.file_len).then_some(data.max(offset))
-    }
-
-    pub(crate) fn damaged(
-        &self,
-        what: &str,
-        offset: u64,
-        expected: impl Into<String>,
-        found: impl Into<String>,
-    ) -> Error {
-        Error::Damaged {
-            path: self.storage.path().to_owned(),
-            what: what.into(),
-            offset,
-            expected: expected.into(),
-            found: found.into(),
-        }
-    }
-
-    /// The valid slots of this depot, newest first; `None` when the header page cannot be read as one.
-    pub(crate) fn slots(&self, depot_id: u64) -> Option<Slots> {
-        let header = self.read(0, HEADER_LEN).ok()?;
-        let parsed = frame::parse_header(&header).ok()?;
-        read_parameters(header.get(parsed.metalayer(frame::DEPOT_LAYER)?)?).ok()?;
-        let bytes = |at: u64| usize::try_from(at).ok().and_then(|at| header.get(at..at + SLOT_LEN));
-        let slots = SLOT_AT.into_iter().filter_map(bytes);
-        let unwritten = slots.clone().all(|slot| slot.iter().all(|&byte| byte == 0));
-        let mut valid: Vec<Slot> =
-            slots.filter_map(Slot::parse).filter(|slot| slot.depot_id == depot_id).collect();
-        valid.sort_by_key(|slot| std::cmp::Reverse(slot.sequence));
-        Some(Slots { valid, unwritten })
-    }
-
+impl Scanner<'_> {
     /// The error of a file that has nothing of the commit its slots tell of.
     fn lost_commit(&self, slots: Option<&Slots>) -> Option<Error> {
         let slots = slots.filter(|slots| !slots.unwritten)?;
@@ -275,60 +108,11 @@ impl<'s> Scanner<'s> {
             None => (FIRST_ENTRY_AT, "a commit, of which the header tells".into()),
         };
         let found = format!("nothing of it in {} bytes of file", self.file_len);
-        Some(self.damaged("depot", offset, commit, found))
-    }
-
-    /// The head of the entry at `offset`, if the whole entry is in the file.
-    pub(crate) fn head(&self, offset: u64) -> Result<EntryHead> {
-        let head = EntryHead::parse(&self.read(offset, HEAD_LEN)?, offset)
-            .map_err(|found| self.damaged("entry", offset, "the head of an entry", found))?;
-        if head.offset.checked_add(head.length).is_none_or(|end| end > self.file_len) {
-            let found = format!("{} bytes of file", self.file_len);
-            return Err(self.damaged("entry", offset, format!("{} bytes", head.length), found));
-        }
-        Ok(head)
-    }
-
-    /// The length-prefixed, checked body of a COMMIT, METADATA or LOSSES entry.
-    pub(crate) fn body(&self, head: &EntryHead) -> Result<Vec<u8>> {
-        let at = head.offset + HEAD_LEN as u64;
-        let room = (head.length - HEAD_LEN as u64).min(MAX_BODY);
-        let body_len = u64_at(&self.read(at, 8)?, 0).unwrap_or(u64::MAX);
-        let end = body_len.checked_add(8).filter(|&end| end <= room);
-        let Some(end) = end.and_then(|end| usize::try_from(end).ok()) else {
-            return Err(self.damaged("entry", at, format!("at most {room} bytes"), body_len.to_string()));
-        };
-        let bytes = self.read(at, end)?;
-        let found = crc32c::crc32c(&bytes);
-        if found != head.body_crc {
-            let expected = format!("CRC32C {:#010x} of the body", head.body_crc);
-            return Err(self.damaged("entry", at, expected, format!("{found:#010x}")));
-        }
-        Ok(bytes[8..].to_vec())
-    }
-
-    pub(crate) fn commit(&self, head: &EntryHead) -> Result<Commit> {
-        let commit = Commit::decode(&self.body(head)?)
-            .map_err(|found| self.damaged("commit", head.offset, "a table of the commit", found))?;
-        if commit.sequence == head.ordinal {
-            return Ok(commit);
-        }
-        let expected = format!("commit {}", head.ordinal);
-        Err(self.damaged("commit", head.offset, expected, format!("commit {}", commit.sequence)))
-    }
-
-    pub(crate) fn snapshot(&self, head: &EntryHead, commit: &Commit) -> Result<Snapshot> {
-        let pages = Arc::default();
-        let open = |reference: &crate::format::tables::SegmentRef| {
-            let segment = Segment::open(self.storage, *reference, head.depot_id, self.mapped)?;
-            Ok(Arc::new(segment.sharing(&pages)))
-        };
-        let segments = commit.segments.iter().map(open).collect::<Result<_>>()?;
-        Ok(Snapshot::new(commit, head.offset, segments))
+        Some(self.damaged(Part::File, offset, commit, found))
     }
 
     /// What the valid slots, newest first, vouch for.
-    fn durable(&self, valid: &[Slot]) -> Durable {
+    fn durable(&self, valid: &[CommitSlot]) -> Durable {
         let mut segments = HashMap::new();
         for slot in valid {
             if let Ok(commit) = self.head(slot.offset).and_then(|head| self.commit(&head)) {
@@ -340,7 +124,7 @@ impl<'s> Scanner<'s> {
 
     /// The first whole entry after `tail` that has, or commits, operations of the depot.
     pub(crate) fn whole_entry_after(&self, tail: Tail, depot_id: u64) -> Result<Option<EntryHead>> {
-        for step in Walk::from(self, Some(depot_id), tail.offset) {
+        for step in EntryWalk::from(self, Some(depot_id), tail.offset) {
             if let Step::Entry(entry) = step?
                 && entry.whole
                 && matches!(entry.head.kind, Kind::Chunk | Kind::Log | Kind::Commit)
@@ -509,99 +293,6 @@ impl<'s> Scanner<'s> {
         }
         index_whole && data_whole
     }
-
-    /// Reads a CHUNK or LOG entry and checks all of it.
-    fn entry(&self, head: &EntryHead, chunk_size: usize) -> Result<(Directory, Option<ChunkRef>)> {
-        self.entry_checked(head, chunk_size, true)
-    }
-
-    /// As [`entry`](Self::entry); the stored bytes of its records are checked if `check` says so.
-    fn entry_checked(
-        &self,
-        head: &EntryHead,
-        chunk_size: usize,
-        check: bool,
-    ) -> Result<(Directory, Option<ChunkRef>)> {
-        let prelude = self.prelude(head)?;
-        let directory = self.directory(head, &prelude)?;
-        if head.kind == Kind::Log {
-            return Ok((directory, None));
-        }
-        let reference = self.chunk_ref(head, &prelude)?;
-        if check {
-            let reader = ChunkReader::new(Arc::clone(self.storage), chunk_size, false, false);
-            reader.check_stored(head.ordinal, &reference)?;
-        }
-        Ok((directory, Some(reference)))
-    }
-
-    /// The prelude of a CHUNK or LOG entry.
-    pub(crate) fn prelude(&self, head: &EntryHead) -> Result<Prelude> {
-        let at = head.offset + HEAD_LEN as u64;
-        let bytes = self.read(at, PRELUDE_LEN)?;
-        let found = crc32c::crc32c(&bytes);
-        if found != head.body_crc {
-            let expected = format!("CRC32C {:#010x} of the prelude", head.body_crc);
-            return Err(self.damaged("entry", at, expected, format!("{found:#010x}")));
-        }
-        Prelude::parse(&bytes, head.length).map_err(|found| self.damaged("entry", at, "a prelude", found))
-    }
-
-    /// The directory of a CHUNK or LOG entry.
-    pub(crate) fn directory(&self, head: &EntryHead, prelude: &Prelude) -> Result<Directory> {
-        let range = prelude.directory_range();
-        let at = head.offset + range.start;
-        let stored = self.read(at, usize::try_from(range.end - range.start).unwrap_or(0))?;
-        prelude.read_directory(&stored).map_err(|found| self.damaged("directory", at, "a directory", found))
-    }
-
-    /// Where the chunk of a CHUNK entry is.
-    pub(crate) fn chunk_ref(&self, head: &EntryHead, prelude: &Prelude) -> Result<ChunkRef> {
-        Ok(prelude.chunk_ref(head.offset, &self.chunk_header(head, prelude)?))
-    }
-
-    /// The Blosc2 header of the chunk of a CHUNK entry.
-    pub(crate) fn chunk_header(&self, head: &EntryHead, prelude: &Prelude) -> Result<ChunkHeader> {
-        let at = head.offset + u64::from(prelude.chunk_at);
-        ChunkHeader::parse(&self.read(at, CHUNK_HEADER_LEN)?)
-            .map_err(|source| self.damaged("chunk", at, "a Blosc2 chunk", source.to_string()))
-    }
-
-    /// The parameters in the first COMMIT entry that can be reached from the start.
-    fn parameters_of_a_commit(&self) -> Option<Parameters> {
-        let mut tail = Tail::START;
-        loop {
-            let head = self.head(tail.offset).ok()?;
-            if head.sequence != tail.sequence || head.previous != tail.previous {
-                return None;
-            }
-            if head.kind == Kind::Commit
-                && let Ok(commit) = self.commit(&head)
-            {
-                return Some(commit.parameters);
-            }
-            tail = Tail::after(&head);
-        }
-    }
-
-    /// The body of the METADATA entry at `offset`.
-    pub(crate) fn metadata(&self, offset: u64, depot_id: u64) -> Result<Vec<u8>> {
-        let head = self.head(offset)?;
-        if head.kind != Kind::Metadata || head.depot_id != depot_id {
-            return Err(self.damaged("metadata", offset, "a METADATA entry", format!("{:?}", head.kind)));
-        }
-        self.body(&head)
-    }
-
-    /// The body of the LOSSES entry at `offset`.
-    pub(crate) fn losses(&self, offset: u64, depot_id: u64) -> Result<Losses> {
-        let head = self.head(offset)?;
-        if head.kind != Kind::Losses || head.depot_id != depot_id {
-            return Err(self.damaged("losses", offset, "a LOSSES entry", format!("{:?}", head.kind)));
-        }
-        Losses::decode(&self.body(&head)?)
-            .map_err(|found| self.damaged("losses", offset, "a table of losses", found))
-    }
 }
 
 /// Replays the operations of an entry that no commit covers. Bytes from address `end` on never made it to the disk.
@@ -614,10 +305,10 @@ fn adopt(loaded: &mut Loaded, head: &EntryHead, entry: &(Directory, Option<Chunk
         return false;
     }
     if let Some(reference) = reference {
-        state.set_source(next_chunk, Source::Stored(*reference));
+        state.set_source(next_chunk, ChunkAt::Stored(*reference));
     }
     let end = end.min(Location::MAX_ADDRESS);
-    for (operation, location) in places(directory, next_chunk, &loaded.parameters) {
+    for (operation, location) in replay(directory, next_chunk, &loaded.parameters) {
         let outside = |location: Location| {
             location.address > Location::MAX_ADDRESS || location.length > 0 && location.end() > end
         };
@@ -634,33 +325,6 @@ fn adopt(loaded: &mut Loaded, head: &EntryHead, entry: &(Directory, Option<Chunk
         }
     }
     true
-}
-
-/// The operations of chunk number `chunk`'s directory, each with the place its record has afterwards, if it has one.
-pub(crate) fn places<'d>(
-    directory: &'d Directory,
-    chunk: u64,
-    parameters: &Parameters,
-) -> impl Iterator<Item = (&'d Operation, Option<Location>)> {
-    let align = parameters.align as u64;
-    let chunk_start = chunk.saturating_mul(parameters.chunk_size as u64);
-    let mut next = chunk_start.saturating_add(u64::from(directory.first_start));
-    directory.operations.iter().map(move |operation| {
-        let location = match operation.action {
-            Action::Remove => None,
-            Action::Metadata { address, length, checksum } => {
-                Some(Location { address, length, checksum, unchecked: false })
-            }
-            Action::Put { length, checksum } => {
-                let in_chunk = (next - chunk_start).checked_next_multiple_of(align).unwrap_or(u64::MAX);
-                let start = chunk_start.saturating_add(in_chunk);
-                let location = Location { address: start, length, checksum, unchecked: false };
-                next = location.end();
-                Some(location)
-            }
-        };
-        (operation, location)
-    })
 }
 
 /// What is to be written again before the end of a file from some byte on is cut off.

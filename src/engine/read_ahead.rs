@@ -15,12 +15,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
+use super::Engine;
 use super::batch::{self, Slot};
-use super::engine::Engine;
 use crate::index::Location;
 
 /// Tagged names and places of records to read.
-pub(super) type Wanted = Vec<(Vec<u8>, Location)>;
+pub(crate) type Wanted = Vec<(Vec<u8>, Location)>;
 
 /// Batches that wait, or are being read, for each thread.
 const WAITING: usize = 2;
@@ -59,7 +59,7 @@ struct Shop {
 }
 
 /// Batches on their way, and the threads that read them.
-pub(super) struct Ahead {
+pub(crate) struct Ahead {
     shop: Arc<Shop>,
     threads: Vec<JoinHandle<()>>,
     process: u32,
@@ -68,7 +68,7 @@ pub(super) struct Ahead {
 
 impl Ahead {
     /// Starts `n_threads - 1` threads, or as many of them as the system gives, which read from `engine`; `None` for none.
-    pub(super) fn start(engine: Engine, n_threads: usize) -> Option<Self> {
+    pub(crate) fn start(engine: Engine, n_threads: usize) -> Option<Self> {
         let shop =
             Arc::new(Shop { engine, queue: Mutex::default(), work: Condvar::new(), done: Condvar::new() });
         let start = |number: usize| {
@@ -82,17 +82,17 @@ impl Ahead {
     }
 
     /// Whether it was started by this process.
-    pub(super) fn is_here(&self) -> bool {
+    pub(crate) fn is_here(&self) -> bool {
         self.process == std::process::id()
     }
 
     /// Batches that may wait.
-    pub(super) fn room(&self) -> usize {
+    pub(crate) fn room(&self) -> usize {
         WAITING * (self.threads.len() + 1)
     }
 
     /// Adds a batch behind the others; a `reserved` one is for the caller alone.
-    pub(super) fn push(&mut self, wanted: Arc<Wanted>, reserved: bool) {
+    pub(crate) fn push(&mut self, wanted: Arc<Wanted>, reserved: bool) {
         let state = if reserved { State::Reserved } else { State::Waiting };
         self.shop.lock().tasks.push_back(Task { id: self.next_id, wanted, state });
         self.next_id += 1;
@@ -100,7 +100,7 @@ impl Ahead {
     }
 
     /// What was read of the first batch, which leaves the queue; `None` if the caller is to read it.
-    pub(super) fn take(&mut self) -> Option<Vec<Option<Slot>>> {
+    pub(crate) fn take(&mut self) -> Option<Vec<Option<Slot>>> {
         let shop = &*self.shop;
         let mut queue = shop.lock();
         loop {

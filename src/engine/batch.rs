@@ -15,10 +15,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use super::engine::Engine;
-use super::state::Source;
+use super::Engine;
 use crate::buffer::{AlignedBuf, Bytes, prefetch};
-use crate::error::{Error, Result};
+use crate::chunk::ChunkAt;
+use crate::error::Result;
 use crate::format::chunk::ChunkRef;
 use crate::index::Location;
 use crate::options::CompressionCodec;
@@ -41,7 +41,7 @@ const PARTS_A_THREAD: u64 = 4;
 const RECORDS_AHEAD: usize = 3;
 
 /// A record's checked bytes, or why there are none: boxed, as there are many records and hardly an error.
-pub(crate) type Slot = Result<Bytes, Box<Error>>;
+pub(crate) type Slot = Result<Bytes>;
 
 /// A record's checked bytes.
 enum Lent<'r> {
@@ -52,7 +52,7 @@ enum Lent<'r> {
 }
 
 /// Takes each record's bytes, or why there are none, with its number in the request.
-type Sink<'s> = dyn FnMut(usize, Result<Lent<'_>, Box<Error>>) + 's;
+type Sink<'s> = dyn FnMut(usize, Result<Lent<'_>>) + 's;
 
 /// Blocks decoded together, and where they lie in which chunk.
 pub(crate) struct Run {
@@ -70,7 +70,7 @@ struct Group<'o> {
 }
 
 /// A walk over wanted records in the order of their addresses.
-struct Walk<'w, N> {
+struct BatchReader<'w, N> {
     engine: &'w Engine,
     wanted: &'w [(N, Location)],
     /// Lend nothing that can be kept from decoded blocks.
@@ -82,7 +82,7 @@ struct Walk<'w, N> {
 /// The error is the first one in that order, and says which record it befell.
 pub(crate) fn read(engine: &Engine, wanted: &[(&[u8], Location)], threads: usize) -> Result<Vec<Bytes>> {
     let slots = read_each_with(engine, wanted, threads).zip(wanted);
-    slots.map(|(slot, (name, _))| slot.map_err(|error| engine.in_record(name, *error))).collect()
+    slots.map(|(slot, (name, _))| slot.map_err(|error| engine.in_record(name, error))).collect()
 }
 
 /// As [`read`] on this thread, each record with its own error, which does not say which record it befell.
@@ -90,7 +90,7 @@ pub(crate) fn read_each<N: Sync>(
     engine: &Engine,
     wanted: &[(N, Location)],
 ) -> impl Iterator<Item = Result<Bytes>> + use<N> {
-    read_each_with(engine, wanted, 1).map(|slot| slot.map_err(|error| *error))
+    read_each_with(engine, wanted, 1)
 }
 
 /// As [`read_each`] into `out`, for who reads one batch behind the other: `last` is the run that both have blocks of.
@@ -102,7 +102,7 @@ pub(crate) fn read_on<N>(
 ) {
     out.clear();
     out.resize_with(wanted.len(), || None);
-    let walk = Walk { engine, wanted, passing: false };
+    let walk = BatchReader { engine, wanted, passing: false };
     walk.collect(&order(wanted), last, &mut |number, bytes| out[number] = Some(bytes));
 }
 
@@ -113,7 +113,7 @@ fn read_each_with<N: Sync>(
     threads: usize,
 ) -> impl Iterator<Item = Slot> + use<N> {
     let order = order(wanted);
-    let walk = Walk { engine, wanted, passing: false };
+    let walk = BatchReader { engine, wanted, passing: false };
     let mut out: Vec<Option<Slot>> = (0..wanted.len()).map(|_| None).collect();
     let mut take = |number: usize, bytes| out[number] = Some(bytes);
     let compressed = engine.shared.parameters.compression.codec != CompressionCodec::None;
@@ -155,11 +155,11 @@ pub(crate) fn visit(
     wanted: &[(&[u8], Location)],
     job: &mut dyn FnMut(usize, Result<&[u8]>),
 ) {
-    let walk = Walk { engine, wanted, passing: true };
+    let walk = BatchReader { engine, wanted, passing: true };
     walk.run(&order(wanted), &mut None, &mut |number, lent| match lent {
         Ok(Lent::Passing(bytes)) => job(number, Ok(bytes)),
         Ok(Lent::Shared(bytes)) => job(number, Ok(&bytes)),
-        Err(error) => job(number, Err(engine.in_record(wanted[number].0, *error))),
+        Err(error) => job(number, Err(engine.in_record(wanted[number].0, error))),
     });
 }
 
@@ -201,7 +201,7 @@ fn parts<'o, N>(
     parts
 }
 
-impl<N> Walk<'_, N> {
+impl<N> BatchReader<'_, N> {
     /// Where a record lies in the chunk that starts at the address `base`; it may end behind it.
     fn range(&self, number: usize, base: u64) -> Range<usize> {
         let location = &self.wanted[number].1;
@@ -211,8 +211,8 @@ impl<N> Walk<'_, N> {
     }
 
     /// Compares a record's bytes with its checksum.
-    fn check(&self, number: usize, bytes: &[u8]) -> Result<(), Box<Error>> {
-        self.engine.check(&self.wanted[number].1, bytes).map_err(Box::new)
+    fn check(&self, number: usize, bytes: &[u8]) -> Result<()> {
+        self.engine.check(&self.wanted[number].1, bytes)
     }
 
     /// Gives bytes of the records in `order`, with their numbers, to be kept.
@@ -257,7 +257,7 @@ impl<N> Walk<'_, N> {
 
     /// A record by itself.
     fn single(&self, number: usize, sink: &mut Sink<'_>) {
-        sink(number, self.engine.read(&self.wanted[number].1).map(Lent::Shared).map_err(Box::new));
+        sink(number, self.engine.read(&self.wanted[number].1).map(Lent::Shared));
     }
 
     /// A record that lies at `range` of shared bytes.
@@ -276,7 +276,7 @@ impl<N> Walk<'_, N> {
     fn group(&self, group: Group<'_>, last: &mut Option<Run>, sink: &mut Sink<'_>) {
         let Group { chunk, base, numbers } = group;
         let engine = self.engine;
-        let Ok(Source::Stored(at)) = engine.source(chunk) else {
+        let Ok(ChunkAt::Stored(at)) = engine.source(chunk) else {
             return numbers.iter().for_each(|&number| self.single(number, sink));
         };
         if at.is(ChunkRef::FOREIGN) {

@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 
 use hashbrown::HashTable;
 
-use super::state::Source;
+use crate::chunk::ChunkAt;
 use crate::index::{Location, Records};
 
 /// Records put since the last commit can be told apart by so many numbers.
@@ -26,7 +26,7 @@ pub(crate) struct Pending {
     /// Hashes of their names: what tells them apart where the index cannot be read.
     pub(crate) killed: Killed,
     /// Chunks behind the snapshot's.
-    pub(crate) chunks: Vec<Source>,
+    pub(crate) chunks: Vec<ChunkAt>,
     /// Anything at all happened: a commit has something to write.
     pub(crate) changed: bool,
 }
@@ -151,20 +151,20 @@ impl Pending {
     }
 
     /// The live records as they are now.
-    pub(crate) fn freeze(&self) -> Frozen {
-        Frozen { records: self.records.clone(), dead: self.dead.clone(), next: 0 }
+    pub(crate) fn freeze(&self) -> PendingRecords {
+        PendingRecords { records: self.records.clone(), dead: self.dead.clone(), next: 0 }
     }
 }
 
 /// Names and places of live records as of one moment.
 #[derive(Debug)]
-pub(crate) struct Frozen {
+pub(crate) struct PendingRecords {
     records: Records,
     dead: Dead,
     next: usize,
 }
 
-impl Iterator for Frozen {
+impl Iterator for PendingRecords {
     type Item = (Vec<u8>, Location);
 
     fn next(&mut self) -> Option<Self::Item> {

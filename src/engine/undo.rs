@@ -2,14 +2,12 @@
 
 use std::sync::Arc;
 
-use super::Depot;
-use super::engine::Engine;
-use super::open::Scanner;
-use super::state::{Snapshot, State};
-use crate::codec::Codec;
-use crate::error::{Error, Result};
+use super::Engine;
+use crate::catalog::{Snapshot, State};
+use crate::error::{ErrorKind, Part, Result};
 use crate::format::entry::Kind;
 use crate::index::Location;
+use crate::log::Scanner;
 
 /// Commits that are looked at for the reason why nothing can be taken back.
 const MOST_COMMITS: usize = 10_000;
@@ -17,44 +15,22 @@ const MOST_COMMITS: usize = 10_000;
 /// A record of an earlier commit: tagged name, place, and MessagePack of its metadata.
 type Former = (Vec<u8>, Location, Option<Vec<u8>>);
 
-/// Taking a truncation back.
-impl<C: Codec> Depot<C> {
-    /// Brings back what the last truncation removed, each record in its place, and commits; tells how many
-    /// there were.
-    ///
-    /// That can be done until anything else is committed, also after the depot was closed and opened again.
-    /// Killed in the middle, all or some of the first records are back, or none.
-    ///
-    /// ```
-    /// use vldepot::{Depot, Raw};
-    /// let depot = Depot::memory(Raw)?;
-    /// for step in 0..10 {
-    ///     depot.put(step, b"..")?;
-    /// }
-    /// assert_eq!(depot.truncate_after(3)?, 6);
-    /// assert_eq!(depot.undo_truncate()?, 6);
-    /// assert_eq!(depot.len(), 10);
-    /// # Ok::<(), vldepot::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    /// [`Error::NotUndone`], which says why: something was put, removed or changed since; nothing was
-    /// truncated; the depot was compacted. [`Error::is_damage`] when the index of the time before is damaged.
-    /// As [`commit`](Self::commit).
-    pub fn undo_truncate(&self) -> Result<u64> {
-        let mut writer = self.engine.writer()?;
+impl Engine {
+    /// Brings back what the last truncation removed, and commits; tells how many records there were.
+    pub(crate) fn undo_truncate(&self) -> Result<u64> {
+        let mut writer = self.writer()?;
         let (now, changed) = {
-            let state = self.engine.shared.read();
+            let state = self.shared.read();
             (Arc::clone(&state.snapshot), state.pending.changed)
         };
-        let refused = |why| Error::NotUndone { path: self.engine.path().to_owned(), why };
+        let refused = |why| ErrorKind::NotUndone { why }.at(self.path());
         if changed {
             return Err(refused("something was put, removed or changed since, and is not committed".into()));
         }
         if now.undo == 0 {
-            return Err(refused(why_not(&self.engine, &now)?));
+            return Err(refused(why_not(self, &now)?));
         }
-        let (records, former) = former(&self.engine, now)?;
+        let (records, former) = former(self, now)?;
         for (name, location, metadata) in &former {
             writer.restore(name, location, metadata.as_deref())?;
         }
@@ -92,7 +68,8 @@ fn former(engine: &Engine, now: Arc<Snapshot>) -> Result<(u64, Vec<Former>)> {
     let scanner = Scanner::new(&engine.shared.storage, engine.shared.mapped)?;
     let offset = now.undo;
     let head = scanner.head(offset)?;
-    let unlike = |found: String| scanner.damaged("entry", offset, "the commit before a truncation", found);
+    let unlike =
+        |found: String| scanner.damaged(Part::Entry, offset, "the commit before a truncation", found);
     if head.kind != Kind::Commit || head.depot_id != engine.shared.parameters.depot_id {
         return Err(unlike(format!("{} of depot {:#x}", head.kind.describe(), head.depot_id)));
     }

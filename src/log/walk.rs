@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use super::open::Scanner;
+use super::Scanner;
 use crate::error::Result;
 use crate::format::entry::{EntryHead, HEAD_LEN, MAGIC};
 use crate::format::header::FIRST_ENTRY_AT;
@@ -52,7 +52,7 @@ pub(crate) enum Step {
 }
 
 /// Walks over the entries of depot `depot_id`, or of any depot, from the first to the end of the file.
-pub(crate) struct Walk<'w, 's> {
+pub(crate) struct EntryWalk<'w, 's> {
     scanner: &'w Scanner<'s>,
     depot_id: Option<u64>,
     at: u64,
@@ -60,7 +60,7 @@ pub(crate) struct Walk<'w, 's> {
     search_from: u64,
 }
 
-impl<'w, 's> Walk<'w, 's> {
+impl<'w, 's> EntryWalk<'w, 's> {
     pub(crate) fn new(scanner: &'w Scanner<'s>, depot_id: Option<u64>) -> Self {
         Self::from(scanner, depot_id, FIRST_ENTRY_AT)
     }
@@ -121,7 +121,7 @@ fn find(bytes: &[u8], needle: &[u8]) -> Option<usize> {
     None
 }
 
-impl Walk<'_, '_> {
+impl EntryWalk<'_, '_> {
     fn step(&mut self) -> Result<Option<Step>> {
         let file_len = self.scanner.file_len;
         if self.at >= file_len {
@@ -146,7 +146,7 @@ impl Walk<'_, '_> {
     }
 }
 
-impl Iterator for Walk<'_, '_> {
+impl Iterator for EntryWalk<'_, '_> {
     type Item = Result<Step>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -173,7 +173,7 @@ mod tests {
     fn walk(bytes: &[u8]) -> Vec<Step> {
         let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::from_bytes(bytes));
         let scanner = Scanner::new(&storage, false).unwrap();
-        Walk::new(&scanner, None).map(Result::unwrap).collect()
+        EntryWalk::new(&scanner, None).map(Result::unwrap).collect()
     }
 
     fn entries(steps: &[Step]) -> Vec<Entry> {

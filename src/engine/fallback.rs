@@ -7,15 +7,14 @@
 
 use std::sync::Arc;
 
-use super::open::{Scanner, places};
-use super::pending::{Killed, Pending};
-use super::state::{Place, Snapshot, Source, State};
-use super::walk::{Step, Walk};
+use crate::catalog::{Killed, Pending, RecordId, Snapshot, State};
+use crate::chunk::ChunkAt;
 use crate::error::Result;
 use crate::format::chunk::ChunkRef;
 use crate::format::entry::Kind;
 use crate::format::tables::Parameters;
 use crate::index::{Location, hash};
+use crate::log::{self, EntryWalk, Scanner, Step};
 use crate::storage::Storage;
 
 /// Records beyond which they are not held in memory: they take about 100 bytes each.
@@ -73,8 +72,8 @@ impl Rebuilt {
     pub(crate) fn nth(&self, position: u64, killed: &Killed) -> Option<usize> {
         if killed.is_empty() {
             return match self.state.place(position, &[])? {
-                Place::Pending(number) => Some(number),
-                Place::Committed(_) => None,
+                RecordId::Pending(number) => Some(number),
+                RecordId::Committed(_) => None,
             };
         }
         self.live(killed).nth(usize::try_from(position).ok()?)
@@ -83,7 +82,7 @@ impl Rebuilt {
     /// The position of a live record.
     pub(crate) fn position(&self, number: usize, killed: &Killed) -> u64 {
         if killed.is_empty() {
-            return self.state.position(Place::Pending(number), &[]);
+            return self.state.position(RecordId::Pending(number), &[]);
         }
         self.live(killed).take_while(|&live| live < number).count() as u64
     }
@@ -103,7 +102,7 @@ impl Rebuilt {
     /// Where chunk `chunk` is, if its entry is whole so far.
     pub(crate) fn chunk(&self, chunk: u64) -> Option<ChunkRef> {
         match self.state.source(chunk) {
-            Ok(Some(Source::Stored(reference))) => Some(reference),
+            Ok(Some(ChunkAt::Stored(reference))) => Some(reference),
             _ => None,
         }
     }
@@ -112,7 +111,7 @@ impl Rebuilt {
 fn replay(storage: &Arc<dyn Storage>, parameters: &Parameters, end: u64) -> Result<Option<State>> {
     let scanner = Scanner::new(storage, false)?;
     let mut state = State::default();
-    for (next, step) in (1..).zip(Walk::new(&scanner, Some(parameters.depot_id))) {
+    for (next, step) in (1..).zip(EntryWalk::new(&scanner, Some(parameters.depot_id))) {
         let Step::Entry(entry) = step? else { return Ok(None) };
         let head = entry.head;
         if head.sequence != next || !entry.in_place() || !entry.whole {
@@ -132,7 +131,7 @@ fn replay(storage: &Arc<dyn Storage>, parameters: &Parameters, end: u64) -> Resu
         let directory = scanner.directory(&head, &prelude)?;
         if head.kind == Kind::Chunk {
             // A chunk whose header is damaged costs its records, and says so when they are read.
-            let source = scanner.chunk_ref(&head, &prelude).map_or(Source::Missing, Source::Stored);
+            let source = scanner.chunk_ref(&head, &prelude).map_or(ChunkAt::Missing, ChunkAt::Stored);
             state.set_source(chunk, source);
         }
         // What was replaced over and over takes no memory.
@@ -140,7 +139,7 @@ fn replay(storage: &Arc<dyn Storage>, parameters: &Parameters, end: u64) -> Resu
         if records > MOST_RECORDS / 4 && records > 2 * state.pending.n_live() {
             state.pending.forget_dead();
         }
-        for (operation, location) in places(&directory, chunk, parameters) {
+        for (operation, location) in log::replay(&directory, chunk, parameters) {
             let hash = hash(&operation.name);
             if let Some(found) = state.find_hashed(hash, &operation.name, &mut |_| ())? {
                 state.kill(hash, &found);

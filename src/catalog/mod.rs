@@ -1,0 +1,17 @@
+//! What a depot knows at one moment: which records there are, under which names, and where.
+//!
+//! ```text
+//! State ──> Snapshot   the index as of the last commit; never changes
+//!       ──> Pending    what was put, removed and replaced since, in memory
+//! ```
+//!
+//! The log makes a `State` from a file, the engine reads it and changes it under its lock. A catalog knows the
+//! index and chunk references. It does no reading of records, and knows no codec.
+
+mod pending;
+mod snapshot;
+mod state;
+
+pub(crate) use pending::{Killed, MAX_PENDING, Pending, PendingRecords};
+pub(crate) use snapshot::Snapshot;
+pub(crate) use state::{Found, LostCommit, RecordId, State};

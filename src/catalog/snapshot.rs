@@ -1,0 +1,158 @@
+//! The index as of one commit.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use crate::error::Result;
+use crate::format::chunk::ChunkRef;
+use crate::format::tables::{Commit, SegmentRef};
+use crate::index::{PageCache, Segment};
+
+/// The index as of a commit. Immutable.
+#[derive(Debug, Default)]
+pub(crate) struct Snapshot {
+    /// Number of the commit, 0 before the first.
+    pub(crate) sequence: u64,
+    /// Offset of the COMMIT entry.
+    pub(crate) offset: u64,
+    /// Oldest first.
+    pub(crate) segments: Vec<Arc<Segment>>,
+    /// Live records.
+    pub(crate) n_records: u64,
+    pub(crate) n_chunks: u64,
+    /// Raw bytes of live records.
+    pub(crate) raw_bytes: u64,
+    /// Where the depot's own metadata lie: offset and length of the entry, zeros without.
+    pub(crate) metadata: (u64, u64),
+    /// Offset of the commit before a truncation that can be taken back; 0 without.
+    pub(crate) undo: u64,
+    /// Where it is noted what the depot has lost: offset and length of the entry, zeros without.
+    pub(crate) losses: (u64, u64),
+    /// Ordinals of dead records, found when first asked for.
+    pub(crate) dead: OnceLock<Vec<u64>>,
+    /// Records whose checksum was compared, by ordinal: see [`crate::Verify::Once`].
+    pub(crate) verified: Verified,
+}
+
+/// Words of a page of [`Verified`].
+const VERIFIED_WORDS: usize = 1024;
+
+/// A bit for each ordinal, in pages that are made when they are needed.
+#[derive(Debug, Default)]
+pub(crate) struct Verified {
+    pages: OnceLock<Box<[OnceLock<VerifiedPage>]>>,
+}
+
+type VerifiedPage = Box<[AtomicU64; VERIFIED_WORDS]>;
+
+/// Page, word in it and bit in that of an ordinal.
+fn verified_place(ordinal: u64) -> (usize, usize, u64) {
+    let word = usize::try_from(ordinal / 64).unwrap_or(usize::MAX);
+    (word / VERIFIED_WORDS, word % VERIFIED_WORDS, 1 << (ordinal % 64))
+}
+
+impl Verified {
+    /// Whether the bit of `ordinal` is set.
+    pub(crate) fn get(&self, ordinal: u64) -> bool {
+        let (page, word, bit) = verified_place(ordinal);
+        let page = self.pages.get().and_then(|pages| pages.get(page)).and_then(OnceLock::get);
+        page.is_some_and(|words| words[word].load(Ordering::Relaxed) & bit != 0)
+    }
+
+    /// Sets the bit of `ordinal`, one of `n`.
+    pub(crate) fn set(&self, ordinal: u64, n: u64) {
+        let (page, word, bit) = verified_place(ordinal);
+        let n_pages = || verified_place(n).0 + 1;
+        let pages = self.pages.get_or_init(|| (0..n_pages()).map(|_| OnceLock::new()).collect());
+        if let Some(slot) = pages.get(page) {
+            let words = slot.get_or_init(|| Box::new([const { AtomicU64::new(0) }; VERIFIED_WORDS]));
+            words[word].fetch_or(bit, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Snapshot {
+    /// What `commit`, whose entry is at `offset`, says of these `segments`.
+    pub(crate) fn new(commit: &Commit, offset: u64, segments: Vec<Arc<Segment>>) -> Self {
+        Self {
+            sequence: commit.sequence,
+            offset,
+            segments,
+            n_records: commit.n_records,
+            n_chunks: commit.n_chunks,
+            raw_bytes: commit.raw_bytes,
+            metadata: commit.metadata,
+            undo: commit.undo,
+            losses: commit.losses,
+            ..Self::default()
+        }
+    }
+
+    /// Ordinals given out so far, dead ones included.
+    pub(crate) fn n_ordinals(&self) -> u64 {
+        self.segments.last().map_or(0, |s| s.reference.first_ordinal + s.reference.n_records)
+    }
+
+    /// The room for pages that the segments share.
+    pub(crate) fn pages(&self) -> Arc<PageCache> {
+        self.segments.first().and_then(|segment| segment.pages()).unwrap_or_default()
+    }
+
+    /// References of all segments.
+    pub(crate) fn references(&self) -> Vec<SegmentRef> {
+        self.segments.iter().map(|segment| segment.reference).collect()
+    }
+
+    /// Sorted ordinals of dead records. Reads all kills once; there are none after a full merge.
+    pub(crate) fn dead(&self) -> Result<&[u64]> {
+        if let Some(dead) = self.dead.get() {
+            return Ok(dead);
+        }
+        let mut dead = Vec::new();
+        for segment in &self.segments {
+            dead.extend(segment.all_kills()?);
+        }
+        dead.sort_unstable();
+        let twice = dead.windows(2).any(|pair| pair[0] == pair[1]);
+        if let Some(&last) = dead.last()
+            && (twice || last >= self.n_ordinals())
+            && let Some(segment) = self.segments.last()
+        {
+            let expected = format!("records under {}, each dead once", self.n_ordinals());
+            return Err(segment.damaged_at_start(expected, format!("{} dead up to {last}", dead.len())));
+        }
+        Ok(self.dead.get_or_init(|| dead))
+    }
+
+    /// The segment that has `ordinal`, and the ordinal inside it.
+    pub(crate) fn segment_of(&self, ordinal: u64) -> Option<(&Arc<Segment>, u64)> {
+        let number =
+            self.segments.partition_point(|s| s.reference.first_ordinal + s.reference.n_records <= ordinal);
+        let segment = self.segments.get(number)?;
+        Some((segment, ordinal - segment.reference.first_ordinal))
+    }
+
+    /// Reference of a committed chunk.
+    pub(crate) fn chunk(&self, chunk: u64) -> Result<Option<ChunkRef>> {
+        let number =
+            self.segments.partition_point(|s| s.reference.first_chunk + s.reference.n_chunks <= chunk);
+        self.segments.get(number).map(|segment| segment.chunk(chunk)).transpose()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn verified_bits_are_those_that_were_set() {
+        let verified = Verified::default();
+        assert!(!verified.get(0) && !verified.get(1 << 40));
+        for ordinal in (0..200_000).step_by(3) {
+            verified.set(ordinal, 200_000);
+        }
+        assert!((0..200_000).all(|ordinal| verified.get(ordinal) == ordinal.is_multiple_of(3)));
+        verified.set(1 << 40, 200_000);
+        assert!(!verified.get(1 << 40), "an ordinal that is none is never verified");
+    }
+}

@@ -1,0 +1,214 @@
+//! The committed snapshot, and what was put since: what readers and the writer share under one lock.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use super::Snapshot;
+use super::pending::Pending;
+use crate::chunk::ChunkAt;
+use crate::error::Result;
+use crate::index::{Location, find_live_hashed, hash, select_live};
+
+/// A live record.
+#[derive(Debug, Clone)]
+pub(crate) struct Found {
+    pub(crate) location: Location,
+    pub(crate) place: RecordId,
+}
+
+/// Where a record is indexed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RecordId {
+    /// Among the pending records.
+    Pending(usize),
+    /// Committed, by ordinal.
+    Committed(u64),
+}
+
+/// Snapshot and pending changes; readers and the writer share it under a lock.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct State {
+    pub(crate) snapshot: Arc<Snapshot>,
+    pub(crate) pending: Pending,
+    /// Raw bytes of live records, pending ones included.
+    pub(crate) raw_bytes: u64,
+    /// The file is damaged: the header names a commit that is newer than the snapshot and cannot be read.
+    pub(crate) unread: Option<LostCommit>,
+    /// The same, where not all that it had is here: the depot is short.
+    pub(crate) lost: Option<LostCommit>,
+}
+
+/// A commit that was acknowledged and cannot be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LostCommit {
+    pub(crate) sequence: u64,
+    /// Where its entry should be.
+    pub(crate) offset: u64,
+}
+
+impl State {
+    /// Takes over a commit: nothing is pending any more.
+    pub(crate) fn adopt_snapshot(&mut self, snapshot: Arc<Snapshot>) {
+        self.raw_bytes = snapshot.raw_bytes;
+        self.snapshot = snapshot;
+        self.pending = Pending::default();
+    }
+
+    /// Live records.
+    pub(crate) fn len(&self) -> u64 {
+        self.committed_len() + self.pending.n_live()
+    }
+
+    /// Live records of the snapshot.
+    pub(crate) fn committed_len(&self) -> u64 {
+        // A forged index may find more records than it counts.
+        self.snapshot.n_records.saturating_sub(self.pending.kills.len() as u64)
+    }
+
+    /// The live record called `name`.
+    pub(crate) fn find(&self, name: &[u8]) -> Result<Option<Found>> {
+        self.find_guessing(name, &mut |_| ())
+    }
+
+    /// As [`find`](Self::find); `guess` is told where the record probably is before that is certain.
+    pub(crate) fn find_guessing(
+        &self,
+        name: &[u8],
+        guess: &mut dyn FnMut(&Location),
+    ) -> Result<Option<Found>> {
+        self.find_hashed(hash(name), name, guess)
+    }
+
+    /// As [`find_guessing`](Self::find_guessing), where the hash of the name is known.
+    pub(crate) fn find_hashed(
+        &self,
+        hash: u64,
+        name: &[u8],
+        guess: &mut dyn FnMut(&Location),
+    ) -> Result<Option<Found>> {
+        if let Some(number) = self.pending.find(hash, name) {
+            let location = self.pending.location(number);
+            return Ok(Some(Found { location, place: RecordId::Pending(number) }));
+        }
+        Ok(find_live_hashed(&self.snapshot.segments, hash, name, guess)?
+            .filter(|(_, ordinal, _)| !self.pending.kills.contains(ordinal))
+            .map(|(_, ordinal, location)| Found { location, place: RecordId::Committed(ordinal) }))
+    }
+
+    /// The place of the live record at `position`.
+    pub(crate) fn at(&self, position: u64) -> Result<Option<RecordId>> {
+        let committed = self.committed_len();
+        let dead = if position < committed { self.dead()? } else { Cow::Borrowed(&[][..]) };
+        Ok(self.place(position, &dead))
+    }
+
+    /// As [`at`](Self::at), with the `dead` ordinals already at hand.
+    pub(crate) fn place(&self, position: u64, dead: &[u64]) -> Option<RecordId> {
+        if position >= self.len() {
+            return None;
+        }
+        let committed = self.committed_len();
+        if position < committed {
+            return Some(RecordId::Committed(select_live(position, dead)));
+        }
+        let number = select_live(position - committed, self.pending.dead());
+        usize::try_from(number).ok().map(RecordId::Pending)
+    }
+
+    /// Sorted ordinals of committed records that are dead by now.
+    pub(crate) fn dead(&self) -> Result<Cow<'_, [u64]>> {
+        let dead = self.snapshot.dead()?;
+        if self.pending.kills.is_empty() {
+            return Ok(Cow::Borrowed(dead));
+        }
+        let mut all: Vec<u64> = dead.iter().chain(&self.pending.kills).copied().collect();
+        all.sort_unstable();
+        Ok(Cow::Owned(all))
+    }
+
+    /// The position of the live record at `place`; `dead` as [`dead`](Self::dead) gives it.
+    pub(crate) fn position(&self, place: RecordId, dead: &[u64]) -> u64 {
+        let before = |dead: &[u64], at: u64| dead.partition_point(|&dead| dead < at) as u64;
+        match place {
+            RecordId::Committed(ordinal) => ordinal.saturating_sub(before(dead, ordinal)),
+            RecordId::Pending(number) => {
+                let committed = self.committed_len();
+                committed + number as u64 - before(self.pending.dead(), number as u64)
+            }
+        }
+    }
+
+    /// The tagged name of the record at a place.
+    pub(crate) fn name(&self, place: RecordId) -> Result<Vec<u8>> {
+        match place {
+            RecordId::Pending(number) => Ok(self.pending.name(number).to_vec()),
+            RecordId::Committed(ordinal) => match self.snapshot.segment_of(ordinal) {
+                Some((segment, local)) => segment.name(local),
+                None => Ok(Vec::new()),
+            },
+        }
+    }
+
+    /// Location of the record at a place.
+    pub(crate) fn location(&self, place: RecordId) -> Result<Location> {
+        match place {
+            RecordId::Pending(number) => Ok(self.pending.location(number)),
+            RecordId::Committed(ordinal) => match self.snapshot.segment_of(ordinal) {
+                Some((segment, local)) => segment.location(local),
+                None => Ok(Location::default()),
+            },
+        }
+    }
+
+    /// MessagePack metadata of the record at a place.
+    pub(crate) fn metadata(&self, place: RecordId) -> Result<Option<Vec<u8>>> {
+        match place {
+            RecordId::Pending(number) => Ok(self.pending.metadata(number).map(<[u8]>::to_vec)),
+            RecordId::Committed(ordinal) => match self.snapshot.segment_of(ordinal) {
+                Some((segment, local)) => segment.metadata(local),
+                None => Ok(None),
+            },
+        }
+    }
+
+    /// Notes that the record at a place, whose name has this hash, is dead.
+    pub(crate) fn kill(&mut self, hash: u64, found: &Found) {
+        self.raw_bytes = self.raw_bytes.saturating_sub(u64::from(found.location.length));
+        self.pending.changed = true;
+        match found.place {
+            RecordId::Committed(ordinal) => {
+                self.pending.kills.insert(ordinal);
+                self.pending.killed.insert(hash);
+            }
+            RecordId::Pending(number) => self.pending.kill(number),
+        }
+    }
+
+    /// Notes a new record, whose name is free and has this hash.
+    pub(crate) fn insert(&mut self, hash: u64, name: &[u8], location: &Location, metadata: Option<&[u8]>) {
+        self.raw_bytes = self.raw_bytes.saturating_add(u64::from(location.length));
+        self.pending.insert(hash, name, location, metadata);
+    }
+
+    /// Where chunk `chunk` is.
+    pub(crate) fn source(&self, chunk: u64) -> Result<Option<ChunkAt>> {
+        match chunk.checked_sub(self.snapshot.n_chunks) {
+            Some(number) => {
+                Ok(usize::try_from(number).ok().and_then(|n| self.pending.chunks.get(n)).cloned())
+            }
+            None => Ok(self.snapshot.chunk(chunk)?.map(ChunkAt::Stored)),
+        }
+    }
+
+    /// Notes where chunk `chunk`, which is not committed, is now.
+    pub(crate) fn set_source(&mut self, chunk: u64, source: ChunkAt) {
+        let Some(number) = chunk.checked_sub(self.snapshot.n_chunks) else { return };
+        let Ok(number) = usize::try_from(number) else { return };
+        if number == self.pending.chunks.len() {
+            self.pending.chunks.push(source);
+        } else if let Some(slot) = self.pending.chunks.get_mut(number) {
+            *slot = source;
+        }
+        self.pending.changed = true;
+    }
+}

@@ -1,0 +1,216 @@
+//! Reading records, by name, by position and many at once.
+
+use super::{Depot, Iter, Keys, Metadata, Record, RecordLocation, decode_metadata, key_of, tagged};
+use crate::buffer::Bytes;
+use crate::codec::Codec;
+use crate::engine::batch;
+use crate::error::{Error, Part, Result};
+use crate::key::{AsKey, Key};
+use crate::options::ReadOptions;
+use serde_json::{Map, Value};
+
+/// Reading.
+impl<C: Codec> Depot<C> {
+    /// The record of that name.
+    ///
+    /// Decodes the blocks it touches and nothing else, and checks it; from an uncompressed file it borrows the memory map.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`]; [`Error::is_damage`] when the bytes are not those that were put; [`ErrorKind::Codec`].
+    pub fn get(&self, key: impl AsKey) -> Result<Record<C>> {
+        let name = tagged(&self.engine, &key)?;
+        self.record(&name, self.engine.get(&name)?)
+    }
+
+    /// The record at `position`, 0 to `len() - 1`, in the order of insertion.
+    ///
+    /// # Errors
+    /// [`ErrorKind::OutOfRange`], and as [`get`](Self::get).
+    pub fn get_at(&self, position: u64) -> Result<Record<C>> {
+        let named = |error| self.engine.in_record_at(position, error);
+        let bytes = self.engine.read(&self.engine.location_at(position)?).map_err(named)?;
+        Record::new(bytes, &self.codec)
+            .map_err(|source| self.codec_error(&self.engine.name_at(position).unwrap_or_default(), source))
+    }
+
+    /// The name of the record at `position`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::OutOfRange`].
+    pub fn key_at(&self, position: u64) -> Result<Key> {
+        key_of(&self.engine, self.engine.name_at(position)?)
+    }
+
+    /// Appends the record's bytes to `buf`, which need not be aligned.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub fn get_into(&self, key: impl AsKey, buf: &mut Vec<u8>) -> Result<()> {
+        let name = tagged(&self.engine, &key)?;
+        buf.extend_from_slice(&self.engine.get(&name)?);
+        Ok(())
+    }
+
+    /// Records in the order of `keys`, duplicates included. Every block they touch is decoded once, on this thread.
+    ///
+    /// Records read together may share one buffer, which lives as long as any of them.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get): for the first key that is missing, else for the first record that cannot be read.
+    pub fn get_many<K: AsKey>(&self, keys: &[K]) -> Result<Vec<Record<C>>> {
+        self.get_many_with(keys, &ReadOptions::default())
+    }
+
+    /// As [`get_many`](Self::get_many), on more than one thread.
+    ///
+    /// # Errors
+    /// As [`get_many`](Self::get_many).
+    pub fn get_many_with<K: AsKey>(&self, keys: &[K], options: &ReadOptions) -> Result<Vec<Record<C>>> {
+        let names = self.names(keys)?;
+        let wanted = self.engine.locations(&names)?;
+        let bytes = batch::read(&self.engine, &wanted, options.threads)?;
+        names.iter().zip(bytes).map(|(name, bytes)| self.record(name, bytes)).collect()
+    }
+
+    /// Shows each record to `job`, with the number of its key, in the order in which the records are stored: every
+    /// block is decoded once, into buffers that are used again, and nothing is allocated for a record.
+    ///
+    /// ```
+    /// # use vldepot::{Depot, Raw};
+    /// # let depot = Depot::memory(Raw)?;
+    /// # depot.put("a", b"12")?;
+    /// # depot.put("b", b"345")?;
+    /// let mut lengths = [0; 3];
+    /// depot.visit_many(&["b", "a", "b"], |number, bytes| lengths[number] = bytes.len())?;
+    /// assert_eq!(lengths, [3, 2, 3]);
+    /// # Ok::<(), vldepot::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`get_many`](Self::get_many); the records that can be read have been shown by then.
+    pub fn visit_many<K: AsKey>(&self, keys: &[K], mut job: impl FnMut(usize, C::View<'_>)) -> Result<()> {
+        let names = self.names(keys)?;
+        self.visit_located(&self.engine.locations(&names)?, &mut job)
+    }
+
+    /// As [`visit_many`](Self::visit_many), of records (tagged name and place) that were looked up.
+    pub(crate) fn visit_located(
+        &self,
+        wanted: &[(&[u8], crate::index::Location)],
+        job: &mut dyn FnMut(usize, C::View<'_>),
+    ) -> Result<()> {
+        let mut failed: Option<(usize, Error)> = None;
+        let mut fail = |number: usize, error: Error| {
+            if failed.as_ref().is_none_or(|(first, _)| number < *first) {
+                failed = Some((number, error));
+            }
+        };
+        batch::visit(&self.engine, wanted, &mut |number, bytes| {
+            let bytes = match bytes {
+                Ok(bytes) => bytes,
+                Err(error) => return fail(number, error),
+            };
+            // Bytes that another program placed may lie at any address; views need them aligned.
+            let aligned = (bytes.as_ptr() as usize).is_multiple_of(C::ALIGN.max(1));
+            let copy = (!aligned).then(|| Bytes::copy_of(bytes));
+            match self.codec.view(copy.as_deref().unwrap_or(bytes)) {
+                Ok(view) => job(number, view),
+                Err(source) => fail(number, self.codec_error(wanted[number].0, source)),
+            }
+        });
+        failed.map_or(Ok(()), |(_, error)| Err(error))
+    }
+
+    /// Whether there is a record of that name.
+    ///
+    /// # Errors
+    /// [`Error::is_damage`] when the index is damaged, or lost what may have had it.
+    pub fn contains(&self, key: impl AsKey) -> Result<bool> {
+        self.engine.contains(&tagged(&self.engine, &key)?)
+    }
+
+    /// Where the record lies.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`].
+    pub fn location(&self, key: impl AsKey) -> Result<RecordLocation> {
+        let location = self.engine.location(&tagged(&self.engine, &key)?)?;
+        Ok(RecordLocation::new(&self.engine, &location))
+    }
+
+    /// How many records there are. Of a file opened with [`OpenOptions::accept_loss`]: how many are left.
+    pub fn len(&self) -> u64 {
+        self.engine.shared.read().len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// All records in the order of insertion, as of now: what is put later does not show up.
+    pub fn iter(&self) -> Iter<'_, C> {
+        Iter::with_threads(self, 1)
+    }
+
+    /// As [`iter`](Self::iter), decoding on more than one thread: the others read ahead while the caller has the records, two batches
+    /// of 4 MiB a thread at most, and end with the iterator. A process made by `fork` goes on without them.
+    pub fn iter_with(&self, options: &ReadOptions) -> Iter<'_, C> {
+        Iter::with_threads(self, options.threads)
+    }
+
+    /// All names, in the order of insertion.
+    pub fn keys(&self) -> Keys<'_> {
+        Keys::new(&self.engine, |_| true)
+    }
+
+    /// Names that are strings and start with `prefix`. Looks at every name.
+    pub fn keys_with_prefix(&self, prefix: &str) -> Keys<'_> {
+        let prefix = crate::key::tagged_prefix(prefix);
+        Keys::new(&self.engine, move |name| name.starts_with(&prefix))
+    }
+
+    /// Names that are strings and match a glob such as `run_*/frame_00?`. Looks at every name.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidOptions`] for a malformed pattern.
+    pub fn keys_matching(&self, pattern: &str) -> Result<Keys<'_>> {
+        let pattern = glob::Pattern::new(pattern)
+            .map_err(|error| Error::invalid_options(format!("the pattern {pattern:?}: {error}")))?;
+        Ok(Keys::new(&self.engine, move |name| match Key::from_tagged(name) {
+            Some(Key::Str(name)) => pattern.matches(&name),
+            _ => false,
+        }))
+    }
+
+    /// The record's metadata; `None` if it has none. Does not touch the record itself.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`].
+    pub fn metadata(&self, key: impl AsKey) -> Result<Option<Metadata>> {
+        let metadata = self.engine.metadata(&tagged(&self.engine, &key)?)?;
+        metadata.map(|bytes| decode_metadata(&self.engine, &bytes)).transpose()
+    }
+
+    /// The depot's own metadata.
+    ///
+    /// # Errors
+    /// [`Error::is_damage`].
+    pub fn depot_metadata(&self) -> Result<Map<String, Value>> {
+        self.metadata_map(self.engine.depot_metadata()?)
+    }
+
+    pub(super) fn metadata_map(&self, stored: Option<Vec<u8>>) -> Result<Map<String, Value>> {
+        let Some(bytes) = stored else { return Ok(Map::new()) };
+        match decode_metadata(&self.engine, &bytes)? {
+            Value::Object(map) => Ok(map),
+            other => Err(Error::damaged(
+                self.engine.path(),
+                Part::Metadata,
+                self.engine.shared.read().snapshot.metadata.0,
+                "a map",
+                other.to_string(),
+            )),
+        }
+    }
+}

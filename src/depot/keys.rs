@@ -1,0 +1,67 @@
+//! Names of a depot, all or those that are wanted.
+
+use super::iter::split;
+use super::key_of;
+use crate::engine::{Engine, FoundName, ListedRecord, Listing};
+use crate::error::{Error, Result};
+use crate::key::Key;
+
+/// Which tagged names to list.
+type Filter<'d> = Box<dyn Fn(&[u8]) -> bool + Send + 'd>;
+
+/// Names of a depot, in the order of insertion. See [`Depot::keys`].
+pub struct Keys<'d> {
+    engine: &'d Engine,
+    cursor: Option<Listing<'d>>,
+    failed: Option<Error>,
+    /// Ordinals and names that were found together with the last one.
+    found: std::vec::IntoIter<FoundName>,
+    wanted: Filter<'d>,
+}
+
+impl<'d> Keys<'d> {
+    pub(super) fn new(engine: &'d Engine, wanted: impl Fn(&[u8]) -> bool + Send + 'd) -> Self {
+        let (cursor, failed) = split(Listing::new(engine));
+        Self { engine, cursor, failed, found: Vec::new().into_iter(), wanted: Box::new(wanted) }
+    }
+}
+
+impl Iterator for Keys<'_> {
+    type Item = Result<Key>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if let Some(error) = self.failed.take() {
+            return Some(Err(error));
+        }
+        let cursor = self.cursor.as_mut()?;
+        loop {
+            if let Some((ordinal, name)) = self.found.next() {
+                if !cursor.is_dead(ordinal) {
+                    return Some(key_of(self.engine, name));
+                }
+                continue;
+            }
+            match cursor.skim(&self.wanted) {
+                Some(Ok(found)) => {
+                    self.found = found.into_iter();
+                    continue;
+                }
+                Some(Err(error)) => return Some(Err(error)),
+                None => {}
+            }
+            match cursor.next()? {
+                // Where it is not known which records are dead, a name without a place may be one of theirs.
+                Ok(ListedRecord { name, location: Err(error) })
+                    if cursor.doubtful && (self.wanted)(&name) =>
+                {
+                    return Some(Err(self.engine.in_record(&name, error)));
+                }
+                Ok(ListedRecord { name, .. }) if (self.wanted)(&name) => {
+                    return Some(key_of(self.engine, name));
+                }
+                Ok(_) => {}
+                Err(error) => return Some(Err(error)),
+            }
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! Appending entries to the file, in its order.
+//!
+//! A failed write moves nothing forward: the bytes are written again by the next call. A failed sync is final,
+//! since the system may have dropped what it could not write: the depot then refuses to go on.
+
+use std::sync::Arc;
+
+use super::Shared;
+use super::writer::Writer;
+use crate::error::{Error, ErrorKind, Part, Result};
+use crate::format::entry::{EntryHead, HEAD_LEN, Kind};
+use crate::format::tables::SegmentRef;
+use crate::index::{Segment, SegmentPlan, piece_for};
+use crate::log::Tail;
+
+impl Writer {
+    pub(super) fn check_alive(&self) -> Result<()> {
+        match &self.failed_sync {
+            None => Ok(()),
+            Some(cause) => Err(ErrorKind::Poisoned { cause: cause.clone() }.at(self.shared.storage.path())),
+        }
+    }
+
+    /// Appends an entry whose first 64 bytes are kept for its head.
+    pub(super) fn append(
+        &mut self,
+        kind: Kind,
+        ordinal: u64,
+        bytes: &mut [u8],
+        length: u64,
+        body_crc: u32,
+    ) -> Result<()> {
+        let before = self.tail;
+        self.append_start(kind, ordinal, bytes, length, body_crc)?;
+        if (bytes.len() as u64) < length {
+            // The end of an uncompressed chunk is left to be a hole; the file must reach over it.
+            let last = before.offset + length - 1;
+            let action = || format!("write the end of a chunk at byte {last}");
+            let written = self.shared.storage.write_at(last, &[0]);
+            written.map_err(|source| self.shared.io(action(), source)).inspect_err(|_| self.tail = before)?;
+        }
+        Ok(())
+    }
+
+    /// Whether everything appended so far is still in the file: what is appended after a cut would hide that
+    /// something is missing.
+    fn check_uncut(&self) -> Result<()> {
+        let len = self.shared.storage.len();
+        let len = len.map_err(|source| self.shared.io("ask for the file's length", source))?;
+        if len >= self.tail.offset {
+            return Ok(());
+        }
+        Err(Error::damaged(
+            self.shared.storage.path(),
+            Part::File,
+            len,
+            format!("the {} bytes that were written", self.tail.offset),
+            format!("{len}: another program has cut it"),
+        ))
+    }
+
+    /// Appends an entry whose first 64 bytes are kept for its head, and of which what is behind `bytes` is taken care of.
+    fn append_start(
+        &mut self,
+        kind: Kind,
+        ordinal: u64,
+        bytes: &mut [u8],
+        length: u64,
+        body_crc: u32,
+    ) -> Result<()> {
+        let head = EntryHead {
+            kind,
+            body_crc,
+            sequence: self.tail.sequence,
+            ordinal,
+            offset: self.tail.offset,
+            length,
+            depot_id: self.shared.parameters.depot_id,
+            previous: self.tail.previous,
+        };
+        bytes[..HEAD_LEN].copy_from_slice(&head.encode());
+        self.check_uncut()?;
+        self.shared.storage.write_at(head.offset, bytes).map_err(|source| {
+            let what = kind.describe();
+            self.shared.io(format!("write {what}, {} bytes at byte {}", bytes.len(), head.offset), source)
+        })?;
+        self.tail = Tail { offset: head.offset + length, sequence: head.sequence + 1, previous: head.crc() };
+        Ok(())
+    }
+
+    /// Appends a length-prefixed body.
+    pub(super) fn append_body(&mut self, kind: Kind, ordinal: u64, body: &[u8]) -> Result<u64> {
+        let mut bytes = vec![0; HEAD_LEN];
+        bytes.extend_from_slice(&(body.len() as u64).to_le_bytes());
+        bytes.extend_from_slice(body);
+        let body_crc = crc32c::crc32c(&bytes[HEAD_LEN..]);
+        bytes.resize(bytes.len().next_multiple_of(HEAD_LEN), 0);
+        let length = bytes.len() as u64;
+        self.append(kind, ordinal, &mut bytes, length, body_crc)?;
+        Ok(length)
+    }
+
+    pub(super) fn append_segment(&mut self, plan: SegmentPlan<'_>) -> Result<Arc<Segment>> {
+        let shared = Arc::clone(&self.shared);
+        let Shared { storage, parameters, mapped, .. } = &*shared;
+        let entry_at = self.tail.offset;
+        self.check_uncut()?;
+        let mut start = plan.write(piece_for(storage.is_durable()), &mut |at, bytes| {
+            let at = entry_at + at;
+            let action = || format!("write the index, {} bytes at byte {at}", bytes.len());
+            storage.write_at(at, bytes).map_err(|source| shared.io(action(), source))
+        })?;
+        let reference = SegmentRef { offset: entry_at, ..start.reference };
+        self.append_start(
+            Kind::Index,
+            reference.first_ordinal,
+            &mut start.bytes,
+            reference.length,
+            start.body_crc,
+        )?;
+        let segment = Segment::open(storage, reference, parameters.depot_id, *mapped)?;
+        Ok(Arc::new(segment.sharing(&self.pages)))
+    }
+
+    pub(super) fn sync(&mut self) -> Result<()> {
+        if let Err(source) = self.shared.storage.sync() {
+            self.failed_sync = Some(source.to_string());
+            return Err(self.shared.io("sync", source));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,232 @@
+//! Commits: what is pending becomes index segments, and one entry that names them all.
+
+use std::io;
+use std::sync::Arc;
+
+use super::writer::{SinceCommit, Writer};
+use crate::catalog::Snapshot;
+use crate::chunk::ChunkAt;
+use crate::error::{Error, ErrorKind, Part, Result};
+use crate::format::entry::Kind;
+use crate::format::header::{CommitSlot, slot_offset};
+use crate::format::tables::Commit;
+use crate::identity;
+use crate::index::{Chosen, MAX_RECORDS, Merge, Segment, SegmentPlan, tail_to_merge};
+
+impl Writer {
+    /// Makes everything put so far durable.
+    pub(crate) fn commit(&mut self) -> Result<()> {
+        self.commit_merging(false)
+    }
+
+    pub(super) fn commit_merging(&mut self, last: bool) -> Result<()> {
+        self.check_alive()?;
+        let references = self.shared.read().snapshot.references();
+        let merge_all = last && tail_to_merge(&references, true).is_some();
+        if !self.shared.read().pending.changed && !merge_all {
+            self.since = SinceCommit::nothing();
+            return Ok(());
+        }
+        self.commit_pending(last).map_err(|source| self.not_committed(source))
+    }
+
+    fn not_committed(&self, source: Error) -> Error {
+        let state = self.shared.read();
+        let newest = state.pending.live().next_back();
+        ErrorKind::NotCommitted {
+            waiting: state.pending.n_live(),
+            newest: newest.map(|number| crate::key::describe(state.pending.name(number))),
+            again: self.failed_sync.is_none(),
+        }
+        .at(self.shared.storage.path())
+        .because(source)
+    }
+
+    fn commit_pending(&mut self, last: bool) -> Result<()> {
+        let storage = &self.shared.storage;
+        // A path that may not be looked at any more says nothing.
+        if storage.is_replaced().unwrap_or(false) {
+            let why = "another file is in its place: what is committed here would be lost with this handle";
+            return Err(self.shared.io("commit", io::Error::other(why)));
+        }
+        self.flush()?;
+        // Should a write fail from here on, the next try starts again from this place.
+        let before = self.tail;
+        let snapshot = self.write_commit(last).inspect_err(|_| self.tail = before)?;
+        self.sync()?;
+        let slot = self.slot(&snapshot);
+        // The commit is durable; the slot only shortens the way to it, and the next one may do better.
+        let _ = self.shared.storage.write_at(slot_offset(slot.sequence), &slot.encode());
+        self.shared.write().adopt_snapshot(Arc::new(snapshot));
+        (self.new_metadata, self.new_losses, self.undo) = (None, None, None);
+        self.since = SinceCommit::nothing();
+        Ok(())
+    }
+
+    fn slot(&self, snapshot: &Snapshot) -> CommitSlot {
+        CommitSlot {
+            sequence: snapshot.sequence,
+            offset: snapshot.offset,
+            length: self.tail.offset - snapshot.offset,
+            depot_id: self.shared.parameters.depot_id,
+            head_crc: self.tail.previous,
+        }
+    }
+
+    /// Appends METADATA, INDEX and COMMIT entries for all that is pending.
+    fn write_commit(&mut self, last: bool) -> Result<Snapshot> {
+        let (old, raw_bytes, changed) = {
+            let state = self.shared.read();
+            (Arc::clone(&state.snapshot), state.raw_bytes, state.pending.changed)
+        };
+        let (mut metadata, mut losses) = (old.metadata, old.losses);
+        if let Some(body) = self.new_metadata.clone() {
+            let offset = self.tail.offset;
+            metadata = (offset, self.append_body(Kind::Metadata, 0, &body)?);
+        }
+        if let Some(body) = self.new_losses.clone() {
+            let offset = self.tail.offset;
+            losses = (offset, self.append_body(Kind::Losses, 0, &body)?);
+        }
+        let mut segments = old.segments.clone();
+        segments.extend(self.append_pending(&old)?);
+        let references: Vec<_> = segments.iter().map(|segment| segment.reference).collect();
+        if let Some(first) = tail_to_merge(&references, last) {
+            match Merge::new(&segments[first..]) {
+                Ok(merge) => {
+                    let merged = self.append_segment(merge.plan())?;
+                    drop(merge);
+                    segments.truncate(first);
+                    segments.push(merged);
+                }
+                // A damaged old segment stays as it is: what is new must not wait for it.
+                Err(error) if error.is_damage() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let sum = |of: fn(&Segment) -> u64| segments.iter().map(|segment| of(segment)).sum::<u64>();
+        let (n_records, n_kills) = (sum(|s| s.reference.n_records), sum(|s| s.reference.n_kills));
+        let Some(n_records) = n_records.checked_sub(n_kills) else {
+            return Err(Error::damaged(
+                self.shared.storage.path(),
+                Part::Index,
+                old.offset,
+                format!("at most {n_records} dead records"),
+                n_kills.to_string(),
+            ));
+        };
+        let commit = Commit {
+            sequence: old.sequence.max(self.taken) + 1,
+            parent: old.offset,
+            segments: segments.iter().map(|segment| segment.reference).collect(),
+            n_records,
+            n_chunks: sum(|s| s.reference.n_chunks),
+            raw_bytes,
+            metadata,
+            parameters: self.shared.parameters.clone(),
+            time: identity::now(),
+            // A commit that changes nothing, such as one that merges, leaves a truncation as it was.
+            undo: self.undo.unwrap_or(if changed { 0 } else { old.undo }),
+            losses,
+        };
+        let offset = self.tail.offset;
+        self.append_body(Kind::Commit, commit.sequence, &commit.encode())?;
+        Ok(Snapshot::new(&commit, offset, segments))
+    }
+
+    /// Appends what is pending as segments: none if nothing there concerns the index, more than one where one would grow
+    /// too large.
+    fn append_pending(&mut self, old: &Snapshot) -> Result<Vec<Arc<Segment>>> {
+        let shared = Arc::clone(&self.shared);
+        // Only the writer, which this is, changes what is pending: readers go on meanwhile.
+        let state = shared.read();
+        let pending = &state.pending;
+        if pending.n_live() == 0 && pending.kills.is_empty() && pending.chunks.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut chunks = Vec::with_capacity(pending.chunks.len());
+        for (number, source) in (old.n_chunks..).zip(&pending.chunks) {
+            let ChunkAt::Stored(reference) = source else {
+                let why = io::Error::other(format!("chunk {number} is not in the file yet"));
+                return Err(self.shared.io("commit", why));
+            };
+            chunks.push(*reference);
+        }
+        // The first takes the chunks and the deaths of older records, so that it can be merged with what comes before.
+        let (mut kills, mut first_chunk) = (pending.kills.iter().copied().collect(), old.n_chunks);
+        let (mut first_ordinal, mut live, mut ended) = (old.n_ordinals(), pending.live(), false);
+        let mut segments = Vec::new();
+        while !ended {
+            let (mut numbers, mut bytes) = (Vec::new(), 0);
+            ended = loop {
+                if bytes >= self.segment_room || numbers.len() as u64 >= MAX_RECORDS {
+                    break false;
+                }
+                let Some(number) = live.next() else { break true };
+                bytes += pending.name(number).len() + pending.metadata(number).map_or(0, <[u8]>::len);
+                // No more than `MAX_PENDING` are there.
+                numbers.extend(u32::try_from(number));
+            };
+            if numbers.is_empty() && !segments.is_empty() {
+                break;
+            }
+            let listing = Chosen { records: pending.records(), numbers };
+            let n_records = listing.numbers.len() as u64;
+            let (chunks, kills) = (std::mem::take(&mut chunks), std::mem::take(&mut kills));
+            let n_chunks = chunks.len() as u64;
+            let plan = SegmentPlan { first_ordinal, first_chunk, listing: &listing, chunks, kills };
+            segments.push(self.append_segment(plan)?);
+            first_ordinal += n_records;
+            first_chunk += n_chunks;
+        }
+        Ok(segments)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::Writer;
+    use crate::storage::{MemoryStorage, Storage};
+    use crate::{Depot, DepotOptions, OpenOptions, Raw};
+
+    fn writer_of(depot: &Depot<Raw>, change: impl FnOnce(&mut Writer)) {
+        change(&mut depot.engine.writer().unwrap());
+    }
+
+    #[test]
+    fn a_commit_of_more_names_than_fit_a_segment_makes_several() {
+        let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
+        let options = DepotOptions { chunk_size: 4096, block_size: Some(1024), ..DepotOptions::default() };
+        let depot = Depot::create_in(Arc::clone(&storage), Raw, options).unwrap();
+        writer_of(&depot, |writer| writer.segment_room = 1000);
+        let name = |n: u32| format!("{n:03}").repeat(40);
+        let mut expected = Vec::new();
+        for round in 0..3u32 {
+            for n in 0..50 {
+                // Every round replaces and removes some of the ones before.
+                let n = n + 40 * round;
+                depot.put_with(name(n), &(n + round).to_le_bytes(), &n.into()).unwrap();
+                expected.retain(|&(old, _)| old != n);
+                expected.push((n, n + round));
+            }
+            assert!(depot.remove(name(round)).unwrap());
+            expected.retain(|&(old, _)| old != round);
+            depot.commit().unwrap();
+            assert!(depot.info().unwrap().index_segments > 4, "{:?}", depot.info());
+            let reader = Depot::open_in(Arc::clone(&storage), Raw, &OpenOptions::default()).unwrap();
+            for depot in [&depot, &reader] {
+                assert_eq!(depot.len(), expected.len() as u64);
+                for (position, &(n, value)) in expected.iter().enumerate() {
+                    assert_eq!(depot.get(name(n)).unwrap().view(), value.to_le_bytes());
+                    assert_eq!(depot.key_at(position as u64).unwrap().as_str(), Some(&*name(n)));
+                    assert_eq!(depot.metadata(name(n)).unwrap(), Some(n.into()));
+                }
+            }
+        }
+        depot.close().unwrap();
+        let reader = Depot::open_in(storage, Raw, &OpenOptions::default()).unwrap();
+        assert_eq!((reader.len(), reader.info().unwrap().index_segments), (expected.len() as u64, 1));
+    }
+}

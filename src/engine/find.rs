@@ -1,0 +1,218 @@
+//! From a name or a position to a location, and to metadata: by the index, else by the directories.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use super::fallback::Rebuilt;
+use super::{Engine, Shared};
+use crate::catalog::{Found, LostCommit, RecordId, Snapshot, State};
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::tables::Losses;
+use crate::index::{Location, expect_names};
+use crate::key::{TaggedName, describe};
+use crate::log::{self};
+
+/// Names looked up under one lock.
+const NAMES_AT_ONCE: usize = 256;
+
+impl Engine {
+    /// The live record of that name.
+    pub(crate) fn find(&self, name: &[u8]) -> Result<Option<Found>> {
+        self.shared.read().find(name)
+    }
+
+    /// The index of `snapshot` made again, where it failed with `error`; that error where this cannot be
+    /// done.
+    pub(crate) fn rebuilt(&self, snapshot: &Snapshot, error: Error) -> Result<Arc<Rebuilt>> {
+        if !error.is_damage() || self.is_foreign() {
+            return Err(error);
+        }
+        let mut rebuilt = self.rebuilt.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some((sequence, rebuilt)) = &*rebuilt
+            && *sequence == snapshot.sequence
+        {
+            return rebuilt.clone().ok_or(error);
+        }
+        let Shared { storage, parameters, .. } = &*self.shared;
+        let made = Rebuilt::new(storage, parameters, snapshot).map(Arc::new);
+        *rebuilt = Some((snapshot.sequence, made.clone()));
+        made.ok_or(error)
+    }
+
+    /// The place of the record of that name, if there is one: by the index, or without it.
+    pub(crate) fn place_of(&self, name: &[u8]) -> Result<Option<Location>> {
+        let state = self.shared.read();
+        match state.find(name) {
+            Ok(found) => Ok(found.map(|found| found.location)),
+            Err(error) => {
+                let rebuilt = self.rebuilt(&state.snapshot, error)?;
+                Ok(rebuilt.find(name, &state.pending.killed).map(|number| rebuilt.location(number)))
+            }
+        }
+    }
+
+    /// As [`place_of`](Self::place_of), or the error that says there is none.
+    pub(crate) fn location(&self, name: &[u8]) -> Result<Location> {
+        self.place_of(name)?.ok_or_else(|| self.not_found(&self.shared.read(), name))
+    }
+
+    /// Whether there is a record of that name.
+    pub(crate) fn contains(&self, name: &[u8]) -> Result<bool> {
+        if self.place_of(name)?.is_some() {
+            return Ok(true);
+        }
+        let error = self.not_found(&self.shared.read(), name);
+        if matches!(error.kind(), ErrorKind::NotFound) { Ok(false) } else { Err(error) }
+    }
+
+    /// Why there is no record of that name.
+    pub(super) fn not_found(&self, state: &State, name: &[u8]) -> Error {
+        let path = self.path_buf();
+        if let Some(LostCommit { sequence, offset }) = state.lost {
+            return ErrorKind::LostCommit { commit: sequence, offset }.at(path).of(describe(name));
+        }
+        match self.losses_of(&state.snapshot) {
+            Ok(losses) => losses
+                .0
+                .iter()
+                .rev()
+                .find(|loss| loss.unnamed || loss.names.iter().any(|lost| lost == name))
+                .map_or(ErrorKind::NotFound.at(path.clone()).of(describe(name)), |loss| {
+                    ErrorKind::LostEarlier { how: loss.to_string() }.at(path).of(describe(name))
+                }),
+            Err(error) => error,
+        }
+    }
+
+    /// What the depot has lost, and whoever went on with it knew.
+    pub(crate) fn losses(&self) -> Result<Losses> {
+        let snapshot = Arc::clone(&self.shared.read().snapshot);
+        self.losses_of(&snapshot)
+    }
+
+    fn losses_of(&self, snapshot: &Snapshot) -> Result<Losses> {
+        let (offset, length) = snapshot.losses;
+        if length == 0 {
+            return Ok(Losses::default());
+        }
+        let scanner = log::Scanner::new(&self.shared.storage, false)?;
+        scanner.losses(offset, self.shared.parameters.depot_id)
+    }
+
+    /// Locations of the records of these names.
+    pub(crate) fn locations<'n>(&self, names: &'n [TaggedName]) -> Result<Vec<(&'n [u8], Location)>> {
+        let mut out = Vec::with_capacity(names.len());
+        // One look at the state for many names, but not so many that a writer waits long.
+        for names in names.chunks(NAMES_AT_ONCE) {
+            let state = self.shared.read();
+            expect_names(&state.snapshot.segments, names.iter().map(|name| &**name));
+            let mut failed = None;
+            for name in names {
+                match state.find(name) {
+                    Ok(Some(found)) => out.push((&**name, found.location)),
+                    Ok(None) => return Err(self.not_found(&state, name)),
+                    Err(_) => {
+                        failed.get_or_insert(out.len());
+                        out.push((&**name, Location::default()));
+                    }
+                }
+            }
+            drop(state);
+            // Where the index is damaged, one by one.
+            for (name, location) in failed.map(|first| &mut out[first..]).into_iter().flatten() {
+                *location = self.location(name)?;
+            }
+        }
+        Ok(out)
+    }
+
+    /// What `by_index` says of the record at a position, or where the index is damaged, `by_directories` of
+    /// its number there.
+    pub(super) fn at<T>(
+        &self,
+        position: u64,
+        by_index: impl FnOnce(&State, RecordId) -> Result<T>,
+        by_directories: impl FnOnce(&Rebuilt, usize) -> T,
+    ) -> Result<T> {
+        let state = self.shared.read();
+        let out_of_range = || ErrorKind::OutOfRange { position, len: state.len() }.at(self.path_buf());
+        let error = match state.at(position) {
+            Ok(place) => match by_index(&state, place.ok_or_else(out_of_range)?) {
+                Err(error) => error,
+                found => return found,
+            },
+            Err(error) => error,
+        };
+        let rebuilt = self.rebuilt(&state.snapshot, error)?;
+        let number = rebuilt.nth(position, &state.pending.killed).ok_or_else(out_of_range)?;
+        Ok(by_directories(&rebuilt, number))
+    }
+
+    /// Where the record at a position lies. Looks at no name.
+    pub(crate) fn location_at(&self, position: u64) -> Result<Location> {
+        self.at(position, State::location, Rebuilt::location)
+    }
+
+    /// The tagged name of the record at a position.
+    pub(crate) fn name_at(&self, position: u64) -> Result<Vec<u8>> {
+        self.at(position, State::name, |rebuilt, number| rebuilt.name(number).to_vec())
+    }
+
+    /// The position of the record of that name, or the error that says there is none.
+    pub(crate) fn position_of(&self, name: &[u8]) -> Result<u64> {
+        let state = self.shared.read();
+        let by_index = || {
+            let Some(Found { place, .. }) = state.find(name)? else { return Ok(None) };
+            // Those that are pending come after all committed ones, whichever of these are dead.
+            let dead = if matches!(place, RecordId::Pending(_)) { Cow::default() } else { state.dead()? };
+            Ok(Some(state.position(place, &dead)))
+        };
+        let position = match by_index() {
+            Ok(position) => position,
+            Err(error) => {
+                let rebuilt = self.rebuilt(&state.snapshot, error)?;
+                rebuilt
+                    .find(name, &state.pending.killed)
+                    .map(|number| rebuilt.position(number, &state.pending.killed))
+            }
+        };
+        position.ok_or_else(|| self.not_found(&state, name))
+    }
+
+    /// MessagePack metadata of a record.
+    pub(crate) fn metadata(&self, name: &[u8]) -> Result<Option<Vec<u8>>> {
+        let state = self.shared.read();
+        let by_index = || {
+            let Some(found) = state.find(name)? else { return Ok(None) };
+            state.metadata(found.place).map(Some)
+        };
+        let metadata = match by_index() {
+            Ok(metadata) => metadata,
+            Err(error) => {
+                let rebuilt = self.rebuilt(&state.snapshot, error)?;
+                let number = rebuilt.find(name, &state.pending.killed);
+                number.map(|number| rebuilt.metadata(number).map(<[u8]>::to_vec))
+            }
+        };
+        metadata.ok_or_else(|| self.not_found(&state, name))
+    }
+
+    /// MessagePack of the depot's own metadata.
+    pub(crate) fn depot_metadata(&self) -> Result<Option<Vec<u8>>> {
+        if self.is_writable()
+            && let Some(new) = self.writer_to_look_at()?.new_metadata()
+        {
+            return Ok(Some(new.to_vec()));
+        }
+        self.committed_metadata()
+    }
+
+    /// MessagePack of the depot's own metadata as of the last commit.
+    pub(crate) fn committed_metadata(&self) -> Result<Option<Vec<u8>>> {
+        let (offset, length) = self.shared.read().snapshot.metadata;
+        if length == 0 {
+            return Ok(None);
+        }
+        log::read_metadata(&self.shared.storage, offset, self.shared.parameters.depot_id).map(Some)
+    }
+}

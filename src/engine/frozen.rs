@@ -1,0 +1,118 @@
+//! Engines that read what a depot holds at one moment, which nothing changes any more.
+
+use std::sync::Arc;
+
+use super::{Engine, Shared};
+use crate::catalog::{Snapshot, State};
+use crate::chunk::ChunkAt;
+use crate::error::Result;
+use crate::format::chunk::ChunkRef;
+use crate::format::entry::EntryHead;
+use crate::format::tables::Parameters;
+use crate::index::Segment;
+use crate::log::Tail;
+use crate::options::OpenOptions;
+use crate::storage::Storage;
+
+impl Engine {
+    /// Reads records of these chunks, by number; there is no index.
+    pub(crate) fn over_chunks(
+        storage: Arc<dyn Storage>,
+        parameters: Parameters,
+        chunks: Vec<Option<ChunkRef>>,
+    ) -> Self {
+        let mut state = State::default();
+        for (number, chunk) in (0..).zip(chunks) {
+            state.set_source(number, chunk.map_or(ChunkAt::Missing, ChunkAt::Stored));
+        }
+        Self::assemble(
+            Arc::new(Shared::new(storage, parameters, false, state)),
+            None,
+            Tail::START,
+            &OpenOptions::default(),
+        )
+    }
+
+    /// Reads the index of `snapshot`, the commit whose entry `head` heads.
+    pub(crate) fn at_commit(
+        storage: Arc<dyn Storage>,
+        parameters: Parameters,
+        snapshot: Snapshot,
+        head: &EntryHead,
+    ) -> Self {
+        let mut state = State::default();
+        state.adopt_snapshot(Arc::new(snapshot));
+        Self::assemble(
+            Arc::new(Shared::new(storage, parameters, false, state)),
+            None,
+            Tail::after(head),
+            &OpenOptions::default(),
+        )
+    }
+
+    /// A reader of what the depot holds at this moment, which nothing changes any more. What was put so far is
+    /// committed first.
+    pub(crate) fn frozen(&self) -> Result<Self> {
+        let state = if self.is_writable() {
+            let mut writer = self.writer()?;
+            writer.commit()?;
+            self.shared.read().clone()
+        } else {
+            self.shared.read().clone()
+        };
+        Ok(self.reader_of(state))
+    }
+
+    /// As [`frozen`](Self::frozen), of a frozen engine: shares no lock with it, so that a process forked while threads of
+    /// the other one were reading can go on.
+    pub(crate) fn reopened(&self) -> Result<Self> {
+        let mut state = self.shared.read().clone();
+        state.snapshot = self.snapshot_again(&state.snapshot)?;
+        Ok(self.reader_of(state))
+    }
+
+    /// As [`frozen`](Self::frozen), of what is not in the writer's hands, and without names: whatever ends at or before the address that
+    /// comes with it can be read. Shares no lock, either.
+    pub(crate) fn reader_of_stored(&self) -> Result<(Self, u64)> {
+        let (snapshot, chunks) = {
+            let state = self.shared.read();
+            (Arc::clone(&state.snapshot), state.pending.chunks.clone())
+        };
+        let stored = chunks.iter().take_while(|source| !matches!(source, ChunkAt::Open)).count();
+        let chunk_size = self.shared.parameters.chunk_size as u64;
+        let readable = snapshot.n_chunks.saturating_add(stored as u64).saturating_mul(chunk_size);
+        let mut state = State { snapshot: self.snapshot_again(&snapshot)?, ..State::default() };
+        state.pending.chunks = chunks;
+        Ok((self.reader_of(state), readable))
+    }
+
+    /// A snapshot with segments of its own.
+    fn snapshot_again(&self, old: &Snapshot) -> Result<Arc<Snapshot>> {
+        let Shared { storage, parameters, mapped, .. } = &*self.shared;
+        let pages = Arc::default();
+        let open = |segment: &Arc<Segment>| {
+            let segment = Segment::open(storage, segment.reference, parameters.depot_id, *mapped)?;
+            Ok(Arc::new(segment.sharing(&pages)))
+        };
+        let segments = old.segments.iter().map(open).collect::<Result<_>>()?;
+        Ok(Arc::new(Snapshot {
+            sequence: old.sequence,
+            offset: old.offset,
+            segments,
+            n_records: old.n_records,
+            n_chunks: old.n_chunks,
+            raw_bytes: old.raw_bytes,
+            metadata: old.metadata,
+            undo: old.undo,
+            losses: old.losses,
+            ..Snapshot::default()
+        }))
+    }
+
+    fn reader_of(&self, state: State) -> Self {
+        let Shared { storage, parameters, mapped, .. } = &*self.shared;
+        let shared = Shared::new(Arc::clone(storage), parameters.clone(), *mapped, state);
+        let options = OpenOptions { verify: self.verify, ..OpenOptions::default() };
+        Self::assemble(Arc::new(shared), None, Tail::START, &options)
+    }
+}

@@ -1,0 +1,255 @@
+//! All live records as of one moment, in order: names block by block, and where the records lie.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::Engine;
+use super::fallback::Rebuilt;
+use super::read_ahead::Wanted;
+use crate::catalog::{Killed, PendingRecords, Snapshot};
+use crate::error::{Error, Part, Result};
+use crate::index::{Location, Segment, find_live};
+use crate::key::Key;
+
+/// The error of a name that is none.
+pub(crate) fn malformed(path: &Path, name: &[u8]) -> Error {
+    Error::damaged(path, Part::Index, 0, "a name", format!("the bytes \"{}\"", name.escape_ascii()))
+}
+
+/// A live record's name, and its place if the index can tell.
+pub(crate) struct ListedRecord {
+    /// Tagged.
+    pub(crate) name: Vec<u8>,
+    pub(crate) location: Result<Location>,
+}
+
+/// Ordinal and tagged name.
+pub(crate) type FoundName = (u64, Vec<u8>);
+
+pub(crate) type Found = Vec<FoundName>;
+
+/// Names and places of live records as of one moment, in order.
+///
+/// Where the index is damaged, the directories of the chunks are asked. Where these cannot tell either, a
+/// damaged part of the index is one error in place of the names that were in it.
+pub(crate) struct Listing<'e> {
+    engine: &'e Engine,
+    snapshot: Arc<Snapshot>,
+    /// Sorted ordinals that are dead.
+    dead: Vec<u64>,
+    /// Not all of them are known: the index is asked by name whether a record is live.
+    pub(crate) doubtful: bool,
+    pending: PendingRecords,
+    /// The next committed ordinal.
+    ordinal: u64,
+    /// Names behind those given out, of the block before it, and the segment they are in.
+    block: std::vec::IntoIter<Vec<u8>>,
+    segment: Option<Arc<Segment>>,
+    /// The block before could not be read, which has been told.
+    failing: bool,
+    /// The index made again, once a page of it turned out to be damaged, and the number of its next record.
+    rebuilt: Option<(Arc<Rebuilt>, usize)>,
+    /// What to leave out of it: hashes of names.
+    killed: Killed,
+}
+
+impl<'e> Listing<'e> {
+    pub(crate) fn new(engine: &'e Engine) -> Result<Self> {
+        let state = engine.shared.read();
+        let mut rebuilt = None;
+        let (mut dead, doubtful) = match state.snapshot.dead() {
+            Ok(dead) => (dead.to_vec(), false),
+            Err(error) if error.is_damage() => {
+                rebuilt = engine.rebuilt(&state.snapshot, error).ok().map(|rebuilt| (rebuilt, 0));
+                let segments = state.snapshot.segments.iter();
+                (segments.flat_map(|segment| segment.all_kills().unwrap_or_default()).collect(), true)
+            }
+            Err(error) => return Err(error),
+        };
+        dead.extend(&state.pending.kills);
+        dead.sort_unstable();
+        Ok(Self {
+            engine,
+            snapshot: Arc::clone(&state.snapshot),
+            dead,
+            doubtful,
+            pending: state.pending.freeze(),
+            ordinal: 0,
+            block: Vec::new().into_iter(),
+            segment: None,
+            failing: false,
+            rebuilt,
+            killed: state.pending.killed.clone(),
+        })
+    }
+
+    /// Goes on by the directories from the committed record `ordinal` on, where the index failed with
+    /// `error`; that error where this cannot be done.
+    fn go_on_from(&mut self, ordinal: u64, error: Error) -> Result<()> {
+        if self.doubtful {
+            return Err(error);
+        }
+        let rebuilt = self.engine.rebuilt(&self.snapshot, error)?;
+        let before = self.dead.partition_point(|&dead| dead < ordinal) as u64;
+        let next = rebuilt.nth(ordinal - before, &self.killed).unwrap_or(usize::MAX);
+        self.block = Vec::new().into_iter();
+        self.segment = None;
+        self.rebuilt = Some((rebuilt, next));
+        Ok(())
+    }
+
+    /// The next record by the directories.
+    fn next_rebuilt(&mut self) -> Option<(Vec<u8>, Location)> {
+        let (rebuilt, next) = self.rebuilt.as_mut()?;
+        let number = rebuilt.next_live(*next, &self.killed)?;
+        *next = number + 1;
+        Some((rebuilt.name(number).to_vec(), rebuilt.location(number)))
+    }
+
+    /// A record under a name that no key is cannot be asked for, nor be put elsewhere.
+    fn listed(&self, name: Vec<u8>, location: Result<Location>) -> ListedRecord {
+        let location =
+            if Key::is_tagged(&name) { location } else { Err(malformed(self.engine.path(), &name)) };
+        ListedRecord { name, location }
+    }
+
+    pub(crate) fn next(&mut self) -> Option<Result<ListedRecord>> {
+        loop {
+            if self.rebuilt.is_some() {
+                let (name, location) = self.next_rebuilt().or_else(|| self.pending.next())?;
+                return Some(Ok(self.listed(name, Ok(location))));
+            }
+            if let Some((name, segment)) = self.block.next().zip(self.segment.as_ref()) {
+                let ordinal = self.ordinal - 1 - self.block.len() as u64;
+                if self.is_dead(ordinal) {
+                    continue;
+                }
+                let location = if self.doubtful {
+                    match find_live(&self.snapshot.segments, &name, &mut |_| ()) {
+                        Ok(Some((_, live, location))) if live == ordinal => Ok(location),
+                        Ok(_) => continue,
+                        Err(error) => Err(error),
+                    }
+                } else {
+                    match segment.location(ordinal - segment.reference.first_ordinal) {
+                        Ok(location) => Ok(location),
+                        Err(error) => match self.go_on_from(ordinal, error) {
+                            Ok(()) => continue,
+                            Err(error) => Err(error),
+                        },
+                    }
+                };
+                return Some(Ok(self.listed(name, location)));
+            }
+            let Some((segment, local)) = self.snapshot.segment_of(self.ordinal) else {
+                let (name, location) = self.pending.next()?;
+                return Some(Ok(self.listed(name, Ok(location))));
+            };
+            let first_ordinal = segment.reference.first_ordinal;
+            match segment.names_around(local) {
+                Ok((first, names)) => {
+                    self.ordinal = first_ordinal + first + names.len() as u64;
+                    self.block = names.into_iter();
+                    if !self.segment.as_ref().is_some_and(|before| Arc::ptr_eq(before, segment)) {
+                        self.segment = Some(Arc::clone(segment));
+                    }
+                    self.failing = false;
+                }
+                Err(error) => {
+                    let next = first_ordinal + segment.next_block(local);
+                    let Err(error) = self.go_on_from(self.ordinal, error) else { continue };
+                    // The names of this block are lost; those after it may not be.
+                    self.ordinal = next;
+                    if !std::mem::replace(&mut self.failing, true) {
+                        return Some(Err(error));
+                    }
+                }
+            }
+        }
+    }
+
+    /// The committed records behind those given out whose tagged names are `wanted`, dead ones among them, by ordinal: those of the
+    /// next blocks of names in which there are any. `None` when this takes a walk by [`next`](Self::next).
+    pub(crate) fn skim(&mut self, wanted: &dyn Fn(&[u8]) -> bool) -> Option<Result<Found>> {
+        if self.doubtful || self.rebuilt.is_some() || self.block.len() > 0 {
+            return None;
+        }
+        let mut found = Vec::new();
+        while found.is_empty() {
+            let (segment, local) = self.snapshot.segment_of(self.ordinal)?;
+            let first_ordinal = segment.reference.first_ordinal;
+            let read = segment.names_of_block(local, &mut |local, name| {
+                if wanted(name) {
+                    found.push((first_ordinal + local, name.to_vec()));
+                }
+            });
+            let next = read.as_ref().copied().unwrap_or_else(|_| segment.next_block(local));
+            let start = std::mem::replace(&mut self.ordinal, first_ordinal + next);
+            let failing = std::mem::replace(&mut self.failing, read.is_err());
+            if let Err(error) = read {
+                // What a damaged block seemed to hold is not believed.
+                found.clear();
+                let Err(error) = self.go_on_from(start, error) else { return Some(Ok(found)) };
+                if !failing {
+                    return Some(Err(error));
+                }
+            }
+        }
+        Some(Ok(found))
+    }
+
+    pub(crate) fn is_dead(&self, ordinal: u64) -> bool {
+        self.dead.binary_search(&ordinal).is_ok()
+    }
+
+    /// Appends names and places of the next records, up to so many raw `bytes` and `records`; fewer before an error, or at the
+    /// end. What it appends may be a name that no key is.
+    pub(crate) fn take(&mut self, to: &mut Wanted, (bytes, records): (usize, usize)) -> Result<()> {
+        let engine = self.engine;
+        let mut sum = 0;
+        while to.len() < records && sum < bytes {
+            // Names of a block that was read, without the detours.
+            if let Some(segment) = self.segment.as_ref().filter(|_| !self.doubtful) {
+                let first = segment.reference.first_ordinal;
+                let (end, mut failed) = (self.ordinal - first, None);
+                while to.len() < records
+                    && sum < bytes
+                    && let Some(name) = self.block.next()
+                {
+                    let local = end - 1 - self.block.len() as u64;
+                    if self.is_dead(first + local) {
+                        continue;
+                    }
+                    match segment.location(local) {
+                        Ok(location) => {
+                            sum += location.length as usize;
+                            to.push((name, location));
+                        }
+                        Err(error) => {
+                            failed = Some((name, first + local, error));
+                            break;
+                        }
+                    }
+                }
+                if let Some((name, ordinal, error)) = failed {
+                    self.go_on_from(ordinal, error).map_err(|error| engine.in_record(&name, error))?;
+                }
+                if to.len() >= records || sum >= bytes {
+                    break;
+                }
+            }
+            match self.next() {
+                Some(Ok(ListedRecord { name, location: Ok(location) })) => {
+                    sum += location.length as usize;
+                    to.push((name, location));
+                }
+                Some(Ok(ListedRecord { name, location: Err(error) })) => {
+                    return Err(engine.in_record(&name, error));
+                }
+                Some(Err(error)) => return Err(error),
+                None => break,
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,189 @@
+//! Names and bytes: finding, reading, appending and committing records, below any codec.
+//!
+//! ```text
+//! open        create, open, append           find         name or position to location
+//! frozen      readers of one moment          read         location to checked bytes
+//! writer      the open chunk                 batch        many locations at once
+//! append      entries to the file            read_ahead   batches of an iteration, by threads
+//! commit      what is pending to the index   listing      all records in order
+//! publish     the Blosc2 frame               fallback     names without the index
+//! refresh     a reader moves forward         truncate     going back, and taking that back
+//! pieces      a long record piece by piece   losses ..
+//! ```
+//!
+//! `depot`, `maintain` and the loader call the engine. It calls the log, the catalog, chunks and the index, and
+//! it never knows a codec or a value.
+//!
+//! # Locks
+//!
+//! In this order, so that none waits for another in a circle:
+//!
+//! 1. `Engine::writer`: held by whoever writes, for as long as a call takes.
+//! 2. `Engine::tail`: held by a refresh to its end. A depot that writes has none.
+//! 3. `Shared::state`: read by every lookup for a moment, written by the writer for a moment.
+//! 4. `Engine::rebuilt`, and the locks inside the chunk reader and the index.
+//!
+//! Nobody takes `writer` while holding `state`.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use crate::catalog::State;
+use crate::chunk::ChunkReader;
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::tables::Parameters;
+use crate::log::Tail;
+use crate::options::Verify;
+use crate::storage::Storage;
+use fallback::Rebuilt;
+
+mod append;
+pub(crate) mod batch;
+mod commit;
+mod fallback;
+mod find;
+mod frozen;
+mod listing;
+mod open;
+mod pieces;
+mod publish;
+mod read;
+pub(crate) mod read_ahead;
+mod refresh;
+mod truncate;
+mod undo;
+mod writer;
+
+pub(crate) use batch::read_each;
+pub(crate) use listing::{FoundName, ListedRecord, Listing, malformed};
+pub(crate) use open::{CodecCheck, CodecSpec};
+pub(crate) use refresh::Moved;
+pub(crate) use truncate::{Plan, plan_after, remove};
+pub(crate) use writer::Writer;
+
+/// Names to bytes.
+pub(crate) struct Engine {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) reader: ChunkReader,
+    pub(super) verify: Verify,
+    pub(super) writer: Option<Mutex<Writer>>,
+    /// The process that opened the depot: the only one that may write, and a fork of it may not.
+    pub(super) owner: u32,
+    /// What was loaded last, for `refresh`.
+    pub(super) tail: Mutex<Tail>,
+    /// The index made again, and of which commit; made when a damaged page of the index is first met.
+    pub(super) rebuilt: Mutex<Option<(u64, Option<Arc<Rebuilt>>)>>,
+}
+
+/// What readers and the writer share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) storage: Arc<dyn Storage>,
+    pub(crate) parameters: Parameters,
+    pub(crate) mapped: bool,
+    state: RwLock<State>,
+}
+
+impl Shared {
+    pub(crate) fn new(storage: Arc<dyn Storage>, parameters: Parameters, mapped: bool, state: State) -> Self {
+        Self { storage, parameters, mapped, state: RwLock::new(state) }
+    }
+
+    pub(crate) fn read(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    pub(crate) fn write(&self) -> RwLockWriteGuard<'_, State> {
+        self.state.write().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    pub(crate) fn io(&self, action: impl Into<String>, source: io::Error) -> Error {
+        Error::io(self.storage.path(), action, source)
+    }
+}
+
+impl Engine {
+    /// What error messages call the depot.
+    pub(crate) fn path(&self) -> &Path {
+        self.shared.storage.path()
+    }
+
+    pub(super) fn path_buf(&self) -> PathBuf {
+        self.path().to_owned()
+    }
+
+    /// The writer, if the depot has one and this process is the one that opened it.
+    pub(crate) fn writer(&self) -> Result<MutexGuard<'_, Writer>> {
+        // Asked before the lock is taken, which in a fork a thread may hold that is not there.
+        if self.is_writable() && std::process::id() != self.owner {
+            return Err(ErrorKind::Forked { owner: self.owner }.at(self.path_buf()));
+        }
+        self.writer_to_look_at()
+    }
+
+    /// The writer, for what it has in memory, which a fork may read as well.
+    pub(super) fn writer_to_look_at(&self) -> Result<MutexGuard<'_, Writer>> {
+        match &self.writer {
+            Some(writer) => Ok(writer.lock().unwrap_or_else(std::sync::PoisonError::into_inner)),
+            None => Err(ErrorKind::ReadOnly.at(self.path_buf())),
+        }
+    }
+
+    /// Where the entry behind the newest state goes, for a depot that is read.
+    pub(crate) fn tail(&self) -> Tail {
+        *self.tail.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// A file of another program.
+    pub(crate) fn is_foreign(&self) -> bool {
+        self.shared.parameters.depot_id == 0
+    }
+
+    /// Live records, their raw bytes, and how many of them no commit covers.
+    pub(crate) fn counts(&self) -> (u64, u64, u64) {
+        let state = self.shared.read();
+        (state.len(), state.raw_bytes, state.pending.n_live())
+    }
+
+    /// Chunks, those without a commit included.
+    pub(crate) fn n_chunks(&self) -> u64 {
+        let state = self.shared.read();
+        state.snapshot.n_chunks + state.pending.chunks.len() as u64
+    }
+
+    /// Bytes behind the last whole entry: a torn end that a reader ignores.
+    pub(crate) fn torn_bytes(&self, file_bytes: u64) -> u64 {
+        if self.is_writable() || self.is_foreign() {
+            return 0;
+        }
+        file_bytes.saturating_sub(self.tail().offset)
+    }
+
+    /// Whether this depot may write.
+    pub(crate) fn is_writable(&self) -> bool {
+        self.writer.is_some()
+    }
+
+    /// The chunk and the offset in it that an address means.
+    pub(crate) fn chunk_of(&self, address: u64) -> (u64, usize) {
+        let chunk_size = self.shared.parameters.chunk_size as u64;
+        (address / chunk_size, usize::try_from(address % chunk_size).unwrap_or(usize::MAX))
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        // `Depot::close` reports errors; here nobody can be told, and what was committed is safe. In a fork `writer` refuses:
+        // the file, and its lock, are its parent's.
+        if self.is_writable() && self.owner == std::process::id() {
+            if self.shared.storage.is_durable()
+                && let Ok(mut writer) = self.writer()
+            {
+                let _ = writer.publish(true);
+            }
+            // A loader may still read from this storage; the next writer need not wait for it.
+            let _ = self.shared.storage.unlock();
+        }
+    }
+}

@@ -1,0 +1,315 @@
+//! Making and opening: the header page, the lock, the codec check, and the way back after a crash.
+
+use std::sync::{Arc, Mutex};
+
+use super::writer::Writer;
+use super::{Engine, Shared};
+use crate::catalog::{LostCommit, State};
+use crate::chunk::ChunkReader;
+use crate::codec::{Codec, Raw};
+use crate::error::{Error, ErrorKind, Part, Result};
+use crate::format::tables::{Loss, Losses, Parameters};
+use crate::identity;
+use crate::log::{self, Header, Loaded, Tail, header_page};
+use crate::options::{DepotOptions, Mapping, OpenOptions};
+use crate::storage::Storage;
+use crate::vlstore;
+
+/// What a codec says of itself.
+pub(crate) struct CodecSpec {
+    pub(crate) id: &'static str,
+    pub(crate) version: u32,
+    pub(crate) parameters: Vec<u8>,
+    pub(crate) align: usize,
+    pub(crate) element_size: usize,
+}
+
+/// How a depot's codec is compared with the one in hand.
+pub(crate) struct CodecCheck<'c> {
+    pub(crate) info: &'c CodecSpec,
+    pub(crate) check_parameters: &'c dyn Fn(&[u8]) -> Result<(), crate::codec::CodecError>,
+    /// Reads anything: bytes.
+    pub(crate) any: bool,
+}
+
+impl CodecCheck<'_> {
+    fn check(&self, storage: &Arc<dyn Storage>, parameters: &Parameters) -> Result<()> {
+        if self.any {
+            return Ok(());
+        }
+        let path = || storage.path().to_owned();
+        if parameters.codec_id != self.info.id {
+            return Err(ErrorKind::WrongCodec {
+                stored: parameters.codec_id.clone(),
+                given: self.info.id.to_owned(),
+            }
+            .at(path()));
+        }
+        let refuse =
+            |source| ErrorKind::CodecParameters { codec: self.info.id.to_owned() }.at(path()).because(source);
+        if parameters.codec_version > self.info.version {
+            return Err(refuse(crate::codec::CodecError::Parameter {
+                parameter: "version".into(),
+                stored: parameters.codec_version.to_string(),
+                given: self.info.version.to_string(),
+            }));
+        }
+        (self.check_parameters)(&parameters.codec_parameters).map_err(refuse)
+    }
+}
+
+impl Engine {
+    /// A new depot in an empty storage.
+    pub(crate) fn create(
+        storage: Arc<dyn Storage>,
+        options: DepotOptions,
+        codec: CodecSpec,
+        mapping: Mapping,
+    ) -> Result<Self> {
+        let options = options.with_typesize_for(codec.element_size);
+        options.validate()?;
+        if !codec.align.is_power_of_two() || codec.align > 64 || codec.id.len() > 64 {
+            let why =
+                format!("codec `{}`: ALIGN must be a power of two up to 64, ID at most 64 bytes", codec.id);
+            return Err(Error::invalid_options(why));
+        }
+        let parameters = Parameters {
+            format_version: crate::format::FORMAT_VERSION,
+            depot_id: identity::depot_id(),
+            codec_id: codec.id.to_owned(),
+            codec_version: codec.version,
+            codec_parameters: codec.parameters,
+            chunk_size: options.chunk_size,
+            block_size: options.block_size,
+            compression: options.compression,
+            placement: options.placement,
+            align: codec.align.max(16),
+            vlstore: options.vlstore_compatible,
+            created: identity::now(),
+        };
+        Self::create_with(storage, parameters, options, mapping)
+    }
+
+    /// A new depot in an empty storage, laid out and described like another one.
+    pub(crate) fn create_like(storage: Arc<dyn Storage>, parameters: &Parameters) -> Result<Self> {
+        let parameters = Parameters { depot_id: identity::depot_id(), ..parameters.clone() };
+        let options = parameters.options();
+        Self::create_with(storage, parameters, options, Mapping::Never)
+    }
+
+    fn create_with(
+        storage: Arc<dyn Storage>,
+        parameters: Parameters,
+        options: DepotOptions,
+        mapping: Mapping,
+    ) -> Result<Self> {
+        if !storage.is_empty().map_err(|source| Error::io(storage.path(), "ask for the length", source))? {
+            return Err(ErrorKind::PathExists.at(storage.path()));
+        }
+        lock(&storage)?;
+        storage
+            .write_at(0, &header_page(&parameters)?)
+            .and_then(|()| storage.sync())
+            .map_err(|source| Error::io(storage.path(), "write the header", source))?;
+        let mapped = mapping == Mapping::Auto;
+        let shared = Arc::new(Shared::new(storage, parameters, mapped, State::default()));
+        let writer = Writer::new(Arc::clone(&shared), options, Tail::START, true);
+        Ok(Self::assemble(shared, Some(writer), Tail::START, &OpenOptions::default()))
+    }
+
+    pub(super) fn assemble(
+        shared: Arc<Shared>,
+        writer: Option<Writer>,
+        tail: Tail,
+        options: &OpenOptions,
+    ) -> Self {
+        let Shared { storage, parameters, mapped, .. } = &*shared;
+        let foreign = parameters.depot_id == 0;
+        let reader = ChunkReader::new(Arc::clone(storage), parameters.chunk_size, *mapped, foreign)
+            .with_cache(options.cache_bytes);
+        let (verify, owner) = (options.verify, std::process::id());
+        Self {
+            shared,
+            reader,
+            verify,
+            writer: writer.map(Mutex::new),
+            owner,
+            tail: Mutex::new(tail),
+            rebuilt: Mutex::default(),
+        }
+    }
+
+    /// An existing depot, or a vlstore file, for reading.
+    pub(crate) fn open(
+        storage: Arc<dyn Storage>,
+        options: &OpenOptions,
+        codec: &CodecCheck<'_>,
+    ) -> Result<Self> {
+        let mapped = options.mapping == Mapping::Auto;
+        match log::read_header(&storage)? {
+            Header::Depot(parameters) => {
+                codec.check(&storage, &parameters)?;
+                let Loaded { parameters, state, tail, .. } = log::load(&storage, parameters, mapped)?;
+                if !options.accept_loss
+                    && let Some(error) = incomplete(&storage, &state)
+                {
+                    return Err(error);
+                }
+                let shared = Arc::new(Shared::new(storage, parameters, mapped, state));
+                Ok(Self::assemble(shared, None, tail, options))
+            }
+            Header::Foreign => {
+                let (parameters, state) = vlstore::import(&storage, codec.info.id, codec.info.align)?;
+                let shared = Arc::new(Shared::new(storage, parameters, mapped, state));
+                Ok(Self::assemble(shared, None, Tail::START, options))
+            }
+        }
+    }
+
+    /// As [`open`](Self::open), whatever codec wrote it, and by positioned reads.
+    pub(crate) fn open_any(storage: Arc<dyn Storage>, accept_loss: bool) -> Result<Self> {
+        let info = CodecSpec {
+            id: Raw::ID,
+            version: Raw::VERSION,
+            parameters: Vec::new(),
+            align: Raw::ALIGN,
+            element_size: 1,
+        };
+        let check = CodecCheck { any: true, info: &info, check_parameters: &|_| Ok(()) };
+        let options = OpenOptions { mapping: Mapping::Never, accept_loss, ..OpenOptions::default() };
+        Self::open(storage, &options, &check)
+    }
+
+    /// An existing depot, for writing.
+    pub(crate) fn append(
+        storage: Arc<dyn Storage>,
+        options: &OpenOptions,
+        codec: &CodecCheck<'_>,
+    ) -> Result<Self> {
+        lock(&storage)?;
+        let mapped = options.mapping == Mapping::Auto;
+        let Header::Depot(parameters) = log::read_header(&storage)? else {
+            let found = "a Blosc2 frame of another program, which may be read and not written";
+            return Err(ErrorKind::NotADepot { found: found.into() }.at(storage.path()));
+        };
+        codec.check(&storage, &parameters)?;
+        let Loaded { parameters, state, tail, published, header_lost } =
+            log::load(&storage, parameters, mapped)?;
+        let len = storage.len().map_err(|source| Error::io(storage.path(), "ask for the length", source))?;
+        let lost = state.lost;
+        if len > tail.offset && lost.is_some() {
+            refuse_to_cut(&storage, &parameters, tail)?;
+        }
+        if !options.accept_loss
+            && let Some(error) = incomplete(&storage, &state)
+        {
+            return Err(error);
+        }
+        // What a commit that cannot be read said of the depot itself lies in the end that is cut off.
+        let notes = log::notes_after(&storage, &parameters, &state.snapshot, tail, lost.is_some())?;
+        if header_lost {
+            storage
+                .write_at(0, &header_page(&parameters)?)
+                .map_err(|source| Error::io(storage.path(), "write the header", source))?;
+        }
+        if len > tail.offset || header_lost {
+            // Durable before anything is appended: a stale entry must not show up behind a new one.
+            storage
+                .set_len(tail.offset)
+                .and_then(|()| storage.sync())
+                .map_err(|source| Error::io(storage.path(), "cut off the torn end", source))?;
+        }
+        let stored = parameters.options();
+        let depot_options = DepotOptions {
+            commit_every: options.commit_every,
+            write_threads: options.write_threads,
+            ..stored
+        };
+        // Commits that cannot be read have had their numbers.
+        let taken = state.unread.or(lost).map_or(0, |commit| commit.sequence);
+        let needs_commit = state.pending.changed || header_lost || taken > 0;
+        let shared = Arc::new(Shared::new(storage, parameters, mapped, state));
+        let mut writer = Writer::new(Arc::clone(&shared), depot_options, tail, published && !header_lost);
+        writer.number_after(taken);
+        let engine = Self::assemble(shared, Some(writer), tail, options);
+        if needs_commit {
+            let mut writer = engine.writer()?;
+            if let Some(metadata) = notes.metadata {
+                writer.set_depot_metadata(metadata)?;
+            }
+            let loss = lost.map(|lost| Loss::of_commit(lost.sequence, lost.offset));
+            if loss.is_some() || notes.moved_losses {
+                writer.set_losses(&Losses(notes.losses.0.into_iter().chain(loss).collect()))?;
+            }
+            // What was adopted, or a new header's empty slots, need a commit to point at.
+            engine.shared.write().pending.changed = true;
+            writer.commit()?;
+            let mut state = engine.shared.write();
+            (state.unread, state.lost) = (None, None);
+        }
+        Ok(engine)
+    }
+
+    /// What is missing of a file that lost a commit.
+    pub(crate) fn incomplete(&self) -> Option<Error> {
+        incomplete(&self.shared.storage, &self.shared.read())
+    }
+}
+
+fn lock(storage: &Arc<dyn Storage>) -> Result<()> {
+    match storage.try_lock() {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(ErrorKind::Locked.at(storage.path())),
+        Err(source) => Err(Error::io(storage.path(), "lock the file", source)),
+    }
+}
+
+/// The error of a file that lost a commit with what it had.
+pub(super) fn incomplete(storage: &Arc<dyn Storage>, state: &State) -> Option<Error> {
+    let LostCommit { sequence: commit, offset } = state.lost?;
+    Some(ErrorKind::Incomplete { commit, offset, records: state.len() }.at(storage.path()))
+}
+
+/// A torn end is cut off before anything is appended. Where the header is lost, or names a commit that is not there, the end is
+/// not torn but damaged, and what is in it can be saved.
+fn refuse_to_cut(storage: &Arc<dyn Storage>, parameters: &Parameters, tail: Tail) -> Result<()> {
+    let scanner = log::Scanner::new(storage, false)?;
+    let Some(head) = scanner.whole_entry_after(tail, parameters.depot_id)? else { return Ok(()) };
+    let expected = "the end, or the entry that belongs here";
+    let found = format!(
+        "entry {} at byte {}, which appending would cut off: `vldepot repair` saves what is in it",
+        head.sequence, head.offset
+    );
+    Err(scanner.damaged(Part::Entry, tail.offset, expected, found))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::tables::tests::parameters;
+    use crate::storage::MemoryStorage;
+    use crate::{Depot, Raw};
+
+    #[test]
+    fn a_newer_format_is_refused_by_both_numbers() {
+        let newer = Parameters { format_version: 9, codec_id: "raw".into(), ..parameters() };
+        let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::from_bytes(&header_page(&newer).unwrap()));
+        for opened in [
+            Depot::open_in(Arc::clone(&storage), Raw, &OpenOptions::default()),
+            Depot::append_in(storage, Raw, &OpenOptions::default()),
+        ] {
+            let error = opened.map(|_| ()).unwrap_err();
+            assert!(matches!(error.kind(), ErrorKind::NewerFormat { found: 9, supported: 1, .. }), "{error}");
+            assert!(error.to_string().contains("update"), "{error}");
+        }
+    }
+
+    #[test]
+    fn parameters_that_do_not_fit_the_header_are_refused() {
+        let codec =
+            CodecSpec { id: "test", version: 1, parameters: vec![7; 5000], align: 16, element_size: 4 };
+        let storage = Arc::new(MemoryStorage::new());
+        let made = Engine::create(storage, DepotOptions::default(), codec, Mapping::Auto).map(|_| ());
+        assert!(made.unwrap_err().to_string().contains("do not fit"));
+    }
+}

@@ -1,0 +1,271 @@
+//! From a location to checked bytes.
+//!
+//! No read by location knows a name. Whoever has one adds it to the error, by `in_record`.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::Engine;
+use crate::buffer::{AlignedBuf, Bytes, prefetch};
+use crate::catalog::{Found, RecordId, State};
+use crate::chunk::ChunkAt;
+use crate::error::{Error, ErrorKind, Part, Result};
+use crate::format::chunk::ChunkRef;
+use crate::index::Location;
+use crate::key::describe;
+use crate::options::Verify;
+
+/// Records longer than this are looked at before memory is taken for them.
+const FREE_ZEROS: usize = 1 << 20;
+
+impl Engine {
+    /// Where chunk `chunk` is.
+    pub(crate) fn source(&self, chunk: u64) -> Result<ChunkAt> {
+        let state = self.shared.read();
+        match state.source(chunk) {
+            Ok(Some(ChunkAt::Missing) | None) => Err(self.no_chunk(chunk)),
+            Ok(Some(source)) => Ok(source),
+            Err(error) => {
+                let rebuilt = self.rebuilt(&state.snapshot, error)?;
+                rebuilt.chunk(chunk).map(ChunkAt::Stored).ok_or_else(|| self.no_chunk(chunk))
+            }
+        }
+    }
+
+    fn no_chunk(&self, chunk: u64) -> Error {
+        Error::damaged(self.path_buf(), Part::Index, 0, format!("a chunk {chunk}"), "no such chunk")
+    }
+
+    /// Raw bytes of one chunk, wherever it is.
+    pub(super) fn chunk_bytes(&self, chunk: u64, start: usize, len: usize) -> Result<Bytes> {
+        loop {
+            match self.source(chunk)? {
+                ChunkAt::Stored(reference) => {
+                    return self.reader.bytes(chunk, &reference, start..start + len);
+                }
+                ChunkAt::Sealed(raw) => return Ok(Bytes::from_heap(raw, start..start + len)),
+                ChunkAt::Missing => return Err(self.no_chunk(chunk)),
+                // The chunk may be sealed while we wait for the writer: then it is looked for again.
+                ChunkAt::Open => {
+                    if let Some(bytes) = self.writer_to_look_at()?.open_bytes(chunk, start, len) {
+                        return Ok(Bytes::copy_of(bytes));
+                    }
+                }
+            }
+        }
+    }
+
+    /// The record called `name`, checked: what `found` and `read` do, with one look at the state.
+    pub(crate) fn get(&self, name: &[u8]) -> Result<Bytes> {
+        let state = self.shared.read();
+        let mut lent = None;
+        let found = state.find_guessing(name, &mut |location| lent = self.lend(&state, location));
+        let Ok(found) = found else {
+            drop(state);
+            return self.read_called(name, &self.location(name)?);
+        };
+        let Some(Found { location, place }) = found else {
+            return Err(self.not_found(&state, name));
+        };
+        if let Some((_, bytes)) = lent.filter(|(guessed, _)| *guessed == location) {
+            let sequence = state.snapshot.sequence;
+            let ordinal = match place {
+                RecordId::Committed(ordinal) if self.verify == Verify::Once => Some(ordinal),
+                _ => None,
+            };
+            let verified = ordinal.is_some_and(|ordinal| state.snapshot.verified.get(ordinal));
+            drop(state);
+            if !verified {
+                self.check(&location, &bytes).map_err(|source| self.in_record(name, source))?;
+                if let Some(ordinal) = ordinal {
+                    self.note_verified(ordinal, sequence);
+                }
+            }
+            return Ok(bytes);
+        }
+        let (chunk, range) = self.range_of(&location);
+        let source = state.source(chunk);
+        drop(state);
+        let Ok(Some(ChunkAt::Stored(at))) = source else {
+            return self.read_called(name, &location);
+        };
+        if range.is_empty() || range.end > self.shared.parameters.chunk_size {
+            return self.read_called(name, &location);
+        }
+        let read = self.reader.bytes(chunk, &at, range);
+        read.and_then(|bytes| self.check(&location, &bytes).map(|()| bytes))
+            .map_err(|source| self.in_record(name, source))
+    }
+
+    /// The bytes at a location, not checked, if they can be lent from the storage as they are; they are on their way into
+    /// the cache then.
+    pub(super) fn lend(&self, state: &State, location: &Location) -> Option<(Location, Bytes)> {
+        let (chunk, range) = self.range_of(location);
+        if !self.shared.mapped || range.is_empty() {
+            return None;
+        }
+        match state.source(chunk) {
+            Ok(Some(ChunkAt::Stored(at))) => {
+                let bytes = self.reader.lend(&at, range)?;
+                prefetch(&bytes);
+                Some((*location, bytes))
+            }
+            _ => None,
+        }
+    }
+
+    /// The chunk that a location starts in, and the bytes there, which may end behind it.
+    pub(crate) fn range_of(&self, location: &Location) -> (u64, Range<usize>) {
+        let (chunk, start) = self.chunk_of(location.address);
+        (chunk, start..start + location.length as usize)
+    }
+
+    /// Notes that a record of the commit numbered `sequence` is as it was put.
+    fn note_verified(&self, ordinal: u64, sequence: u64) {
+        let state = self.shared.read();
+        if state.snapshot.sequence == sequence {
+            state.snapshot.verified.set(ordinal, state.snapshot.n_ordinals());
+        }
+    }
+
+    /// The record at `location`, checked. No read by location knows a name: whoever has one adds it to the
+    /// error.
+    pub(crate) fn read(&self, location: &Location) -> Result<Bytes> {
+        let bytes = self.read_unchecked(location)?;
+        self.check(location, &bytes)?;
+        Ok(bytes)
+    }
+
+    /// As [`read`](Self::read), of a record whose name is known.
+    pub(crate) fn read_called(&self, name: &[u8], location: &Location) -> Result<Bytes> {
+        self.read(location).map_err(|source| self.in_record(name, source))
+    }
+
+    /// Bytes of a record around `range` of it, as far as the blocks go that this takes, and where in the record they start. The
+    /// checksums of these blocks are compared, that of the record is not. `None` where a part is as dear as the whole.
+    pub(crate) fn part(&self, location: &Location, range: Range<usize>) -> Result<Option<(usize, Bytes)>> {
+        let (chunk, record) = self.range_of(location);
+        let chunk_size = self.shared.parameters.chunk_size;
+        if record.end > chunk_size || range.is_empty() || range.end > record.len() {
+            return Ok(None);
+        }
+        let ChunkAt::Stored(at) = self.source(chunk)? else { return Ok(None) };
+        let whole = ChunkRef::ZEROS | ChunkRef::UNCOMPRESSED | ChunkRef::FOREIGN;
+        let block = at.block_size as usize;
+        if at.is(whole) || block == 0 {
+            return Ok(None);
+        }
+        let start = ((record.start + range.start) / block * block).max(record.start);
+        let end = (record.start + range.end).next_multiple_of(block).min(record.end);
+        let bytes = self.reader.bytes(chunk, &at, start..end)?;
+        Ok(Some((start - record.start, bytes)))
+    }
+
+    fn read_unchecked(&self, location: &Location) -> Result<Bytes> {
+        let len = location.length as usize;
+        if len == 0 {
+            return Ok(Bytes::copy_of(&[]));
+        }
+        if len > FREE_ZEROS {
+            self.check_zeros(location)?;
+        }
+        let (chunk, start) = self.chunk_of(location.address);
+        let chunk_size = self.shared.parameters.chunk_size;
+        if start + len <= chunk_size {
+            return self.chunk_bytes(chunk, start, len);
+        }
+        // The index may be forged: nothing is allocated before the record's chunks are known to exist.
+        let (last, _) = self.chunk_of(location.end() - 1);
+        for chunk in [chunk, last] {
+            self.source(chunk)?;
+        }
+        let mut whole = AlignedBuf::any(len);
+        let (mut at, mut chunk, mut start) = (0, chunk, start);
+        while at < len {
+            let n = (chunk_size - start).min(len - at);
+            whole[at..at + n].copy_from_slice(&self.chunk_bytes(chunk, start, n)?);
+            (at, chunk, start) = (at + n, chunk + 1, 0);
+        }
+        Ok(Bytes::from_heap(Arc::new(whole), 0..len))
+    }
+
+    /// A few bytes of file stand for any number of zeros: the checksum of a record of zeros is compared before memory is taken for it.
+    fn check_zeros(&self, location: &Location) -> Result<()> {
+        let (first, _) = self.chunk_of(location.address);
+        let (last, _) = self.chunk_of(location.end() - 1);
+        for chunk in first..=last {
+            match self.source(chunk)? {
+                ChunkAt::Stored(at) if at.is(ChunkRef::ZEROS) => {}
+                _ => return Ok(()),
+            }
+        }
+        if location.unchecked {
+            return Ok(());
+        }
+        let zeros = [0; 1 << 12];
+        let mut found = 0;
+        let mut left = location.length as usize;
+        while left > 0 {
+            let part = left.min(zeros.len());
+            found = crc32c::crc32c_append(found, &zeros[..part]);
+            left -= part;
+        }
+        if found == location.checksum {
+            return Ok(());
+        }
+        Err(ErrorKind::Checksum {
+            part: Part::Record { chunk: first },
+            offset: self.file_offset(first),
+            expected: location.checksum,
+            found,
+        }
+        .at(self.path_buf()))
+    }
+
+    /// Compares a record's bytes with its checksum.
+    #[inline]
+    pub(crate) fn check(&self, location: &Location, bytes: &[u8]) -> Result<()> {
+        if location.unchecked {
+            return Ok(());
+        }
+        let found = crc32c::crc32c(bytes);
+        if found == location.checksum && bytes.len() == location.length as usize {
+            return Ok(());
+        }
+        Err(self.other_bytes(location, found))
+    }
+
+    /// The error of a record whose bytes have the checksum `found`.
+    #[cold]
+    pub(super) fn other_bytes(&self, location: &Location, found: u32) -> Error {
+        let (chunk, _) = self.chunk_of(location.address);
+        ErrorKind::Checksum {
+            part: Part::Record { chunk },
+            offset: self.file_offset(chunk),
+            expected: location.checksum,
+            found,
+        }
+        .at(self.path_buf())
+    }
+
+    /// Where the entry of a chunk starts in the file; 0 for one not written yet.
+    pub(crate) fn file_offset(&self, chunk: u64) -> u64 {
+        match self.source(chunk) {
+            Ok(ChunkAt::Stored(reference)) => reference.offset,
+            _ => 0,
+        }
+    }
+
+    /// Says which record an error befell.
+    pub(crate) fn in_record(&self, name: &[u8], source: Error) -> Error {
+        source.of(describe(name))
+    }
+
+    /// Says which record an error befell, the one at `position`, if its name can be had.
+    pub(crate) fn in_record_at(&self, position: u64, source: Error) -> Error {
+        match self.name_at(position) {
+            Ok(name) => self.in_record(&name, source),
+            Err(_) => source.of(format!("at position {position}")),
+        }
+    }
+}

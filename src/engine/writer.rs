@@ -1,0 +1,401 @@
+//! The one who writes: the open chunk, and the chunks on their way to the file.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::{Engine, Shared};
+use crate::catalog::MAX_PENDING;
+use crate::chunk::{ChunkAt, Job, OpenChunk, Pool};
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::chunk::{EncodedEntry, MAX_DIRECTORY, encode_log};
+use crate::format::entry::Kind;
+use crate::format::tables::{Action, Losses};
+use crate::index::{Location, PageCache, SEGMENT_ROOM, hash};
+use crate::key::{MAX_KEY_LEN, describe};
+use crate::log::Tail;
+use crate::options::{CommitEvery, DepotOptions};
+
+/// Bytes of a record's metadata, at most: a chunk's directory holds them uncompressed.
+const MAX_METADATA: usize = MAX_DIRECTORY / 4;
+
+/// Raw bytes in the pool, at most, unless one chunk has more.
+const POOL_BYTES: usize = 64 << 20;
+
+/// A record on its way in.
+pub(crate) struct NewRecord<'b> {
+    /// Tagged.
+    pub(crate) name: &'b [u8],
+    pub(crate) bytes: &'b [u8],
+    pub(crate) checksum: u32,
+    /// MessagePack.
+    pub(crate) metadata: Option<&'b [u8]>,
+    /// Whether a record of that name is an error.
+    pub(crate) only_new: bool,
+}
+
+/// What a record was put since the last commit.
+#[derive(Debug)]
+pub(super) struct SinceCommit {
+    records: u64,
+    bytes: u64,
+    time: Instant,
+}
+
+impl SinceCommit {
+    pub(super) fn nothing() -> Self {
+        Self { records: 0, bytes: 0, time: Instant::now() }
+    }
+}
+
+/// The one writer of a depot.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    pub(super) shared: Arc<Shared>,
+    pub(super) options: DepotOptions,
+    pub(super) open: OpenChunk,
+    /// Number of the open chunk.
+    pub(super) open_number: u64,
+    pub(super) pool: Pool,
+    /// Chunks in the pool, oldest first.
+    pub(super) in_pool: VecDeque<u64>,
+    /// A compressed chunk whose write failed: the next to be written.
+    pub(super) unwritten: Option<(u64, EncodedEntry)>,
+    pub(super) tail: Tail,
+    pub(super) since: SinceCommit,
+    /// MessagePack of the depot's metadata, when changed.
+    pub(super) new_metadata: Option<Vec<u8>>,
+    /// The table of all that is lost, when changed.
+    pub(super) new_losses: Option<Vec<u8>>,
+    /// What the next commit says of taking a truncation back, if it is one.
+    pub(super) undo: Option<u64>,
+    /// Number of a commit that cannot be read any more.
+    pub(super) taken: u64,
+    pub(super) published: bool,
+    pub(super) failed_sync: Option<String>,
+    /// Bytes of names and metadata after which a commit starts another segment.
+    pub(super) segment_room: usize,
+    /// Pages of the index, for all segments that this writer opens.
+    pub(super) pages: Arc<PageCache>,
+}
+
+impl Engine {
+    /// Stores encoded bytes.
+    pub(crate) fn put(
+        &self,
+        name: &[u8],
+        bytes: &[u8],
+        metadata: Option<&[u8]>,
+        only_new: bool,
+    ) -> Result<()> {
+        // One byte of a tagged name is the tag.
+        if name.len() > 1 + MAX_KEY_LEN {
+            let why = format!("a name of {} bytes; at most {MAX_KEY_LEN} fit", name.len() - 1);
+            return Err(self.refused(name, why));
+        }
+        if u32::try_from(bytes.len()).is_err() {
+            return Err(
+                self.refused(name, format!("{} bytes; a record has at most {}", bytes.len(), u32::MAX))
+            );
+        }
+        if let Some(metadata) = metadata {
+            self.check_metadata(name, metadata)?;
+        }
+        let checksum = crc32c::crc32c(bytes);
+        let mut writer = self.writer()?;
+        writer.put(&NewRecord { name, bytes, checksum, metadata, only_new }).map_err(
+            |source| match source.kind() {
+                ErrorKind::InvalidRecord { .. } | ErrorKind::Exists | ErrorKind::Poisoned { .. } => source,
+                _ => ErrorKind::NotStored.at(self.path_buf()).of(describe(name)).because(source),
+            },
+        )?;
+        writer.commit_if_due()
+    }
+
+    fn refused(&self, name: &[u8], why: String) -> Error {
+        ErrorKind::InvalidRecord { why }.at(self.path_buf()).of(describe(name))
+    }
+
+    /// Refuses metadata that the directory of a chunk has no room for.
+    pub(crate) fn check_metadata(&self, name: &[u8], metadata: &[u8]) -> Result<()> {
+        if metadata.len() <= MAX_METADATA {
+            return Ok(());
+        }
+        let why = format!("metadata of {} bytes; at most {MAX_METADATA} fit", metadata.len());
+        Err(self.refused(name, why))
+    }
+}
+
+impl Writer {
+    pub(crate) fn new(shared: Arc<Shared>, options: DepotOptions, tail: Tail, published: bool) -> Self {
+        let cores = || std::thread::available_parallelism().map_or(1, usize::from).min(4);
+        let n_threads = options.write_threads.unwrap_or_else(cores);
+        let (open_number, pages) = {
+            let state = shared.read();
+            (state.snapshot.n_chunks + state.pending.chunks.len() as u64, state.snapshot.pages())
+        };
+        Self {
+            open: OpenChunk::new(options.chunk_size),
+            open_number,
+            pool: Pool::new(options.compression, n_threads),
+            in_pool: VecDeque::new(),
+            unwritten: None,
+            tail,
+            since: SinceCommit::nothing(),
+            new_metadata: None,
+            new_losses: None,
+            undo: None,
+            taken: 0,
+            published,
+            failed_sync: None,
+            segment_room: SEGMENT_ROOM,
+            pages,
+            shared,
+            options,
+        }
+    }
+
+    /// Stores a record, replacing the one of that name.
+    ///
+    /// An error of writing earlier records is reported before this one is taken in.
+    pub(crate) fn put(&mut self, record: &NewRecord<'_>) -> Result<()> {
+        self.check_alive()?;
+        self.write_finished(false)?;
+        let hash = hash(record.name);
+        let found = self.shared.read().find_hashed(hash, record.name, &mut |_| ())?;
+        if found.is_some() && record.only_new {
+            return Err(ErrorKind::Exists
+                .at(self.shared.storage.path())
+                .of(crate::key::describe(record.name)));
+        }
+        let align = self.shared.parameters.align;
+        let start = self.place(record.bytes.len(), align);
+        let length = u32::try_from(record.bytes.len()).unwrap_or(u32::MAX);
+        let address = self.open_number * self.options.chunk_size as u64 + start as u64;
+        let location = Location { address, length, checksum: record.checksum, unchecked: false };
+        if location.end() > Location::MAX_ADDRESS {
+            return Err(ErrorKind::InvalidRecord {
+                why: "the depot is full: 2^48 raw bytes are in it; start another one".into(),
+            }
+            .at(self.shared.storage.path())
+            .of(crate::key::describe(record.name)));
+        }
+        let action = Action::Put { length, checksum: record.checksum };
+        self.open.note(record.name, action, record.metadata, start);
+        if !record.bytes.is_empty() {
+            if self.open.used() == 0 {
+                self.shared.write().set_source(self.open_number, ChunkAt::Open);
+            }
+            let mut rest = self.open.fill(start, record.bytes);
+            // A record longer than what is left goes on in the next chunks, which are written on the way, or a large one
+            // would be in memory twice. A write that fails changes nothing: the chunk waits, the record is taken in whole,
+            // and the next call writes or reports.
+            let mut writes = true;
+            while !rest.is_empty() {
+                self.seal();
+                writes = writes && self.write_finished(false).is_ok();
+                self.shared.write().set_source(self.open_number, ChunkAt::Open);
+                rest = self.open.fill(0, rest);
+            }
+        }
+        let metadata_len = record.metadata.map_or(0, <[u8]>::len);
+        let mut state = self.shared.write();
+        if let Some(found) = found {
+            state.kill(hash, &found);
+        }
+        state.insert(hash, record.name, &location, record.metadata);
+        drop(state);
+        self.changed(record.bytes.len() + record.name.len() + metadata_len);
+        Ok(())
+    }
+
+    /// Counts a change of this many bytes towards the next commit.
+    pub(super) fn changed(&mut self, bytes: usize) {
+        self.published = false;
+        // What a commit has besides a truncation is not taken back with it.
+        self.undo = None;
+        self.since.records += 1;
+        self.since.bytes += bytes as u64;
+    }
+
+    /// Notes an operation without payload.
+    fn note(&mut self, name: &[u8], action: Action, metadata: Option<&[u8]>) {
+        if self.open.is_crowded() {
+            self.seal();
+        }
+        self.open.note(name, action, metadata, 0);
+    }
+
+    /// Where a record of `length` bytes starts in the open chunk, which is a fresh one if need be.
+    pub(super) fn place(&mut self, length: usize, align: usize) -> usize {
+        if let Some(start) = self.open.place(length, align, self.options.placement) {
+            return start;
+        }
+        self.seal();
+        self.open.place(length, align, self.options.placement).unwrap_or(0)
+    }
+
+    /// Removes a record; false if there is none.
+    pub(crate) fn remove(&mut self, name: &[u8]) -> Result<bool> {
+        self.check_alive()?;
+        let found = self.shared.read().find(name)?;
+        let Some(found) = found else { return Ok(false) };
+        self.note(name, Action::Remove, None);
+        self.shared.write().kill(hash(name), &found);
+        self.changed(name.len());
+        Ok(true)
+    }
+
+    /// Gives a record other metadata; false if there is no such record.
+    pub(crate) fn set_metadata(&mut self, name: &[u8], metadata: &[u8]) -> Result<bool> {
+        self.check_alive()?;
+        let hash = hash(name);
+        let found = self.shared.read().find_hashed(hash, name, &mut |_| ())?;
+        let Some(found) = found else { return Ok(false) };
+        let Location { address, length, checksum, .. } = found.location;
+        let action = Action::Metadata { address, length, checksum };
+        self.note(name, action, Some(metadata));
+        let mut state = self.shared.write();
+        state.kill(hash, &found);
+        state.insert(hash, name, &found.location, Some(metadata));
+        drop(state);
+        self.changed(name.len() + metadata.len());
+        Ok(true)
+    }
+
+    /// Puts a record of an earlier commit at the end of the order, with the place and metadata it had; one of
+    /// that name that is live moves there.
+    pub(crate) fn restore(
+        &mut self,
+        name: &[u8],
+        location: &Location,
+        metadata: Option<&[u8]>,
+    ) -> Result<()> {
+        self.check_alive()?;
+        let hash = hash(name);
+        let found = self.shared.read().find_hashed(hash, name, &mut |_| ())?;
+        let Location { address, length, checksum, .. } = *location;
+        self.note(name, Action::Metadata { address, length, checksum }, metadata);
+        let mut state = self.shared.write();
+        if let Some(found) = found {
+            state.kill(hash, &found);
+        }
+        state.insert(hash, name, location, metadata);
+        drop(state);
+        self.changed(name.len() + metadata.map_or(0, <[u8]>::len));
+        Ok(())
+    }
+
+    /// Replaces the depot's own metadata by this MessagePack map.
+    pub(crate) fn set_depot_metadata(&mut self, metadata: Vec<u8>) -> Result<()> {
+        self.check_alive()?;
+        self.new_metadata = Some(metadata);
+        self.shared.write().pending.changed = true;
+        self.published = false;
+        Ok(())
+    }
+
+    /// Replaces the note of what is lost.
+    pub(crate) fn set_losses(&mut self, losses: &Losses) -> Result<()> {
+        self.check_alive()?;
+        self.new_losses = Some(losses.encode());
+        self.shared.write().pending.changed = true;
+        self.published = false;
+        Ok(())
+    }
+
+    /// Numbers the next commits after `taken`.
+    pub(crate) fn number_after(&mut self, taken: u64) {
+        self.taken = taken;
+    }
+
+    /// Makes the next commit one that can be taken back to the commit at `offset`, unless a record is put or
+    /// changed before.
+    pub(crate) fn set_undo(&mut self, offset: u64) {
+        self.undo = Some(offset);
+    }
+
+    /// MessagePack of the depot's metadata as set since the last commit.
+    pub(crate) fn new_metadata(&self) -> Option<&[u8]> {
+        self.new_metadata.as_deref()
+    }
+
+    /// A copy of raw bytes of the open chunk; `None` when chunk `number` is not the open one.
+    pub(crate) fn open_bytes(&self, number: u64, start: usize, len: usize) -> Option<&[u8]> {
+        (number == self.open_number).then(|| self.open.bytes(start, len)).flatten()
+    }
+
+    /// Commits when one of the limits is reached.
+    pub(crate) fn commit_if_due(&mut self) -> Result<()> {
+        let CommitEvery { records, bytes, interval } = self.options.commit_every;
+        let due = records.is_some_and(|n| self.since.records >= n)
+            || self.since.records >= MAX_PENDING
+            || bytes.is_some_and(|n| self.since.bytes >= n)
+            || interval.is_some_and(|interval| self.since.time.elapsed() >= interval);
+        if due { self.commit() } else { Ok(()) }
+    }
+
+    /// Hands the open chunk to the pool and opens the next.
+    fn seal(&mut self) {
+        let block_size = self.options.resolve_block_size(self.open.mean_record());
+        let full = std::mem::replace(&mut self.open, OpenChunk::new(self.options.chunk_size));
+        let (raw, used, directory) = full.seal();
+        self.shared.write().set_source(self.open_number, ChunkAt::Sealed(Arc::clone(&raw)));
+        self.pool.submit(Job { chunk: self.open_number, raw, used, directory, block_size });
+        self.in_pool.push_back(self.open_number);
+        self.open_number += 1;
+    }
+
+    /// Writes compressed chunks in order: those that are ready, or with `all` every one.
+    fn write_finished(&mut self, all: bool) -> Result<()> {
+        loop {
+            if self.unwritten.is_none() {
+                let Some(&chunk) = self.in_pool.front() else { return Ok(()) };
+                let room = self.pool.room().min((POOL_BYTES / self.options.chunk_size).max(1));
+                let Some(result) = self.pool.take(chunk, all || self.in_pool.len() > room) else {
+                    return Ok(());
+                };
+                let entry = result.map_err(|source| {
+                    // The chunk cannot be had: nothing behind it can be stored either.
+                    self.failed_sync = Some(format!("chunk {chunk} could not be compressed"));
+                    ErrorKind::Compress { chunk }.at(self.shared.storage.path()).because(source)
+                })?;
+                self.in_pool.pop_front();
+                self.unwritten = Some((chunk, entry));
+            }
+            if let Some((chunk, mut entry)) = self.unwritten.take() {
+                let offset = self.tail.offset;
+                let bytes = &mut entry.bytes[..entry.written];
+                let written = self.append(Kind::Chunk, chunk, bytes, entry.length, entry.body_crc);
+                if let Err(error) = written {
+                    self.unwritten = Some((chunk, entry));
+                    return Err(error);
+                }
+                if let Some(header) = &entry.header {
+                    let reference = entry.prelude.chunk_ref(offset, header);
+                    self.shared.write().set_source(chunk, ChunkAt::Stored(reference));
+                }
+                self.pool.recycle(entry.bytes);
+            }
+        }
+    }
+
+    /// Sends what was put to the system, without a sync: it survives a killed process, not a power loss.
+    pub(crate) fn flush(&mut self) -> Result<()> {
+        self.check_alive()?;
+        if self.open.used() > 0 {
+            self.seal();
+        }
+        self.write_finished(true)?;
+        if !self.open.is_empty() {
+            let log = encode_log(self.open.directory()).map_err(|source| {
+                ErrorKind::Compress { chunk: self.open_number }.at(self.shared.storage.path()).because(source)
+            });
+            let ordinal = self.open_number;
+            let mut log = log?;
+            self.append(Kind::Log, ordinal, &mut log.bytes[..log.written], log.length, log.body_crc)?;
+            self.open.forget_directory();
+        }
+        Ok(())
+    }
+}

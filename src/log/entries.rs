@@ -1,0 +1,233 @@
+//! Reads entries of a file one by one, and checks them.
+
+use std::sync::Arc;
+
+use crate::blosc::{ChunkHeader, HEADER_LEN as CHUNK_HEADER_LEN};
+use crate::catalog::Snapshot;
+use crate::chunk::ChunkReader;
+use crate::error::{Error, Part, Result};
+use crate::format::chunk::{ChunkRef, PRELUDE_LEN, Prelude};
+use crate::format::entry::{EntryHead, HEAD_LEN, Kind};
+use crate::format::frame::{self, HEADER_LEN};
+use crate::format::header::{CommitSlot, FIRST_ENTRY_AT, SLOT_AT, SLOT_LEN, read_parameters};
+use crate::format::tables::{Commit, Directory, Losses};
+use crate::format::u64_at;
+use crate::index::Segment;
+use crate::storage::{Storage, past_the_end};
+
+/// Where the next entry goes, and what its head must say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Tail {
+    pub(crate) offset: u64,
+    pub(crate) sequence: u64,
+    /// CRC of the last entry's head.
+    pub(crate) previous: u32,
+}
+
+impl Tail {
+    /// Of a file without entries.
+    pub(crate) const START: Self = Self { offset: FIRST_ENTRY_AT, sequence: 1, previous: 0 };
+
+    pub(crate) fn after(head: &EntryHead) -> Self {
+        Self { offset: head.offset + head.length, sequence: head.sequence + 1, previous: head.crc() }
+    }
+}
+
+/// Bytes of a COMMIT, METADATA or LOSSES entry's body, at most: a forged head, in a file of holes, may say
+/// anything.
+pub(crate) const MAX_BODY: u64 = 256 << 20;
+
+/// What the header's two slots say.
+#[derive(Default)]
+pub(crate) struct Slots {
+    /// Newest first.
+    pub(crate) valid: Vec<CommitSlot>,
+    /// No commit has written one yet.
+    pub(super) unwritten: bool,
+}
+
+/// Reads entries of a file and checks them.
+pub(crate) struct Scanner<'s> {
+    pub(crate) storage: &'s Arc<dyn Storage>,
+    pub(super) mapped: bool,
+    pub(crate) file_len: u64,
+}
+
+impl<'s> Scanner<'s> {
+    pub(crate) fn new(storage: &'s Arc<dyn Storage>, mapped: bool) -> Result<Self> {
+        let file_len =
+            storage.len().map_err(|source| Error::io(storage.path(), "ask for the file's length", source))?;
+        Ok(Self { storage, mapped, file_len })
+    }
+
+    pub(crate) fn read(&self, offset: u64, len: usize) -> Result<Vec<u8>> {
+        let failed =
+            |source| Error::io(self.storage.path(), format!("read {len} bytes at byte {offset}"), source);
+        // Before memory is taken for what a forged head says.
+        if offset.checked_add(len as u64).is_none_or(|end| end > self.file_len) {
+            return Err(failed(past_the_end(offset, len as u64, self.file_len)));
+        }
+        let mut bytes = vec![0; len];
+        self.storage.read_at(offset, &mut bytes).map_err(failed)?;
+        Ok(bytes)
+    }
+
+    /// Where the bytes at `offset` and after that are not in a hole; `None` where there are none any more.
+    pub(crate) fn next_data(&self, offset: u64) -> Option<u64> {
+        // Who cannot tell is read.
+        let data = self.storage.next_data(offset).unwrap_or(Some(offset))?;
+        (data < self.file_len).then_some(data.max(offset))
+    }
+
+    pub(crate) fn damaged(
+        &self,
+        part: Part,
+        offset: u64,
+        expected: impl Into<String>,
+        found: impl Into<String>,
+    ) -> Error {
+        Error::damaged(self.storage.path(), part, offset, expected, found)
+    }
+
+    /// The valid slots of this depot, newest first; `None` when the header page cannot be read as one.
+    pub(crate) fn slots(&self, depot_id: u64) -> Option<Slots> {
+        let header = self.read(0, HEADER_LEN).ok()?;
+        let parsed = frame::parse_header(&header).ok()?;
+        read_parameters(header.get(parsed.metalayer(frame::DEPOT_LAYER)?)?).ok()?;
+        let bytes = |at: u64| usize::try_from(at).ok().and_then(|at| header.get(at..at + SLOT_LEN));
+        let slots = SLOT_AT.into_iter().filter_map(bytes);
+        let unwritten = slots.clone().all(|slot| slot.iter().all(|&byte| byte == 0));
+        let mut valid: Vec<CommitSlot> =
+            slots.filter_map(CommitSlot::parse).filter(|slot| slot.depot_id == depot_id).collect();
+        valid.sort_by_key(|slot| std::cmp::Reverse(slot.sequence));
+        Some(Slots { valid, unwritten })
+    }
+
+    /// The head of the entry at `offset`, if the whole entry is in the file.
+    pub(crate) fn head(&self, offset: u64) -> Result<EntryHead> {
+        let head = EntryHead::parse(&self.read(offset, HEAD_LEN)?, offset)
+            .map_err(|found| self.damaged(Part::Entry, offset, "the head of an entry", found))?;
+        if head.offset.checked_add(head.length).is_none_or(|end| end > self.file_len) {
+            let found = format!("{} bytes of file", self.file_len);
+            return Err(self.damaged(Part::Entry, offset, format!("{} bytes", head.length), found));
+        }
+        Ok(head)
+    }
+
+    /// The length-prefixed, checked body of a COMMIT, METADATA or LOSSES entry.
+    pub(crate) fn body(&self, head: &EntryHead) -> Result<Vec<u8>> {
+        let at = head.offset + HEAD_LEN as u64;
+        let room = (head.length - HEAD_LEN as u64).min(MAX_BODY);
+        let body_len = u64_at(&self.read(at, 8)?, 0).unwrap_or(u64::MAX);
+        let end = body_len.checked_add(8).filter(|&end| end <= room);
+        let Some(end) = end.and_then(|end| usize::try_from(end).ok()) else {
+            return Err(self.damaged(Part::Entry, at, format!("at most {room} bytes"), body_len.to_string()));
+        };
+        let bytes = self.read(at, end)?;
+        let found = crc32c::crc32c(&bytes);
+        if found != head.body_crc {
+            let expected = format!("CRC32C {:#010x} of the body", head.body_crc);
+            return Err(self.damaged(Part::Entry, at, expected, format!("{found:#010x}")));
+        }
+        Ok(bytes[8..].to_vec())
+    }
+
+    pub(crate) fn commit(&self, head: &EntryHead) -> Result<Commit> {
+        let commit = Commit::decode(&self.body(head)?)
+            .map_err(|found| self.damaged(Part::Commit, head.offset, "a table of the commit", found))?;
+        if commit.sequence == head.ordinal {
+            return Ok(commit);
+        }
+        let expected = format!("commit {}", head.ordinal);
+        Err(self.damaged(Part::Commit, head.offset, expected, format!("commit {}", commit.sequence)))
+    }
+
+    pub(crate) fn snapshot(&self, head: &EntryHead, commit: &Commit) -> Result<Snapshot> {
+        let pages = Arc::default();
+        let open = |reference: &crate::format::tables::SegmentRef| {
+            let segment = Segment::open(self.storage, *reference, head.depot_id, self.mapped)?;
+            Ok(Arc::new(segment.sharing(&pages)))
+        };
+        let segments = commit.segments.iter().map(open).collect::<Result<_>>()?;
+        Ok(Snapshot::new(commit, head.offset, segments))
+    }
+
+    /// Reads a CHUNK or LOG entry and checks all of it.
+    pub(super) fn entry(&self, head: &EntryHead, chunk_size: usize) -> Result<(Directory, Option<ChunkRef>)> {
+        self.entry_checked(head, chunk_size, true)
+    }
+
+    /// As [`entry`](Self::entry); the stored bytes of its records are checked if `check` says so.
+    pub(super) fn entry_checked(
+        &self,
+        head: &EntryHead,
+        chunk_size: usize,
+        check: bool,
+    ) -> Result<(Directory, Option<ChunkRef>)> {
+        let prelude = self.prelude(head)?;
+        let directory = self.directory(head, &prelude)?;
+        if head.kind == Kind::Log {
+            return Ok((directory, None));
+        }
+        let reference = self.chunk_ref(head, &prelude)?;
+        if check {
+            let reader = ChunkReader::new(Arc::clone(self.storage), chunk_size, false, false);
+            reader.check_stored(head.ordinal, &reference)?;
+        }
+        Ok((directory, Some(reference)))
+    }
+
+    /// The prelude of a CHUNK or LOG entry.
+    pub(crate) fn prelude(&self, head: &EntryHead) -> Result<Prelude> {
+        let at = head.offset + HEAD_LEN as u64;
+        let bytes = self.read(at, PRELUDE_LEN)?;
+        let found = crc32c::crc32c(&bytes);
+        if found != head.body_crc {
+            let expected = format!("CRC32C {:#010x} of the prelude", head.body_crc);
+            return Err(self.damaged(Part::Entry, at, expected, format!("{found:#010x}")));
+        }
+        Prelude::parse(&bytes, head.length).map_err(|found| self.damaged(Part::Entry, at, "a prelude", found))
+    }
+
+    /// The directory of a CHUNK or LOG entry.
+    pub(crate) fn directory(&self, head: &EntryHead, prelude: &Prelude) -> Result<Directory> {
+        let range = prelude.directory_range();
+        let at = head.offset + range.start;
+        let stored = self.read(at, usize::try_from(range.end - range.start).unwrap_or(0))?;
+        prelude
+            .read_directory(&stored)
+            .map_err(|found| self.damaged(Part::Directory, at, "a directory", found))
+    }
+
+    /// Where the chunk of a CHUNK entry is.
+    pub(crate) fn chunk_ref(&self, head: &EntryHead, prelude: &Prelude) -> Result<ChunkRef> {
+        Ok(prelude.chunk_ref(head.offset, &self.chunk_header(head, prelude)?))
+    }
+
+    /// The Blosc2 header of the chunk of a CHUNK entry.
+    pub(crate) fn chunk_header(&self, head: &EntryHead, prelude: &Prelude) -> Result<ChunkHeader> {
+        let at = head.offset + u64::from(prelude.chunk_at);
+        ChunkHeader::parse(&self.read(at, CHUNK_HEADER_LEN)?).map_err(|source| {
+            self.damaged(Part::Chunk(head.ordinal), at, "a Blosc2 chunk", source.to_string())
+        })
+    }
+
+    /// The body of the METADATA entry at `offset`.
+    pub(crate) fn metadata(&self, offset: u64, depot_id: u64) -> Result<Vec<u8>> {
+        let head = self.head(offset)?;
+        if head.kind != Kind::Metadata || head.depot_id != depot_id {
+            return Err(self.damaged(Part::Metadata, offset, "a METADATA entry", format!("{:?}", head.kind)));
+        }
+        self.body(&head)
+    }
+
+    /// The body of the LOSSES entry at `offset`.
+    pub(crate) fn losses(&self, offset: u64, depot_id: u64) -> Result<Losses> {
+        let head = self.head(offset)?;
+        if head.kind != Kind::Losses || head.depot_id != depot_id {
+            return Err(self.damaged(Part::Losses, offset, "a LOSSES entry", format!("{:?}", head.kind)));
+        }
+        Losses::decode(&self.body(&head)?)
+            .map_err(|found| self.damaged(Part::Losses, offset, "a table of losses", found))
+    }
+}

@@ -1,0 +1,31 @@
+//! What the operations of a chunk's directory do to the records.
+
+use crate::format::tables::{Action, Directory, Operation, Parameters};
+use crate::index::Location;
+
+/// The operations of chunk number `chunk`'s directory, each with the place its record has afterwards, if it has one.
+pub(crate) fn replay<'d>(
+    directory: &'d Directory,
+    chunk: u64,
+    parameters: &Parameters,
+) -> impl Iterator<Item = (&'d Operation, Option<Location>)> {
+    let align = parameters.align as u64;
+    let chunk_start = chunk.saturating_mul(parameters.chunk_size as u64);
+    let mut next = chunk_start.saturating_add(u64::from(directory.first_start));
+    directory.operations.iter().map(move |operation| {
+        let location = match operation.action {
+            Action::Remove => None,
+            Action::Metadata { address, length, checksum } => {
+                Some(Location { address, length, checksum, unchecked: false })
+            }
+            Action::Put { length, checksum } => {
+                let in_chunk = (next - chunk_start).checked_next_multiple_of(align).unwrap_or(u64::MAX);
+                let start = chunk_start.saturating_add(in_chunk);
+                let location = Location { address: start, length, checksum, unchecked: false };
+                next = location.end();
+                Some(location)
+            }
+        };
+        (operation, location)
+    })
+}
