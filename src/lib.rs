@@ -37,6 +37,7 @@
 //!
 //! `serde` (default): the MessagePack codec. `json` (default): the JSON codec. `testing`: conformance suites for storages and codecs.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(test, allow(clippy::cast_possible_truncation, clippy::cast_precision_loss))]
 
 mod blosc;

@@ -164,8 +164,7 @@ fn a_depot_lives_in_it(storage: Arc<dyn Storage>) {
 /// Runs `job` with the id and the time, in seconds since 1970, of all that this thread writes in it: the same
 /// calls then give the same bytes. For tests that compare files.
 ///
-/// Depots that are copied to each other must not have the same id outside of tests: it tells their entries
-/// apart.
+/// Outside of tests no two depots may have the same id: it tells their entries apart.
 ///
 /// ```
 /// use vldepot::testing::with_identity;
