@@ -1,6 +1,6 @@
 //! Reading records, by name, by position and many at once.
 
-use super::{Depot, Iter, Keys, Record, RecordLocation, key_of, tagged};
+use super::{Depot, Iter, Keys, Record, RecordLocation, is_aligned, key_of, tagged};
 use crate::buffer::Bytes;
 use crate::codec::Codec;
 use crate::engine::batch;
@@ -131,9 +131,7 @@ impl<C: Codec> Depot<C> {
                 Ok(bytes) => bytes,
                 Err(error) => return fail(number, error),
             };
-            // Bytes that another program placed may lie at any address; views need them aligned.
-            let aligned = (bytes.as_ptr() as usize).is_multiple_of(C::ALIGN.max(1));
-            let copy = (!aligned).then(|| Bytes::copy_of(bytes));
+            let copy = (!is_aligned(bytes, C::ALIGN)).then(|| Bytes::copy_of(bytes));
             match self.codec.view(copy.as_deref().unwrap_or(bytes)) {
                 Ok(view) => job(number, view),
                 Err(source) => fail(number, self.codec_error(wanted[number].0, source)),

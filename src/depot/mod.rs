@@ -20,6 +20,7 @@ mod keys;
 mod many;
 #[cfg(feature = "serde")]
 mod metadata;
+mod parts;
 mod put;
 mod range;
 mod record;
@@ -34,6 +35,7 @@ pub use create::DepotBuilder;
 pub use info::{CodecInfo, DepotInfo, RecordLocation};
 pub use iter::Iter;
 pub use keys::Keys;
+pub use parts::{Parts, Then};
 pub use range::{Range, SortedKeys};
 pub use record::Record;
 pub use refresh::Refreshed;
@@ -76,6 +78,12 @@ pub struct Depot<C: Codec> {
 /// A tagged name as a key.
 pub(crate) fn key_of(engine: &Engine, name: Vec<u8>) -> Result<Key> {
     Key::from_tagged_vec(name).map_err(|name| malformed(engine.path(), &name))
+}
+
+/// Whether views of a codec that asks for `align` can be lent from `bytes`: those that another program placed
+/// may lie at any address.
+pub(crate) fn is_aligned(bytes: &[u8], align: usize) -> bool {
+    (bytes.as_ptr() as usize).is_multiple_of(align.max(1))
 }
 
 /// The tagged form of a key, or the error that no depot holds it.

@@ -1,6 +1,6 @@
 //! Writing records, and making them durable.
 
-use super::{Depot, tagged};
+use super::{Depot, is_aligned, tagged};
 use crate::buffer::Bytes;
 use crate::codec::Codec;
 use crate::error::Result;
@@ -44,7 +44,7 @@ impl<C: Codec> Depot<C> {
     /// As [`put`](Self::put); the codec checks the bytes.
     pub fn put_encoded(&self, key: impl AsKey, bytes: &[u8]) -> Result<()> {
         let name = tagged(&self.engine, &key)?;
-        let checked = if (bytes.as_ptr() as usize).is_multiple_of(C::ALIGN.max(1)) {
+        let checked = if is_aligned(bytes, C::ALIGN) {
             self.codec.view(bytes).map(|_| ())
         } else {
             self.codec.view(&Bytes::copy_of(bytes)).map(|_| ())

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::is_aligned;
 use crate::buffer::Bytes;
 use crate::codec::{Codec, CodecError};
 
@@ -17,9 +18,7 @@ pub struct Record<C> {
 impl<C: Codec> Record<C> {
     /// Checks `bytes` by the codec, once.
     pub(crate) fn new(bytes: Bytes, codec: &Arc<C>) -> Result<Self, CodecError> {
-        // Bytes that another program placed may lie at any address; views need them aligned.
-        let aligned = (bytes.as_ptr() as usize).is_multiple_of(C::ALIGN.max(1));
-        let bytes = if aligned { bytes } else { Bytes::copy_of(&bytes) };
+        let bytes = if is_aligned(&bytes, C::ALIGN) { bytes } else { Bytes::copy_of(&bytes) };
         codec.view(&bytes)?;
         Ok(Self { bytes, codec: Arc::clone(codec) })
     }
