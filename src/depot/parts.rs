@@ -10,7 +10,7 @@ use super::{Depot, is_aligned, tagged};
 use crate::buffer::Bytes;
 use crate::codec::Codec;
 use crate::engine::{Engine, batch};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Part, Result};
 use crate::index::Location;
 use crate::key::{AsKey, describe};
 
@@ -87,7 +87,7 @@ impl<'p> Parts<'p> {
     /// the record.
     pub fn bytes(&mut self, range: Range<usize>) -> Result<&[u8]> {
         self.check(&range)?;
-        if !self.is_known(&range) {
+        if self.known(&range).is_none() && !range.is_empty() {
             let overlaps =
                 |(start, bytes): &(usize, Bytes)| *start < range.end && range.start < start + bytes.len();
             if self.known.iter().any(overlaps) {
@@ -98,7 +98,10 @@ impl<'p> Parts<'p> {
                 self.read(range.clone())?;
             }
         }
-        Ok(self.lend(&range))
+        let missing = || {
+            Error::damaged(self.engine.path(), Part::File, 0, format!("bytes {range:?} of a record"), "fewer")
+        };
+        if range.is_empty() { Ok(&[]) } else { self.known(&range).ok_or_else(missing) }
     }
 
     /// Copies the bytes in `range` of the record to `out`, which has as many.
@@ -164,12 +167,17 @@ impl<'p> Parts<'p> {
         self.known.iter().find(holds).and_then(|(start, bytes)| bytes.get(at - start..))
     }
 
-    fn is_known(&self, range: &Range<usize>) -> bool {
-        range.is_empty() || self.from(range.start).is_some_and(|bytes| bytes.len() >= range.len())
-    }
-
-    fn lend(&self, range: &Range<usize>) -> &[u8] {
-        self.from(range.start).and_then(|bytes| bytes.get(..range.len())).unwrap_or_default()
+    /// The bytes in `range`, where they lie in memory one after the other.
+    fn known(&self, range: &Range<usize>) -> Option<&[u8]> {
+        if let Some(whole) = &self.whole {
+            return whole.get(range.clone());
+        }
+        let part = |(start, bytes): &'_ (usize, Bytes)| {
+            let from = range.start.checked_sub(*start)?;
+            (from + range.len() <= bytes.len()).then_some(from)
+        };
+        let (number, from) = self.known.iter().enumerate().find_map(|(n, known)| Some((n, part(known)?)))?;
+        self.known[number].1.get(from..from + range.len())
     }
 
     /// Decodes the blocks that hold `range`, or where that costs as much as reading all, reads all.
