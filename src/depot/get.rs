@@ -1,6 +1,7 @@
 //! Reading records, by name, by position and many at once.
 
-use super::{Depot, Iter, Keys, Record, RecordLocation, is_aligned, key_of, tagged};
+use super::record::is_aligned;
+use super::{Depot, Iter, Keys, Record, RecordLocation, key_of, tagged};
 use crate::buffer::Bytes;
 use crate::codec::Codec;
 use crate::engine::batch;

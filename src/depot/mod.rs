@@ -80,12 +80,6 @@ pub(crate) fn key_of(engine: &Engine, name: Vec<u8>) -> Result<Key> {
     Key::from_tagged_vec(name).map_err(|name| malformed(engine.path(), &name))
 }
 
-/// Whether views of a codec that asks for `align` can be lent from `bytes`: those that another program placed
-/// may lie at any address.
-pub(crate) fn is_aligned(bytes: &[u8], align: usize) -> bool {
-    (bytes.as_ptr() as usize).is_multiple_of(align.max(1))
-}
-
 /// The tagged form of a key, or the error that no depot holds it.
 fn tagged(engine: &Engine, key: &(impl AsKey + ?Sized)) -> Result<TaggedName> {
     key.tagged().ok_or_else(|| {

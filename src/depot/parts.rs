@@ -6,7 +6,8 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use super::{Depot, is_aligned, tagged};
+use super::record::is_aligned;
+use super::{Depot, tagged};
 use crate::buffer::Bytes;
 use crate::codec::Codec;
 use crate::engine::{Engine, batch};

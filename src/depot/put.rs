@@ -1,6 +1,7 @@
 //! Writing records, and making them durable.
 
-use super::{Depot, is_aligned, tagged};
+use super::record::is_aligned;
+use super::{Depot, tagged};
 use crate::buffer::Bytes;
 use crate::codec::Codec;
 use crate::error::Result;

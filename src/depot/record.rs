@@ -2,9 +2,14 @@
 
 use std::sync::Arc;
 
-use super::is_aligned;
 use crate::buffer::Bytes;
 use crate::codec::{Codec, CodecError};
+
+/// Whether views of a codec that asks for `align` can be lent from `bytes`: those that another program placed
+/// may lie at any address.
+pub(crate) fn is_aligned(bytes: &[u8], align: usize) -> bool {
+    (bytes.as_ptr() as usize).is_multiple_of(align.max(1))
+}
 
 /// One record: keeps its bytes alive and lends views of them.
 ///

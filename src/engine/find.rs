@@ -3,8 +3,9 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use super::Engine;
 use super::fallback::Rebuilt;
-use super::{Engine, Shared};
+use super::shared::Shared;
 use crate::catalog::{Found, LostCommit, RecordId, Snapshot, State};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::tables::Losses;

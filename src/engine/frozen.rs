@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::{Engine, Shared};
+use super::Engine;
+use super::shared::Shared;
 use crate::catalog::{Snapshot, State};
 use crate::chunk::ChunkAt;
 use crate::error::{Error, Result};

@@ -2,8 +2,9 @@
 
 use std::sync::{Arc, Mutex};
 
+use super::Engine;
+use super::shared::Shared;
 use super::writer::Writer;
-use super::{Engine, Shared};
 use crate::catalog::{LostCommit, State};
 use crate::chunk::ChunkReader;
 use crate::codec::{Codec, CodecError, Raw};

@@ -1,0 +1,36 @@
+//! What readers and the writer share.
+
+use std::io;
+use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use crate::catalog::State;
+use crate::error::Error;
+use crate::format::tables::Parameters;
+use crate::storage::{Storage, StorageExt};
+
+/// What readers and the writer share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) storage: Arc<dyn Storage>,
+    pub(crate) parameters: Parameters,
+    pub(crate) mapped: bool,
+    state: RwLock<State>,
+}
+
+impl Shared {
+    pub(crate) fn new(storage: Arc<dyn Storage>, parameters: Parameters, mapped: bool, state: State) -> Self {
+        Self { storage, parameters, mapped, state: RwLock::new(state) }
+    }
+
+    pub(crate) fn read(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    pub(crate) fn write(&self) -> RwLockWriteGuard<'_, State> {
+        self.state.write().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    pub(crate) fn io(&self, action: impl Into<String>, source: io::Error) -> Error {
+        self.storage.io(action, source)
+    }
+}
