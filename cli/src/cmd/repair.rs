@@ -14,8 +14,8 @@ use crate::text;
 
 /// Save what can be read of a damaged depot to a new file, and name what is lost.
 ///
-/// The damaged file is not changed. The new file appears when it is complete. The exit code is 1 if anything
-/// was damaged or lost.
+/// The damaged file is not changed. The new file appears when it is complete. The exit code is 1 if the
+/// command names a loss or other damage.
 #[derive(Args)]
 pub(crate) struct Repair {
     /// The damaged depot.
