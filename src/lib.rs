@@ -89,10 +89,10 @@ struct Readme;
 
 /// The code in the guide for followers, compiled and run.
 #[cfg(doctest)]
-#[doc = include_str!("../docs/FOLLOWING.md")]
+#[doc = include_str!("../docs/how-to/follow-a-live-run.md")]
 struct Following;
 
 /// The code of the guide for simulations, compiled and run.
 #[cfg(doctest)]
-#[doc = include_str!("../docs/SIMULATIONS.md")]
+#[doc = include_str!("../docs/tutorial/a-simulation-that-restarts.md")]
 struct Simulations;

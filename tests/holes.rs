@@ -67,7 +67,7 @@ fn depot(path: &Path, records: u64) -> Vec<u8> {
     }
     depot.close().unwrap();
     let mut bytes = fs::read(path).unwrap();
-    // Where docs/FORMAT.md has them.
+    // Where docs/reference/format.md has them.
     for at in [3072, 3584] {
         bytes[at..at + 64].fill(0xa5);
     }

@@ -300,7 +300,7 @@ fn frames_are_shown_with_their_units() {
         "cell        float64 [3, 3] nm\n",
         "positions   float32 [20, 3] nm\n",
         "velocities  float32 [20, 3] nm/ps\n",
-        "... 14 rows more: --all prints them\n",
+        "... 14 more rows: --all prints them\n",
         "tag         uint8 [20] per atom\n",
     ] {
         assert!(shown.contains(expected), "{expected} in\n{shown}");
@@ -367,7 +367,7 @@ fn arrays_are_shown_row_by_row() {
     assert_eq!(stdout(&["cat", "--decoded", file, "empty"]), "float64 [0]\n");
     let vector = stdout(&["cat", "--decoded", file, "vector"]);
     assert!(
-        vector.contains("[40]  40  41") && vector.ends_with("... 52 numbers more: --all prints them\n"),
+        vector.contains("[40]  40  41") && vector.ends_with("... 52 more numbers: --all prints them\n"),
         "{vector}"
     );
     assert!(stdout(&["cat", "--decoded", "--all", file, "vector"]).ends_with("[96]  96  97  98  99\n"));
@@ -416,7 +416,7 @@ fn bytes_are_dumped_like_xxd() {
         dump.starts_with("00000000: 0001 0203 0405 0607 0809 0a0b 0c0d 0e0f  ................\n"),
         "{dump}"
     );
-    assert!(dump.ends_with("... 744 bytes more: --all prints them\n"), "{dump}");
+    assert!(dump.ends_with("... 744 more bytes: --all prints them\n"), "{dump}");
     assert_eq!(stdout(&["cat", "--decoded", "--all", file, "frames/b"]).lines().count(), 63);
     // Bytes are no frame, and that is no damage.
     assert!(

@@ -12,7 +12,7 @@ use super::Run;
 use crate::failure::Failure;
 use crate::text;
 
-/// Tell what a depot is, and how much is in it.
+/// Show what a depot is, and how much it holds.
 #[derive(Args)]
 pub(crate) struct Info {
     /// The depot.
@@ -85,12 +85,12 @@ fn table(info: &DepotInfo, metadata: &Map<String, Value>) -> Vec<(&'static str, 
     }
     if info.lost_commits > 0 {
         let lost = text::count(info.lost_commits, "commit");
-        let rest = if info.complete { "all it had is there" } else { "records are missing" };
-        rows.push(("damaged", format!("{lost} cannot be read, {rest}: `vldepot verify` tells more")));
+        let rest = if info.complete { "but nothing is missing" } else { "and records are missing" };
+        rows.push(("damaged", format!("{lost} cannot be read, {rest}: see `vldepot verify`")));
     }
     rows.extend(info.losses.iter().map(|loss| ("lost before", loss.clone())));
     if info.torn_bytes > 0 {
-        let torn = format!("{} behind the last whole entry are ignored", exact(info.torn_bytes));
+        let torn = format!("{} after the last whole entry are ignored", exact(info.torn_bytes));
         rows.push(("torn end", torn));
     }
     rows.push(("created", if info.created == 0 { "unknown".into() } else { text::date(info.created) }));
