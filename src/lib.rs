@@ -31,7 +31,8 @@
 //! | [`Codec`] and [`codecs`] | values to bytes and back: atomic frames, arrays, serde, raw |
 //! | [`Layout`], [`WriteOptions`], [`OpenOptions`], [`ReadOptions`] | layout, presets, commits, reading |
 //! | [`storage`] | files, memory, and storages of your own |
-//! | [`Error`] | everything that can be refused |
+//! | [`maintain`] | verify, repair, compact |
+//! | [`Error`], [`ErrorKind`] | everything that can be refused |
 //!
 //! # Features
 //!
@@ -50,6 +51,7 @@ pub mod codecs;
 mod depot;
 mod engine;
 mod error;
+#[cfg(feature = "serde")]
 mod exact;
 mod format;
 mod identity;
@@ -58,7 +60,7 @@ mod key;
 mod le;
 pub mod loader;
 mod log;
-mod maintain;
+pub mod maintain;
 mod named;
 mod options;
 pub mod storage;
@@ -76,10 +78,6 @@ pub use depot::{
 pub use error::{Error, ErrorKind, Part, Result};
 pub use key::{AsKey, Key, MAX_KEY_LEN};
 pub use loader::{Batch, Loader, LoaderBuilder, LoaderState};
-pub use maintain::{
-    CompactReport, LostRecord, Progress, RepairOptions, RepairReport, VerifyOptions, VerifyReport, compact,
-    compact_into, plan_compact, repair, repair_in, verify, verify_in,
-};
 pub use options::{CommitEvery, Layout, Mapping, OpenOptions, Placement, ReadOptions, Verify, WriteOptions};
 
 /// The README's code, compiled and run.

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use vldepot::loader::OnError;
+use vldepot::maintain::{VerifyOptions, compact_into, verify_in};
 use vldepot::storage::{MemoryStorage, Storage};
-use vldepot::{Depot, ErrorKind, Key, Layout, Raw, VerifyOptions, compact_into, verify_in};
+use vldepot::{Depot, ErrorKind, Key, Layout, Raw};
 
 fn name(n: u32) -> String {
     format!("frame_{n:06}")

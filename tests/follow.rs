@@ -9,10 +9,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
+use vldepot::maintain::compact;
 use vldepot::storage::{MemoryStorage, Storage};
 use vldepot::{
     CommitEvery, Compression, CompressionCodec, Depot, ErrorKind, Key, Layout, Mapping, OpenOptions, Part,
-    Raw, Refreshed, WriteOptions, compact,
+    Raw, Refreshed, WriteOptions,
 };
 
 fn writing() -> WriteOptions {

@@ -17,12 +17,12 @@ use vldepot::codecs::{
     AnyArray, AnyNdArray, AtomicFrame, AtomicFrameCodec, AtomicFrameView, DType, Json, NdArray, Precision,
     Serde, Topology, Units,
 };
+use vldepot::maintain::{RepairOptions, VerifyOptions, compact_into, repair_in, verify_in};
 use vldepot::storage::{FileStorage, MemoryStorage, Storage};
 use vldepot::testing::with_identity;
 use vldepot::{
     Codec, CommitEvery, Compression, CompressionCodec, Depot, Error, ErrorKind, Filter, Key, Layout,
-    OpenOptions, Placement, Raw, RepairOptions, VerifyOptions, WriteOptions, compact_into, repair_in,
-    verify_in,
+    OpenOptions, Placement, Raw, WriteOptions,
 };
 
 const ID: u64 = 0x0123_4567_89ab_cdef;
@@ -49,11 +49,12 @@ impl Ground {
         };
         WriteOptions::default().with_threads(threads).with_commit_every(CommitEvery::never())
     }
+}
 
-    fn options(&self, preset: Layout) -> Layout {
-        let chunk_size = if preset.block_size.is_some() { preset.chunk_size } else { 4096 };
-        preset.with_chunk_size(chunk_size)
-    }
+/// Small chunks, so that there are some.
+fn layout(preset: Layout) -> Layout {
+    let chunk_size = if preset.block_size.is_some() { preset.chunk_size } else { 4096 };
+    preset.with_chunk_size(chunk_size)
 }
 
 fn bytes_of(storage: &Arc<dyn Storage>) -> Vec<u8> {
@@ -290,7 +291,7 @@ fn check_raw(bytes: &[u8], compression: Compression, placement: Placement) {
 fn make_raw(ground: &Ground, options: Layout) -> Vec<u8> {
     let storage = ground.storage("raw");
     let depot = Depot::builder(Raw)
-        .layout(ground.options(options))
+        .layout(layout(options))
         .write_options(ground.writing())
         .create_in(Arc::clone(&storage))
         .unwrap();
@@ -338,7 +339,7 @@ fn check_uncompressed(bytes: &[u8]) {
 /// As a power loss leaves it: commits, then chunks without one, then part of an entry.
 fn make_crashed(ground: &Ground) -> Vec<u8> {
     let storage = ground.storage("crashed");
-    let options = ground.options(Layout::balanced());
+    let options = layout(Layout::balanced());
     let depot = Depot::builder(Raw)
         .layout(options)
         .write_options(ground.writing())
@@ -376,8 +377,7 @@ fn check_crashed(bytes: &[u8]) {
 }
 
 fn make_vlstore(ground: &Ground) -> Vec<u8> {
-    let options = ground
-        .options(Layout::balanced())
+    let options = layout(Layout::balanced())
         .with_chunk_size(16 << 10)
         .with_placement(Placement::StartAligned)
         .with_vlstore_compatible(true);
@@ -473,7 +473,7 @@ fn frame_codec() -> AtomicFrameCodec {
 
 fn make_frames(ground: &Ground) -> Vec<u8> {
     let storage = ground.storage("frames");
-    let options = ground.options(Layout::balanced());
+    let options = layout(Layout::balanced());
     let depot = Depot::builder(frame_codec())
         .layout(options)
         .write_options(ground.writing())
@@ -549,7 +549,7 @@ fn arrays() -> Vec<(&'static str, AnyArray<'static>)> {
 
 fn make_arrays(ground: &Ground) -> Vec<u8> {
     let storage = ground.storage("arrays");
-    let options = ground.options(Layout::fast());
+    let options = layout(Layout::fast());
     let depot = Depot::builder(AnyNdArray)
         .layout(options)
         .write_options(ground.writing())
@@ -616,7 +616,7 @@ fn sample(n: u64) -> Sample {
 
 fn make_serde<C: Codec<Item = Sample>>(ground: &Ground, codec: C) -> Vec<u8> {
     let storage = ground.storage("serde");
-    let options = ground.options(Layout::balanced());
+    let options = layout(Layout::balanced());
     let depot = Depot::builder(codec)
         .layout(options)
         .write_options(ground.writing())
@@ -680,7 +680,7 @@ fn committed(numbers: impl Iterator<Item = u32>) -> Vec<RawRecord> {
 /// Its last truncation can be taken back.
 fn make_truncated(ground: &Ground) -> Vec<u8> {
     let storage = ground.storage("truncated");
-    let options = ground.options(Layout::balanced());
+    let options = layout(Layout::balanced());
     let depot = Depot::builder(Raw)
         .layout(options)
         .write_options(ground.writing())
@@ -709,7 +709,7 @@ fn check_truncated(bytes: &[u8]) {
 /// A file that lost its third commit, and somebody went on.
 fn make_loss_accepted(ground: &Ground) -> Vec<u8> {
     let storage = ground.storage("lost");
-    let options = ground.options(Layout::balanced());
+    let options = layout(Layout::balanced());
     let depot = Depot::builder(Raw)
         .layout(options.clone())
         .write_options(ground.writing())
@@ -768,7 +768,7 @@ const DAMAGED: u32 = 13;
 /// One chunk of the file was damaged.
 fn make_repaired(ground: &Ground) -> Vec<u8> {
     let storage = ground.storage("damaged");
-    let options = ground.options(Layout::uncompressed());
+    let options = layout(Layout::uncompressed());
     let depot = Depot::builder(Raw)
         .layout(options)
         .write_options(ground.writing())

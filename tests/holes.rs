@@ -8,8 +8,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use vldepot::maintain::{RepairOptions, repair};
 use vldepot::storage::{Bytes, FileStorage, Storage};
-use vldepot::{Depot, Layout, Raw, RepairOptions, repair};
+use vldepot::{Depot, Layout, Raw};
 
 const TERABYTE: u64 = 1 << 40;
 

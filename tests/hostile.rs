@@ -10,11 +10,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use vldepot::codecs::{AtomicFrame, AtomicFrameCodec, Precision, Topology};
+use vldepot::maintain::{RepairOptions, VerifyOptions, compact_into, repair_in, verify_in};
 use vldepot::storage::{MemoryStorage, Storage};
 use vldepot::testing::fuzz::{TARGETS, forge};
 use vldepot::{
     Codec, Compression, CompressionCodec, Depot, Error, ErrorKind, Filter, Layout, Mapping, OpenOptions,
-    Placement, Raw, RepairOptions, VerifyOptions, WriteOptions, compact_into, repair_in, verify_in,
+    Placement, Raw, WriteOptions,
 };
 
 fn writing() -> WriteOptions {

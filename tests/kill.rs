@@ -10,7 +10,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use vldepot::{CommitEvery, Depot, Layout, Raw, VerifyOptions, WriteOptions, compact, verify};
+use vldepot::maintain::{VerifyOptions, compact, verify};
+use vldepot::{CommitEvery, Depot, Layout, Raw, WriteOptions};
 
 const CHILD: &str = "VLDEPOT_KILLED_WRITER";
 const COMPACTING: &str = "VLDEPOT_KILLED_COMPACTION";

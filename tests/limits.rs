@@ -7,9 +7,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use vldepot::maintain::{VerifyOptions, verify};
 use vldepot::{
-    CommitEvery, Compression, CompressionCodec, Depot, Layout, Mapping, OpenOptions, Raw, VerifyOptions,
-    WriteOptions, verify,
+    CommitEvery, Compression, CompressionCodec, Depot, Layout, Mapping, OpenOptions, Raw, WriteOptions,
 };
 
 fn writing() -> WriteOptions {
@@ -120,7 +120,7 @@ fn sparse_process() {
         }
         writer.close().unwrap();
     }
-    assert!(verify(&path, &VerifyOptions::quick(), |_| ()).unwrap().is_whole());
+    assert!(verify(&path, &VerifyOptions::default().with_quick(true), |_| ()).unwrap().is_whole());
 }
 
 #[test]

@@ -7,12 +7,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use vldepot::maintain::{
+    RepairOptions, RepairReport, VerifyOptions, VerifyReport, compact, compact_into, repair, repair_in,
+    verify, verify_in,
+};
 use vldepot::storage::{MemoryStorage, Storage};
 use vldepot::testing::FailingStorage;
-use vldepot::{
-    CommitEvery, Depot, Error, ErrorKind, Key, Layout, OpenOptions, Raw, RepairOptions, RepairReport,
-    VerifyOptions, VerifyReport, WriteOptions, compact, compact_into, repair, repair_in, verify, verify_in,
-};
+use vldepot::{CommitEvery, Depot, Error, ErrorKind, Key, Layout, OpenOptions, Raw, WriteOptions};
 
 fn writing() -> WriteOptions {
     WriteOptions::default().with_threads(0).with_commit_every(CommitEvery::never())
@@ -134,7 +135,7 @@ fn accepting() -> OpenOptions {
     OpenOptions::default().with_accept_loss(true)
 }
 
-fn names(lost: &[vldepot::LostRecord]) -> BTreeSet<String> {
+fn names(lost: &[vldepot::maintain::LostRecord]) -> BTreeSet<String> {
     lost.iter().map(|record| record.name.to_string()).collect()
 }
 
@@ -149,7 +150,7 @@ fn a_whole_file_is_whole_and_what_was_checked_is_told() {
         assert_eq!(report.standard_frame, committed == bytes.len(), "{what}");
         assert_eq!(report.uncommitted_records, u64::from(committed < bytes.len()), "{what}");
         assert!(report.chunks > 5 && report.commits >= 4 && report.index_segments >= 4, "{what}: {report:?}");
-        let quick = verified(&bytes, VerifyOptions::quick()).unwrap();
+        let quick = verified(&bytes, VerifyOptions::default().with_quick(true)).unwrap();
         assert!(quick.is_whole() && quick.quick && quick.records_read == 0, "{what}: {quick:?}");
         assert_eq!(quick.entries, report.entries, "{what}");
     }
@@ -357,7 +358,7 @@ fn a_damaged_index_or_directory_is_told_and_costs_no_record() {
     bytes[chunks[2] + 140] ^= 1;
     let report = verified(&bytes, VerifyOptions::default()).unwrap();
     assert!(report.damaged_records.is_empty() && report.problems.len() == 1, "{report:?}");
-    assert!(verified(&bytes, VerifyOptions::quick()).unwrap().problems.len() == 1);
+    assert!(verified(&bytes, VerifyOptions::default().with_quick(true)).unwrap().problems.len() == 1);
     let (depot, report) = repaired(&bytes).unwrap();
     assert_eq!(check(&depot, &content, "directory").len(), content.len());
     assert!(report.lost.is_empty() && report.problems.len() == 1, "{report:?}");
@@ -366,7 +367,7 @@ fn a_damaged_index_or_directory_is_told_and_costs_no_record() {
     let mut bytes = whole.clone();
     let len = u64::from_le_bytes(bytes[chunks[2] + 40..chunks[2] + 48].try_into().unwrap()) as usize;
     bytes[chunks[2] + len - 100] ^= 1;
-    let quick = verified(&bytes, VerifyOptions::quick()).unwrap();
+    let quick = verified(&bytes, VerifyOptions::default().with_quick(true)).unwrap();
     assert!(quick.quick && quick.is_whole() && quick.records_read == 0);
     let report = verified(&bytes, VerifyOptions::default()).unwrap();
     let damaged = names(&report.damaged_records);

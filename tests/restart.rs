@@ -5,10 +5,8 @@ use std::error::Error as _;
 
 use serde_json::json;
 use vldepot::codecs::{AtomicFrame, AtomicFrameCodec, Precision};
-use vldepot::{
-    CodecError, Cut, Depot, Error, ErrorKind, Key, Layout, Raw, TruncateOptions, VerifyOptions, compact,
-    plan_compact,
-};
+use vldepot::maintain::{VerifyOptions, compact, plan_compact};
+use vldepot::{CodecError, Cut, Depot, Error, ErrorKind, Key, Layout, Raw, TruncateOptions};
 
 fn positions(n_atoms: usize, step: i64) -> Vec<[f32; 3]> {
     #[expect(clippy::cast_precision_loss, reason = "small numbers")]
@@ -66,7 +64,7 @@ fn a_run_restarted_from_a_checkpoint_stores_no_frame_twice() {
     depot.close().unwrap();
     let depot = Depot::open(&killed, codec()).unwrap();
     assert_eq!(steps(&depot), (0..6000).step_by(10).collect::<Vec<_>>());
-    assert!(vldepot::verify(&killed, &VerifyOptions::default(), |_| {}).unwrap().is_whole());
+    assert!(vldepot::maintain::verify(&killed, &VerifyOptions::default(), |_| {}).unwrap().is_whole());
 }
 
 #[test]
@@ -171,7 +169,7 @@ fn content(depot: &Depot<Raw>) -> Vec<(Key, Vec<u8>, Option<serde_json::Value>)>
 }
 
 fn assert_whole(path: &std::path::Path) {
-    let report = vldepot::verify(path, &VerifyOptions::default(), |_| {}).unwrap();
+    let report = vldepot::maintain::verify(path, &VerifyOptions::default(), |_| {}).unwrap();
     assert!(report.is_whole(), "{report:?}");
 }
 

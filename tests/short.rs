@@ -4,11 +4,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use vldepot::maintain::{RepairOptions, VerifyOptions, compact_into, repair_in, verify_in};
 use vldepot::storage::{MemoryStorage, Storage};
-use vldepot::{
-    CommitEvery, Depot, Error, ErrorKind, Layout, OpenOptions, Raw, RepairOptions, VerifyOptions,
-    WriteOptions, compact_into, repair_in, verify_in,
-};
+use vldepot::{CommitEvery, Depot, Error, ErrorKind, Layout, OpenOptions, Raw, WriteOptions};
 
 fn writing() -> WriteOptions {
     WriteOptions::default().with_threads(0).with_commit_every(CommitEvery::never())

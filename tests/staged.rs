@@ -9,8 +9,9 @@ use std::error::Error as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use vldepot::maintain::{RepairOptions, VerifyOptions, compact, repair, verify};
 use vldepot::storage::StagedFile;
-use vldepot::{Depot, Error, ErrorKind, Layout, Raw, RepairOptions, VerifyOptions, compact, repair, verify};
+use vldepot::{Depot, Error, ErrorKind, Layout, Raw};
 
 const RECORDS: u32 = 300;
 

@@ -8,10 +8,9 @@ use std::sync::Arc;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use vldepot::codecs::AtomicFrameCodec;
+use vldepot::maintain::{VerifyOptions, verify};
 use vldepot::storage::MemoryStorage;
-use vldepot::{
-    CompressionCodec, Depot, Error, ErrorKind, Filter, Key, Layout, Placement, Raw, VerifyOptions, verify,
-};
+use vldepot::{CompressionCodec, Depot, Error, ErrorKind, Filter, Key, Layout, Placement, Raw};
 
 const FIXTURES: [&str; 6] = [
     "no_cross.b2frame",

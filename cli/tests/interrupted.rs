@@ -15,7 +15,8 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use vldepot::{Depot, ErrorKind, Key, Layout, Raw, VerifyOptions, verify};
+use vldepot::maintain::{VerifyOptions, verify};
+use vldepot::{Depot, ErrorKind, Key, Layout, Raw};
 
 const RECORDS: u32 = 5000;
 

@@ -285,6 +285,7 @@ impl<'a> AnyArrayView<'a> {
     }
 
     /// As [`new`](Self::new), of what passed it already.
+    #[cfg(feature = "atomic")]
     pub(in crate::codecs) fn new_unchecked(dtype: DType, shape: IxDyn, data: &'a [u8]) -> Self {
         Self { dtype, shape, data }
     }

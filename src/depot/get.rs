@@ -194,6 +194,7 @@ impl<C: Codec> Depot<C> {
     ///
     /// # Errors
     /// [`ErrorKind::InvalidOptions`] for a malformed pattern.
+    #[cfg(feature = "glob")]
     pub fn keys_matching(&self, pattern: &str) -> Result<Keys<'_>> {
         let pattern = glob::Pattern::new(pattern)
             .map_err(|error| Error::invalid_options(format!("the pattern {pattern:?}: {error}")))?;

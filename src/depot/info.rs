@@ -44,7 +44,7 @@ impl RecordLocation {
 
 /// The codec a depot was written with.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct CodecInfo {
     /// [`Codec::ID`](crate::Codec::ID); for a vlstore file, which keeps none, that of the codec in hand.
@@ -139,7 +139,7 @@ pub struct DepotInfo {
     pub lost_commits: u64,
     /// All that these commits had is there nevertheless, or there are none.
     pub complete: bool,
-    /// What the depot lost before, as it notes: see [`VerifyReport::losses`](crate::VerifyReport::losses).
+    /// What the depot lost before, as it notes: see [`VerifyReport::losses`](crate::maintain::VerifyReport::losses).
     pub losses: Vec<String>,
     /// Seconds since 1970 at which the depot was created; 0 if unknown.
     pub created: i64,

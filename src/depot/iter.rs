@@ -7,7 +7,7 @@ use super::{Depot, Record};
 use crate::codec::Codec;
 use crate::engine::batch::{self, Run, Slot};
 use crate::engine::read_ahead::{Ahead, Wanted};
-use crate::engine::{Listing, malformed};
+use crate::engine::{Listing, in_record, malformed};
 use crate::error::{Error, Result};
 use crate::key::Key;
 
@@ -152,11 +152,11 @@ impl<'d, C: Codec> Iter<'d, C> {
         let (name, location) = &mut self.wanted[self.given];
         let slot = self.slots.get_mut(self.given).and_then(Option::take);
         let bytes = slot.unwrap_or_else(|| engine.read(location));
-        let bytes = bytes.map_err(|error| engine.in_record(name, error));
+        let bytes = bytes.map_err(|error| in_record(name, error));
         let name = std::mem::take(name);
         self.given += 1;
-        let key = Key::from_tagged_vec(name)
-            .map_err(|name| engine.in_record(&name, malformed(engine.path(), &name)))?;
+        let key =
+            Key::from_tagged_vec(name).map_err(|name| in_record(&name, malformed(engine.path(), &name)))?;
         match Record::new(bytes?, &self.depot.codec) {
             Ok(record) => Ok((key, record)),
             Err(source) => Err(self.depot.refused(&key, source)),

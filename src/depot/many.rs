@@ -4,7 +4,7 @@ use std::borrow::Borrow;
 
 use super::{Depot, key_of, tagged};
 use crate::codec::Codec;
-use crate::engine::{ListedRecord, Listing, batch};
+use crate::engine::{ListedRecord, Listing, batch, in_record};
 use crate::error::{ErrorKind, Result};
 use crate::key::{AsKey, Key, TaggedName};
 
@@ -80,7 +80,7 @@ impl<C: Codec> Depot<C> {
         let mut unwanted = Vec::new();
         while let Some(listed) = listing.next() {
             let ListedRecord { name, location } = listed?;
-            let location = location.map_err(|error| self.engine.in_record(&name, error))?;
+            let location = location.map_err(|error| in_record(&name, error))?;
             let record = self.record(&name, self.engine.read_called(&name, &location)?)?;
             if !keep(&key_of(&self.engine, name.clone())?, record.view()) {
                 unwanted.push((name, location));
@@ -110,7 +110,7 @@ impl<C: Codec> Depot<C> {
         let mut all = Vec::new();
         while let Some(listed) = listing.next() {
             let ListedRecord { name, location } = listed?;
-            let location = location.map_err(|error| self.engine.in_record(&name, error))?;
+            let location = location.map_err(|error| in_record(&name, error))?;
             all.push((name, location));
         }
         self.engine.remove_those(&all)

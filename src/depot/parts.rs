@@ -10,7 +10,7 @@ use super::record::is_aligned;
 use super::{Depot, tagged};
 use crate::buffer::Bytes;
 use crate::codec::Codec;
-use crate::engine::{Engine, batch};
+use crate::engine::{Engine, batch, in_record};
 use crate::error::{Error, ErrorKind, Part, Result};
 use crate::index::Location;
 use crate::key::{AsKey, describe};
@@ -118,18 +118,13 @@ impl<'p> Parts<'p> {
         let mut done = 0;
         while done < out.len() {
             let at = range.start + done;
-            let n = match self.from(at) {
-                Some(bytes) => {
-                    let n = bytes.len().min(out.len() - done);
-                    out[done..done + n].copy_from_slice(&bytes[..n]);
-                    n
-                }
-                None => {
-                    let next = self.known.iter().map(|(start, _)| *start).filter(|&start| start > at).min();
-                    self.read(at..range.end.min(next.unwrap_or(range.end)))?;
-                    0
-                }
+            let Some(bytes) = self.from(at) else {
+                let next = self.known.iter().map(|(start, _)| *start).filter(|&start| start > at).min();
+                self.read(at..range.end.min(next.unwrap_or(range.end)))?;
+                continue;
             };
+            let n = bytes.len().min(out.len() - done);
+            out[done..done + n].copy_from_slice(&bytes[..n]);
             done += n;
         }
         Ok(())
@@ -184,7 +179,7 @@ impl<'p> Parts<'p> {
     /// Decodes the blocks that hold `range`, or where that costs as much as reading all, reads all.
     fn read(&mut self, range: Range<usize>) -> Result<()> {
         let read = self.engine.part(&self.location, range);
-        match read.map_err(|error| self.engine.in_record(&self.name, error))? {
+        match read.map_err(|error| in_record(&self.name, error))? {
             Some(part) => self.known.push(part),
             None => {
                 self.whole()?;

@@ -6,7 +6,7 @@ use std::ops::{self, Bound, RangeBounds};
 
 use super::{Depot, Record, key_of, tagged};
 use crate::codec::Codec;
-use crate::engine::{Moment, read_each};
+use crate::engine::{Moment, in_record, read_each};
 use crate::error::Result;
 use crate::index::Location;
 use crate::key::{AsKey, Key, TaggedName};
@@ -120,7 +120,7 @@ impl<C: Codec> Range<'_, C> {
             .map(|position| {
                 let name = engine.name_in(&self.moment, position)?;
                 let location = engine.location_in(&self.moment, position);
-                location.map_err(|error| engine.in_record(&name, error)).map(|location| (name, location))
+                location.map_err(|error| in_record(&name, error)).map(|location| (name, location))
             })
             .collect();
         let wanted: Vec<_> = found.iter().flatten().map(|(_, location)| ((), *location)).collect();
@@ -129,7 +129,7 @@ impl<C: Codec> Range<'_, C> {
             let (name, location) = found?;
             // There is one for each that was found.
             let bytes = read.next().unwrap_or_else(|| engine.read(&location));
-            let record = self.depot.record(&name, bytes.map_err(|error| engine.in_record(&name, error))?)?;
+            let record = self.depot.record(&name, bytes.map_err(|error| in_record(&name, error))?)?;
             Ok((key_of(engine, name)?, record))
         };
         found.into_iter().map(entry).collect()

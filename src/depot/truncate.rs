@@ -46,7 +46,7 @@ pub enum Cut {
     Stop,
 }
 
-/// What a truncation removed, or would remove; of [`plan_compact`](crate::plan_compact), what a compaction
+/// What a truncation removed, or would remove; of [`plan_compact`](crate::maintain::plan_compact), what a compaction
 /// would.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -79,7 +79,7 @@ impl<C: Codec> Depot<C> {
     /// many there were.
     ///
     /// For a run that starts again from an earlier step: without, it would store the frames in between twice.
-    /// The removed records' bytes stay in the file until it is [compacted](crate::compact), and
+    /// The removed records' bytes stay in the file until it is [compacted](crate::maintain::compact), and
     /// [`undo_truncate`](Self::undo_truncate) brings them back as long as nothing else was changed. A record
     /// that was replaced after `key` is gone too: its older content does not come back. Killed in the middle,
     /// all or some of the last records are removed, or none.

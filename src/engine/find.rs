@@ -241,6 +241,7 @@ impl Engine {
     }
 
     /// MessagePack of the depot's own metadata.
+    #[cfg(feature = "serde")]
     pub(crate) fn depot_metadata(&self) -> Result<Option<Vec<u8>>> {
         if self.is_writable()
             && let Some(new) = self.writer_to_look_at()?.new_metadata()
@@ -251,6 +252,7 @@ impl Engine {
     }
 
     /// Where the depot's own metadata as of the last commit lie in the file.
+    #[cfg(feature = "serde")]
     pub(crate) fn metadata_offset(&self) -> u64 {
         self.shared.read().snapshot.metadata.0
     }

@@ -58,6 +58,7 @@ pub(crate) use batch::read_each;
 pub(crate) use find::Moment;
 pub(crate) use listing::{FoundName, ListedRecord, Listing, malformed};
 pub(crate) use open::{CodecCheck, CodecSpec};
+pub(crate) use read::in_record;
 pub(crate) use refresh::Moved;
 pub(crate) use shared::Shared;
 pub(crate) use truncate::{Plan, plan_after, remove};

@@ -199,6 +199,7 @@ impl Writer {
     }
 
     /// Gives a record other metadata; false if there is no such record.
+    #[cfg(feature = "serde")]
     pub(crate) fn set_metadata(&mut self, name: &[u8], metadata: &[u8]) -> Result<bool> {
         self.check_alive()?;
         let hash = hash(name);
@@ -286,6 +287,7 @@ impl Writer {
     }
 
     /// MessagePack of the depot's metadata as set since the last commit.
+    #[cfg(feature = "serde")]
     pub(crate) fn new_metadata(&self) -> Option<&[u8]> {
         self.new_metadata.as_deref()
     }

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::{Meter, Progress};
-use crate::engine::{Engine, ListedRecord, Listing, read_each};
+use crate::engine::{Engine, ListedRecord, Listing, in_record, read_each};
 use crate::error::{Error, ErrorKind, Part, Result};
 use crate::index::Location;
 use crate::storage::{FileStorage, StagedFile, Storage, StorageExt, check_file};
@@ -18,7 +18,8 @@ const BATCH_BYTES: usize = 8 << 20;
 const BATCH_RECORDS: usize = 1024;
 
 /// What compacting gained.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct CompactReport {
     /// Live records: all of them are in the new file.
@@ -134,7 +135,7 @@ fn copy(
         let listed = cursor.next().transpose()?;
         let ended = listed.is_none();
         if let Some(ListedRecord { name, location }) = listed {
-            let location = location.map_err(|error| source.in_record(&name, error))?;
+            let location = location.map_err(|error| in_record(&name, error))?;
             bytes += location.length as usize;
             batch.push((name, location));
         }
@@ -173,7 +174,7 @@ fn copy_batch(
 ) -> Result<()> {
     let wanted: Vec<_> = batch.iter().map(|(name, location)| (name.as_slice(), *location)).collect();
     for ((name, location), bytes) in batch.iter().zip(read_each(source, &wanted)) {
-        let bytes = bytes.map_err(|error| source.in_record(name, error))?;
+        let bytes = bytes.map_err(|error| in_record(name, error))?;
         target.put(name, &bytes, source.metadata(name)?.as_deref(), false)?;
         meter.add(u64::from(location.length));
     }

@@ -38,12 +38,29 @@ use crate::storage::{FileStorage, StagedFile, Storage, check_another, check_file
 const MAX_NAMES: usize = 64 << 20;
 
 /// How to repair.
+///
+/// ```
+/// use vldepot::maintain::RepairOptions;
+/// use vldepot::{CodecInfo, Raw};
+/// let options = RepairOptions::default().with_codec(CodecInfo::of(&Raw));
+/// assert_eq!(options.codec.unwrap().id, "raw");
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default))]
 #[non_exhaustive]
 pub struct RepairOptions {
     /// The codec to note in the new depot, should the damaged file not tell any more: its header page and all commits
     /// would have to be damaged. Without, that is `raw`.
     pub codec: Option<CodecInfo>,
+}
+
+impl RepairOptions {
+    /// Sets [`codec`](Self#structfield.codec).
+    #[must_use]
+    pub fn with_codec(mut self, codec: impl Into<Option<CodecInfo>>) -> Self {
+        self.codec = codec.into();
+        self
+    }
 }
 
 /// What was kept, and what was not.

@@ -2,6 +2,7 @@
 //! and storages that crash and fail.
 
 mod crash;
+#[cfg(all(feature = "atomic", feature = "json"))]
 pub mod fuzz;
 
 use std::io;

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use clap::Args;
-use vldepot::{compact, plan_compact};
+use vldepot::maintain::{compact, plan_compact};
 
 use super::Run;
 use super::truncate::{removed, to_json};

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::json;
-use vldepot::{CodecInfo, RepairOptions, repair};
+use vldepot::CodecInfo;
+use vldepot::maintain::{RepairOptions, repair};
 
 use super::{Run, verify};
 use crate::failure::Failure;
@@ -40,8 +41,8 @@ impl Run for Repair {
     }
 
     fn run(&self, out: &mut dyn Write) -> Result<(), Failure> {
-        let mut options = RepairOptions::default();
-        options.codec = self.codec.clone().map(|id| CodecInfo::new(id, 1, Vec::new()));
+        let codec = self.codec.clone().map(|id| CodecInfo::new(id, 1, Vec::new()));
+        let options = RepairOptions::default().with_codec(codec);
         let bar = Bar::new("repairing");
         let report = repair(&self.file, &self.new, &options, |progress| bar.show(progress))?;
         drop(bar);

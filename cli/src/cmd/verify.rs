@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::{Value, json};
-use vldepot::{Error, LostRecord, VerifyOptions, VerifyReport, verify};
+use vldepot::Error;
+use vldepot::maintain::{LostRecord, VerifyOptions, VerifyReport, verify};
 
 use super::Run;
 use crate::failure::{self, Failure};
@@ -34,7 +35,8 @@ impl Run for Verify {
     }
 
     fn run(&self, out: &mut dyn Write) -> Result<(), Failure> {
-        let options = if self.quick { VerifyOptions::quick() } else { VerifyOptions::default() };
+        let options =
+            if self.quick { VerifyOptions::default().with_quick(true) } else { VerifyOptions::default() };
         let bar = Bar::new("verifying");
         let report = verify(&self.file, &options, |progress| bar.show(progress))?;
         drop(bar);

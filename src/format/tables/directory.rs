@@ -112,7 +112,7 @@ impl DirectoryBuilder {
 
 impl Directory {
     /// The columns of this directory.
-    #[cfg(any(test, feature = "testing"))]
+    #[cfg(any(test, all(feature = "testing", feature = "atomic", feature = "json")))]
     pub(crate) fn to_builder(&self) -> DirectoryBuilder {
         let mut builder = DirectoryBuilder { first_start: self.first_start, ..DirectoryBuilder::default() };
         for Operation { name, action, metadata } in &self.operations {

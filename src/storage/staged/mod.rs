@@ -657,7 +657,7 @@ mod tests {
             matches!(Depot::open(&at_work, Raw), Err(error) if matches!(error.kind(), ErrorKind::NotADepot { .. }))
         );
         assert!(
-            matches!(crate::verify(&at_work, &crate::VerifyOptions::default(), |_| {}), Err(error) if matches!(error.kind(), ErrorKind::NotADepot { .. }))
+            matches!(crate::maintain::verify(&at_work, &crate::maintain::VerifyOptions::default(), |_| {}), Err(error) if matches!(error.kind(), ErrorKind::NotADepot { .. }))
         );
         let other = StagedFile::create(folder.path().join("run.vld2")).unwrap();
         assert!(at_work.exists());

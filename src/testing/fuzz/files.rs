@@ -161,7 +161,7 @@ fn append(bytes: &[u8], options: &OpenOptions) {
 
 /// What is verified is whole, and what is repaired or compacted can be read.
 fn maintain(bytes: &[u8], options: &OpenOptions) {
-    let quick = verify_in(memory(bytes), &VerifyOptions::quick(), |_| {});
+    let quick = verify_in(memory(bytes), &VerifyOptions::default().with_quick(true), |_| {});
     let Ok(depot) = Depot::builder(Raw).open_options(options.clone()).open_in(memory(bytes)) else { return };
     let keys: Vec<Key> = depot.keys().flatten().collect();
     let large = depot.info().is_ok_and(|info| info.layout.chunk_size > LARGEST_CHUNK);

@@ -235,7 +235,7 @@ impl Run {
         match self.depot.put_new(&line.key, &line.bytes()) {
             Ok(()) => assert!(!taken, "{} was put twice", line.key),
             Err(error) if matches!(error.kind(), ErrorKind::Exists) => {
-                assert!(taken, "{} is not there", line.key)
+                assert!(taken, "{} is not there", line.key);
             }
             Err(error) => panic!("{error}"),
         }
