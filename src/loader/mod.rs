@@ -105,7 +105,7 @@ impl<C: Codec> Loader<C> {
     /// How many batches this loader has left in the epoch of the next one. With a budget this plans the epoch.
     ///
     /// # Errors
-    /// [`Error::is_damage`] when the index is damaged.
+    /// [`Error::is_damage`](crate::Error::is_damage) when the index is damaged.
     pub fn remaining(&self) -> Result<u64> {
         if self.at.epoch >= self.plan.end {
             return Ok(0);
