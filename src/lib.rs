@@ -59,7 +59,9 @@ pub mod loader;
 mod log;
 mod maintain;
 mod options;
+mod random;
 pub mod storage;
+mod sync;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 mod vlstore;
