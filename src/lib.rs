@@ -65,6 +65,7 @@ mod sync;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 mod vlstore;
+mod workers;
 
 pub use blosc::{BloscError, Compression, CompressionCodec, Filter};
 pub use buffer::Bytes;
