@@ -65,7 +65,7 @@ pub(super) struct Jobs<C> {
     /// In the order of their first batches.
     open: VecDeque<OpenJob<C>>,
     /// Not here while somebody plans.
-    planner: Option<Planner>,
+    planner: Option<Box<Planner>>,
     frontier: Option<StepAt>,
     next_id: u64,
     failed: Option<Error>,
@@ -75,7 +75,7 @@ pub(super) enum Task {
     /// Reads a part of the job of that id.
     Read { id: u64, positions: Arc<[u64]>, part: Part },
     /// Makes the next job.
-    Plan(Planner),
+    Plan(Box<Planner>),
 }
 
 pub(super) enum Done<C> {
@@ -148,7 +148,7 @@ impl<C: Codec> Prefetch<C> {
         let jobs = Jobs {
             open: VecDeque::new(),
             frontier: planner.frontier(),
-            planner: Some(planner),
+            planner: Some(Box::new(planner)),
             next_id: 0,
             failed: None,
         };
