@@ -59,6 +59,7 @@ mod log;
 mod maintain;
 mod options;
 pub mod storage;
+mod sync;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 mod vlstore;

@@ -12,6 +12,7 @@ use crate::buffer::AlignedBuf;
 use crate::format::chunk::{EncodedEntry, encode_chunk};
 use crate::format::tables::DirectoryBuilder;
 use crate::options::Compression;
+use crate::sync::OwnedByProcess;
 
 /// A sealed chunk.
 #[derive(Debug)]
@@ -55,7 +56,7 @@ pub(crate) struct Pool {
     /// For when the caller compresses.
     own: Press,
     /// The process that has the threads: a fork of it has none.
-    owner: u32,
+    owner: OwnedByProcess,
 }
 
 impl Pool {
@@ -67,7 +68,7 @@ impl Pool {
             n_threads,
             threads: Vec::new(),
             own: Press::default(),
-            owner: std::process::id(),
+            owner: OwnedByProcess::here(),
         }
     }
 
@@ -128,7 +129,7 @@ impl Pool {
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        if std::process::id() != self.owner {
+        if !self.owner.is_here() {
             // In a fork the threads do not exist, and one of them may have held the lock: nothing to wait for.
             self.threads.drain(..).for_each(std::mem::forget);
             return;

@@ -18,6 +18,7 @@ use std::thread::JoinHandle;
 use super::Engine;
 use super::batch::{self, Slot};
 use crate::index::Location;
+use crate::sync::OwnedByProcess;
 
 /// Tagged names and places of records to read.
 pub(crate) type Wanted = Vec<(Vec<u8>, Location)>;
@@ -62,7 +63,7 @@ struct Shop {
 pub(crate) struct Ahead {
     shop: Arc<Shop>,
     threads: Vec<JoinHandle<()>>,
-    process: u32,
+    owner: OwnedByProcess,
     next_id: u64,
 }
 
@@ -78,12 +79,12 @@ impl Ahead {
         };
         let threads: Vec<_> = (1..n_threads).map_while(start).collect();
         let some = !threads.is_empty();
-        some.then(|| Self { shop, threads, process: std::process::id(), next_id: 0 })
+        some.then(|| Self { shop, threads, owner: OwnedByProcess::here(), next_id: 0 })
     }
 
     /// Whether it was started by this process.
     pub(crate) fn is_here(&self) -> bool {
-        self.process == std::process::id()
+        self.owner.is_here()
     }
 
     /// Batches that may wait.

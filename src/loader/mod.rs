@@ -632,7 +632,7 @@ impl<C: Codec> Loader<C> {
 
     /// The threads of this process, started now if there are none yet.
     fn crew(&mut self) -> Result<&mut Crew<C>> {
-        if let Some(crew) = self.crew.take_if(|crew| crew.process != std::process::id()) {
+        if let Some(crew) = self.crew.take_if(|crew| !crew.owner.is_here()) {
             crew.abandon();
             let source = Arc::new(self.source.reopened()?);
             // The old one's locks may be held for ever: it is never dropped.
@@ -701,7 +701,7 @@ impl<C: Codec> std::iter::FusedIterator for Loader<C> {}
 
 impl<C: Codec> Drop for Loader<C> {
     fn drop(&mut self) {
-        if let Some(crew) = self.crew.take_if(|crew| crew.process != std::process::id()) {
+        if let Some(crew) = self.crew.take_if(|crew| !crew.owner.is_here()) {
             crew.abandon();
         }
     }

@@ -25,6 +25,7 @@ use crate::depot::Record;
 use crate::engine::batch;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::describe;
+use crate::sync::OwnedByProcess;
 
 /// What reading takes.
 pub(super) struct Reader<C> {
@@ -93,7 +94,7 @@ pub(super) struct Crew<C> {
     threads: Vec<JoinHandle<()>>,
     /// Threads fill buffers that others drop.
     _recycling: Recycling,
-    pub(super) process: u32,
+    pub(super) owner: OwnedByProcess,
 }
 
 impl<C: Codec> Crew<C> {
@@ -119,7 +120,7 @@ impl<C: Codec> Crew<C> {
                 .spawn(move || shop.serve());
             threads.extend(thread);
         }
-        Self { shop, threads, _recycling: recycling, process: std::process::id() }
+        Self { shop, threads, _recycling: recycling, owner: OwnedByProcess::here() }
     }
 
     /// The next batch; `None` at the end.
