@@ -6,14 +6,11 @@
 //! lock       locks that are taken after a panic as well
 //! once_map   a value for each number, set once, read without a lock
 //! process    the process that made a thing, which a fork has a copy of
-//! wiped      memory that a fork finds empty
 //! ```
 
 mod lock;
 mod once_map;
 mod process;
-#[cfg(all(target_os = "linux", not(miri)))]
-mod wiped;
 
 pub(crate) use lock::{lock, read, wait, write};
 pub(crate) use once_map::OnceMap;
