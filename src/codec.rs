@@ -69,16 +69,21 @@ pub trait Codec: Send + Sync + 'static {
         Vec::new()
     }
 
-    /// Compares this codec with the `parameters` a depot was written with.
+    /// Makes this codec ready for a depot that was written with the parameters `stored`, and returns it with
+    /// what it learnt from them. [`Depot::codec`](crate::Depot::codec) is then what was returned.
     ///
-    /// The default accepts anything: right for a codec whose records describe themselves.
+    /// The default accepts anything, which is right for a codec whose records describe themselves. It is not
+    /// called for a new depot, nor for a file of the Python package vlstore, which has no parameters.
     ///
     /// # Errors
-    /// When records written with these parameters cannot be read, or appended to, by this codec. The
-    /// error names both.
-    fn check_parameters(&self, parameters: &[u8]) -> Result<(), CodecError> {
-        let _ = parameters;
-        Ok(())
+    /// When this codec cannot read records written with these parameters, or append to them. The error names
+    /// both: see [`CodecError::Parameter`].
+    fn open(self, stored: &[u8]) -> Result<Self, CodecError>
+    where
+        Self: Sized,
+    {
+        let _ = stored;
+        Ok(self)
     }
 
     /// Appends one record to `out`, leaving what is already there untouched.

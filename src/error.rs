@@ -353,6 +353,8 @@ pub enum ErrorKind {
     InvalidRecord { why: String },
     /// The system refused to read, write or sync; the source is an [`io::Error`].
     Io { action: String },
+    /// Metadata are there, and are not of the type that was asked for.
+    Metadata { why: String },
     /// The codec refuses a value, or a record's bytes; the source is a [`CodecError`](crate::CodecError).
     Codec { codec: &'static str },
     /// c-blosc2 refuses to compress; the source is a [`BloscError`](crate::BloscError).
@@ -478,6 +480,7 @@ impl ErrorKind {
             Self::InvalidRecord { why } => write!(f, "record {record} refused: {why}"),
             Self::Io { action } => write!(f, "cannot {action}"),
             Self::Codec { codec } => write!(f, "record {record} is not what codec `{codec}` holds"),
+            Self::Metadata { why } => write!(f, "the metadata are not of the type that was asked for: {why}"),
             Self::Compress { chunk } => write!(f, "chunk {chunk} cannot be compressed"),
             Self::Checksum { part, offset, expected, found } => {
                 write!(f, "{part} at byte {offset}: expected CRC32C {expected:#010x}, found {found:#010x}")?;

@@ -2,10 +2,7 @@
 
 use super::partial::PartialReader;
 use super::{AtomicFrameCodec, Fields, FlatFrames};
-use crate::codec::CodecError;
-use crate::depot::Depot;
-use crate::error::Result;
-use crate::key::AsKey;
+use crate::{AsKey, Codec, Depot, Error, ErrorKind, Result, Then};
 
 impl Depot<AtomicFrameCodec> {
     /// Frames as a few long arrays, in the order of `keys`, duplicates included. Every block they touch is decoded once,
@@ -53,49 +50,24 @@ impl Depot<AtomicFrameCodec> {
         out.clear();
         let mut stored = out.stored.take().unwrap_or_default();
         stored.clear();
-        let names = self.names(keys)?;
-        let wanted = self.engine.locations(&names)?;
         // Where in the order of storage each frame asked for is.
         let mut places = vec![0; keys.len()];
-        let mut failed: Option<(usize, CodecError)> = None;
         let mut in_order = true;
-        let (mut large, mut rest): (Vec<usize>, Vec<usize>) =
-            (0..wanted.len()).partition(|&number| PartialReader::is_large(&wanted[number].1));
-        large.sort_by_key(|&number| wanted[number].1.address);
-        let mut reader = PartialReader::new(&self.engine, fields);
-        // The one before: a frame that is asked for twice is read once.
-        let mut last = None;
-        for number in large {
-            let (_, location) = &wanted[number];
+        let mut reader = PartialReader::new(fields);
+        self.visit_parts(keys, |number, parts| {
             let nth = stored.len();
-            if let Some((_, nth)) = last.filter(|(before, _)| before == location) {
-                in_order = false;
-                places[number] = nth;
-            } else if reader.push(location, &mut stored) {
-                in_order &= nth == number;
-                places[number] = nth;
-                last = Some((*location, nth));
-            } else {
-                rest.push(number);
+            if parts.is_whole() {
+                let pushed = self.codec().view(parts.whole()?).and_then(|frame| stored.push(&frame, fields));
+                let refuse =
+                    |source| Error::new(ErrorKind::Codec { codec: AtomicFrameCodec::ID }).because(source);
+                pushed.map_err(refuse)?;
+            } else if !reader.push(parts, &mut stored) {
+                return Ok(Then::Whole);
             }
-        }
-        // The first error is that of the first key.
-        rest.sort_unstable();
-        let whole: Vec<_> = rest.iter().map(|&number| wanted[number]).collect();
-        self.visit_located(&whole, &mut |number, frame| {
-            let number = rest[number];
-            let nth = stored.len();
             in_order &= nth == number;
             places[number] = nth;
-            if let Err(error) = stored.push(&frame, fields)
-                && failed.as_ref().is_none_or(|(first, _)| number < *first)
-            {
-                failed = Some((number, error));
-            }
+            Ok(Then::Next)
         })?;
-        if let Some((number, source)) = failed {
-            return Err(self.refused(&keys[number], source));
-        }
         if in_order {
             std::mem::swap(out, &mut stored);
         } else {

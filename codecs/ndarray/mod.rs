@@ -23,7 +23,7 @@ mod round;
 mod tests;
 
 pub(in crate::codecs) use any::byte_len;
-pub use any::{AnyArray, AnyArrayView};
+pub use any::{AnyArray, AnyArrayView, Element};
 pub use codec::{AnyNdArray, ArraySource, NdArray};
-pub use dtype::{DType, Element};
+pub use dtype::DType;
 pub(in crate::codecs) use round::{to_bf16, to_f16};

@@ -1,10 +1,11 @@
-//! What Blosc2 does to a chunk, as users choose it, and as its files and contexts number it.
-//!
-//! `options`, `format` and the crate's root take the choices from here.
+//! What Blosc2 does to a chunk, as users choose it.
+
+use crate::named::named;
 
 /// The compressor inside Blosc2.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "lowercase"))]
+#[non_exhaustive]
 pub enum CompressionCodec {
     /// Bytes stored as they are: on disk, views come straight from the memory map.
     None,
@@ -21,9 +22,15 @@ pub enum CompressionCodec {
     Zlib,
 }
 
+named! {
+    CompressionCodec, "compressor":
+    None => "none", Lz4 => "lz4", Lz4hc => "lz4hc", Zstd => "zstd", Blosclz => "blosclz", Zlib => "zlib"
+}
+
 /// How bytes are rearranged before compression.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "lowercase"))]
+#[non_exhaustive]
 pub enum Filter {
     /// Not at all.
     None,
@@ -34,8 +41,23 @@ pub enum Filter {
     Bitshuffle,
 }
 
+named! { Filter, "filter": None => "none", Shuffle => "shuffle", Bitshuffle => "bitshuffle" }
+
 /// What Blosc2 does to a chunk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+///
+/// ```
+/// use vldepot::{Compression, CompressionCodec, Filter, Layout};
+///
+/// let archive = Layout::default().with_compression(Compression::zstd(9));
+/// assert_eq!(archive.compression.level, 9);
+/// let text = Compression::default().with_filter(Filter::None).with_typesize(1);
+/// assert_eq!((text.codec, text.filter), (CompressionCodec::Zstd, Filter::None));
+/// assert_eq!("lz4hc".parse::<CompressionCodec>()?, CompressionCodec::Lz4hc);
+/// # Ok::<(), vldepot::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default))]
+#[non_exhaustive]
 pub struct Compression {
     /// The compressor.
     pub codec: CompressionCodec,
@@ -49,10 +71,53 @@ pub struct Compression {
     pub typesize: Option<u8>,
 }
 
-/// Where a codec says nothing.
+/// The typesize where a codec says nothing.
 pub(crate) const DEFAULT_TYPESIZE: u8 = 4;
 
 impl Compression {
+    /// zstd at `level`, 1 to 9, over byte shuffle.
+    pub fn zstd(level: u8) -> Self {
+        Self { level, ..Self::default() }
+    }
+
+    /// LZ4 over bit shuffle.
+    pub fn lz4() -> Self {
+        Self { codec: CompressionCodec::Lz4, level: 5, filter: Filter::Bitshuffle, typesize: None }
+    }
+
+    /// Nothing: bytes are stored as they are.
+    pub fn none() -> Self {
+        Self { codec: CompressionCodec::None, level: 0, ..Self::default() }
+    }
+
+    /// Sets [`codec`](Self#structfield.codec).
+    #[must_use]
+    pub fn with_codec(mut self, codec: CompressionCodec) -> Self {
+        self.codec = codec;
+        self
+    }
+
+    /// Sets [`level`](Self#structfield.level), 0 to 9.
+    #[must_use]
+    pub fn with_level(mut self, level: u8) -> Self {
+        self.level = level;
+        self
+    }
+
+    /// Sets [`filter`](Self#structfield.filter).
+    #[must_use]
+    pub fn with_filter(mut self, filter: Filter) -> Self {
+        self.filter = filter;
+        self
+    }
+
+    /// Sets [`typesize`](Self#structfield.typesize), in bytes; `None` takes what the codec says.
+    #[must_use]
+    pub fn with_typesize(mut self, bytes: impl Into<Option<u8>>) -> Self {
+        self.typesize = bytes.into();
+        self
+    }
+
     /// The typesize to compress with.
     pub(crate) fn typesize(self) -> u8 {
         self.typesize.unwrap_or(DEFAULT_TYPESIZE)

@@ -182,6 +182,12 @@ impl<C: Codec> Iterator for Iter<'_, C> {
     }
 }
 
+impl<C: Codec> std::fmt::Debug for Iter<'_, C> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Iter").field("depot", self.depot).finish_non_exhaustive()
+    }
+}
+
 impl<'d, C: Codec> IntoIterator for &'d Depot<C> {
     type Item = Result<(Key, Record<C>)>;
     type IntoIter = Iter<'d, C>;

@@ -65,3 +65,9 @@ impl Iterator for Keys<'_> {
         }
     }
 }
+
+impl std::fmt::Debug for Keys<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Keys").field("path", &self.engine.path()).finish_non_exhaustive()
+    }
+}

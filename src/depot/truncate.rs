@@ -9,6 +9,8 @@ use crate::key::{AsKey, Key};
 
 /// How to truncate.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default))]
+#[non_exhaustive]
 pub struct TruncateOptions {
     /// Only tell what would go: nothing is changed, and a depot opened for reading can be asked.
     pub dry_run: bool,
@@ -16,8 +18,25 @@ pub struct TruncateOptions {
     pub all: bool,
 }
 
+impl TruncateOptions {
+    /// Sets [`dry_run`](Self#structfield.dry_run).
+    #[must_use]
+    pub fn with_dry_run(mut self, dry_run: bool) -> Self {
+        self.dry_run = dry_run;
+        self
+    }
+
+    /// Sets [`all`](Self#structfield.all).
+    #[must_use]
+    pub fn with_all(mut self, all: bool) -> Self {
+        self.all = all;
+        self
+    }
+}
+
 /// What [`Depot::truncate_by`] is to do with a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Cut {
     /// Remove it, and look at the one before.
     Remove,
@@ -93,7 +112,7 @@ impl<C: Codec> Depot<C> {
     /// for step in [0, 500, 1000, 1500] {
     ///     depot.put(step, b"..")?;
     /// }
-    /// let removal = depot.truncate_after_with(500, &TruncateOptions { dry_run: true, ..Default::default() })?;
+    /// let removal = depot.truncate_after_with(500, &TruncateOptions::default().with_dry_run(true))?;
     /// assert_eq!((removal.removed, removal.kept), (2, 2));
     /// assert_eq!((removal.first, removal.last), (Some(Key::Int(1000)), Some(Key::Int(1500))));
     /// assert_eq!(depot.len(), 4);

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::Shared;
+use super::shared::Shared;
 use super::writer::Writer;
 use crate::error::{Error, ErrorKind, Part, Result};
 use crate::format::entry::{EntryHead, HEAD_LEN, Kind};

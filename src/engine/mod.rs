@@ -25,17 +25,14 @@
 //!
 //! Nobody takes `writer` while holding `state`.
 
-use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 
-use crate::catalog::State;
 use crate::chunk::ChunkReader;
-use crate::error::{Error, ErrorKind, Result};
-use crate::format::tables::Parameters;
+use crate::error::{ErrorKind, Result};
 use crate::log::Tail;
 use crate::options::Verify;
-use crate::storage::{Storage, StorageExt};
+use crate::storage::StorageExt;
 use crate::sync::{self, OwnedByProcess};
 use fallback::Rebuilt;
 
@@ -49,17 +46,21 @@ mod listing;
 mod open;
 mod pieces;
 mod publish;
+mod put;
 mod read;
 pub(crate) mod read_ahead;
 mod refresh;
+mod shared;
 mod truncate;
 mod undo;
 mod writer;
 
 pub(crate) use batch::read_each;
+pub(crate) use find::Moment;
 pub(crate) use listing::{FoundName, ListedRecord, Listing, malformed};
 pub(crate) use open::{CodecCheck, CodecSpec};
 pub(crate) use refresh::Moved;
+pub(crate) use shared::Shared;
 pub(crate) use truncate::{Plan, plan_after, remove};
 pub(crate) use writer::Writer;
 
@@ -75,33 +76,6 @@ pub(crate) struct Engine {
     pub(super) tail: Mutex<Tail>,
     /// The index made again, and of which commit; made when a damaged page of the index is first met.
     pub(super) rebuilt: Mutex<Option<(u64, Option<Arc<Rebuilt>>)>>,
-}
-
-/// What readers and the writer share.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    pub(crate) storage: Arc<dyn Storage>,
-    pub(crate) parameters: Parameters,
-    pub(crate) mapped: bool,
-    state: RwLock<State>,
-}
-
-impl Shared {
-    pub(crate) fn new(storage: Arc<dyn Storage>, parameters: Parameters, mapped: bool, state: State) -> Self {
-        Self { storage, parameters, mapped, state: RwLock::new(state) }
-    }
-
-    pub(crate) fn read(&self) -> RwLockReadGuard<'_, State> {
-        sync::read(&self.state)
-    }
-
-    pub(crate) fn write(&self) -> RwLockWriteGuard<'_, State> {
-        sync::write(&self.state)
-    }
-
-    pub(crate) fn io(&self, action: impl Into<String>, source: io::Error) -> Error {
-        self.storage.io(action, source)
-    }
 }
 
 impl Engine {
@@ -134,6 +108,11 @@ impl Engine {
     /// Where the entry behind the newest state goes, for a depot that is read.
     pub(crate) fn tail(&self) -> Tail {
         *sync::lock(&self.tail)
+    }
+
+    /// Bytes of the file.
+    pub(crate) fn file_len(&self) -> Result<u64> {
+        self.shared.storage.file_len()
     }
 
     /// A file of another program.

@@ -4,8 +4,9 @@
 //! same records; of these only the dead may differ. From the first difference on records are compared one by
 //! one. A merge gives records other ordinals and leaves their places as they are: it is no difference.
 
+use super::Engine;
 use super::open::incomplete;
-use super::{Engine, Shared};
+use super::shared::Shared;
 use crate::catalog::{RecordId, Snapshot, State};
 use crate::error::{Error, ErrorKind, Part, Result};
 use crate::index::{Location, Segment};

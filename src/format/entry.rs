@@ -30,7 +30,7 @@ const LENGTH_AT: usize = OFFSET_AT + 8;
 const DEPOT_AT: usize = LENGTH_AT + 8;
 const PREVIOUS_AT: usize = DEPOT_AT + 8;
 const CRC_AT: usize = PREVIOUS_AT + 4;
-const _: () = assert!(CRC_AT + 4 == HEAD_LEN, "docs/FORMAT.md: a head has 64 bytes");
+const _: () = assert!(CRC_AT + 4 == HEAD_LEN, "docs/reference/format.md: a head has 64 bytes");
 
 /// What an entry holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -128,7 +128,7 @@ impl FrameHeader {
 /// The header of an empty frame, exactly [`HEADER_LEN`] bytes, and where the content of the metalayer `vldepot`
 /// starts in it, which is zeros up to the end.
 ///
-/// `chunk_size` is one that [`DepotOptions::validate`](crate::DepotOptions::validate) accepts. With
+/// `chunk_size` is one that [`Layout::validate`](crate::Layout::validate) accepts. With
 /// `vlstore_magic` the header begins with vlstore's metalayer.
 pub(crate) fn write_header(
     compression: Compression,

@@ -1,4 +1,4 @@
-//! Bytes and structs, without I/O: every byte of the file is described here and in `docs/FORMAT.md`.
+//! Bytes and structs, without I/O. This room and `docs/reference/format.md` describe every byte of the file.
 //!
 //! ```text
 //! frame      the Blosc2 side: header, offsets chunk, trailer; metalayers: the named contents in the first and last

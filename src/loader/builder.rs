@@ -3,11 +3,11 @@
 use std::ops::{Bound, RangeBounds};
 use std::sync::Arc;
 
-use super::Loader;
 use super::frozen::{Frozen, Subset};
 use super::order::{Groups, Shuffle};
 use super::plan::{Cost, Plan, StepAt, Uneven, settle};
 use super::state::{LoaderState, OrderState, PlanState, WorkerState, hex};
+use super::{Loader, OnError};
 use crate::codec::Codec;
 use crate::depot::Depot;
 use crate::engine::Engine;
@@ -28,16 +28,6 @@ const DEFAULT_GROUP: u64 = 1 << 20;
 const BATCHES_PER_WINDOW: u64 = 4;
 
 const MAX_LANES: u64 = 1 << 16;
-
-/// What a loader does with a record that cannot be read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum OnError {
-    /// The batch is an error that names the record, and the last item. The state still is before that batch.
-    #[default]
-    Stop,
-    /// The batch comes without the record; [`Batch::skipped`](super::Batch::skipped) has the error.
-    Skip,
-}
 
 #[derive(Debug, Clone, Copy)]
 enum Order {

@@ -62,7 +62,7 @@ mod state;
 use std::sync::Arc;
 
 pub use batch::Batch;
-pub use builder::{LoaderBuilder, OnError};
+pub use builder::LoaderBuilder;
 pub use state::LoaderState;
 
 use crate::codec::Codec;
@@ -71,6 +71,17 @@ use frozen::Frozen;
 use plan::{EpochPlan, Plan, StepAt};
 use prefetch::{Delivery, Prefetch, Reader};
 use state::{PlanState, WorkerState};
+
+/// What a loader does with a record that cannot be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum OnError {
+    /// The batch is an error that names the record, and the last item. The state still is before that batch.
+    #[default]
+    Stop,
+    /// The batch comes without the record; [`Batch::skipped`](super::Batch::skipped) has the error.
+    Skip,
+}
 
 /// Hands out batches of records. See [the module](self).
 ///

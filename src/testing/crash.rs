@@ -25,10 +25,10 @@ enum Event {
 /// ```
 /// use std::sync::Arc;
 /// use vldepot::testing::CrashStorage;
-/// use vldepot::{Depot, DepotOptions, OpenOptions, Raw};
+/// use vldepot::{Depot, Layout, OpenOptions, Raw};
 ///
 /// let storage = Arc::new(CrashStorage::new());
-/// let depot = Depot::create_in(storage.clone(), Raw, DepotOptions::default())?;
+/// let depot = Depot::builder(Raw).create_in(storage.clone())?;
 /// depot.put("a", b"kept")?;
 /// depot.commit()?;
 /// let committed = storage.n_events();
@@ -36,7 +36,7 @@ enum Event {
 /// depot.commit()?;
 /// for seed in 0..20 {
 ///     let after = Arc::new(storage.power_loss(committed, seed));
-///     let depot = Depot::open_in(after, Raw, &OpenOptions::default())?;
+///     let depot = Depot::builder(Raw).open_in(after)?;
 ///     assert_eq!(depot.get("a")?.view(), b"kept");
 /// }
 /// # Ok::<(), vldepot::Error>(())

@@ -146,17 +146,13 @@ pub(crate) fn lookup_of(snapshot: &Snapshot) -> Result<Vec<u8>> {
 mod tests {
     use super::*;
     use crate::chunk::ChunkReader;
-    use crate::{Depot, DepotOptions, Raw};
+    use crate::{Depot, Layout, Raw};
 
     #[test]
     fn what_a_compatible_depot_says_to_vlstore_is_what_is_in_it() {
-        let options = DepotOptions {
-            vlstore_compatible: true,
-            chunk_size: 4096,
-            block_size: Some(1024),
-            ..DepotOptions::default()
-        };
-        let depot = Depot::memory_with(Raw, options).unwrap();
+        let options =
+            Layout::default().with_vlstore_compatible(true).with_chunk_size(4096).with_block_size(1024);
+        let depot = Depot::builder(Raw).layout(options).memory().unwrap();
         let record = |n: usize| -> Vec<u8> {
             (0..n * 517 % 9001).map(|i| u8::try_from(i * n % 241).unwrap()).collect()
         };

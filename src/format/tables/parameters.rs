@@ -5,7 +5,7 @@ use flatbuffers::{FlatBufferBuilder, root};
 use super::{broken, fbs};
 use crate::blosc::{Compression, CompressionCodec, Filter};
 use crate::format::FORMAT_VERSION;
-use crate::options::{DepotOptions, Placement};
+use crate::options::{Layout, Placement};
 
 /// How the depot is laid out.
 #[allow(clippy::struct_field_names, reason = "the names of the schema")]
@@ -124,7 +124,7 @@ impl Parameters {
         };
         // A newer format may mean anything by its fields: the caller refuses it by its number.
         if format_version <= FORMAT_VERSION {
-            parameters.options().validate().map_err(|e| format!("impossible parameters ({e})"))?;
+            parameters.layout().validate().map_err(|e| format!("impossible parameters ({e})"))?;
             if !parameters.align.is_power_of_two() || parameters.align > 64 {
                 return Err(format!("records aligned to {} bytes", parameters.align));
             }
@@ -132,15 +132,14 @@ impl Parameters {
         Ok(parameters)
     }
 
-    /// The stored part of the options, the rest at their defaults.
-    pub(crate) fn options(&self) -> DepotOptions {
-        DepotOptions {
+    /// How the depot is laid out.
+    pub(crate) fn layout(&self) -> Layout {
+        Layout {
             compression: self.compression,
             chunk_size: self.chunk_size,
             block_size: self.block_size,
             placement: self.placement,
             vlstore_compatible: self.vlstore,
-            ..DepotOptions::default()
         }
     }
 }

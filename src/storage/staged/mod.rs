@@ -40,13 +40,13 @@ const ATTEMPTS: u32 = 16;
 ///
 /// ```
 /// use vldepot::storage::StagedFile;
-/// use vldepot::{Depot, DepotOptions, Raw};
+/// use vldepot::{Depot, Layout, Raw};
 ///
 /// # fn main() -> Result<(), vldepot::Error> {
 /// # let folder = tempfile::tempdir().unwrap();
 /// # let path = folder.path().join("converted.vld");
 /// let new = StagedFile::replace(&path)?;
-/// let depot = Depot::create_in(new.storage(), Raw, DepotOptions::default())?;
+/// let depot = Depot::builder(Raw).create_in(new.storage())?;
 /// depot.put("a", b"converted")?;
 /// depot.close()?;
 /// assert!(!path.exists());
@@ -542,10 +542,10 @@ impl Drop for StagedFile {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Depot, DepotOptions, Raw};
+    use crate::{Depot, Raw};
 
     fn depot(staged: &StagedFile, name: &str) {
-        let depot = Depot::create_in(staged.storage(), Raw, DepotOptions::default()).unwrap();
+        let depot = Depot::builder(Raw).create_in(staged.storage()).unwrap();
         depot.put(name, b"here").unwrap();
         depot.close().unwrap();
     }
