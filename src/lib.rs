@@ -63,10 +63,13 @@ mod log;
 pub mod maintain;
 mod named;
 mod options;
+mod random;
 pub mod storage;
+mod sync;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 mod vlstore;
+mod workers;
 
 pub use blosc::{BloscError, Compression, CompressionCodec, Filter};
 pub use buffer::Bytes;

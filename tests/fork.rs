@@ -251,7 +251,7 @@ fn a_child_opens_the_file_anew_and_writes_once_the_parent_has_closed() {
     fill(&depot, 0..RECORDS);
     depot.commit().unwrap();
     let child = Child::run(|| {
-        assert!(matches!(appends(&path), Err(error) if matches!(error.kind(), ErrorKind::Locked)))
+        assert!(matches!(appends(&path), Err(error) if matches!(error.kind(), ErrorKind::Locked)));
     });
     child.join("a child while the parent writes");
     depot.close().unwrap();

@@ -15,6 +15,11 @@ impl BloscError {
         Self { why: why.into(), unread: None }
     }
 
+    /// The code that was to make the chunk panicked.
+    pub(crate) fn panicked(message: &str) -> Self {
+        Self::new(format!("the compressor panicked: {message}"))
+    }
+
     /// What the chunk uses and this program does not read, if that is why.
     pub(crate) fn into_unread(self) -> Option<Feature> {
         self.unread

@@ -12,6 +12,7 @@ use crate::format::tables::Losses;
 use crate::index::{Location, expect_names};
 use crate::key::{TaggedName, describe};
 use crate::log::{self};
+use crate::sync;
 
 /// Names looked up under one lock.
 const NAMES_AT_ONCE: usize = 256;
@@ -49,7 +50,7 @@ impl Engine {
         if !error.is_damage() || self.is_foreign() {
             return Err(error);
         }
-        let mut rebuilt = self.rebuilt.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut rebuilt = sync::lock(&self.rebuilt);
         if let Some((sequence, rebuilt)) = &*rebuilt
             && *sequence == snapshot.sequence
         {

@@ -33,6 +33,7 @@ use crate::error::{ErrorKind, Result};
 use crate::log::Tail;
 use crate::options::Verify;
 use crate::storage::StorageExt;
+use crate::sync::{self, OwnedByProcess};
 use fallback::Rebuilt;
 
 mod append;
@@ -71,7 +72,7 @@ pub(crate) struct Engine {
     pub(super) verify: Verify,
     pub(super) writer: Option<Mutex<Writer>>,
     /// The process that opened the depot: the only one that may write, and a fork of it may not.
-    pub(super) owner: u32,
+    pub(super) owner: OwnedByProcess,
     /// What was loaded last, for `refresh`.
     pub(super) tail: Mutex<Tail>,
     /// The index made again, and of which commit; made when a damaged page of the index is first met.
@@ -91,8 +92,8 @@ impl Engine {
     /// The writer, if the depot has one and this process is the one that opened it.
     pub(crate) fn writer(&self) -> Result<MutexGuard<'_, Writer>> {
         // Asked before the lock is taken, which in a fork a thread may hold that is not there.
-        if self.is_writable() && std::process::id() != self.owner {
-            return Err(ErrorKind::Forked { owner: self.owner }.at(self.path_buf()));
+        if self.is_writable() && !self.owner.is_here() {
+            return Err(ErrorKind::Forked { owner: self.owner.id() }.at(self.path_buf()));
         }
         self.writer_to_look_at()
     }
@@ -100,14 +101,14 @@ impl Engine {
     /// The writer, for what it has in memory, which a fork may read as well.
     pub(super) fn writer_to_look_at(&self) -> Result<MutexGuard<'_, Writer>> {
         match &self.writer {
-            Some(writer) => Ok(writer.lock().unwrap_or_else(std::sync::PoisonError::into_inner)),
+            Some(writer) => Ok(sync::lock(writer)),
             None => Err(ErrorKind::ReadOnly.at(self.path_buf())),
         }
     }
 
     /// Where the entry behind the newest state goes, for a depot that is read.
     pub(crate) fn tail(&self) -> Tail {
-        *self.tail.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        *sync::lock(&self.tail)
     }
 
     /// Bytes of the file.
@@ -156,7 +157,7 @@ impl Drop for Engine {
     fn drop(&mut self) {
         // `Depot::close` reports errors; here nobody can be told, and what was committed is safe. In a fork `writer` refuses:
         // the file, and its lock, are its parent's.
-        if self.is_writable() && self.owner == std::process::id() {
+        if self.is_writable() && self.owner.is_here() {
             if self.shared.storage.is_durable()
                 && let Ok(mut writer) = self.writer()
             {

@@ -14,6 +14,7 @@ use crate::identity;
 use crate::log::{self, Header, Loaded, Tail, header_page};
 use crate::options::{Layout, Mapping, OpenOptions, WriteOptions};
 use crate::storage::{Storage, StorageExt};
+use crate::sync::OwnedByProcess;
 use crate::vlstore;
 
 /// What a codec says of itself.
@@ -129,7 +130,7 @@ impl Engine {
         let foreign = parameters.depot_id == 0;
         let reader = ChunkReader::new(Arc::clone(storage), parameters.chunk_size, *mapped, foreign)
             .with_cache(options.cache_bytes);
-        let (verify, owner) = (options.verify, std::process::id());
+        let (verify, owner) = (options.verify, OwnedByProcess::here());
         Self {
             shared,
             reader,

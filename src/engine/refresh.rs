@@ -11,6 +11,7 @@ use crate::catalog::{RecordId, Snapshot, State};
 use crate::error::{Error, ErrorKind, Part, Result};
 use crate::index::{Location, Segment};
 use crate::log::{self, Header};
+use crate::sync;
 
 /// How far a refresh has moved a reader.
 #[derive(Debug, Clone, Copy)]
@@ -38,7 +39,7 @@ impl Engine {
             return Ok(Moved::nowhere(self.shared.read().len()));
         }
         // Held to the end: one refresh at a time.
-        let mut tail = self.tail.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut tail = sync::lock(&self.tail);
         let replaced = storage.is_replaced();
         if replaced.map_err(|source| self.shared.io("ask whether the file was replaced", source))? {
             return Err(ErrorKind::Replaced.at(self.path()));

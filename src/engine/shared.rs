@@ -7,6 +7,7 @@ use crate::catalog::State;
 use crate::error::Error;
 use crate::format::tables::Parameters;
 use crate::storage::{Storage, StorageExt};
+use crate::sync;
 
 /// What readers and the writer share.
 #[derive(Debug)]
@@ -23,11 +24,11 @@ impl Shared {
     }
 
     pub(crate) fn read(&self) -> RwLockReadGuard<'_, State> {
-        self.state.read().unwrap_or_else(std::sync::PoisonError::into_inner)
+        sync::read(&self.state)
     }
 
     pub(crate) fn write(&self) -> RwLockWriteGuard<'_, State> {
-        self.state.write().unwrap_or_else(std::sync::PoisonError::into_inner)
+        sync::write(&self.state)
     }
 
     pub(crate) fn io(&self, action: impl Into<String>, source: io::Error) -> Error {

@@ -339,7 +339,7 @@ impl<C: Codec> LoaderBuilder<'_, C> {
             prefetch: self.prefetch,
             threads: self.threads.unwrap_or_else(cores),
             on_error: self.on_error,
-            crew: None,
+            reading: None,
             stopped: false,
         })
     }

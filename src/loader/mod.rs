@@ -69,7 +69,7 @@ use crate::codec::Codec;
 use crate::error::Result;
 use frozen::Frozen;
 use plan::{EpochPlan, Plan, StepAt};
-use prefetch::{Crew, Delivery, Reader};
+use prefetch::{Delivery, Prefetch, Reader};
 use state::{PlanState, WorkerState};
 
 /// What a loader does with a record that cannot be read.
@@ -98,7 +98,7 @@ pub struct Loader<C: Codec> {
     prefetch: usize,
     threads: usize,
     on_error: OnError,
-    crew: Option<Crew<C>>,
+    reading: Option<Prefetch<C>>,
     stopped: bool,
 }
 
@@ -116,7 +116,7 @@ impl<C: Codec> Loader<C> {
     /// How many batches this loader has left in the epoch of the next one. With a budget this plans the epoch.
     ///
     /// # Errors
-    /// [`Error::is_damage`] when the index is damaged.
+    /// [`Error::is_damage`](crate::Error::is_damage) when the index is damaged.
     pub fn remaining(&self) -> Result<u64> {
         if self.at.epoch >= self.plan.end {
             return Ok(0);
@@ -130,14 +130,13 @@ impl<C: Codec> Loader<C> {
     }
 
     /// The threads of this process, started now if there are none yet.
-    fn crew(&mut self) -> Result<&mut Crew<C>> {
-        if let Some(crew) = self.crew.take_if(|crew| crew.process != std::process::id()) {
-            crew.abandon();
+    fn reading(&mut self) -> Result<&mut Prefetch<C>> {
+        if self.reading.take_if(|reading| !reading.is_here()).is_some() {
             let frozen = Arc::new(self.frozen.reopened()?);
             // The old one's locks may be held for ever: it is never dropped.
             std::mem::forget(std::mem::replace(&mut self.frozen, frozen));
         }
-        Ok(self.crew.get_or_insert_with(|| {
+        Ok(self.reading.get_or_insert_with(|| {
             let reader = Reader {
                 frozen: Arc::clone(&self.frozen),
                 codec: Arc::clone(&self.codec),
@@ -145,7 +144,7 @@ impl<C: Codec> Loader<C> {
                 prefetch: self.prefetch,
                 window: usize::try_from(self.plan.window()).unwrap_or(usize::MAX),
             };
-            Crew::start(reader, self.at, self.threads)
+            Prefetch::start(reader, self.at, self.threads)
         }))
     }
 
@@ -183,28 +182,20 @@ impl<C: Codec> Iterator for Loader<C> {
         if self.stopped {
             return None;
         }
-        let delivered = match self.crew() {
-            Ok(crew) => crew.next(),
+        let delivered = match self.reading() {
+            Ok(reading) => reading.next(),
             Err(error) => Some(Err(error)),
         };
         let batch = delivered.map(|delivery| delivery.and_then(|delivery| self.batch(delivery)));
         self.stopped = !matches!(batch, Some(Ok(_)));
         if self.stopped {
-            self.crew = None;
+            self.reading = None;
         }
         batch
     }
 }
 
 impl<C: Codec> std::iter::FusedIterator for Loader<C> {}
-
-impl<C: Codec> Drop for Loader<C> {
-    fn drop(&mut self) {
-        if let Some(crew) = self.crew.take_if(|crew| crew.process != std::process::id()) {
-            crew.abandon();
-        }
-    }
-}
 
 impl<C: Codec> std::fmt::Debug for Loader<C> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
