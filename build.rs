@@ -10,7 +10,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The version of the `flatbuffers` crate in `Cargo.toml`.
+/// The version of the `flatbuffers` crate in `Cargo.lock`.
 const FLATC_VERSION: &str = "25.12.19";
 
 /// Each schema and the Rust file made from it. A schema that is not there is passed over.
