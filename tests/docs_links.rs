@@ -119,8 +119,10 @@ fn every_link_leads_to_a_file_and_a_heading() {
 fn every_page_is_in_the_index() {
     let index = root().join("docs/README.md");
     let text = fs::read_to_string(&index).unwrap();
-    let listed: BTreeSet<PathBuf> =
-        prose(&text).flat_map(|(_, line)| targets(line)).map(|target| root().join("docs").join(target)).collect();
+    let listed: BTreeSet<PathBuf> = prose(&text)
+        .flat_map(|(_, line)| targets(line))
+        .map(|target| root().join("docs").join(target))
+        .collect();
     let mut pages = BTreeSet::new();
     pages_under(&root().join("docs"), &mut pages);
     pages.remove(&index);
@@ -135,9 +137,11 @@ fn no_line_of_prose_is_too_long() {
         let text = fs::read_to_string(&page).unwrap();
         let long = prose(&text)
             .filter(|(_, line)| !line.trim_start().starts_with('|') && line.chars().count() > MAX_LINE);
-        errors.extend(long.map(|(number, line)| {
-            format!("{}:{number}: {} columns", page.display(), line.chars().count())
-        }));
+        errors.extend(
+            long.map(|(number, line)| {
+                format!("{}:{number}: {} columns", page.display(), line.chars().count())
+            }),
+        );
     }
     assert!(errors.is_empty(), "{}", errors.join("\n"));
 }
