@@ -44,7 +44,10 @@ impl<C: Codec + Clone> Load<C> {
             ("memory", memory),
             ("file, fast", Depot::open(&fast, codec.clone()).unwrap()),
             ("file, uncompressed", Depot::open(&bare, codec.clone()).unwrap()),
-            ("file, uncompressed, no map", Depot::builder(codec.clone()).open_options(unmapped.clone()).open(&bare).unwrap()),
+            (
+                "file, uncompressed, no map",
+                Depot::builder(codec.clone()).open_options(unmapped.clone()).open(&bare).unwrap(),
+            ),
         ];
         let order = data::numbers(reads, names.len());
         Self { name, names, order, depots, chunks }

@@ -84,7 +84,8 @@ fn main() {
     }
 
     println!("\nby records in a commit");
-    for (preset, chunk_size) in [("balanced", 4 << 20), ("uncompressed", 4 << 20), ("uncompressed", 64 << 10)] {
+    for (preset, chunk_size) in [("balanced", 4 << 20), ("uncompressed", 4 << 20), ("uncompressed", 64 << 10)]
+    {
         let layout = preset.parse::<Layout>().unwrap().with_chunk_size(chunk_size);
         for n in [10, 100, 1000, 10_000] {
             let size = size(&path, &layout, CommitEvery::records(n), &molecules);

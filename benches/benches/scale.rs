@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use vldepot::{CommitEvery, Depot, Layout, Raw};
+use vldepot::{CommitEvery, Depot, Layout, Raw, WriteOptions};
 use vldepot_benches::{data, fact, median};
 
 const RECORD_LEN: usize = 16;
@@ -63,14 +63,13 @@ fn most(values: &[f64]) -> f64 {
 }
 
 fn write(path: &Path, records: usize) {
-    let commit_every = CommitEvery::default().with_records(None).with_bytes(None).with_interval(None);
-    let options = Layout::fast();
+    let by_hand = WriteOptions::default().with_commit_every(CommitEvery::never());
     let noise = data::noise(RECORD_LEN * 4096);
     let start = Instant::now();
     let (mut commits, mut index_written, mut next_report) = (Vec::new(), 0.0, 10_000_000);
     let mut closing = 0.0;
     let grown = peak(|| {
-        let depot = Depot::builder(Raw).layout(options).create(path).unwrap();
+        let depot = Depot::builder(Raw).layout(Layout::fast()).write_options(by_hand).create(path).unwrap();
         for number in 0..records {
             let record = &noise[RECORD_LEN * (number % 4096)..][..RECORD_LEN];
             depot.put(name(number), record).unwrap();

@@ -29,6 +29,7 @@ impl Chunks {
             Filter::None => 0,
             Filter::Shuffle => 1,
             Filter::Bitshuffle => 2,
+            filter => unimplemented!("the filter {filter}"),
         };
         let parameters = sys::blosc2_cparams {
             compcode: match compression.codec {
@@ -37,6 +38,7 @@ impl Chunks {
                 CompressionCodec::Lz4hc => 2,
                 CompressionCodec::Zlib => 4,
                 CompressionCodec::Zstd => 5,
+                codec => unimplemented!("the compressor {codec}"),
             },
             clevel: compression.level,
             typesize: i32::from(compression.typesize.unwrap_or(4)),

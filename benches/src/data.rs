@@ -5,7 +5,7 @@
 mod simulation;
 
 use vldepot::codecs::{AtomicFrame, AtomicFrameCodec};
-use vldepot::{Codec, CompressionCodec, Depot, Layout};
+use vldepot::{Codec, CompressionCodec, Depot, WriteOptions};
 
 use crate::blosc::Chunks;
 use simulation::Simulation;
@@ -142,7 +142,7 @@ pub fn chunks<C: Codec>(depot: &Depot<C>) -> Chunks {
     let small = info.raw_bytes / info.records < 4096;
     let small_block = match info.layout.compression.codec {
         CompressionCodec::Lz4 | CompressionCodec::Lz4hc | CompressionCodec::Blosclz => 2 << 10,
-        CompressionCodec::None | CompressionCodec::Zstd | CompressionCodec::Zlib => 16 << 10,
+        _ => 16 << 10,
     };
     let block_size = info.layout.block_size.unwrap_or(if small { small_block } else { 64 << 10 });
     let mut chunks = Chunks::new(info.layout.compression, block_size, size);
@@ -154,7 +154,7 @@ pub fn chunks<C: Codec>(depot: &Depot<C>) -> Chunks {
     chunks
 }
 
-/// A depot's options, compressing inside `put`: one thread, as Blosc2 alone has.
-pub fn one_thread(options: Layout) -> Layout {
-    options
+/// Compresses inside `put`: one thread, as Blosc2 alone has.
+pub fn one_thread() -> WriteOptions {
+    WriteOptions::default().with_threads(0)
 }

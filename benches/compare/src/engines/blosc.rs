@@ -29,6 +29,7 @@ impl Encoder {
             Filter::None => 0,
             Filter::Shuffle => 1,
             Filter::Bitshuffle => 2,
+            filter => unimplemented!("the filter {filter}"),
         };
         // What depots do: a stream a byte for zstd after shuffle (1, always), else one for all (2, never).
         let split = compression.codec == CompressionCodec::Zstd && compression.filter == Filter::Shuffle;
@@ -39,6 +40,7 @@ impl Encoder {
                 CompressionCodec::Lz4hc => 2,
                 CompressionCodec::Zlib => 4,
                 CompressionCodec::Zstd => 5,
+                codec => unimplemented!("the compressor {codec}"),
             },
             clevel: compression.level,
             typesize: i32::from(compression.typesize.unwrap_or(4)),

@@ -20,7 +20,7 @@ use std::io::Write;
 use std::path::Path;
 use std::rc::Rc;
 
-use vldepot::{Compression, CompressionCodec, Layout};
+use vldepot::{Compression, CompressionCodec};
 
 use super::blosc::{Decoder, Encoder, OVERHEAD};
 use super::{COMMIT_BYTES, COMMIT_RECORDS, Engine, Epochs, Operation, Store, Visit};
@@ -285,10 +285,10 @@ pub(crate) fn name_of(preset: &str) -> &'static str {
 pub(crate) const MEMCPY: &str = "memcpy";
 
 /// The blocks that a depot takes for records of `mean` bytes, as the docs of `Layout::block_size` have it.
-fn block_size(options: &Layout, mean: u64) -> usize {
+fn block_size(options: &vldepot::Layout, mean: u64) -> usize {
     let small = match options.compression.codec {
-        CompressionCodec::None | CompressionCodec::Zstd | CompressionCodec::Zlib => 16 << 10,
         CompressionCodec::Lz4 | CompressionCodec::Lz4hc | CompressionCodec::Blosclz => 2 << 10,
+        _ => 16 << 10,
     };
     options.block_size.unwrap_or(if mean < 4096 { small } else { 64 << 10 })
 }
@@ -300,14 +300,14 @@ pub(crate) fn all<'l>(load: &'l Load, layout: &Rc<Layout<'l>>) -> Vec<Box<dyn En
         Box::new(Limit { name, compression, layout, press: Press::Copy, out: Vec::new() })
     };
     let mean = load.record_bytes() / load.len() as u64;
-    let compressed = |preset: &str, options: Layout| {
+    let compressed = |preset: &str, options: vldepot::Layout| {
         let block_size = block_size(&options, mean);
         limit(name_of(preset), Some((options.compression, block_size)))
     };
     vec![
-        compressed("balanced", Layout::balanced()),
-        compressed("fast", Layout::fast()),
-        compressed("compact", Layout::compact()),
+        compressed("balanced", vldepot::Layout::balanced()),
+        compressed("fast", vldepot::Layout::fast()),
+        compressed("compact", vldepot::Layout::compact()),
         limit(MEMCPY, None),
     ]
 }
@@ -344,7 +344,7 @@ mod tests {
         let load = Load::of(Workload::Molecules, 2200, folder.path()).unwrap();
         let chunks = Chunks::new(&load);
         for preset in ["balanced", "fast", "compact"] {
-            let options = preset.parse::<Layout>().unwrap();
+            let options = preset.parse::<vldepot::Layout>().unwrap();
             let depot = Depot::builder(Raw).layout(options.clone()).memory().unwrap();
             load.iter().for_each(|(_, name, record)| depot.put(name.as_str(), record).unwrap());
             depot.commit().unwrap();

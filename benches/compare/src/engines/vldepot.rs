@@ -11,7 +11,7 @@
 use std::path::Path;
 
 use vldepot::codecs::{AtomicFrame, AtomicFrameCodec};
-use vldepot::{Codec, Depot, Layout, OpenOptions, Raw, ReadOptions, Verify};
+use vldepot::{Codec, Depot, DepotBuilder, Layout, OpenOptions, Raw, ReadOptions, Verify, WriteOptions};
 
 use super::limits::name_of;
 use super::vldepot_flat::Flat;
@@ -32,8 +32,11 @@ struct Vldepot<'l> {
 
 impl Vldepot<'_> {
     fn options(&self) -> Result<Layout> {
-        let write_threads = Some(if self.threads == 1 { 0 } else { self.threads });
-        Ok(self.preset.parse::<Layout>()?)
+        Ok(self.preset.parse()?)
+    }
+
+    fn writing(&self) -> WriteOptions {
+        WriteOptions::default().with_threads(if self.threads == 1 { 0 } else { self.threads })
     }
 
     fn put_all(&self, depot: Depot<Raw>) -> Result<()> {
@@ -63,11 +66,11 @@ impl Engine for Vldepot<'_> {
     }
 
     fn write(&mut self, path: &Path) -> Result<()> {
-        self.put_all(Depot::builder(Raw).layout(self.options()?).create(path)?)
+        self.put_all(Depot::builder(Raw).layout(self.options()?).write_options(self.writing()).create(path)?)
     }
 
     fn put(&mut self) -> Result<()> {
-        self.put_all(Depot::builder(Raw).layout(self.options()?).memory()?)
+        self.put_all(Depot::builder(Raw).layout(self.options()?).write_options(self.writing()).memory()?)
     }
 
     fn open(&self, path: &Path) -> Result<Box<dyn Store>> {
@@ -120,8 +123,9 @@ impl WithCodec<'_> {
         Ok(depot.close()?)
     }
 
-    fn options(&self) -> Layout {
-        Layout::balanced()
+    fn builder(&self) -> DepotBuilder<AtomicFrameCodec> {
+        let threads = WriteOptions::default().with_threads(self.threads);
+        Depot::builder(AtomicFrameCodec::default()).write_options(threads)
     }
 }
 
@@ -152,11 +156,11 @@ impl Engine for WithCodec<'_> {
     }
 
     fn write(&mut self, path: &Path) -> Result<()> {
-        self.put_all(Depot::builder(AtomicFrameCodec::default()).layout(self.options()).create(path)?)
+        self.put_all(self.builder().create(path)?)
     }
 
     fn put(&mut self) -> Result<()> {
-        self.put_all(Depot::builder(AtomicFrameCodec::default()).layout(self.options()).memory()?)
+        self.put_all(self.builder().memory()?)
     }
 
     fn open(&self, path: &Path) -> Result<Box<dyn Store>> {
@@ -190,7 +194,8 @@ impl<C: Codec> Store for Opened<C> {
     }
 
     fn get_many(&mut self, keys: Keys, visit: Visit) -> Result<()> {
-        let records = self.depot.get_many_with(keys.names, &ReadOptions::default().with_threads(self.threads))?;
+        let records =
+            self.depot.get_many_with(keys.names, &ReadOptions::default().with_threads(self.threads))?;
         for record in &records {
             visit(record.as_bytes());
         }
