@@ -93,6 +93,21 @@ struct Readme;
 #[doc = include_str!("../docs/how-to/follow-a-live-run.md")]
 struct Following;
 
+/// The code of the first tutorial, compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/tutorial/a-first-depot.md")]
+struct FirstDepot;
+
+/// The code of the tutorial on training, compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/tutorial/a-training-loop.md")]
+struct Training;
+
+/// The code of the tutorial on codecs, compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/tutorial/your-own-codec.md")]
+struct OwnCodec;
+
 /// The code of the guide for simulations, compiled and run.
 #[cfg(doctest)]
 #[doc = include_str!("../docs/tutorial/a-simulation-that-restarts.md")]
