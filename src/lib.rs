@@ -51,6 +51,7 @@ pub mod codecs;
 mod depot;
 mod engine;
 mod error;
+mod events;
 #[cfg(feature = "serde")]
 mod exact;
 mod format;
