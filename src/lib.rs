@@ -93,6 +93,16 @@ struct Readme;
 #[doc = include_str!("../docs/how-to/follow-a-live-run.md")]
 struct Following;
 
+/// The code of the guide to options, compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/how-to/choose-options.md")]
+struct ChooseOptions;
+
+/// The code of the guide to records of all sizes, compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/how-to/small-and-large-records.md")]
+struct SmallAndLargeRecords;
+
 /// The code of the guide for simulations, compiled and run.
 #[cfg(doctest)]
 #[doc = include_str!("../docs/tutorial/a-simulation-that-restarts.md")]
