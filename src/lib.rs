@@ -109,6 +109,16 @@ struct Training;
 #[doc = include_str!("../docs/tutorial/your-own-codec.md")]
 struct OwnCodec;
 
+/// The code of the guide to options, compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/how-to/choose-options.md")]
+struct ChooseOptions;
+
+/// The code of the guide to records of all sizes, compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/how-to/small-and-large-records.md")]
+struct SmallAndLargeRecords;
+
 /// The code of the guide for simulations, compiled and run.
 #[cfg(doctest)]
 #[doc = include_str!("../docs/tutorial/a-simulation-that-restarts.md")]
