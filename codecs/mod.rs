@@ -11,15 +11,19 @@
 #[cfg(target_endian = "big")]
 compile_error!("views lend little-endian arrays straight from the record's bytes: this target cannot");
 
+#[cfg(feature = "atomic")]
 pub mod atomic;
+#[cfg(feature = "ndarray")]
 pub mod ndarray;
 #[cfg(feature = "serde")]
 pub mod serde;
 
+#[cfg(feature = "atomic")]
 pub use self::atomic::{
     AtomicFrame, AtomicFrameCodec, AtomicFrameView, Fields, FlatFrames, Precision, Topology, TopologyView,
     Units,
 };
+#[cfg(feature = "ndarray")]
 pub use self::ndarray::{AnyArray, AnyArrayView, AnyNdArray, DType, Element, NdArray};
 #[cfg(feature = "json")]
 pub use self::serde::Json;

@@ -20,7 +20,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use molly::XTCReader;
 use vldepot::codecs::{AtomicFrame, AtomicFrameCodec, AtomicFrameView};
 use vldepot::storage::{StagedFile, Storage};
-use vldepot::{Depot, DepotOptions, ErrorKind, OpenOptions};
+use vldepot::{Depot, ErrorKind, Layout};
 
 const HELP: &str = "\
 Imports a GROMACS trajectory into a depot, then compares the two.
@@ -37,7 +37,7 @@ struct Args {
     input: PathBuf,
     output: PathBuf,
     force: bool,
-    options: DepotOptions,
+    options: Layout,
     quiet: bool,
 }
 
@@ -45,14 +45,14 @@ struct Args {
 fn parse_args() -> Result<Option<Args>, Box<dyn Error>> {
     use lexopt::prelude::*;
     let (mut input, mut output, mut force, mut quiet) = (None, None, false, false);
-    let mut options = DepotOptions::default();
+    let mut options = Layout::default();
     let mut parser = lexopt::Parser::from_env();
     while let Some(arg) = parser.next()? {
         match arg {
             Value(path) if input.is_none() => input = Some(PathBuf::from(path)),
             Long("output") => output = Some(PathBuf::from(parser.value()?)),
             Long("force") => force = true,
-            Long("preset") => options = DepotOptions::preset(&parser.value()?.string()?)?,
+            Long("preset") => options = parser.value()?.string()?.parse::<Layout>()?,
             Long("quiet") => quiet = true,
             Short('h') | Long("help") => return Ok(None),
             _ => return Err(arg.unexpected().into()),
@@ -191,8 +191,9 @@ fn step(frame: &molly::Frame) -> i64 {
 }
 
 fn import(trajectory: &mut Trajectory, storage: Arc<dyn Storage>, args: &Args) -> Result<(), Box<dyn Error>> {
-    let depot = Depot::create_in(storage, AtomicFrameCodec::default(), args.options.clone())?;
-    depot.set_depot_metadata("imported_from", args.input.display().to_string().into())?;
+    let depot =
+        Depot::builder(AtomicFrameCodec::default()).layout(args.options.clone()).create_in(storage)?;
+    depot.set_depot_metadata("imported_from", &args.input.display().to_string())?;
     let mut number = 0;
     while let Some(frame) = trajectory.next()? {
         let (positions, _) = frame.positions.as_chunks::<3>();
@@ -210,7 +211,7 @@ fn import(trajectory: &mut Trajectory, storage: Arc<dyn Storage>, args: &Args) -
 /// Reads both files again; the number of frames, all of which are the same.
 fn compare(storage: Arc<dyn Storage>, args: &Args) -> Result<usize, Box<dyn Error>> {
     let mut trajectory = Trajectory::open(&args.input, true)?;
-    let depot = Depot::open_in(storage, AtomicFrameCodec::default(), &OpenOptions::default())?;
+    let depot = Depot::builder(AtomicFrameCodec::default()).open_in(storage)?;
     let mut number = 0;
     while let Some(frame) = trajectory.next()? {
         let name = name(number);
@@ -270,7 +271,7 @@ mod tests {
         });
         std::fs::write(&input, frames.concat()).unwrap();
         let output = folder.path().join("run.vld");
-        let options = DepotOptions::default();
+        let options = Layout::default();
         let args = Args { input, output, force: false, options, quiet: true };
         let new = begin(&args).unwrap();
         import(&mut Trajectory::open(&args.input, true).unwrap(), new.storage(), &args).unwrap();

@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use vldepot::{Depot, DepotOptions, Error, PRESETS, Placement, Raw};
+use vldepot::{Depot, Error, Layout, Placement, Raw};
 
 /// 700 floats that compress somewhat.
 fn payload(seed: u16) -> Vec<u8> {
@@ -17,16 +17,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         std::process::exit(2);
     };
     std::fs::create_dir_all(&folder)?;
-    for preset in PRESETS {
+    for preset in Layout::PRESETS {
         for placement in [Placement::NoCross, Placement::Contiguous, Placement::StartAligned] {
             for vlstore_compatible in [false, true] {
-                let options = DepotOptions {
-                    placement,
-                    vlstore_compatible,
-                    chunk_size: 1 << 16,
-                    block_size: None,
-                    ..DepotOptions::preset(preset)?
-                };
+                let options = preset
+                    .parse::<Layout>()?
+                    .with_placement(placement)
+                    .with_vlstore_compatible(vlstore_compatible)
+                    .with_chunk_size(1 << 16)
+                    .with_block_size(None);
                 let name = format!("{preset}-{placement:?}-{vlstore_compatible}.vld").to_lowercase();
                 write(&folder.join(name), options)?;
             }
@@ -37,8 +36,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
 /// Records of all kinds of names and lengths, with commits and publications between, a removed and a replaced
 /// one.
-fn write(path: &std::path::Path, options: DepotOptions) -> Result<(), Error> {
-    let depot = Depot::create_with(path, Raw, options)?;
+fn write(path: &std::path::Path, options: Layout) -> Result<(), Error> {
+    let depot = Depot::builder(Raw).layout(options).create(path)?;
     for n in 0..200u16 {
         match n % 3 {
             0 => depot.put(format!("record/{n}"), &payload(n))?,

@@ -304,13 +304,15 @@ impl Bytes {
     /// A range of a heap buffer, cut to the buffer.
     pub(crate) fn from_heap(buf: Arc<AlignedBuf>, range: Range<usize>) -> Self {
         let bytes = cut(&buf, range);
-        Self::kept_by(NonNull::from(bytes).cast(), bytes.len(), buf.clone())
+        let (pointer, len) = (NonNull::from(bytes).cast(), bytes.len());
+        Self::kept_by(pointer, len, buf)
     }
 
     /// A range of a memory map, cut to the map.
     pub(crate) fn from_map(map: Arc<memmap2::Mmap>, range: Range<usize>) -> Self {
         let bytes = cut(&map, range);
-        Self::kept_by(NonNull::from(bytes).cast(), bytes.len(), map.clone())
+        let (pointer, len) = (NonNull::from(bytes).cast(), bytes.len());
+        Self::kept_by(pointer, len, map)
     }
 
     /// A copy of `bytes` that starts at a multiple of 64 bytes.

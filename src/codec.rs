@@ -6,8 +6,6 @@
 
 use std::fmt;
 
-use crate::options::DEFAULT_TYPESIZE;
-
 /// Turns values into record bytes, and record bytes into borrowed views.
 ///
 /// # The law
@@ -63,7 +61,7 @@ pub trait Codec: Send + Sync + 'static {
     /// The default is 4. Text takes nearly twice the room then, `f64` takes 4 % more than with 8, `f32` with
     /// 8 hardly more than with 4.
     fn element_size(&self) -> usize {
-        DEFAULT_TYPESIZE.into()
+        4
     }
 
     /// What a reader must know besides the id, stored in the depot's header. At most 1024 bytes.
@@ -71,16 +69,21 @@ pub trait Codec: Send + Sync + 'static {
         Vec::new()
     }
 
-    /// Compares this codec with the `parameters` a depot was written with.
+    /// Makes this codec ready for a depot that was written with the parameters `stored`, and returns it with
+    /// what it learnt from them. [`Depot::codec`](crate::Depot::codec) is then what was returned.
     ///
-    /// The default accepts anything: right for a codec whose records describe themselves.
+    /// The default accepts anything, which is right for a codec whose records describe themselves. It is not
+    /// called for a new depot, nor for a file of the Python package vlstore, which has no parameters.
     ///
     /// # Errors
-    /// When records written with these parameters cannot be read, or appended to, by this codec. The
-    /// error names both.
-    fn check_parameters(&self, parameters: &[u8]) -> Result<(), CodecError> {
-        let _ = parameters;
-        Ok(())
+    /// When this codec cannot read records written with these parameters, or append to them. The error names
+    /// both: see [`CodecError::Parameter`].
+    fn open(self, stored: &[u8]) -> Result<Self, CodecError>
+    where
+        Self: Sized,
+    {
+        let _ = stored;
+        Ok(self)
     }
 
     /// Appends one record to `out`, leaving what is already there untouched.

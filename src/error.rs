@@ -267,10 +267,9 @@ impl fmt::Display for Part {
             Self::Commit => f.write_str("commit"),
             Self::Directory => f.write_str("directory"),
             Self::Index => f.write_str("index"),
-            Self::Chunk(chunk) => write!(f, "chunk {chunk}"),
+            Self::Chunk(chunk) | Self::Record { chunk } => write!(f, "chunk {chunk}"),
             Self::BlockTable(chunk) => write!(f, "chunk {chunk}, table of blocks"),
             Self::Block { chunk, block } => write!(f, "chunk {chunk}, block {block}"),
-            Self::Record { chunk } => write!(f, "chunk {chunk}"),
             Self::Metadata => f.write_str("metadata"),
             Self::Losses => f.write_str("note of losses"),
             Self::Frame => f.write_str("Blosc2 frame"),
@@ -353,6 +352,8 @@ pub enum ErrorKind {
     InvalidRecord { why: String },
     /// The system refused to read, write or sync; the source is an [`io::Error`].
     Io { action: String },
+    /// Metadata are there, and are not of the type that was asked for.
+    Metadata { why: String },
     /// The codec refuses a value, or a record's bytes; the source is a [`CodecError`](crate::CodecError).
     Codec { codec: &'static str },
     /// c-blosc2 refuses to compress; the source is a [`BloscError`](crate::BloscError).
@@ -478,6 +479,7 @@ impl ErrorKind {
             Self::InvalidRecord { why } => write!(f, "record {record} refused: {why}"),
             Self::Io { action } => write!(f, "cannot {action}"),
             Self::Codec { codec } => write!(f, "record {record} is not what codec `{codec}` holds"),
+            Self::Metadata { why } => write!(f, "the metadata are not of the type that was asked for: {why}"),
             Self::Compress { chunk } => write!(f, "chunk {chunk} cannot be compressed"),
             Self::Checksum { part, offset, expected, found } => {
                 write!(f, "{part} at byte {offset}: expected CRC32C {expected:#010x}, found {found:#010x}")?;

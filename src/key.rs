@@ -370,67 +370,76 @@ impl<T: AsKey + ?Sized> From<&T> for Key {
     }
 }
 
-impl serde::Serialize for Key {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Self::Str(name) => serializer.serialize_str(name),
-            Self::Bytes(name) => serializer.serialize_bytes(name),
-            // Not as an i128, which many formats do not have. No key outside of the two ranges is stored.
-            Self::Int(value) => match (u64::try_from(*value), i64::try_from(*value)) {
-                (Ok(value), _) => serializer.serialize_u64(value),
-                (_, Ok(value)) => serializer.serialize_i64(value),
-                _ => serializer.serialize_i128(*value),
-            },
+#[cfg(feature = "serde")]
+mod serde {
+    //! A key as what it is: a string, a number, or bytes.
+
+    use std::fmt;
+
+    use super::Key;
+
+    impl ::serde::Serialize for Key {
+        fn serialize<S: ::serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            match self {
+                Self::Str(name) => serializer.serialize_str(name),
+                Self::Bytes(name) => serializer.serialize_bytes(name),
+                // Not as an i128, which many formats do not have. No key outside of the two ranges is stored.
+                Self::Int(value) => match (u64::try_from(*value), i64::try_from(*value)) {
+                    (Ok(value), _) => serializer.serialize_u64(value),
+                    (_, Ok(value)) => serializer.serialize_i64(value),
+                    _ => serializer.serialize_i128(*value),
+                },
+            }
         }
     }
-}
 
-impl<'de> serde::Deserialize<'de> for Key {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(AnyKey)
-    }
-}
-
-/// Takes what [`Key`] serialises as. JSON writes bytes as an array of numbers.
-struct AnyKey;
-
-impl<'de> serde::de::Visitor<'de> for AnyKey {
-    type Value = Key;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a string, an integer or bytes")
-    }
-
-    fn visit_str<E>(self, name: &str) -> Result<Key, E> {
-        Ok(Key::from(name))
-    }
-
-    fn visit_string<E>(self, name: String) -> Result<Key, E> {
-        Ok(Key::Str(name))
-    }
-
-    fn visit_bytes<E>(self, name: &[u8]) -> Result<Key, E> {
-        Ok(Key::from(name))
-    }
-
-    fn visit_u64<E>(self, value: u64) -> Result<Key, E> {
-        Ok(Key::from(value))
-    }
-
-    fn visit_i64<E>(self, value: i64) -> Result<Key, E> {
-        Ok(Key::from(value))
-    }
-
-    fn visit_i128<E>(self, value: i128) -> Result<Key, E> {
-        Ok(Key::Int(value))
-    }
-
-    fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut bytes: A) -> Result<Key, A::Error> {
-        let mut name = Vec::new();
-        while let Some(byte) = bytes.next_element()? {
-            name.push(byte);
+    impl<'de> ::serde::Deserialize<'de> for Key {
+        fn deserialize<D: ::serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            deserializer.deserialize_any(AnyKey)
         }
-        Ok(Key::Bytes(name))
+    }
+
+    /// Takes what [`Key`] serialises as. JSON writes bytes as an array of numbers.
+    struct AnyKey;
+
+    impl<'de> ::serde::de::Visitor<'de> for AnyKey {
+        type Value = Key;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a string, an integer or bytes")
+        }
+
+        fn visit_str<E>(self, name: &str) -> Result<Key, E> {
+            Ok(Key::from(name))
+        }
+
+        fn visit_string<E>(self, name: String) -> Result<Key, E> {
+            Ok(Key::Str(name))
+        }
+
+        fn visit_bytes<E>(self, name: &[u8]) -> Result<Key, E> {
+            Ok(Key::from(name))
+        }
+
+        fn visit_u64<E>(self, value: u64) -> Result<Key, E> {
+            Ok(Key::from(value))
+        }
+
+        fn visit_i64<E>(self, value: i64) -> Result<Key, E> {
+            Ok(Key::from(value))
+        }
+
+        fn visit_i128<E>(self, value: i128) -> Result<Key, E> {
+            Ok(Key::Int(value))
+        }
+
+        fn visit_seq<A: ::serde::de::SeqAccess<'de>>(self, mut bytes: A) -> Result<Key, A::Error> {
+            let mut name = Vec::new();
+            while let Some(byte) = bytes.next_element()? {
+                name.push(byte);
+            }
+            Ok(Key::Bytes(name))
+        }
     }
 }
 
@@ -480,6 +489,7 @@ mod tests {
         assert_eq!(7_usize.to_key().as_int(), Some(7));
     }
 
+    #[cfg(feature = "json")]
     #[test]
     fn a_key_serialises_as_a_string_a_number_or_bytes_and_comes_back() {
         let keys = [Key::from("7"), Key::from(7), Key::from(u64::MAX), Key::from(i64::MIN), Key::from(b"7")];

@@ -29,9 +29,10 @@
 //! | [`Record`] | what `get` gives: owns its bytes, lends views |
 //! | [`loader`] | training: shuffled, batched, split over ranks, resumable |
 //! | [`Codec`] and [`codecs`] | values to bytes and back: atomic frames, arrays, serde, raw |
-//! | [`DepotOptions`], [`OpenOptions`], [`ReadOptions`] | layout, presets, commits, reading |
+//! | [`Layout`], [`WriteOptions`], [`OpenOptions`], [`ReadOptions`] | layout, presets, commits, reading |
 //! | [`storage`] | files, memory, and storages of your own |
-//! | [`Error`] | everything that can be refused |
+//! | [`maintain`] | verify, repair, compact |
+//! | [`Error`], [`ErrorKind`] | everything that can be refused |
 //!
 //! # Features
 //!
@@ -50,38 +51,37 @@ pub mod codecs;
 mod depot;
 mod engine;
 mod error;
+#[cfg(feature = "serde")]
 mod exact;
 mod format;
 mod identity;
 mod index;
 mod key;
+mod le;
 pub mod loader;
 mod log;
-mod maintain;
+pub mod maintain;
+mod named;
 mod options;
+mod random;
 pub mod storage;
+mod sync;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 mod vlstore;
+mod workers;
 
-pub use blosc::BloscError;
+pub use blosc::{BloscError, Compression, CompressionCodec, Filter};
 pub use buffer::Bytes;
 pub use codec::{Codec, CodecError, Raw};
 pub use depot::{
-    CodecInfo, Cut, Depot, DepotInfo, Iter, Keys, Metadata, Options, Record, RecordLocation, Refreshed,
-    Removal, TruncateOptions,
+    CodecInfo, Cut, Depot, DepotBuilder, DepotInfo, Iter, Keys, Parts, Range, Record, RecordLocation,
+    Refreshed, Removal, SortedKeys, Then, TruncateOptions,
 };
 pub use error::{Error, ErrorKind, Part, Result};
 pub use key::{AsKey, Key, MAX_KEY_LEN};
 pub use loader::{Batch, Loader, LoaderBuilder, LoaderState};
-pub use maintain::{
-    CompactReport, LostRecord, Progress, RepairOptions, RepairReport, VerifyOptions, VerifyReport, compact,
-    compact_into, plan_compact, repair, repair_in, verify, verify_in,
-};
-pub use options::{
-    CommitEvery, Compression, CompressionCodec, DepotOptions, Filter, Mapping, OpenOptions, PRESETS,
-    Placement, ReadOptions, Verify,
-};
+pub use options::{CommitEvery, Layout, Mapping, OpenOptions, Placement, ReadOptions, Verify, WriteOptions};
 
 /// The README's code, compiled and run.
 #[cfg(doctest)]
@@ -90,10 +90,10 @@ struct Readme;
 
 /// The code in the guide for followers, compiled and run.
 #[cfg(doctest)]
-#[doc = include_str!("../docs/FOLLOWING.md")]
+#[doc = include_str!("../docs/how-to/follow-a-live-run.md")]
 struct Following;
 
 /// The code of the guide for simulations, compiled and run.
 #[cfg(doctest)]
-#[doc = include_str!("../docs/SIMULATIONS.md")]
+#[doc = include_str!("../docs/tutorial/a-simulation-that-restarts.md")]
 struct Simulations;

@@ -1,94 +1,58 @@
-//! How a depot is laid out and opened: plain structs with documented defaults.
+//! How a depot is laid out, written, opened and read: structs of public fields with documented defaults.
+//!
+//! | struct | says | is kept |
+//! | --- | --- | --- |
+//! | [`Layout`] | how a new depot lays out its bytes | in the file |
+//! | [`WriteOptions`] | when a writer commits, and with how many threads it compresses | while it is open |
+//! | [`OpenOptions`] | how the handle reads | while it is open |
+//! | [`ReadOptions`] | how one call reads | for that call |
+//!
+//! Each setting is in one of them. All have the same form: [`Default`], public fields, and a `with_*` method
+//! for each field.
 
 use std::time::Duration;
 
-use crate::blosc::{MAX_BLOCK, MAX_CHUNK};
+use crate::blosc::{Compression, CompressionCodec, DEFAULT_TYPESIZE, MAX_BLOCK, MAX_CHUNK};
 use crate::error::{Error, Result};
-
-/// The compressor inside Blosc2.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum CompressionCodec {
-    /// Bytes stored as they are: on disk, views come straight from the memory map.
-    None,
-    /// Fastest; pairs with [`Filter::Bitshuffle`].
-    Lz4,
-    /// LZ4's format, slower to write and a little smaller.
-    Lz4hc,
-    /// The default: best size for the time.
-    #[default]
-    Zstd,
-    /// Blosc's own.
-    Blosclz,
-    /// Read in files of other programs, not written.
-    Zlib,
-}
-
-/// How bytes are rearranged before compression.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Filter {
-    /// Not at all.
-    None,
-    /// First bytes of all elements, then all second bytes, ..
-    #[default]
-    Shuffle,
-    /// The same by bits.
-    Bitshuffle,
-}
-
-/// What Blosc2 does to a chunk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Compression {
-    /// The compressor.
-    pub codec: CompressionCodec,
-    /// 0 (no compression) to 9. Default 1: on molecular data level 5 saves under 1 % at a fifth of the speed.
-    pub level: u8,
-    /// Default [`Filter::Shuffle`].
-    pub filter: Filter,
-    /// Bytes of the elements the filter works on, 1 to 255. The default, `None`, takes what the codec says
-    /// ([`Codec::element_size`](crate::Codec::element_size)), or the largest divisor of it that divides
-    /// chunks and blocks. An existing depot has the number that was taken.
-    pub typesize: Option<u8>,
-}
-
-/// Where a codec says nothing.
-pub(crate) const DEFAULT_TYPESIZE: u8 = 4;
-
-impl Compression {
-    /// The typesize to compress with.
-    pub(crate) fn typesize(self) -> u8 {
-        self.typesize.unwrap_or(DEFAULT_TYPESIZE)
-    }
-}
-
-impl Default for Compression {
-    fn default() -> Self {
-        Self { codec: CompressionCodec::Zstd, level: 1, filter: Filter::Shuffle, typesize: None }
-    }
-}
+use crate::named::named;
 
 /// Where records may start and end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
+#[non_exhaustive]
 pub enum Placement {
     /// A record that fits into a chunk lies in one chunk. The default.
     #[default]
     NoCross,
-    /// Records follow each other and may cross chunks: no space lost at chunk ends.
+    /// Records follow each other and may cross chunks. No space is lost at the ends of chunks.
     Contiguous,
     /// Each record starts a chunk of its own.
     StartAligned,
 }
 
-/// When a depot commits by itself, besides by call. Whichever limit is reached first commits.
+named! { Placement, "placement": NoCross => "no_cross", Contiguous => "contiguous", StartAligned => "start_aligned" }
+
+/// When a depot commits by itself. The limit that is reached first commits.
+///
+/// ```
+/// use std::time::Duration;
+/// use vldepot::CommitEvery;
+///
+/// assert_eq!(CommitEvery::records(1).records, Some(1));
+/// let often = CommitEvery::interval(Duration::from_secs(60)).with_bytes(64 << 20);
+/// assert_eq!(often.bytes, Some(64 << 20));
+/// assert_eq!(CommitEvery::never().bytes, None);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default))]
+#[non_exhaustive]
 pub struct CommitEvery {
-    /// After this many records. Default 1,048,576: it bounds the memory that names not yet indexed take.
+    /// After this many records. The default is 1,048,576, which bounds the memory for names that are not yet
+    /// in the index.
     pub records: Option<u64>,
-    /// After this many raw bytes. Default 256 MiB.
+    /// After this many raw bytes. The default is 256 MiB.
     pub bytes: Option<u64>,
-    /// By the first `put` after this long. Default never.
+    /// By the first `put` after this long. The default, `None`, is never.
     pub interval: Option<Duration>,
 }
 
@@ -99,51 +63,81 @@ impl Default for CommitEvery {
 }
 
 impl CommitEvery {
-    /// A commit after every `n` records: `records(1)` makes every `put` durable before it returns.
+    /// A commit after every `n` records. With 1, every `put` is durable before it returns.
     pub fn records(n: u64) -> Self {
-        Self { records: Some(n), ..Self::default() }
+        Self::default().with_records(n)
+    }
+
+    /// A commit after every `n` raw bytes.
+    pub fn bytes(n: u64) -> Self {
+        Self::default().with_bytes(n)
     }
 
     /// A commit by the first `put` after each `interval`.
     pub fn interval(interval: Duration) -> Self {
-        Self { interval: Some(interval), ..Self::default() }
+        Self::default().with_interval(interval)
+    }
+
+    /// No commit but those that are asked for. The memory for names grows with what is put between two.
+    pub fn never() -> Self {
+        Self { records: None, bytes: None, interval: None }
+    }
+
+    /// Sets [`records`](Self#structfield.records).
+    #[must_use]
+    pub fn with_records(mut self, n: impl Into<Option<u64>>) -> Self {
+        self.records = n.into();
+        self
+    }
+
+    /// Sets [`bytes`](Self#structfield.bytes).
+    #[must_use]
+    pub fn with_bytes(mut self, n: impl Into<Option<u64>>) -> Self {
+        self.bytes = n.into();
+        self
+    }
+
+    /// Sets [`interval`](Self#structfield.interval).
+    #[must_use]
+    pub fn with_interval(mut self, interval: impl Into<Option<Duration>>) -> Self {
+        self.interval = interval.into();
+        self
     }
 }
 
-/// How a new depot is laid out, and how its writer behaves.
-///
-/// The layout (compression, sizes, placement) is stored in the file and kept by whoever appends to it.
+/// How a new depot lays out its bytes. The file keeps it, and whoever appends follows it.
 ///
 /// ```
-/// use vldepot::{DepotOptions, Depot, Raw};
-/// let options = DepotOptions { chunk_size: 1 << 20, ..DepotOptions::fast() };
-/// let depot = Depot::memory_with(Raw, options)?;
+/// use vldepot::{Depot, Layout, Raw};
+///
+/// let layout = Layout::fast().with_chunk_size(1 << 20);
+/// let depot = Depot::builder(Raw).layout(layout).memory()?;
+/// assert_eq!(depot.info()?.layout.chunk_size, 1 << 20);
+/// assert_eq!("compact".parse::<Layout>()?, Layout::compact());
 /// # Ok::<(), vldepot::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DepotOptions {
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default))]
+#[non_exhaustive]
+pub struct Layout {
     /// What Blosc2 does to chunks.
     pub compression: Compression,
-    /// Raw bytes of a chunk: a multiple of the block size and the typesize, 64 bytes to 2 GiB. Default 4 MiB.
+    /// Raw bytes of a chunk: a multiple of the block size and the typesize, 64 bytes to 2 GiB. The default is
+    /// 4 MiB.
     pub chunk_size: usize,
-    /// Raw bytes of a block, the unit of random reads: a multiple of 64. The default, `None`, takes 64 KiB, or when the
-    /// records of a chunk are under 4 KiB on average, 16 KiB for zstd and 2 KiB for LZ4, which has no tables to
-    /// build for each block. With zstd, 8 KiB make single reads of small records a third faster, files 1 % larger and scans
-    /// slower.
+    /// Raw bytes of a block, the unit of random reads: a multiple of 64. The default, `None`, takes 64 KiB.
+    /// When the records of a chunk are under 4 KiB on average, it takes 16 KiB for zstd, and 2 KiB for LZ4,
+    /// which has no tables to build for each block. With zstd, 8 KiB make single reads of small records a
+    /// third faster, files 1 % larger, and scans slower.
     pub block_size: Option<usize>,
     /// Where records may start and end.
     pub placement: Placement,
-    /// When the depot commits by itself.
-    pub commit_every: CommitEvery,
-    /// Threads that compress full chunks while the caller goes on; 0 compresses inside `put`. The default, `None`,
-    /// takes the machine's cores, at most 4. The threads start with the first full chunk.
-    pub write_threads: Option<usize>,
     /// Also write, at each publication and on close, what the Python package vlstore needs to read the file:
-    /// a table of all names, whose cost grows with the depot. Default false.
+    /// a table of all names, whose cost grows with the depot. The default is false.
     pub vlstore_compatible: bool,
 }
 
-impl Default for DepotOptions {
+impl Default for Layout {
     fn default() -> Self {
         Self::balanced()
     }
@@ -152,10 +146,10 @@ impl Default for DepotOptions {
 /// The smallest chunk: smaller ones would be all overhead.
 const MIN_CHUNK: usize = 64;
 
-/// Names that [`DepotOptions::preset`] takes.
-pub const PRESETS: [&str; 4] = ["balanced", "fast", "compact", "uncompressed"];
+impl Layout {
+    /// The names of the presets, which `str::parse` takes.
+    pub const PRESETS: [&str; 4] = ["balanced", "fast", "compact", "uncompressed"];
 
-impl DepotOptions {
     /// The default: zstd 1 over byte shuffle.
     pub fn balanced() -> Self {
         Self {
@@ -163,59 +157,73 @@ impl DepotOptions {
             chunk_size: 4 << 20,
             block_size: None,
             placement: Placement::NoCross,
-            commit_every: CommitEvery::default(),
-            write_threads: None,
             vlstore_compatible: false,
         }
     }
 
     /// LZ4 over bit shuffle: about twice as fast both ways, a little larger.
     pub fn fast() -> Self {
-        let compression = Compression {
-            codec: CompressionCodec::Lz4,
-            level: 5,
-            filter: Filter::Bitshuffle,
-            ..Compression::default()
-        };
-        Self { compression, ..Self::balanced() }
+        Self { compression: Compression::lz4(), ..Self::balanced() }
     }
 
-    /// zstd 9 in 256 KiB blocks: a few per cent smaller, many times slower to write; for archives.
+    /// zstd 9 in 256 KiB blocks, for archives: a few per cent smaller, and many times slower to write.
     pub fn compact() -> Self {
-        let compression = Compression { level: 9, ..Compression::default() };
-        Self { compression, block_size: Some(256 << 10), ..Self::balanced() }
+        Self { compression: Compression::zstd(9), block_size: Some(256 << 10), ..Self::balanced() }
     }
 
     /// Nothing compressed: views on disk come straight from the memory map.
     ///
-    /// A commit closes the open chunk, and the rest of that chunk stays an unwritten hole in the file. Commit seldom, or
-    /// take chunks about as large as what is put between two commits.
+    /// A commit closes the open chunk, and the rest of that chunk stays an unwritten hole in the file. Commit
+    /// seldom, or take chunks about as large as what is put between two commits.
     pub fn uncompressed() -> Self {
-        let compression = Compression { codec: CompressionCodec::None, level: 0, ..Compression::default() };
-        Self { compression, ..Self::balanced() }
+        Self { compression: Compression::none(), ..Self::balanced() }
     }
 
-    /// The preset called `name`, one of [`PRESETS`].
-    ///
-    /// # Errors
-    /// [`ErrorKind::InvalidOptions`] for another name.
-    pub fn preset(name: &str) -> Result<Self> {
-        match name {
-            "balanced" => Ok(Self::balanced()),
-            "fast" => Ok(Self::fast()),
-            "compact" => Ok(Self::compact()),
-            "uncompressed" => Ok(Self::uncompressed()),
-            _ => Err(Error::invalid_options(format!(
-                "no preset is called {name:?}; there are {}",
-                PRESETS.join(", ")
-            ))),
-        }
+    /// Sets [`compression`](Self#structfield.compression).
+    #[must_use]
+    pub fn with_compression(mut self, compression: Compression) -> Self {
+        self.compression = compression;
+        self
     }
 
-    /// Checks that the parameters go together.
+    /// Sets [`chunk_size`](Self#structfield.chunk_size), in bytes.
+    #[must_use]
+    pub fn with_chunk_size(mut self, bytes: usize) -> Self {
+        self.chunk_size = bytes;
+        self
+    }
+
+    /// Sets [`block_size`](Self#structfield.block_size), in bytes; `None` lets the records decide.
+    #[must_use]
+    pub fn with_block_size(mut self, bytes: impl Into<Option<usize>>) -> Self {
+        self.block_size = bytes.into();
+        self
+    }
+
+    /// Sets [`placement`](Self#structfield.placement).
+    #[must_use]
+    pub fn with_placement(mut self, placement: Placement) -> Self {
+        self.placement = placement;
+        self
+    }
+
+    /// Sets [`vlstore_compatible`](Self#structfield.vlstore_compatible).
+    #[must_use]
+    pub fn with_vlstore_compatible(mut self, compatible: bool) -> Self {
+        self.vlstore_compatible = compatible;
+        self
+    }
+
+    /// Checks that the settings go together.
+    ///
+    /// ```
+    /// use vldepot::Layout;
+    /// let error = Layout::default().with_chunk_size(1000).with_block_size(512).validate().unwrap_err();
+    /// assert!(error.to_string().ends_with("1024 would be"));
+    /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidOptions`], which says what to change.
+    /// [`ErrorKind::InvalidOptions`](crate::ErrorKind::InvalidOptions), which says what to change.
     pub fn validate(&self) -> Result<()> {
         let refuse = |why: String| Err(Error::invalid_options(why));
         let Compression { level, typesize, .. } = self.compression;
@@ -241,9 +249,6 @@ impl DepotOptions {
         let typesize = usize::from(typesize.unwrap_or(1));
         if !self.chunk_size.is_multiple_of(typesize) {
             return multiple_of(self.chunk_size, "typesize", typesize);
-        }
-        if self.commit_every.records == Some(0) {
-            return refuse("a commit every 0 records: 1 commits each record".into());
         }
         let Some(block_size) = self.block_size else {
             let largest = self.resolve_block_size(u64::MAX).max(self.resolve_block_size(0));
@@ -309,8 +314,72 @@ impl DepotOptions {
     }
 }
 
+impl std::str::FromStr for Layout {
+    type Err = Error;
+
+    /// The preset of that name, one of [`Layout::PRESETS`].
+    fn from_str(name: &str) -> Result<Self> {
+        match name {
+            "balanced" => Ok(Self::balanced()),
+            "fast" => Ok(Self::fast()),
+            "compact" => Ok(Self::compact()),
+            "uncompressed" => Ok(Self::uncompressed()),
+            _ => Err(Error::invalid_options(format!(
+                "no preset is called {name:?}; there are {}",
+                Self::PRESETS.join(", ")
+            ))),
+        }
+    }
+}
+
+/// How a depot is written, by who creates it or appends to it. Not kept in the file.
+///
+/// ```
+/// use vldepot::{CommitEvery, Depot, Raw, WriteOptions};
+///
+/// let options = WriteOptions::default().with_commit_every(CommitEvery::records(1000)).with_threads(2);
+/// let depot = Depot::builder(Raw).write_options(options).memory()?;
+/// # depot.put("a", b"a")?;
+/// # Ok::<(), vldepot::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default))]
+#[non_exhaustive]
+pub struct WriteOptions {
+    /// When the depot commits by itself.
+    pub commit_every: CommitEvery,
+    /// Threads that compress full chunks while the caller goes on; 0 compresses inside `put`. The default,
+    /// `None`, takes the machine's cores, at most 4. The threads start with the first full chunk.
+    pub threads: Option<usize>,
+}
+
+impl WriteOptions {
+    /// Sets [`commit_every`](Self#structfield.commit_every).
+    #[must_use]
+    pub fn with_commit_every(mut self, commit_every: CommitEvery) -> Self {
+        self.commit_every = commit_every;
+        self
+    }
+
+    /// Sets [`threads`](Self#structfield.threads).
+    #[must_use]
+    pub fn with_threads(mut self, threads: impl Into<Option<usize>>) -> Self {
+        self.threads = threads.into();
+        self
+    }
+
+    pub(crate) fn validate(&self) -> Result<()> {
+        if self.commit_every.records == Some(0) {
+            return Err(Error::invalid_options("a commit every 0 records: 1 commits each record"));
+        }
+        Ok(())
+    }
+}
+
 /// Whether the file may be mapped into memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
+#[non_exhaustive]
 pub enum Mapping {
     /// A file that is opened for reading is read through a memory map where that is safe enough and the
     /// system lets it. The fastest.
@@ -332,8 +401,12 @@ pub enum Mapping {
     Never,
 }
 
+named! { Mapping, "mapping": Auto => "auto", Never => "never" }
+
 /// How often a record's checksum is compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
+#[non_exhaustive]
 pub enum Verify {
     /// By every read. The default: what a program, or a failing disk, does to the file later is noticed too.
     #[default]
@@ -343,41 +416,84 @@ pub enum Verify {
     Once,
 }
 
-/// How an existing depot is opened. What `append` needs besides comes from the file.
+named! { Verify, "verification": EachRead => "each_read", Once => "once" }
+
+/// How a depot is opened. Not kept in the file.
+///
+/// ```
+/// use vldepot::{Depot, Mapping, OpenOptions, Raw};
+/// # let folder = tempfile::tempdir()?;
+/// # let path = folder.path().join("run.vld");
+/// # Depot::create(&path, Raw)?.close()?;
+///
+/// let options = OpenOptions::default().with_mapping(Mapping::Never).with_cache_bytes(256 << 20);
+/// let depot = Depot::builder(Raw).open_options(options).open(&path)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default))]
+#[non_exhaustive]
 pub struct OpenOptions {
     /// Whether the file may be mapped into memory.
     pub mapping: Mapping,
     /// How often a record's checksum is compared.
     pub verify: Verify,
-    /// Bytes of decoded chunks to keep, for readers that come back to the same chunks. A chunk is decoded whole for that once
-    /// single reads have decoded half as much of it. Default 0: none are kept.
+    /// Bytes of decoded chunks to keep, for readers that come back to the same chunks. A chunk is decoded
+    /// whole for that once single reads have decoded half as much of it. The default, 0, keeps none.
     pub cache_bytes: usize,
     /// Go on with what is there of a file that lost a commit, which is an error
-    /// ([`ErrorKind::Incomplete`](crate::ErrorKind::Incomplete)) otherwise. What was lost stays known: a name that is
+    /// ([`Incomplete`](crate::ErrorKind::Incomplete)) otherwise. What was lost stays known: a name that is
     /// not found is an error of its own, and appending notes the loss in the file.
     pub accept_loss: bool,
-    /// For `append`: when the depot commits by itself.
-    pub commit_every: CommitEvery,
-    /// For `append`: see [`DepotOptions::write_threads`].
-    pub write_threads: Option<usize>,
 }
 
-/// How many records are read at once.
+impl OpenOptions {
+    /// Sets [`mapping`](Self#structfield.mapping).
+    #[must_use]
+    pub fn with_mapping(mut self, mapping: Mapping) -> Self {
+        self.mapping = mapping;
+        self
+    }
+
+    /// Sets [`verify`](Self#structfield.verify).
+    #[must_use]
+    pub fn with_verify(mut self, verify: Verify) -> Self {
+        self.verify = verify;
+        self
+    }
+
+    /// Sets [`cache_bytes`](Self#structfield.cache_bytes).
+    #[must_use]
+    pub fn with_cache_bytes(mut self, bytes: usize) -> Self {
+        self.cache_bytes = bytes;
+        self
+    }
+
+    /// Sets [`accept_loss`](Self#structfield.accept_loss).
+    #[must_use]
+    pub fn with_accept_loss(mut self, accept: bool) -> Self {
+        self.accept_loss = accept;
+        self
+    }
+}
+
+/// How one call reads many records.
 ///
 /// ```
 /// use vldepot::{Depot, Raw, ReadOptions};
 /// # let depot = Depot::memory(Raw)?;
 /// # depot.put(1, b"one")?;
-/// let records = depot.get_many_with(&[1, 1], &ReadOptions::threads(2))?;
+/// let records = depot.get_many_with(&[1, 1], &ReadOptions::default().with_threads(2))?;
 /// assert_eq!(records[1].view(), b"one");
 /// # Ok::<(), vldepot::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default))]
 #[non_exhaustive]
 pub struct ReadOptions {
-    /// Threads that decode, the calling one included. Default 1. The others are started when there is a megabyte or more to
-    /// decode for each, and end with the call, or with the iterator: nothing is left that a fork would break.
+    /// Threads that decode, the calling one included. The default is 1. The others start when there is a
+    /// megabyte or more to decode for each, and end with the call, or with the iterator: nothing is left that
+    /// a fork would break.
     pub threads: usize,
 }
 
@@ -388,30 +504,60 @@ impl Default for ReadOptions {
 }
 
 impl ReadOptions {
-    /// That many threads.
-    pub fn threads(threads: usize) -> Self {
-        Self { threads }
+    /// Sets [`threads`](Self#structfield.threads).
+    #[must_use]
+    pub fn with_threads(mut self, threads: usize) -> Self {
+        self.threads = threads;
+        self
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::blosc::Filter;
 
     #[test]
     fn presets_are_valid_and_named() {
-        for name in PRESETS {
-            DepotOptions::preset(name).unwrap().validate().unwrap();
+        for name in Layout::PRESETS {
+            name.parse::<Layout>().unwrap().validate().unwrap();
         }
-        assert!(DepotOptions::preset("tiny").unwrap_err().to_string().contains("balanced, fast"));
+        assert!("tiny".parse::<Layout>().unwrap_err().to_string().contains("balanced, fast"));
+    }
+
+    #[test]
+    fn options_are_parsed_by_the_names_that_they_print() {
+        for codec in ["none", "lz4", "lz4hc", "zstd", "blosclz", "zlib"] {
+            assert_eq!(codec.parse::<CompressionCodec>().unwrap().to_string(), codec);
+        }
+        assert_eq!("bitshuffle".parse::<Filter>().unwrap(), Filter::Bitshuffle);
+        assert_eq!("no_cross".parse::<Placement>().unwrap(), Placement::NoCross);
+        assert_eq!((Mapping::Never.to_string(), Verify::Once.to_string()), ("never".into(), "once".into()));
+        let error = "gzip".parse::<CompressionCodec>().unwrap_err().to_string();
+        assert!(error.contains("no compressor is called \"gzip\"; there are none, lz4"), "{error}");
+    }
+
+    #[cfg(feature = "serde")]
+    #[test]
+    fn options_serialise_and_leave_out_what_is_not_said() {
+        let layout = Layout::fast().with_chunk_size(1 << 20).with_placement(Placement::Contiguous);
+        let text = serde_json::to_string(&layout).unwrap();
+        assert_eq!(serde_json::from_str::<Layout>(&text).unwrap(), layout);
+        let given = r#"{"commit_every": {"records": 10}, "threads": 2}"#;
+        let write = WriteOptions::default().with_commit_every(CommitEvery::records(10)).with_threads(2);
+        assert_eq!(serde_json::from_str::<WriteOptions>(given).unwrap(), write);
+        let open = OpenOptions::default().with_mapping(Mapping::Never).with_verify(Verify::Once);
+        let text = serde_json::to_string(&open).unwrap();
+        assert_eq!(serde_json::from_str::<OpenOptions>(&text).unwrap(), open);
+        assert_eq!(serde_json::from_str::<ReadOptions>("{}").unwrap(), ReadOptions::default());
     }
 
     #[test]
     fn impossible_parameters_say_what_to_change() {
-        let with = |change: fn(&mut DepotOptions)| {
-            let mut options = DepotOptions::default();
-            change(&mut options);
-            options.validate().unwrap_err().to_string()
+        let with = |change: fn(&mut Layout)| {
+            let mut layout = Layout::default();
+            change(&mut layout);
+            layout.validate().unwrap_err().to_string()
         };
         assert!(with(|o| o.block_size = Some(8 << 20)).contains("larger than the chunk size 4194304"));
         assert!(with(|o| o.chunk_size = 0).contains("chunk size 0"));
@@ -422,14 +568,15 @@ mod tests {
         assert!(with(|o| o.compression.typesize = Some(3)).contains("4194306 would be"));
         assert!(with(|o| o.chunk_size = (1 << 30) + 4).contains("rounder"));
         assert!(with(|o| o.compression.codec = CompressionCodec::Zlib).contains("not written"));
-        assert!(with(|o| o.commit_every.records = Some(0)).contains("0 records"));
+        let never = WriteOptions::default().with_commit_every(CommitEvery::records(0));
+        assert!(never.validate().unwrap_err().to_string().contains("0 records"));
     }
 
     #[test]
     fn the_typesize_is_the_codecs_where_it_divides_chunks_and_blocks() {
         let typesize = |chunk_size, block_size, element_size| {
-            let options = DepotOptions { chunk_size, block_size, ..DepotOptions::default() };
-            let options = options.with_typesize_for(element_size);
+            let layout = Layout { chunk_size, block_size, ..Layout::default() };
+            let options = layout.with_typesize_for(element_size);
             options.validate().unwrap();
             options.compression.typesize
         };
@@ -442,20 +589,20 @@ mod tests {
         assert_eq!(typesize(4 << 20, None, 256), Some(4));
         assert_eq!(typesize(4 << 20, None, 0), Some(4));
         let compression = Compression { typesize: Some(2), ..Compression::default() };
-        let given = DepotOptions { compression, ..DepotOptions::default() };
+        let given = Layout { compression, ..Layout::default() };
         assert_eq!(given.with_typesize_for(8).compression.typesize, Some(2));
     }
 
     #[test]
     fn block_sizes_follow_the_records_and_divide_the_chunk() {
-        let options = DepotOptions::default();
+        let options = Layout::default();
         assert_eq!(options.resolve_block_size(1700), 16 << 10);
         assert_eq!(options.resolve_block_size(180_000), 64 << 10);
-        assert_eq!(DepotOptions::fast().resolve_block_size(1700), 2 << 10);
-        assert_eq!(DepotOptions::fast().resolve_block_size(180_000), 64 << 10);
-        let odd = DepotOptions { chunk_size: 64 * 7, ..DepotOptions::default() };
+        assert_eq!(Layout::fast().resolve_block_size(1700), 2 << 10);
+        assert_eq!(Layout::fast().resolve_block_size(180_000), 64 << 10);
+        let odd = Layout { chunk_size: 64 * 7, ..Layout::default() };
         assert_eq!(odd.resolve_block_size(10), 448);
-        let tiny = DepotOptions { chunk_size: 100, ..DepotOptions::default() };
+        let tiny = Layout { chunk_size: 100, ..Layout::default() };
         assert_eq!(tiny.resolve_block_size(10), 100);
     }
 }

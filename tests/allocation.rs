@@ -4,14 +4,18 @@
 
 #![allow(clippy::cast_possible_truncation, reason = "test data are made of the low bytes of counters")]
 
-use std::alloc::{GlobalAlloc, Layout, System};
+use std::alloc::{self, GlobalAlloc, System};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use vldepot::storage::{MemoryStorage, Storage};
 use vldepot::testing::fuzz::{forge, open, vlstore_import};
-use vldepot::{Depot, DepotOptions, OpenOptions, Raw};
+use vldepot::{Depot, Layout, Raw, WriteOptions};
+
+fn writing() -> WriteOptions {
+    WriteOptions::default().with_threads(0)
+}
 
 /// The system's allocator, counted.
 struct Counting;
@@ -25,25 +29,25 @@ fn taken(bytes: usize) {
 
 // SAFETY: every call goes to `System` as it came, which keeps the contract; the counters allocate nothing.
 unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+    unsafe fn alloc(&self, layout: alloc::Layout) -> *mut u8 {
         taken(layout.size());
         // SAFETY: the caller keeps the contract of `alloc`.
         unsafe { System.alloc(layout) }
     }
 
-    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+    unsafe fn alloc_zeroed(&self, layout: alloc::Layout) -> *mut u8 {
         taken(layout.size());
         // SAFETY: the caller keeps the contract of `alloc_zeroed`.
         unsafe { System.alloc_zeroed(layout) }
     }
 
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: alloc::Layout) {
         NOW.fetch_sub(layout.size(), Ordering::Relaxed);
         // SAFETY: the caller keeps the contract of `dealloc`.
         unsafe { System.dealloc(pointer, layout) };
     }
 
-    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+    unsafe fn realloc(&self, pointer: *mut u8, layout: alloc::Layout, size: usize) -> *mut u8 {
         // Both may exist for a moment.
         taken(size);
         NOW.fetch_sub(layout.size(), Ordering::Relaxed);
@@ -69,17 +73,17 @@ fn peak(job: impl FnOnce()) -> usize {
 }
 
 /// Zeros, and what does not compress, in small chunks.
-fn depot(closed: bool, options: &DepotOptions) -> Vec<u8> {
-    let options =
-        DepotOptions { chunk_size: 4096, block_size: Some(1024), write_threads: Some(0), ..options.clone() };
+fn depot(closed: bool, options: &Layout) -> Vec<u8> {
+    let options = options.clone().with_chunk_size(4096).with_block_size(1024);
     let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
-    let depot = Depot::create_in(Arc::clone(&storage), Raw, options).unwrap();
-    depot.set_depot_metadata("kind", "test".into()).unwrap();
+    let depot =
+        Depot::builder(Raw).layout(options).write_options(writing()).create_in(Arc::clone(&storage)).unwrap();
+    depot.set_depot_metadata("kind", "test").unwrap();
     depot.put("zeros", &[0; 9000]).unwrap();
     for n in 0..8_u32 {
         let noise: Vec<u8> =
             (0..900_u32).map(|i| (i.wrapping_mul((n + 3) * 2_654_435) >> 13) as u8).collect();
-        depot.put_with(format!("frame_{n}"), &noise, &n.into()).unwrap();
+        depot.put_with_metadata(format!("frame_{n}"), &noise, &n).unwrap();
         if n % 3 == 2 {
             depot.commit().unwrap();
         }
@@ -122,8 +126,8 @@ fn declared_lengths_take_no_memory() {
         most = most.max(peak);
         cases += 1;
     };
-    let mut files = vec![depot(true, &DepotOptions::default()), depot(false, &DepotOptions::default())];
-    files.push(depot(true, &DepotOptions { vlstore_compatible: true, ..DepotOptions::uncompressed() }));
+    let mut files = vec![depot(true, &Layout::default()), depot(false, &Layout::default())];
+    files.push(depot(true, &Layout::uncompressed().with_vlstore_compatible(true)));
     for (number, file) in files.iter().enumerate() {
         for (nth, &at) in metadata(file).iter().enumerate() {
             // Words are aligned; one of the two widths at a time.
@@ -143,18 +147,18 @@ fn declared_lengths_take_no_memory() {
     let large = large_chunks(&files[0]);
     check("chunks of 2 GiB", large.len(), &|| {
         // All that can be done without being told to read a record that is as large.
-        let depot = Depot::open_in(memory(&large), Raw, &OpenOptions::default()).unwrap();
-        assert_eq!(depot.info().unwrap().options.chunk_size, LARGE as usize);
+        let depot = Depot::builder(Raw).open_in(memory(&large)).unwrap();
+        assert_eq!(depot.info().unwrap().layout.chunk_size, LARGE as usize);
         for record in (0..depot.len()).filter_map(|position| depot.get_at(position).ok()) {
             assert!(record.view() == [0; 9000], "only the chunks of zeros may be as large as they say");
         }
-        let depot = Depot::append_in(memory(&large), Raw, &OpenOptions::default()).unwrap();
+        let depot = Depot::builder(Raw).append_in(memory(&large)).unwrap();
         assert!(depot.remove("frame_2").unwrap());
         depot.close().unwrap();
     });
     let bomb = directory_bomb(&files[1]);
     check("a directory of 256 MiB", bomb.len(), &|| {
-        let depot = Depot::open_in(memory(&bomb), Raw, &OpenOptions::default()).unwrap();
+        let depot = Depot::builder(Raw).open_in(memory(&bomb)).unwrap();
         assert!(depot.contains("frame_2").unwrap() && !depot.contains("frame_7").unwrap());
     });
     for name in ["no_cross", "contiguous", "start", "zlib", "zlib_split"] {

@@ -13,7 +13,11 @@ use std::sync::Arc;
 
 use vldepot::codecs::{AtomicFrame, AtomicFrameCodec, Fields, FlatFrames};
 use vldepot::storage::MemoryStorage;
-use vldepot::{Depot, DepotOptions, Mapping, OpenOptions, Placement, Raw, ReadOptions, Verify};
+use vldepot::{Depot, Layout, Mapping, OpenOptions, Placement, Raw, ReadOptions, Verify, WriteOptions};
+
+fn writing() -> WriteOptions {
+    WriteOptions::default().with_threads(0)
+}
 
 /// splitmix64.
 fn random(state: &mut u64) -> u64 {
@@ -34,8 +38,8 @@ fn payload(n: u32) -> Vec<u8> {
 
 const N: u32 = 300;
 
-fn options(preset: &DepotOptions) -> DepotOptions {
-    DepotOptions { chunk_size: 8192, block_size: Some(1024), write_threads: Some(0), ..preset.clone() }
+fn options(preset: &Layout) -> Layout {
+    preset.clone().with_chunk_size(8192).with_block_size(1024)
 }
 
 fn fill(depot: &Depot<Raw>) {
@@ -50,27 +54,32 @@ fn fill(depot: &Depot<Raw>) {
 /// Every way to open the same records.
 fn depots() -> Vec<(String, Depot<Raw>)> {
     let mut depots = Vec::new();
-    let presets = [
-        ("balanced", DepotOptions::balanced()),
-        ("fast", DepotOptions::fast()),
-        ("bare", DepotOptions::uncompressed()),
-    ];
+    let presets =
+        [("balanced", Layout::balanced()), ("fast", Layout::fast()), ("bare", Layout::uncompressed())];
     for (name, preset) in presets {
         for placement in [Placement::NoCross, Placement::Contiguous] {
-            let open = Depot::memory_with(Raw, DepotOptions { placement, ..options(&preset) }).unwrap();
+            let open = Depot::builder(Raw)
+                .layout(options(&preset).with_placement(placement))
+                .write_options(writing())
+                .memory()
+                .unwrap();
             fill(&open);
             let whole = open.to_bytes().unwrap();
             for (how, open) in [
                 ("mapped", OpenOptions::default()),
-                ("read", OpenOptions { mapping: Mapping::Never, ..OpenOptions::default() }),
-                ("once", OpenOptions { verify: Verify::Once, ..OpenOptions::default() }),
-                ("cached", OpenOptions { cache_bytes: 40_000, ..OpenOptions::default() }),
+                ("read", OpenOptions::default().with_mapping(Mapping::Never)),
+                ("once", OpenOptions::default().with_verify(Verify::Once)),
+                ("cached", OpenOptions::default().with_cache_bytes(40_000)),
             ] {
                 let storage = Arc::new(MemoryStorage::from_bytes(&whole));
-                let depot = Depot::open_in(storage, Raw, &open).unwrap();
+                let depot = Depot::builder(Raw).open_options(open.clone()).open_in(storage).unwrap();
                 depots.push((format!("{name}, {placement:?}, {how}"), depot));
             }
-            let pending = Depot::memory_with(Raw, DepotOptions { placement, ..options(&preset) }).unwrap();
+            let pending = Depot::builder(Raw)
+                .layout(options(&preset).with_placement(placement))
+                .write_options(writing())
+                .memory()
+                .unwrap();
             fill(&pending);
             depots.push((format!("{name}, {placement:?}, being written"), pending));
         }
@@ -94,7 +103,8 @@ fn batches_have_the_bytes_of_single_reads_in_the_order_asked_for() {
     for (what, depot) in depots() {
         for keys in batches() {
             for threads in [1, 3] {
-                let records = depot.get_many_with(&keys, &ReadOptions::threads(threads)).unwrap();
+                let records =
+                    depot.get_many_with(&keys, &ReadOptions::default().with_threads(threads)).unwrap();
                 assert_eq!(records.len(), keys.len());
                 for (key, record) in keys.iter().zip(&records) {
                     assert!(record.view() == payload(*key), "{what}, {threads} threads: record {key}");
@@ -116,7 +126,10 @@ fn batches_have_the_bytes_of_single_reads_in_the_order_asked_for() {
             }
         }
         for threads in [1, 2] {
-            let all: Vec<_> = depot.iter_with(&ReadOptions::threads(threads)).map(|r| r.unwrap().1).collect();
+            let all: Vec<_> = depot
+                .iter_with(&ReadOptions::default().with_threads(threads))
+                .map(|r| r.unwrap().1)
+                .collect();
             assert!(
                 all.len() == N as usize && (0..N).zip(&all).all(|(n, r)| r.view() == payload(n)),
                 "{what}"
@@ -134,11 +147,11 @@ fn large_batches_are_decoded_by_threads() {
     let mut state = 5;
     let keys: Vec<u32> = (0..300).map(|_| random(&mut state) as u32 % 200).collect();
     for threads in [0, 1, 2, 4, 64] {
-        let records = depot.get_many_with(&keys, &ReadOptions::threads(threads)).unwrap();
+        let records = depot.get_many_with(&keys, &ReadOptions::default().with_threads(threads)).unwrap();
         assert!(keys.iter().zip(&records).all(|(&key, record)| record.view() == bytes(key)), "{threads}");
     }
     let mut n = 0;
-    for entry in depot.iter_with(&ReadOptions::threads(3)) {
+    for entry in depot.iter_with(&ReadOptions::default().with_threads(3)) {
         let (key, record) = entry.unwrap();
         assert!(key == vldepot::Key::Int(n.into()) && record.view() == bytes(n), "{key}");
         n += 1;
@@ -160,8 +173,8 @@ fn a_missing_key_is_named_and_costs_the_batch() {
 
 #[test]
 fn damage_in_a_batch_is_the_error_of_its_first_record_and_spares_the_others() {
-    for preset in [DepotOptions::balanced(), DepotOptions::uncompressed()] {
-        let whole = Depot::memory_with(Raw, options(&preset)).unwrap();
+    for preset in [Layout::balanced(), Layout::uncompressed()] {
+        let whole = Depot::builder(Raw).layout(options(&preset)).write_options(writing()).memory().unwrap();
         fill(&whole);
         let whole = whole.to_bytes().unwrap();
         let mut state = 9;
@@ -170,13 +183,13 @@ fn damage_in_a_batch_is_the_error_of_its_first_record_and_spares_the_others() {
             let mut bytes = whole.clone();
             let at = 4160 + random(&mut state) as usize % (whole.len() - 4160);
             bytes[at] ^= 1 << (round % 8);
-            let options = OpenOptions {
-                mapping: if round % 2 == 0 { Mapping::Auto } else { Mapping::Never },
-                cache_bytes: if round % 3 == 0 { 1 << 20 } else { 0 },
-                ..OpenOptions::default()
-            };
+            let options = OpenOptions::default()
+                .with_mapping(if round % 2 == 0 { Mapping::Auto } else { Mapping::Never })
+                .with_cache_bytes(if round % 3 == 0 { 1 << 20 } else { 0 });
             let storage = Arc::new(MemoryStorage::from_bytes(&bytes));
-            let Ok(depot) = Depot::open_in(storage, Raw, &options) else { continue };
+            let Ok(depot) = Depot::builder(Raw).open_options(options.clone()).open_in(storage) else {
+                continue;
+            };
             let keys: Vec<u32> = (0..N).rev().filter(|&n| depot.contains(n).unwrap_or(false)).collect();
             // Alone first: what a batch must tell as well.
             let alone: Vec<_> =
@@ -209,11 +222,18 @@ fn damage_in_a_batch_is_the_error_of_its_first_record_and_spares_the_others() {
 fn a_checksum_verified_once_is_not_compared_again_but_before_that_it_is() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("bare.vld");
-    let depot = Depot::create_with(&path, Raw, options(&DepotOptions::uncompressed())).unwrap();
+    let depot = Depot::builder(Raw)
+        .layout(options(&Layout::uncompressed()))
+        .write_options(writing())
+        .create(&path)
+        .unwrap();
     fill(&depot);
     depot.close().unwrap();
-    let once = OpenOptions { verify: Verify::Once, ..OpenOptions::default() };
-    let (once, each) = (Depot::open_with(&path, Raw, &once).unwrap(), Depot::open(&path, Raw).unwrap());
+    let once = OpenOptions::default().with_verify(Verify::Once);
+    let (once, each) = (
+        Depot::builder(Raw).open_options(once.clone()).open(&path).unwrap(),
+        Depot::open(&path, Raw).unwrap(),
+    );
     for depot in [&once, &each] {
         assert!(depot.get(1).unwrap().view() == payload(1));
     }
@@ -250,8 +270,12 @@ fn flat_batches_are_the_frames_one_behind_the_other() {
         | Fields::TIME
         | Fields::CELL
         | Fields::STRESS;
-    let options = DepotOptions { chunk_size: 16384, block_size: Some(4096), ..DepotOptions::default() };
-    let depot = Depot::memory_with(AtomicFrameCodec::default(), options).unwrap();
+    let options = Layout::default().with_chunk_size(16384).with_block_size(4096);
+    let depot = Depot::builder(AtomicFrameCodec::default())
+        .layout(options)
+        .write_options(writing())
+        .memory()
+        .unwrap();
     for seed in 0..300 {
         let (positions, types, energy) = frame(seed);
         let ones = vec![1.5_f32; types.len()];

@@ -8,7 +8,11 @@ use std::sync::Arc;
 
 use vldepot::storage::{MemoryStorage, Storage};
 use vldepot::testing::{CrashStorage, FailingStorage};
-use vldepot::{CommitEvery, Depot, DepotOptions, Error, ErrorKind, Key, OpenOptions, Placement, Raw};
+use vldepot::{CommitEvery, Depot, Error, ErrorKind, Key, Layout, Placement, Raw, WriteOptions};
+
+fn writing() -> WriteOptions {
+    WriteOptions::default().with_threads(0).with_commit_every(CommitEvery::never())
+}
 
 /// A small deterministic generator (xorshift64).
 struct Random(u64);
@@ -78,17 +82,10 @@ fn single_steps(seed: u64, n: usize) -> Vec<Step> {
         .collect()
 }
 
-fn options(seed: u64) -> DepotOptions {
+fn options(seed: u64) -> Layout {
     let placement = [Placement::NoCross, Placement::Contiguous][(seed % 2) as usize];
-    let preset = if seed.is_multiple_of(3) { DepotOptions::uncompressed() } else { DepotOptions::balanced() };
-    DepotOptions {
-        placement,
-        chunk_size: 1024,
-        block_size: Some(256),
-        write_threads: Some(0),
-        commit_every: CommitEvery { records: None, bytes: None, interval: None },
-        ..preset
-    }
+    let preset = if seed.is_multiple_of(3) { Layout::uncompressed() } else { Layout::balanced() };
+    preset.with_placement(placement).with_chunk_size(1024).with_block_size(256)
 }
 
 fn change(content: &mut Content, step: &Step) {
@@ -121,7 +118,7 @@ fn run(depot: &Depot<Raw>, step: &Step) -> Result<(), Error> {
     match step {
         Step::Put(name, bytes) => depot.put(*name, bytes),
         Step::Remove(name) => depot.remove(*name).map(|_| ()),
-        Step::Describe(name) => unless_absent(depot.set_metadata(*name, &(*name).into())),
+        Step::Describe(name) => unless_absent(depot.set_metadata(*name, name)),
         Step::TruncateAfter(name) => unless_absent(depot.truncate_after(*name).map(|_| ())),
         Step::TakeBack => depot.undo_truncate().map(|_| ()),
         Step::Commit => depot.commit(),
@@ -180,7 +177,8 @@ fn check(history: &History, after: &Arc<CrashStorage>, event: usize, what: &str)
     let least =
         history.acknowledged.iter().filter(|(events, _)| *events <= event).map(|(_, step)| *step).max();
     let storage: Arc<dyn Storage> = after.clone();
-    let depot = Depot::open_in(storage, Raw, &OpenOptions::default())
+    let depot = Depot::builder(Raw)
+        .open_in(storage)
         .unwrap_or_else(|error| panic!("{what}: does not open: {error:?}"));
     let content = content_of(&depot, what);
     let known = history.contents[least.unwrap_or(0)..].contains(&content);
@@ -197,7 +195,11 @@ fn what_a_commit_acknowledged_survives_any_power_loss_also_a_second_one() {
     let (mut states, mut second_crashes, mut taken_back) = (0u64, 0u64, 0);
     for seed in 0..quick_or_long(6, 40) {
         let storage = Arc::new(CrashStorage::new());
-        let depot = Depot::create_in(storage.clone(), Raw, options(seed)).unwrap();
+        let depot = Depot::builder(Raw)
+            .layout(options(seed))
+            .write_options(writing())
+            .create_in(storage.clone())
+            .unwrap();
         // The longer ones merge index segments.
         let history =
             record(&storage, &depot, Content::new(), &steps(seed, if seed % 4 == 3 { 120 } else { 40 }));
@@ -214,7 +216,8 @@ fn what_a_commit_acknowledged_survives_any_power_loss_also_a_second_one() {
                     continue;
                 }
                 // Recovery itself is recorded, and crashed, and what is appended after it too.
-                let reopened = Depot::append_in(after.clone(), Raw, &OpenOptions::default())
+                let reopened = Depot::builder(Raw)
+                    .append_in(after.clone())
                     .unwrap_or_else(|error| panic!("{what}: does not open for appending: {error:?}"));
                 assert!(content_of(&reopened, &what) == content, "{what}: appending sees something else");
                 let more = record(&after, &reopened, content.clone(), &steps(seed + 1000, 8));
@@ -240,7 +243,11 @@ fn a_storage_that_fails_at_any_call_loses_nothing_and_goes_on() {
     let workload = single_steps(77, 60);
     let total = {
         let storage = Arc::new(FailingStorage::new(MemoryStorage::new(), u64::MAX, false));
-        let depot = Depot::create_in(storage.clone(), Raw, options(1)).unwrap();
+        let depot = Depot::builder(Raw)
+            .layout(options(1))
+            .write_options(writing())
+            .create_in(storage.clone())
+            .unwrap();
         for step in &workload {
             run(&depot, step).unwrap();
         }
@@ -249,7 +256,11 @@ fn a_storage_that_fails_at_any_call_loses_nothing_and_goes_on() {
     // The first two calls create the depot.
     for fail_at in 2..total {
         let storage = Arc::new(FailingStorage::new(MemoryStorage::new(), fail_at, false));
-        let depot = Depot::create_in(storage.clone(), Raw, options(1)).unwrap();
+        let depot = Depot::builder(Raw)
+            .layout(options(1))
+            .write_options(writing())
+            .create_in(storage.clone())
+            .unwrap();
         let (mut content, mut committed) = (Content::new(), Content::new());
         let mut poisoned = false;
         for step in &workload {
@@ -285,7 +296,7 @@ fn a_storage_that_fails_at_any_call_loses_nothing_and_goes_on() {
             committed = content.clone();
         }
         drop(depot);
-        let depot = Depot::open_in(storage, Raw, &OpenOptions::default()).unwrap();
+        let depot = Depot::builder(Raw).open_in(storage).unwrap();
         let found = content_of(&depot, "reopened");
         assert!(found == committed || (poisoned && found.len() + 20 > committed.len()), "call {fail_at}");
     }
@@ -296,7 +307,11 @@ fn a_full_disk_can_be_read_and_written_again_once_there_is_room() {
     let workload = single_steps(5, 50);
     for fail_at in (2..60).step_by(3) {
         let storage = Arc::new(FailingStorage::new(MemoryStorage::new(), fail_at, true));
-        let depot = Depot::create_in(storage.clone(), Raw, options(2)).unwrap();
+        let depot = Depot::builder(Raw)
+            .layout(options(2))
+            .write_options(writing())
+            .create_in(storage.clone())
+            .unwrap();
         let mut content = Content::new();
         let mut full = false;
         for step in &workload {
@@ -317,7 +332,7 @@ fn a_full_disk_can_be_read_and_written_again_once_there_is_room() {
             Ok(()) => {
                 assert!(content_of(&depot, "healed") == content);
                 drop(depot);
-                let depot = Depot::open_in(storage, Raw, &OpenOptions::default()).unwrap();
+                let depot = Depot::builder(Raw).open_in(storage).unwrap();
                 assert!(content_of(&depot, "reopened") == content, "call {fail_at}");
             }
             Err(error) if matches!(error.kind(), ErrorKind::Poisoned { .. }) => {}

@@ -7,7 +7,11 @@
 use std::sync::Arc;
 
 use vldepot::storage::MemoryStorage;
-use vldepot::{Depot, DepotOptions, ErrorKind, Mapping, OpenOptions, Raw};
+use vldepot::{Depot, ErrorKind, Layout, Mapping, OpenOptions, Raw, WriteOptions};
+
+fn writing() -> WriteOptions {
+    WriteOptions::default().with_threads(0)
+}
 
 fn payload(n: u32) -> Vec<u8> {
     (0..100 + n as usize * 37 % 1500).map(|i| (i as u8 / 3).wrapping_mul(5) ^ (n as u8)).collect()
@@ -16,19 +20,18 @@ fn payload(n: u32) -> Vec<u8> {
 const N: u32 = 80;
 
 /// A closed depot, or one whose writer went on after its last commit.
-fn depot(preset: &DepotOptions, closed: bool) -> Vec<u8> {
-    let options =
-        DepotOptions { chunk_size: 8192, block_size: Some(1024), write_threads: Some(0), ..preset.clone() };
+fn depot(preset: &Layout, closed: bool) -> Vec<u8> {
+    let options = preset.clone().with_chunk_size(8192).with_block_size(1024);
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("whole.vld");
-    let depot = Depot::create_with(&path, Raw, options).unwrap();
+    let depot = Depot::builder(Raw).layout(options).write_options(writing()).create(&path).unwrap();
     for n in 0..N {
-        depot.put_with(format!("frame_{n:04}"), &payload(n), &n.into()).unwrap();
+        depot.put_with_metadata(format!("frame_{n:04}"), &payload(n), &n).unwrap();
         if n % 25 == 24 {
             depot.commit().unwrap();
         }
     }
-    depot.set_depot_metadata("kind", "test".into()).unwrap();
+    depot.set_depot_metadata("kind", "test").unwrap();
     if closed {
         depot.close().unwrap();
         return std::fs::read(&path).unwrap();
@@ -55,8 +58,10 @@ struct Tally {
 fn examine(bytes: &[u8], committed: u32, tally: &mut Tally, what: &str) {
     tally.cases += 1;
     let mapping = if tally.cases.is_multiple_of(2) { Mapping::Auto } else { Mapping::Never };
-    let options = OpenOptions { mapping, ..OpenOptions::default() };
-    let Ok(depot) = Depot::open_in(Arc::new(MemoryStorage::from_bytes(bytes)), Raw, &options) else {
+    let options = OpenOptions::default().with_mapping(mapping);
+    let Ok(depot) =
+        Depot::builder(Raw).open_options(options.clone()).open_in(Arc::new(MemoryStorage::from_bytes(bytes)))
+    else {
         tally.refused_whole += 1;
         return;
     };
@@ -79,7 +84,7 @@ fn examine(bytes: &[u8], committed: u32, tally: &mut Tally, what: &str) {
                 }
             }
         }
-        if let Ok(Some(metadata)) = depot.metadata(&name) {
+        if let Ok(Some(metadata)) = depot.metadata::<serde_json::Value>(&name) {
             assert_eq!(metadata, n, "{what}: metadata of record {n}");
         }
     }
@@ -90,7 +95,8 @@ fn examine(bytes: &[u8], committed: u32, tally: &mut Tally, what: &str) {
     for key in depot.keys().flatten() {
         assert!(key.as_str().is_some_and(|name| name.starts_with("frame_")), "{what}: the name {key}");
     }
-    let metadata = depot.depot_metadata().unwrap_or_default();
+    let metadata =
+        depot.all_depot_metadata::<serde_json::Map<String, serde_json::Value>>().unwrap_or_default();
     assert!(metadata.get("kind").is_none_or(|kind| kind == "test"), "{what}: {metadata:?}");
     match (missing, lost, chunks.len()) {
         (0, 0, _) => tally.harmless += 1,
@@ -115,9 +121,9 @@ fn rounds() -> u64 {
 /// What it is called, its bytes, and how many records a commit covers.
 fn whole_files() -> Vec<(&'static str, Vec<u8>, u32)> {
     vec![
-        ("closed", depot(&DepotOptions::default(), true), N),
-        ("unclosed", depot(&DepotOptions::default(), false), 75),
-        ("uncompressed", depot(&DepotOptions::uncompressed(), true), N),
+        ("closed", depot(&Layout::default(), true), N),
+        ("unclosed", depot(&Layout::default(), false), 75),
+        ("uncompressed", depot(&Layout::uncompressed(), true), N),
     ]
 }
 
@@ -177,7 +183,7 @@ fn overwritten_moved_and_zeroed_ranges_never_give_wrong_bytes() {
 #[test]
 fn damaged_heads_with_right_checksums_are_refused_or_right() {
     // An attacker can make checksums match: lengths and offsets must be bounded all the same.
-    let whole = depot(&DepotOptions::default(), true);
+    let whole = depot(&Layout::default(), true);
     let mut tally = Tally::default();
     let mut state = 3;
     let mut entries = Vec::new();

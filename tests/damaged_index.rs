@@ -5,10 +5,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use vldepot::loader::OnError;
+use vldepot::maintain::{VerifyOptions, compact_into, verify_in};
 use vldepot::storage::{MemoryStorage, Storage};
-use vldepot::{
-    Depot, DepotOptions, ErrorKind, Key, OpenOptions, Raw, VerifyOptions, compact_into, verify_in,
-};
+use vldepot::{Depot, ErrorKind, Key, Layout, Raw};
 
 fn name(n: u32) -> String {
     format!("frame_{n:06}")
@@ -25,7 +24,7 @@ fn storage(bytes: &[u8]) -> Arc<dyn Storage> {
 }
 
 fn open(bytes: &[u8]) -> Depot<Raw> {
-    Depot::open_in(storage(bytes), Raw, &OpenOptions::default()).unwrap()
+    Depot::builder(Raw).open_in(storage(bytes)).unwrap()
 }
 
 /// Where `what` stands in the file.
@@ -75,21 +74,21 @@ fn a_flip_in_a_block_of_names_costs_no_way_of_reading_a_record() {
         // A rewrite sees everything, so it may.
         let compacted = storage(&[]);
         compact_into(storage(&bytes), Arc::clone(&compacted), |_| {}).unwrap();
-        let compacted = Depot::open_in(compacted, Raw, &OpenOptions::default()).unwrap();
+        let compacted = Depot::builder(Raw).open_in(compacted).unwrap();
         check_all_ways(&compacted, &expected, "compacted");
     }
 }
 
 #[test]
 fn any_damaged_page_of_any_segment_is_made_up_for() {
-    let options = DepotOptions { chunk_size: 4096, block_size: Some(1024), ..DepotOptions::default() };
+    let options = Layout::default().with_chunk_size(4096).with_block_size(1024);
     let storage = Arc::new(MemoryStorage::new());
-    let depot = Depot::create_in(Arc::clone(&storage) as _, Raw, options).unwrap();
+    let depot = Depot::builder(Raw).layout(options).create_in(Arc::clone(&storage) as _).unwrap();
     let mut content: Vec<(String, u32)> = Vec::new();
     for round in 0..4 {
         for n in 0..300 {
             let n = 200 * round + n;
-            depot.put_with(name(n), &payload(n + round), &n.into()).unwrap();
+            depot.put_with_metadata(name(n), &payload(n + round), &n).unwrap();
             content.retain(|(old, _)| *old != name(n));
             content.push((name(n), n + round));
         }
@@ -113,7 +112,7 @@ fn any_damaged_page_of_any_segment_is_made_up_for() {
             let depot = open(&damaged);
             check_all_ways(&depot, &content, &format!("byte {at}"));
             let n: u32 = content[5].0[6..].parse().unwrap();
-            assert_eq!(depot.metadata(&content[5].0).unwrap(), Some(n.into()));
+            assert_eq!(depot.metadata::<serde_json::Value>(&content[5].0).unwrap(), Some(n.into()));
         }
     }
 }
@@ -121,7 +120,7 @@ fn any_damaged_page_of_any_segment_is_made_up_for() {
 #[test]
 fn a_damaged_newer_segment_brings_no_removed_name_back() {
     let storage = Arc::new(MemoryStorage::new());
-    let depot = Depot::create_in(Arc::clone(&storage) as _, Raw, DepotOptions::default()).unwrap();
+    let depot = Depot::builder(Raw).create_in(Arc::clone(&storage) as _).unwrap();
     for (name, n) in [("aaaa", 1), ("bbbb", 2), ("cccc", 3)] {
         depot.put(name, &payload(n)).unwrap();
     }

@@ -14,8 +14,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use vldepot::{
-    CommitEvery, Compression, CompressionCodec, Depot, DepotOptions, Error, ErrorKind, Key, Mapping,
-    OpenOptions, Raw,
+    CommitEvery, Compression, CompressionCodec, Depot, Error, ErrorKind, Key, Layout, Mapping, OpenOptions,
+    Raw, WriteOptions,
 };
 
 const TMPFS: &str = "VLDEPOT_TMPFS";
@@ -110,9 +110,9 @@ fn steps() -> Vec<Step> {
 
 fn run(depot: &Depot<Raw>, step: Step) -> Result<(), Error> {
     match step {
-        Step::Put { name, seed } => depot.put_with(name, &payload(seed), &seed.into()),
+        Step::Put { name, seed } => depot.put_with_metadata(name, &payload(seed), &seed),
         Step::Remove { name } => depot.remove(name).map(|_| ()),
-        Step::Note { name, note } => match depot.set_metadata(name, &note.into()) {
+        Step::Note { name, note } => match depot.set_metadata(name, &note) {
             Err(error) if error.is_not_found() => Ok(()),
             other => other,
         },
@@ -145,7 +145,7 @@ fn content_of(depot: &Depot<Raw>) -> Content {
         other => panic!("{other:?}"),
     };
     let one = |(key, record): (Key, vldepot::Record<Raw>)| {
-        let note = depot.metadata(&key).unwrap().and_then(|note| note.as_u64());
+        let note = depot.metadata::<serde_json::Value>(&key).unwrap().and_then(|note| note.as_u64());
         (number(key), (record.view().to_vec(), note))
     };
     depot.iter().map(|record| one(record.unwrap())).collect()
@@ -182,9 +182,11 @@ impl History {
     fn check(&self, depot: &Depot<Raw>, path: &Path, what: &str) {
         assert!(content_of(depot) == self.now, "{what}: the handle shows something else");
         for mapping in [Mapping::Auto, Mapping::Never] {
-            let options = OpenOptions { mapping, ..OpenOptions::default() };
-            let reader =
-                Depot::open_with(path, Raw, &options).unwrap_or_else(|error| panic!("{what}: {error}"));
+            let options = OpenOptions::default().with_mapping(mapping);
+            let reader = Depot::builder(Raw)
+                .open_options(options.clone())
+                .open(path)
+                .unwrap_or_else(|error| panic!("{what}: {error}"));
             assert!(
                 self.since_commit.contains(&content_of(&reader)),
                 "{what}: a reader shows something else"
@@ -230,34 +232,34 @@ fn is_taken_in(step: Step, error: &Error) -> bool {
     changes && matches!(error.kind(), ErrorKind::NotCommitted { .. })
 }
 
-fn options(codec: CompressionCodec, records: Option<u64>) -> DepotOptions {
-    DepotOptions {
-        compression: Compression { codec, ..Compression::default() },
-        chunk_size: 16 << 10,
-        block_size: Some(4 << 10),
-        write_threads: Some(usize::from(records.is_none())),
-        commit_every: CommitEvery { records, bytes: None, interval: None },
-        ..DepotOptions::default()
-    }
+fn options(codec: CompressionCodec, records: Option<u64>) -> (Layout, WriteOptions) {
+    let write = WriteOptions::default()
+        .with_threads(usize::from(records.is_none()))
+        .with_commit_every(CommitEvery::never().with_records(records));
+    let layout = Layout::default()
+        .with_compression(Compression::default().with_codec(codec))
+        .with_chunk_size(16 << 10)
+        .with_block_size(4 << 10);
+    (layout, write)
 }
 
 /// A depot is created however full the disk is, or nothing is there afterwards.
-fn create(disk: &dyn Disk, path: &Path, options: &DepotOptions) -> Depot<Raw> {
-    match Depot::create_with(path, Raw, options.clone()) {
+fn create(disk: &dyn Disk, path: &Path, (layout, write): &(Layout, WriteOptions)) -> Depot<Raw> {
+    match Depot::builder(Raw).layout(layout.clone()).write_options(write.clone()).create(path) {
         Ok(depot) => depot,
         Err(error) => {
             assert!(matches!(error.kind(), ErrorKind::Io { .. }), "{error:?}");
             assert!(!path.exists(), "a half-made file would be in the way");
             disk.set_room(ENOUGH);
-            Depot::create_with(path, Raw, options.clone()).unwrap()
+            Depot::builder(Raw).layout(layout.clone()).write_options(write.clone()).create(path).unwrap()
         }
     }
 }
 
 /// One run that starts with `room` bytes; how many calls failed.
-fn run_with(disk: &dyn Disk, room: u64, options: &DepotOptions, close_while_full: bool) -> usize {
+fn run_with(disk: &dyn Disk, room: u64, options: &(Layout, WriteOptions), close_while_full: bool) -> usize {
     let path = disk.folder().join("run.vld");
-    let what = format!("{:?}, {room} bytes of room", options.compression.codec);
+    let what = format!("{:?}, {room} bytes of room", options.0.compression.codec);
     disk.set_room(room);
     let depot = create(disk, &path, options);
     let mut history =
@@ -281,7 +283,7 @@ fn run_with(disk: &dyn Disk, room: u64, options: &DepotOptions, close_while_full
             }
         }
         // A commit that became due takes the place of a call.
-        if options.commit_every.records.is_some() && depot.info().unwrap().uncommitted_records == 0 {
+        if options.1.commit_every.records.is_some() && depot.info().unwrap().uncommitted_records == 0 {
             history.since_commit = vec![history.now.clone()];
             history.waiting.clear();
         }

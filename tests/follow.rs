@@ -9,27 +9,26 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
+use vldepot::maintain::compact;
 use vldepot::storage::{MemoryStorage, Storage};
 use vldepot::{
-    CommitEvery, Compression, CompressionCodec, Depot, DepotOptions, ErrorKind, Key, Mapping, OpenOptions,
-    Part, Raw, Refreshed, compact,
+    CommitEvery, Compression, CompressionCodec, Depot, ErrorKind, Key, Layout, Mapping, OpenOptions, Part,
+    Raw, Refreshed, WriteOptions,
 };
 
-const NO_COMMITS: CommitEvery = CommitEvery { records: None, bytes: None, interval: None };
+fn writing() -> WriteOptions {
+    WriteOptions::default().with_threads(0).with_commit_every(CommitEvery::never())
+}
 
-fn options() -> DepotOptions {
-    DepotOptions {
-        compression: Compression { codec: CompressionCodec::Lz4, ..Compression::default() },
-        chunk_size: 2048,
-        block_size: Some(512),
-        write_threads: Some(0),
-        commit_every: NO_COMMITS,
-        ..DepotOptions::default()
-    }
+fn options() -> Layout {
+    Layout::default()
+        .with_compression(Compression::default().with_codec(CompressionCodec::Lz4))
+        .with_chunk_size(2048)
+        .with_block_size(512)
 }
 
 fn unmapped() -> OpenOptions {
-    OpenOptions { mapping: Mapping::Never, ..OpenOptions::default() }
+    OpenOptions::default().with_mapping(Mapping::Never)
 }
 
 /// Names, and where each record lies: chunk, offset, length and checksum.
@@ -132,14 +131,27 @@ fn operation() -> impl Strategy<Value = Operation> {
 fn drive(operations: &[Operation]) -> (u64, u64) {
     let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
     let append = || {
-        let again =
-            OpenOptions { commit_every: NO_COMMITS, write_threads: Some(0), ..OpenOptions::default() };
-        Depot::append_in(Arc::clone(&storage), Raw, &again).unwrap()
+        let again = OpenOptions::default();
+        Depot::builder(Raw)
+            .open_options(again.clone())
+            .write_options(writing())
+            .append_in(Arc::clone(&storage))
+            .unwrap()
     };
-    let mut writer = Some(Depot::create_in(Arc::clone(&storage), Raw, options()).unwrap());
+    let mut writer = Some(
+        Depot::builder(Raw)
+            .layout(options())
+            .write_options(writing())
+            .create_in(Arc::clone(&storage))
+            .unwrap(),
+    );
     let mut readers: Vec<_> = [OpenOptions::default(), unmapped(), unmapped()]
         .iter()
-        .map(|options| Follower::new(Depot::open_in(Arc::clone(&storage), Raw, options).unwrap()))
+        .map(|options| {
+            Follower::new(
+                Depot::builder(Raw).open_options(options.clone()).open_in(Arc::clone(&storage)).unwrap(),
+            )
+        })
         .collect();
     let (mut committed, mut kept, mut went_back) = (storage.len().unwrap(), 0, 0);
     for operation in operations {
@@ -148,10 +160,10 @@ fn drive(operations: &[Operation]) -> (u64, u64) {
             Operation::Put { name, len } => depot.put(name, &vec![len as u8; len]).unwrap(),
             Operation::Remove { name } => drop(depot.remove(name).unwrap()),
             Operation::SetMetadata { name } => {
-                let done = depot.set_metadata(name, &storage.len().unwrap().into());
+                let done = depot.set_metadata(name, &storage.len().unwrap());
                 assert!(done.is_ok() || done.is_err_and(|error| error.is_not_found()));
             }
-            Operation::SetDepotMetadata => depot.set_depot_metadata("n", depot.len().into()).unwrap(),
+            Operation::SetDepotMetadata => depot.set_depot_metadata("n", &depot.len()).unwrap(),
             Operation::TruncateAfter { position } => {
                 if let Some(position) = u64::from(position).checked_rem(depot.len()) {
                     depot.truncate_after(depot.key_at(position).unwrap()).unwrap();
@@ -242,14 +254,14 @@ fn the_random_operations_keep_records_and_go_back() {
 
 /// A depot with records 0 to 199, of which 49 are committed one by one, and a reader of it.
 fn run_of_200(path: &Path) -> (Depot<Raw>, Follower) {
-    let writer = Depot::create_with(path, Raw, options()).unwrap();
+    let writer = Depot::builder(Raw).layout(options()).write_options(writing()).create(path).unwrap();
     for step in 0..200u64 {
         writer.put(step, &step.to_le_bytes()).unwrap();
         if step > 150 {
             writer.commit().unwrap();
         }
     }
-    let reader = Follower::new(Depot::open_with(path, Raw, &unmapped()).unwrap());
+    let reader = Follower::new(Depot::builder(Raw).open_options(unmapped()).open(path).unwrap());
     (writer, reader)
 }
 
@@ -289,11 +301,11 @@ fn a_truncation_that_was_taken_back_is_no_change_unless_it_was_seen() {
 fn new_metadata_keep_the_last_record_and_move_another_one() {
     let folder = tempfile::tempdir().unwrap();
     let (writer, mut reader) = run_of_200(&folder.path().join("run.vld"));
-    writer.set_metadata(199, &true.into()).unwrap();
+    writer.set_metadata(199, &true).unwrap();
     writer.commit().unwrap();
     let told = reader.refresh();
     assert!(told.changed() && told.kept == 200 && told.went_back().is_none());
-    writer.set_metadata(42, &true.into()).unwrap();
+    writer.set_metadata(42, &true).unwrap();
     writer.commit().unwrap();
     let told = reader.refresh();
     assert_eq!((told.went_back(), told.new_records()), (Some(42), 42..200));
@@ -302,17 +314,22 @@ fn new_metadata_keep_the_last_record_and_move_another_one() {
 #[test]
 fn records_that_no_commit_covers_may_be_gone_later() {
     let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
-    let writer = Depot::create_in(Arc::clone(&storage), Raw, options()).unwrap();
+    let writer = Depot::builder(Raw)
+        .layout(options())
+        .write_options(writing())
+        .create_in(Arc::clone(&storage))
+        .unwrap();
     writer.put("a", b"alike").unwrap();
     writer.commit().unwrap();
     let committed = storage.len().unwrap();
     writer.put("b", b"the same bytes").unwrap();
     writer.flush().unwrap();
-    let mut reader = Follower::new(Depot::open_in(Arc::clone(&storage), Raw, &unmapped()).unwrap());
+    let mut reader =
+        Follower::new(Depot::builder(Raw).open_options(unmapped()).open_in(Arc::clone(&storage)).unwrap());
     assert_eq!(reader.depot.len(), 2);
     drop(writer);
     storage.set_len(committed).unwrap();
-    let writer = Depot::append_in(Arc::clone(&storage), Raw, &OpenOptions::default()).unwrap();
+    let writer = Depot::builder(Raw).append_in(Arc::clone(&storage)).unwrap();
     writer.put("c", b"the same bytes").unwrap();
     writer.commit().unwrap();
     // In the very place where `b` was.
@@ -322,7 +339,11 @@ fn records_that_no_commit_covers_may_be_gone_later() {
 #[test]
 fn a_damaged_page_where_two_states_are_compared_leaves_the_reader_as_it_was() {
     let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
-    let writer = Depot::create_in(Arc::clone(&storage), Raw, options()).unwrap();
+    let writer = Depot::builder(Raw)
+        .layout(options())
+        .write_options(writing())
+        .create_in(Arc::clone(&storage))
+        .unwrap();
     for step in 0..100u64 {
         writer.put(step, &step.to_le_bytes()).unwrap();
     }
@@ -330,7 +351,7 @@ fn a_damaged_page_where_two_states_are_compared_leaves_the_reader_as_it_was() {
     let index_at = storage.len().unwrap();
     writer.commit().unwrap();
     let index_end = storage.len().unwrap();
-    let reader = Depot::open_in(Arc::clone(&storage), Raw, &unmapped()).unwrap();
+    let reader = Depot::builder(Raw).open_options(unmapped()).open_in(Arc::clone(&storage)).unwrap();
     writer.put(100, b"more").unwrap();
     writer.commit().unwrap();
     // Merges the index: the pages of the first commit belong to the reader alone.
@@ -350,14 +371,18 @@ fn a_damaged_page_where_two_states_are_compared_leaves_the_reader_as_it_was() {
 #[test]
 fn a_commit_that_was_there_and_is_lost_is_an_error() {
     let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
-    let writer = Depot::create_in(Arc::clone(&storage), Raw, options()).unwrap();
+    let writer = Depot::builder(Raw)
+        .layout(options())
+        .write_options(writing())
+        .create_in(Arc::clone(&storage))
+        .unwrap();
     let mut ends = Vec::new();
     for step in 0..3u64 {
         writer.put(step, &[7; 5000]).unwrap();
         writer.commit().unwrap();
         ends.push(storage.len().unwrap());
     }
-    let reader = Depot::open_in(Arc::clone(&storage), Raw, &unmapped()).unwrap();
+    let reader = Depot::builder(Raw).open_options(unmapped()).open_in(Arc::clone(&storage)).unwrap();
     assert_eq!(reader.get(1).unwrap().view(), [7; 5000]);
     drop(writer);
     storage.set_len(ends[1] + 10).unwrap();
@@ -372,12 +397,17 @@ fn a_commit_that_was_there_and_is_lost_is_an_error() {
 #[test]
 fn a_commit_that_is_damaged_where_its_records_are_whole_is_no_loss() {
     let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
-    let writer = Depot::create_in(Arc::clone(&storage), Raw, options()).unwrap();
+    let writer = Depot::builder(Raw)
+        .layout(options())
+        .write_options(writing())
+        .create_in(Arc::clone(&storage))
+        .unwrap();
     for step in 0..3u64 {
         writer.put(step, &[7; 5000]).unwrap();
         writer.commit().unwrap();
     }
-    let mut reader = Follower::new(Depot::open_in(Arc::clone(&storage), Raw, &unmapped()).unwrap());
+    let mut reader =
+        Follower::new(Depot::builder(Raw).open_options(unmapped()).open_in(Arc::clone(&storage)).unwrap());
     drop(writer);
     // The end of the body of the last COMMIT.
     storage.write_at(storage.len().unwrap() - 200, &[0x55; 200]).unwrap();
@@ -467,10 +497,10 @@ fn frames(depot: &Depot<Raw>, positions: std::ops::Range<u64>) -> Vec<(Key, Vec<
 fn what_a_follower_has_in_the_end_is_the_run() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("run.vld");
-    Depot::create_with(&path, Raw, options()).unwrap().close().unwrap();
+    Depot::builder(Raw).layout(options()).write_options(writing()).create(&path).unwrap().close().unwrap();
     let done = AtomicBool::new(false);
     let follow = |open: OpenOptions| {
-        let depot = Depot::open_with(&path, Raw, &open).unwrap();
+        let depot = Depot::builder(Raw).open_options(open.clone()).open(&path).unwrap();
         let mut seen = frames(&depot, 0..depot.len());
         loop {
             // Asked before the refresh: what was written until then is seen.

@@ -9,9 +9,13 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use vldepot::{
-    CommitEvery, Compression, CompressionCodec, Depot, DepotOptions, Error, ErrorKind, Mapping, OpenOptions,
-    Raw,
+    CommitEvery, Compression, CompressionCodec, Depot, Error, ErrorKind, Layout, Mapping, OpenOptions, Raw,
+    WriteOptions,
 };
+
+fn writing() -> WriteOptions {
+    WriteOptions::default().with_threads(2).with_commit_every(CommitEvery::never())
+}
 
 const RECORDS: u32 = 400;
 /// A child that takes longer hangs.
@@ -21,19 +25,13 @@ fn payload(n: u32) -> Vec<u8> {
     (0..200 + n as usize * 37 % 3000).map(|i| (i as u8 / 5) ^ (n as u8)).collect()
 }
 
-fn options() -> DepotOptions {
-    DepotOptions {
-        chunk_size: 32 << 10,
-        block_size: Some(4 << 10),
-        write_threads: Some(2),
-        commit_every: CommitEvery { records: None, bytes: None, interval: None },
-        ..DepotOptions::default()
-    }
+fn options() -> Layout {
+    Layout::default().with_chunk_size(32 << 10).with_block_size(4 << 10)
 }
 
 fn fill(depot: &Depot<Raw>, range: std::ops::Range<u32>) {
     for n in range {
-        depot.put_with(n, &payload(n), &n.into()).unwrap();
+        depot.put_with_metadata(n, &payload(n), &n).unwrap();
     }
 }
 
@@ -98,7 +96,7 @@ fn read_all_over(depot: &Depot<Raw>, seed: u32, rounds: u32) {
         let n = next();
         assert!(depot.get(n).unwrap().view() == payload(n), "record {n}");
         assert_eq!(depot.location(n).unwrap().length, payload(n).len() as u64);
-        assert_eq!(depot.metadata(n).unwrap(), Some(n.into()));
+        assert_eq!(depot.metadata::<serde_json::Value>(n).unwrap(), Some(n.into()));
         assert!(depot.get_at(n.into()).unwrap().view() == payload(n));
         if round % 20 == 0 {
             let names: Vec<u32> = (0..50).map(|_| next()).collect();
@@ -118,13 +116,17 @@ fn four_children_and_the_parent_read_at_once() {
     let folder = tempfile::tempdir().unwrap();
     for codec in [CompressionCodec::Zstd, CompressionCodec::None] {
         let path = folder.path().join(format!("{codec:?}.vld"));
-        let compression = Compression { codec, ..Compression::default() };
-        let depot = Depot::create_with(&path, Raw, DepotOptions { compression, ..options() }).unwrap();
+        let compression = Compression::default().with_codec(codec);
+        let depot = Depot::builder(Raw)
+            .layout(options().with_compression(compression))
+            .write_options(writing())
+            .create(&path)
+            .unwrap();
         fill(&depot, 0..RECORDS);
         depot.close().unwrap();
         for mapping in [Mapping::Auto, Mapping::Never] {
-            let options = OpenOptions { mapping, ..OpenOptions::default() };
-            let depot = Depot::open_with(&path, Raw, &options).unwrap();
+            let options = OpenOptions::default().with_mapping(mapping);
+            let depot = Depot::builder(Raw).open_options(options.clone()).open(&path).unwrap();
             // Warm in part, so that the children inherit caches, contexts and maps.
             read_all_over(&depot, 99, 30);
             let record = depot.get(7).unwrap();
@@ -148,8 +150,8 @@ fn check_refusals(depot: &Depot<Raw>, parent: u32) {
     refused(depot.put(1, b"from the child"));
     refused(depot.put_new("new", b"from the child"));
     refused(depot.remove(1).map(|_| ()));
-    refused(depot.set_metadata(1, &1.into()));
-    refused(depot.set_depot_metadata("a", 1.into()));
+    refused(depot.set_metadata(1, &1));
+    refused(depot.set_depot_metadata("a", &1));
     refused(depot.flush());
     refused(depot.commit());
     refused(depot.publish());
@@ -160,12 +162,12 @@ fn check_refusals(depot: &Depot<Raw>, parent: u32) {
 fn a_fork_of_the_writer_reads_but_neither_writes_nor_touches_the_file() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("written.vld");
-    let depot = Depot::create_with(&path, Raw, options()).unwrap();
+    let depot = Depot::builder(Raw).layout(options()).write_options(writing()).create(&path).unwrap();
     fill(&depot, 0..RECORDS / 2);
     depot.commit().unwrap();
     // Chunks in the file, chunks with the threads, a chunk still open: all of it is to be there in the child.
     fill(&depot, RECORDS / 2..RECORDS);
-    depot.set_depot_metadata("units", "nm".into()).unwrap();
+    depot.set_depot_metadata("units", "nm").unwrap();
     let parent = std::process::id();
     let mut depot = ManuallyDrop::new(depot);
     for drops in [false, true] {
@@ -173,7 +175,10 @@ fn a_fork_of_the_writer_reads_but_neither_writes_nor_touches_the_file() {
         let child = Child::run(|| {
             check_refusals(&depot, parent);
             read_all_over(&depot, 3, 100);
-            assert_eq!(depot.depot_metadata().unwrap()["units"], "nm");
+            assert_eq!(
+                depot.all_depot_metadata::<serde_json::Map<String, serde_json::Value>>().unwrap()["units"],
+                "nm"
+            );
             if drops {
                 // SAFETY: the child's copy of the depot is dropped once and not used again.
                 unsafe { ManuallyDrop::drop(&mut depot) };
@@ -197,7 +202,7 @@ fn a_fork_of_the_writer_reads_but_neither_writes_nor_touches_the_file() {
 fn closing_in_a_fork_is_refused_and_the_parent_closes() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("closed.vld");
-    let depot = Depot::create_with(&path, Raw, options()).unwrap();
+    let depot = Depot::builder(Raw).layout(options()).write_options(writing()).create(&path).unwrap();
     fill(&depot, 0..RECORDS);
     let mut depot = Some(depot);
     let child = Child::run(|| {
@@ -228,7 +233,7 @@ fn appends(path: &Path) -> Result<(), Error> {
 fn a_living_child_does_not_keep_the_lock_of_a_parent_that_is_done() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("locked.vld");
-    let depot = Depot::create_with(&path, Raw, options()).unwrap();
+    let depot = Depot::builder(Raw).layout(options()).write_options(writing()).create(&path).unwrap();
     fill(&depot, 0..10);
     let (child, mut release) = living_child();
     assert!(matches!(appends(&path), Err(error) if matches!(error.kind(), ErrorKind::Locked)));
@@ -242,11 +247,11 @@ fn a_living_child_does_not_keep_the_lock_of_a_parent_that_is_done() {
 fn a_child_opens_the_file_anew_and_writes_once_the_parent_has_closed() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("handed_over.vld");
-    let depot = Depot::create_with(&path, Raw, options()).unwrap();
+    let depot = Depot::builder(Raw).layout(options()).write_options(writing()).create(&path).unwrap();
     fill(&depot, 0..RECORDS);
     depot.commit().unwrap();
     let child = Child::run(|| {
-        assert!(matches!(appends(&path), Err(error) if matches!(error.kind(), ErrorKind::Locked)))
+        assert!(matches!(appends(&path), Err(error) if matches!(error.kind(), ErrorKind::Locked)));
     });
     child.join("a child while the parent writes");
     depot.close().unwrap();
@@ -268,7 +273,7 @@ fn a_child_opens_the_file_anew_and_writes_once_the_parent_has_closed() {
 
 #[test]
 fn a_depot_in_memory_is_read_by_forks_as_well() {
-    let depot = Depot::memory_with(Raw, options()).unwrap();
+    let depot = Depot::builder(Raw).layout(options()).write_options(writing()).memory().unwrap();
     fill(&depot, 0..RECORDS);
     let parent = std::process::id();
     let children: Vec<Child> = (0..2)

@@ -1,4 +1,4 @@
-//! Files of the format as it is: written again they have the same bytes, and what was written is still read.
+//! Files of the format as it is: written again they have the same bytes, and what was written once reads for ever.
 //!
 //! The files are in `tests/data/golden`. `VLDEPOT_WRITE_GOLDEN=1` writes them anew.
 
@@ -17,11 +17,12 @@ use vldepot::codecs::{
     AnyArray, AnyNdArray, AtomicFrame, AtomicFrameCodec, AtomicFrameView, DType, Json, NdArray, Precision,
     Serde, Topology, Units,
 };
+use vldepot::maintain::{RepairOptions, VerifyOptions, compact_into, repair_in, verify_in};
 use vldepot::storage::{FileStorage, MemoryStorage, Storage};
 use vldepot::testing::with_identity;
 use vldepot::{
-    Codec, CommitEvery, Compression, CompressionCodec, Depot, DepotOptions, Error, ErrorKind, Filter, Key,
-    OpenOptions, Placement, Raw, RepairOptions, VerifyOptions, compact_into, repair_in, verify_in,
+    Codec, CommitEvery, Compression, CompressionCodec, Depot, Error, ErrorKind, Filter, Key, Layout,
+    OpenOptions, Placement, Raw, WriteOptions,
 };
 
 const ID: u64 = 0x0123_4567_89ab_cdef;
@@ -41,18 +42,19 @@ impl Ground {
         }
     }
 
-    fn options(&self, preset: &DepotOptions) -> DepotOptions {
+    fn writing(&self) -> WriteOptions {
         let threads = match self {
             Self::Memory => 0,
             Self::Files { threads, .. } => *threads,
         };
-        DepotOptions {
-            chunk_size: if preset.block_size.is_some() { preset.chunk_size } else { 4096 },
-            commit_every: CommitEvery { records: None, bytes: None, interval: None },
-            write_threads: Some(threads),
-            ..preset.clone()
-        }
+        WriteOptions::default().with_threads(threads).with_commit_every(CommitEvery::never())
     }
+}
+
+/// Small chunks, so that there are some.
+fn layout(preset: Layout) -> Layout {
+    let chunk_size = if preset.block_size.is_some() { preset.chunk_size } else { 4096 };
+    preset.with_chunk_size(chunk_size)
 }
 
 fn bytes_of(storage: &Arc<dyn Storage>) -> Vec<u8> {
@@ -170,7 +172,7 @@ fn opened<C: Codec>(bytes: &[u8], codec: impl Fn() -> C, check: impl Fn(&Depot<C
     let noted = |problem: &Error| report.losses.iter().any(|loss| problem.to_string().contains(loss));
     assert!(report.damaged_records.is_empty() && report.problems.iter().all(noted), "{report:?}");
     check(&Depot::open(&path, codec()).unwrap());
-    check(&Depot::open_in(memory(bytes), codec(), &OpenOptions::default()).unwrap());
+    check(&Depot::builder(codec()).open_in(memory(bytes)).unwrap());
     let depot = Depot::append(&path, codec()).unwrap();
     check(&depot);
     // Something comes, and goes again.
@@ -224,7 +226,7 @@ const N_RAW: u32 = 24;
 fn write_raw(depot: &Depot<Raw>) {
     for n in 0..N_RAW {
         if n % 5 == 0 {
-            depot.put_with(key(n), &payload(n), &metadata(n)).unwrap();
+            depot.put_with_metadata(key(n), &payload(n), &metadata(n)).unwrap();
         } else {
             depot.put(key(n), &payload(n)).unwrap();
         }
@@ -232,13 +234,13 @@ fn write_raw(depot: &Depot<Raw>) {
             depot.commit().unwrap();
         }
     }
-    depot.put_with(key(2), &payload(102), &metadata(102)).unwrap();
+    depot.put_with_metadata(key(2), &payload(102), &metadata(102)).unwrap();
     depot.put(key(20), &payload(120)).unwrap();
     assert!(depot.remove(key(3)).unwrap());
     assert!(depot.remove(key(23)).unwrap());
     depot.set_metadata(key(9), &metadata(9)).unwrap();
-    depot.set_depot_metadata("title", "a golden file".into()).unwrap();
-    depot.set_depot_metadata("numbers", json!([1, 2.5, i64::MIN])).unwrap();
+    depot.set_depot_metadata("title", "a golden file").unwrap();
+    depot.set_depot_metadata("numbers", &json!([1, 2.5, i64::MIN])).unwrap();
 }
 
 /// What [`write_raw`] leaves, in order.
@@ -261,7 +263,7 @@ fn check_records(depot: &Depot<Raw>, expected: &[RawRecord]) {
         assert!(depot.get(key).unwrap().view() == payload, "{key}");
         assert!(depot.get_at(position as u64).unwrap().view() == payload, "{key}");
         assert!(all[position].0 == *key && all[position].1.view() == payload, "{key}");
-        assert_eq!(depot.metadata(key).unwrap(), *metadata, "{key}");
+        assert_eq!(depot.metadata::<serde_json::Value>(key).unwrap(), *metadata, "{key}");
     }
     for n in [3, 23, 500] {
         assert!(depot.get(key(n)).is_err_and(|error| error.is_not_found()), "{n}");
@@ -276,8 +278,8 @@ fn check_raw(bytes: &[u8], compression: Compression, placement: Placement) {
             check_identity(depot);
             check_records(depot, &raw_content());
             let info = depot.info().unwrap();
-            assert_eq!((info.options.compression, info.options.placement), (compression, placement));
-            let metadata = depot.depot_metadata().unwrap();
+            assert_eq!((info.layout.compression, info.layout.placement), (compression, placement));
+            let metadata = depot.all_depot_metadata::<serde_json::Map<String, serde_json::Value>>().unwrap();
             assert_eq!(
                 Value::from(metadata),
                 json!({"title": "a golden file", "numbers": [1, 2.5, i64::MIN]})
@@ -286,20 +288,24 @@ fn check_raw(bytes: &[u8], compression: Compression, placement: Placement) {
     );
 }
 
-fn make_raw(ground: &Ground, options: &DepotOptions) -> Vec<u8> {
+fn make_raw(ground: &Ground, options: Layout) -> Vec<u8> {
     let storage = ground.storage("raw");
-    let depot = Depot::create_in(Arc::clone(&storage), Raw, ground.options(options)).unwrap();
+    let depot = Depot::builder(Raw)
+        .layout(layout(options))
+        .write_options(ground.writing())
+        .create_in(Arc::clone(&storage))
+        .unwrap();
     write_raw(&depot);
     depot.close().unwrap();
     bytes_of(&storage)
 }
 
 fn compressed_by(codec: CompressionCodec, level: u8, filter: Filter) -> Compression {
-    Compression { codec, level, filter, typesize: Some(4) }
+    Compression::default().with_codec(codec).with_level(level).with_filter(filter).with_typesize(4)
 }
 
 fn make_balanced(ground: &Ground) -> Vec<u8> {
-    make_raw(ground, &DepotOptions::balanced())
+    make_raw(ground, Layout::balanced())
 }
 
 fn check_balanced(bytes: &[u8]) {
@@ -307,7 +313,7 @@ fn check_balanced(bytes: &[u8]) {
 }
 
 fn make_fast(ground: &Ground) -> Vec<u8> {
-    make_raw(ground, &DepotOptions { placement: Placement::Contiguous, ..DepotOptions::fast() })
+    make_raw(ground, Layout::fast().with_placement(Placement::Contiguous))
 }
 
 fn check_fast(bytes: &[u8]) {
@@ -315,7 +321,7 @@ fn check_fast(bytes: &[u8]) {
 }
 
 fn make_compact(ground: &Ground) -> Vec<u8> {
-    make_raw(ground, &DepotOptions { chunk_size: 256 << 10, ..DepotOptions::compact() })
+    make_raw(ground, Layout::compact().with_chunk_size(256 << 10))
 }
 
 fn check_compact(bytes: &[u8]) {
@@ -323,7 +329,7 @@ fn check_compact(bytes: &[u8]) {
 }
 
 fn make_uncompressed(ground: &Ground) -> Vec<u8> {
-    make_raw(ground, &DepotOptions::uncompressed())
+    make_raw(ground, Layout::uncompressed())
 }
 
 fn check_uncompressed(bytes: &[u8]) {
@@ -333,8 +339,12 @@ fn check_uncompressed(bytes: &[u8]) {
 /// As a power loss leaves it: commits, then chunks without one, then part of an entry.
 fn make_crashed(ground: &Ground) -> Vec<u8> {
     let storage = ground.storage("crashed");
-    let options = ground.options(&DepotOptions::balanced());
-    let depot = Depot::create_in(Arc::clone(&storage), Raw, options).unwrap();
+    let options = layout(Layout::balanced());
+    let depot = Depot::builder(Raw)
+        .layout(options)
+        .write_options(ground.writing())
+        .create_in(Arc::clone(&storage))
+        .unwrap();
     for n in 0..N_RAW {
         depot.put(key(n), &payload(n)).unwrap();
         if n % 6 == 5 {
@@ -359,7 +369,7 @@ fn make_crashed(ground: &Ground) -> Vec<u8> {
 fn check_crashed(bytes: &[u8]) {
     let mut expected: Vec<_> = (0..25).filter(|n| ![1, 3, 23].contains(n)).map(without_metadata).collect();
     expected.push((key(1), payload(1), Some(metadata(1))));
-    let depot = Depot::open_in(memory(bytes), Raw, &OpenOptions::default()).unwrap();
+    let depot = Depot::builder(Raw).open_in(memory(bytes)).unwrap();
     let info = depot.info().unwrap();
     assert_eq!((info.commits, info.uncommitted_records, info.torn_bytes), (4, 2, 300));
     assert!(info.complete && depot.incomplete().is_none());
@@ -367,14 +377,16 @@ fn check_crashed(bytes: &[u8]) {
 }
 
 fn make_vlstore(ground: &Ground) -> Vec<u8> {
-    let options = DepotOptions {
-        chunk_size: 16 << 10,
-        placement: Placement::StartAligned,
-        vlstore_compatible: true,
-        ..ground.options(&DepotOptions::balanced())
-    };
+    let options = layout(Layout::balanced())
+        .with_chunk_size(16 << 10)
+        .with_placement(Placement::StartAligned)
+        .with_vlstore_compatible(true);
     let storage = ground.storage("vlstore");
-    let depot = Depot::create_in(Arc::clone(&storage), Raw, options).unwrap();
+    let depot = Depot::builder(Raw)
+        .layout(options)
+        .write_options(ground.writing())
+        .create_in(Arc::clone(&storage))
+        .unwrap();
     (0..8).for_each(|n| depot.put(key(n), &payload(n)).unwrap());
     assert!(depot.remove(key(3)).unwrap());
     depot.close().unwrap();
@@ -391,7 +403,7 @@ fn check_vlstore(bytes: &[u8]) {
         |depot| {
             check_identity(depot);
             check_records(depot, &expected);
-            assert!(depot.info().unwrap().options.vlstore_compatible);
+            assert!(depot.info().unwrap().layout.vlstore_compatible);
         },
     );
 }
@@ -461,8 +473,12 @@ fn frame_codec() -> AtomicFrameCodec {
 
 fn make_frames(ground: &Ground) -> Vec<u8> {
     let storage = ground.storage("frames");
-    let options = ground.options(&DepotOptions::balanced());
-    let depot = Depot::create_in(Arc::clone(&storage), frame_codec(), options).unwrap();
+    let options = layout(Layout::balanced());
+    let depot = Depot::builder(frame_codec())
+        .layout(options)
+        .write_options(ground.writing())
+        .create_in(Arc::clone(&storage))
+        .unwrap();
     depot.put("topology", &AtomicFrame::new().n_atoms(N_ATOMS).topology(topology())).unwrap();
     (0..4).for_each(|n| depot.put(format!("frame_{n:06}"), &frame(n)).unwrap());
     depot.close().unwrap();
@@ -533,8 +549,12 @@ fn arrays() -> Vec<(&'static str, AnyArray<'static>)> {
 
 fn make_arrays(ground: &Ground) -> Vec<u8> {
     let storage = ground.storage("arrays");
-    let options = ground.options(&DepotOptions::fast());
-    let depot = Depot::create_in(Arc::clone(&storage), AnyNdArray, options).unwrap();
+    let options = layout(Layout::fast());
+    let depot = Depot::builder(AnyNdArray)
+        .layout(options)
+        .write_options(ground.writing())
+        .create_in(Arc::clone(&storage))
+        .unwrap();
     for (name, array) in arrays() {
         depot.put(name, &array).unwrap();
     }
@@ -556,7 +576,7 @@ fn check_arrays(bytes: &[u8]) {
             }
         },
     );
-    let depot = Depot::open_in(memory(bytes), NdArray::<f64>::new(), &OpenOptions::default()).unwrap();
+    let depot = Depot::builder(NdArray::<f64>::new()).open_in(memory(bytes)).unwrap();
     assert_eq!(depot.get("f64").unwrap().view()[[2, 1, 0]], 10.0);
 }
 
@@ -596,8 +616,12 @@ fn sample(n: u64) -> Sample {
 
 fn make_serde<C: Codec<Item = Sample>>(ground: &Ground, codec: C) -> Vec<u8> {
     let storage = ground.storage("serde");
-    let options = ground.options(&DepotOptions::balanced());
-    let depot = Depot::create_in(Arc::clone(&storage), codec, options).unwrap();
+    let options = layout(Layout::balanced());
+    let depot = Depot::builder(codec)
+        .layout(options)
+        .write_options(ground.writing())
+        .create_in(Arc::clone(&storage))
+        .unwrap();
     (0..4).for_each(|n| depot.put(n, &sample(n)).unwrap());
     depot.close().unwrap();
     bytes_of(&storage)
@@ -630,7 +654,7 @@ fn make_json(ground: &Ground) -> Vec<u8> {
 
 fn check_json(bytes: &[u8]) {
     check_serde(bytes, Json::<Sample>::new);
-    let depot = Depot::open_in(memory(bytes), Json::<Value>::new(), &OpenOptions::default()).unwrap();
+    let depot = Depot::builder(Json::<Value>::new()).open_in(memory(bytes)).unwrap();
     assert_eq!(depot.get(1).unwrap().view()["nested"]["id"], json!(u64::MAX));
 }
 
@@ -641,7 +665,7 @@ fn write_commits(depot: &Depot<Raw>, storage: &Arc<dyn Storage>, n_commits: u32)
     let mut lengths = Vec::new();
     for commit in 0..n_commits {
         for n in 10 * commit..10 * commit + 10 {
-            depot.put_with(n, &payload(n + 200), &n.into()).unwrap();
+            depot.put_with_metadata(n, &payload(n + 200), &n).unwrap();
         }
         depot.commit().unwrap();
         lengths.push(storage.len().unwrap());
@@ -656,8 +680,12 @@ fn committed(numbers: impl Iterator<Item = u32>) -> Vec<RawRecord> {
 /// Its last truncation can be taken back.
 fn make_truncated(ground: &Ground) -> Vec<u8> {
     let storage = ground.storage("truncated");
-    let options = ground.options(&DepotOptions::balanced());
-    let depot = Depot::create_in(Arc::clone(&storage), Raw, options).unwrap();
+    let options = layout(Layout::balanced());
+    let depot = Depot::builder(Raw)
+        .layout(options)
+        .write_options(ground.writing())
+        .create_in(Arc::clone(&storage))
+        .unwrap();
     write_commits(&depot, &storage, 3);
     assert_eq!(depot.truncate_after(13).unwrap(), 16);
     depot.close().unwrap();
@@ -673,7 +701,7 @@ fn check_truncated(bytes: &[u8]) {
             check_records(depot, &committed(0..14));
         },
     );
-    let depot = Depot::append_in(memory(bytes), Raw, &OpenOptions::default()).unwrap();
+    let depot = Depot::builder(Raw).append_in(memory(bytes)).unwrap();
     assert_eq!(depot.undo_truncate().unwrap(), 16);
     check_records(&depot, &committed(0..30));
 }
@@ -681,22 +709,25 @@ fn check_truncated(bytes: &[u8]) {
 /// A file that lost its third commit, and somebody went on.
 fn make_loss_accepted(ground: &Ground) -> Vec<u8> {
     let storage = ground.storage("lost");
-    let options = ground.options(&DepotOptions::balanced());
-    let depot = Depot::create_in(Arc::clone(&storage), Raw, options.clone()).unwrap();
+    let options = layout(Layout::balanced());
+    let depot = Depot::builder(Raw)
+        .layout(options.clone())
+        .write_options(ground.writing())
+        .create_in(Arc::clone(&storage))
+        .unwrap();
     let lengths = write_commits(&depot, &storage, 3);
     let mut bytes = bytes_of(&storage);
     bytes.truncate(usize::try_from(lengths[1]).unwrap());
     let storage = ground.storage("accepted");
     storage.write_at(0, &bytes).unwrap();
-    let accepting = OpenOptions {
-        accept_loss: true,
-        commit_every: options.commit_every,
-        write_threads: options.write_threads,
-        ..OpenOptions::default()
-    };
-    let depot = Depot::append_in(Arc::clone(&storage), Raw, &accepting).unwrap();
+    let accepting = OpenOptions::default().with_accept_loss(true);
+    let depot = Depot::builder(Raw)
+        .open_options(accepting.clone())
+        .write_options(ground.writing())
+        .append_in(Arc::clone(&storage))
+        .unwrap();
     assert_eq!(depot.len(), 20);
-    depot.put_with(30, &payload(230), &30.into()).unwrap();
+    depot.put_with_metadata(30, &payload(230), &30).unwrap();
     depot.close().unwrap();
     bytes_of(&storage)
 }
@@ -720,7 +751,7 @@ fn check_loss_accepted(bytes: &[u8]) {
 }
 
 fn make_compacted(ground: &Ground) -> Vec<u8> {
-    let from = memory(&make_raw(ground, &DepotOptions::balanced()));
+    let from = memory(&make_raw(ground, Layout::balanced()));
     let to = ground.storage("compacted");
     assert_eq!(compact_into(from, Arc::clone(&to), |_| {}).unwrap().records, raw_content().len() as u64);
     bytes_of(&to)
@@ -728,7 +759,7 @@ fn make_compacted(ground: &Ground) -> Vec<u8> {
 
 fn check_compacted(bytes: &[u8]) {
     check_balanced(bytes);
-    let depot = Depot::open_in(memory(bytes), Raw, &OpenOptions::default()).unwrap();
+    let depot = Depot::builder(Raw).open_in(memory(bytes)).unwrap();
     assert_eq!(depot.info().unwrap().dead_records, 0);
 }
 
@@ -737,10 +768,14 @@ const DAMAGED: u32 = 13;
 /// One chunk of the file was damaged.
 fn make_repaired(ground: &Ground) -> Vec<u8> {
     let storage = ground.storage("damaged");
-    let options = ground.options(&DepotOptions::uncompressed());
-    let depot = Depot::create_in(Arc::clone(&storage), Raw, options).unwrap();
+    let options = layout(Layout::uncompressed());
+    let depot = Depot::builder(Raw)
+        .layout(options)
+        .write_options(ground.writing())
+        .create_in(Arc::clone(&storage))
+        .unwrap();
     write_commits(&depot, &storage, 2);
-    depot.set_depot_metadata("title", "damaged".into()).unwrap();
+    depot.set_depot_metadata("title", "damaged").unwrap();
     depot.close().unwrap();
     let mut bytes = bytes_of(&storage);
     let wanted = payload(DAMAGED + 200);
@@ -767,7 +802,10 @@ fn check_repaired(bytes: &[u8]) {
                 losses.len() == 1 && losses[0].starts_with("a repair could not save 1 of them"),
                 "{losses:?}"
             );
-            assert_eq!(depot.depot_metadata().unwrap()["title"], "damaged");
+            assert_eq!(
+                depot.all_depot_metadata::<serde_json::Map<String, serde_json::Value>>().unwrap()["title"],
+                "damaged"
+            );
         },
     );
 }

@@ -8,8 +8,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use vldepot::maintain::{RepairOptions, repair};
 use vldepot::storage::{Bytes, FileStorage, Storage};
-use vldepot::{Depot, DepotOptions, OpenOptions, Raw, RepairOptions, repair};
+use vldepot::{Depot, Layout, Raw};
 
 const TERABYTE: u64 = 1 << 40;
 
@@ -60,15 +61,14 @@ fn payload(n: u64) -> Vec<u8> {
 
 /// A depot of `n` records, without a readable commit slot.
 fn depot(path: &Path, records: u64) -> Vec<u8> {
-    let depot =
-        Depot::create_with(path, Raw, DepotOptions { chunk_size: 16 << 10, ..DepotOptions::default() });
+    let depot = Depot::builder(Raw).layout(Layout::default().with_chunk_size(16 << 10)).create(path);
     let depot = depot.unwrap();
     for n in 0..records {
         depot.put(n, &payload(n)).unwrap();
     }
     depot.close().unwrap();
     let mut bytes = fs::read(path).unwrap();
-    // Where docs/FORMAT.md has them.
+    // Where docs/reference/format.md has them.
     for at in [3072, 3584] {
         bytes[at..at + 64].fill(0xa5);
     }
@@ -98,7 +98,7 @@ fn a_hole_of_a_terabyte_is_not_searched_for_entries() {
         return;
     }
     let storage = Arc::new(Counting { file: FileStorage::open(&path).unwrap(), read: AtomicU64::new(0) });
-    let depot = Depot::open_in(Arc::clone(&storage) as _, Raw, &OpenOptions::default()).unwrap();
+    let depot = Depot::builder(Raw).open_in(Arc::clone(&storage) as _).unwrap();
     check(&depot, 100);
     let read = storage.read.load(Ordering::Relaxed);
     assert!(read < 20 * bytes.len() as u64 + (20 << 20), "{read} bytes were read");

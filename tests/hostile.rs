@@ -10,12 +10,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use vldepot::codecs::{AtomicFrame, AtomicFrameCodec, Precision, Topology};
+use vldepot::maintain::{RepairOptions, VerifyOptions, compact_into, repair_in, verify_in};
 use vldepot::storage::{MemoryStorage, Storage};
 use vldepot::testing::fuzz::{TARGETS, forge};
 use vldepot::{
-    Codec, Compression, CompressionCodec, Depot, DepotOptions, Error, ErrorKind, Filter, Mapping,
-    OpenOptions, Placement, Raw, RepairOptions, VerifyOptions, compact_into, repair_in, verify_in,
+    Codec, Compression, CompressionCodec, Depot, Error, ErrorKind, Filter, Layout, Mapping, OpenOptions,
+    Placement, Raw, WriteOptions,
 };
+
+fn writing() -> WriteOptions {
+    WriteOptions::default().with_threads(0)
+}
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -33,14 +38,18 @@ fn payload(n: u32) -> Vec<u8> {
 }
 
 /// Small chunks, no threads: small files that are the same each time but for their ids and times.
-fn small(options: &DepotOptions) -> DepotOptions {
-    DepotOptions { chunk_size: 4096, block_size: Some(1024), write_threads: Some(0), ..options.clone() }
+fn small(options: &Layout) -> Layout {
+    options.clone().with_chunk_size(4096).with_block_size(1024)
 }
 
 /// A depot's bytes, made by `fill`, closed or as a killed writer leaves them.
-fn depot(options: &DepotOptions, closed: bool, fill: impl Fn(&Depot<Raw>)) -> Vec<u8> {
+fn depot(options: &Layout, closed: bool, fill: impl Fn(&Depot<Raw>)) -> Vec<u8> {
     let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
-    let depot = Depot::create_in(Arc::clone(&storage), Raw, small(options)).unwrap();
+    let depot = Depot::builder(Raw)
+        .layout(small(options))
+        .write_options(writing())
+        .create_in(Arc::clone(&storage))
+        .unwrap();
     fill(&depot);
     if closed {
         depot.close().unwrap();
@@ -60,10 +69,10 @@ fn frames(depot: &Depot<Raw>) {
 
 /// Commits, replaced and removed records, metadata of all kinds, every kind of name.
 fn history(depot: &Depot<Raw>) {
-    depot.set_depot_metadata("kind", serde_json::json!({"of": ["a", 1, null, -2.5, true]})).unwrap();
+    depot.set_depot_metadata("kind", &serde_json::json!({"of": ["a", 1, null, -2.5, true]})).unwrap();
     for n in 0..24u32 {
         let name = format!("frame_{:04}", n % 11);
-        depot.put_with(&name, &payload(n), &serde_json::json!({"step": n, "tags": ["x"]})).unwrap();
+        depot.put_with_metadata(&name, &payload(n), &serde_json::json!({"step": n, "tags": ["x"]})).unwrap();
         if n % 5 == 4 {
             depot.commit().unwrap();
             depot.remove(&name).unwrap();
@@ -72,18 +81,18 @@ fn history(depot: &Depot<Raw>) {
     depot.put(b"bytes\0\xff".as_slice(), b"").unwrap();
     depot.put(-7, &[0; 9000]).unwrap();
     depot.put(u64::MAX, &payload(18)).unwrap();
-    depot.set_metadata(-7, &"zeros".into()).unwrap();
+    depot.set_metadata(-7, "zeros").unwrap();
 }
 
 /// Whole files.
 fn files() -> Vec<(&'static str, Vec<u8>)> {
-    let preset = |name: &str| DepotOptions::preset(name).unwrap();
-    let placed = |placement| DepotOptions { placement, ..preset("balanced") };
+    let preset = |name: &str| name.parse::<Layout>().unwrap();
+    let placed = |placement| preset("balanced").with_placement(placement);
     let with = |codec, filter| {
-        let compression = Compression { codec, filter, ..Compression::default() };
-        DepotOptions { compression, ..preset("balanced") }
+        let compression = Compression::default().with_codec(codec).with_filter(filter);
+        preset("balanced").with_compression(compression)
     };
-    let compatible = DepotOptions { vlstore_compatible: true, ..preset("balanced") };
+    let compatible = preset("balanced").with_vlstore_compatible(true);
     vec![
         ("empty", depot(&preset("balanced"), true, |_| {})),
         ("closed", depot(&preset("balanced"), true, frames)),
@@ -287,12 +296,12 @@ fn the_corpus_and_mutations_of_it_never_panic() {
 }
 
 fn open_bytes(bytes: &[u8], mapping: Mapping) -> Result<Depot<Raw>, Error> {
-    let options = OpenOptions { mapping, ..OpenOptions::default() };
-    Depot::open_in(Arc::new(MemoryStorage::from_bytes(bytes)), Raw, &options)
+    let options = OpenOptions::default().with_mapping(mapping);
+    Depot::builder(Raw).open_options(options.clone()).open_in(Arc::new(MemoryStorage::from_bytes(bytes)))
 }
 
 fn append_bytes(bytes: &[u8]) -> Result<Depot<Raw>, Error> {
-    Depot::append_in(Arc::new(MemoryStorage::from_bytes(bytes)), Raw, &OpenOptions::default())
+    Depot::builder(Raw).append_in(Arc::new(MemoryStorage::from_bytes(bytes)))
 }
 
 /// An error of the kind that a user can act on, opening for reading and for writing.
@@ -327,7 +336,7 @@ fn noise(len: usize) -> Vec<u8> {
 }
 
 fn closed() -> Vec<u8> {
-    depot(&DepotOptions::default(), true, frames)
+    depot(&Layout::default(), true, frames)
 }
 
 #[test]
@@ -366,7 +375,7 @@ fn junk_before_a_depot_is_refused_and_junk_behind_it_ignored() {
         assert_whole("junk behind", &[&good[..], &junk].concat());
     }
     assert_whole("doubled", &[&good[..], &good].concat());
-    let other = depot(&DepotOptions::default(), true, history);
+    let other = depot(&Layout::default(), true, history);
     assert_whole("another depot behind", &[&good[..], &other].concat());
     assert_whole("another depot's entries behind", &[&good[..], &other[4160..]].concat());
     assert_whole("its own entries behind", &[&good[..], &good[4160..]].concat());
@@ -391,7 +400,7 @@ fn a_header_that_knows_of_a_commit_is_never_an_empty_depot() {
         }
         assert_whole("a header and what belongs to it", &[&header[..], &good[4160..]].concat());
     }
-    let empty = depot(&DepotOptions::default(), true, |_| {});
+    let empty = depot(&Layout::default(), true, |_| {});
     assert_eq!(empty.len(), 4160);
     assert!(open_bytes(&empty, Mapping::Auto).unwrap().is_empty());
     assert!(append_bytes(&empty).unwrap().is_empty());
@@ -401,14 +410,14 @@ fn a_header_that_knows_of_a_commit_is_never_an_empty_depot() {
 #[test]
 fn numbers_at_the_end_of_their_range_never_overflow() {
     const FORGED_AND_APPENDED: u8 = 5;
-    let file = depot(&DepotOptions::default(), false, |depot| {
+    let file = depot(&Layout::default(), false, |depot| {
         depot.put("a", b"first").unwrap();
         depot.put("b", &[0; 5000]).unwrap();
         depot.commit().unwrap();
         depot.remove("a").unwrap();
         depot.commit().unwrap();
         depot.put("c", b"adopted").unwrap();
-        depot.set_metadata("b", &1.into()).unwrap();
+        depot.set_metadata("b", &1).unwrap();
     });
     let (mut at, mut words) = (4160, Vec::new());
     while let Some(head) = file.get(at..at + 64) {
@@ -469,7 +478,7 @@ fn names_that_are_none_are_refused_by_compact_and_not_believed_by_repair() {
     // The chunks' directories have the names as they were put.
     let target = memory(b"");
     let report = repair_in(memory(&file), Arc::clone(&target), &RepairOptions::default(), |_| {}).unwrap();
-    let depot = Depot::open_in(target, Raw, &OpenOptions::default()).unwrap();
+    let depot = Depot::builder(Raw).open_in(target).unwrap();
     assert_eq!(report.records, depot.len());
     assert!(depot.iter().all(|record| record.is_ok()));
 }

@@ -6,7 +6,11 @@
 use std::sync::Arc;
 
 use vldepot::storage::MemoryStorage;
-use vldepot::{Depot, DepotOptions, Error, Iter, Mapping, OpenOptions, Raw, ReadOptions};
+use vldepot::{Depot, Error, Iter, Layout, Mapping, OpenOptions, Raw, ReadOptions, WriteOptions};
+
+fn writing() -> WriteOptions {
+    WriteOptions::default().with_threads(0)
+}
 
 const N: u64 = 6000;
 
@@ -45,8 +49,8 @@ fn payload(n: u64) -> Vec<u8> {
     (0..len).map(|i| ((i as u64 * (n % 13 + 1)) >> 3) as u8).collect()
 }
 
-fn options(preset: &DepotOptions) -> DepotOptions {
-    DepotOptions { chunk_size: 1 << 20, block_size: Some(1 << 14), write_threads: Some(0), ..preset.clone() }
+fn options(preset: &Layout) -> Layout {
+    preset.clone().with_chunk_size(1 << 20).with_block_size(1 << 14)
 }
 
 fn fill(depot: &Depot<Raw>) {
@@ -62,8 +66,8 @@ fn listed(iter: Iter<'_, Raw>) -> Vec<Result<(String, Vec<u8>), String>> {
 
 #[test]
 fn threads_give_what_one_gives_while_the_depot_is_written_and_after() {
-    for preset in [DepotOptions::balanced(), DepotOptions::uncompressed()] {
-        let depot = Depot::memory_with(Raw, options(&preset)).unwrap();
+    for preset in [Layout::balanced(), Layout::uncompressed()] {
+        let depot = Depot::builder(Raw).layout(options(&preset)).write_options(writing()).memory().unwrap();
         fill(&depot);
         depot.commit().unwrap();
         // Some of these are in the open chunk, some replace others, which are dead then.
@@ -74,22 +78,28 @@ fn threads_give_what_one_gives_while_the_depot_is_written_and_after() {
         assert_eq!(alone.len() as u64, depot.len());
         assert!(alone.iter().all(Result::is_ok));
         for threads in [0, 2, 3, 8] {
-            assert!(listed(depot.iter_with(&ReadOptions::threads(threads))) == alone, "{threads} threads");
+            assert!(
+                listed(depot.iter_with(&ReadOptions::default().with_threads(threads))) == alone,
+                "{threads} threads"
+            );
         }
         let whole = depot.to_bytes().unwrap();
         for mapping in [Mapping::Auto, Mapping::Never] {
             let storage = Arc::new(MemoryStorage::from_bytes(&whole));
-            let open = OpenOptions { mapping, ..OpenOptions::default() };
-            let closed = Depot::open_in(storage, Raw, &open).unwrap();
-            assert!(listed(closed.iter_with(&ReadOptions::threads(2))) == alone, "{mapping:?}");
+            let open = OpenOptions::default().with_mapping(mapping);
+            let closed = Depot::builder(Raw).open_options(open.clone()).open_in(storage).unwrap();
+            assert!(
+                listed(closed.iter_with(&ReadOptions::default().with_threads(2))) == alone,
+                "{mapping:?}"
+            );
         }
     }
 }
 
 #[test]
 fn damage_is_the_same_error_in_the_same_place_on_threads() {
-    for preset in [DepotOptions::balanced(), DepotOptions::uncompressed()] {
-        let depot = Depot::memory_with(Raw, options(&preset)).unwrap();
+    for preset in [Layout::balanced(), Layout::uncompressed()] {
+        let depot = Depot::builder(Raw).layout(options(&preset)).write_options(writing()).memory().unwrap();
         fill(&depot);
         let whole = depot.to_bytes().unwrap();
         let mut damaged = 0;
@@ -97,11 +107,10 @@ fn damage_is_the_same_error_in_the_same_place_on_threads() {
             let mut bytes = whole.clone();
             let at = whole.len() * round / 8;
             bytes[at] ^= 0x40;
-            let depot =
-                Depot::open_in(Arc::new(MemoryStorage::from_bytes(&bytes)), Raw, &OpenOptions::default());
+            let depot = Depot::builder(Raw).open_in(Arc::new(MemoryStorage::from_bytes(&bytes)));
             let Ok(depot) = depot else { continue };
             let alone = listed(depot.iter());
-            assert!(listed(depot.iter_with(&ReadOptions::threads(3))) == alone, "byte {at}");
+            assert!(listed(depot.iter_with(&ReadOptions::default().with_threads(3))) == alone, "byte {at}");
             let lost = alone.iter().filter(|entry| entry.is_err()).count();
             let right = alone.iter().flatten().all(|(key, found)| *found == payload(key.parse().unwrap()));
             assert!(right && lost < 40, "byte {at}: {lost} lost");
@@ -113,18 +122,19 @@ fn damage_is_the_same_error_in_the_same_place_on_threads() {
 
 #[test]
 fn an_iteration_may_end_anywhere_and_its_records_live_on() {
-    let depot = Depot::memory_with(Raw, options(&DepotOptions::balanced())).unwrap();
+    let depot =
+        Depot::builder(Raw).layout(options(&Layout::balanced())).write_options(writing()).memory().unwrap();
     fill(&depot);
     depot.commit().unwrap();
     for taken in [0, 1, 2, 300, 2500] {
-        let mut iter = depot.iter_with(&ReadOptions::threads(3));
+        let mut iter = depot.iter_with(&ReadOptions::default().with_threads(3));
         let first: Vec<_> = iter.by_ref().take(taken).map(|entry| entry.unwrap().1).collect();
         // Where a part of the index is lost, fewer come than the depot has.
         assert_eq!(iter.size_hint(), (0, None));
         drop(iter);
         assert!((0..).zip(&first).all(|(n, record)| record.view() == payload(n)), "{taken} taken");
     }
-    let mut iter = depot.iter_with(&ReadOptions::threads(2));
+    let mut iter = depot.iter_with(&ReadOptions::default().with_threads(2));
     assert_eq!(iter.by_ref().count(), N as usize);
     assert!(iter.next().is_none() && iter.size_hint() == (0, None));
 }
@@ -134,13 +144,20 @@ fn an_iteration_may_end_anywhere_and_its_records_live_on() {
 fn a_fork_goes_on_from_the_same_record() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("frames.vld");
-    let depot = Depot::create_with(&path, Raw, options(&DepotOptions::balanced())).unwrap();
+    let depot = Depot::builder(Raw)
+        .layout(options(&Layout::balanced()))
+        .write_options(writing())
+        .create(&path)
+        .unwrap();
     fill(&depot);
     depot.close().unwrap();
     for mapping in [Mapping::Auto, Mapping::Never] {
-        let depot = Depot::open_with(&path, Raw, &OpenOptions { mapping, ..OpenOptions::default() }).unwrap();
+        let depot = Depot::builder(Raw)
+            .open_options(OpenOptions::default().with_mapping(mapping))
+            .open(&path)
+            .unwrap();
         for taken in [0, 1, 700, 2100, 4000, 5999, 6000] {
-            let mut iter = depot.iter_with(&ReadOptions::threads(3));
+            let mut iter = depot.iter_with(&ReadOptions::default().with_threads(3));
             assert!(iter.by_ref().take(taken).all(|entry| entry.is_ok()));
             in_child(|| {
                 let mut n = taken as u64;
@@ -150,11 +167,11 @@ fn a_fork_goes_on_from_the_same_record() {
                     n += 1;
                 }
                 // One with threads of its own, dropped in the middle.
-                let mut own = depot.iter_with(&ReadOptions::threads(2));
+                let mut own = depot.iter_with(&ReadOptions::default().with_threads(2));
                 n == N && own.by_ref().take(taken).all(|entry| entry.is_ok())
             });
             // Dropped by a child that never used it.
-            let unused = depot.iter_with(&ReadOptions::threads(3));
+            let unused = depot.iter_with(&ReadOptions::default().with_threads(3));
             let mut slot = Some(std::mem::replace(&mut iter, unused));
             in_child(|| {
                 drop(slot.take());

@@ -10,7 +10,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use vldepot::{CommitEvery, Depot, DepotOptions, OpenOptions, Raw, VerifyOptions, compact, verify};
+use vldepot::maintain::{VerifyOptions, compact, verify};
+use vldepot::{CommitEvery, Depot, Layout, Raw, WriteOptions};
 
 const CHILD: &str = "VLDEPOT_KILLED_WRITER";
 const COMPACTING: &str = "VLDEPOT_KILLED_COMPACTION";
@@ -23,22 +24,17 @@ fn payload(n: u32) -> Vec<u8> {
 #[test]
 fn writer_process() {
     let Ok(path) = std::env::var(CHILD) else { return };
-    let commit_every = CommitEvery { records: None, bytes: None, interval: None };
+    let write = WriteOptions::default().with_commit_every(CommitEvery::never());
     let path = Path::new(&path);
     // A creation that was killed leaves less than a header, and nothing to keep.
     if std::fs::metadata(path).is_ok_and(|file| file.len() < 4160) {
         std::fs::remove_file(path).unwrap();
     }
     let depot = if path.exists() {
-        Depot::append_with(path, Raw, &OpenOptions { commit_every, ..OpenOptions::default() }).unwrap()
+        Depot::builder(Raw).write_options(write).append(path).unwrap()
     } else {
-        let options = DepotOptions {
-            chunk_size: 16 << 10,
-            block_size: Some(2048),
-            commit_every,
-            ..DepotOptions::default()
-        };
-        Depot::create_with(path, Raw, options).unwrap()
+        let layout = Layout::default().with_chunk_size(16 << 10).with_block_size(2048);
+        Depot::builder(Raw).layout(layout).write_options(write).create(path).unwrap()
     };
     let mut out = std::io::stdout();
     for n in depot.len() as u32.. {
@@ -141,8 +137,8 @@ fn a_killed_compaction_leaves_the_old_depot_or_the_new_one() {
     let kills = if std::env::var_os("VLDEPOT_LONG_TESTS").is_some() { 300 } else { 12 };
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("run.vld");
-    let options = DepotOptions { chunk_size: 16 << 10, block_size: Some(2048), ..DepotOptions::default() };
-    let depot = Depot::create_with(&path, Raw, options).unwrap();
+    let options = Layout::default().with_chunk_size(16 << 10).with_block_size(2048);
+    let depot = Depot::builder(Raw).layout(options).create(&path).unwrap();
     for n in 0..400 {
         depot.put(n, &payload(n)).unwrap();
     }

@@ -7,10 +7,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use vldepot::maintain::{VerifyOptions, verify};
 use vldepot::{
-    CommitEvery, Compression, CompressionCodec, Depot, DepotOptions, Mapping, OpenOptions, Raw,
-    VerifyOptions, verify,
+    CommitEvery, Compression, CompressionCodec, Depot, Layout, Mapping, OpenOptions, Raw, WriteOptions,
 };
+
+fn writing() -> WriteOptions {
+    WriteOptions::default().with_commit_every(CommitEvery::never())
+}
 
 const NARROW: &str = "VLDEPOT_NARROW";
 const SPARSE: &str = "VLDEPOT_SPARSE";
@@ -35,13 +39,8 @@ fn limit_address_space() {
     assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_AS, &raw const limit) }, 0);
 }
 
-fn options(codec: CompressionCodec, chunk_size: usize) -> DepotOptions {
-    DepotOptions {
-        compression: Compression { codec, ..Compression::default() },
-        chunk_size,
-        commit_every: CommitEvery { records: None, bytes: None, interval: None },
-        ..DepotOptions::default()
-    }
+fn options(codec: CompressionCodec, chunk_size: usize) -> Layout {
+    Layout::default().with_compression(Compression::default().with_codec(codec)).with_chunk_size(chunk_size)
 }
 
 /// A MiB of noise.
@@ -61,7 +60,11 @@ fn narrow_process() {
     limit_address_space();
     for (codec, records) in [(CompressionCodec::None, 300), (CompressionCodec::Lz4, 100)] {
         let path = folder.join(format!("{codec:?}.vld"));
-        let depot = Depot::create_with(&path, Raw, options(codec, 1 << 20)).unwrap();
+        let depot = Depot::builder(Raw)
+            .layout(options(codec, 1 << 20))
+            .write_options(writing())
+            .create(&path)
+            .unwrap();
         depot.put(0, &large(0)).unwrap();
         depot.commit().unwrap();
         let follower = Depot::open(&path, Raw).unwrap();
@@ -100,9 +103,9 @@ fn sparse_process() {
     limit_address_space();
     assert!(fs::metadata(&path).unwrap().len() > 10 * ROOM);
     for mapping in [Mapping::Auto, Mapping::Never] {
-        let open = OpenOptions { mapping, ..OpenOptions::default() };
-        let reader = Depot::open_with(&path, Raw, &open).unwrap();
-        let writer = Depot::append_with(&path, Raw, &open).unwrap();
+        let open = OpenOptions::default().with_mapping(mapping);
+        let reader = Depot::builder(Raw).open_options(open.clone()).open(&path).unwrap();
+        let writer = Depot::builder(Raw).open_options(open.clone()).append(&path).unwrap();
         let before = reader.len();
         for n in before..before + 5 {
             writer.put(n, &n.to_le_bytes()).unwrap();
@@ -117,14 +120,18 @@ fn sparse_process() {
         }
         writer.close().unwrap();
     }
-    assert!(verify(&path, &VerifyOptions::quick(), |_| ()).unwrap().is_whole());
+    assert!(verify(&path, &VerifyOptions::default().with_quick(true), |_| ()).unwrap().is_whole());
 }
 
 #[test]
 fn a_file_ten_times_as_long_as_the_address_space_is_written_and_read() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("sparse.vld");
-    let depot = Depot::create_with(&path, Raw, options(CompressionCodec::None, SPARSE_CHUNK)).unwrap();
+    let depot = Depot::builder(Raw)
+        .layout(options(CompressionCodec::None, SPARSE_CHUNK))
+        .write_options(writing())
+        .create(&path)
+        .unwrap();
     for n in 0..170_u64 {
         depot.put(n, &n.to_le_bytes()).unwrap();
         // Closes the chunk.

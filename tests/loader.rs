@@ -12,14 +12,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use proptest::prelude::*;
 use vldepot::loader::OnError;
 use vldepot::storage::{Bytes, MemoryStorage, Storage};
-use vldepot::{
-    Codec, CodecError, Depot, DepotOptions, ErrorKind, Key, Loader, LoaderBuilder, LoaderState, OpenOptions,
-    Raw,
-};
+use vldepot::{Codec, CodecError, Depot, ErrorKind, Key, Layout, Loader, LoaderBuilder, LoaderState, Raw};
 
 /// Chunks of 8 KiB, blocks of 1 KiB.
-fn small_chunks() -> DepotOptions {
-    DepotOptions { chunk_size: 8192, block_size: Some(1024), ..DepotOptions::default() }
+fn small_chunks() -> Layout {
+    Layout::default().with_chunk_size(8192).with_block_size(1024)
 }
 
 /// The bytes of record `n`.
@@ -31,7 +28,7 @@ fn payload(n: u64) -> Vec<u8> {
 
 /// A depot of `n` records called 0, 1, ..
 fn depot(n: u64) -> Depot<Raw> {
-    let depot = Depot::memory_with(Raw, small_chunks()).unwrap();
+    let depot = Depot::builder(Raw).layout(small_chunks()).memory().unwrap();
     (0..n).for_each(|n| depot.put(n, &payload(n)).unwrap());
     depot
 }
@@ -178,7 +175,7 @@ fn a_loader_keeps_to_the_records_of_when_it_was_built() {
 fn a_file_closes_for_the_next_writer_while_a_loader_reads_it() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("train.vld");
-    let depot = Depot::create_with(&path, Raw, small_chunks()).unwrap();
+    let depot = Depot::builder(Raw).layout(small_chunks()).create(&path).unwrap();
     (0..200).for_each(|n| depot.put(n, &payload(n)).unwrap());
     let mut loader = depot.loader().batch_size(5).shuffle(1).build().unwrap();
     let first = loader.next().unwrap().unwrap();
@@ -664,7 +661,7 @@ fn damaged() -> (Depot<Raw>, Vec<u64>) {
     let size = bytes.len() as u64;
     for at in (4096..size).step_by(1009) {
         let storage = Arc::new(Flipped { bytes: MemoryStorage::from_bytes(&bytes), at });
-        let Ok(depot) = Depot::open_in(storage, Raw, &OpenOptions::default()) else { continue };
+        let Ok(depot) = Depot::builder(Raw).open_in(storage) else { continue };
         let lost: Vec<u64> = (0..60).filter(|&n| depot.get_at(n).is_err()).collect();
         if (1..10).contains(&lost.len()) && depot.len() == 60 {
             return (depot, lost);

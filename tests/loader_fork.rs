@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use vldepot::{Depot, DepotOptions, Loader, Mapping, OpenOptions, Raw};
+use vldepot::{Depot, Layout, Loader, Mapping, OpenOptions, Raw};
 
 /// Position and first byte of each record.
 fn served(loader: &mut Loader<Raw>, batches: usize) -> Vec<(u64, u8)> {
@@ -46,12 +46,15 @@ fn in_child(job: impl FnOnce() -> bool) {
 fn a_forked_child_goes_on_from_the_same_batch_as_its_parent() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("train.vld");
-    let options = DepotOptions { chunk_size: 1 << 16, block_size: Some(1 << 12), ..DepotOptions::default() };
-    let depot = Depot::create_with(&path, Raw, options).unwrap();
+    let options = Layout::default().with_chunk_size(1 << 16).with_block_size(1 << 12);
+    let depot = Depot::builder(Raw).layout(options).create(&path).unwrap();
     (0..3000_u64).for_each(|n| depot.put(n, &vec![n as u8; 400]).unwrap());
     depot.close().unwrap();
     for mapping in [Mapping::Auto, Mapping::Never] {
-        let depot = Depot::open_with(&path, Raw, &OpenOptions { mapping, ..OpenOptions::default() }).unwrap();
+        let depot = Depot::builder(Raw)
+            .open_options(OpenOptions::default().with_mapping(mapping))
+            .open(&path)
+            .unwrap();
         let make = || {
             let loader = depot.loader().shuffle(1).window(100_000).batch_size(16).threads(2).prefetch(64);
             loader.build().unwrap()

@@ -7,12 +7,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use vldepot::maintain::{
+    RepairOptions, RepairReport, VerifyOptions, VerifyReport, compact, compact_into, repair, repair_in,
+    verify, verify_in,
+};
 use vldepot::storage::{MemoryStorage, Storage};
 use vldepot::testing::FailingStorage;
-use vldepot::{
-    CommitEvery, Depot, DepotOptions, Error, ErrorKind, Key, OpenOptions, Raw, RepairOptions, RepairReport,
-    VerifyOptions, VerifyReport, compact, compact_into, repair, repair_in, verify, verify_in,
-};
+use vldepot::{CommitEvery, Depot, Error, ErrorKind, Key, Layout, OpenOptions, Raw, WriteOptions};
+
+fn writing() -> WriteOptions {
+    WriteOptions::default().with_threads(0).with_commit_every(CommitEvery::never())
+}
 
 fn payload(n: u32) -> Vec<u8> {
     (0..100 + n as usize * 37 % 1500).map(|i| (i as u8 / 3).wrapping_mul(5) ^ (n as u8)).collect()
@@ -24,37 +29,31 @@ fn name(n: u32) -> String {
 
 const N: u32 = 80;
 
-fn options(preset: &DepotOptions) -> DepotOptions {
-    DepotOptions {
-        chunk_size: 8192,
-        block_size: Some(1024),
-        write_threads: Some(0),
-        commit_every: CommitEvery { records: None, bytes: None, interval: None },
-        ..preset.clone()
-    }
+fn options(preset: &Layout) -> Layout {
+    preset.clone().with_chunk_size(8192).with_block_size(1024)
 }
 
 /// Which payload a name has.
 type Content = BTreeMap<String, u32>;
 
 /// A file of 80 records, some replaced, removed and described; what is in it; and how many bytes a commit covers.
-fn depot(preset: &DepotOptions, closed: bool) -> (Vec<u8>, Content, usize) {
+fn depot(preset: &Layout, closed: bool) -> (Vec<u8>, Content, usize) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("whole.vld");
-    let depot = Depot::create_with(&path, Raw, options(preset)).unwrap();
+    let depot = Depot::builder(Raw).layout(options(preset)).write_options(writing()).create(&path).unwrap();
     let mut content = BTreeMap::new();
     for n in 0..N {
-        depot.put_with(name(n), &payload(n), &n.into()).unwrap();
+        depot.put_with_metadata(name(n), &payload(n), &n).unwrap();
         content.insert(name(n), n);
         if n % 25 == 24 {
             depot.commit().unwrap();
-            depot.put_with(name(n - 5), &payload(n + 1000), &(n + 1000).into()).unwrap();
+            depot.put_with_metadata(name(n - 5), &payload(n + 1000), &(n + 1000)).unwrap();
             content.insert(name(n - 5), n + 1000);
             depot.remove(name(n - 7)).unwrap();
             content.remove(&name(n - 7));
         }
     }
-    depot.set_depot_metadata("kind", "test".into()).unwrap();
+    depot.set_depot_metadata("kind", "test").unwrap();
     depot.commit().unwrap();
     let committed = std::fs::metadata(&path).unwrap().len() as usize;
     if closed {
@@ -63,7 +62,7 @@ fn depot(preset: &DepotOptions, closed: bool) -> (Vec<u8>, Content, usize) {
         let len = bytes.len();
         return (bytes, content, len);
     }
-    depot.put_with("late", &payload(7), &7.into()).unwrap();
+    depot.put_with_metadata("late", &payload(7), &7).unwrap();
     content.insert("late".into(), 7);
     depot.flush().unwrap();
     (std::fs::read(&path).unwrap(), content, committed)
@@ -71,9 +70,9 @@ fn depot(preset: &DepotOptions, closed: bool) -> (Vec<u8>, Content, usize) {
 
 fn files() -> Vec<(&'static str, Vec<u8>, Content, usize)> {
     [
-        ("closed", DepotOptions::default(), true),
-        ("unclosed", DepotOptions::default(), false),
-        ("uncompressed", DepotOptions::uncompressed(), true),
+        ("closed", Layout::default(), true),
+        ("unclosed", Layout::default(), false),
+        ("uncompressed", Layout::uncompressed(), true),
     ]
     .into_iter()
     .map(|(what, preset, closed)| {
@@ -94,7 +93,7 @@ fn verified(bytes: &[u8], options: VerifyOptions) -> Result<VerifyReport, Error>
 fn repaired(bytes: &[u8]) -> Result<(Depot<Raw>, RepairReport), Error> {
     let to = storage(&[]);
     let report = repair_in(storage(bytes), Arc::clone(&to), &RepairOptions::default(), |_| {})?;
-    Ok((Depot::open_in(to, Raw, &OpenOptions::default()).unwrap(), report))
+    Ok((Depot::builder(Raw).open_in(to).unwrap(), report))
 }
 
 /// Everything in the depot is right; the names that are there.
@@ -106,7 +105,11 @@ fn check(depot: &Depot<Raw>, content: &Content, what: &str) -> BTreeSet<String> 
             let Key::Str(name) = key else { panic!("{what}: {key}") };
             let n = content.get(&name).unwrap_or_else(|| panic!("{what}: {name} came back"));
             assert!(record.view() == payload(*n), "{what}: {name} is wrong");
-            assert_eq!(depot.metadata(&name).unwrap(), Some((*n).into()), "{what}: {name}");
+            assert_eq!(
+                depot.metadata::<serde_json::Value>(&name).unwrap(),
+                Some((*n).into()),
+                "{what}: {name}"
+            );
             name
         })
         .collect()
@@ -122,17 +125,17 @@ fn check_ever(depot: &Depot<Raw>, what: &str) -> BTreeSet<String> {
             let n: u32 = name.strip_prefix("frame_").map_or(7, |digits| digits.parse().unwrap());
             let ever = [n, n + 1005].into_iter().find(|&n| record.view() == payload(n));
             let n = ever.unwrap_or_else(|| panic!("{what}: {name} is wrong"));
-            assert_eq!(depot.metadata(&name).unwrap(), Some(n.into()), "{what}: {name}");
+            assert_eq!(depot.metadata::<serde_json::Value>(&name).unwrap(), Some(n.into()), "{what}: {name}");
             name
         })
         .collect()
 }
 
 fn accepting() -> OpenOptions {
-    OpenOptions { accept_loss: true, ..OpenOptions::default() }
+    OpenOptions::default().with_accept_loss(true)
 }
 
-fn names(lost: &[vldepot::LostRecord]) -> BTreeSet<String> {
+fn names(lost: &[vldepot::maintain::LostRecord]) -> BTreeSet<String> {
     lost.iter().map(|record| record.name.to_string()).collect()
 }
 
@@ -147,7 +150,7 @@ fn a_whole_file_is_whole_and_what_was_checked_is_told() {
         assert_eq!(report.standard_frame, committed == bytes.len(), "{what}");
         assert_eq!(report.uncommitted_records, u64::from(committed < bytes.len()), "{what}");
         assert!(report.chunks > 5 && report.commits >= 4 && report.index_segments >= 4, "{what}: {report:?}");
-        let quick = verified(&bytes, VerifyOptions::quick()).unwrap();
+        let quick = verified(&bytes, VerifyOptions::default().with_quick(true)).unwrap();
         assert!(quick.is_whole() && quick.quick && quick.records_read == 0, "{what}: {quick:?}");
         assert_eq!(quick.entries, report.entries, "{what}");
     }
@@ -160,11 +163,15 @@ fn repairing_a_whole_file_keeps_all_of_it_in_order() {
         assert!(report.lost.is_empty() && report.problems.is_empty(), "{what}: {report:?}");
         assert_eq!(report.records, content.len() as u64);
         assert_eq!(check(&depot, &content, what).len(), content.len(), "{what}");
-        let before = Depot::open_in(storage(&bytes), Raw, &OpenOptions::default()).unwrap();
+        let before = Depot::builder(Raw).open_in(storage(&bytes)).unwrap();
         let order = |depot: &Depot<Raw>| depot.keys().map(|key| key.unwrap().to_string()).collect::<Vec<_>>();
         assert_eq!(order(&depot), order(&before), "{what}");
-        assert_eq!(depot.depot_metadata().unwrap()["kind"], "test", "{what}");
-        assert_eq!(depot.info().unwrap().options, before.info().unwrap().options, "{what}");
+        assert_eq!(
+            depot.all_depot_metadata::<serde_json::Map<String, serde_json::Value>>().unwrap()["kind"],
+            "test",
+            "{what}"
+        );
+        assert_eq!(depot.info().unwrap().layout, before.info().unwrap().layout, "{what}");
     }
 }
 
@@ -192,7 +199,7 @@ struct Tally {
 
 /// What can be read of the damaged file, by name.
 fn readable(bytes: &[u8], content: &Content) -> Option<BTreeSet<String>> {
-    let depot = Depot::open_in(storage(bytes), Raw, &accepting()).ok()?;
+    let depot = Depot::builder(Raw).open_options(accepting()).open_in(storage(bytes)).ok()?;
     let right = |name: &&String| {
         depot.get(name.as_str()).is_ok_and(|record| record.view() == payload(content[*name]))
     };
@@ -229,7 +236,7 @@ fn examine(bytes: &[u8], content: &Content, expect: Expect, tally: &mut Tally, w
         Ok(report) => {
             tally.reported += 1;
             let damaged = names(&report.damaged_records);
-            let depot = Depot::open_in(storage(bytes), Raw, &accepting()).unwrap();
+            let depot = Depot::builder(Raw).open_options(accepting()).open_in(storage(bytes)).unwrap();
             for name in content.keys().filter(|name| !readable.contains(*name)) {
                 // Nothing names a record whose directory and place in the index are both damaged.
                 let nameless = expect == Expect::Right || (name == "late" && report.torn_bytes > 0);
@@ -322,7 +329,7 @@ fn lost_and_moved_stretches_cost_what_was_in_them() {
 
 #[test]
 fn a_damaged_index_or_directory_is_told_and_costs_no_record() {
-    let (whole, content, _) = depot(&DepotOptions::default(), true);
+    let (whole, content, _) = depot(&Layout::default(), true);
     let mut at = 4160;
     let (mut segments, mut chunks) = (Vec::new(), Vec::new());
     while at + 64 <= whole.len() {
@@ -351,7 +358,7 @@ fn a_damaged_index_or_directory_is_told_and_costs_no_record() {
     bytes[chunks[2] + 140] ^= 1;
     let report = verified(&bytes, VerifyOptions::default()).unwrap();
     assert!(report.damaged_records.is_empty() && report.problems.len() == 1, "{report:?}");
-    assert!(verified(&bytes, VerifyOptions::quick()).unwrap().problems.len() == 1);
+    assert!(verified(&bytes, VerifyOptions::default().with_quick(true)).unwrap().problems.len() == 1);
     let (depot, report) = repaired(&bytes).unwrap();
     assert_eq!(check(&depot, &content, "directory").len(), content.len());
     assert!(report.lost.is_empty() && report.problems.len() == 1, "{report:?}");
@@ -360,7 +367,7 @@ fn a_damaged_index_or_directory_is_told_and_costs_no_record() {
     let mut bytes = whole.clone();
     let len = u64::from_le_bytes(bytes[chunks[2] + 40..chunks[2] + 48].try_into().unwrap()) as usize;
     bytes[chunks[2] + len - 100] ^= 1;
-    let quick = verified(&bytes, VerifyOptions::quick()).unwrap();
+    let quick = verified(&bytes, VerifyOptions::default().with_quick(true)).unwrap();
     assert!(quick.quick && quick.is_whole() && quick.records_read == 0);
     let report = verified(&bytes, VerifyOptions::default()).unwrap();
     let damaged = names(&report.damaged_records);
@@ -374,7 +381,7 @@ fn a_damaged_index_or_directory_is_told_and_costs_no_record() {
 
 #[test]
 fn a_file_without_header_and_commits_is_rebuilt_from_its_chunks() {
-    let (mut bytes, content, _) = depot(&DepotOptions::default(), true);
+    let (mut bytes, content, _) = depot(&Layout::default(), true);
     bytes[..4096].fill(0xee);
     let mut at = 4160;
     while at + 64 <= bytes.len() {
@@ -384,7 +391,7 @@ fn a_file_without_header_and_commits_is_rebuilt_from_its_chunks() {
         }
         at += len;
     }
-    assert!(Depot::open_in(storage(&bytes), Raw, &OpenOptions::default()).is_err());
+    assert!(Depot::builder(Raw).open_in(storage(&bytes)).is_err());
     let (depot, report) = repaired(&bytes).unwrap();
     assert_eq!(check(&depot, &content, "headless").len(), content.len(), "{report:?}");
     assert!(report.lost.is_empty(), "{report:?}");
@@ -393,7 +400,11 @@ fn a_file_without_header_and_commits_is_rebuilt_from_its_chunks() {
 #[test]
 fn an_older_record_never_passes_for_a_lost_newer_one() {
     let memory = Arc::new(MemoryStorage::new());
-    let depot = Depot::create_in(memory.clone(), Raw, options(&DepotOptions::default())).unwrap();
+    let depot = Depot::builder(Raw)
+        .layout(options(&Layout::default()))
+        .write_options(writing())
+        .create_in(memory.clone())
+        .unwrap();
     depot.put("state", &payload(1)).unwrap();
     depot.commit().unwrap();
     let from = memory.len().unwrap() as usize;
@@ -424,8 +435,11 @@ fn an_older_record_never_passes_for_a_lost_newer_one() {
 
 #[test]
 fn a_damaged_part_of_the_index_costs_no_name_in_listings() {
-    let depot =
-        Depot::memory_with(Raw, DepotOptions { chunk_size: 1 << 16, ..DepotOptions::default() }).unwrap();
+    let depot = Depot::builder(Raw)
+        .layout(Layout::default().with_chunk_size(1 << 16))
+        .write_options(writing())
+        .memory()
+        .unwrap();
     for n in 0..20_000u32 {
         depot.put(format!("{n:016}"), &n.to_le_bytes()).unwrap();
     }
@@ -440,7 +454,7 @@ fn a_damaged_part_of_the_index_costs_no_name_in_listings() {
     }
     // 20,000 locations, then buckets and hashes: names lie behind them.
     bytes[last + 20_000 * (16 + 8 + 1) + 30_000] ^= 1;
-    let depot = Depot::open_in(storage(&bytes), Raw, &OpenOptions::default()).unwrap();
+    let depot = Depot::builder(Raw).open_in(storage(&bytes)).unwrap();
     let errors = depot.keys().filter(Result::is_err).count();
     let listed = depot.keys().flatten().count();
     assert_eq!((errors, listed), (0, 20_000));
@@ -455,17 +469,21 @@ fn compacting_drops_what_is_dead_and_nothing_else() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("run.vld");
     let noise = |n: u32| -> Vec<u8> { (0..3000u32).map(|i| ((i * i + n * 7919) >> 3) as u8).collect() };
-    let depot = Depot::create_with(&path, Raw, options(&DepotOptions::default())).unwrap();
+    let depot = Depot::builder(Raw)
+        .layout(options(&Layout::default()))
+        .write_options(writing())
+        .create(&path)
+        .unwrap();
     for round in 0..5u32 {
         for n in 0..40u32 {
-            depot.put_with(n, &noise(n + round), &round.into()).unwrap();
+            depot.put_with_metadata(n, &noise(n + round), &round).unwrap();
         }
         depot.commit().unwrap();
     }
     for n in 0..10 {
         depot.remove(n).unwrap();
     }
-    depot.set_depot_metadata("kind", "test".into()).unwrap();
+    depot.set_depot_metadata("kind", "test").unwrap();
     depot.close().unwrap();
     let before = Depot::open(&path, Raw).unwrap();
     let report = compact(&path, |_| {}).unwrap();
@@ -478,10 +496,13 @@ fn compacting_drops_what_is_dead_and_nothing_else() {
     assert_eq!(keys(&after), keys(&before));
     for n in 10..40 {
         assert!(after.get(n).unwrap().view() == noise(n + 4));
-        assert_eq!(after.metadata(n).unwrap(), Some(4.into()));
+        assert_eq!(after.metadata::<serde_json::Value>(n).unwrap(), Some(4.into()));
     }
-    assert_eq!(after.depot_metadata().unwrap()["kind"], "test");
-    assert_eq!(after.info().unwrap().options, before.info().unwrap().options);
+    assert_eq!(
+        after.all_depot_metadata::<serde_json::Map<String, serde_json::Value>>().unwrap()["kind"],
+        "test"
+    );
+    assert_eq!(after.info().unwrap().layout, before.info().unwrap().layout);
     assert_eq!(after.info().unwrap().created, before.info().unwrap().created);
     after.put("more", b"goes on").unwrap();
     after.close().unwrap();
@@ -493,7 +514,7 @@ fn compacting_drops_what_is_dead_and_nothing_else() {
 fn compacting_waits_for_no_writer_and_refuses_what_it_cannot_read() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("run.vld");
-    let (mut bytes, content, _) = depot(&DepotOptions::default(), true);
+    let (mut bytes, content, _) = depot(&Layout::default(), true);
     std::fs::write(&path, &bytes).unwrap();
     let writer = Depot::append(&path, Raw).unwrap();
     assert!(matches!(compact(&path, |_| {}).unwrap_err().kind(), ErrorKind::Locked));
@@ -505,8 +526,7 @@ fn compacting_waits_for_no_writer_and_refuses_what_it_cannot_read() {
     assert_eq!(std::fs::read(&compacting).unwrap(), b"mine");
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
 
-    let location =
-        Depot::open_in(storage(&bytes), Raw, &OpenOptions::default()).unwrap().location(name(30)).unwrap();
+    let location = Depot::builder(Raw).open_in(storage(&bytes)).unwrap().location(name(30)).unwrap();
     let chunk = location.file_offset.unwrap() as usize;
     let len = u64::from_le_bytes(bytes[chunk + 40..chunk + 48].try_into().unwrap()) as usize;
     bytes[chunk + len - 100] ^= 1;
@@ -523,11 +543,11 @@ fn compacting_waits_for_no_writer_and_refuses_what_it_cannot_read() {
 fn a_writer_that_opened_the_file_before_it_was_compacted_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("run.vld");
-    std::fs::write(&path, depot(&DepotOptions::default(), true).0).unwrap();
+    std::fs::write(&path, depot(&Layout::default(), true).0).unwrap();
     let opened = Arc::new(vldepot::storage::FileStorage::open_writable(&path).unwrap());
     compact(&path, |_| {}).unwrap();
     // It would write to a file that nobody finds any more.
-    let refused = Depot::append_in(opened, Raw, &OpenOptions::default()).unwrap_err();
+    let refused = Depot::builder(Raw).append_in(opened).unwrap_err();
     assert!(refused.is_io() && format!("{refused:?}").contains("open it again"), "{refused:?}");
     Depot::append(&path, Raw).unwrap();
 }
@@ -538,7 +558,7 @@ fn compacting_through_a_link_replaces_the_file_and_keeps_its_permissions() {
     use std::os::unix::fs::PermissionsExt;
     let folder = tempfile::tempdir().unwrap();
     let (path, link) = (folder.path().join("run.vld"), folder.path().join("link.vld"));
-    std::fs::write(&path, depot(&DepotOptions::default(), true).0).unwrap();
+    std::fs::write(&path, depot(&Layout::default(), true).0).unwrap();
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
     std::os::unix::fs::symlink(&path, &link).unwrap();
     compact(&link, |_| {}).unwrap();
@@ -548,7 +568,7 @@ fn compacting_through_a_link_replaces_the_file_and_keeps_its_permissions() {
 
 #[test]
 fn compacting_into_a_storage_that_fails_at_any_call_is_an_error_and_leaves_the_source() {
-    let (bytes, content, _) = depot(&DepotOptions::default(), true);
+    let (bytes, content, _) = depot(&Layout::default(), true);
     let from = storage(&bytes);
     let mut failures = 0;
     for fail_at in 0.. {
@@ -556,7 +576,7 @@ fn compacting_into_a_storage_that_fails_at_any_call_is_an_error_and_leaves_the_s
         match compact_into(Arc::clone(&from), to.clone(), |_| {}) {
             Ok(report) => {
                 assert_eq!(report.records, content.len() as u64);
-                let depot = Depot::open_in(to, Raw, &OpenOptions::default()).unwrap();
+                let depot = Depot::builder(Raw).open_in(to).unwrap();
                 assert_eq!(check(&depot, &content, "compacted").len(), content.len());
                 break;
             }
@@ -565,7 +585,7 @@ fn compacting_into_a_storage_that_fails_at_any_call_is_an_error_and_leaves_the_s
         failures += 1;
     }
     assert!(failures > 5, "{failures}");
-    let depot = Depot::open_in(from, Raw, &OpenOptions::default()).unwrap();
+    let depot = Depot::builder(Raw).open_in(from).unwrap();
     assert_eq!(check(&depot, &content, "source").len(), content.len());
 }
 
@@ -593,7 +613,7 @@ fn files_that_are_no_depots_are_refused_and_leave_nothing_behind() {
 
 #[test]
 fn progress_ends_at_its_total() {
-    let (bytes, ..) = depot(&DepotOptions::default(), true);
+    let (bytes, ..) = depot(&Layout::default(), true);
     let mut last = None;
     verify_in(storage(&bytes), &VerifyOptions::default(), |progress| last = Some(progress)).unwrap();
     let last = last.unwrap();

@@ -4,7 +4,7 @@
 
 use proptest::prelude::*;
 use vldepot::{
-    CommitEvery, Depot, DepotOptions, ErrorKind, Key, Mapping, OpenOptions, PRESETS, Placement, Raw,
+    CommitEvery, Depot, ErrorKind, Key, Layout, Mapping, OpenOptions, Placement, Raw, WriteOptions,
 };
 
 #[derive(Debug, Clone)]
@@ -107,7 +107,7 @@ fn assert_same(depot: &Depot<Raw>, model: &Model) {
     for ((key, record), (name, bytes, metadata)) in all.iter().zip(&model.0) {
         assert_eq!(key, name);
         assert!(record.view() == bytes, "{name}");
-        assert_eq!(depot.metadata(name).unwrap(), metadata.map(Into::into));
+        assert_eq!(depot.metadata::<serde_json::Value>(name).unwrap(), metadata.map(Into::into));
     }
     assert!(depot.keys().map(Result::unwrap).eq(model.0.iter().map(|(name, ..)| name.clone())));
     for name in 0..24 {
@@ -122,14 +122,17 @@ enum Home {
 }
 
 impl Home {
-    fn create(&self, options: DepotOptions) -> Depot<Raw> {
+    fn create(&self, (layout, write): (Layout, WriteOptions)) -> Depot<Raw> {
         match self {
-            Self::Memory => Depot::memory_with(Raw, options).unwrap(),
-            Self::File(folder) => Depot::create_with(folder.path().join("model.vld"), Raw, options).unwrap(),
+            Self::Memory => Depot::builder(Raw).layout(layout).write_options(write).memory().unwrap(),
+            Self::File(folder) => {
+                let path = folder.path().join("model.vld");
+                Depot::builder(Raw).layout(layout).write_options(write).create(path).unwrap()
+            }
         }
     }
 
-    fn reopen(&self, depot: Depot<Raw>, close: bool, options: &OpenOptions) -> Depot<Raw> {
+    fn reopen(&self, depot: Depot<Raw>, close: bool, reopened: &(OpenOptions, WriteOptions)) -> Depot<Raw> {
         match self {
             Self::Memory => Depot::from_bytes(&depot.to_bytes().unwrap(), Raw).unwrap(),
             Self::File(folder) => {
@@ -138,13 +141,23 @@ impl Home {
                 } else {
                     drop(depot);
                 }
-                Depot::append_with(folder.path().join("model.vld"), Raw, options).unwrap()
+                let (open, write) = reopened.clone();
+                Depot::builder(Raw)
+                    .open_options(open)
+                    .write_options(write)
+                    .append(folder.path().join("model.vld"))
+                    .unwrap()
             }
         }
     }
 }
 
-fn drive(home: &Home, options: DepotOptions, reopened: &OpenOptions, operations: &[Operation]) {
+fn drive(
+    home: &Home,
+    options: (Layout, WriteOptions),
+    reopened: &(OpenOptions, WriteOptions),
+    operations: &[Operation],
+) {
     let mut depot = home.create(options);
     let mut model = Model::default();
     for operation in operations {
@@ -168,7 +181,7 @@ fn drive(home: &Home, options: DepotOptions, reopened: &OpenOptions, operations:
                 assert_eq!(depot.remove(key(*name)).unwrap(), model.remove(&key(*name)).is_some());
             }
             Operation::SetMetadata { name, value } => {
-                let done = depot.set_metadata(key(*name), &(*value).into());
+                let done = depot.set_metadata(key(*name), value);
                 match model.remove(&key(*name)) {
                     Some((name, bytes, _)) => {
                         done.unwrap();
@@ -226,24 +239,21 @@ fn drive(home: &Home, options: DepotOptions, reopened: &OpenOptions, operations:
         assert_same(&Depot::open(&path, Raw).unwrap(), &model);
         depot.close().unwrap();
         assert_same(&Depot::open(&path, Raw).unwrap(), &model);
-        let unmapped = OpenOptions { mapping: Mapping::Never, ..OpenOptions::default() };
-        assert_same(&Depot::open_with(&path, Raw, &unmapped).unwrap(), &model);
+        let unmapped = OpenOptions::default().with_mapping(Mapping::Never);
+        assert_same(&Depot::builder(Raw).open_options(unmapped.clone()).open(&path).unwrap(), &model);
     }
 }
 
-fn options() -> impl Strategy<Value = DepotOptions> {
+fn options() -> impl Strategy<Value = (Layout, WriteOptions)> {
     let placement =
         prop_oneof![Just(Placement::NoCross), Just(Placement::Contiguous), Just(Placement::StartAligned)];
-    (placement, 0..PRESETS.len(), 0..3usize, prop_oneof![Just(None), (1..5u64).prop_map(Some)]).prop_map(
-        |(placement, preset, threads, records)| DepotOptions {
-            placement,
-            chunk_size: 2048,
-            block_size: Some(512),
-            write_threads: Some(threads),
-            commit_every: CommitEvery { records, ..CommitEvery::default() },
-            ..DepotOptions::preset(PRESETS[preset]).unwrap()
-        },
-    )
+    (placement, 0..Layout::PRESETS.len(), 0..3usize, prop_oneof![Just(None), (1..5u64).prop_map(Some)])
+        .prop_map(|(placement, preset, threads, records)| {
+            let preset: Layout = Layout::PRESETS[preset].parse().unwrap();
+            let layout = preset.with_placement(placement).with_chunk_size(2048).with_block_size(512);
+            let commit_every = CommitEvery::default().with_records(records);
+            (layout, WriteOptions::default().with_threads(threads).with_commit_every(commit_every))
+        })
 }
 
 fn cases(cases: u32) -> ProptestConfig {
@@ -259,7 +269,7 @@ proptest! {
         options in options(),
         operations in proptest::collection::vec(operation(), 1..80),
     ) {
-        drive(&Home::Memory, options, &OpenOptions::default(), &operations);
+        drive(&Home::Memory, options, &Default::default(), &operations);
     }
 }
 
@@ -272,12 +282,7 @@ proptest! {
         mapped in any::<bool>(),
     ) {
         let mapping = if mapped { Mapping::Auto } else { Mapping::Never };
-        let reopened = OpenOptions {
-            mapping,
-            commit_every: options.commit_every,
-            write_threads: options.write_threads,
-            ..OpenOptions::default()
-        };
+        let reopened = (OpenOptions::default().with_mapping(mapping), options.1.clone());
         drive(&Home::File(tempfile::tempdir().unwrap()), options, &reopened, &operations);
     }
 }

@@ -16,19 +16,16 @@ use std::time::Instant;
 use proptest::prelude::*;
 use serde_json::json;
 use vldepot::{
-    CommitEvery, Depot, DepotOptions, Error, ErrorKind, Key, MAX_KEY_LEN, Mapping, OpenOptions, Placement,
-    Raw,
+    CommitEvery, Depot, Error, ErrorKind, Key, Layout, MAX_KEY_LEN, Mapping, OpenOptions, Placement, Raw,
+    WriteOptions,
 };
 
-const NEVER: CommitEvery = CommitEvery { records: None, bytes: None, interval: None };
+fn writing() -> WriteOptions {
+    WriteOptions::default().with_commit_every(CommitEvery::never())
+}
 
-fn small() -> DepotOptions {
-    DepotOptions {
-        chunk_size: 64 << 10,
-        block_size: Some(8 << 10),
-        commit_every: NEVER,
-        ..DepotOptions::default()
-    }
+fn small() -> Layout {
+    Layout::default().with_chunk_size(64 << 10).with_block_size(8 << 10)
 }
 
 fn is_long() -> bool {
@@ -74,7 +71,7 @@ fn odd_keys() -> Vec<Key> {
 /// Every key has its own number as record and as metadata, in order.
 fn fill(depot: &Depot<Raw>, keys: &[Key]) {
     for (n, key) in keys.iter().enumerate() {
-        depot.put_with(key, &n.to_le_bytes(), &json!(n)).unwrap();
+        depot.put_with_metadata(key, &n.to_le_bytes(), &json!(n)).unwrap();
     }
 }
 
@@ -83,7 +80,11 @@ fn check(depot: &Depot<Raw>, keys: &[Key], what: &str) {
     assert!(depot.keys().map(Result::unwrap).eq(keys.iter().cloned()), "{what}: listed otherwise");
     for (n, key) in keys.iter().enumerate() {
         assert_eq!(depot.get(key).unwrap().view(), n.to_le_bytes(), "{what}: key number {n}");
-        assert_eq!(depot.metadata(key).unwrap(), Some(json!(n)), "{what}: key number {n}");
+        assert_eq!(
+            depot.metadata::<serde_json::Value>(key).unwrap(),
+            Some(json!(n)),
+            "{what}: key number {n}"
+        );
         assert_eq!(&depot.key_at(n as u64).unwrap(), key, "{what}: key number {n}");
     }
     let records = depot.get_many(keys).unwrap();
@@ -100,8 +101,8 @@ fn check_killed(path: &Path, check: impl Fn(&Depot<Raw>, &str)) {
     fs::remove_file(&killed).unwrap();
 }
 
-fn check_files(path: &Path, keys: &[Key], options: DepotOptions) {
-    let depot = Depot::create_with(path, Raw, options).unwrap();
+fn check_files(path: &Path, keys: &[Key], options: Layout) {
+    let depot = Depot::builder(Raw).layout(options).write_options(writing()).create(path).unwrap();
     fill(&depot, keys);
     check(&depot, keys, "put");
     depot.flush().unwrap();
@@ -110,8 +111,8 @@ fn check_files(path: &Path, keys: &[Key], options: DepotOptions) {
     check(&depot, keys, "committed");
     depot.close().unwrap();
     for mapping in [Mapping::Auto, Mapping::Never] {
-        let options = OpenOptions { mapping, ..OpenOptions::default() };
-        check(&Depot::open_with(path, Raw, &options).unwrap(), keys, "closed");
+        let options = OpenOptions::default().with_mapping(mapping);
+        check(&Depot::builder(Raw).open_options(options.clone()).open(path).unwrap(), keys, "closed");
     }
     fs::remove_file(path).unwrap();
 }
@@ -121,10 +122,10 @@ fn any_name_comes_back_exactly() {
     let folder = tempfile::tempdir().unwrap();
     let keys = odd_keys();
     check_files(&folder.path().join("names.vld"), &keys, small());
-    let compatible = DepotOptions { vlstore_compatible: true, ..small() };
+    let compatible = small().with_vlstore_compatible(true);
     check_files(&folder.path().join("vlstore.vld"), &keys, compatible);
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "names make no files");
-    let memory = Depot::memory_with(Raw, small()).unwrap();
+    let memory = Depot::builder(Raw).layout(small()).write_options(writing()).memory().unwrap();
     fill(&memory, &keys);
     let copy = Depot::from_bytes(&memory.to_bytes().unwrap(), Raw).unwrap();
     check(&copy, &keys, "from bytes");
@@ -160,7 +161,7 @@ fn why(result: Result<(), Error>) -> String {
 fn what_cannot_be_stored_is_refused_at_put_and_nothing_else_suffers() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("limits.vld");
-    let depot = Depot::create_with(&path, Raw, small()).unwrap();
+    let depot = Depot::builder(Raw).layout(small()).write_options(writing()).create(&path).unwrap();
     let longest = "n".repeat(MAX_KEY_LEN);
     depot.put(&longest, b"the longest name").unwrap();
     let too_long = "n".repeat(MAX_KEY_LEN + 1);
@@ -174,7 +175,7 @@ fn what_cannot_be_stored_is_refused_at_put_and_nothing_else_suffers() {
         assert!(why(depot.put(Key::Int(integer), b"")).contains("2^64 - 1"));
     }
     let metadata = json!("m".repeat(65 << 20));
-    assert!(why(depot.put_with("a", b"A", &metadata)).contains("metadata"));
+    assert!(why(depot.put_with_metadata("a", b"A", &metadata)).contains("metadata"));
     depot.put("a", b"A").unwrap();
     assert!(why(depot.set_metadata("a", &metadata)).contains("metadata"));
     let fitting = json!("m".repeat(if is_long() { 60 << 20 } else { 1 << 20 }));
@@ -183,7 +184,7 @@ fn what_cannot_be_stored_is_refused_at_put_and_nothing_else_suffers() {
     let check = |depot: &Depot<Raw>, what: &str| {
         assert_eq!(depot.len(), 2, "{what}");
         assert_eq!(depot.get(&longest).unwrap().view(), b"the longest name", "{what}");
-        assert!(depot.metadata("a").unwrap() == Some(fitting.clone()), "{what}");
+        assert!(depot.metadata::<serde_json::Value>("a").unwrap() == Some(fitting.clone()), "{what}");
     };
     check_killed(&path, check);
     depot.close().unwrap();
@@ -205,7 +206,11 @@ fn records_without_bytes_are_records() {
     let folder = tempfile::tempdir().unwrap();
     for placement in [Placement::NoCross, Placement::Contiguous, Placement::StartAligned] {
         let path = folder.path().join(format!("{placement:?}.vld"));
-        let depot = Depot::create_with(&path, Raw, DepotOptions { placement, ..small() }).unwrap();
+        let depot = Depot::builder(Raw)
+            .layout(small().with_placement(placement))
+            .write_options(writing())
+            .create(&path)
+            .unwrap();
         // Alone, at both ends of chunks, and between others.
         let length = |n: u32| if n.is_multiple_of(700) { 64 << 10 } else { 0 };
         for n in 0..5000u32 {
@@ -236,7 +241,7 @@ fn names_without_records_to_speak_of_do_not_outgrow_a_directory() {
     let n_names = if is_long() { 300 } else { 70 };
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("directory.vld");
-    let depot = Depot::create_with(&path, Raw, small()).unwrap();
+    let depot = Depot::builder(Raw).layout(small()).write_options(writing()).create(&path).unwrap();
     let name = |n: u32| format!("{}{n}", "n".repeat(1 << 20));
     for n in 0..n_names {
         depot.put(name(n), b"").unwrap();

@@ -6,7 +6,7 @@ use std::error::Error as _;
 use std::fs;
 
 use vldepot::codecs::AtomicFrameCodec;
-use vldepot::{Codec, CodecError, Depot, DepotOptions, ErrorKind, OpenOptions, Raw};
+use vldepot::{Codec, CodecError, Depot, ErrorKind, Layout, Raw};
 
 fn folder() -> tempfile::TempDir {
     tempfile::tempdir().unwrap()
@@ -24,9 +24,9 @@ impl Codec for Strict {
     fn parameters(&self) -> Vec<u8> {
         vec![self.0]
     }
-    fn check_parameters(&self, stored: &[u8]) -> Result<(), CodecError> {
+    fn open(self, stored: &[u8]) -> Result<Self, CodecError> {
         if stored == [self.0] {
-            return Ok(());
+            return Ok(self);
         }
         let (parameter, given) = ("n_atoms".to_owned(), self.0.to_string());
         Err(CodecError::Parameter { parameter, stored: stored[0].to_string(), given })
@@ -122,9 +122,9 @@ fn an_existing_path_is_not_overwritten() {
 fn invalid_options_make_no_file() {
     let folder = folder();
     let path = folder.path().join("none.vld");
-    let options = DepotOptions { block_size: Some(1 << 30), ..DepotOptions::default() };
+    let options = Layout::default().with_block_size(1 << 30);
     assert!(
-        matches!(Depot::create_with(&path, Raw, options), Err(error) if matches!(error.kind(), ErrorKind::InvalidOptions { .. }))
+        matches!(Depot::builder(Raw).layout(options).create(&path), Err(error) if matches!(error.kind(), ErrorKind::InvalidOptions { .. }))
     );
     assert!(!path.exists());
 }
@@ -198,7 +198,7 @@ fn a_reader_refuses_to_write_and_says_how() {
         reader.put("a", b"1").unwrap_err(),
         reader.remove("a").unwrap_err(),
         reader.commit().unwrap_err(),
-        reader.set_depot_metadata("a", 1.into()).unwrap_err(),
+        reader.set_depot_metadata("a", &1).unwrap_err(),
     ] {
         assert!(
             matches!(error.kind(), ErrorKind::ReadOnly) && error.to_string().contains("append"),
@@ -247,8 +247,8 @@ fn records_outlive_the_depot_and_cross_threads() {
 fn threads_read_while_others_write() {
     let folder = folder();
     let path = folder.path().join("threads.vld");
-    let options = DepotOptions { chunk_size: 1 << 14, block_size: Some(1 << 10), ..DepotOptions::default() };
-    let depot = Depot::create_with(&path, Raw, options).unwrap();
+    let options = Layout::default().with_chunk_size(1 << 14).with_block_size(1 << 10);
+    let depot = Depot::builder(Raw).layout(options).create(&path).unwrap();
     let bytes = |n: u32| vec![n as u8; 100 + n as usize % 900];
     std::thread::scope(|scope| {
         for writer in 0..2u32 {
@@ -277,7 +277,7 @@ fn threads_read_while_others_write() {
     });
     assert_eq!(depot.len(), 1000);
     depot.close().unwrap();
-    let depot = Depot::open_with(&path, Raw, &OpenOptions::default()).unwrap();
+    let depot = Depot::builder(Raw).open(&path).unwrap();
     for n in 0..1000 {
         assert_eq!(depot.get(n).unwrap().view(), bytes(n));
     }

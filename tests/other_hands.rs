@@ -16,9 +16,13 @@ use std::time::Duration;
 
 use vldepot::storage::{FileStorage, Storage};
 use vldepot::{
-    CommitEvery, Compression, CompressionCodec, Depot, DepotOptions, ErrorKind, Mapping, OpenOptions, Raw,
-    Verify,
+    CommitEvery, Compression, CompressionCodec, Depot, ErrorKind, Layout, Mapping, OpenOptions, Raw, Verify,
+    WriteOptions,
 };
+
+fn writing() -> WriteOptions {
+    WriteOptions::default().with_commit_every(CommitEvery::never())
+}
 
 const WRITER: &str = "VLDEPOT_HARMED_WRITER";
 const LAYERS: &str = "VLDEPOT_LAYERS";
@@ -31,21 +35,18 @@ fn payload(n: u64) -> Vec<u8> {
     (0..300 + n * 97 % 3000).map(|i| (i as u8 / 5) ^ (n as u8)).collect()
 }
 
-fn options(codec: CompressionCodec) -> DepotOptions {
-    DepotOptions {
-        compression: Compression { codec, ..Compression::default() },
-        chunk_size: 32 << 10,
-        block_size: Some(4 << 10),
-        commit_every: CommitEvery { records: None, bytes: None, interval: None },
-        ..DepotOptions::default()
-    }
+fn options(codec: CompressionCodec) -> Layout {
+    Layout::default()
+        .with_compression(Compression::default().with_codec(codec))
+        .with_chunk_size(32 << 10)
+        .with_block_size(4 << 10)
 }
 
 /// Puts, looks up, reads, commits, until something is refused.
 fn write_on(path: &Path) -> Result<(), vldepot::Error> {
     let plain = path.extension().is_some_and(|extension| extension == "plain");
     let codec = if plain { CompressionCodec::None } else { CompressionCodec::Zstd };
-    let depot = Depot::create_with(path, Raw, options(codec))?;
+    let depot = Depot::builder(Raw).layout(options(codec)).write_options(writing()).create(path)?;
     for n in 0..200_000_u64 {
         depot.put(n, &payload(n))?;
         depot.put("newest", &n.to_le_bytes())?;
@@ -148,7 +149,11 @@ fn a_writer_whose_file_is_overwritten_meets_no_signal() {
 
 /// A depot of two records of one length, and where in the file the index says where they lie.
 fn two_records(path: &Path) -> [u64; 2] {
-    let depot = Depot::create_with(path, Raw, options(CompressionCodec::Zstd)).unwrap();
+    let depot = Depot::builder(Raw)
+        .layout(options(CompressionCodec::Zstd))
+        .write_options(writing())
+        .create(path)
+        .unwrap();
     for (name, byte) in [("a", 1), ("b", 2)] {
         depot.put(name, &[byte; 1000]).unwrap();
     }
@@ -177,8 +182,8 @@ fn an_index_page_that_was_checked_is_believed_where_it_is_mapped_and_kept_where_
     {
         let path = folder.path().join(format!("{mapping:?} {verify:?}.vld"));
         let [a, b] = two_records(&path);
-        let options = OpenOptions { mapping, verify, ..OpenOptions::default() };
-        let depot = Depot::open_with(&path, Raw, &options).unwrap();
+        let options = OpenOptions::default().with_mapping(mapping).with_verify(verify);
+        let depot = Depot::builder(Raw).open_options(options.clone()).open(&path).unwrap();
         assert_eq!(depot.get("a").unwrap().view(), [1; 1000]);
         let file = FileOptions::new().read(true).write(true).open(&path).unwrap();
         let mut place = [0; 16];
@@ -240,7 +245,13 @@ fn layers_process() {
     fs::create_dir(folder.join("upper/work")).unwrap();
     for codec in [CompressionCodec::Zstd, CompressionCodec::None] {
         let path = folder.join(format!("lower/{codec:?}.vld"));
-        Depot::create_with(&path, Raw, options(codec)).unwrap().close().unwrap();
+        Depot::builder(Raw)
+            .layout(options(codec))
+            .write_options(writing())
+            .create(&path)
+            .unwrap()
+            .close()
+            .unwrap();
         put_and_commit(&path, 0..100);
     }
     let layers =
@@ -258,8 +269,11 @@ fn layers_process() {
 fn follow_over_layers(path: &Path) {
     let storage = FileStorage::open(path).unwrap();
     assert!(storage.map(0, 100).unwrap().is_some(), "files in containers are mapped");
-    let never = OpenOptions { mapping: Mapping::Never, ..OpenOptions::default() };
-    let readers = [Depot::open(path, Raw).unwrap(), Depot::open_with(path, Raw, &never).unwrap()];
+    let never = OpenOptions::default().with_mapping(Mapping::Never);
+    let readers = [
+        Depot::open(path, Raw).unwrap(),
+        Depot::builder(Raw).open_options(never.clone()).open(path).unwrap(),
+    ];
     let held = readers[0].get(7).unwrap();
     let check_both = |count, what| {
         for depot in &readers {
@@ -316,7 +330,13 @@ fn a_reader_refreshes_beside_a_file_that_was_replaced() {
     let folder = tempfile::tempdir().unwrap();
     let (path, other) = (folder.path().join("a.vld"), folder.path().join("b.vld"));
     for (path, n) in [(&path, 50), (&other, 20)] {
-        Depot::create_with(path, Raw, options(CompressionCodec::None)).unwrap().close().unwrap();
+        Depot::builder(Raw)
+            .layout(options(CompressionCodec::None))
+            .write_options(writing())
+            .create(path)
+            .unwrap()
+            .close()
+            .unwrap();
         put_and_commit(path, 0..n);
     }
     let depot = Depot::open(&path, Raw).unwrap();

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use vldepot::codecs::{AtomicFrame, AtomicFrameCodec, Fields, FlatFrames};
 use vldepot::storage::{MemoryStorage, Storage};
-use vldepot::{Codec, CodecError, Depot, DepotOptions, ErrorKind, OpenOptions};
+use vldepot::{Codec, CodecError, Depot, ErrorKind, Layout};
 
 const ATOMS: usize = 3000;
 const FRAMES: u32 = 12;
@@ -41,8 +41,8 @@ fn put(depot: &Depot<AtomicFrameCodec>, seed: u32) {
 }
 
 /// Committed frames, and two that are not.
-fn depot(options: DepotOptions) -> Depot<AtomicFrameCodec> {
-    let depot = Depot::memory_with(AtomicFrameCodec::default(), options).unwrap();
+fn depot(options: Layout) -> Depot<AtomicFrameCodec> {
+    let depot = Depot::builder(AtomicFrameCodec::default()).layout(options).memory().unwrap();
     for seed in 0..FRAMES {
         put(&depot, seed);
         if seed == FRAMES - 3 {
@@ -86,14 +86,13 @@ fn check(depot: &Depot<AtomicFrameCodec>, keys: &[u32], fields: Fields, flat: &m
 
 #[test]
 fn parts_of_frames_are_those_of_whole_frames() {
-    let small_chunks =
-        || DepotOptions { chunk_size: 1 << 17, block_size: Some(8192), ..DepotOptions::default() };
+    let small_chunks = || Layout::default().with_chunk_size(1 << 17).with_block_size(8192);
     let all = [
-        DepotOptions::balanced(),
-        DepotOptions::fast(),
-        DepotOptions::uncompressed(),
+        Layout::balanced(),
+        Layout::fast(),
+        Layout::uncompressed(),
         small_chunks(),
-        DepotOptions { chunk_size: 1 << 16, ..small_chunks() },
+        small_chunks().with_chunk_size(1 << 16),
     ];
     let sets = [
         Fields::POSITIONS,
@@ -118,8 +117,8 @@ fn parts_of_frames_are_those_of_whole_frames() {
 
 #[test]
 fn damage_elsewhere_in_a_frame_costs_nothing_and_damage_here_is_an_error() {
-    let options = DepotOptions { block_size: Some(16 << 10), ..DepotOptions::default() };
-    let made = Depot::memory_with(AtomicFrameCodec::default(), options).unwrap();
+    let options = Layout::default().with_block_size(16 << 10);
+    let made = Depot::builder(AtomicFrameCodec::default()).layout(options).memory().unwrap();
     put(&made, 0);
     let good = made.to_bytes().unwrap();
     let expected = made.get_many_flat(&[0], Fields::POSITIONS).unwrap().positions;
@@ -174,8 +173,8 @@ fn forged_tables_are_an_error_or_what_they_say() {
     put(&made, 0);
     let frame = made.get(0).unwrap().as_bytes().to_vec();
     let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
-    let options = DepotOptions { block_size: Some(4096), ..DepotOptions::fast() };
-    let forger = Depot::create_in(Arc::clone(&storage), Forger, options).unwrap();
+    let options = Layout::fast().with_block_size(4096);
+    let forger = Depot::builder(Forger).layout(options).create_in(Arc::clone(&storage)).unwrap();
     let forged: Vec<Vec<u8>> = (0..200)
         .flat_map(|at| [0x01, 0x40, 0x80, 0xff].map(|flip| (at, flip)))
         .map(|(at, flip)| {
@@ -189,7 +188,7 @@ fn forged_tables_are_an_error_or_what_they_say() {
         forger.put(key, bytes).unwrap();
     }
     forger.close().unwrap();
-    let depot = Depot::open_in(storage, AtomicFrameCodec::default(), &OpenOptions::default()).unwrap();
+    let depot = Depot::builder(AtomicFrameCodec::default()).open_in(storage).unwrap();
     let (mut same, mut refused) = (0, 0);
     for key in 0..u32::try_from(forged.len()).unwrap() {
         let flat = depot.get_many_flat(&[key], Fields::POSITIONS | Fields::ENERGY);

@@ -10,8 +10,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use vldepot::{
-    CommitEvery, Compression, CompressionCodec, Depot, DepotOptions, ErrorKind, Mapping, OpenOptions, Raw,
+    CommitEvery, Compression, CompressionCodec, Depot, ErrorKind, Layout, Mapping, OpenOptions, Raw,
+    WriteOptions,
 };
+
+fn writing() -> WriteOptions {
+    WriteOptions::default().with_commit_every(CommitEvery::never())
+}
 
 const WRITER: &str = "VLDEPOT_WRITER";
 const READER: &str = "VLDEPOT_READER";
@@ -46,14 +51,11 @@ impl Acknowledged {
     }
 }
 
-fn options(codec: CompressionCodec) -> DepotOptions {
-    DepotOptions {
-        compression: Compression { codec, ..Compression::default() },
-        chunk_size: 32 << 10,
-        block_size: Some(4 << 10),
-        commit_every: CommitEvery { records: None, bytes: None, interval: None },
-        ..DepotOptions::default()
-    }
+fn options(codec: CompressionCodec) -> Layout {
+    Layout::default()
+        .with_compression(Compression::default().with_codec(codec))
+        .with_chunk_size(32 << 10)
+        .with_block_size(4 << 10)
 }
 
 fn codec(path: &Path) -> CompressionCodec {
@@ -64,7 +66,8 @@ fn codec(path: &Path) -> CompressionCodec {
 #[test]
 fn writer_process() {
     let Some(path) = std::env::var_os(WRITER).map(PathBuf::from) else { return };
-    let depot = Depot::create_with(&path, Raw, options(codec(&path))).unwrap();
+    let depot =
+        Depot::builder(Raw).layout(options(codec(&path))).write_options(writing()).create(&path).unwrap();
     let acknowledged = Acknowledged::of(&path);
     for n in 0..records() {
         depot.put(n, &payload(n)).unwrap();
@@ -113,7 +116,9 @@ fn reader_process() {
     let Some(path) = std::env::var_os(READER).map(PathBuf::from) else { return };
     let number: u64 = std::env::var("VLDEPOT_READER_NUMBER").unwrap().parse().unwrap();
     let mapping = if number.is_multiple_of(2) { Mapping::Auto } else { Mapping::Never };
-    let open = || Depot::open_with(&path, Raw, &OpenOptions { mapping, ..OpenOptions::default() }).unwrap();
+    let open = || {
+        Depot::builder(Raw).open_options(OpenOptions::default().with_mapping(mapping)).open(&path).unwrap()
+    };
     let acknowledged = Acknowledged::of(&path);
     let follower = open();
     let mut old = open();
@@ -273,8 +278,8 @@ fn cut(path: &Path, len: u64) {
 fn read_cut(bytes: &[u8], len: usize, warm: bool, folder: &Path) -> usize {
     let path = folder.join("cut.vld");
     fs::write(&path, bytes).unwrap();
-    let options = OpenOptions { mapping: Mapping::Never, ..OpenOptions::default() };
-    let depot = Depot::open_with(&path, Raw, &options).unwrap();
+    let options = OpenOptions::default().with_mapping(Mapping::Never);
+    let depot = Depot::builder(Raw).open_options(options.clone()).open(&path).unwrap();
     let whole: Vec<(u64, u64)> = if warm {
         // The index has been read, so that each record is found; how far into the file its chunk reaches is known.
         let offsets: Vec<u64> =
@@ -310,7 +315,8 @@ fn a_file_cut_under_a_reader_that_does_not_map_is_an_error_for_what_was_cut_off(
     let folder = tempfile::tempdir().unwrap();
     for codec in [CompressionCodec::Zstd, CompressionCodec::None] {
         let path = folder.path().join("whole.vld");
-        let depot = Depot::create_with(&path, Raw, options(codec)).unwrap();
+        let depot =
+            Depot::builder(Raw).layout(options(codec)).write_options(writing()).create(&path).unwrap();
         (0..200).for_each(|n| depot.put(n, &payload(n)).unwrap());
         depot.close().unwrap();
         let bytes = fs::read(&path).unwrap();

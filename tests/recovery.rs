@@ -4,28 +4,25 @@
 
 use std::fs;
 
-use vldepot::{CommitEvery, Depot, DepotOptions, ErrorKind, OpenOptions, Raw};
+use vldepot::{CommitEvery, Depot, ErrorKind, Layout, OpenOptions, Raw, WriteOptions};
 
 fn payload(n: u32) -> Vec<u8> {
     (0..300 + n as usize * 13 % 900).map(|i| (i as u8 / 7) ^ (n as u8)).collect()
 }
 
-fn options() -> DepotOptions {
-    let commit_every = CommitEvery { records: None, bytes: None, interval: None };
-    DepotOptions {
-        chunk_size: 4096,
-        block_size: Some(1024),
-        write_threads: Some(0),
-        commit_every,
-        ..DepotOptions::default()
-    }
+fn writing() -> WriteOptions {
+    WriteOptions::default().with_threads(0).with_commit_every(CommitEvery::never())
+}
+
+fn options() -> Layout {
+    Layout::default().with_chunk_size(4096).with_block_size(1024)
 }
 
 /// A depot of 60 records: bytes of the file after each commit, and how many records each commit has.
 fn history() -> (Vec<u8>, Vec<(usize, u32)>) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("history.vld");
-    let depot = Depot::create_with(&path, Raw, options()).unwrap();
+    let depot = Depot::builder(Raw).layout(options()).write_options(writing()).create(&path).unwrap();
     let mut commits = vec![(0, 0)];
     for n in 0..60u32 {
         depot.put(n, &payload(n)).unwrap();
@@ -44,7 +41,7 @@ fn history() -> (Vec<u8>, Vec<(usize, u32)>) {
 
 /// With what is left of a file that lost a commit.
 fn accepting() -> OpenOptions {
-    OpenOptions { accept_loss: true, ..OpenOptions::default() }
+    OpenOptions::default().with_accept_loss(true)
 }
 
 /// Opens `bytes` both ways; at least `committed` records are there, and whatever is there is right.
@@ -52,15 +49,20 @@ fn check(bytes: &[u8], committed: u32, what: &str) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("cut.vld");
     fs::write(&path, bytes).unwrap();
-    let reader = Depot::open_with(&path, Raw, &accepting()).unwrap_or_else(|error| panic!("{what}: {error}"));
+    let reader = Depot::builder(Raw)
+        .open_options(accepting())
+        .open(&path)
+        .unwrap_or_else(|error| panic!("{what}: {error}"));
     let found = reader.len() as u32;
     assert!(found >= committed, "{what}: {found} of {committed} records");
     for n in 0..found {
         assert!(reader.get(n).unwrap().view() == payload(n), "{what}: record {n}");
     }
     drop(reader);
-    let writer =
-        Depot::append_with(&path, Raw, &accepting()).unwrap_or_else(|error| panic!("{what}: {error}"));
+    let writer = Depot::builder(Raw)
+        .open_options(accepting())
+        .append(&path)
+        .unwrap_or_else(|error| panic!("{what}: {error}"));
     assert_eq!(writer.len() as u32, found, "{what}");
     for n in found..found + 20 {
         writer.put(n, &payload(n)).unwrap();
@@ -78,9 +80,11 @@ fn nothing_is_left(bytes: &[u8]) -> bool {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("cut.vld");
     fs::write(&path, bytes).unwrap();
-    let Err(error) = Depot::open_with(&path, Raw, &accepting()) else { return false };
+    let Err(error) = Depot::builder(Raw).open_options(accepting()).open(&path) else { return false };
     assert!(error.is_damage() && error.to_string().contains("expected commit 6"), "{error}");
-    assert!(Depot::append_with(&path, Raw, &accepting()).is_err_and(|error| error.is_damage()));
+    assert!(
+        Depot::builder(Raw).open_options(accepting()).append(&path).is_err_and(|error| error.is_damage())
+    );
     assert_eq!(fs::read(&path).unwrap(), bytes, "what is left is left alone");
     true
 }
@@ -133,13 +137,13 @@ fn whole_chunks_behind_the_last_commit_are_adopted() {
 #[test]
 fn whole_uncompressed_chunks_are_adopted_though_their_end_is_a_hole() {
     let options = options();
-    adopts(DepotOptions { compression: DepotOptions::uncompressed().compression, ..options });
+    adopts(options.with_compression(Layout::uncompressed().compression));
 }
 
-fn adopts(options: DepotOptions) {
+fn adopts(options: Layout) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("killed.vld");
-    let depot = Depot::create_with(&path, Raw, options).unwrap();
+    let depot = Depot::builder(Raw).layout(options).write_options(writing()).create(&path).unwrap();
     for n in 0..10 {
         depot.put(n, &payload(n)).unwrap();
     }
@@ -148,7 +152,7 @@ fn adopts(options: DepotOptions) {
         depot.put(n, &payload(n)).unwrap();
     }
     depot.remove(4).unwrap();
-    depot.set_metadata(5, &"noted".into()).unwrap();
+    depot.set_metadata(5, "noted").unwrap();
     depot.flush().unwrap();
     depot.put(3, b"replaced").unwrap();
     depot.flush().unwrap();
@@ -164,7 +168,7 @@ fn adopts(options: DepotOptions) {
         assert_eq!(depot.len(), 39);
         assert_eq!(depot.get(3).unwrap().view(), b"replaced");
         assert!(depot.get(4).unwrap_err().is_not_found());
-        assert_eq!(depot.metadata(5).unwrap(), Some("noted".into()));
+        assert_eq!(depot.metadata::<serde_json::Value>(5).unwrap(), Some("noted".into()));
         for n in (5..40).chain(0..3) {
             assert!(depot.get(n).unwrap().view() == payload(n));
         }
@@ -178,7 +182,7 @@ fn adopts(options: DepotOptions) {
 fn a_record_across_chunks_is_adopted_whole_or_not_at_all() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("long.vld");
-    let depot = Depot::create_with(&path, Raw, options()).unwrap();
+    let depot = Depot::builder(Raw).layout(options()).write_options(writing()).create(&path).unwrap();
     let long: Vec<u8> = (0..20_000u32).map(|i| ((i * i) >> 5) as u8).collect();
     depot.put("long", b"short").unwrap();
     depot.commit().unwrap();
@@ -263,7 +267,7 @@ fn a_header_that_was_lost_is_made_anew_with_a_slot() {
 fn a_damaged_index_segment_does_not_keep_what_is_new_from_its_commit() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("index.vld");
-    let depot = Depot::create_with(&path, Raw, options()).unwrap();
+    let depot = Depot::builder(Raw).layout(options()).write_options(writing()).create(&path).unwrap();
     for n in 0..4 {
         depot.put(n, &payload(n)).unwrap();
         depot.commit().unwrap();
@@ -283,11 +287,11 @@ fn a_damaged_index_segment_does_not_keep_what_is_new_from_its_commit() {
     // The directories of the chunks have the names that the index lost.
     assert!(depot.get(0).unwrap().view() == payload(0));
     assert!(depot.get(3).unwrap().view() == payload(3));
-    depot.set_depot_metadata("new", 1.into()).unwrap();
+    depot.set_depot_metadata("new", &1).unwrap();
     // The frame of all chunks cannot be made, which is said; the commit is.
     assert!(depot.close().unwrap_err().is_damage());
     let depot = Depot::open(&path, Raw).unwrap();
-    assert_eq!(depot.depot_metadata().unwrap()["new"], 1);
+    assert_eq!(depot.all_depot_metadata::<serde_json::Map<String, serde_json::Value>>().unwrap()["new"], 1);
     assert!(depot.get(3).unwrap().view() == payload(3));
 }
 
@@ -316,12 +320,15 @@ fn what_lies_behind_missing_bytes_is_not_called_absent_and_not_cut_off() {
         matches!(error.kind(), ErrorKind::Incomplete { records: 26, .. }) && error.is_damage(),
         "{error}"
     );
-    let depot = Depot::open_with(&path, Raw, &accepting()).unwrap();
+    let depot = Depot::builder(Raw).open_options(accepting()).open(&path).unwrap();
     assert!(depot.get(0).unwrap().view() == payload(0));
     let error = depot.get(59).unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::LostCommit { .. }) && error.is_damage(), "{error}");
     assert!(error.to_string().contains("repair"), "{error}");
-    assert!(depot.contains(59).unwrap_err().is_damage() && depot.metadata(59).unwrap_err().is_damage());
+    assert!(
+        depot.contains(59).unwrap_err().is_damage()
+            && depot.metadata::<serde_json::Value>(59).unwrap_err().is_damage()
+    );
     assert!(depot.info().unwrap().lost_commits > 0);
     let error = Depot::append(&path, Raw).map(|_| ()).unwrap_err();
     assert!(error.is_damage() && error.to_string().contains("repair"), "{error}");
@@ -330,7 +337,7 @@ fn what_lies_behind_missing_bytes_is_not_called_absent_and_not_cut_off() {
     std::fs::write(&path, &bytes[..middle]).unwrap();
     let error = Depot::append(&path, Raw).map(|_| ()).unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::Incomplete { .. }), "{error}");
-    let depot = Depot::append_with(&path, Raw, &accepting()).unwrap();
+    let depot = Depot::builder(Raw).open_options(accepting()).append(&path).unwrap();
     depot.put(59, &payload(59)).unwrap();
     depot.close().unwrap();
     let depot = Depot::open(&path, Raw).unwrap();
@@ -341,16 +348,16 @@ fn what_lies_behind_missing_bytes_is_not_called_absent_and_not_cut_off() {
 fn a_damaged_index_costs_no_record() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("index.vld");
-    let depot = Depot::create_with(&path, Raw, options()).unwrap();
+    let depot = Depot::builder(Raw).layout(options()).write_options(writing()).create(&path).unwrap();
     for n in 0..60 {
-        depot.put_with(n, &payload(n), &n.into()).unwrap();
+        depot.put_with_metadata(n, &payload(n), &n).unwrap();
         if n % 20 == 19 {
             depot.commit().unwrap();
         }
     }
-    depot.put_with(7, &payload(1007), &1007.into()).unwrap();
+    depot.put_with_metadata(7, &payload(1007), &1007).unwrap();
     depot.remove(8).unwrap();
-    depot.set_metadata(9, &"described".into()).unwrap();
+    depot.set_metadata(9, "described").unwrap();
     depot.close().unwrap();
     let whole = fs::read(&path).unwrap();
     let (segment, _) = *entries(&whole).iter().rfind(|(_, kind)| *kind == 2).unwrap();
@@ -366,7 +373,11 @@ fn a_damaged_index_costs_no_record() {
             assert!(depot.get(n).unwrap().view() == payload(expected), "byte {at}: record {n}");
             assert_eq!(depot.location(n).unwrap().length, payload(expected).len() as u64);
             let described = if n == 9 { "described".into() } else { expected.into() };
-            assert_eq!(depot.metadata(n).unwrap(), Some(described), "byte {at}: record {n}");
+            assert_eq!(
+                depot.metadata::<serde_json::Value>(n).unwrap(),
+                Some(described),
+                "byte {at}: record {n}"
+            );
         }
         assert!(depot.get(8).unwrap_err().is_not_found() && !depot.contains(8).unwrap(), "byte {at}");
         let names: Vec<u32> = (9..60).rev().collect();

@@ -5,18 +5,21 @@ use std::error::Error as _;
 
 use serde_json::json;
 use vldepot::codecs::{AtomicFrame, AtomicFrameCodec, Precision};
-use vldepot::{
-    CodecError, Cut, Depot, DepotOptions, Error, ErrorKind, Key, Raw, TruncateOptions, VerifyOptions,
-    compact, plan_compact,
-};
+use vldepot::maintain::{VerifyOptions, compact, plan_compact};
+use vldepot::{CodecError, Cut, Depot, Error, ErrorKind, Key, Layout, Raw, TruncateOptions};
 
 fn positions(n_atoms: usize, step: i64) -> Vec<[f32; 3]> {
     #[expect(clippy::cast_precision_loss, reason = "small numbers")]
     (0..n_atoms).map(|atom| [atom as f32, step as f32, 0.5]).collect()
 }
 
-const ALL: TruncateOptions = TruncateOptions { dry_run: false, all: true };
-const DRY: TruncateOptions = TruncateOptions { dry_run: true, all: false };
+fn all() -> TruncateOptions {
+    TruncateOptions::default().with_all(true)
+}
+
+fn dry() -> TruncateOptions {
+    TruncateOptions::default().with_dry_run(true)
+}
 
 fn frame_name(step: i64) -> String {
     format!("frame_{step:06}")
@@ -33,8 +36,8 @@ fn steps(depot: &Depot<AtomicFrameCodec>) -> Vec<i64> {
     depot.iter().map(|entry| entry.unwrap().1.view().step().unwrap()).collect()
 }
 
-fn small_chunks() -> DepotOptions {
-    DepotOptions { chunk_size: 4096, block_size: Some(1024), ..DepotOptions::default() }
+fn small_chunks() -> Layout {
+    Layout::default().with_chunk_size(4096).with_block_size(1024)
 }
 
 #[test]
@@ -42,7 +45,7 @@ fn a_run_restarted_from_a_checkpoint_stores_no_frame_twice() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("run.vld");
     let codec = || AtomicFrameCodec::new().with_n_atoms(3);
-    let depot = Depot::create_with(&path, codec(), small_chunks()).unwrap();
+    let depot = Depot::builder(codec()).layout(small_chunks()).create(&path).unwrap();
     run(&depot, (0..5000).step_by(10));
     depot.close().unwrap();
 
@@ -61,14 +64,14 @@ fn a_run_restarted_from_a_checkpoint_stores_no_frame_twice() {
     depot.close().unwrap();
     let depot = Depot::open(&killed, codec()).unwrap();
     assert_eq!(steps(&depot), (0..6000).step_by(10).collect::<Vec<_>>());
-    assert!(vldepot::verify(&killed, &VerifyOptions::default(), |_| {}).unwrap().is_whole());
+    assert!(vldepot::maintain::verify(&killed, &VerifyOptions::default(), |_| {}).unwrap().is_whole());
 }
 
 #[test]
 fn what_truncating_acknowledged_is_in_the_file() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("run.vld");
-    let depot = Depot::create_with(&path, AtomicFrameCodec::default(), small_chunks()).unwrap();
+    let depot = Depot::builder(AtomicFrameCodec::default()).layout(small_chunks()).create(&path).unwrap();
     run(&depot, 0..100);
     depot.truncate_after(frame_name(49)).unwrap();
     let bytes = std::fs::read(&path).unwrap();
@@ -94,7 +97,7 @@ fn truncating_goes_by_the_order_of_insertion_over_all_kinds_of_names() {
     let error = depot.truncate_while(|_, _| true).unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::RemovesAll { records: 1, what: "records", .. }), "{error}");
     assert_eq!(depot.len(), 1);
-    assert_eq!(depot.truncate_by(&ALL, |_, _| Cut::Remove).unwrap().removed, 1);
+    assert_eq!(depot.truncate_by(&all(), |_, _| Cut::Remove).unwrap().removed, 1);
     assert!(depot.is_empty());
     assert_eq!(depot.truncate_while(|_, _| true).unwrap(), 0);
     depot.put("b", b"6").unwrap();
@@ -159,24 +162,24 @@ fn another_system_or_precision_is_refused_with_both_values() {
 fn content(depot: &Depot<Raw>) -> Vec<(Key, Vec<u8>, Option<serde_json::Value>)> {
     let entry = |position| {
         let key = depot.key_at(position).unwrap();
-        let metadata = depot.metadata(&key).unwrap();
+        let metadata = depot.metadata::<serde_json::Value>(&key).unwrap();
         (key, depot.get_at(position).unwrap().view().to_vec(), metadata)
     };
     (0..depot.len()).map(entry).collect()
 }
 
 fn assert_whole(path: &std::path::Path) {
-    let report = vldepot::verify(path, &VerifyOptions::default(), |_| {}).unwrap();
+    let report = vldepot::maintain::verify(path, &VerifyOptions::default(), |_| {}).unwrap();
     assert!(report.is_whole(), "{report:?}");
 }
 
 /// 300 records in several commits, some with metadata, some replaced, and of other kinds of names.
 fn varied(path: &std::path::Path) -> Depot<Raw> {
-    let depot = Depot::create_with(path, Raw, small_chunks()).unwrap();
+    let depot = Depot::builder(Raw).layout(small_chunks()).create(path).unwrap();
     for n in 0..300_usize {
         let bytes = vec![u8::try_from(n % 251).unwrap(); 7 * n % 500];
         match n % 5 {
-            0 => depot.put_with(format!("r{n}"), &bytes, &json!({ "n": n })).unwrap(),
+            0 => depot.put_with_metadata(format!("r{n}"), &bytes, &json!({ "n": n })).unwrap(),
             1 => depot.put(n, &bytes).unwrap(),
             _ => depot.put(format!("r{n}"), &bytes).unwrap(),
         }
@@ -256,7 +259,7 @@ fn everything_that_was_removed_can_come_back() {
     let path = folder.path().join("run.vld");
     let depot = varied(&path);
     let before = content(&depot);
-    depot.truncate_by(&ALL, |_, _| Cut::Remove).unwrap();
+    depot.truncate_by(&all(), |_, _| Cut::Remove).unwrap();
     depot.close().unwrap();
     let depot = Depot::append(&path, Raw).unwrap();
     assert!(depot.is_empty());
@@ -326,22 +329,22 @@ fn a_truncation_is_taken_back_once_and_not_after_compacting() {
 fn a_dry_run_tells_what_goes_and_changes_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("run.vld");
-    let depot = Depot::create_with(&path, AtomicFrameCodec::default(), small_chunks()).unwrap();
+    let depot = Depot::builder(AtomicFrameCodec::default()).layout(small_chunks()).create(&path).unwrap();
     run(&depot, 0..100);
     let expected = (60, 40, Some(Key::Str(frame_name(40))), Some(Key::Str(frame_name(99))));
     // With records that no commit covers, which stay so.
-    let removal = depot.truncate_after_step_with(39, &DRY).unwrap();
+    let removal = depot.truncate_after_step_with(39, &dry()).unwrap();
     assert_eq!((removal.removed, removal.kept, removal.first, removal.last), expected.clone());
     let uncommitted = depot.info().unwrap().uncommitted_records;
     assert_eq!(uncommitted, 100);
     depot.close().unwrap();
     let bytes = std::fs::read(&path).unwrap();
     let reader = Depot::open(&path, AtomicFrameCodec::default()).unwrap();
-    let removal = reader.truncate_after_with(frame_name(39), &DRY).unwrap();
+    let removal = reader.truncate_after_with(frame_name(39), &dry()).unwrap();
     assert_eq!((removal.removed, removal.kept, removal.first, removal.last), expected);
-    let removal = reader.truncate_after_step_with(-5, &DRY).unwrap();
+    let removal = reader.truncate_after_step_with(-5, &dry()).unwrap();
     assert_eq!((removal.removed, removal.kept, removal.everything), (100, 0, true));
-    let removal = reader.truncate_after_step_with(500, &DRY).unwrap();
+    let removal = reader.truncate_after_step_with(500, &dry()).unwrap();
     assert_eq!((removal.removed, removal.kept, removal.first, removal.last), (0, 100, None, None));
     assert_eq!(steps(&reader), (0..100).collect::<Vec<_>>());
     assert_eq!(std::fs::read(&path).unwrap(), bytes);
@@ -349,7 +352,7 @@ fn a_dry_run_tells_what_goes_and_changes_nothing() {
 
 #[test]
 fn a_cut_by_step_goes_past_records_without_a_step_and_keeps_them() {
-    let depot = Depot::memory_with(AtomicFrameCodec::default(), small_chunks()).unwrap();
+    let depot = Depot::builder(AtomicFrameCodec::default()).layout(small_chunks()).memory().unwrap();
     let topology = AtomicFrame::new().cell([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]);
     run(&depot, (0..600).step_by(100));
     depot.put("topology", &topology).unwrap();
@@ -363,7 +366,7 @@ fn a_cut_by_step_goes_past_records_without_a_step_and_keeps_them() {
     let error = depot.truncate_after_step(-5).unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::RemovesAll { records: 6, what: "frames", .. }), "{error}");
     assert_eq!(depot.len(), 8);
-    assert_eq!(depot.truncate_after_step_with(-5, &ALL).unwrap().removed, 6);
+    assert_eq!(depot.truncate_after_step_with(-5, &all()).unwrap().removed, 6);
     assert_eq!(depot.undo_truncate().unwrap(), 6);
     assert_eq!(depot.key_at(5).unwrap(), Key::Str(frame_name(500)));
     assert_eq!(depot.key_at(6).unwrap(), Key::Str("topology".into()));
@@ -373,7 +376,7 @@ fn a_cut_by_step_goes_past_records_without_a_step_and_keeps_them() {
 fn a_restart_after_a_gap_is_refused_with_both_steps_before_anything_is_cut() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("run.vld");
-    let depot = Depot::create_with(&path, AtomicFrameCodec::default(), small_chunks()).unwrap();
+    let depot = Depot::builder(AtomicFrameCodec::default()).layout(small_chunks()).create(&path).unwrap();
     let gap = |error: Error| match error.kind() {
         ErrorKind::Gap { step, expected, found } => (*step, *expected, *found),
         _ => panic!("{error:?}"),
@@ -390,7 +393,7 @@ fn a_restart_after_a_gap_is_refused_with_both_steps_before_anything_is_cut() {
     );
     assert_eq!(gap(error), (750, 700, Some(500)));
     run(&depot, (800..=900).step_by(100));
-    assert_eq!(gap(depot.restart_at_step_with(750, 700, &DRY).unwrap_err()), (750, 700, Some(500)));
+    assert_eq!(gap(depot.restart_at_step_with(750, 700, &dry()).unwrap_err()), (750, 700, Some(500)));
     assert_eq!(gap(depot.restart_at_step(750, 700).unwrap_err()), (750, 700, Some(500)));
     assert_eq!(depot.len(), 8);
     let removal = depot.restart_at_step(650, 500).unwrap();
@@ -403,7 +406,7 @@ fn a_restart_after_a_gap_is_refused_with_both_steps_before_anything_is_cut() {
 fn what_compacting_removes_for_good_is_counted_by_the_directories() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("run.vld");
-    let depot = Depot::create_with(&path, Raw, small_chunks()).unwrap();
+    let depot = Depot::builder(Raw).layout(small_chunks()).create(&path).unwrap();
     for name in ["a", "b", "c", "d"] {
         depot.put(name, &[1; 100]).unwrap();
     }
@@ -428,11 +431,11 @@ fn what_compacting_removes_for_good_is_counted_by_the_directories() {
 fn an_undo_that_is_interrupted_leaves_the_first_of_the_records_back_or_none() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("run.vld");
-    let depot = Depot::create_with(&path, Raw, small_chunks()).unwrap();
+    let depot = Depot::builder(Raw).layout(small_chunks()).create(&path).unwrap();
     // So much that the directory of one chunk does not hold it all.
     let metadata = json!("m".repeat(8 << 20));
     for n in 0..12_u32 {
-        depot.put_with(n, &n.to_le_bytes(), &metadata).unwrap();
+        depot.put_with_metadata(n, &n.to_le_bytes(), &metadata).unwrap();
     }
     depot.close().unwrap();
     let depot = Depot::append(&path, Raw).unwrap();
@@ -452,7 +455,7 @@ fn an_undo_that_is_interrupted_leaves_the_first_of_the_records_back_or_none() {
             assert_eq!(depot.get_at(u64::from(n)).unwrap().view(), n.to_le_bytes(), "cut at {cut}");
         }
         let last = i64::try_from(depot.len()).unwrap() - 1;
-        assert!(depot.metadata(last).unwrap().as_ref() == Some(&metadata));
+        assert!(depot.metadata::<serde_json::Value>(last).unwrap().as_ref() == Some(&metadata));
         lengths.push(depot.len());
     }
     assert_eq!((lengths.first(), lengths.last()), (Some(&2), Some(&12)));

@@ -7,8 +7,8 @@ use std::time::Duration;
 use serde_json::json;
 use vldepot::codecs::{AtomicFrame, AtomicFrameCodec, Json, NdArray, Precision, Serde};
 use vldepot::{
-    Codec, CommitEvery, Compression, CompressionCodec, Depot, DepotOptions, ErrorKind, Filter, Key, Mapping,
-    OpenOptions, PRESETS, Placement, Raw,
+    Codec, CommitEvery, Compression, CompressionCodec, Depot, ErrorKind, Filter, Key, Layout, Mapping,
+    OpenOptions, Placement, Raw, WriteOptions,
 };
 
 /// Bytes that compress somewhat and differ by `seed`.
@@ -18,8 +18,8 @@ fn payload(seed: usize, len: usize) -> Vec<u8> {
         .collect()
 }
 
-fn small_chunks() -> DepotOptions {
-    DepotOptions { chunk_size: 8192, block_size: Some(1024), ..DepotOptions::default() }
+fn small_chunks() -> Layout {
+    Layout::default().with_chunk_size(8192).with_block_size(1024)
 }
 
 /// Lengths around everything that could matter with 8 KiB chunks.
@@ -65,23 +65,25 @@ fn every_length_placement_and_codec_comes_back_in_files_and_memory() {
     let folder = tempfile::tempdir().unwrap();
     for placement in [Placement::NoCross, Placement::Contiguous, Placement::StartAligned] {
         for codec in [CompressionCodec::None, CompressionCodec::Lz4, CompressionCodec::Zstd] {
-            for write_threads in [Some(0), Some(2)] {
-                let compression = Compression { codec, ..Compression::default() };
-                let options = DepotOptions { placement, compression, write_threads, ..small_chunks() };
-                let memory = Depot::memory_with(Raw, options.clone()).unwrap();
+            for threads in [0, 2] {
+                let compression = Compression::default().with_codec(codec);
+                let options = small_chunks().with_placement(placement).with_compression(compression);
+                let write = WriteOptions::default().with_threads(threads);
+                let new = Depot::builder(Raw).layout(options).write_options(write);
+                let memory = new.clone().memory().unwrap();
                 fill(&memory);
                 check(&memory);
                 memory.commit().unwrap();
                 check(&memory);
 
-                let path = folder.path().join(format!("{placement:?}{codec:?}{write_threads:?}.vld"));
-                let depot = Depot::create_with(&path, Raw, options).unwrap();
+                let path = folder.path().join(format!("{placement:?}{codec:?}{threads}.vld"));
+                let depot = new.create(&path).unwrap();
                 fill(&depot);
                 check(&depot);
                 depot.close().unwrap();
                 check(&Depot::open(&path, Raw).unwrap());
-                let unmapped = OpenOptions { mapping: Mapping::Never, ..OpenOptions::default() };
-                check(&Depot::open_with(&path, Raw, &unmapped).unwrap());
+                let unmapped = OpenOptions::default().with_mapping(Mapping::Never);
+                check(&Depot::builder(Raw).open_options(unmapped.clone()).open(&path).unwrap());
                 check(&Depot::append(&path, Raw).unwrap());
             }
         }
@@ -90,8 +92,8 @@ fn every_length_placement_and_codec_comes_back_in_files_and_memory() {
 
 #[test]
 fn presets_round_trip() {
-    for name in PRESETS {
-        let depot = Depot::memory_with(Raw, DepotOptions::preset(name).unwrap()).unwrap();
+    for name in Layout::PRESETS {
+        let depot = Depot::builder(Raw).layout(name.parse::<Layout>().unwrap()).memory().unwrap();
         fill(&depot);
         depot.commit().unwrap();
         check(&depot);
@@ -103,8 +105,15 @@ fn every_filter_and_level_round_trips() {
     for codec in [CompressionCodec::Lz4hc, CompressionCodec::Blosclz, CompressionCodec::Zstd] {
         for filter in [Filter::None, Filter::Shuffle, Filter::Bitshuffle] {
             for (level, typesize) in [(0, 4), (1, 1), (9, 8)] {
-                let compression = Compression { codec, level, filter, typesize: Some(typesize) };
-                let depot = Depot::memory_with(Raw, DepotOptions { compression, ..small_chunks() }).unwrap();
+                let compression = Compression::default()
+                    .with_codec(codec)
+                    .with_level(level)
+                    .with_filter(filter)
+                    .with_typesize(typesize);
+                let depot = Depot::builder(Raw)
+                    .layout(small_chunks().with_compression(compression))
+                    .memory()
+                    .unwrap();
                 fill(&depot);
                 depot.commit().unwrap();
                 check(&depot);
@@ -116,7 +125,7 @@ fn every_filter_and_level_round_trips() {
 #[test]
 fn placements_are_what_they_say() {
     let locations = |placement| {
-        let depot = Depot::memory_with(Raw, DepotOptions { placement, ..small_chunks() }).unwrap();
+        let depot = Depot::builder(Raw).layout(small_chunks().with_placement(placement)).memory().unwrap();
         fill(&depot);
         (0..LENGTHS.len()).map(|n| depot.location(format!("record/{n}")).unwrap()).collect::<Vec<_>>()
     };
@@ -175,7 +184,7 @@ fn strange_names_come_back_exactly() {
 fn replacing_and_removing_shows_at_once_and_after_reopening() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("replaced.vld");
-    let depot = Depot::create_with(&path, Raw, small_chunks()).unwrap();
+    let depot = Depot::builder(Raw).layout(small_chunks()).create(&path).unwrap();
     fill(&depot);
     depot.commit().unwrap();
     depot.put("record/3", b"new").unwrap();
@@ -235,31 +244,37 @@ fn metadata_are_kept_apart_from_records() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("metadata.vld");
     let depot = Depot::create(&path, Raw).unwrap();
-    depot.put_with("a", b"A", &json!({"energy": -1.5, "tags": ["x"]})).unwrap();
+    depot.put_with_metadata("a", b"A", &json!({"energy": -1.5, "tags": ["x"]})).unwrap();
     depot.put("b", b"B").unwrap();
-    depot.set_depot_metadata("units", json!("kJ/mol")).unwrap();
-    depot.set_depot_metadata("dropped", json!(1)).unwrap();
+    depot.set_depot_metadata("units", &json!("kJ/mol")).unwrap();
+    depot.set_depot_metadata("dropped", &json!(1)).unwrap();
     let check = |depot: &Depot<Raw>| {
-        assert_eq!(depot.metadata("a").unwrap(), Some(json!({"energy": -1.5, "tags": ["x"]})));
-        assert_eq!(depot.metadata("b").unwrap(), None);
-        assert!(depot.metadata("c").unwrap_err().is_not_found());
-        assert_eq!(depot.depot_metadata().unwrap()["units"], json!("kJ/mol"));
+        assert_eq!(
+            depot.metadata::<serde_json::Value>("a").unwrap(),
+            Some(json!({"energy": -1.5, "tags": ["x"]}))
+        );
+        assert_eq!(depot.metadata::<serde_json::Value>("b").unwrap(), None);
+        assert!(depot.metadata::<serde_json::Value>("c").unwrap_err().is_not_found());
+        assert_eq!(
+            depot.all_depot_metadata::<serde_json::Map<String, serde_json::Value>>().unwrap()["units"],
+            json!("kJ/mol")
+        );
     };
     check(&depot);
     depot.commit().unwrap();
     check(&depot);
-    depot.set_depot_metadata("dropped", json!(null)).unwrap();
+    assert!(depot.remove_depot_metadata("dropped").unwrap());
     depot.close().unwrap();
     let depot = Depot::append(&path, Raw).unwrap();
     check(&depot);
-    assert_eq!(depot.depot_metadata().unwrap().len(), 1);
+    assert_eq!(depot.all_depot_metadata::<serde_json::Map<String, serde_json::Value>>().unwrap().len(), 1);
     depot.set_metadata("b", &json!([1, 2])).unwrap();
     depot.set_metadata("a", &json!(null)).unwrap();
     assert!(depot.set_metadata("c", &json!(1)).unwrap_err().is_not_found());
     depot.close().unwrap();
     let depot = Depot::open(&path, Raw).unwrap();
-    assert_eq!(depot.metadata("b").unwrap(), Some(json!([1, 2])));
-    assert_eq!(depot.metadata("a").unwrap(), Some(json!(null)));
+    assert_eq!(depot.metadata::<serde_json::Value>("b").unwrap(), Some(json!([1, 2])));
+    assert_eq!(depot.metadata::<serde_json::Value>("a").unwrap(), Some(json!(null)));
     assert_eq!(depot.get("b").unwrap().view(), b"B");
     assert_eq!(depot.len(), 2);
 }
@@ -268,28 +283,37 @@ fn metadata_are_kept_apart_from_records() {
 fn metadata_that_are_put_can_be_read_however_deep_they_are() {
     let deep = |levels: usize| (0..levels).fold(json!(-0.0), |value, _| json!([value]));
     let depot = Depot::memory(Raw).unwrap();
-    depot.put_with("deep", b"", &deep(1023)).unwrap();
-    depot.set_depot_metadata("deep", deep(1022)).unwrap();
-    assert_eq!(depot.metadata("deep").unwrap(), Some(deep(1023)));
-    assert_eq!(depot.depot_metadata().unwrap()["deep"], deep(1022));
+    depot.put_with_metadata("deep", b"", &deep(1023)).unwrap();
+    depot.set_depot_metadata("deep", &deep(1022)).unwrap();
+    assert_eq!(depot.metadata::<serde_json::Value>("deep").unwrap(), Some(deep(1023)));
+    assert_eq!(
+        depot.all_depot_metadata::<serde_json::Map<String, serde_json::Value>>().unwrap()["deep"],
+        deep(1022)
+    );
     for levels in [1024, 3000] {
         let refused = [
-            depot.put_with("deeper", b"", &deep(levels)).unwrap_err(),
+            depot.put_with_metadata("deeper", b"", &deep(levels)).unwrap_err(),
             depot.set_metadata("deep", &deep(levels)).unwrap_err(),
-            depot.set_depot_metadata("deeper", deep(levels - 1)).unwrap_err(),
+            depot.set_depot_metadata("deeper", &deep(levels - 1)).unwrap_err(),
         ];
         for error in refused {
             assert!(matches!(error.kind(), ErrorKind::InvalidRecord { .. }), "{error}");
             assert!(error.to_string().contains("more than 1023 inside each other"), "{error}");
         }
     }
-    assert_eq!((depot.len(), depot.depot_metadata().unwrap().len()), (1, 1));
+    assert_eq!(
+        (
+            depot.len(),
+            depot.all_depot_metadata::<serde_json::Map<String, serde_json::Value>>().unwrap().len()
+        ),
+        (1, 1)
+    );
 }
 
 #[test]
 fn memory_and_file_hold_the_same_bytes() {
     let folder = tempfile::tempdir().unwrap();
-    let memory = Depot::memory_with(Raw, small_chunks()).unwrap();
+    let memory = Depot::builder(Raw).layout(small_chunks()).memory().unwrap();
     fill(&memory);
     let path = folder.path().join("saved.vld");
     memory.save(&path).unwrap();
@@ -308,17 +332,17 @@ fn memory_and_file_hold_the_same_bytes() {
 #[test]
 fn commits_happen_by_themselves() {
     let folder = tempfile::tempdir().unwrap();
-    for (number, every) in [
-        CommitEvery::records(1),
-        CommitEvery { bytes: Some(1), ..CommitEvery::default() },
-        CommitEvery::interval(Duration::ZERO),
-    ]
-    .into_iter()
-    .enumerate()
+    for (number, every) in
+        [CommitEvery::records(1), CommitEvery::default().with_bytes(1), CommitEvery::interval(Duration::ZERO)]
+            .into_iter()
+            .enumerate()
     {
         let path = folder.path().join(format!("{number}.vld"));
-        let depot =
-            Depot::create_with(&path, Raw, DepotOptions { commit_every: every, ..small_chunks() }).unwrap();
+        let depot = Depot::builder(Raw)
+            .layout(small_chunks())
+            .write_options(WriteOptions::default().with_commit_every(every))
+            .create(&path)
+            .unwrap();
         for n in 0..20u32 {
             depot.put(n, &payload(n as usize, 100)).unwrap();
             let reader = Depot::open(&path, Raw).unwrap();
@@ -332,8 +356,12 @@ fn commits_happen_by_themselves() {
 fn many_commits_keep_the_index_small_and_right() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("commits.vld");
-    let options = DepotOptions { write_threads: Some(0), ..small_chunks() };
-    let depot = Depot::create_with(&path, Raw, options).unwrap();
+    let options = small_chunks();
+    let depot = Depot::builder(Raw)
+        .layout(options)
+        .write_options(WriteOptions::default().with_threads(0))
+        .create(&path)
+        .unwrap();
     for n in 0..300u32 {
         depot.put(n % 200, &n.to_le_bytes()).unwrap();
         depot.commit().unwrap();
@@ -360,8 +388,8 @@ fn many_commits_keep_the_index_small_and_right() {
 fn an_uncompressed_file_lends_its_map() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("plain.vld");
-    let options = DepotOptions { chunk_size: 8192, ..DepotOptions::uncompressed() };
-    let depot = Depot::create_with(&path, Raw, options).unwrap();
+    let options = Layout::uncompressed().with_chunk_size(8192);
+    let depot = Depot::builder(Raw).layout(options).create(&path).unwrap();
     depot.put("a", &payload(1, 3000)).unwrap();
     depot.put("b", &payload(2, 3000)).unwrap();
     depot.close().unwrap();
@@ -375,33 +403,33 @@ fn an_uncompressed_file_lends_its_map() {
 
 #[test]
 fn records_are_compressed_by_the_size_of_their_codecs_numbers() {
-    fn typesize<C: Codec>(codec: C, options: DepotOptions) -> Option<u8> {
-        let bytes = Depot::memory_with(codec, options).unwrap().to_bytes().unwrap();
+    fn typesize<C: Codec>(codec: C, options: Layout) -> Option<u8> {
+        let bytes = Depot::builder(codec).layout(options).memory().unwrap().to_bytes().unwrap();
         // As stored: another codec reads it.
-        Depot::from_bytes(&bytes, Raw).unwrap().info().unwrap().options.compression.typesize
+        Depot::from_bytes(&bytes, Raw).unwrap().info().unwrap().layout.compression.typesize
     }
     let frames = |precision| AtomicFrameCodec::new().with_precision(precision);
-    let default = DepotOptions::default;
+    let default = Layout::default;
     assert_eq!(typesize(AtomicFrameCodec::default(), default()), Some(4));
     assert_eq!(typesize(frames(Precision::F64), default()), Some(8));
-    assert_eq!(typesize(frames(Precision::F16), DepotOptions::fast()), Some(2));
-    assert_eq!(typesize(frames(Precision::BF16), DepotOptions::compact()), Some(2));
+    assert_eq!(typesize(frames(Precision::F16), Layout::fast()), Some(2));
+    assert_eq!(typesize(frames(Precision::BF16), Layout::compact()), Some(2));
     assert_eq!(typesize(NdArray::<i64>::new(), default()), Some(8));
     assert_eq!(typesize(NdArray::<u8>::new(), default()), Some(1));
     assert_eq!(typesize(Serde::<String>::new(), default()), Some(1));
-    assert_eq!(typesize(Json::<String>::new(), DepotOptions::uncompressed()), Some(1));
+    assert_eq!(typesize(Json::<String>::new(), Layout::uncompressed()), Some(1));
     assert_eq!(typesize(Raw, default()), Some(4));
-    let compression = Compression { typesize: Some(2), ..Compression::default() };
-    assert_eq!(typesize(NdArray::<i64>::new(), DepotOptions { compression, ..default() }), Some(2));
-    assert_eq!(typesize(NdArray::<i64>::new(), DepotOptions { chunk_size: 100, ..default() }), Some(4));
+    let compression = Compression::default().with_typesize(2);
+    assert_eq!(typesize(NdArray::<i64>::new(), default().with_compression(compression)), Some(2));
+    assert_eq!(typesize(NdArray::<i64>::new(), default().with_chunk_size(100)), Some(4));
 }
 
 #[test]
 fn doubles_take_less_room_than_as_singles_and_text_less_than_as_numbers() {
     fn size<C: Codec>(codec: C, typesize: Option<u8>, put: impl Fn(&Depot<C>)) -> u64 {
-        let compression = Compression { typesize, ..Compression::default() };
+        let compression = Compression::default().with_typesize(typesize);
         let depot =
-            Depot::memory_with(codec, DepotOptions { compression, ..DepotOptions::default() }).unwrap();
+            Depot::builder(codec).layout(Layout::default().with_compression(compression)).memory().unwrap();
         put(&depot);
         depot.commit().unwrap();
         depot.info().unwrap().file_bytes
@@ -439,10 +467,10 @@ fn a_million_zero_bytes_take_no_room() {
 fn odd_chunk_sizes_and_typesizes_round_trip() {
     for (chunk_size, typesize) in [(64, 1), (66, 3), (100, 4), (128, 8), (1000, 250), (4100, 4), (65_532, 12)]
     {
-        for name in PRESETS {
-            let preset = DepotOptions { block_size: None, chunk_size, ..DepotOptions::preset(name).unwrap() };
-            let compression = Compression { typesize: Some(typesize), ..preset.compression };
-            let depot = Depot::memory_with(Raw, DepotOptions { compression, ..preset }).unwrap();
+        for name in Layout::PRESETS {
+            let preset = name.parse::<Layout>().unwrap().with_block_size(None).with_chunk_size(chunk_size);
+            let compression = preset.compression.with_typesize(typesize);
+            let depot = Depot::builder(Raw).layout(preset.with_compression(compression)).memory().unwrap();
             fill(&depot);
             depot.commit().unwrap();
             check(&depot);

@@ -4,11 +4,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use vldepot::maintain::{RepairOptions, VerifyOptions, compact_into, repair_in, verify_in};
 use vldepot::storage::{MemoryStorage, Storage};
-use vldepot::{
-    CommitEvery, Depot, DepotOptions, Error, ErrorKind, OpenOptions, Raw, RepairOptions, VerifyOptions,
-    compact_into, repair_in, verify_in,
-};
+use vldepot::{CommitEvery, Depot, Error, ErrorKind, Layout, OpenOptions, Raw, WriteOptions};
+
+fn writing() -> WriteOptions {
+    WriteOptions::default().with_threads(0).with_commit_every(CommitEvery::never())
+}
 
 const N: u32 = 40;
 
@@ -32,18 +34,12 @@ fn bytes_of(storage: &dyn Storage) -> Vec<u8> {
 
 /// A closed depot of 40 records and eight commits, metadata of its own among them.
 fn whole() -> Vec<u8> {
-    let options = DepotOptions {
-        chunk_size: 4096,
-        block_size: Some(1024),
-        write_threads: Some(0),
-        commit_every: CommitEvery { records: None, bytes: None, interval: None },
-        ..DepotOptions::default()
-    };
-    let depot = Depot::memory_with(Raw, options).unwrap();
+    let options = Layout::default().with_chunk_size(4096).with_block_size(1024);
+    let depot = Depot::builder(Raw).layout(options).write_options(writing()).memory().unwrap();
     for n in 0..N {
         depot.put(name(n), &payload(n)).unwrap();
         if n % 5 == 4 {
-            depot.set_depot_metadata("last", n.into()).unwrap();
+            depot.set_depot_metadata("last", &n).unwrap();
             depot.commit().unwrap();
         }
     }
@@ -51,11 +47,11 @@ fn whole() -> Vec<u8> {
 }
 
 fn accepting() -> OpenOptions {
-    OpenOptions { accept_loss: true, ..OpenOptions::default() }
+    OpenOptions::default().with_accept_loss(true)
 }
 
 fn open(bytes: &[u8], options: &OpenOptions) -> Result<Depot<Raw>, Error> {
-    Depot::open_in(storage(bytes), Raw, options)
+    Depot::builder(Raw).open_options(options.clone()).open_in(storage(bytes))
 }
 
 /// The records of a depot; all of them right.
@@ -81,7 +77,7 @@ fn records(depot: &Depot<Raw>, what: &str) -> BTreeMap<String, Vec<u8>> {
 fn repaired(bytes: &[u8], what: &str) -> Option<(usize, bool, Vec<u8>)> {
     let to = storage(&[]);
     let report = repair_in(storage(bytes), Arc::clone(&to), &RepairOptions::default(), |_| {}).ok()?;
-    let kept = Depot::open_in(Arc::clone(&to), Raw, &OpenOptions::default()).unwrap();
+    let kept = Depot::builder(Raw).open_in(Arc::clone(&to)).unwrap();
     let kept = records(&kept, what).len();
     Some((kept, !(report.lost.is_empty() && report.problems.is_empty()), bytes_of(&*to)))
 }
@@ -123,10 +119,10 @@ fn check(bytes: &[u8], what: &str) {
     }
     let compacted = storage(&[]);
     if compact_into(storage(bytes), Arc::clone(&compacted), |_| {}).is_ok() {
-        let compacted = Depot::open_in(compacted, Raw, &OpenOptions::default()).unwrap();
+        let compacted = Depot::builder(Raw).open_in(compacted).unwrap();
         assert_eq!(records(&compacted, what).len(), N as usize, "{what}: compaction hid a loss");
     }
-    if let Ok(depot) = Depot::append_in(storage(bytes), Raw, &OpenOptions::default()) {
+    if let Ok(depot) = Depot::builder(Raw).append_in(storage(bytes)) {
         assert_eq!(records(&depot, what).len(), N as usize, "{what}: appending hid a loss");
         depot.put(name(N), &payload(N)).unwrap();
         assert_eq!(depot.truncate_after(name(N - 1)).unwrap(), 1, "{what}");
@@ -137,7 +133,7 @@ fn check(bytes: &[u8], what: &str) {
     }
     // Whoever accepts the loss loses nothing that repair would have kept, and it stays known.
     let target = storage(bytes);
-    if let Ok(depot) = Depot::append_in(Arc::clone(&target), Raw, &accepting()) {
+    if let Ok(depot) = Depot::builder(Raw).open_options(accepting()).append_in(Arc::clone(&target)) {
         let there = records(&depot, what).len();
         assert!(there >= kept, "{what}: {there} of {kept}");
         for n in N..N + 3 {
@@ -167,7 +163,7 @@ fn check_known(bytes: &[u8], n: usize, what: &str) {
     // Compacting carries it over.
     let compacted = storage(&[]);
     compact_into(storage(bytes), Arc::clone(&compacted), |_| {}).unwrap();
-    let compacted = Depot::open_in(compacted, Raw, &OpenOptions::default()).unwrap();
+    let compacted = Depot::builder(Raw).open_in(compacted).unwrap();
     assert!(
         matches!(compacted.get(&lost), Err(error) if matches!(error.kind(), ErrorKind::LostEarlier { .. })),
         "{what}"
@@ -195,7 +191,10 @@ fn a_depot_with_missing_bytes_in_its_middle_is_repaired_and_nothing_else() {
         assert!(open(&missing, &OpenOptions::default()).is_err(), "{what}");
         let refused = compact_into(storage(&missing), storage(&[]), |_| {}).unwrap_err();
         assert!(refused.to_string().contains("repair"), "{what}: {refused}");
-        assert!(Depot::append_in(storage(&missing), Raw, &accepting()).is_err(), "{what}");
+        assert!(
+            Depot::builder(Raw).open_options(accepting()).append_in(storage(&missing)).is_err(),
+            "{what}"
+        );
         let (kept, told, _) = repaired(&missing, &what).unwrap();
         assert!(kept == N as usize || told && kept >= N as usize - 8, "{what}: {kept}");
     }
@@ -213,16 +212,22 @@ fn a_commit_that_cannot_be_read_costs_nothing_when_all_it_had_is_there() {
         damaged[at] ^= 1;
         let depot = open(&damaged, &OpenOptions::default()).unwrap();
         assert_eq!(records(&depot, "damaged commit").len(), N as usize);
-        assert_eq!(depot.depot_metadata().unwrap()["last"], N - 1);
+        assert_eq!(
+            depot.all_depot_metadata::<serde_json::Map<String, serde_json::Value>>().unwrap()["last"],
+            N - 1
+        );
         let info = depot.info().unwrap();
         assert!(info.lost_commits > 0 && info.complete, "{info:?}");
         let target = storage(&damaged);
-        let depot = Depot::append_in(Arc::clone(&target), Raw, &OpenOptions::default()).unwrap();
+        let depot = Depot::builder(Raw).append_in(Arc::clone(&target)).unwrap();
         depot.close().unwrap();
-        let depot = Depot::open_in(target, Raw, &OpenOptions::default()).unwrap();
+        let depot = Depot::builder(Raw).open_in(target).unwrap();
         assert_eq!(records(&depot, "appended").len(), N as usize);
         let info = depot.info().unwrap();
         assert!(info.lost_commits == 0 && info.losses.is_empty(), "{info:?}");
-        assert_eq!(depot.depot_metadata().unwrap()["last"], N - 1);
+        assert_eq!(
+            depot.all_depot_metadata::<serde_json::Map<String, serde_json::Value>>().unwrap()["last"],
+            N - 1
+        );
     }
 }

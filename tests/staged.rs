@@ -9,10 +9,9 @@ use std::error::Error as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use vldepot::maintain::{RepairOptions, VerifyOptions, compact, repair, verify};
 use vldepot::storage::StagedFile;
-use vldepot::{
-    Depot, DepotOptions, Error, ErrorKind, Raw, RepairOptions, VerifyOptions, compact, repair, verify,
-};
+use vldepot::{Depot, Error, ErrorKind, Layout, Raw};
 
 const RECORDS: u32 = 300;
 
@@ -25,8 +24,8 @@ fn payload(n: u32) -> Vec<u8> {
     (0..3000).map(|_| byte()).collect()
 }
 
-fn options() -> DepotOptions {
-    DepotOptions { chunk_size: 1 << 16, block_size: Some(1 << 14), ..DepotOptions::default() }
+fn options() -> Layout {
+    Layout::default().with_chunk_size(1 << 16).with_block_size(1 << 14)
 }
 
 fn fill(depot: &Depot<Raw>, from: u32) -> Result<(), Error> {
@@ -35,7 +34,7 @@ fn fill(depot: &Depot<Raw>, from: u32) -> Result<(), Error> {
 
 /// A depot of records whose names start at `from`.
 fn depot(path: &Path, from: u32) {
-    let depot = Depot::create_with(path, Raw, options()).unwrap();
+    let depot = Depot::builder(Raw).layout(options()).create(path).unwrap();
     fill(&depot, from).unwrap();
     depot.close().unwrap();
 }
@@ -71,7 +70,7 @@ fn staged(folder: &Path) -> Option<PathBuf> {
 
 fn convert(path: &Path, from: u32) -> Result<(), Error> {
     let new = StagedFile::replace(path)?;
-    let depot = Depot::create_in(new.storage(), Raw, options())?;
+    let depot = Depot::builder(Raw).layout(options()).create_in(new.storage())?;
     fill(&depot, from)?;
     depot.close()?;
     new.publish()
@@ -134,7 +133,7 @@ fn a_file_that_a_writer_has_is_not_replaced() {
     // And the other way round: nobody begins to write what is about to vanish, nor what is not in place.
     let new = StagedFile::replace(&path).unwrap();
     assert!(matches!(Depot::append(&path, Raw), Err(error) if matches!(error.kind(), ErrorKind::Locked)));
-    let depot = Depot::create_in(new.storage(), Raw, options()).unwrap();
+    let depot = Depot::builder(Raw).layout(options()).create_in(new.storage()).unwrap();
     assert!(matches!(new.publish(), Err(error) if matches!(error.kind(), ErrorKind::StillOpen)));
     drop(depot);
     convert(&path, 1000).unwrap();
@@ -590,7 +589,7 @@ mod unix {
         // SAFETY: waits for the child made above, and writes to the number that lives through the call.
         assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
         assert_eq!(status, 0);
-        let depot = Depot::create_in(new.storage(), Raw, options()).unwrap();
+        let depot = Depot::builder(Raw).layout(options()).create_in(new.storage()).unwrap();
         fill(&depot, 0).unwrap();
         depot.close().unwrap();
         new.publish().unwrap();

@@ -9,7 +9,7 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use vldepot::{Depot, DepotOptions, Mapping, OpenOptions, Raw};
+use vldepot::{Depot, Mapping, OpenOptions, Raw};
 
 /// The system's allocator, counted.
 struct Counting;
@@ -83,8 +83,8 @@ fn check(depot: &Depot<Raw>, name: &str, bytes: &[u8], what: &str) {
     assert!(bytes.is_empty() || out.most <= 4 << 20, "{what}: {} bytes at once", out.most);
 }
 
-fn options(preset: &str, chunk_size: usize) -> DepotOptions {
-    DepotOptions { chunk_size, ..DepotOptions::preset(preset).unwrap() }
+fn options(preset: &str, chunk_size: usize) -> vldepot::Layout {
+    preset.parse::<vldepot::Layout>().unwrap().with_chunk_size(chunk_size)
 }
 
 fn flip(path: &Path, at: u64) {
@@ -104,7 +104,7 @@ fn records_of_any_length_take_bounded_memory_and_damaged_ones_write_nothing() {
     {
         let what = format!("{preset}, chunks of {chunk_size}");
         let path = folder.path().join("a.vld");
-        let depot = Depot::create_with(&path, Raw, options(preset, chunk_size)).unwrap();
+        let depot = Depot::builder(Raw).layout(options(preset, chunk_size)).create(&path).unwrap();
         depot.put("before", b"so that no record starts with a chunk").unwrap();
         for len in lengths {
             depot.put(len.to_string(), &long[..len]).unwrap();
@@ -116,8 +116,8 @@ fn records_of_any_length_take_bounded_memory_and_damaged_ones_write_nothing() {
         }
         depot.close().unwrap();
         for mapping in [Mapping::Auto, Mapping::Never] {
-            let options = OpenOptions { mapping, ..OpenOptions::default() };
-            let depot = Depot::open_with(&path, Raw, &options).unwrap();
+            let options = OpenOptions::default().with_mapping(mapping);
+            let depot = Depot::builder(Raw).open_options(options.clone()).open(&path).unwrap();
             for len in lengths {
                 check(&depot, &len.to_string(), &long[..len], &what);
             }

@@ -7,9 +7,13 @@ use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use vldepot::{
-    CommitEvery, Compression, CompressionCodec, Depot, DepotOptions, ErrorKind, Key, Mapping, OpenOptions,
-    Raw,
+    CommitEvery, Compression, CompressionCodec, Depot, ErrorKind, Key, Layout, Mapping, OpenOptions, Raw,
+    WriteOptions,
 };
+
+fn writing() -> WriteOptions {
+    WriteOptions::default().with_threads(1).with_commit_every(CommitEvery::never())
+}
 
 /// Names that are always there, replaced all the time.
 const KEPT: u32 = 60;
@@ -32,15 +36,11 @@ fn version_of(name: u32, bytes: &[u8]) -> u32 {
     version
 }
 
-fn options(codec: CompressionCodec) -> DepotOptions {
-    DepotOptions {
-        compression: Compression { codec, ..Compression::default() },
-        chunk_size: 16 << 10,
-        block_size: Some(2 << 10),
-        write_threads: Some(1),
-        commit_every: CommitEvery { records: None, bytes: None, interval: None },
-        ..DepotOptions::default()
-    }
+fn options(codec: CompressionCodec) -> Layout {
+    Layout::default()
+        .with_compression(Compression::default().with_codec(codec))
+        .with_chunk_size(16 << 10)
+        .with_block_size(2 << 10)
 }
 
 /// The depot, and for each name the newest version whose `put` has returned.
@@ -184,7 +184,11 @@ fn content(depot: &Depot<Raw>) -> Vec<(u32, Vec<u8>)> {
 
 #[test]
 fn eight_threads_read_a_depot_in_memory_while_one_writes() {
-    run(&Depot::memory_with(Raw, options(CompressionCodec::Lz4)).unwrap());
+    run(&Depot::builder(Raw)
+        .layout(options(CompressionCodec::Lz4))
+        .write_options(writing())
+        .memory()
+        .unwrap());
 }
 
 #[test]
@@ -196,10 +200,16 @@ fn eight_threads_read_a_file_while_one_writes() {
         (CompressionCodec::None, Mapping::Never),
     ] {
         let path = folder.path().join(format!("{codec:?}{mapping:?}.vld"));
-        Depot::create_with(&path, Raw, options(codec)).unwrap().close().unwrap();
-        let commit_every = CommitEvery { records: None, bytes: None, interval: None };
-        let open = OpenOptions { mapping, commit_every, ..OpenOptions::default() };
-        let depot = Depot::append_with(&path, Raw, &open).unwrap();
+        Depot::builder(Raw)
+            .layout(options(codec))
+            .write_options(writing())
+            .create(&path)
+            .unwrap()
+            .close()
+            .unwrap();
+        let write = WriteOptions::default().with_commit_every(CommitEvery::never());
+        let open = OpenOptions::default().with_mapping(mapping);
+        let depot = Depot::builder(Raw).open_options(open).write_options(write).append(&path).unwrap();
         let written = run(&depot);
         depot.close().unwrap();
         assert!(content(&Depot::open(&path, Raw).unwrap()) == written, "closed");

@@ -8,11 +8,9 @@ use std::sync::Arc;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use vldepot::codecs::AtomicFrameCodec;
+use vldepot::maintain::{VerifyOptions, verify};
 use vldepot::storage::MemoryStorage;
-use vldepot::{
-    CompressionCodec, Depot, DepotOptions, Error, ErrorKind, Filter, Key, OpenOptions, Placement, Raw,
-    VerifyOptions, verify,
-};
+use vldepot::{CompressionCodec, Depot, Error, ErrorKind, Filter, Key, Layout, Placement, Raw};
 
 const FIXTURES: [&str; 6] = [
     "no_cross.b2frame",
@@ -82,7 +80,7 @@ fn is_sha256_of(hex: &Value, bytes: &[u8]) -> bool {
 }
 
 fn open_bytes(bytes: &[u8]) -> Result<Depot<Raw>, Error> {
-    Depot::open_in(Arc::new(MemoryStorage::from_bytes(bytes)), Raw, &OpenOptions::default())
+    Depot::builder(Raw).open_in(Arc::new(MemoryStorage::from_bytes(bytes)))
 }
 
 /// Every way of reading gives the records that `bytes` makes.
@@ -145,11 +143,11 @@ fn what_is_not_read_is_named_and_is_no_damage() {
 #[test]
 fn a_file_of_zlib_says_so_and_is_not_imitated() {
     let depot = Depot::open(fixture("zlib_split.b2frame"), Raw).unwrap();
-    let compression = depot.info().unwrap().options.compression;
+    let compression = depot.info().unwrap().layout.compression;
     assert_eq!((compression.codec, compression.filter), (CompressionCodec::Zlib, Filter::Bitshuffle));
-    let options = DepotOptions { compression, ..DepotOptions::default() };
+    let options = Layout::default().with_compression(compression);
     assert!(
-        matches!(Depot::memory_with(Raw, options), Err(error) if matches!(error.kind(), ErrorKind::InvalidOptions { .. }))
+        matches!(Depot::builder(Raw).layout(options).memory(), Err(error) if matches!(error.kind(), ErrorKind::InvalidOptions { .. }))
     );
 }
 
@@ -307,14 +305,12 @@ fn a_compatible_depot_carries_what_vlstore_reads() {
     let directory = tempfile::tempdir().unwrap();
     for placement in [Placement::NoCross, Placement::Contiguous, Placement::StartAligned] {
         let path = directory.path().join(format!("{placement:?}.b2frame"));
-        let options = DepotOptions {
-            vlstore_compatible: true,
-            chunk_size: 8192,
-            block_size: Some(1024),
-            placement,
-            ..DepotOptions::default()
-        };
-        let depot = Depot::create_with(&path, Raw, options).unwrap();
+        let options = Layout::default()
+            .with_vlstore_compatible(true)
+            .with_chunk_size(8192)
+            .with_block_size(1024)
+            .with_placement(placement);
+        let depot = Depot::builder(Raw).layout(options).create(&path).unwrap();
         let len = |number: usize| [0, 1, 300, 5000, 20_000][number % 5];
         for number in 0..40 {
             depot.put(format!("record/{number}"), &content(number, len(number), false)).unwrap();

@@ -2,7 +2,7 @@
 
 use criterion::{Criterion, SamplingMode, Throughput};
 use vldepot::codecs::AtomicFrameCodec;
-use vldepot::{Codec, Depot, DepotOptions, Mapping, OpenOptions, Raw};
+use vldepot::{Codec, Depot, Layout, Mapping, OpenOptions, Raw};
 use vldepot_benches::blosc::Chunks;
 use vldepot_benches::{Contest, criterion, data, fact, goal, timed};
 
@@ -26,8 +26,8 @@ impl<C: Codec + Clone> Load<C> {
     ) -> Self {
         let file = |preset: &str| {
             let path = directory.join(format!("{name} {preset}.vld"));
-            let options = DepotOptions::preset(preset).unwrap();
-            let depot = Depot::create_with(&path, codec.clone(), options).unwrap();
+            let options = preset.parse::<Layout>().unwrap();
+            let depot = Depot::builder(codec.clone()).layout(options).create(&path).unwrap();
             put(&depot);
             depot.close().unwrap();
             path
@@ -38,13 +38,13 @@ impl<C: Codec + Clone> Load<C> {
         chunks.keep_compressed();
         let memory = Depot::from_bytes(&memory.to_bytes().unwrap(), codec.clone()).unwrap();
         let (balanced, fast, bare) = (file("balanced"), file("fast"), file("uncompressed"));
-        let unmapped = OpenOptions { mapping: Mapping::Never, ..OpenOptions::default() };
+        let unmapped = OpenOptions::default().with_mapping(Mapping::Never);
         let depots = vec![
             ("file", Depot::open(&balanced, codec.clone()).unwrap()),
             ("memory", memory),
             ("file, fast", Depot::open(&fast, codec.clone()).unwrap()),
             ("file, uncompressed", Depot::open(&bare, codec.clone()).unwrap()),
-            ("file, uncompressed, no map", Depot::open_with(&bare, codec.clone(), &unmapped).unwrap()),
+            ("file, uncompressed, no map", Depot::builder(codec.clone()).open_options(unmapped.clone()).open(&bare).unwrap()),
         ];
         let order = data::numbers(reads, names.len());
         Self { name, names, order, depots, chunks }

@@ -41,7 +41,7 @@ fn main() {
     }
     let everywhere: Vec<&String> = batches[0].1.iter().map(|&number| &molecules[number].name).collect();
     let with = |threads| {
-        timed(|| _ = depot.get_many_with(&everywhere, &ReadOptions::threads(threads)).unwrap().len())
+        timed(|| _ = depot.get_many_with(&everywhere, &ReadOptions::default().with_threads(threads)).unwrap().len())
     };
     let two = Contest::run(51, || with(1), || with(2));
     let visited =

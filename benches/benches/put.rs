@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use criterion::{Criterion, SamplingMode, Throughput};
 use vldepot::codecs::AtomicFrameCodec;
-use vldepot::{Codec, Depot, DepotOptions, Raw};
+use vldepot::{Codec, Depot, Layout, Raw};
 use vldepot_benches::blosc::Chunks;
 use vldepot_benches::data::{self, Frame, Molecule, one_thread};
 use vldepot_benches::{Contest, criterion, fact, goal, goal_at_least, timed};
@@ -28,18 +28,18 @@ impl<C: Codec + Clone> Load<C> {
     }
 
     /// From nothing to durable.
-    fn to_memory(&self, options: DepotOptions) -> Duration {
+    fn to_memory(&self, options: Layout) -> Duration {
         timed(|| {
-            let depot = Depot::memory_with(self.codec.clone(), options).unwrap();
+            let depot = Depot::builder(self.codec.clone()).layout(options).memory().unwrap();
             (self.put)(&depot);
             depot.close().unwrap();
         })
     }
 
-    fn to_file(&self, path: &Path, options: DepotOptions) -> Duration {
+    fn to_file(&self, path: &Path, options: Layout) -> Duration {
         let _ = std::fs::remove_file(path);
         timed(|| {
-            let depot = Depot::create_with(path, self.codec.clone(), options).unwrap();
+            let depot = Depot::builder(self.codec.clone()).layout(options).create(path).unwrap();
             (self.put)(&depot);
             depot.close().unwrap();
         })
@@ -50,14 +50,14 @@ impl<C: Codec + Clone> Load<C> {
         let (bytes, elements) = (chunks.payload() as u64, chunks.records.len() as u64);
         group.sampling_mode(SamplingMode::Flat);
         group.throughput(Throughput::ElementsAndBytes { elements, bytes });
-        let balanced = DepotOptions::default;
+        let balanced = Layout::default;
         group.bench_function("memory", |b| b.iter(|| self.to_memory(balanced())));
         group.bench_function("memory, one thread", |b| b.iter(|| self.to_memory(one_thread(balanced()))));
         group.bench_function("file", |b| b.iter(|| self.to_file(path, balanced())));
         group.bench_function("file, one thread", |b| b.iter(|| self.to_file(path, one_thread(balanced()))));
-        group.bench_function("file, fast", |b| b.iter(|| self.to_file(path, DepotOptions::fast())));
+        group.bench_function("file, fast", |b| b.iter(|| self.to_file(path, Layout::fast())));
         group.bench_function("file, uncompressed", |b| {
-            b.iter(|| self.to_file(path, DepotOptions::uncompressed()));
+            b.iter(|| self.to_file(path, Layout::uncompressed()));
         });
         group.bench_function("Blosc2 alone, one thread", |b| b.iter(|| chunks.compress_all()));
         group.finish();
@@ -66,14 +66,14 @@ impl<C: Codec + Clone> Load<C> {
     /// Throughput over that of Blosc2 alone.
     fn summary(&self, chunks: &mut Chunks, rounds: usize, path: &Path) {
         let plain = path.with_extension("plain");
-        let one = || one_thread(DepotOptions::default());
+        let one = || one_thread(Layout::default());
         let jobs: [(&str, bool, &dyn Fn() -> Duration); 6] = [
             ("to memory, one thread", false, &|| self.to_memory(one())),
-            ("to memory", false, &|| self.to_memory(DepotOptions::default())),
+            ("to memory", false, &|| self.to_memory(Layout::default())),
             ("to a file, one thread", false, &|| self.to_file(path, one())),
-            ("to a file", false, &|| self.to_file(path, DepotOptions::default())),
+            ("to a file", false, &|| self.to_file(path, Layout::default())),
             ("to a file, one thread", true, &|| self.to_file(path, one())),
-            ("to a file", true, &|| self.to_file(path, DepotOptions::default())),
+            ("to a file", true, &|| self.to_file(path, Layout::default())),
         ];
         let payload = chunks.payload() as f64;
         for (what, against_file, job) in jobs {
@@ -133,7 +133,7 @@ fn main() {
     }
 
     println!("\nsize of 100,000 molecules in a closed file");
-    molecules.to_file(&path, DepotOptions::default());
+    molecules.to_file(&path, Layout::default());
     let info = Depot::open(&path, Raw).unwrap().info().unwrap();
     let (payload, records) = (chunks.payload() as f64, chunks.records.len() as f64);
     let file = info.file_bytes as f64;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use vldepot::{CommitEvery, Depot, DepotOptions, OpenOptions, Raw};
+use vldepot::{CommitEvery, Depot, Layout, Raw};
 use vldepot_benches::{data, fact, median};
 
 const RECORD_LEN: usize = 16;
@@ -63,14 +63,14 @@ fn most(values: &[f64]) -> f64 {
 }
 
 fn write(path: &Path, records: usize) {
-    let commit_every = CommitEvery { records: None, bytes: None, interval: None };
-    let options = DepotOptions { commit_every, ..DepotOptions::fast() };
+    let commit_every = CommitEvery::default().with_records(None).with_bytes(None).with_interval(None);
+    let options = Layout::fast();
     let noise = data::noise(RECORD_LEN * 4096);
     let start = Instant::now();
     let (mut commits, mut index_written, mut next_report) = (Vec::new(), 0.0, 10_000_000);
     let mut closing = 0.0;
     let grown = peak(|| {
-        let depot = Depot::create_with(path, Raw, options).unwrap();
+        let depot = Depot::builder(Raw).layout(options).create(path).unwrap();
         for number in 0..records {
             let record = &noise[RECORD_LEN * (number % 4096)..][..RECORD_LEN];
             depot.put(name(number), record).unwrap();
@@ -159,7 +159,7 @@ fn read(path: &Path, records: usize) {
 /// Commits of one record, to the depot at `path`, or to a new one.
 fn commit(path: &Path) {
     let depot = if path.exists() {
-        Depot::append_with(path, Raw, &OpenOptions::default()).unwrap()
+        Depot::builder(Raw).append(path).unwrap()
     } else {
         Depot::create(path, Raw).unwrap()
     };

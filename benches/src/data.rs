@@ -5,7 +5,7 @@
 mod simulation;
 
 use vldepot::codecs::{AtomicFrame, AtomicFrameCodec};
-use vldepot::{Codec, CompressionCodec, Depot, DepotOptions};
+use vldepot::{Codec, CompressionCodec, Depot, Layout};
 
 use crate::blosc::Chunks;
 use simulation::Simulation;
@@ -137,15 +137,15 @@ pub fn put_molecules_on(threads: usize, depot: &vldepot::Depot<vldepot::Raw>, mo
 pub fn chunks<C: Codec>(depot: &Depot<C>) -> Chunks {
     depot.commit().unwrap();
     let info = depot.info().unwrap();
-    let size = info.options.chunk_size;
-    // As the docs of `DepotOptions::block_size` have it.
+    let size = info.layout.chunk_size;
+    // As the docs of `Layout::block_size` have it.
     let small = info.raw_bytes / info.records < 4096;
-    let small_block = match info.options.compression.codec {
+    let small_block = match info.layout.compression.codec {
         CompressionCodec::Lz4 | CompressionCodec::Lz4hc | CompressionCodec::Blosclz => 2 << 10,
         CompressionCodec::None | CompressionCodec::Zstd | CompressionCodec::Zlib => 16 << 10,
     };
-    let block_size = info.options.block_size.unwrap_or(if small { small_block } else { 64 << 10 });
-    let mut chunks = Chunks::new(info.options.compression, block_size, size);
+    let block_size = info.layout.block_size.unwrap_or(if small { small_block } else { 64 << 10 });
+    let mut chunks = Chunks::new(info.layout.compression, block_size, size);
     for entry in depot.iter() {
         let (name, record) = entry.unwrap();
         let place = depot.location(&name).unwrap();
@@ -155,6 +155,6 @@ pub fn chunks<C: Codec>(depot: &Depot<C>) -> Chunks {
 }
 
 /// A depot's options, compressing inside `put`: one thread, as Blosc2 alone has.
-pub fn one_thread(options: DepotOptions) -> DepotOptions {
-    DepotOptions { write_threads: Some(0), ..options }
+pub fn one_thread(options: Layout) -> Layout {
+    options
 }

@@ -1,4 +1,4 @@
-//! Why a verb ends early: the exit code, and the sentence for stderr.
+//! Why a verb ends early: the exit code and the sentence for stderr.
 
 use std::error::Error;
 use std::io::{self, Write};
@@ -15,17 +15,17 @@ pub(crate) const DAMAGE: u8 = 1;
 pub(crate) const USAGE: u8 = 2;
 /// No such file, no such record.
 pub(crate) const NOT_FOUND: u8 = 3;
-/// Everything else: input and output, files that are no depots.
+/// Everything else: reading, writing, and files that are not depots.
 pub(crate) const OTHER: u8 = 4;
 
 /// For `--help`.
 pub(crate) const EXIT_CODES: &str = "\
 Exit codes:
-  0  fine
-  1  damage found
-  2  usage
+  0  success
+  1  the file is damaged
+  2  wrong usage
   3  no such file or record
-  4  input, output, or a file that is no depot";
+  4  any other error: reading, writing, or a file that is not a depot";
 
 /// What a verb returns instead of success.
 #[derive(Debug)]
@@ -33,7 +33,7 @@ pub(crate) struct Failure {
     exit: u8,
     /// The error and its causes; `None` ends quietly.
     message: Option<String>,
-    /// The message is of several lines.
+    /// The message has several lines.
     lines: bool,
 }
 
@@ -57,7 +57,7 @@ impl Failure {
         Self::new(DAMAGE, message)
     }
 
-    /// Anything but damage, usage and what is not there.
+    /// Anything but damage, wrong usage, and what is not found.
     pub(crate) fn other(message: impl Into<String>) -> Self {
         Self::new(OTHER, message)
     }
@@ -71,12 +71,12 @@ impl Failure {
         self
     }
 
-    /// Whether the reader of our output has gone: no use in going on.
+    /// Whether the reader of the output has gone, so that going on is of no use.
     pub(crate) fn is_quiet(&self) -> bool {
         self.message.is_none()
     }
 
-    /// Tells of it on stderr, and gives the code to exit with.
+    /// Prints it to stderr, and returns the exit code.
     pub(crate) fn report(self, json: bool) -> ExitCode {
         self.tell(json);
         ExitCode::from(self.exit)
@@ -84,7 +84,7 @@ impl Failure {
 
     fn tell(&self, json: bool) {
         let Some(message) = &self.message else { return };
-        // Names of files, and what is in them, must not drive the terminal.
+        // File names, and what is in files, must not control the terminal.
         let line = if json {
             text::without_controls(&json!({ "error": message, "exit": self.exit }).to_string())
         } else if self.lines {
@@ -93,7 +93,7 @@ impl Failure {
         } else {
             format!("vldepot: {}", text::without_controls(message))
         };
-        // Where stderr is closed, the exit code has to do.
+        // If stderr is closed, the exit code has to do.
         let _ = writeln!(io::stderr().lock(), "{line}");
     }
 }

@@ -5,7 +5,7 @@
 //! print     one file per codec whose records can be shown, and the list of them
 //! name      names as arguments
 //! progress  a bar for long work
-//! failure   exit codes, and how errors are told
+//! failure   exit codes, and how errors are reported
 //! system    standard output and signals
 //! text      numbers, dates and names for people
 //! ```
@@ -25,7 +25,7 @@ use clap::Parser;
 
 use failure::Failure;
 
-/// Look into vldepot files, compressed depots of named records, and look after them.
+/// Inspect, verify, repair and compact vldepot files: compressed depots of named records.
 #[derive(Parser)]
 #[command(name = "vldepot", version, max_term_width = 100, after_help = failure::EXIT_CODES)]
 struct Cli {
@@ -48,7 +48,7 @@ fn main() -> ExitCode {
         } else {
             cli.verb.run(&mut out)
         };
-        // Also where the verb failed: what it said before it did is of use.
+        // After a failure, too: what the verb printed before it is still of use.
         let flushed = out.flush().map_err(Failure::from);
         done.and(flushed)
     });
@@ -62,7 +62,7 @@ fn output() -> Result<BufWriter<Box<dyn Write>>, Failure> {
     Ok(BufWriter::with_capacity(OUT_BUFFER, system::stdout()?))
 }
 
-/// What clap has to say instead of a command: help, the version, or what is wrong with the arguments.
+/// Prints what clap has instead of a command: help, the version, or what is wrong with the arguments.
 fn refused(error: &clap::Error) -> ExitCode {
     let message = error.render().to_string();
     if !error.use_stderr() {
@@ -72,7 +72,7 @@ fn refused(error: &clap::Error) -> ExitCode {
         });
         return told.map_or_else(|failure| failure.report(false), |()| ExitCode::SUCCESS);
     }
-    // The arguments did not parse, so that nothing else tells whether JSON was asked for.
+    // The arguments did not parse, so only the raw ones say whether JSON was asked for.
     if std::env::args_os().any(|argument| argument == "--json") {
         let sentence = message.split("\n\nUsage").next().unwrap_or_default().trim_start_matches("error: ");
         return Failure::usage(sentence.split_whitespace().collect::<Vec<_>>().join(" ")).report(true);
@@ -80,7 +80,7 @@ fn refused(error: &clap::Error) -> ExitCode {
     if let Some(message) = message.strip_prefix("error: ") {
         return Failure::arguments(message.trim_end()).report(false);
     }
-    // The help, for want of a verb.
+    // No verb was given: this is the help.
     let _ = error.print();
     ExitCode::from(failure::USAGE)
 }

@@ -9,7 +9,8 @@ use crate::text;
 /// What a name on the command line is.
 #[derive(Args)]
 pub(crate) struct Kind {
-    /// What the name is: a string, an integer in digits, or a byte string in hexadecimal digits.
+    /// What kind of name it is: a string, an integer in decimal digits, or a byte string in hexadecimal
+    /// digits.
     #[arg(long = "type", value_name = "TYPE", value_enum, default_value_t = Type::Str)]
     kind: Type,
 }
@@ -27,16 +28,17 @@ impl Kind {
         match self.kind {
             Type::Str => Ok(Key::Str(name.to_owned())),
             Type::Int => int(name).map(Key::Int).ok_or_else(|| {
-                Failure::usage(format!("--type int: {name:?} is no integer from -2^63 to 2^64 - 1"))
+                Failure::usage(format!("--type int: {name:?} is not an integer from -2^63 to 2^64 - 1"))
             }),
             Type::Bytes => text::from_hex(name).map(Key::Bytes).ok_or_else(|| {
-                Failure::usage(format!("--type bytes: {name:?} is no even number of hexadecimal digits"))
+                Failure::usage(format!("--type bytes: {name:?} is not an even number of hexadecimal digits"))
             }),
         }
     }
 }
 
-/// What went wrong with the record `key`, which was given as `name`: with a hint when there is one of another kind.
+/// The failure for the record `key`, which was given as `name`: with a hint if there is a record of another
+/// kind.
 pub(crate) fn failure(error: Error, depot: &Depot<Raw>, key: &Key, name: &str) -> Failure {
     let hint = matches!(error.kind(), ErrorKind::NotFound).then(|| hint(depot, key, name)).flatten();
     let failure = Failure::from(error);
@@ -46,7 +48,7 @@ pub(crate) fn failure(error: Error, depot: &Depot<Raw>, key: &Key, name: &str) -
     }
 }
 
-/// The record that the user may have meant by a name that is none.
+/// The record that the user may have meant by a name that does not exist.
 fn hint(depot: &Depot<Raw>, asked: &Key, name: &str) -> Option<String> {
     let there = |key: &Key| key != asked && depot.contains(key).unwrap_or(false);
     if let Some(value) = int(name).filter(|&value| there(&Key::Int(value))) {

@@ -1,7 +1,7 @@
-//! A bar on stderr while a verb works for long, where stderr is a terminal.
+//! A progress bar on stderr for verbs that take long, if stderr is a terminal.
 
 use indicatif::{ProgressBar, ProgressStyle};
-use vldepot::Progress;
+use vldepot::maintain::Progress;
 
 /// Shows how far a verb is; gone when dropped.
 pub(crate) struct Bar(ProgressBar);

@@ -127,6 +127,11 @@ pub(crate) fn count(n: u64, thing: &str) -> String {
     format!("{} {thing}{}", grouped(n), if n == 1 { "" } else { "s" })
 }
 
+/// `n` more things, with an s unless there is one.
+pub(crate) fn more(n: u64, thing: &str) -> String {
+    format!("{} more {thing}{}", grouped(n), if n == 1 { "" } else { "s" })
+}
+
 /// `12897280` as `12.3 MiB`; below 1 KiB exact.
 pub(crate) fn bytes(n: u64) -> String {
     const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];

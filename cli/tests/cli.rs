@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use vldepot::codecs::{
     AnyArray, AnyNdArray, AtomicFrame, AtomicFrameCodec, Json, Precision, Serde, Topology,
 };
-use vldepot::{Depot, DepotOptions, Raw};
+use vldepot::{Depot, Layout, Raw};
 
 fn vldepot(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_vldepot")).args(args).output().unwrap()
@@ -57,14 +57,14 @@ fn mixed(path: &Path) -> Vec<u8> {
     let depot = Depot::create(path, Raw).unwrap();
     let bytes: Vec<u8> = (0..=255).cycle().take(1000).collect();
     depot.put("frames/a", b"alpha").unwrap();
-    depot.put_with("frames/b", &bytes, &serde_json::json!({"temperature": 300})).unwrap();
+    depot.put_with_metadata("frames/b", &bytes, &serde_json::json!({"temperature": 300})).unwrap();
     depot.put(7, b"seven").unwrap();
     depot.put(-7, b"minus seven").unwrap();
     depot.put("two\nlines", b"newline").unwrap();
     depot.put(b"\x00\xff", b"byte string").unwrap();
     depot.put("8", b"a string").unwrap();
     depot.put("", b"no name").unwrap();
-    depot.set_depot_metadata("title", "a test".into()).unwrap();
+    depot.set_depot_metadata("title", "a test").unwrap();
     depot.close().unwrap();
     bytes
 }
@@ -244,9 +244,8 @@ fn a_file_that_uses_what_is_not_read_exits_4_and_names_it() {
 fn a_damaged_chunk_exits_1_and_takes_no_other_record_along() {
     let place = Place::new();
     let file = place.file("noise.vld");
-    let options =
-        DepotOptions { chunk_size: 64 << 10, block_size: Some(16 << 10), ..DepotOptions::default() };
-    let depot = Depot::create_with(&file, Raw, options).unwrap();
+    let options = Layout::default().with_chunk_size(64 << 10).with_block_size(16 << 10);
+    let depot = Depot::builder(Raw).layout(options).create(&file).unwrap();
     // Each fills most of a chunk, so that no two share one.
     let records: Vec<_> = (0..4).map(|i| noise(i, 50_000)).collect();
     for (i, record) in records.iter().enumerate() {
@@ -301,7 +300,7 @@ fn frames_are_shown_with_their_units() {
         "cell        float64 [3, 3] nm\n",
         "positions   float32 [20, 3] nm\n",
         "velocities  float32 [20, 3] nm/ps\n",
-        "... 14 rows more: --all prints them\n",
+        "... 14 more rows: --all prints them\n",
         "tag         uint8 [20] per atom\n",
     ] {
         assert!(shown.contains(expected), "{expected} in\n{shown}");
@@ -368,7 +367,7 @@ fn arrays_are_shown_row_by_row() {
     assert_eq!(stdout(&["cat", "--decoded", file, "empty"]), "float64 [0]\n");
     let vector = stdout(&["cat", "--decoded", file, "vector"]);
     assert!(
-        vector.contains("[40]  40  41") && vector.ends_with("... 52 numbers more: --all prints them\n"),
+        vector.contains("[40]  40  41") && vector.ends_with("... 52 more numbers: --all prints them\n"),
         "{vector}"
     );
     assert!(stdout(&["cat", "--decoded", "--all", file, "vector"]).ends_with("[96]  96  97  98  99\n"));
@@ -417,7 +416,7 @@ fn bytes_are_dumped_like_xxd() {
         dump.starts_with("00000000: 0001 0203 0405 0607 0809 0a0b 0c0d 0e0f  ................\n"),
         "{dump}"
     );
-    assert!(dump.ends_with("... 744 bytes more: --all prints them\n"), "{dump}");
+    assert!(dump.ends_with("... 744 more bytes: --all prints them\n"), "{dump}");
     assert_eq!(stdout(&["cat", "--decoded", "--all", file, "frames/b"]).lines().count(), 63);
     // Bytes are no frame, and that is no damage.
     assert!(
@@ -451,8 +450,8 @@ fn a_reader_that_leaves_early_is_no_error() {
 
 /// A depot of noise, so that its chunks are longer than what is around them.
 fn noisy(path: &Path) {
-    let options = DepotOptions { chunk_size: 1 << 16, ..DepotOptions::default() };
-    let depot = Depot::create_with(path, Raw, options).unwrap();
+    let options = Layout::default().with_chunk_size(1 << 16);
+    let depot = Depot::builder(Raw).layout(options).create(path).unwrap();
     let mut state = 1u32;
     for n in 0..100 {
         let mut byte = || {

@@ -15,7 +15,8 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use vldepot::{Depot, DepotOptions, ErrorKind, Key, Raw, VerifyOptions, verify};
+use vldepot::maintain::{VerifyOptions, verify};
+use vldepot::{Depot, ErrorKind, Key, Layout, Raw};
 
 const RECORDS: u32 = 5000;
 
@@ -38,8 +39,8 @@ fn payload(n: u32, version: u32) -> Vec<u8> {
 
 /// A depot of which some records were removed, others replaced.
 fn depot(path: &Path) -> Content {
-    let options = DepotOptions { chunk_size: 16 << 10, block_size: Some(4 << 10), ..DepotOptions::default() };
-    let depot = Depot::create_with(path, Raw, options).unwrap();
+    let options = Layout::default().with_chunk_size(16 << 10).with_block_size(4 << 10);
+    let depot = Depot::builder(Raw).layout(options).create(path).unwrap();
     let mut content = Content::new();
     for n in 0..RECORDS {
         depot.put(name(n), &payload(n, 0)).unwrap();

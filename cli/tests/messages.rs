@@ -7,7 +7,7 @@ use std::process::{Command, Output, Stdio};
 
 use tempfile::TempDir;
 use vldepot::storage::StagedFile;
-use vldepot::{Depot, DepotOptions, Raw};
+use vldepot::{Depot, Layout, Raw};
 
 struct Place(TempDir);
 
@@ -63,8 +63,8 @@ fn noise(seed: u32, len: usize) -> Vec<u8> {
 }
 
 fn depot(path: &Path) {
-    let options = DepotOptions { chunk_size: 1 << 16, ..DepotOptions::default() };
-    let depot = Depot::create_with(path, Raw, options).unwrap();
+    let options = Layout::default().with_chunk_size(1 << 16);
+    let depot = Depot::builder(Raw).layout(options).create(path).unwrap();
     for n in 0..40 {
         depot.put(format!("frame_{n:02}"), &noise(n, 3000)).unwrap();
     }
@@ -103,7 +103,7 @@ fn files_that_are_none_or_no_depots_are_told_of_in_the_words_of_the_command() {
     fs::write(place.path("empty"), b"").unwrap();
     depot(&place.path("newer"));
     let staged = StagedFile::create(place.path("target")).unwrap();
-    let unfinished = Depot::create_in(staged.storage(), Raw, DepotOptions::default()).unwrap();
+    let unfinished = Depot::builder(Raw).create_in(staged.storage()).unwrap();
     let new = place.text("new.vld");
     let folder = place.0.path().to_str().unwrap().to_owned();
     let files = [

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use serde_json::Value;
-use vldepot::{Depot, DepotOptions, Raw};
+use vldepot::{Depot, Layout, Raw};
 
 fn vldepot(args: &[&str]) -> (Option<i32>, String, String) {
     let Output { status, stdout, stderr } =
@@ -24,8 +24,8 @@ fn payload(n: u32) -> Vec<u8> {
 /// A closed depot of 40 records, eight to a commit, and its bytes.
 fn depot(folder: &Path) -> (PathBuf, Vec<u8>) {
     let path = folder.join("run.vld");
-    let options = DepotOptions { chunk_size: 4096, block_size: Some(1024), ..DepotOptions::default() };
-    let depot = Depot::create_with(&path, Raw, options).unwrap();
+    let options = Layout::default().with_chunk_size(4096).with_block_size(1024);
+    let depot = Depot::builder(Raw).layout(options).create(&path).unwrap();
     for n in 0..40 {
         depot.put(name(n), &payload(n)).unwrap();
         if n % 8 == 7 {

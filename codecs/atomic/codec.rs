@@ -1,60 +1,13 @@
 //! The codec itself: options, parameters, and the calls to the writer and to the view.
 
-use std::fmt::{self, Write};
-use std::sync::OnceLock;
+use std::fmt::Write;
 
+use super::precision::Precision;
 use super::units::Units;
 use super::view::AtomicFrameView;
 use super::{AtomicFrameItem, write};
 use crate::codec::{Codec, CodecError};
 use crate::codecs::ndarray::DType;
-
-/// In what precision positions, velocities, forces and charges are stored.
-///
-/// Energy, time, cell and stress are f64 whatever the precision; own arrays keep their dtype.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Precision {
-    /// f32: the default, and what vlstore reads.
-    #[default]
-    F32,
-    /// f64: exact for what simulations compute in double precision.
-    F64,
-    /// IEEE half precision: 3 decimal digits, up to 65504.
-    F16,
-    /// bfloat16: 2 decimal digits, the range of f32.
-    BF16,
-    /// Whatever each array came in: f32, f64, f16 or bf16.
-    AsGiven,
-}
-
-impl Precision {
-    /// The dtype to store what was given as `given` in.
-    pub(super) fn dtype(self, given: DType) -> DType {
-        match self {
-            Self::F32 => DType::F32,
-            Self::F64 => DType::F64,
-            Self::F16 => DType::F16,
-            Self::BF16 => DType::BF16,
-            Self::AsGiven => given,
-        }
-    }
-
-    const fn name(self) -> &'static str {
-        match self {
-            Self::F32 => DType::F32.name(),
-            Self::F64 => DType::F64.name(),
-            Self::F16 => DType::F16.name(),
-            Self::BF16 => DType::BF16.name(),
-            Self::AsGiven => "as given",
-        }
-    }
-}
-
-impl fmt::Display for Precision {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
 
 /// Frames of atoms: writes [`AtomicFrame`](super::AtomicFrame), lends [`AtomicFrameView`].
 ///
@@ -90,8 +43,8 @@ pub struct AtomicFrameCodec {
     /// `None` accepts any.
     units: Option<Units>,
     any: bool,
-    /// Set by the caller, or by the depot that this codec opens; empty accepts any.
-    n_atoms: OnceLock<usize>,
+    /// As the caller says, or the depot that was opened. `None` accepts any.
+    n_atoms: Option<usize>,
 }
 
 impl AtomicFrameCodec {
@@ -137,7 +90,7 @@ impl AtomicFrameCodec {
     /// ```
     #[must_use]
     pub fn with_n_atoms(mut self, n_atoms: usize) -> Self {
-        self.n_atoms = OnceLock::from(n_atoms);
+        self.n_atoms = Some(n_atoms);
         self
     }
 
@@ -145,7 +98,7 @@ impl AtomicFrameCodec {
     ///
     /// A codec that was given no number takes that of the depot it opens.
     pub fn n_atoms(&self) -> Option<usize> {
-        self.n_atoms.get().copied()
+        self.n_atoms
     }
 
     /// In what precision this codec writes.
@@ -190,21 +143,17 @@ impl AtomicFrameCodec {
 }
 
 impl AtomicFrameCodec {
-    fn check_n_atoms(&self, stored: &[(&str, &str)]) -> Result<(), CodecError> {
+    /// The number of atoms for a depot with these parameters.
+    fn n_atoms_for(&self, stored: &[(&str, &str)]) -> Result<Option<usize>, CodecError> {
         let n_atoms = stored.iter().find(|(name, _)| *name == N_ATOMS).map(|(_, value)| parse_n_atoms(value));
         let differ = |stored: String, given: usize| {
             let given = given.to_string();
             Err(CodecError::Parameter { parameter: N_ATOMS.into(), stored, given })
         };
         match (n_atoms.transpose()?, self.n_atoms()) {
-            (Some(stored), None) => {
-                // A race is one of two depots that this codec opens: the second one finds the number of the first.
-                let taken = *self.n_atoms.get_or_init(|| stored);
-                if taken == stored { Ok(()) } else { differ(stored.to_string(), taken) }
-            }
             (Some(stored), Some(given)) if stored != given => differ(stored.to_string(), given),
             (None, Some(given)) if !stored.is_empty() => differ("any number".into(), given),
-            _ => Ok(()),
+            (stored, given) => Ok(stored.or(given)),
         }
     }
 }
@@ -256,13 +205,13 @@ impl Codec for AtomicFrameCodec {
         text.into_bytes()
     }
 
-    /// Precision and units must be the same, where the depot records them (vlstore's files do not). So must the number of atoms,
-    /// unless this codec was given none.
-    fn check_parameters(&self, parameters: &[u8]) -> Result<(), CodecError> {
+    /// Precision and units must be the same, where the depot records them (vlstore's files do not). So must the
+    /// number of atoms. A codec that was given no number takes that of the depot.
+    fn open(mut self, parameters: &[u8]) -> Result<Self, CodecError> {
         let stored: Vec<_> = parse(parameters)?.collect();
-        self.check_n_atoms(&stored)?;
+        self.n_atoms = self.n_atoms_for(&stored)?;
         if self.any {
-            return Ok(());
+            return Ok(self);
         }
         let differ = |name: &str, given: String| match stored.iter().find(|(stored, _)| *stored == name) {
             Some((_, stored)) if *stored != given => {
@@ -276,7 +225,7 @@ impl Codec for AtomicFrameCodec {
         for (name, unit) in self.units().named() {
             differ(name, one_line(unit))?;
         }
-        Ok(())
+        Ok(self)
     }
 
     fn encode(&self, item: &AtomicFrameItem, out: &mut Vec<u8>) -> Result<(), CodecError> {

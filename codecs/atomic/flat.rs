@@ -6,12 +6,8 @@
 //! energy      e0       e1             e2                  [frames]
 //! ```
 
-use super::partial::PartialReader;
-use super::{AtomicFrameCodec, AtomicFrameView};
+use super::AtomicFrameView;
 use crate::codec::CodecError;
-use crate::depot::Depot;
-use crate::error::Result;
-use crate::key::AsKey;
 
 /// Fields to read: any of them, joined by `|`.
 ///
@@ -87,7 +83,7 @@ pub struct FlatFrames {
     /// `[frames, 3, 3]` in bar.
     pub stress: Vec<[[f64; 3]; 3]>,
     /// The same in the order in which the frames are stored, on their way to the one asked for.
-    stored: Option<Box<FlatFrames>>,
+    pub(super) stored: Option<Box<FlatFrames>>,
 }
 
 impl FlatFrames {
@@ -106,7 +102,7 @@ impl FlatFrames {
         self.len() == 0
     }
 
-    fn clear(&mut self) {
+    pub(super) fn clear(&mut self) {
         self.offsets.clear();
         self.offsets.push(0);
         self.positions.clear();
@@ -122,7 +118,7 @@ impl FlatFrames {
     }
 
     /// Appends a frame's fields.
-    fn push(&mut self, frame: &AtomicFrameView<'_>, fields: Fields) -> Result<(), CodecError> {
+    pub(super) fn push(&mut self, frame: &AtomicFrameView<'_>, fields: Fields) -> Result<(), CodecError> {
         let n = frame.n_atoms();
         let absent = |field: &str| CodecError::invalid(format!("the frame has no {field} as asked for"));
         if frame.n_dims() != 3 && n > 0 {
@@ -181,7 +177,7 @@ impl FlatFrames {
     }
 
     /// Appends frame `nth` of another one.
-    fn push_from(&mut self, other: &Self, nth: usize) {
+    pub(super) fn push_from(&mut self, other: &Self, nth: usize) {
         let atoms = other.offsets[nth]..other.offsets[nth + 1];
         append(&mut self.positions, &other.positions, &atoms);
         append(&mut self.velocities, &other.velocities, &atoms);
@@ -220,105 +216,4 @@ fn matrix(array: &ndarray::ArrayView2<'_, f64>) -> Option<[[f64; 3]; 3]> {
 fn append<T: Copy>(to: &mut Vec<T>, from: &[T], range: &std::ops::Range<usize>) {
     // An array that was not asked for is empty.
     to.extend_from_slice(from.get(range.clone()).unwrap_or_default());
-}
-
-impl Depot<AtomicFrameCodec> {
-    /// Frames as a few long arrays, in the order of `keys`, duplicates included. Every block they touch is decoded once,
-    /// and nothing is allocated for a frame.
-    ///
-    /// Of large frames (64 KiB and more) only the blocks are decoded that hold the fields, where these are less than 70 % of the
-    /// frame: positions alone, where velocities and forces are stored beside them, are read 1.7 times as fast (frames of 180 KB in
-    /// blocks of 64 KiB). Then the checksums of these blocks vouch for what is read; the frame's own checksum, which covers all
-    /// of it, is not compared, and a block that two such frames share is decoded for each.
-    ///
-    /// ```
-    /// use vldepot::Depot;
-    /// use vldepot::codecs::{AtomicFrame, AtomicFrameCodec, Fields};
-    ///
-    /// let depot = Depot::memory(AtomicFrameCodec::default())?;
-    /// depot.put("a", &AtomicFrame::new().positions(&vec![[1.0_f32; 3]; 2]).energy(-1.0))?;
-    /// depot.put("b", &AtomicFrame::new().positions(&vec![[2.0_f32; 3]; 3]).energy(-2.0))?;
-    /// let flat = depot.get_many_flat(&["b", "a"], Fields::POSITIONS | Fields::ENERGY)?;
-    /// assert_eq!(flat.offsets, [0, 3, 5]);
-    /// assert_eq!(flat.positions[2..4], [[2.0; 3], [1.0; 3]]);
-    /// assert_eq!(flat.energy, [-2.0, -1.0]);
-    /// # Ok::<(), vldepot::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    /// As [`get_many`](Depot::get_many), and [`ErrorKind::Codec`](crate::ErrorKind::Codec) when a frame lacks a field that was asked for, or has it in
-    /// another precision than f32.
-    pub fn get_many_flat<K: AsKey>(&self, keys: &[K], fields: Fields) -> Result<FlatFrames> {
-        let mut out = FlatFrames::default();
-        self.get_many_flat_into(keys, fields, &mut out)?;
-        out.stored = None;
-        Ok(out)
-    }
-
-    /// As [`get_many_flat`](Depot::get_many_flat), into arrays that are used again; what they held is replaced.
-    ///
-    /// # Errors
-    /// As [`get_many_flat`](Depot::get_many_flat); the arrays are then of no use.
-    pub fn get_many_flat_into<K: AsKey>(
-        &self,
-        keys: &[K],
-        fields: Fields,
-        out: &mut FlatFrames,
-    ) -> Result<()> {
-        out.clear();
-        let mut stored = out.stored.take().unwrap_or_default();
-        stored.clear();
-        let names = self.names(keys)?;
-        let wanted = self.engine.locations(&names)?;
-        // Where in the order of storage each frame asked for is.
-        let mut places = vec![0; keys.len()];
-        let mut failed: Option<(usize, CodecError)> = None;
-        let mut in_order = true;
-        let (mut large, mut rest): (Vec<usize>, Vec<usize>) =
-            (0..wanted.len()).partition(|&number| PartialReader::is_large(&wanted[number].1));
-        large.sort_by_key(|&number| wanted[number].1.address);
-        let mut reader = PartialReader::new(&self.engine, fields);
-        // The one before: a frame that is asked for twice is read once.
-        let mut last = None;
-        for number in large {
-            let (_, location) = &wanted[number];
-            let nth = stored.len();
-            if let Some((_, nth)) = last.filter(|(before, _)| before == location) {
-                in_order = false;
-                places[number] = nth;
-            } else if reader.push(location, &mut stored) {
-                in_order &= nth == number;
-                places[number] = nth;
-                last = Some((*location, nth));
-            } else {
-                rest.push(number);
-            }
-        }
-        // The first error is that of the first key.
-        rest.sort_unstable();
-        let whole: Vec<_> = rest.iter().map(|&number| wanted[number]).collect();
-        self.visit_located(&whole, &mut |number, frame| {
-            let number = rest[number];
-            let nth = stored.len();
-            in_order &= nth == number;
-            places[number] = nth;
-            if let Err(error) = stored.push(&frame, fields)
-                && failed.as_ref().is_none_or(|(first, _)| number < *first)
-            {
-                failed = Some((number, error));
-            }
-        })?;
-        if let Some((number, source)) = failed {
-            return Err(self.refused(&keys[number], source));
-        }
-        if in_order {
-            std::mem::swap(out, &mut stored);
-        } else {
-            for nth in places {
-                out.push_from(&stored, nth);
-            }
-        }
-        out.stored = Some(stored);
-        Ok(())
-    }
 }

@@ -303,6 +303,12 @@ impl fmt::Debug for AtomicFrameItem {
     }
 }
 
+impl std::borrow::Borrow<AtomicFrameItem> for AtomicFrame<'_> {
+    fn borrow(&self) -> &AtomicFrameItem {
+        self
+    }
+}
+
 impl<'a> Deref for AtomicFrame<'a> {
     type Target = AtomicFrameItem;
 

@@ -1,9 +1,7 @@
 //! A simulation that starts again from an earlier step.
 
 use super::{AtomicFrameCodec, AtomicFrameView};
-use crate::depot::{Cut, Depot, Removal, TruncateOptions};
-use crate::error::{Error, ErrorKind, Result};
-use crate::key::Key;
+use crate::{Cut, Depot, Error, ErrorKind, Removal, Result, TruncateOptions};
 
 /// Restarting a run by step.
 impl Depot<AtomicFrameCodec> {
@@ -76,27 +74,38 @@ impl Depot<AtomicFrameCodec> {
             let why = format!(
                 "the newest frame to be kept, of step {newest}, is after step {step}, at which to restart"
             );
-            return Err(Error::invalid_options(why));
+            return Err(Error::new(ErrorKind::InvalidOptions { why }));
         }
         self.cut_after(step, Some(newest), *options)
     }
 
     fn cut_after(&self, step: i64, newest: Option<i64>, options: TruncateOptions) -> Result<Removal> {
         let mut found = None;
-        let decide = |_: &Key, frame: AtomicFrameView<'_>| match frame.step() {
+        let decide = |frame: AtomicFrameView<'_>, found: &mut Option<i64>| match frame.step() {
             None => Cut::Keep,
             Some(of_frame) if of_frame > step => Cut::Remove,
             of_frame => {
-                found = of_frame;
+                *found = of_frame;
                 Cut::Stop
             }
         };
-        let plan = self.plan(options, decide)?;
+        let look = TruncateOptions::default().with_dry_run(true);
+        let mut planned = self.truncate_by(&look, |_, frame| decide(frame, &mut found))?;
         if let Some(expected) = newest
             && found.is_none_or(|found| found < expected)
         {
-            return Err(ErrorKind::Gap { step, expected, found }.at(self.engine.path()));
+            return Err(Error::new(ErrorKind::Gap { step, expected, found }).at(self.path()));
         }
-        self.carry_out(&plan, options, plan.removed() > 0 && !plan.stopped, "frames")
+        // What has no step, such as a topology, is no frame that the run could go on from.
+        planned.everything = planned.removed > 0 && found.is_none();
+        if options.dry_run {
+            return Ok(planned);
+        }
+        if planned.everything && !options.all {
+            let (records, what) = (planned.removed, "frames");
+            return Err(Error::new(ErrorKind::RemovesAll { records, what }).at(self.path()));
+        }
+        let removal = self.truncate_by(&options.with_all(true), |_, frame| decide(frame, &mut found))?;
+        Ok(Removal { everything: planned.everything, ..removal })
     }
 }

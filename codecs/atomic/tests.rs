@@ -371,20 +371,20 @@ fn parameters_differ_by_name() {
     let ase = AtomicFrameCodec::new().with_units(Units::ase());
     let double = AtomicFrameCodec::new().with_precision(Precision::F64);
     assert!(ase.parameters().len() < 1024);
-    assert_eq!(gromacs.check_parameters(&gromacs.parameters()), Ok(()));
-    assert_eq!(gromacs.check_parameters(&[]), Ok(()), "vlstore records none");
+    assert_eq!(gromacs.clone().open(&gromacs.parameters()), Ok(gromacs.clone()));
+    assert_eq!(gromacs.clone().open(&[]), Ok(gromacs.clone()), "vlstore records none");
     let expected = |parameter: &str, stored: &str, given: &str| {
         let (parameter, stored, given) = (parameter.into(), stored.into(), given.into());
         Err(CodecError::Parameter { parameter, stored, given })
     };
-    assert_eq!(gromacs.check_parameters(&ase.parameters()), expected("length", "Å", "nm"));
-    assert_eq!(gromacs.check_parameters(&double.parameters()), expected("precision", "float64", "float32"));
+    assert_eq!(gromacs.clone().open(&ase.parameters()), expected("length", "Å", "nm"));
+    assert_eq!(gromacs.clone().open(&double.parameters()), expected("precision", "float64", "float32"));
     for codec in [&gromacs, &ase, &double] {
-        assert_eq!(AtomicFrameCodec::any().check_parameters(&codec.parameters()), Ok(()));
+        assert_eq!(AtomicFrameCodec::any().open(&codec.parameters()), Ok(AtomicFrameCodec::any()));
         let read = AtomicFrameCodec::from_parameters(&codec.parameters()).unwrap();
         assert_eq!(read.parameters(), codec.parameters());
     }
-    assert!(gromacs.check_parameters(&[0xff]).is_err());
+    assert!(gromacs.clone().open(&[0xff]).is_err());
 }
 
 #[test]

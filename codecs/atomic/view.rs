@@ -8,8 +8,8 @@ use std::fmt;
 use flatbuffers::{ForwardsUOffset, Vector};
 use ndarray::{ArrayView1, ArrayView2, Axis, Dimension, Ix1, Ix2, IxDyn};
 
-use super::codec::Precision;
 use super::generated as fb;
+use super::precision::Precision;
 use super::{AtomicFrame, NamedArray, Topology};
 use crate::codec::CodecError;
 use crate::codecs::ndarray::{AnyArray, AnyArrayView, DType, Element};

@@ -13,8 +13,8 @@ use flatbuffers::{FlatBufferBuilder, ForwardsUOffset, Push, PushAlignment, Vecto
 use half::{bf16, f16};
 use ndarray::CowArray;
 
-use super::codec::Precision;
 use super::generated as fb;
+use super::precision::Precision;
 use super::{AtomicFrame, MAX_OWN_ARRAYS, MAX_RECORD_LEN, NamedArray, Topology};
 use crate::codec::{CodecError, Shape};
 use crate::codecs::ndarray::{AnyArray, DType, byte_len, to_bf16, to_f16};

@@ -1,16 +1,56 @@
 //! Arrays whose dtype and shape are known at run time only: [`AnyArray`] to write, [`AnyArrayView`] to read.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use ndarray::{
     Array, Array2, ArrayBase, ArrayView, ArrayView2, ArrayViewD, CowArray, Data, Dimension, IntoDimension,
     IxDyn, OwnedRepr, ViewRepr,
 };
 
+use bytemuck::{CheckedBitPattern, NoUninit};
 use half::{bf16, f16};
 
-use super::{DType, Element};
+use super::DType;
 use crate::codec::CodecError;
+
+/// A Rust type that arrays can hold: the numbers, [`half::f16`], [`half::bf16`] and `bool`.
+///
+/// Sealed: a new one is a new code in the record layouts.
+pub trait Element:
+    NoUninit + CheckedBitPattern + PartialEq + fmt::Debug + Send + Sync + sealed::Wrap + 'static
+{
+    /// The same at run time.
+    const DTYPE: DType;
+}
+
+pub(super) mod sealed {
+    use super::{AnyArray, CowArray, IxDyn};
+
+    pub trait Wrap: Sized {
+        fn wrap(array: CowArray<'_, Self, IxDyn>) -> AnyArray<'_>;
+    }
+}
+
+macro_rules! elements {
+    ($($type:ty => $dtype:ident),* $(,)?) => {$(
+        impl Element for $type {
+            const DTYPE: DType = DType::$dtype;
+        }
+        impl sealed::Wrap for $type {
+            fn wrap(array: CowArray<'_, Self, IxDyn>) -> AnyArray<'_> {
+                AnyArray::$dtype(array)
+            }
+        }
+    )*};
+}
+
+elements! {
+    f32 => F32, f64 => F64, f16 => F16, bf16 => BF16,
+    i8 => I8, i16 => I16, i32 => I32, i64 => I64,
+    u8 => U8, u16 => U16, u32 => U32, u64 => U64,
+    bool => Bool,
+}
 
 /// An array of any dtype and shape, borrowed or owned, contiguous or not.
 ///
@@ -245,6 +285,7 @@ impl<'a> AnyArrayView<'a> {
     }
 
     /// As [`new`](Self::new), of what passed it already.
+    #[cfg(feature = "atomic")]
     pub(in crate::codecs) fn new_unchecked(dtype: DType, shape: IxDyn, data: &'a [u8]) -> Self {
         Self { dtype, shape, data }
     }

@@ -1,12 +1,6 @@
-//! What array elements can be, at run time ([`DType`]) and at compile time ([`Element`]).
+//! What array elements can be, at run time.
 
 use std::fmt;
-
-use bytemuck::{CheckedBitPattern, NoUninit};
-use half::{bf16, f16};
-use ndarray::{CowArray, IxDyn};
-
-use super::AnyArray;
 
 /// What the elements of an array are. The numbers are those of the record layouts and of
 /// `schemas/atomic_frame.fbs`: they never change.
@@ -109,44 +103,6 @@ impl fmt::Display for DType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }
-}
-
-/// A Rust type that arrays can hold: the numbers, [`half::f16`], [`half::bf16`] and `bool`.
-///
-/// Sealed: a new one is a new code in the record layouts.
-pub trait Element:
-    NoUninit + CheckedBitPattern + PartialEq + fmt::Debug + Send + Sync + sealed::Wrap + 'static
-{
-    /// The same at run time.
-    const DTYPE: DType;
-}
-
-pub(super) mod sealed {
-    use super::{AnyArray, CowArray, IxDyn};
-
-    pub trait Wrap: Sized {
-        fn wrap(array: CowArray<'_, Self, IxDyn>) -> AnyArray<'_>;
-    }
-}
-
-macro_rules! elements {
-    ($($type:ty => $dtype:ident),* $(,)?) => {$(
-        impl Element for $type {
-            const DTYPE: DType = DType::$dtype;
-        }
-        impl sealed::Wrap for $type {
-            fn wrap(array: CowArray<'_, Self, IxDyn>) -> AnyArray<'_> {
-                AnyArray::$dtype(array)
-            }
-        }
-    )*};
-}
-
-elements! {
-    f32 => F32, f64 => F64, f16 => F16, bf16 => BF16,
-    i8 => I8, i16 => I16, i32 => I32, i64 => I64,
-    u8 => U8, u16 => U16, u32 => U32, u64 => U64,
-    bool => Bool,
 }
 
 #[cfg(test)]

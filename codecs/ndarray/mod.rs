@@ -17,13 +17,16 @@
 mod any;
 mod codec;
 mod dtype;
+#[cfg(feature = "atomic")]
 mod round;
 
 #[cfg(test)]
 mod tests;
 
+#[cfg(feature = "atomic")]
 pub(in crate::codecs) use any::byte_len;
-pub use any::{AnyArray, AnyArrayView};
+pub use any::{AnyArray, AnyArrayView, Element};
 pub use codec::{AnyNdArray, ArraySource, NdArray};
-pub use dtype::{DType, Element};
+pub use dtype::DType;
+#[cfg(feature = "atomic")]
 pub(in crate::codecs) use round::{to_bf16, to_f16};

@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use vldepot::codecs::{AtomicFrame, AtomicFrameCodec, Topology};
 use vldepot::storage::StagedFile;
-use vldepot::{CommitEvery, Depot, DepotOptions, OpenOptions, PRESETS};
+use vldepot::{CommitEvery, Depot, Layout, WriteOptions};
 
 use simulation::{MASS, Simulation};
 
@@ -71,7 +71,7 @@ fn parse_args() -> Result<Option<Args>, lexopt::Error> {
         force: false,
         atoms: 4000,
         frames: 300,
-        preset: PRESETS[0].to_owned(),
+        preset: Layout::PRESETS[0].to_owned(),
         quiet: false,
     };
     let mut parser = lexopt::Parser::from_env();
@@ -110,7 +110,7 @@ fn run() -> Result<bool, Box<dyn Error>> {
         println!("{HELP}");
         return Ok(true);
     };
-    let options = DepotOptions::preset(&args.preset)?;
+    let options = args.preset.parse::<Layout>()?;
     let output = args.output.clone().unwrap_or_else(|| DEFAULT_OUTPUT.into());
     let new = begin(&output, &args)?;
     let atoms = simulation::lattice_atoms(args.atoms);
@@ -130,9 +130,9 @@ fn begin(output: &Path, args: &Args) -> Result<StagedFile, Box<dyn Error>> {
             return Err(format!("{path} exists; --force replaces it").into());
         }
         let ours = Depot::open(output, AtomicFrameCodec::any())
-            .and_then(|depot| depot.depot_metadata())
+            .and_then(|depot| depot.depot_metadata::<String>("program"))
             .map_err(|error| format!("{error}; --force replaces {path}"))?;
-        if ours.get("program").and_then(|program| program.as_str()) != Some(PROGRAM) {
+        if ours.as_deref() != Some(PROGRAM) {
             return Err(format!("{path} is not of this example; --force replaces it").into());
         }
     }
@@ -158,26 +158,20 @@ struct FrameSum {
     sum: u32,
 }
 
-fn simulate(
-    new: StagedFile,
-    output: &Path,
-    args: &Args,
-    preset: &DepotOptions,
-) -> Result<Written, Box<dyn Error>> {
+fn simulate(new: StagedFile, output: &Path, args: &Args, preset: &Layout) -> Result<Written, Box<dyn Error>> {
     let begin = Instant::now();
     let mut fluid = Simulation::new(args.atoms, START_TEMPERATURE, TIME_STEP, SEED);
     let n_atoms = fluid.velocities.len();
 
     // A run that is killed loses what came after the last commit: at most 50 frames, or 5 seconds.
-    let commit_every =
-        CommitEvery { records: Some(50), interval: Some(Duration::from_secs(5)), ..CommitEvery::default() };
+    let often = CommitEvery::records(50).with_interval(Duration::from_secs(5));
     let options = preset.clone();
     let codec = AtomicFrameCodec::default().with_n_atoms(n_atoms);
     // The depot appears with what never changes in it, in place of that of an earlier run, and grows from
     // then on: whoever looks finds the frames committed so far.
-    let depot = Depot::create_in(new.storage(), codec.clone(), options)?;
-    depot.set_depot_metadata("program", PROGRAM.into())?;
-    depot.set_depot_metadata("time_step_ps", TIME_STEP.into())?;
+    let depot = Depot::builder(codec.clone()).layout(options).create_in(new.storage())?;
+    depot.set_depot_metadata("program", PROGRAM)?;
+    depot.set_depot_metadata("time_step_ps", &TIME_STEP)?;
     let topology = Topology::new()
         .types(vec![18_i32; n_atoms])
         .masses(vec![MASS as f32; n_atoms])
@@ -185,7 +179,9 @@ fn simulate(
     depot.put(TOPOLOGY, &AtomicFrame::new().n_atoms(n_atoms).topology(topology))?;
     depot.close()?;
     new.publish()?;
-    let depot = Depot::append_with(output, codec, &OpenOptions { commit_every, ..OpenOptions::default() })?;
+    let depot = Depot::builder(codec)
+        .write_options(WriteOptions::default().with_commit_every(often))
+        .append(output)?;
 
     let edge = fluid.edge;
     let cell = [[edge, 0.0, 0.0], [0.0, edge, 0.0], [0.0, 0.0, edge]];

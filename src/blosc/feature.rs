@@ -4,7 +4,7 @@
 //! the Python on the `PATH` to run; and dictionaries and the delta filter are none of what `vet` looks
 //! through.
 
-use super::HEADER_LEN;
+use super::limits::HEADER_LEN;
 
 const FLAGS_AT: usize = 2;
 const FILTERS_AT: usize = 16;

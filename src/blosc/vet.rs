@@ -13,9 +13,11 @@
 //!                     c = 0: zeros      c < 0: one byte, 1, for a run of the byte -c
 //! ```
 
+use super::error::{BloscError, refuse};
 use super::feature::Feature;
-use super::{BloscError, ChunkHeader, HEADER_LEN, refuse};
-use crate::format::u32_at;
+use super::header::{ChunkHeader, REPEATED};
+use super::limits::HEADER_LEN;
+use crate::le::u32_at;
 
 pub(super) const FLAGS_AT: usize = 2;
 /// Blocks are not split into streams.
@@ -42,7 +44,7 @@ pub(crate) fn vet(chunk: &[u8]) -> Result<Vetted<'_>, BloscError> {
     let stored = match header.special() {
         0 if header.is_memcpyed() => header.raw_len,
         0 => return vetted.check_blocks().map(|()| vetted),
-        super::REPEATED => header.typesize.into(),
+        REPEATED => header.typesize.into(),
         _ => 0,
     };
     if chunk.len() != HEADER_LEN + stored {
@@ -116,9 +118,9 @@ impl<'a> Iterator for Streams<'a> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::context::{Encoder, decompress};
+    use super::super::params::{Compression, CompressionCodec, Filter};
     use super::*;
-    use crate::blosc::{Encoder, decompress};
-    use crate::options::{Compression, CompressionCodec, Filter};
 
     fn raw() -> Vec<u8> {
         (0..1500u16).flat_map(|i| (f32::from(i) * 0.37).sin().to_le_bytes()).collect()
@@ -142,8 +144,8 @@ mod tests {
         chunks
     }
 
-    /// A chunk as other programs write them: its full block split into a stream for each byte of the type (one
-    /// stored, one a run, one of zeros, one stored), its blocks in reverse order.
+    /// A chunk as other programs write them: its full block split into a stream for each byte of the type
+    /// (one stored, one a run, one of zeros, one stored), its blocks in reverse order.
     fn split_chunk() -> (Vec<u8>, Vec<u8>) {
         let mut chunk = vec![5, 1, 0x25, 4];
         let second = 40;

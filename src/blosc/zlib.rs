@@ -4,9 +4,10 @@
 //! stored as they are: to undo the filters is left to c-blosc2. That takes memory for a block, whatever the
 //! chunk says.
 
+use super::error::{BloscError, refuse};
 use super::feature::{is_zlib, with_lz4};
+use super::limits::HEADER_LEN;
 use super::vet::{DONT_SPLIT, FLAGS_AT, Streams, Vetted};
-use super::{BloscError, HEADER_LEN, refuse};
 
 /// Whether the chunk is compressed by zlib.
 pub(super) fn has_zlib(vetted: &Vetted<'_>) -> bool {

@@ -7,6 +7,7 @@ use crate::error::Result;
 use crate::format::chunk::ChunkRef;
 use crate::format::tables::{Commit, SegmentRef};
 use crate::index::{PageCache, Segment};
+use crate::sync::OnceMap;
 
 /// The index as of a commit. Immutable.
 #[derive(Debug, Default)]
@@ -34,38 +35,40 @@ pub(crate) struct Snapshot {
     pub(crate) verified: Verified,
 }
 
-/// Words of a page of [`Verified`].
-const VERIFIED_WORDS: usize = 1024;
-
 /// A bit for each ordinal, in pages that are made when they are needed.
 #[derive(Debug, Default)]
 pub(crate) struct Verified {
-    pages: OnceLock<Box<[OnceLock<VerifiedPage>]>>,
+    pages: OnceMap<VerifiedPage>,
 }
+
+/// Words of a page.
+const VERIFIED_WORDS: usize = 1024;
 
 type VerifiedPage = Box<[AtomicU64; VERIFIED_WORDS]>;
 
 /// Page, word in it and bit in that of an ordinal.
-fn verified_place(ordinal: u64) -> (usize, usize, u64) {
-    let word = usize::try_from(ordinal / 64).unwrap_or(usize::MAX);
-    (word / VERIFIED_WORDS, word % VERIFIED_WORDS, 1 << (ordinal % 64))
+fn verified_place(ordinal: u64) -> (u64, usize, u64) {
+    let (word, words) = (ordinal / 64, VERIFIED_WORDS as u64);
+    // Less than `VERIFIED_WORDS`.
+    let in_page = usize::try_from(word % words).unwrap_or(0);
+    (word / words, in_page, 1 << (ordinal % 64))
 }
 
 impl Verified {
     /// Whether the bit of `ordinal` is set.
     pub(crate) fn get(&self, ordinal: u64) -> bool {
         let (page, word, bit) = verified_place(ordinal);
-        let page = self.pages.get().and_then(|pages| pages.get(page)).and_then(OnceLock::get);
-        page.is_some_and(|words| words[word].load(Ordering::Relaxed) & bit != 0)
+        self.pages.get(page).is_some_and(|words| words[word].load(Ordering::Relaxed) & bit != 0)
     }
 
-    /// Sets the bit of `ordinal`, one of `n`.
+    /// Sets the bit of `ordinal`, one of `n`: no page is made for another.
     pub(crate) fn set(&self, ordinal: u64, n: u64) {
+        if ordinal >= n {
+            return;
+        }
         let (page, word, bit) = verified_place(ordinal);
-        let n_pages = || verified_place(n).0 + 1;
-        let pages = self.pages.get_or_init(|| (0..n_pages()).map(|_| OnceLock::new()).collect());
-        if let Some(slot) = pages.get(page) {
-            let words = slot.get_or_init(|| Box::new([const { AtomicU64::new(0) }; VERIFIED_WORDS]));
+        let empty = || Box::new([const { AtomicU64::new(0) }; VERIFIED_WORDS]);
+        if let Some(words) = self.pages.get_or_init(page, empty) {
             words[word].fetch_or(bit, Ordering::Relaxed);
         }
     }

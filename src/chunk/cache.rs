@@ -6,10 +6,11 @@
 //! happens later, that costs at most a few times what the best choice would have.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use crate::buffer::Bytes;
 use crate::format::chunk::ChunkRef;
+use crate::sync;
 
 /// Chunks whose spending is remembered, at most.
 const REMEMBERED: usize = 1 << 16;
@@ -56,7 +57,7 @@ impl Cache {
     }
 
     fn lock(&self) -> MutexGuard<'_, Content> {
-        self.content.lock().unwrap_or_else(PoisonError::into_inner)
+        sync::lock(&self.content)
     }
 
     /// What to do for a read that needs `needed` raw bytes decoded of a chunk of `chunk_size`.

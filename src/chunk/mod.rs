@@ -5,14 +5,12 @@
 //! builder    the open chunk: records are copied in until it is full
 //! pool       full chunks are compressed, by threads if there are any
 //! cache      chunks kept decoded, if a reader asks for that
-//! marks      what was found out about chunks, by number, without a lock
 //! reader     bytes of a record out of a stored chunk, checked
 //! ```
 
 mod at;
 mod builder;
 mod cache;
-mod marks;
 mod pool;
 mod reader;
 

@@ -3,15 +3,16 @@
 //! Jobs come out in the order they went in. The pool never touches the storage: whoever takes a compressed chunk
 //! writes it, so that the file has one writer.
 
+use std::any::Any;
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
-use std::thread::JoinHandle;
+use std::sync::Arc;
+use std::thread;
 
-use crate::blosc::{BloscError, Encoder};
+use crate::blosc::{BloscError, Compression, Encoder};
 use crate::buffer::AlignedBuf;
 use crate::format::chunk::{EncodedEntry, encode_chunk};
 use crate::format::tables::DirectoryBuilder;
-use crate::options::Compression;
+use crate::workers::{Wake, Work, Workers, panic_message};
 
 /// A sealed chunk.
 #[derive(Debug)]
@@ -23,52 +24,58 @@ pub(crate) struct Job {
     pub(crate) block_size: usize,
 }
 
-#[derive(Debug, Default)]
-struct Queue {
+#[derive(Default)]
+struct Jobs {
     waiting: VecDeque<Job>,
     done: BTreeMap<u64, Result<EncodedEntry, BloscError>>,
     /// Buffers of entries that were written, to be filled again.
     spare: Vec<Vec<u8>>,
-    closed: bool,
 }
 
-#[derive(Debug, Default)]
-struct Shop {
-    queue: Mutex<Queue>,
-    work: Condvar,
-    finished: Condvar,
+struct Compress {
+    compression: Compression,
 }
 
-impl Shop {
-    fn lock(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+impl Work for Compress {
+    type Jobs = Jobs;
+    /// A chunk, and the buffer for its entry.
+    type Task = (Job, Vec<u8>);
+    type Done = Result<EncodedEntry, BloscError>;
+    type Kept = Compressor;
+
+    fn take(&self, jobs: &mut Jobs) -> Option<(Job, Vec<u8>)> {
+        let job = jobs.waiting.pop_front()?;
+        Some((job, jobs.spare.pop().unwrap_or_default()))
+    }
+
+    fn run(&self, (job, bytes): &mut (Job, Vec<u8>), compressor: &mut Compressor) -> Self::Done {
+        compressor.compress(job, self.compression, std::mem::take(bytes))
+    }
+
+    fn finish(&self, jobs: &mut Jobs, (job, _): (Job, Vec<u8>), done: thread::Result<Self::Done>) -> Wake {
+        let chunk = job.chunk;
+        // Before the chunk is taken, so that the taker is the last to let go of the raw bytes and may reuse them.
+        drop(job);
+        let panicked = |panic: Box<dyn Any + Send>| Err(BloscError::panicked(&panic_message(&*panic)));
+        jobs.done.insert(chunk, done.unwrap_or_else(panicked));
+        Wake::Caller
     }
 }
 
 /// The compressing side of a writer.
 #[derive(Debug)]
 pub(crate) struct Pool {
-    shop: Arc<Shop>,
-    compression: Compression,
+    workers: Workers<Compress>,
     n_threads: usize,
-    threads: Vec<JoinHandle<()>>,
     /// For when the caller compresses.
-    own: Press,
-    /// The process that has the threads: a fork of it has none.
-    owner: u32,
+    own: Compressor,
 }
 
 impl Pool {
     /// A pool of `n_threads`; with 0 the caller compresses.
     pub(crate) fn new(compression: Compression, n_threads: usize) -> Self {
-        Self {
-            shop: Arc::default(),
-            compression,
-            n_threads,
-            threads: Vec::new(),
-            own: Press::default(),
-            owner: std::process::id(),
-        }
+        let workers = Workers::new(Compress { compression }, Jobs::default());
+        Self { workers, n_threads, own: Compressor::default() }
     }
 
     /// Jobs that may be in the pool before the caller should wait for one.
@@ -76,109 +83,57 @@ impl Pool {
         self.n_threads + 1
     }
 
-    /// Hands a chunk over.
+    /// Hands a chunk over. Where the system refuses threads, the caller compresses.
     pub(crate) fn submit(&mut self, job: Job) {
-        if self.threads.is_empty() {
-            self.start();
+        if self.workers.n_threads() == 0 {
+            self.workers.start("vldepot-compress", 0..self.n_threads);
         }
-        if self.threads.is_empty() {
-            let chunk = job.chunk;
-            let spare = self.shop.lock().spare.pop().unwrap_or_default();
-            let result = self.own.compress(&job, self.compression, spare);
-            self.shop.lock().done.insert(chunk, result);
+        let queue = self.workers.queue();
+        let mut jobs = queue.lock();
+        jobs.waiting.push_back(job);
+        if self.workers.n_threads() == 0 {
+            drop(queue.work_once(jobs, &mut self.own));
         } else {
-            self.shop.lock().waiting.push_back(job);
-            self.shop.work.notify_one();
-        }
-    }
-
-    /// Starts the threads. Where the system refuses, the caller compresses.
-    fn start(&mut self) {
-        for number in 0..self.n_threads {
-            let (shop, compression) = (Arc::clone(&self.shop), self.compression);
-            let thread = std::thread::Builder::new()
-                .name(format!("vldepot-compress-{number}"))
-                .spawn(move || serve(&shop, compression));
-            self.threads.extend(thread);
+            drop(jobs);
+            queue.wake_thread();
         }
     }
 
     /// Chunk number `chunk`, compressed; `None` while it is not ready, unless `wait`.
     pub(crate) fn take(&mut self, chunk: u64, wait: bool) -> Option<Result<EncodedEntry, BloscError>> {
-        let mut queue = self.shop.lock();
+        let queue = self.workers.queue();
+        let mut jobs = queue.lock();
         loop {
-            let done = queue.done.remove(&chunk);
-            if done.is_some() || !wait || self.threads.is_empty() {
+            let done = jobs.done.remove(&chunk);
+            if done.is_some() || !wait || self.workers.n_threads() == 0 {
                 return done;
             }
-            queue = self.shop.finished.wait(queue).unwrap_or_else(std::sync::PoisonError::into_inner);
+            jobs = queue.wait(jobs);
         }
     }
-}
 
-impl Pool {
     /// Takes the buffer of a written entry back.
     pub(crate) fn recycle(&self, bytes: Vec<u8>) {
-        let mut queue = self.shop.lock();
-        if queue.spare.len() <= self.n_threads {
-            queue.spare.push(bytes);
+        let mut jobs = self.workers.queue().lock();
+        if jobs.spare.len() <= self.n_threads {
+            jobs.spare.push(bytes);
         }
-    }
-}
-
-impl Drop for Pool {
-    fn drop(&mut self) {
-        if std::process::id() != self.owner {
-            // In a fork the threads do not exist, and one of them may have held the lock: nothing to wait for.
-            self.threads.drain(..).for_each(std::mem::forget);
-            return;
-        }
-        self.shop.lock().closed = true;
-        self.shop.work.notify_all();
-        for thread in self.threads.drain(..) {
-            // A thread that panicked has left its chunk undone, which `take` would have waited for.
-            let _ = thread.join();
-        }
-    }
-}
-
-fn serve(shop: &Shop, compression: Compression) {
-    let mut press = Press::default();
-    loop {
-        let (job, spare) = {
-            let mut queue = shop.lock();
-            loop {
-                if let Some(job) = queue.waiting.pop_front() {
-                    break (job, queue.spare.pop().unwrap_or_default());
-                }
-                if queue.closed {
-                    return;
-                }
-                queue = shop.work.wait(queue).unwrap_or_else(std::sync::PoisonError::into_inner);
-            }
-        };
-        let chunk = job.chunk;
-        let result = press.compress(&job, compression, spare);
-        // Before the chunk is taken, so that the taker is the last to let go of the raw bytes and may reuse them.
-        drop(job);
-        shop.lock().done.insert(chunk, result);
-        shop.finished.notify_all();
     }
 }
 
 /// What is kept from chunk to chunk: a context while the block size stays.
 #[derive(Default)]
-struct Press {
+struct Compressor {
     encoder: Option<(usize, Encoder)>,
 }
 
-impl std::fmt::Debug for Press {
+impl std::fmt::Debug for Compressor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Press").finish_non_exhaustive()
+        f.debug_struct("Compressor").finish_non_exhaustive()
     }
 }
 
-impl Press {
+impl Compressor {
     fn compress(
         &mut self,
         job: &Job,
@@ -226,5 +181,22 @@ mod tests {
             block_size: 1 << 12,
         });
         assert!(pool.take(0, true).unwrap().is_err());
+    }
+
+    #[test]
+    fn a_panic_of_the_compressor_is_an_error_and_the_next_chunk_comes() {
+        for n_threads in [0, 1] {
+            let mut pool = Pool::new(Compression::default(), n_threads);
+            let raw = Arc::new(AlignedBuf::copy_of(&[7; 1 << 14]));
+            // A chunk cannot be divided into blocks of 0 bytes.
+            for (chunk, block_size) in [(0, 1 << 12), (1, 0), (2, 1 << 12)] {
+                let (raw, directory) = (Arc::clone(&raw), DirectoryBuilder::default());
+                pool.submit(Job { chunk, raw, used: 1 << 14, directory, block_size });
+            }
+            assert!(pool.take(0, true).unwrap().is_ok());
+            let error = pool.take(1, true).unwrap().err().unwrap();
+            assert!(error.to_string().starts_with("the compressor panicked: "), "{error}");
+            assert!(pool.take(2, true).unwrap().is_ok());
+        }
     }
 }

@@ -13,7 +13,6 @@ use std::ops::Range;
 use std::sync::{Arc, RwLock};
 
 use super::cache::{Advice, Cache};
-use super::marks::Marks;
 use crate::blosc::{
     BloscError, ChunkHeader, Feature, HEADER_LEN, block_offset, block_offsets, partial_chunk, vet,
     with_decoder,
@@ -21,8 +20,9 @@ use crate::blosc::{
 use crate::buffer::{AlignedBuf, Bytes};
 use crate::error::{Error, ErrorKind, Part, Result};
 use crate::format::chunk::ChunkRef;
-use crate::format::u32_at;
-use crate::storage::Storage;
+use crate::le::u32_at;
+use crate::storage::{Storage, StorageExt};
+use crate::sync::{self, OnceMap};
 
 /// Block tables kept, by bytes.
 const TABLES_LIMIT: usize = 16 << 20;
@@ -75,7 +75,7 @@ pub(crate) struct ChunkReader {
     /// Another program wrote the file: its chunks have no checksums.
     foreign: bool,
     /// Chunks whose table was checked where it lies.
-    checked: Marks<(ChunkRef, ChunkHeader)>,
+    checked: OnceMap<(ChunkRef, ChunkHeader)>,
     /// Tables of chunks that cannot be had without reading.
     tables: RwLock<Tables>,
     /// Decoded chunks, if any are to be kept.
@@ -107,7 +107,7 @@ impl ChunkReader {
     /// A reader; `mapped` allows reading from the storage's map. Chunks without checksums are read from `foreign` files alone.
     pub(crate) fn new(storage: Arc<dyn Storage>, chunk_size: usize, mapped: bool, foreign: bool) -> Self {
         let tables = RwLock::default();
-        Self { storage, chunk_size, mapped, foreign, checked: Marks::default(), tables, cache: None }
+        Self { storage, chunk_size, mapped, foreign, checked: OnceMap::default(), tables, cache: None }
     }
 
     /// Keeps up to `bytes` of decoded chunks.
@@ -136,10 +136,7 @@ impl ChunkReader {
 
     /// Checks that bytes are in the file, before memory is taken for them.
     fn check_inside(&self, chunk: u64, offset: u64, len: u64) -> Result<()> {
-        let file_len = self
-            .storage
-            .len()
-            .map_err(|source| Error::io(self.storage.path(), "ask for the file's length", source))?;
+        let file_len = self.storage.file_len()?;
         if offset.checked_add(len).is_some_and(|end| end <= file_len) {
             return Ok(());
         }
@@ -148,11 +145,7 @@ impl ChunkReader {
 
     fn read(&self, chunk: u64, offset: u64, buf: &mut [u8]) -> Result<()> {
         self.storage.read_at(offset, buf).map_err(|source| {
-            Error::io(
-                self.storage.path(),
-                format!("read {} bytes of chunk {chunk} at byte {offset}", buf.len()),
-                source,
-            )
+            self.storage.io(format!("read {} bytes of chunk {chunk} at byte {offset}", buf.len()), source)
         })
     }
 
@@ -223,11 +216,7 @@ impl ChunkReader {
         let offset = at.payload_offset().saturating_add(range.start as u64);
         if self.mapped {
             let mapped = self.storage.map(offset, len as u64).map_err(|source| {
-                Error::io(
-                    self.storage.path(),
-                    format!("map {len} bytes of chunk {chunk} at byte {offset}"),
-                    source,
-                )
+                self.storage.io(format!("map {len} bytes of chunk {chunk} at byte {offset}"), source)
             })?;
             if let Some(bytes) = mapped {
                 return Ok(bytes);
@@ -427,14 +416,14 @@ impl ChunkReader {
 
     /// The chunk's block table, from those that are kept or checked anew.
     fn kept_table(&self, chunk: u64, at: &ChunkRef) -> Result<Arc<BlockTable>> {
-        let tables = self.tables.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let tables = sync::read(&self.tables);
         if let Some(table) = tables.by_chunk.get(&chunk).filter(|table| table.at == *at) {
             return Ok(Arc::clone(table));
         }
         drop(tables);
         let table = Arc::new(self.load_table(chunk, at)?);
         let bytes = table.bytes.len() + size_of::<BlockTable>();
-        let mut tables = self.tables.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut tables = sync::write(&self.tables);
         if tables.bytes + bytes > TABLES_LIMIT {
             tables.by_chunk.clear();
             tables.bytes = 0;

@@ -1,23 +1,184 @@
 //! Making and opening depots, and copying them whole.
 
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
 use super::Depot;
-use crate::codec::{Codec, Raw};
+use crate::codec::{Codec, CodecError, Raw};
 use crate::engine::{CodecCheck, CodecSpec, Engine};
 use crate::error::{Error, ErrorKind, Result};
-use crate::options::{DepotOptions, Mapping, OpenOptions};
+use crate::options::{Layout, OpenOptions, WriteOptions};
 use crate::storage::{FileStorage, MemoryStorage, StagedFile, Storage};
 
-fn io_error(path: &Path, action: &str, source: std::io::Error) -> Error {
-    if source.kind() == std::io::ErrorKind::AlreadyExists {
-        return ErrorKind::PathExists.at(path);
-    }
-    Error::io(path, action, source)
+/// Makes and opens depots with options, in files, in memory and in storages of your own. See
+/// [`Depot::builder`].
+///
+/// ```
+/// use vldepot::{CommitEvery, Depot, Layout, Raw, WriteOptions};
+/// # let folder = tempfile::tempdir()?;
+/// # let path = folder.path().join("run.vld");
+///
+/// let depot = Depot::builder(Raw)
+///     .layout(Layout::fast())
+///     .write_options(WriteOptions::default().with_commit_every(CommitEvery::records(100)))
+///     .create(&path)?;
+/// depot.put("a", b"1")?;
+/// depot.close()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone)]
+#[must_use = "a builder does nothing until it creates or opens a depot"]
+pub struct DepotBuilder<C> {
+    codec: C,
+    layout: Layout,
+    write: WriteOptions,
+    open: OpenOptions,
 }
 
-fn codec_info<C: Codec>(codec: &C) -> CodecSpec {
+impl<C: Codec> DepotBuilder<C> {
+    /// How a new depot is laid out. A depot that exists keeps its own layout.
+    pub fn layout(mut self, layout: Layout) -> Self {
+        self.layout = layout;
+        self
+    }
+
+    /// How the depot is written: when it commits by itself, and with how many threads it compresses.
+    pub fn write_options(mut self, options: WriteOptions) -> Self {
+        self.write = options;
+        self
+    }
+
+    /// How the depot is read: mapping, checksums, a cache, and whether to go on after a loss.
+    pub fn open_options(mut self, options: OpenOptions) -> Self {
+        self.open = options;
+        self
+    }
+
+    /// Makes a new depot in a new file.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidOptions`], and as [`Depot::create`]. No file is left then.
+    pub fn create(self, path: impl AsRef<Path>) -> Result<Depot<C>> {
+        let path = path.as_ref();
+        self.check()?;
+        let storage = FileStorage::create(path).map_err(|source| not_created(path, source))?;
+        self.create_over(storage)
+    }
+
+    /// Makes a new depot in an empty storage of your own.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use vldepot::storage::MemoryStorage;
+    /// use vldepot::{Depot, Raw};
+    /// let storage = Arc::new(MemoryStorage::new());
+    /// let depot = Depot::builder(Raw).create_in(storage.clone())?;
+    /// depot.put("a", b"1")?;
+    /// depot.close()?;
+    /// assert_eq!(Depot::builder(Raw).open_in(storage)?.len(), 1);
+    /// # Ok::<(), vldepot::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::PathExists`] when the storage is not empty; [`ErrorKind::Locked`];
+    /// [`ErrorKind::InvalidOptions`].
+    pub fn create_in(self, storage: Arc<dyn Storage>) -> Result<Depot<C>> {
+        let Self { codec, layout, write, open } = self;
+        let engine = Engine::create(storage, layout, &write, &open, spec(&codec))?;
+        Ok(Depot { engine, codec: Arc::new(codec) })
+    }
+
+    /// Makes a new depot in memory.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidOptions`].
+    pub fn memory(self) -> Result<Depot<C>> {
+        self.create_in(Arc::new(MemoryStorage::new()))
+    }
+
+    /// Opens a depot for reading.
+    ///
+    /// # Errors
+    /// As [`Depot::open`].
+    pub fn open(self, path: impl AsRef<Path>) -> Result<Depot<C>> {
+        let path = path.as_ref();
+        let storage = FileStorage::open(path).map_err(|source| Error::io(path, "open the file", source))?;
+        self.open_in(Arc::new(storage))
+    }
+
+    /// Opens the depot in a storage of your own for reading.
+    ///
+    /// # Errors
+    /// As [`Depot::open`].
+    pub fn open_in(self, storage: Arc<dyn Storage>) -> Result<Depot<C>> {
+        let Self { codec, open, .. } = self;
+        checked(codec, |check| Engine::open(storage, &open, check))
+    }
+
+    /// Opens a depot for writing.
+    ///
+    /// # Errors
+    /// As [`Depot::append`]; [`ErrorKind::InvalidOptions`].
+    pub fn append(self, path: impl AsRef<Path>) -> Result<Depot<C>> {
+        let path = path.as_ref();
+        let storage = FileStorage::open_writable(path)
+            .map_err(|source| Error::io(path, "open the file for writing", source))?;
+        self.append_in(Arc::new(storage))
+    }
+
+    /// Opens the depot in a storage of your own for writing.
+    ///
+    /// # Errors
+    /// As [`Depot::append`]; [`ErrorKind::InvalidOptions`].
+    pub fn append_in(self, storage: Arc<dyn Storage>) -> Result<Depot<C>> {
+        let Self { codec, write, open, .. } = self;
+        checked(codec, |check| Engine::append(storage, &open, &write, check))
+    }
+
+    /// Opens a depot for writing, and makes it first where there is none.
+    ///
+    /// # Errors
+    /// As [`Depot::open_or_create`]; [`ErrorKind::InvalidOptions`].
+    pub fn open_or_create(self, path: impl AsRef<Path>) -> Result<Depot<C>> {
+        let path = path.as_ref();
+        self.check()?;
+        match FileStorage::create(path) {
+            Ok(storage) => self.create_over(storage),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => self.append(path),
+            Err(source) => Err(not_created(path, source)),
+        }
+    }
+
+    /// Makes a depot in memory with the content of a depot's file. It can be written to.
+    ///
+    /// # Errors
+    /// As [`Depot::append`].
+    pub fn from_bytes(self, bytes: &[u8]) -> Result<Depot<C>> {
+        self.append_in(Arc::new(MemoryStorage::from_bytes(bytes)))
+    }
+
+    fn check(&self) -> Result<()> {
+        self.layout.validate()?;
+        self.write.validate()
+    }
+
+    fn create_over(self, storage: FileStorage) -> Result<Depot<C>> {
+        let storage = Arc::new(storage);
+        // A file without a whole header would only be in the way of the next try.
+        self.create_in(Arc::clone(&storage) as Arc<dyn Storage>).inspect_err(|_| storage.remove())
+    }
+}
+
+fn not_created(path: &Path, source: io::Error) -> Error {
+    match source.kind() {
+        io::ErrorKind::WouldBlock => ErrorKind::Locked.at(path),
+        io::ErrorKind::AlreadyExists => ErrorKind::PathExists.at(path),
+        _ => Error::io(path, "create the file", source),
+    }
+}
+
+fn spec<C: Codec>(codec: &C) -> CodecSpec {
     CodecSpec {
         id: C::ID,
         version: C::VERSION,
@@ -27,187 +188,213 @@ fn codec_info<C: Codec>(codec: &C) -> CodecSpec {
     }
 }
 
+/// Opens a depot whose codec is the one in hand, which learns what the depot was written with.
+fn checked<C: Codec>(codec: C, open: impl FnOnce(CodecCheck<'_>) -> Result<Engine>) -> Result<Depot<C>> {
+    let spec = spec(&codec);
+    let mut codec = Some(codec);
+    let mut learn = |stored: &[u8]| -> Result<(), CodecError> {
+        if let Some(unopened) = codec.take() {
+            codec = Some(unopened.open(stored)?);
+        }
+        Ok(())
+    };
+    let engine = open(CodecCheck { any: C::ID == Raw::ID, spec: &spec, learn: &mut learn })?;
+    let Some(codec) = codec else { unreachable!("a codec that refuses the parameters is an error") };
+    Ok(Depot { engine, codec: Arc::new(codec) })
+}
+
 /// Creating and opening.
 impl<C: Codec> Depot<C> {
-    /// Makes a new depot in a new file, with [`DepotOptions::default`].
+    /// Makes a new depot in a new file, with the default options. [`builder`](Self::builder) takes others.
+    ///
+    /// ```
+    /// use vldepot::{Depot, Raw};
+    /// # let folder = tempfile::tempdir()?;
+    /// # let path = folder.path().join("run.vld");
+    /// let depot = Depot::create(&path, Raw)?;
+    /// depot.put("frame_0", b"..")?;
+    /// depot.close()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::PathExists`] when the path is taken, by anything but an empty file that nobody writes, such
-    /// as a creation that was killed leaves; [`ErrorKind::Locked`] when another creation of the same path was
-    /// faster; [`ErrorKind::Io`], and then no file is left behind.
+    /// [`ErrorKind::PathExists`] when the path is taken, by anything but an empty file that nobody writes,
+    /// such as a creation that was killed leaves. [`ErrorKind::Locked`] when another creation of the same
+    /// path was faster. [`ErrorKind::Io`]; no file is left then.
     pub fn create(path: impl AsRef<Path>, codec: C) -> Result<Self> {
-        Self::create_with(path, codec, DepotOptions::default())
-    }
-
-    /// As [`create`](Self::create), with options.
-    ///
-    /// # Errors
-    /// Also [`ErrorKind::InvalidOptions`]; then no file is made.
-    pub fn create_with(path: impl AsRef<Path>, codec: C, options: DepotOptions) -> Result<Self> {
-        options.validate()?;
-        let path = path.as_ref();
-        let storage = FileStorage::create(path).map_err(|source| match source.kind() {
-            std::io::ErrorKind::WouldBlock => ErrorKind::Locked.at(path),
-            _ => io_error(path, "create the file", source),
-        })?;
-        let storage = Arc::new(storage);
-        // A file without a whole header would only be in the way of the next try.
-        Self::create_in(Arc::clone(&storage) as Arc<dyn Storage>, codec, options)
-            .inspect_err(|_| storage.remove())
-    }
-
-    /// A new depot in memory.
-    ///
-    /// # Errors
-    /// None that this crate knows of.
-    pub fn memory(codec: C) -> Result<Self> {
-        Self::memory_with(codec, DepotOptions::default())
-    }
-
-    /// As [`memory`](Self::memory), with options.
-    ///
-    /// # Errors
-    /// [`ErrorKind::InvalidOptions`].
-    pub fn memory_with(codec: C, options: DepotOptions) -> Result<Self> {
-        Self::create_in(Arc::new(MemoryStorage::new()), codec, options)
-    }
-
-    /// A new depot in an empty storage of your own.
-    ///
-    /// # Errors
-    /// [`ErrorKind::PathExists`] when the storage is not empty, [`ErrorKind::Locked`], [`ErrorKind::InvalidOptions`].
-    pub fn create_in(storage: Arc<dyn Storage>, codec: C, options: DepotOptions) -> Result<Self> {
-        let engine = Engine::create(storage, options, codec_info(&codec), Mapping::Auto)?;
-        Ok(Self { engine, codec: Arc::new(codec) })
+        Self::builder(codec).create(path)
     }
 
     /// Opens a depot, or a file of the Python package vlstore, for reading.
     ///
-    /// The cost of opening a depot does not depend on its size. Of a vlstore file the table of names is read whole.
+    /// The cost of opening a depot does not depend on its size. Of a vlstore file, the table of names is read
+    /// whole.
     ///
-    /// A file whose writer died opens as well: with everything up to its last commit, and the whole chunks
-    /// after it. A file that lost what it once committed does not: see [`OpenOptions::accept_loss`].
+    /// A file whose writer died opens as well, with everything up to its last commit and the whole chunks
+    /// after it. A file that lost what it once committed does not open, unless
+    /// [`OpenOptions::accept_loss`] says so.
+    ///
+    /// ```
+    /// use vldepot::{Depot, Raw};
+    /// # let folder = tempfile::tempdir()?;
+    /// # let path = folder.path().join("run.vld");
+    /// # let depot = Depot::create(&path, Raw)?;
+    /// # depot.put("frame_0", b"..")?;
+    /// # depot.close()?;
+    /// let depot = Depot::open(&path, Raw)?;
+    /// assert_eq!(depot.get("frame_0")?.view(), b"..");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::Incomplete`], [`ErrorKind::NotADepot`], [`ErrorKind::WrongCodec`], [`ErrorKind::NewerFormat`],
-    /// [`ErrorKind::Damaged`], [`ErrorKind::Io`].
+    /// [`ErrorKind::Incomplete`], [`ErrorKind::NotADepot`], [`ErrorKind::WrongCodec`],
+    /// [`ErrorKind::CodecParameters`], [`ErrorKind::NewerFormat`], [`ErrorKind::Damaged`],
+    /// [`ErrorKind::Io`].
     pub fn open(path: impl AsRef<Path>, codec: C) -> Result<Self> {
-        Self::open_with(path, codec, &OpenOptions::default())
-    }
-
-    /// As [`open`](Self::open), with options.
-    ///
-    /// # Errors
-    /// As [`open`](Self::open).
-    pub fn open_with(path: impl AsRef<Path>, codec: C, options: &OpenOptions) -> Result<Self> {
-        let path = path.as_ref();
-        let storage = FileStorage::open(path).map_err(|source| io_error(path, "open the file", source))?;
-        Self::open_in(Arc::new(storage), codec, options)
-    }
-
-    /// Opens the depot in a storage of your own for reading.
-    ///
-    /// # Errors
-    /// As [`open`](Self::open).
-    pub fn open_in(storage: Arc<dyn Storage>, codec: C, options: &OpenOptions) -> Result<Self> {
-        let engine = checked(&codec, |check| Engine::open(storage, options, check))?;
-        Ok(Self { engine, codec: Arc::new(codec) })
+        Self::builder(codec).open(path)
     }
 
     /// Opens an existing depot for writing. Its layout stays as it was created.
     ///
-    /// After a crash it goes on from the last whole chunk; a torn end is cut off.
+    /// After a crash it goes on from the last whole chunk. A torn end is cut off.
+    ///
+    /// ```
+    /// use vldepot::{Depot, Raw};
+    /// # let folder = tempfile::tempdir()?;
+    /// # let path = folder.path().join("run.vld");
+    /// # Depot::create(&path, Raw)?.close()?;
+    /// let depot = Depot::append(&path, Raw)?;
+    /// depot.put("frame_1", b"..")?;
+    /// depot.close()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// As [`open`](Self::open), and [`ErrorKind::Locked`] when another writer has the file.
     pub fn append(path: impl AsRef<Path>, codec: C) -> Result<Self> {
-        Self::append_with(path, codec, &OpenOptions::default())
+        Self::builder(codec).append(path)
     }
 
-    /// As [`append`](Self::append), with options.
+    /// Opens a depot for writing as [`append`](Self::append) does, and makes it first where there is no file,
+    /// or an empty one that nobody writes.
+    ///
+    /// ```
+    /// use vldepot::{Depot, Raw};
+    /// # let folder = tempfile::tempdir()?;
+    /// # let path = folder.path().join("run.vld");
+    /// for run in 0..3 {
+    ///     let depot = Depot::open_or_create(&path, Raw)?;
+    ///     depot.put(run, b"..")?;
+    ///     depot.close()?;
+    /// }
+    /// assert_eq!(Depot::open(&path, Raw)?.len(), 3);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
-    /// As [`append`](Self::append).
-    pub fn append_with(path: impl AsRef<Path>, codec: C, options: &OpenOptions) -> Result<Self> {
-        let path = path.as_ref();
-        let storage = FileStorage::open_writable(path)
-            .map_err(|source| io_error(path, "open the file for writing", source))?;
-        Self::append_in(Arc::new(storage), codec, options)
+    /// As [`append`](Self::append); [`ErrorKind::Io`] when the file can neither be opened nor made.
+    pub fn open_or_create(path: impl AsRef<Path>, codec: C) -> Result<Self> {
+        Self::builder(codec).open_or_create(path)
     }
 
-    /// Opens the depot in a storage of your own for writing.
+    /// Makes a new depot in memory.
+    ///
+    /// ```
+    /// use vldepot::{Depot, Raw};
+    /// let depot = Depot::memory(Raw)?;
+    /// depot.put("a", b"1")?;
+    /// assert_eq!(depot.len(), 1);
+    /// # Ok::<(), vldepot::Error>(())
+    /// ```
     ///
     /// # Errors
-    /// As [`append`](Self::append).
-    pub fn append_in(storage: Arc<dyn Storage>, codec: C, options: &OpenOptions) -> Result<Self> {
-        let engine = checked(&codec, |check| Engine::append(storage, options, check))?;
-        Ok(Self { engine, codec: Arc::new(codec) })
+    /// [`ErrorKind::InvalidOptions`] when the codec's `ID` or `ALIGN` is not one that a depot can have.
+    pub fn memory(codec: C) -> Result<Self> {
+        Self::builder(codec).memory()
     }
 
-    /// A depot in memory with the content of a file, or of [`to_bytes`](Self::to_bytes); it can be written to.
+    /// Makes and opens depots with options, and in storages of your own.
+    ///
+    /// ```
+    /// use vldepot::{Depot, Layout, Raw};
+    /// let depot = Depot::builder(Raw).layout(Layout::uncompressed()).memory()?;
+    /// # depot.put("a", b"1")?;
+    /// # Ok::<(), vldepot::Error>(())
+    /// ```
+    pub fn builder(codec: C) -> DepotBuilder<C> {
+        DepotBuilder {
+            codec,
+            layout: Layout::default(),
+            write: WriteOptions::default(),
+            open: OpenOptions::default(),
+        }
+    }
+
+    /// Makes a depot in memory with the content of a file, or of [`to_bytes`](Self::to_bytes). It can be
+    /// written to.
+    ///
+    /// ```
+    /// use vldepot::{Depot, Raw};
+    /// let depot = Depot::memory(Raw)?;
+    /// depot.put("a", b"1")?;
+    /// let copy = Depot::from_bytes(&depot.to_bytes()?, Raw)?;
+    /// assert_eq!(copy.get("a")?.view(), b"1");
+    /// # Ok::<(), vldepot::Error>(())
+    /// ```
     ///
     /// # Errors
     /// As [`open`](Self::open).
     pub fn from_bytes(bytes: &[u8], codec: C) -> Result<Self> {
-        Self::append_in(Arc::new(MemoryStorage::from_bytes(bytes)), codec, &OpenOptions::default())
+        Self::builder(codec).from_bytes(bytes)
     }
 
-    /// The depot as a file's bytes, committed and published first if it can be written to.
+    /// Gives the depot as a file's bytes. A depot that can be written to is committed and published first.
+    ///
+    /// ```
+    /// # use vldepot::{Depot, Raw};
+    /// # let depot = Depot::memory(Raw)?;
+    /// let bytes = depot.to_bytes()?;
+    /// assert!(Depot::from_bytes(&bytes, Raw)?.is_empty());
+    /// # Ok::<(), vldepot::Error>(())
+    /// ```
     ///
     /// # Errors
     /// As [`commit`](Self::commit).
     pub fn to_bytes(&self) -> Result<Vec<u8>> {
         let mut bytes = Vec::new();
-        self.copy_to(|_, part| {
+        self.engine.copy_to(|_, part| {
             bytes.extend_from_slice(part);
             Ok(())
         })?;
         Ok(bytes)
     }
 
-    /// Writes the depot to a new file, as [`to_bytes`](Self::to_bytes) gives it, durably. The file appears
-    /// when all is written: see [`StagedFile`]. Nobody may read it who may not read the depot's own file, if
-    /// it has one.
+    /// Writes the depot to a new file, as [`to_bytes`](Self::to_bytes) gives it, durably.
+    ///
+    /// The file appears when all is written: see [`StagedFile`]. Nobody may read it who may not read the
+    /// depot's own file, if it has one.
+    ///
+    /// ```
+    /// # use vldepot::{Depot, Raw};
+    /// # let folder = tempfile::tempdir()?;
+    /// # let path = folder.path().join("kept.vld");
+    /// let depot = Depot::memory(Raw)?;
+    /// depot.put("a", b"1")?;
+    /// depot.save(&path)?;
+    /// assert_eq!(Depot::open(&path, Raw)?.len(), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::PathExists`], [`ErrorKind::NoRoom`], and as [`commit`](Self::commit). There is no new file then.
+    /// [`ErrorKind::PathExists`], [`ErrorKind::NoRoom`], and as [`commit`](Self::commit). There is no new file
+    /// then.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
-        let failed = |source| io_error(path, "write the file", source);
+        let failed = |source| Error::io(path, "write the file", source);
         let staged = StagedFile::create_no_more_open(path, self.engine.path())?;
-        staged.check_room(self.engine.shared.storage.len().map_err(failed)?)?;
+        staged.check_room(self.engine.file_len()?)?;
         let file = staged.storage();
-        self.copy_to(|at, part| file.write_at(at, part).map_err(failed))?;
+        self.engine.copy_to(|at, part| file.write_at(at, part).map_err(failed))?;
         staged.publish()
     }
-
-    fn copy_to(&self, mut write: impl FnMut(u64, &[u8]) -> Result<()>) -> Result<()> {
-        // The writer stays locked: the copy is of one moment.
-        let writer = if self.engine.is_writable() {
-            let mut writer = self.engine.writer()?;
-            writer.publish(true)?;
-            Some(writer)
-        } else {
-            None
-        };
-        let storage = &self.engine.shared.storage;
-        let failed = |source| io_error(self.engine.path(), "read the depot", source);
-        let len = storage.len().map_err(failed)?;
-        let mut part = vec![0; 1 << 20];
-        let mut at = 0;
-        while at < len {
-            let n = usize::try_from(len - at).unwrap_or(usize::MAX).min(part.len());
-            storage.read_at(at, &mut part[..n]).map_err(failed)?;
-            write(at, &part[..n])?;
-            at += n as u64;
-        }
-        drop(writer);
-        Ok(())
-    }
-}
-
-fn checked<C: Codec>(codec: &C, open: impl FnOnce(&CodecCheck<'_>) -> Result<Engine>) -> Result<Engine> {
-    let info = codec_info(codec);
-    let check_parameters = |stored: &[u8]| codec.check_parameters(stored);
-    open(&CodecCheck { any: info.id == Raw::ID, info: &info, check_parameters: &check_parameters })
 }

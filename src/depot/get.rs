@@ -1,13 +1,13 @@
 //! Reading records, by name, by position and many at once.
 
-use super::{Depot, Iter, Keys, Metadata, Record, RecordLocation, decode_metadata, key_of, tagged};
+use super::record::is_aligned;
+use super::{Depot, Iter, Keys, Record, RecordLocation, key_of, tagged};
 use crate::buffer::Bytes;
 use crate::codec::Codec;
 use crate::engine::batch;
-use crate::error::{Error, Part, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::key::{AsKey, Key};
 use crate::options::ReadOptions;
-use serde_json::{Map, Value};
 
 /// Reading.
 impl<C: Codec> Depot<C> {
@@ -20,6 +20,28 @@ impl<C: Codec> Depot<C> {
     pub fn get(&self, key: impl AsKey) -> Result<Record<C>> {
         let name = tagged(&self.engine, &key)?;
         self.record(&name, self.engine.get(&name)?)
+    }
+
+    /// The record of that name, or `None` when there is none.
+    ///
+    /// ```
+    /// # use vldepot::{Depot, Raw};
+    /// # let depot = Depot::memory(Raw)?;
+    /// depot.put("a", b"first")?;
+    /// assert_eq!(depot.find("a")?.unwrap().view(), b"first");
+    /// assert!(depot.find("b")?.is_none());
+    /// # Ok::<(), vldepot::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`get`](Self::get), but for [`ErrorKind::NotFound`](crate::ErrorKind::NotFound). A name that a
+    /// damaged file may have lost is an error, and not `None`.
+    pub fn find(&self, key: impl AsKey) -> Result<Option<Record<C>>> {
+        match self.get(key) {
+            Ok(record) => Ok(Some(record)),
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// The record at `position`, 0 to `len() - 1`, in the order of insertion.
@@ -110,9 +132,7 @@ impl<C: Codec> Depot<C> {
                 Ok(bytes) => bytes,
                 Err(error) => return fail(number, error),
             };
-            // Bytes that another program placed may lie at any address; views need them aligned.
-            let aligned = (bytes.as_ptr() as usize).is_multiple_of(C::ALIGN.max(1));
-            let copy = (!aligned).then(|| Bytes::copy_of(bytes));
+            let copy = (!is_aligned(bytes, C::ALIGN)).then(|| Bytes::copy_of(bytes));
             match self.codec.view(copy.as_deref().unwrap_or(bytes)) {
                 Ok(view) => job(number, view),
                 Err(source) => fail(number, self.codec_error(wanted[number].0, source)),
@@ -174,6 +194,7 @@ impl<C: Codec> Depot<C> {
     ///
     /// # Errors
     /// [`ErrorKind::InvalidOptions`] for a malformed pattern.
+    #[cfg(feature = "glob")]
     pub fn keys_matching(&self, pattern: &str) -> Result<Keys<'_>> {
         let pattern = glob::Pattern::new(pattern)
             .map_err(|error| Error::invalid_options(format!("the pattern {pattern:?}: {error}")))?;
@@ -181,36 +202,5 @@ impl<C: Codec> Depot<C> {
             Some(Key::Str(name)) => pattern.matches(&name),
             _ => false,
         }))
-    }
-
-    /// The record's metadata; `None` if it has none. Does not touch the record itself.
-    ///
-    /// # Errors
-    /// [`ErrorKind::NotFound`].
-    pub fn metadata(&self, key: impl AsKey) -> Result<Option<Metadata>> {
-        let metadata = self.engine.metadata(&tagged(&self.engine, &key)?)?;
-        metadata.map(|bytes| decode_metadata(&self.engine, &bytes)).transpose()
-    }
-
-    /// The depot's own metadata.
-    ///
-    /// # Errors
-    /// [`Error::is_damage`].
-    pub fn depot_metadata(&self) -> Result<Map<String, Value>> {
-        self.metadata_map(self.engine.depot_metadata()?)
-    }
-
-    pub(super) fn metadata_map(&self, stored: Option<Vec<u8>>) -> Result<Map<String, Value>> {
-        let Some(bytes) = stored else { return Ok(Map::new()) };
-        match decode_metadata(&self.engine, &bytes)? {
-            Value::Object(map) => Ok(map),
-            other => Err(Error::damaged(
-                self.engine.path(),
-                Part::Metadata,
-                self.engine.shared.read().snapshot.metadata.0,
-                "a map",
-                other.to_string(),
-            )),
-        }
     }
 }

@@ -2,15 +2,16 @@
 
 use std::path::PathBuf;
 
-use serde_json::{Map, Value};
-
 use crate::chunk::ChunkAt;
+use crate::codec::Codec;
 use crate::engine::Engine;
-use crate::error::{Error, Result};
-use crate::options::{Compression, Placement};
+use crate::error::Result;
+use crate::options::Layout;
 
 /// Where a record lies.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
 pub struct RecordLocation {
     /// Number of the chunk it starts in.
     pub chunk: u64,
@@ -42,7 +43,9 @@ impl RecordLocation {
 }
 
 /// The codec a depot was written with.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
 pub struct CodecInfo {
     /// [`Codec::ID`](crate::Codec::ID); for a vlstore file, which keeps none, that of the codec in hand.
     pub id: String,
@@ -53,7 +56,27 @@ pub struct CodecInfo {
 }
 
 impl CodecInfo {
-    pub(super) fn new(engine: &Engine) -> Self {
+    /// A codec by what a depot notes of it.
+    ///
+    /// ```
+    /// use vldepot::{CodecInfo, Raw};
+    /// assert_eq!(CodecInfo::new("raw", 1, Vec::new()), CodecInfo::of(&Raw));
+    /// ```
+    pub fn new(id: impl Into<String>, version: u32, parameters: Vec<u8>) -> Self {
+        Self { id: id.into(), version, parameters }
+    }
+
+    /// What a depot written with `codec` notes of it.
+    ///
+    /// ```
+    /// use vldepot::{CodecInfo, Raw};
+    /// assert_eq!(CodecInfo::of(&Raw).id, "raw");
+    /// ```
+    pub fn of<C: Codec>(codec: &C) -> Self {
+        Self { id: C::ID.to_owned(), version: C::VERSION, parameters: codec.parameters() }
+    }
+
+    pub(super) fn stored(engine: &Engine) -> Self {
         let parameters = &engine.shared.parameters;
         Self {
             id: parameters.codec_id.clone(),
@@ -64,6 +87,7 @@ impl CodecInfo {
 }
 
 /// A path that is not UTF-8 is shown with replacement characters, not refused.
+#[cfg(feature = "serde")]
 fn lossy<S: serde::Serializer>(
     path: &std::path::Path,
     serializer: S,
@@ -71,28 +95,13 @@ fn lossy<S: serde::Serializer>(
     serializer.collect_str(&path.display())
 }
 
-/// The stored part of a depot's options.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-pub struct Options {
-    /// What Blosc2 does to chunks.
-    pub compression: Compression,
-    /// Raw bytes of a chunk.
-    pub chunk_size: usize,
-    /// Raw bytes of a block; `None` when each chunk has its own.
-    pub block_size: Option<usize>,
-    /// Where records may start and end.
-    pub placement: Placement,
-    /// Records start at multiples of this many bytes.
-    pub align: usize,
-    /// Whether publishing writes what vlstore reads.
-    pub vlstore_compatible: bool,
-}
-
 /// What a depot is, and how much is in it. Serialises to what `vldepot info --json` prints.
-#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
 pub struct DepotInfo {
     /// The file, or `<memory>`.
-    #[serde(serialize_with = "lossy")]
+    #[cfg_attr(feature = "serde", serde(serialize_with = "lossy"))]
     pub path: PathBuf,
     /// `depot`, or `vlstore` for a file of that package.
     pub format: &'static str,
@@ -101,7 +110,9 @@ pub struct DepotInfo {
     /// The codec.
     pub codec: CodecInfo,
     /// How chunks are laid out.
-    pub options: Options,
+    pub layout: Layout,
+    /// Records start at multiples of this many bytes.
+    pub align: usize,
     /// Live records.
     pub records: u64,
     /// Raw bytes of live records.
@@ -128,21 +139,16 @@ pub struct DepotInfo {
     pub lost_commits: u64,
     /// All that these commits had is there nevertheless, or there are none.
     pub complete: bool,
-    /// What the depot lost before, as it notes: see [`VerifyReport::losses`](crate::VerifyReport::losses).
+    /// What the depot lost before, as it notes: see [`VerifyReport::losses`](crate::maintain::VerifyReport::losses).
     pub losses: Vec<String>,
     /// Seconds since 1970 at which the depot was created; 0 if unknown.
     pub created: i64,
-    /// The depot's own metadata.
-    pub metadata: Map<String, Value>,
 }
 
 impl DepotInfo {
-    pub(super) fn new(engine: &Engine, metadata: Map<String, Value>) -> Result<Self> {
+    pub(super) fn new(engine: &Engine) -> Result<Self> {
         let shared = &engine.shared;
-        let file_bytes = shared
-            .storage
-            .len()
-            .map_err(|source| Error::io(engine.path(), "ask for the file's length", source))?;
+        let file_bytes = engine.file_len()?;
         let parameters = &shared.parameters;
         let losses = engine.losses()?.0.iter().map(ToString::to_string).collect();
         let state = shared.read();
@@ -153,15 +159,9 @@ impl DepotInfo {
             path: engine.path().to_owned(),
             format: if parameters.depot_id == 0 { "vlstore" } else { "depot" },
             format_version: parameters.format_version,
-            codec: CodecInfo::new(engine),
-            options: Options {
-                compression: parameters.compression,
-                chunk_size: parameters.chunk_size,
-                block_size: parameters.block_size,
-                placement: parameters.placement,
-                align: parameters.align,
-                vlstore_compatible: parameters.vlstore,
-            },
+            codec: CodecInfo::stored(engine),
+            layout: parameters.layout(),
+            align: parameters.align,
             records: state.len(),
             raw_bytes: state.raw_bytes,
             file_bytes,
@@ -180,7 +180,6 @@ impl DepotInfo {
             complete: state.lost.is_none(),
             losses,
             created: parameters.created,
-            metadata,
         })
     }
 }

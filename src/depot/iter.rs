@@ -6,8 +6,8 @@ use std::sync::Arc;
 use super::{Depot, Record};
 use crate::codec::Codec;
 use crate::engine::batch::{self, Run, Slot};
-use crate::engine::read_ahead::{Ahead, Wanted};
-use crate::engine::{Listing, malformed};
+use crate::engine::read_ahead::{ReadAhead, Wanted};
+use crate::engine::{Listing, in_record, malformed};
 use crate::error::{Error, Result};
 use crate::key::Key;
 
@@ -64,7 +64,7 @@ pub struct Iter<'d, C: Codec> {
     last: Option<Run>,
     /// Threads that were asked for and not started yet.
     threads: usize,
-    ahead: Option<Ahead>,
+    ahead: Option<ReadAhead>,
     /// They can read what lies below this address.
     readable: u64,
     /// What is given to `ahead`.
@@ -99,14 +99,14 @@ impl<'d, C: Codec> Iter<'d, C> {
         if threads > 1 {
             self.start_threads(threads);
         }
-        self.ahead = self.ahead.take().filter(Ahead::is_here);
+        self.ahead = self.ahead.take().filter(ReadAhead::is_here);
         self.plan_ahead();
         let batch = match (self.planned.pop_front(), &mut self.cursor) {
             (Some(batch), _) => batch,
             (None, Some(cursor)) => Batch::fill(cursor, std::mem::take(&mut self.wanted), ALONE),
             (None, None) => return false,
         };
-        let read = self.ahead.as_mut().filter(|_| !batch.wanted.is_empty()).and_then(Ahead::take);
+        let read = self.ahead.as_mut().filter(|_| !batch.wanted.is_empty()).and_then(ReadAhead::take);
         let goes_on = !batch.is_empty();
         self.failed = batch.failed;
         self.wanted = Arc::try_unwrap(batch.wanted).unwrap_or_else(|shared| (*shared).clone());
@@ -124,7 +124,7 @@ impl<'d, C: Codec> Iter<'d, C> {
         }
         // Who cannot have an engine of their own, leaves it to the caller, who will meet the error.
         if let Ok((own, readable)) = engine.reader_of_stored() {
-            self.ahead = Ahead::start(own, threads);
+            self.ahead = ReadAhead::start(own, threads);
             self.readable = readable;
         }
     }
@@ -152,11 +152,11 @@ impl<'d, C: Codec> Iter<'d, C> {
         let (name, location) = &mut self.wanted[self.given];
         let slot = self.slots.get_mut(self.given).and_then(Option::take);
         let bytes = slot.unwrap_or_else(|| engine.read(location));
-        let bytes = bytes.map_err(|error| engine.in_record(name, error));
+        let bytes = bytes.map_err(|error| in_record(name, error));
         let name = std::mem::take(name);
         self.given += 1;
-        let key = Key::from_tagged_vec(name)
-            .map_err(|name| engine.in_record(&name, malformed(engine.path(), &name)))?;
+        let key =
+            Key::from_tagged_vec(name).map_err(|name| in_record(&name, malformed(engine.path(), &name)))?;
         match Record::new(bytes?, &self.depot.codec) {
             Ok(record) => Ok((key, record)),
             Err(source) => Err(self.depot.refused(&key, source)),
@@ -179,6 +179,12 @@ impl<C: Codec> Iterator for Iter<'_, C> {
                 return None;
             }
         }
+    }
+}
+
+impl<C: Codec> std::fmt::Debug for Iter<'_, C> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Iter").field("depot", self.depot).finish_non_exhaustive()
     }
 }
 

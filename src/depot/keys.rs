@@ -2,7 +2,7 @@
 
 use super::iter::split;
 use super::key_of;
-use crate::engine::{Engine, FoundName, ListedRecord, Listing};
+use crate::engine::{Engine, FoundName, ListedRecord, Listing, in_record};
 use crate::error::{Error, Result};
 use crate::key::Key;
 
@@ -54,7 +54,7 @@ impl Iterator for Keys<'_> {
                 Ok(ListedRecord { name, location: Err(error) })
                     if cursor.doubtful && (self.wanted)(&name) =>
                 {
-                    return Some(Err(self.engine.in_record(&name, error)));
+                    return Some(Err(in_record(&name, error)));
                 }
                 Ok(ListedRecord { name, .. }) if (self.wanted)(&name) => {
                     return Some(key_of(self.engine, name));
@@ -63,5 +63,11 @@ impl Iterator for Keys<'_> {
                 Err(error) => return Some(Err(error)),
             }
         }
+    }
+}
+
+impl std::fmt::Debug for Keys<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Keys").field("path", &self.engine.path()).finish_non_exhaustive()
     }
 }

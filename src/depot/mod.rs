@@ -6,6 +6,7 @@
 //! get        reading by name and position     info       what a depot tells about itself
 //! iter       all records                      refresh    a reader moves forward
 //! keys       all names                        truncate   going back, and taking that back
+//! metadata   of records and of the depot
 //! ```
 //!
 //! Users call it, and so do `maintain`, the loader and the codecs. It calls the engine, by its methods alone:
@@ -16,19 +17,26 @@ mod get;
 mod info;
 mod iter;
 mod keys;
+mod many;
+#[cfg(feature = "serde")]
+mod metadata;
+mod parts;
 mod put;
+mod range;
 mod record;
 mod refresh;
 mod stream;
 mod truncate;
 
+use std::path::Path;
 use std::sync::Arc;
 
-use serde_json::Value;
-
-pub use info::{CodecInfo, DepotInfo, Options, RecordLocation};
+pub use create::DepotBuilder;
+pub use info::{CodecInfo, DepotInfo, RecordLocation};
 pub use iter::Iter;
 pub use keys::Keys;
+pub use parts::{Parts, Then};
+pub use range::{Range, SortedKeys};
 pub use record::Record;
 pub use refresh::Refreshed;
 pub use truncate::{Cut, Removal, TruncateOptions};
@@ -36,12 +44,8 @@ pub use truncate::{Cut, Removal, TruncateOptions};
 use crate::buffer::Bytes;
 use crate::codec::Codec;
 use crate::engine::{Engine, malformed};
-use crate::error::{Error, ErrorKind, Part, Result};
-use crate::exact::{Exact, Form};
+use crate::error::{Error, ErrorKind, Result};
 use crate::key::{AsKey, Key, TaggedName, describe};
-
-/// Metadata of a record or a depot: any JSON-like value.
-pub type Metadata = Value;
 
 thread_local! {
     static SCRATCH: std::cell::RefCell<Vec<u8>> = const { std::cell::RefCell::new(Vec::new()) };
@@ -85,17 +89,6 @@ fn tagged(engine: &Engine, key: &(impl AsKey + ?Sized)) -> Result<TaggedName> {
     })
 }
 
-fn encode_metadata(engine: &Engine, metadata: &Metadata) -> Result<Vec<u8>> {
-    rmp_serde::to_vec(&Exact(metadata, Form::MessagePack))
-        .map_err(|error| ErrorKind::InvalidRecord { why: error.to_string() }.at(engine.path()).of("metadata"))
-}
-
-fn decode_metadata(engine: &Engine, bytes: &[u8]) -> Result<Metadata> {
-    rmp_serde::from_slice(bytes).map_err(|error| {
-        Error::damaged(engine.path(), Part::Metadata, 0, "a MessagePack value", error.to_string())
-    })
-}
-
 impl<C: Codec> Depot<C> {
     fn record(&self, name: &[u8], bytes: Bytes) -> Result<Record<C>> {
         Record::new(bytes, &self.codec).map_err(|source| self.codec_error(name, source))
@@ -118,7 +111,7 @@ impl<C: Codec> Depot<C> {
     /// # Errors
     /// [`ErrorKind::Io`].
     pub fn info(&self) -> Result<DepotInfo> {
-        DepotInfo::new(&self.engine, self.depot_metadata()?)
+        DepotInfo::new(&self.engine)
     }
 
     /// What is missing of a file that was opened with [`OpenOptions::accept_loss`]: the error that opening it
@@ -129,7 +122,29 @@ impl<C: Codec> Depot<C> {
 
     /// The codec the depot was written with, which [`Raw`] may have opened.
     pub fn stored_codec(&self) -> CodecInfo {
-        CodecInfo::new(&self.engine)
+        CodecInfo::stored(&self.engine)
+    }
+
+    /// The depot's file, or `<memory>`, as errors call it.
+    ///
+    /// ```
+    /// # use vldepot::{Depot, Raw};
+    /// assert_eq!(Depot::memory(Raw)?.path(), "<memory>");
+    /// # Ok::<(), vldepot::Error>(())
+    /// ```
+    pub fn path(&self) -> &Path {
+        self.engine.path()
+    }
+
+    /// Whether the depot was created or opened for writing.
+    ///
+    /// ```
+    /// # use vldepot::{Depot, Raw};
+    /// assert!(Depot::memory(Raw)?.is_writable());
+    /// # Ok::<(), vldepot::Error>(())
+    /// ```
+    pub fn is_writable(&self) -> bool {
+        self.engine.is_writable()
     }
 
     /// The codec in hand.

@@ -1,11 +1,11 @@
 //! Writing records, and making them durable.
 
-use super::{Depot, Metadata, encode_metadata, tagged};
+use super::record::is_aligned;
+use super::{Depot, tagged};
 use crate::buffer::Bytes;
 use crate::codec::Codec;
-use crate::error::{ErrorKind, Result};
-use crate::key::{AsKey, describe};
-use serde_json::Value;
+use crate::error::Result;
+use crate::key::AsKey;
 
 /// A scratch buffer of a thread is given back to the system when it grew beyond this.
 const SCRATCH_KEPT: usize = 32 << 20;
@@ -39,22 +39,13 @@ impl<C: Codec> Depot<C> {
         self.encode_and_put(&key, item, None, true)
     }
 
-    /// As [`put`](Self::put), with metadata that are read without touching the record.
-    ///
-    /// # Errors
-    /// As [`put`](Self::put).
-    pub fn put_with(&self, key: impl AsKey, item: &C::Item, metadata: &Metadata) -> Result<()> {
-        let metadata = encode_metadata(&self.engine, metadata)?;
-        self.encode_and_put(&key, item, Some(&metadata), false)
-    }
-
     /// As [`put`](Self::put), for bytes that this depot's codec has encoded already.
     ///
     /// # Errors
     /// As [`put`](Self::put); the codec checks the bytes.
     pub fn put_encoded(&self, key: impl AsKey, bytes: &[u8]) -> Result<()> {
         let name = tagged(&self.engine, &key)?;
-        let checked = if (bytes.as_ptr() as usize).is_multiple_of(C::ALIGN.max(1)) {
+        let checked = if is_aligned(bytes, C::ALIGN) {
             self.codec.view(bytes).map(|_| ())
         } else {
             self.codec.view(&Bytes::copy_of(bytes)).map(|_| ())
@@ -63,7 +54,7 @@ impl<C: Codec> Depot<C> {
         self.engine.put(&name, bytes, None, false)
     }
 
-    fn encode_and_put(
+    pub(super) fn encode_and_put(
         &self,
         key: &impl AsKey,
         item: &C::Item,
@@ -96,43 +87,6 @@ impl<C: Codec> Depot<C> {
         let removed = writer.remove(&name)?;
         writer.commit_if_due()?;
         Ok(removed)
-    }
-
-    /// Gives an existing record other metadata; its bytes stay, and it moves to the end of the order.
-    ///
-    /// # Errors
-    /// [`ErrorKind::NotFound`], and as [`put`](Self::put).
-    pub fn set_metadata(&self, key: impl AsKey, metadata: &Metadata) -> Result<()> {
-        let name = tagged(&self.engine, &key)?;
-        let metadata = encode_metadata(&self.engine, metadata)?;
-        self.engine.check_metadata(&name, &metadata)?;
-        let mut writer = self.engine.writer()?;
-        if !writer.set_metadata(&name, &metadata)? {
-            return Err(ErrorKind::NotFound.at(self.engine.path()).of(describe(&name)));
-        }
-        writer.commit_if_due()
-    }
-
-    /// Sets one entry of the depot's own metadata; [`Value::Null`] removes it.
-    ///
-    /// # Errors
-    /// As [`put`](Self::put).
-    pub fn set_depot_metadata(&self, name: &str, value: Metadata) -> Result<()> {
-        // Read and written under one lock, or two threads would lose one of two entries.
-        let mut writer = self.engine.writer()?;
-        let stored = match writer.new_metadata() {
-            Some(new) => Some(new.to_vec()),
-            None => self.engine.committed_metadata()?,
-        };
-        let mut map = self.metadata_map(stored)?;
-        if value.is_null() {
-            map.remove(name);
-        } else {
-            map.insert(name.to_owned(), value);
-        }
-        let encoded = encode_metadata(&self.engine, &Value::Object(map))?;
-        self.engine.check_metadata(b"", &encoded)?;
-        writer.set_depot_metadata(encoded)
     }
 
     /// Hands all records put so far to the system, without a sync: they survive the end of this process, not a power loss.

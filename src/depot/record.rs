@@ -5,6 +5,12 @@ use std::sync::Arc;
 use crate::buffer::Bytes;
 use crate::codec::{Codec, CodecError};
 
+/// Whether views of a codec that asks for `align` can be lent from `bytes`: those that another program placed
+/// may lie at any address.
+pub(crate) fn is_aligned(bytes: &[u8], align: usize) -> bool {
+    (bytes.as_ptr() as usize).is_multiple_of(align.max(1))
+}
+
 /// One record: keeps its bytes alive and lends views of them.
 ///
 /// Not tied to the depot: it can go to another thread and outlive the depot. Cloning shares the bytes. Records
@@ -17,9 +23,7 @@ pub struct Record<C> {
 impl<C: Codec> Record<C> {
     /// Checks `bytes` by the codec, once.
     pub(crate) fn new(bytes: Bytes, codec: &Arc<C>) -> Result<Self, CodecError> {
-        // Bytes that another program placed may lie at any address; views need them aligned.
-        let aligned = (bytes.as_ptr() as usize).is_multiple_of(C::ALIGN.max(1));
-        let bytes = if aligned { bytes } else { Bytes::copy_of(&bytes) };
+        let bytes = if is_aligned(&bytes, C::ALIGN) { bytes } else { Bytes::copy_of(&bytes) };
         codec.view(&bytes)?;
         Ok(Self { bytes, codec: Arc::clone(codec) })
     }
@@ -46,6 +50,12 @@ impl<C> Record<C> {
     /// Whether the record has no bytes.
     pub fn is_empty(&self) -> bool {
         self.bytes.is_empty()
+    }
+}
+
+impl<C> AsRef<[u8]> for Record<C> {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
     }
 }
 

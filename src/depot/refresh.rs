@@ -76,10 +76,11 @@ impl<C: Codec> Depot<C> {
     /// metadata are new. Records of a writer that died or is at work, which no commit covers yet, are there
     /// as in [`open`](Self::open), and may be gone later.
     ///
-    /// A writing depot, and a file of another program, are always up to date. `docs/FOLLOWING.md` is a guide.
+    /// A writing depot, and a file of another program, are always up to date.
+    /// `docs/how-to/follow-a-live-run.md` is a guide.
     ///
     /// # Errors
-    /// [`ErrorKind::Replaced`] when the path leads to another file by now, as after [`compact`](crate::compact):
+    /// [`ErrorKind::Replaced`] when the path leads to another file by now, as after [`compact`](crate::maintain::compact):
     /// open it again. [`ErrorKind::Incomplete`] when the file lost a commit since, whatever
     /// [`OpenOptions::accept_loss`](crate::OpenOptions::accept_loss) was: this reader may still have what is
     /// lost. [`ErrorKind::Damaged`] when the index is damaged where the two states are compared. Others as

@@ -9,6 +9,8 @@ use crate::key::{AsKey, Key};
 
 /// How to truncate.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default))]
+#[non_exhaustive]
 pub struct TruncateOptions {
     /// Only tell what would go: nothing is changed, and a depot opened for reading can be asked.
     pub dry_run: bool,
@@ -16,8 +18,25 @@ pub struct TruncateOptions {
     pub all: bool,
 }
 
+impl TruncateOptions {
+    /// Sets [`dry_run`](Self#structfield.dry_run).
+    #[must_use]
+    pub fn with_dry_run(mut self, dry_run: bool) -> Self {
+        self.dry_run = dry_run;
+        self
+    }
+
+    /// Sets [`all`](Self#structfield.all).
+    #[must_use]
+    pub fn with_all(mut self, all: bool) -> Self {
+        self.all = all;
+        self
+    }
+}
+
 /// What [`Depot::truncate_by`] is to do with a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Cut {
     /// Remove it, and look at the one before.
     Remove,
@@ -27,7 +46,7 @@ pub enum Cut {
     Stop,
 }
 
-/// What a truncation removed, or would remove; of [`plan_compact`](crate::plan_compact), what a compaction
+/// What a truncation removed, or would remove; of [`plan_compact`](crate::maintain::plan_compact), what a compaction
 /// would.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -60,7 +79,7 @@ impl<C: Codec> Depot<C> {
     /// many there were.
     ///
     /// For a run that starts again from an earlier step: without, it would store the frames in between twice.
-    /// The removed records' bytes stay in the file until it is [compacted](crate::compact), and
+    /// The removed records' bytes stay in the file until it is [compacted](crate::maintain::compact), and
     /// [`undo_truncate`](Self::undo_truncate) brings them back as long as nothing else was changed. A record
     /// that was replaced after `key` is gone too: its older content does not come back. Killed in the middle,
     /// all or some of the last records are removed, or none.
@@ -93,7 +112,7 @@ impl<C: Codec> Depot<C> {
     /// for step in [0, 500, 1000, 1500] {
     ///     depot.put(step, b"..")?;
     /// }
-    /// let removal = depot.truncate_after_with(500, &TruncateOptions { dry_run: true, ..Default::default() })?;
+    /// let removal = depot.truncate_after_with(500, &TruncateOptions::default().with_dry_run(true))?;
     /// assert_eq!((removal.removed, removal.kept), (2, 2));
     /// assert_eq!((removal.first, removal.last), (Some(Key::Int(1000)), Some(Key::Int(1500))));
     /// assert_eq!(depot.len(), 4);

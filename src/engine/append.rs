@@ -5,13 +5,14 @@
 
 use std::sync::Arc;
 
-use super::Shared;
+use super::shared::Shared;
 use super::writer::Writer;
 use crate::error::{Error, ErrorKind, Part, Result};
 use crate::format::entry::{EntryHead, HEAD_LEN, Kind};
 use crate::format::tables::SegmentRef;
 use crate::index::{Segment, SegmentPlan, piece_for};
 use crate::log::Tail;
+use crate::storage::StorageExt;
 
 impl Writer {
     pub(super) fn check_alive(&self) -> Result<()> {
@@ -45,8 +46,7 @@ impl Writer {
     /// Whether everything appended so far is still in the file: what is appended after a cut would hide that
     /// something is missing.
     fn check_uncut(&self) -> Result<()> {
-        let len = self.shared.storage.len();
-        let len = len.map_err(|source| self.shared.io("ask for the file's length", source))?;
+        let len = self.shared.storage.file_len()?;
         if len >= self.tail.offset {
             return Ok(());
         }

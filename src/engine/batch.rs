@@ -16,12 +16,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use super::Engine;
+use super::read::in_record;
+use crate::blosc::CompressionCodec;
 use crate::buffer::{AlignedBuf, Bytes, prefetch};
 use crate::chunk::ChunkAt;
 use crate::error::Result;
 use crate::format::chunk::ChunkRef;
 use crate::index::Location;
-use crate::options::CompressionCodec;
 
 /// Blocks, and raw bytes, that are decoded in one go at least, where so many touch each other. Records keep alive the run
 /// they share.
@@ -82,7 +83,7 @@ struct BatchReader<'w, N> {
 /// The error is the first one in that order, and says which record it befell.
 pub(crate) fn read(engine: &Engine, wanted: &[(&[u8], Location)], threads: usize) -> Result<Vec<Bytes>> {
     let slots = read_each_with(engine, wanted, threads).zip(wanted);
-    slots.map(|(slot, (name, _))| slot.map_err(|error| engine.in_record(name, error))).collect()
+    slots.map(|(slot, (name, _))| slot.map_err(|error| in_record(name, error))).collect()
 }
 
 /// As [`read`] on this thread, each record with its own error, which does not say which record it befell.
@@ -159,7 +160,7 @@ pub(crate) fn visit(
     walk.run(&order(wanted), &mut None, &mut |number, lent| match lent {
         Ok(Lent::Passing(bytes)) => job(number, Ok(bytes)),
         Ok(Lent::Shared(bytes)) => job(number, Ok(&bytes)),
-        Err(error) => job(number, Err(engine.in_record(wanted[number].0, error))),
+        Err(error) => job(number, Err(in_record(wanted[number].0, error))),
     });
 }
 

@@ -189,7 +189,7 @@ mod tests {
 
     use super::Writer;
     use crate::storage::{MemoryStorage, Storage};
-    use crate::{Depot, DepotOptions, OpenOptions, Raw};
+    use crate::{Depot, Layout, Raw};
 
     fn writer_of(depot: &Depot<Raw>, change: impl FnOnce(&mut Writer)) {
         change(&mut depot.engine.writer().unwrap());
@@ -198,8 +198,8 @@ mod tests {
     #[test]
     fn a_commit_of_more_names_than_fit_a_segment_makes_several() {
         let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
-        let options = DepotOptions { chunk_size: 4096, block_size: Some(1024), ..DepotOptions::default() };
-        let depot = Depot::create_in(Arc::clone(&storage), Raw, options).unwrap();
+        let options = Layout::default().with_chunk_size(4096).with_block_size(1024);
+        let depot = Depot::builder(Raw).layout(options).create_in(Arc::clone(&storage)).unwrap();
         writer_of(&depot, |writer| writer.segment_room = 1000);
         let name = |n: u32| format!("{n:03}").repeat(40);
         let mut expected = Vec::new();
@@ -207,7 +207,7 @@ mod tests {
             for n in 0..50 {
                 // Every round replaces and removes some of the ones before.
                 let n = n + 40 * round;
-                depot.put_with(name(n), &(n + round).to_le_bytes(), &n.into()).unwrap();
+                depot.put_with_metadata(name(n), &(n + round).to_le_bytes(), &n).unwrap();
                 expected.retain(|&(old, _)| old != n);
                 expected.push((n, n + round));
             }
@@ -215,18 +215,18 @@ mod tests {
             expected.retain(|&(old, _)| old != round);
             depot.commit().unwrap();
             assert!(depot.info().unwrap().index_segments > 4, "{:?}", depot.info());
-            let reader = Depot::open_in(Arc::clone(&storage), Raw, &OpenOptions::default()).unwrap();
+            let reader = Depot::builder(Raw).open_in(Arc::clone(&storage)).unwrap();
             for depot in [&depot, &reader] {
                 assert_eq!(depot.len(), expected.len() as u64);
                 for (position, &(n, value)) in expected.iter().enumerate() {
                     assert_eq!(depot.get(name(n)).unwrap().view(), value.to_le_bytes());
                     assert_eq!(depot.key_at(position as u64).unwrap().as_str(), Some(&*name(n)));
-                    assert_eq!(depot.metadata(name(n)).unwrap(), Some(n.into()));
+                    assert_eq!(depot.metadata::<serde_json::Value>(name(n)).unwrap(), Some(n.into()));
                 }
             }
         }
         depot.close().unwrap();
-        let reader = Depot::open_in(storage, Raw, &OpenOptions::default()).unwrap();
+        let reader = Depot::builder(Raw).open_in(storage).unwrap();
         assert_eq!((reader.len(), reader.info().unwrap().index_segments), (expected.len() as u64, 1));
     }
 }

@@ -3,17 +3,40 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use super::Engine;
 use super::fallback::Rebuilt;
-use super::{Engine, Shared};
+use super::shared::Shared;
 use crate::catalog::{Found, LostCommit, RecordId, Snapshot, State};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::tables::Losses;
 use crate::index::{Location, expect_names};
 use crate::key::{TaggedName, describe};
 use crate::log::{self};
+use crate::sync;
 
 /// Names looked up under one lock.
 const NAMES_AT_ONCE: usize = 256;
+
+/// What a depot held at one moment, whatever is put or removed since.
+pub(crate) struct Moment {
+    state: State,
+    /// Sorted ordinals of the committed records that were dead; `None` where the index could not tell.
+    dead: Option<Vec<u64>>,
+}
+
+impl Moment {
+    /// How many records there were.
+    pub(crate) fn len(&self) -> u64 {
+        self.state.len()
+    }
+
+    fn place(&self, position: u64) -> Result<Option<RecordId>> {
+        match &self.dead {
+            Some(dead) => Ok(self.state.place(position, dead)),
+            None => self.state.at(position),
+        }
+    }
+}
 
 impl Engine {
     /// The live record of that name.
@@ -27,7 +50,7 @@ impl Engine {
         if !error.is_damage() || self.is_foreign() {
             return Err(error);
         }
-        let mut rebuilt = self.rebuilt.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut rebuilt = sync::lock(&self.rebuilt);
         if let Some((sequence, rebuilt)) = &*rebuilt
             && *sequence == snapshot.sequence
         {
@@ -128,16 +151,16 @@ impl Engine {
 
     /// What `by_index` says of the record at a position, or where the index is damaged, `by_directories` of
     /// its number there.
-    pub(super) fn at<T>(
+    fn at<T>(
         &self,
-        position: u64,
+        state: &State,
+        (position, place): (u64, Result<Option<RecordId>>),
         by_index: impl FnOnce(&State, RecordId) -> Result<T>,
         by_directories: impl FnOnce(&Rebuilt, usize) -> T,
     ) -> Result<T> {
-        let state = self.shared.read();
-        let out_of_range = || ErrorKind::OutOfRange { position, len: state.len() }.at(self.path_buf());
-        let error = match state.at(position) {
-            Ok(place) => match by_index(&state, place.ok_or_else(out_of_range)?) {
+        let out_of_range = || ErrorKind::OutOfRange { position, len: state.len() }.at(self.path());
+        let error = match place {
+            Ok(place) => match by_index(state, place.ok_or_else(out_of_range)?) {
                 Err(error) => error,
                 found => return found,
             },
@@ -150,12 +173,33 @@ impl Engine {
 
     /// Where the record at a position lies. Looks at no name.
     pub(crate) fn location_at(&self, position: u64) -> Result<Location> {
-        self.at(position, State::location, Rebuilt::location)
+        let state = self.shared.read();
+        self.at(&state, (position, state.at(position)), State::location, Rebuilt::location)
     }
 
     /// The tagged name of the record at a position.
     pub(crate) fn name_at(&self, position: u64) -> Result<Vec<u8>> {
-        self.at(position, State::name, |rebuilt, number| rebuilt.name(number).to_vec())
+        let state = self.shared.read();
+        let by_directories = |rebuilt: &Rebuilt, number| rebuilt.name(number).to_vec();
+        self.at(&state, (position, state.at(position)), State::name, by_directories)
+    }
+
+    /// What the depot holds now.
+    pub(crate) fn moment(&self) -> Moment {
+        let state = self.shared.read().clone();
+        let dead = state.dead().ok().map(Cow::into_owned);
+        Moment { state, dead }
+    }
+
+    /// Where the record at a position of that moment lies.
+    pub(crate) fn location_in(&self, moment: &Moment, position: u64) -> Result<Location> {
+        self.at(&moment.state, (position, moment.place(position)), State::location, Rebuilt::location)
+    }
+
+    /// The tagged name of the record at a position of that moment.
+    pub(crate) fn name_in(&self, moment: &Moment, position: u64) -> Result<Vec<u8>> {
+        let by_directories = |rebuilt: &Rebuilt, number| rebuilt.name(number).to_vec();
+        self.at(&moment.state, (position, moment.place(position)), State::name, by_directories)
     }
 
     /// The position of the record of that name, or the error that says there is none.
@@ -198,6 +242,7 @@ impl Engine {
     }
 
     /// MessagePack of the depot's own metadata.
+    #[cfg(feature = "serde")]
     pub(crate) fn depot_metadata(&self) -> Result<Option<Vec<u8>>> {
         if self.is_writable()
             && let Some(new) = self.writer_to_look_at()?.new_metadata()
@@ -205,6 +250,12 @@ impl Engine {
             return Ok(Some(new.to_vec()));
         }
         self.committed_metadata()
+    }
+
+    /// Where the depot's own metadata as of the last commit lie in the file.
+    #[cfg(feature = "serde")]
+    pub(crate) fn metadata_offset(&self) -> u64 {
+        self.shared.read().snapshot.metadata.0
     }
 
     /// MessagePack of the depot's own metadata as of the last commit.

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use super::{Engine, Shared};
+use super::Engine;
+use super::shared::Shared;
 use crate::catalog::{Snapshot, State};
 use crate::chunk::ChunkAt;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::format::chunk::ChunkRef;
 use crate::format::entry::EntryHead;
 use crate::format::tables::Parameters;
@@ -107,6 +108,30 @@ impl Engine {
             losses: old.losses,
             ..Snapshot::default()
         }))
+    }
+
+    /// Shows all bytes of the file to `write`, with their places. What was put so far is published first.
+    pub(crate) fn copy_to(&self, mut write: impl FnMut(u64, &[u8]) -> Result<()>) -> Result<()> {
+        // The writer stays locked: the copy is of one moment.
+        let writer = if self.is_writable() {
+            let mut writer = self.writer()?;
+            writer.publish(true)?;
+            Some(writer)
+        } else {
+            None
+        };
+        let failed = |source| Error::io(self.path(), "read the depot", source);
+        let len = self.file_len()?;
+        let mut part = vec![0; 1 << 20];
+        let mut at = 0;
+        while at < len {
+            let n = usize::try_from(len - at).unwrap_or(usize::MAX).min(part.len());
+            self.shared.storage.read_at(at, &mut part[..n]).map_err(failed)?;
+            write(at, &part[..n])?;
+            at += n as u64;
+        }
+        drop(writer);
+        Ok(())
     }
 
     fn reader_of(&self, state: State) -> Self {

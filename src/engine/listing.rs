@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::Engine;
 use super::fallback::Rebuilt;
+use super::read::in_record;
 use super::read_ahead::Wanted;
 use crate::catalog::{Killed, PendingRecords, Snapshot};
 use crate::error::{Error, Part, Result};
@@ -205,7 +206,6 @@ impl<'e> Listing<'e> {
     /// Appends names and places of the next records, up to so many raw `bytes` and `records`; fewer before an error, or at the
     /// end. What it appends may be a name that no key is.
     pub(crate) fn take(&mut self, to: &mut Wanted, (bytes, records): (usize, usize)) -> Result<()> {
-        let engine = self.engine;
         let mut sum = 0;
         while to.len() < records && sum < bytes {
             // Names of a block that was read, without the detours.
@@ -232,7 +232,7 @@ impl<'e> Listing<'e> {
                     }
                 }
                 if let Some((name, ordinal, error)) = failed {
-                    self.go_on_from(ordinal, error).map_err(|error| engine.in_record(&name, error))?;
+                    self.go_on_from(ordinal, error).map_err(|error| in_record(&name, error))?;
                 }
                 if to.len() >= records || sum >= bytes {
                     break;
@@ -244,7 +244,7 @@ impl<'e> Listing<'e> {
                     to.push((name, location));
                 }
                 Some(Ok(ListedRecord { name, location: Err(error) })) => {
-                    return Err(engine.in_record(&name, error));
+                    return Err(in_record(&name, error));
                 }
                 Some(Err(error)) => return Err(error),
                 None => break,

@@ -25,17 +25,15 @@
 //!
 //! Nobody takes `writer` while holding `state`.
 
-use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 
-use crate::catalog::State;
 use crate::chunk::ChunkReader;
-use crate::error::{Error, ErrorKind, Result};
-use crate::format::tables::Parameters;
+use crate::error::{ErrorKind, Result};
 use crate::log::Tail;
 use crate::options::Verify;
-use crate::storage::Storage;
+use crate::storage::StorageExt;
+use crate::sync::{self, OwnedByProcess};
 use fallback::Rebuilt;
 
 mod append;
@@ -48,17 +46,22 @@ mod listing;
 mod open;
 mod pieces;
 mod publish;
+mod put;
 mod read;
 pub(crate) mod read_ahead;
 mod refresh;
+mod shared;
 mod truncate;
 mod undo;
 mod writer;
 
 pub(crate) use batch::read_each;
+pub(crate) use find::Moment;
 pub(crate) use listing::{FoundName, ListedRecord, Listing, malformed};
 pub(crate) use open::{CodecCheck, CodecSpec};
+pub(crate) use read::in_record;
 pub(crate) use refresh::Moved;
+pub(crate) use shared::Shared;
 pub(crate) use truncate::{Plan, plan_after, remove};
 pub(crate) use writer::Writer;
 
@@ -69,38 +72,11 @@ pub(crate) struct Engine {
     pub(super) verify: Verify,
     pub(super) writer: Option<Mutex<Writer>>,
     /// The process that opened the depot: the only one that may write, and a fork of it may not.
-    pub(super) owner: u32,
+    pub(super) owner: OwnedByProcess,
     /// What was loaded last, for `refresh`.
     pub(super) tail: Mutex<Tail>,
     /// The index made again, and of which commit; made when a damaged page of the index is first met.
     pub(super) rebuilt: Mutex<Option<(u64, Option<Arc<Rebuilt>>)>>,
-}
-
-/// What readers and the writer share.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    pub(crate) storage: Arc<dyn Storage>,
-    pub(crate) parameters: Parameters,
-    pub(crate) mapped: bool,
-    state: RwLock<State>,
-}
-
-impl Shared {
-    pub(crate) fn new(storage: Arc<dyn Storage>, parameters: Parameters, mapped: bool, state: State) -> Self {
-        Self { storage, parameters, mapped, state: RwLock::new(state) }
-    }
-
-    pub(crate) fn read(&self) -> RwLockReadGuard<'_, State> {
-        self.state.read().unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
-
-    pub(crate) fn write(&self) -> RwLockWriteGuard<'_, State> {
-        self.state.write().unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
-
-    pub(crate) fn io(&self, action: impl Into<String>, source: io::Error) -> Error {
-        Error::io(self.storage.path(), action, source)
-    }
 }
 
 impl Engine {
@@ -116,8 +92,8 @@ impl Engine {
     /// The writer, if the depot has one and this process is the one that opened it.
     pub(crate) fn writer(&self) -> Result<MutexGuard<'_, Writer>> {
         // Asked before the lock is taken, which in a fork a thread may hold that is not there.
-        if self.is_writable() && std::process::id() != self.owner {
-            return Err(ErrorKind::Forked { owner: self.owner }.at(self.path_buf()));
+        if self.is_writable() && !self.owner.is_here() {
+            return Err(ErrorKind::Forked { owner: self.owner.id() }.at(self.path_buf()));
         }
         self.writer_to_look_at()
     }
@@ -125,14 +101,19 @@ impl Engine {
     /// The writer, for what it has in memory, which a fork may read as well.
     pub(super) fn writer_to_look_at(&self) -> Result<MutexGuard<'_, Writer>> {
         match &self.writer {
-            Some(writer) => Ok(writer.lock().unwrap_or_else(std::sync::PoisonError::into_inner)),
+            Some(writer) => Ok(sync::lock(writer)),
             None => Err(ErrorKind::ReadOnly.at(self.path_buf())),
         }
     }
 
     /// Where the entry behind the newest state goes, for a depot that is read.
     pub(crate) fn tail(&self) -> Tail {
-        *self.tail.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        *sync::lock(&self.tail)
+    }
+
+    /// Bytes of the file.
+    pub(crate) fn file_len(&self) -> Result<u64> {
+        self.shared.storage.file_len()
     }
 
     /// A file of another program.
@@ -176,7 +157,7 @@ impl Drop for Engine {
     fn drop(&mut self) {
         // `Depot::close` reports errors; here nobody can be told, and what was committed is safe. In a fork `writer` refuses:
         // the file, and its lock, are its parent's.
-        if self.is_writable() && self.owner == std::process::id() {
+        if self.is_writable() && self.owner.is_here() {
             if self.shared.storage.is_durable()
                 && let Ok(mut writer) = self.writer()
             {

@@ -2,17 +2,19 @@
 
 use std::sync::{Arc, Mutex};
 
+use super::Engine;
+use super::shared::Shared;
 use super::writer::Writer;
-use super::{Engine, Shared};
 use crate::catalog::{LostCommit, State};
 use crate::chunk::ChunkReader;
-use crate::codec::{Codec, Raw};
+use crate::codec::{Codec, CodecError, Raw};
 use crate::error::{Error, ErrorKind, Part, Result};
 use crate::format::tables::{Loss, Losses, Parameters};
 use crate::identity;
 use crate::log::{self, Header, Loaded, Tail, header_page};
-use crate::options::{DepotOptions, Mapping, OpenOptions};
-use crate::storage::Storage;
+use crate::options::{Layout, Mapping, OpenOptions, WriteOptions};
+use crate::storage::{Storage, StorageExt};
+use crate::sync::OwnedByProcess;
 use crate::vlstore;
 
 /// What a codec says of itself.
@@ -24,37 +26,36 @@ pub(crate) struct CodecSpec {
     pub(crate) element_size: usize,
 }
 
-/// How a depot's codec is compared with the one in hand.
+/// Compares the codec in hand with the one that a depot was written with.
 pub(crate) struct CodecCheck<'c> {
-    pub(crate) info: &'c CodecSpec,
-    pub(crate) check_parameters: &'c dyn Fn(&[u8]) -> Result<(), crate::codec::CodecError>,
+    pub(crate) spec: &'c CodecSpec,
+    /// Shows the codec the parameters that the depot was written with.
+    pub(crate) learn: &'c mut dyn FnMut(&[u8]) -> Result<(), CodecError>,
     /// Reads anything: bytes.
     pub(crate) any: bool,
 }
 
 impl CodecCheck<'_> {
-    fn check(&self, storage: &Arc<dyn Storage>, parameters: &Parameters) -> Result<()> {
+    fn check(self, storage: &Arc<dyn Storage>, parameters: &Parameters) -> Result<()> {
         if self.any {
             return Ok(());
         }
-        let path = || storage.path().to_owned();
-        if parameters.codec_id != self.info.id {
-            return Err(ErrorKind::WrongCodec {
-                stored: parameters.codec_id.clone(),
-                given: self.info.id.to_owned(),
-            }
-            .at(path()));
+        let Self { spec, learn, .. } = self;
+        if parameters.codec_id != spec.id {
+            let (stored, given) = (parameters.codec_id.clone(), spec.id.to_owned());
+            return Err(ErrorKind::WrongCodec { stored, given }.at(storage.path()));
         }
-        let refuse =
-            |source| ErrorKind::CodecParameters { codec: self.info.id.to_owned() }.at(path()).because(source);
-        if parameters.codec_version > self.info.version {
-            return Err(refuse(crate::codec::CodecError::Parameter {
+        let refuse = |source| {
+            ErrorKind::CodecParameters { codec: spec.id.to_owned() }.at(storage.path()).because(source)
+        };
+        if parameters.codec_version > spec.version {
+            return Err(refuse(CodecError::Parameter {
                 parameter: "version".into(),
                 stored: parameters.codec_version.to_string(),
-                given: self.info.version.to_string(),
+                given: spec.version.to_string(),
             }));
         }
-        (self.check_parameters)(&parameters.codec_parameters).map_err(refuse)
+        learn(&parameters.codec_parameters).map_err(refuse)
     }
 }
 
@@ -62,12 +63,14 @@ impl Engine {
     /// A new depot in an empty storage.
     pub(crate) fn create(
         storage: Arc<dyn Storage>,
-        options: DepotOptions,
+        layout: Layout,
+        write: &WriteOptions,
+        open: &OpenOptions,
         codec: CodecSpec,
-        mapping: Mapping,
     ) -> Result<Self> {
-        let options = options.with_typesize_for(codec.element_size);
-        options.validate()?;
+        let layout = layout.with_typesize_for(codec.element_size);
+        layout.validate()?;
+        write.validate()?;
         if !codec.align.is_power_of_two() || codec.align > 64 || codec.id.len() > 64 {
             let why =
                 format!("codec `{}`: ALIGN must be a power of two up to 64, ID at most 64 bytes", codec.id);
@@ -79,42 +82,42 @@ impl Engine {
             codec_id: codec.id.to_owned(),
             codec_version: codec.version,
             codec_parameters: codec.parameters,
-            chunk_size: options.chunk_size,
-            block_size: options.block_size,
-            compression: options.compression,
-            placement: options.placement,
+            chunk_size: layout.chunk_size,
+            block_size: layout.block_size,
+            compression: layout.compression,
+            placement: layout.placement,
             align: codec.align.max(16),
-            vlstore: options.vlstore_compatible,
+            vlstore: layout.vlstore_compatible,
             created: identity::now(),
         };
-        Self::create_with(storage, parameters, options, mapping)
+        Self::create_with(storage, parameters, write, open)
     }
 
     /// A new depot in an empty storage, laid out and described like another one.
     pub(crate) fn create_like(storage: Arc<dyn Storage>, parameters: &Parameters) -> Result<Self> {
         let parameters = Parameters { depot_id: identity::depot_id(), ..parameters.clone() };
-        let options = parameters.options();
-        Self::create_with(storage, parameters, options, Mapping::Never)
+        let open = OpenOptions::default().with_mapping(Mapping::Never);
+        Self::create_with(storage, parameters, &WriteOptions::default(), &open)
     }
 
     fn create_with(
         storage: Arc<dyn Storage>,
         parameters: Parameters,
-        options: DepotOptions,
-        mapping: Mapping,
+        write: &WriteOptions,
+        open: &OpenOptions,
     ) -> Result<Self> {
-        if !storage.is_empty().map_err(|source| Error::io(storage.path(), "ask for the length", source))? {
+        if !storage.is_empty().map_err(|source| storage.io("ask for the file's length", source))? {
             return Err(ErrorKind::PathExists.at(storage.path()));
         }
         lock(&storage)?;
         storage
             .write_at(0, &header_page(&parameters)?)
             .and_then(|()| storage.sync())
-            .map_err(|source| Error::io(storage.path(), "write the header", source))?;
-        let mapped = mapping == Mapping::Auto;
+            .map_err(|source| storage.io("write the header", source))?;
+        let mapped = open.mapping == Mapping::Auto;
         let shared = Arc::new(Shared::new(storage, parameters, mapped, State::default()));
-        let writer = Writer::new(Arc::clone(&shared), options, Tail::START, true);
-        Ok(Self::assemble(shared, Some(writer), Tail::START, &OpenOptions::default()))
+        let writer = Writer::new(Arc::clone(&shared), write, Tail::START, true);
+        Ok(Self::assemble(shared, Some(writer), Tail::START, open))
     }
 
     pub(super) fn assemble(
@@ -127,7 +130,7 @@ impl Engine {
         let foreign = parameters.depot_id == 0;
         let reader = ChunkReader::new(Arc::clone(storage), parameters.chunk_size, *mapped, foreign)
             .with_cache(options.cache_bytes);
-        let (verify, owner) = (options.verify, std::process::id());
+        let (verify, owner) = (options.verify, OwnedByProcess::here());
         Self {
             shared,
             reader,
@@ -143,7 +146,7 @@ impl Engine {
     pub(crate) fn open(
         storage: Arc<dyn Storage>,
         options: &OpenOptions,
-        codec: &CodecCheck<'_>,
+        codec: CodecCheck<'_>,
     ) -> Result<Self> {
         let mapped = options.mapping == Mapping::Auto;
         match log::read_header(&storage)? {
@@ -159,7 +162,7 @@ impl Engine {
                 Ok(Self::assemble(shared, None, tail, options))
             }
             Header::Foreign => {
-                let (parameters, state) = vlstore::import(&storage, codec.info.id, codec.info.align)?;
+                let (parameters, state) = vlstore::import(&storage, codec.spec.id, codec.spec.align)?;
                 let shared = Arc::new(Shared::new(storage, parameters, mapped, state));
                 Ok(Self::assemble(shared, None, Tail::START, options))
             }
@@ -168,24 +171,26 @@ impl Engine {
 
     /// As [`open`](Self::open), whatever codec wrote it, and by positioned reads.
     pub(crate) fn open_any(storage: Arc<dyn Storage>, accept_loss: bool) -> Result<Self> {
-        let info = CodecSpec {
+        let spec = CodecSpec {
             id: Raw::ID,
             version: Raw::VERSION,
             parameters: Vec::new(),
             align: Raw::ALIGN,
             element_size: 1,
         };
-        let check = CodecCheck { any: true, info: &info, check_parameters: &|_| Ok(()) };
+        let check = CodecCheck { any: true, spec: &spec, learn: &mut |_| Ok(()) };
         let options = OpenOptions { mapping: Mapping::Never, accept_loss, ..OpenOptions::default() };
-        Self::open(storage, &options, &check)
+        Self::open(storage, &options, check)
     }
 
     /// An existing depot, for writing.
     pub(crate) fn append(
         storage: Arc<dyn Storage>,
         options: &OpenOptions,
-        codec: &CodecCheck<'_>,
+        write: &WriteOptions,
+        codec: CodecCheck<'_>,
     ) -> Result<Self> {
+        write.validate()?;
         lock(&storage)?;
         let mapped = options.mapping == Mapping::Auto;
         let Header::Depot(parameters) = log::read_header(&storage)? else {
@@ -195,7 +200,7 @@ impl Engine {
         codec.check(&storage, &parameters)?;
         let Loaded { parameters, state, tail, published, header_lost } =
             log::load(&storage, parameters, mapped)?;
-        let len = storage.len().map_err(|source| Error::io(storage.path(), "ask for the length", source))?;
+        let len = storage.file_len()?;
         let lost = state.lost;
         if len > tail.offset && lost.is_some() {
             refuse_to_cut(&storage, &parameters, tail)?;
@@ -210,26 +215,20 @@ impl Engine {
         if header_lost {
             storage
                 .write_at(0, &header_page(&parameters)?)
-                .map_err(|source| Error::io(storage.path(), "write the header", source))?;
+                .map_err(|source| storage.io("write the header", source))?;
         }
         if len > tail.offset || header_lost {
             // Durable before anything is appended: a stale entry must not show up behind a new one.
             storage
                 .set_len(tail.offset)
                 .and_then(|()| storage.sync())
-                .map_err(|source| Error::io(storage.path(), "cut off the torn end", source))?;
+                .map_err(|source| storage.io("cut off the torn end", source))?;
         }
-        let stored = parameters.options();
-        let depot_options = DepotOptions {
-            commit_every: options.commit_every,
-            write_threads: options.write_threads,
-            ..stored
-        };
         // Commits that cannot be read have had their numbers.
         let taken = state.unread.or(lost).map_or(0, |commit| commit.sequence);
         let needs_commit = state.pending.changed || header_lost || taken > 0;
         let shared = Arc::new(Shared::new(storage, parameters, mapped, state));
-        let mut writer = Writer::new(Arc::clone(&shared), depot_options, tail, published && !header_lost);
+        let mut writer = Writer::new(Arc::clone(&shared), write, tail, published && !header_lost);
         writer.number_after(taken);
         let engine = Self::assemble(shared, Some(writer), tail, options);
         if needs_commit {
@@ -260,7 +259,7 @@ fn lock(storage: &Arc<dyn Storage>) -> Result<()> {
     match storage.try_lock() {
         Ok(true) => Ok(()),
         Ok(false) => Err(ErrorKind::Locked.at(storage.path())),
-        Err(source) => Err(Error::io(storage.path(), "lock the file", source)),
+        Err(source) => Err(storage.io("lock the file", source)),
     }
 }
 
@@ -294,10 +293,9 @@ mod tests {
     fn a_newer_format_is_refused_by_both_numbers() {
         let newer = Parameters { format_version: 9, codec_id: "raw".into(), ..parameters() };
         let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::from_bytes(&header_page(&newer).unwrap()));
-        for opened in [
-            Depot::open_in(Arc::clone(&storage), Raw, &OpenOptions::default()),
-            Depot::append_in(storage, Raw, &OpenOptions::default()),
-        ] {
+        for opened in
+            [Depot::builder(Raw).open_in(Arc::clone(&storage)), Depot::builder(Raw).append_in(storage)]
+        {
             let error = opened.map(|_| ()).unwrap_err();
             assert!(matches!(error.kind(), ErrorKind::NewerFormat { found: 9, supported: 1, .. }), "{error}");
             assert!(error.to_string().contains("update"), "{error}");
@@ -309,7 +307,8 @@ mod tests {
         let codec =
             CodecSpec { id: "test", version: 1, parameters: vec![7; 5000], align: 16, element_size: 4 };
         let storage = Arc::new(MemoryStorage::new());
-        let made = Engine::create(storage, DepotOptions::default(), codec, Mapping::Auto).map(|_| ());
+        let (write, open) = (WriteOptions::default(), OpenOptions::default());
+        let made = Engine::create(storage, Layout::default(), &write, &open, codec).map(|_| ());
         assert!(made.unwrap_err().to_string().contains("do not fit"));
     }
 }

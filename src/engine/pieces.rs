@@ -3,6 +3,7 @@
 //! The checksum of a record covers all of it, so a long record is read twice: to check it, and to hand it on.
 
 use super::Engine;
+use super::read::in_record;
 use crate::chunk::ChunkAt;
 use crate::error::Result;
 use crate::format::chunk::ChunkRef;
@@ -26,7 +27,7 @@ impl Engine {
         let mut left = location.length as usize;
         let (mut chunk, mut start) = self.chunk_of(location.address);
         while left > 0 {
-            let source = self.source(chunk).map_err(|source| self.in_record(name, source))?;
+            let source = self.source(chunk).map_err(|source| in_record(name, source))?;
             let end = self.shared.parameters.chunk_size.min(start.saturating_add(left));
             let stop = end_of_piece(&source, start).min(end);
             let decoded = match &source {
@@ -34,7 +35,7 @@ impl Engine {
                 ChunkAt::Stored(at) if at.is(ChunkRef::ZEROS) => None,
                 _ => Some(self.chunk_bytes(chunk, start, stop - start)),
             };
-            let decoded = decoded.transpose().map_err(|source| self.in_record(name, source))?;
+            let decoded = decoded.transpose().map_err(|source| in_record(name, source))?;
             let piece = decoded.as_deref().unwrap_or_else(|| &ZEROS[..stop - start]);
             if !location.unchecked {
                 found = crc32c::crc32c_append(found, piece);
@@ -46,7 +47,7 @@ impl Engine {
         if location.unchecked || found == location.checksum {
             return Ok(());
         }
-        Err(self.in_record(name, self.other_bytes(location, found)))
+        Err(in_record(name, self.other_bytes(location, found)))
     }
 }
 

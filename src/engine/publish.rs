@@ -70,9 +70,9 @@ impl Writer {
         self.append(Kind::Frame, n_chunks, &mut bytes, length, body_crc)?;
         // The header may only say what is durable.
         self.sync()?;
-        let raw_len = n_chunks * self.options.chunk_size as u64;
+        let raw_len = n_chunks * self.layout.chunk_size as u64;
         let chunks_len = offsets_at - HEADER_LEN as u64;
-        let (at, update) = frame::header_update(self.options.compression, frame_len, raw_len, chunks_len);
+        let (at, update) = frame::header_update(self.layout.compression, frame_len, raw_len, chunks_len);
         let action = "write the frame header";
         self.shared.storage.write_at(at as u64, &update).map_err(|source| self.shared.io(action, source))?;
         self.sync()

@@ -18,6 +18,11 @@ use crate::options::Verify;
 /// Records longer than this are looked at before memory is taken for them.
 const FREE_ZEROS: usize = 1 << 20;
 
+/// Says which record an error befell.
+pub(crate) fn in_record(name: &[u8], source: Error) -> Error {
+    source.of(describe(name))
+}
+
 impl Engine {
     /// Where chunk `chunk` is.
     pub(crate) fn source(&self, chunk: u64) -> Result<ChunkAt> {
@@ -76,7 +81,7 @@ impl Engine {
             let verified = ordinal.is_some_and(|ordinal| state.snapshot.verified.get(ordinal));
             drop(state);
             if !verified {
-                self.check(&location, &bytes).map_err(|source| self.in_record(name, source))?;
+                self.check(&location, &bytes).map_err(|source| in_record(name, source))?;
                 if let Some(ordinal) = ordinal {
                     self.note_verified(ordinal, sequence);
                 }
@@ -94,7 +99,7 @@ impl Engine {
         }
         let read = self.reader.bytes(chunk, &at, range);
         read.and_then(|bytes| self.check(&location, &bytes).map(|()| bytes))
-            .map_err(|source| self.in_record(name, source))
+            .map_err(|source| in_record(name, source))
     }
 
     /// The bytes at a location, not checked, if they can be lent from the storage as they are; they are on their way into
@@ -138,7 +143,7 @@ impl Engine {
 
     /// As [`read`](Self::read), of a record whose name is known.
     pub(crate) fn read_called(&self, name: &[u8], location: &Location) -> Result<Bytes> {
-        self.read(location).map_err(|source| self.in_record(name, source))
+        self.read(location).map_err(|source| in_record(name, source))
     }
 
     /// Bytes of a record around `range` of it, as far as the blocks go that this takes, and where in the record they start. The
@@ -256,15 +261,10 @@ impl Engine {
         }
     }
 
-    /// Says which record an error befell.
-    pub(crate) fn in_record(&self, name: &[u8], source: Error) -> Error {
-        source.of(describe(name))
-    }
-
     /// Says which record an error befell, the one at `position`, if its name can be had.
     pub(crate) fn in_record_at(&self, position: u64, source: Error) -> Error {
         match self.name_at(position) {
-            Ok(name) => self.in_record(&name, source),
+            Ok(name) => in_record(&name, source),
             Err(_) => source.of(format!("at position {position}")),
         }
     }

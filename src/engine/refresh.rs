@@ -4,12 +4,14 @@
 //! same records; of these only the dead may differ. From the first difference on records are compared one by
 //! one. A merge gives records other ordinals and leaves their places as they are: it is no difference.
 
+use super::Engine;
 use super::open::incomplete;
-use super::{Engine, Shared};
+use super::shared::Shared;
 use crate::catalog::{RecordId, Snapshot, State};
 use crate::error::{Error, ErrorKind, Part, Result};
 use crate::index::{Location, Segment};
 use crate::log::{self, Header};
+use crate::sync;
 
 /// How far a refresh has moved a reader.
 #[derive(Debug, Clone, Copy)]
@@ -37,7 +39,7 @@ impl Engine {
             return Ok(Moved::nowhere(self.shared.read().len()));
         }
         // Held to the end: one refresh at a time.
-        let mut tail = self.tail.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut tail = sync::lock(&self.tail);
         let replaced = storage.is_replaced();
         if replaced.map_err(|source| self.shared.io("ask whether the file was replaced", source))? {
             return Err(ErrorKind::Replaced.at(self.path()));

@@ -124,11 +124,11 @@ fn first_removed(before: &State, after: &State) -> Result<u64> {
 
 #[cfg(test)]
 mod tests {
-    use crate::{Depot, DepotOptions, Raw};
+    use crate::{Depot, Layout, Raw};
 
     fn depot() -> Depot<Raw> {
-        let options = DepotOptions { chunk_size: 4096, block_size: Some(1024), ..DepotOptions::default() };
-        let depot = Depot::memory_with(Raw, options).unwrap();
+        let options = Layout::default().with_chunk_size(4096).with_block_size(1024);
+        let depot = Depot::builder(Raw).layout(options).memory().unwrap();
         for n in 0..60_u8 {
             depot.put(n, &[n; 200]).unwrap();
             if n % 20 == 19 {

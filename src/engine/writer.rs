@@ -4,20 +4,16 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{Engine, Shared};
+use super::shared::Shared;
 use crate::catalog::MAX_PENDING;
 use crate::chunk::{ChunkAt, Job, OpenChunk, Pool};
-use crate::error::{Error, ErrorKind, Result};
-use crate::format::chunk::{EncodedEntry, MAX_DIRECTORY, encode_log};
+use crate::error::{ErrorKind, Result};
+use crate::format::chunk::{EncodedEntry, encode_log};
 use crate::format::entry::Kind;
 use crate::format::tables::{Action, Losses};
 use crate::index::{Location, PageCache, SEGMENT_ROOM, hash};
-use crate::key::{MAX_KEY_LEN, describe};
 use crate::log::Tail;
-use crate::options::{CommitEvery, DepotOptions};
-
-/// Bytes of a record's metadata, at most: a chunk's directory holds them uncompressed.
-const MAX_METADATA: usize = MAX_DIRECTORY / 4;
+use crate::options::{CommitEvery, Layout, WriteOptions};
 
 /// Raw bytes in the pool, at most, unless one chunk has more.
 const POOL_BYTES: usize = 64 << 20;
@@ -52,7 +48,8 @@ impl SinceCommit {
 #[derive(Debug)]
 pub(crate) struct Writer {
     pub(super) shared: Arc<Shared>,
-    pub(super) options: DepotOptions,
+    pub(super) layout: Layout,
+    commit_every: CommitEvery,
     pub(super) open: OpenChunk,
     /// Number of the open chunk.
     pub(super) open_number: u64,
@@ -79,65 +76,19 @@ pub(crate) struct Writer {
     pub(super) pages: Arc<PageCache>,
 }
 
-impl Engine {
-    /// Stores encoded bytes.
-    pub(crate) fn put(
-        &self,
-        name: &[u8],
-        bytes: &[u8],
-        metadata: Option<&[u8]>,
-        only_new: bool,
-    ) -> Result<()> {
-        // One byte of a tagged name is the tag.
-        if name.len() > 1 + MAX_KEY_LEN {
-            let why = format!("a name of {} bytes; at most {MAX_KEY_LEN} fit", name.len() - 1);
-            return Err(self.refused(name, why));
-        }
-        if u32::try_from(bytes.len()).is_err() {
-            return Err(
-                self.refused(name, format!("{} bytes; a record has at most {}", bytes.len(), u32::MAX))
-            );
-        }
-        if let Some(metadata) = metadata {
-            self.check_metadata(name, metadata)?;
-        }
-        let checksum = crc32c::crc32c(bytes);
-        let mut writer = self.writer()?;
-        writer.put(&NewRecord { name, bytes, checksum, metadata, only_new }).map_err(
-            |source| match source.kind() {
-                ErrorKind::InvalidRecord { .. } | ErrorKind::Exists | ErrorKind::Poisoned { .. } => source,
-                _ => ErrorKind::NotStored.at(self.path_buf()).of(describe(name)).because(source),
-            },
-        )?;
-        writer.commit_if_due()
-    }
-
-    fn refused(&self, name: &[u8], why: String) -> Error {
-        ErrorKind::InvalidRecord { why }.at(self.path_buf()).of(describe(name))
-    }
-
-    /// Refuses metadata that the directory of a chunk has no room for.
-    pub(crate) fn check_metadata(&self, name: &[u8], metadata: &[u8]) -> Result<()> {
-        if metadata.len() <= MAX_METADATA {
-            return Ok(());
-        }
-        let why = format!("metadata of {} bytes; at most {MAX_METADATA} fit", metadata.len());
-        Err(self.refused(name, why))
-    }
-}
-
 impl Writer {
-    pub(crate) fn new(shared: Arc<Shared>, options: DepotOptions, tail: Tail, published: bool) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, write: &WriteOptions, tail: Tail, published: bool) -> Self {
+        let layout = shared.parameters.layout();
         let cores = || std::thread::available_parallelism().map_or(1, usize::from).min(4);
-        let n_threads = options.write_threads.unwrap_or_else(cores);
+        let n_threads = write.threads.unwrap_or_else(cores);
         let (open_number, pages) = {
             let state = shared.read();
             (state.snapshot.n_chunks + state.pending.chunks.len() as u64, state.snapshot.pages())
         };
         Self {
-            open: OpenChunk::new(options.chunk_size),
+            open: OpenChunk::new(layout.chunk_size),
             open_number,
-            pool: Pool::new(options.compression, n_threads),
+            pool: Pool::new(layout.compression, n_threads),
             in_pool: VecDeque::new(),
             unwritten: None,
             tail,
@@ -150,8 +101,9 @@ impl Writer {
             failed_sync: None,
             segment_room: SEGMENT_ROOM,
             pages,
+            commit_every: write.commit_every,
+            layout,
             shared,
-            options,
         }
     }
 
@@ -171,7 +123,7 @@ impl Writer {
         let align = self.shared.parameters.align;
         let start = self.place(record.bytes.len(), align);
         let length = u32::try_from(record.bytes.len()).unwrap_or(u32::MAX);
-        let address = self.open_number * self.options.chunk_size as u64 + start as u64;
+        let address = self.open_number * self.layout.chunk_size as u64 + start as u64;
         let location = Location { address, length, checksum: record.checksum, unchecked: false };
         if location.end() > Location::MAX_ADDRESS {
             return Err(ErrorKind::InvalidRecord {
@@ -228,11 +180,11 @@ impl Writer {
 
     /// Where a record of `length` bytes starts in the open chunk, which is a fresh one if need be.
     pub(super) fn place(&mut self, length: usize, align: usize) -> usize {
-        if let Some(start) = self.open.place(length, align, self.options.placement) {
+        if let Some(start) = self.open.place(length, align, self.layout.placement) {
             return start;
         }
         self.seal();
-        self.open.place(length, align, self.options.placement).unwrap_or(0)
+        self.open.place(length, align, self.layout.placement).unwrap_or(0)
     }
 
     /// Removes a record; false if there is none.
@@ -247,6 +199,7 @@ impl Writer {
     }
 
     /// Gives a record other metadata; false if there is no such record.
+    #[cfg(feature = "serde")]
     pub(crate) fn set_metadata(&mut self, name: &[u8], metadata: &[u8]) -> Result<bool> {
         self.check_alive()?;
         let hash = hash(name);
@@ -261,6 +214,24 @@ impl Writer {
         drop(state);
         self.changed(name.len() + metadata.len());
         Ok(true)
+    }
+
+    /// Gives the record called `from` the name `to`, which is free.
+    pub(super) fn rename(&mut self, from: &[u8], to: &[u8]) -> Result<()> {
+        self.check_alive()?;
+        let found = self.shared.read().find(from)?;
+        let Some(found) = found else { return Ok(()) };
+        let metadata = self.shared.read().metadata(found.place)?;
+        let Location { address, length, checksum, .. } = found.location;
+        // The new name first: a crash between the two leaves both, and never none.
+        self.note(to, Action::Metadata { address, length, checksum }, metadata.as_deref());
+        self.note(from, Action::Remove, None);
+        let mut state = self.shared.write();
+        state.kill(hash(from), &found);
+        state.insert(hash(to), to, &found.location, metadata.as_deref());
+        drop(state);
+        self.changed(from.len() + to.len() + metadata.map_or(0, |metadata| metadata.len()));
+        Ok(())
     }
 
     /// Puts a record of an earlier commit at the end of the order, with the place and metadata it had; one of
@@ -316,6 +287,7 @@ impl Writer {
     }
 
     /// MessagePack of the depot's metadata as set since the last commit.
+    #[cfg(feature = "serde")]
     pub(crate) fn new_metadata(&self) -> Option<&[u8]> {
         self.new_metadata.as_deref()
     }
@@ -327,7 +299,7 @@ impl Writer {
 
     /// Commits when one of the limits is reached.
     pub(crate) fn commit_if_due(&mut self) -> Result<()> {
-        let CommitEvery { records, bytes, interval } = self.options.commit_every;
+        let CommitEvery { records, bytes, interval } = self.commit_every;
         let due = records.is_some_and(|n| self.since.records >= n)
             || self.since.records >= MAX_PENDING
             || bytes.is_some_and(|n| self.since.bytes >= n)
@@ -337,8 +309,8 @@ impl Writer {
 
     /// Hands the open chunk to the pool and opens the next.
     fn seal(&mut self) {
-        let block_size = self.options.resolve_block_size(self.open.mean_record());
-        let full = std::mem::replace(&mut self.open, OpenChunk::new(self.options.chunk_size));
+        let block_size = self.layout.resolve_block_size(self.open.mean_record());
+        let full = std::mem::replace(&mut self.open, OpenChunk::new(self.layout.chunk_size));
         let (raw, used, directory) = full.seal();
         self.shared.write().set_source(self.open_number, ChunkAt::Sealed(Arc::clone(&raw)));
         self.pool.submit(Job { chunk: self.open_number, raw, used, directory, block_size });
@@ -351,7 +323,7 @@ impl Writer {
         loop {
             if self.unwritten.is_none() {
                 let Some(&chunk) = self.in_pool.front() else { return Ok(()) };
-                let room = self.pool.room().min((POOL_BYTES / self.options.chunk_size).max(1));
+                let room = self.pool.room().min((POOL_BYTES / self.layout.chunk_size).max(1));
                 let Some(result) = self.pool.take(chunk, all || self.in_pool.len() > room) else {
                     return Ok(());
                 };

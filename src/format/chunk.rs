@@ -21,11 +21,11 @@
 
 use super::entry::HEAD_LEN;
 use super::tables::{Directory, DirectoryBuilder};
-use super::{u32_at, u64_at};
 use crate::blosc::{
     BloscError, ChunkHeader, Encoder, HEADER_LEN, block_offsets, compress_metadata, decompress_metadata,
     metadata_limit,
 };
+use crate::le::{u32_at, u64_at};
 
 const PRELUDE_AT: usize = HEAD_LEN;
 pub(crate) const PRELUDE_LEN: usize = 64;
@@ -327,7 +327,7 @@ fn finish(
 mod tests {
     use super::super::tables::{Action, Operation};
     use super::*;
-    use crate::options::{Compression, CompressionCodec};
+    use crate::blosc::{Compression, CompressionCodec};
 
     fn directory() -> Directory {
         let put = |n: u8| Operation {

@@ -13,7 +13,8 @@
 //! entry; `sequence` counts entries and `previous` repeats the CRC of the head before, so that a stale entry behind a
 //! new one is none either. `length` counts head, body and padding up to the next entry, a multiple of 64.
 
-use super::{MAX_SEQUENCE, u32_at, u64_at};
+use super::MAX_SEQUENCE;
+use crate::le::{u32_at, u64_at};
 
 /// Bytes of a head; entries start at multiples of it.
 pub(crate) const HEAD_LEN: usize = 64;
@@ -29,7 +30,7 @@ const LENGTH_AT: usize = OFFSET_AT + 8;
 const DEPOT_AT: usize = LENGTH_AT + 8;
 const PREVIOUS_AT: usize = DEPOT_AT + 8;
 const CRC_AT: usize = PREVIOUS_AT + 4;
-const _: () = assert!(CRC_AT + 4 == HEAD_LEN, "docs/FORMAT.md: a head has 64 bytes");
+const _: () = assert!(CRC_AT + 4 == HEAD_LEN, "docs/reference/format.md: a head has 64 bytes");
 
 /// What an entry holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -35,8 +35,7 @@
 use std::ops::Range;
 
 use super::metalayers::{self, I32, saturating_i32};
-use crate::blosc::{self, BloscError, Encoder, Feature};
-use crate::options::{Compression, CompressionCodec, Filter};
+use crate::blosc::{self, BloscError, Compression, CompressionCodec, Encoder, Feature, Filter};
 
 /// Bytes of the headers written here. Those of other programs are shorter.
 pub(crate) const HEADER_LEN: usize = 4096;
@@ -129,7 +128,7 @@ impl FrameHeader {
 /// The header of an empty frame, exactly [`HEADER_LEN`] bytes, and where the content of the metalayer `vldepot`
 /// starts in it, which is zeros up to the end.
 ///
-/// `chunk_size` is one that [`DepotOptions::validate`](crate::DepotOptions::validate) accepts. With
+/// `chunk_size` is one that [`Layout::validate`](crate::Layout::validate) accepts. With
 /// `vlstore_magic` the header begins with vlstore's metalayer.
 pub(crate) fn write_header(
     compression: Compression,

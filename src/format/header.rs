@@ -18,7 +18,7 @@
 
 use super::frame::HEADER_LEN;
 use super::tables::Parameters;
-use super::{u32_at, u64_at};
+use crate::le::{u32_at, u64_at};
 
 /// Where the two slots lie in the file.
 pub(crate) const SLOT_AT: [u64; 2] = [3072, 3584];

@@ -1,4 +1,4 @@
-//! Bytes and structs, without I/O: every byte of the file is described here and in `docs/FORMAT.md`.
+//! Bytes and structs, without I/O. This room and `docs/reference/format.md` describe every byte of the file.
 //!
 //! ```text
 //! frame      the Blosc2 side: header, offsets chunk, trailer; metalayers: the named contents in the first and last
@@ -28,13 +28,3 @@ pub(crate) const FORMAT_VERSION: u32 = 1;
 
 /// Entries and commits are numbered up to this, which no writer reaches: the next number always exists.
 pub(crate) const MAX_SEQUENCE: u64 = 1 << 62;
-
-/// Little-endian reads that cannot run past the end.
-pub(crate) fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
-    bytes.get(at..)?.first_chunk().map(|raw| u32::from_le_bytes(*raw))
-}
-
-/// See [`u32_at`].
-pub(crate) fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
-    bytes.get(at..)?.first_chunk().map(|raw| u64::from_le_bytes(*raw))
-}

@@ -25,14 +25,14 @@ mod writer;
 pub(crate) use merge::{MAX_RECORDS, Merge, tail_to_merge};
 pub(crate) use pages::PageCache;
 pub(crate) use records::{Chosen, Records};
-#[cfg(any(test, feature = "testing"))]
+#[cfg(any(test, all(feature = "testing", feature = "atomic", feature = "json")))]
 pub(crate) use segment::CHUNKS as CHUNKS_SECTION;
 pub(crate) use segment::{Segment, expect_names, find_live, find_live_hashed};
-#[cfg(any(test, feature = "testing"))]
+#[cfg(any(test, all(feature = "testing", feature = "atomic", feature = "json")))]
 pub(crate) use writer::prefix_len;
 pub(crate) use writer::{SEGMENT_ROOM, SegmentPlan, piece_for};
 
-use crate::format::{u32_at, u64_at};
+use crate::le::{u32_at, u64_at};
 
 /// Where a record lies: 16 bytes, as in the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -9,9 +9,10 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, Weak};
+use std::sync::{Arc, Mutex, OnceLock, RwLock, Weak};
 
 use crate::error::Result;
+use crate::sync;
 
 /// Bytes of pages that a depot keeps, unless told otherwise: what is asked of the names of ten million
 /// records to find that one is new.
@@ -72,10 +73,10 @@ impl PageCache {
     /// Takes a page in, and lets others go.
     fn keep(&self, slots: &Arc<Slots>, page: usize, bytes: Box<[u8]>) {
         let Some(slot) = slots.slot(page) else { return };
-        let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut ring = sync::lock(&self.ring);
         let len = bytes.len();
         {
-            let mut kept = slot.bytes.write().unwrap_or_else(PoisonError::into_inner);
+            let mut kept = sync::write(&slot.bytes);
             // Another thread may have read the same page.
             if kept.is_some() {
                 return;
@@ -146,7 +147,7 @@ impl Slots {
         job: impl FnOnce(&[u8]) -> T,
     ) -> Result<T> {
         if let Some(slot) = self.slot(page) {
-            let kept = slot.bytes.read().unwrap_or_else(PoisonError::into_inner);
+            let kept = sync::read(&slot.bytes);
             if let Some(bytes) = &*kept {
                 // Written to only when that changes it: other threads read it.
                 if !slot.used.load(Ordering::Relaxed) {

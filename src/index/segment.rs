@@ -17,8 +17,8 @@ use crate::error::{Error, Part, Result};
 use crate::format::chunk::ChunkRef;
 use crate::format::entry::{EntryHead, HEAD_LEN, Kind};
 use crate::format::tables::{SECTIONS, Section, SegmentHead, SegmentRef};
-use crate::format::{u32_at, u64_at};
-use crate::storage::Storage;
+use crate::le::{u32_at, u64_at};
+use crate::storage::{Storage, StorageExt};
 
 /// Smaller pages would be all overhead.
 const MIN_PAGE: u32 = 1 << 12;
@@ -98,8 +98,7 @@ impl Segment {
     ) -> Result<Self> {
         let offset = entry.offset;
         // Before memory is taken for any of it.
-        let file_len =
-            storage.len().map_err(|source| io_error(storage, "ask for the file's length".into(), source))?;
+        let file_len = storage.file_len()?;
         if offset.checked_add(entry.length).is_none_or(|end| end > file_len) {
             let found = format!("{file_len} bytes of file");
             return Err(damaged(storage, offset, &format!("{} bytes of index", entry.length), found));
@@ -135,9 +134,7 @@ impl Segment {
             .map_err(|found| damaged(storage, offset, "arrays that fit the commit", found))?;
         let base = offset + (HEAD_LEN + prefix_len) as u64;
         let map = if mapped {
-            storage
-                .map(base, head.paged_len)
-                .map_err(|source| io_error(storage, "map the index".into(), source))?
+            storage.map(base, head.paged_len).map_err(|source| storage.io("map the index", source))?
         } else {
             None
         };
@@ -593,13 +590,9 @@ fn damaged(storage: &Arc<dyn Storage>, offset: u64, expected: &str, found: Strin
     Error::damaged(storage.path(), Part::Index, offset, expected, found)
 }
 
-fn io_error(storage: &Arc<dyn Storage>, action: String, source: std::io::Error) -> Error {
-    Error::io(storage.path(), action, source)
-}
-
 fn read(storage: &Arc<dyn Storage>, offset: u64, len: usize) -> Result<Vec<u8>> {
     let mut bytes = vec![0; len];
-    let failed = |source| io_error(storage, format!("read the index at byte {offset}"), source);
+    let failed = |source| storage.io(format!("read the index at byte {offset}"), source);
     storage.read_at(offset, &mut bytes).map_err(failed)?;
     Ok(bytes)
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::source::Source;
+use super::frozen::Frozen;
 use crate::codec::Codec;
 use crate::depot::Record;
 use crate::error::{Error, Result};
@@ -20,7 +20,7 @@ pub struct Batch<C: Codec> {
     pub(super) number: u64,
     pub(super) repeated: bool,
     pub(super) last: bool,
-    pub(super) source: Arc<Source>,
+    pub(super) frozen: Arc<Frozen>,
 }
 
 impl<C: Codec> Batch<C> {
@@ -59,7 +59,7 @@ impl<C: Codec> Batch<C> {
     /// # Errors
     /// [`Error::is_damage`] when the index is damaged.
     pub fn keys(&self) -> Result<Vec<Key>> {
-        let key = |&position| crate::depot::key_of(&self.source.engine, self.source.name(position)?);
+        let key = |&position| crate::depot::key_of(&self.frozen.engine, self.frozen.name(position)?);
         self.positions.iter().map(key).collect()
     }
 

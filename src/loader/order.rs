@@ -15,6 +15,8 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use crate::random::{GOLDEN, SplitMix64, mix};
+
 /// Up to this many records a full shuffle is a table; it is then perfectly uniform.
 const TABLE_RECORDS: u64 = 1 << 16;
 
@@ -24,15 +26,6 @@ const HALF_ROUNDS: u64 = 8;
 /// Bytes a record takes in memory besides its own, counted so that empty records have a weight too.
 const RECORD_OVERHEAD: u64 = 64;
 
-const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
-
-/// David Stafford's mix 13, the finaliser of SplitMix64: a bijection of 64 bits.
-fn mix(mut z: u64) -> u64 {
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
-}
-
 /// A key for one purpose in one epoch. Keys of the same purpose differ between epochs, and between seeds.
 fn key(seed: u64, epoch: u64, purpose: u64) -> u64 {
     mix(mix(mix(purpose.wrapping_add(GOLDEN)) ^ epoch) ^ seed)
@@ -41,28 +34,6 @@ fn key(seed: u64, epoch: u64, purpose: u64) -> u64 {
 const FULL: u64 = 1;
 const GROUPS: u64 = 2;
 const WINDOW: u64 = 3;
-
-/// SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014).
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(GOLDEN);
-        mix(self.0)
-    }
-
-    /// A number below `n`: Lemire's multiplication; its bias of `n / 2^64` is beyond measuring.
-    fn below(&mut self, n: usize) -> usize {
-        let wide = u128::from(self.next()) * n as u128;
-        usize::try_from(wide >> 64).unwrap_or(0)
-    }
-
-    fn shuffle<T>(&mut self, items: &mut [T]) {
-        for last in (1..items.len()).rev() {
-            items.swap(last, self.below(last + 1));
-        }
-    }
-}
 
 /// A keyed bijection of `0..n` that takes no memory: an unbalanced Feistel network over the next power of two, walked
 /// until it lands below `n` (Black and Rogaway: Ciphers with arbitrary finite domains, 2002).
@@ -187,7 +158,7 @@ impl EpochOrder {
                     return Self::Feistel(Feistel(Bijection::new(n, key)));
                 }
                 let mut table: Vec<u64> = (0..n).collect();
-                Random(key).shuffle(&mut table);
+                SplitMix64(key).shuffle(&mut table);
                 Self::Table(table)
             }
             Shuffle::Windowed { seed, window, groups } => {
@@ -218,7 +189,7 @@ impl EpochOrder {
 impl Windowed {
     fn new(groups: Arc<Groups>, seed: u64, window: u64, epoch: u64) -> Self {
         let mut permuted: Vec<usize> = (0..groups.weights.len()).collect();
-        Random(key(seed, epoch, GROUPS)).shuffle(&mut permuted);
+        SplitMix64(key(seed, epoch, GROUPS)).shuffle(&mut permuted);
         let mut windows = vec![(0, 0)];
         let (mut records, mut weight) = (0, 0_u64);
         for (nth, &group) in permuted.iter().enumerate() {
@@ -260,7 +231,7 @@ impl Windowed {
         for &group in &self.permuted[self.windows[window].1..self.windows[window + 1].1] {
             records.extend(self.groups.range(group));
         }
-        Random(self.key ^ mix(window as u64)).shuffle(&mut records);
+        SplitMix64(self.key ^ mix(window as u64)).shuffle(&mut records);
         &self.cached.insert((window, records)).1
     }
 }

@@ -12,8 +12,8 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::frozen::{Frozen, Subset};
 use super::order::{EpochOrder, Shuffle};
-use super::source::{Source, Subset};
 use crate::error::Result;
 use crate::index::Location;
 
@@ -90,7 +90,7 @@ impl Plan {
 
 /// A place between batches: the epoch, and the number of the batch that its next step starts with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Place {
+pub(super) struct StepAt {
     pub(super) epoch: u64,
     pub(super) step: u64,
 }
@@ -113,7 +113,7 @@ enum Stretches {
 
 impl EpochPlan {
     /// Plans epoch `epoch`. With a budget this looks at the cost of every record.
-    pub(super) fn new(plan: &Plan, source: &Source, epoch: u64) -> Result<Self> {
+    pub(super) fn new(plan: &Plan, frozen: &Frozen, epoch: u64) -> Result<Self> {
         let records = plan.subset.len();
         let mut order = EpochOrder::new(&plan.shuffle, records, epoch);
         let stretches = match &plan.budget {
@@ -122,7 +122,7 @@ impl EpochPlan {
                 let n = if plan.drop_last { records / size } else { records.div_ceil(size) };
                 Stretches::Equal { size, n }
             }
-            Some((budget, cost)) => Stretches::Ends(ends(plan, source, &mut order, *budget, cost)?),
+            Some((budget, cost)) => Stretches::Ends(ends(plan, frozen, &mut order, *budget, cost)?),
         };
         Ok(Self { order, records, stretches })
     }
@@ -180,7 +180,7 @@ impl EpochPlan {
 }
 
 /// Where each batch ends, when its cost is limited.
-fn ends(plan: &Plan, source: &Source, order: &mut EpochOrder, budget: u64, cost: &Cost) -> Result<Vec<u64>> {
+fn ends(plan: &Plan, frozen: &Frozen, order: &mut EpochOrder, budget: u64, cost: &Cost) -> Result<Vec<u64>> {
     const AT_ONCE: u64 = 4096;
     let records = plan.subset.len();
     let mut ends = Vec::new();
@@ -193,7 +193,7 @@ fn ends(plan: &Plan, source: &Source, order: &mut EpochOrder, budget: u64, cost:
         for &number in &numbers {
             let position = plan.subset.position(number);
             let price = match cost {
-                Cost::Length(cost) => cost(source.location(position)?.length),
+                Cost::Length(cost) => cost(frozen.location(position)?.length),
                 Cost::Table(costs) => {
                     usize::try_from(position).ok().and_then(|at| costs.get(at)).map_or(0, |&cost| cost.into())
                 }
@@ -216,7 +216,7 @@ fn ends(plan: &Plan, source: &Source, order: &mut EpochOrder, budget: u64, cost:
 /// A batch that a loader will hand out.
 #[derive(Debug, Clone)]
 pub(super) struct Assigned {
-    pub(super) place: Place,
+    pub(super) at: StepAt,
     /// In the epoch, over all ranks.
     pub(super) number: u64,
     /// It comes again, so that all ranks have as many.
@@ -224,7 +224,7 @@ pub(super) struct Assigned {
     /// The loader's last batch of the epoch.
     pub(super) last: bool,
     /// Where the loader goes on behind it.
-    pub(super) next: Place,
+    pub(super) next: StepAt,
     /// Its records, in the job.
     pub(super) records: Range<usize>,
 }
@@ -266,10 +266,10 @@ pub(super) struct Planner {
 const EMPTY_EPOCHS: u64 = 8;
 
 impl Planner {
-    /// A planner that goes on at `place`.
-    pub(super) fn new(plan: Arc<Plan>, place: Place) -> Self {
-        let cursors = Self::cursors(&plan, place.step);
-        Self { plan, epoch: place.epoch, current: None, following: None, cursors, empty: 0 }
+    /// A planner that goes on at `at`.
+    pub(super) fn new(plan: Arc<Plan>, at: StepAt) -> Self {
+        let cursors = Self::cursors(&plan, at.step);
+        Self { plan, epoch: at.epoch, current: None, following: None, cursors, empty: 0 }
     }
 
     fn cursors(plan: &Plan, step: u64) -> Vec<u64> {
@@ -281,7 +281,7 @@ impl Planner {
     }
 
     /// No batch before this place is in a job that is not made yet; `None` at the end.
-    pub(super) fn frontier(&self) -> Option<Place> {
+    pub(super) fn frontier(&self) -> Option<StepAt> {
         if self.epoch >= self.plan.end || self.empty >= EMPTY_EPOCHS || self.plan.subset.len() == 0 {
             return None;
         }
@@ -290,13 +290,13 @@ impl Planner {
             None => self.cursors.iter().copied().min(),
         };
         match step {
-            Some(step) => Some(Place { epoch: self.epoch, step }),
-            None => (self.epoch + 1 < self.plan.end).then_some(Place { epoch: self.epoch + 1, step: 0 }),
+            Some(step) => Some(StepAt { epoch: self.epoch, step }),
+            None => (self.epoch + 1 < self.plan.end).then_some(StepAt { epoch: self.epoch + 1, step: 0 }),
         }
     }
 
     /// The next job; `None` at the end.
-    pub(super) fn next_job(&mut self, source: &Source) -> Result<Option<Job>> {
+    pub(super) fn next_job(&mut self, frozen: &Frozen) -> Result<Option<Job>> {
         let plan = Arc::clone(&self.plan);
         loop {
             if self.frontier().is_none() {
@@ -306,7 +306,7 @@ impl Planner {
                 let early = self.following.take_if(|following| following.0 == self.epoch);
                 self.current = Some(match early {
                     Some((_, made)) => made,
-                    None => EpochPlan::new(&plan, source, self.epoch)?,
+                    None => EpochPlan::new(&plan, frozen, self.epoch)?,
                 });
             }
             let Some(current) = &mut self.current else { continue };
@@ -316,9 +316,9 @@ impl Planner {
             if let Some(nth) = next {
                 self.empty = 0;
                 let stride = plan.round().saturating_mul(self.cursors.len() as u64);
-                let mut job = job(&plan, source, self.epoch, current, &mut self.cursors[nth], stride);
+                let mut job = job(&plan, frozen, self.epoch, current, &mut self.cursors[nth], stride);
                 for batch in job.batches.iter_mut().filter(|batch| batch.last) {
-                    batch.next = settle(&plan, source, batch.next, &mut self.following)?;
+                    batch.next = settle(&plan, frozen, batch.next, &mut self.following)?;
                 }
                 return Ok(Some(job));
             }
@@ -330,40 +330,40 @@ impl Planner {
     }
 }
 
-/// Where a worker goes on that would be at `place`, if it has a batch there: else in the next epoch in which it has one. So
+/// Where a worker goes on that would be at `at`, if it has a batch there: else in the next epoch in which it has one. So
 /// a worker's state never waits in an epoch that it has no part in. `made` keeps the plan of that epoch.
 pub(super) fn settle(
     plan: &Plan,
-    source: &Source,
-    mut place: Place,
+    frozen: &Frozen,
+    mut at: StepAt,
     made: &mut Option<(u64, EpochPlan)>,
-) -> Result<Place> {
+) -> Result<StepAt> {
     if plan.workers == 1 {
-        return Ok(place);
+        return Ok(at);
     }
     let start = plan.worker.saturating_mul(plan.world);
     for _ in 0..EMPTY_EPOCHS {
-        if place.epoch >= plan.end {
+        if at.epoch >= plan.end {
             break;
         }
-        let epoch = match made.take_if(|made| made.0 == place.epoch) {
+        let epoch = match made.take_if(|made| made.0 == at.epoch) {
             Some((_, epoch)) => epoch,
-            None => EpochPlan::new(plan, source, place.epoch)?,
+            None => EpochPlan::new(plan, frozen, at.epoch)?,
         };
-        let has = epoch.has(plan, place.step);
-        *made = Some((place.epoch, epoch));
+        let has = epoch.has(plan, at.step);
+        *made = Some((at.epoch, epoch));
         if has {
-            return Ok(place);
+            return Ok(at);
         }
-        place = Place { epoch: place.epoch + 1, step: start };
+        at = StepAt { epoch: at.epoch + 1, step: start };
     }
-    Ok(Place { epoch: plan.end.max(place.epoch), step: start })
+    Ok(StepAt { epoch: plan.end.max(at.epoch), step: start })
 }
 
 /// The job that starts with the step `cursor`, which it moves on.
 fn job(
     plan: &Plan,
-    source: &Source,
+    frozen: &Frozen,
     epoch: u64,
     current: &mut EpochPlan,
     cursor: &mut u64,
@@ -392,12 +392,12 @@ fn job(
         let after = cursor.saturating_add(plan.round());
         let last = !current.has(plan, after);
         let next = if last {
-            Place { epoch: epoch + 1, step: plan.worker.saturating_mul(plan.world) }
+            StepAt { epoch: epoch + 1, step: plan.worker.saturating_mul(plan.world) }
         } else {
-            Place { epoch, step: after }
+            StepAt { epoch, step: after }
         };
         job.batches.push(Assigned {
-            place: Place { epoch, step: *cursor },
+            at: StepAt { epoch, step: *cursor },
             number: batch % n,
             repeated: batch >= n,
             last,
@@ -410,12 +410,12 @@ fn job(
         }
     }
     job.positions.iter_mut().for_each(|number| *number = plan.subset.position(*number));
-    job.parts = parts(source, &job.positions);
+    job.parts = parts(frozen, &job.positions);
     job
 }
 
 /// Splits records into parts of consecutive ones of about [`PART_BYTES`], and looks up where they are.
-fn parts(source: &Source, positions: &[u64]) -> Vec<Part> {
+fn parts(frozen: &Frozen, positions: &[u64]) -> Vec<Part> {
     let mut sorted: Vec<(u64, usize)> = positions.iter().copied().zip(0..).collect();
     sorted.sort_unstable();
     let (mut parts, mut part, mut bytes) = (Vec::new(), Part::default(), 0);
@@ -427,7 +427,7 @@ fn parts(source: &Source, positions: &[u64]) -> Vec<Part> {
             parts.push(std::mem::take(&mut part));
             bytes = 0;
         }
-        match source.location(position) {
+        match frozen.location(position) {
             Ok(location) => {
                 bytes += u64::from(location.length);
                 part.numbers.push(number);

@@ -8,27 +8,28 @@
 //! One thread at a time plans the next job, when no part of an earlier one is left to read. Whoever calls the loader never
 //! reads, unless there are no threads: then it does all of this itself.
 //!
-//! The threads belong to the process that started them. After a fork the child has none of them, and any lock may be held
-//! by one that is not there: the loader lets go of everything here without touching it, and starts anew.
+//! After a fork the child has none of the threads: the loader lets go of everything here without touching it, and
+//! starts anew.
 
 use std::any::Any;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
+use std::sync::Arc;
+use std::thread;
 
-use super::plan::{Assigned, Job, Part, Place, Plan, Planner};
-use super::source::Source;
-use crate::buffer::Recycling;
+use super::frozen::Frozen;
+use super::plan::{Assigned, Job, Part, Plan, Planner, StepAt};
+use crate::buffer::{Bytes, Recycling};
 use crate::codec::Codec;
 use crate::depot::Record;
 use crate::engine::batch;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::describe;
+use crate::workers::{Wake, Work, Workers, panic_message};
 
 /// What reading takes.
 pub(super) struct Reader<C> {
-    pub(super) source: Arc<Source>,
+    pub(super) frozen: Arc<Frozen>,
     pub(super) codec: Arc<C>,
     pub(super) plan: Arc<Plan>,
     /// Batches that wait untouched, at least.
@@ -47,8 +48,8 @@ pub(super) struct Delivery<C> {
 /// A record, or why there is none: boxed, as there are many records and hardly an error.
 type Slot<C> = Result<Record<C>>;
 
-/// A job in the queue.
-struct Entry<C> {
+/// A job that was planned and not handed out.
+struct OpenJob<C> {
     id: u64,
     batches: VecDeque<Assigned>,
     positions: Arc<[u64]>,
@@ -60,125 +61,163 @@ struct Entry<C> {
     touched: bool,
 }
 
-struct Queue<C> {
+pub(super) struct Jobs<C> {
     /// In the order of their first batches.
-    entries: VecDeque<Entry<C>>,
+    open: VecDeque<OpenJob<C>>,
     /// Not here while somebody plans.
-    planner: Option<Planner>,
-    frontier: Option<Place>,
+    planner: Option<Box<Planner>>,
+    frontier: Option<StepAt>,
     next_id: u64,
     failed: Option<Error>,
-    closed: bool,
 }
 
-struct Shop<C> {
-    reader: Reader<C>,
-    queue: Mutex<Queue<C>>,
-    /// For threads: there may be something to do.
-    work: Condvar,
-    /// For the loader: something was done.
-    done: Condvar,
+pub(super) enum Task {
+    /// Reads a part of the job of that id.
+    Read { id: u64, positions: Arc<[u64]>, part: Part },
+    /// Makes the next job.
+    Plan(Box<Planner>),
 }
 
-/// A part to read.
-struct Task {
-    id: u64,
-    positions: Arc<[u64]>,
-    part: Part,
+pub(super) enum Done<C> {
+    /// By their numbers in the job.
+    Records(Vec<(usize, Slot<C>)>),
+    Planned(Result<Option<Job>>),
 }
 
-/// Queue and threads of one process.
-pub(super) struct Crew<C> {
-    shop: Arc<Shop<C>>,
-    threads: Vec<JoinHandle<()>>,
+impl<C: Codec> Work for Reader<C> {
+    type Jobs = Jobs<C>;
+    type Task = Task;
+    type Done = Done<C>;
+    type Kept = ();
+
+    /// A part to read, or else the planner, where there is room for another job.
+    fn take(&self, jobs: &mut Jobs<C>) -> Option<Task> {
+        if let Some(task) = jobs.take_part() {
+            return Some(task);
+        }
+        let room = jobs.untouched() < self.prefetch.max(1) && jobs.frontier.is_some();
+        jobs.planner.take_if(|_| room).map(Task::Plan)
+    }
+
+    fn run(&self, task: &mut Task, (): &mut ()) -> Done<C> {
+        match task {
+            Task::Read { positions, part, .. } => Done::Records(self.read(positions, part)),
+            Task::Plan(planner) => Done::Planned(planner.next_job(&self.frozen)),
+        }
+    }
+
+    fn finish(&self, jobs: &mut Jobs<C>, task: Task, done: thread::Result<Done<C>>) -> Wake {
+        match (task, done) {
+            (Task::Read { id, .. }, Ok(Done::Records(records))) => jobs.fill(id, records),
+            (Task::Read { id, part, .. }, Err(panic)) => {
+                let error = || Err(self.panicked("reading".into(), &*panic));
+                jobs.fill(
+                    id,
+                    part.numbers.iter().chain(&part.lost).map(|&number| (number, error())).collect(),
+                )
+            }
+            (Task::Plan(planner), Ok(Done::Planned(Ok(job)))) => {
+                jobs.frontier = planner.frontier();
+                jobs.planner = Some(planner);
+                if let Some(job) = job {
+                    jobs.add(job);
+                }
+                Wake::All
+            }
+            (Task::Plan(_), Ok(Done::Planned(Err(error)))) => jobs.fail(error),
+            (Task::Plan(_), Err(panic)) => jobs.fail(self.panicked("the cost function".into(), &*panic)),
+            (Task::Read { .. }, Ok(Done::Planned(_))) | (Task::Plan(_), Ok(Done::Records(_))) => {
+                unreachable!("what `run` gives is of the task's kind")
+            }
+        }
+    }
+}
+
+/// The jobs of a loader, and the threads of one process that do them.
+pub(super) struct Prefetch<C: Codec> {
+    workers: Workers<Reader<C>>,
     /// Threads fill buffers that others drop.
-    _recycling: Recycling,
-    pub(super) process: u32,
+    recycling: Option<Recycling>,
 }
 
-impl<C: Codec> Crew<C> {
-    /// Starts `n_threads` threads that read from `place` on. Where the system refuses any, the caller reads.
-    pub(super) fn start(reader: Reader<C>, place: Place, n_threads: usize) -> Self {
-        let planner = Planner::new(Arc::clone(&reader.plan), place);
-        let queue = Queue {
-            entries: VecDeque::new(),
+impl<C: Codec> Prefetch<C> {
+    /// Starts `n_threads` threads that read from `at` on. Where the system refuses any, the caller reads.
+    pub(super) fn start(reader: Reader<C>, at: StepAt, n_threads: usize) -> Self {
+        let planner = Planner::new(Arc::clone(&reader.plan), at);
+        let recycling = Recycling::new(reader.window.saturating_mul(2));
+        let jobs = Jobs {
+            open: VecDeque::new(),
             frontier: planner.frontier(),
-            planner: Some(planner),
+            planner: Some(Box::new(planner)),
             next_id: 0,
             failed: None,
-            closed: false,
         };
-        let shop =
-            Arc::new(Shop { reader, queue: Mutex::new(queue), work: Condvar::new(), done: Condvar::new() });
-        let recycling = Recycling::new(shop.reader.window.saturating_mul(2));
-        let mut threads = Vec::new();
-        for number in 0..n_threads {
-            let shop = Arc::clone(&shop);
-            let thread = std::thread::Builder::new()
-                .name(format!("vldepot-load-{number}"))
-                .spawn(move || shop.serve());
-            threads.extend(thread);
-        }
-        Self { shop, threads, _recycling: recycling, process: std::process::id() }
+        let mut workers = Workers::new(reader, jobs);
+        workers.start("vldepot-load", 0..n_threads);
+        Self { workers, recycling: Some(recycling) }
+    }
+
+    /// Whether it was started by this process.
+    pub(super) fn is_here(&self) -> bool {
+        self.workers.is_here()
     }
 
     /// The next batch; `None` at the end.
     pub(super) fn next(&mut self) -> Option<Result<Delivery<C>>> {
-        let shop = &*self.shop;
-        let mut queue = shop.lock();
+        let queue = self.workers.queue();
+        let mut jobs = queue.lock();
         loop {
-            if let Some(nth) = queue.wanted() {
-                let entry = &mut queue.entries[nth];
-                if entry.n_parts == 0 {
-                    return Some(Ok(shop.deliver(queue, nth)));
+            if let Some(nth) = jobs.wanted() {
+                if jobs.open[nth].n_parts == 0 {
+                    let (delivery, first) = jobs.deliver(nth);
+                    drop(jobs);
+                    if first {
+                        // There may be room for another job.
+                        queue.wake_threads();
+                    }
+                    return Some(Ok(delivery));
                 }
-            } else if queue.frontier.is_none() {
-                return queue.failed.take().map(Err);
+            } else if jobs.frontier.is_none() {
+                return jobs.failed.take().map(Err);
             }
-            queue = if self.threads.is_empty() {
+            jobs = if self.workers.n_threads() == 0 {
                 // There is a part to read, or a job to make.
-                shop.work_once(queue).0
+                queue.work_once(jobs, &mut ()).0
             } else {
-                shop.done.wait(queue).unwrap_or_else(PoisonError::into_inner)
+                queue.wait(jobs)
             };
         }
     }
-
-    /// Lets go of what another process has: nothing is locked, freed or waited for.
-    pub(super) fn abandon(self) {
-        std::mem::forget(self);
-    }
 }
 
-impl<C> Drop for Crew<C> {
+impl<C: Codec> Drop for Prefetch<C> {
     fn drop(&mut self) {
-        self.shop.lock().closed = true;
-        self.shop.work.notify_all();
-        for thread in self.threads.drain(..) {
-            // What its code panics over is caught where it happens.
-            let _ = thread.join();
+        if !self.is_here() {
+            // The room for buffers was taken by the other process.
+            std::mem::forget(self.recycling.take());
         }
     }
 }
 
-impl<C> Queue<C> {
-    /// The entry that has the next batch; `None` when it is not planned yet.
+impl<C> Jobs<C> {
+    /// The job that has the next batch; `None` when it is not planned yet.
     fn wanted(&self) -> Option<usize> {
-        let first = |entry: &Entry<C>| entry.batches.front().map(|batch| batch.place);
-        let nth = (0..self.entries.len()).min_by_key(|&nth| first(&self.entries[nth]))?;
-        let before = |frontier| first(&self.entries[nth]).is_some_and(|place| place < frontier);
+        let first = |job: &OpenJob<C>| job.batches.front().map(|batch| batch.at);
+        let nth = (0..self.open.len()).min_by_key(|&nth| first(&self.open[nth]))?;
+        let before = |frontier| first(&self.open[nth]).is_some_and(|at| at < frontier);
         self.frontier.is_none_or(before).then_some(nth)
     }
 
     /// A part that nobody reads yet.
-    fn take_task(&mut self) -> Option<Task> {
-        let entry = self.entries.iter_mut().find(|entry| !entry.parts.is_empty())?;
-        let part = entry.parts.pop_front()?;
-        Some(Task { id: entry.id, positions: Arc::clone(&entry.positions), part })
+    fn take_part(&mut self) -> Option<Task> {
+        let job = self.open.iter_mut().find(|job| !job.parts.is_empty())?;
+        let part = job.parts.pop_front()?;
+        Some(Task::Read { id: job.id, positions: Arc::clone(&job.positions), part })
     }
 
+    /// Batches of jobs from which none was handed out.
     fn untouched(&self) -> usize {
-        self.entries.iter().filter(|entry| !entry.touched).map(|entry| entry.batches.len()).sum()
+        self.open.iter().filter(|job| !job.touched).map(|job| job.batches.len()).sum()
     }
 
     fn add(&mut self, job: Job) {
@@ -187,7 +226,7 @@ impl<C> Queue<C> {
         let Job { batches, positions, parts } = job;
         let mut records = Vec::new();
         records.resize_with(positions.len(), || None);
-        self.entries.push_back(Entry {
+        self.open.push_back(OpenJob {
             id,
             batches: batches.into(),
             positions: positions.into(),
@@ -197,135 +236,80 @@ impl<C> Queue<C> {
             touched: false,
         });
     }
-}
 
-impl<C> Shop<C> {
-    fn lock(&self) -> MutexGuard<'_, Queue<C>> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl<C: Codec> Shop<C> {
-    /// A thread's life.
-    fn serve(&self) {
-        let mut queue = self.lock();
-        while !queue.closed {
-            let (back, busy) = self.work_once(queue);
-            queue = if busy { back } else { self.work.wait(back).unwrap_or_else(PoisonError::into_inner) };
+    /// Takes in the records of a part. The loader only waits for whole jobs.
+    fn fill(&mut self, id: u64, records: Vec<(usize, Slot<C>)>) -> Wake {
+        let Some(job) = self.open.iter_mut().find(|job| job.id == id) else { return Wake::Nobody };
+        for (number, record) in records {
+            job.records[number] = Some(record);
         }
+        job.n_parts -= 1;
+        if job.n_parts == 0 { Wake::Caller } else { Wake::Nobody }
     }
 
-    /// Reads a part, or makes a job; false if there was neither.
-    fn work_once<'q>(&'q self, mut queue: MutexGuard<'q, Queue<C>>) -> (MutexGuard<'q, Queue<C>>, bool) {
-        if let Some(task) = queue.take_task() {
-            drop(queue);
-            let records = self.read(&task);
-            let mut queue = self.lock();
-            if let Some(entry) = queue.entries.iter_mut().find(|entry| entry.id == task.id) {
-                for (number, record) in records {
-                    entry.records[number] = Some(record);
-                }
-                entry.n_parts -= 1;
-                if entry.n_parts == 0 {
-                    self.done.notify_all();
-                }
-            }
-            return (queue, true);
-        }
-        let room = queue.untouched() < self.reader.prefetch.max(1) && queue.frontier.is_some();
-        let Some(mut planner) = queue.planner.take_if(|_| room) else { return (queue, false) };
-        drop(queue);
-        let planned = catch_unwind(AssertUnwindSafe(|| planner.next_job(&self.reader.source)));
-        let mut queue = self.lock();
-        let failed = match planned {
-            Ok(Ok(job)) => {
-                queue.frontier = planner.frontier();
-                if let Some(job) = job {
-                    queue.add(job);
-                }
-                queue.planner = Some(planner);
-                None
-            }
-            Ok(Err(error)) => Some(error),
-            Err(panic) => Some(self.panicked("the cost function".into(), &*panic)),
-        };
-        if failed.is_some() {
-            queue.failed = failed;
-            queue.frontier = None;
-        }
-        self.work.notify_all();
-        self.done.notify_all();
-        (queue, true)
+    /// No more jobs: after those that there are comes the error.
+    fn fail(&mut self, error: Error) -> Wake {
+        self.failed = Some(error);
+        self.frontier = None;
+        Wake::All
     }
 
-    fn deliver(&self, mut queue: MutexGuard<'_, Queue<C>>, nth: usize) -> Delivery<C> {
-        let entry = &mut queue.entries[nth];
-        // `wanted` found the entry by its first batch.
-        let batch = entry.batches.pop_front().unwrap_or_else(|| unreachable!("a wanted entry has a batch"));
-        let first = !std::mem::replace(&mut entry.touched, true);
-        let positions = entry.positions[batch.records.clone()].iter().copied();
+    /// Takes out the first batch of a job whose records are all there, and whether it is the job's first.
+    fn deliver(&mut self, nth: usize) -> (Delivery<C>, bool) {
+        let job = &mut self.open[nth];
+        // `wanted` found the job by its first batch.
+        let batch = job.batches.pop_front().unwrap_or_else(|| unreachable!("a wanted job has a batch"));
+        let first = !std::mem::replace(&mut job.touched, true);
+        let positions = job.positions[batch.records.clone()].iter().copied();
         // Every record is in one part, and all parts are read.
-        let records = entry.records[batch.records.clone()].iter_mut().map(Option::take);
+        let records = job.records[batch.records.clone()].iter_mut().map(Option::take);
         let records = positions.zip(records).filter_map(|(at, record)| Some((at, record?))).collect();
-        if entry.batches.is_empty() {
-            queue.entries.remove(nth);
+        if job.batches.is_empty() {
+            self.open.remove(nth);
         }
-        drop(queue);
-        if first {
-            self.work.notify_all();
-        }
-        Delivery { batch, records }
+        (Delivery { batch, records }, first)
     }
+}
 
+impl<C: Codec> Reader<C> {
     fn panicked(&self, what: String, panic: &(dyn Any + Send)) -> Error {
-        let message = panic
-            .downcast_ref::<&str>()
-            .map(|message| (*message).to_owned())
-            .or_else(|| panic.downcast_ref::<String>().cloned())
-            .unwrap_or_else(|| "no message".into());
-        ErrorKind::Panicked { what, message }.at(self.reader.source.engine.path())
+        ErrorKind::Panicked { what, message: panic_message(panic) }.at(self.frozen.engine.path())
     }
 
     /// The records of a part, by their numbers in the job.
-    fn read(&self, task: &Task) -> Vec<(usize, Slot<C>)> {
-        let Task { positions, part, .. } = task;
-        let read = || {
-            let bytes = batch::read_each(&self.reader.source.engine, &part.wanted);
-            let mut records = Vec::with_capacity(part.numbers.len() + part.lost.len());
-            for (&number, bytes) in part.numbers.iter().zip(bytes) {
-                let position = positions[number];
-                let record = match bytes {
-                    Ok(bytes) => self.record(position, bytes),
-                    Err(error) => Err(self.reader.source.engine.in_record_at(position, error)),
-                };
-                records.push((number, record));
-            }
-            records.extend(part.lost.iter().map(|&number| (number, self.find_again(positions[number]))));
-            records
-        };
-        catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|panic| {
-            let error = || Err(self.panicked("reading".into(), &*panic));
-            part.numbers.iter().chain(&part.lost).map(|&number| (number, error())).collect()
-        })
+    fn read(&self, positions: &[u64], part: &Part) -> Vec<(usize, Slot<C>)> {
+        let engine = &self.frozen.engine;
+        let bytes = batch::read_each(engine, &part.wanted);
+        let mut records = Vec::with_capacity(part.numbers.len() + part.lost.len());
+        for (&number, bytes) in part.numbers.iter().zip(bytes) {
+            let position = positions[number];
+            let record = match bytes {
+                Ok(bytes) => self.record(position, bytes),
+                Err(error) => Err(engine.in_record_at(position, error)),
+            };
+            records.push((number, record));
+        }
+        records.extend(part.lost.iter().map(|&number| (number, self.find_again(positions[number]))));
+        records
     }
 
-    fn record(&self, position: u64, bytes: crate::buffer::Bytes) -> Slot<C> {
-        let made = catch_unwind(AssertUnwindSafe(|| Record::new(bytes, &self.reader.codec)));
-        let name = || describe(&self.reader.source.name(position).unwrap_or_default());
+    fn record(&self, position: u64, bytes: Bytes) -> Slot<C> {
+        let made = catch_unwind(AssertUnwindSafe(|| Record::new(bytes, &self.codec)));
+        let name = || describe(&self.frozen.name(position).unwrap_or_default());
         made.map_err(|panic| {
             let what = format!("codec `{}`, given record {},", C::ID, name());
             self.panicked(what, &*panic)
         })?
         .map_err(|source| {
-            ErrorKind::Codec { codec: C::ID }.at(self.reader.source.engine.path()).of(name()).because(source)
+            ErrorKind::Codec { codec: C::ID }.at(self.frozen.engine.path()).of(name()).because(source)
         })
     }
 
     /// A record whose place could not be looked up with the others.
     fn find_again(&self, position: u64) -> Slot<C> {
-        let source = &self.reader.source;
-        let read = source.location(position).and_then(|location| source.engine.read(&location));
-        let named = |error| source.engine.in_record_at(position, error);
+        let frozen = &self.frozen;
+        let read = frozen.location(position).and_then(|location| frozen.engine.read(&location));
+        let named = |error| frozen.engine.in_record_at(position, error);
         self.record(position, read.map_err(named)?)
     }
 }

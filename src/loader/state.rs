@@ -3,8 +3,6 @@
 //! A state counts batches of the whole epoch, not of one rank: the ranks of a training that are at the same step have the
 //! same state, and it resumes on any number of ranks and workers.
 
-use serde::{Deserialize, Serialize};
-
 use super::order::Shuffle;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -30,7 +28,8 @@ const VERSION: u32 = 1;
 /// assert_eq!(resumed.count(), 4);
 /// # Ok::<(), vldepot::Error>(())
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct LoaderState {
     version: u32,
     pub(super) plan: PlanState,
@@ -40,7 +39,8 @@ pub struct LoaderState {
 }
 
 /// What must agree between the loader that made a state and the one that resumes from it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub(super) struct PlanState {
     /// Records of the depot that the order is over.
     pub(super) extent: u64,
@@ -58,8 +58,9 @@ pub(super) struct PlanState {
 }
 
 /// The order of records.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 pub(super) enum OrderState {
     Sequential,
     Shuffle { seed: u64, window: u64, group: u64 },
@@ -67,7 +68,8 @@ pub(super) enum OrderState {
 }
 
 /// Whose state it is, when the batches of a rank are split over workers.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub(super) struct WorkerState {
     pub(super) worker: u64,
     pub(super) workers: u64,

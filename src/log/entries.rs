@@ -11,9 +11,9 @@ use crate::format::entry::{EntryHead, HEAD_LEN, Kind};
 use crate::format::frame::{self, HEADER_LEN};
 use crate::format::header::{CommitSlot, FIRST_ENTRY_AT, SLOT_AT, SLOT_LEN, read_parameters};
 use crate::format::tables::{Commit, Directory, Losses};
-use crate::format::u64_at;
 use crate::index::Segment;
-use crate::storage::{Storage, past_the_end};
+use crate::le::u64_at;
+use crate::storage::{Storage, StorageExt, past_the_end};
 
 /// Where the next entry goes, and what its head must say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,21 +55,17 @@ pub(crate) struct Scanner<'s> {
 
 impl<'s> Scanner<'s> {
     pub(crate) fn new(storage: &'s Arc<dyn Storage>, mapped: bool) -> Result<Self> {
-        let file_len =
-            storage.len().map_err(|source| Error::io(storage.path(), "ask for the file's length", source))?;
+        let file_len = storage.file_len()?;
         Ok(Self { storage, mapped, file_len })
     }
 
     pub(crate) fn read(&self, offset: u64, len: usize) -> Result<Vec<u8>> {
-        let failed =
-            |source| Error::io(self.storage.path(), format!("read {len} bytes at byte {offset}"), source);
         // Before memory is taken for what a forged head says.
         if offset.checked_add(len as u64).is_none_or(|end| end > self.file_len) {
-            return Err(failed(past_the_end(offset, len as u64, self.file_len)));
+            let source = past_the_end(offset, len as u64, self.file_len);
+            return Err(self.storage.io(format!("read {len} bytes at byte {offset}"), source));
         }
-        let mut bytes = vec![0; len];
-        self.storage.read_at(offset, &mut bytes).map_err(failed)?;
-        Ok(bytes)
+        self.storage.read(offset, len)
     }
 
     /// Where the bytes at `offset` and after that are not in a hole; `None` where there are none any more.

@@ -158,11 +158,11 @@ impl Iterator for EntryWalk<'_, '_> {
 mod tests {
     use super::*;
     use crate::storage::{MemoryStorage, Storage};
-    use crate::{Depot, DepotOptions, Raw};
+    use crate::{Depot, Layout, Raw};
     use std::sync::Arc;
 
     fn file() -> Vec<u8> {
-        let depot = Depot::memory_with(Raw, DepotOptions { chunk_size: 4096, ..DepotOptions::default() });
+        let depot = Depot::builder(Raw).layout(Layout::default().with_chunk_size(4096)).memory();
         let depot = depot.unwrap();
         for n in 0..20u8 {
             depot.put(n, &[n; 700]).unwrap();

@@ -8,17 +8,18 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::{Meter, Progress};
-use crate::engine::{Engine, ListedRecord, Listing, read_each};
+use crate::engine::{Engine, ListedRecord, Listing, in_record, read_each};
 use crate::error::{Error, ErrorKind, Part, Result};
 use crate::index::Location;
-use crate::storage::{FileStorage, StagedFile, Storage, check_file};
+use crate::storage::{FileStorage, StagedFile, Storage, StorageExt, check_file};
 
 /// Raw bytes, and records, copied together.
 const BATCH_BYTES: usize = 8 << 20;
 const BATCH_RECORDS: usize = 1024;
 
 /// What compacting gained.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct CompactReport {
     /// Live records: all of them are in the new file.
@@ -93,8 +94,7 @@ fn write(
 /// About how many bytes a depot of the live records takes: what they take now, by their share of the raw
 /// bytes.
 pub(super) fn estimate(source: &Engine) -> Result<u64> {
-    let len = source.shared.storage.len();
-    let len = len.map_err(|error| source.shared.io("ask for the file's length", error))?;
+    let len = source.shared.storage.file_len()?;
     let (_, live, _) = source.counts();
     let all = source.n_chunks().saturating_mul(source.shared.parameters.chunk_size as u64);
     let share = u128::from(len) * u128::from(live) / u128::from(all.max(1));
@@ -124,10 +124,7 @@ fn copy(
         let found = "a file of another program, which can be read and not rewritten";
         return Err(ErrorKind::NotADepot { found: found.into() }.at(source.path()));
     }
-    let len = |engine: &Engine| {
-        let asked = engine.shared.storage.len();
-        asked.map_err(|source| engine.shared.io("ask for the file's length", source))
-    };
+    let len = |engine: &Engine| engine.shared.storage.file_len();
     let (records, raw_bytes, _) = source.counts();
     let mut meter = Meter::new(raw_bytes, progress);
     let target = Engine::create_like(to, &source.shared.parameters)?;
@@ -138,7 +135,7 @@ fn copy(
         let listed = cursor.next().transpose()?;
         let ended = listed.is_none();
         if let Some(ListedRecord { name, location }) = listed {
-            let location = location.map_err(|error| source.in_record(&name, error))?;
+            let location = location.map_err(|error| in_record(&name, error))?;
             bytes += location.length as usize;
             batch.push((name, location));
         }
@@ -177,7 +174,7 @@ fn copy_batch(
 ) -> Result<()> {
     let wanted: Vec<_> = batch.iter().map(|(name, location)| (name.as_slice(), *location)).collect();
     for ((name, location), bytes) in batch.iter().zip(read_each(source, &wanted)) {
-        let bytes = bytes.map_err(|error| source.in_record(name, error))?;
+        let bytes = bytes.map_err(|error| in_record(name, error))?;
         target.put(name, &bytes, source.metadata(name)?.as_deref(), false)?;
         meter.add(u64::from(location.length));
     }

@@ -22,6 +22,7 @@ pub use verify::{VerifyOptions, VerifyReport, verify, verify_in};
 
 /// How far a long job is, in bytes read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Progress {
     /// Bytes done.
     pub done: u64,

@@ -13,14 +13,15 @@ use crate::key::Key;
 use crate::log::{EntryWalk, Scanner, Step, replay};
 use crate::storage::{FileStorage, Storage};
 
-/// What [`compact`](crate::compact) would remove from the depot at `path` for good: records that were
+/// What [`compact`](crate::maintain::compact) would remove from the depot at `path` for good: records that were
 /// removed, truncated or replaced, and that can be brought back until then, or at least be found in the file.
 ///
 /// Changes nothing, and needs no lock. A record that was replaced counts once for each time. Goes through the
 /// directories of all chunks, not through the records.
 ///
 /// ```
-/// use vldepot::{Depot, Key, Raw, plan_compact};
+/// use vldepot::maintain::plan_compact;
+/// use vldepot::{Depot, Key, Raw};
 /// # let folder = tempfile::tempdir().unwrap();
 /// let path = folder.path().join("run.vld");
 /// let depot = Depot::create(&path, Raw)?;

@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use super::compact::estimate;
 use super::{LostRecord, Meter, Progress};
+use crate::blosc::Compression;
 use crate::buffer::Bytes;
 use crate::catalog::{RecordId, Snapshot};
 use crate::chunk::ChunkAt;
@@ -30,19 +31,36 @@ use crate::format::tables::{Directory, Loss, Losses, Operation, Parameters, Segm
 use crate::index::{Location, Segment};
 use crate::key::Key;
 use crate::log::{EntryWalk, Scanner, Step, replay};
-use crate::options::{Compression, Placement};
+use crate::options::Placement;
 use crate::storage::{FileStorage, StagedFile, Storage, check_another, check_file};
 
 /// Bytes of names of lost records that are noted in the new file; more of them are lost without a name there.
 const MAX_NAMES: usize = 64 << 20;
 
 /// How to repair.
+///
+/// ```
+/// use vldepot::maintain::RepairOptions;
+/// use vldepot::{CodecInfo, Raw};
+/// let options = RepairOptions::default().with_codec(CodecInfo::of(&Raw));
+/// assert_eq!(options.codec.unwrap().id, "raw");
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default))]
 #[non_exhaustive]
 pub struct RepairOptions {
     /// The codec to note in the new depot, should the damaged file not tell any more: its header page and all commits
     /// would have to be damaged. Without, that is `raw`.
     pub codec: Option<CodecInfo>,
+}
+
+impl RepairOptions {
+    /// Sets [`codec`](Self#structfield.codec).
+    #[must_use]
+    pub fn with_codec(mut self, codec: impl Into<Option<CodecInfo>>) -> Self {
+        self.codec = codec.into();
+        self
+    }
 }
 
 /// What was kept, and what was not.

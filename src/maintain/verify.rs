@@ -17,14 +17,14 @@ use crate::catalog::RecordId;
 use crate::chunk::ChunkReader;
 use crate::codec::Codec;
 use crate::depot::Depot;
-use crate::engine::{Engine, ListedRecord, Listing, read_each};
+use crate::engine::{Engine, ListedRecord, Listing, in_record, read_each};
 use crate::error::{Error, Part, Result};
 use crate::format::chunk::ChunkRef;
 use crate::format::entry::{EntryHead, HEAD_LEN, Kind};
 use crate::format::frame::{self, HEADER_LEN};
 use crate::format::tables::LossKind;
-use crate::format::u64_at;
 use crate::index::{Location, Segment};
+use crate::le::u64_at;
 use crate::log::{Entry, EntryWalk, Scanner, Step, replay};
 use crate::storage::{FileStorage, Storage};
 
@@ -35,7 +35,13 @@ const BATCH_RECORDS: usize = 1024;
 const MAX_PADDING: usize = HEAD_LEN - 1;
 
 /// What to check.
+///
+/// ```
+/// use vldepot::maintain::VerifyOptions;
+/// assert!(VerifyOptions::default().with_quick(true).quick);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default))]
 #[non_exhaustive]
 pub struct VerifyOptions {
     /// Leave out the data: heads, directories, index, commits and the frame are checked, no chunk is read. What a quick
@@ -44,9 +50,11 @@ pub struct VerifyOptions {
 }
 
 impl VerifyOptions {
-    /// All but the data.
-    pub fn quick() -> Self {
-        Self { quick: true }
+    /// Sets [`quick`](Self#structfield.quick).
+    #[must_use]
+    pub fn with_quick(mut self, quick: bool) -> Self {
+        self.quick = quick;
+        self
     }
 }
 
@@ -103,7 +111,8 @@ impl VerifyReport {
 /// `progress` is called now and then.
 ///
 /// ```
-/// use vldepot::{Depot, Raw, VerifyOptions, verify};
+/// use vldepot::maintain::{VerifyOptions, verify};
+/// use vldepot::{Depot, Raw};
 /// # let folder = tempfile::tempdir()?;
 /// # let path = folder.path().join("run.vld");
 /// # let depot = Depot::create(&path, Raw)?;
@@ -429,7 +438,7 @@ impl Check<'_, '_> {
         match self.frame_offsets(&header, offsets_at, n_chunks) {
             Ok(()) => self.report.standard_frame = n_chunks == engine.n_chunks(),
             Err(found) => {
-                self.damaged(Part::Frame, offsets_at, "the Blosc2 frame that the header names", found)
+                self.damaged(Part::Frame, offsets_at, "the Blosc2 frame that the header names", found);
             }
         }
     }
@@ -526,7 +535,7 @@ impl Check<'_, '_> {
                     self.report.records_read += 1;
                     self.report.bytes_read += bytes.len() as u64;
                 }
-                Err(error) => self.lost(name, self.engine.in_record(name, error)),
+                Err(error) => self.lost(name, in_record(name, error)),
             }
         }
     }
@@ -560,10 +569,10 @@ impl Check<'_, '_> {
 }
 /// Checking an open depot.
 impl<C: Codec> Depot<C> {
-    /// Checks the depot's storage as another process would see it now: see [`verify`](crate::verify).
+    /// Checks the depot's storage as another process would see it now: see [`verify`](crate::maintain::verify).
     ///
     /// # Errors
-    /// As [`verify`](crate::verify).
+    /// As [`verify`](crate::maintain::verify).
     pub fn verify(&self, options: &VerifyOptions) -> Result<VerifyReport> {
         verify_in(Arc::clone(&self.engine.shared.storage), options, |_| {})
     }

@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use super::maps::Maps;
 use super::{Storage, past_the_end, system};
 use crate::buffer::Bytes;
+use crate::sync::process_id;
 
 /// A file.
 ///
@@ -79,7 +80,7 @@ impl FileStorage {
         let mut storage = Self::new(file, path, None);
         match storage.file.try_lock() {
             Ok(()) => {
-                storage.locked_by.store(std::process::id(), Ordering::Relaxed);
+                storage.locked_by.store(process_id(), Ordering::Relaxed);
                 if !is_at(&storage.file, &storage.absolute)? {
                     return Ok(None);
                 }
@@ -158,7 +159,7 @@ impl FileStorage {
     /// Removes a file that was made and could not be finished. One that was put in its place stays, and so
     /// does one that another writer has.
     pub(crate) fn remove(&self) {
-        let is_ours = self.is_new_unlocked || self.locked_by.load(Ordering::Relaxed) == std::process::id();
+        let is_ours = self.is_new_unlocked || self.locked_by.load(Ordering::Relaxed) == process_id();
         if is_ours && is_at(&self.file, &self.absolute).unwrap_or(false) {
             // Nothing more can be done about it; the error that led here is the one to report.
             let _ = std::fs::remove_file(&self.absolute);
@@ -405,7 +406,7 @@ impl Storage for FileStorage {
     }
 
     fn try_lock(&self) -> io::Result<bool> {
-        if self.locked_by.load(Ordering::Relaxed) == std::process::id() {
+        if self.locked_by.load(Ordering::Relaxed) == process_id() {
             return Ok(true);
         }
         match self.file.try_lock() {
@@ -415,7 +416,7 @@ impl Storage for FileStorage {
                     let why = "another file was put in its place while it was being opened: open it again";
                     return Err(io::Error::other(why));
                 }
-                self.locked_by.store(std::process::id(), Ordering::Relaxed);
+                self.locked_by.store(process_id(), Ordering::Relaxed);
                 Ok(true)
             }
             Err(TryLockError::WouldBlock) => Ok(false),
@@ -425,7 +426,7 @@ impl Storage for FileStorage {
 
     /// A fork that still has the descriptor would keep the lock; and where this is a fork, the lock is its parent's.
     fn unlock(&self) -> io::Result<()> {
-        let owner = std::process::id();
+        let owner = process_id();
         match self.locked_by.compare_exchange(owner, 0, Ordering::Relaxed, Ordering::Relaxed) {
             Ok(_) => self.file.unlock(),
             Err(_) => Ok(()),

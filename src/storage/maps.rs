@@ -9,12 +9,13 @@
 //! for each byte. Where the system refuses a map, nothing is mapped, and whoever asked reads.
 
 use std::fs::File;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, RwLock};
 
 use memmap2::Mmap;
 
 use super::system::{self, FileSystem};
 use crate::buffer::Bytes;
+use crate::sync;
 
 /// Maps kept, at most: the next one is of the whole file again and replaces them.
 const MOST: usize = 64;
@@ -83,30 +84,30 @@ impl Maps {
         if !self.over_layers() {
             return;
         }
-        let kept = self.kept.read().unwrap_or_else(PoisonError::into_inner);
+        let kept = sync::read(&self.kept);
         let changed = !kept.stretches.is_empty() && kept.file_len != file_len;
         drop(kept);
         if changed {
-            *self.kept.write().unwrap_or_else(PoisonError::into_inner) = Kept::default();
+            *sync::write(&self.kept) = Kept::default();
         }
     }
 
     /// The bytes `start..end`, if they are mapped.
     pub(super) fn find(&self, start: u64, end: u64) -> Option<Bytes> {
-        self.kept.read().unwrap_or_else(PoisonError::into_inner).find(start, end)
+        sync::read(&self.kept).find(start, end)
     }
 
     /// Whether the system has refused to map as much as it takes to map byte `start` of a file of this
     /// length.
     pub(super) fn is_refused(&self, start: u64, file_len: u64) -> bool {
-        let kept = self.kept.read().unwrap_or_else(PoisonError::into_inner);
+        let kept = sync::read(&self.kept);
         kept.refused.is_some_and(|refused| file_len.saturating_sub(kept.next_start(start)) >= refused)
     }
 
     /// Maps `start..end`, and what else of the first `file_len` bytes of `file` is not mapped yet; `None`
     /// where the system refuses.
     pub(super) fn extend(&self, start: u64, end: u64, file: &File, file_len: u64) -> Option<Bytes> {
-        let mut kept = self.kept.write().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = sync::write(&self.kept);
         // Another thread may have been faster.
         if let Some(bytes) = kept.find(start, end) {
             return Some(bytes);

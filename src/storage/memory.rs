@@ -6,6 +6,7 @@ use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::{Storage, past_the_end};
 use crate::buffer::{ALIGNMENT, AlignedBuf, Bytes};
+use crate::sync;
 
 /// One write, or a run of zeros between writes. Pieces follow each other without gaps.
 #[derive(Debug)]
@@ -59,11 +60,11 @@ impl MemoryStorage {
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Vec<Piece>> {
-        self.pieces.read().unwrap_or_else(std::sync::PoisonError::into_inner)
+        sync::read(&self.pieces)
     }
 
     fn write(&self) -> RwLockWriteGuard<'_, Vec<Piece>> {
-        self.pieces.write().unwrap_or_else(std::sync::PoisonError::into_inner)
+        sync::write(&self.pieces)
     }
 }
 

@@ -3,6 +3,7 @@
 //! A depot asks little of its storage, so that a test double or a store of your own is a page of code;
 //! `vldepot::testing` (feature `testing`) has the suite that both built-in ones pass.
 
+mod ext;
 mod file;
 mod maps;
 mod memory;
@@ -13,6 +14,7 @@ use std::io;
 use std::path::Path;
 
 pub use crate::buffer::Bytes;
+pub(crate) use ext::StorageExt;
 pub use file::FileStorage;
 pub(crate) use file::sync_folder;
 pub use memory::MemoryStorage;

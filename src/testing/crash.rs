@@ -4,7 +4,9 @@ use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use crate::random::SplitMix64;
 use crate::storage::{Bytes, MemoryStorage, Storage};
+use crate::sync;
 
 /// What was done to a [`CrashStorage`].
 #[derive(Debug, Clone)]
@@ -23,10 +25,10 @@ enum Event {
 /// ```
 /// use std::sync::Arc;
 /// use vldepot::testing::CrashStorage;
-/// use vldepot::{Depot, DepotOptions, OpenOptions, Raw};
+/// use vldepot::{Depot, Layout, OpenOptions, Raw};
 ///
 /// let storage = Arc::new(CrashStorage::new());
-/// let depot = Depot::create_in(storage.clone(), Raw, DepotOptions::default())?;
+/// let depot = Depot::builder(Raw).create_in(storage.clone())?;
 /// depot.put("a", b"kept")?;
 /// depot.commit()?;
 /// let committed = storage.n_events();
@@ -34,7 +36,7 @@ enum Event {
 /// depot.commit()?;
 /// for seed in 0..20 {
 ///     let after = Arc::new(storage.power_loss(committed, seed));
-///     let depot = Depot::open_in(after, Raw, &OpenOptions::default())?;
+///     let depot = Depot::builder(Raw).open_in(after)?;
 ///     assert_eq!(depot.get("a")?.view(), b"kept");
 /// }
 /// # Ok::<(), vldepot::Error>(())
@@ -47,21 +49,8 @@ pub struct CrashStorage {
     journal: Mutex<Vec<Event>>,
 }
 
-/// A small deterministic generator (splitmix64, Steele et al. 2014): the same states everywhere.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, n: u64) -> u64 {
-        self.next() % n.max(1)
-    }
+fn below(random: &mut SplitMix64, n: u64) -> u64 {
+    random.next() % n.max(1)
 }
 
 /// How much of what no sync covered reaches the disk.
@@ -87,7 +76,7 @@ impl CrashStorage {
     }
 
     fn journal(&self) -> MutexGuard<'_, Vec<Event>> {
-        self.journal.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        sync::lock(&self.journal)
     }
 
     /// How many writes, cuts and syncs there were.
@@ -106,9 +95,9 @@ impl CrashStorage {
             apply(&mut disk, event);
         }
         let unsynced = &journal[synced..];
-        let mut random = Random(seed);
-        let sector = if random.below(2) == 0 { 512 } else { 4096 };
-        let fate = match random.below(3) {
+        let mut random = SplitMix64(seed);
+        let sector = if below(&mut random, 2) == 0 { 512 } else { 4096 };
+        let fate = match below(&mut random, 3) {
             0 => Fate::InOrder { sector },
             1 => Fate::WholeWrites,
             _ => Fate::Sectors { sector },
@@ -120,19 +109,19 @@ impl CrashStorage {
                     if number + 1 == unsynced.len() =>
                 {
                     let sectors = (bytes.len() as u64).div_ceil(sector);
-                    let keep = random.below(sectors + 1) * sector;
+                    let keep = below(&mut random, sectors + 1) * sector;
                     let keep = usize::try_from(keep).unwrap_or(usize::MAX).min(bytes.len());
                     apply(&mut disk, &Event::Write { offset: *offset, bytes: bytes[..keep].into() });
                 }
                 (Fate::WholeWrites, event) => {
-                    if random.below(2) == 0 {
+                    if below(&mut random, 2) == 0 {
                         apply(&mut disk, event);
                     }
                 }
                 (Fate::Sectors { sector }, Event::Write { offset, bytes }) => {
                     let step = usize::try_from(sector).unwrap_or(usize::MAX);
                     for (nth, part) in bytes.chunks(step).enumerate() {
-                        if random.below(2) == 0 {
+                        if below(&mut random, 2) == 0 {
                             let offset = offset + nth as u64 * sector;
                             apply(&mut disk, &Event::Write { offset, bytes: part.into() });
                         }
@@ -142,9 +131,9 @@ impl CrashStorage {
             }
         }
         // The length is metadata of its own: the data may be there and the length not yet.
-        if disk.len() > durable_len && random.below(8) == 0 {
+        if disk.len() > durable_len && below(&mut random, 8) == 0 {
             let grown = (disk.len() - durable_len) as u64;
-            disk.truncate(durable_len + usize::try_from(random.below(grown + 1)).unwrap_or(0));
+            disk.truncate(durable_len + usize::try_from(below(&mut random, grown + 1)).unwrap_or(0));
         }
         Self::from_bytes(&disk)
     }
@@ -228,12 +217,12 @@ impl<S: Storage> FailingStorage<S> {
 
     /// Nothing fails any more.
     pub fn heal(&self) {
-        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner).fail_at = u64::MAX;
+        sync::lock(&self.state).fail_at = u64::MAX;
     }
 
     /// Writes, cuts and syncs so far.
     pub fn calls(&self) -> u64 {
-        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner).calls
+        sync::lock(&self.state).calls
     }
 
     /// The storage inside.
@@ -242,7 +231,7 @@ impl<S: Storage> FailingStorage<S> {
     }
 
     fn count(&self) -> io::Result<()> {
-        let mut state = self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut state = sync::lock(&self.state);
         let call = state.calls;
         state.calls += 1;
         if call == state.fail_at || (state.for_good && call > state.fail_at) {

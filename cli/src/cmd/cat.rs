@@ -12,7 +12,7 @@ use crate::name::{self, Kind};
 use crate::print::{self, Shown};
 use crate::text;
 
-/// Write a record's bytes, unchanged, or what they mean.
+/// Write the bytes of one record, or show what they mean.
 #[derive(Args)]
 pub(crate) struct Cat {
     /// The depot.
@@ -22,16 +22,16 @@ pub(crate) struct Cat {
     name: String,
     #[command(flatten)]
     kind: Kind,
-    /// Show what the record means, by the codec that the depot names.
+    /// Show what the record means, decoded by the codec that the depot names.
     #[arg(long, short)]
     decoded: bool,
-    /// Print every row, and every byte.
+    /// Print every row and every byte.
     #[arg(long, requires = "decoded", conflicts_with = "json")]
     all: bool,
-    /// Show it by this codec instead: for files that name none.
+    /// Decode with this codec instead. For files that name none.
     #[arg(long, value_name = "ID", requires = "decoded")]
     codec: Option<String>,
-    /// With --decoded print all of it as one JSON value; errors are JSON in any case.
+    /// With --decoded, print the whole record as one JSON value. Errors are JSON in any case.
     #[arg(long)]
     json: bool,
 }
@@ -71,8 +71,8 @@ impl Run for Cat {
     fn run(&self, out: &mut dyn Write) -> Result<(), Failure> {
         let key = self.kind.key(&self.name)?;
         // One record is read once: a map of the file would only make the process look as large as the record.
-        let options = OpenOptions { mapping: Mapping::Never, accept_loss: true, ..OpenOptions::default() };
-        let depot = Depot::open_with(&self.file, Raw, &options)?;
+        let options = OpenOptions::default().with_mapping(Mapping::Never).with_accept_loss(true);
+        let depot = Depot::builder(Raw).open_options(options.clone()).open(&self.file)?;
         let failed = |error| name::failure(error, &depot, &key, &self.name);
         if !self.decoded {
             let mut out = Out { out, refused: None };
@@ -97,7 +97,7 @@ impl Run for Cat {
         let printed = if self.json { printer.json(&shown, out) } else { printer.text(&shown, out) };
         printed.map_err(|error| match error {
             print::Error::Codec(error) => Failure::other(format!(
-                "{}: record {} is not what codec `{id}` holds: {error}",
+                "{}: record {} is not what codec `{id}` writes: {error}",
                 self.file.display(),
                 text::name(&key)
             )),

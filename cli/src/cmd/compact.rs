@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use clap::Args;
-use vldepot::{compact, plan_compact};
+use vldepot::maintain::{compact, plan_compact};
 
 use super::Run;
 use super::truncate::{removed, to_json};
@@ -12,16 +12,16 @@ use crate::failure::Failure;
 use crate::progress::Bar;
 use crate::text;
 
-/// Rewrite a depot without what was removed and replaced.
+/// Rewrite a depot without removed and replaced records.
 ///
-/// The new file is written beside the old one, and takes its place in one step; interrupted before, nothing
-/// has changed.
+/// The new file is written beside the old one, and then takes its place in one step. If the command is
+/// interrupted before that, nothing has changed.
 #[derive(Args)]
 pub(crate) struct Compact {
-    /// The depot; nobody may be writing it.
+    /// The depot. No other program may be writing it.
     file: PathBuf,
-    /// Only tell which removed and replaced records would be gone for good; also of a depot that is being
-    /// written.
+    /// Only say which removed and replaced records would be gone for good. This works while another program
+    /// writes the depot.
     #[arg(long)]
     dry_run: bool,
     /// Print one JSON object.
@@ -65,8 +65,8 @@ impl Run for Compact {
         let file = text::path(&self.file);
         writeln!(out, "{file}: {records}, {before} before, {after} now")?;
         if report.other_names > 0 {
-            let names = text::count(report.other_names, "other name");
-            writeln!(out, "{file}: the old file has {names} (hard links) and keeps its room")?;
+            let links = text::count(report.other_names, "other hard link");
+            writeln!(out, "{file}: the old file has {links}, so its space is not freed")?;
         }
         Ok(())
     }

@@ -5,14 +5,14 @@ use std::path::PathBuf;
 
 use clap::Args;
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use vldepot::{Compression, CompressionCodec, Depot, DepotInfo, Filter, OpenOptions, Raw};
 
 use super::Run;
 use crate::failure::Failure;
 use crate::text;
 
-/// Tell what a depot is, and how much is in it.
+/// Show what a depot is, and how much it holds.
 #[derive(Args)]
 pub(crate) struct Info {
     /// The depot.
@@ -28,15 +28,15 @@ impl Run for Info {
     }
 
     fn run(&self, out: &mut dyn Write) -> Result<(), Failure> {
-        let options = OpenOptions { accept_loss: true, ..OpenOptions::default() };
-        let depot = Depot::open_with(&self.file, Raw, &options)?;
-        let info = depot.info()?;
+        let options = OpenOptions::default().with_accept_loss(true);
+        let depot = Depot::builder(Raw).open_options(options).open(&self.file)?;
+        let (info, metadata) = (depot.info()?, depot.all_depot_metadata()?);
         if self.json {
-            serde_json::to_writer(&mut *out, &info)?;
+            serde_json::to_writer(&mut *out, &Shown { info: &info, metadata })?;
             writeln!(out)?;
             return depot.incomplete().map_or(Ok(()), |error| Err(error.into()));
         }
-        for (label, value) in table(&info) {
+        for (label, value) in table(&info, &metadata) {
             let mut label = label;
             for line in value.lines() {
                 writeln!(out, "{label:<14}  {}", text::without_controls(line))?;
@@ -47,8 +47,16 @@ impl Run for Info {
     }
 }
 
-fn table(info: &DepotInfo) -> Vec<(&'static str, String)> {
-    let options = &info.options;
+/// The JSON form.
+#[derive(Serialize)]
+struct Shown<'i> {
+    #[serde(flatten)]
+    info: &'i DepotInfo,
+    metadata: Map<String, Value>,
+}
+
+fn table(info: &DepotInfo, metadata: &Map<String, Value>) -> Vec<(&'static str, String)> {
+    let layout = &info.layout;
     let mut rows = vec![
         ("file", text::path(&info.path)),
         ("format", format!("{}, version {}", info.format, info.format_version)),
@@ -58,12 +66,12 @@ fn table(info: &DepotInfo) -> Vec<(&'static str, String)> {
         rows.push(("parameters", parameters(&info.codec.parameters)));
     }
     rows.extend([
-        ("compression", compression(options.compression)),
-        ("chunk size", text::bytes(options.chunk_size as u64)),
-        ("block size", options.block_size.map_or("chosen by chunk".into(), |size| text::bytes(size as u64))),
-        ("placement", name_of(&options.placement)),
-        ("alignment", text::count(options.align as u64, "byte")),
-        ("for vlstore", if options.vlstore_compatible { "yes" } else { "no" }.into()),
+        ("compression", compression(layout.compression)),
+        ("chunk size", text::bytes(layout.chunk_size as u64)),
+        ("block size", layout.block_size.map_or("chosen by chunk".into(), |size| text::bytes(size as u64))),
+        ("placement", layout.placement.to_string()),
+        ("alignment", text::count(info.align as u64, "byte")),
+        ("for vlstore", if layout.vlstore_compatible { "yes" } else { "no" }.into()),
         ("records", text::grouped(info.records)),
         ("raw bytes", exact(info.raw_bytes)),
         ("file bytes", exact(info.file_bytes)),
@@ -77,16 +85,16 @@ fn table(info: &DepotInfo) -> Vec<(&'static str, String)> {
     }
     if info.lost_commits > 0 {
         let lost = text::count(info.lost_commits, "commit");
-        let rest = if info.complete { "all it had is there" } else { "records are missing" };
-        rows.push(("damaged", format!("{lost} cannot be read, {rest}: `vldepot verify` tells more")));
+        let rest = if info.complete { "but nothing is missing" } else { "and records are missing" };
+        rows.push(("damaged", format!("{lost} cannot be read, {rest}: see `vldepot verify`")));
     }
     rows.extend(info.losses.iter().map(|loss| ("lost before", loss.clone())));
     if info.torn_bytes > 0 {
-        let torn = format!("{} behind the last whole entry are ignored", exact(info.torn_bytes));
+        let torn = format!("{} after the last whole entry are ignored", exact(info.torn_bytes));
         rows.push(("torn end", torn));
     }
     rows.push(("created", if info.created == 0 { "unknown".into() } else { text::date(info.created) }));
-    for (i, (name, value)) in info.metadata.iter().enumerate() {
+    for (i, (name, value)) in metadata.iter().enumerate() {
         let label = if i == 0 { "metadata" } else { "" };
         rows.push((label, format!("{} = {value}", text::without_controls(name))));
     }
@@ -116,21 +124,9 @@ fn compression(compression: Compression) -> String {
     if compression.codec == CompressionCodec::None {
         return "none".into();
     }
-    let by = format!("{} level {}", name_of(&compression.codec), compression.level);
+    let by = format!("{} level {}", compression.codec, compression.level);
     match compression.filter {
         Filter::None => by,
-        filter => format!(
-            "{by}, {} of {}-byte elements",
-            name_of(&filter),
-            compression.typesize.unwrap_or_default()
-        ),
-    }
-}
-
-/// The name that `--json` uses.
-fn name_of(option: &impl Serialize) -> String {
-    match serde_json::to_value(option) {
-        Ok(Value::String(name)) => name,
-        _ => "unknown".into(),
+        filter => format!("{by}, {} of {}-byte elements", filter, compression.typesize.unwrap_or_default()),
     }
 }

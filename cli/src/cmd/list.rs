@@ -1,4 +1,4 @@
-//! `vldepot list`: the names, one a line, as they come out of the index.
+//! `vldepot list`: the names, one per line, as they come out of the index.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -16,18 +16,18 @@ use crate::text;
 pub(crate) struct List {
     /// The depot.
     file: PathBuf,
-    /// Only names that are strings and match this glob: `*` (also over `/`), `?`, `[a-z]`, `[!a-z]`.
+    /// Only string names that match this glob: `*` (which matches `/` too), `?`, `[a-z]`, `[!a-z]`.
     pattern: Option<String>,
-    /// Only names that are strings and start with this.
+    /// Only string names that start with this.
     #[arg(long, value_name = "P")]
     prefix: Option<String>,
-    /// Also print length, chunk, offset in the chunk, and checksum.
+    /// Also print the length, the chunk, the offset in the chunk, and the checksum.
     #[arg(long, short)]
     long: bool,
-    /// End each name, unquoted, with a NUL byte instead of a newline.
+    /// End each name with a NUL byte instead of a newline, and quote none.
     #[arg(long, short = '0', conflicts_with_all = ["long", "json"])]
     null: bool,
-    /// Print one JSON object a line.
+    /// Print one JSON object per line.
     #[arg(long, conflicts_with = "long")]
     json: bool,
 }
@@ -39,8 +39,8 @@ impl Run for List {
 
     fn run(&self, out: &mut dyn Write) -> Result<(), Failure> {
         // What is left is listed, and then told to be short.
-        let options = OpenOptions { accept_loss: true, ..OpenOptions::default() };
-        let depot = Depot::open_with(&self.file, Raw, &options)?;
+        let options = OpenOptions::default().with_accept_loss(true);
+        let depot = Depot::builder(Raw).open_options(options.clone()).open(&self.file)?;
         let keys = match (&self.pattern, &self.prefix) {
             (Some(pattern), _) => depot.keys_matching(pattern)?,
             (None, Some(prefix)) => depot.keys_with_prefix(prefix),
@@ -49,7 +49,7 @@ impl Run for List {
         if self.long {
             writeln!(out, "{:>12}  {:>8}  {:>10}  {:8}  name", "length", "chunk", "offset", "crc32c")?;
         }
-        // What cannot be named leaves out no other name.
+        // A name that cannot be read does not stop the listing.
         let mut failed: Option<Failure> = None;
         let mut more = 0_u64;
         for key in keys {
@@ -65,7 +65,7 @@ impl Run for List {
         }
         match failed {
             Some(failure) if more > 0 => {
-                Err(failure.with_hint(&format!("and {} more", text::count(more, "error"))))
+                Err(failure.with_hint(&format!("and {}", text::more(more, "error"))))
             }
             Some(failure) => Err(failure),
             None => depot.incomplete().map_or(Ok(()), |error| Err(error.into())),
@@ -74,7 +74,7 @@ impl Run for List {
 }
 
 impl List {
-    /// What the depot was not asked for: prefix and pattern at once.
+    /// The depot takes a pattern or a prefix, not both: this checks the prefix when there is a pattern.
     fn wants(&self, key: &Key) -> bool {
         match (&self.prefix, key) {
             (None, _) => true,
@@ -109,7 +109,9 @@ fn print_json(depot: &Depot<Raw>, key: &Key, out: &mut dyn Write) -> Result<(), 
     let (kind, name) = text::json_name(key);
     let at = depot.location(key)?;
     let checksum = json!(at.checksum);
-    let metadata = depot.metadata(key)?.map_or(String::new(), |metadata| format!(",\"metadata\":{metadata}"));
+    let metadata = depot
+        .metadata::<serde_json::Value>(key)?
+        .map_or(String::new(), |metadata| format!(",\"metadata\":{metadata}"));
     // By hand, so that the name comes first.
     write!(out, "{{\"name\":{name},\"type\":\"{kind}\",\"length\":{},\"chunk\":{},", at.length, at.chunk)?;
     writeln!(out, "\"offset\":{},\"checksum\":{checksum}{metadata}}}", at.offset)?;

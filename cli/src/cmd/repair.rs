@@ -5,24 +5,26 @@ use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::json;
-use vldepot::{CodecInfo, RepairOptions, repair};
+use vldepot::CodecInfo;
+use vldepot::maintain::{RepairOptions, repair};
 
 use super::{Run, verify};
 use crate::failure::Failure;
 use crate::progress::Bar;
 use crate::text;
 
-/// Write what can be read of a damaged depot to a new file, and name what cannot.
+/// Save what can be read of a damaged depot to a new file, and name what is lost.
 ///
-/// The damaged file is not changed, and the new one appears when it is finished. Exits with 1 when anything
-/// is lost.
+/// The damaged file is not changed. The new file appears when it is complete. The exit code is 1 if the
+/// command names a loss or other damage.
 #[derive(Args)]
 pub(crate) struct Repair {
     /// The damaged depot.
     file: PathBuf,
-    /// The file to make; there must be none of that name.
+    /// The file to create. There must be no file of that name.
     new: PathBuf,
-    /// The codec to note should FILE not tell any more: without its header and all commits it does not.
+    /// The codec id to store in NEW if FILE no longer names one, since its header and all its commits are
+    /// lost.
     #[arg(long, value_name = "ID")]
     codec: Option<String>,
     /// Name every lost record, not only the first 20.
@@ -39,8 +41,8 @@ impl Run for Repair {
     }
 
     fn run(&self, out: &mut dyn Write) -> Result<(), Failure> {
-        let mut options = RepairOptions::default();
-        options.codec = self.codec.clone().map(|id| CodecInfo { id, version: 1, parameters: Vec::new() });
+        let codec = self.codec.clone().map(|id| CodecInfo::new(id, 1, Vec::new()));
+        let options = RepairOptions::default().with_codec(codec);
         let bar = Bar::new("repairing");
         let report = repair(&self.file, &self.new, &options, |progress| bar.show(progress))?;
         drop(bar);

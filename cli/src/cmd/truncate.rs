@@ -13,25 +13,25 @@ use crate::failure::Failure;
 use crate::name::{self, Kind};
 use crate::text;
 
-/// Remove all records after a given one, as before a simulation starts again from there.
+/// Remove all records after a given one, as a simulation does before it restarts from there.
 ///
-/// Their bytes stay in the file until it is compacted: until then, and until something else is written,
-/// --undo brings them back.
+/// The bytes stay in the file until it is compacted. Until then, and until something else is written, --undo
+/// brings the records back.
 #[allow(clippy::struct_excessive_bools, reason = "each is a flag of the command")]
 #[derive(Args)]
 #[group(id = "place", required = true, multiple = false, args = ["after", "after_step", "undo"])]
 pub(crate) struct Truncate {
-    /// The depot; nobody may be writing it.
+    /// The depot. No other program may be writing it.
     file: PathBuf,
     /// The last record to keep.
     #[arg(long, value_name = "NAME", allow_negative_numbers = true)]
     after: Option<String>,
-    /// Of frames: the last step to keep. Goes back from the end to the first frame that is not after it;
-    /// records without a step stay.
+    /// The last step to keep, in a depot of frames. Goes back from the end to the first frame that is not
+    /// after this step. Records without a step stay.
     #[arg(long, value_name = "STEP", allow_negative_numbers = true, conflicts_with = "kind")]
     after_step: Option<i64>,
-    /// With --after-step: remove nothing unless the newest frame to stay is of this step or later. It is the
-    /// step of the last frame that the run had stored when it wrote its checkpoint.
+    /// With --after-step: remove nothing unless the newest frame that stays is of this step or later. Give
+    /// the step of the last frame that the run had stored when it wrote its checkpoint.
     #[arg(
         long,
         value_name = "STEP",
@@ -40,19 +40,19 @@ pub(crate) struct Truncate {
         conflicts_with_all = ["after", "undo"]
     )]
     newest: Option<i64>,
-    /// Bring back what the last truncation removed, as long as nothing was changed since.
+    /// Bring back what the last truncation removed. Nothing else may have been changed since.
     #[arg(long, conflicts_with_all = ["kind", "dry_run", "all"])]
     undo: bool,
     #[command(flatten)]
     kind: Kind,
-    /// Only tell what would be removed.
+    /// Only say what would be removed.
     #[arg(long)]
     dry_run: bool,
-    /// Remove even everything.
+    /// Allow the removal of all records or all frames.
     #[arg(long)]
     all: bool,
-    /// Go on with what is left of a depot that lost a commit. The loss is noted in the file. `repair` saves
-    /// more, if there is more.
+    /// Go on with what is left of a depot that lost a commit. The loss is noted in the file. `vldepot repair`
+    /// may save more.
     #[arg(long)]
     accept_loss: bool,
     /// Print one JSON object.
@@ -84,14 +84,14 @@ impl Run for Truncate {
 
 impl Truncate {
     fn options(&self) -> TruncateOptions {
-        TruncateOptions { dry_run: self.dry_run, all: self.all }
+        TruncateOptions::default().with_dry_run(self.dry_run).with_all(self.all)
     }
 
     fn open<C: vldepot::Codec>(&self, codec: C) -> Result<Depot<C>, Failure> {
-        let options = OpenOptions { accept_loss: self.accept_loss, ..OpenOptions::default() };
+        let options = OpenOptions::default().with_accept_loss(self.accept_loss);
+        let depot = Depot::builder(codec).open_options(options);
         // A dry run must not cut off a torn end, nor commit what was found before it.
-        let open = if self.dry_run { Depot::open_with } else { Depot::append_with };
-        Ok(open(&self.file, codec, &options)?)
+        Ok(if self.dry_run { depot.open(&self.file)? } else { depot.append(&self.file)? })
     }
 
     fn after(&self, name: &str) -> Result<Removal, Failure> {
@@ -114,7 +114,7 @@ impl Truncate {
         let removal = removal.map_err(|error| {
             let all = matches!(error.kind(), ErrorKind::RemovesAll { .. });
             let failure = Failure::from(error);
-            if all { failure.with_hint("--all does, --dry-run tells of what") } else { failure }
+            if all { failure.with_hint("--all does it, --dry-run shows what") } else { failure }
         })?;
         depot.close()?;
         Ok(removal)

@@ -1,11 +1,12 @@
-//! `vldepot verify`: what of a file is damaged.
+//! `vldepot verify`: what in a file is damaged.
 
 use std::io::Write;
 use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::{Value, json};
-use vldepot::{Error, LostRecord, VerifyOptions, VerifyReport, verify};
+use vldepot::Error;
+use vldepot::maintain::{LostRecord, VerifyOptions, VerifyReport, verify};
 
 use super::Run;
 use crate::failure::{self, Failure};
@@ -15,9 +16,9 @@ use crate::text;
 /// Check every checksum of a depot, its index and its Blosc2 frame, and name what is damaged.
 #[derive(Args)]
 pub(crate) struct Verify {
-    /// The depot; it may be written to meanwhile.
+    /// The depot. Another program may be writing it.
     file: PathBuf,
-    /// Leave out the data: only names, places, index and commits are checked.
+    /// Do not read the data. Only names, places, the index and commits are checked.
     #[arg(long)]
     quick: bool,
     /// Name every damaged record, not only the first 20.
@@ -34,7 +35,8 @@ impl Run for Verify {
     }
 
     fn run(&self, out: &mut dyn Write) -> Result<(), Failure> {
-        let options = if self.quick { VerifyOptions::quick() } else { VerifyOptions::default() };
+        let options =
+            if self.quick { VerifyOptions::default().with_quick(true) } else { VerifyOptions::default() };
         let bar = Bar::new("verifying");
         let report = verify(&self.file, &options, |progress| bar.show(progress))?;
         drop(bar);
@@ -70,7 +72,7 @@ pub(super) fn tell_damage(
     let shown = |len: usize| if all { len } else { len.min(FEW) };
     let more = |len: usize, what: &str, out: &mut dyn Write| match (len - shown(len)) as u64 {
         0 => Ok(()),
-        more => writeln!(out, ".. and {}: --all prints them", text::count(more, what)),
+        more => writeln!(out, "... and {}: --all prints them", text::more(more, what)),
     };
     for LostRecord { name, error, .. } in &records[..shown(records.len())] {
         let reason = text::without_controls(&failure::chain(error));
@@ -118,7 +120,7 @@ fn tell(report: &VerifyReport, all: bool, out: &mut dyn Write) -> Result<(), Fai
     if report.uncommitted_records > 0 || report.torn_bytes > 0 {
         let records = text::count(report.uncommitted_records, "record");
         let torn = text::bytes(report.torn_bytes);
-        writeln!(out, "not committed, or being written: {records}, and {torn} that readers ignore")?;
+        writeln!(out, "after the last commit: {records}, and {torn} that readers ignore")?;
     }
     Ok(())
 }

@@ -33,8 +33,8 @@ impl Printer for Dump {
             writeln!(out, "{:08x}: {digits:<41}{characters}", i * LINE)?;
         }
         if shown < bytes.len() {
-            let rest = text::count((bytes.len() - shown) as u64, "byte");
-            writeln!(out, "... {rest} more: --all prints them")?;
+            let rest = text::more((bytes.len() - shown) as u64, "byte");
+            writeln!(out, "... {rest}: --all prints them")?;
         }
         Ok(())
     }

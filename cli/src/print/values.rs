@@ -135,11 +135,11 @@ impl<'a> Values<'a> {
         }
         if shown < n_rows {
             let rest = if broken {
-                text::count((n - shown * width) as u64, "number")
+                text::more((n - shown * width) as u64, "number")
             } else {
-                text::count((n_rows - shown) as u64, "row")
+                text::more((n_rows - shown) as u64, "row")
             };
-            writeln!(out, "{indent}... {rest} more: --all prints them")?;
+            writeln!(out, "{indent}... {rest}: --all prints them")?;
         }
         Ok(())
     }

@@ -22,6 +22,7 @@ pub(crate) use proof::is_unfinished;
 
 use super::{FileStorage, Storage, sync_folder};
 use crate::error::{Error, ErrorKind, Result};
+use crate::sync::{OwnedByProcess, process_id};
 use proof::{PAGE, Token};
 use sys::Identity;
 use unfinished::Unfinished;
@@ -39,13 +40,13 @@ const ATTEMPTS: u32 = 16;
 ///
 /// ```
 /// use vldepot::storage::StagedFile;
-/// use vldepot::{Depot, DepotOptions, Raw};
+/// use vldepot::{Depot, Layout, Raw};
 ///
 /// # fn main() -> Result<(), vldepot::Error> {
 /// # let folder = tempfile::tempdir().unwrap();
 /// # let path = folder.path().join("converted.vld");
 /// let new = StagedFile::replace(&path)?;
-/// let depot = Depot::create_in(new.storage(), Raw, DepotOptions::default())?;
+/// let depot = Depot::builder(Raw).create_in(new.storage())?;
 /// depot.put("a", b"converted")?;
 /// depot.close()?;
 /// assert!(!path.exists());
@@ -80,7 +81,7 @@ pub struct StagedFile {
     /// Whose looks it gets.
     like: Option<File>,
     /// The process that makes it: a fork of it leaves it alone.
-    owner: u32,
+    owner: OwnedByProcess,
     placed: bool,
 }
 
@@ -308,7 +309,7 @@ impl StagedFile {
             let _ = fs::remove_file(&path);
             target.error("write a new file beside it", source)
         })?;
-        let owner = std::process::id();
+        let owner = OwnedByProcess::here();
         Ok(Self { target, file: Arc::new(file), path, identity, like, owner, placed: false })
     }
 }
@@ -339,7 +340,7 @@ fn random() -> u64 {
     use std::hash::{BuildHasher, Hasher};
     // Seeded by the system's randomness.
     let mut hasher = std::collections::hash_map::RandomState::new().build_hasher();
-    hasher.write_u32(std::process::id());
+    hasher.write_u32(process_id());
     hasher.finish()
 }
 
@@ -421,8 +422,8 @@ impl StagedFile {
 
     /// Everything of [`publish`](Self::publish) that leaves the target as it was when it fails.
     pub(crate) fn place(&mut self) -> Result<()> {
-        if std::process::id() != self.owner {
-            return Err(ErrorKind::Forked { owner: self.owner }.at(self.target.given.clone()));
+        if !self.owner.is_here() {
+            return Err(ErrorKind::Forked { owner: self.owner.id() }.at(self.target.given.clone()));
         }
         if self.file.is_written_to() {
             return Err(ErrorKind::StillOpen.at(self.target.given.clone()));
@@ -531,7 +532,7 @@ impl std::fmt::Debug for StagedFile {
 impl Drop for StagedFile {
     fn drop(&mut self) {
         let ours = || Identity::at(&self.path).is_ok_and(|found| found == self.identity);
-        if !self.placed && std::process::id() == self.owner && ours() {
+        if !self.placed && self.owner.is_here() && ours() {
             // If it cannot be removed, the next one will.
             let _ = fs::remove_file(&self.path);
         }
@@ -541,10 +542,10 @@ impl Drop for StagedFile {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Depot, DepotOptions, Raw};
+    use crate::{Depot, Raw};
 
     fn depot(staged: &StagedFile, name: &str) {
-        let depot = Depot::create_in(staged.storage(), Raw, DepotOptions::default()).unwrap();
+        let depot = Depot::builder(Raw).create_in(staged.storage()).unwrap();
         depot.put(name, b"here").unwrap();
         depot.close().unwrap();
     }
@@ -657,7 +658,7 @@ mod tests {
             matches!(Depot::open(&at_work, Raw), Err(error) if matches!(error.kind(), ErrorKind::NotADepot { .. }))
         );
         assert!(
-            matches!(crate::verify(&at_work, &crate::VerifyOptions::default(), |_| {}), Err(error) if matches!(error.kind(), ErrorKind::NotADepot { .. }))
+            matches!(crate::maintain::verify(&at_work, &crate::maintain::VerifyOptions::default(), |_| {}), Err(error) if matches!(error.kind(), ErrorKind::NotADepot { .. }))
         );
         let other = StagedFile::create(folder.path().join("run.vld2")).unwrap();
         assert!(at_work.exists());

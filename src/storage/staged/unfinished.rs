@@ -5,11 +5,12 @@ use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use super::proof::{self, PAGE};
 use crate::buffer::Bytes;
 use crate::storage::{FileStorage, Storage, past_the_end};
+use crate::sync;
 
 /// A new file, locked from its first byte on.
 pub(super) struct Unfinished {
@@ -39,7 +40,7 @@ impl Unfinished {
     }
 
     fn head(&self) -> MutexGuard<'_, Option<Vec<u8>>> {
-        self.head.lock().unwrap_or_else(PoisonError::into_inner)
+        sync::lock(&self.head)
     }
 
     /// The first page as it will be.

@@ -8,7 +8,7 @@ use crate::codecs::AtomicFrameCodec;
 use crate::depot::Depot;
 use crate::key::Key;
 use crate::maintain::{RepairOptions, VerifyOptions, compact_into, repair_in, verify_in};
-use crate::options::{Mapping, OpenOptions};
+use crate::options::{Mapping, OpenOptions, WriteOptions};
 use crate::storage::{MemoryStorage, Storage};
 
 /// Records are read and written where chunks have no more than this. A few bytes may stand for a chunk of 2 GiB of zeros, and a
@@ -37,7 +37,7 @@ pub fn open(input: &[u8]) {
         forge(&mut bytes);
     }
     let options = options(flags);
-    if let Ok(depot) = Depot::open_in(memory(&bytes), Raw, &options) {
+    if let Ok(depot) = Depot::builder(Raw).open_options(options.clone()).open_in(memory(&bytes)) {
         read_all(&depot);
     }
     if flags & APPEND != 0 {
@@ -58,17 +58,28 @@ pub fn vlstore_import(input: &[u8]) {
     let Some((&flags, file)) = input.split_first() else { return };
     let options = options(flags);
     if flags & FRAMES == 0 {
-        let Ok(depot) = Depot::open_in(memory(file), Raw, &options) else { return };
+        let Ok(depot) = Depot::builder(Raw).open_options(options.clone()).open_in(memory(file)) else {
+            return;
+        };
         read_all(&depot);
     } else {
-        let Ok(depot) = Depot::open_in(memory(file), AtomicFrameCodec::any(), &options) else { return };
+        let Ok(depot) =
+            Depot::builder(AtomicFrameCodec::any()).open_options(options.clone()).open_in(memory(file))
+        else {
+            return;
+        };
         read_all(&depot);
     }
 }
 
+/// Compresses without threads, so that every run is the same each time.
+fn writing() -> WriteOptions {
+    WriteOptions::default().with_threads(0)
+}
+
 fn options(flags: u8) -> OpenOptions {
     let mapping = if flags & UNMAPPED == 0 { Mapping::Auto } else { Mapping::Never };
-    OpenOptions { mapping, write_threads: Some(0), ..OpenOptions::default() }
+    OpenOptions::default().with_mapping(mapping)
 }
 
 fn memory(bytes: &[u8]) -> Arc<dyn Storage> {
@@ -78,14 +89,19 @@ fn memory(bytes: &[u8]) -> Arc<dyn Storage> {
 /// Every way of reading, which must agree where they give anything.
 fn read_all<C: Codec>(depot: &Depot<C>) {
     let info = depot.info();
-    let _ = (depot.depot_metadata(), depot.stored_codec(), depot.refresh(), format!("{depot:?}"));
+    let _ = (
+        depot.all_depot_metadata::<serde_json::Value>(),
+        depot.stored_codec(),
+        depot.refresh(),
+        format!("{depot:?}"),
+    );
     let keys: Vec<Key> = depot.keys().flatten().collect();
     let _ = depot.keys_with_prefix("frame").flatten().count();
     for key in keys.iter().take(READ) {
-        let _ = (depot.metadata(key), depot.contains(key), depot.location(key));
+        let _ = (depot.metadata::<serde_json::Value>(key), depot.contains(key), depot.location(key));
     }
     let _ = depot.key_at(depot.len() / 2);
-    if info.is_ok_and(|info| info.options.chunk_size > LARGEST_CHUNK) || !sizes_are_modest(depot, &keys) {
+    if info.is_ok_and(|info| info.layout.chunk_size > LARGEST_CHUNK) || !sizes_are_modest(depot, &keys) {
         return;
     }
     for (key, record) in depot.iter().flatten().take(READ) {
@@ -114,15 +130,21 @@ fn sizes_are_modest<C: Codec>(depot: &Depot<C>, keys: &[Key]) -> bool {
 /// Goes on writing: what is put then is there, if nothing was refused.
 fn append(bytes: &[u8], options: &OpenOptions) {
     let storage = memory(bytes);
-    let Ok(depot) = Depot::append_in(Arc::clone(&storage), Raw, options) else { return };
-    if depot.info().is_ok_and(|info| info.options.chunk_size > LARGEST_CHUNK) {
+    let Ok(depot) = Depot::builder(Raw)
+        .open_options(options.clone())
+        .write_options(writing())
+        .append_in(Arc::clone(&storage))
+    else {
+        return;
+    };
+    if depot.info().is_ok_and(|info| info.layout.chunk_size > LARGEST_CHUNK) {
         return;
     }
     let record = vec![0x5a; 777];
     let removed = depot.key_at(0).and_then(|key| depot.remove(key));
-    let metadata = depot.key_at(depot.len() / 2).and_then(|key| depot.set_metadata(key, &7.into()));
-    let put = depot.put_with("put by the fuzzer", &record, &"x".into());
-    let _ = (removed, metadata, depot.set_depot_metadata("fuzzed", true.into()));
+    let metadata = depot.key_at(depot.len() / 2).and_then(|key| depot.set_metadata(key, &7));
+    let put = depot.put_with_metadata("put by the fuzzer", &record, "x");
+    let _ = (removed, metadata, depot.set_depot_metadata("fuzzed", &true));
     let committed = put.and_then(|()| depot.commit());
     if committed.is_ok() {
         let found = depot.get("put by the fuzzer").expect("what was committed is there");
@@ -131,17 +153,18 @@ fn append(bytes: &[u8], options: &OpenOptions) {
     if committed.is_err() || depot.close().is_err() {
         return;
     }
-    let depot = Depot::open_in(storage, Raw, options).expect("what was closed opens");
+    let depot =
+        Depot::builder(Raw).open_options(options.clone()).open_in(storage).expect("what was closed opens");
     let found = depot.get("put by the fuzzer").expect("what was committed is there after opening");
     assert!(found.view() == record);
 }
 
 /// What is verified is whole, and what is repaired or compacted can be read.
 fn maintain(bytes: &[u8], options: &OpenOptions) {
-    let quick = verify_in(memory(bytes), &VerifyOptions::quick(), |_| {});
-    let Ok(depot) = Depot::open_in(memory(bytes), Raw, options) else { return };
+    let quick = verify_in(memory(bytes), &VerifyOptions::default().with_quick(true), |_| {});
+    let Ok(depot) = Depot::builder(Raw).open_options(options.clone()).open_in(memory(bytes)) else { return };
     let keys: Vec<Key> = depot.keys().flatten().collect();
-    let large = depot.info().is_ok_and(|info| info.options.chunk_size > LARGEST_CHUNK);
+    let large = depot.info().is_ok_and(|info| info.layout.chunk_size > LARGEST_CHUNK);
     if large || !sizes_are_modest(&depot, &keys) {
         return;
     }
@@ -151,7 +174,10 @@ fn maintain(bytes: &[u8], options: &OpenOptions) {
         assert!(depot.iter().all(|record| record.is_ok()), "a damaged record in a file that verified");
     }
     let readable = |storage: Arc<dyn Storage>, records: u64| {
-        let depot = Depot::open_in(storage, Raw, options).expect("what was made anew opens");
+        let depot = Depot::builder(Raw)
+            .open_options(options.clone())
+            .open_in(storage)
+            .expect("what was made anew opens");
         assert!(depot.iter().all(|record| record.is_ok()), "a damaged record in what was made anew");
         assert_eq!(depot.len(), records);
     };

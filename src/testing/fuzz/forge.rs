@@ -6,8 +6,8 @@ use crate::format::entry::{EntryHead, HEAD_LEN, Kind};
 use crate::format::frame;
 use crate::format::header::{CommitSlot, FIRST_ENTRY_AT, SLOT_AT, SLOT_LEN};
 use crate::format::tables::SegmentHead;
-use crate::format::{u32_at, u64_at};
 use crate::index::{CHUNKS_SECTION, prefix_len};
+use crate::le::{u32_at, u64_at};
 
 /// Makes the checksums of a depot's bytes match what they cover, as far as its entries can be followed: what an attacker, or a
 /// fuzzer behind a checksum, does. Checksums of records are left as they are.

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use crate::codec::Raw;
-use crate::depot::Depot;
+use crate::depot::{Depot, DepotBuilder};
 use crate::error::ErrorKind;
 use crate::key::Key;
-use crate::options::{CommitEvery, DepotOptions, Mapping, OpenOptions, PRESETS, Placement};
+use crate::options::{CommitEvery, Layout, Mapping, OpenOptions, Placement, WriteOptions};
 use crate::storage::{MemoryStorage, Storage};
 
 /// Raw bytes put in one run, and operations, at most: a run takes milliseconds.
@@ -88,30 +88,28 @@ fn key(number: u8) -> Key {
     }
 }
 
-fn options(input: &mut Input<'_>) -> DepotOptions {
+fn options(input: &mut Input<'_>) -> (Layout, WriteOptions) {
     let (layout, commits) = (input.byte(), input.byte());
-    let chunk_size = [1024, 2048, 4096][usize::from(layout / 16) % 3];
     let placements = [Placement::NoCross, Placement::Contiguous, Placement::StartAligned];
-    DepotOptions {
-        placement: placements[usize::from(layout / 4) % 3],
-        chunk_size,
-        block_size: (layout < 128).then_some(512),
-        commit_every: CommitEvery {
-            records: (commits % 4 == 0).then_some(u64::from(commits / 16) + 1),
-            ..CommitEvery::default()
-        },
-        // Without threads every run is the same each time.
-        write_threads: Some(0),
-        vlstore_compatible: commits & 8 != 0,
-        ..DepotOptions::preset(PRESETS[usize::from(layout) % 4]).unwrap_or_default()
-    }
+    let preset: Layout = Layout::PRESETS[usize::from(layout) % 4].parse().unwrap_or_default();
+    let records = (commits % 4 == 0).then_some(u64::from(commits / 16) + 1);
+    // Without threads every run is the same each time.
+    let write = WriteOptions::default()
+        .with_threads(0)
+        .with_commit_every(CommitEvery::default().with_records(records));
+    let layout = preset
+        .with_placement(placements[usize::from(layout / 4) % 3])
+        .with_chunk_size([1024, 2048, 4096][usize::from(layout / 16) % 3])
+        .with_block_size((layout < 128).then_some(512))
+        .with_vlstore_compatible(commits & 8 != 0);
+    (layout, write)
 }
 
 /// What a run keeps: the depot, its storage, and what it should hold.
 struct Run {
     storage: Arc<dyn Storage>,
     depot: Depot<Raw>,
-    reopened: OpenOptions,
+    reopened: DepotBuilder<Raw>,
     model: Model,
     /// States since all was last handed to the storage: a writer that dies leaves one of them.
     since: Vec<Model>,
@@ -128,22 +126,23 @@ struct Run {
 /// When they do not agree.
 pub fn operations(input: &[u8]) {
     let mut input = Input(input);
-    let options = options(&mut input);
+    let (layout, write) = options(&mut input);
+    let chunk = layout.chunk_size;
     let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
     let mapping = if input.byte() % 2 == 0 { Mapping::Auto } else { Mapping::Never };
+    let reopened =
+        Depot::builder(Raw).open_options(OpenOptions::default().with_mapping(mapping)).write_options(write);
     let mut run = Run {
-        depot: Depot::create_in(Arc::clone(&storage), Raw, options.clone())
+        depot: reopened
+            .clone()
+            .layout(layout)
+            .create_in(Arc::clone(&storage))
             .expect("options that go together"),
-        reopened: OpenOptions {
-            mapping,
-            commit_every: options.commit_every,
-            write_threads: Some(0),
-            ..OpenOptions::default()
-        },
+        reopened,
         storage,
         model: Model::default(),
         since: vec![Model::default()],
-        chunk: options.chunk_size,
+        chunk,
         put: 0,
     };
     for _ in 0..OPERATIONS {
@@ -154,7 +153,7 @@ pub fn operations(input: &[u8]) {
     }
     run.check(&run.depot);
     run.depot.close().expect("memory closes");
-    let depot = Depot::open_in(Arc::clone(&run.storage), Raw, &run.reopened).expect("what was closed opens");
+    let depot = run.reopened.clone().open_in(Arc::clone(&run.storage)).expect("what was closed opens");
     same(&depot, &run.model).unwrap_or_else(|why| panic!("after closing: {why}"));
 }
 
@@ -194,7 +193,7 @@ impl Run {
             16 => self.get_many(input),
             17 => self.get_at(input),
             18 => {
-                let reader = Depot::open_in(Arc::clone(&self.storage), Raw, &self.reopened);
+                let reader = self.reopened.clone().open_in(Arc::clone(&self.storage));
                 let reader = reader.expect("a reader opens beside the writer");
                 reader.iter().for_each(|record| assert!(record.is_ok(), "a reader beside the writer"));
             }
@@ -222,7 +221,7 @@ impl Run {
     fn put(&mut self, input: &mut Input<'_>) {
         let line = self.line(input);
         let done = match line.metadata {
-            Some(value) => self.depot.put_with(&line.key, &line.bytes(), &value.into()),
+            Some(value) => self.depot.put_with_metadata(&line.key, &line.bytes(), &value),
             None => self.depot.put(&line.key, &line.bytes()),
         };
         done.expect("memory takes all");
@@ -236,7 +235,7 @@ impl Run {
         match self.depot.put_new(&line.key, &line.bytes()) {
             Ok(()) => assert!(!taken, "{} was put twice", line.key),
             Err(error) if matches!(error.kind(), ErrorKind::Exists) => {
-                assert!(taken, "{} is not there", line.key)
+                assert!(taken, "{} is not there", line.key);
             }
             Err(error) => panic!("{error}"),
         }
@@ -248,7 +247,7 @@ impl Run {
 
     fn set_metadata(&mut self, input: &mut Input<'_>) {
         let (key, value) = (key(input.byte()), input.byte());
-        let done = self.depot.set_metadata(&key, &value.into());
+        let done = self.depot.set_metadata(&key, &value);
         match self.model.remove(&key) {
             Some(line) => {
                 done.expect("memory takes all");
@@ -270,7 +269,7 @@ impl Run {
             self.settled();
         }
         // Dropping a depot in memory writes nothing: the first one is only dropped, as by a killed process.
-        let again = Depot::append_in(Arc::clone(&self.storage), Raw, &self.reopened);
+        let again = self.reopened.clone().append_in(Arc::clone(&self.storage));
         self.depot = again.expect("what was written opens");
         let kept = self.since.iter().rev().find(|model| same(&self.depot, model).is_ok());
         if let Some(kept) = kept {
@@ -329,7 +328,7 @@ fn same(depot: &Depot<Raw>, model: &Model) -> Result<(), String> {
         if key != line.key || record.view() != line.bytes() {
             return differ("a record");
         }
-        if depot.metadata(&key).expect("a record's metadata") != line.metadata.map(Into::into) {
+        if depot.metadata::<u8>(&key).expect("a record's metadata") != line.metadata {
             return differ("metadata");
         }
     }

@@ -8,8 +8,8 @@ use crate::chunk::ChunkReader;
 use crate::format::chunk::{PRELUDE_LEN, Prelude};
 use crate::format::entry::{EntryHead, HEAD_LEN, Kind};
 use crate::format::tables::{Directory, SegmentHead, SegmentRef};
-use crate::format::u32_at;
 use crate::index::{Merge, Segment, find_live, hash, select_live};
+use crate::le::u32_at;
 use crate::storage::{MemoryStorage, Storage};
 
 const FORGE: u8 = 1;

@@ -1,5 +1,5 @@
 """Writes the fixtures of tests/vlstore.rs: files as the Python package vlstore writes them, made with python-blosc2
-from the description of the format alone (docs/FORMAT.md).
+from the description of the format alone (docs/reference/format.md).
 
     python make.py        # needs blosc2 and msgpack; writes *.b2frame and expected.json next to itself
 

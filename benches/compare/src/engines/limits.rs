@@ -20,14 +20,14 @@ use std::io::Write;
 use std::path::Path;
 use std::rc::Rc;
 
-use vldepot::{Compression, CompressionCodec, DepotOptions};
+use vldepot::{Compression, CompressionCodec, Layout};
 
 use super::blosc::{Decoder, Encoder, OVERHEAD};
 use super::{COMMIT_BYTES, COMMIT_RECORDS, Engine, Epochs, Operation, Store, Visit};
 use crate::Result;
 use crate::data::Load;
 
-/// As the default of `DepotOptions::chunk_size` is.
+/// As the default of `Layout::chunk_size` is.
 const CHUNK: usize = 4 << 20;
 /// Records start at multiples of this many bytes.
 const ALIGN: usize = 16;
@@ -284,8 +284,8 @@ pub(crate) fn name_of(preset: &str) -> &'static str {
 /// The limit of stores that do not compress.
 pub(crate) const MEMCPY: &str = "memcpy";
 
-/// The blocks that a depot takes for records of `mean` bytes, as the docs of `DepotOptions::block_size` have it.
-fn block_size(options: &DepotOptions, mean: u64) -> usize {
+/// The blocks that a depot takes for records of `mean` bytes, as the docs of `Layout::block_size` have it.
+fn block_size(options: &Layout, mean: u64) -> usize {
     let small = match options.compression.codec {
         CompressionCodec::None | CompressionCodec::Zstd | CompressionCodec::Zlib => 16 << 10,
         CompressionCodec::Lz4 | CompressionCodec::Lz4hc | CompressionCodec::Blosclz => 2 << 10,
@@ -300,14 +300,14 @@ pub(crate) fn all<'l>(load: &'l Load, layout: &Rc<Layout<'l>>) -> Vec<Box<dyn En
         Box::new(Limit { name, compression, layout, press: Press::Copy, out: Vec::new() })
     };
     let mean = load.record_bytes() / load.len() as u64;
-    let compressed = |preset: &str, options: DepotOptions| {
+    let compressed = |preset: &str, options: Layout| {
         let block_size = block_size(&options, mean);
         limit(name_of(preset), Some((options.compression, block_size)))
     };
     vec![
-        compressed("balanced", DepotOptions::balanced()),
-        compressed("fast", DepotOptions::fast()),
-        compressed("compact", DepotOptions::compact()),
+        compressed("balanced", Layout::balanced()),
+        compressed("fast", Layout::fast()),
+        compressed("compact", Layout::compact()),
         limit(MEMCPY, None),
     ]
 }
@@ -334,7 +334,7 @@ mod tests {
                 assert_eq!(&chunks.raw[place.chunk as usize][place.start as usize..][..record.len()], record);
             }
             assert_eq!(depot.info().unwrap().chunks, chunks.raw.len() as u64);
-            assert_eq!(depot.info().unwrap().options.chunk_size, CHUNK);
+            assert_eq!(depot.info().unwrap().layout.chunk_size, CHUNK);
         }
     }
 
@@ -344,8 +344,8 @@ mod tests {
         let load = Load::of(Workload::Molecules, 2200, folder.path()).unwrap();
         let chunks = Chunks::new(&load);
         for preset in ["balanced", "fast", "compact"] {
-            let options = DepotOptions::preset(preset).unwrap();
-            let depot = Depot::memory_with(Raw, options.clone()).unwrap();
+            let options = preset.parse::<Layout>().unwrap();
+            let depot = Depot::builder(Raw).layout(options.clone()).memory().unwrap();
             load.iter().for_each(|(_, name, record)| depot.put(name.as_str(), record).unwrap());
             depot.commit().unwrap();
             let at = depot.location(Name::new(0).as_str()).unwrap().file_offset.unwrap() as usize;

@@ -11,7 +11,7 @@
 use std::path::Path;
 
 use vldepot::codecs::{AtomicFrame, AtomicFrameCodec};
-use vldepot::{Codec, Depot, DepotOptions, OpenOptions, Raw, ReadOptions, Verify};
+use vldepot::{Codec, Depot, Layout, OpenOptions, Raw, ReadOptions, Verify};
 
 use super::limits::name_of;
 use super::vldepot_flat::Flat;
@@ -31,9 +31,9 @@ struct Vldepot<'l> {
 }
 
 impl Vldepot<'_> {
-    fn options(&self) -> Result<DepotOptions> {
+    fn options(&self) -> Result<Layout> {
         let write_threads = Some(if self.threads == 1 { 0 } else { self.threads });
-        Ok(DepotOptions { write_threads, ..DepotOptions::preset(self.preset)? })
+        Ok(self.preset.parse::<Layout>()?)
     }
 
     fn put_all(&self, depot: Depot<Raw>) -> Result<()> {
@@ -63,11 +63,11 @@ impl Engine for Vldepot<'_> {
     }
 
     fn write(&mut self, path: &Path) -> Result<()> {
-        self.put_all(Depot::create_with(path, Raw, self.options()?)?)
+        self.put_all(Depot::builder(Raw).layout(self.options()?).create(path)?)
     }
 
     fn put(&mut self) -> Result<()> {
-        self.put_all(Depot::memory_with(Raw, self.options()?)?)
+        self.put_all(Depot::builder(Raw).layout(self.options()?).memory()?)
     }
 
     fn open(&self, path: &Path) -> Result<Box<dyn Store>> {
@@ -100,8 +100,8 @@ impl Engine for CheckedOnce {
     }
 
     fn open(&self, path: &Path) -> Result<Box<dyn Store>> {
-        let options = OpenOptions { verify: Verify::Once, ..OpenOptions::default() };
-        Ok(Box::new(Opened::new(Depot::open_with(path, Raw, &options)?, 1)))
+        let options = OpenOptions::default().with_verify(Verify::Once);
+        Ok(Box::new(Opened::new(Depot::builder(Raw).open_options(options.clone()).open(path)?, 1)))
     }
 }
 
@@ -120,8 +120,8 @@ impl WithCodec<'_> {
         Ok(depot.close()?)
     }
 
-    fn options(&self) -> DepotOptions {
-        DepotOptions { write_threads: Some(self.threads), ..DepotOptions::balanced() }
+    fn options(&self) -> Layout {
+        Layout::balanced()
     }
 }
 
@@ -152,11 +152,11 @@ impl Engine for WithCodec<'_> {
     }
 
     fn write(&mut self, path: &Path) -> Result<()> {
-        self.put_all(Depot::create_with(path, AtomicFrameCodec::default(), self.options())?)
+        self.put_all(Depot::builder(AtomicFrameCodec::default()).layout(self.options()).create(path)?)
     }
 
     fn put(&mut self) -> Result<()> {
-        self.put_all(Depot::memory_with(AtomicFrameCodec::default(), self.options())?)
+        self.put_all(Depot::builder(AtomicFrameCodec::default()).layout(self.options()).memory()?)
     }
 
     fn open(&self, path: &Path) -> Result<Box<dyn Store>> {
@@ -190,7 +190,7 @@ impl<C: Codec> Store for Opened<C> {
     }
 
     fn get_many(&mut self, keys: Keys, visit: Visit) -> Result<()> {
-        let records = self.depot.get_many_with(keys.names, &ReadOptions::threads(self.threads))?;
+        let records = self.depot.get_many_with(keys.names, &ReadOptions::default().with_threads(self.threads))?;
         for record in &records {
             visit(record.as_bytes());
         }
@@ -198,7 +198,7 @@ impl<C: Codec> Store for Opened<C> {
     }
 
     fn scan(&mut self, visit: Visit) -> Result<()> {
-        for entry in self.depot.iter_with(&ReadOptions::threads(self.threads)) {
+        for entry in self.depot.iter_with(&ReadOptions::default().with_threads(self.threads)) {
             visit(entry?.1.as_bytes());
         }
         Ok(())

@@ -9,14 +9,14 @@ use crate::error::Result;
 use crate::index::Location;
 
 /// The records of a depot as of one moment.
-pub(super) struct Source {
+pub(super) struct Frozen {
     pub(super) engine: Engine,
     state: State,
     /// Sorted ordinals of dead records; `None` where the index cannot tell, and the engine is to be asked.
     dead: Option<Vec<u64>>,
 }
 
-impl Source {
+impl Frozen {
     /// Of a frozen engine.
     pub(super) fn new(engine: Engine) -> Result<Self> {
         let state = engine.shared.read().clone();

@@ -1,29 +1,28 @@
-//! What was found out about chunks, once each, by number: read by all threads without a lock.
+//! A value for each number, set once, read by all threads without a lock.
 //!
 //! ```text
 //! pages   0          1                2                              3
 //!         [ 64 ]     [ 128 ]          [ 256 ]                        ..     numbers go on from page to page
 //! ```
 //!
-//! A page is made when the first number of it is marked, so that a depot costs what is read of it. Nothing is ever moved.
+//! A page is made when the first number of it is set: the map costs what is used of it. Nothing is ever moved.
 
 use std::sync::OnceLock;
 
-/// Marks of the first page; each page has twice as many as the one before.
+/// Numbers of the first page; each page has twice as many as the one before.
 const FIRST: u64 = 64;
 /// Enough for the 2^48 bytes of a depot in chunks of 64 bytes.
 const PAGES: usize = 40;
 
-/// A page of marks.
 type Page<T> = Box<[OnceLock<T>]>;
 
 /// A value for each number, set at most once.
 #[derive(Debug)]
-pub(crate) struct Marks<T> {
+pub(crate) struct OnceMap<T> {
     pages: [OnceLock<Page<T>>; PAGES],
 }
 
-impl<T> Default for Marks<T> {
+impl<T> Default for OnceMap<T> {
     fn default() -> Self {
         Self { pages: [const { OnceLock::new() }; PAGES] }
     }
@@ -37,24 +36,30 @@ fn place(number: u64) -> Option<(usize, usize)> {
     Some((usize::try_from(page).ok()?, usize::try_from(place).ok()?))
 }
 
-impl<T> Marks<T> {
-    /// The mark of `number`.
+impl<T> OnceMap<T> {
+    /// The value of `number`.
     pub(crate) fn get(&self, number: u64) -> Option<&T> {
         let (page, place) = place(number)?;
         self.pages.get(page)?.get()?.get(place)?.get()
     }
 
-    /// Marks `number`, unless it is marked already.
-    pub(crate) fn set(&self, number: u64, mark: T) {
-        if let Some((page, place)) = place(number)
-            && let Some(slot) = self.pages.get(page)
-        {
-            let page = slot.get_or_init(|| (0..FIRST << page).map(|_| OnceLock::new()).collect());
-            if let Some(slot) = page.get(place) {
-                // Who came first has set it.
-                let _ = slot.set(mark);
-            }
+    /// Where the value of `number` goes; `None` past the last page.
+    fn slot(&self, number: u64) -> Option<&OnceLock<T>> {
+        let (page, place) = place(number)?;
+        let slots = self.pages.get(page)?;
+        slots.get_or_init(|| (0..FIRST << page).map(|_| OnceLock::new()).collect()).get(place)
+    }
+
+    /// Sets the value of `number`; the first to set it wins.
+    pub(crate) fn set(&self, number: u64, value: T) {
+        if let Some(slot) = self.slot(number) {
+            let _ = slot.set(value);
         }
+    }
+
+    /// The value of `number`, made now if there is none; `None` past the last page.
+    pub(crate) fn get_or_init(&self, number: u64, make: impl FnOnce() -> T) -> Option<&T> {
+        self.slot(number).map(|slot| slot.get_or_init(make))
     }
 }
 
@@ -64,14 +69,14 @@ mod tests {
 
     #[test]
     fn numbers_have_places_of_their_own() {
-        let marks = Marks::default();
+        let map = OnceMap::default();
         for number in 0..5000 {
-            assert_eq!(marks.get(number), None);
-            marks.set(number, number);
-            marks.set(number, 7);
+            assert_eq!(map.get(number), None);
+            map.set(number, number);
+            map.set(number, 7);
         }
-        assert!((0..5000).all(|number| marks.get(number) == Some(&number)));
-        assert_eq!((marks.get(5000), marks.get(u64::MAX)), (None, None));
+        assert!((0..5000).all(|number| map.get(number) == Some(&number)));
+        assert_eq!((map.get(5000), map.get(u64::MAX)), (None, None));
     }
 
     #[test]

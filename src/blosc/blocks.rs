@@ -1,0 +1,120 @@
+//! The table of blocks of a chunk, and chunks made of a run of another one's blocks.
+
+use super::error::{BloscError, refuse};
+use super::header::ChunkHeader;
+use super::limits::HEADER_LEN;
+use crate::le::u32_at;
+
+/// Start of each block inside the chunk, and the chunk's end: `n_blocks + 1` increasing offsets.
+///
+/// `prefix` holds the header and the offset table. Only chunks whose blocks lie in order pass: c-blosc2
+/// writes those when it compresses with one thread, as this crate does.
+pub(crate) fn block_offsets(prefix: &[u8]) -> Result<Vec<u32>, BloscError> {
+    let header = ChunkHeader::parse(prefix)?;
+    if !header.has_block_table() {
+        return refuse("the chunk has no block table");
+    }
+    let Some(table) = prefix.get(HEADER_LEN..header.prefix_len()) else {
+        return refuse("the chunk's block table is cut short");
+    };
+    let mut offsets = Vec::with_capacity(header.n_blocks() + 1);
+    let mut least = header.prefix_len();
+    for entry in table.chunks_exact(4) {
+        let offset = u32::from_le_bytes([entry[0], entry[1], entry[2], entry[3]]);
+        if (offset as usize) < least || offset as usize > header.stored_len {
+            return refuse(format!(
+                "block {} starts at {offset}, out of order or out of the chunk",
+                offsets.len()
+            ));
+        }
+        least = offset as usize;
+        offsets.push(offset);
+    }
+    offsets.push(u32::try_from(header.stored_len).map_err(|_| BloscError::new("chunk too long"))?);
+    Ok(offsets)
+}
+
+/// Where block `block` starts in a chunk, or the chunk's end for the number behind the last; `prefix` holds
+/// the header and the table of offsets, which [`block_offsets`] has found good.
+pub(crate) fn block_offset(prefix: &[u8], header: &ChunkHeader, block: usize) -> Option<u32> {
+    if block == header.n_blocks() {
+        return u32::try_from(header.stored_len).ok();
+    }
+    u32_at(prefix, HEADER_LEN + 4 * block)
+}
+
+/// Writes to `out` the start of a chunk made of blocks `first..=last` of the chunk that `prefix` begins. The
+/// blocks' stored bytes, unchanged and in one piece, must follow. Of `prefix` only the offsets are used, each
+/// read once at most for what is written: should the bytes behind it change meanwhile, `out` is still of one
+/// piece with itself.
+pub(crate) fn partial_chunk(
+    prefix: &[u8],
+    header: &ChunkHeader,
+    first: usize,
+    last: usize,
+    out: &mut Vec<u8>,
+) -> Result<(), BloscError> {
+    let offset = |block| {
+        block_offset(prefix, header, block).ok_or_else(|| {
+            BloscError::new(format!("blocks {first} to {last} of a chunk of {}", header.n_blocks()))
+        })
+    };
+    let (start, end) = (offset(first)?, offset(last + 1)?);
+    let Some(stored) = end.checked_sub(start).filter(|_| end as usize <= header.stored_len) else {
+        return refuse(format!("block {first} starts at {start}, block {last} ends at {end}"));
+    };
+    let head_len = HEADER_LEN + 4 * (last + 1 - first);
+    let raw_len = header.raw_len.min((last + 1) * header.block_size) - first * header.block_size;
+    let stored_len = head_len + stored as usize;
+    let (Ok(raw), Ok(block), Ok(stored), Ok(head)) = (
+        i32::try_from(raw_len),
+        i32::try_from(header.block_size.min(raw_len)),
+        i32::try_from(stored_len),
+        u32::try_from(head_len),
+    ) else {
+        return refuse("a part of a chunk longer than 2 GiB");
+    };
+    let at = out.len();
+    out.extend_from_slice(&header.bytes);
+    out[at + 4..at + 8].copy_from_slice(&raw.to_le_bytes());
+    out[at + 8..at + 12].copy_from_slice(&block.to_le_bytes());
+    out[at + 12..at + 16].copy_from_slice(&stored.to_le_bytes());
+    for block in first..=last {
+        let moved = offset(block)?.wrapping_sub(start).wrapping_add(head);
+        out.extend_from_slice(&moved.to_le_bytes());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::context::tests::noisy_ramp;
+    use super::super::context::{Encoder, decompress};
+    use super::super::params::{Compression, CompressionCodec, Filter};
+    use super::*;
+
+    #[test]
+    fn any_run_of_blocks_is_a_chunk_of_its_own() {
+        let raw = noisy_ramp(10 << 14);
+        for filter in [Filter::Shuffle, Filter::Bitshuffle] {
+            for codec in [CompressionCodec::Zstd, CompressionCodec::Lz4] {
+                let compression = Compression { codec, level: 1, filter, typesize: Some(4) };
+                let chunk = Encoder::new(compression, 1 << 14).unwrap().compress(&raw).unwrap();
+                let header = ChunkHeader::parse(&chunk).unwrap();
+                let prefix = &chunk[..header.prefix_len()];
+                let offsets = block_offsets(prefix).unwrap();
+                assert_eq!(offsets.len(), 11);
+                for first in 0..10 {
+                    for last in first..10 {
+                        let mut part = Vec::new();
+                        partial_chunk(prefix, &header, first, last, &mut part).unwrap();
+                        part.extend_from_slice(&chunk[offsets[first] as usize..offsets[last + 1] as usize]);
+                        let mut back = vec![0; (last + 1 - first) << 14];
+                        decompress(&part, &mut back).unwrap();
+                        assert!(back == raw[first << 14..(last + 1) << 14]);
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,309 @@
+//! Contexts of c-blosc2: the only module that calls it.
+//!
+//! A context belongs to one thread at a time; [`with_decoder`] keeps one per thread. `blosc2_init` is not
+//! needed for the `_ctx` calls, and no call here starts a thread.
+
+use std::cell::RefCell;
+use std::ptr::{NonNull, null_mut};
+
+use blosc2_src as sys;
+
+use super::error::{BloscError, refuse};
+use super::header::{ChunkHeader, NAN, REPEATED};
+use super::limits::{HEADER_LEN, MAX_CHUNK, MAX_OVERHEAD};
+use super::params::{Compression, CompressionCodec, Filter, compcode, split_mode};
+use super::vet::{Vetted, vet};
+use super::zlib;
+
+/// A compression context.
+pub(crate) struct Encoder {
+    context: NonNull<sys::blosc2_context>,
+    compression: Compression,
+    block_size: usize,
+}
+
+// SAFETY: a context is a heap object without thread-local parts; c-blosc2 allows any one thread at a time to
+// use it, and `&mut self` on every method keeps it to one.
+unsafe impl Send for Encoder {}
+
+impl Encoder {
+    /// A context for chunks compressed as `compression` says, in blocks of `block_size` raw bytes.
+    pub(crate) fn new(compression: Compression, block_size: usize) -> Result<Self, BloscError> {
+        if compression.typesize() == 0 || compression.level > 9 {
+            return refuse("c-blosc2 divides by the typesize, and knows levels up to 9");
+        }
+        let Ok(block) = i32::try_from(block_size) else { return refuse("a block longer than 2 GiB") };
+        let mut filters = [0u8; 6];
+        filters[5] = match compression.filter {
+            Filter::None => 0,
+            Filter::Shuffle => 1,
+            Filter::Bitshuffle => 2,
+        };
+        let params = sys::blosc2_cparams {
+            compcode: compcode(compression.codec),
+            clevel: if compression.codec == CompressionCodec::None { 0 } else { compression.level },
+            typesize: i32::from(compression.typesize()),
+            nthreads: 1,
+            blocksize: block,
+            splitmode: i32::from(split_mode(compression)),
+            filters,
+            ..sys::BLOSC2_CPARAMS_DEFAULTS
+        };
+        // SAFETY: `params` is a whole `blosc2_cparams` passed by value; its pointers are null, which the
+        // function documents as "not used".
+        let context = unsafe { sys::blosc2_create_cctx(params) };
+        let Some(context) = NonNull::new(context) else {
+            return refuse("c-blosc2 could not create a compression context with these parameters");
+        };
+        Ok(Self { context, compression, block_size })
+    }
+
+    /// Raw bytes of a block.
+    pub(crate) fn block_size(&self) -> usize {
+        self.block_size
+    }
+
+    /// Writes the chunk that `raw` compresses to into `out` from byte `at` on; `out` grows if need be. What
+    /// is around the chunk is left as it is: `out` can be kept and used again.
+    ///
+    /// The header of the chunk is checked against the parameters: `BLOSC_*` environment variables override
+    /// them inside c-blosc2, and a depot of mixed parameters would be no standard frame.
+    pub(crate) fn compress_into(
+        &mut self,
+        raw: &[u8],
+        out: &mut Vec<u8>,
+        at: usize,
+    ) -> Result<ChunkHeader, BloscError> {
+        if out.len() < at + raw.len() + MAX_OVERHEAD {
+            out.resize(at + raw.len() + MAX_OVERHEAD, 0);
+        }
+        let dest = &mut out[at..];
+        let dest_len = dest.len().min(MAX_CHUNK + MAX_OVERHEAD);
+        let (Ok(raw_len), Ok(dest_len)) = (i32::try_from(raw.len()), i32::try_from(dest_len)) else {
+            return refuse("a chunk longer than 2 GiB");
+        };
+        // SAFETY: both pointers come from slices that live through the call, with those slices' own lengths,
+        // and do not overlap: `dest` is borrowed mutably. The call writes at most `dest_len` bytes
+        // (blosc2.h), keeps neither pointer, and the context is alive and used by this thread alone (`&mut
+        // self`).
+        let written = unsafe {
+            sys::blosc2_compress_ctx(
+                self.context.as_ptr(),
+                raw.as_ptr().cast(),
+                raw_len,
+                dest.as_mut_ptr().cast(),
+                dest_len,
+            )
+        };
+        let written = match usize::try_from(written) {
+            Ok(n) if n >= HEADER_LEN => n,
+            _ => return refuse(format!("c-blosc2 refused to compress {raw_len} bytes (code {written})")),
+        };
+        let header = ChunkHeader::parse(&out[at..at + written])?;
+        let block_fits = header.block_size == self.block_size.min(raw.len()) || !header.has_block_table();
+        let lengths_fit = header.raw_len == raw.len() && header.stored_len == written;
+        if header.typesize != self.compression.typesize() || !lengths_fit || !block_fits {
+            return refuse(format!(
+                "c-blosc2 wrote a chunk of typesize {}, block size {} where {} and {} were asked for: unset the \
+                 BLOSC_* environment variables, which override a program's parameters",
+                header.typesize,
+                header.block_size,
+                self.compression.typesize(),
+                self.block_size
+            ));
+        }
+        Ok(header)
+    }
+
+    /// The chunk that `raw` compresses to.
+    pub(crate) fn compress(&mut self, raw: &[u8]) -> Result<Vec<u8>, BloscError> {
+        let mut out = Vec::new();
+        let header = self.compress_into(raw, &mut out, 0)?;
+        out.truncate(header.stored_len);
+        Ok(out)
+    }
+}
+
+impl Drop for Encoder {
+    fn drop(&mut self) {
+        // SAFETY: created by `blosc2_create_cctx`, freed once, not used after.
+        unsafe { sys::blosc2_free_ctx(self.context.as_ptr()) };
+    }
+}
+
+/// A decompression context.
+pub(crate) struct Decoder {
+    context: NonNull<sys::blosc2_context>,
+}
+
+impl Decoder {
+    fn new() -> Result<Self, BloscError> {
+        let params =
+            sys::blosc2_dparams { nthreads: 1, schunk: null_mut(), postfilter: None, postparams: null_mut() };
+        // SAFETY: a whole `blosc2_dparams` by value, its pointers null: no super-chunk, no postfilter.
+        let context = unsafe { sys::blosc2_create_dctx(params) };
+        NonNull::new(context)
+            .map(|context| Self { context })
+            .ok_or_else(|| BloscError::new("c-blosc2 could not create a decompression context"))
+    }
+
+    /// Decompresses a whole chunk into `out`, which is exactly as long as its raw bytes.
+    pub(crate) fn decompress(&mut self, vetted: &Vetted<'_>, out: &mut [u8]) -> Result<(), BloscError> {
+        let Vetted { chunk, header } = *vetted;
+        if header.raw_len != out.len() {
+            return refuse(format!("a chunk of {} raw bytes where {} are", header.raw_len, out.len()));
+        }
+        if out.is_empty() {
+            // C would take memory for a block of whatever size the header declares.
+            return Ok(());
+        }
+        if header.is_memcpyed() {
+            let Some(raw) = chunk.get(HEADER_LEN..HEADER_LEN + out.len()) else {
+                return refuse("an uncompressed chunk is cut short");
+            };
+            out.copy_from_slice(raw);
+            return Ok(());
+        }
+        if header.special() != 0 {
+            return fill(header.special(), chunk, header.typesize, out);
+        }
+        if !zlib::has_zlib(vetted) {
+            return self.decompress_streams(vetted, out);
+        }
+        let mut alone = Vec::new();
+        for (number, raw) in out.chunks_mut(header.block_size).enumerate() {
+            zlib::inflate_block(vetted, number, &mut alone)?;
+            self.decompress_streams(&vet(&alone)?, raw)?;
+        }
+        Ok(())
+    }
+
+    /// Decompresses a chunk of codecs that c-blosc2 has here.
+    fn decompress_streams(&mut self, vetted: &Vetted<'_>, out: &mut [u8]) -> Result<(), BloscError> {
+        let Vetted { chunk, header } = *vetted;
+        if header.raw_len != out.len() {
+            return refuse(format!("a chunk of {} raw bytes where {} are", header.raw_len, out.len()));
+        }
+        let (Ok(src_len), Ok(out_len)) = (i32::try_from(chunk.len()), i32::try_from(out.len())) else {
+            return refuse("a chunk longer than 2 GiB");
+        };
+        // SAFETY: both pointers come from slices that live through the call; `src_len` is `chunk.len()`, as
+        // `vet` cut it, and `out_len` is the slice's own. They do not overlap: `out` is borrowed mutably. The
+        // call never writes past `out_len` (blosc2.h), keeps neither pointer, and `&mut self` gives the
+        // context to this thread alone. That the chunk is well formed is what `vet` saw to: only it makes a
+        // `Vetted`.
+        let written = unsafe {
+            sys::blosc2_decompress_ctx(
+                self.context.as_ptr(),
+                chunk.as_ptr().cast(),
+                src_len,
+                out.as_mut_ptr().cast(),
+                out_len,
+            )
+        };
+        if usize::try_from(written) == Ok(out.len()) {
+            Ok(())
+        } else {
+            refuse(format!("c-blosc2 could not decompress the chunk (code {written})"))
+        }
+    }
+}
+
+/// Fills `out` with what a special chunk says.
+fn fill(kind: u8, chunk: &[u8], typesize: u8, out: &mut [u8]) -> Result<(), BloscError> {
+    let value = match (kind, typesize) {
+        (NAN, 4) => &f32::NAN.to_le_bytes()[..],
+        (NAN, 8) => &f64::NAN.to_le_bytes(),
+        (NAN, _) => return refuse(format!("a chunk of NaN of {typesize} bytes")),
+        (REPEATED, _) => chunk.get(HEADER_LEN..).unwrap_or_default(),
+        _ => &[0],
+    };
+    if value.is_empty() || !out.len().is_multiple_of(value.len()) {
+        return refuse(format!("a chunk of {} bytes of values of {}", out.len(), value.len()));
+    }
+    out.chunks_exact_mut(value.len()).for_each(|place| place.copy_from_slice(value));
+    Ok(())
+}
+
+impl Drop for Decoder {
+    fn drop(&mut self) {
+        // SAFETY: created by `blosc2_create_dctx`, freed once, not used after.
+        unsafe { sys::blosc2_free_ctx(self.context.as_ptr()) };
+    }
+}
+
+thread_local! {
+    static DECODER: RefCell<Option<Decoder>> = const { RefCell::new(None) };
+}
+
+/// Runs `job` with this thread's decompression context, made on first use.
+pub(crate) fn with_decoder<T>(
+    job: impl FnOnce(&mut Decoder) -> Result<T, BloscError>,
+) -> Result<T, BloscError> {
+    DECODER.with(|slot| {
+        let mut slot = slot.borrow_mut();
+        if slot.is_none() {
+            *slot = Some(Decoder::new()?);
+        }
+        match slot.as_mut() {
+            Some(decoder) => job(decoder),
+            None => refuse("no decompression context"),
+        }
+    })
+}
+
+/// Decompresses a whole chunk into `out`, exactly as long as its raw bytes. Damage inside a compressed stream
+/// may go unnoticed where no checksum covers it; all else is refused before C sees it.
+#[cfg(test)]
+pub(crate) fn decompress(chunk: &[u8], out: &mut [u8]) -> Result<(), BloscError> {
+    let vetted = vet(chunk)?;
+    with_decoder(|decoder| decoder.decompress(&vetted, out))
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    pub(in super::super) fn noisy_ramp(n: usize) -> Vec<u8> {
+        (0..n / 4).flat_map(|i| (i as f32 * 0.37).sin().to_le_bytes()).collect()
+    }
+
+    #[test]
+    fn every_codec_and_filter_round_trips() {
+        let raw = noisy_ramp(1 << 18);
+        for codec in [
+            CompressionCodec::None,
+            CompressionCodec::Lz4,
+            CompressionCodec::Lz4hc,
+            CompressionCodec::Zstd,
+            CompressionCodec::Blosclz,
+        ] {
+            for filter in [Filter::None, Filter::Shuffle, Filter::Bitshuffle] {
+                let compression = Compression { codec, level: 1, filter, typesize: Some(4) };
+                let chunk = Encoder::new(compression, 1 << 14).unwrap().compress(&raw).unwrap();
+                let header = ChunkHeader::parse(&chunk).unwrap();
+                assert!(header.is_memcpyed() || codec != CompressionCodec::None);
+                let mut back = vec![0; raw.len()];
+                decompress(&chunk, &mut back).unwrap();
+                assert!(back == raw, "{codec:?} {filter:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn zeros_become_a_special_chunk() {
+        let chunk =
+            Encoder::new(Compression::default(), 1 << 14).unwrap().compress(&vec![0; 1 << 16]).unwrap();
+        assert_eq!((ChunkHeader::parse(&chunk).unwrap().special(), chunk.len()), (1, 32));
+    }
+
+    #[test]
+    fn foreign_bytes_are_refused_before_c_sees_them() {
+        for bytes in
+            [&b""[..], &[0; 31], &[0; 64], &[0xff; 64], b"\x05\x01\x05\x04aaaabbbbccccddddeeeeffff0000"]
+        {
+            let mut out = vec![0; 64];
+            assert!(decompress(bytes, &mut out).is_err(), "{bytes:?}");
+        }
+    }
+}

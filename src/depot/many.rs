@@ -1,0 +1,235 @@
+//! Many records at once: put, copied, renamed, removed.
+
+use std::borrow::Borrow;
+
+use super::{Depot, key_of, tagged};
+use crate::codec::Codec;
+use crate::engine::{ListedRecord, Listing, batch, in_record};
+use crate::error::{ErrorKind, Result};
+use crate::key::{AsKey, Key, TaggedName};
+
+/// Raw bytes, and records, that are copied together.
+const AT_ONCE: (u64, usize) = (4 << 20, 1 << 14);
+
+/// Many records at once.
+impl<C: Codec> Depot<C> {
+    /// Stores many records as [`put`](Self::put) does, one after the other, and tells how many.
+    ///
+    /// ```
+    /// use vldepot::{Depot, Raw};
+    /// let depot = Depot::memory(Raw)?;
+    /// let n = depot.put_many([("a", vec![1]), ("b", vec![2, 2])])?;
+    /// assert_eq!((n, depot.len()), (2, 2));
+    /// # Ok::<(), vldepot::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`put`](Self::put), for the first record that is refused: those before it are stored, it and those
+    /// after it are not.
+    pub fn put_many<K: AsKey, T: Borrow<C::Item>>(
+        &self,
+        records: impl IntoIterator<Item = (K, T)>,
+    ) -> Result<u64> {
+        let mut n = 0;
+        for (key, item) in records {
+            self.put(key, item.borrow())?;
+            n += 1;
+        }
+        Ok(n)
+    }
+
+    /// Gives a record another name. Its bytes and metadata stay, and it moves to the end of the order.
+    ///
+    /// ```
+    /// use vldepot::{Depot, Raw};
+    /// let depot = Depot::memory(Raw)?;
+    /// depot.put("draft", b"..")?;
+    /// depot.rename("draft", "final")?;
+    /// assert!(depot.contains("final")? && !depot.contains("draft")?);
+    /// # Ok::<(), vldepot::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] when there is no record called `from`; [`ErrorKind::Exists`] when there is one
+    /// called `to`; as [`remove`](Self::remove).
+    pub fn rename(&self, from: impl AsKey, to: impl AsKey) -> Result<()> {
+        let (from, to) = (tagged(&self.engine, &from)?, tagged(&self.engine, &to)?);
+        self.engine.rename(&from, &to)
+    }
+
+    /// Removes the records that `keep` does not want, and tells how many.
+    ///
+    /// `keep` sees every record, in the order of insertion, before the first is removed. A record that another
+    /// thread replaces meanwhile stays.
+    ///
+    /// ```
+    /// use vldepot::{Depot, Raw};
+    /// let depot = Depot::memory(Raw)?;
+    /// depot.put_many([("a", vec![1; 10]), ("b", vec![2; 1000])])?;
+    /// assert_eq!(depot.retain(|_, bytes| bytes.len() < 100)?, 1);
+    /// assert!(depot.contains("a")?);
+    /// # Ok::<(), vldepot::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`get`](Self::get) for a record that cannot be read, and then nothing is removed; as
+    /// [`remove`](Self::remove).
+    pub fn retain(&self, mut keep: impl FnMut(&Key, C::View<'_>) -> bool) -> Result<u64> {
+        drop(self.engine.writer()?);
+        let mut listing = Listing::new(&self.engine)?;
+        let mut unwanted = Vec::new();
+        while let Some(listed) = listing.next() {
+            let ListedRecord { name, location } = listed?;
+            let location = location.map_err(|error| in_record(&name, error))?;
+            let record = self.record(&name, self.engine.read_called(&name, &location)?)?;
+            if !keep(&key_of(&self.engine, name.clone())?, record.view()) {
+                unwanted.push((name, location));
+            }
+        }
+        self.engine.remove_those(&unwanted)
+    }
+
+    /// Removes all records, and tells how many. Metadata of the depot itself stay, and so do the bytes in the
+    /// file, until it is [compacted](crate::maintain::compact).
+    ///
+    /// ```
+    /// use vldepot::{Depot, Raw};
+    /// let depot = Depot::memory(Raw)?;
+    /// depot.put("a", b"..")?;
+    /// assert_eq!(depot.clear()?, 1);
+    /// assert!(depot.is_empty());
+    /// # Ok::<(), vldepot::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`remove`](Self::remove); [`Error::is_damage`](crate::Error::is_damage) when not all names can be
+    /// listed.
+    pub fn clear(&self) -> Result<u64> {
+        drop(self.engine.writer()?);
+        let mut listing = Listing::new(&self.engine)?;
+        let mut all = Vec::new();
+        while let Some(listed) = listing.next() {
+            let ListedRecord { name, location } = listed?;
+            let location = location.map_err(|error| in_record(&name, error))?;
+            all.push((name, location));
+        }
+        self.engine.remove_those(&all)
+    }
+
+    /// Copies records from another depot, with their metadata, and tells how many. The codec is not involved,
+    /// so a tool that opened both by [`Raw`](crate::Raw) can copy any records.
+    ///
+    /// ```
+    /// use vldepot::{Depot, Raw};
+    /// let (from, to) = (Depot::memory(Raw)?, Depot::memory(Raw)?);
+    /// from.put("a", b"first")?;
+    /// from.put("b", b"second")?;
+    /// assert_eq!(to.copy_from(&from, &["b"])?, 1);
+    /// assert_eq!(to.get("b")?.view(), b"second");
+    /// # Ok::<(), vldepot::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::WrongCodec`] when the depots were written with different codecs or parameters; as
+    /// [`get_many`](Self::get_many) of the other depot; as [`put`](Self::put). The records before the one that
+    /// failed are copied.
+    pub fn copy_from<D: Codec, K: AsKey>(&self, other: &Depot<D>, keys: &[K]) -> Result<u64> {
+        self.check_same_codec(other)?;
+        let names = other.names(keys)?;
+        self.copy_names(other, &names)
+    }
+
+    /// Copies all records from another depot, with their metadata, and tells how many; the depot's own metadata
+    /// stay behind.
+    ///
+    /// ```
+    /// use vldepot::{Depot, Raw};
+    /// let (from, to) = (Depot::memory(Raw)?, Depot::memory(Raw)?);
+    /// from.put("a", b"first")?;
+    /// assert_eq!(to.copy_all_from(&from)?, 1);
+    /// # Ok::<(), vldepot::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`copy_from`](Self::copy_from).
+    pub fn copy_all_from<D: Codec>(&self, other: &Depot<D>) -> Result<u64> {
+        self.check_same_codec(other)?;
+        let mut n = 0;
+        let mut names = Vec::new();
+        for key in other.keys() {
+            names.push(tagged(&other.engine, &key?)?);
+            if names.len() == AT_ONCE.1 {
+                n += self.copy_names(other, &names)?;
+                names.clear();
+            }
+        }
+        Ok(n + self.copy_names(other, &names)?)
+    }
+
+    fn check_same_codec<D: Codec>(&self, other: &Depot<D>) -> Result<()> {
+        let (here, there) = (self.stored_codec(), other.stored_codec());
+        if here == there {
+            return Ok(());
+        }
+        let name = |codec: &super::CodecInfo| {
+            let parameters = String::from_utf8_lossy(&codec.parameters).trim().replace('\n', ", ");
+            format!("{} {} {parameters}", codec.id, codec.version).trim_end().to_owned()
+        };
+        let (stored, given) = (name(&there), name(&here));
+        Err(ErrorKind::WrongCodec { stored, given }.at(other.engine.path()))
+    }
+
+    fn copy_names<D: Codec>(&self, other: &Depot<D>, names: &[TaggedName]) -> Result<u64> {
+        let (mut rest, mut n) = (other.engine.locations(names)?, 0);
+        while !rest.is_empty() {
+            let mut sum = 0;
+            let fits = |(_, location): &&(&[u8], crate::index::Location)| {
+                let before = sum;
+                sum += u64::from(location.length);
+                before < AT_ONCE.0
+            };
+            let taken = rest.iter().take_while(fits).count();
+            let behind = rest.split_off(taken);
+            for ((name, _), bytes) in rest.iter().zip(batch::read(&other.engine, &rest, 1)?) {
+                let metadata = other.engine.metadata(name)?;
+                self.engine.put(name, &bytes, metadata.as_deref(), false)?;
+                n += 1;
+            }
+            rest = behind;
+        }
+        Ok(n)
+    }
+}
+
+/// Stores records as [`Depot::put_many`] does.
+///
+/// # Panics
+/// When a record is refused, for [`Extend`] cannot return an error. [`Depot::put_many`] can.
+impl<C: Codec, K: AsKey, T: Borrow<C::Item>> Extend<(K, T)> for Depot<C> {
+    fn extend<I: IntoIterator<Item = (K, T)>>(&mut self, records: I) {
+        if let Err(error) = self.put_many(records) {
+            panic!("a depot was extended, and refused: {error}");
+        }
+    }
+}
+
+/// Makes a depot in memory.
+///
+/// ```
+/// use vldepot::{Depot, Raw};
+/// let depot: Depot<Raw> = [("a", vec![1]), ("b", vec![2, 2])].into_iter().collect();
+/// assert_eq!(depot.len(), 2);
+/// ```
+///
+/// # Panics
+/// When a record is refused, for [`FromIterator`] cannot return an error. [`Depot::put_many`] can.
+impl<C: Codec + Default, K: AsKey, T: Borrow<C::Item>> FromIterator<(K, T)> for Depot<C> {
+    fn from_iter<I: IntoIterator<Item = (K, T)>>(records: I) -> Self {
+        let mut depot = match Self::memory(C::default()) {
+            Ok(depot) => depot,
+            Err(error) => panic!("a depot was collected, and refused: {error}"),
+        };
+        depot.extend(records);
+        depot
+    }
+}

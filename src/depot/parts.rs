@@ -1,0 +1,403 @@
+//! Parts of records: byte ranges, for which only the blocks that hold them are decoded.
+//!
+//! A codec that reads a field out of a large record asks [`Parts`] for the bytes. It sees neither blocks nor
+//! chunks.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use super::record::is_aligned;
+use super::{Depot, tagged};
+use crate::buffer::Bytes;
+use crate::codec::Codec;
+use crate::engine::{Engine, batch, in_record};
+use crate::error::{Error, ErrorKind, Part, Result};
+use crate::index::Location;
+use crate::key::{AsKey, describe};
+
+/// Records under this are in a block or two: they are read whole.
+const LEAST: u32 = 64 << 10;
+
+/// One record, whose bytes are read as they are asked for. See [`Depot::parts`].
+///
+/// What was read is kept, so no block is decoded twice for one record.
+pub struct Parts<'p> {
+    engine: &'p Engine,
+    /// Tagged.
+    name: Cow<'p, [u8]>,
+    location: Location,
+    /// Of the codec's records.
+    align: usize,
+    /// Where each starts in the record.
+    known: Vec<(usize, Bytes)>,
+    whole: Option<Whole<'p>>,
+}
+
+/// All bytes of a record.
+enum Whole<'p> {
+    Shared(Bytes),
+    /// They lie in a buffer that is used again.
+    Passing(&'p [u8]),
+}
+
+impl<'p> Whole<'p> {
+    /// Bytes that another program placed may lie at any address; views need them aligned.
+    fn of(bytes: &'p [u8], align: usize) -> Self {
+        if is_aligned(bytes, align) { Self::Passing(bytes) } else { Self::Shared(Bytes::copy_of(bytes)) }
+    }
+}
+
+impl std::ops::Deref for Whole<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Shared(bytes) => bytes,
+            Self::Passing(bytes) => bytes,
+        }
+    }
+}
+
+impl<'p> Parts<'p> {
+    fn new(engine: &'p Engine, name: impl Into<Cow<'p, [u8]>>, location: Location, align: usize) -> Self {
+        Self { engine, name: name.into(), location, align, known: Vec::new(), whole: None }
+    }
+
+    /// Bytes of the record.
+    pub fn len(&self) -> usize {
+        self.location.length as usize
+    }
+
+    /// Whether the record has no bytes.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether the whole record is in memory, so that any part of it costs nothing.
+    pub fn is_whole(&self) -> bool {
+        self.whole.is_some()
+    }
+
+    /// The bytes in `range` of the record.
+    ///
+    /// The checksums of the blocks that hold them are compared. The record's own checksum, which covers all of
+    /// it, is compared only where the whole record is read: when it is not compressed, or not in the file yet.
+    ///
+    /// # Errors
+    /// [`Error::is_damage`]; [`ErrorKind::OutOfRange`](crate::ErrorKind::OutOfRange) when the range ends after
+    /// the record.
+    pub fn bytes(&mut self, range: Range<usize>) -> Result<&[u8]> {
+        self.check(&range)?;
+        if self.known(&range).is_none() && !range.is_empty() {
+            let overlaps =
+                |(start, bytes): &(usize, Bytes)| *start < range.end && range.start < start + bytes.len();
+            if self.known.iter().any(overlaps) {
+                let mut copy = vec![0; range.len()];
+                self.copy(range.clone(), &mut copy)?;
+                self.known.push((range.start, Bytes::copy_of(&copy)));
+            } else {
+                self.read(range.clone())?;
+            }
+        }
+        let missing = || {
+            Error::damaged(self.engine.path(), Part::File, 0, format!("bytes {range:?} of a record"), "fewer")
+        };
+        if range.is_empty() { Ok(&[]) } else { self.known(&range).ok_or_else(missing) }
+    }
+
+    /// Copies the bytes in `range` of the record to `out`, which has as many.
+    ///
+    /// # Errors
+    /// As [`bytes`](Self::bytes).
+    ///
+    /// # Panics
+    /// When `out` has another length than the range.
+    pub fn copy(&mut self, range: Range<usize>, out: &mut [u8]) -> Result<()> {
+        assert_eq!(range.len(), out.len(), "a range and a buffer of one length");
+        self.check(&range)?;
+        let mut done = 0;
+        while done < out.len() {
+            let at = range.start + done;
+            let Some(bytes) = self.from(at) else {
+                let next = self.known.iter().map(|(start, _)| *start).filter(|&start| start > at).min();
+                self.read(at..range.end.min(next.unwrap_or(range.end)))?;
+                continue;
+            };
+            let n = bytes.len().min(out.len() - done);
+            out[done..done + n].copy_from_slice(&bytes[..n]);
+            done += n;
+        }
+        Ok(())
+    }
+
+    /// The whole record, whose checksum is compared. It starts at a multiple of the codec's
+    /// [`ALIGN`](Codec::ALIGN), so it can be viewed.
+    ///
+    /// # Errors
+    /// As [`Depot::get`].
+    pub fn whole(&mut self) -> Result<&[u8]> {
+        if self.whole.is_none() {
+            let bytes = self.engine.read_called(&self.name, &self.location)?;
+            let aligned = is_aligned(&bytes, self.align);
+            self.whole = Some(Whole::Shared(if aligned { bytes } else { Bytes::copy_of(&bytes) }));
+            self.known.clear();
+        }
+        Ok(self.whole.as_deref().unwrap_or_default())
+    }
+
+    fn check(&self, range: &Range<usize>) -> Result<()> {
+        if range.start <= range.end && range.end <= self.len() {
+            return Ok(());
+        }
+        Err(ErrorKind::OutOfRange { position: range.end as u64, len: self.len() as u64 }
+            .at(self.engine.path())
+            .of(describe(&self.name)))
+    }
+
+    /// Known bytes from `at` on.
+    fn from(&self, at: usize) -> Option<&[u8]> {
+        if let Some(whole) = &self.whole {
+            return whole.get(at..).filter(|bytes| !bytes.is_empty());
+        }
+        let holds = |(start, bytes): &&(usize, Bytes)| (*start..start + bytes.len()).contains(&at);
+        self.known.iter().find(holds).and_then(|(start, bytes)| bytes.get(at - start..))
+    }
+
+    /// The bytes in `range`, where they lie in memory one after the other.
+    fn known(&self, range: &Range<usize>) -> Option<&[u8]> {
+        if let Some(whole) = &self.whole {
+            return whole.get(range.clone());
+        }
+        let part = |(start, bytes): &'_ (usize, Bytes)| {
+            let from = range.start.checked_sub(*start)?;
+            (from + range.len() <= bytes.len()).then_some(from)
+        };
+        let (number, from) = self.known.iter().enumerate().find_map(|(n, known)| Some((n, part(known)?)))?;
+        self.known[number].1.get(from..from + range.len())
+    }
+
+    /// Decodes the blocks that hold `range`, or where that costs as much as reading all, reads all.
+    fn read(&mut self, range: Range<usize>) -> Result<()> {
+        let read = self.engine.part(&self.location, range);
+        match read.map_err(|error| in_record(&self.name, error))? {
+            Some(part) => self.known.push(part),
+            None => {
+                self.whole()?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for Parts<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Parts").field("len", &self.len()).field("is_whole", &self.is_whole()).finish()
+    }
+}
+
+/// What [`Depot::visit_parts`] is to do after it showed a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Then {
+    /// Go on.
+    Next,
+    /// Show the record again, with all of its bytes read. Records that are asked for so are read together.
+    Whole,
+}
+
+/// Parts of records.
+impl<C: Codec> Depot<C> {
+    /// The record of that name, for reading parts of it: only the blocks that hold them are decoded.
+    ///
+    /// Worth it for records of many blocks, from about 64 KiB on.
+    ///
+    /// ```
+    /// use vldepot::{Depot, Raw};
+    /// let depot = Depot::memory(Raw)?;
+    /// depot.put("a", &[7; 1_000_000])?;
+    /// depot.commit()?;
+    /// let mut parts = depot.parts("a")?;
+    /// assert_eq!(parts.len(), 1_000_000);
+    /// assert_eq!(parts.bytes(500_000..500_003)?, [7; 3]);
+    /// # Ok::<(), vldepot::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound).
+    pub fn parts(&self, key: impl AsKey) -> Result<Parts<'_>> {
+        let name = tagged(&self.engine, &key)?;
+        let location = self.engine.location(&name)?;
+        Ok(Parts::new(&self.engine, name.to_vec(), location, C::ALIGN))
+    }
+
+    /// Shows each record to `job`, with the number of its key, for reading parts of it. The order is that in
+    /// which the records are stored.
+    ///
+    /// Records of less than 64 KiB are read whole, and together: every block is decoded once. Of a larger one,
+    /// only the parts are read that `job` asks for. Where it would ask for most of the record, it returns
+    /// [`Then::Whole`], and the record is shown again after the others, read as [`visit_many`](Self::visit_many)
+    /// reads. An equal key that follows is shown the parts that are in memory already.
+    ///
+    /// ```
+    /// use vldepot::{Depot, Raw, Then};
+    /// # let depot = Depot::memory(Raw)?;
+    /// depot.put("a", &[1; 100_000])?;
+    /// depot.put("b", &[2; 10])?;
+    /// let mut firsts = [0; 2];
+    /// depot.visit_parts(&["b", "a"], |number, parts| {
+    ///     firsts[number] = parts.bytes(0..1)?[0];
+    ///     Ok(Then::Next)
+    /// })?;
+    /// assert_eq!(firsts, [2, 1]);
+    /// # Ok::<(), vldepot::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`get_many`](Self::get_many), and those of `job`: for the first key that is missing, else for the
+    /// first record that failed. The others have been shown by then.
+    pub fn visit_parts<K: AsKey>(
+        &self,
+        keys: &[K],
+        mut job: impl FnMut(usize, &mut Parts<'_>) -> Result<Then>,
+    ) -> Result<()> {
+        let names = self.names(keys)?;
+        let wanted = self.engine.locations(&names)?;
+        let mut failed: Option<(usize, Error)> = None;
+        let mut fail = |number: usize, error: Error| {
+            if failed.as_ref().is_none_or(|(first, _)| number < *first) {
+                let error = error.of(describe(wanted[number].0));
+                failed = Some((number, if error.path().is_some() { error } else { error.at(self.path()) }));
+            }
+        };
+        let (mut large, mut rest): (Vec<usize>, Vec<usize>) =
+            (0..wanted.len()).partition(|&number| wanted[number].1.length >= LEAST);
+        large.sort_unstable_by_key(|&number| (wanted[number].1.address, number));
+        let mut before: Option<Parts<'_>> = None;
+        for number in large {
+            let (name, location) = wanted[number];
+            let same = before.take().filter(|before| before.location == location);
+            let mut parts = same.unwrap_or_else(|| Parts::new(&self.engine, name, location, C::ALIGN));
+            match job(number, &mut parts) {
+                Ok(Then::Next) => {}
+                Ok(Then::Whole) => rest.push(number),
+                Err(error) => fail(number, error),
+            }
+            before = Some(parts);
+        }
+        // The first error is that of the first key.
+        rest.sort_unstable();
+        let whole: Vec<_> = rest.iter().map(|&number| wanted[number]).collect();
+        batch::visit(&self.engine, &whole, &mut |nth, bytes| {
+            let (name, location) = whole[nth];
+            let shown = bytes.and_then(|bytes| {
+                let mut parts = Parts::new(&self.engine, name, location, C::ALIGN);
+                parts.whole = Some(Whole::of(bytes, C::ALIGN));
+                job(rest[nth], &mut parts)
+            });
+            if let Err(error) = shown {
+                fail(rest[nth], error);
+            }
+        });
+        failed.map_or(Ok(()), |(_, error)| Err(error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::MemoryStorage;
+    use crate::{Layout, OpenOptions, Raw};
+
+    fn noise(n: u32, len: usize) -> Vec<u8> {
+        let mut state = n.wrapping_mul(2_654_435_761) | 1;
+        let mut step = || {
+            state ^= state << 13;
+            state ^= state >> 17;
+            state ^= state << 5;
+            // Half of the bits are noise, so that it compresses.
+            (state >> 9) as u8 & 0x55
+        };
+        (0..len).map(|_| step()).collect()
+    }
+
+    fn depot(layout: Layout) -> Depot<Raw> {
+        let depot = Depot::builder(Raw).layout(layout).memory().unwrap();
+        for n in 0..40 {
+            depot.put(n, &noise(n, [10, 300, 70_000, 200_000][n as usize % 4])).unwrap();
+        }
+        Depot::from_bytes(&depot.to_bytes().unwrap(), Raw).unwrap()
+    }
+
+    #[test]
+    fn every_range_of_every_record_is_that_of_the_whole() {
+        let small = || Layout::default().with_chunk_size(1 << 18).with_block_size(1 << 12);
+        for layout in [small(), small().with_compression(crate::Compression::none()), Layout::fast()] {
+            let depot = depot(layout);
+            for n in 0..40_u32 {
+                let whole = noise(n, [10, 300, 70_000, 200_000][n as usize % 4]);
+                let mut parts = depot.parts(n).unwrap();
+                assert_eq!(parts.len(), whole.len());
+                for (start, end) in [(0, 3), (7, 9), (4000, 4200), (100, 60_000), (4096, 8192), (0, 200_000)]
+                {
+                    let range = start.min(whole.len())..end.min(whole.len());
+                    assert!(parts.bytes(range.clone()).unwrap() == &whole[range.clone()], "{n}: {range:?}");
+                    let mut out = vec![0; range.len()];
+                    parts.copy(range.clone(), &mut out).unwrap();
+                    assert!(out == whole[range]);
+                }
+                assert!(parts.whole().unwrap() == whole && parts.is_whole());
+                let error = parts.bytes(0..whole.len() + 1).unwrap_err();
+                assert!(matches!(error.kind(), ErrorKind::OutOfRange { .. }), "{error}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_damaged_block_costs_the_parts_in_it_alone() {
+        let layout = Layout::default().with_chunk_size(1 << 18).with_block_size(1 << 12);
+        let depot = Depot::builder(Raw).layout(layout).memory().unwrap();
+        let record = noise(1, 200_000);
+        depot.put("a", &record).unwrap();
+        let mut bytes = depot.to_bytes().unwrap();
+        let at = depot.location("a").unwrap().file_offset.unwrap();
+        // In the middle of the chunk's stored bytes.
+        bytes[usize::try_from(at).unwrap() + 40_000] ^= 1;
+        let storage = std::sync::Arc::new(MemoryStorage::from_bytes(&bytes));
+        let depot = Depot::builder(Raw).open_options(OpenOptions::default()).open_in(storage).unwrap();
+        let mut parts = depot.parts("a").unwrap();
+        let read = |parts: &mut Parts<'_>, n: usize| {
+            parts.bytes(n..n + 100).map(|bytes| bytes == &record[n..n + 100])
+        };
+        let starts = (0..196_000).step_by(4000);
+        let results: Vec<_> = starts.map(|n| read(&mut parts, n)).collect();
+        assert!(results.iter().flatten().all(|&same| same));
+        let errors: Vec<_> = results.into_iter().filter_map(Result::err).collect();
+        assert!((1..=2).contains(&errors.len()), "{errors:?}");
+        assert!(errors[0].is_damage() && errors[0].record() == Some("\"a\""), "{}", errors[0]);
+        assert!(depot.parts("a").unwrap().whole().unwrap_err().is_damage());
+    }
+
+    #[test]
+    fn records_are_shown_with_their_numbers_whole_where_that_is_asked_for() {
+        let depot = depot(Layout::default().with_chunk_size(1 << 18).with_block_size(1 << 12));
+        let keys: Vec<u32> = (0..40).rev().chain([3, 3, 5]).collect();
+        let mut seen = vec![0; keys.len()];
+        depot
+            .visit_parts(&keys, |number, parts| {
+                let whole = noise(keys[number], [10, 300, 70_000, 200_000][keys[number] as usize % 4]);
+                if !parts.is_whole() && keys[number].is_multiple_of(3) {
+                    return Ok(Then::Whole);
+                }
+                seen[number] += 1;
+                assert!(parts.bytes(5..9)? == &whole[5..9]);
+                Ok(Then::Next)
+            })
+            .unwrap();
+        assert!(seen.iter().all(|&n| n == 1), "{seen:?}");
+        let refused = depot.visit_parts(&[1, 2, 3], |number, _| match number {
+            0 => Ok(Then::Next),
+            n => Err(crate::Error::invalid_options(n.to_string())),
+        });
+        assert!(refused.unwrap_err().to_string().ends_with('1'), "the error of the first key");
+    }
+}

@@ -1,0 +1,233 @@
+//! Records by position and names by order, from both ends.
+
+use std::collections::VecDeque;
+use std::iter::FusedIterator;
+use std::ops::{self, Bound, RangeBounds};
+
+use super::{Depot, Record, key_of, tagged};
+use crate::codec::Codec;
+use crate::engine::{Moment, in_record, read_each};
+use crate::error::Result;
+use crate::index::Location;
+use crate::key::{AsKey, Key, TaggedName};
+
+/// Records, and their raw bytes, that are read together.
+const AT_ONCE: (u64, u64) = (256, 1 << 20);
+
+/// Ranges of positions and of names.
+impl<C: Codec> Depot<C> {
+    /// Records at a range of positions, in the order of insertion, as of now; from both ends.
+    ///
+    /// There is one item for each position, a record or an error, so the length is exact. A range that ends
+    /// after the last record ends with it.
+    ///
+    /// ```
+    /// use vldepot::{Depot, Raw};
+    /// let depot = Depot::memory(Raw)?;
+    /// for n in 0..10_u8 {
+    ///     depot.put(n, &[n])?;
+    /// }
+    /// assert_eq!(depot.range(3..6).len(), 3);
+    /// let last: Vec<u8> = depot.range(..).rev().take(2).map(|entry| entry.unwrap().1.view()[0]).collect();
+    /// assert_eq!(last, [9, 8]);
+    /// # Ok::<(), vldepot::Error>(())
+    /// ```
+    pub fn range(&self, positions: impl RangeBounds<u64>) -> Range<'_, C> {
+        let moment = self.engine.moment();
+        let len = moment.len();
+        let start = match positions.start_bound() {
+            Bound::Included(&start) => start,
+            Bound::Excluded(&start) => start.saturating_add(1),
+            Bound::Unbounded => 0,
+        };
+        let end = match positions.end_bound() {
+            Bound::Included(&end) => end.saturating_add(1),
+            Bound::Excluded(&end) => end,
+            Bound::Unbounded => len,
+        };
+        let end = end.min(len);
+        let unread = start.min(end)..end;
+        Range { depot: self, moment, front: VecDeque::new(), unread, back: VecDeque::new() }
+    }
+
+    /// Names in a range, in the order of names, as of now; from both ends.
+    ///
+    /// Strings sort by their bytes, integers by their value; see [`Key`]. Looks at every name, and holds those
+    /// of the range in memory.
+    ///
+    /// ```
+    /// use vldepot::{Depot, Key, Raw};
+    /// let depot = Depot::memory(Raw)?;
+    /// for name in ["run_2/b", "run_1/c", "run_2/a"] {
+    ///     depot.put(name, b"..")?;
+    /// }
+    /// let names: Vec<Key> = depot.sorted_keys("run_2/".."run_3/")?.collect();
+    /// assert_eq!(names, [Key::from("run_2/a"), Key::from("run_2/b")]);
+    /// assert_eq!(depot.sorted_keys("a"..)?.next_back(), Some(Key::from("run_2/b")));
+    /// # Ok::<(), vldepot::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::is_damage`](crate::Error::is_damage) when not all names can be listed;
+    /// [`ErrorKind::InvalidRecord`](crate::ErrorKind::InvalidRecord) when a bound is an integer that no depot
+    /// can have as a name.
+    pub fn sorted_keys<K: AsKey>(&self, range: impl RangeBounds<K>) -> Result<SortedKeys> {
+        let bound = |bound: Bound<&K>| -> Result<Bound<TaggedName>> {
+            Ok(match bound {
+                Bound::Included(key) => Bound::Included(tagged(&self.engine, key)?),
+                Bound::Excluded(key) => Bound::Excluded(tagged(&self.engine, key)?),
+                Bound::Unbounded => Bound::Unbounded,
+            })
+        };
+        let (start, end) = (bound(range.start_bound())?, bound(range.end_bound())?);
+        let wanted = move |name: &[u8]| {
+            let after = match &start {
+                Bound::Included(start) => name >= &**start,
+                Bound::Excluded(start) => name > &**start,
+                Bound::Unbounded => true,
+            };
+            let before = match &end {
+                Bound::Included(end) => name <= &**end,
+                Bound::Excluded(end) => name < &**end,
+                Bound::Unbounded => true,
+            };
+            after && before
+        };
+        let mut keys = super::Keys::new(&self.engine, wanted).collect::<Result<Vec<_>>>()?;
+        keys.sort_unstable();
+        Ok(SortedKeys(keys.into_iter()))
+    }
+}
+
+type Entry<C> = Result<(Key, Record<C>)>;
+
+/// Records at a range of positions. See [`Depot::range`].
+pub struct Range<'d, C: Codec> {
+    depot: &'d Depot<C>,
+    moment: Moment,
+    /// Read, before `unread`.
+    front: VecDeque<Entry<C>>,
+    unread: ops::Range<u64>,
+    /// Read, after `unread`.
+    back: VecDeque<Entry<C>>,
+}
+
+impl<C: Codec> Range<'_, C> {
+    /// Reads the records at some positions together.
+    fn read(&self, positions: ops::Range<u64>) -> VecDeque<Entry<C>> {
+        let engine = &self.depot.engine;
+        let found: Vec<_> = positions
+            .map(|position| {
+                let name = engine.name_in(&self.moment, position)?;
+                let location = engine.location_in(&self.moment, position);
+                location.map_err(|error| in_record(&name, error)).map(|location| (name, location))
+            })
+            .collect();
+        let wanted: Vec<_> = found.iter().flatten().map(|(_, location)| ((), *location)).collect();
+        let mut read = read_each(engine, &wanted);
+        let entry = |found: Result<(Vec<u8>, Location)>| {
+            let (name, location) = found?;
+            // There is one for each that was found.
+            let bytes = read.next().unwrap_or_else(|| engine.read(&location));
+            let record = self.depot.record(&name, bytes.map_err(|error| in_record(&name, error))?)?;
+            Ok((key_of(engine, name)?, record))
+        };
+        found.into_iter().map(entry).collect()
+    }
+
+    /// How many of the next positions to read together.
+    fn batch(&self, positions: impl Iterator<Item = u64>) -> u64 {
+        let (records, bytes) = AT_ONCE;
+        let mut sum = 0;
+        let length = |position| self.depot.engine.location_in(&self.moment, position);
+        let fits = |position: &u64| {
+            let before = sum;
+            sum += length(*position).map_or(0, |location| u64::from(location.length));
+            before < bytes
+        };
+        positions.take(usize::try_from(records).unwrap_or(1)).take_while(fits).count() as u64
+    }
+}
+
+impl<C: Codec> Iterator for Range<'_, C> {
+    type Item = Entry<C>;
+
+    fn next(&mut self) -> Option<Entry<C>> {
+        if self.front.is_empty() && !self.unread.is_empty() {
+            let n = self.batch(self.unread.clone()).max(1);
+            let middle = self.unread.start + n;
+            self.front = self.read(self.unread.start..middle);
+            self.unread.start = middle;
+        }
+        self.front.pop_front().or_else(|| self.back.pop_front())
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let unread = usize::try_from(self.unread.end - self.unread.start).unwrap_or(usize::MAX);
+        let len = self.front.len().saturating_add(unread).saturating_add(self.back.len());
+        (len, Some(len))
+    }
+
+    fn nth(&mut self, mut n: usize) -> Option<Entry<C>> {
+        // What is passed over is not read.
+        let read = n.min(self.front.len());
+        self.front.drain(..read);
+        n -= read;
+        if self.front.is_empty() {
+            let unread = self.unread.end - self.unread.start;
+            let passed = unread.min(n as u64);
+            self.unread.start += passed;
+            n -= usize::try_from(passed).unwrap_or(n);
+            if self.unread.is_empty() {
+                self.back.drain(..n.min(self.back.len()));
+            }
+        }
+        self.next()
+    }
+}
+
+impl<C: Codec> DoubleEndedIterator for Range<'_, C> {
+    fn next_back(&mut self) -> Option<Entry<C>> {
+        if self.back.is_empty() && !self.unread.is_empty() {
+            let n = self.batch(self.unread.clone().rev()).max(1);
+            let middle = self.unread.end - n;
+            self.back = self.read(middle..self.unread.end);
+            self.unread.end = middle;
+        }
+        self.back.pop_back().or_else(|| self.front.pop_back())
+    }
+}
+
+impl<C: Codec> ExactSizeIterator for Range<'_, C> {}
+impl<C: Codec> FusedIterator for Range<'_, C> {}
+
+impl<C: Codec> std::fmt::Debug for Range<'_, C> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Range").field("depot", self.depot).field("left", &self.len()).finish()
+    }
+}
+
+/// Names in the order of names. See [`Depot::sorted_keys`].
+#[derive(Debug, Clone)]
+pub struct SortedKeys(std::vec::IntoIter<Key>);
+
+impl Iterator for SortedKeys {
+    type Item = Key;
+
+    fn next(&mut self) -> Option<Key> {
+        self.0.next()
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.0.size_hint()
+    }
+}
+
+impl DoubleEndedIterator for SortedKeys {
+    fn next_back(&mut self) -> Option<Key> {
+        self.0.next_back()
+    }
+}
+
+impl ExactSizeIterator for SortedKeys {}
+impl FusedIterator for SortedKeys {}

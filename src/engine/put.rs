@@ -1,0 +1,94 @@
+//! Putting, renaming and removing: what is checked before the writer takes it.
+
+use super::Engine;
+use super::writer::NewRecord;
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::chunk::MAX_DIRECTORY;
+use crate::index::Location;
+use crate::key::{MAX_KEY_LEN, describe};
+
+/// Bytes of a record's metadata, at most: a chunk's directory holds them uncompressed.
+const MAX_METADATA: usize = MAX_DIRECTORY / 4;
+
+impl Engine {
+    /// Stores encoded bytes.
+    pub(crate) fn put(
+        &self,
+        name: &[u8],
+        bytes: &[u8],
+        metadata: Option<&[u8]>,
+        only_new: bool,
+    ) -> Result<()> {
+        self.check_name(name)?;
+        if u32::try_from(bytes.len()).is_err() {
+            return Err(
+                self.refuse_record(name, format!("{} bytes; a record has at most {}", bytes.len(), u32::MAX))
+            );
+        }
+        if let Some(metadata) = metadata {
+            self.check_metadata(name, metadata)?;
+        }
+        let checksum = crc32c::crc32c(bytes);
+        let mut writer = self.writer()?;
+        writer.put(&NewRecord { name, bytes, checksum, metadata, only_new }).map_err(
+            |source| match source.kind() {
+                ErrorKind::InvalidRecord { .. } | ErrorKind::Exists | ErrorKind::Poisoned { .. } => source,
+                _ => ErrorKind::NotStored.at(self.path_buf()).of(describe(name)).because(source),
+            },
+        )?;
+        writer.commit_if_due()
+    }
+
+    /// Gives a record another name, under which there must be none.
+    pub(crate) fn rename(&self, from: &[u8], to: &[u8]) -> Result<()> {
+        self.check_name(to)?;
+        let mut writer = self.writer()?;
+        if self.place_of(from)?.is_none() {
+            drop(writer);
+            // Says why, where the depot lost records.
+            return self.location(from).map(|_| ());
+        }
+        if from != to {
+            if self.place_of(to)?.is_some() {
+                return Err(ErrorKind::Exists.at(self.path()).of(describe(to)));
+            }
+            writer.rename(from, to)?;
+        }
+        writer.commit_if_due()
+    }
+
+    /// Removes records that are still where they were found, and tells how many.
+    pub(crate) fn remove_those(&self, found: &[(Vec<u8>, Location)]) -> Result<u64> {
+        let mut removed = 0;
+        for (name, location) in found {
+            let mut writer = self.writer()?;
+            if self.place_of(name)? == Some(*location) {
+                removed += u64::from(writer.remove(name)?);
+            }
+            writer.commit_if_due()?;
+        }
+        Ok(removed)
+    }
+
+    fn check_name(&self, name: &[u8]) -> Result<()> {
+        // One byte of a tagged name is the tag.
+        if name.len() <= 1 + MAX_KEY_LEN {
+            return Ok(());
+        }
+        let why = format!("a name of {} bytes; at most {MAX_KEY_LEN} fit", name.len() - 1);
+        Err(self.refuse_record(name, why))
+    }
+
+    fn refuse_record(&self, name: &[u8], why: String) -> Error {
+        ErrorKind::InvalidRecord { why }.at(self.path_buf()).of(describe(name))
+    }
+
+    /// Refuses metadata that the directory of a chunk has no room for.
+    pub(crate) fn check_metadata(&self, name: &[u8], metadata: &[u8]) -> Result<()> {
+        if metadata.len() <= MAX_METADATA {
+            return Ok(());
+        }
+        let why = format!("metadata of {} bytes; at most {MAX_METADATA} fit", metadata.len());
+        Err(self.refuse_record(name, why))
+    }
+}

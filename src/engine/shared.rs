@@ -1,0 +1,37 @@
+//! What readers and the writer share.
+
+use std::io;
+use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use crate::catalog::State;
+use crate::error::Error;
+use crate::format::tables::Parameters;
+use crate::storage::{Storage, StorageExt};
+use crate::sync;
+
+/// What readers and the writer share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) storage: Arc<dyn Storage>,
+    pub(crate) parameters: Parameters,
+    pub(crate) mapped: bool,
+    state: RwLock<State>,
+}
+
+impl Shared {
+    pub(crate) fn new(storage: Arc<dyn Storage>, parameters: Parameters, mapped: bool, state: State) -> Self {
+        Self { storage, parameters, mapped, state: RwLock::new(state) }
+    }
+
+    pub(crate) fn read(&self) -> RwLockReadGuard<'_, State> {
+        sync::read(&self.state)
+    }
+
+    pub(crate) fn write(&self) -> RwLockWriteGuard<'_, State> {
+        sync::write(&self.state)
+    }
+
+    pub(crate) fn io(&self, action: impl Into<String>, source: io::Error) -> Error {
+        self.storage.io(action, source)
+    }
+}

@@ -1,0 +1,50 @@
+//! The Flatbuffers tables of `schemas/depot.fbs` as plain structs, a file a table.
+//!
+//! Whoever decodes has matched a checksum over the bytes; the Flatbuffers verifier runs all the same.
+//!
+//! ```text
+//! parameters   how the depot is laid out             commit      the truth at one moment
+//! segment      the head of an index segment          directory   what an entry did to names
+//! losses       what the depot lost
+//! ```
+
+mod commit;
+mod directory;
+mod losses;
+mod parameters;
+mod segment;
+
+pub(crate) use commit::{Commit, SegmentRef};
+pub(crate) use directory::{Action, Directory, DirectoryBuilder, Operation};
+pub(crate) use losses::{Loss, LossKind, Losses};
+pub(crate) use parameters::Parameters;
+pub(crate) use segment::{SECTIONS, Section, SegmentHead};
+
+use flatbuffers::InvalidFlatbuffer;
+
+use super::generated::vldepot::format as fbs;
+
+fn broken(error: &InvalidFlatbuffer) -> String {
+    format!("a malformed Flatbuffers table ({error})")
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    pub(crate) use super::parameters::tests::parameters;
+    use super::*;
+
+    #[test]
+    fn noise_is_refused_without_a_panic() {
+        let mut bytes = parameters().encode();
+        for at in 0..bytes.len() {
+            for flip in [0x01, 0x80, 0xff] {
+                bytes[at] ^= flip;
+                let _ = Parameters::decode(&bytes);
+                let _ = Commit::decode(&bytes);
+                let _ = Directory::decode(&bytes);
+                let _ = SegmentHead::decode(&bytes);
+                bytes[at] ^= flip;
+            }
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! The parameters of a depot: how it is laid out.
+
+use flatbuffers::{FlatBufferBuilder, root};
+
+use super::{broken, fbs};
+use crate::blosc::{Compression, CompressionCodec, Filter};
+use crate::format::FORMAT_VERSION;
+use crate::options::{Layout, Placement};
+
+/// How the depot is laid out.
+#[allow(clippy::struct_field_names, reason = "the names of the schema")]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Parameters {
+    pub(crate) format_version: u32,
+    pub(crate) depot_id: u64,
+    pub(crate) codec_id: String,
+    pub(crate) codec_version: u32,
+    pub(crate) codec_parameters: Vec<u8>,
+    pub(crate) chunk_size: usize,
+    /// `None`: each chunk has its own.
+    pub(crate) block_size: Option<usize>,
+    pub(crate) compression: Compression,
+    pub(crate) placement: Placement,
+    pub(crate) align: usize,
+    pub(crate) vlstore: bool,
+    /// Seconds since 1970.
+    pub(crate) created: i64,
+}
+
+impl Parameters {
+    /// The table as bytes.
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut builder = FlatBufferBuilder::new();
+        let table = self.build(&mut builder);
+        builder.finish_minimal(table);
+        builder.finished_data().to_vec()
+    }
+
+    pub(super) fn build<'b>(
+        &self,
+        builder: &mut FlatBufferBuilder<'b>,
+    ) -> flatbuffers::WIPOffset<fbs::Parameters<'b>> {
+        let codec_id = builder.create_string(&self.codec_id);
+        let codec_parameters = builder.create_vector(&self.codec_parameters);
+        let small = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        let args = fbs::ParametersArgs {
+            format_version: self.format_version,
+            depot_id: self.depot_id,
+            codec_id: Some(codec_id),
+            codec_version: self.codec_version,
+            codec_parameters: Some(codec_parameters),
+            chunk_size: small(self.chunk_size),
+            block_size: small(self.block_size.unwrap_or(0)),
+            compressor: match self.compression.codec {
+                CompressionCodec::None => 0,
+                CompressionCodec::Lz4 => 1,
+                CompressionCodec::Lz4hc => 2,
+                CompressionCodec::Zstd => 3,
+                CompressionCodec::Blosclz => 4,
+                // Of other programs' files alone, which have no such table.
+                CompressionCodec::Zlib => 5,
+            },
+            level: self.compression.level,
+            filter: match self.compression.filter {
+                Filter::None => 0,
+                Filter::Shuffle => 1,
+                Filter::Bitshuffle => 2,
+            },
+            typesize: self.compression.typesize(),
+            placement: match self.placement {
+                Placement::NoCross => 0,
+                Placement::Contiguous => 1,
+                Placement::StartAligned => 2,
+            },
+            align: u8::try_from(self.align).unwrap_or(u8::MAX),
+            vlstore: self.vlstore,
+            created: self.created,
+        };
+        fbs::Parameters::create(builder, &args)
+    }
+
+    /// Reads the table. The error says what was found instead.
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, String> {
+        Self::from_table(root::<fbs::Parameters<'_>>(bytes).map_err(|e| broken(&e))?)
+    }
+
+    pub(super) fn from_table(table: fbs::Parameters<'_>) -> Result<Self, String> {
+        let format_version = table.format_version();
+        let parameters = Self {
+            format_version,
+            depot_id: table.depot_id(),
+            codec_id: table.codec_id().unwrap_or("").to_owned(),
+            codec_version: table.codec_version(),
+            codec_parameters: table.codec_parameters().map(|v| v.bytes().to_vec()).unwrap_or_default(),
+            chunk_size: table.chunk_size() as usize,
+            block_size: Some(table.block_size() as usize).filter(|&size| size > 0),
+            compression: Compression {
+                codec: match table.compressor() {
+                    0 => CompressionCodec::None,
+                    1 => CompressionCodec::Lz4,
+                    2 => CompressionCodec::Lz4hc,
+                    3 => CompressionCodec::Zstd,
+                    4 => CompressionCodec::Blosclz,
+                    other => return Err(format!("compressor {other}, unknown to this version")),
+                },
+                level: table.level(),
+                filter: match table.filter() {
+                    0 => Filter::None,
+                    1 => Filter::Shuffle,
+                    2 => Filter::Bitshuffle,
+                    other => return Err(format!("filter {other}, unknown to this version")),
+                },
+                typesize: Some(table.typesize()),
+            },
+            placement: match table.placement() {
+                0 => Placement::NoCross,
+                1 => Placement::Contiguous,
+                2 => Placement::StartAligned,
+                other => return Err(format!("placement {other}, unknown to this version")),
+            },
+            align: usize::from(table.align()),
+            vlstore: table.vlstore(),
+            created: table.created(),
+        };
+        // A newer format may mean anything by its fields: the caller refuses it by its number.
+        if format_version <= FORMAT_VERSION {
+            parameters.layout().validate().map_err(|e| format!("impossible parameters ({e})"))?;
+            if !parameters.align.is_power_of_two() || parameters.align > 64 {
+                return Err(format!("records aligned to {} bytes", parameters.align));
+            }
+        }
+        Ok(parameters)
+    }
+
+    /// How the depot is laid out.
+    pub(crate) fn layout(&self) -> Layout {
+        Layout {
+            compression: self.compression,
+            chunk_size: self.chunk_size,
+            block_size: self.block_size,
+            placement: self.placement,
+            vlstore_compatible: self.vlstore,
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    pub(crate) fn parameters() -> Parameters {
+        Parameters {
+            format_version: 1,
+            depot_id: 42,
+            codec_id: "raw".into(),
+            codec_version: 1,
+            codec_parameters: vec![1, 2, 3],
+            chunk_size: 1 << 22,
+            block_size: None,
+            compression: Compression { typesize: Some(8), ..Compression::default() },
+            placement: Placement::Contiguous,
+            align: 16,
+            vlstore: true,
+            created: 1_700_000_000,
+        }
+    }
+
+    #[test]
+    fn parameters_come_back() {
+        assert_eq!(Parameters::decode(&parameters().encode()), Ok(parameters()));
+    }
+}
