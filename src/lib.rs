@@ -36,7 +36,15 @@
 //!
 //! # Features
 //!
-//! `serde` (default): the MessagePack codec. `json` (default): the JSON codec. `testing`: conformance suites for storages and codecs.
+//! | feature | default | what it adds |
+//! | --- | --- | --- |
+//! | `atomic` | yes | the codec of atomic frames; turns on `ndarray` |
+//! | `ndarray` | yes | the codecs of arrays |
+//! | `serde` | yes | metadata, the MessagePack codec, and serde for options, reports and keys |
+//! | `json` | yes | the JSON codec; turns on `serde` |
+//! | `glob` | yes | names by glob pattern |
+//! | `log` | no | events through the `log` crate |
+//! | `testing` | no | conformance suites for storages and codecs |
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(test, allow(clippy::cast_possible_truncation, clippy::cast_precision_loss))]
