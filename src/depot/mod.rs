@@ -47,10 +47,6 @@ use crate::engine::{Engine, malformed};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{AsKey, Key, TaggedName, describe};
 
-thread_local! {
-    static SCRATCH: std::cell::RefCell<Vec<u8>> = const { std::cell::RefCell::new(Vec::new()) };
-}
-
 /// Named, variable-length records, kept compressed, in a file or in memory.
 ///
 /// ```
