@@ -219,7 +219,7 @@ impl<C: Codec> Depot<C> {
         Ok(RecordLocation::new(&self.engine, &location))
     }
 
-    /// How many records there are. Of a file opened with [`OpenOptions::accept_loss`]: how many are left.
+    /// How many records there are. Of a file opened with [`OpenOptions::accept_loss`](crate::OpenOptions::accept_loss): how many are left.
     ///
     /// ```
     /// # use vldepot::{Depot, Raw};

@@ -9,7 +9,7 @@ use crate::key::Key;
 /// Which tagged names to list.
 type Filter<'d> = Box<dyn Fn(&[u8]) -> bool + Send + 'd>;
 
-/// Names of a depot, in the order of insertion. See [`Depot::keys`].
+/// Names of a depot, in the order of insertion. See [`Depot::keys`](crate::Depot::keys).
 pub struct Keys<'d> {
     engine: &'d Engine,
     cursor: Option<Listing<'d>>,

@@ -124,7 +124,7 @@ impl<C: Codec> Depot<C> {
         DepotInfo::new(&self.engine)
     }
 
-    /// What is missing of a file that was opened with [`OpenOptions::accept_loss`]: the error that opening it
+    /// What is missing of a file that was opened with [`OpenOptions::accept_loss`](crate::OpenOptions::accept_loss): the error that opening it
     /// without gives. `None` where nothing is.
     ///
     /// ```
@@ -137,7 +137,7 @@ impl<C: Codec> Depot<C> {
         self.engine.incomplete()
     }
 
-    /// The codec the depot was written with, which [`Raw`] may have opened.
+    /// The codec the depot was written with, which [`Raw`](crate::Raw) may have opened.
     ///
     /// ```
     /// # use vldepot::{Depot, Raw};

@@ -30,11 +30,11 @@ impl<C: Codec> Depot<C> {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::Codec`] when the codec refuses the value, [`ErrorKind::InvalidRecord`], [`ErrorKind::ReadOnly`], [`ErrorKind::Forked`],
-    /// [`ErrorKind::Poisoned`], and two that a full disk brings about:
-    /// - [`ErrorKind::NotStored`]: chunks put earlier could not be written. This record is not taken in, the ones before are kept in memory
+    /// [`ErrorKind::Codec`](crate::ErrorKind::Codec) when the codec refuses the value, [`ErrorKind::InvalidRecord`](crate::ErrorKind::InvalidRecord), [`ErrorKind::ReadOnly`](crate::ErrorKind::ReadOnly), [`ErrorKind::Forked`](crate::ErrorKind::Forked),
+    /// [`ErrorKind::Poisoned`](crate::ErrorKind::Poisoned), and two that a full disk brings about:
+    /// - [`ErrorKind::NotStored`](crate::ErrorKind::NotStored): chunks put earlier could not be written. This record is not taken in, the ones before are kept in memory
     ///   and written by the next call; put it again once there is room.
-    /// - [`ErrorKind::NotCommitted`]: the record is taken in and can be read, but a commit that became due with it failed. Do not put it
+    /// - [`ErrorKind::NotCommitted`](crate::ErrorKind::NotCommitted): the record is taken in and can be read, but a commit that became due with it failed. Do not put it
     ///   again: the next commit makes it durable.
     pub fn put(&self, key: impl AsKey, item: &C::Item) -> Result<()> {
         self.encode_and_put(&key, item, None, false)
@@ -51,7 +51,7 @@ impl<C: Codec> Depot<C> {
     /// ```
     ///
     /// # Errors
-    /// Also [`ErrorKind::Exists`].
+    /// Also [`ErrorKind::Exists`](crate::ErrorKind::Exists).
     pub fn put_new(&self, key: impl AsKey, item: &C::Item) -> Result<()> {
         self.encode_and_put(&key, item, None, true)
     }
@@ -115,7 +115,7 @@ impl<C: Codec> Depot<C> {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::ReadOnly`]; [`ErrorKind::NotCommitted`] when the record is removed but a commit that became due failed.
+    /// [`ErrorKind::ReadOnly`](crate::ErrorKind::ReadOnly); [`ErrorKind::NotCommitted`](crate::ErrorKind::NotCommitted) when the record is removed but a commit that became due failed.
     pub fn remove(&self, key: impl AsKey) -> Result<bool> {
         let name = tagged(&self.engine, &key)?;
         let mut writer = self.engine.writer()?;
@@ -136,7 +136,7 @@ impl<C: Codec> Depot<C> {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::ReadOnly`], [`ErrorKind::Io`].
+    /// [`ErrorKind::ReadOnly`](crate::ErrorKind::ReadOnly), [`ErrorKind::Io`](crate::ErrorKind::Io).
     pub fn flush(&self) -> Result<()> {
         self.engine.writer()?.flush()
     }
@@ -158,8 +158,8 @@ impl<C: Codec> Depot<C> {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::NotCommitted`], which says how many records wait: nothing is lost that an earlier commit has, and after a failed
-    /// write, of a full disk say, the next call goes on. After a failed sync, [`ErrorKind::Poisoned`].
+    /// [`ErrorKind::NotCommitted`](crate::ErrorKind::NotCommitted), which says how many records wait: nothing is lost that an earlier commit has, and after a failed
+    /// write, of a full disk say, the next call goes on. After a failed sync, [`ErrorKind::Poisoned`](crate::ErrorKind::Poisoned).
     pub fn commit(&self) -> Result<()> {
         self.engine.writer()?.commit()
     }
@@ -176,7 +176,7 @@ impl<C: Codec> Depot<C> {
     /// ```
     ///
     /// # Errors
-    /// As [`commit`](Self::commit); [`ErrorKind::Io`] when all is committed and only the frame could not be written.
+    /// As [`commit`](Self::commit); [`ErrorKind::Io`](crate::ErrorKind::Io) when all is committed and only the frame could not be written.
     pub fn publish(&self) -> Result<()> {
         self.engine.writer()?.publish(false)
     }

@@ -266,7 +266,7 @@ impl<C: Codec> Depot<C> {
     ///
     /// # Errors
     /// [`ErrorKind::NotUndone`], which says why: something was put, removed or changed since; nothing was
-    /// truncated; the depot was compacted. [`Error::is_damage`] when the index of the time before is damaged.
+    /// truncated; the depot was compacted. [`Error::is_damage`](crate::Error::is_damage) when the index of the time before is damaged.
     /// As [`commit`](Self::commit).
     pub fn undo_truncate(&self) -> Result<u64> {
         self.engine.undo_truncate()

@@ -125,7 +125,7 @@ impl VerifyReport {
 /// ```
 ///
 /// # Errors
-/// [`ErrorKind::NotADepot`] and others as of [`Depot::open`](crate::Depot::open), when the file does not open at all. Damage in a file that opens is
+/// [`ErrorKind::NotADepot`](crate::ErrorKind::NotADepot) and others as of [`Depot::open`](crate::Depot::open), when the file does not open at all. Damage in a file that opens is
 /// no error: it is in the report.
 pub fn verify(
     path: impl AsRef<Path>,

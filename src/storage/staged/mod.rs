@@ -373,11 +373,11 @@ fn remove_leftover(path: &Path, token: Token, name: &OsStr) -> io::Result<()> {
 
 /// Writing it, and putting it in place.
 impl StagedFile {
-    /// Where to write: an empty storage, for [`Depot::create_in`](crate::Depot::create_in). Its errors name
+    /// Where to write: an empty storage, for [`Depot::create_in`](crate::DepotBuilder::create_in). Its errors name
     /// the path that the file will have.
     ///
     /// The depot can be read by it, also after [`close`](crate::Depot::close): see
-    /// [`Depot::open_in`](crate::Depot::open_in).
+    /// [`Depot::open_in`](crate::DepotBuilder::open_in).
     pub fn storage(&self) -> Arc<dyn Storage> {
         Arc::clone(&self.file) as Arc<dyn Storage>
     }
