@@ -36,7 +36,15 @@
 //!
 //! # Features
 //!
-//! `serde` (default): the MessagePack codec. `json` (default): the JSON codec. `testing`: conformance suites for storages and codecs.
+//! | feature | default | what it adds |
+//! | --- | --- | --- |
+//! | `atomic` | yes | the codec of atomic frames; turns on `ndarray` |
+//! | `ndarray` | yes | the codecs of arrays |
+//! | `serde` | yes | metadata, the MessagePack codec, and serde for options, reports and keys |
+//! | `json` | yes | the JSON codec; turns on `serde` |
+//! | `glob` | yes | names by glob pattern |
+//! | `log` | no | events through the `log` crate |
+//! | `testing` | no | conformance suites for storages and codecs |
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(test, allow(clippy::cast_possible_truncation, clippy::cast_precision_loss))]
@@ -51,6 +59,7 @@ pub mod codecs;
 mod depot;
 mod engine;
 mod error;
+mod events;
 #[cfg(feature = "serde")]
 mod exact;
 mod format;
@@ -92,6 +101,21 @@ struct Readme;
 #[cfg(doctest)]
 #[doc = include_str!("../docs/how-to/follow-a-live-run.md")]
 struct Following;
+
+/// The code of the first tutorial, compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/tutorial/a-first-depot.md")]
+struct FirstDepot;
+
+/// The code of the tutorial on training, compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/tutorial/a-training-loop.md")]
+struct Training;
+
+/// The code of the tutorial on codecs, compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/tutorial/your-own-codec.md")]
+struct OwnCodec;
 
 /// The code of the guide to options, compiled and run.
 #[cfg(doctest)]

@@ -15,6 +15,15 @@ impl<C: Codec> Depot<C> {
     ///
     /// Decodes the blocks it touches and nothing else, and checks it; from an uncompressed file it borrows the memory map.
     ///
+    /// ```
+    /// # use vldepot::{Depot, Raw};
+    /// # let depot = Depot::memory(Raw)?;
+    /// depot.put("a", b"first")?;
+    /// let record = depot.get("a")?;
+    /// assert_eq!(record.view(), b"first");
+    /// # Ok::<(), vldepot::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`ErrorKind::NotFound`]; [`Error::is_damage`] when the bytes are not those that were put; [`ErrorKind::Codec`].
     pub fn get(&self, key: impl AsKey) -> Result<Record<C>> {
@@ -46,6 +55,14 @@ impl<C: Codec> Depot<C> {
 
     /// The record at `position`, 0 to `len() - 1`, in the order of insertion.
     ///
+    /// ```
+    /// # use vldepot::{Depot, Raw};
+    /// # let depot = Depot::memory(Raw)?;
+    /// depot.put("a", b"first")?;
+    /// assert_eq!(depot.get_at(0)?.view(), b"first");
+    /// # Ok::<(), vldepot::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`ErrorKind::OutOfRange`], and as [`get`](Self::get).
     pub fn get_at(&self, position: u64) -> Result<Record<C>> {
@@ -57,6 +74,14 @@ impl<C: Codec> Depot<C> {
 
     /// The name of the record at `position`.
     ///
+    /// ```
+    /// # use vldepot::{Depot, Raw};
+    /// # let depot = Depot::memory(Raw)?;
+    /// depot.put("a", b"first")?;
+    /// assert_eq!(depot.key_at(0)?.as_str(), Some("a"));
+    /// # Ok::<(), vldepot::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`ErrorKind::OutOfRange`].
     pub fn key_at(&self, position: u64) -> Result<Key> {
@@ -64,6 +89,16 @@ impl<C: Codec> Depot<C> {
     }
 
     /// Appends the record's bytes to `buf`, which need not be aligned.
+    ///
+    /// ```
+    /// # use vldepot::{Depot, Raw};
+    /// # let depot = Depot::memory(Raw)?;
+    /// depot.put("a", b"first")?;
+    /// let mut buf = b"the ".to_vec();
+    /// depot.get_into("a", &mut buf)?;
+    /// assert_eq!(buf, b"the first");
+    /// # Ok::<(), vldepot::Error>(())
+    /// ```
     ///
     /// # Errors
     /// As [`get`](Self::get).
@@ -76,6 +111,16 @@ impl<C: Codec> Depot<C> {
     /// Records in the order of `keys`, duplicates included. Every block they touch is decoded once, on this thread.
     ///
     /// Records read together may share one buffer, which lives as long as any of them.
+    ///
+    /// ```
+    /// # use vldepot::{Depot, Raw};
+    /// # let depot = Depot::memory(Raw)?;
+    /// depot.put("a", b"first")?;
+    /// depot.put("b", b"second")?;
+    /// let records = depot.get_many(&["b", "a", "b"])?;
+    /// assert_eq!(records[2].view(), b"second");
+    /// # Ok::<(), vldepot::Error>(())
+    /// ```
     ///
     /// # Errors
     /// As [`get`](Self::get): for the first key that is missing, else for the first record that cannot be read.
@@ -143,6 +188,14 @@ impl<C: Codec> Depot<C> {
 
     /// Whether there is a record of that name.
     ///
+    /// ```
+    /// # use vldepot::{Depot, Raw};
+    /// # let depot = Depot::memory(Raw)?;
+    /// depot.put("a", b"first")?;
+    /// assert!(depot.contains("a")? && !depot.contains("b")?);
+    /// # Ok::<(), vldepot::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error::is_damage`] when the index is damaged, or lost what may have had it.
     pub fn contains(&self, key: impl AsKey) -> Result<bool> {
@@ -150,6 +203,14 @@ impl<C: Codec> Depot<C> {
     }
 
     /// Where the record lies.
+    ///
+    /// ```
+    /// # use vldepot::{Depot, Raw};
+    /// # let depot = Depot::memory(Raw)?;
+    /// depot.put("a", b"first")?;
+    /// assert_eq!(depot.location("a")?.length, 5);
+    /// # Ok::<(), vldepot::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`].
@@ -159,38 +220,101 @@ impl<C: Codec> Depot<C> {
     }
 
     /// How many records there are. Of a file opened with [`OpenOptions::accept_loss`]: how many are left.
+    ///
+    /// ```
+    /// # use vldepot::{Depot, Raw};
+    /// # let depot = Depot::memory(Raw)?;
+    /// depot.put("a", b"first")?;
+    /// assert_eq!(depot.len(), 1);
+    /// # Ok::<(), vldepot::Error>(())
+    /// ```
     pub fn len(&self) -> u64 {
         self.engine.shared.read().len()
     }
 
     /// Whether there are none.
+    ///
+    /// ```
+    /// # use vldepot::{Depot, Raw};
+    /// # let depot = Depot::memory(Raw)?;
+    /// assert!(depot.is_empty());
+    /// # Ok::<(), vldepot::Error>(())
+    /// ```
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
     /// All records in the order of insertion, as of now: what is put later does not show up.
+    ///
+    /// ```
+    /// # use vldepot::{Depot, Raw};
+    /// # let depot = Depot::memory(Raw)?;
+    /// depot.put("a", b"first")?;
+    /// for entry in depot.iter() {
+    ///     let (key, record) = entry?;
+    ///     println!("{key}: {} bytes", record.len());
+    /// }
+    /// # Ok::<(), vldepot::Error>(())
+    /// ```
     pub fn iter(&self) -> Iter<'_, C> {
         Iter::with_threads(self, 1)
     }
 
     /// As [`iter`](Self::iter), decoding on more than one thread: the others read ahead while the caller has the records, two batches
     /// of 4 MiB a thread at most, and end with the iterator. A process made by `fork` goes on without them.
+    ///
+    /// ```
+    /// # use vldepot::{Depot, Raw};
+    /// # let depot = Depot::memory(Raw)?;
+    /// use vldepot::ReadOptions;
+    /// depot.put("a", b"first")?;
+    /// let entries = depot.iter_with(&ReadOptions::default().with_threads(2));
+    /// assert_eq!(entries.count(), 1);
+    /// # Ok::<(), vldepot::Error>(())
+    /// ```
     pub fn iter_with(&self, options: &ReadOptions) -> Iter<'_, C> {
         Iter::with_threads(self, options.threads)
     }
 
     /// All names, in the order of insertion.
+    ///
+    /// ```
+    /// # use vldepot::{Depot, Raw};
+    /// # let depot = Depot::memory(Raw)?;
+    /// depot.put("a", b"first")?;
+    /// let keys = depot.keys().collect::<vldepot::Result<Vec<_>>>()?;
+    /// assert_eq!(keys[0].as_str(), Some("a"));
+    /// # Ok::<(), vldepot::Error>(())
+    /// ```
     pub fn keys(&self) -> Keys<'_> {
         Keys::new(&self.engine, |_| true)
     }
 
     /// Names that are strings and start with `prefix`. Looks at every name.
+    ///
+    /// ```
+    /// # use vldepot::{Depot, Raw};
+    /// # let depot = Depot::memory(Raw)?;
+    /// depot.put("run_1/a", b"..")?;
+    /// depot.put("run_2/a", b"..")?;
+    /// assert_eq!(depot.keys_with_prefix("run_2/").count(), 1);
+    /// # Ok::<(), vldepot::Error>(())
+    /// ```
     pub fn keys_with_prefix(&self, prefix: &str) -> Keys<'_> {
         let prefix = crate::key::tagged_prefix(prefix);
         Keys::new(&self.engine, move |name| name.starts_with(&prefix))
     }
 
     /// Names that are strings and match a glob such as `run_*/frame_00?`. Looks at every name.
+    ///
+    /// ```
+    /// # use vldepot::{Depot, Raw};
+    /// # let depot = Depot::memory(Raw)?;
+    /// depot.put("run_1/a", b"..")?;
+    /// depot.put("run_2/a", b"..")?;
+    /// assert_eq!(depot.keys_matching("run_?/a")?.count(), 2);
+    /// # Ok::<(), vldepot::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`ErrorKind::InvalidOptions`] for a malformed pattern.

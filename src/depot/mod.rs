@@ -47,11 +47,23 @@ use crate::engine::{Engine, malformed};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{AsKey, Key, TaggedName, describe};
 
-thread_local! {
-    static SCRATCH: std::cell::RefCell<Vec<u8>> = const { std::cell::RefCell::new(Vec::new()) };
-}
-
 /// Named, variable-length records, kept compressed, in a file or in memory.
+///
+/// ```
+/// use vldepot::{Depot, Raw};
+/// # let folder = tempfile::tempdir()?;
+/// # let path = folder.path().join("run.vld");
+///
+/// let depot = Depot::create(&path, Raw)?;
+/// depot.put("greeting", b"hello")?;
+/// depot.put(7, b"seven")?;
+/// depot.close()?;
+///
+/// let depot = Depot::open(&path, Raw)?;
+/// assert_eq!(depot.get("greeting")?.view(), b"hello");
+/// assert_eq!(depot.len(), 2);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 ///
 /// All methods take `&self` and may be called from many threads. A file has one writer at a time and any number of
 /// readers, in this process and others. What was put can be read back at once; it is durable after
@@ -59,17 +71,6 @@ thread_local! {
 ///
 /// A process made by `fork` may go on reading, by positioned reads that share no cursor, if no other thread was inside the depot
 /// at that moment. It cannot write ([`ErrorKind::Forked`]), and dropping its copy leaves the file alone.
-///
-/// ```
-/// use vldepot::{Depot, Raw};
-///
-/// let depot = Depot::memory(Raw)?;
-/// depot.put("greeting", b"hello")?;
-/// depot.put(7, b"seven")?;
-/// assert_eq!(depot.get("greeting")?.view(), b"hello");
-/// assert_eq!(depot.len(), 2);
-/// # Ok::<(), vldepot::Error>(())
-/// ```
 pub struct Depot<C: Codec> {
     pub(crate) engine: Engine,
     pub(crate) codec: Arc<C>,
@@ -108,6 +109,15 @@ impl<C: Codec> Depot<C> {
 
     /// What the depot is, and how much is in it.
     ///
+    /// ```
+    /// # use vldepot::{Depot, Raw};
+    /// # let depot = Depot::memory(Raw)?;
+    /// depot.put("a", b"first")?;
+    /// let info = depot.info()?;
+    /// assert_eq!((info.records, info.raw_bytes), (1, 5));
+    /// # Ok::<(), vldepot::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`ErrorKind::Io`].
     pub fn info(&self) -> Result<DepotInfo> {
@@ -116,11 +126,25 @@ impl<C: Codec> Depot<C> {
 
     /// What is missing of a file that was opened with [`OpenOptions::accept_loss`]: the error that opening it
     /// without gives. `None` where nothing is.
+    ///
+    /// ```
+    /// # use vldepot::{Depot, Raw};
+    /// # let depot = Depot::memory(Raw)?;
+    /// assert!(depot.incomplete().is_none());
+    /// # Ok::<(), vldepot::Error>(())
+    /// ```
     pub fn incomplete(&self) -> Option<Error> {
         self.engine.incomplete()
     }
 
     /// The codec the depot was written with, which [`Raw`] may have opened.
+    ///
+    /// ```
+    /// # use vldepot::{Depot, Raw};
+    /// # let depot = Depot::memory(Raw)?;
+    /// assert_eq!(depot.stored_codec().id, "raw");
+    /// # Ok::<(), vldepot::Error>(())
+    /// ```
     pub fn stored_codec(&self) -> CodecInfo {
         CodecInfo::stored(&self.engine)
     }
@@ -148,6 +172,13 @@ impl<C: Codec> Depot<C> {
     }
 
     /// The codec in hand.
+    ///
+    /// ```
+    /// # use vldepot::{Depot, Raw};
+    /// # let depot = Depot::memory(Raw)?;
+    /// assert_eq!(*depot.codec(), Raw);
+    /// # Ok::<(), vldepot::Error>(())
+    /// ```
     pub fn codec(&self) -> &C {
         &self.codec
     }

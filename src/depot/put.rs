@@ -20,6 +20,15 @@ impl<C: Codec> Depot<C> {
     ///
     /// The record can be read at once and is durable after the next [`commit`](Self::commit).
     ///
+    /// ```
+    /// # use vldepot::{Depot, Raw};
+    /// # let depot = Depot::memory(Raw)?;
+    /// depot.put("a", b"first")?;
+    /// depot.put("a", b"second")?; // takes its place
+    /// assert_eq!(depot.get("a")?.view(), b"second");
+    /// # Ok::<(), vldepot::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`ErrorKind::Codec`] when the codec refuses the value, [`ErrorKind::InvalidRecord`], [`ErrorKind::ReadOnly`], [`ErrorKind::Forked`],
     /// [`ErrorKind::Poisoned`], and two that a full disk brings about:
@@ -33,6 +42,14 @@ impl<C: Codec> Depot<C> {
 
     /// As [`put`](Self::put), but refuses to replace.
     ///
+    /// ```
+    /// # use vldepot::{Depot, Raw};
+    /// # let depot = Depot::memory(Raw)?;
+    /// depot.put_new("a", b"first")?;
+    /// assert!(depot.put_new("a", b"second").is_err());
+    /// # Ok::<(), vldepot::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// Also [`ErrorKind::Exists`].
     pub fn put_new(&self, key: impl AsKey, item: &C::Item) -> Result<()> {
@@ -40,6 +57,15 @@ impl<C: Codec> Depot<C> {
     }
 
     /// As [`put`](Self::put), for bytes that this depot's codec has encoded already.
+    ///
+    /// ```
+    /// # use vldepot::{Depot, Raw};
+    /// # let depot = Depot::memory(Raw)?;
+    /// depot.put("a", b"first")?;
+    /// depot.put_encoded("b", depot.get("a")?.as_bytes())?;
+    /// assert_eq!(depot.get("b")?.view(), b"first");
+    /// # Ok::<(), vldepot::Error>(())
+    /// ```
     ///
     /// # Errors
     /// As [`put`](Self::put); the codec checks the bytes.
@@ -79,6 +105,15 @@ impl<C: Codec> Depot<C> {
 
     /// Removes a record; false if there was none. Its bytes stay in the file until it is compacted.
     ///
+    /// ```
+    /// # use vldepot::{Depot, Raw};
+    /// # let depot = Depot::memory(Raw)?;
+    /// depot.put("a", b"first")?;
+    /// assert!(depot.remove("a")?);
+    /// assert!(!depot.remove("a")?);
+    /// # Ok::<(), vldepot::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`ErrorKind::ReadOnly`]; [`ErrorKind::NotCommitted`] when the record is removed but a commit that became due failed.
     pub fn remove(&self, key: impl AsKey) -> Result<bool> {
@@ -91,6 +126,14 @@ impl<C: Codec> Depot<C> {
 
     /// Hands all records put so far to the system, without a sync: they survive the end of this process, not a power loss.
     /// Metadata of the depot itself wait for a commit.
+    ///
+    /// ```
+    /// # use vldepot::{Depot, Raw};
+    /// # let depot = Depot::memory(Raw)?;
+    /// depot.put("a", b"first")?;
+    /// depot.flush()?; // a killed process does not lose it
+    /// # Ok::<(), vldepot::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`ErrorKind::ReadOnly`], [`ErrorKind::Io`].
@@ -106,6 +149,14 @@ impl<C: Codec> Depot<C> {
     /// the last commit may be missing after a crash, and [`restart_at_step`](Depot::restart_at_step) refuses
     /// to go on after such a gap.
     ///
+    /// ```
+    /// # use vldepot::{Depot, Raw};
+    /// # let depot = Depot::memory(Raw)?;
+    /// depot.put("a", b"first")?;
+    /// depot.commit()?; // neither does a power loss
+    /// # Ok::<(), vldepot::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`ErrorKind::NotCommitted`], which says how many records wait: nothing is lost that an earlier commit has, and after a failed
     /// write, of a full disk say, the next call goes on. After a failed sync, [`ErrorKind::Poisoned`].
@@ -116,6 +167,14 @@ impl<C: Codec> Depot<C> {
     /// Commits, and makes the file a standard Blosc2 frame as it stands, which `close` does too: from here on
     /// other programs find what is in it so far. For durability a [`commit`](Self::commit) is enough.
     ///
+    /// ```
+    /// # use vldepot::{Depot, Raw};
+    /// # let depot = Depot::memory(Raw)?;
+    /// depot.put("a", b"first")?;
+    /// depot.publish()?; // python-blosc2 opens the file as it is now
+    /// # Ok::<(), vldepot::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// As [`commit`](Self::commit); [`ErrorKind::Io`] when all is committed and only the frame could not be written.
     pub fn publish(&self) -> Result<()> {
@@ -123,6 +182,14 @@ impl<C: Codec> Depot<C> {
     }
 
     /// Commits, merges the index, writes the frame's end and closes. Dropping does the same but cannot tell of errors.
+    ///
+    /// ```
+    /// # use vldepot::{Depot, Raw};
+    /// # let depot = Depot::memory(Raw)?;
+    /// depot.put("a", b"first")?;
+    /// depot.close()?;
+    /// # Ok::<(), vldepot::Error>(())
+    /// ```
     ///
     /// # Errors
     /// As [`publish`](Self::publish). The handle is gone then, and with it what was not committed: where the

@@ -7,6 +7,7 @@ use super::writer::{SinceCommit, Writer};
 use crate::catalog::Snapshot;
 use crate::chunk::ChunkAt;
 use crate::error::{Error, ErrorKind, Part, Result};
+use crate::events::event;
 use crate::format::entry::Kind;
 use crate::format::header::{CommitSlot, slot_offset};
 use crate::format::tables::Commit;
@@ -57,6 +58,13 @@ impl Writer {
         let slot = self.slot(&snapshot);
         // The commit is durable; the slot only shortens the way to it, and the next one may do better.
         let _ = self.shared.storage.write_at(slot_offset(slot.sequence), &slot.encode());
+        event!(
+            debug,
+            "{}: commit {} of {} records",
+            self.shared.storage.path().display(),
+            snapshot.sequence,
+            snapshot.n_records
+        );
         self.shared.write().adopt_snapshot(Arc::new(snapshot));
         (self.new_metadata, self.new_losses, self.undo) = (None, None, None);
         self.since = SinceCommit::nothing();

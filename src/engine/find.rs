@@ -8,6 +8,7 @@ use super::fallback::Rebuilt;
 use super::shared::Shared;
 use crate::catalog::{Found, LostCommit, RecordId, Snapshot, State};
 use crate::error::{Error, ErrorKind, Result};
+use crate::events::event;
 use crate::format::tables::Losses;
 use crate::index::{Location, expect_names};
 use crate::key::{TaggedName, describe};
@@ -59,6 +60,11 @@ impl Engine {
         let Shared { storage, parameters, .. } = &*self.shared;
         let made = Rebuilt::new(storage, parameters, snapshot).map(Arc::new);
         *rebuilt = Some((snapshot.sequence, made.clone()));
+        event!(
+            warn,
+            "{error}; names {} the directories of the chunks",
+            if made.is_some() { "come from" } else { "cannot be had from" }
+        );
         made.ok_or(error)
     }
 

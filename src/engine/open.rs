@@ -9,6 +9,7 @@ use crate::catalog::{LostCommit, State};
 use crate::chunk::ChunkReader;
 use crate::codec::{Codec, CodecError, Raw};
 use crate::error::{Error, ErrorKind, Part, Result};
+use crate::events::event;
 use crate::format::tables::{Loss, Losses, Parameters};
 use crate::identity;
 use crate::log::{self, Header, Loaded, Tail, header_page};
@@ -223,6 +224,12 @@ impl Engine {
                 .set_len(tail.offset)
                 .and_then(|()| storage.sync())
                 .map_err(|source| storage.io("cut off the torn end", source))?;
+            event!(
+                warn,
+                "{}: cut off {} bytes of a torn end, which a crash left",
+                storage.path().display(),
+                len.saturating_sub(tail.offset)
+            );
         }
         // Commits that cannot be read have had their numbers.
         let taken = state.unread.or(lost).map_or(0, |commit| commit.sequence);
@@ -237,6 +244,14 @@ impl Engine {
                 writer.set_depot_metadata(metadata)?;
             }
             let loss = lost.map(|lost| Loss::of_commit(lost.sequence, lost.offset));
+            if let Some(lost) = &lost {
+                event!(
+                    warn,
+                    "{}: going on without commit {}, which is noted as lost",
+                    engine.path().display(),
+                    lost.sequence
+                );
+            }
             if loss.is_some() || notes.moved_losses {
                 writer.set_losses(&Losses(notes.losses.0.into_iter().chain(loss).collect()))?;
             }

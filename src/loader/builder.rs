@@ -71,6 +71,18 @@ pub struct LoaderBuilder<'d, C: Codec> {
 /// Training.
 impl<C: Codec> Depot<C> {
     /// A loader for training: shuffled batches, read ahead by threads of its own, resumable. See [`crate::loader`].
+    ///
+    /// ```
+    /// # use vldepot::{Depot, Raw};
+    /// # let depot = Depot::memory(Raw)?;
+    /// for n in 0..10_u8 {
+    ///     depot.put(n, &[n])?;
+    /// }
+    /// let batches = depot.loader().batch_size(4).shuffle(7).build()?;
+    /// let sizes: Vec<usize> = batches.map(|batch| batch.unwrap().len()).collect();
+    /// assert_eq!(sizes, [4, 4, 2]);
+    /// # Ok::<(), vldepot::Error>(())
+    /// ```
     pub fn loader(&self) -> LoaderBuilder<'_, C> {
         LoaderBuilder::new(&self.engine, Arc::clone(&self.codec))
     }

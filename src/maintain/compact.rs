@@ -10,6 +10,7 @@ use std::sync::Arc;
 use super::{Meter, Progress};
 use crate::engine::{Engine, ListedRecord, Listing, in_record, read_each};
 use crate::error::{Error, ErrorKind, Part, Result};
+use crate::events::event;
 use crate::index::Location;
 use crate::storage::{FileStorage, StagedFile, Storage, StorageExt, check_file};
 
@@ -57,6 +58,7 @@ pub fn compact(path: impl AsRef<Path>, mut progress: impl FnMut(Progress)) -> Re
     staged.check_room(room).map_err(not_compacted)?;
     let (report, staged) = write(&source, staged, &mut progress).map_err(not_compacted)?;
     staged.settle()?;
+    event!(info, "{}: compacted to {} records", given.display(), report.records);
     Ok(report)
 }
 

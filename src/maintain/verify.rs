@@ -571,6 +571,16 @@ impl Check<'_, '_> {
 impl<C: Codec> Depot<C> {
     /// Checks the depot's storage as another process would see it now: see [`verify`](crate::maintain::verify).
     ///
+    /// ```
+    /// # use vldepot::{Depot, Raw};
+    /// # let depot = Depot::memory(Raw)?;
+    /// use vldepot::maintain::VerifyOptions;
+    /// depot.put("a", b"first")?;
+    /// depot.commit()?;
+    /// assert!(depot.verify(&VerifyOptions::default())?.is_whole());
+    /// # Ok::<(), vldepot::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// As [`verify`](crate::maintain::verify).
     pub fn verify(&self, options: &VerifyOptions) -> Result<VerifyReport> {

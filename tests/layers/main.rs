@@ -24,6 +24,7 @@ use Uses::{All, Below, Only, PublicFace};
 /// The rooms, from the ground up: each uses only rooms that stand before it.
 const ROOMS: &[(&str, Uses)] = &[
     ("identity", Only(&[])),
+    ("events", Only(&[])),
     ("random", Only(&[])),
     ("le", Only(&[])),
     ("sync", Only(&[])),
@@ -43,7 +44,7 @@ const ROOMS: &[(&str, Uses)] = &[
     ("catalog", Below(&["index", "chunk"])),
     ("log", Below(&["catalog", "format", "storage"])),
     ("vlstore", Below(&["catalog", "index", "format", "key"])),
-    ("engine", Below(&["log", "vlstore", "catalog", "chunk", "codec", "workers"])),
+    ("engine", Below(&["log", "vlstore", "catalog", "chunk", "codec", "workers", "events"])),
     ("depot", Below(&["engine", "exact", "codec"])),
     ("maintain", Below(&["depot"])),
     ("loader", Below(&["depot", "workers", "random"])),
