@@ -457,6 +457,32 @@ fn another_depot_in_the_same_file_is_another_file() {
     assert_eq!(reader.depot.len(), 200);
 }
 
+/// Each asks for both the state of the depot and the place it was read up to.
+#[test]
+fn a_reader_that_others_ask_about_moves_forward() {
+    let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
+    let writer = Depot::builder(Raw).write_options(writing()).create_in(Arc::clone(&storage)).unwrap();
+    let reader = Depot::builder(Raw).open_in(storage).unwrap();
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let ask = || {
+            while !done.load(Ordering::Relaxed) {
+                let info = reader.info().unwrap();
+                assert!(info.records <= 200 && info.commits <= 200, "{info:?}");
+            }
+        };
+        scope.spawn(ask);
+        scope.spawn(ask);
+        for n in 0..200_u64 {
+            writer.put(n, b"..").unwrap();
+            writer.commit().unwrap();
+            assert_eq!(reader.refresh().unwrap().now, n + 1);
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+    assert_eq!(reader.info().unwrap().records, 200);
+}
+
 #[test]
 fn a_writer_is_always_up_to_date() {
     let depot = Depot::memory(Raw).unwrap();

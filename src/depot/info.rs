@@ -151,6 +151,8 @@ impl DepotInfo {
         let file_bytes = engine.file_len()?;
         let parameters = &shared.parameters;
         let losses = engine.losses()?.0.iter().map(ToString::to_string).collect();
+        // Before the state is looked at: a refresh takes the two in this order.
+        let torn_bytes = engine.torn_bytes(file_bytes);
         let state = shared.read();
         let segments = &state.snapshot.segments;
         #[expect(clippy::cast_precision_loss, reason = "a ratio for people")]
@@ -172,7 +174,7 @@ impl DepotInfo {
             dead_records: segments.iter().map(|segment| segment.reference.n_kills).sum(),
             commits: state.snapshot.sequence,
             uncommitted_records: state.pending.n_live(),
-            torn_bytes: engine.torn_bytes(file_bytes),
+            torn_bytes,
             lost_commits: state
                 .unread
                 .or(state.lost)
