@@ -160,7 +160,7 @@ impl<C: Codec> Depot<C> {
 
     /// How many records there are. Of a file opened with [`OpenOptions::accept_loss`]: how many are left.
     pub fn len(&self) -> u64 {
-        self.engine.shared.read().len()
+        self.engine.len()
     }
 
     /// Whether there are none.

@@ -223,6 +223,11 @@ impl Engine {
         position.ok_or_else(|| self.not_found(&state, name))
     }
 
+    /// MessagePack metadata of the record that the index has at `place`.
+    pub(crate) fn metadata_at(&self, place: RecordId) -> Result<Option<Vec<u8>>> {
+        self.shared.read().metadata(place)
+    }
+
     /// MessagePack metadata of a record.
     pub(crate) fn metadata(&self, name: &[u8]) -> Result<Option<Vec<u8>>> {
         let state = self.shared.read();

@@ -28,13 +28,16 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use crate::catalog::State;
 use crate::chunk::ChunkReader;
 use crate::error::{ErrorKind, Result};
+use crate::format::tables::Parameters;
 use crate::log::Tail;
 use crate::options::Verify;
-use crate::storage::StorageExt;
+use crate::storage::{Storage, StorageExt};
 use crate::sync::{self, OwnedByProcess};
 use fallback::Rebuilt;
+use shared::Shared;
 
 mod append;
 pub(crate) mod batch;
@@ -51,6 +54,7 @@ mod read;
 pub(crate) mod read_ahead;
 mod refresh;
 mod shared;
+mod totals;
 mod truncate;
 mod undo;
 mod writer;
@@ -61,22 +65,21 @@ pub(crate) use listing::{FoundName, ListedRecord, Listing, malformed};
 pub(crate) use open::{CodecCheck, CodecSpec};
 pub(crate) use read::in_record;
 pub(crate) use refresh::Moved;
-pub(crate) use shared::Shared;
 pub(crate) use truncate::{Plan, plan_after, remove};
 pub(crate) use writer::Writer;
 
 /// Names to bytes.
 pub(crate) struct Engine {
-    pub(crate) shared: Arc<Shared>,
-    pub(crate) reader: ChunkReader,
-    pub(super) verify: Verify,
-    pub(super) writer: Option<Mutex<Writer>>,
+    shared: Arc<Shared>,
+    reader: ChunkReader,
+    verify: Verify,
+    writer: Option<Mutex<Writer>>,
     /// The process that opened the depot: the only one that may write, and a fork of it may not.
-    pub(super) owner: OwnedByProcess,
+    owner: OwnedByProcess,
     /// What was loaded last, for `refresh`.
-    pub(super) tail: Mutex<Tail>,
+    tail: Mutex<Tail>,
     /// The index made again, and of which commit; made when a damaged page of the index is first met.
-    pub(super) rebuilt: Mutex<Option<(u64, Option<Arc<Rebuilt>>)>>,
+    rebuilt: Mutex<Option<(u64, Option<Arc<Rebuilt>>)>>,
 }
 
 impl Engine {
@@ -85,7 +88,32 @@ impl Engine {
         self.shared.storage.path()
     }
 
-    pub(super) fn path_buf(&self) -> PathBuf {
+    /// The file, or the memory, that the depot is in.
+    pub(crate) fn storage(&self) -> &Arc<dyn Storage> {
+        &self.shared.storage
+    }
+
+    /// What the depot was made with.
+    pub(crate) fn parameters(&self) -> &Parameters {
+        &self.shared.parameters
+    }
+
+    /// A copy of what the depot knows now, which nothing changes.
+    pub(crate) fn state(&self) -> State {
+        self.shared.read().clone()
+    }
+
+    /// Live records.
+    pub(crate) fn len(&self) -> u64 {
+        self.shared.read().len()
+    }
+
+    /// Number of the newest commit that can be read.
+    pub(crate) fn newest_commit(&self) -> u64 {
+        self.shared.read().snapshot.sequence
+    }
+
+    fn path_buf(&self) -> PathBuf {
         self.path().to_owned()
     }
 
@@ -99,7 +127,7 @@ impl Engine {
     }
 
     /// The writer, for what it has in memory, which a fork may read as well.
-    pub(super) fn writer_to_look_at(&self) -> Result<MutexGuard<'_, Writer>> {
+    fn writer_to_look_at(&self) -> Result<MutexGuard<'_, Writer>> {
         match &self.writer {
             Some(writer) => Ok(sync::lock(writer)),
             None => Err(ErrorKind::ReadOnly.at(self.path_buf())),

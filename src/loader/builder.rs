@@ -424,8 +424,8 @@ impl<C: Codec> LoaderBuilder<'_, C> {
     }
 
     fn plan(&self, frozen: &Frozen, subset: Subset) -> Result<(PlanState, Plan)> {
-        let state = &frozen.engine.shared.read();
-        let mean = state.raw_bytes / state.len().max(1);
+        let (records, raw_bytes, _) = frozen.engine.counts();
+        let mean = raw_bytes / records.max(1);
         let batch_size = match (self.batch_size, &self.budget) {
             (Some(records), _) => records as u64,
             (None, Some(_)) => u64::MAX,

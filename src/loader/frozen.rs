@@ -19,7 +19,7 @@ pub(super) struct Frozen {
 impl Frozen {
     /// Of a frozen engine.
     pub(super) fn new(engine: Engine) -> Result<Self> {
-        let state = engine.shared.read().clone();
+        let state = engine.state();
         let dead = match state.dead() {
             Ok(dead) => Some(dead.into_owned()),
             Err(error) if error.is_damage() => None,

@@ -250,7 +250,7 @@ impl Check<'_, '_> {
 
     /// The header page: whether it reads, and whether the commit it names is there.
     fn header(&mut self) {
-        let Some(slots) = self.scanner.slots(self.engine.shared.parameters.depot_id) else {
+        let Some(slots) = self.scanner.slots(self.engine.parameters().depot_id) else {
             self.damaged(
                 Part::Header,
                 0,
@@ -259,7 +259,7 @@ impl Check<'_, '_> {
             );
             return;
         };
-        let newest = self.engine.shared.read().snapshot.sequence;
+        let newest = self.engine.newest_commit();
         if let Some(slot) = slots.valid.first().filter(|slot| slot.sequence > newest) {
             let found = format!("nothing whole behind commit {newest}");
             self.damaged(
@@ -286,7 +286,7 @@ impl Check<'_, '_> {
         let tail = self.engine.tail();
         let mut next = 1;
         let mut last_end = 0;
-        for step in EntryWalk::new(self.scanner, Some(self.engine.shared.parameters.depot_id)) {
+        for step in EntryWalk::new(self.scanner, Some(self.engine.parameters().depot_id)) {
             match step? {
                 // What readers ignore is not damaged: a writer has not finished it, and nobody was told that it had.
                 Step::Gap(gap) if gap.start >= tail.offset => self.meter.add(gap.end - gap.start),
@@ -361,7 +361,7 @@ impl Check<'_, '_> {
         };
         let directory = self.scanner.directory(head, &prelude);
         if let Some(directory) = self.note(directory) {
-            for (operation, location) in replay(&directory, head.ordinal, &self.engine.shared.parameters) {
+            for (operation, location) in replay(&directory, head.ordinal, self.engine.parameters()) {
                 self.operation(&operation.name, location, head.ordinal);
             }
         } else {
@@ -372,7 +372,7 @@ impl Check<'_, '_> {
         }
         self.report.chunks += 1;
         if !self.report.quick {
-            let chunk_size = self.engine.shared.parameters.chunk_size;
+            let chunk_size = self.engine.parameters().chunk_size;
             let reader = ChunkReader::new(Arc::clone(self.scanner.storage), chunk_size, false, false);
             let reference = self.scanner.chunk_ref(head, &prelude);
             let whole = reference.and_then(|reference| reader.check_stored(head.ordinal, &reference));
@@ -428,7 +428,7 @@ impl Check<'_, '_> {
         // A lost header page has been told of already.
         let Ok(bytes) = scanner.read(0, HEADER_LEN) else { return };
         let Ok(header) = frame::parse_header(&bytes) else { return };
-        let chunk_size = engine.shared.parameters.chunk_size as u64;
+        let chunk_size = engine.parameters().chunk_size as u64;
         let n_chunks = header.raw_len / chunk_size;
         if n_chunks == 0 {
             self.report.standard_frame = engine.n_chunks() == 0;
@@ -445,7 +445,7 @@ impl Check<'_, '_> {
 
     fn frame_offsets(&self, header: &frame::FrameHeader, at: u64, n_chunks: u64) -> Result<(), String> {
         let (scanner, engine) = (self.scanner, self.engine);
-        let chunk_size = engine.shared.parameters.chunk_size as u64;
+        let chunk_size = engine.parameters().chunk_size as u64;
         let frame_len = Some(header.frame_len).filter(|&end| end <= scanner.file_len && at < end);
         let len = frame_len.map(|end| usize::try_from(end - at).unwrap_or(usize::MAX));
         let Some(len) = len.filter(|_| header.raw_len.is_multiple_of(chunk_size)) else {
@@ -574,6 +574,6 @@ impl<C: Codec> Depot<C> {
     /// # Errors
     /// As [`verify`](crate::maintain::verify).
     pub fn verify(&self, options: &VerifyOptions) -> Result<VerifyReport> {
-        verify_in(Arc::clone(&self.engine.shared.storage), options, |_| {})
+        verify_in(Arc::clone(self.engine.storage()), options, |_| {})
     }
 }
