@@ -20,7 +20,7 @@ impl Writer {
     }
 
     pub(super) fn commit_merging(&mut self, last: bool) -> Result<()> {
-        self.check_alive()?;
+        self.append.check_alive()?;
         let references = self.shared.read().snapshot.references();
         let merge_all = last && tail_to_merge(&references, true).is_some();
         if !self.shared.read().pending.changed && !merge_all {
@@ -36,7 +36,7 @@ impl Writer {
         ErrorKind::NotCommitted {
             waiting: state.pending.n_live(),
             newest: newest.map(|number| crate::key::describe(state.pending.name(number))),
-            again: self.failed_sync.is_none(),
+            again: self.append.is_alive(),
         }
         .at(self.shared.storage.path())
         .because(source)
@@ -51,9 +51,9 @@ impl Writer {
         }
         self.flush()?;
         // Should a write fail from here on, the next try starts again from this place.
-        let before = self.tail;
-        let snapshot = self.write_commit(last).inspect_err(|_| self.tail = before)?;
-        self.sync()?;
+        let before = self.append.tail();
+        let snapshot = self.write_commit(last).inspect_err(|_| self.append.rewind_to(before))?;
+        self.append.sync()?;
         let slot = self.slot(&snapshot);
         // The commit is durable; the slot only shortens the way to it, and the next one may do better.
         let _ = self.shared.storage.write_at(slot_offset(slot.sequence), &slot.encode());
@@ -67,9 +67,9 @@ impl Writer {
         CommitSlot {
             sequence: snapshot.sequence,
             offset: snapshot.offset,
-            length: self.tail.offset - snapshot.offset,
+            length: self.append.tail().offset - snapshot.offset,
             depot_id: self.shared.parameters.depot_id,
-            head_crc: self.tail.previous,
+            head_crc: self.append.tail().previous,
         }
     }
 
@@ -81,12 +81,12 @@ impl Writer {
         };
         let (mut metadata, mut losses) = (old.metadata, old.losses);
         if let Some(body) = self.new_metadata.clone() {
-            let offset = self.tail.offset;
-            metadata = (offset, self.append_body(Kind::Metadata, 0, &body)?);
+            let offset = self.append.tail().offset;
+            metadata = (offset, self.append.body(Kind::Metadata, 0, &body)?);
         }
         if let Some(body) = self.new_losses.clone() {
-            let offset = self.tail.offset;
-            losses = (offset, self.append_body(Kind::Losses, 0, &body)?);
+            let offset = self.append.tail().offset;
+            losses = (offset, self.append.body(Kind::Losses, 0, &body)?);
         }
         let mut segments = old.segments.clone();
         segments.extend(self.append_pending(&old)?);
@@ -94,7 +94,7 @@ impl Writer {
         if let Some(first) = tail_to_merge(&references, last) {
             match Merge::new(&segments[first..]) {
                 Ok(merge) => {
-                    let merged = self.append_segment(merge.plan())?;
+                    let merged = self.append.segment(merge.plan())?;
                     drop(merge);
                     segments.truncate(first);
                     segments.push(merged);
@@ -129,8 +129,8 @@ impl Writer {
             undo: self.undo.unwrap_or(if changed { 0 } else { old.undo }),
             losses,
         };
-        let offset = self.tail.offset;
-        self.append_body(Kind::Commit, commit.sequence, &commit.encode())?;
+        let offset = self.append.tail().offset;
+        self.append.body(Kind::Commit, commit.sequence, &commit.encode())?;
         Ok(Snapshot::new(&commit, offset, segments))
     }
 
@@ -175,7 +175,7 @@ impl Writer {
             let (chunks, kills) = (std::mem::take(&mut chunks), std::mem::take(&mut kills));
             let n_chunks = chunks.len() as u64;
             let plan = SegmentPlan { first_ordinal, first_chunk, listing: &listing, chunks, kills };
-            segments.push(self.append_segment(plan)?);
+            segments.push(self.append.segment(plan)?);
             first_ordinal += n_records;
             first_chunk += n_chunks;
         }
