@@ -105,14 +105,14 @@ impl Writer {
             }
         }
         let sum = |of: fn(&Segment) -> u64| segments.iter().map(|segment| of(segment)).sum::<u64>();
-        let (n_records, n_kills) = (sum(|s| s.reference.n_records), sum(|s| s.reference.n_kills));
-        let Some(n_records) = n_records.checked_sub(n_kills) else {
+        let (n_records, n_tombstones) = (sum(|s| s.reference.n_records), sum(|s| s.reference.n_tombstones));
+        let Some(n_records) = n_records.checked_sub(n_tombstones) else {
             return Err(Error::damaged(
                 self.shared.storage.path(),
                 Part::Index,
                 old.offset,
                 format!("at most {n_records} dead records"),
-                n_kills.to_string(),
+                n_tombstones.to_string(),
             ));
         };
         let commit = Commit {
@@ -141,7 +141,7 @@ impl Writer {
         // Only the writer, which this is, changes what is pending: readers go on meanwhile.
         let state = shared.read();
         let pending = &state.pending;
-        if pending.n_live() == 0 && pending.kills.is_empty() && pending.chunks.is_empty() {
+        if pending.n_live() == 0 && pending.tombstones.is_empty() && pending.chunks.is_empty() {
             return Ok(Vec::new());
         }
         let mut chunks = Vec::with_capacity(pending.chunks.len());
@@ -153,7 +153,7 @@ impl Writer {
             chunks.push(*reference);
         }
         // The first takes the chunks and the deaths of older records, so that it can be merged with what comes before.
-        let (mut kills, mut first_chunk) = (pending.kills.iter().copied().collect(), old.n_chunks);
+        let (mut tombstones, mut first_chunk) = (pending.tombstones.iter().copied().collect(), old.n_chunks);
         let (mut first_ordinal, mut live, mut ended) = (old.n_ordinals(), pending.live(), false);
         let mut segments = Vec::new();
         while !ended {
@@ -172,9 +172,9 @@ impl Writer {
             }
             let listing = Chosen { records: pending.records(), numbers };
             let n_records = listing.numbers.len() as u64;
-            let (chunks, kills) = (std::mem::take(&mut chunks), std::mem::take(&mut kills));
+            let (chunks, tombstones) = (std::mem::take(&mut chunks), std::mem::take(&mut tombstones));
             let n_chunks = chunks.len() as u64;
-            let plan = SegmentPlan { first_ordinal, first_chunk, listing: &listing, chunks, kills };
+            let plan = SegmentPlan { first_ordinal, first_chunk, listing: &listing, chunks, tombstones };
             segments.push(self.append.segment(plan)?);
             first_ordinal += n_records;
             first_chunk += n_chunks;

@@ -37,7 +37,7 @@ impl Engine {
             chunks: state.snapshot.n_chunks + state.pending.chunks.len() as u64,
             index_segments: segments.len(),
             index_bytes: segments.iter().map(|segment| segment.stored_len()).sum(),
-            dead_records: segments.iter().map(|segment| segment.reference.n_kills).sum(),
+            dead_records: segments.iter().map(|segment| segment.reference.n_tombstones).sum(),
             commits: newest,
             lost_commits: state.unread.or(state.lost).map_or(0, |lost| lost.sequence - newest),
             complete: state.lost.is_none(),

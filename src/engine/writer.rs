@@ -129,7 +129,7 @@ impl Writer {
             .of(crate::key::describe(record.name)));
         }
         let action = Action::Put { length, checksum: record.checksum };
-        self.open.note(record.name, action, record.metadata, start);
+        self.open.note_operation(record.name, action, record.metadata, start);
         if !record.bytes.is_empty() {
             if self.open.used() == 0 {
                 self.shared.write().set_source(self.open_number, ChunkAt::Open);
@@ -149,7 +149,7 @@ impl Writer {
         let metadata_len = record.metadata.map_or(0, <[u8]>::len);
         let mut state = self.shared.write();
         if let Some(found) = found {
-            state.kill(hash, &found);
+            state.mark_dead(hash, &found);
         }
         state.insert(hash, record.name, &location, record.metadata);
         drop(state);
@@ -167,11 +167,11 @@ impl Writer {
     }
 
     /// Notes an operation without payload.
-    fn note(&mut self, name: &[u8], action: Action, metadata: Option<&[u8]>) {
+    fn note_operation(&mut self, name: &[u8], action: Action, metadata: Option<&[u8]>) {
         if self.open.is_crowded() {
             self.seal();
         }
-        self.open.note(name, action, metadata, 0);
+        self.open.note_operation(name, action, metadata, 0);
     }
 
     /// Where a record of `length` bytes starts in the open chunk, which is a fresh one if need be.
@@ -188,8 +188,8 @@ impl Writer {
         self.append.check_alive()?;
         let found = self.shared.read().find(name)?;
         let Some(found) = found else { return Ok(false) };
-        self.note(name, Action::Remove, None);
-        self.shared.write().kill(hash(name), &found);
+        self.note_operation(name, Action::Remove, None);
+        self.shared.write().mark_dead(hash(name), &found);
         self.changed(name.len());
         Ok(true)
     }
@@ -203,9 +203,9 @@ impl Writer {
         let Some(found) = found else { return Ok(false) };
         let Location { address, length, checksum, .. } = found.location;
         let action = Action::Metadata { address, length, checksum };
-        self.note(name, action, Some(metadata));
+        self.note_operation(name, action, Some(metadata));
         let mut state = self.shared.write();
-        state.kill(hash, &found);
+        state.mark_dead(hash, &found);
         state.insert(hash, name, &found.location, Some(metadata));
         drop(state);
         self.changed(name.len() + metadata.len());
@@ -220,10 +220,10 @@ impl Writer {
         let metadata = self.shared.read().metadata(found.place)?;
         let Location { address, length, checksum, .. } = found.location;
         // The new name first: a crash between the two leaves both, and never none.
-        self.note(to, Action::Metadata { address, length, checksum }, metadata.as_deref());
-        self.note(from, Action::Remove, None);
+        self.note_operation(to, Action::Metadata { address, length, checksum }, metadata.as_deref());
+        self.note_operation(from, Action::Remove, None);
         let mut state = self.shared.write();
-        state.kill(hash(from), &found);
+        state.mark_dead(hash(from), &found);
         state.insert(hash(to), to, &found.location, metadata.as_deref());
         drop(state);
         self.changed(from.len() + to.len() + metadata.map_or(0, |metadata| metadata.len()));
@@ -242,10 +242,10 @@ impl Writer {
         let hash = hash(name);
         let found = self.shared.read().find_hashed(hash, name, &mut |_| ())?;
         let Location { address, length, checksum, .. } = *location;
-        self.note(name, Action::Metadata { address, length, checksum }, metadata);
+        self.note_operation(name, Action::Metadata { address, length, checksum }, metadata);
         let mut state = self.shared.write();
         if let Some(found) = found {
-            state.kill(hash, &found);
+            state.mark_dead(hash, &found);
         }
         state.insert(hash, name, location, metadata);
         drop(state);

@@ -20,7 +20,7 @@ impl Frozen {
     /// Of a frozen engine.
     pub(super) fn new(engine: Engine) -> Result<Self> {
         let state = engine.state();
-        let dead = match state.dead() {
+        let dead = match state.tombstones() {
             Ok(dead) => Some(dead.into_owned()),
             Err(error) if error.is_damage() => None,
             Err(error) => return Err(error),

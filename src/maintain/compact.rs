@@ -128,11 +128,11 @@ fn copy(
     let (records, raw_bytes, _) = source.counts();
     let mut meter = Meter::new(raw_bytes, progress);
     let target = Engine::create_like(to, source.parameters())?;
-    let mut cursor = Listing::new(source)?;
+    let mut listing = Listing::new(source)?;
     let mut batch: Vec<(Vec<u8>, Location)> = Vec::new();
     let mut bytes = 0;
     loop {
-        let listed = cursor.next().transpose()?;
+        let listed = listing.next().transpose()?;
         let ended = listed.is_none();
         if let Some(ListedRecord { name, location }) = listed {
             let location = location.map_err(|error| in_record(&name, error))?;
