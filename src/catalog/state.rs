@@ -71,6 +71,10 @@ impl State {
     }
 
     /// As [`find`](Self::find); `guess` is told where the record probably is before that is certain.
+    ///
+    /// A guess comes from the hash of the name alone, before names are compared. It may be of a record with
+    /// another name, or of a dead one, and more than one may come. Whoever acts on it compares it with what is
+    /// found.
     pub(crate) fn find_guessing(
         &self,
         name: &[u8],
@@ -200,7 +204,10 @@ impl State {
         }
     }
 
-    /// Notes where chunk `chunk`, which is not committed, is now.
+    /// Notes where chunk `chunk`, which is not committed, is now. It is one that was noted before, or the next.
+    ///
+    /// In a state that others read, only the writer does so: open, then sealed, then stored, and never back.
+    /// Recovery and repair do so in a state that nobody else has yet.
     pub(crate) fn set_source(&mut self, chunk: u64, source: ChunkAt) {
         let Some(number) = chunk.checked_sub(self.snapshot.n_chunks) else { return };
         let Ok(number) = usize::try_from(number) else { return };

@@ -7,8 +7,9 @@
 //! append      entries to the file            read_ahead   batches of an iteration, by threads
 //! commit      what is pending to the index   listing      all records in order
 //! publish     the Blosc2 frame               fallback     names without the index
-//! refresh     a reader moves forward         truncate     going back, and taking that back
-//! pieces      a long record piece by piece   losses ..
+//! refresh     a reader moves forward         truncate     going back
+//! put         what is checked before writing undo         taking a truncation back
+//! pieces      a long record piece by piece   totals       how much is in it
 //! ```
 //!
 //! `depot`, `maintain` and the loader call the engine. It calls the log, the catalog, chunks and the index, and
@@ -19,11 +20,17 @@
 //! In this order, so that none waits for another in a circle:
 //!
 //! 1. `Engine::writer`: held by whoever writes, for as long as a call takes.
-//! 2. `Engine::tail`: held by a refresh to its end. A depot that writes has none.
-//! 3. `Shared::state`: read by every lookup for a moment, written by the writer for a moment.
-//! 4. `Engine::rebuilt`, and the locks inside the chunk reader and the index.
+//! 2. `Engine::tail`: held by a refresh to its end. Only a depot that is read has a use for it.
+//! 3. `Shared::state`: every lookup reads it for a moment. A commit reads it while it writes the index, and
+//!    a refresh while it compares. It is written for a moment, by whoever holds `writer`, or in a depot that is
+//!    read, `tail`.
+//! 4. `Engine::rebuilt`: held while the index is made again, which may take long. Whoever asks for it has
+//!    often locked `state` for reading.
+//! 5. The locks inside the chunk reader, the pool, the index and the storage. Whoever holds one of them takes
+//!    none of those above.
 //!
-//! Nobody takes `writer` while holding `state`.
+//! Nobody takes `writer` or `tail` while holding `state`. Nobody takes `state` twice, not even to read it: one
+//! who waits to write in between stops both.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
