@@ -27,9 +27,9 @@ pub(crate) struct Pending {
     pub(crate) dead_names: DeadNames,
     /// Chunks after the snapshot's, in the order of their numbers.
     ///
-    /// Only a writer opens and seals chunks. The last one may be open; those before it are sealed until the pool
-    /// has compressed them and the writer has written them, which it does in order. A commit writes all of them
-    /// first. A copy of the state keeps the bytes of the chunks that were sealed at that moment.
+    /// Only a writer opens and seals chunks. The last one may be open; those before it are sealed until the
+    /// pool has compressed them and the writer has written them, which it does in order. A commit writes all
+    /// of them first. A copy of the state keeps the bytes of the chunks that were sealed at that moment.
     pub(crate) chunks: Vec<ChunkAt>,
     /// Anything at all happened: a commit has something to write.
     pub(crate) changed: bool,

@@ -73,8 +73,8 @@ impl State {
     /// As [`find`](Self::find); `guess` is told where the record probably is before that is certain.
     ///
     /// A guess comes from the hash of the name alone, before names are compared. It may be of a record with
-    /// another name, or of a dead one, and more than one may come. Whoever acts on it compares it with what is
-    /// found.
+    /// another name, or of a dead one, and more than one may come. Whoever acts on it compares it with what
+    /// is found.
     pub(crate) fn find_guessing(
         &self,
         name: &[u8],
@@ -204,7 +204,8 @@ impl State {
         }
     }
 
-    /// Notes where chunk `chunk`, which is not committed, is now. It is one that was noted before, or the next.
+    /// Notes where chunk `chunk`, which is not committed, is now. It is one that was noted before, or the
+    /// next one.
     ///
     /// In a state that others read, only the writer does so: open, then sealed, then stored, and never back.
     /// Recovery and repair do so in a state that nobody else has yet.

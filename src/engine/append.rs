@@ -1,7 +1,8 @@
 //! Appending entries to the file, in its order.
 //!
-//! [`Append`] alone moves the tail of a depot that writes. A failed write moves nothing forward: the bytes are written again by the next call. A failed sync is final,
-//! since the system may have dropped what it could not write: the depot then refuses to go on.
+//! [`Append`] alone moves the tail of a depot that writes. A failed write moves nothing forward:
+//! the bytes are written again by the next call. A failed sync is final, since the system may have dropped
+//! what it could not write: the depot then refuses to go on.
 
 use std::sync::Arc;
 

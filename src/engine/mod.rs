@@ -22,15 +22,15 @@
 //! 1. `Engine::writer`: held by whoever writes, for as long as a call takes.
 //! 2. `Engine::tail`: held by a refresh to its end. Only a depot that is read has a use for it.
 //! 3. `Shared::state`: every lookup reads it for a moment. A commit reads it while it writes the index, and
-//!    a refresh while it compares. It is written for a moment, by whoever holds `writer`, or in a depot that is
-//!    read, `tail`.
+//!    a refresh while it compares. It is written for a moment, by whoever holds `writer`, or in a depot that
+//!    is read, `tail`.
 //! 4. `Engine::rebuilt`: held while the index is made again, which may take long. Whoever asks for it has
 //!    often locked `state` for reading.
 //! 5. The locks inside the chunk reader, the pool, the index and the storage. Whoever holds one of them takes
 //!    none of those above.
 //!
-//! Nobody takes `writer` or `tail` while holding `state`. Nobody takes `state` twice, not even to read it: one
-//! who waits to write in between stops both.
+//! Nobody takes `writer` or `tail` while holding `state`. Nobody takes `state` twice, not even to read it:
+//! one who waits to write in between stops both.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
