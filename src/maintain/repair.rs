@@ -238,7 +238,7 @@ impl Found {
         parameters: &Parameters,
         index: Option<&Engine>,
     ) -> Option<Engine> {
-        let known = index.map_or(0, |index| index.newest_commit());
+        let known = index.map_or(0, Engine::newest_commit);
         let mut commits: Vec<_> = self.commits.iter().filter(|head| head.ordinal > known).collect();
         commits.sort_by_key(|head| std::cmp::Reverse(head.ordinal));
         commits.into_iter().find_map(|head| {
