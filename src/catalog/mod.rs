@@ -12,6 +12,6 @@ mod pending;
 mod snapshot;
 mod state;
 
-pub(crate) use pending::{Killed, MAX_PENDING, Pending, PendingRecords};
+pub(crate) use pending::{DeadNames, MAX_PENDING, Pending, PendingRecords};
 pub(crate) use snapshot::Snapshot;
 pub(crate) use state::{Found, LostCommit, RecordId, State};

@@ -12,7 +12,7 @@ use crate::index::{Location, Records};
 pub(crate) const MAX_PENDING: u64 = 1 << 31;
 
 /// Hashes of names whose committed records are dead.
-pub(crate) type Killed = BTreeSet<u64>;
+pub(crate) type DeadNames = BTreeSet<u64>;
 
 /// What happened since the last commit.
 #[derive(Debug, Default, Clone)]
@@ -22,10 +22,14 @@ pub(crate) struct Pending {
     by_name: HashTable<u32>,
     dead: Dead,
     /// Committed records that are dead now.
-    pub(crate) kills: BTreeSet<u64>,
+    pub(crate) tombstones: BTreeSet<u64>,
     /// Hashes of their names: what tells them apart where the index cannot be read.
-    pub(crate) killed: Killed,
-    /// Chunks behind the snapshot's.
+    pub(crate) dead_names: DeadNames,
+    /// Chunks after the snapshot's, in the order of their numbers.
+    ///
+    /// Only a writer opens and seals chunks. The last one may be open; those before it are sealed until the
+    /// pool has compressed them and the writer has written them, which it does in order. A commit writes all
+    /// of them first. A copy of the state keeps the bytes of the chunks that were sealed at that moment.
     pub(crate) chunks: Vec<ChunkAt>,
     /// Anything at all happened: a commit has something to write.
     pub(crate) changed: bool,
@@ -86,7 +90,7 @@ impl Pending {
     }
 
     /// Notes the death of a record.
-    pub(crate) fn kill(&mut self, number: usize) {
+    pub(crate) fn mark_dead(&mut self, number: usize) {
         if let Ok(entry) =
             self.by_name.find_entry(self.records.hash(number), |&other| other as usize == number)
         {
@@ -102,8 +106,8 @@ impl Pending {
             records: Records::default(),
             by_name: HashTable::default(),
             dead: Dead::default(),
-            kills: std::mem::take(&mut self.kills),
-            killed: std::mem::take(&mut self.killed),
+            tombstones: std::mem::take(&mut self.tombstones),
+            dead_names: std::mem::take(&mut self.dead_names),
             chunks: std::mem::take(&mut self.chunks),
             changed: self.changed,
         };
@@ -181,7 +185,7 @@ mod tests {
     /// All names of one hash, to have them meet.
     fn put(pending: &mut Pending, name: &[u8], address: u64, metadata: Option<&[u8]>) {
         if let Some(old) = pending.find(7, name) {
-            pending.kill(old);
+            pending.mark_dead(old);
         }
         pending.insert(7, name, &Location { address, ..Location::default() }, metadata);
     }
@@ -196,7 +200,7 @@ mod tests {
                 put(&mut pending, &vec![name; usize::from(name)], u64::from(100 * round + name), metadata);
             }
         }
-        pending.kill(pending.find(7, &[9; 9]).unwrap());
+        pending.mark_dead(pending.find(7, &[9; 9]).unwrap());
         assert!(pending.find(7, &[9; 9]).is_none());
         assert_eq!(pending.n_live(), 49);
         assert_eq!(pending.dead().len(), 101);

@@ -106,14 +106,14 @@ impl Snapshot {
         self.segments.iter().map(|segment| segment.reference).collect()
     }
 
-    /// Sorted ordinals of dead records. Reads all kills once; there are none after a full merge.
-    pub(crate) fn dead(&self) -> Result<&[u64]> {
+    /// Sorted ordinals of dead records. Reads all tombstones once; there are none after a full merge.
+    pub(crate) fn tombstones(&self) -> Result<&[u64]> {
         if let Some(dead) = self.dead.get() {
             return Ok(dead);
         }
         let mut dead = Vec::new();
         for segment in &self.segments {
-            dead.extend(segment.all_kills()?);
+            dead.extend(segment.tombstones()?);
         }
         dead.sort_unstable();
         let twice = dead.windows(2).any(|pair| pair[0] == pair[1]);

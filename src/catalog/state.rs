@@ -62,7 +62,7 @@ impl State {
     /// Live records of the snapshot.
     pub(crate) fn committed_len(&self) -> u64 {
         // A forged index may find more records than it counts.
-        self.snapshot.n_records.saturating_sub(self.pending.kills.len() as u64)
+        self.snapshot.n_records.saturating_sub(self.pending.tombstones.len() as u64)
     }
 
     /// The live record called `name`.
@@ -71,6 +71,10 @@ impl State {
     }
 
     /// As [`find`](Self::find); `guess` is told where the record probably is before that is certain.
+    ///
+    /// A guess comes from the hash of the name alone, before names are compared. It may be of a record with
+    /// another name, or of a dead one, and more than one may come. Whoever acts on it compares it with what
+    /// is found.
     pub(crate) fn find_guessing(
         &self,
         name: &[u8],
@@ -91,14 +95,14 @@ impl State {
             return Ok(Some(Found { location, place: RecordId::Pending(number) }));
         }
         Ok(find_live_hashed(&self.snapshot.segments, hash, name, guess)?
-            .filter(|(_, ordinal, _)| !self.pending.kills.contains(ordinal))
+            .filter(|(_, ordinal, _)| !self.pending.tombstones.contains(ordinal))
             .map(|(_, ordinal, location)| Found { location, place: RecordId::Committed(ordinal) }))
     }
 
     /// The place of the live record at `position`.
     pub(crate) fn at(&self, position: u64) -> Result<Option<RecordId>> {
         let committed = self.committed_len();
-        let dead = if position < committed { self.dead()? } else { Cow::Borrowed(&[][..]) };
+        let dead = if position < committed { self.tombstones()? } else { Cow::Borrowed(&[][..]) };
         Ok(self.place(position, &dead))
     }
 
@@ -116,12 +120,12 @@ impl State {
     }
 
     /// Sorted ordinals of committed records that are dead by now.
-    pub(crate) fn dead(&self) -> Result<Cow<'_, [u64]>> {
-        let dead = self.snapshot.dead()?;
-        if self.pending.kills.is_empty() {
+    pub(crate) fn tombstones(&self) -> Result<Cow<'_, [u64]>> {
+        let dead = self.snapshot.tombstones()?;
+        if self.pending.tombstones.is_empty() {
             return Ok(Cow::Borrowed(dead));
         }
-        let mut all: Vec<u64> = dead.iter().chain(&self.pending.kills).copied().collect();
+        let mut all: Vec<u64> = dead.iter().chain(&self.pending.tombstones).copied().collect();
         all.sort_unstable();
         Ok(Cow::Owned(all))
     }
@@ -172,15 +176,15 @@ impl State {
     }
 
     /// Notes that the record at a place, whose name has this hash, is dead.
-    pub(crate) fn kill(&mut self, hash: u64, found: &Found) {
+    pub(crate) fn mark_dead(&mut self, hash: u64, found: &Found) {
         self.raw_bytes = self.raw_bytes.saturating_sub(u64::from(found.location.length));
         self.pending.changed = true;
         match found.place {
             RecordId::Committed(ordinal) => {
-                self.pending.kills.insert(ordinal);
-                self.pending.killed.insert(hash);
+                self.pending.tombstones.insert(ordinal);
+                self.pending.dead_names.insert(hash);
             }
-            RecordId::Pending(number) => self.pending.kill(number),
+            RecordId::Pending(number) => self.pending.mark_dead(number),
         }
     }
 
@@ -200,7 +204,11 @@ impl State {
         }
     }
 
-    /// Notes where chunk `chunk`, which is not committed, is now.
+    /// Notes where chunk `chunk`, which is not committed, is now. It is one that was noted before, or the
+    /// next one.
+    ///
+    /// In a state that others read, only the writer does so: open, then sealed, then stored, and never back.
+    /// Recovery and repair do so in a state that nobody else has yet.
     pub(crate) fn set_source(&mut self, chunk: u64, source: ChunkAt) {
         let Some(number) = chunk.checked_sub(self.snapshot.n_chunks) else { return };
         let Ok(number) = usize::try_from(number) else { return };

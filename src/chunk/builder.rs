@@ -81,7 +81,13 @@ impl OpenChunk {
     }
 
     /// Notes an operation; a put's record starts at `start`.
-    pub(crate) fn note(&mut self, name: &[u8], action: Action, metadata: Option<&[u8]>, start: usize) {
+    pub(crate) fn note_operation(
+        &mut self,
+        name: &[u8],
+        action: Action,
+        metadata: Option<&[u8]>,
+        start: usize,
+    ) {
         if let Action::Put { length, .. } = action {
             if self.puts.0 == 0 {
                 self.directory.first_start = u32::try_from(start).unwrap_or(u32::MAX);

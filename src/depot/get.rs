@@ -229,7 +229,7 @@ impl<C: Codec> Depot<C> {
     /// # Ok::<(), vldepot::Error>(())
     /// ```
     pub fn len(&self) -> u64 {
-        self.engine.shared.read().len()
+        self.engine.len()
     }
 
     /// Whether there are none.

@@ -77,7 +77,7 @@ impl CodecInfo {
     }
 
     pub(super) fn stored(engine: &Engine) -> Self {
-        let parameters = &engine.shared.parameters;
+        let parameters = engine.parameters();
         Self {
             id: parameters.codec_id.clone(),
             version: parameters.codec_version,
@@ -147,16 +147,13 @@ pub struct DepotInfo {
 
 impl DepotInfo {
     pub(super) fn new(engine: &Engine) -> Result<Self> {
-        let shared = &engine.shared;
         let file_bytes = engine.file_len()?;
-        let parameters = &shared.parameters;
+        let parameters = engine.parameters();
         let losses = engine.losses()?.0.iter().map(ToString::to_string).collect();
-        // Before the state is looked at: a refresh takes the two in this order.
         let torn_bytes = engine.torn_bytes(file_bytes);
-        let state = shared.read();
-        let segments = &state.snapshot.segments;
+        let totals = engine.totals();
         #[expect(clippy::cast_precision_loss, reason = "a ratio for people")]
-        let ratio = state.raw_bytes as f64 / file_bytes.max(1) as f64;
+        let ratio = totals.raw_bytes as f64 / file_bytes.max(1) as f64;
         Ok(Self {
             path: engine.path().to_owned(),
             format: if parameters.depot_id == 0 { "vlstore" } else { "depot" },
@@ -164,22 +161,19 @@ impl DepotInfo {
             codec: CodecInfo::stored(engine),
             layout: parameters.layout(),
             align: parameters.align,
-            records: state.len(),
-            raw_bytes: state.raw_bytes,
+            records: totals.records,
+            raw_bytes: totals.raw_bytes,
             file_bytes,
             ratio,
-            chunks: state.snapshot.n_chunks + state.pending.chunks.len() as u64,
-            index_segments: segments.len(),
-            index_bytes: segments.iter().map(|segment| segment.stored_len()).sum(),
-            dead_records: segments.iter().map(|segment| segment.reference.n_kills).sum(),
-            commits: state.snapshot.sequence,
-            uncommitted_records: state.pending.n_live(),
+            chunks: totals.chunks,
+            index_segments: totals.index_segments,
+            index_bytes: totals.index_bytes,
+            dead_records: totals.dead_records,
+            commits: totals.commits,
+            uncommitted_records: totals.uncommitted_records,
             torn_bytes,
-            lost_commits: state
-                .unread
-                .or(state.lost)
-                .map_or(0, |lost| lost.sequence - state.snapshot.sequence),
-            complete: state.lost.is_none(),
+            lost_commits: totals.lost_commits,
+            complete: totals.complete,
             losses,
             created: parameters.created,
         })

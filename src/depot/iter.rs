@@ -20,9 +20,9 @@ const AHEAD: (usize, usize) = (4 << 20, 1 << 14);
 /// Raw bytes that are worth threads.
 const WORTH_THREADS: u64 = 2 << 20;
 
-pub(super) fn split(cursor: Result<Listing<'_>>) -> (Option<Listing<'_>>, Option<Error>) {
-    match cursor {
-        Ok(cursor) => (Some(cursor), None),
+pub(super) fn split(listing: Result<Listing<'_>>) -> (Option<Listing<'_>>, Option<Error>) {
+    match listing {
+        Ok(listing) => (Some(listing), None),
         Err(error) => (None, Some(error)),
     }
 }
@@ -38,9 +38,9 @@ struct Batch {
 
 impl Batch {
     /// Of the next records, up to so many raw `bytes` and `records`. Empty at the end.
-    fn fill(cursor: &mut Listing<'_>, mut wanted: Wanted, limits: (usize, usize)) -> Self {
+    fn fill(listing: &mut Listing<'_>, mut wanted: Wanted, limits: (usize, usize)) -> Self {
         wanted.clear();
-        let failed = cursor.take(&mut wanted, limits).err();
+        let failed = listing.take(&mut wanted, limits).err();
         Self { wanted: Arc::new(wanted), failed }
     }
 
@@ -54,7 +54,7 @@ impl Batch {
 /// A record that cannot be read is an error in its place; the iteration goes on behind it.
 pub struct Iter<'d, C: Codec> {
     depot: &'d Depot<C>,
-    cursor: Option<Listing<'d>>,
+    listing: Option<Listing<'d>>,
     /// Read, and given out one by one: names, places and bytes.
     wanted: Wanted,
     slots: Vec<Option<Slot>>,
@@ -73,10 +73,10 @@ pub struct Iter<'d, C: Codec> {
 
 impl<'d, C: Codec> Iter<'d, C> {
     pub(super) fn with_threads(depot: &'d Depot<C>, threads: usize) -> Self {
-        let (cursor, failed) = split(Listing::new(&depot.engine));
+        let (listing, failed) = split(Listing::new(&depot.engine));
         Self {
             depot,
-            cursor,
+            listing,
             wanted: Vec::new(),
             slots: Vec::new(),
             given: 0,
@@ -101,9 +101,9 @@ impl<'d, C: Codec> Iter<'d, C> {
         }
         self.ahead = self.ahead.take().filter(ReadAhead::is_here);
         self.plan_ahead();
-        let batch = match (self.planned.pop_front(), &mut self.cursor) {
+        let batch = match (self.planned.pop_front(), &mut self.listing) {
             (Some(batch), _) => batch,
-            (None, Some(cursor)) => Batch::fill(cursor, std::mem::take(&mut self.wanted), ALONE),
+            (None, Some(listing)) => Batch::fill(listing, std::mem::take(&mut self.wanted), ALONE),
             (None, None) => return false,
         };
         let read = self.ahead.as_mut().filter(|_| !batch.wanted.is_empty()).and_then(ReadAhead::take);
@@ -131,11 +131,11 @@ impl<'d, C: Codec> Iter<'d, C> {
 
     /// Keeps threads busy.
     fn plan_ahead(&mut self) {
-        let Some((ahead, cursor)) = self.ahead.as_mut().zip(self.cursor.as_mut()) else { return };
+        let Some((ahead, listing)) = self.ahead.as_mut().zip(self.listing.as_mut()) else { return };
         while self.planned.len() < ahead.room() {
-            let batch = Batch::fill(cursor, Vec::new(), AHEAD);
+            let batch = Batch::fill(listing, Vec::new(), AHEAD);
             if batch.is_empty() {
-                self.cursor = None;
+                self.listing = None;
                 return;
             }
             if !batch.wanted.is_empty() {
@@ -159,7 +159,7 @@ impl<'d, C: Codec> Iter<'d, C> {
             Key::from_tagged_vec(name).map_err(|name| in_record(&name, malformed(engine.path(), &name)))?;
         match Record::new(bytes?, &self.depot.codec) {
             Ok(record) => Ok((key, record)),
-            Err(source) => Err(self.depot.refused(&key, source)),
+            Err(source) => Err(self.depot.codec_error_for(&key, source)),
         }
     }
 }

@@ -12,7 +12,7 @@ type Filter<'d> = Box<dyn Fn(&[u8]) -> bool + Send + 'd>;
 /// Names of a depot, in the order of insertion. See [`Depot::keys`](crate::Depot::keys).
 pub struct Keys<'d> {
     engine: &'d Engine,
-    cursor: Option<Listing<'d>>,
+    listing: Option<Listing<'d>>,
     failed: Option<Error>,
     /// Ordinals and names that were found together with the last one.
     found: std::vec::IntoIter<FoundName>,
@@ -21,8 +21,8 @@ pub struct Keys<'d> {
 
 impl<'d> Keys<'d> {
     pub(super) fn new(engine: &'d Engine, wanted: impl Fn(&[u8]) -> bool + Send + 'd) -> Self {
-        let (cursor, failed) = split(Listing::new(engine));
-        Self { engine, cursor, failed, found: Vec::new().into_iter(), wanted: Box::new(wanted) }
+        let (listing, failed) = split(Listing::new(engine));
+        Self { engine, listing, failed, found: Vec::new().into_iter(), wanted: Box::new(wanted) }
     }
 }
 
@@ -33,15 +33,15 @@ impl Iterator for Keys<'_> {
         if let Some(error) = self.failed.take() {
             return Some(Err(error));
         }
-        let cursor = self.cursor.as_mut()?;
+        let listing = self.listing.as_mut()?;
         loop {
             if let Some((ordinal, name)) = self.found.next() {
-                if !cursor.is_dead(ordinal) {
+                if !listing.is_dead(ordinal) {
                     return Some(key_of(self.engine, name));
                 }
                 continue;
             }
-            match cursor.skim(&self.wanted) {
+            match listing.skim(&self.wanted) {
                 Some(Ok(found)) => {
                     self.found = found.into_iter();
                     continue;
@@ -49,10 +49,10 @@ impl Iterator for Keys<'_> {
                 Some(Err(error)) => return Some(Err(error)),
                 None => {}
             }
-            match cursor.next()? {
+            match listing.next()? {
                 // Where it is not known which records are dead, a name without a place may be one of theirs.
                 Ok(ListedRecord { name, location: Err(error) })
-                    if cursor.doubtful && (self.wanted)(&name) =>
+                    if listing.doubtful && (self.wanted)(&name) =>
                 {
                     return Some(Err(in_record(&name, error)));
                 }

@@ -96,7 +96,7 @@ impl<C: Codec> Depot<C> {
     }
 
     /// The error of a codec that cannot do with a record what was asked for.
-    pub(crate) fn refused(&self, key: &impl AsKey, source: crate::codec::CodecError) -> Error {
+    pub(crate) fn codec_error_for(&self, key: &impl AsKey, source: crate::codec::CodecError) -> Error {
         match tagged(&self.engine, key) {
             Ok(name) => self.codec_error(&name, source),
             Err(error) => error,

@@ -205,7 +205,7 @@ impl<C: Codec> Depot<C> {
             Some(self.engine.frozen()?)
         };
         let engine = frozen.as_ref().unwrap_or(&self.engine);
-        let len = engine.shared.read().len();
+        let len = engine.len();
         let mut plan = Plan { found: Vec::new(), stopped: false, len };
         for position in (0..len).rev() {
             let (name, location) = (engine.name_at(position)?, engine.location_at(position)?);
@@ -242,7 +242,7 @@ impl<C: Codec> Depot<C> {
         let mut writer = self.engine.writer()?;
         writer.commit()?;
         let removed = remove(&self.engine, &mut writer, plan)?;
-        let kept = self.engine.shared.read().len();
+        let kept = self.engine.len();
         Ok(Removal { removed, kept, ..removal })
     }
 

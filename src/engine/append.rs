@@ -1,29 +1,66 @@
 //! Appending entries to the file, in its order.
 //!
-//! A failed write moves nothing forward: the bytes are written again by the next call. A failed sync is final,
-//! since the system may have dropped what it could not write: the depot then refuses to go on.
+//! [`Append`] alone moves the tail of a depot that writes. A failed write moves nothing forward:
+//! the bytes are written again by the next call. A failed sync is final, since the system may have dropped
+//! what it could not write: the depot then refuses to go on.
 
 use std::sync::Arc;
 
 use super::shared::Shared;
-use super::writer::Writer;
 use crate::error::{Error, ErrorKind, Part, Result};
 use crate::format::entry::{EntryHead, HEAD_LEN, Kind};
 use crate::format::tables::SegmentRef;
-use crate::index::{Segment, SegmentPlan, piece_for};
+use crate::index::{PageCache, Segment, SegmentPlan, piece_for};
 use crate::log::Tail;
 use crate::storage::StorageExt;
 
-impl Writer {
+/// The end of the file, and who appends there: the only one, since a depot has one [`Writer`](super::Writer).
+#[derive(Debug)]
+pub(super) struct Append {
+    shared: Arc<Shared>,
+    tail: Tail,
+    /// Why the file takes no more, once it does not.
+    failed: Option<String>,
+    /// Pages of the index, for all segments that are appended.
+    pages: Arc<PageCache>,
+}
+
+impl Append {
+    pub(super) fn new(shared: Arc<Shared>, tail: Tail) -> Self {
+        let pages = shared.read().snapshot.pages();
+        Self { shared, tail, failed: None, pages }
+    }
+
+    /// Where the next entry goes, and what it follows.
+    pub(super) fn tail(&self) -> Tail {
+        self.tail
+    }
+
+    /// Goes back to an earlier tail, after a failed write: what was appended since is written over.
+    pub(super) fn rewind_to(&mut self, tail: Tail) {
+        self.tail = tail;
+    }
+
+    /// Takes nothing more, for good.
+    pub(super) fn fail(&mut self, cause: String) {
+        self.failed = Some(cause);
+    }
+
+    /// Whether the file still takes entries.
+    pub(super) fn is_alive(&self) -> bool {
+        self.failed.is_none()
+    }
+
+    /// The error of a file that takes no more.
     pub(super) fn check_alive(&self) -> Result<()> {
-        match &self.failed_sync {
+        match &self.failed {
             None => Ok(()),
             Some(cause) => Err(ErrorKind::Poisoned { cause: cause.clone() }.at(self.shared.storage.path())),
         }
     }
 
     /// Appends an entry whose first 64 bytes are kept for its head.
-    pub(super) fn append(
+    pub(super) fn entry(
         &mut self,
         kind: Kind,
         ordinal: u64,
@@ -32,7 +69,7 @@ impl Writer {
         body_crc: u32,
     ) -> Result<()> {
         let before = self.tail;
-        self.append_start(kind, ordinal, bytes, length, body_crc)?;
+        self.start(kind, ordinal, bytes, length, body_crc)?;
         if (bytes.len() as u64) < length {
             // The end of an uncompressed chunk is left to be a hole; the file must reach over it.
             let last = before.offset + length - 1;
@@ -60,7 +97,7 @@ impl Writer {
     }
 
     /// Appends an entry whose first 64 bytes are kept for its head, and of which what is behind `bytes` is taken care of.
-    fn append_start(
+    fn start(
         &mut self,
         kind: Kind,
         ordinal: u64,
@@ -89,18 +126,19 @@ impl Writer {
     }
 
     /// Appends a length-prefixed body.
-    pub(super) fn append_body(&mut self, kind: Kind, ordinal: u64, body: &[u8]) -> Result<u64> {
+    pub(super) fn body(&mut self, kind: Kind, ordinal: u64, body: &[u8]) -> Result<u64> {
         let mut bytes = vec![0; HEAD_LEN];
         bytes.extend_from_slice(&(body.len() as u64).to_le_bytes());
         bytes.extend_from_slice(body);
         let body_crc = crc32c::crc32c(&bytes[HEAD_LEN..]);
         bytes.resize(bytes.len().next_multiple_of(HEAD_LEN), 0);
         let length = bytes.len() as u64;
-        self.append(kind, ordinal, &mut bytes, length, body_crc)?;
+        self.entry(kind, ordinal, &mut bytes, length, body_crc)?;
         Ok(length)
     }
 
-    pub(super) fn append_segment(&mut self, plan: SegmentPlan<'_>) -> Result<Arc<Segment>> {
+    /// Appends a segment of the index, and opens it.
+    pub(super) fn segment(&mut self, plan: SegmentPlan<'_>) -> Result<Arc<Segment>> {
         let shared = Arc::clone(&self.shared);
         let Shared { storage, parameters, mapped, .. } = &*shared;
         let entry_at = self.tail.offset;
@@ -111,20 +149,15 @@ impl Writer {
             storage.write_at(at, bytes).map_err(|source| shared.io(action(), source))
         })?;
         let reference = SegmentRef { offset: entry_at, ..start.reference };
-        self.append_start(
-            Kind::Index,
-            reference.first_ordinal,
-            &mut start.bytes,
-            reference.length,
-            start.body_crc,
-        )?;
+        self.start(Kind::Index, reference.first_ordinal, &mut start.bytes, reference.length, start.body_crc)?;
         let segment = Segment::open(storage, reference, parameters.depot_id, *mapped)?;
         Ok(Arc::new(segment.sharing(&self.pages)))
     }
 
+    /// Makes what was appended durable.
     pub(super) fn sync(&mut self) -> Result<()> {
         if let Err(source) = self.shared.storage.sync() {
-            self.failed_sync = Some(source.to_string());
+            self.fail(source.to_string());
             return Err(self.shared.io("sync", source));
         }
         Ok(())

@@ -21,7 +21,7 @@ impl Writer {
     }
 
     pub(super) fn commit_merging(&mut self, last: bool) -> Result<()> {
-        self.check_alive()?;
+        self.append.check_alive()?;
         let references = self.shared.read().snapshot.references();
         let merge_all = last && tail_to_merge(&references, true).is_some();
         if !self.shared.read().pending.changed && !merge_all {
@@ -37,7 +37,7 @@ impl Writer {
         ErrorKind::NotCommitted {
             waiting: state.pending.n_live(),
             newest: newest.map(|number| crate::key::describe(state.pending.name(number))),
-            again: self.failed_sync.is_none(),
+            again: self.append.is_alive(),
         }
         .at(self.shared.storage.path())
         .because(source)
@@ -52,9 +52,9 @@ impl Writer {
         }
         self.flush()?;
         // Should a write fail from here on, the next try starts again from this place.
-        let before = self.tail;
-        let snapshot = self.write_commit(last).inspect_err(|_| self.tail = before)?;
-        self.sync()?;
+        let before = self.append.tail();
+        let snapshot = self.write_commit(last).inspect_err(|_| self.append.rewind_to(before))?;
+        self.append.sync()?;
         let slot = self.slot(&snapshot);
         // The commit is durable; the slot only shortens the way to it, and the next one may do better.
         let _ = self.shared.storage.write_at(slot_offset(slot.sequence), &slot.encode());
@@ -75,9 +75,9 @@ impl Writer {
         CommitSlot {
             sequence: snapshot.sequence,
             offset: snapshot.offset,
-            length: self.tail.offset - snapshot.offset,
+            length: self.append.tail().offset - snapshot.offset,
             depot_id: self.shared.parameters.depot_id,
-            head_crc: self.tail.previous,
+            head_crc: self.append.tail().previous,
         }
     }
 
@@ -89,12 +89,12 @@ impl Writer {
         };
         let (mut metadata, mut losses) = (old.metadata, old.losses);
         if let Some(body) = self.new_metadata.clone() {
-            let offset = self.tail.offset;
-            metadata = (offset, self.append_body(Kind::Metadata, 0, &body)?);
+            let offset = self.append.tail().offset;
+            metadata = (offset, self.append.body(Kind::Metadata, 0, &body)?);
         }
         if let Some(body) = self.new_losses.clone() {
-            let offset = self.tail.offset;
-            losses = (offset, self.append_body(Kind::Losses, 0, &body)?);
+            let offset = self.append.tail().offset;
+            losses = (offset, self.append.body(Kind::Losses, 0, &body)?);
         }
         let mut segments = old.segments.clone();
         segments.extend(self.append_pending(&old)?);
@@ -102,7 +102,7 @@ impl Writer {
         if let Some(first) = tail_to_merge(&references, last) {
             match Merge::new(&segments[first..]) {
                 Ok(merge) => {
-                    let merged = self.append_segment(merge.plan())?;
+                    let merged = self.append.segment(merge.plan())?;
                     drop(merge);
                     segments.truncate(first);
                     segments.push(merged);
@@ -113,14 +113,14 @@ impl Writer {
             }
         }
         let sum = |of: fn(&Segment) -> u64| segments.iter().map(|segment| of(segment)).sum::<u64>();
-        let (n_records, n_kills) = (sum(|s| s.reference.n_records), sum(|s| s.reference.n_kills));
-        let Some(n_records) = n_records.checked_sub(n_kills) else {
+        let (n_records, n_tombstones) = (sum(|s| s.reference.n_records), sum(|s| s.reference.n_tombstones));
+        let Some(n_records) = n_records.checked_sub(n_tombstones) else {
             return Err(Error::damaged(
                 self.shared.storage.path(),
                 Part::Index,
                 old.offset,
                 format!("at most {n_records} dead records"),
-                n_kills.to_string(),
+                n_tombstones.to_string(),
             ));
         };
         let commit = Commit {
@@ -137,8 +137,8 @@ impl Writer {
             undo: self.undo.unwrap_or(if changed { 0 } else { old.undo }),
             losses,
         };
-        let offset = self.tail.offset;
-        self.append_body(Kind::Commit, commit.sequence, &commit.encode())?;
+        let offset = self.append.tail().offset;
+        self.append.body(Kind::Commit, commit.sequence, &commit.encode())?;
         Ok(Snapshot::new(&commit, offset, segments))
     }
 
@@ -149,7 +149,7 @@ impl Writer {
         // Only the writer, which this is, changes what is pending: readers go on meanwhile.
         let state = shared.read();
         let pending = &state.pending;
-        if pending.n_live() == 0 && pending.kills.is_empty() && pending.chunks.is_empty() {
+        if pending.n_live() == 0 && pending.tombstones.is_empty() && pending.chunks.is_empty() {
             return Ok(Vec::new());
         }
         let mut chunks = Vec::with_capacity(pending.chunks.len());
@@ -161,7 +161,7 @@ impl Writer {
             chunks.push(*reference);
         }
         // The first takes the chunks and the deaths of older records, so that it can be merged with what comes before.
-        let (mut kills, mut first_chunk) = (pending.kills.iter().copied().collect(), old.n_chunks);
+        let (mut tombstones, mut first_chunk) = (pending.tombstones.iter().copied().collect(), old.n_chunks);
         let (mut first_ordinal, mut live, mut ended) = (old.n_ordinals(), pending.live(), false);
         let mut segments = Vec::new();
         while !ended {
@@ -180,10 +180,10 @@ impl Writer {
             }
             let listing = Chosen { records: pending.records(), numbers };
             let n_records = listing.numbers.len() as u64;
-            let (chunks, kills) = (std::mem::take(&mut chunks), std::mem::take(&mut kills));
+            let (chunks, tombstones) = (std::mem::take(&mut chunks), std::mem::take(&mut tombstones));
             let n_chunks = chunks.len() as u64;
-            let plan = SegmentPlan { first_ordinal, first_chunk, listing: &listing, chunks, kills };
-            segments.push(self.append_segment(plan)?);
+            let plan = SegmentPlan { first_ordinal, first_chunk, listing: &listing, chunks, tombstones };
+            segments.push(self.append.segment(plan)?);
             first_ordinal += n_records;
             first_chunk += n_chunks;
         }

@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use crate::catalog::{Killed, Pending, RecordId, Snapshot, State};
+use crate::catalog::{DeadNames, Pending, RecordId, Snapshot, State};
 use crate::chunk::ChunkAt;
 use crate::error::Result;
 use crate::format::chunk::ChunkRef;
@@ -46,45 +46,45 @@ impl Rebuilt {
         &self.state.pending
     }
 
-    /// The record of that name, unless it is among those `killed` since, by the hashes of their names.
-    pub(crate) fn find(&self, name: &[u8], killed: &Killed) -> Option<usize> {
+    /// The record of that name, unless it is among those `dead_names` since, by the hashes of their names.
+    pub(crate) fn find(&self, name: &[u8], dead_names: &DeadNames) -> Option<usize> {
         let hash = hash(name);
-        self.records().find(hash, name).filter(|_| !killed.contains(&hash))
+        self.records().find(hash, name).filter(|_| !dead_names.contains(&hash))
     }
 
-    /// Numbers of the records that were not killed since.
-    pub(crate) fn live<'r>(&'r self, killed: &'r Killed) -> impl Iterator<Item = usize> + 'r {
-        self.records().live().filter(|&number| !self.is_killed(number, killed))
+    /// Numbers of the records whose names were not removed or replaced since.
+    pub(crate) fn live<'r>(&'r self, dead_names: &'r DeadNames) -> impl Iterator<Item = usize> + 'r {
+        self.records().live().filter(|&number| !self.has_dead_name(number, dead_names))
     }
 
     /// The first live record from `number` on.
-    pub(crate) fn next_live(&self, number: usize, killed: &Killed) -> Option<usize> {
+    pub(crate) fn next_live(&self, number: usize, dead_names: &DeadNames) -> Option<usize> {
         let records = self.records();
         (number..records.records().len())
-            .find(|&number| records.is_live(number) && !self.is_killed(number, killed))
+            .find(|&number| records.is_live(number) && !self.has_dead_name(number, dead_names))
     }
 
-    fn is_killed(&self, number: usize, killed: &Killed) -> bool {
-        !killed.is_empty() && killed.contains(&self.records().records().hash(number))
+    fn has_dead_name(&self, number: usize, dead_names: &DeadNames) -> bool {
+        !dead_names.is_empty() && dead_names.contains(&self.records().records().hash(number))
     }
 
     /// The live record at `position` of those that are committed.
-    pub(crate) fn nth(&self, position: u64, killed: &Killed) -> Option<usize> {
-        if killed.is_empty() {
+    pub(crate) fn nth(&self, position: u64, dead_names: &DeadNames) -> Option<usize> {
+        if dead_names.is_empty() {
             return match self.state.place(position, &[])? {
                 RecordId::Pending(number) => Some(number),
                 RecordId::Committed(_) => None,
             };
         }
-        self.live(killed).nth(usize::try_from(position).ok()?)
+        self.live(dead_names).nth(usize::try_from(position).ok()?)
     }
 
     /// The position of a live record.
-    pub(crate) fn position(&self, number: usize, killed: &Killed) -> u64 {
-        if killed.is_empty() {
+    pub(crate) fn position(&self, number: usize, dead_names: &DeadNames) -> u64 {
+        if dead_names.is_empty() {
             return self.state.position(RecordId::Pending(number), &[]);
         }
-        self.live(killed).take_while(|&live| live < number).count() as u64
+        self.live(dead_names).take_while(|&live| live < number).count() as u64
     }
 
     pub(crate) fn name(&self, number: usize) -> &[u8] {
@@ -142,7 +142,7 @@ fn replay(storage: &Arc<dyn Storage>, parameters: &Parameters, end: u64) -> Resu
         for (operation, location) in log::replay(&directory, chunk, parameters) {
             let hash = hash(&operation.name);
             if let Some(found) = state.find_hashed(hash, &operation.name, &mut |_| ())? {
-                state.kill(hash, &found);
+                state.mark_dead(hash, &found);
             }
             if let Some(location) = location {
                 state.insert(hash, &operation.name, &location, operation.metadata.as_deref());

@@ -75,7 +75,7 @@ impl Engine {
             Ok(found) => Ok(found.map(|found| found.location)),
             Err(error) => {
                 let rebuilt = self.rebuilt(&state.snapshot, error)?;
-                Ok(rebuilt.find(name, &state.pending.killed).map(|number| rebuilt.location(number)))
+                Ok(rebuilt.find(name, &state.pending.dead_names).map(|number| rebuilt.location(number)))
             }
         }
     }
@@ -173,7 +173,7 @@ impl Engine {
             Err(error) => error,
         };
         let rebuilt = self.rebuilt(&state.snapshot, error)?;
-        let number = rebuilt.nth(position, &state.pending.killed).ok_or_else(out_of_range)?;
+        let number = rebuilt.nth(position, &state.pending.dead_names).ok_or_else(out_of_range)?;
         Ok(by_directories(&rebuilt, number))
     }
 
@@ -193,7 +193,7 @@ impl Engine {
     /// What the depot holds now.
     pub(crate) fn moment(&self) -> Moment {
         let state = self.shared.read().clone();
-        let dead = state.dead().ok().map(Cow::into_owned);
+        let dead = state.tombstones().ok().map(Cow::into_owned);
         Moment { state, dead }
     }
 
@@ -214,7 +214,8 @@ impl Engine {
         let by_index = || {
             let Some(Found { place, .. }) = state.find(name)? else { return Ok(None) };
             // Those that are pending come after all committed ones, whichever of these are dead.
-            let dead = if matches!(place, RecordId::Pending(_)) { Cow::default() } else { state.dead()? };
+            let dead =
+                if matches!(place, RecordId::Pending(_)) { Cow::default() } else { state.tombstones()? };
             Ok(Some(state.position(place, &dead)))
         };
         let position = match by_index() {
@@ -222,11 +223,16 @@ impl Engine {
             Err(error) => {
                 let rebuilt = self.rebuilt(&state.snapshot, error)?;
                 rebuilt
-                    .find(name, &state.pending.killed)
-                    .map(|number| rebuilt.position(number, &state.pending.killed))
+                    .find(name, &state.pending.dead_names)
+                    .map(|number| rebuilt.position(number, &state.pending.dead_names))
             }
         };
         position.ok_or_else(|| self.not_found(&state, name))
+    }
+
+    /// MessagePack metadata of the record that the index has at `place`.
+    pub(crate) fn metadata_at(&self, place: RecordId) -> Result<Option<Vec<u8>>> {
+        self.shared.read().metadata(place)
     }
 
     /// MessagePack metadata of a record.
@@ -240,7 +246,7 @@ impl Engine {
             Ok(metadata) => metadata,
             Err(error) => {
                 let rebuilt = self.rebuilt(&state.snapshot, error)?;
-                let number = rebuilt.find(name, &state.pending.killed);
+                let number = rebuilt.find(name, &state.pending.dead_names);
                 number.map(|number| rebuilt.metadata(number).map(<[u8]>::to_vec))
             }
         };

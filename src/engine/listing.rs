@@ -7,7 +7,7 @@ use super::Engine;
 use super::fallback::Rebuilt;
 use super::read::in_record;
 use super::read_ahead::Wanted;
-use crate::catalog::{Killed, PendingRecords, Snapshot};
+use crate::catalog::{DeadNames, PendingRecords, Snapshot};
 use crate::error::{Error, Part, Result};
 use crate::index::{Location, Segment, find_live};
 use crate::key::Key;
@@ -27,7 +27,7 @@ pub(crate) struct ListedRecord {
 /// Ordinal and tagged name.
 pub(crate) type FoundName = (u64, Vec<u8>);
 
-pub(crate) type Found = Vec<FoundName>;
+pub(crate) type FoundNames = Vec<FoundName>;
 
 /// Names and places of live records as of one moment, in order.
 ///
@@ -51,23 +51,23 @@ pub(crate) struct Listing<'e> {
     /// The index made again, once a page of it turned out to be damaged, and the number of its next record.
     rebuilt: Option<(Arc<Rebuilt>, usize)>,
     /// What to leave out of it: hashes of names.
-    killed: Killed,
+    dead_names: DeadNames,
 }
 
 impl<'e> Listing<'e> {
     pub(crate) fn new(engine: &'e Engine) -> Result<Self> {
         let state = engine.shared.read();
         let mut rebuilt = None;
-        let (mut dead, doubtful) = match state.snapshot.dead() {
+        let (mut dead, doubtful) = match state.snapshot.tombstones() {
             Ok(dead) => (dead.to_vec(), false),
             Err(error) if error.is_damage() => {
                 rebuilt = engine.rebuilt(&state.snapshot, error).ok().map(|rebuilt| (rebuilt, 0));
                 let segments = state.snapshot.segments.iter();
-                (segments.flat_map(|segment| segment.all_kills().unwrap_or_default()).collect(), true)
+                (segments.flat_map(|segment| segment.tombstones().unwrap_or_default()).collect(), true)
             }
             Err(error) => return Err(error),
         };
-        dead.extend(&state.pending.kills);
+        dead.extend(&state.pending.tombstones);
         dead.sort_unstable();
         Ok(Self {
             engine,
@@ -80,7 +80,7 @@ impl<'e> Listing<'e> {
             segment: None,
             failing: false,
             rebuilt,
-            killed: state.pending.killed.clone(),
+            dead_names: state.pending.dead_names.clone(),
         })
     }
 
@@ -92,7 +92,7 @@ impl<'e> Listing<'e> {
         }
         let rebuilt = self.engine.rebuilt(&self.snapshot, error)?;
         let before = self.dead.partition_point(|&dead| dead < ordinal) as u64;
-        let next = rebuilt.nth(ordinal - before, &self.killed).unwrap_or(usize::MAX);
+        let next = rebuilt.nth(ordinal - before, &self.dead_names).unwrap_or(usize::MAX);
         self.block = Vec::new().into_iter();
         self.segment = None;
         self.rebuilt = Some((rebuilt, next));
@@ -102,7 +102,7 @@ impl<'e> Listing<'e> {
     /// The next record by the directories.
     fn next_rebuilt(&mut self) -> Option<(Vec<u8>, Location)> {
         let (rebuilt, next) = self.rebuilt.as_mut()?;
-        let number = rebuilt.next_live(*next, &self.killed)?;
+        let number = rebuilt.next_live(*next, &self.dead_names)?;
         *next = number + 1;
         Some((rebuilt.name(number).to_vec(), rebuilt.location(number)))
     }
@@ -171,7 +171,7 @@ impl<'e> Listing<'e> {
 
     /// The committed records behind those given out whose tagged names are `wanted`, dead ones among them, by ordinal: those of the
     /// next blocks of names in which there are any. `None` when this takes a walk by [`next`](Self::next).
-    pub(crate) fn skim(&mut self, wanted: &dyn Fn(&[u8]) -> bool) -> Option<Result<Found>> {
+    pub(crate) fn skim(&mut self, wanted: &dyn Fn(&[u8]) -> bool) -> Option<Result<FoundNames>> {
         if self.doubtful || self.rebuilt.is_some() || self.block.len() > 0 {
             return None;
         }

@@ -7,8 +7,9 @@
 //! append      entries to the file            read_ahead   batches of an iteration, by threads
 //! commit      what is pending to the index   listing      all records in order
 //! publish     the Blosc2 frame               fallback     names without the index
-//! refresh     a reader moves forward         truncate     going back, and taking that back
-//! pieces      a long record piece by piece   losses ..
+//! refresh     a reader moves forward         truncate     going back
+//! put         what is checked before writing undo         taking a truncation back
+//! pieces      a long record piece by piece   totals       how much is in it
 //! ```
 //!
 //! `depot`, `maintain` and the loader call the engine. It calls the log, the catalog, chunks and the index, and
@@ -19,22 +20,31 @@
 //! In this order, so that none waits for another in a circle:
 //!
 //! 1. `Engine::writer`: held by whoever writes, for as long as a call takes.
-//! 2. `Engine::tail`: held by a refresh to its end. A depot that writes has none.
-//! 3. `Shared::state`: read by every lookup for a moment, written by the writer for a moment.
-//! 4. `Engine::rebuilt`, and the locks inside the chunk reader and the index.
+//! 2. `Engine::tail`: held by a refresh to its end. Only a depot that is read has a use for it.
+//! 3. `Shared::state`: every lookup reads it for a moment. A commit reads it while it writes the index, and
+//!    a refresh while it compares. It is written for a moment, by whoever holds `writer`, or in a depot that
+//!    is read, `tail`.
+//! 4. `Engine::rebuilt`: held while the index is made again, which may take long. Whoever asks for it has
+//!    often locked `state` for reading.
+//! 5. The locks inside the chunk reader, the pool, the index and the storage. Whoever holds one of them takes
+//!    none of those above.
 //!
-//! Nobody takes `writer` while holding `state`.
+//! Nobody takes `writer` or `tail` while holding `state`. Nobody takes `state` twice, not even to read it:
+//! one who waits to write in between stops both.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use crate::catalog::State;
 use crate::chunk::ChunkReader;
 use crate::error::{ErrorKind, Result};
+use crate::format::tables::Parameters;
 use crate::log::Tail;
 use crate::options::Verify;
-use crate::storage::StorageExt;
+use crate::storage::{Storage, StorageExt};
 use crate::sync::{self, OwnedByProcess};
 use fallback::Rebuilt;
+use shared::Shared;
 
 mod append;
 pub(crate) mod batch;
@@ -51,6 +61,7 @@ mod read;
 pub(crate) mod read_ahead;
 mod refresh;
 mod shared;
+mod totals;
 mod truncate;
 mod undo;
 mod writer;
@@ -61,22 +72,21 @@ pub(crate) use listing::{FoundName, ListedRecord, Listing, malformed};
 pub(crate) use open::{CodecCheck, CodecSpec};
 pub(crate) use read::in_record;
 pub(crate) use refresh::Moved;
-pub(crate) use shared::Shared;
 pub(crate) use truncate::{Plan, plan_after, remove};
 pub(crate) use writer::Writer;
 
 /// Names to bytes.
 pub(crate) struct Engine {
-    pub(crate) shared: Arc<Shared>,
-    pub(crate) reader: ChunkReader,
-    pub(super) verify: Verify,
-    pub(super) writer: Option<Mutex<Writer>>,
+    shared: Arc<Shared>,
+    reader: ChunkReader,
+    verify: Verify,
+    writer: Option<Mutex<Writer>>,
     /// The process that opened the depot: the only one that may write, and a fork of it may not.
-    pub(super) owner: OwnedByProcess,
+    owner: OwnedByProcess,
     /// What was loaded last, for `refresh`.
-    pub(super) tail: Mutex<Tail>,
+    tail: Mutex<Tail>,
     /// The index made again, and of which commit; made when a damaged page of the index is first met.
-    pub(super) rebuilt: Mutex<Option<(u64, Option<Arc<Rebuilt>>)>>,
+    rebuilt: Mutex<Option<(u64, Option<Arc<Rebuilt>>)>>,
 }
 
 impl Engine {
@@ -85,7 +95,32 @@ impl Engine {
         self.shared.storage.path()
     }
 
-    pub(super) fn path_buf(&self) -> PathBuf {
+    /// The file, or the memory, that the depot is in.
+    pub(crate) fn storage(&self) -> &Arc<dyn Storage> {
+        &self.shared.storage
+    }
+
+    /// What the depot was made with.
+    pub(crate) fn parameters(&self) -> &Parameters {
+        &self.shared.parameters
+    }
+
+    /// A copy of what the depot knows now, which nothing changes.
+    pub(crate) fn state(&self) -> State {
+        self.shared.read().clone()
+    }
+
+    /// Live records.
+    pub(crate) fn len(&self) -> u64 {
+        self.shared.read().len()
+    }
+
+    /// Number of the newest commit that can be read.
+    pub(crate) fn newest_commit(&self) -> u64 {
+        self.shared.read().snapshot.sequence
+    }
+
+    fn path_buf(&self) -> PathBuf {
         self.path().to_owned()
     }
 
@@ -99,7 +134,7 @@ impl Engine {
     }
 
     /// The writer, for what it has in memory, which a fork may read as well.
-    pub(super) fn writer_to_look_at(&self) -> Result<MutexGuard<'_, Writer>> {
+    fn writer_to_look_at(&self) -> Result<MutexGuard<'_, Writer>> {
         match &self.writer {
             Some(writer) => Ok(sync::lock(writer)),
             None => Err(ErrorKind::ReadOnly.at(self.path_buf())),

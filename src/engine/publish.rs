@@ -17,8 +17,8 @@ impl Writer {
         if self.published || n_chunks == 0 {
             return Ok(());
         }
-        let before = self.tail;
-        self.write_frame(n_chunks).inspect_err(|_| self.tail = before)?;
+        let before = self.append.tail();
+        self.write_frame(n_chunks).inspect_err(|_| self.append.rewind_to(before))?;
         self.published = true;
         Ok(())
     }
@@ -59,7 +59,7 @@ impl Writer {
         fingerprint[8..12].copy_from_slice(&crc32c::crc32c(&offsets).to_le_bytes());
         let trailer = frame::trailer(&vlmeta, fingerprint);
 
-        let offsets_at = self.tail.offset + HEAD_LEN as u64;
+        let offsets_at = self.append.tail().offset + HEAD_LEN as u64;
         let frame_len = offsets_at + (offsets.len() + trailer.len()) as u64;
         let mut bytes = vec![0; HEAD_LEN];
         bytes.extend_from_slice(&offsets);
@@ -67,14 +67,14 @@ impl Writer {
         let body_crc = crc32c::crc32c(&bytes[HEAD_LEN..]);
         bytes.resize(bytes.len().next_multiple_of(HEAD_LEN), 0);
         let length = bytes.len() as u64;
-        self.append(Kind::Frame, n_chunks, &mut bytes, length, body_crc)?;
+        self.append.entry(Kind::Frame, n_chunks, &mut bytes, length, body_crc)?;
         // The header may only say what is durable.
-        self.sync()?;
+        self.append.sync()?;
         let raw_len = n_chunks * self.layout.chunk_size as u64;
         let chunks_len = offsets_at - HEADER_LEN as u64;
         let (at, update) = frame::header_update(self.layout.compression, frame_len, raw_len, chunks_len);
         let action = "write the frame header";
         self.shared.storage.write_at(at as u64, &update).map_err(|source| self.shared.io(action, source))?;
-        self.sync()
+        self.append.sync()
     }
 }

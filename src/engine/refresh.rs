@@ -105,7 +105,7 @@ fn common_prefix(old: &State, new: &State) -> Result<u64> {
     let n_shared = pairs.take_while(|(old, new)| old.is_same(new)).count();
     let last_shared = n_shared.checked_sub(1).and_then(|last| old.snapshot.segments.get(last));
     let end = last_shared.map_or(0, |s| s.reference.first_ordinal + s.reference.n_records);
-    let (old_dead, new_dead) = (old.dead()?, new.dead()?);
+    let (old_dead, new_dead) = (old.tombstones()?, new.tombstones()?);
     // The first ordinal of the shared segments that is dead in one state only, and how many are before it in
     // both.
     let below = |dead: &[u64]| dead.partition_point(|&ordinal| ordinal < end);

@@ -15,6 +15,7 @@ pub(crate) struct Shared {
     pub(crate) storage: Arc<dyn Storage>,
     pub(crate) parameters: Parameters,
     pub(crate) mapped: bool,
+    /// See the [order of locks](super).
     state: RwLock<State>,
 }
 

@@ -23,12 +23,14 @@ impl Engine {
             let state = self.shared.read();
             (Arc::clone(&state.snapshot), state.pending.changed)
         };
-        let refused = |why| ErrorKind::NotUndone { why }.at(self.path());
+        let refuse_undo = |why| ErrorKind::NotUndone { why }.at(self.path());
         if changed {
-            return Err(refused("something was put, removed or changed since, and is not committed".into()));
+            return Err(refuse_undo(
+                "something was put, removed or changed since, and is not committed".into(),
+            ));
         }
         if now.undo == 0 {
-            return Err(refused(why_not(self, &now)?));
+            return Err(refuse_undo(why_not(self, &now)?));
         }
         let (records, former) = former(self, now)?;
         for (name, location, metadata) in &former {

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::append::Append;
 use super::shared::Shared;
 use crate::catalog::MAX_PENDING;
 use crate::chunk::{ChunkAt, Job, OpenChunk, Pool};
@@ -11,7 +12,7 @@ use crate::error::{ErrorKind, Result};
 use crate::format::chunk::{EncodedEntry, encode_log};
 use crate::format::entry::Kind;
 use crate::format::tables::{Action, Losses};
-use crate::index::{Location, PageCache, SEGMENT_ROOM, hash};
+use crate::index::{Location, SEGMENT_ROOM, hash};
 use crate::log::Tail;
 use crate::options::{CommitEvery, Layout, WriteOptions};
 
@@ -58,7 +59,7 @@ pub(crate) struct Writer {
     pub(super) in_pool: VecDeque<u64>,
     /// A compressed chunk whose write failed: the next to be written.
     pub(super) unwritten: Option<(u64, EncodedEntry)>,
-    pub(super) tail: Tail,
+    pub(super) append: Append,
     pub(super) since: SinceCommit,
     /// MessagePack of the depot's metadata, when changed.
     pub(super) new_metadata: Option<Vec<u8>>,
@@ -69,11 +70,8 @@ pub(crate) struct Writer {
     /// Number of a commit that cannot be read any more.
     pub(super) taken: u64,
     pub(super) published: bool,
-    pub(super) failed_sync: Option<String>,
     /// Bytes of names and metadata after which a commit starts another segment.
     pub(super) segment_room: usize,
-    /// Pages of the index, for all segments that this writer opens.
-    pub(super) pages: Arc<PageCache>,
 }
 
 impl Writer {
@@ -81,9 +79,9 @@ impl Writer {
         let layout = shared.parameters.layout();
         let cores = || std::thread::available_parallelism().map_or(1, usize::from).min(4);
         let n_threads = write.threads.unwrap_or_else(cores);
-        let (open_number, pages) = {
+        let open_number = {
             let state = shared.read();
-            (state.snapshot.n_chunks + state.pending.chunks.len() as u64, state.snapshot.pages())
+            state.snapshot.n_chunks + state.pending.chunks.len() as u64
         };
         Self {
             open: OpenChunk::new(layout.chunk_size),
@@ -91,16 +89,14 @@ impl Writer {
             pool: Pool::new(layout.compression, n_threads),
             in_pool: VecDeque::new(),
             unwritten: None,
-            tail,
+            append: Append::new(Arc::clone(&shared), tail),
             since: SinceCommit::nothing(),
             new_metadata: None,
             new_losses: None,
             undo: None,
             taken: 0,
             published,
-            failed_sync: None,
             segment_room: SEGMENT_ROOM,
-            pages,
             commit_every: write.commit_every,
             layout,
             shared,
@@ -111,7 +107,7 @@ impl Writer {
     ///
     /// An error of writing earlier records is reported before this one is taken in.
     pub(crate) fn put(&mut self, record: &NewRecord<'_>) -> Result<()> {
-        self.check_alive()?;
+        self.append.check_alive()?;
         self.write_finished(false)?;
         let hash = hash(record.name);
         let found = self.shared.read().find_hashed(hash, record.name, &mut |_| ())?;
@@ -133,7 +129,7 @@ impl Writer {
             .of(crate::key::describe(record.name)));
         }
         let action = Action::Put { length, checksum: record.checksum };
-        self.open.note(record.name, action, record.metadata, start);
+        self.open.note_operation(record.name, action, record.metadata, start);
         if !record.bytes.is_empty() {
             if self.open.used() == 0 {
                 self.shared.write().set_source(self.open_number, ChunkAt::Open);
@@ -153,7 +149,7 @@ impl Writer {
         let metadata_len = record.metadata.map_or(0, <[u8]>::len);
         let mut state = self.shared.write();
         if let Some(found) = found {
-            state.kill(hash, &found);
+            state.mark_dead(hash, &found);
         }
         state.insert(hash, record.name, &location, record.metadata);
         drop(state);
@@ -171,11 +167,11 @@ impl Writer {
     }
 
     /// Notes an operation without payload.
-    fn note(&mut self, name: &[u8], action: Action, metadata: Option<&[u8]>) {
+    fn note_operation(&mut self, name: &[u8], action: Action, metadata: Option<&[u8]>) {
         if self.open.is_crowded() {
             self.seal();
         }
-        self.open.note(name, action, metadata, 0);
+        self.open.note_operation(name, action, metadata, 0);
     }
 
     /// Where a record of `length` bytes starts in the open chunk, which is a fresh one if need be.
@@ -189,11 +185,11 @@ impl Writer {
 
     /// Removes a record; false if there is none.
     pub(crate) fn remove(&mut self, name: &[u8]) -> Result<bool> {
-        self.check_alive()?;
+        self.append.check_alive()?;
         let found = self.shared.read().find(name)?;
         let Some(found) = found else { return Ok(false) };
-        self.note(name, Action::Remove, None);
-        self.shared.write().kill(hash(name), &found);
+        self.note_operation(name, Action::Remove, None);
+        self.shared.write().mark_dead(hash(name), &found);
         self.changed(name.len());
         Ok(true)
     }
@@ -201,15 +197,15 @@ impl Writer {
     /// Gives a record other metadata; false if there is no such record.
     #[cfg(feature = "serde")]
     pub(crate) fn set_metadata(&mut self, name: &[u8], metadata: &[u8]) -> Result<bool> {
-        self.check_alive()?;
+        self.append.check_alive()?;
         let hash = hash(name);
         let found = self.shared.read().find_hashed(hash, name, &mut |_| ())?;
         let Some(found) = found else { return Ok(false) };
         let Location { address, length, checksum, .. } = found.location;
         let action = Action::Metadata { address, length, checksum };
-        self.note(name, action, Some(metadata));
+        self.note_operation(name, action, Some(metadata));
         let mut state = self.shared.write();
-        state.kill(hash, &found);
+        state.mark_dead(hash, &found);
         state.insert(hash, name, &found.location, Some(metadata));
         drop(state);
         self.changed(name.len() + metadata.len());
@@ -218,16 +214,16 @@ impl Writer {
 
     /// Gives the record called `from` the name `to`, which is free.
     pub(super) fn rename(&mut self, from: &[u8], to: &[u8]) -> Result<()> {
-        self.check_alive()?;
+        self.append.check_alive()?;
         let found = self.shared.read().find(from)?;
         let Some(found) = found else { return Ok(()) };
         let metadata = self.shared.read().metadata(found.place)?;
         let Location { address, length, checksum, .. } = found.location;
         // The new name first: a crash between the two leaves both, and never none.
-        self.note(to, Action::Metadata { address, length, checksum }, metadata.as_deref());
-        self.note(from, Action::Remove, None);
+        self.note_operation(to, Action::Metadata { address, length, checksum }, metadata.as_deref());
+        self.note_operation(from, Action::Remove, None);
         let mut state = self.shared.write();
-        state.kill(hash(from), &found);
+        state.mark_dead(hash(from), &found);
         state.insert(hash(to), to, &found.location, metadata.as_deref());
         drop(state);
         self.changed(from.len() + to.len() + metadata.map_or(0, |metadata| metadata.len()));
@@ -242,14 +238,14 @@ impl Writer {
         location: &Location,
         metadata: Option<&[u8]>,
     ) -> Result<()> {
-        self.check_alive()?;
+        self.append.check_alive()?;
         let hash = hash(name);
         let found = self.shared.read().find_hashed(hash, name, &mut |_| ())?;
         let Location { address, length, checksum, .. } = *location;
-        self.note(name, Action::Metadata { address, length, checksum }, metadata);
+        self.note_operation(name, Action::Metadata { address, length, checksum }, metadata);
         let mut state = self.shared.write();
         if let Some(found) = found {
-            state.kill(hash, &found);
+            state.mark_dead(hash, &found);
         }
         state.insert(hash, name, location, metadata);
         drop(state);
@@ -259,7 +255,7 @@ impl Writer {
 
     /// Replaces the depot's own metadata by this MessagePack map.
     pub(crate) fn set_depot_metadata(&mut self, metadata: Vec<u8>) -> Result<()> {
-        self.check_alive()?;
+        self.append.check_alive()?;
         self.new_metadata = Some(metadata);
         self.shared.write().pending.changed = true;
         self.published = false;
@@ -268,7 +264,7 @@ impl Writer {
 
     /// Replaces the note of what is lost.
     pub(crate) fn set_losses(&mut self, losses: &Losses) -> Result<()> {
-        self.check_alive()?;
+        self.append.check_alive()?;
         self.new_losses = Some(losses.encode());
         self.shared.write().pending.changed = true;
         self.published = false;
@@ -329,16 +325,16 @@ impl Writer {
                 };
                 let entry = result.map_err(|source| {
                     // The chunk cannot be had: nothing behind it can be stored either.
-                    self.failed_sync = Some(format!("chunk {chunk} could not be compressed"));
+                    self.append.fail(format!("chunk {chunk} could not be compressed"));
                     ErrorKind::Compress { chunk }.at(self.shared.storage.path()).because(source)
                 })?;
                 self.in_pool.pop_front();
                 self.unwritten = Some((chunk, entry));
             }
             if let Some((chunk, mut entry)) = self.unwritten.take() {
-                let offset = self.tail.offset;
+                let offset = self.append.tail().offset;
                 let bytes = &mut entry.bytes[..entry.written];
-                let written = self.append(Kind::Chunk, chunk, bytes, entry.length, entry.body_crc);
+                let written = self.append.entry(Kind::Chunk, chunk, bytes, entry.length, entry.body_crc);
                 if let Err(error) = written {
                     self.unwritten = Some((chunk, entry));
                     return Err(error);
@@ -354,7 +350,7 @@ impl Writer {
 
     /// Sends what was put to the system, without a sync: it survives a killed process, not a power loss.
     pub(crate) fn flush(&mut self) -> Result<()> {
-        self.check_alive()?;
+        self.append.check_alive()?;
         if self.open.used() > 0 {
             self.seal();
         }
@@ -365,7 +361,7 @@ impl Writer {
             });
             let ordinal = self.open_number;
             let mut log = log?;
-            self.append(Kind::Log, ordinal, &mut log.bytes[..log.written], log.length, log.body_crc)?;
+            self.append.entry(Kind::Log, ordinal, &mut log.bytes[..log.written], log.length, log.body_crc)?;
             self.open.forget_directory();
         }
         Ok(())

@@ -32,13 +32,13 @@ fn fits(segments: &[SegmentRef]) -> bool {
 pub(crate) fn tail_to_merge(segments: &[SegmentRef], last: bool) -> Option<usize> {
     if last {
         let worth = |first: usize| {
-            let rest: u64 = segments[first + 1..].iter().map(|s| s.n_records + s.n_kills + 1).sum();
+            let rest: u64 = segments[first + 1..].iter().map(|s| s.n_records + s.n_tombstones + 1).sum();
             let limit = CHEAP_RECORDS.max(FAN_OUT as u64 * rest);
             fits(&segments[first..]) && segments[first].n_records <= limit
         };
         return (0..segments.len().saturating_sub(1)).find(|&first| worth(first));
     }
-    let size = |s: &SegmentRef| s.n_records + s.n_kills + 1;
+    let size = |s: &SegmentRef| s.n_records + s.n_tombstones + 1;
     let tier = |size: u64| size.ilog2() / FAN_OUT.ilog2();
     let newest = segments.len().checked_sub(1)?;
     let mut first = newest;
@@ -65,7 +65,7 @@ pub(crate) struct Merge<'s> {
     /// Ordinals of records of these segments.
     dead: Vec<u64>,
     /// Of older segments.
-    kills: Vec<u64>,
+    tombstones: Vec<u64>,
     chunks: Vec<ChunkRef>,
     len: usize,
 }
@@ -80,7 +80,7 @@ impl<'s> Merge<'s> {
         let (mut dead, mut chunks, mut end) = (Vec::new(), Vec::new(), first.first_ordinal);
         for segment in segments {
             segment.check_all()?;
-            dead.extend(segment.all_kills()?);
+            dead.extend(segment.tombstones()?);
             let SegmentRef { first_ordinal, n_records, first_chunk, n_chunks, .. } = segment.reference;
             end = first_ordinal + n_records;
             for chunk in first_chunk..first_chunk + n_chunks {
@@ -94,7 +94,7 @@ impl<'s> Merge<'s> {
         let older = dead.partition_point(|&ordinal| ordinal < first.first_ordinal);
         let dead_here = dead.split_off(older);
         let n_records = usize::try_from(end - first.first_ordinal).unwrap_or(usize::MAX);
-        Ok(Self { segments, len: n_records - dead_here.len(), dead: dead_here, kills: dead, chunks })
+        Ok(Self { segments, len: n_records - dead_here.len(), dead: dead_here, tombstones: dead, chunks })
     }
 
     /// What to write.
@@ -105,7 +105,7 @@ impl<'s> Merge<'s> {
             first_chunk: first.first_chunk,
             listing: self,
             chunks: self.chunks.clone(),
-            kills: self.kills.clone(),
+            tombstones: self.tombstones.clone(),
         }
     }
 

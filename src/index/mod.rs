@@ -11,8 +11,9 @@
 //! ```
 //!
 //! Records are numbered by *ordinal* in insertion order. A segment covers a run of ordinals and of chunks, and lists
-//! *kills*: ordinals of older segments whose record was replaced or removed since. Merging drops killed records and
-//! closes the gaps; since only the newest segments are ever merged, no older ordinal changes.
+//! *tombstones*: ordinals of older segments whose record was replaced or removed since; the format calls them
+//! kills. Merging drops dead records and closes the gaps; since only the newest segments are ever merged, no
+//! older ordinal changes.
 
 mod filter;
 mod merge;

@@ -128,7 +128,7 @@ impl Segment {
             n_records: head.n_records,
             first_chunk: head.first_chunk,
             n_chunks: head.n_chunks,
-            n_kills: head.n_kills,
+            n_tombstones: head.n_tombstones,
         });
         check_head(&head, &reference, body_len - prefix_len as u64, n_pages)
             .map_err(|found| damaged(storage, offset, "arrays that fit the commit", found))?;
@@ -508,8 +508,8 @@ impl Segment {
     }
 
     /// Whether this segment says that the older record `ordinal` is dead.
-    pub(crate) fn kills(&self, ordinal: u64) -> Result<bool> {
-        let (mut from, mut to) = (0, self.head.n_kills);
+    pub(crate) fn has_tombstone(&self, ordinal: u64) -> Result<bool> {
+        let (mut from, mut to) = (0, self.head.n_tombstones);
         while from < to {
             let middle = u64::midpoint(from, to);
             let found = self.with(KILLS, 8 * middle, 8, |bytes| u64_at(bytes, 0).unwrap_or(0))?;
@@ -523,8 +523,8 @@ impl Segment {
     }
 
     /// All ordinals this segment declares dead, increasing.
-    pub(crate) fn all_kills(&self) -> Result<Vec<u64>> {
-        let len = usize::try_from(8 * self.head.n_kills).unwrap_or(usize::MAX);
+    pub(crate) fn tombstones(&self) -> Result<Vec<u64>> {
+        let len = usize::try_from(8 * self.head.n_tombstones).unwrap_or(usize::MAX);
         self.with(KILLS, 0, len, |bytes| bytes.chunks_exact(8).filter_map(|raw| u64_at(raw, 0)).collect())
     }
 
@@ -604,8 +604,8 @@ fn slice(bytes: &[u8], from: u64, to: u64) -> &[u8] {
 
 /// Checks that the arrays lie inside the pages and have the lengths that the counts ask for.
 fn check_head(head: &SegmentHead, reference: &SegmentRef, room: u64, n_pages: usize) -> Result<(), String> {
-    let counts = |r: &SegmentRef| [r.first_ordinal, r.n_records, r.first_chunk, r.n_chunks, r.n_kills];
-    let found = [head.first_ordinal, head.n_records, head.first_chunk, head.n_chunks, head.n_kills];
+    let counts = |r: &SegmentRef| [r.first_ordinal, r.n_records, r.first_chunk, r.n_chunks, r.n_tombstones];
+    let found = [head.first_ordinal, head.n_records, head.first_chunk, head.n_chunks, head.n_tombstones];
     if counts(reference) != found {
         return Err(format!("counts {found:?} where the commit has {:?}", counts(reference)));
     }
@@ -623,7 +623,7 @@ fn check_head(head: &SegmentHead, reference: &SegmentRef, room: u64, n_pages: us
         Some(4 * (head.n_records.div_ceil(BLOCK as u64) + 1)),
         None,
         times(head.n_chunks, ChunkRef::LEN as u64),
-        times(head.n_kills, 8),
+        times(head.n_tombstones, 8),
         times(head.n_metadata, 4),
         head.n_metadata.checked_add(1).and_then(|n| times(n, 4)),
         None,
@@ -661,7 +661,7 @@ pub(crate) fn find_live_hashed(
     for (number, segment) in segments.iter().enumerate().rev() {
         if let Some((ordinal, location)) = segment.find(hash, name, guess)? {
             for newer in &segments[number + 1..] {
-                if newer.kills(ordinal)? {
+                if newer.has_tombstone(ordinal)? {
                     return Ok(None);
                 }
             }
@@ -708,7 +708,7 @@ mod tests {
             first_chunk: 0,
             listing: &Chosen::all(&records),
             chunks: Vec::new(),
-            kills: Vec::new(),
+            tombstones: Vec::new(),
         };
         let (bytes, encoded) = plan.into_bytes()?;
         let mut body = bytes[HEAD_LEN..].to_vec();

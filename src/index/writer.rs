@@ -37,7 +37,7 @@ pub(crate) struct SegmentPlan<'l> {
     pub(crate) listing: &'l dyn Listing,
     pub(crate) chunks: Vec<ChunkRef>,
     /// Ordinals of older segments' records that are dead.
-    pub(crate) kills: Vec<u64>,
+    pub(crate) tombstones: Vec<u64>,
 }
 
 /// What is to be written before the pages, at the start of the entry.
@@ -75,14 +75,14 @@ impl SegmentPlan<'_> {
     }
 
     fn write_by(mut self, piece: usize, window: usize, out: Out<'_>) -> Result<SegmentStart> {
-        self.kills.sort_unstable();
+        self.tombstones.sort_unstable();
         let survey = self.survey()?;
         let mut reference = SegmentRef {
             first_ordinal: self.first_ordinal,
             n_records: self.listing.len() as u64,
             first_chunk: self.first_chunk,
             n_chunks: self.chunks.len() as u64,
-            n_kills: self.kills.len() as u64,
+            n_tombstones: self.tombstones.len() as u64,
             ..SegmentRef::default()
         };
         let (sections, paged_len) = self.sections(&survey);
@@ -91,7 +91,7 @@ impl SegmentPlan<'_> {
             n_records: reference.n_records,
             first_chunk: reference.first_chunk,
             n_chunks: reference.n_chunks,
-            n_kills: reference.n_kills,
+            n_tombstones: reference.n_tombstones,
             n_metadata: survey.n_metadata,
             bucket_bits: survey.bits,
             page_size: u32::try_from(PAGE).unwrap_or(0),
@@ -176,7 +176,7 @@ impl SegmentPlan<'_> {
             4 * survey.blocks.len() as u64,
             u64::from(survey.blocks.last().copied().unwrap_or(0)),
             (ChunkRef::LEN * self.chunks.len()) as u64,
-            8 * self.kills.len() as u64,
+            8 * self.tombstones.len() as u64,
             4 * survey.n_metadata,
             4 * (survey.n_metadata + 1),
             survey.metadata_len,
@@ -212,7 +212,7 @@ impl SegmentPlan<'_> {
         pages.end_array()?;
         self.chunks.iter().try_for_each(|chunk| pages.push(&chunk.encode()))?;
         pages.end_array()?;
-        self.kills.iter().try_for_each(|ordinal| pages.push(&ordinal.to_le_bytes()))?;
+        self.tombstones.iter().try_for_each(|ordinal| pages.push(&ordinal.to_le_bytes()))?;
         pages.end_array()?;
         self.listing.metadata(&mut |number, _| pages.push(&number.to_le_bytes()))?;
         pages.end_array()?;
@@ -340,7 +340,7 @@ mod tests {
             first_chunk: 2,
             listing: &listing,
             chunks: Vec::new(),
-            kills: vec![3, 1],
+            tombstones: vec![3, 1],
         };
         let (expected, start) = plan().into_bytes().unwrap();
         assert_eq!(expected.len() as u64, start.reference.length);

@@ -314,7 +314,7 @@ impl<C: Codec> LoaderBuilder<'_, C> {
             && subset.extent() > costs.len() as u64
         {
             let why = format!("costs of {} records; the last one is number {}", costs.len(), subset.extent());
-            return refuse(why);
+            return refuse_options(why);
         }
         let (plan_state, plan) = self.plan(&frozen, subset)?;
         let (worker, step_length) = (self.worker_state(), plan.world);
@@ -334,7 +334,7 @@ impl<C: Codec> LoaderBuilder<'_, C> {
                              another number from those of all workers",
                             one.worker, one.workers, one.world
                         );
-                        return refuse(why);
+                        return refuse_options(why);
                     }
                 }
             }
@@ -359,24 +359,28 @@ impl<C: Codec> LoaderBuilder<'_, C> {
     fn validate(&self) -> Result<()> {
         let ((rank, world), (worker, workers)) = (self.rank, self.worker);
         if rank >= world {
-            return refuse(format!("rank {rank} of {world}: ranks go from 0 to one less than their number"));
+            return refuse_options(format!(
+                "rank {rank} of {world}: ranks go from 0 to one less than their number"
+            ));
         }
         if worker >= workers {
-            return refuse(format!(
+            return refuse_options(format!(
                 "worker {worker} of {workers}: workers go from 0 to one less than their number"
             ));
         }
         if self.batch_size == Some(0) {
-            return refuse("a batch size of 0".into());
+            return refuse_options("a batch size of 0".into());
         }
         if self.lanes == 0 || self.lanes as u64 > MAX_LANES {
-            return refuse(format!("{} lanes: there are 1 to {MAX_LANES}", self.lanes));
+            return refuse_options(format!("{} lanes: there are 1 to {MAX_LANES}", self.lanes));
         }
         if self.window == Some(0) || self.group == Some(0) {
-            return refuse("a window or group of 0 bytes".into());
+            return refuse_options("a window or group of 0 bytes".into());
         }
         if self.drop_last && self.budget.is_some() {
-            return refuse("`drop_last` with a budget, of which no batch can be said to be full".into());
+            return refuse_options(
+                "`drop_last` with a budget, of which no batch can be said to be full".into(),
+            );
         }
         Ok(())
     }
@@ -436,8 +440,8 @@ impl<C: Codec> LoaderBuilder<'_, C> {
     }
 
     fn plan(&self, frozen: &Frozen, subset: Subset) -> Result<(PlanState, Plan)> {
-        let state = &frozen.engine.shared.read();
-        let mean = state.raw_bytes / state.len().max(1);
+        let (records, raw_bytes, _) = frozen.engine.counts();
+        let mean = raw_bytes / records.max(1);
         let batch_size = match (self.batch_size, &self.budget) {
             (Some(records), _) => records as u64,
             (None, Some(_)) => u64::MAX,
@@ -509,7 +513,7 @@ impl<C: Codec> LoaderBuilder<'_, C> {
     }
 }
 
-fn refuse<T>(why: String) -> Result<T> {
+fn refuse_options<T>(why: String) -> Result<T> {
     Err(Error::invalid_options(why))
 }
 

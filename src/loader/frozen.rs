@@ -19,8 +19,8 @@ pub(super) struct Frozen {
 impl Frozen {
     /// Of a frozen engine.
     pub(super) fn new(engine: Engine) -> Result<Self> {
-        let state = engine.shared.read().clone();
-        let dead = match state.dead() {
+        let state = engine.state();
+        let dead = match state.tombstones() {
             Ok(dead) => Some(dead.into_owned()),
             Err(error) if error.is_damage() => None,
             Err(error) => return Err(error),

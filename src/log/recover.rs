@@ -318,7 +318,7 @@ fn adopt(loaded: &mut Loaded, head: &EntryHead, entry: &(Directory, Option<Chunk
         let hash = hash(&operation.name);
         let Ok(found) = state.find_hashed(hash, &operation.name, &mut |_| ()) else { return false };
         if let Some(found) = found {
-            state.kill(hash, &found);
+            state.mark_dead(hash, &found);
         }
         if let Some(location) = location {
             state.insert(hash, &operation.name, &location, operation.metadata.as_deref());

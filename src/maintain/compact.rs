@@ -12,7 +12,7 @@ use crate::engine::{Engine, ListedRecord, Listing, in_record, read_each};
 use crate::error::{Error, ErrorKind, Part, Result};
 use crate::events::event;
 use crate::index::Location;
-use crate::storage::{FileStorage, StagedFile, Storage, StorageExt, check_file};
+use crate::storage::{FileStorage, StagedFile, Storage, check_file};
 
 /// Raw bytes, and records, copied together.
 const BATCH_BYTES: usize = 8 << 20;
@@ -96,9 +96,9 @@ fn write(
 /// About how many bytes a depot of the live records takes: what they take now, by their share of the raw
 /// bytes.
 pub(super) fn estimate(source: &Engine) -> Result<u64> {
-    let len = source.shared.storage.file_len()?;
+    let len = source.file_len()?;
     let (_, live, _) = source.counts();
-    let all = source.n_chunks().saturating_mul(source.shared.parameters.chunk_size as u64);
+    let all = source.n_chunks().saturating_mul(source.parameters().chunk_size as u64);
     let share = u128::from(len) * u128::from(live) / u128::from(all.max(1));
     Ok(u64::try_from(share).unwrap_or(u64::MAX).min(len))
 }
@@ -126,15 +126,15 @@ fn copy(
         let found = "a file of another program, which can be read and not rewritten";
         return Err(ErrorKind::NotADepot { found: found.into() }.at(source.path()));
     }
-    let len = |engine: &Engine| engine.shared.storage.file_len();
+    let len = |engine: &Engine| engine.file_len();
     let (records, raw_bytes, _) = source.counts();
     let mut meter = Meter::new(raw_bytes, progress);
-    let target = Engine::create_like(to, &source.shared.parameters)?;
-    let mut cursor = Listing::new(source)?;
+    let target = Engine::create_like(to, source.parameters())?;
+    let mut listing = Listing::new(source)?;
     let mut batch: Vec<(Vec<u8>, Location)> = Vec::new();
     let mut bytes = 0;
     loop {
-        let listed = cursor.next().transpose()?;
+        let listed = listing.next().transpose()?;
         let ended = listed.is_none();
         if let Some(ListedRecord { name, location }) = listed {
             let location = location.map_err(|error| in_record(&name, error))?;

@@ -64,8 +64,8 @@ pub fn plan_compact(path: impl AsRef<Path>) -> Result<Removal> {
 
 /// Shows the tagged name of every record that was put and is not live, in the order of the file.
 fn walk(engine: &Engine, gone: &mut dyn FnMut(&[u8])) -> Result<()> {
-    let storage = &engine.shared.storage;
-    let parameters = &engine.shared.parameters;
+    let storage = engine.storage();
+    let parameters = engine.parameters();
     let scanner = Scanner::new(storage, false)?;
     let end = engine.tail().offset;
     for (next, step) in (1..).zip(EntryWalk::new(&scanner, Some(parameters.depot_id))) {

@@ -127,7 +127,7 @@ pub fn repair_in(
     let meter = Meter::new(scanner.file_len.saturating_mul(2), &mut progress);
     let mut found = Found::search(&scanner, index.as_ref())?;
     let parameters = match &index {
-        Some(index) => index.shared.parameters.clone(),
+        Some(index) => index.parameters().clone(),
         None => found.parameters(&scanner, options)?,
     };
     let index = found.newer_index(&scanner, &parameters, index.as_ref()).or(index);
@@ -177,7 +177,7 @@ struct Found {
 impl Found {
     fn search(scanner: &Scanner<'_>, index: Option<&Engine>) -> Result<Self> {
         let depot_id = match index {
-            Some(index) => index.shared.parameters.depot_id,
+            Some(index) => index.parameters().depot_id,
             None => likely_depot(scanner)?,
         };
         let slots = scanner.slots(depot_id).unwrap_or_default();
@@ -238,7 +238,7 @@ impl Found {
         parameters: &Parameters,
         index: Option<&Engine>,
     ) -> Option<Engine> {
-        let known = index.map_or(0, |index| index.shared.read().snapshot.sequence);
+        let known = index.map_or(0, Engine::newest_commit);
         let mut commits: Vec<_> = self.commits.iter().filter(|head| head.ordinal > known).collect();
         commits.sort_by_key(|head| std::cmp::Reverse(head.ordinal));
         commits.into_iter().find_map(|head| {
@@ -259,7 +259,7 @@ impl Found {
     /// that nothing names.
     fn missing(&self, scanner: &Scanner<'_>, index: Option<&Engine>) -> Option<Error> {
         if let Some(index) = index {
-            if index.shared.read().snapshot.sequence >= self.slot_sequence {
+            if index.newest_commit() >= self.slot_sequence {
                 return None;
             }
             // Passed over, and all it had is in the entries before it.
@@ -408,7 +408,7 @@ impl Rescue<'_, '_> {
             self.meter.add(head.length);
             // What cannot be read of a directory has been told of by `orphans`.
             let Ok(directory) = self.directory(head) else { continue };
-            let parameters = self.reading.shared.parameters.clone();
+            let parameters = self.reading.parameters().clone();
             for (operation, location) in replay(&directory, head.ordinal, &parameters) {
                 self.operation(head, operation, location)?;
             }
@@ -513,7 +513,7 @@ impl Rescue<'_, '_> {
             (Fate::Void, _) => return Ok(()),
             (Fate::Live(place), Some(index)) => {
                 // Later operations may have given it other metadata.
-                metadata = index.shared.read().metadata(*place).unwrap_or(metadata);
+                metadata = index.metadata_at(*place).unwrap_or(metadata);
                 true
             }
             _ => false,

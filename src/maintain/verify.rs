@@ -206,7 +206,7 @@ struct Directories {
 }
 
 impl Directories {
-    fn note(&mut self, place: RecordId) {
+    fn note_named(&mut self, place: RecordId) {
         match place {
             RecordId::Pending(number) => {
                 self.named_pending.insert(number);
@@ -240,7 +240,7 @@ impl Check<'_, '_> {
         self.report.problems.push(error);
     }
 
-    fn note<T>(&mut self, result: Result<T>) -> Option<T> {
+    fn ok_or_note_problem<T>(&mut self, result: Result<T>) -> Option<T> {
         result.map_err(|error| self.problem(error)).ok()
     }
 
@@ -250,7 +250,7 @@ impl Check<'_, '_> {
 
     /// The header page: whether it reads, and whether the commit it names is there.
     fn header(&mut self) {
-        let Some(slots) = self.scanner.slots(self.engine.shared.parameters.depot_id) else {
+        let Some(slots) = self.scanner.slots(self.engine.parameters().depot_id) else {
             self.damaged(
                 Part::Header,
                 0,
@@ -259,7 +259,7 @@ impl Check<'_, '_> {
             );
             return;
         };
-        let newest = self.engine.shared.read().snapshot.sequence;
+        let newest = self.engine.newest_commit();
         if let Some(slot) = slots.valid.first().filter(|slot| slot.sequence > newest) {
             let found = format!("nothing whole behind commit {newest}");
             self.damaged(
@@ -274,7 +274,7 @@ impl Check<'_, '_> {
     /// What was lost before. A repair has told all of it by name; of a lost commit nobody knows what it had.
     fn losses(&mut self) {
         let losses = self.engine.losses();
-        for loss in self.note(losses).unwrap_or_default().0 {
+        for loss in self.ok_or_note_problem(losses).unwrap_or_default().0 {
             if matches!(loss.what, LossKind::Commit { .. }) {
                 self.damaged(Part::File, 0, "all that was committed", loss.to_string());
             }
@@ -286,7 +286,7 @@ impl Check<'_, '_> {
         let tail = self.engine.tail();
         let mut next = 1;
         let mut last_end = 0;
-        for step in EntryWalk::new(self.scanner, Some(self.engine.shared.parameters.depot_id)) {
+        for step in EntryWalk::new(self.scanner, Some(self.engine.parameters().depot_id)) {
             match step? {
                 // What readers ignore is not damaged: a writer has not finished it, and nobody was told that it had.
                 Step::Gap(gap) if gap.start >= tail.offset => self.meter.add(gap.end - gap.start),
@@ -338,16 +338,16 @@ impl Check<'_, '_> {
                 self.report.index_segments += 1;
                 let whole = Segment::open_entry(self.scanner.storage, head, false)
                     .and_then(|segment| segment.check_all());
-                self.note(whole);
+                self.ok_or_note_problem(whole);
             }
             Kind::Commit => {
                 self.report.commits += 1;
                 let whole = self.scanner.commit(head);
-                self.note(whole);
+                self.ok_or_note_problem(whole);
             }
             Kind::Metadata | Kind::Losses => {
                 let whole = self.scanner.body(head);
-                self.note(whole);
+                self.ok_or_note_problem(whole);
             }
             Kind::Frame => self.frame_body(head),
         }
@@ -355,13 +355,13 @@ impl Check<'_, '_> {
 
     fn chunk(&mut self, head: &EntryHead) {
         let prelude = self.scanner.prelude(head);
-        let Some(prelude) = self.note(prelude) else {
+        let Some(prelude) = self.ok_or_note_problem(prelude) else {
             self.directories.incomplete = true;
             return;
         };
         let directory = self.scanner.directory(head, &prelude);
-        if let Some(directory) = self.note(directory) {
-            for (operation, location) in replay(&directory, head.ordinal, &self.engine.shared.parameters) {
+        if let Some(directory) = self.ok_or_note_problem(directory) {
+            for (operation, location) in replay(&directory, head.ordinal, self.engine.parameters()) {
                 self.operation(&operation.name, location, head.ordinal);
             }
         } else {
@@ -372,11 +372,11 @@ impl Check<'_, '_> {
         }
         self.report.chunks += 1;
         if !self.report.quick {
-            let chunk_size = self.engine.shared.parameters.chunk_size;
+            let chunk_size = self.engine.parameters().chunk_size;
             let reader = ChunkReader::new(Arc::clone(self.scanner.storage), chunk_size, false, false);
             let reference = self.scanner.chunk_ref(head, &prelude);
             let whole = reference.and_then(|reference| reader.check_stored(head.ordinal, &reference));
-            self.note(whole);
+            self.ok_or_note_problem(whole);
         }
     }
 
@@ -385,7 +385,7 @@ impl Check<'_, '_> {
         let directories = &mut self.directories;
         match self.engine.find(name) {
             Ok(Some(found)) if Some(found.location) == location => {
-                directories.note(found.place);
+                directories.note_named(found.place);
                 directories.unsettled.remove(name);
             }
             Ok(_) if location.is_some() => {
@@ -408,7 +408,7 @@ impl Check<'_, '_> {
         let len = usize::try_from(head.length).unwrap_or(usize::MAX) - HEAD_LEN;
         let at = head.offset + HEAD_LEN as u64;
         let bytes = self.scanner.read(at, len);
-        let Some(bytes) = self.note(bytes) else { return };
+        let Some(bytes) = self.ok_or_note_problem(bytes) else { return };
         let (sure, rest) = bytes.split_at(len.saturating_sub(MAX_PADDING));
         let mut found = crc32c::crc32c(sure);
         let whole = found == head.body_crc
@@ -428,7 +428,7 @@ impl Check<'_, '_> {
         // A lost header page has been told of already.
         let Ok(bytes) = scanner.read(0, HEADER_LEN) else { return };
         let Ok(header) = frame::parse_header(&bytes) else { return };
-        let chunk_size = engine.shared.parameters.chunk_size as u64;
+        let chunk_size = engine.parameters().chunk_size as u64;
         let n_chunks = header.raw_len / chunk_size;
         if n_chunks == 0 {
             self.report.standard_frame = engine.n_chunks() == 0;
@@ -445,7 +445,7 @@ impl Check<'_, '_> {
 
     fn frame_offsets(&self, header: &frame::FrameHeader, at: u64, n_chunks: u64) -> Result<(), String> {
         let (scanner, engine) = (self.scanner, self.engine);
-        let chunk_size = engine.shared.parameters.chunk_size as u64;
+        let chunk_size = engine.parameters().chunk_size as u64;
         let frame_len = Some(header.frame_len).filter(|&end| end <= scanner.file_len && at < end);
         let len = frame_len.map(|end| usize::try_from(end - at).unwrap_or(usize::MAX));
         let Some(len) = len.filter(|_| header.raw_len.is_multiple_of(chunk_size)) else {
@@ -478,18 +478,18 @@ impl Check<'_, '_> {
 
     /// Looks every name of the index up and, unless `quick`, reads its record.
     fn records(&mut self) {
-        let cursor = Listing::new(self.engine);
-        let Some(mut cursor) = self.note(cursor) else { return };
+        let listing = Listing::new(self.engine);
+        let Some(mut listing) = self.ok_or_note_problem(listing) else { return };
         let mut batch = Vec::new();
         let mut bytes = 0;
-        while let Some(listed) = cursor.next() {
+        while let Some(listed) = listing.next() {
             match listed {
                 Ok(ListedRecord { name, location: Ok(location) }) => {
                     self.look_up(&name, &location);
                     bytes += location.length as usize;
                     batch.push((name, location));
                 }
-                Ok(ListedRecord { name, location: Err(error) }) => self.lost(&name, error),
+                Ok(ListedRecord { name, location: Err(error) }) => self.note_lost_record(&name, error),
                 Err(error) => self.problem(error),
             }
             if batch.len() >= BATCH_RECORDS || bytes >= BATCH_BYTES {
@@ -502,7 +502,7 @@ impl Check<'_, '_> {
     }
 
     /// Notes a record that reading does not give; once, whatever else is found of it.
-    fn lost(&mut self, name: &[u8], error: Error) {
+    fn note_lost_record(&mut self, name: &[u8], error: Error) {
         if self.directories.lost.insert(name.to_vec()) {
             self.report.damaged_records.push(LostRecord::new(name, error));
         }
@@ -516,9 +516,9 @@ impl Check<'_, '_> {
             Ok(found) => {
                 let expected = format!("the record at {location:?}");
                 let error = self.scanner.damaged(Part::Index, 0, expected, format!("that at {found:?}"));
-                self.lost(name, error);
+                self.note_lost_record(name, error);
             }
-            Err(error) => self.lost(name, error),
+            Err(error) => self.note_lost_record(name, error),
         }
     }
 
@@ -535,7 +535,7 @@ impl Check<'_, '_> {
                     self.report.records_read += 1;
                     self.report.bytes_read += bytes.len() as u64;
                 }
-                Err(error) => self.lost(name, in_record(name, error)),
+                Err(error) => self.note_lost_record(name, in_record(name, error)),
             }
         }
     }
@@ -548,7 +548,7 @@ impl Check<'_, '_> {
         for name in unasked {
             // What the index cannot tell of, the directories may.
             match self.engine.location(&name) {
-                Err(error) if error.is_damage() => self.lost(&name, error),
+                Err(error) if error.is_damage() => self.note_lost_record(&name, error),
                 _ => {}
             }
         }
@@ -559,7 +559,7 @@ impl Check<'_, '_> {
         for (name, chunk) in unsettled {
             let expected = format!("the record that the directory of chunk {chunk} names");
             let error = self.scanner.damaged(Part::Index, 0, expected, "another one, or none");
-            self.lost(&name, error);
+            self.note_lost_record(&name, error);
         }
         let (named, live) = (self.directories.n_named(), self.report.records);
         if named < live && self.report.problems.is_empty() {
@@ -584,6 +584,6 @@ impl<C: Codec> Depot<C> {
     /// # Errors
     /// As [`verify`](crate::maintain::verify).
     pub fn verify(&self, options: &VerifyOptions) -> Result<VerifyReport> {
-        verify_in(Arc::clone(&self.engine.shared.storage), options, |_| {})
+        verify_in(Arc::clone(self.engine.storage()), options, |_| {})
     }
 }

@@ -101,7 +101,7 @@ pub(crate) fn import(
 /// The collected index, as if it had been read from a depot.
 fn segment(records: &Records, chunks: Vec<ChunkRef>) -> Result<Segment> {
     let listing = &Chosen::all(records);
-    let plan = SegmentPlan { first_ordinal: 0, first_chunk: 0, listing, chunks, kills: Vec::new() };
+    let plan = SegmentPlan { first_ordinal: 0, first_chunk: 0, listing, chunks, tombstones: Vec::new() };
     let (mut bytes, encoded) = plan.into_bytes()?;
     let reference = encoded.reference;
     let head = EntryHead {
@@ -121,7 +121,7 @@ fn segment(records: &Records, chunks: Vec<ChunkRef>) -> Result<Segment> {
 
 /// vlstore's table of names.
 pub(crate) fn lookup_of(snapshot: &Snapshot) -> Result<Vec<u8>> {
-    let dead = snapshot.dead()?;
+    let dead = snapshot.tombstones()?;
     let mut records = Vec::new();
     for segment in &snapshot.segments {
         let mut local = 0;

@@ -15,7 +15,7 @@ pub(crate) struct SegmentRef {
     pub(crate) n_records: u64,
     pub(crate) first_chunk: u64,
     pub(crate) n_chunks: u64,
-    pub(crate) n_kills: u64,
+    pub(crate) n_tombstones: u64,
 }
 
 /// The truth about the depot at one moment.
@@ -52,7 +52,7 @@ impl Commit {
                     s.n_records,
                     s.first_chunk,
                     s.n_chunks,
-                    s.n_kills,
+                    s.n_tombstones,
                 )
             })
             .collect();
@@ -93,7 +93,7 @@ impl Commit {
                 n_records: s.n_records(),
                 first_chunk: s.first_chunk(),
                 n_chunks: s.n_chunks(),
-                n_kills: s.n_kills(),
+                n_tombstones: s.n_kills(),
             })
             .collect();
         let commit = Self {
@@ -112,7 +112,7 @@ impl Commit {
         if commit.sequence > MAX_SEQUENCE {
             return Err(format!("commit {}", commit.sequence));
         }
-        let (mut ordinal, mut chunk, mut kills, mut end) = (0u64, 0u64, 0u64, 0u64);
+        let (mut ordinal, mut chunk, mut tombstones, mut end) = (0u64, 0u64, 0u64, 0u64);
         for segment in &commit.segments {
             // A newer segment lies behind an older one: the same bytes cannot be indexed any number of times.
             if segment.offset < end {
@@ -128,11 +128,11 @@ impl Commit {
             let sum = |a: u64, b: u64| a.checked_add(b).ok_or("counts past 2^64");
             ordinal = sum(ordinal, segment.n_records)?;
             chunk = sum(chunk, segment.n_chunks)?;
-            kills = sum(kills, segment.n_kills)?;
+            tombstones = sum(tombstones, segment.n_tombstones)?;
         }
-        if ordinal.checked_sub(kills) != Some(commit.n_records) || chunk != commit.n_chunks {
+        if ordinal.checked_sub(tombstones) != Some(commit.n_records) || chunk != commit.n_chunks {
             return Err(format!(
-                "{} records and {} chunks where the index has {ordinal} less {kills}, and {chunk}",
+                "{} records and {} chunks where the index has {ordinal} less {tombstones}, and {chunk}",
                 commit.n_records, commit.n_chunks
             ));
         }
@@ -149,8 +149,14 @@ mod tests {
     fn commits_come_back_and_their_sums_are_checked() {
         let segment =
             SegmentRef { offset: 9, length: 8, n_records: 10, n_chunks: 2, ..SegmentRef::default() };
-        let second =
-            SegmentRef { offset: 17, first_ordinal: 10, first_chunk: 2, n_kills: 1, n_records: 3, ..segment };
+        let second = SegmentRef {
+            offset: 17,
+            first_ordinal: 10,
+            first_chunk: 2,
+            n_tombstones: 1,
+            n_records: 3,
+            ..segment
+        };
         let commit = Commit {
             sequence: 3,
             parent: 4160,

@@ -157,7 +157,7 @@ mod unix {
         if set.is_err() && new.metadata()?.mode() & 0o777 != mode { set } else { Ok(()) }
     }
 
-    fn refused(error: Errno) -> bool {
+    fn may_not(error: Errno) -> bool {
         cannot(error) || matches!(error, Errno::PERM | Errno::ACCESS | Errno::NODATA | Errno::ROFS)
     }
 
@@ -169,7 +169,7 @@ mod unix {
             }
             let Some(value) = attribute(old, name)? else { continue };
             match fs::fsetxattr(new, name, &value, fs::XattrFlags::empty()) {
-                Err(error) if !refused(error) => return Err(error.into()),
+                Err(error) if !may_not(error) => return Err(error.into()),
                 _ => {}
             }
         }
@@ -181,7 +181,7 @@ mod unix {
         let Some(list) = attribute(old, ACL)? else {
             // It may have got one from its folder.
             return match fs::fremovexattr(new, ACL) {
-                Err(error) if !refused(error) => Err(error.into()),
+                Err(error) if !may_not(error) => Err(error.into()),
                 _ => Ok(attribute(new, ACL)?.is_none()),
             };
         };
@@ -193,7 +193,7 @@ mod unix {
         for _ in 0..8 {
             let len = match fs::flistxattr_query(file) {
                 Ok(len) => len,
-                Err(error) if refused(error) => return Ok(Vec::new()),
+                Err(error) if may_not(error) => return Ok(Vec::new()),
                 Err(error) => return Err(error.into()),
             };
             let mut list = Vec::with_capacity(len + 1);
@@ -214,14 +214,14 @@ mod unix {
         for _ in 0..8 {
             let len = match fs::fgetxattr_query(file, name) {
                 Ok(len) => len,
-                Err(error) if refused(error) => return Ok(None),
+                Err(error) if may_not(error) => return Ok(None),
                 Err(error) => return Err(error.into()),
             };
             let mut value = Vec::with_capacity(len + 1);
             match fs::fgetxattr(file, name, spare_capacity(&mut value)) {
                 Ok(_) => return Ok(Some(value)),
                 Err(Errno::RANGE) => {}
-                Err(error) if refused(error) => return Ok(None),
+                Err(error) if may_not(error) => return Ok(None),
                 Err(error) => return Err(error.into()),
             }
         }

@@ -52,7 +52,7 @@ pub fn index_segment(input: &[u8]) {
         n_records: head.n_records,
         first_chunk: head.first_chunk,
         n_chunks: head.n_chunks,
-        n_kills: head.n_kills,
+        n_tombstones: head.n_tombstones,
     };
     // As a commit checks them.
     let sums = [head.first_ordinal.checked_add(head.n_records), head.first_chunk.checked_add(head.n_chunks)];
@@ -86,9 +86,9 @@ fn look_up(segment: &Arc<Segment>) {
     }
     for ordinal in [0, 1, n_records, n_records / 2, u64::MAX] {
         let _ = (segment.location(ordinal), segment.name(ordinal), segment.metadata(ordinal));
-        let _ = segment.kills(ordinal);
+        let _ = segment.has_tombstone(ordinal);
     }
-    if let Ok(mut dead) = segment.all_kills() {
+    if let Ok(mut dead) = segment.tombstones() {
         dead.sort_unstable();
         let _ = (select_live(0, &dead), select_live(n_records, &dead));
     }
