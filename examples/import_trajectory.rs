@@ -4,8 +4,8 @@
 //! cargo run --release --example import_trajectory -- run.xtc
 //! ```
 //!
-//! [`import`] keeps one frame in memory, however long the trajectory is. Other formats differ in how a frame is read
-//! and in nothing else. The depot appears, and what `--force` replaces goes, when all is imported and
+//! [`import`] keeps one frame in memory, however long the trajectory is. Other formats differ in how a frame
+//! is read and in nothing else. The depot appears, and what `--force` replaces goes, when all is imported and
 //! compared.
 
 use std::error::Error;

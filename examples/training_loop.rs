@@ -1,10 +1,11 @@
-//! Trains a small model on a depot of molecules: shuffled epochs, batches by number of atoms, a validation set, and a
-//! checkpoint in the middle of an epoch from which a second run goes on exactly where the first one died.
+//! Trains a small model on a depot of molecules: shuffled epochs, batches by number of atoms, a validation
+//! set, and a checkpoint in the middle of an epoch from which a second run goes on exactly where the first
+//! one died.
 //!
 //! `cargo run --release --example training_loop`
 //!
-//! The model is the energy of an isolated atom of each element: `energy = sum over atoms of w[element]`, by stochastic
-//! gradient descent.
+//! The model is the energy of an isolated atom of each element: `energy = sum over atoms of w[element]`, by
+//! stochastic gradient descent.
 
 #![allow(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "small numbers")]
 
@@ -156,7 +157,8 @@ fn step(weights: &mut [f64; 4], batch: &Batch<AtomicFrameCodec>) {
     }
 }
 
-/// Molecules of 3 to 30 atoms at random places (nm), with the sum of their atoms' energies and a little noise.
+/// Molecules of 3 to 30 atoms at random places (nm), with the sum of their atoms' energies and a little
+/// noise.
 fn write_molecules(path: &Path) -> Result<()> {
     let depot = Depot::create(path, AtomicFrameCodec::default())?;
     let mut state = 1_u64;

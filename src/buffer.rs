@@ -1,12 +1,12 @@
 //! Bytes that records borrow from: aligned heap buffers and memory maps, shared by `Arc`.
 //!
-//! An [`AlignedBuf`] starts at a multiple of 64 bytes and is always initialised, so that it can be handed to a
-//! decompressor as a plain `&mut [u8]`. Dropped buffers go to a small pool of their thread and come back without a
-//! trip through the allocator; their old content is overwritten by whoever asked for them.
+//! An [`AlignedBuf`] starts at a multiple of 64 bytes and is always initialised, so that it can be handed to
+//! a decompressor as a plain `&mut [u8]`. Dropped buffers go to a small pool of their thread and come back
+//! without a trip through the allocator; their old content is overwritten by whoever asked for them.
 //!
-//! Large buffers that the thread's pool has no room for wait in one that all threads share: whoever holds the records of a
-//! large batch, and drops them, does not pay for fresh memory with every batch, and buffers that one thread fills and another
-//! drops go back. While a [`Recycling`] lives, that pool keeps more.
+//! Large buffers that the thread's pool has no room for wait in one that all threads share: whoever holds the
+//! records of a large batch, and drops them, does not pay for fresh memory with every batch, and buffers that
+//! one thread fills and another drops go back. While a [`Recycling`] lives, that pool keeps more.
 //!
 //! ```text
 //! dropped ──> pool of the thread ──(full)──> pool of the process, 64 KiB and more ──(full)──> the allocator
@@ -28,8 +28,8 @@ const POOL_BYTES: usize = 16 << 20;
 const POOL_BUFFERS: usize = 16;
 /// All threads together keep so many more bytes,
 const SHARED_BYTES: usize = 64 << 20;
-/// of buffers of at least this many: the system takes time for each page of a fresh one, and the allocator hardly any for
-/// smaller ones.
+/// of buffers of at least this many: the system takes time for each page of a fresh one, and the allocator
+/// hardly any for smaller ones.
 const SHARED_LEAST: usize = 64 << 10;
 
 thread_local! {
@@ -69,13 +69,14 @@ impl Recycled {
     }
 }
 
-/// Calls `job` with the shared pool, unless another thread has it: nobody waits for it, so that a process that was forked
-/// meanwhile can go on.
+/// Calls `job` with the shared pool, unless another thread has it: nobody waits for it, so that a process
+/// that was forked meanwhile can go on.
 fn recycled<T>(job: impl FnOnce(&mut Recycled) -> Option<T>) -> Option<T> {
     RECYCLED.try_lock().ok().and_then(|mut recycled| job(&mut recycled))
 }
 
-/// As [`recycled`], after some waiting for a thread that has it; not for ever, as it may not live in this process.
+/// As [`recycled`], after some waiting for a thread that has it; not for ever, as it may not live in this
+/// process.
 fn recycled_soon<T>(mut job: impl FnMut(&mut Recycled) -> Option<T>) -> Option<T> {
     (0..1000).find_map(|_| {
         let done = recycled(&mut job);
@@ -116,7 +117,8 @@ impl Drop for Recycling {
 
 /// A heap buffer that starts at a multiple of 64 bytes; always initialised.
 pub(crate) struct AlignedBuf {
-    /// What the allocator gave, unaligned: for large buffers it then need not clear what the system cleared already.
+    /// What the allocator gave, unaligned: for large buffers it then need not clear what the system cleared
+    /// already.
     base: NonNull<u8>,
     /// The first multiple of 64 from there.
     pointer: NonNull<u8>,
@@ -150,7 +152,8 @@ impl AlignedBuf {
         self.capacity >= len && self.capacity / 2 <= len
     }
 
-    /// Bytes to take for a buffer of `len`: large ones come in a few sizes, so that one serves as another of about its length.
+    /// Bytes to take for a buffer of `len`: large ones come in a few sizes, so that one serves as another of
+    /// about its length.
     fn capacity_for(len: usize) -> usize {
         let step = if len < SHARED_LEAST { ALIGNMENT } else { 1 << (len.ilog2() - 3) };
         len.max(1).checked_next_multiple_of(step).unwrap_or(len)
@@ -210,7 +213,8 @@ impl Drop for AlignedBuf {
             recycled(push).is_some()
         };
         if !matches!(pooled, Ok(true)) && !shared() {
-            // SAFETY: allocated in `zeroed` with this very layout, and given to nobody else: neither pool took it.
+            // SAFETY: allocated in `zeroed` with this very layout, and given to nobody else: neither pool
+            // took it.
             unsafe { dealloc(self.base.as_ptr(), Self::layout(self.capacity)) };
         }
     }
@@ -220,7 +224,8 @@ impl Deref for AlignedBuf {
     type Target = [u8];
     #[inline]
     fn deref(&self) -> &[u8] {
-        // SAFETY: `len <= capacity` initialised bytes from `pointer` on, owned by `self` and borrowed as long as it is.
+        // SAFETY: `len <= capacity` initialised bytes from `pointer` on, owned by `self` and borrowed as long
+        // as it is.
         unsafe { std::slice::from_raw_parts(self.pointer.as_ptr(), self.len) }
     }
 }
@@ -247,7 +252,8 @@ impl std::fmt::Debug for AlignedBuf {
 /// Bytes that are asked for ahead of their use, at most: what the processor can have on its way at once.
 const AHEAD: usize = 512;
 
-/// Asks for the start of `bytes` to be brought into the cache, without waiting. Says nothing of their content.
+/// Asks for the start of `bytes` to be brought into the cache, without waiting. Says nothing of their
+/// content.
 pub(crate) fn prefetch(bytes: &[u8]) {
     #[cfg(target_arch = "x86_64")]
     for line in bytes[..bytes.len().min(AHEAD)].chunks(ALIGNMENT) {
@@ -270,7 +276,8 @@ pub struct Bytes {
     owner: Arc<dyn Send + Sync>,
 }
 
-// SAFETY: a `Bytes` only reads plain bytes that never change; the owner, which it drops, may be sent and shared.
+// SAFETY: a `Bytes` only reads plain bytes that never change; the owner, which it drops, may be sent and
+// shared.
 unsafe impl Send for Bytes {}
 // SAFETY: as for `Send`.
 unsafe impl Sync for Bytes {}
@@ -279,10 +286,11 @@ impl UnwindSafe for Bytes {}
 impl RefUnwindSafe for Bytes {}
 
 impl Bytes {
-    /// The bytes that `owner` shows. `owner` lives as long as any clone or part of them, and nothing is copied.
+    /// The bytes that `owner` shows. `owner` lives as long as any clone or part of them, and nothing is
+    /// copied.
     ///
-    /// A depot asks for records at multiples of [`Codec::ALIGN`](crate::Codec::ALIGN). It copies a record that
-    /// starts elsewhere.
+    /// A depot asks for records at multiples of [`Codec::ALIGN`](crate::Codec::ALIGN). It copies a record
+    /// that starts elsewhere.
     ///
     /// ```
     /// use vldepot::Bytes;
@@ -412,7 +420,8 @@ mod tests {
 
     #[test]
     fn buffers_dropped_by_another_thread_come_back_while_they_are_recycled() {
-        // More than a thread's own pool takes, and the shared one without a reason, and a size that no other test asks for.
+        // More than a thread's own pool takes, and the shared one without a reason, and a size that no other
+        // test asks for.
         let len = SHARED_BYTES + 12_345 * ALIGNMENT;
         let recycling = Recycling::new(2 * len);
         let buf = AlignedBuf::zeroed(len);

@@ -92,11 +92,11 @@ pub trait Codec: Send + Sync + 'static {
     /// When `item` breaks a rule of the record's layout. What was appended to `out` by then is ignored.
     fn encode(&self, item: &Self::Item, out: &mut Vec<u8>) -> Result<(), CodecError>;
 
-    /// Gives the bytes that [`encode`](Self::encode) appends to `job`, and returns what it returns. `room` is empty, and memory
-    /// that can be written to.
+    /// Gives the bytes that [`encode`](Self::encode) appends to `job`, and returns what it returns. `room` is
+    /// empty, and memory that can be written to.
     ///
-    /// The default encodes into `room`. A codec whose values, or whose own buffers, hold the record's bytes already lends
-    /// those instead: `put` copies them once less.
+    /// The default encodes into `room`. A codec whose values, or whose own buffers, hold the record's bytes
+    /// already lends those instead: `put` copies them once less.
     ///
     /// # Errors
     /// As [`encode`](Self::encode); `job` was not called then.
@@ -119,7 +119,8 @@ pub trait Codec: Send + Sync + 'static {
     /// As [`view`](Self::view), for bytes that passed it already: may skip the checks.
     ///
     /// # Safety
-    /// `self.view(bytes)` returned `Ok` for these same bytes at this same address, which have not changed since.
+    /// `self.view(bytes)` returned `Ok` for these same bytes at this same address, which have not changed
+    /// since.
     unsafe fn view_unchecked<'a>(&self, bytes: &'a [u8]) -> Self::View<'a> {
         match self.view(bytes) {
             Ok(view) => view,

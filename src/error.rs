@@ -178,8 +178,13 @@ impl From<io::Error> for Error {
 
 impl From<Error> for io::Error {
     fn from(error: Error) -> Self {
-        let kind = if error.is_damage() { io::ErrorKind::InvalidData } else { io::ErrorKind::Other };
-        Self::new(error.io_kind().unwrap_or(kind), error)
+        let kind = match error.io_kind() {
+            Some(kind) => kind,
+            None if error.is_damage() => io::ErrorKind::InvalidData,
+            None if error.is_not_found() => io::ErrorKind::NotFound,
+            None => io::ErrorKind::Other,
+        };
+        Self::new(kind, error)
     }
 }
 
@@ -301,6 +306,8 @@ pub enum ErrorKind {
     Exists,
     /// A position at or past the end: the depot has `len` records.
     OutOfRange { position: u64, len: u64 },
+    /// Bytes of a record up to `end` were asked for, and it has `len`.
+    OutsideRecord { end: u64, len: u64 },
     /// A new file at a path that is taken. [`Depot::append`](crate::Depot::append) opens a depot for writing;
     /// [`StagedFile::replace`](crate::storage::StagedFile::replace) replaces a file by a new one.
     PathExists,
@@ -422,6 +429,9 @@ impl ErrorKind {
             Self::Exists => write!(f, "a record called {record} exists already, and is not replaced"),
             Self::OutOfRange { position, len } => {
                 write!(f, "no record at position {position}: the depot has {len}")
+            }
+            Self::OutsideRecord { end, len } => {
+                write!(f, "its bytes up to {end} were asked for, and it has {len}")
             }
             Self::PathExists => {
                 write!(f, "the path exists, and stays as it is: choose another one, or open it for appending")
@@ -574,6 +584,7 @@ mod tests {
         assert_eq!(error.source().unwrap().to_string(), "no room");
         let back = io::Error::from(error);
         assert_eq!(back.kind(), io::ErrorKind::StorageFull);
+        assert_eq!(io::Error::from(Error::new(ErrorKind::NotFound)).kind(), io::ErrorKind::NotFound);
         let damage = Error::damaged(Path::new("a"), Part::Index, 0, "a name", "none");
         assert_eq!(io::Error::from(damage).kind(), io::ErrorKind::InvalidData);
     }

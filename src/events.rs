@@ -2,6 +2,8 @@
 //!
 //! `warn` is for what a user should hear of although the call succeeds, such as a torn end that was cut off.
 //! `info` is for what changes a file as a whole, `debug` for commits.
+//!
+//! Some are told while a depot is locked: a logger must not use the depot that it hears of.
 
 /// Logs an event under the target `vldepot`.
 macro_rules! event {

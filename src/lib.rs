@@ -1,7 +1,7 @@
 //! A compressed depot of named, variable-length records: trajectory frames, arrays, serde values or bytes.
 //!
-//! A [`Depot`] maps names to records, in one file or in memory. It pairs a [`Codec`], which knows what records mean, with chunked,
-//! checksummed [Blosc2](https://www.blosc.org) storage that survives crashes.
+//! A [`Depot`] maps names to records, in one file or in memory. It pairs a [`Codec`], which knows what
+//! records mean, with chunked, checksummed [Blosc2](https://www.blosc.org) storage that survives crashes.
 //!
 //! ```
 //! use vldepot::{Depot, Raw};

@@ -307,7 +307,8 @@ impl Layout {
         {
             return wanted;
         }
-        // An odd chunk size or typesize: the largest divisor of the chunk that is no larger than what was wanted.
+        // An odd chunk size or typesize: the largest divisor of the chunk that is no larger than what was
+        // wanted.
         let unit = 64;
         let fits = |block: &usize| self.chunk_size.is_multiple_of(*block) && block.is_multiple_of(typesize);
         (1..=wanted / unit).rev().map(|n| n * unit).find(fits).unwrap_or(self.chunk_size)
@@ -411,8 +412,9 @@ pub enum Verify {
     /// By every read. The default: what a program, or a failing disk, does to the file later is noticed too.
     #[default]
     EachRead,
-    /// By the first read of a record through this depot, where later ones see the same bytes: in uncompressed depots that are
-    /// mapped. What is damaged in the mapped file after that goes unnoticed. Everywhere else each read still verifies.
+    /// By the first read of a record through this depot, where later ones see the same bytes: in uncompressed
+    /// depots that are mapped. What is damaged in the mapped file after that goes unnoticed. Everywhere else
+    /// each read still verifies.
     Once,
 }
 

@@ -5,11 +5,11 @@
 //!                   threads, and the caller where it helps
 //! ```
 //!
-//! The compressors of a writer, the read-ahead of an iteration and that of a loader call this; it calls [`crate::sync`]
-//! alone. What the jobs are, and in which order they are done, is theirs: see [`Work`].
+//! The compressors of a writer, the read-ahead of an iteration and that of a loader call this; it calls
+//! [`crate::sync`] alone. What the jobs are, and in which order they are done, is theirs: see [`Work`].
 //!
-//! The threads belong to the process that made the [`Workers`]. A fork has none of them, and any lock may be held
-//! by one that is not there: there, to drop the `Workers` locks, frees and waits for nothing.
+//! The threads belong to the process that made the [`Workers`]. A fork has none of them, and any lock may be
+//! held by one that is not there: there, to drop the `Workers` locks, frees and waits for nothing.
 
 use std::any::Any;
 use std::ops::Range;

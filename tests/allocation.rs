@@ -1,4 +1,5 @@
-//! Declared lengths take no memory: whatever a small file says of itself, opening, reading and appending to it stay modest.
+//! Declared lengths take no memory: whatever a small file says of itself, opening, reading and appending to
+//! it stay modest.
 //!
 //! What c-blosc2 allocates is not counted: it is told lengths that were checked.
 

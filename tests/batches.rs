@@ -1,5 +1,5 @@
-//! Many records at once: the same bytes as one by one, in the order asked for, however they are stored and whatever is
-//! damaged.
+//! Many records at once: the same bytes as one by one, in the order asked for, however they are stored and
+//! whatever is damaged.
 
 #![allow(
     clippy::cast_possible_truncation,

@@ -172,7 +172,8 @@ fn record(storage: &CrashStorage, depot: &Depot<Raw>, before: Content, steps: &[
     History { contents, acknowledged, taken_back }
 }
 
-/// Opens what is left after a crash: the content is that after some step, none before the last acknowledged one.
+/// Opens what is left after a crash: the content is that after some step, none before the last acknowledged
+/// one.
 fn check(history: &History, after: &Arc<CrashStorage>, event: usize, what: &str) -> Content {
     let least =
         history.acknowledged.iter().filter(|(events, _)| *events <= event).map(|(_, step)| *step).max();

@@ -1,4 +1,5 @@
-//! Damaged files: every record reads back as it was put, or is an error. Never wrong bytes, a panic or a hang.
+//! Damaged files: every record reads back as it was put, or is an error. Never wrong bytes, a panic or a
+//! hang.
 //!
 //! `VLDEPOT_LONG_TESTS=1` tries many more cases.
 

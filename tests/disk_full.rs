@@ -1,7 +1,9 @@
-//! A disk that fills up, for real: a small tmpfs in a mount namespace of its own, and a limit on the size of files.
+//! A disk that fills up, for real: a small tmpfs in a mount namespace of its own, and a limit on the size of
+//! files.
 //!
-//! At every level of room the same run is made. Whatever fails says what, where and why; what was committed reads back while the
-//! disk is full, by the same handle and by others, mapped or not; and the same handle goes on once there is room.
+//! At every level of room the same run is made. Whatever fails says what, where and why; what was committed
+//! reads back while the disk is full, by the same handle and by others, mapped or not; and the same handle
+//! goes on once there is room.
 
 #![cfg(unix)]
 #![allow(clippy::cast_possible_truncation, reason = "test data are made of the low bytes of counters")]
@@ -378,7 +380,8 @@ fn figures(text: &str) -> Option<&str> {
 #[test]
 fn a_full_file_system_costs_nothing_committed_and_is_left_behind() {
     let folder = tempfile::tempdir().unwrap();
-    // The mount is seen by that process alone and ends with it. Without root a user namespace may allow the same.
+    // The mount is seen by that process alone and ends with it. Without root a user namespace may allow the
+    // same.
     for wrapper in [&["unshare", "--mount"][..], &["unshare", "--map-root-user", "--mount"]] {
         let text = process("tmpfs_process", TMPFS, folder.path(), wrapper);
         if let Some(figures) = text.as_deref().and_then(figures) {

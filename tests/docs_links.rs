@@ -1,4 +1,5 @@
-//! Links in the documents lead somewhere, every page is in the index, and no line of prose is too long to edit.
+//! Links in the documents lead somewhere, every page is in the index, and no line of prose is too long to
+//! edit.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

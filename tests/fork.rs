@@ -1,4 +1,5 @@
-//! A depot opened before `fork`: children and parent read it at once; a writer's child cannot write, nor harm its parent's file.
+//! A depot opened before `fork`: children and parent read it at once; a writer's child cannot write, nor harm
+//! its parent's file.
 
 #![cfg(unix)]
 #![allow(clippy::cast_possible_truncation, reason = "test data are made of the low bytes of counters")]
@@ -41,8 +42,8 @@ struct Child(libc::pid_t);
 impl Child {
     /// Runs `work` in a fork of this process, which then ends without a trace of the test harness.
     fn run(work: impl FnOnce()) -> Self {
-        // SAFETY: the child uses its own copy of memory, locks that the forking thread saw free, positioned reads and
-        // `_exit`. No other thread of this process is inside the depot at this moment.
+        // SAFETY: the child uses its own copy of memory, locks that the forking thread saw free, positioned
+        // reads and `_exit`. No other thread of this process is inside the depot at this moment.
         match unsafe { libc::fork() } {
             -1 => panic!("fork failed: {}", std::io::Error::last_os_error()),
             0 => {

@@ -1,4 +1,5 @@
-//! Files of the format as it is: written again they have the same bytes, and what was written once reads for ever.
+//! Files of the format as it is: written again they have the same bytes, and what was written once reads for
+//! ever.
 //!
 //! The files are in `tests/data/golden`. `VLDEPOT_WRITE_GOLDEN=1` writes them anew.
 

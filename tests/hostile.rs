@@ -1,8 +1,9 @@
-//! Files from people one does not trust: whatever the bytes, an error or what they say, never a panic, a hang or an empty depot that is
-//! taken for right.
+//! Files from people one does not trust: whatever the bytes, an error or what they say, never a panic, a hang
+//! or an empty depot that is taken for right.
 //!
-//! The bodies of the fuzz targets (`fuzz/`) run here on the corpus and on a fixed series of mutations of it. `VLDEPOT_LONG_TESTS=1` makes
-//! the series longer; `VLDEPOT_WRITE_SEEDS=fuzz/corpus` adds the seeds to the corpus.
+//! The bodies of the fuzz targets (`fuzz/`) run here on the corpus and on a fixed series of mutations of it.
+//! `VLDEPOT_LONG_TESTS=1` makes the series longer; `VLDEPOT_WRITE_SEEDS=fuzz/corpus` adds the seeds to the
+//! corpus.
 
 #![allow(clippy::cast_possible_truncation, reason = "test data are made of the low bytes of counters")]
 

@@ -1,5 +1,5 @@
-//! Iterating on threads gives what iterating alone gives: the same records and errors in the same order, whoever reads them,
-//! wherever it ends, and in a fork.
+//! Iterating on threads gives what iterating alone gives: the same records and errors in the same order,
+//! whoever reads them, wherever it ends, and in a fork.
 
 #![allow(clippy::cast_possible_truncation, reason = "test data are made of the low bytes of counters")]
 
@@ -17,7 +17,8 @@ const N: u64 = 6000;
 /// Runs `job` in a fork; panics when it gives false, or does not end.
 #[cfg(unix)]
 fn in_child(job: impl FnOnce() -> bool) {
-    // SAFETY: the child reads, which depots promise to work there, and leaves without unwinding or running exit handlers.
+    // SAFETY: the child reads, which depots promise to work there, and leaves without unwinding or running
+    // exit handlers.
     let child = unsafe { libc::fork() };
     assert!(child >= 0, "fork: {}", std::io::Error::last_os_error());
     if child == 0 {

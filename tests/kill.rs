@@ -1,4 +1,5 @@
-//! A writer process killed at any moment: what it acknowledged is there, readers beside it never saw anything torn.
+//! A writer process killed at any moment: what it acknowledged is there, readers beside it never saw anything
+//! torn.
 //!
 //! `VLDEPOT_LONG_TESTS=1` kills a thousand.
 
@@ -94,7 +95,8 @@ fn what_a_killed_writer_acknowledged_is_there() {
         });
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         let moment = Duration::from_micros(1_000 + (random >> 33) % 40_000);
-        // Most writers are killed while they write; every fifth at any moment, while it creates or recovers too.
+        // Most writers are killed while they write; every fifth at any moment, while it creates or recovers
+        // too.
         if kill % 5 != 0 {
             wait_for_it.recv_timeout(Duration::from_secs(60)).expect("the writer writes");
         }

@@ -1,4 +1,5 @@
-//! What the loader promises: every record once, an order that depends on nothing but seed and epoch, exact resuming.
+//! What the loader promises: every record once, an order that depends on nothing but seed and epoch, exact
+//! resuming.
 
 #![allow(
     clippy::cast_possible_truncation,

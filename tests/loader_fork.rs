@@ -19,8 +19,8 @@ fn served(loader: &mut Loader<Raw>, batches: usize) -> Vec<(u64, u8)> {
 
 /// Runs `job` in a child; panics when it gives false, or does not end.
 fn in_child(job: impl FnOnce() -> bool) {
-    // SAFETY: the child only runs `job`, which the loader promises to work there, and leaves without unwinding or
-    // running exit handlers.
+    // SAFETY: the child only runs `job`, which the loader promises to work there, and leaves without
+    // unwinding or running exit handlers.
     let child = unsafe { libc::fork() };
     assert!(child >= 0, "fork: {}", std::io::Error::last_os_error());
     if child == 0 {

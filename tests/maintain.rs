@@ -1,4 +1,5 @@
-//! Verifying, repairing and compacting: damage is found and named, nothing that can be read is lost, nothing wrong is kept.
+//! Verifying, repairing and compacting: damage is found and named, nothing that can be read is lost, nothing
+//! wrong is kept.
 //!
 //! `VLDEPOT_LONG_TESTS=1` tries many more cases.
 
@@ -36,7 +37,8 @@ fn options(preset: &Layout) -> Layout {
 /// Which payload a name has.
 type Content = BTreeMap<String, u32>;
 
-/// A file of 80 records, some replaced, removed and described; what is in it; and how many bytes a commit covers.
+/// A file of 80 records, some replaced, removed and described; what is in it; and how many bytes a commit
+/// covers.
 fn depot(preset: &Layout, closed: bool) -> (Vec<u8>, Content, usize) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("whole.vld");

@@ -1,7 +1,7 @@
 //! Any name and any size: stored and returned exactly, or refused at `put`; never lost at close.
 //!
-//! `VLDEPOT_LONG_TESTS=1` stores a record of 2.2 GiB and a million records of 12 bytes; with `--release --nocapture` it prints what
-//! that takes.
+//! `VLDEPOT_LONG_TESTS=1` stores a record of 2.2 GiB and a million records of 12 bytes; with `--release
+//! --nocapture` it prints what that takes.
 
 #![allow(
     clippy::cast_possible_truncation,
@@ -234,7 +234,8 @@ fn records_without_bytes_are_records() {
     }
 }
 
-/// More bytes of names than the directory of one chunk may hold, without payload to fill chunks, and without a commit.
+/// More bytes of names than the directory of one chunk may hold, without payload to fill chunks, and without
+/// a commit.
 #[test]
 fn names_without_records_to_speak_of_do_not_outgrow_a_directory() {
     // A directory is given to the file before it has more than 64 MiB; one of 256 MiB could not be read back.

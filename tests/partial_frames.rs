@@ -1,5 +1,5 @@
-//! Fields of large frames, read out of parts of their records: the same numbers as of the whole frame, whatever is damaged
-//! or forged elsewhere.
+//! Fields of large frames, read out of parts of their records: the same numbers as of the whole frame,
+//! whatever is damaged or forged elsewhere.
 
 #![allow(
     clippy::cast_possible_truncation,

@@ -1,4 +1,5 @@
-//! One writer process at full speed, readers in others: nobody waits, nobody sees a torn state, every acknowledged record is there.
+//! One writer process at full speed, readers in others: nobody waits, nobody sees a torn state, every
+//! acknowledged record is there.
 //!
 //! `VLDEPOT_LONG_TESTS=1` writes a hundred times as much.
 
@@ -62,7 +63,8 @@ fn codec(path: &Path) -> CompressionCodec {
     if path.ends_with("plain.vld") { CompressionCodec::None } else { CompressionCodec::Zstd }
 }
 
-/// Not a test of its own: puts records `0, 1, ..`, each with a replaced record that counts them, as fast as it can.
+/// Not a test of its own: puts records `0, 1, ..`, each with a replaced record that counts them, as fast as
+/// it can.
 #[test]
 fn writer_process() {
     let Some(path) = std::env::var_os(WRITER).map(PathBuf::from) else { return };
@@ -110,7 +112,8 @@ fn check_state(depot: &Depot<Raw>, seed: u64, what: &str) -> u64 {
     numbered
 }
 
-/// Not a test of its own: follows the writer until it is done, beside a handle that stays at the state it was opened at.
+/// Not a test of its own: follows the writer until it is done, beside a handle that stays at the state it was
+/// opened at.
 #[test]
 fn reader_process() {
     let Some(path) = std::env::var_os(READER).map(PathBuf::from) else { return };
@@ -274,14 +277,16 @@ fn cut(path: &Path, len: u64) {
     fs::OpenOptions::new().write(true).open(path).unwrap().set_len(len).unwrap();
 }
 
-/// What a reader that does not map says of a file that another program cut to `len` bytes: how many records still read.
+/// What a reader that does not map says of a file that another program cut to `len` bytes: how many records
+/// still read.
 fn read_cut(bytes: &[u8], len: usize, warm: bool, folder: &Path) -> usize {
     let path = folder.join("cut.vld");
     fs::write(&path, bytes).unwrap();
     let options = OpenOptions::default().with_mapping(Mapping::Never);
     let depot = Depot::builder(Raw).open_options(options.clone()).open(&path).unwrap();
     let whole: Vec<(u64, u64)> = if warm {
-        // The index has been read, so that each record is found; how far into the file its chunk reaches is known.
+        // The index has been read, so that each record is found; how far into the file its chunk reaches is
+        // known.
         let offsets: Vec<u64> =
             (0..200u64).map(|n| depot.location(n).unwrap().file_offset.unwrap()).collect();
         let end = |n: usize| offsets[n..].iter().find(|&&at| at > offsets[n]).copied();

@@ -1,4 +1,5 @@
-//! After an unclean end: everything committed is there, whole chunks behind it are adopted, the torn end is not.
+//! After an unclean end: everything committed is there, whole chunks behind it are adopted, the torn end is
+//! not.
 
 #![allow(clippy::cast_possible_truncation, reason = "test data are made of the low bytes of counters")]
 
@@ -250,7 +251,8 @@ fn a_header_that_was_lost_is_made_anew_with_a_slot() {
     fs::write(&path, &bytes).unwrap();
     let writer = Depot::append(&path, Raw).unwrap();
     let chunk = writer.location(25).unwrap();
-    // The writer is killed at once, and later the middle is damaged: the commits behind must not be doubted for it.
+    // The writer is killed at once, and later the middle is damaged: the commits behind must not be doubted
+    // for it.
     let mut bytes = fs::read(&path).unwrap();
     drop(writer);
     assert!(bytes[3072..4096].iter().any(|&byte| byte != 0), "a slot was written");

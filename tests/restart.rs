@@ -1,5 +1,5 @@
-//! A simulation that was killed, or starts again from a checkpoint: it goes on where it should, with the same system, and stores
-//! no frame twice.
+//! A simulation that was killed, or starts again from a checkpoint: it goes on where it should, with the same
+//! system, and stores no frame twice.
 
 use std::error::Error as _;
 

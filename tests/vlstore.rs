@@ -1,6 +1,7 @@
 //! Files of the Python package vlstore read like depots, and depots say what vlstore needs to know.
 //!
-//! The fixtures are made by `tests/data/vlstore/make.py`; `../shared/data/vlstore` has files that vlstore wrote itself.
+//! The fixtures are made by `tests/data/vlstore/make.py`; `../shared/data/vlstore` has files that vlstore
+//! wrote itself.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -234,8 +235,8 @@ fn a_file_that_is_cut_short_is_refused() {
     }
 }
 
-/// Bytes that are neither chunk data nor a compressed table: c-blosc2 may read out of bounds on damaged chunks, and
-/// these files have no checksums that would keep such chunks from it.
+/// Bytes that are neither chunk data nor a compressed table: c-blosc2 may read out of bounds on damaged
+/// chunks, and these files have no checksums that would keep such chunks from it.
 fn outside_of_chunks(bytes: &[u8]) -> Vec<usize> {
     let int = |at: usize| bytes[at..at + 4].iter().fold(0, |value, &byte| value << 8 | usize::from(byte));
     let header_len = int(11);

@@ -1,7 +1,7 @@
 //! What presets, commits, chunks and placements cost: sizes, and processor time on one thread.
 //!
-//! `cargo bench --bench layouts`. The sizes are the same on every machine. The times are of the process, so that
-//! other work on the machine hardly spoils them.
+//! `cargo bench --bench layouts`. The sizes are the same on every machine. The times are of the process, so
+//! that other work on the machine hardly spoils them.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;

@@ -96,7 +96,8 @@ impl<C: Codec + Clone> Load<C> {
         ];
         for (what, setting, at_least) in settings {
             let full = what.starts_with("shuffle_full");
-            // Several epochs, so that the first window, which has to ask the system for memory, is one of many.
+            // Several epochs, so that the first window, which has to ask the system for memory, is one of
+            // many.
             let epochs = if full { 1 } else { EPOCHS };
             let ours = || processor_time(|| self.epochs(epochs, bytes, setting)) / epochs as u32;
             let contest = Contest::run(if full { 3 } else { rounds }, ours, || {

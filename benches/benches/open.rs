@@ -9,7 +9,8 @@ use vldepot_benches::{criterion, data, fact, goal, median};
 
 const RECORDS: usize = 1_000_000;
 const RECORD_LEN: usize = 64;
-/// Tells the process that this bench starts to build the file and end: freed memory would hide what opening takes.
+/// Tells the process that this bench starts to build the file and end: freed memory would hide what opening
+/// takes.
 const BUILD: &str = "VLDEPOT_BENCH_BUILD";
 
 fn build(path: &Path) {

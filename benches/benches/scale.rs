@@ -1,7 +1,8 @@
 //! What a number of records costs: writing, commits, the index, opening, looking names up, listing.
 //!
-//! `cargo bench --bench scale -- --records 10000000 --path FILE`; 10^6 and a temporary file without arguments. Takes some
-//! 100 bytes of disk a record. Each phase runs in a process of its own, so that its memory is its own.
+//! `cargo bench --bench scale -- --records 10000000 --path FILE`; 10^6 and a temporary file without
+//! arguments. Takes some 100 bytes of disk a record. Each phase runs in a process of its own, so that its
+//! memory is its own.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -29,7 +29,7 @@ impl Chunks {
             Filter::None => 0,
             Filter::Shuffle => 1,
             Filter::Bitshuffle => 2,
-            filter => unimplemented!("the filter {filter}"),
+            filter => panic!("Blosc2's number of the filter {filter} is not known here"),
         };
         let parameters = sys::blosc2_cparams {
             compcode: match compression.codec {
@@ -38,13 +38,14 @@ impl Chunks {
                 CompressionCodec::Lz4hc => 2,
                 CompressionCodec::Zlib => 4,
                 CompressionCodec::Zstd => 5,
-                codec => unimplemented!("the compressor {codec}"),
+                codec => panic!("Blosc2's number of the compressor {codec} is not known here"),
             },
             clevel: compression.level,
             typesize: i32::from(compression.typesize.unwrap_or(4)),
             nthreads: 1,
             blocksize: i32::try_from(block_size).unwrap(),
-            // What depots do: a stream a byte for zstd after shuffle (1, always), else one for all (2, never).
+            // What depots do: a stream a byte for zstd after shuffle (1, always), else one for all (2,
+            // never).
             splitmode: if compression.codec == CompressionCodec::Zstd && compression.filter == Filter::Shuffle
             {
                 1
@@ -75,8 +76,8 @@ impl Chunks {
 
     fn compress(&mut self, chunk: usize) -> usize {
         let (raw, out) = (&self.raw[chunk], &mut self.out);
-        // SAFETY: slices with their own lengths, which fit i32 (a chunk has megabytes) and do not overlap; the context
-        // lives as long as `self`, which is borrowed mutably.
+        // SAFETY: slices with their own lengths, which fit i32 (a chunk has megabytes) and do not overlap;
+        // the context lives as long as `self`, which is borrowed mutably.
         let n = unsafe {
             sys::blosc2_compress_ctx(
                 self.encoder,
@@ -113,8 +114,8 @@ impl Chunks {
         }
     }
 
-    /// The record's bytes: Blosc2 decompresses the blocks it touches, with a context that is used again, into a
-    /// buffer that is used again, and checks nothing.
+    /// The record's bytes: Blosc2 decompresses the blocks it touches, with a context that is used again, into
+    /// a buffer that is used again, and checks nothing.
     pub fn decompress_record(&mut self, record: usize) -> &[u8] {
         let (chunk, offset, len) = self.records[record];
         let compressed = &self.compressed[chunk];
@@ -140,7 +141,8 @@ impl Chunks {
     pub fn decompress_all(&mut self) -> usize {
         let mut total = 0;
         for compressed in &self.compressed {
-            // SAFETY: slices with their own lengths; `out` holds a whole chunk; the context is borrowed mutably.
+            // SAFETY: slices with their own lengths; `out` holds a whole chunk; the context is borrowed
+            // mutably.
             let written = unsafe {
                 sys::blosc2_decompress_ctx(
                     self.decoder,

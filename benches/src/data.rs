@@ -70,8 +70,8 @@ pub struct Molecule {
     pub bytes: Vec<u8>,
 }
 
-/// `n` molecules of 10 to 120 atoms: chains with bonds of 0.10 to 0.15 nm and forces of 50 kJ/mol/nm. Every number has
-/// all its random bits, as a computed one has; real molecules compress no worse.
+/// `n` molecules of 10 to 120 atoms: chains with bonds of 0.10 to 0.15 nm and forces of 50 kJ/mol/nm. Every
+/// number has all its random bits, as a computed one has; real molecules compress no worse.
 pub fn molecules(n: usize) -> Vec<Molecule> {
     let mut random = simulation::Random(2);
     (0..n)
@@ -132,8 +132,8 @@ pub fn put_molecules_on(threads: usize, depot: &vldepot::Depot<vldepot::Raw>, mo
     });
 }
 
-/// The raw chunks that a depot makes of its records, byte for byte, with the depot's own parameters, and where in them
-/// each record lies.
+/// The raw chunks that a depot makes of its records, byte for byte, with the depot's own parameters, and
+/// where in them each record lies.
 pub fn chunks<C: Codec>(depot: &Depot<C>) -> Chunks {
     depot.commit().unwrap();
     let info = depot.info().unwrap();

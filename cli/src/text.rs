@@ -9,8 +9,9 @@ use vldepot::Key;
 
 /// A name on one line, such that no two names look alike.
 ///
-/// Strings stand as they are if they can be mistaken for nothing else, and as JSON strings otherwise: with control
-/// characters, empty, or in the form of another kind of name. Integers are digits, byte strings `b"..."`.
+/// Strings stand as they are if they can be mistaken for nothing else, and as JSON strings otherwise: with
+/// control characters, empty, or in the form of another kind of name. Integers are digits, byte strings
+/// `b"..."`.
 pub(crate) fn name(key: &Key) -> String {
     match key {
         Key::Str(name) if is_plain(name) => name.clone(),
@@ -36,8 +37,8 @@ fn is_plain(name: &str) -> bool {
     !name.is_empty() && !like_another && !name.contains(is_control)
 }
 
-/// Characters that move the cursor or change what others look like: Unicode's controls, which JSON lets pass from U+007F
-/// on, its two line separators, and its marks that turn the direction of writing around.
+/// Characters that move the cursor or change what others look like: Unicode's controls, which JSON lets pass
+/// from U+007F on, its two line separators, and its marks that turn the direction of writing around.
 fn is_control(c: char) -> bool {
     c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
@@ -138,7 +139,8 @@ pub(crate) fn bytes(n: u64) -> String {
     if n < 1 << 10 {
         return count(n, "byte");
     }
-    // Tenths of the largest unit that is not over `n`, rounded; in integers, so that 1023.96 does not become 1024.0.
+    // Tenths of the largest unit that is not over `n`, rounded; in integers, so that 1023.96 does not become
+    // 1024.0.
     let power = (n.ilog2() / 10) as usize;
     let tenths = |power: usize| (u128::from(n) * 10 + (1_u128 << (10 * power - 1))) >> (10 * power);
     let power = if tenths(power) >= 10_240 && power < UNITS.len() { power + 1 } else { power };
@@ -159,7 +161,8 @@ pub(crate) fn date(seconds: i64) -> String {
 ///
 /// # Source
 /// `civil_from_days` in Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms",
-/// <https://howardhinnant.github.io/date_algorithms.html>. Years there begin in March, so that the leap day is the last.
+/// <https://howardhinnant.github.io/date_algorithms.html>. Years there begin in March, so that the leap day
+/// is the last.
 fn civil_from_days(days: i64) -> (i64, i64, i64) {
     let days = days + 719_468;
     let era = days.div_euclid(146_097);

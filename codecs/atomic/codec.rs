@@ -78,7 +78,8 @@ impl AtomicFrameCodec {
 
     /// All frames have this many atoms: others are refused, now and by whoever appends to the depot later.
     ///
-    /// For a trajectory, whose frames are of one system: a run restarted with another one is refused before it stores a frame.
+    /// For a trajectory, whose frames are of one system: a run restarted with another one is refused before
+    /// it stores a frame.
     ///
     /// ```
     /// use vldepot::Depot;
@@ -205,8 +206,8 @@ impl Codec for AtomicFrameCodec {
         text.into_bytes()
     }
 
-    /// Precision and units must be the same, where the depot records them (vlstore's files do not). So must the
-    /// number of atoms. A codec that was given no number takes that of the depot.
+    /// Precision and units must be the same, where the depot records them (vlstore's files do not). So must
+    /// the number of atoms. A codec that was given no number takes that of the depot.
     fn open(mut self, parameters: &[u8]) -> Result<Self, CodecError> {
         let stored: Vec<_> = parse(parameters)?.collect();
         self.n_atoms = self.n_atoms_for(&stored)?;

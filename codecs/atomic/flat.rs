@@ -54,10 +54,11 @@ impl std::ops::BitOr for Fields {
     }
 }
 
-/// Arrays of many frames, one frame behind the other, in the order of the request. Those that were not asked for are empty.
+/// Arrays of many frames, one frame behind the other, in the order of the request. Those that were not asked
+/// for are empty.
 ///
-/// Units and shapes are those of [`AtomicFrameView`]'s accessors. Kept and used again, it allocates nothing once it is large
-/// enough.
+/// Units and shapes are those of [`AtomicFrameView`]'s accessors. Kept and used again, it allocates nothing
+/// once it is large enough.
 #[derive(Debug, Clone, Default)]
 pub struct FlatFrames {
     /// `[frames + 1]`: frame `i` has the atoms `offsets[i]..offsets[i + 1]` of the arrays by atom.

@@ -314,8 +314,8 @@ impl<'a> Deref for AtomicFrame<'a> {
 
     fn deref(&self) -> &AtomicFrameItem {
         let frame: &AtomicFrame<'a> = self;
-        // SAFETY: `AtomicFrameItem` is a transparent wrapper of `AtomicFrame<'static>`, which has the layout of
-        // `AtomicFrame<'a>`. The lifetime it claims is never seen: the field is private, the wrapper is
+        // SAFETY: `AtomicFrameItem` is a transparent wrapper of `AtomicFrame<'static>`, which has the layout
+        // of `AtomicFrame<'a>`. The lifetime it claims is never seen: the field is private, the wrapper is
         // neither `Clone` nor constructed by value, and `frame` shortens `'static` to the life of the
         // reference, which `'a` outlives since `self` borrows an `AtomicFrame<'a>`.
         unsafe { &*ptr::from_ref(frame).cast::<AtomicFrameItem>() }

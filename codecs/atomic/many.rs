@@ -5,13 +5,14 @@ use super::{AtomicFrameCodec, Fields, FlatFrames};
 use crate::{AsKey, Codec, Depot, Error, ErrorKind, Result, Then};
 
 impl Depot<AtomicFrameCodec> {
-    /// Frames as a few long arrays, in the order of `keys`, duplicates included. Every block they touch is decoded once,
-    /// and nothing is allocated for a frame.
+    /// Frames as a few long arrays, in the order of `keys`, duplicates included. Every block they touch is
+    /// decoded once, and nothing is allocated for a frame.
     ///
-    /// Of large frames (64 KiB and more) only the blocks are decoded that hold the fields, where these are less than 70 % of the
-    /// frame: positions alone, where velocities and forces are stored beside them, are read 1.7 times as fast (frames of 180 KB in
-    /// blocks of 64 KiB). Then the checksums of these blocks vouch for what is read; the frame's own checksum, which covers all
-    /// of it, is not compared, and a block that two such frames share is decoded for each.
+    /// Of large frames (64 KiB and more) only the blocks are decoded that hold the fields, where these are
+    /// less than 70 % of the frame: positions alone, where velocities and forces are stored beside them, are
+    /// read 1.7 times as fast (frames of 180 KB in blocks of 64 KiB). Then the checksums of these blocks
+    /// vouch for what is read; the frame's own checksum, which covers all of it, is not compared, and a block
+    /// that two such frames share is decoded for each.
     ///
     /// ```
     /// use vldepot::Depot;
@@ -28,8 +29,8 @@ impl Depot<AtomicFrameCodec> {
     /// ```
     ///
     /// # Errors
-    /// As [`get_many`](Depot::get_many), and [`ErrorKind::Codec`](crate::ErrorKind::Codec) when a frame lacks a field that was asked for, or has it in
-    /// another precision than f32.
+    /// As [`get_many`](Depot::get_many), and [`ErrorKind::Codec`](crate::ErrorKind::Codec) when a frame lacks
+    /// a field that was asked for, or has it in another precision than f32.
     pub fn get_many_flat<K: AsKey>(&self, keys: &[K], fields: Fields) -> Result<FlatFrames> {
         let mut out = FlatFrames::default();
         self.get_many_flat_into(keys, fields, &mut out)?;
@@ -37,7 +38,8 @@ impl Depot<AtomicFrameCodec> {
         Ok(out)
     }
 
-    /// As [`get_many_flat`](Depot::get_many_flat), into arrays that are used again; what they held is replaced.
+    /// As [`get_many_flat`](Depot::get_many_flat), into arrays that are used again; what they held is
+    /// replaced.
     ///
     /// # Errors
     /// As [`get_many_flat`](Depot::get_many_flat); the arrays are then of no use.
@@ -56,13 +58,15 @@ impl Depot<AtomicFrameCodec> {
         let mut reader = PartialReader::new(fields);
         self.visit_parts(keys, |number, parts| {
             let nth = stored.len();
-            if parts.is_whole() {
-                let pushed = self.codec().view(parts.whole()?).and_then(|frame| stored.push(&frame, fields));
+            let pushed = !parts.is_whole() && reader.push(parts, &mut stored);
+            if !pushed {
+                if !parts.is_whole() {
+                    return Ok(Then::Whole);
+                }
+                let viewed = self.codec().view(parts.whole()?).and_then(|frame| stored.push(&frame, fields));
                 let refuse =
                     |source| Error::new(ErrorKind::Codec { codec: AtomicFrameCodec::ID }).because(source);
-                pushed.map_err(refuse)?;
-            } else if !reader.push(parts, &mut stored) {
-                return Ok(Then::Whole);
+                viewed.map_err(refuse)?;
             }
             in_order &= nth == number;
             places[number] = nth;

@@ -1,8 +1,9 @@
 //! Fields of a frame out of parts of its record: blocks that hold none of them are not decoded.
 //!
-//! The Flatbuffers verifier wants all of a record. Here every offset is looked at by hand, and every number that was read
-//! is compared with the record's length, so that whatever the bytes are, nothing outside of the record is asked for. What is
-//! not as this crate writes it, is missing or has another type is left to who reads the whole record.
+//! The Flatbuffers verifier wants all of a record. Here every offset is looked at by hand, and every number
+//! that was read is compared with the record's length, so that whatever the bytes are, nothing outside of the
+//! record is asked for. What is not as this crate writes it, is missing or has another type is left to who
+//! reads the whole record.
 
 use std::ops::Range;
 

@@ -1,5 +1,7 @@
 //! A simulation that starts again from an earlier step.
 
+use std::collections::HashSet;
+
 use super::{AtomicFrameCodec, AtomicFrameView};
 use crate::{Cut, Depot, Error, ErrorKind, Removal, Result, TruncateOptions};
 
@@ -59,8 +61,8 @@ impl Depot<AtomicFrameCodec> {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::Gap`], with both steps, before anything is removed; [`ErrorKind::InvalidOptions`] when `newest`
-    /// is after `step`; as [`truncate_by`](Self::truncate_by).
+    /// [`ErrorKind::Gap`], with both steps, before anything is removed; [`ErrorKind::InvalidOptions`] when
+    /// `newest` is after `step`; as [`truncate_by`](Self::truncate_by).
     pub fn restart_at_step(&self, step: i64, newest: i64) -> Result<Removal> {
         self.restart_at_step_with(step, newest, &TruncateOptions::default())
     }
@@ -90,7 +92,14 @@ impl Depot<AtomicFrameCodec> {
             }
         };
         let look = TruncateOptions::default().with_dry_run(true);
-        let mut planned = self.truncate_by(&look, |_, frame| decide(frame, &mut found))?;
+        let mut looked_at = HashSet::new();
+        let mut planned = self.truncate_by(&look, |key, frame| {
+            let cut = decide(frame, &mut found);
+            if cut == Cut::Remove {
+                looked_at.insert(key.clone());
+            }
+            cut
+        })?;
         if let Some(expected) = newest
             && found.is_none_or(|found| found < expected)
         {
@@ -105,7 +114,11 @@ impl Depot<AtomicFrameCodec> {
             let (records, what) = (planned.removed, "frames");
             return Err(Error::new(ErrorKind::RemovesAll { records, what }).at(self.path()));
         }
-        let removal = self.truncate_by(&options.with_all(true), |_, frame| decide(frame, &mut found))?;
+        // Those alone that were looked at: what another thread puts or removes meanwhile changes nothing.
+        let removal = self.truncate_by(&options, |key, frame| match decide(frame, &mut found) {
+            Cut::Remove if !looked_at.contains(key) => Cut::Keep,
+            cut => cut,
+        })?;
         Ok(Removal { everything: planned.everything, ..removal })
     }
 }

@@ -49,7 +49,8 @@ type Strings<'a> = Vector<'a, ForwardsUOffset<&'a str>>;
 
 /// The numbers of a vector of the Flatbuffer, where they lie.
 fn slice<T: bytemuck::AnyBitPattern>(vector: Vector<'_, T>) -> &[T] {
-    // Cannot panic: the verifier checked the vector's alignment from the start of the record, which is aligned.
+    // Cannot panic: the verifier checked the vector's alignment from the start of the record, which is
+    // aligned.
     bytemuck::cast_slice(vector.bytes())
 }
 
@@ -117,7 +118,8 @@ macro_rules! real_fields {
         #[doc = concat!($doc, ", as `T` (f32, f64, f16 or bf16), the dtype they are stored in.")]
         ///
         /// # Errors
-        /// [`CodecError::Dtype`] when they are stored in another, [`CodecError::Invalid`] when there are none.
+        /// [`CodecError::Dtype`] when they are stored in another, [`CodecError::Invalid`] when there are
+        /// none.
         pub fn $as<T: Element>(&self) -> Result<$out<'a, T>, CodecError> {
             let name = stringify!($field);
             let array =

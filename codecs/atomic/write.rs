@@ -138,7 +138,8 @@ fn expect_shape(array: Option<&AnyArray<'_>>, field: &str, expected: &[usize]) -
     }
 }
 
-/// At least the bytes of all arrays and strings; heads and padding are what [`MAX_RECORD_LEN`] leaves room for.
+/// At least the bytes of all arrays and strings; heads and padding are what [`MAX_RECORD_LEN`] leaves room
+/// for.
 fn estimate_len(frame: &AtomicFrame<'_>, precision: Precision) -> usize {
     let len = |array: &AnyArray<'_>, size: usize| {
         array.shape().iter().product::<usize>().saturating_mul(size).saturating_add(64)

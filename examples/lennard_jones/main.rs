@@ -4,7 +4,8 @@
 //! cargo run --release --example lennard_jones
 //! ```
 //!
-//! Read [`simulate`] for how a program writes frames while it runs, and [`report::check`] for how another reads them.
+//! Read [`simulate`] for how a program writes frames while it runs, and [`report::check`] for how another
+//! reads them.
 
 #![allow(
     clippy::cast_possible_truncation,

@@ -67,8 +67,8 @@ impl Tally {
     }
 }
 
-/// Reads the depot at `path` in every way there is and prints what was found. True if all is as it was written, and
-/// the energy was conserved.
+/// Reads the depot at `path` in every way there is and prints what was found. True if all is as it was
+/// written, and the energy was conserved.
 pub(crate) fn check(path: &Path, written: &Written) -> Result<bool> {
     let depot = Frames::open(path, AtomicFrameCodec::default())?;
     let info = depot.info()?;

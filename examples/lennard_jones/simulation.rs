@@ -1,12 +1,14 @@
 //! Molecular dynamics of a Lennard-Jones fluid: velocity Verlet in a cubic periodic box.
 //!
-//! Units are those of GROMACS (nm, ps, u, kJ/mol), in which `1 u nm^2/ps^2` is 1 kJ/mol, so no factor appears anywhere.
+//! Units are those of GROMACS (nm, ps, u, kJ/mol), in which `1 u nm^2/ps^2` is 1 kJ/mol, so no factor appears
+//! anywhere.
 //!
-//! The potential is Lennard-Jones with the force shifted to zero at the cutoff, so that neither force nor energy
-//! jumps when a pair crosses it, and the total energy is conserved (Toxvaerd and Dyre, J. Chem. Phys. 134, 081102).
+//! The potential is Lennard-Jones with the force shifted to zero at the cutoff, so that neither force nor
+//! energy jumps when a pair crosses it, and the total energy is conserved (Toxvaerd and Dyre, J. Chem. Phys.
+//! 134, 081102).
 //!
-//! Pairs come from a Verlet list: all pairs within the cutoff and a skin, found through a cell list, and found anew
-//! once an atom has moved by half the skin.
+//! Pairs come from a Verlet list: all pairs within the cutoff and a skin, found through a cell list, and
+//! found anew once an atom has moved by half the skin.
 
 /// Argon in nm, kJ/mol (119.8 K) and u, after Rahman, Phys. Rev. 136, A405 (1964).
 pub(crate) const SIGMA: f64 = 0.3405;
@@ -53,7 +55,8 @@ pub(crate) struct Simulation {
 }
 
 impl Simulation {
-    /// Atoms on an fcc lattice, with velocities of `temperature` kelvin drawn from `seed` and no net momentum.
+    /// Atoms on an fcc lattice, with velocities of `temperature` kelvin drawn from `seed` and no net
+    /// momentum.
     ///
     /// On the way from the lattice to the liquid about half the kinetic energy becomes potential energy.
     pub(crate) fn new(n_atoms: usize, temperature: f64, time_step: f64, seed: u64) -> Self {

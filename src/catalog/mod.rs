@@ -5,8 +5,8 @@
 //!       ──> Pending    what was put, removed and replaced since, in memory
 //! ```
 //!
-//! The log makes a `State` from a file, the engine reads it and changes it under its lock. A catalog knows the
-//! index and chunk references. It does no reading of records, and knows no codec.
+//! The log makes a `State` from a file, the engine reads it and changes it under its lock. A catalog knows
+//! the index and chunk references. It does no reading of records, and knows no codec.
 
 mod pending;
 mod snapshot;

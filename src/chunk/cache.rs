@@ -1,9 +1,9 @@
 //! Chunks kept decoded, up to a number of bytes.
 //!
-//! Decoding a whole chunk for one small record costs a thousand times what the record's block costs; decoding the same
-//! chunk block by block, again and again, costs more than decoding it once. Which of the two a reader will do is not
-//! known before. So a chunk is decoded whole when the blocks decoded of it so far add up to half of it: whatever
-//! happens later, that costs at most a few times what the best choice would have.
+//! Decoding a whole chunk for one small record costs a thousand times what the record's block costs; decoding
+//! the same chunk block by block, again and again, costs more than decoding it once. Which of the two a
+//! reader will do is not known before. So a chunk is decoded whole when the blocks decoded of it so far add
+//! up to half of it: whatever happens later, that costs at most a few times what the best choice would have.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard};

@@ -1,7 +1,7 @@
 //! Compresses sealed chunks: in the calling thread, or by threads that start with the first job.
 //!
-//! Jobs come out in the order they went in. The pool never touches the storage: whoever takes a compressed chunk
-//! writes it, so that the file has one writer.
+//! Jobs come out in the order they went in. The pool never touches the storage: whoever takes a compressed
+//! chunk writes it, so that the file has one writer.
 
 use std::any::Any;
 use std::collections::{BTreeMap, VecDeque};
@@ -54,7 +54,8 @@ impl Work for Compress {
 
     fn finish(&self, jobs: &mut Jobs, (job, _): (Job, Vec<u8>), done: thread::Result<Self::Done>) -> Wake {
         let chunk = job.chunk;
-        // Before the chunk is taken, so that the taker is the last to let go of the raw bytes and may reuse them.
+        // Before the chunk is taken, so that the taker is the last to let go of the raw bytes and may reuse
+        // them.
         drop(job);
         let panicked = |panic: Box<dyn Any + Send>| Err(BloscError::panicked(&panic_message(&*panic)));
         jobs.done.insert(chunk, done.unwrap_or_else(panicked));

@@ -1,11 +1,12 @@
 //! Bytes out of stored chunks.
 //!
-//! A read needs the chunk's block table, then the stored bytes of the blocks it touches and nothing else; every one of them
-//! matches its checksum before the decompressor sees it.
+//! A read needs the chunk's block table, then the stored bytes of the blocks it touches and nothing else;
+//! every one of them matches its checksum before the decompressor sees it.
 //!
-//! Where the storage lends its bytes, the table is used where it lies, once it was found whole, and a chunk costs no
-//! memory but that mark. Elsewhere tables are read once and kept, up to a limit. Stored blocks are copied to a buffer
-//! of this thread, checked there and decompressed from there: nobody can change them in between.
+//! Where the storage lends its bytes, the table is used where it lies, once it was found whole, and a chunk
+//! costs no memory but that mark. Elsewhere tables are read once and kept, up to a limit. Stored blocks are
+//! copied to a buffer of this thread, checked there and decompressed from there: nobody can change them in
+//! between.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -27,7 +28,8 @@ use crate::sync::{self, OnceMap};
 /// Block tables kept, by bytes.
 const TABLES_LIMIT: usize = 16 << 20;
 
-/// Raw bytes decoded at a time, unless a block has more: what is copied, checked and decompressed stays in the cache.
+/// Raw bytes decoded at a time, unless a block has more: what is copied, checked and decompressed stays in
+/// the cache.
 const PIECE: usize = 64 << 10;
 
 /// A chunk's block table, checked.
@@ -104,7 +106,8 @@ thread_local! {
 }
 
 impl ChunkReader {
-    /// A reader; `mapped` allows reading from the storage's map. Chunks without checksums are read from `foreign` files alone.
+    /// A reader; `mapped` allows reading from the storage's map. Chunks without checksums are read from
+    /// `foreign` files alone.
     pub(crate) fn new(storage: Arc<dyn Storage>, chunk_size: usize, mapped: bool, foreign: bool) -> Self {
         let tables = RwLock::default();
         Self { storage, chunk_size, mapped, foreign, checked: OnceMap::default(), tables, cache: None }
@@ -116,8 +119,8 @@ impl ChunkReader {
         self
     }
 
-    /// A compressed chunk, whole, if chunks are kept and it is, or is worth decoding for a read that needs that many raw
-    /// bytes of it decoded.
+    /// A compressed chunk, whole, if chunks are kept and it is, or is worth decoding for a read that needs
+    /// that many raw bytes of it decoded.
     pub(crate) fn cached(&self, chunk: u64, at: &ChunkRef, needed: impl FnOnce() -> usize) -> Option<Bytes> {
         let cache = self.cache.as_ref()?;
         match cache.ask(chunk, at, self.chunk_size, needed()) {
@@ -268,8 +271,9 @@ impl ChunkReader {
         self.decode_behind(chunk, at, first, out, 0, &mut |_| ())
     }
 
-    /// As [`decode`](Self::decode), of which `filled` bytes, whole blocks, are there already. `seen` gets what is decoded so far,
-    /// piece after piece: what it does with the newest part, it does while that is in the cache.
+    /// As [`decode`](Self::decode), of which `filled` bytes, whole blocks, are there already. `seen` gets
+    /// what is decoded so far, piece after piece: what it does with the newest part, it does while that is in
+    /// the cache.
     pub(crate) fn decode_behind(
         &self,
         chunk: u64,
@@ -324,7 +328,8 @@ impl ChunkReader {
         self.damaged(chunk, at.offset, expected, format!("{} blocks", header.n_blocks()))
     }
 
-    /// Fetches, checks and decompresses blocks until the target is full. `fetch` gets stored bytes from an offset in the chunk.
+    /// Fetches, checks and decompresses blocks until the target is full. `fetch` gets stored bytes from an
+    /// offset in the chunk.
     fn decode_pieces(
         &self,
         chunk: u64,
@@ -373,8 +378,8 @@ impl ChunkReader {
         decoded
     }
 
-    /// Compares the stored bytes of blocks from `first` on, which follow a chunk's start `head`, with their checksums. Where
-    /// each begins is what `head` says, for that is what the decompressor will believe.
+    /// Compares the stored bytes of blocks from `first` on, which follow a chunk's start `head`, with their
+    /// checksums. Where each begins is what `head` says, for that is what the decompressor will believe.
     fn check_blocks(
         &self,
         chunk: u64,

@@ -386,8 +386,8 @@ impl<C: Codec> Depot<C> {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::PathExists`], [`ErrorKind::NoRoom`], and as [`commit`](Self::commit). There is no new file
-    /// then.
+    /// [`ErrorKind::PathExists`], [`ErrorKind::NoRoom`], and as [`commit`](Self::commit). There is no new
+    /// file then.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
         let failed = |source| Error::io(path, "write the file", source);

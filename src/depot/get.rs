@@ -13,7 +13,8 @@ use crate::options::ReadOptions;
 impl<C: Codec> Depot<C> {
     /// The record of that name.
     ///
-    /// Decodes the blocks it touches and nothing else, and checks it; from an uncompressed file it borrows the memory map.
+    /// Decodes the blocks it touches and nothing else, and checks it; from an uncompressed file it borrows
+    /// the memory map.
     ///
     /// ```
     /// # use vldepot::{Depot, Raw};
@@ -25,7 +26,8 @@ impl<C: Codec> Depot<C> {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`]; [`Error::is_damage`] when the bytes are not those that were put; [`ErrorKind::Codec`].
+    /// [`ErrorKind::NotFound`]; [`Error::is_damage`] when the bytes are not those that were put;
+    /// [`ErrorKind::Codec`].
     pub fn get(&self, key: impl AsKey) -> Result<Record<C>> {
         let name = tagged(&self.engine, &key)?;
         self.record(&name, self.engine.get(&name)?)
@@ -108,7 +110,8 @@ impl<C: Codec> Depot<C> {
         Ok(())
     }
 
-    /// Records in the order of `keys`, duplicates included. Every block they touch is decoded once, on this thread.
+    /// Records in the order of `keys`, duplicates included. Every block they touch is decoded once, on this
+    /// thread.
     ///
     /// Records read together may share one buffer, which lives as long as any of them.
     ///
@@ -123,7 +126,8 @@ impl<C: Codec> Depot<C> {
     /// ```
     ///
     /// # Errors
-    /// As [`get`](Self::get): for the first key that is missing, else for the first record that cannot be read.
+    /// As [`get`](Self::get): for the first key that is missing, else for the first record that cannot be
+    /// read.
     pub fn get_many<K: AsKey>(&self, keys: &[K]) -> Result<Vec<Record<C>>> {
         self.get_many_with(keys, &ReadOptions::default())
     }
@@ -139,8 +143,8 @@ impl<C: Codec> Depot<C> {
         names.iter().zip(bytes).map(|(name, bytes)| self.record(name, bytes)).collect()
     }
 
-    /// Shows each record to `job`, with the number of its key, in the order in which the records are stored: every
-    /// block is decoded once, into buffers that are used again, and nothing is allocated for a record.
+    /// Shows each record to `job`, with the number of its key, in the order in which the records are stored:
+    /// every block is decoded once, into buffers that are used again, and nothing is allocated for a record.
     ///
     /// ```
     /// # use vldepot::{Depot, Raw};
@@ -219,7 +223,8 @@ impl<C: Codec> Depot<C> {
         Ok(RecordLocation::new(&self.engine, &location))
     }
 
-    /// How many records there are. Of a file opened with [`OpenOptions::accept_loss`](crate::OpenOptions::accept_loss): how many are left.
+    /// How many records there are. Of a file opened with
+    /// [`OpenOptions::accept_loss`](crate::OpenOptions::accept_loss): how many are left.
     ///
     /// ```
     /// # use vldepot::{Depot, Raw};
@@ -260,8 +265,9 @@ impl<C: Codec> Depot<C> {
         Iter::with_threads(self, 1)
     }
 
-    /// As [`iter`](Self::iter), decoding on more than one thread: the others read ahead while the caller has the records, two batches
-    /// of 4 MiB a thread at most, and end with the iterator. A process made by `fork` goes on without them.
+    /// As [`iter`](Self::iter), decoding on more than one thread: the others read ahead while the caller has
+    /// the records, two batches of 4 MiB a thread at most, and end with the iterator. A process made by
+    /// `fork` goes on without them.
     ///
     /// ```
     /// # use vldepot::{Depot, Raw};

@@ -133,13 +133,16 @@ pub struct DepotInfo {
     pub commits: u64,
     /// Records behind the last commit: adopted after an unclean end, or not committed yet.
     pub uncommitted_records: u64,
-    /// Bytes behind the last whole entry: the torn end that an unclean end, or a cut file, leaves. Readers ignore it.
+    /// Bytes behind the last whole entry: the torn end that an unclean end, or a cut file, leaves. Readers
+    /// ignore it.
     pub torn_bytes: u64,
-    /// Commits that the header names and that cannot be read: the file is damaged, and `repair` may save more.
+    /// Commits that the header names and that cannot be read: the file is damaged, and `repair` may save
+    /// more.
     pub lost_commits: u64,
     /// All that these commits had is there nevertheless, or there are none.
     pub complete: bool,
-    /// What the depot lost before, as it notes: see [`VerifyReport::losses`](crate::maintain::VerifyReport::losses).
+    /// What the depot lost before, as it notes: see
+    /// [`VerifyReport::losses`](crate::maintain::VerifyReport::losses).
     pub losses: Vec<String>,
     /// Seconds since 1970 at which the depot was created; 0 if unknown.
     pub created: i64,

@@ -11,7 +11,8 @@ use crate::engine::{Listing, in_record, malformed};
 use crate::error::{Error, Result};
 use crate::key::Key;
 
-/// Raw bytes, and records, that are read together: what fits into a cache. A block that two batches share is decoded once.
+/// Raw bytes, and records, that are read together: what fits into a cache. A block that two batches share is
+/// decoded once.
 const ALONE: (usize, usize) = (1 << 20, 1 << 8);
 
 /// The same where threads read ahead: there it is decoded twice, which should not matter.

@@ -59,8 +59,8 @@ impl<C: Codec> Depot<C> {
 
     /// Removes the records that `keep` does not want, and tells how many.
     ///
-    /// `keep` sees every record, in the order of insertion, before the first is removed. A record that another
-    /// thread replaces meanwhile stays.
+    /// `keep` sees every record, in the order of insertion, before the first is removed. A record that
+    /// another thread replaces meanwhile stays.
     ///
     /// ```
     /// use vldepot::{Depot, Raw};
@@ -131,16 +131,16 @@ impl<C: Codec> Depot<C> {
     ///
     /// # Errors
     /// [`ErrorKind::WrongCodec`] when the depots were written with different codecs or parameters; as
-    /// [`get_many`](Self::get_many) of the other depot; as [`put`](Self::put). The records before the one that
-    /// failed are copied.
+    /// [`get_many`](Self::get_many) of the other depot; as [`put`](Self::put). The records before the one
+    /// that failed are copied.
     pub fn copy_from<D: Codec, K: AsKey>(&self, other: &Depot<D>, keys: &[K]) -> Result<u64> {
         self.check_same_codec(other)?;
         let names = other.names(keys)?;
         self.copy_names(other, &names)
     }
 
-    /// Copies all records from another depot, with their metadata, and tells how many; the depot's own metadata
-    /// stay behind.
+    /// Copies all records from another depot, with their metadata, and tells how many; the depot's own
+    /// metadata stay behind.
     ///
     /// ```
     /// use vldepot::{Depot, Raw};

@@ -229,7 +229,8 @@ const EMPTY_MAP: u8 = 0x80;
 
 /// How many bytes the head of a value has, how many follow without being values, and how many values follow.
 ///
-/// The table is that of the [MessagePack specification](https://github.com/msgpack/msgpack/blob/master/spec.md).
+/// The table is that of the [MessagePack
+/// specification](https://github.com/msgpack/msgpack/blob/master/spec.md).
 fn shape_of(bytes: &[u8]) -> Option<(usize, usize, usize)> {
     let marker = *bytes.first()?;
     let number = |size: usize| -> Option<usize> {
@@ -324,8 +325,8 @@ fn write_map(entries: &Entries) -> Vec<u8> {
     out
 }
 
-/// The shortest head for a length: under `fixed` in the marker itself, else after the marker for one, two or four
-/// bytes.
+/// The shortest head for a length: under `fixed` in the marker itself, else after the marker for one, two or
+/// four bytes.
 #[expect(clippy::big_endian_bytes, reason = "MessagePack's numbers are big-endian")]
 fn head(out: &mut Vec<u8>, len: usize, fixed: u8, marker: u8, markers: [Option<u8>; 3]) {
     match (u8::try_from(len), u16::try_from(len), markers) {

@@ -65,12 +65,13 @@ use crate::key::{AsKey, Key, TaggedName, describe};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// All methods take `&self` and may be called from many threads. A file has one writer at a time and any number of
-/// readers, in this process and others. What was put can be read back at once; it is durable after
+/// All methods take `&self` and may be called from many threads. A file has one writer at a time and any
+/// number of readers, in this process and others. What was put can be read back at once; it is durable after
 /// [`commit`](Self::commit), which also happens by itself as [`CommitEvery`](crate::CommitEvery) says.
 ///
-/// A process made by `fork` may go on reading, by positioned reads that share no cursor, if no other thread was inside the depot
-/// at that moment. It cannot write ([`ErrorKind::Forked`]), and dropping its copy leaves the file alone.
+/// A process made by `fork` may go on reading, by positioned reads that share no cursor, if no other thread
+/// was inside the depot at that moment. It cannot write ([`ErrorKind::Forked`]), and dropping its copy leaves
+/// the file alone.
 pub struct Depot<C: Codec> {
     pub(crate) engine: Engine,
     pub(crate) codec: Arc<C>,
@@ -124,8 +125,9 @@ impl<C: Codec> Depot<C> {
         DepotInfo::new(&self.engine)
     }
 
-    /// What is missing of a file that was opened with [`OpenOptions::accept_loss`](crate::OpenOptions::accept_loss): the error that opening it
-    /// without gives. `None` where nothing is.
+    /// What is missing of a file that was opened with
+    /// [`OpenOptions::accept_loss`](crate::OpenOptions::accept_loss): the error that opening it without
+    /// gives. `None` where nothing is.
     ///
     /// ```
     /// # use vldepot::{Depot, Raw};

@@ -80,12 +80,13 @@ impl<'p> Parts<'p> {
 
     /// The bytes in `range` of the record.
     ///
-    /// The checksums of the blocks that hold them are compared. The record's own checksum, which covers all of
-    /// it, is compared only where the whole record is read: when it is not compressed, or not in the file yet.
+    /// The checksums of the blocks that hold them are compared. The record's own checksum, which covers all
+    /// of it, is compared only where the whole record is read: when it is not compressed, or not in the file
+    /// yet.
     ///
     /// # Errors
-    /// [`Error::is_damage`]; [`ErrorKind::OutOfRange`](crate::ErrorKind::OutOfRange) when the range ends after
-    /// the record.
+    /// [`Error::is_damage`]; [`ErrorKind::OutsideRecord`](crate::ErrorKind::OutsideRecord) when the range
+    /// ends after the record, or before it starts.
     pub fn bytes(&mut self, range: Range<usize>) -> Result<&[u8]> {
         self.check(&range)?;
         if self.known(&range).is_none() && !range.is_empty() {
@@ -99,10 +100,10 @@ impl<'p> Parts<'p> {
                 self.read(range.clone())?;
             }
         }
-        let missing = || {
-            Error::damaged(self.engine.path(), Part::File, 0, format!("bytes {range:?} of a record"), "fewer")
-        };
-        if range.is_empty() { Ok(&[]) } else { self.known(&range).ok_or_else(missing) }
+        if range.is_empty() {
+            return Ok(&[]);
+        }
+        self.known(&range).ok_or_else(|| self.fewer(&range))
     }
 
     /// Copies the bytes in `range` of the record to `out`, which has as many.
@@ -118,11 +119,11 @@ impl<'p> Parts<'p> {
         let mut done = 0;
         while done < out.len() {
             let at = range.start + done;
-            let Some(bytes) = self.from(at) else {
+            if self.from(at).is_none() {
                 let next = self.known.iter().map(|(start, _)| *start).filter(|&start| start > at).min();
                 self.read(at..range.end.min(next.unwrap_or(range.end)))?;
-                continue;
-            };
+            }
+            let bytes = self.from(at).ok_or_else(|| self.fewer(&range))?;
             let n = bytes.len().min(out.len() - done);
             out[done..done + n].copy_from_slice(&bytes[..n]);
             done += n;
@@ -149,9 +150,15 @@ impl<'p> Parts<'p> {
         if range.start <= range.end && range.end <= self.len() {
             return Ok(());
         }
-        Err(ErrorKind::OutOfRange { position: range.end as u64, len: self.len() as u64 }
+        Err(ErrorKind::OutsideRecord { end: range.end as u64, len: self.len() as u64 }
             .at(self.engine.path())
             .of(describe(&self.name)))
+    }
+
+    /// The error of reading that gave fewer bytes than the index says there are.
+    fn fewer(&self, range: &Range<usize>) -> Error {
+        let expected = format!("bytes {range:?} of a record");
+        Error::damaged(self.engine.path(), Part::File, 0, expected, "fewer").of(describe(&self.name))
     }
 
     /// Known bytes from `at` on.
@@ -233,10 +240,11 @@ impl<C: Codec> Depot<C> {
     /// Shows each record to `job`, with the number of its key, for reading parts of it. The order is that in
     /// which the records are stored.
     ///
-    /// Records of less than 64 KiB are read whole, and together: every block is decoded once. Of a larger one,
-    /// only the parts are read that `job` asks for. Where it would ask for most of the record, it returns
-    /// [`Then::Whole`], and the record is shown again after the others, read as [`visit_many`](Self::visit_many)
-    /// reads. An equal key that follows is shown the parts that are in memory already.
+    /// Records of less than 64 KiB are read whole, and together: every block is decoded once. Of a larger
+    /// one, only the parts are read that `job` asks for. Where it would ask for most of the record, it
+    /// returns [`Then::Whole`], and the record is shown again after the others, read as
+    /// [`visit_many`](Self::visit_many) reads. An equal key that follows is shown the parts that are in
+    /// memory already.
     ///
     /// ```
     /// use vldepot::{Depot, Raw, Then};
@@ -347,7 +355,8 @@ mod tests {
                 }
                 assert!(parts.whole().unwrap() == whole && parts.is_whole());
                 let error = parts.bytes(0..whole.len() + 1).unwrap_err();
-                assert!(matches!(error.kind(), ErrorKind::OutOfRange { .. }), "{error}");
+                assert!(matches!(error.kind(), ErrorKind::OutsideRecord { .. }), "{error}");
+                assert!(error.to_string().ends_with(&format!("and it has {}", whole.len())), "{error}");
             }
         }
     }

@@ -30,12 +30,15 @@ impl<C: Codec> Depot<C> {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::Codec`](crate::ErrorKind::Codec) when the codec refuses the value, [`ErrorKind::InvalidRecord`](crate::ErrorKind::InvalidRecord), [`ErrorKind::ReadOnly`](crate::ErrorKind::ReadOnly), [`ErrorKind::Forked`](crate::ErrorKind::Forked),
+    /// [`ErrorKind::Codec`](crate::ErrorKind::Codec) when the codec refuses the value,
+    /// [`ErrorKind::InvalidRecord`](crate::ErrorKind::InvalidRecord),
+    /// [`ErrorKind::ReadOnly`](crate::ErrorKind::ReadOnly), [`ErrorKind::Forked`](crate::ErrorKind::Forked),
     /// [`ErrorKind::Poisoned`](crate::ErrorKind::Poisoned), and two that a full disk brings about:
-    /// - [`ErrorKind::NotStored`](crate::ErrorKind::NotStored): chunks put earlier could not be written. This record is not taken in, the ones before are kept in memory
-    ///   and written by the next call; put it again once there is room.
-    /// - [`ErrorKind::NotCommitted`](crate::ErrorKind::NotCommitted): the record is taken in and can be read, but a commit that became due with it failed. Do not put it
-    ///   again: the next commit makes it durable.
+    /// - [`ErrorKind::NotStored`](crate::ErrorKind::NotStored): chunks put earlier could not be written. This
+    ///   record is not taken in, the ones before are kept in memory and written by the next call; put it
+    ///   again once there is room.
+    /// - [`ErrorKind::NotCommitted`](crate::ErrorKind::NotCommitted): the record is taken in and can be read,
+    ///   but a commit that became due with it failed. Do not put it again: the next commit makes it durable.
     pub fn put(&self, key: impl AsKey, item: &C::Item) -> Result<()> {
         self.encode_and_put(&key, item, None, false)
     }
@@ -88,8 +91,8 @@ impl<C: Codec> Depot<C> {
         only_new: bool,
     ) -> Result<()> {
         let name = tagged(&self.engine, key)?;
-        // Encoded outside the writer's lock, so that threads only wait for each other's copies. Taken, not borrowed: a
-        // codec may itself put into a depot.
+        // Encoded outside the writer's lock, so that threads only wait for each other's copies. Taken, not
+        // borrowed: a codec may itself put into a depot.
         let mut scratch = SCRATCH.take();
         scratch.clear();
         let result = self
@@ -115,7 +118,9 @@ impl<C: Codec> Depot<C> {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::ReadOnly`](crate::ErrorKind::ReadOnly); [`ErrorKind::NotCommitted`](crate::ErrorKind::NotCommitted) when the record is removed but a commit that became due failed.
+    /// [`ErrorKind::ReadOnly`](crate::ErrorKind::ReadOnly);
+    /// [`ErrorKind::NotCommitted`](crate::ErrorKind::NotCommitted) when the record is removed but a commit
+    /// that became due failed.
     pub fn remove(&self, key: impl AsKey) -> Result<bool> {
         let name = tagged(&self.engine, &key)?;
         let mut writer = self.engine.writer()?;
@@ -124,8 +129,8 @@ impl<C: Codec> Depot<C> {
         Ok(removed)
     }
 
-    /// Hands all records put so far to the system, without a sync: they survive the end of this process, not a power loss.
-    /// Metadata of the depot itself wait for a commit.
+    /// Hands all records put so far to the system, without a sync: they survive the end of this process, not
+    /// a power loss. Metadata of the depot itself wait for a commit.
     ///
     /// ```
     /// # use vldepot::{Depot, Raw};
@@ -158,8 +163,9 @@ impl<C: Codec> Depot<C> {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::NotCommitted`](crate::ErrorKind::NotCommitted), which says how many records wait: nothing is lost that an earlier commit has, and after a failed
-    /// write, of a full disk say, the next call goes on. After a failed sync, [`ErrorKind::Poisoned`](crate::ErrorKind::Poisoned).
+    /// [`ErrorKind::NotCommitted`](crate::ErrorKind::NotCommitted), which says how many records wait: nothing
+    /// is lost that an earlier commit has, and after a failed write, of a full disk say, the next call goes
+    /// on. After a failed sync, [`ErrorKind::Poisoned`](crate::ErrorKind::Poisoned).
     pub fn commit(&self) -> Result<()> {
         self.engine.writer()?.commit()
     }
@@ -176,12 +182,14 @@ impl<C: Codec> Depot<C> {
     /// ```
     ///
     /// # Errors
-    /// As [`commit`](Self::commit); [`ErrorKind::Io`](crate::ErrorKind::Io) when all is committed and only the frame could not be written.
+    /// As [`commit`](Self::commit); [`ErrorKind::Io`](crate::ErrorKind::Io) when all is committed and only
+    /// the frame could not be written.
     pub fn publish(&self) -> Result<()> {
         self.engine.writer()?.publish(false)
     }
 
-    /// Commits, merges the index, writes the frame's end and closes. Dropping does the same but cannot tell of errors.
+    /// Commits, merges the index, writes the frame's end and closes. Dropping does the same but cannot tell
+    /// of errors.
     ///
     /// ```
     /// # use vldepot::{Depot, Raw};

@@ -12,14 +12,15 @@ use crate::index::Location;
 use crate::key::{AsKey, Key, TaggedName};
 
 /// Records, and their raw bytes, that are read together.
-const AT_ONCE: (u64, u64) = (256, 1 << 20);
+const AT_ONCE: (usize, u64) = (256, 1 << 20);
 
 /// Ranges of positions and of names.
 impl<C: Codec> Depot<C> {
     /// Records at a range of positions, in the order of insertion, as of now; from both ends.
     ///
     /// There is one item for each position, a record or an error, so the length is exact. A range that ends
-    /// after the last record ends with it.
+    /// after the last record ends with it. Making one copies the names that no commit covers yet, and the
+    /// numbers of the records that are dead: in a loop, take one long range rather than many short ones.
     ///
     /// ```
     /// use vldepot::{Depot, Raw};
@@ -52,8 +53,8 @@ impl<C: Codec> Depot<C> {
 
     /// Names in a range, in the order of names, as of now; from both ends.
     ///
-    /// Strings sort by their bytes, integers by their value; see [`Key`]. Looks at every name, and holds those
-    /// of the range in memory.
+    /// Strings sort by their bytes, integers by their value; see [`Key`]. Looks at every name, and holds
+    /// those of the range in memory.
     ///
     /// ```
     /// use vldepot::{Depot, Key, Raw};
@@ -113,16 +114,26 @@ pub struct Range<'d, C: Codec> {
 }
 
 impl<C: Codec> Range<'_, C> {
-    /// Reads the records at some positions together.
-    fn read(&self, positions: ops::Range<u64>) -> VecDeque<Entry<C>> {
+    /// Reads records together: at the first of these positions, and at the next ones while they are few and
+    /// short.
+    fn read(&self, positions: impl Iterator<Item = u64>) -> Vec<Entry<C>> {
         let engine = &self.depot.engine;
-        let found: Vec<_> = positions
-            .map(|position| {
-                let name = engine.name_in(&self.moment, position)?;
-                let location = engine.location_in(&self.moment, position);
-                location.map_err(|error| in_record(&name, error)).map(|location| (name, location))
-            })
-            .collect();
+        let (records, bytes) = AT_ONCE;
+        let (mut found, mut sum) = (Vec::new(), 0);
+        for position in positions.take(records) {
+            if sum >= bytes {
+                break;
+            }
+            found.push(engine.name_in(&self.moment, position).and_then(|name| {
+                match engine.location_in(&self.moment, position) {
+                    Ok(location) => {
+                        sum += u64::from(location.length);
+                        Ok((name, location))
+                    }
+                    Err(error) => Err(in_record(&name, error)),
+                }
+            }));
+        }
         let wanted: Vec<_> = found.iter().flatten().map(|(_, location)| ((), *location)).collect();
         let mut read = read_each(engine, &wanted);
         let entry = |found: Result<(Vec<u8>, Location)>| {
@@ -134,19 +145,6 @@ impl<C: Codec> Range<'_, C> {
         };
         found.into_iter().map(entry).collect()
     }
-
-    /// How many of the next positions to read together.
-    fn batch(&self, positions: impl Iterator<Item = u64>) -> u64 {
-        let (records, bytes) = AT_ONCE;
-        let mut sum = 0;
-        let length = |position| self.depot.engine.location_in(&self.moment, position);
-        let fits = |position: &u64| {
-            let before = sum;
-            sum += length(*position).map_or(0, |location| u64::from(location.length));
-            before < bytes
-        };
-        positions.take(usize::try_from(records).unwrap_or(1)).take_while(fits).count() as u64
-    }
 }
 
 impl<C: Codec> Iterator for Range<'_, C> {
@@ -154,10 +152,9 @@ impl<C: Codec> Iterator for Range<'_, C> {
 
     fn next(&mut self) -> Option<Entry<C>> {
         if self.front.is_empty() && !self.unread.is_empty() {
-            let n = self.batch(self.unread.clone()).max(1);
-            let middle = self.unread.start + n;
-            self.front = self.read(self.unread.start..middle);
-            self.unread.start = middle;
+            let read = self.read(self.unread.clone());
+            self.unread.start += read.len() as u64;
+            self.front = read.into();
         }
         self.front.pop_front().or_else(|| self.back.pop_front())
     }
@@ -189,10 +186,9 @@ impl<C: Codec> Iterator for Range<'_, C> {
 impl<C: Codec> DoubleEndedIterator for Range<'_, C> {
     fn next_back(&mut self) -> Option<Entry<C>> {
         if self.back.is_empty() && !self.unread.is_empty() {
-            let n = self.batch(self.unread.clone().rev()).max(1);
-            let middle = self.unread.end - n;
-            self.back = self.read(middle..self.unread.end);
-            self.unread.end = middle;
+            let read = self.read(self.unread.clone().rev());
+            self.unread.end -= read.len() as u64;
+            self.back = read.into_iter().rev().collect();
         }
         self.back.pop_back().or_else(|| self.front.pop_back())
     }

@@ -13,8 +13,8 @@ pub(crate) fn is_aligned(bytes: &[u8], align: usize) -> bool {
 
 /// One record: keeps its bytes alive and lends views of them.
 ///
-/// Not tied to the depot: it can go to another thread and outlive the depot. Cloning shares the bytes. Records
-/// read together may share one decoded buffer, which lives as long as any of them.
+/// Not tied to the depot: it can go to another thread and outlive the depot. Cloning shares the bytes.
+/// Records read together may share one decoded buffer, which lives as long as any of them.
 pub struct Record<C> {
     bytes: Bytes,
     codec: Arc<C>,
@@ -30,8 +30,8 @@ impl<C: Codec> Record<C> {
 
     /// The record's view: borrows from this `Record`, copies nothing, checks nothing again.
     pub fn view(&self) -> C::View<'_> {
-        // SAFETY: `new`, the only constructor, returned after `view` accepted these bytes. `Bytes` is immutable and
-        // keeps its buffer at one address, however often it is cloned or moved.
+        // SAFETY: `new`, the only constructor, returned after `view` accepted these bytes. `Bytes` is
+        // immutable and keeps its buffer at one address, however often it is cloned or moved.
         unsafe { self.codec.view_unchecked(&self.bytes) }
     }
 }

@@ -80,11 +80,13 @@ impl<C: Codec> Depot<C> {
     /// `docs/how-to/follow-a-live-run.md` is a guide.
     ///
     /// # Errors
-    /// [`ErrorKind::Replaced`](crate::ErrorKind::Replaced) when the path leads to another file by now, as after [`compact`](crate::maintain::compact):
-    /// open it again. [`ErrorKind::Incomplete`](crate::ErrorKind::Incomplete) when the file lost a commit since, whatever
+    /// [`ErrorKind::Replaced`](crate::ErrorKind::Replaced) when the path leads to another file by now, as
+    /// after [`compact`](crate::maintain::compact): open it again.
+    /// [`ErrorKind::Incomplete`](crate::ErrorKind::Incomplete) when the file lost a commit since, whatever
     /// [`OpenOptions::accept_loss`](crate::OpenOptions::accept_loss) was: this reader may still have what is
-    /// lost. [`ErrorKind::Damaged`](crate::ErrorKind::Damaged) when the index is damaged where the two states are compared. Others as
-    /// [`open`](Self::open). After each of them the depot is at the state that it had, and can be read.
+    /// lost. [`ErrorKind::Damaged`](crate::ErrorKind::Damaged) when the index is damaged where the two states
+    /// are compared. Others as [`open`](Self::open). After each of them the depot is at the state that it
+    /// had, and can be read.
     pub fn refresh(&self) -> Result<Refreshed> {
         let Moved { before, now, kept, changed } = self.engine.refresh()?;
         Ok(Refreshed { before, now, kept, changed })

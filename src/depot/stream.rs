@@ -29,7 +29,8 @@ impl<C: Codec> Depot<C> {
     /// ```
     ///
     /// # Errors
-    /// As [`get`](Self::get), without the codec's; [`ErrorKind::Io`](crate::ErrorKind::Io) when `out` refuses.
+    /// As [`get`](Self::get), without the codec's; [`ErrorKind::Io`](crate::ErrorKind::Io) when `out`
+    /// refuses.
     pub fn read_to(&self, key: impl AsKey, out: &mut (impl Write + ?Sized)) -> Result<u64> {
         let engine = &self.engine;
         let name = tagged(engine, &key)?;

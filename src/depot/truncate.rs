@@ -46,8 +46,8 @@ pub enum Cut {
     Stop,
 }
 
-/// What a truncation removed, or would remove; of [`plan_compact`](crate::maintain::plan_compact), what a compaction
-/// would.
+/// What a truncation removed, or would remove; of [`plan_compact`](crate::maintain::plan_compact), what a
+/// compaction would.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Removal {
@@ -96,8 +96,9 @@ impl<C: Codec> Depot<C> {
     /// ```
     ///
     /// # Errors
-    /// As [`commit`](Self::commit): the records may be removed and not yet durable then, and the next commit makes them so.
-    /// [`ErrorKind::NotFound`] when no record has that name: nothing is removed then. [`ErrorKind::ReadOnly`].
+    /// As [`commit`](Self::commit): the records may be removed and not yet durable then, and the next commit
+    /// makes them so. [`ErrorKind::NotFound`] when no record has that name: nothing is removed then.
+    /// [`ErrorKind::ReadOnly`].
     pub fn truncate_after(&self, key: impl AsKey) -> Result<u64> {
         self.truncate_after_with(key, &TruncateOptions::default()).map(|removal| removal.removed)
     }
@@ -135,7 +136,8 @@ impl<C: Codec> Depot<C> {
         Ok(removal)
     }
 
-    /// Removes the last record, in the order of insertion, as long as `remove` says so, and commits; tells how many were removed.
+    /// Removes the last record, in the order of insertion, as long as `remove` says so, and commits; tells
+    /// how many were removed.
     ///
     /// As [`truncate_by`](Self::truncate_by), where every record is one to remove or to stop at.
     ///
@@ -178,9 +180,9 @@ impl<C: Codec> Depot<C> {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::RemovesAll`] when no record would stay, unless [that is asked for](TruncateOptions::all) or
-    /// it is a dry run; as [`get`](Self::get) for a record that cannot be read; [`ErrorKind::ReadOnly`]: nothing
-    /// is removed then. As [`truncate_after`](Self::truncate_after).
+    /// [`ErrorKind::RemovesAll`] when no record would stay, unless [that is asked for](TruncateOptions::all)
+    /// or it is a dry run; as [`get`](Self::get) for a record that cannot be read; [`ErrorKind::ReadOnly`]:
+    /// nothing is removed then. As [`truncate_after`](Self::truncate_after).
     pub fn truncate_by(
         &self,
         options: &TruncateOptions,
@@ -266,8 +268,8 @@ impl<C: Codec> Depot<C> {
     ///
     /// # Errors
     /// [`ErrorKind::NotUndone`], which says why: something was put, removed or changed since; nothing was
-    /// truncated; the depot was compacted. [`Error::is_damage`](crate::Error::is_damage) when the index of the time before is damaged.
-    /// As [`commit`](Self::commit).
+    /// truncated; the depot was compacted. [`Error::is_damage`](crate::Error::is_damage) when the index of
+    /// the time before is damaged. As [`commit`](Self::commit).
     pub fn undo_truncate(&self) -> Result<u64> {
         self.engine.undo_truncate()
     }

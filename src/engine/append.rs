@@ -96,7 +96,8 @@ impl Append {
         ))
     }
 
-    /// Appends an entry whose first 64 bytes are kept for its head, and of which what is behind `bytes` is taken care of.
+    /// Appends an entry whose first 64 bytes are kept for its head, and of which what is behind `bytes` is
+    /// taken care of.
     fn start(
         &mut self,
         kind: Kind,

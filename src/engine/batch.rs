@@ -24,15 +24,16 @@ use crate::error::Result;
 use crate::format::chunk::ChunkRef;
 use crate::index::Location;
 
-/// Blocks, and raw bytes, that are decoded in one go at least, where so many touch each other. Records keep alive the run
-/// they share.
+/// Blocks, and raw bytes, that are decoded in one go at least, where so many touch each other. Records keep
+/// alive the run they share.
 const RUN_BLOCKS: usize = 16;
 const RUN_BYTES: usize = 256 << 10;
 
 /// Records copied out of runs share buffers of this size.
 const ARENA_BYTES: usize = 1 << 20;
 
-/// Raw bytes to decode that are worth a further thread: starting one costs about as much as decoding a tenth of that.
+/// Raw bytes to decode that are worth a further thread: starting one costs about as much as decoding a tenth
+/// of that.
 const THREAD_BYTES: u64 = 1 << 20;
 
 /// Pieces that the work of a thread is cut into.
@@ -78,7 +79,8 @@ struct BatchReader<'w, N> {
     passing: bool,
 }
 
-/// Bytes of the `wanted` records (tagged name and location), checked, in their order. At most `threads` decode.
+/// Bytes of the `wanted` records (tagged name and location), checked, in their order. At most `threads`
+/// decode.
 ///
 /// The error is the first one in that order, and says which record it befell.
 pub(crate) fn read(engine: &Engine, wanted: &[(&[u8], Location)], threads: usize) -> Result<Vec<Bytes>> {
@@ -94,7 +96,8 @@ pub(crate) fn read_each<N: Sync>(
     read_each_with(engine, wanted, 1)
 }
 
-/// As [`read_each`] into `out`, for who reads one batch behind the other: `last` is the run that both have blocks of.
+/// As [`read_each`] into `out`, for who reads one batch behind the other: `last` is the run that both have
+/// blocks of.
 pub(crate) fn read_on<N>(
     engine: &Engine,
     wanted: &[(N, Location)],
@@ -174,14 +177,16 @@ fn order<N>(wanted: &[(N, Location)]) -> Vec<usize> {
     order
 }
 
-/// Cuts `order` into pieces of about as many bytes for `threads` to take one by one; one piece if there is not enough to do.
+/// Cuts `order` into pieces of about as many bytes for `threads` to take one by one; one piece if there is
+/// not enough to do.
 fn parts<'o, N>(
     wanted: &[(N, Location)],
     order: &'o [usize],
     threads: usize,
     compressed: bool,
 ) -> Vec<&'o [usize]> {
-    // A small record costs the block it is in; what a block is, is known later. Where nothing is decoded, there are checksums.
+    // A small record costs the block it is in; what a block is, is known later. Where nothing is decoded,
+    // there are checksums.
     let (least, a_thread) = if compressed { (8 << 10, THREAD_BYTES) } else { (0, 16 * THREAD_BYTES) };
     let cost = |&number: &usize| u64::from(wanted[number].1.length).max(least);
     let total: u64 = order.iter().map(cost).sum();
@@ -241,7 +246,8 @@ impl<N> BatchReader<'_, N> {
         arena.hand_out(put);
     }
 
-    /// Gives the records in `order` to `sink`, in that order within runs. `last` is the run before, and then the last one.
+    /// Gives the records in `order` to `sink`, in that order within runs. `last` is the run before, and then
+    /// the last one.
     fn run(&self, order: &[usize], last: &mut Option<Run>, sink: &mut Sink<'_>) {
         let chunk_size = self.engine.shared.parameters.chunk_size as u64;
         let mut rest = order;
@@ -354,8 +360,8 @@ impl<N> BatchReader<'_, N> {
         touched
     }
 
-    /// The blocks of the group's first record, grown over the records that follow without a block between; and how many
-    /// records those are.
+    /// The blocks of the group's first record, grown over the records that follow without a block between;
+    /// and how many records those are.
     fn extent(&self, group: Group<'_>, at: &ChunkRef) -> (Range<usize>, usize) {
         let chunk_size = self.engine.shared.parameters.chunk_size;
         let block = (at.block_size as usize).max(1);
@@ -381,8 +387,8 @@ impl<N> BatchReader<'_, N> {
         (run, n)
     }
 
-    /// Decodes the blocks of `range` and gives out the records of `group`, which lie in them; each is checked as soon as its last
-    /// block is decoded.
+    /// Decodes the blocks of `range` and gives out the records of `group`, which lie in them; each is checked
+    /// as soon as its last block is decoded.
     fn decode(
         &self,
         group: Group<'_>,
@@ -432,8 +438,8 @@ impl<N> BatchReader<'_, N> {
         Some(run)
     }
 
-    /// Decodes whole blocks; those that the run before has too are copied from it. `seen` gets what is decoded so far, again
-    /// and again.
+    /// Decodes whole blocks; those that the run before has too are copied from it. `seen` gets what is
+    /// decoded so far, again and again.
     fn load(
         &self,
         chunk: u64,

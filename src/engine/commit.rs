@@ -142,8 +142,8 @@ impl Writer {
         Ok(Snapshot::new(&commit, offset, segments))
     }
 
-    /// Appends what is pending as segments: none if nothing there concerns the index, more than one where one would grow
-    /// too large.
+    /// Appends what is pending as segments: none if nothing there concerns the index, more than one where one
+    /// would grow too large.
     fn append_pending(&mut self, old: &Snapshot) -> Result<Vec<Arc<Segment>>> {
         let shared = Arc::clone(&self.shared);
         // Only the writer, which this is, changes what is pending: readers go on meanwhile.
@@ -160,7 +160,8 @@ impl Writer {
             };
             chunks.push(*reference);
         }
-        // The first takes the chunks and the deaths of older records, so that it can be merged with what comes before.
+        // The first takes the chunks and the deaths of older records, so that it can be merged with what
+        // comes before.
         let (mut tombstones, mut first_chunk) = (pending.tombstones.iter().copied().collect(), old.n_chunks);
         let (mut first_ordinal, mut live, mut ended) = (old.n_ordinals(), pending.live(), false);
         let mut segments = Vec::new();

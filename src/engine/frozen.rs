@@ -51,8 +51,8 @@ impl Engine {
         )
     }
 
-    /// A reader of what the depot holds at this moment, which nothing changes any more. What was put so far is
-    /// committed first.
+    /// A reader of what the depot holds at this moment, which nothing changes any more. What was put so far
+    /// is committed first.
     pub(crate) fn frozen(&self) -> Result<Self> {
         let state = if self.is_writable() {
             let mut writer = self.writer()?;
@@ -64,16 +64,16 @@ impl Engine {
         Ok(self.reader_of(state))
     }
 
-    /// As [`frozen`](Self::frozen), of a frozen engine: shares no lock with it, so that a process forked while threads of
-    /// the other one were reading can go on.
+    /// As [`frozen`](Self::frozen), of a frozen engine: shares no lock with it, so that a process forked
+    /// while threads of the other one were reading can go on.
     pub(crate) fn reopened(&self) -> Result<Self> {
         let mut state = self.shared.read().clone();
         state.snapshot = self.snapshot_again(&state.snapshot)?;
         Ok(self.reader_of(state))
     }
 
-    /// As [`frozen`](Self::frozen), of what is not in the writer's hands, and without names: whatever ends at or before the address that
-    /// comes with it can be read. Shares no lock, either.
+    /// As [`frozen`](Self::frozen), of what is not in the writer's hands, and without names: whatever ends at
+    /// or before the address that comes with it can be read. Shares no lock, either.
     pub(crate) fn reader_of_stored(&self) -> Result<(Self, u64)> {
         let (snapshot, chunks) = {
             let state = self.shared.read();

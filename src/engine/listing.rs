@@ -169,8 +169,9 @@ impl<'e> Listing<'e> {
         }
     }
 
-    /// The committed records behind those given out whose tagged names are `wanted`, dead ones among them, by ordinal: those of the
-    /// next blocks of names in which there are any. `None` when this takes a walk by [`next`](Self::next).
+    /// The committed records behind those given out whose tagged names are `wanted`, dead ones among them, by
+    /// ordinal: those of the next blocks of names in which there are any. `None` when this takes a walk by
+    /// [`next`](Self::next).
     pub(crate) fn skim(&mut self, wanted: &dyn Fn(&[u8]) -> bool) -> Option<Result<FoundNames>> {
         if self.doubtful || self.rebuilt.is_some() || self.block.len() > 0 {
             return None;
@@ -203,8 +204,8 @@ impl<'e> Listing<'e> {
         self.dead.binary_search(&ordinal).is_ok()
     }
 
-    /// Appends names and places of the next records, up to so many raw `bytes` and `records`; fewer before an error, or at the
-    /// end. What it appends may be a name that no key is.
+    /// Appends names and places of the next records, up to so many raw `bytes` and `records`; fewer before an
+    /// error, or at the end. What it appends may be a name that no key is.
     pub(crate) fn take(&mut self, to: &mut Wanted, (bytes, records): (usize, usize)) -> Result<()> {
         let mut sum = 0;
         while to.len() < records && sum < bytes {

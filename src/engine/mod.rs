@@ -12,8 +12,8 @@
 //! pieces      a long record piece by piece   totals       how much is in it
 //! ```
 //!
-//! `depot`, `maintain` and the loader call the engine. It calls the log, the catalog, chunks and the index, and
-//! it never knows a codec or a value.
+//! `depot`, `maintain` and the loader call the engine. It calls the log, the catalog, chunks and the index,
+//! and it never knows a codec or a value.
 //!
 //! # Locks
 //!
@@ -190,8 +190,8 @@ impl Engine {
 
 impl Drop for Engine {
     fn drop(&mut self) {
-        // `Depot::close` reports errors; here nobody can be told, and what was committed is safe. In a fork `writer` refuses:
-        // the file, and its lock, are its parent's.
+        // `Depot::close` reports errors; here nobody can be told, and what was committed is safe. In a fork
+        // `writer` refuses: the file, and its lock, are its parent's.
         if self.is_writable() && self.owner.is_here() {
             if self.shared.storage.is_durable()
                 && let Ok(mut writer) = self.writer()

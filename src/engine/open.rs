@@ -284,8 +284,8 @@ pub(super) fn incomplete(storage: &Arc<dyn Storage>, state: &State) -> Option<Er
     Some(ErrorKind::Incomplete { commit, offset, records: state.len() }.at(storage.path()))
 }
 
-/// A torn end is cut off before anything is appended. Where the header is lost, or names a commit that is not there, the end is
-/// not torn but damaged, and what is in it can be saved.
+/// A torn end is cut off before anything is appended. Where the header is lost, or names a commit that is not
+/// there, the end is not torn but damaged, and what is in it can be saved.
 fn refuse_to_cut(storage: &Arc<dyn Storage>, parameters: &Parameters, tail: Tail) -> Result<()> {
     let scanner = log::Scanner::new(storage, false)?;
     let Some(head) = scanner.whole_entry_after(tail, parameters.depot_id)? else { return Ok(()) };

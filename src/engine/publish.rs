@@ -1,4 +1,5 @@
-//! Publishing: the end of a standard Blosc2 frame after the last commit, so that other programs read the chunks.
+//! Publishing: the end of a standard Blosc2 frame after the last commit, so that other programs read the
+//! chunks.
 
 use std::sync::Arc;
 

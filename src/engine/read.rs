@@ -102,8 +102,8 @@ impl Engine {
             .map_err(|source| in_record(name, source))
     }
 
-    /// The bytes at a location, not checked, if they can be lent from the storage as they are; they are on their way into
-    /// the cache then.
+    /// The bytes at a location, not checked, if they can be lent from the storage as they are; they are on
+    /// their way into the cache then.
     pub(super) fn lend(&self, state: &State, location: &Location) -> Option<(Location, Bytes)> {
         let (chunk, range) = self.range_of(location);
         if !self.shared.mapped || range.is_empty() {
@@ -146,8 +146,9 @@ impl Engine {
         self.read(location).map_err(|source| in_record(name, source))
     }
 
-    /// Bytes of a record around `range` of it, as far as the blocks go that this takes, and where in the record they start. The
-    /// checksums of these blocks are compared, that of the record is not. `None` where a part is as dear as the whole.
+    /// Bytes of a record around `range` of it, as far as the blocks go that this takes, and where in the
+    /// record they start. The checksums of these blocks are compared, that of the record is not. `None` where
+    /// a part is as dear as the whole.
     pub(crate) fn part(&self, location: &Location, range: Range<usize>) -> Result<Option<(usize, Bytes)>> {
         let (chunk, record) = self.range_of(location);
         let chunk_size = self.shared.parameters.chunk_size;
@@ -194,7 +195,8 @@ impl Engine {
         Ok(Bytes::from_heap(Arc::new(whole), 0..len))
     }
 
-    /// A few bytes of file stand for any number of zeros: the checksum of a record of zeros is compared before memory is taken for it.
+    /// A few bytes of file stand for any number of zeros: the checksum of a record of zeros is compared
+    /// before memory is taken for it.
     fn check_zeros(&self, location: &Location) -> Result<()> {
         let (first, _) = self.chunk_of(location.address);
         let (last, _) = self.chunk_of(location.end() - 1);

@@ -5,10 +5,12 @@
 //!            at most 2 a thread wait
 //! ```
 //!
-//! The caller's thread is one of them: it reads when the batch it needs is not there. The others end with the [`ReadAhead`].
+//! The caller's thread is one of them: it reads when the batch it needs is not there. The others end with the
+//! [`ReadAhead`].
 //!
-//! They belong to the process that started them. After a fork the child has none of them, and any lock may be held by one that is
-//! not there: dropping touches nothing, and the batches that the caller kept a list of are read anew.
+//! They belong to the process that started them. After a fork the child has none of them, and any lock may be
+//! held by one that is not there: dropping touches nothing, and the batches that the caller kept a list of
+//! are read anew.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -90,7 +92,8 @@ pub(crate) struct ReadAhead {
 }
 
 impl ReadAhead {
-    /// Starts `n_threads - 1` threads, or as many of them as the system gives, which read from `engine`; `None` for none.
+    /// Starts `n_threads - 1` threads, or as many of them as the system gives, which read from `engine`;
+    /// `None` for none.
     pub(crate) fn start(engine: Engine, n_threads: usize) -> Option<Self> {
         let mut workers = Workers::new(Read { engine }, VecDeque::new());
         workers.start("vldepot-read", 1..n_threads);

@@ -135,9 +135,9 @@ impl Writer {
                 self.shared.write().set_source(self.open_number, ChunkAt::Open);
             }
             let mut rest = self.open.fill(start, record.bytes);
-            // A record longer than what is left goes on in the next chunks, which are written on the way, or a large one
-            // would be in memory twice. A write that fails changes nothing: the chunk waits, the record is taken in whole,
-            // and the next call writes or reports.
+            // A record longer than what is left goes on in the next chunks, which are written on the way, or
+            // a large one would be in memory twice. A write that fails changes nothing: the chunk waits, the
+            // record is taken in whole, and the next call writes or reports.
             let mut writes = true;
             while !rest.is_empty() {
                 self.seal();

@@ -1,4 +1,5 @@
-//! A CHUNK entry: records that were put together, as one Blosc2 chunk, with what is needed to check and find them.
+//! A CHUNK entry: records that were put together, as one Blosc2 chunk, with what is needed to check and find
+//! them.
 //!
 //! ```text
 //!  0        64         128                         chunk_at - 4n      chunk_at (32 mod 64)
@@ -14,10 +15,10 @@
 //!           +------------+-------------+-------------+-------+---------+----+----------+-------+----------+-------+
 //! ```
 //!
-//! The entry head's body CRC covers the prelude. The first of the `n` checksums covers the chunk's header and block
-//! offsets, each further one a block's stored bytes, so that a part of the chunk can be checked without the rest.
-//! Blosc2's 32-byte chunk header comes first, so an uncompressed payload starts at a multiple of 64 bytes.
-//! A LOG entry is the same without checksums and chunk.
+//! The entry head's body CRC covers the prelude. The first of the `n` checksums covers the chunk's header and
+//! block offsets, each further one a block's stored bytes, so that a part of the chunk can be checked without
+//! the rest. Blosc2's 32-byte chunk header comes first, so an uncompressed payload starts at a multiple of 64
+//! bytes. A LOG entry is the same without checksums and chunk.
 
 use super::entry::HEAD_LEN;
 use super::tables::{Directory, DirectoryBuilder};
@@ -122,7 +123,8 @@ impl Prelude {
         Directory::decode(&raw)
     }
 
-    /// What the index keeps of a chunk whose entry starts at `offset`. `block_size` comes from the chunk's header.
+    /// What the index keeps of a chunk whose entry starts at `offset`. `block_size` comes from the chunk's
+    /// header.
     pub(crate) fn chunk_ref(&self, offset: u64, header: &ChunkHeader) -> ChunkRef {
         let flags = if header.special() == 1 {
             ChunkRef::ZEROS
@@ -240,7 +242,8 @@ fn stored_directory(directory: &DirectoryBuilder, prelude: &mut Prelude) -> Resu
     Ok(stored)
 }
 
-/// Where the Blosc2 chunk starts in an entry whose directory ends at `directory_end`: the checksums lie right before it.
+/// Where the Blosc2 chunk starts in an entry whose directory ends at `directory_end`: the checksums lie right
+/// before it.
 fn place_chunk(directory_end: usize, n_checksums: usize) -> usize {
     let least = directory_end + 4 * n_checksums;
     least + (HEAD_LEN + HEADER_LEN - least % HEAD_LEN) % HEAD_LEN
@@ -248,8 +251,8 @@ fn place_chunk(directory_end: usize, n_checksums: usize) -> usize {
 
 /// Compresses a full chunk (`raw` padded to the chunk size, of which `used` bytes are records) into an entry.
 ///
-/// `bytes` is room for the entry, kept from chunk to chunk: fresh memory costs more than what is done in it. The chunk is
-/// compressed to where it belongs, not copied there.
+/// `bytes` is room for the entry, kept from chunk to chunk: fresh memory costs more than what is done in it.
+/// The chunk is compressed to where it belongs, not copied there.
 pub(crate) fn encode_chunk(
     raw: &[u8],
     used: usize,

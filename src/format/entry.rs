@@ -9,9 +9,10 @@
 //!  |<------------------------------ covered by the CRC32C ------------------------------>|
 //! ```
 //!
-//! `offset` is the entry's own place in the file and `depot id` is random, so that an entry copied from elsewhere is no
-//! entry; `sequence` counts entries and `previous` repeats the CRC of the head before, so that a stale entry behind a
-//! new one is none either. `length` counts head, body and padding up to the next entry, a multiple of 64.
+//! `offset` is the entry's own place in the file and `depot id` is random, so that an entry copied from
+//! elsewhere is no entry; `sequence` counts entries and `previous` repeats the CRC of the head before, so
+//! that a stale entry behind a new one is none either. `length` counts head, body and padding up to the next
+//! entry, a multiple of 64.
 
 use super::MAX_SEQUENCE;
 use crate::le::{u32_at, u64_at};

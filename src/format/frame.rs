@@ -24,11 +24,11 @@
 //!
 //! Always true of frames written here: the header is 4096 bytes long, filled up by the metalayer `vldepot`; a
 //! commit changes nothing in it but bytes 16 to 46 ([`header_update`]) and that metalayer's content; chunks,
-//! offsets chunks and trailers are appended and never overwritten, so that superseded ones become holes, which
-//! `chunks_len` counts. The fingerprint, which c-blosc2 writes as zeros and does not read, has kind 3.
+//! offsets chunks and trailers are appended and never overwritten, so that superseded ones become holes,
+//! which `chunks_len` counts. The fingerprint, which c-blosc2 writes as zeros and does not read, has kind 3.
 //!
-//! All chunks but the last have `chunk_size` raw bytes. Chunks of zeros must be special offsets: c-blosc2 cannot
-//! take slices of a stored chunk that is nothing but a header.
+//! All chunks but the last have `chunk_size` raw bytes. Chunks of zeros must be special offsets: c-blosc2
+//! cannot take slices of a stored chunk that is nothing but a header.
 
 #![expect(clippy::big_endian_bytes, reason = "Blosc2 frames keep MessagePack integers")]
 
@@ -125,8 +125,8 @@ impl FrameHeader {
     }
 }
 
-/// The header of an empty frame, exactly [`HEADER_LEN`] bytes, and where the content of the metalayer `vldepot`
-/// starts in it, which is zeros up to the end.
+/// The header of an empty frame, exactly [`HEADER_LEN`] bytes, and where the content of the metalayer
+/// `vldepot` starts in it, which is zeros up to the end.
 ///
 /// `chunk_size` is one that [`Layout::validate`](crate::Layout::validate) accepts. With
 /// `vlstore_magic` the header begins with vlstore's metalayer.
@@ -167,8 +167,8 @@ pub(crate) fn write_header(
     (with_depot(&vec![0; HEADER_LEN - content_at]), content_at)
 }
 
-/// What a commit replaces in the header: where, and the lengths of frame, raw data and chunks. One write: the bytes
-/// lie in one sector. `compression` is the header's, whose codec lies between the lengths.
+/// What a commit replaces in the header: where, and the lengths of frame, raw data and chunks. One write: the
+/// bytes lie in one sector. `compression` is the header's, whose codec lies between the lengths.
 pub(crate) fn header_update(
     compression: Compression,
     frame_len: u64,
@@ -279,7 +279,8 @@ fn parse_compression(header: &[u8], typesize: u8) -> Result<Compression, Feature
     })
 }
 
-/// The offsets chunk: `offsets` from the end of the header, one a chunk. Not for an empty frame, which has none.
+/// The offsets chunk: `offsets` from the end of the header, one a chunk. Not for an empty frame, which has
+/// none.
 pub(crate) fn offsets_chunk(offsets: &[i64]) -> Result<Vec<u8>, BloscError> {
     let compression = Compression {
         codec: CompressionCodec::Blosclz,
@@ -310,7 +311,8 @@ pub(crate) fn trailer(vlmeta: &[(String, Vec<u8>)], fingerprint: [u8; 16]) -> Ve
     out
 }
 
-/// How long the trailer is whose last [`TRAILER_END_LEN`] bytes, or more, are `end`; `None` when none ends there.
+/// How long the trailer is whose last [`TRAILER_END_LEN`] bytes, or more, are `end`; `None` when none ends
+/// there.
 pub(crate) fn trailer_len(end: &[u8]) -> Option<usize> {
     let [U32, a, b, c, d, FIXEXT_16, ..] = *end.last_chunk::<TRAILER_END_LEN>()? else { return None };
     let len = usize::try_from(u32::from_be_bytes([a, b, c, d])).ok()?;

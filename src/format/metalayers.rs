@@ -34,8 +34,9 @@ const CONTENT_HEAD: usize = 5;
 /// From the block's start to its index: array marker, marker and value of the index length.
 const INDEX_AT: usize = 4;
 
-/// Appends a block of `entries`. `out` begins with the header's or trailer's first byte; the index length counts
-/// from `index_from` in it (c-blosc2 counts from the block in a header, from one byte later in a trailer).
+/// Appends a block of `entries`. `out` begins with the header's or trailer's first byte; the index length
+/// counts from `index_from` in it (c-blosc2 counts from the block in a header, from one byte later in a
+/// trailer).
 pub(super) fn append(out: &mut Vec<u8>, entries: &[(&str, &[u8])], index_from: usize) {
     debug_assert!(entries.len() <= MAX_ENTRIES, "at most 16 metalayers fit a frame");
     let n = saturating_u16(entries.len()).to_be_bytes();

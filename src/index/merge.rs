@@ -1,7 +1,8 @@
 //! When segments become one, and how.
 //!
 //! Segments are merged in size tiers: eight of a size become one of eight times the size, so that a record is
-//! rewritten about `log8(records / records per commit)` times, and a lookup touches at most seven segments a tier.
+//! rewritten about `log8(records / records per commit)` times, and a lookup touches at most seven segments a
+//! tier.
 
 use std::sync::Arc;
 
@@ -27,8 +28,8 @@ fn fits(segments: &[SegmentRef]) -> bool {
     records <= MAX_RECORDS && bytes <= MAX_BYTES
 }
 
-/// Which of the newest segments to merge now: the number of the first one, if any. `last` is for closing a depot:
-/// merge all, unless that would rewrite a large segment for the sake of a few records.
+/// Which of the newest segments to merge now: the number of the first one, if any. `last` is for closing a
+/// depot: merge all, unless that would rewrite a large segment for the sake of a few records.
 pub(crate) fn tail_to_merge(segments: &[SegmentRef], last: bool) -> Option<usize> {
     if last {
         let worth = |first: usize| {
@@ -50,7 +51,8 @@ pub(crate) fn tail_to_merge(segments: &[SegmentRef], last: bool) -> Option<usize
             first -= peers;
             continue;
         }
-        // Where there is no room for another one as large, eight will never be together: these are as many as will.
+        // Where there is no room for another one as large, eight will never be together: these are as many as
+        // will.
         let another: Vec<_> = segments[first - peers..].iter().chain(&segments[first..]).copied().collect();
         if !fits(&another) {
             first -= (1..=peers).rev().find(|&n| fits(&segments[first - n..])).unwrap_or(0);

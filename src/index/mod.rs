@@ -10,10 +10,10 @@
 //! merge      when segments become one, and how
 //! ```
 //!
-//! Records are numbered by *ordinal* in insertion order. A segment covers a run of ordinals and of chunks, and lists
-//! *tombstones*: ordinals of older segments whose record was replaced or removed since; the format calls them
-//! kills. Merging drops dead records and closes the gaps; since only the newest segments are ever merged, no
-//! older ordinal changes.
+//! Records are numbered by *ordinal* in insertion order. A segment covers a run of ordinals and of chunks,
+//! and lists *tombstones*: ordinals of older segments whose record was replaced or removed since; the format
+//! calls them kills. Merging drops dead records and closes the gaps; since only the newest segments are ever
+//! merged, no older ordinal changes.
 
 mod filter;
 mod merge;

@@ -1,7 +1,7 @@
 //! An index segment, read in place.
 //!
-//! Opening reads the prefix alone. Every further access goes through [`Segment::with`], which checks the pages it
-//! touches the first time: no name, offset or length is used unchecked.
+//! Opening reads the prefix alone. Every further access goes through [`Segment::with`], which checks the
+//! pages it touches the first time: no name, offset or length is used unchecked.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -343,8 +343,8 @@ impl Segment {
 
     /// The live-or-dead record called `name` (of that hash) in this segment: its global ordinal and location.
     ///
-    /// `guess` is told the location before the name is compared: whoever wants the record's bytes can ask for them while
-    /// the name is on its way from memory.
+    /// `guess` is told the location before the name is compared: whoever wants the record's bytes can ask for
+    /// them while the name is on its way from memory.
     pub(crate) fn find(
         &self,
         hash: u64,
@@ -460,7 +460,8 @@ impl Segment {
         Ok(())
     }
 
-    /// Gives local ordinals and tagged names of the block that starts with local ordinal `first`; where the next one starts.
+    /// Gives local ordinals and tagged names of the block that starts with local ordinal `first`; where the
+    /// next one starts.
     pub(crate) fn names_of_block(&self, first: u64, job: &mut dyn FnMut(u64, &[u8])) -> Result<u64> {
         let end = self.next_block(first);
         // Copied: the caller's job may ask for other pages.
@@ -638,8 +639,8 @@ fn check_head(head: &SegmentHead, reference: &SegmentRef, room: u64, n_pages: us
     Ok(())
 }
 
-/// Finds `name` among `segments` (oldest first): its live record's segment number, ordinal and location. `guess`: see
-/// [`Segment::find`].
+/// Finds `name` among `segments` (oldest first): its live record's segment number, ordinal and location.
+/// `guess`: see [`Segment::find`].
 pub(crate) fn find_live(
     segments: &[Arc<Segment>],
     name: &[u8],

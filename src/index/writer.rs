@@ -8,7 +8,8 @@
 //!  +----------+-----------+-------------+------------------+---+----------------------------------------+
 //!  |<------------- prefix, to a multiple of 64 ---------------->|<------------- pages ----------------->|
 //! ```
-//! The entry head's body CRC covers the prefix. The pages are written first, for their checksums are in the prefix.
+//! The entry head's body CRC covers the prefix. The pages are written first, for their checksums are in the
+//! prefix.
 
 use super::names::NameEncoder;
 use super::records::Listing;
@@ -20,8 +21,8 @@ use crate::format::tables::{SECTIONS, Section, SegmentHead, SegmentRef};
 
 /// Bytes covered by one checksum.
 pub(super) const PAGE: usize = 4 << 10;
-/// Bytes of names and metadata that are enough for one segment: far below what its 32-bit offsets reach, since a record has
-/// at most some 80 MiB of them.
+/// Bytes of names and metadata that are enough for one segment: far below what its 32-bit offsets reach,
+/// since a record has at most some 80 MiB of them.
 pub(crate) const SEGMENT_ROOM: usize = 512 << 20;
 /// Records a bucket holds on average, at most.
 const PER_BUCKET: usize = 8;
@@ -310,7 +311,8 @@ impl PageWriter<'_> {
     }
 }
 
-/// Bytes written at a time to a storage: where it is memory, all at once, so that it can be lent in one piece.
+/// Bytes written at a time to a storage: where it is memory, all at once, so that it can be lent in one
+/// piece.
 pub(crate) fn piece_for(is_durable: bool) -> usize {
     if is_durable { PIECE } else { usize::MAX }
 }

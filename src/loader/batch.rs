@@ -10,8 +10,9 @@ use crate::key::Key;
 
 /// Records that a [`Loader`](super::Loader) hands out together.
 ///
-/// Owns its records, which keep their bytes alive: it can go to another thread and outlive loader and depot. Records that
-/// were read together share decoded buffers, so that a batch kept for long keeps more than its own bytes.
+/// Owns its records, which keep their bytes alive: it can go to another thread and outlive loader and depot.
+/// Records that were read together share decoded buffers, so that a batch kept for long keeps more than its
+/// own bytes.
 pub struct Batch<C: Codec> {
     pub(super) records: Vec<Record<C>>,
     pub(super) positions: Vec<u64>,
@@ -63,7 +64,8 @@ impl<C: Codec> Batch<C> {
         self.positions.iter().map(key).collect()
     }
 
-    /// Records that could not be read, by position, when the loader is told to [skip](super::OnError::Skip) them.
+    /// Records that could not be read, by position, when the loader is told to [skip](super::OnError::Skip)
+    /// them.
     pub fn skipped(&self) -> &[(u64, Error)] {
         &self.skipped
     }

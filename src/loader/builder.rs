@@ -20,8 +20,8 @@ const DEFAULT_BATCH: u64 = 32;
 /// Bytes of a window, unless told otherwise: 64 groups.
 const DEFAULT_WINDOW: u64 = 64 << 20;
 
-/// Bytes of a group, unless told otherwise. A group's first and last block are decoded for its neighbours too: with
-/// blocks of 16 to 64 KiB that is 2 to 6 %.
+/// Bytes of a group, unless told otherwise. A group's first and last block are decoded for its neighbours
+/// too: with blocks of 16 to 64 KiB that is 2 to 6 %.
 const DEFAULT_GROUP: u64 = 1 << 20;
 
 /// A default window holds at least this many batches.
@@ -70,7 +70,8 @@ pub struct LoaderBuilder<'d, C: Codec> {
 
 /// Training.
 impl<C: Codec> Depot<C> {
-    /// A loader for training: shuffled batches, read ahead by threads of its own, resumable. See [`crate::loader`].
+    /// A loader for training: shuffled batches, read ahead by threads of its own, resumable. See
+    /// [`crate::loader`].
     ///
     /// ```
     /// # use vldepot::{Depot, Raw};
@@ -128,24 +129,25 @@ impl<C: Codec> LoaderBuilder<'_, C> {
         self
     }
 
-    /// Shuffles all records among all: each is read alone, which costs the block it lies in. Takes no memory, however many
-    /// records there are.
+    /// Shuffles all records among all: each is read alone, which costs the block it lies in. Takes no memory,
+    /// however many records there are.
     pub fn shuffle_full(mut self, seed: u64) -> Self {
         self.order = Order::Full(seed);
         self
     }
 
-    /// Bytes of records that [`shuffle`](Self::shuffle) shuffles among each other; it holds about two such windows in
-    /// memory. Default 64 MiB, or four batches if these are more.
+    /// Bytes of records that [`shuffle`](Self::shuffle) shuffles among each other; it holds about two such
+    /// windows in memory. Default 64 MiB, or four batches if these are more.
     pub fn window(mut self, bytes: u64) -> Self {
         self.window = Some(bytes);
         self
     }
 
-    /// Bytes of the runs of neighbouring records that a window is made of. Default 1 MiB, or a 64th of the window if that
-    /// is less.
+    /// Bytes of the runs of neighbouring records that a window is made of. Default 1 MiB, or a 64th of the
+    /// window if that is less.
     ///
-    /// Smaller ones mix better and read slower: the first and last block of a run are decoded for its neighbours again.
+    /// Smaller ones mix better and read slower: the first and last block of a run are decoded for its
+    /// neighbours again.
     pub fn group(mut self, bytes: u64) -> Self {
         self.group = Some(bytes);
         self
@@ -174,7 +176,8 @@ impl<C: Codec> LoaderBuilder<'_, C> {
 
 /// How they are batched.
 impl<C: Codec> LoaderBuilder<'_, C> {
-    /// Records of a batch; the last one of an epoch has what is left. Default 32, or any number with a budget.
+    /// Records of a batch; the last one of an epoch has what is left. Default 32, or any number with a
+    /// budget.
     pub fn batch_size(mut self, records: usize) -> Self {
         self.batch_size = Some(records);
         self
@@ -182,21 +185,24 @@ impl<C: Codec> LoaderBuilder<'_, C> {
 
     /// As many records in a batch as have `bytes` together; one that has more is a batch of its own.
     ///
-    /// Decodes nothing: lengths are in the index. For frames with the same fields, bytes are proportional to atoms.
+    /// Decodes nothing: lengths are in the index. For frames with the same fields, bytes are proportional to
+    /// atoms.
     pub fn batch_bytes(self, bytes: u64) -> Self {
         self.batch_by_length(bytes, u64::from)
     }
 
-    /// As [`batch_bytes`](Self::batch_bytes), with a cost that follows from the record's length, say its number of atoms.
+    /// As [`batch_bytes`](Self::batch_bytes), with a cost that follows from the record's length, say its
+    /// number of atoms.
     ///
-    /// Every epoch starts with a look at the lengths of all its records, about 0.1 s for a million, in every rank and worker: where
-    /// batches end must not depend on how many of these there are.
+    /// Every epoch starts with a look at the lengths of all its records, about 0.1 s for a million, in every
+    /// rank and worker: where batches end must not depend on how many of these there are.
     pub fn batch_by_length(mut self, budget: u64, cost: impl Fn(u32) -> u64 + Send + Sync + 'static) -> Self {
         self.budget = Some((budget, Cost::Length(Arc::new(cost))));
         self
     }
 
-    /// As many records in a batch as cost `budget` together, where `costs[position]` is what each record of the depot costs.
+    /// As many records in a batch as cost `budget` together, where `costs[position]` is what each record of
+    /// the depot costs.
     ///
     /// For costs that take a look at the records, which is then done once and can be kept:
     ///
@@ -221,7 +227,8 @@ impl<C: Codec> LoaderBuilder<'_, C> {
         self
     }
 
-    /// Leaves out the last batch of an epoch when it is not full. Not with a budget, which never says when one is.
+    /// Leaves out the last batch of an epoch when it is not full. Not with a budget, which never says when
+    /// one is.
     pub fn drop_last(mut self, drop: bool) -> Self {
         self.drop_last = drop;
         self
@@ -233,7 +240,8 @@ impl<C: Codec> LoaderBuilder<'_, C> {
         self
     }
 
-    /// The number of the first epoch, on which its order depends. Default 0. A state that is resumed knows better.
+    /// The number of the first epoch, on which its order depends. Default 0. A state that is resumed knows
+    /// better.
     pub fn epoch(mut self, epoch: u64) -> Self {
         self.first_epoch = epoch;
         self
@@ -257,7 +265,8 @@ impl<C: Codec> LoaderBuilder<'_, C> {
     /// Gives every rank the same number of batches, without which training in step hangs. Default false.
     ///
     /// If there is not a batch for every rank in the last step of an epoch, its first batches come again
-    /// ([`Batch::is_repeated`](super::Batch::is_repeated)); with [`drop_last`](Self::drop_last) that step is left out.
+    /// ([`Batch::is_repeated`](super::Batch::is_repeated)); with [`drop_last`](Self::drop_last) that step is
+    /// left out.
     pub fn even(mut self, even: bool) -> Self {
         self.even = even;
         self
@@ -265,21 +274,22 @@ impl<C: Codec> LoaderBuilder<'_, C> {
 
     /// Streams that take turns in an epoch, each over a part of its own. Default 1.
     ///
-    /// Part of the order, unlike ranks and workers. When it is a multiple of ranks times workers, none decodes what is
-    /// another's; a loader holds two windows for each lane that it reads.
+    /// Part of the order, unlike ranks and workers. When it is a multiple of ranks times workers, none
+    /// decodes what is another's; a loader holds two windows for each lane that it reads.
     pub fn lanes(mut self, lanes: usize) -> Self {
         self.lanes = lanes;
         self
     }
 
-    /// Batches that are read ahead, at least; [`shuffle`](Self::shuffle) reads a whole window ahead. Default 4.
+    /// Batches that are read ahead, at least; [`shuffle`](Self::shuffle) reads a whole window ahead. Default
+    /// 4.
     pub fn prefetch(mut self, batches: usize) -> Self {
         self.prefetch = batches;
         self
     }
 
-    /// Threads that read and decode. With 0 the caller does, and nothing is read ahead. The default takes the machine's cores,
-    /// at most 4.
+    /// Threads that read and decode. With 0 the caller does, and nothing is read ahead. The default takes the
+    /// machine's cores, at most 4.
     pub fn threads(mut self, threads: usize) -> Self {
         self.threads = Some(threads);
         self
@@ -291,21 +301,22 @@ impl<C: Codec> LoaderBuilder<'_, C> {
         self
     }
 
-    /// Goes on where a loader with the same options was. Number of ranks, workers, threads and epochs may differ.
+    /// Goes on where a loader with the same options was. Number of ranks, workers, threads and epochs may
+    /// differ.
     pub fn resume(mut self, state: &LoaderState) -> Self {
         self.resume = Some(state.clone());
         self
     }
 
-    /// Makes the loader, of the records that there are now. Of a depot that can be written to, what was put so far is
-    /// committed first, so that a state never speaks of records that a crash takes away.
+    /// Makes the loader, of the records that there are now. Of a depot that can be written to, what was put
+    /// so far is committed first, so that a state never speaks of records that a crash takes away.
     ///
     /// `shuffle` looks at the lengths of all records, about 0.04 s for a million.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidOptions`]; [`ErrorKind::OtherLoader`] when the state to resume from is of a loader with other options,
-    /// or over records that are not there any more; [`ErrorKind::NotFound`] and [`ErrorKind::OutOfRange`] for keys and
-    /// positions; as [`commit`](crate::Depot::commit).
+    /// [`ErrorKind::InvalidOptions`]; [`ErrorKind::OtherLoader`] when the state to resume from is of a loader
+    /// with other options, or over records that are not there any more; [`ErrorKind::NotFound`] and
+    /// [`ErrorKind::OutOfRange`] for keys and positions; as [`commit`](crate::Depot::commit).
     pub fn build(self) -> Result<Loader<C>> {
         self.validate()?;
         let frozen = Arc::new(Frozen::new(self.engine.frozen()?)?);

@@ -58,8 +58,8 @@ impl Frozen {
         self.engine.position_of(name)
     }
 
-    /// What tells the first `n` records from others: removing, replacing or moving any of them changes which one is
-    /// last.
+    /// What tells the first `n` records from others: removing, replacing or moving any of them changes which
+    /// one is last.
     pub(super) fn fingerprint(&self, n: u64) -> Result<u64> {
         let Some(last) = n.checked_sub(1) else { return Ok(0) };
         let location = self.location(last)?;

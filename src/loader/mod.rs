@@ -26,30 +26,31 @@
 //! | [`shuffle`](LoaderBuilder::shuffle) | runs of about 1 MiB in random order; all records of 64 such runs, a *window*, among each other | once, in runs | two windows |
 //! | [`shuffle_full`](LoaderBuilder::shuffle_full) | every permutation as likely | a block a record | `prefetch` batches |
 //!
-//! A depot smaller than a window is shuffled fully by `shuffle`. An order depends on seed and epoch alone, and is the same
-//! on every platform; epochs differ. Every record comes exactly once an epoch.
+//! A depot smaller than a window is shuffled fully by `shuffle`. An order depends on seed and epoch alone,
+//! and is the same on every platform; epochs differ. Every record comes exactly once an epoch.
 //!
 //! # Ranks and workers
 //!
-//! Batches are numbered over all ranks. In step `k` of a training over `world` ranks, rank `r` has batch
-//! `k * world + r`; if a rank reads with several workers they take its steps in turns, worker 0 first, as those of PyTorch's
-//! `DataLoader` do. So the batches, and those of every step, do not depend on how many workers there are, and the order of batches not
-//! on how many ranks.
+//! Batches are numbered over all ranks. In step `k` of a training over `world` ranks, rank `r` has batch `k *
+//! world + r`; if a rank reads with several workers they take its steps in turns, worker 0 first, as those of
+//! PyTorch's `DataLoader` do. So the batches, and those of every step, do not depend on how many workers
+//! there are, and the order of batches not on how many ranks.
 //!
-//! Ranks that take turns in one window all decode that window. With [`lanes`](LoaderBuilder::lanes) set to the number of
-//! ranks times workers (or a multiple of it) each reads a part of the depot of its own.
+//! Ranks that take turns in one window all decode that window. With [`lanes`](LoaderBuilder::lanes) set to
+//! the number of ranks times workers (or a multiple of it) each reads a part of the depot of its own.
 //!
 //! # Resuming
 //!
-//! [`Loader::state`] says which batches were handed out; [`LoaderBuilder::resume`] goes on with the next one, whatever the
-//! number of ranks and workers, threads and batches read ahead. When a rank has several workers, their states are
-//! [merged](LoaderState::merge) first, unless each goes on by itself. A depot that has grown since resumes as well: the state knows over
-//! how many records its order goes, up to the end of all its epochs. New records come with a new loader.
+//! [`Loader::state`] says which batches were handed out; [`LoaderBuilder::resume`] goes on with the next one,
+//! whatever the number of ranks and workers, threads and batches read ahead. When a rank has several workers,
+//! their states are [merged](LoaderState::merge) first, unless each goes on by itself. A depot that has grown
+//! since resumes as well: the state knows over how many records its order goes, up to the end of all its
+//! epochs. New records come with a new loader.
 //!
 //! # Threads and processes
 //!
-//! Threads start with the first call of `next`, in the process that makes it. When the process was forked since, the child
-//! starts its own and goes on from the same batch. Dropping the loader ends the threads.
+//! Threads start with the first call of `next`, in the process that makes it. When the process was forked
+//! since, the child starts its own and goes on from the same batch. Dropping the loader ends the threads.
 
 mod batch;
 mod builder;
@@ -85,8 +86,8 @@ pub enum OnError {
 
 /// Hands out batches of records. See [the module](self).
 ///
-/// Reads the records that were there when it was built: what happens to the depot since, including its end, is not its
-/// concern. Send it wherever it is needed.
+/// Reads the records that were there when it was built: what happens to the depot since, including its end,
+/// is not its concern. Send it wherever it is needed.
 pub struct Loader<C: Codec> {
     frozen: Arc<Frozen>,
     codec: Arc<C>,
@@ -113,7 +114,8 @@ impl<C: Codec> Loader<C> {
         self.at.epoch
     }
 
-    /// How many batches this loader has left in the epoch of the next one. With a budget this plans the epoch.
+    /// How many batches this loader has left in the epoch of the next one. With a budget this plans the
+    /// epoch.
     ///
     /// # Errors
     /// [`Error::is_damage`](crate::Error::is_damage) when the index is damaged.

@@ -9,8 +9,8 @@
 //! full         a bijection of 0..n                   by a Feistel network: no table
 //! ```
 //!
-//! The numbers come from SplitMix64 and integer arithmetic, so that they are the same everywhere. They are part of what
-//! users rely on: a change of this file's results needs a new version of the loader's state.
+//! The numbers come from SplitMix64 and integer arithmetic, so that they are the same everywhere. They are
+//! part of what users rely on: a change of this file's results needs a new version of the loader's state.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -35,8 +35,8 @@ const FULL: u64 = 1;
 const GROUPS: u64 = 2;
 const WINDOW: u64 = 3;
 
-/// A keyed bijection of `0..n` that takes no memory: an unbalanced Feistel network over the next power of two, walked
-/// until it lands below `n` (Black and Rogaway: Ciphers with arbitrary finite domains, 2002).
+/// A keyed bijection of `0..n` that takes no memory: an unbalanced Feistel network over the next power of
+/// two, walked until it lands below `n` (Black and Rogaway: Ciphers with arbitrary finite domains, 2002).
 #[derive(Debug, Clone)]
 struct Bijection {
     n: u64,
@@ -277,7 +277,8 @@ mod tests {
         assert!([0, 1, u64::MAX - 1].map(|i| bijection.at(i)).iter().all(|&image| image < u64::MAX));
     }
 
-    /// The mean of |place - record| over n is 1/3 for a uniform permutation, with a deviation of about 0.24 / sqrt(n).
+    /// The mean of |place - record| over n is 1/3 for a uniform permutation, with a deviation of about 0.24 /
+    /// sqrt(n).
     fn displacement(records: &[u64]) -> f64 {
         let n = records.len() as f64;
         let sum: f64 = (0..).zip(records).map(|(place, &record)| record.abs_diff(place) as f64).sum();

@@ -262,7 +262,8 @@ pub(super) struct Planner {
     empty: u64,
 }
 
-/// After this many epochs without a batch there will be none: the number of batches hardly changes from one to the next.
+/// After this many epochs without a batch there will be none: the number of batches hardly changes from one
+/// to the next.
 const EMPTY_EPOCHS: u64 = 8;
 
 impl Planner {
@@ -330,8 +331,9 @@ impl Planner {
     }
 }
 
-/// Where a worker goes on that would be at `at`, if it has a batch there: else in the next epoch in which it has one. So
-/// a worker's state never waits in an epoch that it has no part in. `made` keeps the plan of that epoch.
+/// Where a worker goes on that would be at `at`, if it has a batch there: else in the next epoch in which it
+/// has one. So a worker's state never waits in an epoch that it has no part in. `made` keeps the plan of that
+/// epoch.
 pub(super) fn settle(
     plan: &Plan,
     frozen: &Frozen,
@@ -421,7 +423,8 @@ fn parts(frozen: &Frozen, positions: &[u64]) -> Vec<Part> {
     let (mut parts, mut part, mut bytes) = (Vec::new(), Part::default(), 0);
     let mut previous = None;
     for (position, number) in sorted {
-        // A part ends between records that are no neighbours, if one of the kind is near: neighbours share blocks.
+        // A part ends between records that are no neighbours, if one of the kind is near: neighbours share
+        // blocks.
         let gap = previous.is_some_and(|previous| position > previous + 1);
         if bytes >= 2 * PART_BYTES || (gap && bytes >= PART_BYTES / 2) {
             parts.push(std::mem::take(&mut part));

@@ -5,11 +5,11 @@
 //!             at most `prefetch` batches wait untouched, or one job
 //! ```
 //!
-//! One thread at a time plans the next job, when no part of an earlier one is left to read. Whoever calls the loader never
-//! reads, unless there are no threads: then it does all of this itself.
+//! One thread at a time plans the next job, when no part of an earlier one is left to read. Whoever calls the
+//! loader never reads, unless there are no threads: then it does all of this itself.
 //!
-//! After a fork the child has none of the threads: the loader lets go of everything here without touching it, and
-//! starts anew.
+//! After a fork the child has none of the threads: the loader lets go of everything here without touching it,
+//! and starts anew.
 
 use std::any::Any;
 use std::collections::VecDeque;

@@ -1,7 +1,7 @@
 //! Where a loader is, to go on from there.
 //!
-//! A state counts batches of the whole epoch, not of one rank: the ranks of a training that are at the same step have the
-//! same state, and it resumes on any number of ranks and workers.
+//! A state counts batches of the whole epoch, not of one rank: the ranks of a training that are at the same
+//! step have the same state, and it resumes on any number of ranks and workers.
 
 use super::order::Shuffle;
 use crate::error::{Error, ErrorKind, Result};
@@ -11,8 +11,8 @@ const VERSION: u32 = 1;
 
 /// Where a [`Loader`](super::Loader) is: serialisable, and small whatever the depot's size.
 ///
-/// It says which batches were handed out (those that were only read ahead do not count), and enough of the loader to
-/// refuse one that would go on differently.
+/// It says which batches were handed out (those that were only read ahead do not count), and enough of the
+/// loader to refuse one that would go on differently.
 ///
 /// ```
 /// use vldepot::{Depot, LoaderState, Raw};
@@ -113,21 +113,25 @@ impl LoaderState {
         self.epoch
     }
 
-    /// The number in its epoch, from 0 and counted over all ranks, from which on batches have not been handed out.
+    /// The number in its epoch, from 0 and counted over all ranks, from which on batches have not been handed
+    /// out.
     ///
     /// Of a worker's state, what this worker knows: the step that it serves next.
     pub fn next_batch(&self) -> u64 {
         self.next_batch
     }
 
-    /// The state of a rank from those of all its workers, in any order; it resumes on any number of ranks and workers.
+    /// The state of a rank from those of all its workers, in any order; it resumes on any number of ranks and
+    /// workers.
     ///
-    /// The workers' batches must have been taken in turns, as PyTorch's `DataLoader` does: worker 0 first, and none twice
-    /// before the others had their turn. Of ranks, any one's state is that of all, so long as they are at the same step of the same
-    /// epoch: [even](super::LoaderBuilder::even) ranks always are when they train in step.
+    /// The workers' batches must have been taken in turns, as PyTorch's `DataLoader` does: worker 0 first,
+    /// and none twice before the others had their turn. Of ranks, any one's state is that of all, so long as
+    /// they are at the same step of the same epoch: [even](super::LoaderBuilder::even) ranks always are when
+    /// they train in step.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidOptions`] when a worker's state is missing, doubled, of another loader, or out of turn.
+    /// [`ErrorKind::InvalidOptions`] when a worker's state is missing, doubled, of another loader, or out of
+    /// turn.
     pub fn merge(states: &[Self]) -> Result<Self> {
         let refuse = |why: String| Err(Error::invalid_options(format!("states to merge: {why}")));
         let Some(first) = states.first() else { return refuse("none".into()) };
@@ -152,7 +156,8 @@ impl LoaderState {
         if !seen.iter().copied().eq(0..workers) {
             return refuse(format!("workers {seen:?} of {workers}"));
         }
-        // A worker without a batch left in an epoch is at its start in a later one, and waits there for the others.
+        // A worker without a batch left in an epoch is at its start in a later one, and waits there for the
+        // others.
         let epoch = states.iter().map(|state| state.epoch).min().unwrap_or(0);
         let (counted, ahead): (Vec<_>, Vec<_>) = states.iter().partition(|state| state.epoch == epoch);
         let at_start = |state: &Self| {

@@ -8,8 +8,8 @@
 //! recover    the newest state of a file, also after a crash
 //! ```
 //!
-//! The engine opens files through this room, and `maintain` looks through damaged ones. It uses the format, the
-//! storage, and the catalog that it fills. It never writes.
+//! The engine opens files through this room, and `maintain` looks through damaged ones. It uses the format,
+//! the storage, and the catalog that it fills. It never writes.
 
 mod entries;
 mod header;

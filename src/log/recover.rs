@@ -1,12 +1,13 @@
 //! Finds the newest state of a file. A commit slot says where to start, the entries behind it say the rest.
 //!
 //! 1. The header gives the parameters and two slots; the newest slot whose COMMIT entry is whole is the base.
-//!    Without one the scan starts at the first entry, and without a readable header the parameters come from there too.
-//! 2. From there entries are followed by their heads. A COMMIT counts when everything between it and the base is
-//!    whole, for its writer may have died before the sync that would have made it so.
-//! 3. CHUNK and LOG entries behind the last COMMIT are adopted, each if it is whole and the one before was.
-//!    A COMMIT that cannot be used, for a damaged index say, is passed over: the chunks tell the same. When no commit was
-//!    left to start from, so are damaged heads.
+//!    Without one the scan starts at the first entry, and without a readable header the parameters come from
+//!    there too.
+//! 2. From there entries are followed by their heads. A COMMIT counts when everything between it and the base
+//!    is whole, for its writer may have died before the sync that would have made it so.
+//! 3. CHUNK and LOG entries behind the last COMMIT are adopted, each if it is whole and the one before was. A
+//!    COMMIT that cannot be used, for a damaged index say, is passed over: the chunks tell the same. When no
+//!    commit was left to start from, so are damaged heads.
 //! 4. What follows is a torn tail: a reader ignores it, a writer cuts it off.
 
 use std::collections::HashMap;
@@ -50,7 +51,8 @@ struct Durable {
 /// Loads the newest state of the depot in `storage`.
 pub(crate) fn load(storage: &Arc<dyn Storage>, parameters: Parameters, mapped: bool) -> Result<Loaded> {
     let slots = Scanner::new(storage, mapped)?.slots(parameters.depot_id);
-    // Asked for the file's length after the slots were read: a writer may be at work, and what a slot names is in the file.
+    // Asked for the file's length after the slots were read: a writer may be at work, and what a slot names
+    // is in the file.
     let scanner = Scanner::new(storage, mapped)?;
     let header_lost = slots.is_none();
     let lost = scanner.lost_commit(slots.as_ref());
@@ -135,8 +137,8 @@ impl Scanner<'_> {
         Ok(None)
     }
 
-    /// Follows entries from the tail of `loaded`. With `careful`, a commit counts only if all before it is whole; without,
-    /// no slot was left to tell, and what is not whole will say so when it is read.
+    /// Follows entries from the tail of `loaded`. With `careful`, a commit counts only if all before it is
+    /// whole; without, no slot was left to tell, and what is not whole will say so when it is read.
     ///
     /// Tells how far all operations are accounted for: no entry before that byte can hold any that `loaded`
     /// lacks.
@@ -199,7 +201,8 @@ impl Scanner<'_> {
                 _ => published = false,
             }
         }
-        // Up to the first entry that is not whole. A record whose last chunk is not among them never happened.
+        // Up to the first entry that is not whole. A record whose last chunk is not among them never
+        // happened.
         let entries: Vec<_> = adopted
             .iter()
             .map_while(|head| {
@@ -241,7 +244,8 @@ impl Scanner<'_> {
         }
     }
 
-    /// The next entry behind a damaged head. Only where no commit was left to start from: there every entry counts.
+    /// The next entry behind a damaged head. Only where no commit was left to start from: there every entry
+    /// counts.
     fn resume(&self, tail: &Tail, depot_id: u64) -> Option<EntryHead> {
         let mut offset = tail.offset;
         while offset < self.file_len {
@@ -266,7 +270,8 @@ impl Scanner<'_> {
 
     /// Takes the commit at `head` as the new base, if it and all between are whole.
     ///
-    /// `whole` counts the entries of `adopted` that were found so: an entry is looked at once, however many commits are behind it.
+    /// `whole` counts the entries of `adopted` that were found so: an entry is looked at once, however many
+    /// commits are behind it.
     fn accept_commit(
         &self,
         loaded: &mut Loaded,
@@ -295,7 +300,8 @@ impl Scanner<'_> {
     }
 }
 
-/// Replays the operations of an entry that no commit covers. Bytes from address `end` on never made it to the disk.
+/// Replays the operations of an entry that no commit covers. Bytes from address `end` on never made it to the
+/// disk.
 fn adopt(loaded: &mut Loaded, head: &EntryHead, entry: &(Directory, Option<ChunkRef>), end: u64) -> bool {
     let (directory, reference) = entry;
     let state = &mut loaded.state;

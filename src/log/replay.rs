@@ -3,7 +3,8 @@
 use crate::format::tables::{Action, Directory, Operation, Parameters};
 use crate::index::Location;
 
-/// The operations of chunk number `chunk`'s directory, each with the place its record has afterwards, if it has one.
+/// The operations of chunk number `chunk`'s directory, each with the place its record has afterwards, if it
+/// has one.
 pub(crate) fn replay<'d>(
     directory: &'d Directory,
     chunk: u64,

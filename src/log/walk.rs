@@ -1,5 +1,5 @@
-//! Every entry of a file, wherever it lies: damaged stretches are searched for the next whole head, byte by byte, so that
-//! entries that were moved by missing or inserted bytes are found too.
+//! Every entry of a file, wherever it lies: damaged stretches are searched for the next whole head, byte by
+//! byte, so that entries that were moved by missing or inserted bytes are found too.
 
 use std::ops::Range;
 

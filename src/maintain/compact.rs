@@ -1,5 +1,6 @@
-//! A depot without what was removed and replaced: its live records are written to a new file, in their order, with the
-//! layout and metadata of the old one; then the new file takes the place of the old one, which is one step for the system.
+//! A depot without what was removed and replaced: its live records are written to a new file, in their order,
+//! with the layout and metadata of the old one; then the new file takes the place of the old one, which is
+//! one step for the system.
 //!
 //! Whatever interrupts it before that step leaves the old file as it was: see [`StagedFile`].
 
@@ -34,7 +35,8 @@ pub struct CompactReport {
     pub other_names: u64,
 }
 
-/// Rewrites the depot at `path` without what was removed and replaced, and without the holes that commits left.
+/// Rewrites the depot at `path` without what was removed and replaced, and without the holes that commits
+/// left.
 ///
 /// Options and metadata stay; every record keeps its bytes and its place in the order. The new file is
 /// written beside the old one, for which there must be room, and then takes its place, with its owner,
@@ -42,9 +44,10 @@ pub struct CompactReport {
 /// reading it, and see the new one when they open the path again.
 ///
 /// # Errors
-/// [`ErrorKind::Locked`] while a writer has the file; [`ErrorKind::NotAFile`]. [`ErrorKind::NotCompacted`] when a record
-/// cannot be read, the new file not be written, there is [no room](ErrorKind::NoRoom) for it, or [another
-/// file](ErrorKind::TargetChanged) was put in place of the old one meanwhile: nothing was changed then.
+/// [`ErrorKind::Locked`] while a writer has the file; [`ErrorKind::NotAFile`]. [`ErrorKind::NotCompacted`]
+/// when a record cannot be read, the new file not be written, there is [no room](ErrorKind::NoRoom) for it,
+/// or [another file](ErrorKind::TargetChanged) was put in place of the old one meanwhile: nothing was changed
+/// then.
 pub fn compact(path: impl AsRef<Path>, mut progress: impl FnMut(Progress)) -> Result<CompactReport> {
     let given = path.as_ref();
     let (source, old) = open(given)?;
@@ -103,8 +106,8 @@ pub(super) fn estimate(source: &Engine) -> Result<u64> {
     Ok(u64::try_from(share).unwrap_or(u64::MAX).min(len))
 }
 
-/// Writes the live records of the depot in `from` to the empty storage `to`, in their order, with the same layout and
-/// metadata; closes it.
+/// Writes the live records of the depot in `from` to the empty storage `to`, in their order, with the same
+/// layout and metadata; closes it.
 ///
 /// # Errors
 /// The first record that cannot be read, and whatever writing meets: what is in `to` then is of no use.

@@ -13,8 +13,9 @@ use crate::key::Key;
 use crate::log::{EntryWalk, Scanner, Step, replay};
 use crate::storage::{FileStorage, Storage};
 
-/// What [`compact`](crate::maintain::compact) would remove from the depot at `path` for good: records that were
-/// removed, truncated or replaced, and that can be brought back until then, or at least be found in the file.
+/// What [`compact`](crate::maintain::compact) would remove from the depot at `path` for good: records that
+/// were removed, truncated or replaced, and that can be brought back until then, or at least be found in the
+/// file.
 ///
 /// Changes nothing, and needs no lock. A record that was replaced counts once for each time. Goes through the
 /// directories of all chunks, not through the records.

@@ -5,9 +5,9 @@
 //!        (past any damage)                                                           ├─> new depot, and what is lost
 //!   newest state that opens ─── index ───────> names of chunks without directory ───┘
 //! ```
-//! Directories say what was put, in order. Where the index can be asked it decides which of several records of a name is the
-//! live one; where it cannot, the last one is. A chunk whose directory is lost gives the records that the index has in it.
-//! Every record passes its checksum, or is lost.
+//! Directories say what was put, in order. Where the index can be asked it decides which of several records
+//! of a name is the live one; where it cannot, the last one is. A chunk whose directory is lost gives the
+//! records that the index has in it. Every record passes its checksum, or is lost.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -49,8 +49,8 @@ const MAX_NAMES: usize = 64 << 20;
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default))]
 #[non_exhaustive]
 pub struct RepairOptions {
-    /// The codec to note in the new depot, should the damaged file not tell any more: its header page and all commits
-    /// would have to be damaged. Without, that is `raw`.
+    /// The codec to note in the new depot, should the damaged file not tell any more: its header page and all
+    /// commits would have to be damaged. Without, that is `raw`.
     pub codec: Option<CodecInfo>,
 }
 
@@ -71,7 +71,8 @@ pub struct RepairReport {
     pub records: u64,
     /// Records that are named somewhere and cannot be read.
     pub lost: Vec<LostRecord>,
-    /// What else is damaged. Records that it cost are in `lost`, unless nothing is left that names them; then it says so.
+    /// What else is damaged. Records that it cost are in `lost`, unless nothing is left that names them; then
+    /// it says so.
     pub problems: Vec<Error>,
 }
 
@@ -81,8 +82,8 @@ pub struct RepairReport {
 /// appears when all is written, with the owner, permissions and attributes of `from`: see [`StagedFile`].
 ///
 /// # Errors
-/// [`ErrorKind::SameFile`]; [`ErrorKind::PathExists`]; [`ErrorKind::NoRoom`]; [`ErrorKind::NotADepot`] when nothing of a
-/// depot is found in `from`; [`ErrorKind::Io`]. There is no new file then.
+/// [`ErrorKind::SameFile`]; [`ErrorKind::PathExists`]; [`ErrorKind::NoRoom`]; [`ErrorKind::NotADepot`] when
+/// nothing of a depot is found in `from`; [`ErrorKind::Io`]. There is no new file then.
 pub fn repair(
     from: impl AsRef<Path>,
     to: impl AsRef<Path>,
@@ -231,7 +232,8 @@ impl Found {
         Ok(found)
     }
 
-    /// The index as of the newest commit whose segments are all found, wherever they lie, if it is newer than `index`.
+    /// The index as of the newest commit whose segments are all found, wherever they lie, if it is newer than
+    /// `index`.
     fn newer_index(
         &self,
         scanner: &Scanner<'_>,
@@ -308,7 +310,8 @@ impl Found {
             vlstore: false,
             created: 0,
         };
-        // Where records start depends on the alignment: the right one is that by which most pass their checksums.
+        // Where records start depends on the alignment: the right one is that by which most pass their
+        // checksums.
         let rights = [16, 32, 64].map(|align| (self.n_right(scanner, &parameters(align)), align));
         let best = rights.into_iter().max_by_key(|&(right, align)| (right, std::cmp::Reverse(align)));
         Ok(parameters(best.map_or(16, |(_, align)| align)))

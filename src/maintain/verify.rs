@@ -1,10 +1,12 @@
 //! Checks a file: every checksum, the index against the directories of the chunks, the Blosc2 frame.
 //!
-//! 1. All entries are walked over: their order, their heads, and what each checksum covers. The directory of every chunk is
-//!    compared with the index: each record named there must be found by that name, at that place, or be superseded.
+//! 1. All entries are walked over: their order, their heads, and what each checksum covers. The directory of
+//!    every chunk is compared with the index: each record named there must be found by that name, at that
+//!    place, or be superseded.
 //! 2. All records are read by the index, and found again by their names.
 //!
-//! A record of which one of the two, index or directory, is damaged is known by the other: it is reported by name.
+//! A record of which one of the two, index or directory, is damaged is known by the other: it is reported by
+//! name.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -44,8 +46,8 @@ const MAX_PADDING: usize = HEAD_LEN - 1;
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default))]
 #[non_exhaustive]
 pub struct VerifyOptions {
-    /// Leave out the data: heads, directories, index, commits and the frame are checked, no chunk is read. What a quick
-    /// check finds whole may still hold damaged records.
+    /// Leave out the data: heads, directories, index, commits and the frame are checked, no chunk is read.
+    /// What a quick check finds whole may still hold damaged records.
     pub quick: bool,
 }
 
@@ -95,7 +97,8 @@ pub struct VerifyReport {
     pub losses: Vec<String>,
     /// Records that cannot be read, or not by their name.
     pub damaged_records: Vec<LostRecord>,
-    /// Everything else that is not as it was written. It may cost records, which are in `damaged_records` then, or none.
+    /// Everything else that is not as it was written. It may cost records, which are in `damaged_records`
+    /// then, or none.
     pub problems: Vec<Error>,
 }
 
@@ -106,7 +109,8 @@ impl VerifyReport {
     }
 }
 
-/// Checks the file at `path`. It may be open elsewhere, also for writing: what is committed by now is checked.
+/// Checks the file at `path`. It may be open elsewhere, also for writing: what is committed by now is
+/// checked.
 ///
 /// `progress` is called now and then.
 ///
@@ -125,8 +129,9 @@ impl VerifyReport {
 /// ```
 ///
 /// # Errors
-/// [`ErrorKind::NotADepot`](crate::ErrorKind::NotADepot) and others as of [`Depot::open`](crate::Depot::open), when the file does not open at all. Damage in a file that opens is
-/// no error: it is in the report.
+/// [`ErrorKind::NotADepot`](crate::ErrorKind::NotADepot) and others as of
+/// [`Depot::open`](crate::Depot::open), when the file does not open at all. Damage in a file that opens is no
+/// error: it is in the report.
 pub fn verify(
     path: impl AsRef<Path>,
     options: &VerifyOptions,
@@ -197,7 +202,8 @@ struct Directories {
     named: Vec<u64>,
     /// Pending records that are named.
     named_pending: BTreeSet<usize>,
-    /// Names that the index does not have at the place where a directory says, and the chunk of that directory.
+    /// Names that the index does not have at the place where a directory says, and the chunk of that
+    /// directory.
     unsettled: HashMap<Vec<u8>, u64>,
     /// Names that the index cannot be asked for.
     unasked: HashSet<Vec<u8>>,
@@ -288,7 +294,8 @@ impl Check<'_, '_> {
         let mut last_end = 0;
         for step in EntryWalk::new(self.scanner, Some(self.engine.parameters().depot_id)) {
             match step? {
-                // What readers ignore is not damaged: a writer has not finished it, and nobody was told that it had.
+                // What readers ignore is not damaged: a writer has not finished it, and nobody was told that
+                // it had.
                 Step::Gap(gap) if gap.start >= tail.offset => self.meter.add(gap.end - gap.start),
                 Step::Gap(gap) => {
                     self.meter.add(gap.end - gap.start);
@@ -569,7 +576,8 @@ impl Check<'_, '_> {
 }
 /// Checking an open depot.
 impl<C: Codec> Depot<C> {
-    /// Checks the depot's storage as another process would see it now: see [`verify`](crate::maintain::verify).
+    /// Checks the depot's storage as another process would see it now: see
+    /// [`verify`](crate::maintain::verify).
     ///
     /// ```
     /// # use vldepot::{Depot, Raw};

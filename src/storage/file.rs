@@ -1,9 +1,10 @@
 //! A depot in a file: positioned reads and writes, `fdatasync`, and memory maps of what only readers have
 //! open.
 //!
-//! Reads and writes that a signal interrupts are made again, and short ones go on, by the standard library. The writer's lock
-//! is `flock`: the system releases it with the process, however it ends. It belongs to the open file, which processes share
-//! after `fork`, so that the process which took it also gives it back, and its forks never do.
+//! Reads and writes that a signal interrupts are made again, and short ones go on, by the standard library.
+//! The writer's lock is `flock`: the system releases it with the process, however it ends. It belongs to the
+//! open file, which processes share after `fork`, so that the process which took it also gives it back, and
+//! its forks never do.
 
 use std::fs::{File, Metadata, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind};
@@ -424,7 +425,8 @@ impl Storage for FileStorage {
         }
     }
 
-    /// A fork that still has the descriptor would keep the lock; and where this is a fork, the lock is its parent's.
+    /// A fork that still has the descriptor would keep the lock; and where this is a fork, the lock is its
+    /// parent's.
     fn unlock(&self) -> io::Result<()> {
         let owner = process_id();
         match self.locked_by.compare_exchange(owner, 0, Ordering::Relaxed, Ordering::Relaxed) {

@@ -13,8 +13,8 @@ use crate::sync;
 struct Piece {
     start: u64,
     len: u64,
-    /// `None`: zeros. The piece's bytes start at `start % 64` of the buffer, so that what is aligned in the file is
-    /// aligned in memory.
+    /// `None`: zeros. The piece's bytes start at `start % 64` of the buffer, so that what is aligned in the
+    /// file is aligned in memory.
     buf: Option<Arc<AlignedBuf>>,
 }
 
@@ -77,8 +77,8 @@ fn holding(pieces: &[Piece], offset: u64) -> usize {
     pieces.partition_point(|piece| piece.end() <= offset)
 }
 
-/// Calls `job` with each piece that overlaps `offset..offset + len`, the overlap inside it, and where the overlap
-/// starts in the range.
+/// Calls `job` with each piece that overlaps `offset..offset + len`, the overlap inside it, and where the
+/// overlap starts in the range.
 fn overlaps(
     pieces: &mut [Piece],
     offset: u64,

@@ -26,8 +26,8 @@ pub(crate) use staged::{check_another, check_file, is_unfinished};
 /// # Promises the depot relies on
 ///
 /// - Bytes written are read back at once, by any thread.
-/// - What was written before a [`sync`](Self::sync) that returned `Ok` survives a power loss. What was written
-///   since may survive in any part and any order.
+/// - What was written before a [`sync`](Self::sync) that returned `Ok` survives a power loss. What was
+///   written since may survive in any part and any order.
 /// - Bytes between the end and a later write, and bytes that [`set_len`](Self::set_len) adds, read as zeros.
 pub trait Storage: Send + Sync + 'static {
     /// How many bytes there are.
@@ -68,8 +68,8 @@ pub trait Storage: Send + Sync + 'static {
     /// Whatever the system says; the depot then refuses to go on.
     fn sync(&self) -> io::Result<()>;
 
-    /// Shares `len` bytes at `offset` without copying, where the storage can. The depot never overwrites bytes
-    /// that it maps.
+    /// Shares `len` bytes at `offset` without copying, where the storage can. The depot never overwrites
+    /// bytes that it maps.
     ///
     /// # Errors
     /// [`io::ErrorKind::UnexpectedEof`] when fewer bytes are there.
@@ -97,8 +97,8 @@ pub trait Storage: Send + Sync + 'static {
         Ok(false)
     }
 
-    /// Takes the writer's lock; `false` when another writer has it. It ends with [`unlock`](Self::unlock), at the
-    /// latest with the storage.
+    /// Takes the writer's lock; `false` when another writer has it. It ends with [`unlock`](Self::unlock), at
+    /// the latest with the storage.
     ///
     /// # Errors
     /// Whatever the system says.
@@ -114,7 +114,8 @@ pub trait Storage: Send + Sync + 'static {
         Ok(())
     }
 
-    /// Whether the bytes outlive this value: a depot in a storage where they do not is not tidied up when dropped.
+    /// Whether the bytes outlive this value: a depot in a storage where they do not is not tidied up when
+    /// dropped.
     fn is_durable(&self) -> bool {
         true
     }

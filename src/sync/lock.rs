@@ -1,7 +1,8 @@
 //! Locks that are taken after a panic as well.
 //!
-//! A thread that panics with a lock held poisons it. Nothing here relies on that: whoever changes several things
-//! under one lock leaves them so that the next one can go on, and a writer that cannot go on says so itself.
+//! A thread that panics with a lock held poisons it. Nothing here relies on that: whoever changes several
+//! things under one lock leaves them so that the next one can go on, and a writer that cannot go on says so
+//! itself.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 

@@ -5,7 +5,8 @@
 //!         [ 64 ]     [ 128 ]          [ 256 ]                        ..     numbers go on from page to page
 //! ```
 //!
-//! A page is made when the first number of it is set: the map costs what is used of it. Nothing is ever moved.
+//! A page is made when the first number of it is set: the map costs what is used of it. Nothing is ever
+//! moved.
 
 use std::sync::OnceLock;
 

@@ -1,14 +1,15 @@
 //! The process that made a thing.
 //!
-//! A fork has a copy of everything its parent has in memory, and none of its parent's threads. What is tied to
-//! threads, to a lock of the file or to a right to write stays the parent's: the copy is let go of untouched.
+//! A fork has a copy of everything its parent has in memory, and none of its parent's threads. What is tied
+//! to threads, to a lock of the file or to a right to write stays the parent's: the copy is let go of
+//! untouched.
 //!
 //! ```text
 //! parent  word 1 ──fork──> child  word 0, then 2 ──fork──> its child  word 0, then 3
 //! ```
 //!
-//! Every write asks for the owner, and to ask the system costs a tenth of a small put. Linux can clear a page of
-//! memory in each new process, so there the question is a load. Elsewhere the system is asked.
+//! Every write asks for the owner, and to ask the system costs a tenth of a small put. Linux can clear a page
+//! of memory in each new process, so there the question is a load. Elsewhere the system is asked.
 
 mod cleared;
 

@@ -18,9 +18,9 @@ enum Event {
 
 /// Memory that keeps a journal of writes, cuts and syncs.
 ///
-/// After a run, [`power_loss`](Self::power_loss) gives what a disk may hold when the power goes at any moment of it: all
-/// that a sync covered, and of the rest whatever the seed says: kept, dropped, torn into sectors, with or without the
-/// file's new length.
+/// After a run, [`power_loss`](Self::power_loss) gives what a disk may hold when the power goes at any moment
+/// of it: all that a sync covered, and of the rest whatever the seed says: kept, dropped, torn into sectors,
+/// with or without the file's new length.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -84,7 +84,8 @@ impl CrashStorage {
         self.journal().len()
     }
 
-    /// What a disk may hold when the power goes after the first `n_events` events, or in the middle of the last of them.
+    /// What a disk may hold when the power goes after the first `n_events` events, or in the middle of the
+    /// last of them.
     #[must_use]
     pub fn power_loss(&self, n_events: usize, seed: u64) -> Self {
         let journal = self.journal();

@@ -1,10 +1,11 @@
 //! The bodies of the fuzz targets in `fuzz/`: whatever the bytes, they return.
 //!
-//! Each takes any bytes and panics, hangs or takes too much memory only when there is something to fix. `fuzz/` hands them what
-//! libFuzzer makes up; `tests/hostile.rs` hands them the corpus and what a few seconds of mutation make of it.
+//! Each takes any bytes and panics, hangs or takes too much memory only when there is something to fix.
+//! `fuzz/` hands them what libFuzzer makes up; `tests/hostile.rs` hands them the corpus and what a few
+//! seconds of mutation make of it.
 //!
-//! Most of a depot lies behind checksums, which mutated bytes do not match. So the first byte of an input says whether
-//! [`forge`] makes them match first, as an attacker would.
+//! Most of a depot lies behind checksums, which mutated bytes do not match. So the first byte of an input
+//! says whether [`forge`] makes them match first, as an attacker would.
 //!
 //! ```text
 //! forge        makes the checksums of mutated bytes match

@@ -1,5 +1,5 @@
-//! For your own tests (feature `testing`): suites that every storage and codec should pass, the built-in ones included,
-//! and storages that crash and fail.
+//! For your own tests (feature `testing`): suites that every storage and codec should pass, the built-in ones
+//! included, and storages that crash and fail.
 
 mod crash;
 #[cfg(all(feature = "atomic", feature = "json"))]
@@ -191,8 +191,9 @@ pub fn with_identity<T>(id: u64, time: i64, job: impl FnOnce() -> T) -> T {
     job()
 }
 
-/// Checks that a codec keeps [the law](Codec#the-law) for `items`: what it encodes can be viewed, appending leaves
-/// what was there, lending gives the same bytes, and no damage to them makes `view` panic. `same` compares an item with a view.
+/// Checks that a codec keeps [the law](Codec#the-law) for `items`: what it encodes can be viewed, appending
+/// leaves what was there, lending gives the same bytes, and no damage to them makes `view` panic. `same`
+/// compares an item with a view.
 ///
 /// # Panics
 /// When it does not.

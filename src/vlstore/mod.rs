@@ -11,11 +11,12 @@
 //!  [ ["__tuple__", key, start, end], .. ]     key: str, bin or int; start, end: raw bytes of the frame
 //! ```
 //!
-//! Such a file has no checksums, and its writer leaves `saved_lookup` out until it closes the file. Its index is built in
-//! memory when it is opened, from the table of names and the header of every chunk; no record is read for it.
-//! Plugins of c-blosc2 are refused: to load one it would ask the Python on the `PATH` to run.
+//! Such a file has no checksums, and its writer leaves `saved_lookup` out until it closes the file. Its index
+//! is built in memory when it is opened, from the table of names and the header of every chunk; no record is
+//! read for it. Plugins of c-blosc2 are refused: to load one it would ask the Python on the `PATH` to run.
 //!
-//! `engine` calls this room: to open such a file, and to write the table. It uses `catalog`, `index` and `format`.
+//! `engine` calls this room: to open such a file, and to write the table. It uses `catalog`, `index` and
+//! `format`.
 
 mod frame;
 mod names;

@@ -170,7 +170,8 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// The table of names vlstore looks for: MessagePack of names with the raw bytes `start..end` of their records.
+/// The table of names vlstore looks for: MessagePack of names with the raw bytes `start..end` of their
+/// records.
 ///
 /// Empty records are left out: vlstore has none.
 pub(super) fn saved_lookup(records: impl Iterator<Item = (Key, u64, u64)>) -> Vec<u8> {

@@ -1,4 +1,5 @@
-//! What is stored: three kinds of records, made once, encoded once, and handed to every engine as the same bytes.
+//! What is stored: three kinds of records, made once, encoded once, and handed to every engine as the same
+//! bytes.
 //!
 //! ```text
 //! a   molecules   10 to 120 atoms: numbers u8, positions and forces f32, energy, cell and stress f64
@@ -6,14 +7,16 @@
 //! c   small       16 f32, 64 bytes
 //! ```
 //!
-//! They lie in one file, which this process and its children map, so that what engines allocate can be told from them:
+//! They lie in one file, which this process and its children map, so that what engines allocate can be told
+//! from them:
 //!
 //! ```text
 //! u64 records, u64 payload bytes | u64 start, u64 length, for each record | records, each at a multiple of 16
 //! ```
 //!
-//! Records of `a` and `b` are atomic frames as the codec encodes them. *Payload* is what a user would count: the bytes
-//! of the arrays and numbers alone, without what the codec adds. Ratios of size and MB/s are about the payload.
+//! Records of `a` and `b` are atomic frames as the codec encodes them. *Payload* is what a user would count:
+//! the bytes of the arrays and numbers alone, without what the codec adds. Ratios of size and MB/s are about
+//! the payload.
 
 #[allow(dead_code, unreachable_pub, clippy::pedantic, reason = "written for the example")]
 #[path = "../../../examples/lennard_jones/simulation.rs"]
@@ -256,8 +259,8 @@ fn make(workload: Workload, records: usize, path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Chains with bonds of 0.10 to 0.15 nm and forces of 50 kJ/mol/nm. Every number has all its random bits, as a computed
-/// one has.
+/// Chains with bonds of 0.10 to 0.15 nm and forces of 50 kJ/mol/nm. Every number has all its random bits, as
+/// a computed one has.
 fn make_molecules(records: usize, maker: &mut Maker) -> Result<()> {
     let codec = AtomicFrameCodec::default();
     let mut random = Random(2);

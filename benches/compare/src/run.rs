@@ -1,9 +1,9 @@
 //! Rounds: every engine in turn, again and again, so that what slows the machine down slows all of them.
 //!
-//! Each operation is run once before it is timed, to fill caches and to see how often it must be repeated within a
-//! round; then each round runs all operations that read, each once per engine. Medians are over rounds; ratios are the
-//! medians of the ratios within each round. What every pass visits is compared with what it should have, outside the
-//! timed part.
+//! Each operation is run once before it is timed, to fill caches and to see how often it must be repeated
+//! within a round; then each round runs all operations that read, each once per engine. Medians are over
+//! rounds; ratios are the medians of the ratios within each round. What every pass visits is compared with
+//! what it should have, outside the timed part.
 
 use std::path::{Path, PathBuf};
 
@@ -188,7 +188,8 @@ fn put(config: &Config, load: &Load, contenders: &mut [Contender<'_>]) -> Result
     Ok(())
 }
 
-/// Compares what every engine gives back with what it was given: all records, some of them by name, some in batches.
+/// Compares what every engine gives back with what it was given: all records, some of them by name, some in
+/// batches.
 fn verify(load: &Load, contenders: &[Contender<'_>]) -> Result<()> {
     let some = numbers(4 * BATCH, load.len(), 6);
     for contender in contenders {
@@ -345,7 +346,8 @@ fn passes(
     Ok(visited)
 }
 
-/// How many records a pass reads, and what touching them adds up to; without the latter where the engine may choose.
+/// How many records a pass reads, and what touching them adds up to; without the latter where the engine may
+/// choose.
 fn expected(
     operation: Operation,
     load: &Load,

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use crate::Result;
 
-/// Resident bytes of this process that no file backs: heap and the like, whoever allocated them. Pages of mapped files,
-/// which the page cache owns and takes back when it needs them, do not count.
+/// Resident bytes of this process that no file backs: heap and the like, whoever allocated them. Pages of
+/// mapped files, which the page cache owns and takes back when it needs them, do not count.
 pub(crate) fn anonymous() -> Result<u64> {
     let text = std::fs::read_to_string("/proc/self/statm")?;
     let mut pages = text.split(' ').skip(1).map_while(|number| number.parse::<u64>().ok());

@@ -54,8 +54,8 @@ fn print(tree: &Tree, out: &mut dyn Write) -> Result<(), Error> {
 
 /// Any value, in the order in which it is stored.
 ///
-/// More than `serde_json::Value`, which refuses byte strings and maps whose keys are no strings: both are common in
-/// MessagePack. A byte string becomes `{"bytes": "0aff"}`, such a key its own JSON.
+/// More than `serde_json::Value`, which refuses byte strings and maps whose keys are no strings: both are
+/// common in MessagePack. A byte string becomes `{"bytes": "0aff"}`, such a key its own JSON.
 pub(super) enum Tree {
     Null,
     Bool(bool),

@@ -62,7 +62,8 @@ impl SegmentHead {
         builder.finished_data().to_vec()
     }
 
-    /// Reads the table. The error says what was found instead. Lengths are checked by the index, which knows them.
+    /// Reads the table. The error says what was found instead. Lengths are checked by the index, which knows
+    /// them.
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, String> {
         let table = root::<fbs::SegmentHead<'_>>(bytes).map_err(|e| broken(&e))?;
         let section = |s: Option<&fbs::Section>| {

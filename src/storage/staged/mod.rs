@@ -70,8 +70,8 @@ const ATTEMPTS: u32 = 16;
 /// - Of a symbolic link, the file that it leads to is replaced, and the link stays. Other names of the old
 ///   file (hard links) go on leading to the old file, whose room is not given back while there are any.
 ///
-/// A file that was not there must not be there in the end either: [`ErrorKind::PathExists`]. File systems with
-/// neither a rename that refuses to replace nor hard links look first and rename then.
+/// A file that was not there must not be there in the end either: [`ErrorKind::PathExists`]. File systems
+/// with neither a rename that refuses to replace nor hard links look first and rename then.
 pub struct StagedFile {
     target: Target,
     file: Arc<Unfinished>,
@@ -277,8 +277,8 @@ impl StagedFile {
     /// holds does not matter: it need not be a depot.
     ///
     /// # Errors
-    /// [`ErrorKind::Locked`] while a writer has the old file, [`ErrorKind::NotAFile`] when what is there is none;
-    /// [`ErrorKind::Io`] when it cannot be opened for writing, or no file be made beside it.
+    /// [`ErrorKind::Locked`] while a writer has the old file, [`ErrorKind::NotAFile`] when what is there is
+    /// none; [`ErrorKind::Io`] when it cannot be opened for writing, or no file be made beside it.
     pub fn replace(path: impl AsRef<Path>) -> Result<Self> {
         Self::begin_replacing(Target::existing(path.as_ref())?)
     }
@@ -373,8 +373,8 @@ fn remove_leftover(path: &Path, token: Token, name: &OsStr) -> io::Result<()> {
 
 /// Writing it, and putting it in place.
 impl StagedFile {
-    /// Where to write: an empty storage, for [`Depot::create_in`](crate::DepotBuilder::create_in). Its errors name
-    /// the path that the file will have.
+    /// Where to write: an empty storage, for [`Depot::create_in`](crate::DepotBuilder::create_in). Its errors
+    /// name the path that the file will have.
     ///
     /// The depot can be read by it, also after [`close`](crate::Depot::close): see
     /// [`Depot::open_in`](crate::DepotBuilder::open_in).
@@ -411,10 +411,10 @@ impl StagedFile {
     ///
     /// # Errors
     /// [`ErrorKind::TargetChanged`] when the path leads to another file than at the beginning,
-    /// [`ErrorKind::PathExists`] when there was none and now is one,
-    /// [`ErrorKind::StillOpen`], [`ErrorKind::Forked`] in a fork of the process that began it, [`ErrorKind::Io`]. Nothing
-    /// is changed then, and the new file is removed; but if only the folder cannot be synced, the new file is
-    /// in place, and the error says so.
+    /// [`ErrorKind::PathExists`] when there was none and now is one, [`ErrorKind::StillOpen`],
+    /// [`ErrorKind::Forked`] in a fork of the process that began it, [`ErrorKind::Io`]. Nothing is changed
+    /// then, and the new file is removed; but if only the folder cannot be synced, the new file is in place,
+    /// and the error says so.
     pub fn publish(mut self) -> Result<()> {
         self.place()?;
         self.settle()

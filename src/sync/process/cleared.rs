@@ -5,8 +5,8 @@
 
 use std::sync::atomic::AtomicU32;
 
-/// The word, which is 0 until somebody sets it, and again in each fork; `None` where the system cannot do that. The
-/// answer is the same for a process and all its forks, once one has been given.
+/// The word, which is 0 until somebody sets it, and again in each fork; `None` where the system cannot do
+/// that. The answer is the same for a process and all its forks, once one has been given.
 #[cfg(target_os = "linux")]
 pub(super) fn word() -> Option<&'static AtomicU32> {
     use std::sync::atomic::{AtomicPtr, Ordering};
@@ -24,8 +24,8 @@ pub(super) fn word() -> Option<&'static AtomicU32> {
             Err(first) => first,
         };
     }
-    // SAFETY: not null, so it is `NONE` or what `map` gave: an aligned and zeroed word that lives for ever, and
-    // that nobody has but as an atomic. The system changes it in a process that is not running yet.
+    // SAFETY: not null, so it is `NONE` or what `map` gave: an aligned and zeroed word that lives for ever,
+    // and that nobody has but as an atomic. The system changes it in a process that is not running yet.
     let word = unsafe { &*word };
     (!std::ptr::eq(word, &raw const NONE)).then_some(word)
 }
@@ -41,9 +41,9 @@ fn map() -> Option<*mut AtomicU32> {
     const LEN: libc::size_t = 4096;
     let protection = libc::PROT_READ | libc::PROT_WRITE;
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
-    // SAFETY: the first call makes new memory where the system likes, and touches no other. The others are about
-    // that memory alone, and change only what a fork sees of it. An advice of -1 there is not: an emulator that
-    // accepts it accepts the next one too, and follows neither.
+    // SAFETY: the first call makes new memory where the system likes, and touches no other. The others are
+    // about that memory alone, and change only what a fork sees of it. An advice of -1 there is not: an
+    // emulator that accepts it accepts the next one too, and follows neither.
     unsafe {
         let page = libc::mmap(std::ptr::null_mut(), LEN, protection, flags, -1, 0);
         let is_cleared = page != libc::MAP_FAILED

@@ -11,8 +11,8 @@ use crate::maintain::{RepairOptions, VerifyOptions, compact_into, repair_in, ver
 use crate::options::{Mapping, OpenOptions, WriteOptions};
 use crate::storage::{MemoryStorage, Storage};
 
-/// Records are read and written where chunks have no more than this. A few bytes may stand for a chunk of 2 GiB of zeros, and a
-/// reader of files from others looks at the sizes first as well.
+/// Records are read and written where chunks have no more than this. A few bytes may stand for a chunk of 2
+/// GiB of zeros, and a reader of files from others looks at the sizes first as well.
 const LARGEST_CHUNK: usize = 4 << 20;
 
 /// Records of a file that are read one by one.
@@ -25,8 +25,8 @@ const MAINTAIN: u8 = 8;
 
 /// Opens a file, reads all there is, goes on writing it, verifies, repairs and compacts it.
 ///
-/// The first byte is a set of flags (1: checksums are made to match, 2: without a map, 4: opened for writing, too, 8: verified, repaired and
-/// compacted, too); the rest is the file.
+/// The first byte is a set of flags (1: checksums are made to match, 2: without a map, 4: opened for writing,
+/// too, 8: verified, repaired and compacted, too); the rest is the file.
 ///
 /// # Panics
 /// When there is something to fix.
@@ -48,8 +48,8 @@ pub fn open(input: &[u8]) {
     }
 }
 
-/// Opens a file of vlstore and reads all there is. The first byte is a set of flags (2: without a map, 8: its records are
-/// frames); the rest is the file.
+/// Opens a file of vlstore and reads all there is. The first byte is a set of flags (2: without a map, 8: its
+/// records are frames); the rest is the file.
 ///
 /// # Panics
 /// When there is something to fix.

@@ -9,8 +9,8 @@ use crate::format::tables::SegmentHead;
 use crate::index::{CHUNKS_SECTION, prefix_len};
 use crate::le::{u32_at, u64_at};
 
-/// Makes the checksums of a depot's bytes match what they cover, as far as its entries can be followed: what an attacker, or a
-/// fuzzer behind a checksum, does. Checksums of records are left as they are.
+/// Makes the checksums of a depot's bytes match what they cover, as far as its entries can be followed: what
+/// an attacker, or a fuzzer behind a checksum, does. Checksums of records are left as they are.
 pub fn forge(bytes: &mut [u8]) {
     forge_parameters(bytes);
     let mut at = usize::try_from(FIRST_ENTRY_AT).unwrap_or(0);

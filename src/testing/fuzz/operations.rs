@@ -117,8 +117,8 @@ struct Run {
     put: usize,
 }
 
-/// Drives a depot in memory and a list by the same operations, which must agree: put, replace, remove, metadata, flush, commit,
-/// publish, close, writers that die, reading of every kind.
+/// Drives a depot in memory and a list by the same operations, which must agree: put, replace, remove,
+/// metadata, flush, commit, publish, close, writers that die, reading of every kind.
 ///
 /// The first two bytes choose the options, the rest the operations.
 ///

@@ -27,8 +27,8 @@ fn entry(kind: Kind, body: &[u8], body_crc: u32) -> Vec<u8> {
     bytes
 }
 
-/// Opens an index segment and looks everything up. The first byte is a set of flags (1: checksums are made to match, 2: read through a
-/// map); the rest is the body of the INDEX entry.
+/// Opens an index segment and looks everything up. The first byte is a set of flags (1: checksums are made to
+/// match, 2: read through a map); the rest is the body of the INDEX entry.
 ///
 /// # Panics
 /// When there is something to fix.
@@ -107,8 +107,9 @@ fn look_up(segment: &Arc<Segment>) {
     }
 }
 
-/// Reads a CHUNK entry as one that no commit covers is read. The first byte is a set of flags (1: checksums are made to match, 2: through a
-/// map, 4: the rest is a directory, not compressed), the second the chunk size in units of 64 bytes; the rest is the entry without its head.
+/// Reads a CHUNK entry as one that no commit covers is read. The first byte is a set of flags (1: checksums
+/// are made to match, 2: through a map, 4: the rest is a directory, not compressed), the second the chunk
+/// size in units of 64 bytes; the rest is the entry without its head.
 ///
 /// # Panics
 /// When there is something to fix.

@@ -29,7 +29,7 @@ impl Encoder {
             Filter::None => 0,
             Filter::Shuffle => 1,
             Filter::Bitshuffle => 2,
-            filter => unimplemented!("the filter {filter}"),
+            filter => panic!("Blosc2's number of the filter {filter} is not known here"),
         };
         // What depots do: a stream a byte for zstd after shuffle (1, always), else one for all (2, never).
         let split = compression.codec == CompressionCodec::Zstd && compression.filter == Filter::Shuffle;
@@ -40,7 +40,7 @@ impl Encoder {
                 CompressionCodec::Lz4hc => 2,
                 CompressionCodec::Zlib => 4,
                 CompressionCodec::Zstd => 5,
-                codec => unimplemented!("the compressor {codec}"),
+                codec => panic!("Blosc2's number of the compressor {codec} is not known here"),
             },
             clevel: compression.level,
             typesize: i32::from(compression.typesize.unwrap_or(4)),
@@ -58,7 +58,8 @@ impl Encoder {
     /// Compresses `raw` into the start of `out`; gives the length.
     pub(crate) fn compress(&mut self, raw: &[u8], out: &mut [u8]) -> Result<usize> {
         let (raw_len, out_len) = (i32::try_from(raw.len())?, i32::try_from(out.len())?);
-        // SAFETY: slices with their own lengths, which do not overlap; the context is used by this thread alone.
+        // SAFETY: slices with their own lengths, which do not overlap; the context is used by this thread
+        // alone.
         let n = unsafe {
             sys::blosc2_compress_ctx(
                 self.0.0.as_ptr(),
@@ -84,8 +85,8 @@ impl Decoder {
         NonNull::new(context).map(|context| Self(Context(context))).ok_or("no decompression context".into())
     }
 
-    /// Raw bytes `start..start + len` of a chunk, to the start of `out`: decompresses the blocks that they touch.
-    /// `start` is a multiple of the typesize, which is 4.
+    /// Raw bytes `start..start + len` of a chunk, to the start of `out`: decompresses the blocks that they
+    /// touch. `start` is a multiple of the typesize, which is 4.
     pub(crate) fn part(&mut self, chunk: &[u8], start: usize, len: usize, out: &mut [u8]) -> Result<()> {
         let (first, n) = (i32::try_from(start / 4)?, i32::try_from(len.div_ceil(4))?);
         let (chunk_len, out_len) = (i32::try_from(chunk.len())?, i32::try_from(out.len())?);

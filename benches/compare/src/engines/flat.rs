@@ -1,4 +1,5 @@
-//! The ceiling: all records behind each other in a file that is mapped, and a hash map of their names in memory.
+//! The ceiling: all records behind each other in a file that is mapped, and a hash map of their names in
+//! memory.
 //!
 //! No product: nothing is checked, nothing can be changed, opening reads all names.
 //!

@@ -1,8 +1,9 @@
-//! HDF5: a chunked dataset for each field, byte shuffle and deflate 1, chunks as large as the blocks of depots.
+//! HDF5: a chunked dataset for each field, byte shuffle and deflate 1, chunks as large as the blocks of
+//! depots.
 //!
-//! Per-atom fields of all records follow each other; `atoms` says where each record's start. HDF5 has no names: they lie
-//! in a dataset of their own, and a hash map of them is made when the file is opened. Records are taken apart: each field
-//! is visited by itself.
+//! Per-atom fields of all records follow each other; `atoms` says where each record's start. HDF5 has no
+//! names: they lie in a dataset of their own, and a hash map of them is made when the file is opened. Records
+//! are taken apart: each field is visited by itself.
 
 use std::path::Path;
 
@@ -20,8 +21,8 @@ use crate::data::{Load, Name, Workload, touch};
 const LEVEL: u8 = 1;
 /// Bytes of a field gathered before they are written.
 const GATHERED: usize = 1 << 20;
-/// A field's cache of decoded chunks, as HDF5 1 has it: that of HDF5 2 holds all frames of a quick run, and nothing would
-/// be decoded.
+/// A field's cache of decoded chunks, as HDF5 1 has it: that of HDF5 2 holds all frames of a quick run, and
+/// nothing would be decoded.
 const CACHE_BYTES: usize = 1 << 20;
 const CACHE_SLOTS: usize = 521;
 /// Records of a scan read at once.
@@ -81,10 +82,12 @@ trait Column {
     /// Writes what is gathered.
     fn flush(&mut self) -> Result<()>;
 
-    /// Reads the numbers of records `first..last`, whose atoms are `atoms[0]..atoms[1]`, for [`part`](Self::part).
+    /// Reads the numbers of records `first..last`, whose atoms are `atoms[0]..atoms[1]`, for
+    /// [`part`](Self::part).
     fn read(&mut self, records: [usize; 2], atoms: [usize; 2]) -> Result<()>;
 
-    /// Of what was read, the bytes of the record, or atoms, from `first` to `last`, counted from what was read.
+    /// Of what was read, the bytes of the record, or atoms, from `first` to `last`, counted from what was
+    /// read.
     fn part(&self, records: [usize; 2], atoms: [usize; 2]) -> &[u8];
 }
 

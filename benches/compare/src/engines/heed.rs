@@ -1,6 +1,7 @@
 //! LMDB, through `heed`: records as they are, or each compressed by zstd.
 //!
-//! One writer's transaction per commit, one reader's transaction for all reads; names come in order, which suits it.
+//! One writer's transaction per commit, one reader's transaction for all reads; names come in order, which
+//! suits it.
 
 use std::path::Path;
 

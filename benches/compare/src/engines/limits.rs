@@ -1,8 +1,9 @@
-//! The physical limits: what any store of such chunks must do at least, done with one thread and nothing else.
+//! The physical limits: what any store of such chunks must do at least, done with one thread and nothing
+//! else.
 //!
-//! The chunks are those that a depot makes of the same records, byte for byte, laid out beforehand, with the same
-//! parameters. There are no names, no checksums and no files but in `write`; chunks to be read lie in memory, contexts
-//! and buffers are used again.
+//! The chunks are those that a depot makes of the same records, byte for byte, laid out beforehand, with the
+//! same parameters. There are no names, no checksums and no files but in `write`; chunks to be read lie in
+//! memory, contexts and buffers are used again.
 //!
 //! | | `blosc2-PRESET`, for depots that compress | `memcpy`, for stores that do not |
 //! | --- | --- | --- |

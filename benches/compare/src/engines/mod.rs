@@ -1,7 +1,8 @@
 //! The engines: one file each, behind two traits.
 //!
-//! An [`Engine`] writes a store; a [`Store`] is one opened for reading. All get the same bytes under the same names, and
-//! hand out records by calling `visit` with their bytes: what is done with them is the harness's, and the same for all.
+//! An [`Engine`] writes a store; a [`Store`] is one opened for reading. All get the same bytes under the same
+//! names, and hand out records by calling `visit` with their bytes: what is done with them is the harness's,
+//! and the same for all.
 
 mod blosc;
 mod flat;
@@ -204,8 +205,8 @@ pub(crate) trait Store {
     /// The engine's own.
     fn scan(&mut self, visit: Visit) -> Result<()>;
 
-    /// As many records as the epochs have, shuffled: those of the order, in batches of names. An engine with a loader of
-    /// its own shuffles by itself.
+    /// As many records as the epochs have, shuffled: those of the order, in batches of names. An engine with
+    /// a loader of its own shuffles by itself.
     ///
     /// # Errors
     /// As [`get`](Self::get).
@@ -219,8 +220,8 @@ pub(crate) trait Store {
         Ok(())
     }
 
-    /// What touching all that is visited of record `number` adds up to. Other than that of the record's bytes only
-    /// where a store takes records apart.
+    /// What touching all that is visited of record `number` adds up to. Other than that of the record's bytes
+    /// only where a store takes records apart.
     fn touched(&self, load: &Load, number: usize) -> u64 {
         touch(load.record(number))
     }

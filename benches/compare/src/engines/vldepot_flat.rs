@@ -1,7 +1,8 @@
-//! `vldepot-balanced-flat`: frames as a few long arrays, which are used again. Reads what `vldepot-balanced-codec` wrote.
+//! `vldepot-balanced-flat`: frames as a few long arrays, which are used again. Reads what
+//! `vldepot-balanced-codec` wrote.
 //!
-//! Taken are all fields that the flat form has, which leaves out the molecules' numbers: a byte an atom, an array of the
-//! writer's own. Each frame's part of each array is visited by itself.
+//! Taken are all fields that the flat form has, which leaves out the molecules' numbers: a byte an atom, an
+//! array of the writer's own. Each frame's part of each array is visited by itself.
 
 use std::path::Path;
 

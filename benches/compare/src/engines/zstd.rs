@@ -1,4 +1,5 @@
-//! zstd record by record: the library that Blosc2 brings, since a second one beside it would mix symbols with it.
+//! zstd record by record: the library that Blosc2 brings, since a second one beside it would mix symbols with
+//! it.
 
 // Only linked: its static library holds zstd.
 use blosc2_src as _;
