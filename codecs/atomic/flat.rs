@@ -54,7 +54,7 @@ impl std::ops::BitOr for Fields {
     }
 }
 
-/// Arrays of many frames, one frame behind the other, in the order of the request. Those that were not asked
+/// Arrays of many frames, one frame after the other, in the order of the request. Those that were not asked
 /// for are empty.
 ///
 /// Units and shapes are those of [`AtomicFrameView`]'s accessors. Kept and used again, it allocates nothing
@@ -161,7 +161,7 @@ impl FlatFrames {
         Ok(())
     }
 
-    /// Drops what is behind the first `len` frames.
+    /// Drops what is after the first `len` frames.
     pub(super) fn truncate(&mut self, len: usize) {
         let n_atoms = self.offsets.get(len).copied().unwrap_or(0);
         self.offsets.truncate(len + 1);

@@ -34,7 +34,7 @@ pub(crate) fn block_offsets(prefix: &[u8]) -> Result<Vec<u32>, BloscError> {
     Ok(offsets)
 }
 
-/// Where block `block` starts in a chunk, or the chunk's end for the number behind the last; `prefix` holds
+/// Where block `block` starts in a chunk, or the chunk's end for the number after the last; `prefix` holds
 /// the header and the table of offsets, which [`block_offsets`] has found good.
 pub(crate) fn block_offset(prefix: &[u8], header: &ChunkHeader, block: usize) -> Option<u32> {
     if block == header.n_blocks() {
@@ -45,7 +45,7 @@ pub(crate) fn block_offset(prefix: &[u8], header: &ChunkHeader, block: usize) ->
 
 /// Writes to `out` the start of a chunk made of blocks `first..=last` of the chunk that `prefix` begins. The
 /// blocks' stored bytes, unchanged and in one piece, must follow. Of `prefix` only the offsets are used, each
-/// read once at most for what is written: should the bytes behind it change meanwhile, `out` is still of one
+/// read once at most for what is written: should the bytes after it change meanwhile, `out` is still of one
 /// piece with itself.
 pub(crate) fn partial_chunk(
     prefix: &[u8],

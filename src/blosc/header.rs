@@ -5,7 +5,7 @@ use super::limits::{HEADER_LEN, MAX_BLOCK, MAX_CHUNK};
 
 /// A special chunk: nothing but NaN.
 pub(super) const NAN: u8 = 2;
-/// A special chunk: the value behind the header, over and over.
+/// A special chunk: the value after the header, over and over.
 pub(super) const REPEATED: u8 = 3;
 
 /// The header of a Blosc2 chunk (format version 5; see `README_CHUNK_FORMAT.rst` of c-blosc2).
@@ -59,7 +59,7 @@ impl ChunkHeader {
         Ok(header)
     }
 
-    /// Raw bytes stored as they are, right behind the header.
+    /// Raw bytes stored as they are, right after the header.
     pub(crate) fn is_memcpyed(&self) -> bool {
         self.flags & 0x02 != 0 && self.special() == 0
     }
@@ -75,7 +75,7 @@ impl ChunkHeader {
         self.raw_len.div_ceil(self.block_size)
     }
 
-    /// Whether the chunk has a table of block offsets behind its header.
+    /// Whether the chunk has a table of block offsets after its header.
     pub(crate) fn has_block_table(&self) -> bool {
         self.special() == 0 && !self.is_memcpyed()
     }

@@ -26,7 +26,7 @@ pub(super) const DONT_SPLIT: u8 = 0x10;
 /// A chunk that was looked through.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Vetted<'a> {
-    /// All of the chunk, and nothing behind it.
+    /// All of the chunk, and nothing after it.
     pub(super) chunk: &'a [u8],
     pub(super) header: ChunkHeader,
 }

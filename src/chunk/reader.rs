@@ -53,7 +53,7 @@ impl Table<'_> {
         self.bytes.get(4 * (self.header.n_blocks() + 1)..).unwrap_or_default()
     }
 
-    /// Where the stored bytes of `block` start in the chunk; the chunk's end for the number behind the last.
+    /// Where the stored bytes of `block` start in the chunk; the chunk's end for the number after the last.
     fn offset(&self, block: usize) -> Option<u32> {
         block_offset(self.prefix(), &self.header, block)
     }

@@ -131,9 +131,9 @@ pub struct DepotInfo {
     pub dead_records: u64,
     /// Commits so far.
     pub commits: u64,
-    /// Records behind the last commit: adopted after an unclean end, or not committed yet.
+    /// Records after the last commit: adopted after an unclean end, or not committed yet.
     pub uncommitted_records: u64,
-    /// Bytes behind the last whole entry: the torn end that an unclean end, or a cut file, leaves. Readers
+    /// Bytes after the last whole entry: the torn end that an unclean end, or a cut file, leaves. Readers
     /// ignore it.
     pub torn_bytes: u64,
     /// Commits that the header names and that cannot be read: the file is damaged, and `repair` may save

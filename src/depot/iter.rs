@@ -33,7 +33,7 @@ pub(super) fn split(listing: Result<Listing<'_>>) -> (Option<Listing<'_>>, Optio
 struct Batch {
     /// Tagged names and places.
     wanted: Arc<Wanted>,
-    /// Comes behind them.
+    /// Comes after them.
     failed: Option<Error>,
 }
 
@@ -52,7 +52,7 @@ impl Batch {
 
 /// Records of a depot, in the order of insertion. See [`Depot::iter`].
 ///
-/// A record that cannot be read is an error in its place; the iteration goes on behind it.
+/// A record that cannot be read is an error in its place; the iteration goes on after it.
 pub struct Iter<'d, C: Codec> {
     depot: &'d Depot<C>,
     listing: Option<Listing<'d>>,

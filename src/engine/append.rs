@@ -96,7 +96,7 @@ impl Append {
         ))
     }
 
-    /// Appends an entry whose first 64 bytes are kept for its head, and of which what is behind `bytes` is
+    /// Appends an entry whose first 64 bytes are kept for its head, and of which what is after `bytes` is
     /// taken care of.
     fn start(
         &mut self,

@@ -96,7 +96,7 @@ pub(crate) fn read_each<N: Sync>(
     read_each_with(engine, wanted, 1)
 }
 
-/// As [`read_each`] into `out`, for who reads one batch behind the other: `last` is the run that both have
+/// As [`read_each`] into `out`, for who reads one batch after the other: `last` is the run that both have
 /// blocks of.
 pub(crate) fn read_on<N>(
     engine: &Engine,
@@ -208,7 +208,7 @@ fn parts<'o, N>(
 }
 
 impl<N> BatchReader<'_, N> {
-    /// Where a record lies in the chunk that starts at the address `base`; it may end behind it.
+    /// Where a record lies in the chunk that starts at the address `base`; it may end after it.
     fn range(&self, number: usize, base: u64) -> Range<usize> {
         let location = &self.wanted[number].1;
         // Chunks have less than 2 GiB.
@@ -468,7 +468,7 @@ impl<N> BatchReader<'_, N> {
     }
 }
 
-/// A buffer that small records are copied to, one behind the other.
+/// A buffer that small records are copied to, one after the other.
 #[derive(Default)]
 struct Arena {
     buf: Option<AlignedBuf>,

@@ -43,7 +43,7 @@ pub(crate) struct Listing<'e> {
     pending: PendingRecords,
     /// The next committed ordinal.
     ordinal: u64,
-    /// Names behind those given out, of the block before it, and the segment they are in.
+    /// Names after those given out, of the block before it, and the segment they are in.
     block: std::vec::IntoIter<Vec<u8>>,
     segment: Option<Arc<Segment>>,
     /// The block before could not be read, which has been told.
@@ -169,7 +169,7 @@ impl<'e> Listing<'e> {
         }
     }
 
-    /// The committed records behind those given out whose tagged names are `wanted`, dead ones among them, by
+    /// The committed records after those given out whose tagged names are `wanted`, dead ones among them, by
     /// ordinal: those of the next blocks of names in which there are any. `None` when this takes a walk by
     /// [`next`](Self::next).
     pub(crate) fn skim(&mut self, wanted: &dyn Fn(&[u8]) -> bool) -> Option<Result<FoundNames>> {

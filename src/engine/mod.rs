@@ -141,7 +141,7 @@ impl Engine {
         }
     }
 
-    /// Where the entry behind the newest state goes, for a depot that is read.
+    /// Where the entry after the newest state goes, for a depot that is read.
     pub(crate) fn tail(&self) -> Tail {
         *sync::lock(&self.tail)
     }
@@ -168,7 +168,7 @@ impl Engine {
         state.snapshot.n_chunks + state.pending.chunks.len() as u64
     }
 
-    /// Bytes behind the last whole entry: a torn end that a reader ignores.
+    /// Bytes after the last whole entry: a torn end that a reader ignores.
     pub(crate) fn torn_bytes(&self, file_bytes: u64) -> u64 {
         if self.is_writable() || self.is_foreign() {
             return 0;

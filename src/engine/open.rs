@@ -219,7 +219,7 @@ impl Engine {
                 .map_err(|source| storage.io("write the header", source))?;
         }
         if len > tail.offset || header_lost {
-            // Durable before anything is appended: a stale entry must not show up behind a new one.
+            // Durable before anything is appended: a stale entry must not show up after a new one.
             storage
                 .set_len(tail.offset)
                 .and_then(|()| storage.sync())

@@ -42,7 +42,7 @@ impl Writer {
                             path,
                             Part::Chunk(chunk),
                             segment.reference.offset,
-                            "a chunk behind the header",
+                            "a chunk after the header",
                             format!("one at byte {}", reference.chunk_offset()),
                         ));
                     }

@@ -119,7 +119,7 @@ impl Engine {
         }
     }
 
-    /// The chunk that a location starts in, and the bytes there, which may end behind it.
+    /// The chunk that a location starts in, and the bytes there, which may end after it.
     pub(crate) fn range_of(&self, location: &Location) -> (u64, Range<usize>) {
         let (chunk, start) = self.chunk_of(location.address);
         (chunk, start..start + location.length as usize)

@@ -110,7 +110,7 @@ impl ReadAhead {
         WAITING * (self.workers.n_threads() + 1)
     }
 
-    /// Adds a batch behind the others; a `reserved` one is for the caller alone.
+    /// Adds a batch after the others; a `reserved` one is for the caller alone.
     pub(crate) fn push(&mut self, wanted: Arc<Wanted>, reserved: bool) {
         let progress = if reserved { Progress::Reserved } else { Progress::Waiting };
         self.workers.queue().lock().push_back(Batch { id: self.next_id, wanted, progress });
@@ -134,7 +134,7 @@ impl ReadAhead {
                     return None;
                 }
             }
-            // It will be there soon; meanwhile, one behind it.
+            // It will be there soon; meanwhile, one after it.
             let (back, busy) = queue.work_once(batches, &mut ());
             batches = if busy { back } else { queue.wait(back) };
         }

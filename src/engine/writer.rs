@@ -324,7 +324,7 @@ impl Writer {
                     return Ok(());
                 };
                 let entry = result.map_err(|source| {
-                    // The chunk cannot be had: nothing behind it can be stored either.
+                    // The chunk cannot be had: nothing after it can be stored either.
                     self.append.fail(format!("chunk {chunk} could not be compressed"));
                     ErrorKind::Compress { chunk }.at(self.shared.storage.path()).because(source)
                 })?;

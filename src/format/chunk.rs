@@ -219,11 +219,11 @@ impl ChunkRef {
 /// A CHUNK or LOG entry, whole but for its head.
 #[derive(Debug)]
 pub(crate) struct EncodedEntry {
-    /// Starts with 64 bytes for the head. What is behind `written` is of no meaning: room to be used again.
+    /// Starts with 64 bytes for the head. What is after `written` is of no meaning: room to be used again.
     pub(crate) bytes: Vec<u8>,
     /// How many of the bytes are to be written.
     pub(crate) written: usize,
-    /// Of the entry; what is behind the written bytes is zeros that need not be written.
+    /// Of the entry; what is after the written bytes is zeros that need not be written.
     pub(crate) length: u64,
     /// CRC for the head.
     pub(crate) body_crc: u32,

@@ -1,4 +1,4 @@
-//! The head of an entry: everything behind the file's header is a sequence of these, each with its body.
+//! The head of an entry: everything after the file's header is a sequence of these, each with its body.
 //!
 //! ```text
 //!  0        8    9     12        16        24       32       40      48        56       60     64
@@ -11,7 +11,7 @@
 //!
 //! `offset` is the entry's own place in the file and `depot id` is random, so that an entry copied from
 //! elsewhere is no entry; `sequence` counts entries and `previous` repeats the CRC of the head before, so
-//! that a stale entry behind a new one is none either. `length` counts head, body and padding up to the next
+//! that a stale entry after a new one is none either. `length` counts head, body and padding up to the next
 //! entry, a multiple of 64.
 
 use super::MAX_SEQUENCE;

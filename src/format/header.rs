@@ -14,7 +14,7 @@
 //! ```
 //!
 //! Each slot has a 512-byte sector to itself and commits take turns, so that a torn write costs at most the
-//! older one. The slots only say where to start looking: a commit behind them is found by scanning.
+//! older one. The slots only say where to start looking: a commit after them is found by scanning.
 
 use super::frame::HEADER_LEN;
 use super::tables::Parameters;

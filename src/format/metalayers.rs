@@ -99,7 +99,7 @@ fn parse_entry(bytes: &[u8], at: &mut usize) -> Option<(String, Range<usize>)> {
     (end <= bytes.len()).then_some((name, content..end))
 }
 
-/// The `N` bytes at `at`, which moves behind them.
+/// The `N` bytes at `at`, which moves after them.
 fn take<const N: usize>(bytes: &[u8], at: &mut usize) -> Option<[u8; N]> {
     let taken = *bytes.get(*at..)?.first_chunk::<N>()?;
     *at += N;

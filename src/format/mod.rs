@@ -3,7 +3,7 @@
 //! ```text
 //! frame      the Blosc2 side: header, offsets chunk, trailer; metalayers: the named contents in the first and last
 //! header     the `vldepot` metalayer inside that header: parameters and the two commit slots
-//! entry      the 64-byte head of everything behind the header
+//! entry      the 64-byte head of everything after the header
 //! chunk      a CHUNK entry: directory, block checksums, Blosc2 chunk
 //! tables     Flatbuffers tables: parameters, commit, directory, segment head (`schemas/depot.fbs`)
 //! ```

@@ -91,7 +91,7 @@ impl<'s> Merge<'s> {
         }
         dead.sort_unstable();
         dead.dedup();
-        // Of a forged index there may be some behind the last record.
+        // Of a forged index there may be some after the last record.
         dead.truncate(dead.partition_point(|&ordinal| ordinal < end));
         let older = dead.partition_point(|&ordinal| ordinal < first.first_ordinal);
         let dead_here = dead.split_off(older);

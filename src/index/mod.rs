@@ -76,7 +76,7 @@ impl Location {
         })
     }
 
-    /// Address of the first byte behind the record.
+    /// Address of the first byte after the record.
     pub(crate) fn end(&self) -> u64 {
         self.address.saturating_add(u64::from(self.length))
     }
@@ -93,7 +93,7 @@ fn bucket_of(hash: u64, bits: u8) -> usize {
     if bits == 0 { 0 } else { usize::try_from(hash >> (64 - u32::from(bits))).unwrap_or(usize::MAX) }
 }
 
-/// The 32 bits of a hash behind those that choose the bucket.
+/// The 32 bits of a hash after those that choose the bucket.
 fn tag_of(hash: u64, bits: u8) -> u32 {
     let tail = hash.checked_shl(u32::from(bits)).unwrap_or(0) >> 32;
     u32::try_from(tail).unwrap_or(u32::MAX)

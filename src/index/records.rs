@@ -30,7 +30,7 @@ pub(crate) trait Listing {
 /// Records in the order in which they came.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Records {
-    /// Tagged, one behind the other.
+    /// Tagged, one after the other.
     names: Vec<u8>,
     name_ends: Vec<u64>,
     /// Of the names.

@@ -89,7 +89,7 @@ impl Segment {
         Self::open_body(storage, entry, None, mapped)
     }
 
-    /// Opens the segment behind the head `entry`, which must be the one of `reference`, if there is one.
+    /// Opens the segment after the head `entry`, which must be the one of `reference`, if there is one.
     fn open_body(
         storage: &Arc<dyn Storage>,
         entry: &EntryHead,
@@ -475,7 +475,7 @@ impl Segment {
         Err(self.damaged(at, format!("{} names in a block", end - first), "others".into()))
     }
 
-    /// The first ordinal of the block of names behind that of local `ordinal`, or the number of records.
+    /// The first ordinal of the block of names after that of local `ordinal`, or the number of records.
     pub(crate) fn next_block(&self, ordinal: u64) -> u64 {
         (ordinal / BLOCK as u64 + 1).saturating_mul(BLOCK as u64).min(self.head.n_records)
     }

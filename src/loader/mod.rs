@@ -94,7 +94,7 @@ pub struct Loader<C: Codec> {
     plan: Arc<Plan>,
     plan_state: PlanState,
     worker: Option<WorkerState>,
-    /// Behind the batch that was handed out last.
+    /// After the batch that was handed out last.
     at: StepAt,
     prefetch: usize,
     threads: usize,
@@ -104,7 +104,7 @@ pub struct Loader<C: Codec> {
 }
 
 impl<C: Codec> Loader<C> {
-    /// Where the loader is: behind the batch that was handed out last. Costs next to nothing.
+    /// Where the loader is: after the batch that was handed out last. Costs next to nothing.
     pub fn state(&self) -> LoaderState {
         LoaderState::new(self.plan_state.clone(), self.at.epoch, self.at.step, self.worker.clone())
     }

@@ -140,7 +140,7 @@ pub(super) struct Windowed {
     groups: Arc<Groups>,
     /// Groups in the order of the epoch.
     permuted: Vec<usize>,
-    /// Of each window, and of one behind the last: where it starts in the epoch, and in `permuted`.
+    /// Of each window, and of one after the last: where it starts in the epoch, and in `permuted`.
     windows: Vec<(u64, usize)>,
     key: u64,
     /// The window that was asked for last, shuffled.

@@ -223,7 +223,7 @@ pub(super) struct Assigned {
     pub(super) repeated: bool,
     /// The loader's last batch of the epoch.
     pub(super) last: bool,
-    /// Where the loader goes on behind it.
+    /// Where the loader goes on after it.
     pub(super) next: StepAt,
     /// Its records, in the job.
     pub(super) records: Range<usize>,

@@ -1,11 +1,11 @@
-//! Finds the newest state of a file. A commit slot says where to start, the entries behind it say the rest.
+//! Finds the newest state of a file. A commit slot says where to start, the entries after it say the rest.
 //!
 //! 1. The header gives the parameters and two slots; the newest slot whose COMMIT entry is whole is the base.
 //!    Without one the scan starts at the first entry, and without a readable header the parameters come from
 //!    there too.
 //! 2. From there entries are followed by their heads. A COMMIT counts when everything between it and the base
 //!    is whole, for its writer may have died before the sync that would have made it so.
-//! 3. CHUNK and LOG entries behind the last COMMIT are adopted, each if it is whole and the one before was. A
+//! 3. CHUNK and LOG entries after the last COMMIT are adopted, each if it is whole and the one before was. A
 //!    COMMIT that cannot be used, for a damaged index say, is passed over: the chunks tell the same. When no
 //!    commit was left to start from, so are damaged heads.
 //! 4. What follows is a torn tail: a reader ignores it, a writer cuts it off.
@@ -244,7 +244,7 @@ impl Scanner<'_> {
         }
     }
 
-    /// The next entry behind a damaged head. Only where no commit was left to start from: there every entry
+    /// The next entry after a damaged head. Only where no commit was left to start from: there every entry
     /// counts.
     fn resume(&self, tail: &Tail, depot_id: u64) -> Option<EntryHead> {
         let mut offset = tail.offset;
@@ -271,7 +271,7 @@ impl Scanner<'_> {
     /// Takes the commit at `head` as the new base, if it and all between are whole.
     ///
     /// `whole` counts the entries of `adopted` that were found so: an entry is looked at once, however many
-    /// commits are behind it.
+    /// commits are after it.
     fn accept_commit(
         &self,
         loaded: &mut Loaded,

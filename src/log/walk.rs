@@ -56,7 +56,7 @@ pub(crate) struct EntryWalk<'w, 's> {
     scanner: &'w Scanner<'s>,
     depot_id: Option<u64>,
     at: u64,
-    /// Behind the last head that was met: where the next may be, should there be none at `at`.
+    /// After the last head that was met: where the next may be, should there be none at `at`.
     search_from: u64,
 }
 

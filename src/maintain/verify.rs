@@ -86,9 +86,9 @@ pub struct VerifyReport {
     pub records_read: u64,
     /// Raw bytes of those.
     pub bytes_read: u64,
-    /// Records behind the last commit: a writer is at work, or died.
+    /// Records after the last commit: a writer is at work, or died.
     pub uncommitted_records: u64,
-    /// Bytes behind the last whole entry, which readers ignore: a writer is at work, or died.
+    /// Bytes after the last whole entry, which readers ignore: a writer is at work, or died.
     pub torn_bytes: u64,
     /// Whether the file is a standard Blosc2 frame of all its chunks, as closing leaves it.
     pub standard_frame: bool,
@@ -267,7 +267,7 @@ impl Check<'_, '_> {
         };
         let newest = self.engine.newest_commit();
         if let Some(slot) = slots.valid.first().filter(|slot| slot.sequence > newest) {
-            let found = format!("nothing whole behind commit {newest}");
+            let found = format!("nothing whole after commit {newest}");
             self.damaged(
                 Part::Commit,
                 slot.offset,

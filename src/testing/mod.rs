@@ -81,7 +81,7 @@ fn only_zeros_are_left_out_of_a_search(storage: &dyn Storage) {
     storage.write_at(3_000_000, &[2; 5000]).unwrap();
     storage.set_len(4_000_000).unwrap();
     for from in [0, 1, 999_999, 1_000_000, 1_004_999, 1_005_000, 2_000_000, 3_000_000, 3_004_999] {
-        let next = storage.next_data(from).unwrap().expect("there are bytes behind");
+        let next = storage.next_data(from).unwrap().expect("there are bytes after");
         // Up to the next byte that was written, and no further.
         let most = if from < 1_000_000 {
             1_000_000

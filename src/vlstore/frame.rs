@@ -44,7 +44,7 @@ impl<'s> File<'s> {
         let not_a_depot = |found: String| ErrorKind::NotADepot { found }.at(storage.path());
         let file_len = storage.file_len()?;
         let fixed = read(storage, 0, FIXED_LEN.min(file_len))?;
-        // The length stands behind MessagePack's sign of an i32.
+        // The length stands after MessagePack's sign of an i32.
         let header_len =
             fixed.get(11..).and_then(|bytes| bytes.first_chunk()).map(|raw| i32::from_be_bytes(*raw));
         let header_len = header_len
@@ -233,7 +233,7 @@ impl<'s> File<'s> {
         let full = header.raw_len as u64 == u64::from(self.header.chunk_size);
         if header.is_memcpyed() && full {
             if header.stored_len != CHUNK_HEADER_LEN + header.raw_len {
-                let expected = format!("{} raw bytes behind the chunk's header", header.raw_len);
+                let expected = format!("{} raw bytes after the chunk's header", header.raw_len);
                 return Err(self.damaged(WHAT, at, expected, header.stored_len.to_string()));
             }
             flags |= ChunkRef::UNCOMPRESSED;

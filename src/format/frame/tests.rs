@@ -7,7 +7,7 @@ fn content(chunk: u16) -> Vec<u8> {
     (0..1024).flat_map(|i| f32::from(i * (chunk + 1)).sqrt().to_le_bytes()).collect()
 }
 
-/// A frame of three chunks of data with holes between them and a chunk of zeros behind the first.
+/// A frame of three chunks of data with holes between them and a chunk of zeros after the first.
 fn frame(compression: Compression, vlstore_magic: bool, n_zero_chunks: usize) -> Vec<u8> {
     let (mut file, content_at) = write_header(compression, CHUNK, vlstore_magic);
     file[content_at..].fill(0xa5);

@@ -114,10 +114,10 @@ impl Commit {
         }
         let (mut ordinal, mut chunk, mut tombstones, mut end) = (0u64, 0u64, 0u64, 0u64);
         for segment in &commit.segments {
-            // A newer segment lies behind an older one: the same bytes cannot be indexed any number of times.
+            // A newer segment lies after an older one: the same bytes cannot be indexed any number of times.
             if segment.offset < end {
                 return Err(format!(
-                    "an index segment at byte {} behind one that ends at {end}",
+                    "an index segment at byte {} after one that ends at {end}",
                     segment.offset
                 ));
             }
