@@ -1,8 +1,8 @@
-//! When segments become one, and how.
+//! Decides when to merge segments, and merges them.
 //!
-//! Segments are merged in size tiers: eight of a size become one of eight times the size, so that a record is
-//! rewritten about `log8(records / records per commit)` times, and a lookup touches at most seven segments a
-//! tier.
+//! Segments are merged in size tiers: eight segments of a size become one of eight times the size. A record
+//! is therefore rewritten about `log8(records / records per commit)` times, and a lookup touches at most
+//! seven segments per tier.
 
 use std::sync::Arc;
 
@@ -14,12 +14,12 @@ use crate::error::Result;
 use crate::format::chunk::ChunkRef;
 use crate::format::tables::SegmentRef;
 
-/// Segments of a tier before they become one of the next.
+/// How many segments of a tier become one of the next.
 const FAN_OUT: usize = 8;
 /// A merged segment has at most this many records and bytes, so that 32-bit offsets inside it suffice.
 pub(crate) const MAX_RECORDS: u64 = 1 << 25;
 const MAX_BYTES: u64 = 3 << 29;
-/// Closing merges this many records without a second thought: it takes a fraction of a second.
+/// Closing always merges up to this many records, since that takes a fraction of a second.
 const CHEAP_RECORDS: u64 = 1 << 18;
 
 fn fits(segments: &[SegmentRef]) -> bool {
@@ -28,8 +28,10 @@ fn fits(segments: &[SegmentRef]) -> bool {
     records <= MAX_RECORDS && bytes <= MAX_BYTES
 }
 
-/// Which of the newest segments to merge now: the number of the first one, if any. `last` is for closing a
-/// depot: merge all, unless that would rewrite a large segment for the sake of a few records.
+/// Which of the newest segments to merge now: the number of the first one, if any.
+///
+/// `last` is for closing a depot. Then all segments are merged, unless that would rewrite a large segment
+/// for the sake of a few records.
 pub(crate) fn tail_to_merge(segments: &[SegmentRef], last: bool) -> Option<usize> {
     if last {
         let worth = |first: usize| {
@@ -44,15 +46,15 @@ pub(crate) fn tail_to_merge(segments: &[SegmentRef], last: bool) -> Option<usize
     let newest = segments.len().checked_sub(1)?;
     let mut first = newest;
     loop {
-        // What is merged so far counts as one of its tier, and may fill that up in turn.
+        // The segments chosen so far count as one segment of its tier, and may fill up that tier in turn.
         let own = tier(segments[first..].iter().map(size).sum());
         let peers = segments[..first].iter().rev().take_while(|s| tier(size(s)) <= own).count();
         if peers + 1 >= FAN_OUT && fits(&segments[first - peers..]) {
             first -= peers;
             continue;
         }
-        // Where there is no room for another one as large, eight will never be together: these are as many as
-        // will.
+        // If there is no room for another one as large, there will never be eight to merge. Merge as many as
+        // fit.
         let another: Vec<_> = segments[first - peers..].iter().chain(&segments[first..]).copied().collect();
         if !fits(&another) {
             first -= (1..=peers).rev().find(|&n| fits(&segments[first - n..])).unwrap_or(0);
@@ -61,22 +63,22 @@ pub(crate) fn tail_to_merge(segments: &[SegmentRef], last: bool) -> Option<usize
     }
 }
 
-/// The records of segments that follow each other, without those that are dead.
+/// The live records of segments that follow each other.
 pub(crate) struct Merge<'s> {
     segments: &'s [Arc<Segment>],
-    /// Ordinals of records of these segments.
+    /// Ordinals of dead records in these segments.
     dead: Vec<u64>,
-    /// Of older segments.
+    /// Ordinals of dead records in older segments.
     tombstones: Vec<u64>,
     chunks: Vec<ChunkRef>,
     len: usize,
 }
 
 impl<'s> Merge<'s> {
-    /// Looks through `segments`: every page of them is checked.
+    /// Looks through `segments`, and checks every page of them.
     ///
     /// # Errors
-    /// When one of them is damaged.
+    /// [`Damaged`](crate::ErrorKind::Damaged) if one of them is damaged, and errors of reading.
     pub(crate) fn new(segments: &'s [Arc<Segment>]) -> Result<Self> {
         let first = segments.first().map(|s| s.reference).unwrap_or_default();
         let (mut dead, mut chunks, mut end) = (Vec::new(), Vec::new(), first.first_ordinal);
@@ -91,7 +93,7 @@ impl<'s> Merge<'s> {
         }
         dead.sort_unstable();
         dead.dedup();
-        // Of a forged index there may be some after the last record.
+        // In a forged index there may be some after the last record.
         dead.truncate(dead.partition_point(|&ordinal| ordinal < end));
         let older = dead.partition_point(|&ordinal| ordinal < first.first_ordinal);
         let dead_here = dead.split_off(older);
@@ -99,7 +101,7 @@ impl<'s> Merge<'s> {
         Ok(Self { segments, len: n_records - dead_here.len(), dead: dead_here, tombstones: dead, chunks })
     }
 
-    /// What to write.
+    /// The plan of the merged segment.
     pub(crate) fn plan(&self) -> SegmentPlan<'_> {
         let first = self.segments.first().map(|s| s.reference).unwrap_or_default();
         SegmentPlan {
@@ -111,7 +113,7 @@ impl<'s> Merge<'s> {
         }
     }
 
-    /// Tells of ordinals, which increase, whether they are live.
+    /// A function that tells whether an ordinal is live. It must be asked in increasing order.
     fn is_live(&self) -> impl FnMut(u64) -> bool + '_ {
         let mut dead = self.dead.iter().copied().peekable();
         move |ordinal| dead.next_if_eq(&ordinal).is_none()

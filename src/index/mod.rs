@@ -1,19 +1,19 @@
-//! Names to places: immutable segments, the newest wins.
+//! From names to places: immutable segments, of which the newest wins.
 //!
 //! ```text
-//! segment    one INDEX entry, read in place: arrays checked page by page on first touch
-//! filter     which names a segment certainly does not have
-//! pages      pages of segments that are not mapped, in memory
-//! records    what goes into one, in insertion order
-//! writer     writes one
+//! segment    one INDEX entry, read in place; each page of its arrays is checked on first touch
+//! filter     tells which names a segment certainly does not have
+//! pages      pages of segments that are not mapped, kept in memory
+//! records    the records that go into a segment, in insertion order
+//! writer     writes a segment
 //! names      front-coded names inside a segment
-//! merge      when segments become one, and how
+//! merge      decides when to merge segments, and merges them
 //! ```
 //!
-//! Records are numbered by *ordinal* in insertion order. A segment covers a run of ordinals and of chunks,
-//! and lists *tombstones*: ordinals of older segments whose record was replaced or removed since; the format
-//! calls them kills. Merging drops dead records and closes the gaps; since only the newest segments are ever
-//! merged, no older ordinal changes.
+//! Records are numbered by *ordinal* in insertion order. A segment covers a run of ordinals and of chunks.
+//! It also lists *tombstones*: ordinals in older segments whose record was replaced or removed since. The
+//! format calls them kills. Merging drops dead records and closes the gaps. Only the newest segments are
+//! ever merged, so no older ordinal changes.
 
 mod filter;
 mod merge;
@@ -44,14 +44,14 @@ pub(crate) struct Location {
     pub(crate) length: u32,
     /// CRC32C of the raw bytes.
     pub(crate) checksum: u32,
-    /// There is no checksum: another program wrote the record.
+    /// The record has no checksum, because another program wrote it.
     pub(crate) unchecked: bool,
 }
 
 impl Location {
     /// Bytes of a location in the index.
     pub(crate) const LEN: usize = 16;
-    /// Addresses have 48 bits; the 16 above are flags.
+    /// Addresses have 48 bits; the 16 bits above are flags.
     pub(crate) const MAX_ADDRESS: u64 = (1 << 48) - 1;
     const UNCHECKED: u64 = 1 << 48;
 
@@ -82,36 +82,36 @@ impl Location {
     }
 }
 
-/// What buckets are made from.
+/// The hash of a tagged name, which chooses its bucket and its tag.
 pub(crate) fn hash(tagged: &[u8]) -> u64 {
     xxhash_rust::xxh3::xxh3_64(tagged)
 }
 
-/// The bucket of a hash among `2^bits`.
+/// The bucket of a hash among `2^bits` buckets.
 fn bucket_of(hash: u64, bits: u8) -> usize {
     // `bits` is at most 32 (checked where segments are made and opened).
     if bits == 0 { 0 } else { usize::try_from(hash >> (64 - u32::from(bits))).unwrap_or(usize::MAX) }
 }
 
-/// The 32 bits of a hash after those that choose the bucket.
+/// The 32 bits of a hash that follow the bits of the bucket.
 fn tag_of(hash: u64, bits: u8) -> u32 {
     let tail = hash.checked_shl(u32::from(bits)).unwrap_or(0) >> 32;
     u32::try_from(tail).unwrap_or(u32::MAX)
 }
 
-/// What a segment stores of a hash: the bits of [`bucket_of`] and [`tag_of`].
+/// The part of a hash that a segment stores: the bits of [`bucket_of`] and [`tag_of`].
 fn stored_part(hash: u64, bits: u8) -> u64 {
     hash & u64::MAX.checked_shl(32_u32.saturating_sub(u32::from(bits))).unwrap_or(0)
 }
 
-/// [`stored_part`] of the hash that has this bucket and this tag.
+/// The [`stored_part`] of a hash, put together from its bucket and its tag.
 fn joined(bucket: usize, tag: u32, bits: u8) -> u64 {
     let bits = u32::from(bits);
     let bucket = (bucket as u64).checked_shl(64 - bits.min(64)).unwrap_or(0);
     bucket | u64::from(tag) << 32_u32.saturating_sub(bits)
 }
 
-/// The ordinal of the live record at `position`, given the sorted ordinals of dead ones.
+/// The ordinal of the live record at `position`, given the sorted ordinals of the dead records.
 pub(crate) fn select_live(position: u64, dead: &[u64]) -> u64 {
     let mut before = 0;
     // dead[j] - j live records precede dead[j].
@@ -147,7 +147,7 @@ mod tests {
             assert_eq!(select_live(position as u64, &dead), ordinal);
         }
         assert_eq!(select_live(5, &[]), 5);
-        // No index says so, but a forged one.
+        // Only a forged index has the same ordinal more than once.
         assert_eq!(select_live(0, &[0, 0, 0]), 3);
     }
 

@@ -1,25 +1,27 @@
-//! Names in blocks of 16, each but the first of a block stored as what differs from the one before.
+//! Front-coded names, in blocks of 16.
+//!
+//! Each name but the first of a block is stored as its difference from the name before.
 //!
 //! ```text
 //!  +-----------------+-----------------+--------------+
-//!  | shared with the | length of the   | the rest     |   varints of 7 bits a byte, low bits first
+//!  | shared with the | length of the   | the rest     |   varints of 7 bits per byte, low bits first
 //!  | one before      | rest            |              |
 //!  +-----------------+-----------------+--------------+
 //! ```
 
-/// Names of a block.
+/// Names in a block.
 pub(super) const BLOCK: usize = 16;
 
-/// Appends names, in order.
+/// Encodes names, one after the other.
 #[derive(Debug, Default)]
 pub(super) struct NameEncoder {
-    /// What was encoded since it was last cleared.
+    /// The bytes encoded since the caller last cleared them.
     pub(super) bytes: Vec<u8>,
     /// Start of each block.
     blocks: Vec<u32>,
     last: Vec<u8>,
     count: usize,
-    /// Bytes of all names.
+    /// Encoded bytes of all names so far.
     len: usize,
 }
 
@@ -84,7 +86,7 @@ impl<'a> NameDecoder<'a> {
         Self { bytes: block, name: Vec::with_capacity(64) }
     }
 
-    /// The next name; `None` at the end and for bytes that are no names.
+    /// The next name; `None` at the end, and for bytes that are not a name.
     pub(super) fn next(&mut self) -> Option<&[u8]> {
         let shared = take_varint(&mut self.bytes)?;
         let length = take_varint(&mut self.bytes)?;
@@ -99,9 +101,11 @@ impl<'a> NameDecoder<'a> {
     }
 }
 
-/// Whether name `nth` of a block is `wanted`: no name is put together, only how much of each is like it.
+/// Whether name `nth` of a block is `wanted`.
+///
+/// No name is put together: it is enough to track how much of each agrees with `wanted`.
 pub(super) fn nth_is(mut block: &[u8], nth: usize, wanted: &[u8]) -> bool {
-    // Of the name before: its length, and how many of its first bytes are those of `wanted`.
+    // The length of the name before, and how many of its first bytes agree with `wanted`.
     let (mut len, mut alike) = (0, 0);
     for number in 0..=nth {
         let (Some(shared), Some(rest_len)) = (take_varint(&mut block), take_varint(&mut block)) else {

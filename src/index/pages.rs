@@ -1,11 +1,11 @@
 //! Checked pages of segments that are not mapped, kept in memory up to a number of bytes.
 //!
-//! A page that was checked and is kept cannot change any more, whatever happens to the file. A page that is
-//! here costs a lock of its own, which nobody else wants, so that threads do not wait for each other.
+//! A page that was checked and is kept cannot change any more, even if the file changes. Reading a kept page
+//! takes only the lock of that page, so threads do not wait for each other.
 //!
-//! The pages of all segments of a depot stand in one ring. The hand of the clock goes round it when room is
-//! needed: a page that was asked for again since the hand came by may stay for another round, any other one
-//! goes. What is read once, such as a listing, pushes nothing out that is in use.
+//! The pages of all segments of a depot stand in one ring. When room is needed, the hand of a clock goes
+//! round it. A page that was used since the hand last came by stays for another round; any other page goes.
+//! Pages that are read only once, such as those of a listing, do not push out pages in use.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -14,11 +14,12 @@ use std::sync::{Arc, Mutex, OnceLock, RwLock, Weak};
 use crate::error::Result;
 use crate::sync;
 
-/// Bytes of pages that a depot keeps, unless told otherwise: what is asked of the names of ten million
-/// records to find that one is new.
+/// Bytes of pages that a depot keeps by default.
+///
+/// They are enough for the pages that show that a name is new among ten million records.
 const LIMIT: usize = 128 << 20;
 
-/// Bytes that the filters of a depot take besides: those of fifty million names.
+/// Bytes that the filters of a depot take in addition, enough for fifty million names.
 const FILTERS: usize = 64 << 20;
 
 /// Slots that are made together when the first of them is needed.
@@ -38,7 +39,7 @@ struct Ring {
     bytes: usize,
 }
 
-/// What the pages of a depot's segments may take together.
+/// The memory that the pages of a depot's segments share.
 #[derive(Debug)]
 pub(crate) struct PageCache {
     limit: usize,
@@ -54,23 +55,23 @@ impl Default for PageCache {
 }
 
 impl PageCache {
-    /// Room for `limit` bytes.
+    /// A cache with room for `limit` bytes.
     fn new(limit: usize) -> Self {
         Self { limit, ring: Mutex::default(), filters: AtomicUsize::new(0) }
     }
 
-    /// Takes room for a filter of that many bytes, if there is some.
+    /// Reserves room for a filter of `bytes` bytes. Returns whether there was room.
     pub(super) fn reserve(&self, bytes: usize) -> bool {
         let more = |held: usize| held.checked_add(bytes).filter(|&held| held <= FILTERS);
         self.filters.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
     }
 
-    /// Gives back what was reserved.
+    /// Gives back `bytes` bytes that were reserved.
     pub(super) fn release(&self, bytes: usize) {
         self.filters.fetch_sub(bytes, Ordering::Relaxed);
     }
 
-    /// Takes a page in, and lets others go.
+    /// Takes in a page, and lets others go.
     fn keep(&self, slots: &Arc<Slots>, page: usize, bytes: Box<[u8]>) {
         let Some(slot) = slots.slot(page) else { return };
         let mut ring = sync::lock(&self.ring);
@@ -85,7 +86,7 @@ impl PageCache {
         }
         ring.pages.push_back(Kept { slots: Arc::downgrade(slots), page, len });
         ring.bytes += len;
-        // Pages that are asked for all the time stay, but the hand does not go round for ever.
+        // If all pages are in use all the time, the hand must still stop.
         let mut steps = 2 * ring.pages.len();
         while ring.bytes > self.limit && steps > 0 {
             steps -= 1;
@@ -96,23 +97,23 @@ impl PageCache {
 }
 
 impl Kept {
-    /// Drops the page, unless it was asked for since the last time.
+    /// Drops the page, unless it was used since the hand last came by. Returns whether it is gone.
     fn may_go(&self) -> bool {
         let Some(slots) = self.slots.upgrade() else { return true };
         let Some(slot) = slots.slot(self.page) else { return true };
         if slot.used.swap(false, Ordering::Relaxed) {
             return false;
         }
-        // Somebody may be reading it.
+        // Another thread may be reading it.
         slot.bytes.try_write().map(|mut bytes| *bytes = None).is_ok()
     }
 }
 
-/// Where a page is when it is in memory.
+/// The place of a page, empty while the page is not in memory.
 #[derive(Debug, Default)]
 struct Slot {
     bytes: RwLock<Option<Box<[u8]>>>,
-    /// It was asked for since the hand came by.
+    /// The page was used since the hand last came by.
     used: AtomicBool,
 }
 
@@ -138,8 +139,10 @@ impl Slots {
         group.get_or_init(|| (0..GROUP).map(|_| Slot::default()).collect()).get(page % GROUP)
     }
 
-    /// Gives `job` the bytes of a page, which `load` reads and checks where they are not in memory. `job`
-    /// holds the page's lock: it asks for no page itself.
+    /// Gives `job` the bytes of a page.
+    ///
+    /// If the page is not in memory, `load` reads and checks it. `job` may run under the page's lock, so it
+    /// must not ask for a page itself.
     pub(super) fn with<T>(
         self: &Arc<Self>,
         page: usize,
@@ -149,7 +152,7 @@ impl Slots {
         if let Some(slot) = self.slot(page) {
             let kept = sync::read(&slot.bytes);
             if let Some(bytes) = &*kept {
-                // Written to only when that changes it: other threads read it.
+                // Stored only if that changes it, because other threads read it.
                 if !slot.used.load(Ordering::Relaxed) {
                     slot.used.store(true, Ordering::Relaxed);
                 }
@@ -167,7 +170,7 @@ impl Slots {
 mod tests {
     use super::*;
 
-    /// Asks for a page; whether it had to be read.
+    /// Asks for a page, and returns whether it had to be read.
     fn is_read(slots: &Arc<Slots>, page: usize) -> bool {
         let mut read = false;
         let load = || {

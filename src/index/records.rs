@@ -1,48 +1,52 @@
-//! Records to be indexed: columns, since there may be a million of them, of some fifty bytes each.
+//! Records to be indexed.
+//!
+//! They are held in columns, since there may be a million of them, of some fifty bytes each.
 
 use super::{Location, hash};
 use crate::error::Result;
 
-/// Records in the order of their ordinals, as often as it takes: an index segment is written array by array.
+/// Gives records in the order of their ordinals.
+///
+/// It can be gone through many times, because an index segment is written array by array.
 pub(crate) trait Listing {
     /// How many there are.
     fn len(&self) -> usize;
 
-    /// Gives hash and tagged name of each.
+    /// Gives `job` the hash and the tagged name of each record.
     ///
     /// # Errors
-    /// Of whoever has the names.
+    /// The errors of reading the names.
     fn names(&self, job: &mut dyn FnMut(u64, &[u8])) -> Result<()>;
 
-    /// Gives the place of each.
+    /// Gives `job` the place of each record.
     ///
     /// # Errors
-    /// Of whoever has the places, and of `job`.
+    /// The errors of reading the places, and those of `job`.
     fn locations(&self, job: &mut dyn FnMut(&Location) -> Result<()>) -> Result<()>;
 
-    /// Gives number and MessagePack metadata of those that have any.
+    /// Gives `job` the number and the MessagePack metadata of each record that has metadata.
     ///
     /// # Errors
-    /// As [`locations`](Self::locations).
+    /// The errors of reading the metadata, and those of `job`.
     fn metadata(&self, job: &mut dyn FnMut(u32, &[u8]) -> Result<()>) -> Result<()>;
 }
 
 /// Records in the order in which they came.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Records {
-    /// Tagged, one after the other.
+    /// Tagged names, one after the other.
     names: Vec<u8>,
     name_ends: Vec<u64>,
-    /// Of the names.
+    /// Hashes of the names.
     hashes: Vec<u64>,
     locations: Vec<[u8; Location::LEN]>,
-    /// MessagePack, of those that have any.
+    /// MessagePack metadata of the records that have any, one after the other.
     metadata: Vec<u8>,
-    /// Number of the record, and where its metadata end.
+    /// The number of each such record, and where its metadata end.
     metadata_ends: Vec<(u32, u64)>,
 }
 
-/// Bytes `start..end`, none where there are none.
+/// Bytes `start..end`, or none if that range is not inside.
 fn part(bytes: &[u8], start: u64, end: u64) -> &[u8] {
     let index = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
     bytes.get(index(start)..index(end)).unwrap_or_default()
@@ -82,7 +86,7 @@ impl Records {
         self.push_hashed(hash(name), name, location, metadata);
     }
 
-    /// As [`push`](Self::push), where the hash of the name is known.
+    /// Like [`push`](Self::push), but with the hash of the name already known.
     pub(crate) fn push_hashed(
         &mut self,
         hash: u64,
@@ -105,12 +109,12 @@ impl Records {
 /// Some of the records.
 pub(crate) struct Chosen<'r> {
     pub(crate) records: &'r Records,
-    /// Increasing.
+    /// Numbers of the chosen records, in increasing order.
     pub(crate) numbers: Vec<u32>,
 }
 
 impl<'r> Chosen<'r> {
-    /// All of them.
+    /// All of `records`.
     pub(crate) fn all(records: &'r Records) -> Self {
         Self { records, numbers: (0..u32::try_from(records.len()).unwrap_or(u32::MAX)).collect() }
     }

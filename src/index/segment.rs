@@ -1,7 +1,7 @@
 //! An index segment, read in place.
 //!
-//! Opening reads the prefix alone. Every further access goes through [`Segment::with`], which checks the
-//! pages it touches the first time: no name, offset or length is used unchecked.
+//! Opening reads only the prefix. Every later access goes through [`Segment::with`], which checks each page
+//! the first time it is touched. No name, offset or length is used unchecked.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,11 +20,11 @@ use crate::format::tables::{SECTIONS, Section, SegmentHead, SegmentRef};
 use crate::le::{u32_at, u64_at};
 use crate::storage::{Storage, StorageExt};
 
-/// Smaller pages would be all overhead.
+/// Bytes of the smallest page that is accepted. Smaller pages would be mostly overhead.
 const MIN_PAGE: u32 = 1 << 12;
-/// Lookups after which a segment, however small, has a filter.
+/// The fewest lookups after which a segment gets a filter, however small the segment is.
 const LEAST_ASKED: u64 = 64;
-/// Bytes read at a time to check all pages.
+/// Bytes read at a time when many pages are checked.
 const CHECKED_AT_ONCE: u64 = 256 << 10;
 
 // Sections by number, in the order of the schema.
@@ -47,12 +47,13 @@ pub(crate) struct Segment {
     /// Where the pages start in the file.
     base: u64,
     page_crcs: Vec<u8>,
-    /// The page size as a power of two, which it is when this crate wrote it: spares divisions.
+    /// The exponent of the page size, if that is a power of two. It spares divisions. Segments written by
+    /// this crate have one.
     page_shift: Option<u32>,
     pages: Pages,
-    /// Lookups so far, of a segment that is not mapped and has no filter yet.
+    /// Lookups so far. Counted only while the segment is not mapped and has no filter.
     asked: AtomicU64,
-    /// `None` inside where there can be none.
+    /// The inner `None` means that no filter can be made.
     filter: OnceLock<Option<Filter>>,
 }
 
@@ -84,12 +85,12 @@ impl Segment {
         Self::open_body(storage, &entry, Some(reference), mapped)
     }
 
-    /// Opens the segment that `entry` heads, which no commit need name any more.
+    /// Opens the segment with the head `entry`. No commit has to refer to it any more.
     pub(crate) fn open_entry(storage: &Arc<dyn Storage>, entry: &EntryHead, mapped: bool) -> Result<Self> {
         Self::open_body(storage, entry, None, mapped)
     }
 
-    /// Opens the segment after the head `entry`, which must be the one of `reference`, if there is one.
+    /// Opens the segment with the head `entry`. If there is a `reference`, it must be to this entry.
     fn open_body(
         storage: &Arc<dyn Storage>,
         entry: &EntryHead,
@@ -97,7 +98,7 @@ impl Segment {
         mapped: bool,
     ) -> Result<Self> {
         let offset = entry.offset;
-        // Before memory is taken for any of it.
+        // Checked before memory is taken for any of it.
         let file_len = storage.file_len()?;
         if offset.checked_add(entry.length).is_none_or(|end| end > file_len) {
             let found = format!("{file_len} bytes of file");
@@ -160,12 +161,12 @@ impl Segment {
         })
     }
 
-    /// Whether the other one, of the same file, has the very same content, by the checksums of all pages.
+    /// Whether `other`, a segment of the same file, has the same content: compares the checksums of pages.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         self.reference == other.reference && self.page_crcs == other.page_crcs
     }
 
-    /// The segment, which shares room for pages with others: before any is read.
+    /// Lets the segment share `cache` with others. To be called before any page is read.
     pub(crate) fn sharing(mut self, cache: &Arc<PageCache>) -> Self {
         if let Pages::Read(slots) = &mut self.pages {
             *slots = Slots::new(self.page_crcs.len() / 4, cache);
@@ -173,7 +174,7 @@ impl Segment {
         self
     }
 
-    /// The room for its pages, if they are not mapped.
+    /// The cache of its pages, if they are not mapped.
     pub(crate) fn pages(&self) -> Option<Arc<PageCache>> {
         match &self.pages {
             Pages::Mapped { .. } => None,
@@ -185,7 +186,7 @@ impl Segment {
         Error::damaged(self.storage.path(), Part::Index, self.base + at, expected, found)
     }
 
-    /// The error of a segment whose content cannot be.
+    /// The error for a segment with impossible content, placed at the start of the pages.
     pub(crate) fn damaged_at_start(&self, expected: String, found: String) -> Error {
         self.damaged(0, expected, found)
     }
@@ -212,7 +213,7 @@ impl Segment {
         }
     }
 
-    /// Bytes of page `page`: all but the last have the same size.
+    /// The bytes of page `page`. All pages but the last have the same size.
     fn page_range(&self, page: u64) -> Range<u64> {
         let size = u64::from(self.head.page_size);
         page * size..((page + 1) * size).min(self.head.paged_len)
@@ -222,7 +223,7 @@ impl Segment {
         read(&self.storage, self.base + range.start, usize::try_from(range.end - range.start).unwrap_or(0))
     }
 
-    /// Gives `job`, which asks for no other page, the checked bytes of one that is not mapped.
+    /// Gives `job` the checked bytes of a page that is not mapped. `job` must not ask for another page.
     fn with_page<T>(&self, slots: &Arc<Slots>, page: u64, job: impl FnOnce(&[u8]) -> T) -> Result<T> {
         let load = || {
             let bytes = self.read(self.page_range(page))?;
@@ -232,7 +233,7 @@ impl Segment {
         slots.with(usize::try_from(page).unwrap_or(usize::MAX), load, job)
     }
 
-    /// Gives `job`, which asks for no others, the checked bytes `start..start + len` of a section.
+    /// Gives `job` the checked bytes `start..start + len` of a section. `job` must not ask for other bytes.
     fn with<T>(&self, section: usize, start: u64, len: usize, job: impl FnOnce(&[u8]) -> T) -> Result<T> {
         let Section { offset, length } = self.head.sections[section];
         if start.checked_add(len as u64).is_none_or(|end| end > length) {
@@ -277,9 +278,10 @@ impl Segment {
         }
     }
 
-    /// Whether a name of that hash may be here. Reading is worth a filter when lookups have read about as
-    /// many pages as it takes to make one: whatever is asked later, that costs at most twice what the best
-    /// choice would have.
+    /// Whether a name with this hash may be here.
+    ///
+    /// The filter is made once lookups have read about as many pages as making it takes. However many lookups
+    /// follow, this costs at most twice as much as the best choice.
     fn may_have(&self, hash: u64) -> bool {
         let Pages::Read(slots) = &self.pages else { return true };
         match self.filter.get() {
@@ -287,7 +289,7 @@ impl Segment {
             Some(None) => true,
             None => {
                 let asked = self.asked.fetch_add(1, Ordering::Relaxed) + 1;
-                // Threads that ask while one of them makes the filter go without.
+                // One thread makes the filter. Meanwhile, the others go without.
                 if asked
                     == (self.head.sections[HASHES].length / u64::from(self.head.page_size)).max(LEAST_ASKED)
                 {
@@ -298,12 +300,12 @@ impl Segment {
         }
     }
 
-    /// A filter of all names here; `None` where the arrays are damaged, or there is no room for it.
+    /// A filter of all names here; `None` if the arrays are damaged, or if there is no room for it.
     fn make_filter(&self, cache: &Arc<PageCache>) -> Option<Filter> {
         let mut filter = Filter::new(self.head.n_records, cache)?;
         let mut starts = Vec::new();
         self.scan(BUCKETS, 4, &mut |start| starts.extend(u32_at(start, 0))).ok()??;
-        // Where the buckets do not follow each other, a name may be in two of them.
+        // If the buckets do not follow each other, a name may be in two of them.
         if starts.first() != Some(&0)
             || starts.last().map(|&end| u64::from(end)) != Some(self.head.n_records)
             || !starts.is_sorted()
@@ -322,8 +324,9 @@ impl Segment {
         Some(filter)
     }
 
-    /// Gives `job` the elements of an array, `size` bytes each, checked; keeps no page. `None` where the
-    /// array does not begin at such an element of the pages.
+    /// Gives `job` the checked elements of an array, `size` bytes each, and keeps no page in memory.
+    ///
+    /// `None` if `size` does not divide both the start of the array and the page size.
     fn scan(&self, section: usize, size: u64, job: &mut dyn FnMut(&[u8])) -> Result<Option<()>> {
         let Section { offset, length } = self.head.sections[section];
         let end = offset.saturating_add(length);
@@ -341,10 +344,10 @@ impl Segment {
         Ok(Some(()))
     }
 
-    /// The live-or-dead record called `name` (of that hash) in this segment: its global ordinal and location.
+    /// Finds the record called `name`, live or dead, in this segment: its global ordinal and location.
     ///
-    /// `guess` is told the location before the name is compared: whoever wants the record's bytes can ask for
-    /// them while the name is on its way from memory.
+    /// `hash` is the hash of `name`. `guess` gets the location before the name is compared. It can already
+    /// ask for the bytes of the record while the name is on its way from memory.
     pub(crate) fn find(
         &self,
         hash: u64,
@@ -366,7 +369,7 @@ impl Segment {
         }
         let tag = tag_of(hash, bits);
         let count = (to - from) as usize;
-        // Hits by tag are rare and nearly always right: the first four fit on the stack.
+        // Few records share a tag, so four places on the stack are nearly always enough.
         let (mut hits, mut n_hits) = ([0u32; 4], 0);
         let mut more = Vec::new();
         self.with(HASHES, 8 * u64::from(from), 8 * count, |entries| {
@@ -393,12 +396,12 @@ impl Segment {
         Ok(None)
     }
 
-    /// Asks for what [`find`](Self::find) looks at first to be brought into the cache.
+    /// Prefetches the bytes that [`find`](Self::find) looks at first.
     fn prefetch_bucket(&self, hash: u64) {
         self.prefetch(BUCKETS, 4 * bucket_of(hash, self.head.bucket_bits) as u64);
     }
 
-    /// Asks for the bytes at `start` of a section to be brought into the cache, where they lie in a map.
+    /// Prefetches the bytes at `start` of a section, if the segment is mapped.
     fn prefetch(&self, section: usize, start: u64) {
         if let Pages::Mapped { bytes, .. } = &self.pages {
             let from = self.head.sections[section].offset.saturating_add(start);
@@ -424,7 +427,8 @@ impl Segment {
         self.with_name_block(block, |names| nth_is(names, nth, name))
     }
 
-    /// The tagged names of the block that holds local `ordinal`, and the first one's ordinal.
+    /// The local ordinal of the first name in the block that holds `ordinal`, and all tagged names of that
+    /// block.
     pub(crate) fn names_around(&self, ordinal: u64) -> Result<(u64, Vec<Vec<u8>>)> {
         let block = ordinal / BLOCK as u64;
         let first = block * BLOCK as u64;
@@ -432,7 +436,8 @@ impl Segment {
         let names = self.with_name_block(block, |names| {
             let mut names = NameDecoder::new(names);
             let mut out = Vec::with_capacity(BLOCK);
-            // One too many says enough: a few bytes may repeat a long name any number of times.
+            // Stops at one name too many: in a forged block, a few bytes can repeat a long name any number
+            // of times.
             while out.len() <= BLOCK
                 && let Some(name) = names.next()
             {
@@ -451,7 +456,7 @@ impl Segment {
         Ok((first, names))
     }
 
-    /// Gives local ordinal and tagged name of every record.
+    /// Gives `job` the local ordinal and the tagged name of every record.
     pub(crate) fn each_name(&self, job: &mut dyn FnMut(u64, &[u8])) -> Result<()> {
         let mut next = 0;
         while next < self.head.n_records {
@@ -460,8 +465,8 @@ impl Segment {
         Ok(())
     }
 
-    /// Gives local ordinals and tagged names of the block that starts with local ordinal `first`; where the
-    /// next one starts.
+    /// Gives `job` the local ordinals and tagged names of the block that starts with local ordinal `first`.
+    /// Returns where the next block starts.
     pub(crate) fn names_of_block(&self, first: u64, job: &mut dyn FnMut(u64, &[u8])) -> Result<u64> {
         let end = self.next_block(first);
         // Copied: the caller's job may ask for other pages.
@@ -475,7 +480,7 @@ impl Segment {
         Err(self.damaged(at, format!("{} names in a block", end - first), "others".into()))
     }
 
-    /// The first ordinal of the block of names after that of local `ordinal`, or the number of records.
+    /// Where the block of names after that of local `ordinal` starts, or the number of records.
     pub(crate) fn next_block(&self, ordinal: u64) -> u64 {
         (ordinal / BLOCK as u64 + 1).saturating_mul(BLOCK as u64).min(self.head.n_records)
     }
@@ -501,7 +506,7 @@ impl Segment {
         Ok(location.unwrap_or_default())
     }
 
-    /// Reference of the chunk numbered `chunk` in the whole depot.
+    /// The reference to a chunk. `chunk` is its number in the whole depot.
     pub(crate) fn chunk(&self, chunk: u64) -> Result<ChunkRef> {
         let at = chunk.wrapping_sub(self.reference.first_chunk).saturating_mul(ChunkRef::LEN as u64);
         self.with(CHUNKS, at, ChunkRef::LEN, ChunkRef::decode)?
@@ -523,7 +528,7 @@ impl Segment {
         Ok(false)
     }
 
-    /// All ordinals this segment declares dead, increasing.
+    /// All ordinals that this segment declares dead, in increasing order.
     pub(crate) fn tombstones(&self) -> Result<Vec<u64>> {
         let len = usize::try_from(8 * self.head.n_tombstones).unwrap_or(usize::MAX);
         self.with(KILLS, 0, len, |bytes| bytes.chunks_exact(8).filter_map(|raw| u64_at(raw, 0)).collect())
@@ -554,15 +559,15 @@ impl Segment {
         self.head.n_metadata > 0
     }
 
-    /// Checks every page, as it is in the file: reads, also where the segment is mapped, for what no commit
-    /// covers yet may be cut off.
+    /// Checks every page as it is in the file.
+    ///
+    /// This reads even if the segment is mapped: bytes that no commit covers yet may be cut off at any time.
     pub(crate) fn check_all(&self) -> Result<()> {
         let n_pages = self.head.paged_len.div_ceil(u64::from(self.head.page_size));
         self.checked_pages(0..n_pages, &mut |_, _| ())
     }
 
-    /// Reads pages, many at a time, checks them, and gives `job` the bytes, and which they are of all pages'
-    /// bytes.
+    /// Reads and checks pages, many at a time. `job` gets their bytes, and their range in the array of pages.
     fn checked_pages(&self, pages: Range<u64>, job: &mut dyn FnMut(Range<u64>, &[u8])) -> Result<()> {
         let page_size = u64::from(self.head.page_size);
         let at_once = (CHECKED_AT_ONCE / page_size).max(1);
@@ -603,7 +608,7 @@ fn slice(bytes: &[u8], from: u64, to: u64) -> &[u8] {
     bytes.get(index(from)..index(to)).unwrap_or_default()
 }
 
-/// Checks that the arrays lie inside the pages and have the lengths that the counts ask for.
+/// Checks that the arrays lie inside the pages and have the lengths that follow from the counts.
 fn check_head(head: &SegmentHead, reference: &SegmentRef, room: u64, n_pages: usize) -> Result<(), String> {
     let counts = |r: &SegmentRef| [r.first_ordinal, r.n_records, r.first_chunk, r.n_chunks, r.n_tombstones];
     let found = [head.first_ordinal, head.n_records, head.first_chunk, head.n_chunks, head.n_tombstones];
@@ -639,8 +644,9 @@ fn check_head(head: &SegmentHead, reference: &SegmentRef, room: u64, n_pages: us
     Ok(())
 }
 
-/// Finds `name` among `segments` (oldest first): its live record's segment number, ordinal and location.
-/// `guess`: see [`Segment::find`].
+/// Finds the live record called `name` in `segments`, which start with the oldest.
+///
+/// Returns the number of its segment, its ordinal and its location. For `guess`, see [`Segment::find`].
 pub(crate) fn find_live(
     segments: &[Arc<Segment>],
     name: &[u8],
@@ -652,7 +658,7 @@ pub(crate) fn find_live(
     find_live_hashed(segments, hash(name), name, guess)
 }
 
-/// As [`find_live`], where the hash of the name is known.
+/// Like [`find_live`], but with the hash of the name already known.
 pub(crate) fn find_live_hashed(
     segments: &[Arc<Segment>],
     hash: u64,
@@ -672,9 +678,9 @@ pub(crate) fn find_live_hashed(
     Ok(None)
 }
 
-/// Asks for what [`find_live`] looks at first, of each of `names`, to be brought into the cache.
+/// Prefetches, for each of `names`, the bytes that [`find_live`] looks at first.
 pub(crate) fn expect_names<'n>(segments: &[Arc<Segment>], names: impl Iterator<Item = &'n [u8]>) {
-    // The newest segments are small, or there is but one.
+    // The other segments are small, or there is only one segment.
     let Some(largest) = segments.iter().max_by_key(|segment| segment.head.n_records) else { return };
     for name in names {
         largest.prefetch_bucket(hash(name));
@@ -689,12 +695,12 @@ mod tests {
     use crate::storage::MemoryStorage;
     use crate::testing::fuzz::forge_index;
 
-    /// A segment of one record called `name`, changed by `change`, its checksums made to match.
+    /// A segment of one record called `name`, changed by `change`, with checksums made to match.
     fn opened(name: &[u8], length: u64, change: impl Fn(&mut [u8])) -> Result<Segment> {
         opened_of([name], length, change)
     }
 
-    /// As [`opened`], of many.
+    /// Like [`opened`], but with a record for each of `names`.
     fn opened_of<'n>(
         names: impl IntoIterator<Item = &'n [u8]>,
         length: u64,
@@ -743,7 +749,7 @@ mod tests {
         let name = [7; 100];
         let segment = opened(&name, 0, |body| {
             let at = body.windows(100).position(|window| window == name).unwrap();
-            // Ten bytes, and forty-five times the same ten.
+            // A name of ten bytes, and then forty-five times the same name.
             body[at - 1] = 10;
             body[at + 10..at + 100].as_chunks_mut::<2>().0.fill([10, 0]);
         });

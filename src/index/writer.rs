@@ -1,4 +1,7 @@
-//! Writes an index segment, array by array: what it takes of memory does not grow with the records.
+//! Writes an index segment, array by array.
+//!
+//! Places, hashes, names and metadata go out in pieces of bounded size. Only small arrays grow in memory with
+//! the records: the starts of buckets and of blocks of names, and the checksums of pages.
 //!
 //! ```text
 //!  +----------+-----------+-------------+------------------+---+----------------------------------------+
@@ -8,8 +11,8 @@
 //!  +----------+-----------+-------------+------------------+---+----------------------------------------+
 //!  |<------------- prefix, to a multiple of 64 ---------------->|<------------- pages ----------------->|
 //! ```
-//! The entry head's body CRC covers the prefix. The pages are written first, for their checksums are in the
-//! prefix.
+//! The entry head's body CRC covers the prefix. The pages are written first, because the prefix has their
+//! checksums.
 
 use super::names::NameEncoder;
 use super::records::Listing;
@@ -21,14 +24,15 @@ use crate::format::tables::{SECTIONS, Section, SegmentHead, SegmentRef};
 
 /// Bytes covered by one checksum.
 pub(super) const PAGE: usize = 4 << 10;
-/// Bytes of names and metadata that are enough for one segment: far below what its 32-bit offsets reach,
-/// since a record has at most some 80 MiB of them.
+/// Bytes of names and metadata after which a segment is full.
+///
+/// This is far below what its 32-bit offsets reach, since a record has at most some 80 MiB of them.
 pub(crate) const SEGMENT_ROOM: usize = 512 << 20;
-/// Records a bucket holds on average, at most.
+/// The most records that a bucket holds on average.
 const PER_BUCKET: usize = 8;
 /// Bytes written at a time.
 const PIECE: usize = 1 << 20;
-/// Hashes put into their order at a time: all names are gone through once for each.
+/// Hashes put into order at a time. All names are gone through once per window.
 const WINDOW: usize = 4 << 20;
 
 /// A segment to be written.
@@ -41,21 +45,21 @@ pub(crate) struct SegmentPlan<'l> {
     pub(crate) tombstones: Vec<u64>,
 }
 
-/// What is to be written before the pages, at the start of the entry.
+/// The start of the entry, to be written before the pages.
 #[derive(Debug)]
 pub(crate) struct SegmentStart {
     /// 64 bytes of room for the entry head, then the prefix.
     pub(crate) bytes: Vec<u8>,
     /// CRC of the prefix, for the entry head.
     pub(crate) body_crc: u32,
-    /// All but its offset.
+    /// The reference to the segment, but with no offset yet.
     pub(crate) reference: SegmentRef,
 }
 
-/// Gets bytes of the pages, with their place in the entry.
+/// A function that gets bytes of the pages, and their place in the entry.
 pub(crate) type Out<'o> = &'o mut dyn FnMut(u64, &[u8]) -> Result<()>;
 
-/// What going through the records once tells.
+/// The facts that going through all records once yields.
 struct Survey {
     /// Start of each block of names, and the end.
     blocks: Vec<u32>,
@@ -67,10 +71,10 @@ struct Survey {
 }
 
 impl SegmentPlan<'_> {
-    /// Writes the pages, in pieces of at most about `piece` bytes, which go to `out`.
+    /// Writes the pages to `out`, in pieces of about `piece` bytes.
     ///
     /// # Errors
-    /// Of `out`, and of whoever has the records.
+    /// The errors of `out`, and those of the listing.
     pub(crate) fn write(self, piece: usize, out: Out<'_>) -> Result<SegmentStart> {
         self.write_by(piece, WINDOW, out)
     }
@@ -129,7 +133,7 @@ impl SegmentPlan<'_> {
     /// The whole entry, with room for its head.
     ///
     /// # Errors
-    /// Of whoever has the records.
+    /// The errors of the listing.
     pub(crate) fn into_bytes(self) -> Result<(Vec<u8>, SegmentStart)> {
         let (mut at, mut pages) = (0, Vec::new());
         let start = self.write(usize::MAX, &mut |offset, bytes| {
@@ -228,7 +232,7 @@ impl SegmentPlan<'_> {
         pages.end_array()
     }
 
-    /// Tags and ordinals by bucket, as many buckets at a time as have `window` of them.
+    /// Writes tags and ordinals by bucket, in windows of buckets that have at most `window` records together.
     fn write_hashes(&self, survey: &Survey, window: usize, pages: &mut PageWriter<'_>) -> Result<()> {
         let Survey { bits, buckets, .. } = survey;
         let mut next = buckets.clone();
@@ -243,7 +247,7 @@ impl SegmentPlan<'_> {
                 let bucket = bucket_of(hash, *bits);
                 if (first..behind).contains(&bucket) {
                     let slot = &mut next[bucket];
-                    // A listing that lists otherwise the second time must not write elsewhere.
+                    // A listing that gives other names the second time must not write out of bounds.
                     if let Some(entry) =
                         entries.get_mut(8 * (*slot - start) as usize..).and_then(|e| e.get_mut(..8))
                     {
@@ -261,14 +265,14 @@ impl SegmentPlan<'_> {
     }
 }
 
-/// Collects bytes, computes the checksums of pages and sends them on.
+/// Collects bytes, computes the checksums of pages, and sends the bytes on.
 struct PageWriter<'o> {
     out: Out<'o>,
     /// Where the next piece goes.
     at: u64,
     written: u64,
     piece: usize,
-    /// Starts with a page.
+    /// Bytes not sent yet. They start at the start of a page.
     buf: Vec<u8>,
     crcs: Vec<u8>,
 }
@@ -284,7 +288,7 @@ impl PageWriter<'_> {
         if ragged == 0 { Ok(()) } else { self.push(&[0; 8][ragged..]) }
     }
 
-    /// Sends the first `n` bytes, which are whole pages, or all there will be.
+    /// Sends the first `n` bytes, which must be whole pages.
     fn send(&mut self, n: usize) -> Result<()> {
         for page in self.buf[..n].chunks(PAGE) {
             self.crcs.extend_from_slice(&crc32c::crc32c(page).to_le_bytes());
@@ -296,7 +300,7 @@ impl PageWriter<'_> {
         Ok(())
     }
 
-    /// Sends the rest, padded to the end of the entry; gives the checksums.
+    /// Sends the rest, padded to the end of the entry. Returns the checksums.
     fn finish(mut self, entry_len: u64) -> Result<Vec<u8>> {
         let n = self.buf.len();
         for page in self.buf.chunks(PAGE) {
@@ -311,8 +315,9 @@ impl PageWriter<'_> {
     }
 }
 
-/// Bytes written at a time to a storage: where it is memory, all at once, so that it can be lent in one
-/// piece.
+/// Bytes to write to a storage at a time.
+///
+/// To memory, everything is written together, so that it can be lent in one piece.
 pub(crate) fn piece_for(is_durable: bool) -> usize {
     if is_durable { PIECE } else { usize::MAX }
 }
