@@ -1,5 +1,6 @@
-//! A CHUNK entry: records that were put together, as one Blosc2 chunk, with what is needed to check and find
-//! them.
+//! A CHUNK entry: records compressed together as one Blosc2 chunk.
+//!
+//! It also has what is needed to find the records and to check them.
 //!
 //! ```text
 //!  0        64         128                         chunk_at - 4n      chunk_at (32 mod 64)
@@ -16,9 +17,9 @@
 //! ```
 //!
 //! The entry head's body CRC covers the prelude. The first of the `n` checksums covers the chunk's header and
-//! block offsets, each further one a block's stored bytes, so that a part of the chunk can be checked without
-//! the rest. Blosc2's 32-byte chunk header comes first, so an uncompressed payload starts at a multiple of 64
-//! bytes. A LOG entry is the same without checksums and chunk.
+//! block offsets. Each further checksum covers the stored bytes of one block, so a part of the chunk can be
+//! checked without the rest. The Blosc2 chunk starts with its 32-byte header, so an uncompressed payload
+//! starts at a multiple of 64 bytes. A LOG entry is the same, but without checksums and chunk.
 
 use super::entry::HEAD_LEN;
 use super::tables::{Directory, DirectoryBuilder};
@@ -31,10 +32,10 @@ use crate::le::{u32_at, u64_at};
 const PRELUDE_AT: usize = HEAD_LEN;
 pub(crate) const PRELUDE_LEN: usize = 64;
 const DIRECTORY_AT: usize = PRELUDE_AT + PRELUDE_LEN;
-/// A directory is never larger than this, raw: sealing a chunk keeps to it.
+/// The most raw bytes of a directory. A chunk is sealed before its directory grows larger.
 pub(crate) const MAX_DIRECTORY: usize = 256 << 20;
 
-/// The only layout of a payload so far: records as they are.
+/// The only layout of a payload so far: the records as they are.
 const PLAIN_LAYOUT: u32 = 0;
 
 /// The fixed part of a CHUNK or LOG entry's body.
@@ -47,7 +48,7 @@ pub(crate) struct Prelude {
     pub(crate) chunk_at: u32,
     pub(crate) n_checksums: u32,
     pub(crate) chunk_len: u64,
-    /// Raw bytes in use, padding up to the chunk size not counted.
+    /// Raw bytes in use, without the padding up to the chunk size.
     pub(crate) raw_len: u64,
     pub(crate) table_crc: u32,
 }
@@ -109,7 +110,7 @@ impl Prelude {
         start..start + u64::from(self.directory_stored)
     }
 
-    /// Checks the directory's stored bytes, decompresses and reads them.
+    /// Checks the directory's stored bytes, decompresses them, and reads the directory.
     pub(crate) fn read_directory(&self, stored: &[u8]) -> Result<Directory, String> {
         let computed = crc32c::crc32c(stored);
         if computed != self.directory_crc {
@@ -123,8 +124,9 @@ impl Prelude {
         Directory::decode(&raw)
     }
 
-    /// What the index keeps of a chunk whose entry starts at `offset`. `block_size` comes from the chunk's
-    /// header.
+    /// The reference to a chunk that the index keeps.
+    ///
+    /// The chunk's entry starts at `offset`. The block size comes from the chunk's `header`.
     pub(crate) fn chunk_ref(&self, offset: u64, header: &ChunkHeader) -> ChunkRef {
         let flags = if header.special() == 1 {
             ChunkRef::ZEROS
@@ -145,12 +147,12 @@ impl Prelude {
     }
 }
 
-/// What the index keeps of a chunk: 32 bytes, as in the file.
+/// The reference to a chunk that the index keeps: 32 bytes, as in the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ChunkRef {
-    /// Of the CHUNK entry, in the file.
+    /// Where the CHUNK entry starts in the file.
     pub(crate) offset: u64,
-    /// Of the Blosc2 chunk, in the entry.
+    /// Where the Blosc2 chunk starts in the entry.
     pub(crate) chunk_at: u32,
     pub(crate) chunk_len: u32,
     pub(crate) n_checksums: u32,
@@ -166,7 +168,7 @@ impl ChunkRef {
     pub(crate) const ZEROS: u32 = 1;
     /// The raw bytes follow Blosc2's header.
     pub(crate) const UNCOMPRESSED: u32 = 2;
-    /// Written by another program: no checksums, blocks in any order.
+    /// Another program wrote the chunk: it has no checksums, and its blocks may lie in any order.
     pub(crate) const FOREIGN: u32 = 4;
 
     /// The 32 bytes.
@@ -216,14 +218,15 @@ impl ChunkRef {
     }
 }
 
-/// A CHUNK or LOG entry, whole but for its head.
+/// A CHUNK or LOG entry, complete except for its head.
 #[derive(Debug)]
 pub(crate) struct EncodedEntry {
-    /// Starts with 64 bytes for the head. What is after `written` is of no meaning: room to be used again.
+    /// Starts with 64 bytes of room for the head. Bytes after `written` have no meaning: they are room that
+    /// is kept for the next entry.
     pub(crate) bytes: Vec<u8>,
     /// How many of the bytes are to be written.
     pub(crate) written: usize,
-    /// Of the entry; what is after the written bytes is zeros that need not be written.
+    /// Bytes of the entry. Those after the written ones are zeros, which need not be written.
     pub(crate) length: u64,
     /// CRC for the head.
     pub(crate) body_crc: u32,
@@ -242,17 +245,19 @@ fn stored_directory(directory: &DirectoryBuilder, prelude: &mut Prelude) -> Resu
     Ok(stored)
 }
 
-/// Where the Blosc2 chunk starts in an entry whose directory ends at `directory_end`: the checksums lie right
-/// before it.
+/// Where the Blosc2 chunk starts in an entry with a directory that ends at `directory_end`.
+///
+/// The checksums lie right before the chunk.
 fn place_chunk(directory_end: usize, n_checksums: usize) -> usize {
     let least = directory_end + 4 * n_checksums;
     least + (HEAD_LEN + HEADER_LEN - least % HEAD_LEN) % HEAD_LEN
 }
 
-/// Compresses a full chunk (`raw` padded to the chunk size, of which `used` bytes are records) into an entry.
+/// Compresses a full chunk into an entry.
 ///
-/// `bytes` is room for the entry, kept from chunk to chunk: fresh memory costs more than what is done in it.
-/// The chunk is compressed to where it belongs, not copied there.
+/// `raw` is padded to the chunk size; its first `used` bytes are records. `bytes` is room for the entry, to
+/// be kept from chunk to chunk: fresh memory would cost more than the work done in it. The chunk is
+/// compressed directly to its place in the entry.
 pub(crate) fn encode_chunk(
     raw: &[u8],
     used: usize,
@@ -266,7 +271,7 @@ pub(crate) fn encode_chunk(
     let mut chunk_at = place_chunk(directory_end, 1 + raw.len().div_ceil(encoder.block_size()));
     let header = encoder.compress_into(raw, &mut bytes, chunk_at)?;
     if header.special() != 0 {
-        // Nothing but a header: there are no blocks with checksums before it.
+        // The chunk is only a header. Without blocks, there is just one checksum before it.
         let least = place_chunk(directory_end, 1);
         bytes.copy_within(chunk_at..chunk_at + header.stored_len, least);
         chunk_at = least;
@@ -293,7 +298,7 @@ pub(crate) fn encode_chunk(
     bytes[table_at..chunk_at].copy_from_slice(&table);
     let end = chunk_end.next_multiple_of(HEAD_LEN);
     let written = if header.is_memcpyed() {
-        // The unused end of an uncompressed chunk is zeros: left unwritten, it costs no disk.
+        // The unused end of an uncompressed chunk is zeros. Left unwritten, it takes no disk space.
         (chunk_at + HEADER_LEN + used).min(chunk_end)
     } else {
         bytes.resize(bytes.len().max(end), 0);

@@ -1,4 +1,4 @@
-//! The head of an entry: everything after the file's header is a sequence of these, each with its body.
+//! The head of an entry. Everything after the file's header is a sequence of heads, each with its body.
 //!
 //! ```text
 //!  0        8    9     12        16        24       32       40      48        56       60     64
@@ -9,18 +9,18 @@
 //!  |<------------------------------ covered by the CRC32C ------------------------------>|
 //! ```
 //!
-//! `offset` is the entry's own place in the file and `depot id` is random, so that an entry copied from
-//! elsewhere is no entry; `sequence` counts entries and `previous` repeats the CRC of the head before, so
-//! that a stale entry after a new one is none either. `length` counts head, body and padding up to the next
-//! entry, a multiple of 64.
+//! `offset` is the entry's own place in the file, and `depot id` is random. An entry copied from elsewhere is
+//! therefore not taken for an entry. `sequence` counts entries, and `previous` repeats the CRC of the head
+//! before. A stale entry after a new one is therefore not taken for an entry either. `length` counts the
+//! head, the body and the padding up to the next entry, and is a multiple of 64.
 
 use super::MAX_SEQUENCE;
 use crate::le::{u32_at, u64_at};
 
-/// Bytes of a head; entries start at multiples of it.
+/// Bytes of a head. Entries start at multiples of it.
 pub(crate) const HEAD_LEN: usize = 64;
 
-/// Survives neither text mode nor a 7-bit channel, and is no text.
+/// The first bytes of a head. They are not text, and text mode or a 7-bit channel would change them.
 pub(crate) const MAGIC: [u8; 8] = *b"\x8bVLD\r\n\x1a\0";
 const KIND_AT: usize = MAGIC.len();
 const BODY_CRC_AT: usize = KIND_AT + 4;
@@ -38,22 +38,22 @@ const _: () = assert!(CRC_AT + 4 == HEAD_LEN, "docs/reference/format.md: a head 
 pub(crate) enum Kind {
     /// Records: directory, block checksums, Blosc2 chunk. `ordinal` is the chunk's number.
     Chunk = 1,
-    /// An index segment. `ordinal` is its first record's.
+    /// An index segment. `ordinal` is that of its first record.
     Index = 2,
     /// A commit. `ordinal` is the commit's sequence.
     Commit = 3,
     /// Blosc2's offsets chunk and trailer. `ordinal` is the number of chunks.
     Frame = 4,
-    /// Operations that put no payload: a directory alone.
+    /// Operations without a payload: only a directory.
     Log = 5,
     /// The depot's own metadata: a MessagePack map.
     Metadata = 6,
-    /// What the depot has lost, and whoever went on with it knew.
+    /// The losses that the depot is known to have had.
     Losses = 7,
 }
 
 impl Kind {
-    /// What error messages call it.
+    /// The name of the kind in error messages.
     pub(crate) fn describe(self) -> &'static str {
         match self {
             Self::Chunk => "a chunk",
@@ -71,7 +71,7 @@ impl Kind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct EntryHead {
     pub(crate) kind: Kind,
-    /// CRC32C of the part of the body that the kind says.
+    /// CRC32C of the part of the body that the kind defines.
     pub(crate) body_crc: u32,
     pub(crate) sequence: u64,
     pub(crate) ordinal: u64,
@@ -101,7 +101,7 @@ impl EntryHead {
         out
     }
 
-    /// The CRC the head is stored with: what the next entry repeats.
+    /// The CRC that the head is stored with, and that the next entry repeats.
     pub(crate) fn crc(&self) -> u32 {
         crc32c::crc32c(&self.encode()[..CRC_AT])
     }
@@ -117,7 +117,7 @@ impl EntryHead {
         Ok(head)
     }
 
-    /// As [`parse`](Self::parse), for an entry that need not lie where it was written.
+    /// Like [`parse`](Self::parse), but the entry may lie elsewhere than where it was written.
     pub(crate) fn parse_anywhere(bytes: &[u8]) -> Result<Self, String> {
         let Some(bytes) = bytes.get(..HEAD_LEN) else {
             return Err(format!("{} bytes", bytes.len()));

@@ -1,5 +1,7 @@
-//! A standard Blosc2 contiguous frame, format version 2: what makes a depot readable by every Blosc2 program
-//! (`README_CFRAME_FORMAT.rst` of c-blosc2; its integers are big-endian).
+//! A standard Blosc2 contiguous frame, format version 2.
+//!
+//! It makes a depot readable by every Blosc2 program. `README_CFRAME_FORMAT.rst` of c-blosc2 describes it.
+//! Its integers are big-endian.
 //!
 //! ```text
 //!   0                 header_len              header_len + chunks_len             frame_len
@@ -10,25 +12,29 @@
 //!
 //!   header    9e a8 "b2frame\0"
 //!     10  d2 <i32 header_len>                    47  d2 <i32 typesize>
-//!     15  cf <u64 frame_len>                     52  d2 <i32 block_size>, 0: each chunk its own
+//!     15  cf <u64 frame_len>                     52  d2 <i32 block_size>, 0: chosen per chunk
 //!     24  a4 <version 2 | 0x10: 64-bit offsets>  57  d2 <i32 chunk_size>
 //!            <type, 0: contiguous>               62  d1 <i16 threads> d1 <i16 threads>
 //!            <level << 4 | codec> <split - 1>    68  c3 or c2: has vlmetalayers
 //!     29  d3 <i64 raw_len>                       69  d8 06 <6 filters> <codec> <codec's parameter>
 //!     38  d3 <i64 chunks_len>                           <6 filters' parameters> 00 00
 //!                                                87  the metalayers
-//!   offsets chunk   a Blosc2 chunk of i64 LE, one a chunk: from header_len to the chunk's start,
+//!   offsets chunk   a Blosc2 chunk of i64 LE, one per chunk: from header_len to the chunk's start,
 //!                   or 0x80 | kind in the top byte for a chunk of zeros (1) that is not stored
 //!   trailer         94 01 <vlmetalayers> ce <u32 trailer length> d8 <kind> <16 bytes fingerprint>
 //! ```
 //!
-//! Always true of frames written here: the header is 4096 bytes long, filled up by the metalayer `vldepot`; a
-//! commit changes nothing in it but bytes 16 to 46 ([`header_update`]) and that metalayer's content; chunks,
-//! offsets chunks and trailers are appended and never overwritten, so that superseded ones become holes,
-//! which `chunks_len` counts. The fingerprint, which c-blosc2 writes as zeros and does not read, has kind 3.
+//! Frames written here keep to the following:
 //!
-//! All chunks but the last have `chunk_size` raw bytes. Chunks of zeros must be special offsets: c-blosc2
-//! cannot take slices of a stored chunk that is nothing but a header.
+//! - The header is 4096 bytes long. The metalayer `vldepot` fills it up.
+//! - A commit changes only bytes 16 to 46 of the header ([`header_update`]) and the content of that
+//!   metalayer.
+//! - Chunks, offsets chunks and trailers are appended, and never overwritten. Superseded ones become holes,
+//!   which `chunks_len` counts.
+//! - The fingerprint has kind 3. c-blosc2 writes zeros there, and does not read it.
+//! - All chunks but the last have `chunk_size` raw bytes.
+//! - Chunks of zeros are special offsets, because c-blosc2 cannot take slices of a stored chunk that is only
+//!   a header.
 
 #![expect(clippy::big_endian_bytes, reason = "Blosc2 frames keep MessagePack integers")]
 
@@ -39,11 +45,11 @@ use crate::blosc::{self, BloscError, Compression, CompressionCodec, Encoder, Fea
 
 /// Bytes of the headers written here. Those of other programs are shorter.
 pub(crate) const HEADER_LEN: usize = 4096;
-/// The metalayer that fills our header up.
+/// The metalayer that fills up the header of a depot.
 pub(crate) const DEPOT_LAYER: &str = "vldepot";
 /// The metalayer by which the Python package vlstore knows its files.
 pub(crate) const VLSTORE_LAYER: &str = "magic";
-/// What it holds: a MessagePack byte string.
+/// The content of that metalayer: a MessagePack byte string.
 pub(crate) const VLSTORE_MAGIC: [u8; 18] =
     *b"\xc4\x10\xa4\x9a\x33\x67\xcf\x7d\x44\xd1\xb0\x97\xe0\x51\x05\x83\x36\xeb";
 /// The offset that stands for a chunk of zeros.
@@ -54,7 +60,7 @@ const HEADER_LEN_AT: usize = MAGIC.len() + 1;
 const FRAME_LEN_AT: usize = HEADER_LEN_AT + 4 + 1;
 const FLAGS_AT: usize = FRAME_LEN_AT + 8 + 1;
 const TYPE_AT: usize = FLAGS_AT + 1;
-/// Level and codec.
+/// Where the compression level and the codec are, in one byte.
 pub(crate) const CODEC_AT: usize = TYPE_AT + 1;
 const SPLIT_AT: usize = CODEC_AT + 1;
 const RAW_LEN_AT: usize = SPLIT_AT + 1 + 1;
@@ -77,7 +83,7 @@ const VERSION_2: u8 = 2;
 const VERSION_MASK: u8 = 0x0f;
 const OFFSETS_64: u8 = 0x10;
 const CONTIGUOUS: u8 = 0;
-/// The codec is the one whose number is elsewhere.
+/// The codec number that stands for a plugin: the plugin's own number is at [`PLUGIN_CODEC_AT`].
 const PLUGIN_CODEC: u8 = 6;
 const FIXSTR_4: u8 = 0xa4;
 const U64: u8 = 0xcf;
@@ -93,27 +99,27 @@ const OFFSETS_BLOCK: usize = 16 << 10;
 const TRAILER_START: [u8; 2] = [0x94, 1];
 /// The end of a trailer: its length and the fingerprint.
 pub(crate) const TRAILER_END_LEN: usize = 1 + 4 + 2 + 16;
-/// A fingerprint of 128 bits, which c-blosc2 knows of but never makes: it writes kind 0, none.
+/// The kind of a fingerprint of 128 bits. c-blosc2 knows it, but itself writes kind 0, which means none.
 const FINGERPRINT_KIND: u8 = 3;
 
-/// What a frame's header says.
+/// The fields of a frame's header.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct FrameHeader {
     /// Bytes of the frame; the file may be longer.
     pub(crate) frame_len: u64,
     /// Raw bytes of all chunks.
     pub(crate) raw_len: u64,
-    /// From the end of the header to the offsets chunk.
+    /// Bytes from the end of the header to the offsets chunk.
     pub(crate) chunks_len: u64,
     pub(crate) typesize: u8,
     /// 0 when each chunk has its own.
     pub(crate) block_size: u32,
     /// 0 in frames of variable-size chunks, and in some empty ones.
     pub(crate) chunk_size: u32,
-    /// What new chunks are compressed with, or what that needs; those that exist may differ.
+    /// How new chunks are compressed, or the feature that this would need. Chunks that exist may differ.
     pub(crate) compression: Result<Compression, Feature>,
     pub(crate) has_vlmeta: bool,
-    /// Names, and where in the header their contents are.
+    /// The names of the metalayers, and where in the header their contents are.
     pub(crate) metalayers: Vec<(String, Range<usize>)>,
     pub(crate) header_len: usize,
 }
@@ -125,11 +131,11 @@ impl FrameHeader {
     }
 }
 
-/// The header of an empty frame, exactly [`HEADER_LEN`] bytes, and where the content of the metalayer
-/// `vldepot` starts in it, which is zeros up to the end.
+/// The header of an empty frame, and where the content of the metalayer `vldepot` starts in it.
 ///
-/// `chunk_size` is one that [`Layout::validate`](crate::Layout::validate) accepts. With
-/// `vlstore_magic` the header begins with vlstore's metalayer.
+/// The header has exactly [`HEADER_LEN`] bytes. That content is zeros, up to the end of the header.
+/// [`Layout::validate`](crate::Layout::validate) must accept `chunk_size`. With `vlstore_magic`, the first
+/// metalayer is that of vlstore.
 pub(crate) fn write_header(
     compression: Compression,
     chunk_size: usize,
@@ -167,8 +173,10 @@ pub(crate) fn write_header(
     (with_depot(&vec![0; HEADER_LEN - content_at]), content_at)
 }
 
-/// What a commit replaces in the header: where, and the lengths of frame, raw data and chunks. One write: the
-/// bytes lie in one sector. `compression` is the header's, whose codec lies between the lengths.
+/// The bytes that a commit replaces in the header, and where they start.
+///
+/// They hold the lengths of the frame, of the raw data and of the chunks. They are one write, inside one
+/// sector. The codec lies between the lengths, so `compression` must be that of the header.
 pub(crate) fn header_update(
     compression: Compression,
     frame_len: u64,
@@ -190,16 +198,16 @@ pub(crate) fn header_update(
     (FRAME_LEN_AT, bytes)
 }
 
-/// How long the header that `bytes` begin with says it is: how much [`parse_header`] needs.
+/// The length that the header at the start of `bytes` declares. [`parse_header`] needs that many bytes.
 pub(crate) fn declared_header_len(bytes: &[u8]) -> Option<usize> {
     let len = i32::from_be_bytes(field(bytes, HEADER_LEN_AT)?);
     usize::try_from(len).ok().filter(|&len| bytes.starts_with(&MAGIC) && len >= METALAYERS_AT)
 }
 
-/// Reads the header of any Blosc2 contiguous frame; the error says what was found instead.
+/// Reads the header of any Blosc2 contiguous frame. The error says what was found instead.
 ///
-/// Whether its lengths fit the file is for the caller to check: after a torn commit they may not, and yet the
-/// metalayers say what to go back to.
+/// The caller has to check whether the lengths fit the file. After a torn commit they may not, but the
+/// metalayers still say what to go back to.
 pub(crate) fn parse_header(bytes: &[u8]) -> Result<FrameHeader, String> {
     if !bytes.starts_with(&MAGIC) {
         let start = bytes[..bytes.len().min(MAGIC.len())].escape_ascii();
@@ -279,8 +287,9 @@ fn parse_compression(header: &[u8], typesize: u8) -> Result<Compression, Feature
     })
 }
 
-/// The offsets chunk: `offsets` from the end of the header, one a chunk. Not for an empty frame, which has
-/// none.
+/// The offsets chunk: `offsets` from the end of the header, one per chunk.
+///
+/// An empty frame has no offsets chunk.
 pub(crate) fn offsets_chunk(offsets: &[i64]) -> Result<Vec<u8>, BloscError> {
     let compression = Compression {
         codec: CompressionCodec::Blosclz,
@@ -289,7 +298,7 @@ pub(crate) fn offsets_chunk(offsets: &[i64]) -> Result<Vec<u8>, BloscError> {
         typesize: Some(8),
     };
     let raw: Vec<u8> = offsets.iter().flat_map(|offset| offset.to_le_bytes()).collect();
-    // c-blosc2 looks offsets up one by one, and decompresses a block for each.
+    // Small blocks: c-blosc2 looks up one offset at a time, and decompresses a block for it.
     Encoder::new(compression, OFFSETS_BLOCK)?.compress(&raw)
 }
 
@@ -298,7 +307,9 @@ pub(crate) fn vlmeta_content(msgpack: &[u8]) -> Result<Vec<u8>, BloscError> {
     blosc::compress_metadata(msgpack, 1)
 }
 
-/// A trailer: `vlmeta` names and contents, each made by [`vlmeta_content`] and together under 2 GiB.
+/// A trailer with the names and contents of `vlmeta`.
+///
+/// [`vlmeta_content`] makes each content. Together they must be under 2 GiB.
 pub(crate) fn trailer(vlmeta: &[(String, Vec<u8>)], fingerprint: [u8; 16]) -> Vec<u8> {
     let mut out = TRAILER_START.to_vec();
     let entries: Vec<_> = vlmeta.iter().map(|(name, content)| (name.as_str(), &content[..])).collect();
@@ -311,8 +322,9 @@ pub(crate) fn trailer(vlmeta: &[(String, Vec<u8>)], fingerprint: [u8; 16]) -> Ve
     out
 }
 
-/// How long the trailer is whose last [`TRAILER_END_LEN`] bytes, or more, are `end`; `None` when none ends
-/// there.
+/// The length of the trailer that ends with `end`; `None` if no trailer ends there.
+///
+/// `end` has at least the last [`TRAILER_END_LEN`] bytes of the trailer.
 pub(crate) fn trailer_len(end: &[u8]) -> Option<usize> {
     let [U32, a, b, c, d, FIXEXT_16, ..] = *end.last_chunk::<TRAILER_END_LEN>()? else { return None };
     let len = usize::try_from(u32::from_be_bytes([a, b, c, d])).ok()?;
@@ -335,7 +347,7 @@ fn filter_code(filter: Filter) -> u8 {
     }
 }
 
-/// The `N` bytes of a header field.
+/// The `N` bytes of a header field at `at`.
 fn field<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
     bytes.get(at..)?.first_chunk::<N>().copied()
 }

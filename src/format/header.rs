@@ -1,4 +1,4 @@
-//! What the metalayer `vldepot` of the Blosc2 header holds: the parameters, and where the newest commit is.
+//! The metalayer `vldepot` of the Blosc2 header: the parameters, and where the newest commit is.
 //!
 //! ```text
 //!  file byte                                                     3072         3584        4096
@@ -13,8 +13,8 @@
 //!           +--------+----------+---------+--------+----------+---------+------+-----+
 //! ```
 //!
-//! Each slot has a 512-byte sector to itself and commits take turns, so that a torn write costs at most the
-//! older one. The slots only say where to start looking: a commit after them is found by scanning.
+//! Each slot has a 512-byte sector to itself, and commits take turns. A torn write therefore costs at most
+//! the older slot. The slots only say where to start looking: a later commit is found by scanning.
 
 use super::frame::HEADER_LEN;
 use super::tables::Parameters;
@@ -24,7 +24,7 @@ use crate::le::{u32_at, u64_at};
 pub(crate) const SLOT_AT: [u64; 2] = [3072, 3584];
 /// Bytes of a slot.
 pub(crate) const SLOT_LEN: usize = 64;
-/// Where the first entry lies: the trailer of the empty frame comes between.
+/// Where the first entry lies. The trailer of the empty frame lies between the header and it.
 pub(crate) const FIRST_ENTRY_AT: u64 = 4160;
 const _: () = assert!(HEADER_LEN as u64 + 64 == FIRST_ENTRY_AT);
 
@@ -41,7 +41,9 @@ const DEPOT_AT: usize = 32;
 const COMMIT_CRC_AT: usize = 40;
 const SLOT_CRC_AT: usize = SLOT_LEN - 4;
 
-/// Writes the parameters into the metalayer, which starts at `at` of the `header`. False if they do not fit.
+/// Writes the parameters into the metalayer, which starts at byte `at` of `header`.
+///
+/// Returns whether they fit.
 pub(crate) fn write_parameters(header: &mut [u8], at: usize, parameters: &Parameters) -> bool {
     let table = parameters.encode();
     let end = at + PARAMETERS_AT + table.len();
@@ -56,7 +58,9 @@ pub(crate) fn write_parameters(header: &mut [u8], at: usize, parameters: &Parame
     true
 }
 
-/// Reads the parameters from the metalayer's `content`. The error is (what was expected, what was found).
+/// Reads the parameters from the metalayer's `content`.
+///
+/// The error says what was expected, and what was found instead.
 pub(crate) fn read_parameters(content: &[u8]) -> Result<Parameters, (String, String)> {
     if !content.starts_with(&MAGIC) {
         let found = content.get(..8).unwrap_or(content).escape_ascii().to_string();
@@ -74,7 +78,7 @@ pub(crate) fn read_parameters(content: &[u8]) -> Result<Parameters, (String, Str
     Parameters::decode(table).map_err(|found| ("a table of parameters".into(), found))
 }
 
-/// Where a commit is.
+/// A slot of the header, which says where a commit is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct CommitSlot {
     pub(crate) sequence: u64,
@@ -101,7 +105,7 @@ impl CommitSlot {
         out
     }
 
-    /// `None` for a slot never written, or torn.
+    /// Reads a slot; `None` if it was never written, or is torn.
     pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
         let bytes = bytes.get(..SLOT_LEN)?;
         if !bytes.starts_with(&SLOT_MAGIC)

@@ -1,5 +1,7 @@
-//! The block of named byte strings that a Blosc2 frame keeps in its header (*metalayers*) and in its trailer
-//! (*vlmetalayers*): MessagePack, of which c-blosc2 accepts only these forms. Integers are big-endian.
+//! The blocks of named byte strings in a Blosc2 frame.
+//!
+//! A frame has one in its header (*metalayers*) and one in its trailer (*vlmetalayers*). They are
+//! MessagePack, but c-blosc2 accepts only the following forms. Integers are big-endian.
 //!
 //! ```text
 //! 93                          array of 3
@@ -17,7 +19,7 @@ use std::ops::Range;
 
 /// c-blosc2 reads no more entries than this (`BLOSC2_MAX_METALAYERS`).
 pub(super) const MAX_ENTRIES: usize = 16;
-/// The longest name a `fixstr` holds.
+/// The longest name that a `fixstr` holds.
 pub(super) const MAX_NAME_LEN: usize = 31;
 
 const ARRAY_OF_3: u8 = 0x93;
@@ -31,12 +33,13 @@ const BIN_32: u8 = 0xc6;
 
 /// Bytes of a content's marker and length.
 const CONTENT_HEAD: usize = 5;
-/// From the block's start to its index: array marker, marker and value of the index length.
+/// Bytes from the block's start to its index: the array marker, and the marker and value of the index length.
 const INDEX_AT: usize = 4;
 
-/// Appends a block of `entries`. `out` begins with the header's or trailer's first byte; the index length
-/// counts from `index_from` in it (c-blosc2 counts from the block in a header, from one byte later in a
-/// trailer).
+/// Appends a block of `entries`.
+///
+/// `out` must begin with the first byte of the header or trailer. The index length counts from byte
+/// `index_from` of it. c-blosc2 counts from the block in a header, and from one byte later in a trailer.
 pub(super) fn append(out: &mut Vec<u8>, entries: &[(&str, &[u8])], index_from: usize) {
     debug_assert!(entries.len() <= MAX_ENTRIES, "at most 16 metalayers fit a frame");
     let n = saturating_u16(entries.len()).to_be_bytes();
@@ -65,7 +68,9 @@ pub(super) fn append(out: &mut Vec<u8>, entries: &[(&str, &[u8])], index_from: u
     }
 }
 
-/// Reads the block at `block` of a whole header or trailer: names, and where in `bytes` their contents are.
+/// Reads the block that starts at byte `block` of a whole header or trailer.
+///
+/// Returns the names, and where in `bytes` their contents are.
 pub(super) fn parse(bytes: &[u8], block: usize) -> Result<Vec<(String, Range<usize>)>, String> {
     let mut at = block;
     let head = take::<{ INDEX_AT + 3 }>(bytes, &mut at).ok_or("a metalayer block cut short")?;
@@ -99,7 +104,7 @@ fn parse_entry(bytes: &[u8], at: &mut usize) -> Option<(String, Range<usize>)> {
     (end <= bytes.len()).then_some((name, content..end))
 }
 
-/// The `N` bytes at `at`, which moves after them.
+/// Takes the `N` bytes at `at`, and moves `at` past them.
 fn take<const N: usize>(bytes: &[u8], at: &mut usize) -> Option<[u8; N]> {
     let taken = *bytes.get(*at..)?.first_chunk::<N>()?;
     *at += N;

@@ -1,7 +1,10 @@
-//! Bytes and structs, without I/O. This room and `docs/reference/format.md` describe every byte of the file.
+//! The file format: bytes and structs, without I/O.
+//!
+//! This room and `docs/reference/format.md` describe every byte of the file.
 //!
 //! ```text
-//! frame      the Blosc2 side: header, offsets chunk, trailer; metalayers: the named contents in the first and last
+//! frame      the Blosc2 side: header, offsets chunk, trailer
+//! metalayers the named byte strings in that header and trailer
 //! header     the `vldepot` metalayer inside that header: parameters and the two commit slots
 //! entry      the 64-byte head of everything after the header
 //! chunk      a CHUNK entry: directory, block checksums, Blosc2 chunk
@@ -23,8 +26,8 @@ pub(crate) mod tables;
 )]
 mod generated;
 
-/// The version this crate writes, and the highest it reads.
+/// The version that this crate writes, and the highest version that it reads.
 pub(crate) const FORMAT_VERSION: u32 = 1;
 
-/// Entries and commits are numbered up to this, which no writer reaches: the next number always exists.
+/// The highest number of an entry or a commit. No writer reaches it, so there is always a next number.
 pub(crate) const MAX_SEQUENCE: u64 = 1 << 62;

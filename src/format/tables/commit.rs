@@ -1,4 +1,4 @@
-//! The commit: the truth about the depot at one moment.
+//! The commit: the state of the depot at one moment.
 
 use flatbuffers::{FlatBufferBuilder, root};
 
@@ -18,7 +18,7 @@ pub(crate) struct SegmentRef {
     pub(crate) n_tombstones: u64,
 }
 
-/// The truth about the depot at one moment.
+/// The state of the depot at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Commit {
     pub(crate) sequence: u64,
@@ -31,9 +31,9 @@ pub(crate) struct Commit {
     pub(crate) parameters: Parameters,
     /// Seconds since 1970.
     pub(crate) time: i64,
-    /// Offset of the commit before a truncation that can be taken back; 0 without.
+    /// Offset of the commit before a truncation that can be taken back, or 0.
     pub(crate) undo: u64,
-    /// Offset and length of the newest LOSSES entry, zeros without.
+    /// Offset and length of the newest LOSSES entry, or zeros.
     pub(crate) losses: (u64, u64),
 }
 
@@ -114,7 +114,7 @@ impl Commit {
         }
         let (mut ordinal, mut chunk, mut tombstones, mut end) = (0u64, 0u64, 0u64, 0u64);
         for segment in &commit.segments {
-            // A newer segment lies after an older one: the same bytes cannot be indexed any number of times.
+            // A newer segment must lie after an older one, so that no bytes are indexed more than once.
             if segment.offset < end {
                 return Err(format!(
                     "an index segment at byte {} after one that ends at {end}",

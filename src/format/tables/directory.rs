@@ -1,4 +1,4 @@
-//! The directory of a CHUNK or LOG entry: what was done to names, in columns.
+//! The directory of a CHUNK or LOG entry: what the entry did to names, in columns.
 
 use flatbuffers::FlatBufferBuilder;
 
@@ -8,9 +8,9 @@ use crate::le::u32_at;
 /// What an entry did to one name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Action {
-    /// The next `length` bytes of the chunk, from the next aligned place, are the record.
+    /// The record is the next `length` bytes of the chunk, from the next aligned place.
     Put { length: u32, checksum: u32 },
-    /// The record is gone.
+    /// The record was removed.
     Remove,
     /// The record keeps its bytes and gets other metadata.
     Metadata { address: u64, length: u32, checksum: u32 },
@@ -19,14 +19,14 @@ pub(crate) enum Action {
 /// One line of a directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Operation {
-    /// Tagged, see [`crate::key`].
+    /// The tagged name, see [`crate::key`].
     pub(crate) name: Vec<u8>,
     pub(crate) action: Action,
-    /// MessagePack.
+    /// MessagePack metadata.
     pub(crate) metadata: Option<Vec<u8>>,
 }
 
-/// What one CHUNK or LOG entry did, in order.
+/// The operations of one CHUNK or LOG entry, in order.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Directory {
     /// Where the first record put here starts in the chunk.
@@ -80,7 +80,7 @@ impl DirectoryBuilder {
         });
     }
 
-    /// No lines.
+    /// Whether there are no lines.
     pub(crate) fn is_empty(&self) -> bool {
         self.kinds.is_empty()
     }

@@ -1,32 +1,32 @@
-//! What the depot lost once, and says so ever after.
+//! The losses of a depot, which it reports ever after.
 
 use flatbuffers::{FlatBufferBuilder, root};
 
 use super::{broken, fbs};
 use crate::identity;
 
-/// What the depot lost once.
+/// A loss of records that the depot once had.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Loss {
     pub(crate) what: LossKind,
     /// Tagged names of lost records.
     pub(crate) names: Vec<Vec<u8>>,
-    /// Records may be lost that nothing names.
+    /// Whether more records may be lost, with unknown names.
     pub(crate) unnamed: bool,
     /// Seconds since 1970.
     pub(crate) time: i64,
 }
 
-/// How it was lost.
+/// How records were lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum LossKind {
-    /// A commit could not be read; offset of its entry in the file as it was then.
+    /// A commit could not be read. `offset` is where its entry was in the file at that time.
     Commit { sequence: u64, offset: u64 },
-    /// A repair could not save all.
+    /// A repair could not save all records.
     Repair,
 }
 
-/// The body of a LOSSES entry, oldest first.
+/// The body of a LOSSES entry, with the oldest loss first.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Losses(pub(crate) Vec<Loss>);
 
@@ -83,13 +83,13 @@ impl std::fmt::Display for Loss {
 }
 
 impl Loss {
-    /// That of a commit, whose entry should be at `offset`, with all it had.
+    /// The loss of a commit with all its records. Its entry should be at `offset`.
     pub(crate) fn of_commit(sequence: u64, offset: u64) -> Self {
         let what = LossKind::Commit { sequence, offset };
         Self { what, names: Vec::new(), unnamed: true, time: identity::now() }
     }
 
-    /// That of what a repair could not save: records called `names`, and perhaps others.
+    /// The loss of records that a repair could not save: those called `names`, and others if `unnamed`.
     pub(crate) fn of_repair(names: Vec<Vec<u8>>, unnamed: bool) -> Self {
         Self { what: LossKind::Repair, names, unnamed, time: identity::now() }
     }

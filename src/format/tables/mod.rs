@@ -1,9 +1,9 @@
-//! The Flatbuffers tables of `schemas/depot.fbs` as plain structs, a file a table.
+//! The Flatbuffers tables of `schemas/depot.fbs` as plain structs, one file per table.
 //!
-//! Whoever decodes has matched a checksum over the bytes; the Flatbuffers verifier runs all the same.
+//! Callers check a checksum over the bytes before they decode. The Flatbuffers verifier runs nevertheless.
 //!
 //! ```text
-//! parameters   how the depot is laid out             commit      the truth at one moment
+//! parameters   how the depot is laid out             commit      the state of the depot at one moment
 //! segment      the head of an index segment          directory   what an entry did to names
 //! losses       what the depot lost
 //! ```

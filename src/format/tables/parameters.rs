@@ -17,7 +17,7 @@ pub(crate) struct Parameters {
     pub(crate) codec_version: u32,
     pub(crate) codec_parameters: Vec<u8>,
     pub(crate) chunk_size: usize,
-    /// `None`: each chunk has its own.
+    /// `None` if each chunk has its own block size.
     pub(crate) block_size: Option<usize>,
     pub(crate) compression: Compression,
     pub(crate) placement: Placement,
@@ -57,7 +57,7 @@ impl Parameters {
                 CompressionCodec::Lz4hc => 2,
                 CompressionCodec::Zstd => 3,
                 CompressionCodec::Blosclz => 4,
-                // Of other programs' files alone, which have no such table.
+                // Only in files of other programs, which have no such table.
                 CompressionCodec::Zlib => 5,
             },
             level: self.compression.level,
@@ -122,7 +122,7 @@ impl Parameters {
             vlstore: table.vlstore(),
             created: table.created(),
         };
-        // A newer format may mean anything by its fields: the caller refuses it by its number.
+        // The fields of a newer format may mean anything. The caller refuses it by its version.
         if format_version <= FORMAT_VERSION {
             parameters.layout().validate().map_err(|e| format!("impossible parameters ({e})"))?;
             if !parameters.align.is_power_of_two() || parameters.align > 64 {

@@ -4,14 +4,14 @@ use flatbuffers::{FlatBufferBuilder, root};
 
 use super::{broken, fbs};
 
-/// One array of an index segment, from the end of the prefix.
+/// Where one array of an index segment lies, counted from the end of the prefix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Section {
     pub(crate) offset: u64,
     pub(crate) length: u64,
 }
 
-/// The start of an index segment.
+/// The head of an index segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct SegmentHead {
     pub(crate) first_ordinal: u64,
@@ -23,7 +23,7 @@ pub(crate) struct SegmentHead {
     pub(crate) bucket_bits: u8,
     pub(crate) page_size: u32,
     pub(crate) paged_len: u64,
-    /// In the order of [`SECTIONS`].
+    /// The arrays, in the order of the schema.
     pub(crate) sections: [Section; SECTIONS],
 }
 
@@ -62,8 +62,9 @@ impl SegmentHead {
         builder.finished_data().to_vec()
     }
 
-    /// Reads the table. The error says what was found instead. Lengths are checked by the index, which knows
-    /// them.
+    /// Reads the table. The error says what was found instead.
+    ///
+    /// Lengths are not checked here. The index checks them, because it knows what they must be.
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, String> {
         let table = root::<fbs::SegmentHead<'_>>(bytes).map_err(|e| broken(&e))?;
         let section = |s: Option<&fbs::Section>| {
