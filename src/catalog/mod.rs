@@ -1,12 +1,12 @@
-//! What a depot knows at one moment: which records there are, under which names, and where.
+//! The state of a depot at one moment: which records there are, under which names, and where.
 //!
 //! ```text
 //! State ──> Snapshot   the index as of the last commit; never changes
-//!       ──> Pending    what was put, removed and replaced since, in memory
+//!       ──> Pending    the changes since then, in memory
 //! ```
 //!
-//! The log makes a `State` from a file, the engine reads it and changes it under its lock. A catalog knows
-//! the index and chunk references. It does no reading of records, and knows no codec.
+//! The log makes a `State` from a file. The engine reads it, and changes it under its lock. A catalog knows
+//! the index and chunk references. It does not read records, and knows no codec.
 
 mod pending;
 mod snapshot;

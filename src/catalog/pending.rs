@@ -1,4 +1,4 @@
-//! What was put since the last commit.
+//! The changes since the last commit.
 
 use std::collections::BTreeSet;
 use std::sync::OnceLock;
@@ -8,30 +8,31 @@ use hashbrown::HashTable;
 use crate::chunk::ChunkAt;
 use crate::index::{Location, Records};
 
-/// Records put since the last commit can be told apart by so many numbers.
+/// The most records that can be put between two commits.
 pub(crate) const MAX_PENDING: u64 = 1 << 31;
 
 /// Hashes of names whose committed records are dead.
 pub(crate) type DeadNames = BTreeSet<u64>;
 
-/// What happened since the last commit.
+/// The changes since the last commit.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Pending {
     records: Records,
-    /// Numbers of live records.
+    /// Numbers of live records, by the hash of their names.
     by_name: HashTable<u32>,
     dead: Dead,
-    /// Committed records that are dead now.
+    /// Ordinals of committed records that are dead now.
     pub(crate) tombstones: BTreeSet<u64>,
-    /// Hashes of their names: what tells them apart where the index cannot be read.
+    /// Hashes of the names of those records. They identify them if the index cannot be read.
     pub(crate) dead_names: DeadNames,
     /// Chunks after the snapshot's, in the order of their numbers.
     ///
-    /// Only a writer opens and seals chunks. The last one may be open; those before it are sealed until the
-    /// pool has compressed them and the writer has written them, which it does in order. A commit writes all
-    /// of them first. A copy of the state keeps the bytes of the chunks that were sealed at that moment.
+    /// Only a writer opens and seals chunks. The last chunk may be open. Each chunk before it stays sealed
+    /// until the pool has compressed it and the writer has written it. The writer writes chunks in order. A
+    /// commit writes all of them first. A copy of the state keeps the bytes of the chunks that were sealed
+    /// when it was made.
     pub(crate) chunks: Vec<ChunkAt>,
-    /// Anything at all happened: a commit has something to write.
+    /// Whether anything changed, so that a commit has something to write.
     pub(crate) changed: bool,
 }
 
@@ -40,7 +41,7 @@ pub(crate) struct Pending {
 struct Dead {
     bits: Vec<u64>,
     count: u64,
-    /// Made when it is asked for.
+    /// The numbers, sorted. Made when first asked for.
     sorted: OnceLock<Vec<u64>>,
 }
 
@@ -69,18 +70,18 @@ impl Dead {
 }
 
 impl Pending {
-    /// Live records put since the commit.
+    /// The number of live records put since the last commit.
     pub(crate) fn n_live(&self) -> u64 {
         self.records.len() as u64 - self.dead.count
     }
 
-    /// The live record of that name.
+    /// The number of the live record called `name`.
     pub(crate) fn find(&self, hash: u64, name: &[u8]) -> Option<usize> {
         let is = |&number: &u32| self.records.name(number as usize) == name;
         self.by_name.find(hash, is).map(|&number| number as usize)
     }
 
-    /// Notes a record, whose name is free.
+    /// Notes a record. No live record here may have its name.
     pub(crate) fn insert(&mut self, hash: u64, name: &[u8], location: &Location, metadata: Option<&[u8]>) {
         let number = u32::try_from(self.records.len()).unwrap_or(u32::MAX);
         self.records.push_hashed(hash, name, location, metadata);
@@ -89,7 +90,7 @@ impl Pending {
         self.changed = true;
     }
 
-    /// Notes the death of a record.
+    /// Notes that a record is dead.
     pub(crate) fn mark_dead(&mut self, number: usize) {
         if let Ok(entry) =
             self.by_name.find_entry(self.records.hash(number), |&other| other as usize == number)
@@ -100,7 +101,7 @@ impl Pending {
         self.changed = true;
     }
 
-    /// Forgets dead records, when most are: the live ones get other numbers.
+    /// Forgets the dead records. The live records get new numbers.
     pub(crate) fn forget_dead(&mut self) {
         let mut fresh = Self {
             records: Records::default(),
@@ -139,7 +140,7 @@ impl Pending {
         self.records.metadata(number)
     }
 
-    /// The records, dead ones among them.
+    /// All records, including dead ones.
     pub(crate) fn records(&self) -> &Records {
         &self.records
     }
@@ -154,7 +155,7 @@ impl Pending {
         (0..self.records.len()).filter(|&number| !self.dead.has(number))
     }
 
-    /// The live records as they are now.
+    /// A copy of the live records as they are now.
     pub(crate) fn freeze(&self) -> PendingRecords {
         PendingRecords { records: self.records.clone(), dead: self.dead.clone(), next: 0 }
     }
@@ -182,7 +183,7 @@ impl Iterator for PendingRecords {
 mod tests {
     use super::*;
 
-    /// All names of one hash, to have them meet.
+    /// Puts a record. All names get the same hash, so that they collide.
     fn put(pending: &mut Pending, name: &[u8], address: u64, metadata: Option<&[u8]>) {
         if let Some(old) = pending.find(7, name) {
             pending.mark_dead(old);

@@ -9,29 +9,29 @@ use crate::format::tables::{Commit, SegmentRef};
 use crate::index::{PageCache, Segment};
 use crate::sync::OnceMap;
 
-/// The index as of a commit. Immutable.
+/// The index as of one commit. It never changes.
 #[derive(Debug, Default)]
 pub(crate) struct Snapshot {
     /// Number of the commit, 0 before the first.
     pub(crate) sequence: u64,
     /// Offset of the COMMIT entry.
     pub(crate) offset: u64,
-    /// Oldest first.
+    /// The segments, oldest first.
     pub(crate) segments: Vec<Arc<Segment>>,
-    /// Live records.
+    /// The number of live records.
     pub(crate) n_records: u64,
     pub(crate) n_chunks: u64,
     /// Raw bytes of live records.
     pub(crate) raw_bytes: u64,
-    /// Where the depot's own metadata lie: offset and length of the entry, zeros without.
+    /// Offset and length of the entry with the depot's own metadata, or zeros.
     pub(crate) metadata: (u64, u64),
-    /// Offset of the commit before a truncation that can be taken back; 0 without.
+    /// Offset of the commit before a truncation that can be taken back, or 0.
     pub(crate) undo: u64,
-    /// Where it is noted what the depot has lost: offset and length of the entry, zeros without.
+    /// Offset and length of the entry that notes what the depot has lost, or zeros.
     pub(crate) losses: (u64, u64),
     /// Ordinals of dead records, found when first asked for.
     pub(crate) dead: OnceLock<Vec<u64>>,
-    /// Records whose checksum was compared, by ordinal: see [`crate::Verify::Once`].
+    /// Ordinals of records with a checksum that was already compared: see [`crate::Verify::Once`].
     pub(crate) verified: Verified,
 }
 
@@ -41,15 +41,15 @@ pub(crate) struct Verified {
     pages: OnceMap<VerifiedPage>,
 }
 
-/// Words of a page.
+/// Words in a page of bits.
 const VERIFIED_WORDS: usize = 1024;
 
 type VerifiedPage = Box<[AtomicU64; VERIFIED_WORDS]>;
 
-/// Page, word in it and bit in that of an ordinal.
+/// The place of an ordinal: the page, the word in the page, and the bit in the word.
 fn verified_place(ordinal: u64) -> (u64, usize, u64) {
     let (word, words) = (ordinal / 64, VERIFIED_WORDS as u64);
-    // Less than `VERIFIED_WORDS`.
+    // Always below `VERIFIED_WORDS`.
     let in_page = usize::try_from(word % words).unwrap_or(0);
     (word / words, in_page, 1 << (ordinal % 64))
 }
@@ -61,7 +61,7 @@ impl Verified {
         self.pages.get(page).is_some_and(|words| words[word].load(Ordering::Relaxed) & bit != 0)
     }
 
-    /// Sets the bit of `ordinal`, one of `n`: no page is made for another.
+    /// Sets the bit of `ordinal`, if it is below `n`. No page is made for any other ordinal.
     pub(crate) fn set(&self, ordinal: u64, n: u64) {
         if ordinal >= n {
             return;
@@ -75,7 +75,7 @@ impl Verified {
 }
 
 impl Snapshot {
-    /// What `commit`, whose entry is at `offset`, says of these `segments`.
+    /// The snapshot of `commit` with its open `segments`. Its entry is at `offset`.
     pub(crate) fn new(commit: &Commit, offset: u64, segments: Vec<Arc<Segment>>) -> Self {
         Self {
             sequence: commit.sequence,
@@ -96,7 +96,7 @@ impl Snapshot {
         self.segments.last().map_or(0, |s| s.reference.first_ordinal + s.reference.n_records)
     }
 
-    /// The room for pages that the segments share.
+    /// The page cache that the segments share.
     pub(crate) fn pages(&self) -> Arc<PageCache> {
         self.segments.first().and_then(|segment| segment.pages()).unwrap_or_default()
     }
@@ -106,7 +106,9 @@ impl Snapshot {
         self.segments.iter().map(|segment| segment.reference).collect()
     }
 
-    /// Sorted ordinals of dead records. Reads all tombstones once; there are none after a full merge.
+    /// Sorted ordinals of dead records.
+    ///
+    /// The first call reads all tombstones. After a full merge there are none.
     pub(crate) fn tombstones(&self) -> Result<&[u64]> {
         if let Some(dead) = self.dead.get() {
             return Ok(dead);
@@ -135,7 +137,7 @@ impl Snapshot {
         Some((segment, ordinal - segment.reference.first_ordinal))
     }
 
-    /// Reference of a committed chunk.
+    /// The reference to a committed chunk.
     pub(crate) fn chunk(&self, chunk: u64) -> Result<Option<ChunkRef>> {
         let number =
             self.segments.partition_point(|s| s.reference.first_chunk + s.reference.n_chunks <= chunk);

@@ -1,4 +1,4 @@
-//! The committed snapshot, and what was put since: what readers and the writer share under one lock.
+//! The committed snapshot and the changes since then.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -25,20 +25,20 @@ pub(crate) enum RecordId {
     Committed(u64),
 }
 
-/// Snapshot and pending changes; readers and the writer share it under a lock.
+/// Snapshot and pending changes. Readers and the writer share it under a lock.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct State {
     pub(crate) snapshot: Arc<Snapshot>,
     pub(crate) pending: Pending,
     /// Raw bytes of live records, pending ones included.
     pub(crate) raw_bytes: u64,
-    /// The file is damaged: the header names a commit that is newer than the snapshot and cannot be read.
+    /// A commit that the header names, that is newer than the snapshot, and that cannot be read.
     pub(crate) unread: Option<LostCommit>,
-    /// The same, where not all that it had is here: the depot is short.
+    /// A commit that cannot be read and has operations that are missing here. The depot is incomplete.
     pub(crate) lost: Option<LostCommit>,
 }
 
-/// A commit that was acknowledged and cannot be read.
+/// A commit that was acknowledged, but cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct LostCommit {
     pub(crate) sequence: u64,
@@ -47,21 +47,21 @@ pub(crate) struct LostCommit {
 }
 
 impl State {
-    /// Takes over a commit: nothing is pending any more.
+    /// Takes over a commit. Nothing is pending any more.
     pub(crate) fn adopt_snapshot(&mut self, snapshot: Arc<Snapshot>) {
         self.raw_bytes = snapshot.raw_bytes;
         self.snapshot = snapshot;
         self.pending = Pending::default();
     }
 
-    /// Live records.
+    /// The number of live records.
     pub(crate) fn len(&self) -> u64 {
         self.committed_len() + self.pending.n_live()
     }
 
-    /// Live records of the snapshot.
+    /// The number of live records of the snapshot.
     pub(crate) fn committed_len(&self) -> u64 {
-        // A forged index may find more records than it counts.
+        // In a forged index, more records may be found than it counts.
         self.snapshot.n_records.saturating_sub(self.pending.tombstones.len() as u64)
     }
 
@@ -70,11 +70,11 @@ impl State {
         self.find_guessing(name, &mut |_| ())
     }
 
-    /// As [`find`](Self::find); `guess` is told where the record probably is before that is certain.
+    /// Like [`find`](Self::find), but `guess` gets the probable place of the record before it is certain.
     ///
-    /// A guess comes from the hash of the name alone, before names are compared. It may be of a record with
-    /// another name, or of a dead one, and more than one may come. Whoever acts on it compares it with what
-    /// is found.
+    /// A guess comes from the hash of the name alone, before names are compared. It may be the place of a
+    /// record with another name, or of a dead record, and there may be more than one. A caller that acts on
+    /// a guess has to compare it with what is found.
     pub(crate) fn find_guessing(
         &self,
         name: &[u8],
@@ -83,7 +83,7 @@ impl State {
         self.find_hashed(hash(name), name, guess)
     }
 
-    /// As [`find_guessing`](Self::find_guessing), where the hash of the name is known.
+    /// Like [`find_guessing`](Self::find_guessing), but with the hash of the name already known.
     pub(crate) fn find_hashed(
         &self,
         hash: u64,
@@ -106,7 +106,7 @@ impl State {
         Ok(self.place(position, &dead))
     }
 
-    /// As [`at`](Self::at), with the `dead` ordinals already at hand.
+    /// Like [`at`](Self::at), but with the ordinals that [`tombstones`](Self::tombstones) gives in `dead`.
     pub(crate) fn place(&self, position: u64, dead: &[u64]) -> Option<RecordId> {
         if position >= self.len() {
             return None;
@@ -130,7 +130,7 @@ impl State {
         Ok(Cow::Owned(all))
     }
 
-    /// The position of the live record at `place`; `dead` as [`dead`](Self::dead) gives it.
+    /// The position of the live record at `place`. `dead` must come from [`tombstones`](Self::tombstones).
     pub(crate) fn position(&self, place: RecordId, dead: &[u64]) -> u64 {
         let before = |dead: &[u64], at: u64| dead.partition_point(|&dead| dead < at) as u64;
         match place {
@@ -175,7 +175,7 @@ impl State {
         }
     }
 
-    /// Notes that the record at a place, whose name has this hash, is dead.
+    /// Notes that a found record is dead. `hash` is the hash of its name.
     pub(crate) fn mark_dead(&mut self, hash: u64, found: &Found) {
         self.raw_bytes = self.raw_bytes.saturating_sub(u64::from(found.location.length));
         self.pending.changed = true;
@@ -188,7 +188,7 @@ impl State {
         }
     }
 
-    /// Notes a new record, whose name is free and has this hash.
+    /// Notes a new record. No live record may have its name. `hash` is the hash of the name.
     pub(crate) fn insert(&mut self, hash: u64, name: &[u8], location: &Location, metadata: Option<&[u8]>) {
         self.raw_bytes = self.raw_bytes.saturating_add(u64::from(location.length));
         self.pending.insert(hash, name, location, metadata);
@@ -204,11 +204,10 @@ impl State {
         }
     }
 
-    /// Notes where chunk `chunk`, which is not committed, is now. It is one that was noted before, or the
-    /// next one.
+    /// Notes where chunk `chunk` is now. The chunk is not committed, and was noted before or is the next one.
     ///
-    /// In a state that others read, only the writer does so: open, then sealed, then stored, and never back.
-    /// Recovery and repair do so in a state that nobody else has yet.
+    /// In a state that others read, only the writer calls this. A chunk goes from open to sealed to stored,
+    /// and never back. Recovery and repair call this on a state that nobody else has yet.
     pub(crate) fn set_source(&mut self, chunk: u64, source: ChunkAt) {
         let Some(number) = chunk.checked_sub(self.snapshot.n_chunks) else { return };
         let Ok(number) = usize::try_from(number) else { return };
