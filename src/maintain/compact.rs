@@ -46,13 +46,14 @@ pub struct CompactReport {
 /// that have the old file open go on reading it. They see the new file when they open the path again.
 ///
 /// # Errors
-/// After an error nothing was changed.
-///
 /// - [`ErrorKind::Locked`] while a writer has the file open.
 /// - [`ErrorKind::NotAFile`] if the path is not a regular file.
 /// - [`ErrorKind::NotCompacted`] if a record cannot be read, the new file cannot be written, there is
 ///   [no room](ErrorKind::NoRoom) for it, or [another file](ErrorKind::TargetChanged) was put in place
 ///   of the old one meanwhile.
+///
+/// After each of these errors nothing was changed. If only the folder cannot be synced, the new file is in
+/// place, and the error is [`ErrorKind::Io`].
 pub fn compact(path: impl AsRef<Path>, mut progress: impl FnMut(Progress)) -> Result<CompactReport> {
     let given = path.as_ref();
     let (source, old) = open(given)?;

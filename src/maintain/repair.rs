@@ -85,7 +85,8 @@ pub struct RepairReport {
 /// [`StagedFile`].
 ///
 /// # Errors
-/// After an error there is no new file.
+/// After an error there is no new file. There is one exception: if only the folder cannot be synced, the new
+/// file is in place, and the error says so.
 ///
 /// - [`ErrorKind::SameFile`] if `to` is the file `from`.
 /// - [`ErrorKind::PathExists`] if `to` exists.

@@ -29,8 +29,8 @@ pub(super) fn word() -> Option<&'static AtomicU32> {
         };
     }
     // SAFETY: not null, so it is `NONE` or what `map` gave: an aligned and zeroed word that lives for
-    // ever, and that nobody has but as an atomic. The system changes it in a process that is not running
-    // yet.
+    // ever, and that nobody accesses but as an atomic. The system changes it only in a process that is not
+    // running yet.
     let word = unsafe { &*word };
     (!std::ptr::eq(word, &raw const NONE)).then_some(word)
 }
