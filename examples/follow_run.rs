@@ -1,12 +1,14 @@
-//! Follows a simulation that another program writes into a depot: prints step, time and energy of each frame
-//! as it comes, and says when the run went back to an earlier step.
+//! Follows a simulation that another program writes into a depot.
+//!
+//! It prints the step, time and energy of each frame as it comes, and says when the run went back to an
+//! earlier step.
 //!
 //! ```text
 //! cargo run --release --example lennard_jones -- --frames 2000 --force --output run.vld &
 //! cargo run --release --example follow_run -- run.vld
 //! ```
 //!
-//! [`Follower::look`] is all there is to following. It only reads: Ctrl-C ends it at any time.
+//! [`Follower::look`] does all of the following. It only reads, so Ctrl-C may end it at any time.
 
 use std::error::Error as StdError;
 use std::io::{self, BufWriter, Write as _};
@@ -38,7 +40,7 @@ struct Args {
     quiet: bool,
 }
 
-/// `None` when only help was wanted.
+/// `None` if only help was wanted.
 fn parse_args() -> Result<Option<Args>, lexopt::Error> {
     use lexopt::prelude::*;
     let (mut file, mut interval) = (None, Duration::from_secs(1));
@@ -67,7 +69,7 @@ fn seconds(text: &str) -> Result<Duration, String> {
 fn main() -> ExitCode {
     match run() {
         Ok(()) => ExitCode::SUCCESS,
-        // Whoever reads the output has enough of it: `follow_run run.vld | head`.
+        // The reader of the output has seen enough: `follow_run run.vld | head`.
         Err(error) if is_closed_pipe(&*error) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("follow_run: {}", with_causes(&*error));
@@ -85,7 +87,7 @@ fn with_causes(error: &dyn StdError) -> String {
 }
 
 fn run() -> Result<(), Box<dyn StdError>> {
-    // Its sentence has its cause in it.
+    // The message of this error already includes its cause.
     let Some(args) = parse_args().map_err(|error| error.to_string())? else {
         println!("{HELP}");
         return Ok(());
@@ -107,7 +109,7 @@ fn run() -> Result<(), Box<dyn StdError>> {
 struct Follower<'a> {
     args: &'a Args,
     depot: Depot<AtomicFrameCodec>,
-    /// By position: the step of each record, `None` for what is no frame, such as a topology.
+    /// The step of each record, by position. `None` for a record that is no frame, such as a topology.
     steps: Vec<Option<i64>>,
 }
 
@@ -135,9 +137,9 @@ impl<'a> Follower<'a> {
         self.read_on(out)
     }
 
-    /// Drops what is void.
+    /// Drops the records that the run went back over.
     fn go_back(&mut self, kept: usize, out: &mut impl io::Write) -> io::Result<()> {
-        // Before the first look nothing was read.
+        // Nothing was read before the first look.
         let void = self.steps.split_off(kept.min(self.steps.len()));
         let mut void = void.iter().flatten();
         if let Some(first) = void.next() {
@@ -147,7 +149,7 @@ impl<'a> Follower<'a> {
         Ok(())
     }
 
-    /// Reads the records after those that were read.
+    /// Reads the records after those that were read already.
     fn read_on(&mut self, out: &mut impl io::Write) -> Result<(), Box<dyn StdError>> {
         for position in self.steps.len() as u64..self.depot.len() {
             let record = self.depot.get_at(position)?;
@@ -169,7 +171,7 @@ impl<'a> Follower<'a> {
         self.steps.iter().flatten().next_back().map_or("-".into(), i64::to_string)
     }
 
-    /// The step that was asked for is there.
+    /// Whether the requested step is there.
     fn is_done(&self) -> bool {
         self.args.until_step.is_some_and(|until| self.steps.iter().flatten().any(|&step| step >= until))
     }

@@ -4,9 +4,9 @@
 //! cargo run --release --example import_trajectory -- run.xtc
 //! ```
 //!
-//! [`import`] keeps one frame in memory, however long the trajectory is. Other formats differ in how a frame
-//! is read and in nothing else. The depot appears, and what `--force` replaces goes, when all is imported and
-//! compared.
+//! [`import`] keeps one frame in memory, however long the trajectory is. For another format, only the
+//! reading of a frame changes. The depot appears when all is imported and compared. Only then is a file
+//! that `--force` replaces removed.
 
 use std::error::Error;
 use std::fs::File;
@@ -41,7 +41,7 @@ struct Args {
     quiet: bool,
 }
 
-/// `None` when only help was wanted.
+/// `None` if only help was wanted.
 fn parse_args() -> Result<Option<Args>, Box<dyn Error>> {
     use lexopt::prelude::*;
     let (mut input, mut output, mut force, mut quiet) = (None, None, false, false);
@@ -118,7 +118,7 @@ and velocities, forces and energies if there are any. So the XTC is the smaller 
     Ok(())
 }
 
-/// The new file, beside the place where it will be.
+/// Begins the new file, beside its final place.
 fn begin(args: &Args) -> Result<StagedFile, Box<dyn Error>> {
     let output = &args.output;
     if output.exists() && args.input.canonicalize()? == output.canonicalize()? {
@@ -148,7 +148,7 @@ impl Trajectory {
         let failed = |error| format!("{}: {error}", path.display());
         let file = File::open(path).map_err(failed)?;
         let len = file.metadata().map_err(failed)?.len();
-        // On stderr; shows nothing when that is no terminal.
+        // Drawn on stderr. Shows nothing if that is not a terminal.
         let target = if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
         let style = ProgressStyle::with_template("{wide_bar} {bytes}/{total_bytes}, {eta} left")?;
         Ok(Self {
@@ -160,9 +160,10 @@ impl Trajectory {
         })
     }
 
-    /// The next frame; `None` at the end of the file.
+    /// The next frame. `None` at the end of the file.
     fn next(&mut self) -> Result<Option<&molly::Frame>, Box<dyn Error>> {
-        // By position: to the reader, a torn last frame and the end of the file are one error.
+        // The position is checked, because the reader gives the same error for a torn last frame and the
+        // end of the file.
         let at = self.reader.file.stream_position()?;
         self.bar.set_position(at);
         if at >= self.len {
@@ -180,12 +181,12 @@ fn name(number: usize) -> String {
     format!("frame_{number:06}")
 }
 
-/// The lattice vectors, one a row: XTC keeps them as f32, a depot as f64.
+/// The lattice vectors, one in each row. XTC keeps them as f32, a depot as f64.
 fn cell(frame: &molly::Frame) -> [[f64; 3]; 3] {
     frame.boxvec_cols_2d().map(|vector| vector.map(f64::from))
 }
 
-/// The step, which XTC keeps as a signed number; the reader shows its bits as an unsigned one.
+/// The step. XTC keeps it as a signed number, but the reader returns its bits as an unsigned one.
 fn step(frame: &molly::Frame) -> i64 {
     frame.step.cast_signed().into()
 }
@@ -208,7 +209,7 @@ fn import(trajectory: &mut Trajectory, storage: Arc<dyn Storage>, args: &Args) -
     Ok(depot.close()?)
 }
 
-/// Reads both files again; the number of frames, all of which are the same.
+/// Reads both files again. Returns the number of frames if they are all the same.
 fn compare(storage: Arc<dyn Storage>, args: &Args) -> Result<usize, Box<dyn Error>> {
     let mut trajectory = Trajectory::open(&args.input, true)?;
     let depot = Depot::builder(AtomicFrameCodec::default()).open_in(storage)?;
@@ -227,7 +228,7 @@ fn compare(storage: Arc<dyn Storage>, args: &Args) -> Result<usize, Box<dyn Erro
     Ok(number)
 }
 
-/// By bits: a number that is not one is the same as itself.
+/// Compares by bits, so that NaN equals itself.
 fn is_same(stored: &AtomicFrameView<'_>, frame: &molly::Frame) -> bool {
     let singles = |xs: &[f32]| xs.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
     let doubles = |xs: &[f64]| xs.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
@@ -244,7 +245,7 @@ mod tests {
 
     use super::*;
 
-    /// A frame of an XTC file: of so few atoms that they are stored as they are.
+    /// A frame of an XTC file. It must have so few atoms that XTC stores them uncompressed.
     fn frame(step: i32, time: f32, cell: [f32; 9], positions: &[[f32; 3]]) -> Vec<u8> {
         let n_atoms = i32::try_from(positions.len()).unwrap();
         let mut bytes = [1995, n_atoms, step].map(i32::to_be_bytes).concat();

@@ -34,8 +34,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// Records of all kinds of names and lengths, with commits and publications between, a removed and a replaced
-/// one.
+/// Writes records with names of all kinds and with all lengths, with commits and publications in
+/// between. One record is removed, and one is replaced.
 fn write(path: &std::path::Path, options: Layout) -> Result<(), Error> {
     let depot = Depot::builder(Raw).layout(options).create(path)?;
     for n in 0..200u16 {

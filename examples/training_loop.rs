@@ -1,11 +1,12 @@
-//! Trains a small model on a depot of molecules: shuffled epochs, batches by number of atoms, a validation
-//! set, and a checkpoint in the middle of an epoch from which a second run goes on exactly where the first
-//! one died.
+//! Trains a small model on a depot of molecules.
+//!
+//! It shows shuffled epochs, batches by number of atoms, a validation set, and a checkpoint in the
+//! middle of an epoch. From the checkpoint, a second run continues exactly where the first one died.
 //!
 //! `cargo run --release --example training_loop`
 //!
-//! The model is the energy of an isolated atom of each element: `energy = sum over atoms of w[element]`, by
-//! stochastic gradient descent.
+//! The model is the energy of an isolated atom of each element: `energy = sum over atoms of w[element]`.
+//! It is trained by stochastic gradient descent.
 
 #![allow(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "small numbers")]
 
@@ -24,7 +25,7 @@ const ATOMS_PER_BATCH: u64 = 2000;
 /// Atomic numbers, and the energies (eV) that the training should find.
 const ELEMENTS: [(i32, f64); 4] = [(1, -13.6), (6, -1030.6), (7, -1486.4), (8, -2043.9)];
 
-/// What a checkpoint holds: the model, and where the loader is.
+/// The content of a checkpoint: the model, and where the loader is.
 #[derive(Serialize, Deserialize)]
 struct Checkpoint {
     weights: [f64; 4],
@@ -44,7 +45,8 @@ fn main() -> Result<()> {
         info.file_bytes / 1000
     );
 
-    // How many atoms each record has: one look at all of them, to be kept beside the depot.
+    // The number of atoms of each record. Finding them takes a pass over all records, so keep them
+    // beside the depot.
     let mut atoms = Vec::new();
     for entry in &depot {
         atoms.push(u32::try_from(entry?.1.view().n_atoms())?);
@@ -105,7 +107,7 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// Takes up to `limit` batches; gives how many there were.
+/// Trains on up to `limit` batches. Returns how many there were.
 fn train(
     weights: &mut [f64; 4],
     loader: &mut Loader<AtomicFrameCodec>,
@@ -129,13 +131,13 @@ fn train(
     Ok(n)
 }
 
-/// Energy of the frame less that of the model, in eV.
+/// The energy of the frame minus that of the model, in eV.
 fn residual(weights: &[f64; 4], frame: &vldepot::codecs::AtomicFrameView<'_>) -> f64 {
     let model: f64 = counts(frame).iter().zip(weights).map(|(count, weight)| count * weight).sum();
     frame.energy().unwrap_or(0.0) - model
 }
 
-/// Atoms of each element.
+/// The number of atoms of each element.
 fn counts(frame: &vldepot::codecs::AtomicFrameView<'_>) -> [f64; 4] {
     let mut counts = [0.0; 4];
     for element in frame.types().into_iter().flatten() {
@@ -146,7 +148,8 @@ fn counts(frame: &vldepot::codecs::AtomicFrameView<'_>) -> [f64; 4] {
     counts
 }
 
-/// One step of gradient descent; each frame moves the weights so that its own error would shrink by half.
+/// One step of gradient descent. Each frame moves the weights so that its own error would shrink by
+/// half.
 fn step(weights: &mut [f64; 4], batch: &Batch<AtomicFrameCodec>) {
     for frame in batch.views() {
         let (rest, counts) = (residual(weights, &frame), counts(&frame));
@@ -157,13 +160,13 @@ fn step(weights: &mut [f64; 4], batch: &Batch<AtomicFrameCodec>) {
     }
 }
 
-/// Molecules of 3 to 30 atoms at random places (nm), with the sum of their atoms' energies and a little
-/// noise.
+/// Writes molecules of 3 to 30 atoms at random places (nm). Their energy is the sum over their atoms,
+/// with a little noise.
 fn write_molecules(path: &Path) -> Result<()> {
     let depot = Depot::create(path, AtomicFrameCodec::default())?;
     let mut state = 1_u64;
     let mut below = |n: u64| {
-        // Steele, Lea, Flood: SplitMix64.
+        // SplitMix64 (Steele, Lea, Flood).
         state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

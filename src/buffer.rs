@@ -1,12 +1,14 @@
 //! Bytes that records borrow from: aligned heap buffers and memory maps, shared by `Arc`.
 //!
-//! An [`AlignedBuf`] starts at a multiple of 64 bytes and is always initialised, so that it can be handed to
-//! a decompressor as a plain `&mut [u8]`. Dropped buffers go to a small pool of their thread and come back
-//! without a trip through the allocator; their old content is overwritten by whoever asked for them.
+//! An [`AlignedBuf`] starts at a multiple of 64 bytes. It is always initialised, so it can be handed to
+//! a decompressor as a plain `&mut [u8]`. A dropped buffer goes to a small pool of its thread, and comes
+//! back from there without a call to the allocator. It still holds its old content, which the next owner
+//! overwrites.
 //!
-//! Large buffers that the thread's pool has no room for wait in one that all threads share: whoever holds the
-//! records of a large batch, and drops them, does not pay for fresh memory with every batch, and buffers that
-//! one thread fills and another drops go back. While a [`Recycling`] lives, that pool keeps more.
+//! Large buffers that do not fit into the thread's pool go to a pool that all threads share. A caller
+//! that drops the records of one large batch after another then needs no fresh memory for each. The
+//! shared pool also returns buffers that one thread fills and another one drops. It keeps more while a
+//! [`Recycling`] lives.
 //!
 //! ```text
 //! dropped ──> pool of the thread ──(full)──> pool of the process, 64 KiB and more ──(full)──> the allocator
@@ -24,12 +26,14 @@ pub(crate) const ALIGNMENT: usize = 64;
 
 /// A thread keeps at most this many bytes of dropped buffers for reuse.
 const POOL_BYTES: usize = 16 << 20;
-/// And at most this many buffers.
+/// A thread keeps at most this many dropped buffers.
 const POOL_BUFFERS: usize = 16;
-/// All threads together keep so many more bytes,
+/// All threads together keep this many more bytes.
 const SHARED_BYTES: usize = 64 << 20;
-/// of buffers of at least this many: the system takes time for each page of a fresh one, and the allocator
-/// hardly any for smaller ones.
+/// The shared pool takes buffers of at least this many bytes.
+///
+/// The system spends time on each page of a fresh large buffer. Small ones cost the allocator hardly
+/// any.
 const SHARED_LEAST: usize = 64 << 10;
 
 thread_local! {
@@ -48,7 +52,7 @@ static RECYCLED: Mutex<Recycled> =
     Mutex::new(Recycled { buffers: Vec::new(), bytes: 0, limit: SHARED_BYTES });
 
 impl Recycled {
-    /// Changes the limit; gives back the buffers above it.
+    /// Changes the limit. Returns the buffers that exceed it.
     fn set_limit(&mut self, limit: usize) -> Vec<AlignedBuf> {
         self.limit = limit;
         let mut above = Vec::new();
@@ -69,14 +73,16 @@ impl Recycled {
     }
 }
 
-/// Calls `job` with the shared pool, unless another thread has it: nobody waits for it, so that a process
-/// that was forked meanwhile can go on.
+/// Calls `job` with the shared pool, unless another thread holds it.
+///
+/// It never waits: in a forked process the thread that holds the lock may not exist.
 fn recycled<T>(job: impl FnOnce(&mut Recycled) -> Option<T>) -> Option<T> {
     RECYCLED.try_lock().ok().and_then(|mut recycled| job(&mut recycled))
 }
 
-/// As [`recycled`], after some waiting for a thread that has it; not for ever, as it may not live in this
-/// process.
+/// Like [`recycled`], but waits some time for a thread that holds the pool.
+///
+/// It does not wait for ever, because that thread may not exist in this process.
 fn recycled_soon<T>(mut job: impl FnMut(&mut Recycled) -> Option<T>) -> Option<T> {
     (0..1000).find_map(|_| {
         let done = recycled(&mut job);
@@ -87,14 +93,14 @@ fn recycled_soon<T>(mut job: impl FnMut(&mut Recycled) -> Option<T>) -> Option<T
     })
 }
 
-/// While it lives, threads share up to so many more bytes of dropped buffers.
+/// While this lives, threads share up to `bytes` more of dropped buffers.
 #[derive(Debug)]
 pub(crate) struct Recycling {
     bytes: usize,
 }
 
 impl Recycling {
-    /// Room for `bytes` more; for none if another thread is at it.
+    /// Makes room for `bytes` more, or for none if another thread keeps the pool busy.
     pub(crate) fn new(bytes: usize) -> Self {
         let granted = recycled_soon(|recycled| {
             let limit = recycled.limit.saturating_add(bytes);
@@ -108,19 +114,21 @@ impl Recycling {
 
 impl Drop for Recycling {
     fn drop(&mut self) {
-        // Let go of only when the lock is free again: dropping them takes it.
+        // Dropping the buffers takes the lock, so it must be free again by then.
         let above =
             recycled_soon(|recycled| Some(recycled.set_limit(recycled.limit.saturating_sub(self.bytes))));
         drop(above);
     }
 }
 
-/// A heap buffer that starts at a multiple of 64 bytes; always initialised.
+/// A heap buffer that starts at a multiple of 64 bytes and is always initialised.
 pub(crate) struct AlignedBuf {
-    /// What the allocator gave, unaligned: for large buffers it then need not clear what the system cleared
-    /// already.
+    /// What the allocator gave, unaligned.
+    ///
+    /// No alignment is asked for. The allocator then need not clear large memory that the system has already
+    /// cleared.
     base: NonNull<u8>,
-    /// The first multiple of 64 from there.
+    /// The first multiple of 64 from `base` on.
     pointer: NonNull<u8>,
     capacity: usize,
     len: usize,
@@ -132,7 +140,7 @@ unsafe impl Send for AlignedBuf {}
 unsafe impl Sync for AlignedBuf {}
 
 impl AlignedBuf {
-    /// A buffer of `len` bytes of unspecified (but initialised) content.
+    /// A buffer of `len` bytes with unspecified, but initialised, content.
     pub(crate) fn any(len: usize) -> Self {
         let pooled = POOL.try_with(|pool| {
             let mut pool = pool.borrow_mut();
@@ -147,13 +155,14 @@ impl AlignedBuf {
         Self::zeroed(len)
     }
 
-    /// Whether it holds `len` bytes without wasting more.
+    /// Whether this buffer holds `len` bytes without wasting more than that.
     fn fits(&self, len: usize) -> bool {
         self.capacity >= len && self.capacity / 2 <= len
     }
 
-    /// Bytes to take for a buffer of `len`: large ones come in a few sizes, so that one serves as another of
-    /// about its length.
+    /// Bytes to allocate for a buffer of `len`.
+    ///
+    /// Large buffers come in a few sizes, so that one can be reused for another of about its length.
     fn capacity_for(len: usize) -> usize {
         let step = if len < SHARED_LEAST { ALIGNMENT } else { 1 << (len.ilog2() - 3) };
         len.max(1).checked_next_multiple_of(step).unwrap_or(len)
@@ -249,11 +258,11 @@ impl std::fmt::Debug for AlignedBuf {
     }
 }
 
-/// Bytes that are asked for ahead of their use, at most: what the processor can have on its way at once.
+/// The most bytes to prefetch: about as much as the processor can have under way.
 const AHEAD: usize = 512;
 
-/// Asks for the start of `bytes` to be brought into the cache, without waiting. Says nothing of their
-/// content.
+/// Asks the processor to load the start of `bytes` into its cache. Does not wait, and has no other
+/// effect.
 pub(crate) fn prefetch(bytes: &[u8]) {
     #[cfg(target_arch = "x86_64")]
     for line in bytes[..bytes.len().min(AHEAD)].chunks(ALIGNMENT) {
@@ -265,7 +274,7 @@ pub(crate) fn prefetch(bytes: &[u8]) {
     let _ = bytes;
 }
 
-/// A range of shared, immutable bytes. Cloning shares, never copies.
+/// A range of shared, immutable bytes. A clone shares the bytes and copies nothing.
 ///
 /// A storage of your own lends its bytes to the depot with [`from_owner`](Self::from_owner).
 #[derive(Clone)]
@@ -281,13 +290,12 @@ pub struct Bytes {
 unsafe impl Send for Bytes {}
 // SAFETY: as for `Send`.
 unsafe impl Sync for Bytes {}
-// A panic cannot leave bytes half changed that nobody changes.
+// Nobody changes the bytes, so a panic cannot leave them half changed.
 impl UnwindSafe for Bytes {}
 impl RefUnwindSafe for Bytes {}
 
 impl Bytes {
-    /// The bytes that `owner` shows. `owner` lives as long as any clone or part of them, and nothing is
-    /// copied.
+    /// Shares the bytes of `owner` without copying. `owner` lives as long as any clone or part of them.
     ///
     /// A depot asks for records at multiples of [`Codec::ALIGN`](crate::Codec::ALIGN). It copies a record
     /// that starts elsewhere.
@@ -304,19 +312,19 @@ impl Bytes {
         Self::kept_by(NonNull::from(bytes).cast(), len, owner.clone())
     }
 
-    /// Bytes that were borrowed from `*owner`, or from what it keeps alive at one address.
+    /// Shares bytes that were borrowed from `*owner`, or from memory that it keeps at one address.
     fn kept_by(pointer: NonNull<u8>, len: usize, owner: Arc<dyn Send + Sync>) -> Self {
         Self { pointer, len, owner }
     }
 
-    /// A range of a heap buffer, cut to the buffer.
+    /// A range of a heap buffer, clipped to the buffer.
     pub(crate) fn from_heap(buf: Arc<AlignedBuf>, range: Range<usize>) -> Self {
         let bytes = cut(&buf, range);
         let (pointer, len) = (NonNull::from(bytes).cast(), bytes.len());
         Self::kept_by(pointer, len, buf)
     }
 
-    /// A range of a memory map, cut to the map.
+    /// A range of a memory map, clipped to the map.
     pub(crate) fn from_map(map: Arc<memmap2::Mmap>, range: Range<usize>) -> Self {
         let bytes = cut(&map, range);
         let (pointer, len) = (NonNull::from(bytes).cast(), bytes.len());
@@ -334,7 +342,7 @@ impl Bytes {
         Self::from_heap(Arc::new(AlignedBuf::copy_of(bytes)), 0..len)
     }
 
-    /// A part of these bytes, cut to what there is; shares the owner.
+    /// A part of these bytes, clipped to their end. Shares the owner.
     #[inline]
     pub(crate) fn slice(&self, range: Range<usize>) -> Self {
         let part = cut(self, range);
@@ -395,7 +403,7 @@ mod tests {
 
     #[test]
     fn large_buffers_are_reused_however_many_a_thread_drops_at_once() {
-        // A length that no other test asks for.
+        // No other test uses this length.
         let len = (1 << 20) - 12_345;
         let many: Vec<_> = (0..POOL_BUFFERS + 9).map(|_| AlignedBuf::any(len)).collect();
         let addresses: std::collections::HashSet<_> = many.iter().map(|buf| buf.as_ptr() as usize).collect();
@@ -420,8 +428,8 @@ mod tests {
 
     #[test]
     fn buffers_dropped_by_another_thread_come_back_while_they_are_recycled() {
-        // More than a thread's own pool takes, and the shared one without a reason, and a size that no other
-        // test asks for.
+        // More than a thread's own pool takes, and more than the shared one takes without a `Recycling`.
+        // No other test uses this size.
         let len = SHARED_BYTES + 12_345 * ALIGNMENT;
         let recycling = Recycling::new(2 * len);
         let buf = AlignedBuf::zeroed(len);

@@ -1,8 +1,8 @@
 //! How values become record bytes and record bytes become borrowed views.
 //!
-//! [`Codec`] is the seam between the engine, which knows names and bytes, and everything that knows
-//! what the bytes mean. The built-in codecs live in [`crate::codecs`]; [`Raw`] is the one that
-//! adds nothing.
+//! [`Codec`] is the seam between the engine, which knows only names and bytes, and the code that knows
+//! what the bytes mean. The built-in codecs live in [`crate::codecs`]. [`Raw`] is the codec that adds
+//! nothing.
 
 use std::fmt;
 
@@ -10,10 +10,11 @@ use std::fmt;
 ///
 /// # The law
 ///
-/// For every `x` that [`encode`](Self::encode) accepts, [`view`](Self::view) of the bytes it appended shows
-/// `x`: what cannot be told from another value later is refused by `encode`.
-/// `view` sees bytes whose checksum matched and still checks them, since another version, or another
-/// program, may have written them: it must never panic, whatever the bytes.
+/// For every `x` that [`encode`](Self::encode) accepts, [`view`](Self::view) of the appended bytes shows
+/// `x`. So `encode` must refuse a value that could not be told from another one later.
+///
+/// `view` gets bytes whose checksum matched, but must check them all the same: another version or
+/// another program may have written them. It must never panic, whatever the bytes are.
 ///
 /// # Example
 ///
@@ -45,39 +46,41 @@ use std::fmt;
 pub trait Codec: Send + Sync + 'static {
     /// What a writer hands in.
     type Item: ?Sized;
-    /// What a reader gets: borrows the decompressed record, copies nothing.
+    /// What a reader gets. It borrows the decompressed record and copies nothing.
     type View<'a>;
-    /// Stored in the depot's header; opening under another id is an error. At most 64 bytes.
+    /// Stored in the depot's header. Opening a depot with another id is an error. At most 64 bytes.
     const ID: &'static str;
     /// Version of the record layout. Readers refuse a depot whose codec version is newer than theirs.
     const VERSION: u32 = 1;
     /// Records start at multiples of this many bytes: a power of two, at most 64.
     const ALIGN: usize;
 
-    /// Bytes of the numbers that most of a record is made of: 8 for `f64`, 1 for text. New depots compress by
-    /// it, unless their options say otherwise ([`Compression::typesize`](crate::Compression)); records of
-    /// every codec read back from any depot.
+    /// Bytes of one number, for the type that makes up most of a record: 8 for `f64`, 1 for text. The
+    /// default is 4.
     ///
-    /// The default is 4. Text takes nearly twice the room then, `f64` takes 4 % more than with 8, `f32` with
-    /// 8 hardly more than with 4.
+    /// New depots compress by it, unless their options say otherwise
+    /// ([`Compression::typesize`](crate::Compression)). A depot with any value reads back the records of
+    /// every codec. With the default, text takes nearly twice the room, and `f64` takes 4 % more than
+    /// with 8. `f32` takes hardly more with 8 than with 4.
     fn element_size(&self) -> usize {
         4
     }
 
-    /// What a reader must know besides the id, stored in the depot's header. At most 1024 bytes.
+    /// What a reader must know besides the id. Stored in the depot's header. At most 1024 bytes.
     fn parameters(&self) -> Vec<u8> {
         Vec::new()
     }
 
-    /// Makes this codec ready for a depot that was written with the parameters `stored`, and returns it with
-    /// what it learnt from them. [`Depot::codec`](crate::Depot::codec) is then what was returned.
+    /// Prepares this codec for a depot that was written with the parameters `stored`. Returns the codec
+    /// with what it learnt from them, which is then the depot's [`codec`](crate::Depot::codec).
     ///
-    /// The default accepts anything, which is right for a codec whose records describe themselves. It is not
-    /// called for a new depot, nor for a file of the Python package vlstore, which has no parameters.
+    /// The default accepts anything, which is right for a codec with self-describing records. This
+    /// method is not called for a new depot, nor for a file of the Python package vlstore, which has no
+    /// parameters.
     ///
     /// # Errors
-    /// When this codec cannot read records written with these parameters, or append to them. The error names
-    /// both: see [`CodecError::Parameter`].
+    /// When this codec cannot read records written with these parameters, or cannot append to them. The
+    /// error names both values: see [`CodecError::Parameter`].
     fn open(self, stored: &[u8]) -> Result<Self, CodecError>
     where
         Self: Sized,
@@ -86,20 +89,21 @@ pub trait Codec: Send + Sync + 'static {
         Ok(self)
     }
 
-    /// Appends one record to `out`, leaving what is already there untouched.
+    /// Appends one record to `out`. Leaves what is already in `out` untouched.
     ///
     /// # Errors
-    /// When `item` breaks a rule of the record's layout. What was appended to `out` by then is ignored.
+    /// When `item` breaks a rule of the record's layout. Bytes that were appended to `out` by then are
+    /// ignored.
     fn encode(&self, item: &Self::Item, out: &mut Vec<u8>) -> Result<(), CodecError>;
 
-    /// Gives the bytes that [`encode`](Self::encode) appends to `job`, and returns what it returns. `room` is
-    /// empty, and memory that can be written to.
+    /// Calls `job` with the bytes that [`encode`](Self::encode) would append, and returns its result.
+    /// `room` is empty scratch memory.
     ///
-    /// The default encodes into `room`. A codec whose values, or whose own buffers, hold the record's bytes
-    /// already lends those instead: `put` copies them once less.
+    /// The default encodes into `room`. If the value or the codec already holds the record's bytes, it
+    /// can lend them instead, which saves `put` a copy.
     ///
     /// # Errors
-    /// As [`encode`](Self::encode); `job` was not called then.
+    /// The errors of [`encode`](Self::encode). `job` was not called then.
     fn with_encoded<T>(
         &self,
         item: &Self::Item,
@@ -110,13 +114,14 @@ pub trait Codec: Send + Sync + 'static {
         Ok(job(room))
     }
 
-    /// Checks `bytes` once, then borrows from it. `bytes` starts at a multiple of [`ALIGN`](Self::ALIGN).
+    /// Checks `bytes` once, then borrows from them. `bytes` start at a multiple of
+    /// [`ALIGN`](Self::ALIGN).
     ///
     /// # Errors
-    /// When `bytes` was not written by [`encode`](Self::encode).
+    /// When [`encode`](Self::encode) did not write `bytes`.
     fn view<'a>(&self, bytes: &'a [u8]) -> Result<Self::View<'a>, CodecError>;
 
-    /// As [`view`](Self::view), for bytes that passed it already: may skip the checks.
+    /// Like [`view`](Self::view), but may skip the checks, because these bytes already passed them.
     ///
     /// # Safety
     /// `self.view(bytes)` returned `Ok` for these same bytes at this same address, which have not changed
@@ -138,7 +143,7 @@ pub enum CodecError {
     Shape {
         /// The field's name in the schema.
         field: String,
-        /// The shape the other fields ask for.
+        /// The shape that the other fields ask for.
         expected: Shape,
         /// The shape that was given.
         found: Shape,
@@ -158,9 +163,9 @@ pub enum CodecError {
     Length {
         /// What was being read.
         what: String,
-        /// How many bytes it takes.
+        /// How many bytes it should have.
         expected: usize,
-        /// How many there are.
+        /// How many it has.
         found: usize,
     },
     /// An integer that its field cannot hold, or that refers to something that is not there.
@@ -168,26 +173,26 @@ pub enum CodecError {
     Range {
         /// The field's name in the schema.
         field: String,
-        /// Where in the field's array.
+        /// The index in the field's array.
         index: Shape,
         /// What was given.
         found: i128,
         /// The least value that is allowed.
         least: i128,
-        /// The largest one; below `least` when none is.
+        /// The largest value that is allowed. It is below `least` if no value is allowed.
         most: i128,
     },
-    /// The codec's own parameters differ from those the depot was written with.
+    /// The codec's parameters differ from those that the depot was written with.
     #[error("codec parameter `{parameter}`: the depot was written with {stored}, this codec has {given}")]
     Parameter {
         /// The parameter's name.
         parameter: String,
         /// The value in the depot's header.
         stored: String,
-        /// The value of the codec in hand.
+        /// The value of the codec that opens the depot.
         given: String,
     },
-    /// The bytes are not what this codec writes, or the value is one it cannot write.
+    /// The bytes are not what this codec writes, or it cannot write the value.
     #[error("{0}")]
     Invalid(String),
 }
@@ -227,7 +232,7 @@ impl fmt::Display for Shape {
     }
 }
 
-/// Bytes in, the same bytes out. Opens any depot, whatever codec wrote it.
+/// Bytes in, the same bytes out. Opens every depot, whichever codec wrote it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Raw;
 

@@ -1,25 +1,25 @@
-//! Every sentence a user reads when a depot refuses something.
+//! Every message that a user reads when a depot refuses something.
 //!
 //! ```text
 //! Error ──> kind      what happened, with its facts: `ErrorKind`
-//!      ──> path      the file, or `<memory>`
-//!      ──> record    the record it befell
-//!      ──> source    what the system, the codec or Blosc2 said
+//!       ──> path      the file, or `<memory>`
+//!       ──> record    the record concerned
+//!       ──> source    what the system, the codec or Blosc2 said
 //! ```
 
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// What depots return.
+/// The result of every fallible call of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 type Source = Box<dyn std::error::Error + Send + Sync>;
 
 /// Why a depot refuses something: what happened ([`kind`](Self::kind)), to which file and record.
 ///
-/// An error is one word wide, so a `Result` costs little. Printed, it is one sentence; its
-/// [`source`](std::error::Error::source) has its own.
+/// An error is one word wide, so a `Result` costs little. It prints as one sentence, and its
+/// [`source`](std::error::Error::source) prints as another.
 ///
 /// ```
 /// use vldepot::{Depot, ErrorKind, Raw};
@@ -53,14 +53,14 @@ impl Error {
         Self(Box::new(Facts { kind, path: None, record: None, source: None }))
     }
 
-    /// The same error, of the file at `path`.
+    /// The same error, for the file at `path`.
     #[must_use]
     pub fn at(mut self, path: impl Into<PathBuf>) -> Self {
         self.0.path = Some(path.into());
         self
     }
 
-    /// The same error, of this record. An error that names a record already keeps that name.
+    /// The same error, for this record. An error that already names a record keeps that name.
     #[must_use]
     pub fn of(mut self, record: impl Into<String>) -> Self {
         self.0.record.get_or_insert_with(|| record.into());
@@ -85,17 +85,17 @@ impl Error {
         &self.0.kind
     }
 
-    /// The file, or `<memory>`. `None` where no file is involved, as for options that do not go together.
+    /// The file, or `<memory>`. `None` if no file is involved, as with options that do not fit together.
     pub fn path(&self) -> Option<&Path> {
         self.0.path.as_deref()
     }
 
-    /// The record that it befell, as messages show its name; long names are cut.
+    /// The name of the record concerned, as messages show it. Long names are cut.
     pub fn record(&self) -> Option<&str> {
         self.0.record.as_deref()
     }
 
-    /// What the system said, if it refused something.
+    /// The kind of the system's error, if the system refused something.
     ///
     /// ```
     /// use vldepot::{Depot, Raw};
@@ -111,7 +111,7 @@ impl Error {
         self.0.source.as_ref()?.downcast_ref()
     }
 
-    /// The name or position is not there, or the file.
+    /// Whether the name, the position or the file does not exist.
     pub fn is_not_found(&self) -> bool {
         match self.kind() {
             ErrorKind::NotFound | ErrorKind::LostEarlier { .. } | ErrorKind::OutOfRange { .. } => true,
@@ -120,7 +120,7 @@ impl Error {
         }
     }
 
-    /// The file's bytes are not what was written.
+    /// Whether the file's bytes are not what was written.
     pub fn is_damage(&self) -> bool {
         match self.kind() {
             ErrorKind::Checksum { .. }
@@ -134,7 +134,7 @@ impl Error {
         }
     }
 
-    /// The system refused to read or write.
+    /// Whether the system refused to read or write.
     pub fn is_io(&self) -> bool {
         match self.kind() {
             ErrorKind::Io { .. }
@@ -145,13 +145,13 @@ impl Error {
         }
     }
 
-    /// The system did not do `action`: what follows "cannot".
+    /// The system did not do `action`. The message puts `action` after "cannot".
     #[cold]
     pub(crate) fn io(path: impl Into<PathBuf>, action: impl Into<String>, source: io::Error) -> Self {
         ErrorKind::Io { action: action.into() }.at(path).because(source)
     }
 
-    /// Options that do not go together, or are out of their range.
+    /// Options that do not fit together, or are out of range.
     #[cold]
     pub(crate) fn invalid_options(why: impl Into<String>) -> Self {
         Self::new(ErrorKind::InvalidOptions { why: why.into() })
@@ -232,7 +232,7 @@ pub enum Part {
     Entry,
     /// The table of a commit.
     Commit,
-    /// The directory of a chunk: what was put into it, by name.
+    /// The directory of a chunk: the names and places of its records.
     Directory,
     /// A segment of the index.
     Index,
@@ -284,117 +284,128 @@ impl fmt::Display for Part {
     }
 }
 
-/// What happened: the facts of an [`Error`]. Its path, its record and its cause are in the error itself.
+/// What happened: the facts of an [`Error`]. The path, the record and the cause are in the error itself.
 #[derive(Debug)]
 #[non_exhaustive]
 #[allow(missing_docs, reason = "the names of the fields say what they are")]
 pub enum ErrorKind {
     /// No live record has this name.
     NotFound,
-    /// No live record of this name is left in a file that lost what it once committed.
+    /// The name was not found, but the file lost a commit that may have held it.
     /// [`repair`](crate::maintain::repair) saves what lies after the damage.
     LostCommit { commit: u64, offset: u64 },
-    /// The file lost what it once committed, and was opened without
+    /// The file lost something it had committed, and was opened without
     /// [`OpenOptions::accept_loss`](crate::OpenOptions::accept_loss). `records` are left.
     Incomplete { commit: u64, offset: u64, records: u64 },
-    /// No live record has this name, and one may have been lost. The file says so, since it was repaired, or
-    /// was appended to after it had been opened with
+    /// No live record has this name, but one may have been lost earlier.
+    ///
+    /// The file notes such a loss when it is repaired, or appended to after it was opened with
     /// [`OpenOptions::accept_loss`](crate::OpenOptions::accept_loss).
     LostEarlier { how: String },
     /// [`put_new`](crate::Depot::put_new) or [`rename`](crate::Depot::rename) to a name that is taken.
-    /// [`put`](crate::Depot::put) replaces the record.
+    /// [`put`](crate::Depot::put) would replace the record.
     Exists,
-    /// A position at or past the end: the depot has `len` records.
+    /// A position at or past the end. The depot has `len` records.
     OutOfRange { position: u64, len: u64 },
-    /// Bytes of a record up to `end` were asked for, and it has `len`.
+    /// The bytes asked for end at `end`, but the record has only `len`.
     OutsideRecord { end: u64, len: u64 },
-    /// A new file at a path that is taken. [`Depot::append`](crate::Depot::append) opens a depot for writing;
+    /// A new file at a path that is taken.
+    ///
+    /// [`Depot::append`](crate::Depot::append) opens an existing depot for writing.
     /// [`StagedFile::replace`](crate::storage::StagedFile::replace) replaces a file by a new one.
     PathExists,
-    /// A new file at the place of the one that it is made from, under another name or by a link.
+    /// A new file would take the place of the file it is made from, reached by another name or a link.
     SameFile { source_path: PathBuf },
-    /// What is to be replaced is not a regular file.
+    /// The path to be replaced is not a regular file.
     NotAFile { found: &'static str },
-    /// The file to be replaced has changed since the new one was begun. The new one was given up, and all
-    /// others are as they were.
+    /// The file to be replaced changed after work on the new one began. The new file was given up, and
+    /// all other files are as they were.
     TargetChanged { found: String },
-    /// [`refresh`](crate::Depot::refresh) of a depot whose path leads to another file by now, as after it was
-    /// [compacted](crate::maintain::compact). The depot can still be read as it was.
+    /// [`refresh`](crate::Depot::refresh) of a depot whose path now leads to another file.
+    ///
+    /// This happens after it was [compacted](crate::maintain::compact). The old file can still be read
+    /// through this depot.
     Replaced,
-    /// A new file is to be put in place while a depot still writes it.
-    /// [Close](crate::Depot::close) the depot first.
+    /// A depot is still writing the new file that is to be put in place. [Close](crate::Depot::close)
+    /// the depot first.
     StillOpen,
-    /// Not begun for want of room. `needed` and `free` are estimates, in bytes.
+    /// Not started, because there is too little room. `needed` and `free` are estimates, in bytes.
     NoRoom { needed: u64, free: u64 },
-    /// Another codec wrote the depot. [`Raw`](crate::Raw) opens every depot, and gives bytes.
+    /// Another codec wrote the depot. [`Raw`](crate::Raw) opens every depot, and returns bytes.
     WrongCodec { stored: String, given: String },
-    /// The codec is the right one, but too old or set up differently; the source says how.
+    /// The codec is the right one, but too old or set up differently. The source says how.
     CodecParameters { codec: String },
     /// Not a file that this crate reads.
     NotADepot { found: String },
     /// A later version of this crate wrote the file.
     NewerFormat { found: u32, supported: u32 },
-    /// The file uses something that this program does not read, such as a filter. That is no damage.
+    /// The file uses something that this program cannot read, such as a filter. The file is not damaged.
     Unsupported { what: &'static str, name: String, offset: u64 },
-    /// Another writer has the file.
+    /// Another writer has the file open.
     Locked,
-    /// A writing call in a process that got the depot by `fork`: only the process `owner` writes.
+    /// A write in a forked process. Only the process `owner` may write.
     Forked { owner: u32 },
-    /// A writing call on a depot opened for reading. [`Depot::append`](crate::Depot::append) opens it for
+    /// A write to a depot opened for reading. [`Depot::append`](crate::Depot::append) opens it for
     /// writing.
     ReadOnly,
-    /// A sync failed earlier: what the disk holds since then is unknown.
+    /// A sync failed earlier, so it is unknown what the disk holds since then.
     Poisoned { cause: String },
-    /// A record was not taken in; the source says why. The depot is as it was before the call, which can be
-    /// made again.
+    /// A record was not stored. The source says why. The depot is as it was before the call, and the
+    /// call can be repeated.
     NotStored,
-    /// A commit failed; the source says why. All records are taken in and can be read, but `waiting` of them,
-    /// up to `newest`, are not durable.
+    /// A commit failed. The source says why.
     ///
-    /// With `again`, the next commit tries again. Without, a sync failed: see [`ErrorKind::Poisoned`].
+    /// All records are stored and can be read, but `waiting` of them, up to `newest`, are not durable.
+    /// If `again` is true, the next commit tries again. If it is false, a sync failed: see
+    /// [`ErrorKind::Poisoned`].
     NotCommitted { waiting: u64, newest: Option<String>, again: bool },
-    /// Options that do not go together, or are out of their range.
+    /// Options that do not fit together, or are out of range.
     InvalidOptions { why: String },
-    /// A name or record that no depot can hold.
+    /// A name or a record that no depot can hold.
     InvalidRecord { why: String },
-    /// The system refused to read, write or sync; the source is an [`io::Error`].
+    /// The system refused to read, write or sync. The source is an [`io::Error`].
     Io { action: String },
-    /// Metadata are there, and are not of the type that was asked for.
+    /// Metadata exist, but not of the type that was asked for.
     Metadata { why: String },
-    /// The codec refuses a value, or a record's bytes; the source is a [`CodecError`](crate::CodecError).
+    /// The codec refused a value, or the bytes of a record. The source is a
+    /// [`CodecError`](crate::CodecError).
     Codec { codec: &'static str },
-    /// c-blosc2 refuses to compress; the source is a [`BloscError`](crate::BloscError).
+    /// c-blosc2 refused to compress. The source is a [`BloscError`](crate::BloscError).
     Compress { chunk: u64 },
-    /// Bytes whose checksum is not the one that was written.
+    /// Bytes whose checksum differs from the one that was written.
     Checksum { part: Part, offset: u64, expected: u32, found: u32 },
-    /// A chunk whose checksums match does not decompress; the source is a [`BloscError`](crate::BloscError).
+    /// A chunk does not decompress although its checksums match. The source is a
+    /// [`BloscError`](crate::BloscError).
     Decompress { chunk: u64, offset: u64 },
     /// A part of the file that is not what was written.
     Damaged { part: Part, offset: u64, expected: String, found: String },
-    /// Compacting met something that it could not read or write; the source says what. Where a record is
-    /// damaged, [`repair`](crate::maintain::repair) makes a new file of the others.
+    /// Compacting met something that it could not read or write. The source says what.
+    ///
+    /// If a record is damaged, [`repair`](crate::maintain::repair) makes a new file from the others.
     NotCompacted,
-    /// A truncation would remove everything, and [was not told to](crate::TruncateOptions::all). Nothing was
-    /// removed. `what` is what all are: records, or frames.
+    /// A truncation would remove everything, and [was not told to](crate::TruncateOptions::all).
+    ///
+    /// Nothing was removed. `what` names what would be removed: records, or frames.
     RemovesAll { records: u64, what: &'static str },
-    /// A run cannot restart at `step` without a gap: the newest frame that would be kept, of step `found`, is
-    /// older than the caller says it must be. Nothing was removed.
+    /// A run cannot restart at `step` without a gap. Nothing was removed.
+    ///
+    /// The newest frame that would be kept, of step `found`, is older than the caller says it must be.
     Gap { step: i64, expected: i64, found: Option<i64> },
-    /// There is no truncation to take back.
+    /// There is no truncation to undo.
     NotUndone { why: String },
     /// A loader's state does not belong to this loader.
     OtherLoader { what: &'static str, state: String, given: String },
-    /// Code that a thread of a loader called has panicked.
+    /// Code called by a thread of a loader panicked.
     Panicked { what: String, message: String },
 }
 
 impl ErrorKind {
-    /// An error of this kind, of the file at `path`.
+    /// An error of this kind, for the file at `path`.
     pub(crate) fn at(self, path: impl Into<PathBuf>) -> Error {
         Error::new(self).at(path)
     }
 
-    /// Whether the sentence says where the record's name belongs.
+    /// Whether the message itself says where the record's name goes.
     fn names_the_record(&self) -> bool {
         matches!(
             self,
@@ -408,7 +419,7 @@ impl ErrorKind {
         )
     }
 
-    /// The sentence, after the path.
+    /// Writes the message after the path.
     #[expect(clippy::too_many_lines, reason = "one line for each sentence")]
     fn write(&self, f: &mut fmt::Formatter<'_>, path: &Path, record: Option<&str>) -> fmt::Result {
         let record = record.unwrap_or("of this name");

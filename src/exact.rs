@@ -1,9 +1,9 @@
-//! Serialising only what reads back as it was.
+//! Refuses to serialise a value that would not read back as it was.
 //!
-//! serde's data model has more than MessagePack and JSON have: both write `None`, `()` and `Some` of either
-//! as one and the same nil, JSON has no NaN, and their readers stop at some depth. [`Exact`] wraps a value on
-//! its way to a serializer, and everything inside of it, and refuses these. It changes no byte of what it
-//! lets through.
+//! serde's data model is richer than MessagePack and JSON. Both write `None`, `()` and a `Some` of
+//! either as the same nil. JSON has no NaN. Readers of both stop at some depth. [`Exact`] wraps a value,
+//! and everything inside it, on its way to a serializer, and refuses these cases. It changes no byte of
+//! what it lets through.
 //!
 //! ```text
 //! Exact(value) ──serialize──> Checked(serializer) ──> serializer
@@ -17,7 +17,7 @@ use serde::ser::{
     SerializeTupleStruct, SerializeTupleVariant, Serializer,
 };
 
-/// A format, and what it cannot tell apart or cannot hold.
+/// A format, with what it cannot tell apart or cannot hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Form {
     /// MessagePack as rmp-serde writes it.
@@ -36,7 +36,7 @@ impl Form {
         }
     }
 
-    /// How it writes `None` and `()`. JSON writes unit structs so as well, and numbers that are none.
+    /// How the format writes `None` and `()`. JSON also writes unit structs, NaN and infinities like this.
     const fn nil(self) -> &'static str {
         match self {
             Self::MessagePack => "nil",
@@ -45,7 +45,7 @@ impl Form {
         }
     }
 
-    /// Arrays and maps inside each other, as far as its reader goes.
+    /// How many arrays and maps may be nested before the format's reader stops.
     pub(crate) const fn max_depth(self) -> usize {
         match self {
             Self::MessagePack => 1023,
@@ -54,21 +54,22 @@ impl Form {
         }
     }
 
-    /// MessagePack has bytes, NaN, an empty array for a unit struct, and numbers of parts before them.
+    /// Whether the format has bytes, NaN, unit structs as an empty array, and the number of parts before
+    /// the parts.
     const fn is_binary(self) -> bool {
         matches!(self, Self::MessagePack)
     }
 }
 
-/// Where in a value a part is.
+/// Where a part lies in the value.
 #[derive(Debug, Clone, Copy)]
 struct Place {
     form: Form,
-    /// Arrays and maps around it.
+    /// How many arrays and maps are around it.
     depth: usize,
-    /// It is all that a `Some` holds.
+    /// Whether it is the whole content of a `Some`.
     in_some: bool,
-    /// The nearest field of a struct around it.
+    /// The nearest struct field around it.
     field: Option<&'static str>,
 }
 
@@ -80,7 +81,7 @@ impl Place {
         }
     }
 
-    /// Of what is written as nil.
+    /// Checks a part that is written as nil.
     fn check_nil<E: Error>(self) -> Result<(), E> {
         if !self.in_some {
             return Ok(());
@@ -99,7 +100,7 @@ impl Place {
         Err(self.refuse(format_args!("{number}, which {} cannot hold", self.form.name())))
     }
 
-    /// Inside `levels` more arrays or maps.
+    /// The place inside `levels` more arrays or maps.
     fn inside<E: Error>(self, levels: usize) -> Result<Self, E> {
         let depth = self.depth + levels;
         let max = self.form.max_depth();
@@ -113,7 +114,7 @@ impl Place {
     }
 }
 
-/// A value that serialises in a format as it does by itself, or is refused.
+/// A value that serialises as it would by itself, or is refused.
 #[derive(Debug)]
 pub(crate) struct Exact<'t, T: ?Sized>(pub(crate) &'t T, pub(crate) Form);
 
@@ -127,7 +128,7 @@ impl<T: Serialize + ?Sized> Serialize for Exact<'_, T> {
 /// A part of such a value.
 struct Part<'t, T: ?Sized> {
     value: &'t T,
-    // Borrowed: a copy for each number of an array would cost as much as to write it.
+    // Borrowed, because a copy for each number of an array would cost as much as writing it.
     place: &'t Place,
 }
 
@@ -143,11 +144,11 @@ struct Checked<'p, S> {
     place: &'p Place,
 }
 
-/// An array, a map or a struct on its way.
+/// An array, a map or a struct that is being written.
 struct Parts<S> {
     inner: S,
     place: Place,
-    /// How many it said there will be, where it did.
+    /// How many parts it announced, if it did.
     declared: Option<usize>,
     given: usize,
 }
@@ -166,7 +167,7 @@ impl<S> Checked<'_, S> {
 
 impl<P> Parts<P> {
     fn finish<E: Error>(self) -> Result<P, E> {
-        // A wrong number would make other values of what follows.
+        // With a wrong number, a reader would take what follows for other values.
         let wrong = |declared: &usize| self.place.form.is_binary() && *declared != self.given;
         match self.declared.filter(wrong) {
             Some(declared) => {

@@ -1,4 +1,4 @@
-//! What a file takes from outside of its depot: a new depot's id, and the time.
+//! The two things a file takes from outside its depot: the id of a new depot, and the time.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -9,7 +9,7 @@ pub(crate) fn depot_id() -> u64 {
     if let Some((id, _)) = fixed::get() {
         return id;
     }
-    // `RandomState` is seeded by the system's randomness: enough to tell two depots apart.
+    // `RandomState` is seeded by the system's randomness, which is enough to tell two depots apart.
     let mut hasher = std::collections::hash_map::RandomState::new().build_hasher();
     let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     hasher.write_u128(time.as_nanos());
@@ -28,7 +28,7 @@ pub(crate) fn now() -> i64 {
 
 #[cfg(any(test, feature = "testing"))]
 pub(crate) mod fixed {
-    //! The same id and time for all that one thread writes.
+    //! Fixes the id and the time of everything that one thread writes.
 
     use std::cell::Cell;
 
@@ -40,7 +40,7 @@ pub(crate) mod fixed {
         FIXED.get()
     }
 
-    /// Gives back what was fixed before.
+    /// Returns what was fixed before.
     pub(crate) fn replace(fixed: Option<(u64, i64)>) -> Option<(u64, i64)> {
         FIXED.replace(fixed)
     }

@@ -1,6 +1,6 @@
-//! Names of records: strings, byte strings and integers, each a space of its own.
+//! Names of records: strings, byte strings and integers. The three kinds never collide.
 //!
-//! Inside the file a name is its *tagged* form, one tag byte and the name's bytes:
+//! Inside the file a name has its *tagged* form: one tag byte, then the name's bytes.
 //!
 //! ```text
 //! 0x01 UTF-8 bytes        a string
@@ -9,7 +9,7 @@
 //! 0x04 8 bytes            an integer from 0 up, big-endian u64
 //! ```
 //!
-//! Big-endian, so that neighbouring integers share a prefix and order like their bytes.
+//! Integers are big-endian so that neighbours share a prefix and sort in the order of their values.
 
 use std::fmt;
 use std::ops::Deref;
@@ -24,8 +24,8 @@ pub const MAX_KEY_LEN: usize = 1 << 24;
 
 /// The name of a record.
 ///
-/// `"7"`, `b"7"` and `7` are three names; `7u64` and `7i64` are one. Strings sort before byte strings, and
-/// byte strings before integers.
+/// `"7"`, `b"7"` and `7` are three different names. `7u64` and `7i64` are the same name. Strings sort
+/// before byte strings, and byte strings before integers.
 ///
 /// ```
 /// use vldepot::Key;
@@ -41,14 +41,14 @@ pub const MAX_KEY_LEN: usize = 1 << 24;
 pub enum Key {
     /// Any UTF-8, the empty string included.
     Str(String),
-    /// Any bytes, none included.
+    /// Any bytes, the empty byte string included.
     Bytes(Vec<u8>),
     /// An integer from `i64::MIN` to `u64::MAX`.
     Int(i128),
 }
 
 impl Key {
-    /// Reads a tagged name back. `None` for bytes that no name is written as.
+    /// Reads a tagged name back. `None` for bytes that are not the tagged form of any name.
     pub(crate) fn from_tagged(tagged: &[u8]) -> Option<Self> {
         let (&tag, rest) = tagged.split_first()?;
         match tag {
@@ -63,7 +63,7 @@ impl Key {
         }
     }
 
-    /// As [`from_tagged`](Self::from_tagged), in the name's own memory.
+    /// Like [`from_tagged`](Self::from_tagged), but reuses the memory of `tagged`.
     #[inline]
     pub(crate) fn from_tagged_vec(mut tagged: Vec<u8>) -> Result<Self, Vec<u8>> {
         match tagged.first() {
@@ -79,7 +79,7 @@ impl Key {
         }
     }
 
-    /// Whether [`from_tagged`](Self::from_tagged) gives a key. Copies nothing.
+    /// Whether [`from_tagged`](Self::from_tagged) would return a key. Copies nothing.
     pub(crate) fn is_tagged(tagged: &[u8]) -> bool {
         match tagged.split_first() {
             Some((&TAG_STR, rest)) => std::str::from_utf8(rest).is_ok(),
@@ -89,7 +89,7 @@ impl Key {
         }
     }
 
-    /// The tagged form, if the key is one a depot can hold.
+    /// The tagged form. `None` if no depot can hold this key.
     pub(crate) fn to_tagged(&self) -> Option<TaggedName> {
         match self {
             Self::Str(name) => Some(tagged(TAG_STR, name.as_bytes())),
@@ -141,7 +141,7 @@ impl Key {
     }
 }
 
-/// Strings as they are, integers in digits, byte strings as `b"..."` with escapes.
+/// Strings print as they are, integers in digits, and byte strings as `b"..."` with escapes.
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -157,10 +157,10 @@ fn be_u64(bytes: &[u8]) -> Option<u64> {
     Some(u64::from_be_bytes(bytes.try_into().ok()?))
 }
 
-/// Bytes of a tagged name that needs no allocation.
+/// The longest tagged name, in bytes, that needs no allocation.
 const INLINE: usize = 62;
 
-/// A name in its tagged form. Short ones, as names mostly are, lie in the value itself.
+/// A name in its tagged form. Short names, which most are, lie in the value itself.
 #[derive(Debug, Clone)]
 pub struct TaggedName(Held);
 
@@ -225,7 +225,7 @@ pub(crate) fn tagged_prefix(prefix: &str) -> TaggedName {
 /// An error message shows at most this many bytes of a name.
 const SHOWN: usize = 200;
 
-/// A tagged name for an error message.
+/// Shows a tagged name in an error message.
 pub(crate) fn describe(tagged: &[u8]) -> String {
     match Key::from_tagged(tagged) {
         Some(Key::Str(name)) if name.len() > SHOWN => {
@@ -243,14 +243,14 @@ pub(crate) fn describe(tagged: &[u8]) -> String {
 
 /// Anything that names a record: strings, byte strings, integers, and [`Key`] itself.
 ///
-/// Sealed: the ways to write a name down are part of the file format.
+/// This trait is sealed, because the ways to write a name are part of the file format.
 pub trait AsKey: sealed::Tagged {
     /// The name as a [`Key`].
     fn to_key(&self) -> Key;
 }
 
 pub(crate) mod sealed {
-    /// The form in the file.
+    /// The tagged form of a name.
     pub trait Tagged {
         /// `None` for an integer outside `i64::MIN..=u64::MAX`.
         fn tagged(&self) -> Option<super::TaggedName>;
@@ -259,7 +259,7 @@ pub(crate) mod sealed {
 
 use sealed::Tagged;
 
-/// Implements `AsKey` and `From` for a type, by how its values are tagged and which key they are.
+/// Implements `AsKey` and `From` for a type, given how to tag a value and which key it is.
 macro_rules! named_by {
     ($($type:ty: |$name:ident| $tagged:expr, |$owned:ident| $key:expr;)+) => {$(
         impl Tagged for $type {
@@ -372,7 +372,7 @@ impl<T: AsKey + ?Sized> From<&T> for Key {
 
 #[cfg(feature = "serde")]
 mod serde {
-    //! A key as what it is: a string, a number, or bytes.
+    //! A key serialises as what it is: a string, a number, or bytes.
 
     use std::fmt;
 
@@ -383,7 +383,7 @@ mod serde {
             match self {
                 Self::Str(name) => serializer.serialize_str(name),
                 Self::Bytes(name) => serializer.serialize_bytes(name),
-                // Not as an i128, which many formats do not have. No key outside of the two ranges is stored.
+                // Many formats have no i128. A stored key always fits one of the other two types.
                 Self::Int(value) => match (u64::try_from(*value), i64::try_from(*value)) {
                     (Ok(value), _) => serializer.serialize_u64(value),
                     (_, Ok(value)) => serializer.serialize_i64(value),
@@ -399,7 +399,7 @@ mod serde {
         }
     }
 
-    /// Takes what [`Key`] serialises as. JSON writes bytes as an array of numbers.
+    /// Accepts whatever [`Key`] serialises as. JSON writes bytes as an array of numbers.
     struct AnyKey;
 
     impl<'de> ::serde::de::Visitor<'de> for AnyKey {

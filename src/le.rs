@@ -1,13 +1,13 @@
-//! Little-endian numbers out of bytes, which cannot run past the end.
+//! Reads little-endian numbers from bytes, and never past their end.
 //!
-//! Everyone who reads stored bytes calls it; it calls nobody.
+//! All code that reads stored bytes calls this module. It calls no other.
 
-/// The `u32` at byte `at`; `None` where the bytes end before it does.
+/// The `u32` at byte `at`. `None` if the bytes end before it does.
 pub(crate) fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
     bytes.get(at..)?.first_chunk().map(|raw| u32::from_le_bytes(*raw))
 }
 
-/// The `u64` at byte `at`; `None` where the bytes end before it does.
+/// The `u64` at byte `at`. `None` if the bytes end before it does.
 pub(crate) fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
     bytes.get(at..)?.first_chunk().map(|raw| u64::from_le_bytes(*raw))
 }

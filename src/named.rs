@@ -1,6 +1,6 @@
-//! Names of the variants of an enum: how options print them, and how they are parsed.
+//! Names for the variants of an enum, as options print and parse them.
 
-/// Implements `Display` and `FromStr` of an enum by the names that its variants have in files and options.
+/// Implements `Display` and `FromStr` for an enum, with the names of its variants in files and options.
 macro_rules! named {
     ($type:ident, $what:literal: $($variant:ident => $name:literal),+) => {
         impl std::fmt::Display for $type {

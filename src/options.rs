@@ -1,4 +1,4 @@
-//! How a depot is laid out, written, opened and read: structs of public fields with documented defaults.
+//! How a depot is laid out, written, opened and read.
 //!
 //! | struct | says | is kept |
 //! | --- | --- | --- |
@@ -7,8 +7,8 @@
 //! | [`OpenOptions`] | how the handle reads | while it is open |
 //! | [`ReadOptions`] | how one call reads | for that call |
 //!
-//! Each setting is in one of them. All have the same form: [`Default`], public fields, and a `with_*` method
-//! for each field.
+//! Each setting is in exactly one of these structs. All have the same form: [`Default`], public fields
+//! with documented defaults, and a `with_*` method for each field.
 
 use std::time::Duration;
 
@@ -47,12 +47,12 @@ named! { Placement, "placement": NoCross => "no_cross", Contiguous => "contiguou
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default))]
 #[non_exhaustive]
 pub struct CommitEvery {
-    /// After this many records. The default is 1,048,576, which bounds the memory for names that are not yet
-    /// in the index.
+    /// Commit after this many records. The default is 1,048,576. It bounds the memory for names that are
+    /// not yet in the index.
     pub records: Option<u64>,
-    /// After this many raw bytes. The default is 256 MiB.
+    /// Commit after this many raw bytes. The default is 256 MiB.
     pub bytes: Option<u64>,
-    /// By the first `put` after this long. The default, `None`, is never.
+    /// Commit with the first `put` after this long. The default, `None`, sets no interval.
     pub interval: Option<Duration>,
 }
 
@@ -63,22 +63,22 @@ impl Default for CommitEvery {
 }
 
 impl CommitEvery {
-    /// A commit after every `n` records. With 1, every `put` is durable before it returns.
+    /// Commits after every `n` records. With 1, every `put` is durable before it returns.
     pub fn records(n: u64) -> Self {
         Self::default().with_records(n)
     }
 
-    /// A commit after every `n` raw bytes.
+    /// Commits after every `n` raw bytes.
     pub fn bytes(n: u64) -> Self {
         Self::default().with_bytes(n)
     }
 
-    /// A commit by the first `put` after each `interval`.
+    /// Commits with the first `put` after each `interval`.
     pub fn interval(interval: Duration) -> Self {
         Self::default().with_interval(interval)
     }
 
-    /// No commit but those that are asked for. The memory for names grows with what is put between two.
+    /// Commits only when asked to. The memory for names grows until the next commit.
     pub fn never() -> Self {
         Self { records: None, bytes: None, interval: None }
     }
@@ -105,7 +105,7 @@ impl CommitEvery {
     }
 }
 
-/// How a new depot lays out its bytes. The file keeps it, and whoever appends follows it.
+/// How a new depot lays out its bytes. The layout is kept in the file, and later writers follow it.
 ///
 /// ```
 /// use vldepot::{Depot, Layout, Raw};
@@ -122,18 +122,23 @@ impl CommitEvery {
 pub struct Layout {
     /// What Blosc2 does to chunks.
     pub compression: Compression,
-    /// Raw bytes of a chunk: a multiple of the block size and the typesize, 64 bytes to 2 GiB. The default is
-    /// 4 MiB.
+    /// Raw bytes of a chunk. Must be a multiple of the block size and of the typesize, and between 64
+    /// bytes and 2 GiB. The default is 4 MiB.
     pub chunk_size: usize,
-    /// Raw bytes of a block, the unit of random reads: a multiple of 64. The default, `None`, takes 64 KiB.
-    /// When the records of a chunk are under 4 KiB on average, it takes 16 KiB for zstd, and 2 KiB for LZ4,
-    /// which has no tables to build for each block. With zstd, 8 KiB make single reads of small records a
-    /// third faster, files 1 % larger, and scans slower.
+    /// Raw bytes of a block, the unit of random reads. Must be a multiple of 64.
+    ///
+    /// The default, `None`, takes 64 KiB. For chunks with an average record below 4 KiB it takes less:
+    /// 16 KiB for zstd, and 2 KiB for LZ4, which has no tables to build for each block.
+    ///
+    /// With zstd, blocks of 8 KiB make single reads of small records a third faster. The file is then 1
+    /// % larger, and scans are slower.
     pub block_size: Option<usize>,
     /// Where records may start and end.
     pub placement: Placement,
-    /// Also write, at each publication and on close, what the Python package vlstore needs to read the file:
-    /// a table of all names, whose cost grows with the depot. The default is false.
+    /// Also write what the Python package vlstore needs to read the file: a table of all names. The
+    /// default is false.
+    ///
+    /// The table is written at each publication and on close. Its cost grows with the depot.
     pub vlstore_compatible: bool,
 }
 
@@ -161,23 +166,23 @@ impl Layout {
         }
     }
 
-    /// LZ4 over bit shuffle: several times faster to write and to read one record, and a little larger.
+    /// LZ4 over bit shuffle: a little larger, but several times faster to write and to read one record.
     pub fn fast() -> Self {
         Self { compression: Compression::lz4(), ..Self::balanced() }
     }
 
     /// zstd 9 in 256 KiB blocks, for archives: a few per cent smaller, and many times slower to write.
     ///
-    /// Reading one small record is many times slower too, since its whole block is decompressed. A scan is
-    /// as fast.
+    /// Reading one small record is also many times slower, because its whole block is decompressed. A
+    /// scan is as fast as with the default.
     pub fn compact() -> Self {
         Self { compression: Compression::zstd(9), block_size: Some(256 << 10), ..Self::balanced() }
     }
 
-    /// Nothing compressed: views on disk come straight from the memory map.
+    /// No compression: views on disk come straight from the memory map.
     ///
-    /// A commit closes the open chunk, and the rest of that chunk stays an unwritten hole in the file. Commit
-    /// seldom, or take chunks about as large as what is put between two commits.
+    /// A commit closes the open chunk, and the rest of that chunk stays an unwritten hole in the file.
+    /// Commit seldom, or choose chunks about as large as the data between two commits.
     pub fn uncompressed() -> Self {
         Self { compression: Compression::none(), ..Self::balanced() }
     }
@@ -196,7 +201,8 @@ impl Layout {
         self
     }
 
-    /// Sets [`block_size`](Self#structfield.block_size), in bytes; `None` lets the records decide.
+    /// Sets [`block_size`](Self#structfield.block_size), in bytes. With `None` it depends on the
+    /// records.
     #[must_use]
     pub fn with_block_size(mut self, bytes: impl Into<Option<usize>>) -> Self {
         self.block_size = bytes.into();
@@ -217,7 +223,7 @@ impl Layout {
         self
     }
 
-    /// Checks that the settings go together.
+    /// Checks that the settings fit together.
     ///
     /// ```
     /// use vldepot::Layout;
@@ -226,7 +232,7 @@ impl Layout {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidOptions`](crate::ErrorKind::InvalidOptions), which says what to change.
+    /// [`ErrorKind::InvalidOptions`](crate::ErrorKind::InvalidOptions). Its message says what to change.
     pub fn validate(&self) -> Result<()> {
         let refuse = |why: String| Err(Error::invalid_options(why));
         let Compression { level, typesize, .. } = self.compression;
@@ -282,8 +288,9 @@ impl Layout {
         Ok(())
     }
 
-    /// The same with a typesize, for a codec of such elements; an odd size of chunks or blocks may ask for a
-    /// smaller one.
+    /// The same layout with a typesize for a codec of such elements.
+    ///
+    /// An odd chunk size or block size may need a typesize smaller than the element.
     pub(crate) fn with_typesize_for(mut self, element_size: usize) -> Self {
         let divisor =
             |a: usize, b: usize| std::iter::successors(Some((a, b)), |&(a, b)| (b > 0).then(|| (b, a % b)));
@@ -310,8 +317,8 @@ impl Layout {
         {
             return wanted;
         }
-        // An odd chunk size or typesize: the largest divisor of the chunk that is no larger than what was
-        // wanted.
+        // With an odd chunk size or typesize, take the largest divisor of the chunk that is not above
+        // `wanted`.
         let unit = 64;
         let fits = |block: &usize| self.chunk_size.is_multiple_of(*block) && block.is_multiple_of(typesize);
         (1..=wanted / unit).rev().map(|n| n * unit).find(fits).unwrap_or(self.chunk_size)
@@ -321,7 +328,7 @@ impl Layout {
 impl std::str::FromStr for Layout {
     type Err = Error;
 
-    /// The preset of that name, one of [`Layout::PRESETS`].
+    /// The preset called `name`, one of [`Layout::PRESETS`].
     fn from_str(name: &str) -> Result<Self> {
         match name {
             "balanced" => Ok(Self::balanced()),
@@ -336,7 +343,7 @@ impl std::str::FromStr for Layout {
     }
 }
 
-/// How a depot is written, by who creates it or appends to it. Not kept in the file.
+/// How a depot is written. Applies to the handle that creates or appends, and is not kept in the file.
 ///
 /// ```
 /// use vldepot::{CommitEvery, Depot, Raw, WriteOptions};
@@ -352,8 +359,9 @@ impl std::str::FromStr for Layout {
 pub struct WriteOptions {
     /// When the depot commits by itself.
     pub commit_every: CommitEvery,
-    /// Threads that compress full chunks while the caller goes on; 0 compresses inside `put`. The default,
-    /// `None`, takes the machine's cores, at most 4. The threads start with the first full chunk.
+    /// Threads that compress full chunks while the caller goes on. With 0, `put` compresses.
+    ///
+    /// The default, `None`, takes one per core, at most 4. The threads start with the first full chunk.
     pub threads: Option<usize>,
 }
 
@@ -385,23 +393,26 @@ impl WriteOptions {
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum Mapping {
-    /// A file that is opened for reading is read through a memory map where that is safe enough and the
-    /// system lets it. The fastest.
+    /// Reads a file through a memory map where this is safe enough and the system allows it. The
+    /// fastest.
     ///
-    /// Mapped are files of local file systems, by the type the system tells. Those of network file systems
-    /// (NFS, SMB, Lustre, ..) and of programs (FUSE) are read by positioned reads: there a page that does not
-    /// come is a signal, and a read is an error. So are files whose map the system refuses, for want of
-    /// address space for example. What is opened for writing is never mapped.
+    /// Files on local file systems are mapped. The system tells which type a file system has. Files on
+    /// network file systems (NFS, SMB, Lustre, ..) and on file systems in user space (FUSE) are read by
+    /// positioned reads: there, a page that cannot be loaded would raise a signal, while a read returns
+    /// an error. Positioned reads are also used when the system refuses the map, for example for lack of
+    /// address space. A depot that is opened for writing is never mapped.
     ///
-    /// A file that another program cuts short while it is mapped kills the reader by a signal (SIGBUS): true
-    /// of every store that maps. And an index page is checked when it is first touched: a program that
-    /// overwrites it in place after that, and leaves a valid place of another record there, makes the reader
-    /// return that other record.
+    /// Mapping has two risks. If another program truncates a mapped file, the reader is killed by a
+    /// signal (SIGBUS), as with every store that maps. And an index page is checked only when it is
+    /// first touched: if a program later overwrites it in place with a valid location of another record,
+    /// the reader returns that other record.
     #[default]
     Auto,
-    /// Positioned reads only: a file cut short under an open reader gives an error, and index pages that were
-    /// checked are kept in memory, where nobody can change them: up to 128 MiB a depot, and 64 MiB more of
-    /// what tells which names are not there. Writers do the same whatever is asked for.
+    /// Positioned reads only. A file that is truncated under an open reader gives an error.
+    ///
+    /// Index pages that were checked are kept in memory, where no other program can change them. This
+    /// takes up to 128 MiB per depot, and up to 64 MiB more for the data that tells which names do not
+    /// exist. Writers always work like this, whatever this option says.
     Never,
 }
 
@@ -412,12 +423,13 @@ named! { Mapping, "mapping": Auto => "auto", Never => "never" }
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum Verify {
-    /// By every read. The default: what a program, or a failing disk, does to the file later is noticed too.
+    /// On every read. The default. It also notices damage done later, by a program or a failing disk.
     #[default]
     EachRead,
-    /// By the first read of a record through this depot, where later ones see the same bytes: in uncompressed
-    /// depots that are mapped. What is damaged in the mapped file after that goes unnoticed. Everywhere else
-    /// each read still verifies.
+    /// On the first read of a record through this depot, if later reads see the same bytes.
+    ///
+    /// This is so for uncompressed depots that are mapped. Damage done to the mapped file after the
+    /// first read goes unnoticed. All other depots still verify on each read.
     Once,
 }
 
@@ -443,12 +455,17 @@ pub struct OpenOptions {
     pub mapping: Mapping,
     /// How often a record's checksum is compared.
     pub verify: Verify,
-    /// Bytes of decoded chunks to keep, for readers that come back to the same chunks. A chunk is decoded
-    /// whole for that once single reads have decoded half as much of it. The default, 0, keeps none.
+    /// Bytes of decoded chunks to keep, for readers that come back to the same chunks. The default, 0,
+    /// keeps none.
+    ///
+    /// With a cache, a chunk is decoded as a whole once single reads have decoded half as many bytes of
+    /// it.
     pub cache_bytes: usize,
-    /// Go on with what is there of a file that lost a commit, which is an error
-    /// ([`Incomplete`](crate::ErrorKind::Incomplete)) otherwise. What was lost stays known: a name that is
-    /// not found is an error of its own, and appending notes the loss in the file.
+    /// Open a file that lost a commit, and go on with what is left. The default is false: such a file is
+    /// an error, [`Incomplete`](crate::ErrorKind::Incomplete).
+    ///
+    /// The loss is not forgotten: looking up a name that is not found gives an error of its own, and
+    /// appending notes the loss in the file.
     pub accept_loss: bool,
 }
 
@@ -496,9 +513,10 @@ impl OpenOptions {
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default))]
 #[non_exhaustive]
 pub struct ReadOptions {
-    /// Threads that decode, the calling one included. The default is 1. The others start when there is a
-    /// megabyte or more to decode for each, and end with the call, or with the iterator: nothing is left that
-    /// a fork would break.
+    /// Threads that decode, including the calling one. The default is 1.
+    ///
+    /// The other threads start when each has at least a megabyte to decode. They end with the call, or
+    /// with the iterator, so none is left for a fork to break.
     pub threads: usize,
 }
 

@@ -1,8 +1,9 @@
 //! SplitMix64: numbers that follow from a seed, the same on every platform.
 //!
-//! The loader's orders and the crashes of `testing` are made of them: a change of the numbers changes both.
+//! The orders of the loader and the crashes of `testing` are made from them. Changing the numbers
+//! changes both.
 
-/// What SplitMix64 adds at each step: 2^64 over the golden ratio.
+/// The step of SplitMix64: 2^64 divided by the golden ratio.
 pub(crate) const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// David Stafford's mix 13, the finaliser of SplitMix64: a bijection of 64 bits.
@@ -21,13 +22,13 @@ impl SplitMix64 {
         mix(self.0)
     }
 
-    /// A number below `n`: Lemire's multiplication; its bias of `n / 2^64` is beyond measuring.
+    /// A number below `n`, by Lemire's multiplication. Its bias of `n / 2^64` is too small to measure.
     pub(crate) fn below(&mut self, n: usize) -> usize {
         let wide = u128::from(self.next()) * n as u128;
         usize::try_from(wide >> 64).unwrap_or(0)
     }
 
-    /// Fisher and Yates' shuffle.
+    /// The Fisher–Yates shuffle.
     pub(crate) fn shuffle<T>(&mut self, items: &mut [T]) {
         for last in (1..items.len()).rev() {
             items.swap(last, self.below(last + 1));
@@ -41,7 +42,7 @@ mod tests {
 
     #[test]
     fn the_numbers_are_those_of_the_reference() {
-        // The first of `splitmix64.c` for the seed 1234567.
+        // The first numbers that `splitmix64.c` gives for the seed 1234567.
         let mut random = SplitMix64(1_234_567);
         let numbers = [
             6_457_827_717_110_365_317,

@@ -1,15 +1,17 @@
-//! Threads that take tasks from a queue, and the caller who gets what they made.
+//! Threads that take tasks from a queue, and the caller who gets the results.
 //!
 //! ```text
 //! caller ──> jobs ──take──> task ──run, without the lock──> done ──finish──> jobs ──> caller
 //!                   threads, and the caller where it helps
 //! ```
 //!
-//! The compressors of a writer, the read-ahead of an iteration and that of a loader call this; it calls
-//! [`crate::sync`] alone. What the jobs are, and in which order they are done, is theirs: see [`Work`].
+//! The compressors of a writer and the read-ahead of an iteration and of a loader call this module. It
+//! calls [`crate::sync`] alone. The callers decide what the jobs are and in which order they are done: see
+//! [`Work`].
 //!
-//! The threads belong to the process that made the [`Workers`]. A fork has none of them, and any lock may be
-//! held by one that is not there: there, to drop the `Workers` locks, frees and waits for nothing.
+//! The threads belong to the process that made the [`Workers`]. A forked process has none of them, and a
+//! lock may be held by a thread that does not exist there. So in a forked process, dropping the
+//! `Workers` locks nothing, frees nothing and waits for nothing.
 
 use std::any::Any;
 use std::ops::Range;
@@ -22,33 +24,33 @@ use crate::sync::{OwnedByProcess, lock, wait};
 
 /// How work is done.
 pub(crate) trait Work: Send + Sync + 'static {
-    /// What is to be done and what was done. Under the queue's lock.
+    /// What is to be done, and what was done. The queue's lock guards it.
     type Jobs: Send;
-    /// A part of it that one thread does.
+    /// A part of the jobs that one thread does.
     type Task;
-    /// What comes of it.
+    /// The result of a task.
     type Done;
-    /// What a thread keeps from task to task; made anew after a panic.
+    /// What a thread keeps from task to task. It is made anew after a panic.
     type Kept: Default;
 
-    /// Takes a task that nobody has; `None` while there is none.
+    /// Takes a task that no thread has. `None` if there is none now.
     fn take(&self, jobs: &mut Self::Jobs) -> Option<Self::Task>;
 
-    /// Does it, without the lock.
+    /// Does the task, without the lock.
     fn run(&self, task: &mut Self::Task, kept: &mut Self::Kept) -> Self::Done;
 
-    /// Notes what came of it, or what it panicked with. Says who is to look at the jobs again.
+    /// Notes the result of the task, or its panic. Says who must look at the jobs again.
     fn finish(&self, jobs: &mut Self::Jobs, task: Self::Task, done: thread::Result<Self::Done>) -> Wake;
 }
 
-/// Who is to look at the jobs again.
+/// Who must look at the jobs again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Wake {
     /// There is nothing new.
     Nobody,
-    /// Who waits for what is done.
+    /// The caller, if it waits for a result.
     Caller,
-    /// The caller, and threads: there may be other tasks, too.
+    /// The caller, and the threads, because there may be new tasks too.
     All,
 }
 
@@ -56,36 +58,36 @@ pub(crate) enum Wake {
 pub(crate) struct Queue<W: Work> {
     pub(crate) work: W,
     jobs: Mutex<W::Jobs>,
-    /// Threads take no more tasks. Set under the lock.
+    /// Whether threads take no more tasks. Set under the lock.
     closed: AtomicBool,
-    /// For threads: there may be a task, or the end.
+    /// Tells threads that there may be a task, or that the queue is closed.
     tasks: Condvar,
-    /// For the caller: something was done.
+    /// Tells the caller that something was done.
     done: Condvar,
 }
 
 impl<W: Work> Queue<W> {
-    /// The jobs, locked.
+    /// Locks the jobs.
     pub(crate) fn lock(&self) -> MutexGuard<'_, W::Jobs> {
         lock(&self.jobs)
     }
 
-    /// Waits, as the caller, until something was done.
+    /// Waits, as the caller, until something is done.
     pub(crate) fn wait<'q>(&'q self, jobs: MutexGuard<'q, W::Jobs>) -> MutexGuard<'q, W::Jobs> {
         wait(&self.done, jobs)
     }
 
-    /// Tells one thread that there is a task.
+    /// Wakes one thread for a task.
     pub(crate) fn wake_thread(&self) {
         self.tasks.notify_one();
     }
 
-    /// Tells the threads that there may be tasks.
+    /// Wakes all threads, because there may be tasks.
     pub(crate) fn wake_threads(&self) {
         self.tasks.notify_all();
     }
 
-    /// Does a task, if there is one: whether there was.
+    /// Does a task, if there is one. Returns whether there was.
     pub(crate) fn work_once<'q>(
         &'q self,
         mut jobs: MutexGuard<'q, W::Jobs>,
@@ -108,7 +110,7 @@ impl<W: Work> Queue<W> {
         (jobs, true)
     }
 
-    /// A thread's life.
+    /// Does tasks until the queue is closed.
     fn serve(&self) {
         let mut kept = W::Kept::default();
         let mut jobs = self.lock();
@@ -119,7 +121,7 @@ impl<W: Work> Queue<W> {
     }
 }
 
-/// A queue and the threads that serve it, which end when this is dropped.
+/// A queue and the threads that serve it. The threads end when this is dropped.
 pub(crate) struct Workers<W: Work> {
     queue: Arc<Queue<W>>,
     threads: Vec<JoinHandle<()>>,
@@ -139,7 +141,7 @@ impl<W: Work> Workers<W> {
         Self { queue: Arc::new(queue), threads: Vec::new(), owner: OwnedByProcess::here() }
     }
 
-    /// Starts threads with these numbers, or as many of them as the system gives.
+    /// Starts threads with these numbers, or as many of them as the system allows.
     pub(crate) fn start(&mut self, name: &str, numbers: Range<usize>) {
         let start = |number| {
             let queue = Arc::clone(&self.queue);
@@ -153,7 +155,7 @@ impl<W: Work> Workers<W> {
         self.threads.len()
     }
 
-    /// Whether this process made it, and not one that it is a fork of: there, it must be let go of unused.
+    /// Whether this process made the queue. A forked process must let go of it unused.
     pub(crate) fn is_here(&self) -> bool {
         self.owner.is_here()
     }
@@ -187,7 +189,7 @@ impl<W: Work> std::fmt::Debug for Workers<W> {
     }
 }
 
-/// What a thread said when it panicked.
+/// The message of a panic.
 pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> String {
     panic
         .downcast_ref::<&str>()
@@ -201,7 +203,8 @@ mod tests {
     use super::*;
     use std::collections::VecDeque;
 
-    /// Squares numbers; panics over 13, and counts what a thread has done since it was made.
+    /// Squares numbers and panics for those over 13. Counts what a thread has done since its state was
+    /// made.
     struct Square;
 
     #[derive(Default)]
@@ -258,7 +261,7 @@ mod tests {
                 workers.queue().lock().waiting.extend(0..100);
                 workers.queue().wake_threads();
                 let expected = (0..100).map(|n| (n, if n == 13 { Err("unlucky".into()) } else { Ok(n * n) }));
-                // The message of `assert_ne` goes on after what it was told.
+                // The message of `assert_ne` goes on after the given text.
                 let found = squares(&workers, 100).into_iter().map(|(n, square)| {
                     (n, square.map_err(|message| message[..].split(": ").nth(1).unwrap()[..7].to_owned()))
                 });

@@ -1,4 +1,4 @@
-//! Why a verb ends early: the exit code and the sentence for stderr.
+//! Why a verb ends early: the exit code, and the message for stderr.
 
 use std::error::Error;
 use std::io::{self, Write};
@@ -27,13 +27,13 @@ Exit codes:
   3  no such file or record
   4  any other error: reading, writing, or a file that is not a depot";
 
-/// What a verb returns instead of success.
+/// The failure that a verb returns.
 #[derive(Debug)]
 pub(crate) struct Failure {
     exit: u8,
-    /// The error and its causes; `None` ends quietly.
+    /// The error and its causes. `None` ends without a message.
     message: Option<String>,
-    /// The message has several lines.
+    /// Whether the message has several lines.
     lines: bool,
 }
 
@@ -42,12 +42,12 @@ impl Failure {
         Self { exit, message: Some(message.into()), lines: false }
     }
 
-    /// Arguments that parse, but mean nothing.
+    /// Arguments that parse, but make no sense.
     pub(crate) fn usage(message: impl Into<String>) -> Self {
         Self::new(USAGE, message)
     }
 
-    /// Arguments that do not parse; the message has several lines.
+    /// Arguments that do not parse. The message has several lines.
     pub(crate) fn arguments(message: impl Into<String>) -> Self {
         Self { lines: true, ..Self::usage(message) }
     }
@@ -71,12 +71,12 @@ impl Failure {
         self
     }
 
-    /// Whether the reader of the output has gone, so that going on is of no use.
+    /// Whether the reader of the output is gone, which makes going on useless.
     pub(crate) fn is_quiet(&self) -> bool {
         self.message.is_none()
     }
 
-    /// Prints it to stderr, and returns the exit code.
+    /// Prints the failure to stderr, and returns the exit code.
     pub(crate) fn report(self, json: bool) -> ExitCode {
         self.tell(json);
         ExitCode::from(self.exit)
@@ -84,7 +84,7 @@ impl Failure {
 
     fn tell(&self, json: bool) {
         let Some(message) = &self.message else { return };
-        // File names, and what is in files, must not control the terminal.
+        // Names and contents of files must not control the terminal.
         let line = if json {
             text::without_controls(&json!({ "error": message, "exit": self.exit }).to_string())
         } else if self.lines {
@@ -93,7 +93,7 @@ impl Failure {
         } else {
             format!("vldepot: {}", text::without_controls(message))
         };
-        // If stderr is closed, the exit code has to do.
+        // If stderr is closed, only the exit code is left.
         let _ = writeln!(io::stderr().lock(), "{line}");
     }
 }
@@ -128,7 +128,7 @@ impl From<vldepot::Error> for Failure {
     }
 }
 
-/// Of writing the output: depots have errors of their own.
+/// For errors of writing the output. Depots have errors of their own.
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
         if error.kind() == io::ErrorKind::BrokenPipe {
@@ -140,7 +140,7 @@ impl From<io::Error> for Failure {
 
 impl From<serde_json::Error> for Failure {
     fn from(error: serde_json::Error) -> Self {
-        // Brings back the broken pipe that serde_json has wrapped.
+        // Unwraps a broken pipe that serde_json has wrapped.
         if error.is_io() { io::Error::from(error).into() } else { Self::other(chain(&error)) }
     }
 }

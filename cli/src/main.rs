@@ -33,7 +33,8 @@ struct Cli {
     verb: cmd::Verb,
 }
 
-/// Large enough that a record of a few KiB goes out in few writes; stdout's own buffer ends at each line.
+/// Large enough to print a record of a few KiB in few writes. The buffer of stdout would write after
+/// each line.
 const OUT_BUFFER: usize = 64 << 10;
 
 fn main() -> ExitCode {
@@ -48,7 +49,7 @@ fn main() -> ExitCode {
         } else {
             cli.verb.run(&mut out)
         };
-        // After a failure, too: what the verb printed before it is still of use.
+        // Flush after a failure too: what the verb printed before it is still useful.
         let flushed = out.flush().map_err(Failure::from);
         done.and(flushed)
     });
@@ -62,7 +63,7 @@ fn output() -> Result<BufWriter<Box<dyn Write>>, Failure> {
     Ok(BufWriter::with_capacity(OUT_BUFFER, system::stdout()?))
 }
 
-/// Prints what clap has instead of a command: help, the version, or what is wrong with the arguments.
+/// Prints what clap returns instead of a command: help, the version, or an error in the arguments.
 fn refused(error: &clap::Error) -> ExitCode {
     let message = error.render().to_string();
     if !error.use_stderr() {
@@ -80,7 +81,7 @@ fn refused(error: &clap::Error) -> ExitCode {
     if let Some(message) = message.strip_prefix("error: ") {
         return Failure::arguments(message.trim_end()).report(false);
     }
-    // No verb was given: this is the help.
+    // No verb was given, so this is the help.
     let _ = error.print();
     ExitCode::from(failure::USAGE)
 }

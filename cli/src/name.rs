@@ -1,4 +1,4 @@
-//! Names on the command line: text, and what kind of name it means.
+//! Names on the command line: text, and the kind of name it stands for.
 
 use clap::{Args, ValueEnum};
 use vldepot::{Depot, Error, ErrorKind, Key, Raw};
@@ -23,7 +23,7 @@ enum Type {
 }
 
 impl Kind {
-    /// The key that `name` means.
+    /// The key that `name` stands for.
     pub(crate) fn key(&self, name: &str) -> Result<Key, Failure> {
         match self.kind {
             Type::Str => Ok(Key::Str(name.to_owned())),
@@ -37,8 +37,8 @@ impl Kind {
     }
 }
 
-/// The failure for the record `key`, which was given as `name`: with a hint if there is a record of another
-/// kind.
+/// The failure for the record `key`, which was given as `name`. It has a hint if a record of another
+/// kind exists.
 pub(crate) fn failure(error: Error, depot: &Depot<Raw>, key: &Key, name: &str) -> Failure {
     let hint = matches!(error.kind(), ErrorKind::NotFound).then(|| hint(depot, key, name)).flatten();
     let failure = Failure::from(error);
@@ -48,7 +48,7 @@ pub(crate) fn failure(error: Error, depot: &Depot<Raw>, key: &Key, name: &str) -
     }
 }
 
-/// The record that the user may have meant by a name that does not exist.
+/// The record that the user may have meant, if the given name does not exist.
 fn hint(depot: &Depot<Raw>, asked: &Key, name: &str) -> Option<String> {
     let there = |key: &Key| key != asked && depot.contains(key).unwrap_or(false);
     if let Some(value) = int(name).filter(|&value| there(&Key::Int(value))) {
@@ -63,7 +63,7 @@ fn hint(depot: &Depot<Raw>, asked: &Key, name: &str) -> Option<String> {
     there(&key).then(|| format!("there is a byte-string record {key}: use --type bytes {digits}"))
 }
 
-/// An integer that a depot can have as a name.
+/// An integer that can name a record.
 fn int(text: &str) -> Option<i128> {
     text.parse().ok().filter(|value| (i128::from(i64::MIN)..=i128::from(u64::MAX)).contains(value))
 }

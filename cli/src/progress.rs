@@ -3,20 +3,20 @@
 use indicatif::{ProgressBar, ProgressStyle};
 use vldepot::maintain::Progress;
 
-/// Shows how far a verb is; gone when dropped.
+/// Shows how far a verb is. It disappears when dropped.
 pub(crate) struct Bar(ProgressBar);
 
 impl Bar {
     /// A bar named `what`.
     pub(crate) fn new(what: &'static str) -> Self {
-        // The template is a constant that parses.
+        // Cannot fail: the template is a constant.
         let style = ProgressStyle::with_template("{msg} {wide_bar} {bytes}/{total_bytes} {eta}")
             .unwrap_or_else(|_| ProgressStyle::default_bar());
         // Draws nothing when stderr is no terminal.
         Self(ProgressBar::new(0).with_style(style).with_message(what))
     }
 
-    /// Shows it.
+    /// Updates the bar.
     pub(crate) fn show(&self, progress: Progress) {
         self.0.set_length(progress.total);
         self.0.set_position(progress.done);

@@ -1,15 +1,17 @@
-//! What the system does to a command before `main` and beside it: a standard output that is closed, and the
-//! signal of a file that grows too long. The only calls of C in the command.
+//! Where the system interferes with a command: a closed standard output, and the signal when a file
+//! grows too long.
+//!
+//! These are the only calls of C in the command.
 
 use std::io::{self, Write};
 
 /// The command's standard output.
 ///
-/// The standard library's own hides a closed one: it opens `/dev/null` in its place before `main`, and takes
-/// what a descriptor refuses that cannot be written to for written.
+/// The standard library hides that it is closed. It opens `/dev/null` in its place before `main`. And it
+/// reports success when it writes to a descriptor that cannot be written to.
 ///
 /// # Errors
-/// Whatever the system says of the descriptor.
+/// The system's error, if the descriptor cannot be used.
 pub(crate) fn stdout() -> io::Result<Box<dyn Write>> {
     #[cfg(unix)]
     {
@@ -24,14 +26,15 @@ pub(crate) fn stdout() -> io::Result<Box<dyn Write>> {
     Ok(Box::new(io::stdout().lock()))
 }
 
-/// Writing past the limit on the size of files is to be an error, which can be told, not the end of the
-/// command.
+/// Ignores the signal for writing past the limit on file sizes.
+///
+/// The write then fails with an error, which can be reported. The signal would end the command.
 pub(crate) fn ignore_file_size_signal() {
     #[cfg(unix)]
     unix::ignore_file_size_signal();
 }
 
-/// A standard output that takes nothing.
+/// A standard output that accepts nothing.
 #[cfg(unix)]
 struct Closed;
 
@@ -72,7 +75,7 @@ mod unix {
     static BEFORE_MAIN: extern "C" fn() = look_at_stdout;
 
     pub(super) fn is_stdout_closed() -> bool {
-        // Where nothing looked before `main`, what is there now has to do.
+        // If nothing looked before `main`, the present state has to do.
         STDOUT_CLOSED.load(Ordering::Relaxed)
     }
 

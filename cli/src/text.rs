@@ -9,9 +9,9 @@ use vldepot::Key;
 
 /// A name on one line, such that no two names look alike.
 ///
-/// Strings stand as they are if they can be mistaken for nothing else, and as JSON strings otherwise: with
-/// control characters, empty, or in the form of another kind of name. Integers are digits, byte strings
-/// `b"..."`.
+/// A string stands as it is, unless it could be mistaken for something else: if it has control
+/// characters, is empty, or looks like another kind of name. Then it becomes a JSON string. Integers are
+/// digits, and byte strings are `b"..."`.
 pub(crate) fn name(key: &Key) -> String {
     match key {
         Key::Str(name) if is_plain(name) => name.clone(),
@@ -20,7 +20,7 @@ pub(crate) fn name(key: &Key) -> String {
     }
 }
 
-/// A name for JSON: which kind it is, and its value; the digits of [`hex`] for bytes.
+/// A name for JSON: its kind, and its value. Bytes are given in the digits of [`hex`].
 pub(crate) fn json_name(key: &Key) -> (&'static str, Value) {
     match key {
         Key::Str(name) => ("str", json!(name)),
@@ -37,8 +37,10 @@ fn is_plain(name: &str) -> bool {
     !name.is_empty() && !like_another && !name.contains(is_control)
 }
 
-/// Characters that move the cursor or change what others look like: Unicode's controls, which JSON lets pass
-/// from U+007F on, its two line separators, and its marks that turn the direction of writing around.
+/// Whether a character moves the cursor or changes how others look.
+///
+/// These are Unicode's controls, its two line separators, and its marks that change the direction of
+/// writing. JSON lets the controls from U+007F on pass.
 fn is_control(c: char) -> bool {
     c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
@@ -50,7 +52,8 @@ fn quoted(text: &str) -> String {
     without_controls(&json)
 }
 
-/// `text` with its control characters as `\u....`: a depot's texts must not drive the terminal.
+/// `text` with its control characters as `\u....`, since text from a depot must not control the
+/// terminal.
 pub(crate) fn without_controls(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
@@ -64,13 +67,15 @@ pub(crate) fn without_controls(text: &str) -> String {
     out
 }
 
-/// A file's name, for a line of text.
+/// A file's name in a line of text.
 pub(crate) fn path(path: &Path) -> String {
     without_controls(&path.to_string_lossy())
 }
 
-/// Passes JSON on, its control characters as `\u....`: JSON lets pass those from U+007F on, which drive a
-/// terminal all the same. They are in strings if anywhere, so that the values stay what they are.
+/// Passes JSON on, with its control characters as `\u....`.
+///
+/// JSON lets those from U+007F on pass, but they control a terminal all the same. They can only be in
+/// strings, so the values stay what they are.
 pub(crate) struct JsonWriter<'w>(pub(crate) &'w mut dyn io::Write);
 
 impl io::Write for JsonWriter<'_> {
@@ -80,7 +85,7 @@ impl io::Write for JsonWriter<'_> {
     }
 
     fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
-        // Whoever writes JSON writes whole characters.
+        // A writer of JSON writes whole characters.
         match std::str::from_utf8(bytes) {
             Ok(text) if !bytes.is_ascii() || bytes.contains(&0x7f) => {
                 let lines: Vec<_> = text.split('\n').map(without_controls).collect();
@@ -95,7 +100,7 @@ impl io::Write for JsonWriter<'_> {
     }
 }
 
-/// Digits, two a byte.
+/// Hexadecimal digits, two for each byte.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut out, byte| {
         let _ = write!(out, "{byte:02x}");
@@ -103,7 +108,7 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     })
 }
 
-/// Reads [`hex`] back; `None` when it is not.
+/// Reads [`hex`] back. `None` if the text is something else.
 pub(crate) fn from_hex(text: &str) -> Option<Vec<u8>> {
     let digit = |&c: &u8| char::from(c).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
     let pair = |pair: &[u8]| Some(digit(pair.first()?)? << 4 | digit(pair.get(1)?)?);
@@ -123,24 +128,24 @@ pub(crate) fn grouped(n: u64) -> String {
     out
 }
 
-/// `n` things, with an s unless there is one.
+/// `n` things, with a plural s unless `n` is 1.
 pub(crate) fn count(n: u64, thing: &str) -> String {
     format!("{} {thing}{}", grouped(n), if n == 1 { "" } else { "s" })
 }
 
-/// `n` more things, with an s unless there is one.
+/// `n` more things, with a plural s unless `n` is 1.
 pub(crate) fn more(n: u64, thing: &str) -> String {
     format!("{} more {thing}{}", grouped(n), if n == 1 { "" } else { "s" })
 }
 
-/// `12897280` as `12.3 MiB`; below 1 KiB exact.
+/// `12897280` as `12.3 MiB`. Exact below 1 KiB.
 pub(crate) fn bytes(n: u64) -> String {
     const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
     if n < 1 << 10 {
         return count(n, "byte");
     }
-    // Tenths of the largest unit that is not over `n`, rounded; in integers, so that 1023.96 does not become
-    // 1024.0.
+    // Tenths of the largest unit that is not over `n`, rounded. Integers are used so that 1023.96 does
+    // not become 1024.0.
     let power = (n.ilog2() / 10) as usize;
     let tenths = |power: usize| (u128::from(n) * 10 + (1_u128 << (10 * power - 1))) >> (10 * power);
     let power = if tenths(power) >= 10_240 && power < UNITS.len() { power + 1 } else { power };
@@ -161,8 +166,8 @@ pub(crate) fn date(seconds: i64) -> String {
 ///
 /// # Source
 /// `civil_from_days` in Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms",
-/// <https://howardhinnant.github.io/date_algorithms.html>. Years there begin in March, so that the leap day
-/// is the last.
+/// <https://howardhinnant.github.io/date_algorithms.html>. A year begins in March there, so that the
+/// leap day is its last day.
 fn civil_from_days(days: i64) -> (i64, i64, i64) {
     let days = days + 719_468;
     let era = days.div_euclid(146_097);
@@ -181,7 +186,7 @@ mod tests {
 
     #[test]
     fn dates_are_those_of_the_calendar() {
-        // By `date -u -d @SECONDS`.
+        // The expected values are from `date -u -d @SECONDS`.
         for (seconds, expected) in [
             (0, "1970-01-01 00:00:00 UTC"),
             (-1, "1969-12-31 23:59:59 UTC"),
@@ -192,7 +197,7 @@ mod tests {
         ] {
             assert_eq!(date(seconds), expected);
         }
-        // Whatever a file says.
+        // A file may contain any number.
         assert!(date(i64::MAX).ends_with("UTC") && date(i64::MIN).ends_with("UTC"));
     }
 

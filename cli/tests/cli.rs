@@ -1,4 +1,4 @@
-//! The built command on depots that the library has made: what it prints, and how it exits.
+//! The built command on depots that the library made: what it prints, and how it exits.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ fn vldepot(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_vldepot")).args(args).output().unwrap()
 }
 
-/// Runs it, and panics unless it exits with `code`.
+/// Runs the command, and panics unless it exits with `code`.
 fn exits(code: i32, args: &[&str]) -> Output {
     let output = vldepot(args);
     let stderr = String::from_utf8_lossy(&output.stderr);
@@ -52,7 +52,7 @@ fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
-/// Names of every kind, and bytes of every value.
+/// Makes a depot with names of every kind and bytes of every value.
 fn mixed(path: &Path) -> Vec<u8> {
     let depot = Depot::create(path, Raw).unwrap();
     let bytes: Vec<u8> = (0..=255).cycle().take(1000).collect();
@@ -71,7 +71,7 @@ fn mixed(path: &Path) -> Vec<u8> {
 
 /// Bytes that do not compress, so that a chunk is about as long as its records.
 fn noise(seed: u64, len: usize) -> Vec<u8> {
-    // SplitMix64, Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014.
+    // SplitMix64: Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014.
     let mut state = seed;
     let mut next = || {
         state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -246,7 +246,7 @@ fn a_damaged_chunk_exits_1_and_takes_no_other_record_along() {
     let file = place.file("noise.vld");
     let options = Layout::default().with_chunk_size(64 << 10).with_block_size(16 << 10);
     let depot = Depot::builder(Raw).layout(options).create(&file).unwrap();
-    // Each fills most of a chunk, so that no two share one.
+    // Each record fills most of a chunk, so that no two share one.
     let records: Vec<_> = (0..4).map(|i| noise(i, 50_000)).collect();
     for (i, record) in records.iter().enumerate() {
         depot.put(format!("r{i}"), record).unwrap();
@@ -265,7 +265,7 @@ fn a_damaged_chunk_exits_1_and_takes_no_other_record_along() {
     for i in [0, 1, 3] {
         assert_eq!(exits(0, &["cat", file, &format!("r{i}")]).stdout, records[i]);
     }
-    // Neither names nor places are in the chunks.
+    // Names and places are not in the damaged chunks.
     assert_eq!(stdout(&["list", file]), "r0\nr1\nr2\nr3\n");
     assert_eq!(json(&stdout(&["info", "--json", file]))["records"], 4);
 }
@@ -418,7 +418,7 @@ fn bytes_are_dumped_like_xxd() {
     );
     assert!(dump.ends_with("... 744 more bytes: --all prints them\n"), "{dump}");
     assert_eq!(stdout(&["cat", "--decoded", "--all", file, "frames/b"]).lines().count(), 63);
-    // Bytes are no frame, and that is no damage.
+    // The bytes are no frame, but they are not damaged.
     assert!(
         stderr(4, &["cat", "-d", "--codec", "atomic_frame", file, "frames/a"])
             .contains("frames/a is not what")
@@ -448,7 +448,7 @@ fn a_reader_that_leaves_early_is_no_error() {
     }
 }
 
-/// A depot of noise, so that its chunks are longer than what is around them.
+/// A depot of noise. Its chunks are longer than everything around them.
 fn noisy(path: &Path) {
     let options = Layout::default().with_chunk_size(1 << 16);
     let depot = Depot::builder(Raw).layout(options).create(path).unwrap();
@@ -614,8 +614,8 @@ fn truncate_refuses_a_restart_after_a_gap_with_both_steps() {
     assert!(told.contains("4 records removed, 7 kept"), "{told}");
 }
 
-/// Runs it by a shell that does `before`, such as to set a limit, and then becomes the command, with `after`
-/// on its line.
+/// Runs the command in a shell. `before` comes first, for example to set a limit. `after` is added to
+/// the command's line.
 #[cfg(unix)]
 fn by_shell(before: &str, args: &[&str], after: &str) -> Output {
     let script = format!("{before} exec \"$0\" \"$@\" {after}");
@@ -653,7 +653,7 @@ fn an_output_that_takes_nothing_exits_4() {
         if Path::new("/dev/full").exists() {
             fails(&by_shell("", args, ">/dev/full"), 4, "cannot write the output: No space left");
         }
-        // Nothing was to be said, or nobody was to hear it.
+        // There was nothing to print, or the output was thrown away.
         assert!(by_shell("", args, ">/dev/null").status.success());
     }
     let empty = place.file("empty.vld");
@@ -745,7 +745,7 @@ fn names_of_files_do_not_drive_the_terminal() {
                     let said = String::from_utf8(bytes).unwrap();
                     let control = |c: char| c != '\n' && (c.is_control() || c == '\u{202e}');
                     assert!(!said.contains(control), "{args:?} {json:?}: {said:?}");
-                    // Usage tells of arguments in lines of its own.
+                    // A usage error names arguments on lines of its own.
                     assert!(
                         args.len() == 4 || !said.contains("\nvldepot: all"),
                         "{args:?} {json:?}: {said:?}"

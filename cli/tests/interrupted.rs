@@ -1,5 +1,6 @@
-//! The command, interrupted at random moments while others read beside it: what it worked on is whole
-//! afterwards, and what it left is removed by the next run.
+//! The command, interrupted at random moments while others read beside it.
+//!
+//! The file it worked on is whole afterwards, and the next run removes what it left.
 //!
 //! `VLDEPOT_LONG_TESTS=1` interrupts many more.
 
@@ -27,7 +28,7 @@ fn name(n: u32) -> String {
     format!("frame_{n:06}")
 }
 
-/// Bytes that do not compress, other ones for each version.
+/// Bytes that do not compress, and differ for each version.
 fn payload(n: u32, version: u32) -> Vec<u8> {
     let mut state = (2 * n + version).wrapping_mul(2_654_435_761) | 1;
     let mut byte = || {
@@ -37,7 +38,7 @@ fn payload(n: u32, version: u32) -> Vec<u8> {
     (0..300 + n as usize * 97 % 700).map(|_| byte()).collect()
 }
 
-/// A depot of which some records were removed, others replaced.
+/// A depot with some records removed and others replaced.
 fn depot(path: &Path) -> Content {
     let options = Layout::default().with_chunk_size(16 << 10).with_block_size(4 << 10);
     let depot = Depot::builder(Raw).layout(options).create(path).unwrap();
@@ -57,7 +58,8 @@ fn depot(path: &Path) -> Content {
     content
 }
 
-/// Panics unless the depot holds the first records of `content`, at least `least` of them. Tells how many.
+/// Panics unless the depot holds the first records of `content`, at least `least` of them. Returns how
+/// many.
 fn check(path: &Path, content: &Content, least: usize, what: &str) -> usize {
     let depot = Depot::open(path, Raw).unwrap_or_else(|error| panic!("{what}: {error}"));
     let len = usize::try_from(depot.len()).unwrap();
@@ -87,24 +89,24 @@ fn names(folder: &Path) -> Vec<String> {
     names
 }
 
-/// A verb and what it works on.
+/// A verb, and the files it works on.
 struct Job {
     verb: &'static str,
     folder: tempfile::TempDir,
-    /// The bytes of `path` before.
+    /// The bytes of `path` before the verb runs.
     before: Vec<u8>,
     path: PathBuf,
     arguments: Vec<String>,
     code: i32,
-    /// What is in `path` before.
+    /// The content of `path` before the verb runs.
     content: Content,
-    /// How many records of that are left when the verb has done its work.
+    /// How many of these records are left after the verb has run.
     kept: usize,
-    /// What is in the new file of a repair.
+    /// The content of the new file of a repair.
     repaired: Content,
 }
 
-/// Ends a reader, also where the work beside it panics.
+/// Stops a reader, even if the work beside it panics.
 struct StopOnDrop<'s>(&'s AtomicBool);
 
 impl Drop for StopOnDrop<'_> {
@@ -113,7 +115,7 @@ impl Drop for StopOnDrop<'_> {
     }
 }
 
-/// How interruptions went.
+/// Counts how interruptions went.
 #[derive(Default)]
 struct Tally {
     interrupted: usize,
@@ -153,7 +155,7 @@ impl Job {
         self.folder.path().join("new.vld")
     }
 
-    /// Damages a chunk: the new file lacks its records, and the verb says so.
+    /// Damages a chunk. The new file lacks its records, and the verb says so.
     fn damage(&mut self) {
         let middle = self.before.len() / 2;
         self.before[middle] ^= 1;
@@ -183,7 +185,7 @@ impl Job {
     fn start(&self) -> Child {
         let mut command = Command::new(env!("CARGO_BIN_EXE_vldepot"));
         command.args(&self.arguments).stdout(Stdio::null()).stderr(Stdio::null());
-        // What runs in the background of a shell ignores interrupts, and so would the command.
+        // A job in the background of a shell ignores interrupts, and the command would inherit that.
         let default = || {
             for signal in [libc::SIGINT, libc::SIGTERM] {
                 // SAFETY: the call takes numbers, and may be made between fork and exec.
@@ -198,12 +200,12 @@ impl Job {
         command.spawn().unwrap()
     }
 
-    /// Runs it to its end.
+    /// Runs the verb to its end.
     fn finish(&self) {
         assert_eq!(self.start().wait().unwrap().code(), Some(self.code), "{}", self.verb);
     }
 
-    /// Reads the depot again and again while `work` is done. Tells how often.
+    /// Reads the depot again and again while `work` runs. Returns how often.
     fn beside<T>(&self, work: impl FnOnce() -> T) -> (T, usize) {
         let stop = AtomicBool::new(false);
         let (tell, begun) = mpsc::channel();
@@ -233,7 +235,7 @@ impl Job {
         })
     }
 
-    /// How long it takes uninterrupted.
+    /// How long the verb takes uninterrupted.
     fn measure(&self) -> Duration {
         let mut times: Vec<_> = (0..3)
             .map(|_| {
@@ -250,7 +252,7 @@ impl Job {
         times[1]
     }
 
-    /// Runs it, and ends it by `signal` after `moment`.
+    /// Runs the verb, and ends it with `signal` after `moment`.
     fn interrupt(&self, signal: i32, moment: Duration, tally: &mut Tally) {
         let what = format!("{} ended by signal {signal} after {moment:?}", self.verb);
         self.reset();
@@ -292,7 +294,7 @@ impl Job {
         }
     }
 
-    /// The next run comes to its end, and leaves nothing of those before.
+    /// Checks that the next run finishes, and leaves nothing of the earlier ones.
     fn next_run_finishes(&self) {
         if self.new_file().exists() {
             fs::remove_file(self.new_file()).unwrap();
@@ -322,7 +324,7 @@ fn interrupt_at_random_moments(verb: &'static str, seed: u64) -> Tally {
             random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             let moment = whole_run.mul_f64(f64::from((random >> 40) as u32) / f64::from(1_u32 << 24));
             job.interrupt(signal, moment, &mut tally);
-            // What some leave is there for the next that is interrupted.
+            // Half of the leftovers stay for the next interrupted run.
             if kill % 2 == 1 {
                 job.next_run_finishes();
             }

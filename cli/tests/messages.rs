@@ -1,5 +1,6 @@
-//! What the command says when something fails: facts and a remedy in its own words, and never advice that
-//! endangers a file.
+//! What the command says when something fails.
+//!
+//! It states facts and a remedy in its own words, and never gives advice that endangers a file.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -29,14 +30,15 @@ fn vldepot(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_vldepot")).args(args).output().unwrap()
 }
 
-/// Text between backticks: a command to give, or the name of a codec or of one of its parameters.
+/// Text between backticks must be a command, or the name of a codec or of one of its parameters.
 fn is_of_the_command(quoted: &str) -> bool {
     let is_name = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' || c == '.';
     let call = ["put", "get", "open", "append", "close", "repair", "verify", "compact"].contains(&quoted);
     quoted.starts_with("vldepot ") || (!call && quoted.chars().all(is_name))
 }
 
-/// What it said of a failure, looked through for what nobody should read there.
+/// Runs a failing command, and returns its message. Panics if the message has words that no user should
+/// see.
 fn failed(code: i32, args: &[&str]) -> String {
     let output = vldepot(args);
     let (out, error) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
@@ -71,7 +73,7 @@ fn depot(path: &Path) {
     depot.close().unwrap();
 }
 
-/// Every verb that takes a file, with arguments that are right but for it.
+/// Every verb that takes a file, with arguments that are right except for the file.
 fn verbs<'a>(file: &'a str, new: &'a str) -> Vec<Vec<&'a str>> {
     vec![
         vec!["info", file],
@@ -115,7 +117,7 @@ fn files_that_are_none_or_no_depots_are_told_of_in_the_words_of_the_command() {
     ];
     for (code, file) in &files {
         for args in verbs(file, &new) {
-            // What is unfinished has nothing in it that a repair could save, either.
+            // An unfinished file holds nothing that a repair could save.
             failed(*code, &args);
             assert!(!place.path("new.vld").exists(), "{args:?}");
         }
@@ -186,7 +188,7 @@ fn whatever_else_fails_is_told_of_in_the_words_of_the_command() {
     }
     assert!(fs::read(&file).unwrap() == bytes);
 
-    // A file that lost its end: what the header names is not there.
+    // A file that lost its end, so that the commit which the header names is gone.
     let lost = place.text("lost.vld");
     fs::write(&lost, &whole[..whole.len() * 2 / 3]).unwrap();
     failed(1, &["cat", &lost, "frame_39"]);

@@ -1,5 +1,6 @@
-//! The command on files that lost what was committed, or whose index is damaged: it prints what is there,
-//! never calls it all, and exits with 1.
+//! The command on files that lost a commit, or have a damaged index.
+//!
+//! It prints what is there, never calls that everything, and exits with 1.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -69,7 +70,7 @@ fn a_file_cut_in_half_is_listed_as_far_as_it_goes_and_nothing_is_done_to_it() {
     let (code, _, err) = vldepot(&["repair", file, new.to_str().unwrap()]);
     assert_eq!(code, Some(1), "{err}");
 
-    // Whoever goes on with it says so, and it goes on being said.
+    // After an append with the loss accepted, the file still says that it has losses.
     let accepted = folder.path().join("accepted.vld");
     std::fs::write(&accepted, half).unwrap();
     let accepted = accepted.to_str().unwrap();

@@ -4,8 +4,8 @@
 //! cargo run --release --example lennard_jones
 //! ```
 //!
-//! Read [`simulate`] for how a program writes frames while it runs, and [`report::check`] for how another
-//! reads them.
+//! See [`simulate`] for how a program writes frames while it runs, and [`report::check`] for how another
+//! program reads them.
 
 #![allow(
     clippy::cast_possible_truncation,
@@ -31,14 +31,14 @@ use vldepot::{CommitEvery, Depot, Layout, WriteOptions};
 use simulation::{MASS, Simulation};
 
 const DEFAULT_OUTPUT: &str = "lennard_jones.vld";
-/// In the depot's metadata: tells this example's files from others.
+/// Stored in the depot's metadata. It tells this example's files from others.
 const PROGRAM: &str = "vldepot example lennard_jones";
 const TOPOLOGY: &str = "topology";
 
 const STEPS_BETWEEN_FRAMES: u64 = 10;
-/// In ps.
+/// The time step, in ps.
 const TIME_STEP: f64 = 0.004;
-/// In kelvin, of the lattice; the liquid has about half.
+/// The temperature of the lattice, in kelvin. The liquid has about half of it.
 const START_TEMPERATURE: f64 = 180.0;
 const SEED: u64 = 1964;
 
@@ -64,7 +64,7 @@ struct Args {
     quiet: bool,
 }
 
-/// `None` when only help was wanted.
+/// `None` if only help was wanted.
 fn parse_args() -> Result<Option<Args>, lexopt::Error> {
     use lexopt::prelude::*;
     let mut args = Args {
@@ -105,7 +105,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// True if everything read back is what it should be.
+/// Returns whether everything that was read back is right.
 fn run() -> Result<bool, Box<dyn Error>> {
     let Some(args) = parse_args()? else {
         println!("{HELP}");
@@ -123,7 +123,7 @@ fn run() -> Result<bool, Box<dyn Error>> {
     report::check(&output, &written)
 }
 
-/// A new file in place of that of an earlier run, and of nothing else.
+/// Begins a new file, which may replace only the file of an earlier run.
 fn begin(output: &Path, args: &Args) -> Result<StagedFile, Box<dyn Error>> {
     if output.exists() && !args.force {
         let path = output.display();
@@ -137,19 +137,19 @@ fn begin(output: &Path, args: &Args) -> Result<StagedFile, Box<dyn Error>> {
             return Err(format!("{path} is not of this example; --force replaces it").into());
         }
     }
-    // Takes the writer's lock of the old file: a run still under way makes this fail.
+    // This takes the writer's lock of the old file, so it fails while a run is still under way.
     Ok(StagedFile::replace(output)?)
 }
 
-/// What [`report::check`] compares the file with.
+/// What was written, for [`report::check`] to compare with the file.
 struct Written {
     frames: Vec<FrameSum>,
     n_atoms: usize,
-    /// The whole run.
+    /// Time of the whole run.
     elapsed: Duration,
-    /// Inside `put`, automatic commits included.
+    /// Time inside `put`, including automatic commits.
     putting: Duration,
-    /// Inside `close`.
+    /// Time inside `close`.
     closing: Duration,
 }
 
@@ -164,12 +164,12 @@ fn simulate(new: StagedFile, output: &Path, args: &Args, preset: &Layout) -> Res
     let mut fluid = Simulation::new(args.atoms, START_TEMPERATURE, TIME_STEP, SEED);
     let n_atoms = fluid.velocities.len();
 
-    // A run that is killed loses what came after the last commit: at most 50 frames, or 5 seconds.
+    // A killed run loses what came after the last commit: at most 50 frames, or 5 seconds.
     let often = CommitEvery::records(50).with_interval(Duration::from_secs(5));
     let options = preset.clone();
     let codec = AtomicFrameCodec::default().with_n_atoms(n_atoms);
-    // The depot appears with what never changes in it, in place of that of an earlier run, and grows from
-    // then on: whoever looks finds the frames committed so far.
+    // The depot starts with what never changes in it. Only then does it replace the file of an earlier
+    // run. It grows from then on, and readers find the frames committed so far.
     let depot = Depot::builder(codec.clone()).layout(options).create_in(new.storage())?;
     depot.set_depot_metadata("program", PROGRAM)?;
     depot.set_depot_metadata("time_step_ps", &TIME_STEP)?;
@@ -227,7 +227,7 @@ fn singles(vectors: &[[f64; 3]]) -> Vec<[f32; 3]> {
     vectors.iter().map(|vector| vector.map(|x| x as f32)).collect()
 }
 
-/// On stderr; shows nothing when that is no terminal.
+/// A bar on stderr. Shows nothing if that is not a terminal.
 fn progress_bar(args: &Args, what: &'static str) -> ProgressBar {
     let target = if args.quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
     let style = ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} frames, {eta} left")

@@ -12,9 +12,10 @@ use vldepot::{Depot, Record};
 use crate::simulation::{self, Random, Vectors};
 use crate::{STEPS_BETWEEN_FRAMES, TIME_STEP, TOPOLOGY, Written};
 
-/// The largest deviation of the total energy from its start that passes, as part of the mean kinetic energy.
+/// The largest drift of the total energy that passes, as a fraction of the mean kinetic energy.
 const MOST_DRIFT: f64 = 1e-3;
-/// The largest relative difference between a stored potential energy and that of the stored f32 positions.
+/// The largest relative difference that passes between a stored potential energy and that of the stored
+/// f32 positions.
 const MOST_ROUNDING: f64 = 1e-5;
 const FRAMES_TO_RECOMPUTE: usize = 12;
 const SINGLE_READS: usize = 1000;
@@ -28,7 +29,7 @@ pub(crate) fn checksum(arrays: [&[f32]; 3]) -> u32 {
     arrays.iter().fold(0, |sum, array| crc32c::crc32c_append(sum, bytemuck::cast_slice(array)))
 }
 
-/// A frame's arrays as they were stored, by the checksum taken while writing.
+/// Whether a frame's arrays are as they were stored, by the checksum taken while writing.
 fn is_as_written(frame: &AtomicFrameView<'_>, sum: u32) -> bool {
     let (Some(velocities), Some(forces)) = (frame.velocities(), frame.forces()) else { return false };
     match (frame.positions().as_slice(), velocities.as_slice(), forces.as_slice()) {
@@ -37,7 +38,7 @@ fn is_as_written(frame: &AtomicFrameView<'_>, sum: u32) -> bool {
     }
 }
 
-/// Time in the depot, and what came out.
+/// Time spent in the depot, and the results.
 #[derive(Default)]
 struct Tally {
     frames: usize,
@@ -47,7 +48,7 @@ struct Tally {
 }
 
 impl Tally {
-    /// Times `read`, then compares with what was written, untimed.
+    /// Times `read`. Then compares the result with what was written, which is not timed.
     fn take(
         &mut self,
         written: &Written,
@@ -67,8 +68,9 @@ impl Tally {
     }
 }
 
-/// Reads the depot at `path` in every way there is and prints what was found. True if all is as it was
-/// written, and the energy was conserved.
+/// Reads the depot at `path` in every way and prints what was found.
+///
+/// True if all is as it was written, and the energy was conserved.
 pub(crate) fn check(path: &Path, written: &Written) -> Result<bool> {
     let depot = Frames::open(path, AtomicFrameCodec::default())?;
     let info = depot.info()?;
@@ -87,7 +89,7 @@ pub(crate) fn check(path: &Path, written: &Written) -> Result<bool> {
         batched.take(written, &numbers, || Ok(depot.get_many(&names)?))?;
     }
     let mut sequential = Tally::default();
-    // The first record may cost as much as those behind it in its chunk.
+    // The first record may cost as much as those that follow it in its chunk.
     let start = Instant::now();
     let mut iter = depot.iter();
     let first = iter.next().transpose()?;
@@ -189,7 +191,7 @@ impl Energies {
             let potential = simulation::potential_energy(&doubles(&frame.positions()), edge);
             kinetic = frame.velocities().map_or(f64::NAN, |v| simulation::kinetic_energy(&doubles(&v)));
             let stored = frame.energy().unwrap_or(f64::NAN);
-            // A NaN must not pass: `max` would drop it.
+            // A NaN must not pass, and `max` would drop it.
             let differs = ((potential - stored) / stored).abs();
             rounding = if differs.is_nan() { f64::INFINITY } else { rounding.max(differs) };
             totals.push(potential + kinetic);

@@ -1,14 +1,14 @@
 //! Molecular dynamics of a Lennard-Jones fluid: velocity Verlet in a cubic periodic box.
 //!
-//! Units are those of GROMACS (nm, ps, u, kJ/mol), in which `1 u nm^2/ps^2` is 1 kJ/mol, so no factor appears
-//! anywhere.
+//! Units are those of GROMACS (nm, ps, u, kJ/mol). In them `1 u nm^2/ps^2` is 1 kJ/mol, so no conversion
+//! factors appear.
 //!
-//! The potential is Lennard-Jones with the force shifted to zero at the cutoff, so that neither force nor
-//! energy jumps when a pair crosses it, and the total energy is conserved (Toxvaerd and Dyre, J. Chem. Phys.
+//! The potential is Lennard-Jones with the force shifted to zero at the cutoff. Neither force nor energy
+//! jumps when a pair crosses it, and the total energy is conserved (Toxvaerd and Dyre, J. Chem. Phys.
 //! 134, 081102).
 //!
-//! Pairs come from a Verlet list: all pairs within the cutoff and a skin, found through a cell list, and
-//! found anew once an atom has moved by half the skin.
+//! Pairs come from a Verlet list of all pairs within the cutoff and a skin. The list is built with a
+//! cell list, and rebuilt once an atom has moved by half the skin.
 
 /// Argon in nm, kJ/mol (119.8 K) and u, after Rahman, Phys. Rev. 136, A405 (1964).
 pub(crate) const SIGMA: f64 = 0.3405;
@@ -20,9 +20,10 @@ pub(crate) const BOLTZMANN: f64 = 0.008_314_462_618;
 const CUTOFF: f64 = 2.5 * SIGMA;
 const SKIN: f64 = 0.35 * SIGMA;
 const REACH: f64 = CUTOFF + SKIN;
-/// Atoms in a volume `SIGMA^3`: liquid.
+/// Atoms in a volume of `SIGMA^3`. This density gives a liquid.
 const REDUCED_DENSITY: f64 = 0.8;
-/// Unit cells of four atoms along an edge: with fewer the box is narrower than two cutoffs.
+/// The fewest unit cells, of four atoms each, along an edge. With fewer, the box is narrower than two
+/// cutoffs.
 const LEAST_CELLS: usize = 4;
 
 pub(crate) type Vectors = Vec<[f64; 3]>;
@@ -41,11 +42,12 @@ pub(crate) fn lattice_atoms(wanted: usize) -> usize {
 pub(crate) struct Simulation {
     /// Edge of the box, in nm.
     pub(crate) edge: f64,
-    /// Every atom's image nearest to where it was when pairs were last searched; see [`Self::wrapped`].
+    /// For each atom, the image nearest to where it was when pairs were last searched. See
+    /// [`Self::wrapped`].
     positions: Vectors,
     pub(crate) velocities: Vectors,
     pub(crate) forces: Vectors,
-    /// In kJ/mol.
+    /// The potential energy, in kJ/mol.
     pub(crate) potential: f64,
     /// Steps made so far.
     pub(crate) step: u64,
@@ -105,7 +107,7 @@ impl Simulation {
         self.step as f64 * self.time_step
     }
 
-    /// In kJ/mol.
+    /// The kinetic energy, in kJ/mol.
     pub(crate) fn kinetic(&self) -> f64 {
         kinetic_energy(&self.velocities)
     }
@@ -116,7 +118,7 @@ pub(crate) fn kinetic_energy(velocities: &[[f64; 3]]) -> f64 {
     0.5 * MASS * velocities.iter().flatten().map(|v| v * v).sum::<f64>()
 }
 
-/// Of `n_atoms` atoms with this kinetic energy and no net momentum, in kelvin.
+/// The temperature of `n_atoms` atoms with this kinetic energy and no net momentum, in kelvin.
 pub(crate) fn temperature(kinetic: f64, n_atoms: usize) -> f64 {
     2.0 * kinetic / (3.0 * (n_atoms as f64 - 1.0) * BOLTZMANN)
 }
@@ -160,7 +162,7 @@ impl PairList {
         positions.iter().zip(&self.origins).any(moved)
     }
 
-    /// Overwrites `forces`; gives the potential energy.
+    /// Overwrites `forces`. Returns the potential energy.
     fn forces(&self, positions: &[[f64; 3]], edge: f64, forces: &mut [[f64; 3]]) -> f64 {
         let (cut_energy, cut_force) = lennard_jones(CUTOFF * CUTOFF);
         let cut_force = cut_force * CUTOFF;
@@ -191,14 +193,15 @@ impl PairList {
     }
 }
 
-/// Energy, and force divided by distance, of a pair at a squared distance.
+/// Energy of a pair at a squared distance, and its force divided by the distance.
 fn lennard_jones(r2: f64) -> (f64, f64) {
     let s2 = SIGMA * SIGMA / r2;
     let s6 = s2 * s2 * s2;
     (4.0 * EPSILON * s6 * (s6 - 1.0), 24.0 * EPSILON * s6 * (2.0 * s6 - 1.0) / r2)
 }
 
-/// From `b` to the nearest image of `a`; both lie in the box, or less than half an edge beside it.
+/// The vector from `b` to the nearest image of `a`. Both must lie in the box, or less than half an edge
+/// outside.
 fn separation(a: &[f64; 3], b: &[f64; 3], edge: f64) -> [f64; 3] {
     let half = 0.5 * edge;
     let mut apart = [a[0] - b[0], a[1] - b[1], a[2] - b[2]];
@@ -224,7 +227,7 @@ struct Cells {
 
 impl Cells {
     fn new(positions: &[[f64; 3]], edge: f64) -> Self {
-        // With fewer than three cells the neighbours on both sides would be one cell.
+        // With fewer than three cells the neighbours on both sides would be the same cell.
         let per_edge = match (edge / REACH) as usize {
             0..3 => 1,
             fits => fits,
@@ -243,7 +246,7 @@ impl Cells {
     }
 
     fn coordinates(&self, x: &[f64; 3]) -> [usize; 3] {
-        // An atom may be rounded onto the far face.
+        // Rounding may put an atom onto the far face.
         x.map(|x| ((x / self.edge * self.per_edge as f64) as usize).min(self.per_edge - 1))
     }
 
@@ -251,7 +254,7 @@ impl Cells {
         (z * self.per_edge + y) * self.per_edge + x
     }
 
-    /// Visits all atoms of the cell of `x` and of the 26 around it.
+    /// Visits all atoms in the cell of `x` and in the 26 cells around it.
     fn around(&self, x: &[f64; 3], mut visit: impl FnMut(u32)) {
         let n = self.per_edge;
         let steps: &[usize] = if n == 1 { &[0] } else { &[n - 1, 0, 1] };
@@ -285,7 +288,7 @@ fn fcc(n_atoms: usize, edge: f64) -> Vectors {
     positions
 }
 
-/// Velocities after Maxwell and Boltzmann, without net momentum.
+/// Velocities from the Maxwell–Boltzmann distribution, without net momentum.
 fn thermal(n_atoms: usize, temperature: f64, seed: u64) -> Vectors {
     let mut random = Random(seed);
     let spread = (BOLTZMANN * temperature / MASS).sqrt();
@@ -300,7 +303,7 @@ fn thermal(n_atoms: usize, temperature: f64, seed: u64) -> Vectors {
     velocities
 }
 
-/// SplitMix64 (Steele, Lea and Flood, OOPSLA 2014): a few lines, and the same numbers everywhere.
+/// SplitMix64 (Steele, Lea and Flood, OOPSLA 2014). It is short, and gives the same numbers everywhere.
 pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
@@ -312,17 +315,17 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    /// In `0..n`.
+    /// A number in `0..n`.
     pub(crate) fn below(&mut self, n: usize) -> usize {
         ((u128::from(self.next()) * n as u128) >> 64) as usize
     }
 
-    /// In `(0, 1]`.
+    /// A number in `(0, 1]`.
     pub(crate) fn uniform(&mut self) -> f64 {
         ((self.next() >> 11) + 1) as f64 / (1_u64 << 53) as f64
     }
 
-    /// Of mean 0 and variance 1 (Box and Muller).
+    /// A normal random number with mean 0 and variance 1 (Box and Muller).
     pub(crate) fn normal(&mut self) -> f64 {
         (-2.0 * self.uniform().ln()).sqrt() * (std::f64::consts::TAU * self.uniform()).cos()
     }

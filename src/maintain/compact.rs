@@ -1,8 +1,8 @@
-//! A depot without what was removed and replaced: its live records are written to a new file, in their order,
-//! with the layout and metadata of the old one; then the new file takes the place of the old one, which is
-//! one step for the system.
+//! Rewrites a depot without what was removed and replaced.
 //!
-//! Whatever interrupts it before that step leaves the old file as it was: see [`StagedFile`].
+//! Its live records are written to a new file, in their order, with the layout and metadata of the old
+//! one. Then the new file takes the place of the old one in a single step. If anything interrupts this
+//! before that step, the old file stays as it was: see [`StagedFile`].
 
 use std::fs;
 use std::path::Path;
@@ -15,7 +15,7 @@ use crate::events::event;
 use crate::index::Location;
 use crate::storage::{FileStorage, StagedFile, Storage, check_file};
 
-/// Raw bytes, and records, copied together.
+/// Raw bytes and records that are copied together.
 const BATCH_BYTES: usize = 8 << 20;
 const BATCH_RECORDS: usize = 1024;
 
@@ -24,30 +24,36 @@ const BATCH_RECORDS: usize = 1024;
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct CompactReport {
-    /// Live records: all of them are in the new file.
+    /// Live records. All of them are in the new file.
     pub records: u64,
     /// Bytes of the file before.
     pub bytes_before: u64,
     /// Bytes of the file now.
     pub bytes_after: u64,
-    /// Other names (hard links) of the old file. They still lead to it, and while there are any its room is
-    /// not given back.
+    /// Other names (hard links) of the old file.
+    ///
+    /// They still lead to the old file, and its room is not given back while any of them exist.
     pub other_names: u64,
 }
 
-/// Rewrites the depot at `path` without what was removed and replaced, and without the holes that commits
-/// left.
+/// Rewrites the depot at `path` without what was removed and replaced.
 ///
-/// Options and metadata stay; every record keeps its bytes and its place in the order. The new file is
-/// written beside the old one, for which there must be room, and then takes its place, with its owner,
-/// permissions and attributes: see [`StagedFile`], also for links. Readers that have the old file open go on
-/// reading it, and see the new one when they open the path again.
+/// The holes that commits left go too. Options and metadata stay. Every record keeps its bytes and its
+/// place in the order.
+///
+/// The new file is written beside the old one, so there must be room for it. Then it takes the old
+/// file's place, with its owner, permissions and attributes: see [`StagedFile`], also for links. Readers
+/// that have the old file open go on reading it. They see the new file when they open the path again.
 ///
 /// # Errors
-/// [`ErrorKind::Locked`] while a writer has the file; [`ErrorKind::NotAFile`]. [`ErrorKind::NotCompacted`]
-/// when a record cannot be read, the new file not be written, there is [no room](ErrorKind::NoRoom) for it,
-/// or [another file](ErrorKind::TargetChanged) was put in place of the old one meanwhile: nothing was changed
-/// then.
+/// - [`ErrorKind::Locked`] while a writer has the file open.
+/// - [`ErrorKind::NotAFile`] if the path is not a regular file.
+/// - [`ErrorKind::NotCompacted`] if a record cannot be read, the new file cannot be written, there is
+///   [no room](ErrorKind::NoRoom) for it, or [another file](ErrorKind::TargetChanged) was put in place
+///   of the old one meanwhile.
+///
+/// After each of these errors nothing was changed. If only the folder cannot be synced, the new file is in
+/// place, and the error is [`ErrorKind::Io`].
 pub fn compact(path: impl AsRef<Path>, mut progress: impl FnMut(Progress)) -> Result<CompactReport> {
     let given = path.as_ref();
     let (source, old) = open(given)?;
@@ -65,13 +71,13 @@ pub fn compact(path: impl AsRef<Path>, mut progress: impl FnMut(Progress)) -> Re
     Ok(report)
 }
 
-/// The depot, and its file under the path without links, locked.
+/// Opens the depot, and locks its file under the path without links.
 fn open(given: &Path) -> Result<(Engine, Arc<FileStorage>)> {
     let failed = |action: &str| {
         let action = action.to_owned();
         move |source| Error::io(given.to_owned(), action, source)
     };
-    // A pipe would be waited for.
+    // Opening a pipe would wait.
     check_file(given, &fs::metadata(given).map_err(failed("open the file"))?)?;
     let path = fs::canonicalize(given).map_err(failed("open the file"))?;
     let file = Arc::new(FileStorage::open_writable(&path).map_err(failed("open the file for writing"))?);
@@ -82,7 +88,7 @@ fn open(given: &Path) -> Result<(Engine, Arc<FileStorage>)> {
     Ok((Engine::open_any(storage, false)?, file))
 }
 
-/// Writes the new file, and puts it in place.
+/// Writes the new file and puts it in place.
 fn write(
     source: &Engine,
     mut staged: StagedFile,
@@ -96,8 +102,8 @@ fn write(
     Ok((report, staged))
 }
 
-/// About how many bytes a depot of the live records takes: what they take now, by their share of the raw
-/// bytes.
+/// Estimates how many bytes a depot of the live records takes: what they take now, by their share of the
+/// raw bytes.
 pub(super) fn estimate(source: &Engine) -> Result<u64> {
     let len = source.file_len()?;
     let (_, live, _) = source.counts();
@@ -106,11 +112,13 @@ pub(super) fn estimate(source: &Engine) -> Result<u64> {
     Ok(u64::try_from(share).unwrap_or(u64::MAX).min(len))
 }
 
-/// Writes the live records of the depot in `from` to the empty storage `to`, in their order, with the same
-/// layout and metadata; closes it.
+/// Writes the live records of the depot in `from` to the empty storage `to`, and closes the new depot.
+///
+/// The records keep their order, and the layout and metadata stay the same.
 ///
 /// # Errors
-/// The first record that cannot be read, and whatever writing meets: what is in `to` then is of no use.
+/// The first record that cannot be read, or the first error of a write. What is in `to` is then of no
+/// use.
 pub fn compact_into(
     from: Arc<dyn Storage>,
     to: Arc<dyn Storage>,
@@ -156,7 +164,8 @@ fn copy(
     finish(source, &target)?;
     let (written, ..) = target.counts();
     if written != records {
-        // An index that lists other than it counts: the old file may hold what the new one lacks.
+        // The index lists another number of records than it counts. The old file may hold what the new
+        // one lacks.
         return Err(Error::damaged(
             source.path(),
             Part::Index,
@@ -186,7 +195,7 @@ fn copy_batch(
     Ok(())
 }
 
-/// Takes the depot's own metadata over and closes the new depot.
+/// Takes over the depot's own metadata, and closes the new depot.
 fn finish(source: &Engine, target: &Engine) -> Result<()> {
     let mut writer = target.writer()?;
     if let Some(metadata) = source.committed_metadata()? {

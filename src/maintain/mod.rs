@@ -1,10 +1,10 @@
-//! Looking after files: what is damaged, what can be saved, what need not be kept.
+//! Checking, repairing and compacting files.
 //!
 //! ```text
 //! verify    checks every checksum, the index against the chunks, the Blosc2 frame
-//! repair    all that can be read of a damaged file, into a new one
-//! compact   a file without what was removed and replaced, in place of the old one
-//! plan      what compacting would remove for good
+//! repair    writes all that can be read of a damaged file to a new one
+//! compact   replaces a file by one without what was removed and replaced
+//! plan      finds what compacting would remove for good
 //! ```
 
 mod compact;
@@ -26,7 +26,7 @@ pub use verify::{VerifyOptions, VerifyReport, verify, verify_in};
 pub struct Progress {
     /// Bytes done.
     pub done: u64,
-    /// Bytes there are, as far as is known.
+    /// Bytes in total, as far as is known.
     pub total: u64,
 }
 
@@ -36,22 +36,23 @@ pub struct Progress {
 pub struct LostRecord {
     /// Its name.
     pub name: Key,
-    /// The reason: says chunk, offset, what was expected and what was found.
+    /// Why it cannot be read. The message says the chunk, the offset, what was expected and what was
+    /// found.
     pub error: Error,
 }
 
 impl LostRecord {
     fn new(tagged: &[u8], error: Error) -> Self {
-        // A name that is none of ours is shown by its bytes.
+        // A name that is not a valid key is shown as bytes.
         let name = Key::from_tagged(tagged).unwrap_or_else(|| Key::Bytes(tagged.to_vec()));
         Self { name, error }
     }
 }
 
-/// Tells of progress each time so many bytes more were done.
+/// Progress is reported each time this many more bytes are done.
 const PROGRESS_STEP: u64 = 4 << 20;
 
-/// Counts bytes and tells of them now and then.
+/// Counts bytes and reports progress now and then.
 struct Meter<'p> {
     tell: &'p mut dyn FnMut(Progress),
     now: Progress,

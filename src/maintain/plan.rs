@@ -1,5 +1,6 @@
-//! What compacting would remove for good: every record that was put and is not live any more, found by the
-//! directories of the chunks.
+//! Finds what compacting would remove for good: every record that was put and is no longer live.
+//!
+//! The directories of the chunks name them.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -13,12 +14,13 @@ use crate::key::Key;
 use crate::log::{EntryWalk, Scanner, Step, replay};
 use crate::storage::{FileStorage, Storage};
 
-/// What [`compact`](crate::maintain::compact) would remove from the depot at `path` for good: records that
-/// were removed, truncated or replaced, and that can be brought back until then, or at least be found in the
-/// file.
+/// What [`compact`](crate::maintain::compact) would remove from the depot at `path` for good.
 ///
-/// Changes nothing, and needs no lock. A record that was replaced counts once for each time. Goes through the
-/// directories of all chunks, not through the records.
+/// These are the records that were removed, truncated or replaced. Until the depot is compacted they can
+/// be brought back, or at least be found in the file.
+///
+/// Changes nothing, and needs no lock. A record that was replaced counts once for each time. Reads the
+/// directories of all chunks, but not the records.
 ///
 /// ```
 /// use vldepot::maintain::plan_compact;
@@ -38,7 +40,7 @@ use crate::storage::{FileStorage, Storage};
 /// ```
 ///
 /// # Errors
-/// As [`Depot::open`](crate::Depot::open), and [`Error::is_damage`] for a directory that is not whole;
+/// The errors of [`Depot::open`](crate::Depot::open). [`Error::is_damage`] for a damaged directory.
 /// [`ErrorKind::NotADepot`] for a file of another program.
 pub fn plan_compact(path: impl AsRef<Path>) -> Result<Removal> {
     let path = path.as_ref();
@@ -63,7 +65,8 @@ pub fn plan_compact(path: impl AsRef<Path>) -> Result<Removal> {
     Ok(removal)
 }
 
-/// Shows the tagged name of every record that was put and is not live, in the order of the file.
+/// Calls `gone` with the tagged name of every record that was put and is not live, in the order of the
+/// file.
 fn walk(engine: &Engine, gone: &mut dyn FnMut(&[u8])) -> Result<()> {
     let storage = engine.storage();
     let parameters = engine.parameters();

@@ -1,13 +1,14 @@
-//! All that can be read of a damaged depot, written to a new one. The damaged file is never changed.
+//! Writes all that can be read of a damaged depot to a new one. The damaged file is never changed.
 //!
 //! ```text
 //!   entries found in the file ── CHUNK, LOG ──> directories: name, place, checksum ─┐
 //!        (past any damage)                                                           ├─> new depot, and what is lost
 //!   newest state that opens ─── index ───────> names of chunks without directory ───┘
 //! ```
-//! Directories say what was put, in order. Where the index can be asked it decides which of several records
-//! of a name is the live one; where it cannot, the last one is. A chunk whose directory is lost gives the
-//! records that the index has in it. Every record passes its checksum, or is lost.
+//!
+//! The directories list what was put, in order. Where several records have the same name, the index
+//! decides which of them is live. Where the index cannot tell, the last one is live. If a chunk's
+//! directory is lost, the index names its records. Every record either passes its checksum or is lost.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -34,7 +35,7 @@ use crate::log::{EntryWalk, Scanner, Step, replay};
 use crate::options::Placement;
 use crate::storage::{FileStorage, StagedFile, Storage, check_another, check_file};
 
-/// Bytes of names of lost records that are noted in the new file; more of them are lost without a name there.
+/// Bytes of lost names that the new file notes. If the names take more, the loss is noted without them.
 const MAX_NAMES: usize = 64 << 20;
 
 /// How to repair.
@@ -49,8 +50,9 @@ const MAX_NAMES: usize = 64 << 20;
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default))]
 #[non_exhaustive]
 pub struct RepairOptions {
-    /// The codec to note in the new depot, should the damaged file not tell any more: its header page and all
-    /// commits would have to be damaged. Without, that is `raw`.
+    /// The codec to note in the new depot if the damaged file does not tell its own.
+    ///
+    /// This needs damage to the header page and to all commits. The default, `None`, then notes `raw`.
     pub codec: Option<CodecInfo>,
 }
 
@@ -71,19 +73,26 @@ pub struct RepairReport {
     pub records: u64,
     /// Records that are named somewhere and cannot be read.
     pub lost: Vec<LostRecord>,
-    /// What else is damaged. Records that it cost are in `lost`, unless nothing is left that names them; then
-    /// it says so.
+    /// All other damage. The records it cost are in `lost`, unless nothing is left that names them. Then
+    /// the problem says so.
     pub problems: Vec<Error>,
 }
 
-/// Writes what can be read of the depot `from` to a new file `to`, and tells by name what cannot.
+/// Writes what can be read of the depot `from` to a new file `to`, and names what cannot be read.
 ///
-/// `from` is only read, and may be any file: entries are searched for byte by byte where it is damaged. `to`
-/// appears when all is written, with the owner, permissions and attributes of `from`: see [`StagedFile`].
+/// `from` is only read. It may be any file: where it is damaged, entries are searched for byte by byte.
+/// `to` appears when all is written. It gets the owner, permissions and attributes of `from`: see
+/// [`StagedFile`].
 ///
 /// # Errors
-/// [`ErrorKind::SameFile`]; [`ErrorKind::PathExists`]; [`ErrorKind::NoRoom`]; [`ErrorKind::NotADepot`] when
-/// nothing of a depot is found in `from`; [`ErrorKind::Io`]. There is no new file then.
+/// After an error there is no new file. There is one exception: if only the folder cannot be synced, the new
+/// file is in place, and the error says so.
+///
+/// - [`ErrorKind::SameFile`] if `to` is the file `from`.
+/// - [`ErrorKind::PathExists`] if `to` exists.
+/// - [`ErrorKind::NoRoom`] if there is too little room.
+/// - [`ErrorKind::NotADepot`] if nothing of a depot is found in `from`.
+/// - [`ErrorKind::Io`].
 pub fn repair(
     from: impl AsRef<Path>,
     to: impl AsRef<Path>,
@@ -104,18 +113,17 @@ pub fn repair(
     Ok(report)
 }
 
-/// About how many bytes a repair takes: those of the live records, as far as anything tells, else those of
-/// the file.
+/// Estimates the bytes a repair takes: those of the live records, or else those of the whole file.
 fn room_for(source: &Arc<dyn Storage>) -> io::Result<u64> {
     let index = Engine::open_any(Arc::clone(source), true).ok();
     let live = index.filter(|engine| !engine.is_foreign()).and_then(|engine| estimate(&engine).ok());
     live.map_or_else(|| source.len(), Ok)
 }
 
-/// As [`repair`], for storages of your own; `to` is empty.
+/// Like [`repair`], but for storages of your own. `to` must be empty.
 ///
 /// # Errors
-/// As [`repair`].
+/// The errors of [`repair`].
 #[expect(clippy::needless_pass_by_value, reason = "as all that open storages take them")]
 pub fn repair_in(
     from: Arc<dyn Storage>,
@@ -158,19 +166,19 @@ pub fn repair_in(
     })
 }
 
-/// Entries of the depot, in the order they were written.
+/// The entries of the depot, in the order they were written.
 struct Found {
     depot_id: u64,
-    /// CHUNK and LOG entries by sequence.
+    /// CHUNK and LOG entries, by sequence.
     data: BTreeMap<u64, EntryHead>,
     commits: Vec<EntryHead>,
-    /// INDEX entries by where they were written.
+    /// INDEX entries, by the offset they were written at.
     segments: BTreeMap<u64, EntryHead>,
     metadata: Vec<EntryHead>,
     losses: Vec<EntryHead>,
     /// The offset of the newest commit that the header names.
     slot_at: u64,
-    /// Its number.
+    /// The sequence number of that commit.
     slot_sequence: u64,
     problems: Vec<Error>,
 }
@@ -212,7 +220,8 @@ impl Found {
             };
             let head = entry.head;
             match head.kind {
-                // Of copies of an entry, the one that lies where it was written is the entry.
+                // If there are several copies of an entry, the one at the offset it was written at
+                // counts.
                 Kind::Chunk | Kind::Log => {
                     let known = in_place.get(&head.sequence).copied();
                     if known.is_none() || (known == Some(false) && entry.in_place()) {
@@ -232,8 +241,9 @@ impl Found {
         Ok(found)
     }
 
-    /// The index as of the newest commit whose segments are all found, wherever they lie, if it is newer than
-    /// `index`.
+    /// The index as of the newest commit whose segments were all found. `None` if `index` is as new.
+    ///
+    /// The segments may lie anywhere in the file.
     fn newer_index(
         &self,
         scanner: &Scanner<'_>,
@@ -257,14 +267,15 @@ impl Found {
         })
     }
 
-    /// What is wrong when a commit that the header names is not there with all it had: records may be lost
-    /// that nothing names.
+    /// The problem to report if the commit that the header names is not there with all it had.
+    ///
+    /// Records may then be lost that nothing names.
     fn missing(&self, scanner: &Scanner<'_>, index: Option<&Engine>) -> Option<Error> {
         if let Some(index) = index {
             if index.newest_commit() >= self.slot_sequence {
                 return None;
             }
-            // Passed over, and all it had is in the entries before it.
+            // The commit was passed over, and the entries before it have all it had.
             index.incomplete()?;
         } else if self.slot_sequence == 0 {
             return None;
@@ -274,12 +285,12 @@ impl Found {
         Some(scanner.damaged(Part::Commit, self.slot_at, expected, found))
     }
 
-    /// Whether a commit covers the entry, or did before it was damaged.
+    /// Whether a commit covers the entry, or did so before the commit was damaged.
     fn is_committed(&self, head: &EntryHead) -> bool {
         head.offset < self.slot_at || self.commits.iter().any(|commit| commit.sequence > head.sequence)
     }
 
-    /// The parameters of the depot, without its header page: from a commit, or by the looks of its chunks.
+    /// The parameters of the depot without its header page: from a commit, or guessed from its chunks.
     fn parameters(&self, scanner: &Scanner<'_>, options: &RepairOptions) -> Result<Parameters> {
         let mut commits = self.commits.iter().rev();
         if let Some(commit) = commits.find_map(|head| scanner.commit(head).ok()) {
@@ -310,14 +321,14 @@ impl Found {
             vlstore: false,
             created: 0,
         };
-        // Where records start depends on the alignment: the right one is that by which most pass their
-        // checksums.
+        // Where records start depends on the alignment. The right alignment is the one with which most
+        // records pass their checksums.
         let rights = [16, 32, 64].map(|align| (self.n_right(scanner, &parameters(align)), align));
         let best = rights.into_iter().max_by_key(|&(right, align)| (right, std::cmp::Reverse(align)));
         Ok(parameters(best.map_or(16, |(_, align)| align)))
     }
 
-    /// How many records of the first chunks pass their checksums, by these parameters.
+    /// How many records of the first chunks pass their checksums with these parameters.
     fn n_right(&self, scanner: &Scanner<'_>, parameters: &Parameters) -> usize {
         let (chunks, _) = self.chunks(scanner, None);
         let reading = Engine::over_chunks(Arc::clone(scanner.storage), parameters.clone(), chunks);
@@ -336,9 +347,10 @@ impl Found {
         right
     }
 
-    /// Where each chunk lies, by number: as found, else as the index has it. And what is damaged.
+    /// Where each chunk lies, by number, and what is damaged. A chunk that was not found lies where the
+    /// index says.
     fn chunks(&self, scanner: &Scanner<'_>, index: Option<&Engine>) -> (Vec<Option<ChunkRef>>, Vec<Error>) {
-        // A number can be forged; the file has no room for more entries than this.
+        // The number of a chunk may be forged. The file has no room for more entries than this.
         let most = scanner.file_len / HEAD_LEN as u64;
         let n_index = index.map_or(0, Engine::n_chunks).min(most);
         let mut problems = Vec::new();
@@ -376,13 +388,13 @@ fn likely_depot(scanner: &Scanner<'_>) -> Result<u64> {
     Ok(counts.into_iter().max_by_key(|&(_, count)| count).map_or(0, |(id, _)| id))
 }
 
-/// What becomes of an operation.
+/// What became of an operation.
 enum Fate {
-    /// It made the live record of its name.
+    /// It made the record that is live under its name.
     Live(RecordId),
-    /// A later one made it void.
+    /// A later operation replaced its record.
     Void,
-    /// The index cannot tell: what comes later will.
+    /// The index cannot tell. Later operations will.
     Replay,
 }
 
@@ -395,7 +407,7 @@ struct Rescue<'r, 's> {
     target: Engine,
     found: Found,
     lost: BTreeMap<Vec<u8>, Error>,
-    /// Records may be lost that nothing names.
+    /// Whether records may be lost that nothing names.
     unnamed: bool,
     meter: Meter<'r>,
 }
@@ -409,7 +421,7 @@ impl Rescue<'_, '_> {
                 self.keep_all(records)?;
             }
             self.meter.add(head.length);
-            // What cannot be read of a directory has been told of by `orphans`.
+            // `orphans` has already reported a directory that cannot be read.
             let Ok(directory) = self.directory(head) else { continue };
             let parameters = self.reading.parameters().clone();
             for (operation, location) in replay(&directory, head.ordinal, &parameters) {
@@ -424,7 +436,7 @@ impl Rescue<'_, '_> {
         self.scanner.directory(head, &prelude)
     }
 
-    /// The records that only the index names, by chunk. Tells of directories that are lost.
+    /// The records that only the index names, by chunk. Reports directories that are lost.
     fn orphans(&mut self, heads: &[EntryHead]) -> BTreeMap<u64, Vec<ListedRecord>> {
         let n_index = self.index.as_ref().map_or(0, Engine::n_chunks);
         let n_chunks = heads.iter().map(|head| head.ordinal + u64::from(head.kind == Kind::Chunk)).max();
@@ -515,7 +527,7 @@ impl Rescue<'_, '_> {
         let live = match (&fate, &self.index) {
             (Fate::Void, _) => return Ok(()),
             (Fate::Live(place), Some(index)) => {
-                // Later operations may have given it other metadata.
+                // Later operations may have given the record other metadata.
                 metadata = index.metadata_at(*place).unwrap_or(metadata);
                 true
             }
@@ -529,7 +541,7 @@ impl Rescue<'_, '_> {
         match self.read(name, &location) {
             Ok(bytes) => self.keep(name, &bytes, metadata.as_deref()),
             Err(error) if live || self.found.is_committed(head) => self.lose(name, error),
-            // Nobody was told that it is stored: what was there before stays.
+            // The writer was never told that this record is stored, so the record before it stays.
             Err(error) => {
                 self.found.problems.push(error);
                 Ok(())
@@ -537,7 +549,7 @@ impl Rescue<'_, '_> {
         }
     }
 
-    /// The record's bytes, checked.
+    /// Reads the record's bytes, and checks them.
     fn read(&self, name: &[u8], location: &Location) -> Result<Bytes> {
         if !Key::is_tagged(name) {
             return Err(malformed(self.reading.path(), name));
@@ -550,14 +562,14 @@ impl Rescue<'_, '_> {
         self.target.put(name, bytes, metadata, false)
     }
 
-    /// A record of this name existed and is gone: an older one must not pass for it.
+    /// A record of this name existed and is lost. An older one must not be taken for it.
     fn lose(&mut self, name: &[u8], error: Error) -> Result<()> {
         self.target.writer()?.remove(name)?;
         self.lost.insert(name.to_vec(), error);
         Ok(())
     }
 
-    /// Notes in the new depot what is lost, and what was before.
+    /// Notes in the new depot what is lost, and what was lost before.
     fn losses(&mut self) -> Result<()> {
         let newest = self.found.losses.iter().rev();
         let mut before = newest.map(|head| {
@@ -574,7 +586,7 @@ impl Rescue<'_, '_> {
         if losses.0.is_empty() { Ok(()) } else { self.target.writer()?.set_losses(&losses) }
     }
 
-    /// The newest of the depot's own metadata that can be read.
+    /// Takes over the depot's own metadata: the newest that can be read.
     fn metadata(&mut self) -> Result<()> {
         let newest = self.found.metadata.iter().rev();
         let Some(head) = newest.clone().next() else { return Ok(()) };

@@ -1,12 +1,12 @@
 //! Checks a file: every checksum, the index against the directories of the chunks, the Blosc2 frame.
 //!
-//! 1. All entries are walked over: their order, their heads, and what each checksum covers. The directory of
-//!    every chunk is compared with the index: each record named there must be found by that name, at that
-//!    place, or be superseded.
-//! 2. All records are read by the index, and found again by their names.
+//! 1. It walks over all entries, and checks their order, their heads, and what each checksum covers. It
+//!    compares the directory of every chunk with the index: a record named in a directory must be found
+//!    in the index by that name and at that place, or be superseded.
+//! 2. It reads all records by the index, and looks each up by its name.
 //!
-//! A record of which one of the two, index or directory, is damaged is known by the other: it is reported by
-//! name.
+//! If either the index or a directory is damaged, the other still knows the record, which is then
+//! reported by name.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -30,10 +30,10 @@ use crate::le::u64_at;
 use crate::log::{Entry, EntryWalk, Scanner, Step, replay};
 use crate::storage::{FileStorage, Storage};
 
-/// Raw bytes, and records, read together.
+/// Raw bytes and records that are read together.
 const BATCH_BYTES: usize = 8 << 20;
 const BATCH_RECORDS: usize = 1024;
-/// Padding between the end of a FRAME entry's body and the next entry, at most.
+/// The most padding between the end of a FRAME entry's body and the next entry.
 const MAX_PADDING: usize = HEAD_LEN - 1;
 
 /// What to check.
@@ -46,8 +46,10 @@ const MAX_PADDING: usize = HEAD_LEN - 1;
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default))]
 #[non_exhaustive]
 pub struct VerifyOptions {
-    /// Leave out the data: heads, directories, index, commits and the frame are checked, no chunk is read.
-    /// What a quick check finds whole may still hold damaged records.
+    /// Leave out the data. Heads, directories, index, commits and the frame are checked, but no chunk is
+    /// read.
+    ///
+    /// A file that passes a quick check may still hold damaged records.
     pub quick: bool,
 }
 
@@ -66,52 +68,53 @@ impl VerifyOptions {
 pub struct VerifyReport {
     /// The file, or `<memory>`.
     pub path: PathBuf,
-    /// The data were not read.
+    /// Whether the data were left out.
     pub quick: bool,
-    /// `depot`, or `vlstore`: such a file has no checksums, so that wrong bytes can go unnoticed.
+    /// `depot` or `vlstore`. A file of vlstore has no checksums, so wrong bytes can go unnoticed.
     pub format: &'static str,
     /// Bytes of the file.
     pub file_bytes: u64,
     /// Entries whose checksums were compared.
     pub entries: u64,
-    /// Chunks among them; their stored bytes were read unless `quick`.
+    /// Chunks among the entries. Their stored bytes were read unless `quick`.
     pub chunks: u64,
-    /// Index segments among them, superseded ones included.
+    /// Index segments among the entries, including superseded ones.
     pub index_segments: u64,
-    /// Commits among them.
+    /// Commits among the entries.
     pub commits: u64,
-    /// Live records looked up by name.
+    /// Live records that were looked up by name.
     pub records: u64,
-    /// Records whose bytes were read and compared with their checksum.
+    /// Records that were read and compared with their checksum.
     pub records_read: u64,
-    /// Raw bytes of those.
+    /// Raw bytes of the records that were read.
     pub bytes_read: u64,
-    /// Records after the last commit: a writer is at work, or died.
+    /// Records after the last commit. A writer is at work, or died.
     pub uncommitted_records: u64,
-    /// Bytes after the last whole entry, which readers ignore: a writer is at work, or died.
+    /// Bytes after the last whole entry. Readers ignore them. A writer is at work, or died.
     pub torn_bytes: u64,
     /// Whether the file is a standard Blosc2 frame of all its chunks, as closing leaves it.
     pub standard_frame: bool,
-    /// What the depot lost before, as it notes: what a repair could not save, and commits that whoever
-    /// appended to it knew were lost. The latter are among the `problems` too.
+    /// What the depot lost earlier, as it notes itself.
+    ///
+    /// This covers what a repair could not save, and lost commits that a later writer accepted. Lost
+    /// commits are among the `problems` too.
     pub losses: Vec<String>,
-    /// Records that cannot be read, or not by their name.
+    /// Records that cannot be read, or cannot be found by their name.
     pub damaged_records: Vec<LostRecord>,
-    /// Everything else that is not as it was written. It may cost records, which are in `damaged_records`
-    /// then, or none.
+    /// All other damage. Records that it costs are in `damaged_records`, but it need not cost any.
     pub problems: Vec<Error>,
 }
 
 impl VerifyReport {
-    /// Nothing that was checked is damaged.
+    /// Whether nothing that was checked is damaged.
     pub fn is_whole(&self) -> bool {
         self.damaged_records.is_empty() && self.problems.is_empty()
     }
 }
 
-/// Checks the file at `path`. It may be open elsewhere, also for writing: what is committed by now is
-/// checked.
+/// Checks the file at `path`.
 ///
+/// The file may be open elsewhere, even for writing. The check covers what is committed when it starts.
 /// `progress` is called now and then.
 ///
 /// ```
@@ -129,9 +132,9 @@ impl VerifyReport {
 /// ```
 ///
 /// # Errors
-/// [`ErrorKind::NotADepot`](crate::ErrorKind::NotADepot) and others as of
-/// [`Depot::open`](crate::Depot::open), when the file does not open at all. Damage in a file that opens is no
-/// error: it is in the report.
+/// The errors of [`Depot::open`](crate::Depot::open) if the file does not open, such as
+/// [`ErrorKind::NotADepot`](crate::ErrorKind::NotADepot). Damage in a file that opens is not an error:
+/// the report lists it.
 pub fn verify(
     path: impl AsRef<Path>,
     options: &VerifyOptions,
@@ -142,10 +145,10 @@ pub fn verify(
     verify_in(Arc::new(storage), options, progress)
 }
 
-/// As [`verify`], for a storage of your own.
+/// Like [`verify`], but for a storage of your own.
 ///
 /// # Errors
-/// As [`verify`].
+/// The errors of [`verify`].
 #[expect(clippy::needless_pass_by_value, reason = "as all that open storages take them")]
 pub fn verify_in(
     storage: Arc<dyn Storage>,
@@ -193,19 +196,19 @@ pub fn verify_in(
     Ok(report)
 }
 
-/// What the directories say, against what the index says.
+/// Compares what the directories say with what the index says.
 #[derive(Default)]
 struct Directories {
-    /// One could not be read.
+    /// Whether a directory could not be read.
     incomplete: bool,
-    /// Committed ordinals that are named, by bits.
+    /// A bit for each committed ordinal that a directory names.
     named: Vec<u64>,
-    /// Pending records that are named.
+    /// Pending records that a directory names.
     named_pending: BTreeSet<usize>,
-    /// Names that the index does not have at the place where a directory says, and the chunk of that
+    /// Names for which the index does not give the place that a directory gives, with the chunk of that
     /// directory.
     unsettled: HashMap<Vec<u8>, u64>,
-    /// Names that the index cannot be asked for.
+    /// Names that the damaged index cannot look up.
     unasked: HashSet<Vec<u8>>,
     /// Names of records that were reported.
     lost: HashSet<Vec<u8>>,
@@ -254,7 +257,7 @@ impl Check<'_, '_> {
         self.problem(self.scanner.damaged(part, offset, expected, found));
     }
 
-    /// The header page: whether it reads, and whether the commit it names is there.
+    /// Checks that the header page can be read, and that the commit it names is there.
     fn header(&mut self) {
         let Some(slots) = self.scanner.slots(self.engine.parameters().depot_id) else {
             self.damaged(
@@ -277,7 +280,8 @@ impl Check<'_, '_> {
         }
     }
 
-    /// What was lost before. A repair has told all of it by name; of a lost commit nobody knows what it had.
+    /// Reports what was lost earlier. A repair has named all it lost. Nobody knows what a lost commit
+    /// had.
     fn losses(&mut self) {
         let losses = self.engine.losses();
         for loss in self.ok_or_note_problem(losses).unwrap_or_default().0 {
@@ -294,8 +298,8 @@ impl Check<'_, '_> {
         let mut last_end = 0;
         for step in EntryWalk::new(self.scanner, Some(self.engine.parameters().depot_id)) {
             match step? {
-                // What readers ignore is not damaged: a writer has not finished it, and nobody was told that
-                // it had.
+                // Bytes that readers ignore are not damaged: a writer has not finished them, and has
+                // told nobody that it had.
                 Step::Gap(gap) if gap.start >= tail.offset => self.meter.add(gap.end - gap.start),
                 Step::Gap(gap) => {
                     self.meter.add(gap.end - gap.start);
@@ -387,7 +391,7 @@ impl Check<'_, '_> {
         }
     }
 
-    /// Asks the index for what a directory says.
+    /// Asks the index whether it agrees with an operation of a directory.
     fn operation(&mut self, name: &[u8], location: Option<Location>, chunk: u64) {
         let directories = &mut self.directories;
         match self.engine.find(name) {
@@ -410,7 +414,7 @@ impl Check<'_, '_> {
         }
     }
 
-    /// The checksum over a FRAME entry, whose padding is not told apart from its end.
+    /// Checks the checksum of a FRAME entry. Nothing marks where its body ends and its padding begins.
     fn frame_body(&mut self, head: &EntryHead) {
         let len = usize::try_from(head.length).unwrap_or(usize::MAX) - HEAD_LEN;
         let at = head.offset + HEAD_LEN as u64;
@@ -429,10 +433,10 @@ impl Check<'_, '_> {
         }
     }
 
-    /// Whether the header, the offsets and the trailer are those of a frame of the chunks that the index has.
+    /// Checks that the header, the offsets and the trailer form a frame of the chunks in the index.
     fn frame(&mut self) {
         let (scanner, engine) = (self.scanner, self.engine);
-        // A lost header page has been told of already.
+        // A lost header page has been reported already.
         let Ok(bytes) = scanner.read(0, HEADER_LEN) else { return };
         let Ok(header) = frame::parse_header(&bytes) else { return };
         let chunk_size = engine.parameters().chunk_size as u64;
@@ -483,7 +487,7 @@ impl Check<'_, '_> {
         Ok(())
     }
 
-    /// Looks every name of the index up and, unless `quick`, reads its record.
+    /// Looks up every name of the index and, unless `quick`, reads its record.
     fn records(&mut self) {
         let listing = Listing::new(self.engine);
         let Some(mut listing) = self.ok_or_note_problem(listing) else { return };
@@ -508,15 +512,14 @@ impl Check<'_, '_> {
         self.read(&batch);
     }
 
-    /// Notes a record that reading does not give; once, whatever else is found of it.
+    /// Notes a record that cannot be read. It is noted once, whatever else is wrong with it.
     fn note_lost_record(&mut self, name: &[u8], error: Error) {
         if self.directories.lost.insert(name.to_vec()) {
             self.report.damaged_records.push(LostRecord::new(name, error));
         }
     }
 
-    /// Asks for the place of a record as reading does: by the index, or where it is damaged, by the
-    /// directories.
+    /// Looks up a record as reading does: in the index, or in the directories if the index is damaged.
     fn look_up(&mut self, name: &[u8], location: &Location) {
         match self.engine.location(name) {
             Ok(found) if found == *location => {}
@@ -547,19 +550,19 @@ impl Check<'_, '_> {
         }
     }
 
-    /// What directories and index say of each other in the end.
+    /// Compares the directories and the index in the end.
     fn compare(&mut self) {
         let Directories { incomplete, unsettled, unasked, .. } = &mut self.directories;
         let (incomplete, unsettled, unasked) =
             (*incomplete, std::mem::take(unsettled), std::mem::take(unasked));
         for name in unasked {
-            // What the index cannot tell of, the directories may.
+            // The directories may know what the index cannot tell.
             match self.engine.location(&name) {
                 Err(error) if error.is_damage() => self.note_lost_record(&name, error),
                 _ => {}
             }
         }
-        // Where a directory is lost, so may be the removals it noted.
+        // If a directory is lost, removals that it noted may be lost too.
         if incomplete || self.engine.is_foreign() {
             return;
         }
@@ -576,8 +579,9 @@ impl Check<'_, '_> {
 }
 /// Checking an open depot.
 impl<C: Codec> Depot<C> {
-    /// Checks the depot's storage as another process would see it now: see
-    /// [`verify`](crate::maintain::verify).
+    /// Checks the depot's storage as another process would see it now.
+    ///
+    /// See [`verify`](crate::maintain::verify).
     ///
     /// ```
     /// # use vldepot::{Depot, Raw};
@@ -590,7 +594,7 @@ impl<C: Codec> Depot<C> {
     /// ```
     ///
     /// # Errors
-    /// As [`verify`](crate::maintain::verify).
+    /// The errors of [`verify`](crate::maintain::verify).
     pub fn verify(&self, options: &VerifyOptions) -> Result<VerifyReport> {
         verify_in(Arc::clone(self.engine.storage()), options, |_| {})
     }

@@ -1,7 +1,7 @@
 //! What the crate asks of every storage, with errors that say what failed.
 //!
-//! `log`, `index`, `chunk`, `vlstore` and the rooms above them call this instead of building the errors
-//! themselves.
+//! `log`, `index`, `chunk`, `vlstore` and the modules above them call these methods, so that they need
+//! not build the errors themselves.
 
 use std::io;
 
@@ -9,7 +9,7 @@ use super::Storage;
 use crate::error::{Error, Result};
 
 pub(crate) trait StorageExt: Storage {
-    /// The error that the system refused `action`, a verb and its object.
+    /// The error that the system refused `action`, which is a verb and its object.
     #[cold]
     fn io(&self, action: impl Into<String>, source: io::Error) -> Error {
         Error::io(self.path(), action, source)
@@ -20,8 +20,8 @@ pub(crate) trait StorageExt: Storage {
         self.len().map_err(|source| self.io("ask for the file's length", source))
     }
 
-    /// The `len` bytes at `offset`. Takes memory for them first: the caller has compared `len` with the
-    /// length of the file.
+    /// Reads `len` bytes at `offset`. Allocates them first, so the caller must compare `len` with the
+    /// file's length.
     fn read(&self, offset: u64, len: usize) -> Result<Vec<u8>> {
         let mut bytes = vec![0; len];
         let failed = |source| self.io(format!("read {len} bytes at byte {offset}"), source);

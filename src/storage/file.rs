@@ -1,10 +1,9 @@
-//! A depot in a file: positioned reads and writes, `fdatasync`, and memory maps of what only readers have
-//! open.
+//! A depot in a file: positioned reads and writes, `fdatasync`, and memory maps for readers.
 //!
-//! Reads and writes that a signal interrupts are made again, and short ones go on, by the standard library.
-//! The writer's lock is `flock`: the system releases it with the process, however it ends. It belongs to the
-//! open file, which processes share after `fork`, so that the process which took it also gives it back, and
-//! its forks never do.
+//! The standard library repeats reads and writes that a signal interrupts, and continues short ones. The
+//! writer's lock is `flock`, which the system releases when the process ends, however it ends. The lock
+//! belongs to the open file, which processes share after `fork`. So the process that took the lock must
+//! also release it, and its forks never do.
 
 use std::fs::{File, Metadata, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind};
@@ -18,43 +17,44 @@ use crate::sync::process_id;
 
 /// A file.
 ///
-/// What is opened for writing is never mapped: whatever another program does to the file, its writer gets
-/// errors. What is opened for reading is mapped as [`Mapping::Auto`](crate::Mapping::Auto) says.
+/// A file that is opened for writing is never mapped, so its writer gets errors, not signals, whatever
+/// another program does to the file. A file that is opened for reading is mapped as
+/// [`Mapping::Auto`](crate::Mapping::Auto) says.
 ///
-/// Only regular files are opened; a pipe or a device is refused at once. The descriptor is never one of the
-/// first three, even in a program that has closed its standard output or error: what other code writes there
-/// does not end up in the file.
+/// Only regular files are opened. A pipe or a device is refused without waiting for it. The descriptor
+/// is never one of the first three, even in a program that has closed its standard output or error. So
+/// output that other code writes there cannot end up in the file.
 ///
 /// # Signals
-/// A write past the limit on file sizes (`RLIMIT_FSIZE`) sends SIGXFSZ, which ends a program that does not
-/// ignore it. How a program takes signals is its own business, so this crate changes nothing; where SIGXFSZ
-/// is ignored the write is an error like any other.
+/// A write past the limit on file sizes (`RLIMIT_FSIZE`) sends SIGXFSZ, which ends a program that does
+/// not ignore it. This crate does not change how a program handles signals. If SIGXFSZ is ignored, the
+/// write fails with an ordinary error.
 #[derive(Debug)]
 pub struct FileStorage {
     file: File,
     path: PathBuf,
-    /// Where the path led from when it was opened, whatever the working folder is by now.
+    /// The absolute form of the path when it was opened. The working folder may have changed since.
     absolute: PathBuf,
-    /// Of a file that is read and may be mapped.
+    /// The maps of a file that is read and may be mapped.
     maps: Option<Maps>,
-    /// The process that took the lock; 0 for none.
+    /// The process that took the lock, or 0 if none did.
     locked_by: AtomicU32,
-    /// It was made here, where there are no locks.
+    /// Whether this value made the file on a file system without locks.
     is_new_unlocked: bool,
 }
 
-/// Attempts to make a file while others make and remove it.
+/// How often to try to make a file while others make and remove it.
 const ATTEMPTS: usize = 16;
 
 impl FileStorage {
-    /// Makes a new file, takes the writer's lock, and syncs the folder the file is in.
+    /// Makes a new file, takes the writer's lock, and syncs the file's folder.
     ///
-    /// An empty file that nobody has locked, such as a creation that was killed leaves behind, is taken over.
-    /// Where a folder cannot be synced, as in some network file systems, or not be opened, since it may not
-    /// be listed, the file is made all the same.
+    /// An empty file that nobody has locked is taken over: a killed process may have left it. The file
+    /// is also made if its folder cannot be synced, as on some network file systems, or cannot be opened
+    /// because it may not be listed.
     ///
     /// # Errors
-    /// [`io::ErrorKind::AlreadyExists`] when the path is taken, [`io::ErrorKind::WouldBlock`] when another
+    /// [`io::ErrorKind::AlreadyExists`] if the path is taken. [`io::ErrorKind::WouldBlock`] if another
     /// writer took the new file first. No file is left behind.
     pub fn create(path: impl AsRef<Path>) -> io::Result<Self> {
         let path = path.as_ref();
@@ -76,7 +76,7 @@ impl FileStorage {
         Err(ErrorKind::AlreadyExists.into())
     }
 
-    /// Locks a file that is to become a depot; `None` when it was removed in the meantime.
+    /// Locks a file that is to become a depot. `None` if the file was removed meanwhile.
     fn claim(file: File, path: &Path, is_new: bool) -> io::Result<Option<Self>> {
         let mut storage = Self::new(file, path, None);
         match storage.file.try_lock() {
@@ -93,7 +93,7 @@ impl FileStorage {
                 let why = "another writer took the new file first";
                 return Err(io::Error::new(ErrorKind::WouldBlock, why));
             }
-            // Where there are no locks, the depot that wants one says so.
+            // Where there are no locks, the depot that wants one reports it.
             Err(TryLockError::Error(_)) if is_new => storage.is_new_unlocked = true,
             Err(_) => return Err(ErrorKind::AlreadyExists.into()),
         }
@@ -109,7 +109,7 @@ impl FileStorage {
     /// Opens a file for reading.
     ///
     /// # Errors
-    /// [`io::ErrorKind::InvalidInput`] when it is no regular file; whatever the system says.
+    /// [`io::ErrorKind::InvalidInput`] if it is not a regular file, or the system's error.
     pub fn open(path: impl AsRef<Path>) -> io::Result<Self> {
         let path = path.as_ref();
         let file = open_regular(OpenOptions::new().read(true), path)?;
@@ -120,21 +120,21 @@ impl FileStorage {
     /// Opens an existing file for reading and writing.
     ///
     /// # Errors
-    /// As [`open`](Self::open).
+    /// The errors of [`open`](Self::open).
     pub fn open_writable(path: impl AsRef<Path>) -> io::Result<Self> {
         let path = path.as_ref();
         Ok(Self::new(open_regular(OpenOptions::new().read(true).write(true), path)?, path, None))
     }
 
-    /// A new file that is open for reading and writing already; `path` is where it is.
+    /// A new file that is already open for reading and writing. `path` is where it is.
     ///
     /// # Errors
-    /// Whatever the system says of the descriptor.
+    /// The system's error, if the descriptor cannot be used.
     pub(super) fn from_file(file: File, path: &Path) -> io::Result<Self> {
         Ok(Self::new(system::above_standard_streams(file)?, path, None))
     }
 
-    /// Bytes that take room on the disk: holes do not.
+    /// Bytes that take room on the disk. Holes take none.
     pub(crate) fn stored_len(&self) -> io::Result<u64> {
         let found = self.file.metadata()?;
         Ok(stored_len(&found).min(found.len()))
@@ -157,21 +157,22 @@ impl FileStorage {
         }
     }
 
-    /// Removes a file that was made and could not be finished. One that was put in its place stays, and so
-    /// does one that another writer has.
+    /// Removes a file that was made but could not be finished.
+    ///
+    /// A file that was put in its place stays, and so does one that another writer has open.
     pub(crate) fn remove(&self) {
         let is_ours = self.is_new_unlocked || self.locked_by.load(Ordering::Relaxed) == process_id();
         if is_ours && is_at(&self.file, &self.absolute).unwrap_or(false) {
-            // Nothing more can be done about it; the error that led here is the one to report.
+            // Nothing more can be done about it. The error that led here is the one to report.
             let _ = std::fs::remove_file(&self.absolute);
         }
     }
 
-    /// In a file system of layers: the file to map, and how much of it may be; `None` when another one is in
-    /// its place.
+    /// In a layered file system: the file to map, and how many of its bytes may be mapped.
     ///
-    /// A file of a lower layer is copied when it is first written to. A map shows the copy only if it is made
-    /// of a file that was opened after that, and what the file had before it was opened is in it in any case.
+    /// `None` if another file is in its place. A file of a lower layer is copied when it is first
+    /// written to. A map shows the copy only if its file was opened after that. Bytes that the file had
+    /// before it was opened are in the map in any case.
     fn reopened(&self) -> io::Result<Option<(File, u64)>> {
         let before = std::fs::metadata(&self.absolute)?.len();
         let file = open_regular(OpenOptions::new().read(true), &self.absolute)?;
@@ -181,7 +182,7 @@ impl FileStorage {
     }
 }
 
-/// Opens a file by a descriptor that is none of the standard streams'.
+/// Opens a file with a descriptor above those of the standard streams.
 fn open_high(options: &OpenOptions, path: &Path) -> io::Result<File> {
     let held = system::hold_standard_streams();
     let file = options.open(path)?;
@@ -189,9 +190,9 @@ fn open_high(options: &OpenOptions, path: &Path) -> io::Result<File> {
     system::above_standard_streams(file)
 }
 
-/// Opens a regular file. Whatever else is there is refused without waiting for it.
+/// Opens a regular file. Anything else is refused without waiting for it.
 fn open_regular(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
-    // Asked before: opening a device may set it to work.
+    // Checked before opening, because opening a device may start it.
     refuse_odd(&std::fs::metadata(path)?)?;
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::custom_flags(options, libc::O_NONBLOCK);
@@ -200,7 +201,7 @@ fn open_regular(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// Opens an empty regular file for writing; `None` where something else is.
+/// Opens an empty regular file for writing. `None` if there is anything else.
 fn open_empty(path: &Path) -> io::Result<Option<File>> {
     let found = std::fs::symlink_metadata(path)?;
     if !found.is_file() || found.len() > 0 {
@@ -209,7 +210,7 @@ fn open_empty(path: &Path) -> io::Result<Option<File>> {
     open_regular(OpenOptions::new().read(true).write(true), path).map(Some)
 }
 
-/// Refuses what is no regular file.
+/// Refuses anything that is not a regular file.
 fn refuse_odd(found: &Metadata) -> io::Result<()> {
     if found.is_file() {
         return Ok(());
@@ -223,7 +224,7 @@ fn refuse_odd(found: &Metadata) -> io::Result<()> {
 
 #[cfg(unix)]
 fn stored_len(found: &Metadata) -> u64 {
-    // In units of 512 bytes, whatever the file system's blocks are.
+    // The unit is always 512 bytes, whatever the block size of the file system.
     std::os::unix::fs::MetadataExt::blocks(found).saturating_mul(512)
 }
 
@@ -255,7 +256,7 @@ fn kind_of(_: &Metadata) -> &'static str {
 /// Makes the creation, renaming or removal of `path` durable, where folders can be synced.
 ///
 /// # Errors
-/// Whatever the system says of the sync; the sentence names the folder.
+/// The system's error of the sync. Its message names the folder.
 pub(crate) fn sync_folder(path: &Path) -> io::Result<()> {
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
@@ -270,16 +271,18 @@ pub(crate) fn sync_folder(path: &Path) -> io::Result<()> {
     })
 }
 
-/// Whether the error says that this folder, or any folder of its file system, cannot be synced; then nobody
-/// can do more.
+/// Whether the error says that this folder, or any folder of its file system, cannot be synced.
+///
+/// Nobody can do more about it then.
 fn is_no_sync(error: &io::Error) -> bool {
-    // `InvalidInput` is EINVAL, `Unsupported` EOPNOTSUPP and ENOSYS; a folder that may be written to but not
-    // be listed cannot be opened.
+    // `InvalidInput` is EINVAL, `Unsupported` is EOPNOTSUPP and ENOSYS. A folder that may be written to
+    // but not listed cannot be opened.
     let kinds = [ErrorKind::InvalidInput, ErrorKind::Unsupported, ErrorKind::PermissionDenied];
     kinds.contains(&error.kind())
 }
 
-/// Whether `file` is the one at `path`, which a compaction may have replaced between opening and locking it.
+/// Whether `file` is still the one at `path`. A compaction may have replaced it between opening and
+/// locking.
 fn is_at(file: &File, path: &Path) -> io::Result<bool> {
     match std::fs::metadata(path) {
         Ok(there) => Ok(is_same(&file.metadata()?, &there)),
@@ -294,7 +297,7 @@ fn is_same(one: &Metadata, other: &Metadata) -> bool {
     (one.dev(), one.ino()) == (other.dev(), other.ino())
 }
 
-/// An open file cannot be replaced.
+/// An open file cannot be replaced on this system.
 #[cfg(windows)]
 fn is_same(_: &Metadata, _: &Metadata) -> bool {
     true
@@ -381,7 +384,7 @@ impl Storage for FileStorage {
         if maps.is_refused(offset, file_len) {
             return Ok(None);
         }
-        // Whatever keeps it from being mapped, it can be read.
+        // Whatever prevents the map, the file can still be read.
         Ok(if maps.over_layers() {
             self.reopened().ok().flatten().and_then(|(file, len)| maps.extend(offset, end, &file, len))
         } else {
@@ -396,8 +399,10 @@ impl Storage for FileStorage {
         system::next_data(&self.file, from)
     }
 
-    /// Compares the open file with what the path leads to by now. In a container the copy that the first
-    /// write makes of a file is the same file still. A path that leads nowhere is no replacement.
+    /// Compares the open file with the file that its path leads to now.
+    ///
+    /// In a container, the first write to a file makes a copy, which counts as the same file. A path
+    /// that leads nowhere is no replacement.
     fn is_replaced(&self) -> io::Result<bool> {
         match std::fs::metadata(&self.absolute) {
             Ok(there) => Ok(!is_same(&self.file.metadata()?, &there)),
@@ -425,8 +430,8 @@ impl Storage for FileStorage {
         }
     }
 
-    /// A fork that still has the descriptor would keep the lock; and where this is a fork, the lock is its
-    /// parent's.
+    /// Unlocks explicitly, since a fork that still has the descriptor would keep the lock. In a fork
+    /// this does nothing, because the lock is its parent's.
     fn unlock(&self) -> io::Result<()> {
         let owner = process_id();
         match self.locked_by.compare_exchange(owner, 0, Ordering::Relaxed, Ordering::Relaxed) {
@@ -442,7 +447,7 @@ impl Storage for FileStorage {
 
 impl Drop for FileStorage {
     fn drop(&mut self) {
-        // Closing, which follows, releases it where nobody else has the descriptor.
+        // Closing follows. It releases the lock if nobody else has the descriptor.
         let _ = self.unlock();
     }
 }
@@ -470,7 +475,7 @@ mod tests {
         for (nth, part) in bytes.chunks(777).enumerate() {
             writer.write_at(777 * nth as u64, part).unwrap();
             let end = 777 * nth + part.len();
-            // The newest part, one across the end of the last map, and all of it.
+            // The newest part, a part across the end of the last map, and all of the file.
             for start in [777 * nth, end.saturating_sub(1000), 0] {
                 let Some(map) = reader.map(start as u64, (end - start) as u64).unwrap() else {
                     println!("files are not mapped here");

@@ -1,12 +1,13 @@
-//! Memory maps of a file that grows: few, each of a stretch, and none where a map does not keep its promise.
+//! Memory maps of a file that grows. Each map covers a stretch of the file.
 //!
 //! ```text
 //! the file at open                     first refresh     second
 //! [------------ stretch 1 ------------][-- stretch 2 --][ 3 ]
 //! ```
 //!
-//! The first map is of the whole file, each later one of what was appended since: address space is taken once
-//! for each byte. Where the system refuses a map, nothing is mapped, and whoever asked reads.
+//! The first map covers the whole file, each later one what was appended since. So each byte takes
+//! address space once. There are few maps, and none on file systems where a map cannot be trusted. If
+//! the system refuses a map, the caller reads instead.
 
 use std::fs::File;
 use std::sync::{Arc, RwLock};
@@ -17,7 +18,7 @@ use super::system::{self, FileSystem};
 use crate::buffer::Bytes;
 use crate::sync;
 
-/// Maps kept, at most: the next one is of the whole file again and replaces them.
+/// The most maps kept. The next one covers the whole file again and replaces them.
 const MOST: usize = 64;
 
 /// A map of a stretch of the file.
@@ -44,7 +45,7 @@ struct Kept {
 }
 
 impl Kept {
-    /// Where the next map starts, which is to hold byte `start`.
+    /// Where the next map starts. It must cover byte `start`.
     fn next_start(&self, start: u64) -> u64 {
         let mapped = self.stretches.last().map_or(0, Stretch::end);
         if self.stretches.len() < MOST { mapped.min(start) } else { 0 }
@@ -53,14 +54,14 @@ impl Kept {
     fn find(&self, start: u64, end: u64) -> Option<Bytes> {
         let after = self.stretches.partition_point(|stretch| stretch.start <= start);
         let stretch = self.stretches.get(after.checked_sub(1)?).filter(|stretch| stretch.end() >= end)?;
-        // Both fit into `usize`: the map, which is at least as long, exists.
+        // Both fit into `usize`, because the map exists and is at least as long.
         let from = usize::try_from(start - stretch.start).ok()?;
         let to = usize::try_from(end - stretch.start).ok()?;
         Some(Bytes::from_map(Arc::clone(&stretch.map), from..to))
     }
 }
 
-/// The maps of one file. Records keep those they borrow from.
+/// The maps of one file. A record keeps the map it borrows from alive.
 #[derive(Debug)]
 pub(super) struct Maps {
     file_system: FileSystem,
@@ -68,7 +69,7 @@ pub(super) struct Maps {
 }
 
 impl Maps {
-    /// Of a file on such a file system; `None` where files are not mapped.
+    /// The maps of a file on such a file system. `None` if its files are not mapped.
     pub(super) fn new(file_system: FileSystem) -> Option<Self> {
         (file_system != FileSystem::Other).then(|| Self { file_system, kept: RwLock::default() })
     }
@@ -78,8 +79,8 @@ impl Maps {
         self.file_system == FileSystem::Overlay
     }
 
-    /// Notes the file's length. In a file system of layers one that changed means that a copy may have taken
-    /// the place of what is mapped.
+    /// Notes the file's length. In a layered file system, a changed length means that a copy may have
+    /// taken the place of the mapped file.
     pub(super) fn note_len(&self, file_len: u64) {
         if !self.over_layers() {
             return;
@@ -97,15 +98,16 @@ impl Maps {
         sync::read(&self.kept).find(start, end)
     }
 
-    /// Whether the system has refused to map as much as it takes to map byte `start` of a file of this
-    /// length.
+    /// Whether the system has already refused a map as large as byte `start` of a file of this length
+    /// needs.
     pub(super) fn is_refused(&self, start: u64, file_len: u64) -> bool {
         let kept = sync::read(&self.kept);
         kept.refused.is_some_and(|refused| file_len.saturating_sub(kept.next_start(start)) >= refused)
     }
 
-    /// Maps `start..end`, and what else of the first `file_len` bytes of `file` is not mapped yet; `None`
-    /// where the system refuses.
+    /// Maps `start..end`, and all else of the first `file_len` bytes of `file` that is not mapped yet.
+    ///
+    /// `None` if the system refuses.
     pub(super) fn extend(&self, start: u64, end: u64, file: &File, file_len: u64) -> Option<Bytes> {
         let mut kept = sync::write(&self.kept);
         // Another thread may have been faster.

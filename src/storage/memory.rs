@@ -1,4 +1,4 @@
-//! A depot in memory: the same bytes as a file would hold, in pieces that readers share.
+//! A depot in memory: the bytes that a file would hold, in pieces that readers share.
 
 use std::io;
 use std::path::Path;
@@ -8,20 +8,22 @@ use super::{Storage, past_the_end};
 use crate::buffer::{ALIGNMENT, AlignedBuf, Bytes};
 use crate::sync;
 
-/// One write, or a run of zeros between writes. Pieces follow each other without gaps.
+/// One write, or a run of zeros between writes. The pieces follow each other without gaps.
 #[derive(Debug)]
 struct Piece {
     start: u64,
     len: u64,
-    /// `None`: zeros. The piece's bytes start at `start % 64` of the buffer, so that what is aligned in the
-    /// file is aligned in memory.
+    /// The bytes, or `None` for zeros.
+    ///
+    /// They start at `start % 64` of the buffer, so that bytes aligned in the file are aligned in memory
+    /// too.
     buf: Option<Arc<AlignedBuf>>,
 }
 
 impl Piece {
     fn new(start: u64, bytes: &[u8]) -> Self {
         let lead = lead(start);
-        // Fresh memory: pooled buffers are for what comes and goes.
+        // Fresh memory, because pooled buffers are for short uses.
         let mut buf = AlignedBuf::zeroed(lead + bytes.len());
         buf[lead..].copy_from_slice(bytes);
         Self { start, len: bytes.len() as u64, buf: Some(Arc::new(buf)) }
@@ -32,7 +34,7 @@ impl Piece {
     }
 }
 
-/// Bytes of a piece's buffer before its first byte.
+/// Bytes in a piece's buffer before its first byte.
 #[expect(clippy::cast_possible_truncation, reason = "less than 64")]
 fn lead(start: u64) -> usize {
     (start % ALIGNMENT as u64) as usize
@@ -50,7 +52,7 @@ impl MemoryStorage {
         Self::default()
     }
 
-    /// A copy of `bytes`, such as a depot file read whole.
+    /// A copy of `bytes`, such as the content of a depot file.
     pub fn from_bytes(bytes: &[u8]) -> Self {
         let storage = Self::new();
         if !bytes.is_empty() {
@@ -72,13 +74,13 @@ fn end(pieces: &[Piece]) -> u64 {
     pieces.last().map_or(0, Piece::end)
 }
 
-/// Number of the piece that holds `offset`, or of the last one.
+/// The index of the piece that holds `offset`, or of the last piece.
 fn holding(pieces: &[Piece], offset: u64) -> usize {
     pieces.partition_point(|piece| piece.end() <= offset)
 }
 
-/// Calls `job` with each piece that overlaps `offset..offset + len`, the overlap inside it, and where the
-/// overlap starts in the range.
+/// Calls `job` with each piece that overlaps `offset..offset + len`. It also gets the overlap inside the
+/// piece, and where the overlap starts in the range.
 fn overlaps(
     pieces: &mut [Piece],
     offset: u64,
@@ -92,7 +94,7 @@ fn overlaps(
             break;
         }
         let (from, to) = (offset.max(piece.start), stop.min(piece.end()));
-        // Inside a range whose length is a `usize`.
+        // Cannot fail: `n` lies inside a range whose length is a `usize`.
         let index = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
         let lead = lead(piece.start);
         let inside = lead + index(from - piece.start)..lead + index(to - piece.start);
@@ -146,7 +148,8 @@ impl Storage for MemoryStorage {
             let piece_len = lead(piece.start) + usize::try_from(piece.len).unwrap_or(usize::MAX);
             let buf = piece.buf.get_or_insert_with(|| Arc::new(AlignedBuf::zeroed(piece_len)));
             let n = range.len();
-            // A reader that shares the old bytes keeps them: they are copied, then changed.
+            // A reader may share the old bytes and must keep them: then they are copied before they are
+            // changed.
             Arc::make_mut(buf)[range].copy_from_slice(&bytes[at..at + n]);
         });
         if inside < bytes.len() {
@@ -190,7 +193,7 @@ impl Storage for MemoryStorage {
             return Ok(Some(Bytes::from_heap(Arc::clone(buf), from..from + n)));
         }
         drop(pieces);
-        // Across pieces, which the depot's own entries never are: a copy.
+        // The range crosses pieces, so it is copied. The depot's own entries never cross pieces.
         let Ok(n) = usize::try_from(len) else { return Ok(None) };
         let mut buf = AlignedBuf::zeroed(lead(offset) + n);
         let from = lead(offset);

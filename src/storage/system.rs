@@ -1,7 +1,7 @@
-//! What the system is asked about files beyond what the standard library asks: holes, file systems,
+//! Questions to the system about files that the standard library does not ask: holes, file systems,
 //! descriptors, maps.
 //!
-//! The only calls of C in the storages.
+//! These are the only calls of C in the storages.
 
 use std::fs::File;
 use std::io;
@@ -12,12 +12,13 @@ use memmap2::{Mmap, MmapOptions};
 /// How far a memory map of a file can be trusted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum FileSystem {
-    /// Maps show what the file has, as long as nobody cuts it.
+    /// A map shows what the file has, as long as nobody truncates the file.
     Local,
-    /// Layers of a container: a map goes on showing the lower file after the first write has made a copy of
-    /// it.
+    /// Layers of a container. The first write makes a copy of the file, and older maps go on showing the
+    /// lower file.
     Overlay,
-    /// On another machine, in another program, or unknown: a page may fail to come, which is a signal.
+    /// Another machine, a file system in user space, or unknown. A page may fail to load, which raises a
+    /// signal.
     Other,
 }
 
@@ -49,8 +50,9 @@ mod unix {
     /// Standard input, output and error.
     const STREAMS: libc::c_int = 3;
 
-    /// The first byte at `from` or after it that is in no hole; `None` when there is only a hole. A file
-    /// system that cannot tell has no holes.
+    /// The first byte at or after `from` that is not in a hole.
+    ///
+    /// `None` if only a hole follows. A file system that cannot tell has no holes.
     #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd", target_os = "macos"))]
     pub(in super::super) fn next_data(file: &File, from: u64) -> io::Result<Option<u64>> {
         let Ok(offset) = libc::off_t::try_from(from) else { return Ok(Some(from)) };
@@ -73,7 +75,7 @@ mod unix {
         Ok(Some(from))
     }
 
-    /// Where a file lives, by the number of its file system's type.
+    /// How far maps of `file` can be trusted, by the type number of its file system.
     #[cfg(any(target_os = "linux", target_os = "android"))]
     pub(in super::super) fn file_system(file: &File) -> FileSystem {
         let mut found = std::mem::MaybeUninit::<libc::statfs>::uninit();
@@ -94,7 +96,7 @@ mod unix {
         by_number(number)
     }
 
-    /// From `linux/magic.h` and the file systems' own sources.
+    /// Type numbers from `linux/magic.h` and from the sources of the file systems.
     #[cfg(any(target_os = "linux", target_os = "android"))]
     fn by_number(number: u32) -> FileSystem {
         match number {
@@ -109,7 +111,7 @@ mod unix {
         }
     }
 
-    /// Where a file lives, by what the system says of its mount.
+    /// How far maps of `file` can be trusted, by the flags of its mount.
     #[cfg(any(target_os = "macos", target_os = "ios", target_os = "freebsd"))]
     pub(in super::super) fn file_system(file: &File) -> FileSystem {
         let mut found = std::mem::MaybeUninit::<libc::statfs>::uninit();
@@ -135,8 +137,9 @@ mod unix {
         FileSystem::Other
     }
 
-    /// Files that keep the numbers of closed standard streams from being given to whatever is opened next;
-    /// usually none.
+    /// Opens files that occupy the numbers of closed standard streams. Usually there are none.
+    ///
+    /// While they are held, the next opened file does not get one of these numbers.
     pub(in super::super) fn hold_standard_streams() -> Vec<File> {
         // SAFETY: takes integers alone, and only asks.
         let is_closed = |fd| unsafe { libc::fcntl(fd, libc::F_GETFD) } == -1;
@@ -144,7 +147,7 @@ mod unix {
         if !(0..STREAMS).any(is_closed) {
             return held;
         }
-        // Where there is no such device the file is moved after it was opened.
+        // If this device does not exist, the file is moved after it was opened.
         while let Ok(file) = File::open("/dev/null")
             && file.as_raw_fd() < STREAMS
         {
@@ -153,7 +156,7 @@ mod unix {
         held
     }
 
-    /// The same open file, by a descriptor that no message to standard output or error ends up in.
+    /// The same open file, with a descriptor that no output to the standard streams can reach.
     pub(in super::super) fn above_standard_streams(file: File) -> io::Result<File> {
         if file.as_raw_fd() >= STREAMS {
             return Ok(file);
@@ -182,7 +185,7 @@ mod elsewhere {
         Ok(Some(from))
     }
 
-    /// A mapped file cannot be cut here: the system refuses.
+    /// The system refuses to truncate a mapped file.
     pub(in super::super) fn file_system(_: &File) -> FileSystem {
         FileSystem::Local
     }

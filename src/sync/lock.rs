@@ -1,8 +1,8 @@
-//! Locks that are taken after a panic as well.
+//! Locks that can also be taken after a panic.
 //!
-//! A thread that panics with a lock held poisons it. Nothing here relies on that: whoever changes several
-//! things under one lock leaves them so that the next one can go on, and a writer that cannot go on says so
-//! itself.
+//! A thread that panics while it holds a lock poisons the lock. Nothing here relies on that. Code that
+//! changes several things under one lock keeps them in a state that others can go on from. A writer that
+//! cannot go on says so itself.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -18,7 +18,7 @@ pub(crate) fn write<T: ?Sized>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
     lock.write().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Waits for `condition`, with the lock given back meanwhile.
+/// Waits for `condition`, and releases the lock meanwhile.
 pub(crate) fn wait<'l, T>(condition: &Condvar, guard: MutexGuard<'l, T>) -> MutexGuard<'l, T> {
     condition.wait(guard).unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,11 +1,11 @@
 //! What threads and processes share: locks, values that are set once, and who owns what after a fork.
 //!
-//! Everyone calls this room; it calls nobody.
+//! All other modules may call this one. It calls none of them.
 //!
 //! ```text
-//! lock       locks that are taken after a panic as well
+//! lock       locks that can also be taken after a panic
 //! once_map   a value for each number, set once, read without a lock
-//! process    the process that made a thing, which a fork has a copy of
+//! process    the process that made something, of which a fork has a copy
 //! ```
 
 mod lock;

@@ -1,16 +1,15 @@
-//! A value for each number, set once, read by all threads without a lock.
+//! A value for each number, set once and read by all threads without a lock.
 //!
 //! ```text
 //! pages   0          1                2                              3
 //!         [ 64 ]     [ 128 ]          [ 256 ]                        ..     numbers go on from page to page
 //! ```
 //!
-//! A page is made when the first number of it is set: the map costs what is used of it. Nothing is ever
-//! moved.
+//! A page is made when its first number is set, so unused pages cost nothing. Values never move.
 
 use std::sync::OnceLock;
 
-/// Numbers of the first page; each page has twice as many as the one before.
+/// How many numbers the first page has. Each page has twice as many as the one before.
 const FIRST: u64 = 64;
 /// Enough for the 2^48 bytes of a depot in chunks of 64 bytes.
 const PAGES: usize = 40;
@@ -29,7 +28,7 @@ impl<T> Default for OnceMap<T> {
     }
 }
 
-/// Page of a number, and its place there.
+/// The page of a number, and the number's place there.
 fn place(number: u64) -> Option<(usize, usize)> {
     let shifted = number.checked_add(FIRST)?;
     let page = shifted.ilog2() - FIRST.ilog2();
@@ -44,21 +43,21 @@ impl<T> OnceMap<T> {
         self.pages.get(page)?.get()?.get(place)?.get()
     }
 
-    /// Where the value of `number` goes; `None` past the last page.
+    /// Where the value of `number` goes. `None` past the last page.
     fn slot(&self, number: u64) -> Option<&OnceLock<T>> {
         let (page, place) = place(number)?;
         let slots = self.pages.get(page)?;
         slots.get_or_init(|| (0..FIRST << page).map(|_| OnceLock::new()).collect()).get(place)
     }
 
-    /// Sets the value of `number`; the first to set it wins.
+    /// Sets the value of `number`. The first to set it wins.
     pub(crate) fn set(&self, number: u64, value: T) {
         if let Some(slot) = self.slot(number) {
             let _ = slot.set(value);
         }
     }
 
-    /// The value of `number`, made now if there is none; `None` past the last page.
+    /// The value of `number`, which is made now if there is none. `None` past the last page.
     pub(crate) fn get_or_init(&self, number: u64, make: impl FnOnce() -> T) -> Option<&T> {
         self.slot(number).map(|slot| slot.get_or_init(make))
     }

@@ -1,15 +1,16 @@
 //! The process that made a thing.
 //!
-//! A fork has a copy of everything its parent has in memory, and none of its parent's threads. What is tied
-//! to threads, to a lock of the file or to a right to write stays the parent's: the copy is let go of
-//! untouched.
+//! A forked process has a copy of all its parent's memory, but none of its parent's threads. Whatever is
+//! tied to threads, to a lock of the file or to a right to write stays with the parent. The forked
+//! process lets go of its copy without using it.
 //!
 //! ```text
 //! parent  word 1 ──fork──> child  word 0, then 2 ──fork──> its child  word 0, then 3
 //! ```
 //!
-//! Every write asks for the owner, and to ask the system costs a tenth of a small put. Linux can clear a page
-//! of memory in each new process, so there the question is a load. Elsewhere the system is asked.
+//! Every write asks which process owns the depot. Asking the system would cost a tenth of a small put.
+//! Linux can clear a page of memory in each new process, so there the question is a single load.
+//! Elsewhere the system is asked.
 
 mod cleared;
 
@@ -20,7 +21,7 @@ pub(crate) fn process_id() -> u32 {
     std::process::id()
 }
 
-/// The process that made a thing.
+/// The process that made something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct OwnedByProcess {
     mark: u32,
@@ -33,26 +34,26 @@ impl OwnedByProcess {
         Self { mark: mark(), id: process_id() }
     }
 
-    /// Whether it is this process; false in a fork of it. Takes no lock.
+    /// Whether this process is the one. False in a fork of it. Takes no lock.
     pub(crate) fn is_here(self) -> bool {
         self.mark == mark()
     }
 
-    /// Its number.
+    /// The number of the process.
     pub(crate) fn id(self) -> u32 {
         self.id
     }
 }
 
-/// A number that no process has which this one descends from.
+/// A number that identifies this process: none of its ancestors has it.
 fn mark() -> u32 {
-    // The last one given here or in a process that this one descends from: a fork copies it.
+    // The last number given in this process or in an ancestor. A fork copies it.
     static LAST: AtomicU32 = AtomicU32::new(0);
     let Some(word) = cleared::word() else { return process_id() };
     match word.load(Ordering::Relaxed) {
         0 => {
             let new = LAST.fetch_add(1, Ordering::Relaxed) + 1;
-            // Another thread may have been first.
+            // Another thread may have set the word first.
             word.compare_exchange(0, new, Ordering::Relaxed, Ordering::Relaxed)
                 .map_or_else(|set| set, |_| new)
         }
@@ -74,7 +75,7 @@ mod tests {
         assert_eq!(owners[0].id(), std::process::id());
     }
 
-    /// The status of a child that `start` makes and that ends with 0 when `job` gives true.
+    /// The exit status of a child made by `start`. It exits with 0 if `job` returns true.
     #[cfg(unix)]
     fn in_child(start: impl Fn() -> libc::pid_t, job: impl Fn() -> bool) -> libc::c_int {
         let child = start();
@@ -90,7 +91,7 @@ mod tests {
         status
     }
 
-    /// Every generation owns what it makes, and nothing that the ones before it made.
+    /// Each generation owns what it makes, and nothing that earlier generations made.
     #[cfg(unix)]
     fn check_generations(start: &dyn Fn() -> libc::pid_t) {
         let parent = OwnedByProcess::here();
@@ -111,7 +112,7 @@ mod tests {
         check_generations(&|| unsafe { libc::fork() });
     }
 
-    /// Handlers that the C library runs at a fork are not run here.
+    /// The handlers that the C library runs at a fork do not run here.
     #[cfg(target_os = "linux")]
     #[test]
     fn a_process_made_without_the_c_library_owns_nothing_of_its_parent() {

@@ -1,4 +1,4 @@
-//! A storage that remembers every write and sync, and can show what a power loss would leave of them.
+//! A storage that remembers every write and sync, and can show what a power loss would leave.
 
 use std::io;
 use std::path::Path;
@@ -18,9 +18,9 @@ enum Event {
 
 /// Memory that keeps a journal of writes, cuts and syncs.
 ///
-/// After a run, [`power_loss`](Self::power_loss) gives what a disk may hold when the power goes at any moment
-/// of it: all that a sync covered, and of the rest whatever the seed says: kept, dropped, torn into sectors,
-/// with or without the file's new length.
+/// After a run, [`power_loss`](Self::power_loss) shows what a disk may hold if the power fails at any
+/// moment of the run. Everything that a sync covered is there. For the rest the seed decides: it is
+/// kept, dropped or torn into sectors, with or without the file's new length.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -44,7 +44,7 @@ enum Event {
 #[derive(Debug, Default)]
 pub struct CrashStorage {
     now: MemoryStorage,
-    /// What was there before the journal began.
+    /// The bytes from before the journal began.
     base: Vec<u8>,
     journal: Mutex<Vec<Event>>,
 }
@@ -53,24 +53,24 @@ fn below(random: &mut SplitMix64, n: u64) -> u64 {
     random.next() % n.max(1)
 }
 
-/// How much of what no sync covered reaches the disk.
+/// How much of the unsynced writes reaches the disk.
 #[derive(Debug, Clone, Copy)]
 enum Fate {
-    /// All of it, up to a point in the middle of the last write, cut at a multiple of the sector.
+    /// All of them, up to a point inside the last write, which is cut at a multiple of the sector size.
     InOrder { sector: u64 },
-    /// Each write or not.
+    /// Each write as a whole, or not at all.
     WholeWrites,
-    /// Each sector of each write or not.
+    /// Each sector of each write, or not.
     Sectors { sector: u64 },
 }
 
 impl CrashStorage {
-    /// Empty.
+    /// An empty storage.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// With these bytes, durable.
+    /// A storage that holds these bytes, durably.
     pub fn from_bytes(bytes: &[u8]) -> Self {
         Self { now: MemoryStorage::from_bytes(bytes), base: bytes.to_vec(), journal: Mutex::default() }
     }
@@ -79,13 +79,13 @@ impl CrashStorage {
         sync::lock(&self.journal)
     }
 
-    /// How many writes, cuts and syncs there were.
+    /// The number of writes, cuts and syncs so far.
     pub fn n_events(&self) -> usize {
         self.journal().len()
     }
 
-    /// What a disk may hold when the power goes after the first `n_events` events, or in the middle of the
-    /// last of them.
+    /// What a disk may hold if the power fails after the first `n_events` events, or during the last of
+    /// them.
     #[must_use]
     pub fn power_loss(&self, n_events: usize, seed: u64) -> Self {
         let journal = self.journal();
@@ -131,7 +131,7 @@ impl CrashStorage {
                 (Fate::InOrder { .. } | Fate::Sectors { .. }, event) => apply(&mut disk, event),
             }
         }
-        // The length is metadata of its own: the data may be there and the length not yet.
+        // The length is metadata of its own: the data may have arrived when the length has not.
         if disk.len() > durable_len && below(&mut random, 8) == 0 {
             let grown = (disk.len() - durable_len) as u64;
             disk.truncate(durable_len + usize::try_from(below(&mut random, grown + 1)).unwrap_or(0));
@@ -187,7 +187,7 @@ impl Storage for CrashStorage {
     }
 
     fn is_durable(&self) -> bool {
-        // A depot dropped in it is a process killed: nothing is tidied up.
+        // Dropping a depot then ends it like a killed process: nothing is tidied up.
         false
     }
 
@@ -211,22 +211,22 @@ struct Failing {
 }
 
 impl<S: Storage> FailingStorage<S> {
-    /// Calls number `fail_at` (from 0) fails; with `for_good` all later ones as well.
+    /// Makes call number `fail_at` (from 0) fail. With `for_good`, all later ones fail as well.
     pub fn new(inner: S, fail_at: u64, for_good: bool) -> Self {
         Self { inner, state: Mutex::new(Failing { calls: 0, fail_at, for_good }) }
     }
 
-    /// Nothing fails any more.
+    /// From now on nothing fails.
     pub fn heal(&self) {
         sync::lock(&self.state).fail_at = u64::MAX;
     }
 
-    /// Writes, cuts and syncs so far.
+    /// The number of writes, cuts and syncs so far.
     pub fn calls(&self) -> u64 {
         sync::lock(&self.state).calls
     }
 
-    /// The storage inside.
+    /// The wrapped storage.
     pub fn inner(&self) -> &S {
         &self.inner
     }
@@ -251,7 +251,7 @@ impl<S: Storage> Storage for FailingStorage<S> {
         self.inner.read_at(offset, buf)
     }
 
-    /// A failing write leaves half of its bytes behind, as a full disk does.
+    /// A failing write leaves half of its bytes behind, as on a full disk.
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         self.count().inspect_err(|_| {
             let _ = self.inner.write_at(offset, &bytes[..bytes.len() / 2]);

@@ -1,11 +1,11 @@
-//! The bodies of the fuzz targets in `fuzz/`: whatever the bytes, they return.
+//! The bodies of the fuzz targets in `fuzz/`.
 //!
-//! Each takes any bytes and panics, hangs or takes too much memory only when there is something to fix.
-//! `fuzz/` hands them what libFuzzer makes up; `tests/hostile.rs` hands them the corpus and what a few
-//! seconds of mutation make of it.
+//! Each takes any bytes. It panics, hangs or takes too much memory only if there is something to fix.
+//! `fuzz/` passes them what libFuzzer makes up. `tests/hostile.rs` passes them the corpus, and what a
+//! few seconds of mutation make of it.
 //!
-//! Most of a depot lies behind checksums, which mutated bytes do not match. So the first byte of an input
-//! says whether [`forge`] makes them match first, as an attacker would.
+//! Most of a depot is guarded by checksums, which mutated bytes do not match. So the first byte of an
+//! input says whether [`forge`] makes the checksums match first, as an attacker would.
 //!
 //! ```text
 //! forge        makes the checksums of mutated bytes match
@@ -32,7 +32,8 @@ pub use parts::{chunk_directory, index_segment};
 /// The body of a fuzz target.
 pub type Body = fn(&[u8]);
 
-/// All targets by name, as the files of `fuzz/fuzz_targets` and the folders of `fuzz/corpus` are called.
+/// All targets by name. The files of `fuzz/fuzz_targets` and the folders of `fuzz/corpus` have the same
+/// names.
 pub const TARGETS: [(&str, Body); 6] = [
     ("open", open),
     ("index_segment", index_segment),

@@ -1,5 +1,7 @@
-//! For your own tests (feature `testing`): suites that every storage and codec should pass, the built-in ones
-//! included, and storages that crash and fail.
+//! Helpers for your own tests (feature `testing`).
+//!
+//! There are test suites that every storage and codec should pass, as the built-in ones do, and storages
+//! that crash and fail.
 
 mod crash;
 #[cfg(all(feature = "atomic", feature = "json"))]
@@ -16,7 +18,7 @@ use crate::identity::fixed;
 use crate::options::Layout;
 use crate::storage::{Bytes, Storage};
 
-/// Checks that a storage keeps the promises written at [`Storage`]. `make` gives an empty one each time.
+/// Checks that a storage keeps the promises of [`Storage`]. `make` must return an empty one each time.
 ///
 /// # Panics
 /// When it does not.
@@ -43,7 +45,7 @@ fn what_is_written_is_read(storage: &dyn Storage) {
     storage.write_at(5, b" world").unwrap();
     assert_eq!(storage.len().unwrap(), 11);
     assert_eq!(read(storage, 0, 11), b"hello world");
-    // Over the seam of two writes, and over the end.
+    // Across the boundary of two writes, and past the end.
     storage.write_at(3, b"p! wor").unwrap();
     storage.write_at(9, b"ms!").unwrap();
     assert_eq!(read(storage, 0, 12), b"help! worms!");
@@ -82,7 +84,7 @@ fn only_zeros_are_left_out_of_a_search(storage: &dyn Storage) {
     storage.set_len(4_000_000).unwrap();
     for from in [0, 1, 999_999, 1_000_000, 1_004_999, 1_005_000, 2_000_000, 3_000_000, 3_004_999] {
         let next = storage.next_data(from).unwrap().expect("there are bytes after");
-        // Up to the next byte that was written, and no further.
+        // It must find the next written byte, or something before it.
         let most = if from < 1_000_000 {
             1_000_000
         } else if (1_005_000..3_000_000).contains(&from) {
@@ -162,10 +164,11 @@ fn a_depot_lives_in_it(storage: Arc<dyn Storage>) {
     }
 }
 
-/// Runs `job` with the id and the time, in seconds since 1970, of all that this thread writes in it: the same
-/// calls then give the same bytes. For tests that compare files.
+/// Runs `job` with a fixed id and time for all that this thread writes in it. The time is in seconds
+/// since 1970.
 ///
-/// Outside of tests no two depots may have the same id: it tells their entries apart.
+/// The same calls then give the same bytes, which helps tests that compare files. Outside of tests no
+/// two depots may have the same id, because it tells their entries apart.
 ///
 /// ```
 /// use vldepot::testing::with_identity;
@@ -191,9 +194,10 @@ pub fn with_identity<T>(id: u64, time: i64, job: impl FnOnce() -> T) -> T {
     job()
 }
 
-/// Checks that a codec keeps [the law](Codec#the-law) for `items`: what it encodes can be viewed, appending
-/// leaves what was there, lending gives the same bytes, and no damage to them makes `view` panic. `same`
-/// compares an item with a view.
+/// Checks that a codec keeps [the law](Codec#the-law) for `items`.
+///
+/// What it encodes can be viewed. Appending leaves the earlier bytes as they were. Lending gives the
+/// same bytes. No damage to them makes `view` panic. `same` compares an item with a view.
 ///
 /// # Panics
 /// When it does not.
@@ -233,9 +237,9 @@ pub fn codec_conformance<'i, C: Codec>(
     }
 }
 
-/// Checks for one value, whatever it is, that the codec takes it and gives it back the same, or refuses it:
-/// an error is the refusal. For property tests of your own types, which find the values that an encoding
-/// cannot tell apart.
+/// Checks that the codec either gives a value back the same, or refuses it with an error.
+///
+/// Use it in property tests of your own types, to find values that an encoding cannot tell apart.
 ///
 /// ```
 /// use vldepot::codecs::Json;
@@ -248,10 +252,10 @@ pub fn codec_conformance<'i, C: Codec>(
 /// ```
 ///
 /// # Errors
-/// The one of [`Codec::encode`].
+/// The error of [`Codec::encode`].
 ///
 /// # Panics
-/// When a value was taken and does not come back, or as another one.
+/// When the codec accepts a value that does not come back, or comes back as another one.
 pub fn comes_back_or_is_refused<C: Codec>(
     codec: &C,
     item: &C::Item,

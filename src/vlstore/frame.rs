@@ -15,24 +15,25 @@ use crate::index::Location;
 use crate::le::u64_at;
 use crate::storage::{Storage, StorageExt};
 
-/// The trailer layer with the names.
+/// The trailer layer that holds the names.
 const LOOKUP_LAYER: &str = "saved_lookup";
-/// The fixed fields of a frame header, up to the metalayers.
+/// The length of the fixed fields of a frame header, up to the metalayers.
 const FIXED_LEN: u64 = 87;
 /// The longest frame header that is read.
 const MAX_HEADER: usize = 16 << 20;
 
-/// Offsets of chunks may always decompress to this much, half a million of them,
+/// The offsets of chunks may always decompress to this many bytes: half a million offsets.
 const OFFSETS_FREE: usize = 4 << 20;
-/// and beyond it to so much times what is stored: chunks that follow each other evenly compress well.
+/// More offsets may decompress to this many times their stored length. Offsets of evenly spaced chunks
+/// compress well.
 const OFFSETS_RATIO: usize = 1024;
 
-/// A vlstore file whose header and trailer fit together.
+/// A vlstore file with a header and a trailer that fit together.
 pub(super) struct File<'s> {
     storage: &'s Arc<dyn Storage>,
     pub(super) header: FrameHeader,
     pub(super) n_chunks: u64,
-    /// Where the offsets chunk starts: the end of what chunks may lie in.
+    /// Where the offsets chunk starts. Chunks must end before it.
     offsets_at: u64,
     trailer_at: u64,
     trailer: Vec<u8>,
@@ -44,7 +45,7 @@ impl<'s> File<'s> {
         let not_a_depot = |found: String| ErrorKind::NotADepot { found }.at(storage.path());
         let file_len = storage.file_len()?;
         let fixed = read(storage, 0, FIXED_LEN.min(file_len))?;
-        // The length stands after MessagePack's sign of an i32.
+        // The length follows MessagePack's marker of an i32.
         let header_len =
             fixed.get(11..).and_then(|bytes| bytes.first_chunk()).map(|raw| i32::from_be_bytes(*raw));
         let header_len = header_len
@@ -94,7 +95,7 @@ impl<'s> File<'s> {
         Error::damaged(self.storage.path(), part, offset, expected, found)
     }
 
-    /// A chunk's header, if it is one that may be handed to c-blosc2.
+    /// A chunk's header, if c-blosc2 may be given such a chunk.
     fn chunk_header(&self, start: &[u8], offset: u64) -> Result<ChunkHeader> {
         let header = ChunkHeader::parse(start)
             .map_err(|source| self.damaged(Part::Frame, offset, "a Blosc2 chunk", source.to_string()))?;
@@ -120,7 +121,7 @@ impl<'s> File<'s> {
         })
     }
 
-    /// Tagged names and places, in the order of the table.
+    /// Tagged names and places of the records, in the order of the table.
     pub(super) fn records(&self) -> Result<Vec<(Vec<u8>, Location)>> {
         const WHAT: Part = Part::NameTable;
         let Some(layers) = frame::parse_trailer(&self.trailer) else {
@@ -168,7 +169,8 @@ impl<'s> File<'s> {
         let start = read(self.storage, at, (CHUNK_HEADER_LEN as u64).min(self.trailer_at - at))?;
         let header = self.chunk_header(&start, at)?;
         let room = self.trailer_at - at;
-        // Before anything is allocated: the number of chunks comes from the frame's header.
+        // Checked before anything is allocated, because the number of chunks comes from the frame's
+        // header.
         if self.n_chunks.checked_mul(8) != Some(header.raw_len as u64) || header.stored_len as u64 > room {
             let expected = format!("offsets of {} chunks in {room} bytes", self.n_chunks);
             let found = format!("{} raw bytes in {}", header.raw_len, header.stored_len);
@@ -188,7 +190,7 @@ impl<'s> File<'s> {
         Ok(chunks)
     }
 
-    /// The chunk of `raw_len` bytes that an offset stands for.
+    /// The chunk of `raw_len` bytes that `offset` stands for.
     fn chunk(&self, offset: i64, raw_len: u64) -> Result<ChunkRef> {
         const WHAT: Part = Part::Frame;
         let zeros = ChunkRef {
@@ -201,7 +203,7 @@ impl<'s> File<'s> {
             flags: ChunkRef::FOREIGN | ChunkRef::ZEROS,
         };
         let Ok(offset) = u64::try_from(offset) else {
-            // Negative: no chunk is stored, three bits say what it is full of.
+            // A negative offset means that no chunk is stored. Three bits say what fills it.
             return match (offset >> 56) & 7 {
                 1 => Ok(zeros),
                 kind => Err(self.unread(Feature::special(kind.cast_unsigned()), self.offsets_at)),

@@ -11,12 +11,13 @@
 //!  [ ["__tuple__", key, start, end], .. ]     key: str, bin or int; start, end: raw bytes of the frame
 //! ```
 //!
-//! Such a file has no checksums, and its writer leaves `saved_lookup` out until it closes the file. Its index
-//! is built in memory when it is opened, from the table of names and the header of every chunk; no record is
-//! read for it. Plugins of c-blosc2 are refused: to load one it would ask the Python on the `PATH` to run.
+//! Such a file has no checksums, and its writer adds `saved_lookup` only when it closes the file. The
+//! index is built in memory when the file is opened, from the table of names and the header of every
+//! chunk. No record is read for this. Plugins of c-blosc2 are refused: to load one, c-blosc2 would run
+//! the Python on the `PATH`.
 //!
-//! `engine` calls this room: to open such a file, and to write the table. It uses `catalog`, `index` and
-//! `format`.
+//! `engine` calls this module to open such a file, and to write the table of names. This module uses
+//! `catalog`, `index` and `format`.
 
 mod frame;
 mod names;
@@ -38,12 +39,13 @@ use crate::storage::{MemoryStorage, Storage};
 use frame::{File, unread};
 use names::saved_lookup;
 
-/// Chunk size of a file that has no chunk and names no size: vlstore's default.
+/// The chunk size of a file that has no chunk and names no size. It is vlstore's default.
 const DEFAULT_CHUNK: usize = 1 << 22;
 
-/// Reads a vlstore file: parameters and an index in memory. Depot id 0 marks a file of another program.
+/// Reads a vlstore file: the parameters, and an index in memory. Depot id 0 marks a file of another
+/// program.
 ///
-/// vlstore notes neither codec nor alignment: the caller says what the records are.
+/// vlstore notes neither codec nor alignment, so the caller says what the records are.
 pub(crate) fn import(
     storage: &Arc<dyn Storage>,
     codec_id: &str,
@@ -55,7 +57,7 @@ pub(crate) fn import(
     let records = file.records()?;
     let mut index = Records::default();
     let (mut n_records, mut raw_bytes) = (0, 0);
-    // Names are unique, or the last one counts.
+    // If a name occurs twice, the last one counts.
     let last: HashMap<&[u8], usize> =
         records.iter().enumerate().map(|(number, (name, _))| (name.as_slice(), number)).collect();
     for (number, (name, location)) in records.iter().enumerate() {
@@ -99,7 +101,7 @@ pub(crate) fn import(
     Ok((parameters, state))
 }
 
-/// The collected index, as if it had been read from a depot.
+/// Builds an index segment, as if it had been read from a depot.
 fn segment(records: &Records, chunks: Vec<ChunkRef>) -> Result<Segment> {
     let listing = &Chosen::all(records);
     let plan = SegmentPlan { first_ordinal: 0, first_chunk: 0, listing, chunks, tombstones: Vec::new() };
@@ -120,7 +122,7 @@ fn segment(records: &Records, chunks: Vec<ChunkRef>) -> Result<Segment> {
     Segment::open(&memory, reference, 0, true)
 }
 
-/// vlstore's table of names.
+/// Writes vlstore's table of names.
 pub(crate) fn lookup_of(snapshot: &Snapshot) -> Result<Vec<u8>> {
     let dead = snapshot.tombstones()?;
     let mut records = Vec::new();

@@ -1,10 +1,10 @@
-//! vlstore's table of names: the part of MessagePack that it is written in.
+//! vlstore's table of names, in the part of MessagePack that it uses.
 
 #![expect(clippy::big_endian_bytes, reason = "MessagePack is big-endian")]
 
 use crate::key::Key;
 
-/// What vlstore puts first into each line of the table.
+/// The first element of each line of the table.
 const TUPLE: &str = "__tuple__";
 
 /// One line of the table of names.
@@ -35,11 +35,11 @@ pub(super) fn read_lookup(raw: &[u8]) -> Result<Vec<Line>, Malformed> {
         Value::Array(count) => count,
         other => return Err(expect(&reader, "an array of records", &other)),
     };
-    // Not allocated ahead: the count may be anything.
+    // Not allocated ahead, because the count cannot be trusted.
     let mut lines = Vec::new();
     for _ in 0..count {
         match reader.next()? {
-            // Plain tuples, should vlstore ever write them.
+            // Plain tuples. vlstore does not write them today.
             Value::Array(3) => {}
             Value::Array(4) => match reader.next()? {
                 Value::Str(TUPLE) => {}
@@ -51,7 +51,7 @@ pub(super) fn read_lookup(raw: &[u8]) -> Result<Vec<Line>, Malformed> {
             Value::Str(name) => Key::Str(name.to_owned()),
             Value::Bin(name) => Key::Bytes(name.to_vec()),
             Value::Int(value) => Key::Int(value),
-            // As in Python, where 1 == True finds the record.
+            // Python treats 1 and True as the same key.
             Value::Bool(value) => Key::Int(i128::from(value)),
             other @ Value::Array(_) => {
                 return Err(expect(&reader, "a string, bytes or an integer as a name", &other));
@@ -71,10 +71,10 @@ pub(super) fn read_lookup(raw: &[u8]) -> Result<Vec<Line>, Malformed> {
     Err(Malformed { at: reader.at, expected: "the end of the table", found })
 }
 
-/// What a table of names is made of.
+/// The values that a table of names contains.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Value<'a> {
-    /// How many values follow.
+    /// An array. The values that follow are counted here.
     Array(usize),
     Str(&'a str),
     Bin(&'a [u8]),
@@ -94,7 +94,7 @@ impl std::fmt::Display for Value<'_> {
     }
 }
 
-/// The part of MessagePack that tables of names use, bounds-checked.
+/// Reads the part of MessagePack that tables of names use. Checks all bounds.
 struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,
@@ -170,10 +170,10 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// The table of names vlstore looks for: MessagePack of names with the raw bytes `start..end` of their
-/// records.
+/// The table of names that vlstore looks for.
 ///
-/// Empty records are left out: vlstore has none.
+/// It is MessagePack of the names, each with the raw bytes `start..end` of its record. Empty records are
+/// left out, because vlstore has none.
 pub(super) fn saved_lookup(records: impl Iterator<Item = (Key, u64, u64)>) -> Vec<u8> {
     let mut lines = Vec::new();
     let mut count = 0usize;
@@ -204,14 +204,15 @@ fn put(out: &mut Vec<u8>, kind: u8, bytes: &[u8]) {
     out.extend_from_slice(bytes);
 }
 
-/// A kind for lengths of one byte, followed by those for two and four, and the length.
+/// Writes a length. `kind` marks lengths of one byte, and the next two kinds those of two and four
+/// bytes.
 fn put_len(out: &mut Vec<u8>, kind: u8, len: usize) {
     if let Ok(len) = u8::try_from(len) {
         put(out, kind, &[len]);
     } else if let Ok(len) = u16::try_from(len) {
         put(out, kind + 1, &len.to_be_bytes());
     } else {
-        // Names are shorter than that (`MAX_KEY_LEN`).
+        // Names are always shorter than this limit (`MAX_KEY_LEN`).
         put(out, kind + 2, &u32::try_from(len).unwrap_or(u32::MAX).to_be_bytes());
     }
 }
@@ -229,7 +230,7 @@ fn put_bin(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(bytes);
 }
 
-/// The shortest form; `value` is one that a key can be.
+/// Writes the shortest form. `value` must be an integer that a key can have.
 fn put_int(out: &mut Vec<u8>, value: i128) {
     if let Ok(value) = u64::try_from(value) {
         match (u8::try_from(value), u16::try_from(value), u32::try_from(value)) {

@@ -1,4 +1,4 @@
-//! `vldepot cat`: one record, its bytes as they are or shown for people.
+//! `vldepot cat`: prints one record, as raw bytes or in a readable form.
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -36,7 +36,7 @@ pub(crate) struct Cat {
     json: bool,
 }
 
-/// Keeps what the output refused apart from what the depot did.
+/// Tells errors of the output apart from errors of the depot.
 struct Out<'o> {
     out: &'o mut dyn Write,
     refused: Option<io::Error>,
@@ -70,7 +70,8 @@ impl Run for Cat {
 
     fn run(&self, out: &mut dyn Write) -> Result<(), Failure> {
         let key = self.kind.key(&self.name)?;
-        // One record is read once: a map of the file would only make the process look as large as the record.
+        // One record is read once. Mapping the file would only make the process look as large as the
+        // file.
         let options = OpenOptions::default().with_mapping(Mapping::Never).with_accept_loss(true);
         let depot = Depot::builder(Raw).open_options(options.clone()).open(&self.file)?;
         let failed = |error| name::failure(error, &depot, &key, &self.name);

@@ -1,4 +1,4 @@
-//! `vldepot compact`: the same depot without what was removed and replaced.
+//! `vldepot compact`: rewrites a depot without what was removed and replaced.
 
 use std::io::Write;
 use std::path::PathBuf;

@@ -115,7 +115,7 @@ fn index(info: &DepotInfo) -> String {
     format!("{segments}, {}{dead}", text::bytes(info.index_bytes))
 }
 
-/// Text as it is, anything else in hexadecimal digits.
+/// Parameters that are text as they are, others in hexadecimal digits.
 fn parameters(bytes: &[u8]) -> String {
     std::str::from_utf8(bytes).map_or_else(|_| text::hex(bytes), str::to_owned)
 }

@@ -1,4 +1,4 @@
-//! `vldepot list`: the names, one per line, as they come out of the index.
+//! `vldepot list`: prints the names, one per line, in the order of the index.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -38,7 +38,7 @@ impl Run for List {
     }
 
     fn run(&self, out: &mut dyn Write) -> Result<(), Failure> {
-        // What is left is listed, and then told to be short.
+        // A depot with losses is listed, and then reported as incomplete.
         let options = OpenOptions::default().with_accept_loss(true);
         let depot = Depot::builder(Raw).open_options(options.clone()).open(&self.file)?;
         let keys = match (&self.pattern, &self.prefix) {
@@ -74,7 +74,7 @@ impl Run for List {
 }
 
 impl List {
-    /// The depot takes a pattern or a prefix, not both: this checks the prefix when there is a pattern.
+    /// Checks the prefix if there is also a pattern. The depot takes one or the other, not both.
     fn wants(&self, key: &Key) -> bool {
         match (&self.prefix, key) {
             (None, _) => true,
@@ -112,7 +112,7 @@ fn print_json(depot: &Depot<Raw>, key: &Key, out: &mut dyn Write) -> Result<(), 
     let metadata = depot
         .metadata::<serde_json::Value>(key)?
         .map_or(String::new(), |metadata| format!(",\"metadata\":{metadata}"));
-    // By hand, so that the name comes first.
+    // Written by hand, so that the name comes first.
     write!(out, "{{\"name\":{name},\"type\":\"{kind}\",\"length\":{},\"chunk\":{},", at.length, at.chunk)?;
     writeln!(out, "\"offset\":{},\"checksum\":{checksum}{metadata}}}", at.offset)?;
     Ok(())

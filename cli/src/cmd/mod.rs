@@ -1,4 +1,4 @@
-//! The verbs, one file each: the arguments, and what is done with them.
+//! The verbs, one file each: the arguments, and what the verb does with them.
 
 mod cat;
 mod compact;
@@ -14,15 +14,15 @@ use crate::failure::Failure;
 
 /// What a verb can do.
 trait Run {
-    /// Whether errors, too, are to be JSON.
+    /// Whether errors are printed as JSON too.
     fn json(&self) -> bool;
 
-    /// Whether what it prints is JSON, and nothing else.
+    /// Whether the output is all JSON.
     fn prints_json(&self) -> bool {
         self.json()
     }
 
-    /// Does it; whoever calls flushes `out`.
+    /// Runs the verb. The caller flushes `out`.
     fn run(&self, out: &mut dyn Write) -> Result<(), Failure>;
 }
 
@@ -56,17 +56,17 @@ verbs![
 ];
 
 impl Verb {
-    /// Whether errors, too, are to be JSON.
+    /// Whether errors are printed as JSON too.
     pub(crate) fn json(&self) -> bool {
         self.verb().json()
     }
 
-    /// Whether what it prints is JSON, and nothing else.
+    /// Whether the output is all JSON.
     pub(crate) fn prints_json(&self) -> bool {
         self.verb().prints_json()
     }
 
-    /// Does it; whoever calls flushes `out`.
+    /// Runs the verb. The caller flushes `out`.
     pub(crate) fn run(&self, out: &mut dyn Write) -> Result<(), Failure> {
         self.verb().run(out)
     }

@@ -1,4 +1,4 @@
-//! `vldepot repair`: a new file of what can be read of a damaged one.
+//! `vldepot repair`: writes what can be read of a damaged file to a new one.
 
 use std::io::Write;
 use std::path::PathBuf;

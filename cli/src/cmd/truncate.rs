@@ -1,4 +1,4 @@
-//! `vldepot truncate`: back to an earlier record.
+//! `vldepot truncate`: goes back to an earlier record.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -152,7 +152,7 @@ impl Truncate {
     }
 }
 
-/// How many records go, which, and how many stay.
+/// How many records are removed, which ones, and how many stay.
 pub(super) fn removed(removal: &Removal, verb: &str) -> String {
     let count = text::count(removal.removed, "record");
     let kept = text::grouped(removal.kept);
@@ -166,7 +166,7 @@ pub(super) fn removed(removal: &Removal, verb: &str) -> String {
     format!("{count} {verb}, {kept} kept{names}")
 }
 
-/// The same as one object.
+/// The same as a JSON object.
 pub(super) fn to_json(removal: &Removal, dry_run: bool) -> Value {
     let key = |key: &Option<Key>| {
         key.as_ref().map(|key| {

@@ -1,4 +1,4 @@
-//! `vldepot verify`: what in a file is damaged.
+//! `vldepot verify`: finds what is damaged in a file.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -58,10 +58,10 @@ impl Run for Verify {
     }
 }
 
-/// Lines of a list that are printed unless all are asked for.
+/// The most lines of a list that are printed without `--all`.
 const FEW: usize = 20;
 
-/// One line a record, and one for each other problem.
+/// Prints one line for each damaged record, and one for each other problem.
 pub(super) fn tell_damage(
     what: &str,
     records: &[LostRecord],
@@ -157,7 +157,7 @@ pub(super) fn lost(records: &[LostRecord]) -> Vec<Value> {
     records.iter().map(line).collect()
 }
 
-/// What else is damaged, for JSON.
+/// All other damage, for JSON.
 pub(super) fn problems(errors: &[Error]) -> Vec<Value> {
     errors.iter().map(|error| json!({ "error": failure::chain(error) })).collect()
 }

@@ -1,4 +1,4 @@
-//! Frames of atoms: what is single first, then the arrays.
+//! Frames of atoms: first the single values, then the arrays.
 
 use std::io::Write;
 
@@ -11,7 +11,7 @@ use super::values::Values;
 use super::{Error, Printer, Shown};
 use crate::text;
 
-/// Atom and residue names shown unless all are asked for.
+/// The most atom and residue names that are shown without `--all`.
 const NAMES: usize = 12;
 
 /// Shows frames of atoms.
@@ -59,7 +59,7 @@ impl Printer for Frames {
             write!(out, ",\"{name}\":")?;
             Values::new(array)?.json(out)?;
         }
-        // An object of its own: the writer's names may be any.
+        // An object of its own, because the writer may have chosen any names.
         write!(out, ",\"arrays\":{{")?;
         for (i, own) in frame.arrays().enumerate() {
             let comma = if i == 0 { "" } else { "," };
@@ -101,7 +101,7 @@ fn print_array(
     values.print(all, "  ", out)
 }
 
-/// The unit of a field; velocities, forces and the like follow from the others.
+/// The unit of a field. The units of velocities, forces and the like follow from the others.
 fn unit_of(field: &str, units: &Units) -> Option<String> {
     let Units { length, time, energy, mass, charge, pressure } = units;
     Some(match field {
@@ -117,13 +117,13 @@ fn unit_of(field: &str, units: &Units) -> Option<String> {
     })
 }
 
-/// A name, the value for people, and the value in JSON.
+/// A name, the value in a readable form, and the value in JSON.
 type Single = (&'static str, String, Value);
 
-/// What the frame has one of, besides the number of atoms.
+/// The values that a frame has one of, besides the number of atoms.
 fn singles(frame: &AtomicFrameView<'_>) -> Vec<Single> {
     let text = |name, text: &str| (name, text::without_controls(text), Value::from(text));
-    // Not by way of JSON, which has no NaN and no infinity.
+    // Printed without JSON, which has no NaN and no infinity.
     let real = |name, value: f64| (name, format!("{value:?}"), Value::from(value));
     let singles = [
         frame.name().map(|name| text("name", name)),

@@ -1,4 +1,6 @@
-//! Records for people and for scripts: one file per family of codecs, found by the codec id a depot stores.
+//! Shows records to people and scripts.
+//!
+//! There is one file for each family of codecs. The codec id that a depot stores chooses the printer.
 
 mod atomic;
 mod ndarray;
@@ -15,9 +17,9 @@ use crate::failure::Failure;
 
 /// A record, and how it is to be shown.
 pub(crate) struct Shown<'a> {
-    /// The record, aligned as the codecs ask for.
+    /// The record, aligned as the codecs require.
     pub(crate) bytes: &'a [u8],
-    /// What the depot stores of the codec that wrote it.
+    /// The parameters that the depot stores for its codec.
     pub(crate) parameters: &'a [u8],
     /// Whether to leave nothing out.
     pub(crate) all: bool,
@@ -25,14 +27,14 @@ pub(crate) struct Shown<'a> {
 
 /// Shows the records of one codec.
 pub(crate) trait Printer: Sync {
-    /// For people: long arrays abbreviated.
+    /// Prints the record for people, with long arrays abbreviated.
     fn text(&self, record: &Shown<'_>, out: &mut dyn Write) -> Result<(), Error>;
 
-    /// One JSON value, complete.
+    /// Prints the whole record as one JSON value.
     fn json(&self, record: &Shown<'_>, out: &mut dyn Write) -> Result<(), Error>;
 }
 
-/// Who shows the records of which codec. A new printer is a file, and a line here.
+/// The printer for each codec. A new printer is a file, and a line here.
 const PRINTERS: [(&str, &dyn Printer); 5] = [
     (AtomicFrameCodec::ID, &atomic::Frames),
     (AnyNdArray::ID, &ndarray::Arrays),
@@ -41,7 +43,7 @@ const PRINTERS: [(&str, &dyn Printer); 5] = [
     (Raw::ID, &raw::Dump),
 ];
 
-/// The printer for records of that codec.
+/// The printer for records of the codec `id`.
 pub(crate) fn by_codec(id: &str) -> Option<&'static dyn Printer> {
     PRINTERS.into_iter().find(|(codec, _)| *codec == id).map(|(_, printer)| printer)
 }
@@ -53,9 +55,9 @@ pub(crate) fn known() -> impl Iterator<Item = &'static str> {
 
 /// Why a record was not shown.
 pub(crate) enum Error {
-    /// It is not what its codec writes.
+    /// The codec did not write such bytes.
     Codec(CodecError),
-    /// The output takes no more.
+    /// The output accepts no more.
     Output(Failure),
 }
 

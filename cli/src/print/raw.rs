@@ -7,10 +7,10 @@ use serde_json::json;
 use super::{Error, Printer, Shown};
 use crate::text;
 
-/// Bytes a line.
+/// Bytes in a line.
 const LINE: usize = 16;
 
-/// Bytes shown unless all are asked for.
+/// The most bytes that are shown without `--all`.
 const SHOWN: usize = 16 * LINE;
 
 /// Shows bytes.

@@ -1,4 +1,4 @@
-//! Serde values of any type, shown as JSON whatever they are stored as.
+//! Serde values of any type, shown as JSON whatever their stored form.
 
 use std::fmt;
 use std::io::Write;
@@ -39,7 +39,7 @@ impl Printer for JsonText {
 
 fn print_pretty(tree: &Tree, out: &mut dyn Write) -> Result<(), Error> {
     let json = serde_json::to_string_pretty(tree)?;
-    // Line by line: the newlines are the printer's own, since JSON has none inside strings.
+    // Line by line. The newlines are the printer's own, because JSON has none inside strings.
     for line in json.lines() {
         writeln!(out, "{}", text::without_controls(line))?;
     }
@@ -54,8 +54,8 @@ fn print(tree: &Tree, out: &mut dyn Write) -> Result<(), Error> {
 
 /// Any value, in the order in which it is stored.
 ///
-/// More than `serde_json::Value`, which refuses byte strings and maps whose keys are no strings: both are
-/// common in MessagePack. A byte string becomes `{"bytes": "0aff"}`, such a key its own JSON.
+/// `serde_json::Value` refuses byte strings, and maps with keys that are not strings. Both are common in
+/// MessagePack. Here a byte string becomes `{"bytes": "0aff"}`, and such a key becomes its own JSON.
 pub(super) enum Tree {
     Null,
     Bool(bool),

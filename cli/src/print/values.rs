@@ -9,10 +9,10 @@ use vldepot::codecs::{AnyArray, DType};
 use super::Error;
 use crate::text;
 
-/// Rows shown unless all are asked for.
+/// The most rows that are shown without `--all`.
 const ROWS: usize = 6;
 
-/// Numbers of a row shown unless all are asked for.
+/// The most numbers of a row that are shown without `--all`.
 const COLUMNS: usize = 8;
 
 /// The elements of an array in row-major order.
@@ -22,7 +22,7 @@ pub(super) struct Values<'a> {
     at: Box<dyn Fn(usize) -> Option<Number> + 'a>,
 }
 
-/// One element, printed with no more digits than it takes to tell it from others of its dtype.
+/// One element. It prints with just enough digits to tell it from others of its dtype.
 #[derive(Clone, Copy)]
 enum Number {
     F32(f32),
@@ -35,7 +35,8 @@ enum Number {
 impl fmt::Display for Number {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            // By `Debug`, which takes an exponent when digits alone would be many. Finite, it is JSON.
+            // `Debug` uses an exponent for numbers with many digits. For finite numbers its output is
+            // JSON.
             Self::F32(value) => write!(f, "{value:?}"),
             Self::F64(value) => write!(f, "{value:?}"),
             Self::Signed(value) => write!(f, "{value}"),
@@ -46,7 +47,7 @@ impl fmt::Display for Number {
 }
 
 impl Number {
-    /// JSON has no NaN and no infinity.
+    /// Whether JSON has the number. It has no NaN and no infinity.
     fn is_json(self) -> bool {
         match self {
             Self::F32(value) => value.is_finite(),
@@ -60,7 +61,7 @@ impl Number {
 macro_rules! numbers {
     ($any:expr, $($variant:ident $element:ident => $number:expr;)*) => {
         match $any {
-            // The arrays of a record lie in order; one that did not would print as dots.
+            // The arrays of a record lie in order. One that did not would print as dots.
             $(AnyArray::$variant(array) => Box::new(move |i| {
                 let $element = *array.as_slice()?.get(i)?;
                 Some($number)
@@ -75,7 +76,7 @@ macro_rules! numbers {
 
 impl<'a> Values<'a> {
     /// # Errors
-    /// For a dtype of a later version.
+    /// When the dtype is from a later version.
     pub(super) fn new(array: AnyArray<'a>) -> Result<Self, CodecError> {
         let (dtype, shape) = (array.dtype(), array.shape().to_vec());
         let at: Box<dyn Fn(usize) -> Option<Number> + 'a> = numbers! { array,
@@ -96,7 +97,7 @@ impl<'a> Values<'a> {
         Ok(Self { dtype, shape, at })
     }
 
-    /// `float32 [4, 3]`.
+    /// The dtype and the shape, such as `float32 [4, 3]`.
     pub(super) fn kind(&self) -> String {
         format!("{} {:?}", self.dtype, self.shape)
     }
@@ -105,7 +106,8 @@ impl<'a> Values<'a> {
         (self.at)(i).map_or("...".into(), |number| number.to_string())
     }
 
-    /// The last axis across, the others down, each row behind its index; one axis is broken into rows.
+    /// Prints the last axis across and the others down, each row after its index. A single axis is
+    /// broken into rows.
     pub(super) fn print(&self, all: bool, indent: &str, out: &mut dyn Write) -> Result<(), Error> {
         let n = self.shape.iter().product::<usize>();
         let (width, broken) = match self.shape[..] {
@@ -120,7 +122,8 @@ impl<'a> Values<'a> {
         let shown = if all || n_rows <= ROWS { n_rows } else { ROWS };
         let columns = if all { width } else { width.min(COLUMNS) };
         let cells = |row: usize| (row * width..n.min(row * width + columns)).map(|i| self.number(i));
-        // Columns are as wide as the first rows ask for: a pass over all would cost as much as printing them.
+        // Columns are as wide as the first rows need. A pass over all rows would cost as much as
+        // printing them.
         let sample = 0..shown.min(1000);
         let pad = sample.clone().flat_map(cells).map(|cell| cell.len()).max().unwrap_or(0);
         let label_of = |row: usize| self.label(row, if broken { width } else { 1 });
@@ -165,7 +168,7 @@ impl<'a> Values<'a> {
         format!("[{}]", index.join(", "))
     }
 
-    /// `{"dtype": .., "shape": .., "values": ..}`, the values nested as the axes are.
+    /// Prints `{"dtype": .., "shape": .., "values": ..}`. The values are nested like the axes.
     pub(super) fn json(&self, out: &mut dyn Write) -> Result<(), Error> {
         write!(out, "{{\"dtype\":\"{}\",\"shape\":{:?},\"values\":", self.dtype, self.shape)?;
         self.json_axis(&self.shape, &mut 0, out)?;
@@ -183,7 +186,7 @@ impl<'a> Values<'a> {
             return Ok(());
         };
         write!(out, "[")?;
-        // An axis of a length without bounds is nothing to walk when there is nothing in it.
+        // An empty inner axis leaves nothing to print, and then the length of the outer one may be huge.
         let n = if inner.contains(&0) { 0 } else { n };
         for i in 0..n {
             if i > 0 {

@@ -1,10 +1,11 @@
-//! A file that appears whole or not at all: it is written beside its place, and put there in one step when it
-//! is finished.
+//! A file that appears whole or not at all.
+//!
+//! It is written beside its place, and put there in one step when it is finished.
 //!
 //! ```text
 //! proof       how a file that a killed process left is known to be ours
 //! unfinished  the storage of a file whose first page is not written yet
-//! sys         whose a file is, names that change places, free space
+//! sys         who owns a file, names that change places, free space
 //! ```
 
 mod proof;
@@ -27,16 +28,18 @@ use proof::{PAGE, Token};
 use sys::Identity;
 use unfinished::Unfinished;
 
-/// Attempts to make a file that nobody takes for a leftover before it is locked.
+/// How often to try to make a file and lock it before anyone takes it for a leftover.
 const ATTEMPTS: u32 = 16;
 
 /// A new file that appears at its path whole or not at all.
 ///
-/// It is written beside its place, under a name that nobody else has, and [`publish`](Self::publish) puts it
-/// there in one step, after a sync. Dropped before, it is removed. A killed process leaves the path as it
-/// was, and at most the unfinished file, named `.NAME.vldepot-(32 digits).tmp`: nothing opens it as a depot,
-/// and the next `StagedFile` of the same path removes it. It does so by content: a file that is only called
-/// so stays, and so does one that a live process is writing.
+/// It is written beside its place, under a name that no other file has. [`publish`](Self::publish) syncs
+/// it and then puts it in place in one step. If it is dropped before, the new file is removed.
+///
+/// If the process is killed, the path stays as it was. At most the unfinished file is left, named
+/// `.NAME.vldepot-(32 digits).tmp`. Nothing opens it as a depot, and the next `StagedFile` of the same
+/// path removes it. A leftover is recognised by its content: a file that only has such a name stays, and
+/// so does one that a live process is writing.
 ///
 /// ```
 /// use vldepot::storage::StagedFile;
@@ -58,44 +61,47 @@ const ATTEMPTS: u32 = 16;
 ///
 /// # Replacing
 ///
-/// - Only a regular file is replaced, and only while this value has the writer's lock of it. It must still be
-///   the file that was there when the work began: whatever else is found in its place stays, and publishing
-///   fails with [`ErrorKind::TargetChanged`].
-/// - On Linux and macOS both names change places in one step, then what came out is looked at, and put back
-///   if it is another file. File systems that cannot do that (some network and FUSE file systems), and other
-///   systems, look first and rename then: what is put there in the moment between the two is lost.
-/// - The new file gets owner, group, permissions, extended attributes, access control list and SELinux label
-///   of the old one, as far as the process may set them. Where it may not, the new file is open to fewer,
-///   never to more; until it is finished it is open to its owner alone.
-/// - Of a symbolic link, the file that it leads to is replaced, and the link stays. Other names of the old
-///   file (hard links) go on leading to the old file, whose room is not given back while there are any.
+/// - Only a regular file is replaced, and only while this value holds its writer's lock. It must still
+///   be the file that was there when the work began. Any other file found in its place stays, and
+///   publishing fails with [`ErrorKind::TargetChanged`].
+/// - On Linux and macOS the two names are exchanged in one step. Then the file that came out is checked,
+///   and put back if it is another one. Some network and FUSE file systems cannot exchange names, and
+///   neither can other systems. There the path is checked first and then renamed over: a file put there
+///   between the two steps is lost.
+/// - The new file gets the owner, group, permissions, extended attributes, access control list and
+///   SELinux label of the old one, as far as the process may set them. If it may not, the new file is
+///   open to fewer users, never to more. Until it is finished it is open to its owner alone.
+/// - For a symbolic link, the file that it leads to is replaced, and the link stays. Other names of the
+///   old file (hard links) still lead to the old file. Its room is not given back while any of them
+///   exist.
 ///
-/// A file that was not there must not be there in the end either: [`ErrorKind::PathExists`]. File systems
-/// with neither a rename that refuses to replace nor hard links look first and rename then.
+/// If no file was there at the beginning, none may be there at the end: [`ErrorKind::PathExists`]. A
+/// file system that has neither hard links nor a rename that refuses to replace is checked first and
+/// then renamed: see above.
 pub struct StagedFile {
     target: Target,
     file: Arc<Unfinished>,
-    /// Where it is being written.
+    /// Where the file is being written.
     path: PathBuf,
     identity: Identity,
-    /// Whose looks it gets.
+    /// The file whose owner, permissions and attributes it gets.
     like: Option<File>,
-    /// The process that makes it: a fork of it leaves it alone.
+    /// The process that makes the file. A fork of it leaves the file alone.
     owner: OwnedByProcess,
     placed: bool,
 }
 
-/// Where the file is meant to be.
+/// Where the file will be put.
 struct Target {
-    /// As the caller calls it.
+    /// The path as the caller gave it.
     given: PathBuf,
-    /// Without links.
+    /// The path without links.
     path: PathBuf,
     name: OsString,
     old: Option<Old>,
 }
 
-/// The file to be replaced. Its lock is held.
+/// The file to be replaced, whose lock is held.
 struct Old {
     file: Arc<FileStorage>,
     identity: Identity,
@@ -109,7 +115,7 @@ impl Old {
         Self { file, identity, len, modified }
     }
 
-    /// Whether nobody has written to it, who would not have asked for the lock.
+    /// Whether nobody has written to the file meanwhile without asking for the lock.
     fn is_as_it_was(&self) -> io::Result<bool> {
         let now = self.file.file().metadata()?;
         Ok(now.len() == self.len && now.modified().ok() == self.modified)
@@ -121,7 +127,7 @@ fn io_error(path: &Path, action: &str, source: io::Error) -> Error {
 }
 
 impl Target {
-    /// A path that nobody has.
+    /// A path where no file is.
     fn absent(given: &Path) -> Result<Self> {
         let exists = || ErrorKind::PathExists.at(given.to_owned());
         match given.symlink_metadata() {
@@ -157,7 +163,7 @@ impl Target {
         Self::locked(given, Arc::new(file))
     }
 
-    /// The place of a file that is open under its path without links, and locked.
+    /// The target for a file that is open and locked. `file` was opened under its path without links.
     fn locked(given: &Path, file: Arc<FileStorage>) -> Result<Self> {
         let found = file.file().metadata().map_err(|source| io_error(given, "open the file", source))?;
         check_file(given, &found)?;
@@ -174,7 +180,7 @@ impl Target {
         ErrorKind::TargetChanged { found: found.into() }.at(self.given.clone())
     }
 
-    /// What must be true before anything is put there.
+    /// Checks what must be true before a file is put there.
     fn check(&self) -> Result<()> {
         let Some(old) = &self.old else { return Ok(()) };
         match Identity::at(&self.path) {
@@ -204,7 +210,7 @@ fn not_a_file(path: &Path, found: &'static str) -> Error {
     ErrorKind::NotAFile { found }.at(path)
 }
 
-/// Refuses whatever is no regular file.
+/// Refuses anything that is not a regular file.
 ///
 /// # Errors
 /// [`ErrorKind::NotAFile`].
@@ -229,14 +235,14 @@ pub(crate) fn check_file(path: &Path, found: &Metadata) -> Result<()> {
     Err(not_a_file(path, if found.is_dir() { "a folder" } else { "something else" }))
 }
 
-/// Refuses to make a file at the very place of the one that it is made of.
+/// Refuses to make a file at the path of the file that it is made from.
 ///
 /// # Errors
 /// [`ErrorKind::SameFile`].
 pub(crate) fn check_another(path: &Path, source: &Path) -> Result<()> {
     let same = match (source.canonicalize(), path.canonicalize()) {
         (Ok(source), Ok(path)) if source == path => true,
-        // Two names of one file.
+        // They may be two names of one file.
         (Ok(source), Ok(path)) if cfg!(unix) => match (Identity::at(&source), Identity::at(&path)) {
             (Ok(source), Ok(path)) => source == path,
             _ => false,
@@ -246,45 +252,50 @@ pub(crate) fn check_another(path: &Path, source: &Path) -> Result<()> {
     if same { Err(ErrorKind::SameFile { source_path: source.to_owned() }.at(path)) } else { Ok(()) }
 }
 
-/// Making one.
+/// Beginning a new file.
 impl StagedFile {
-    /// A new file at `path`, where there must be none.
+    /// Begins a new file at `path`, where no file may be.
     ///
     /// # Errors
-    /// [`ErrorKind::PathExists`]; [`ErrorKind::Io`] when no file can be made in that folder.
+    /// [`ErrorKind::PathExists`] if the path is taken. [`ErrorKind::Io`] if no file can be made in that
+    /// folder.
     pub fn create(path: impl AsRef<Path>) -> Result<Self> {
         Self::begin(Target::absent(path.as_ref())?, sys::FOR_ALL, None)
     }
 
-    /// As [`create`](Self::create), open to no one whom the file called `model` is not open to, if there is
-    /// one.
+    /// Like [`create`](Self::create), but the file is open to nobody who cannot open the file `model`.
+    ///
+    /// If there is no such file, this is the same as `create`.
     pub(crate) fn create_no_more_open(path: &Path, model: &Path) -> Result<Self> {
         let target = Target::absent(path)?;
         let mode = fs::metadata(model).map_or(sys::FOR_ALL, |model| sys::mode(&model));
         Self::begin(target, mode, None)
     }
 
-    /// As [`create`](Self::create), with owner, group, permissions and attributes of the file `model`.
+    /// Like [`create`](Self::create), but with the owner, group, permissions and attributes of the file
+    /// `model`.
     pub(crate) fn create_like(path: &Path, model: &FileStorage) -> Result<Self> {
         let target = Target::absent(path)?;
         let model = model.file().try_clone().map_err(|source| target.error("create the file", source))?;
         Self::begin(target, sys::FOR_OWNER, Some(model))
     }
 
-    /// A new file that replaces the one at `path`, or a new one if there is none.
+    /// Begins a new file that replaces the one at `path`, if there is one.
     ///
-    /// Takes the writer's lock of the old file, so that nobody appends to what is about to vanish. What it
-    /// holds does not matter: it need not be a depot.
+    /// Takes the writer's lock of the old file, so nobody appends to a file that is about to be
+    /// replaced. The old file may have any content: it need not be a depot.
     ///
     /// # Errors
-    /// [`ErrorKind::Locked`] while a writer has the old file, [`ErrorKind::NotAFile`] when what is there is
-    /// none; [`ErrorKind::Io`] when it cannot be opened for writing, or no file be made beside it.
+    /// - [`ErrorKind::Locked`] while a writer has the old file open.
+    /// - [`ErrorKind::NotAFile`] if the path is not a regular file.
+    /// - [`ErrorKind::Io`] if the old file cannot be opened for writing, or no file can be made beside
+    ///   it.
     pub fn replace(path: impl AsRef<Path>) -> Result<Self> {
         Self::begin_replacing(Target::existing(path.as_ref())?)
     }
 
-    /// As [`replace`](Self::replace), of a file that is open and locked already, under its path without
-    /// links.
+    /// Like [`replace`](Self::replace), for a file that is open and locked already, under its path
+    /// without links.
     pub(crate) fn in_place_of(given: &Path, old: Arc<FileStorage>) -> Result<Self> {
         Self::begin_replacing(Target::locked(given, old)?)
     }
@@ -314,7 +325,7 @@ impl StagedFile {
     }
 }
 
-/// Makes the file, and locks it.
+/// Makes the file and locks it.
 fn new_file(target: &Target, mode: u32) -> io::Result<(FileStorage, PathBuf)> {
     let mut refused = io::Error::from(io::ErrorKind::AlreadyExists);
     for _ in 0..ATTEMPTS {
@@ -325,7 +336,7 @@ fn new_file(target: &Target, mode: u32) -> io::Result<(FileStorage, PathBuf)> {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
             Err(error) => return Err(error),
         };
-        // Before it is locked another process may take it for a leftover, and remove it.
+        // Before the file is locked, another process may take it for a leftover and remove it.
         match file.try_lock() {
             Ok(true) => return Ok((file, path)),
             Ok(false) => refused = io::ErrorKind::WouldBlock.into(),
@@ -346,7 +357,8 @@ fn random() -> u64 {
 
 /// Removes what killed processes left of files for the target called `name`.
 ///
-/// Whatever cannot be looked at, is locked or is not provably ours stays: it costs room, and nothing else.
+/// A file stays if it cannot be read, is locked, or is not provably ours. It costs room, but does no
+/// harm.
 fn remove_leftovers(folder: &Path, name: &OsStr) {
     let Ok(entries) = fs::read_dir(folder) else { return };
     for entry in entries.flatten() {
@@ -359,7 +371,7 @@ fn remove_leftovers(folder: &Path, name: &OsStr) {
 fn remove_leftover(path: &Path, token: Token, name: &OsStr) -> io::Result<()> {
     let file = sys::open_to_look(path)?;
     let found = file.metadata()?;
-    // A live one is locked by whoever writes it, and so is what it replaces.
+    // A live file is locked by the process that writes it, and so is the file it replaces.
     if !found.is_file() || file.try_lock().is_err() {
         return Ok(());
     }
@@ -371,24 +383,25 @@ fn remove_leftover(path: &Path, token: Token, name: &OsStr) -> io::Result<()> {
     Ok(())
 }
 
-/// Writing it, and putting it in place.
+/// Writing the file, and putting it in place.
 impl StagedFile {
-    /// Where to write: an empty storage, for [`Depot::create_in`](crate::DepotBuilder::create_in). Its errors
-    /// name the path that the file will have.
+    /// The empty storage to write to, for [`Depot::create_in`](crate::DepotBuilder::create_in). Its
+    /// errors name the path that the file will have.
     ///
-    /// The depot can be read by it, also after [`close`](crate::Depot::close): see
+    /// The depot can also be read through it, even after [`close`](crate::Depot::close): see
     /// [`Depot::open_in`](crate::DepotBuilder::open_in).
     pub fn storage(&self) -> Arc<dyn Storage> {
         Arc::clone(&self.file) as Arc<dyn Storage>
     }
 
-    /// Where it is being written.
+    /// Where the file is being written.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Refuses to begin what must fail: when the file system has no room for `needed` bytes. Where the system
-    /// cannot tell, it goes on.
+    /// Fails early if the file system has no room for `needed` bytes.
+    ///
+    /// If the system cannot tell, this succeeds.
     ///
     /// # Errors
     /// [`ErrorKind::NoRoom`].
@@ -401,26 +414,29 @@ impl StagedFile {
         }
     }
 
-    /// Names that the file to be replaced has besides this one.
+    /// How many other names (hard links) the file to be replaced has.
     pub(crate) fn other_names(&self) -> u64 {
         let old = self.target.old.as_ref().and_then(|old| old.file.file().metadata().ok());
         old.map_or(0, |old| sys::other_names(&old))
     }
 
-    /// Puts the file in place, durably. It is finished: the depot that wrote it is closed.
+    /// Puts the file in place, durably. The depot that wrote it must be closed.
     ///
     /// # Errors
-    /// [`ErrorKind::TargetChanged`] when the path leads to another file than at the beginning,
-    /// [`ErrorKind::PathExists`] when there was none and now is one, [`ErrorKind::StillOpen`],
-    /// [`ErrorKind::Forked`] in a fork of the process that began it, [`ErrorKind::Io`]. Nothing is changed
-    /// then, and the new file is removed; but if only the folder cannot be synced, the new file is in place,
-    /// and the error says so.
+    /// - [`ErrorKind::TargetChanged`] if the path leads to another file than at the beginning.
+    /// - [`ErrorKind::PathExists`] if there was no file at the beginning, and now there is one.
+    /// - [`ErrorKind::StillOpen`] if a depot is still writing the new file.
+    /// - [`ErrorKind::Forked`] in a fork of the process that began it.
+    /// - [`ErrorKind::Io`].
+    ///
+    /// After an error nothing is changed, and the new file is removed. There is one exception: if only
+    /// the folder cannot be synced, the new file is in place, and the error says so.
     pub fn publish(mut self) -> Result<()> {
         self.place()?;
         self.settle()
     }
 
-    /// Everything of [`publish`](Self::publish) that leaves the target as it was when it fails.
+    /// The part of [`publish`](Self::publish) that leaves the target as it was if it fails.
     pub(crate) fn place(&mut self) -> Result<()> {
         if !self.owner.is_here() {
             return Err(ErrorKind::Forked { owner: self.owner.id() }.at(self.target.given.clone()));
@@ -441,7 +457,7 @@ impl StagedFile {
         Ok(())
     }
 
-    /// Makes a file of its own of it: all of its bytes, durable, with the looks it is to have.
+    /// Makes the file complete and durable, with the owner, permissions and attributes it should have.
     fn finish(&mut self) -> io::Result<()> {
         let file = self.file.file().file();
         file.sync_all()?;
@@ -456,8 +472,8 @@ impl StagedFile {
         }
         let token = Token::finished(&self.target.name, &self.file.first_page(), &old_page);
         let path = self.target.path.with_file_name(token.file_name(&self.target.name));
-        // Without that name it could not be told to be ours if this process ended before the next step, no
-        // more.
+        // Under its present name the file could not be recognised as ours once its first page is
+        // written. It needs the new name in case this process ends before the next step.
         if sys::rename_new(&self.path, &path).is_ok() {
             self.path = path;
         }
@@ -465,7 +481,7 @@ impl StagedFile {
         file.sync_all()
     }
 
-    /// Lets both files change places, and removes the old one.
+    /// Exchanges the two files, and removes the old one.
     fn swap(&self, old: &Old) -> Result<()> {
         let failed = |source| self.target.error("put the new file in place", source);
         match sys::exchange(&self.path, &self.target.path) {
@@ -490,15 +506,17 @@ impl StagedFile {
         }
     }
 
-    /// What is left to do where names cannot change places: whatever comes between the two steps is lost.
+    /// Replaces the file where names cannot be exchanged. A file put there between the two steps is
+    /// lost.
     fn look_and_rename(&self) -> Result<()> {
-        // Finishing the file took its time.
+        // Finishing the new file took time, so check again.
         self.target.check()?;
         fs::rename(&self.path, &self.target.path)
             .map_err(|source| self.target.error("put the new file in place", source))
     }
 
-    /// Undoes an exchange, until what comes out is the new file; the error that says what happened.
+    /// Undoes an exchange, until the new file comes out again. Returns the error that says what
+    /// happened.
     fn swap_back(&self, why: &str) -> Error {
         for _ in 0..ATTEMPTS {
             let done = matches!(sys::exchange(&self.path, &self.target.path), Some(Ok(())));
@@ -512,7 +530,7 @@ impl StagedFile {
         self.target.changed(format!("{why}, and lies at {} now", self.path.display()))
     }
 
-    /// Makes the name durable, and gives the locks back.
+    /// Makes the name durable, and releases the locks.
     pub(crate) fn settle(self) -> Result<()> {
         let synced = sync_folder(&self.target.path);
         let _ = self.file.file().unlock();
@@ -533,7 +551,7 @@ impl Drop for StagedFile {
     fn drop(&mut self) {
         let ours = || Identity::at(&self.path).is_ok_and(|found| found == self.identity);
         if !self.placed && self.owner.is_here() && ours() {
-            // If it cannot be removed, the next one will.
+            // If it cannot be removed, the next `StagedFile` of this path will remove it.
             let _ = fs::remove_file(&self.path);
         }
     }
@@ -599,7 +617,7 @@ mod tests {
         staged.finish().unwrap();
         fs::write(folder.path().join("newer"), b"newer").unwrap();
         fs::rename(folder.path().join("newer"), &path).unwrap();
-        // After every check, as if it had come between the last one and the exchange.
+        // Swaps after all checks, as if the change came between the last check and the exchange.
         let error = staged.swap(staged.target.old.as_ref().unwrap()).unwrap_err();
         assert!(matches!(error.kind(), ErrorKind::TargetChanged { .. }), "{error:?}");
         drop(staged);
@@ -630,7 +648,7 @@ mod tests {
         assert_eq!(Depot::open(&path, Raw).unwrap().get("new").unwrap().view(), b"here");
     }
 
-    /// As if the process had ended at that moment: nothing is tidied up, and no lock is kept.
+    /// Stops as if the process had ended here: nothing is tidied up, and no lock is kept.
     fn killed(mut staged: StagedFile) -> PathBuf {
         staged.placed = true;
         staged.path.clone()
@@ -664,7 +682,7 @@ mod tests {
         assert!(at_work.exists());
         drop(other);
 
-        // Each one removes what the one before left.
+        // Each new file removes what the one before left.
         let whole = killed(finished("new"));
         assert!(!at_work.exists() && Depot::open(&whole, Raw).is_ok());
 

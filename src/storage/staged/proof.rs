@@ -1,4 +1,4 @@
-//! How a file that was left beside its target is known to be ours: never by its name alone.
+//! How a file left beside its target is known to be ours. Its name alone is never enough.
 //!
 //! ```text
 //! .NAME.vldepot-AAAAAAAAAAAAAAAABBBBBBBBBBBBBBBB.tmp
@@ -13,14 +13,14 @@
 //!  |<------------------- covered by the checksum -------------------->|
 //! ```
 //!
-//! Every hash is of the target's name too. The page is no header of a depot and no other file's: nothing
-//! opens a file that starts with it.
+//! Every hash also covers the target's name. The page is neither the header of a depot nor the start of
+//! any other format, so nothing opens a file that starts with it.
 
 use std::ffi::{OsStr, OsString};
 
 use xxhash_rust::xxh3::xxh3_64;
 
-/// Bytes in front of a new file that are written last: the header page of a depot.
+/// Bytes at the start of a new file that are written last: the header page of a depot.
 pub(super) const PAGE: usize = 4096;
 
 const MAGIC: [u8; 16] = *b"VLDEPOT STAGED\r\n";
@@ -28,13 +28,13 @@ const LEN_AT: usize = MAGIC.len();
 const NAME_AT: usize = LEN_AT + size_of::<u32>();
 const CRC_AT: usize = PAGE - size_of::<u32>();
 
-/// Longer names are cut in the name of the new file: most file systems take 255 bytes.
+/// Longer target names are cut in the name of the new file. Most file systems allow 255 bytes.
 const MAX_SHOWN: usize = 200;
 const BEFORE: &str = ".vldepot-";
 const AFTER: &str = ".tmp";
 const TOKEN: usize = 32;
 
-/// Whether a file that starts with `bytes` is the beginning of one that was never finished.
+/// Whether a file that starts with `bytes` was never finished.
 pub(crate) fn is_unfinished(bytes: &[u8]) -> bool {
     bytes.starts_with(&MAGIC)
 }
@@ -52,7 +52,7 @@ pub(super) fn page(name: &OsStr) -> Vec<u8> {
     page
 }
 
-/// A hash of `bytes` that no file of another target has.
+/// A hash of `bytes` that differs for each target.
 pub(super) fn hash(name: &OsStr, bytes: &[u8]) -> u64 {
     let name = name.as_encoded_bytes();
     xxh3_64(&[&xxh3_64(name).to_le_bytes(), b"vldepot staged".as_slice(), bytes].concat())
@@ -63,17 +63,17 @@ pub(super) fn hash(name: &OsStr, bytes: &[u8]) -> u64 {
 pub(super) struct Token(u64, u64);
 
 impl Token {
-    /// Of a file at work.
+    /// The token of a file at work.
     pub(super) fn at_work(name: &OsStr, random: u64) -> Self {
         Self(random, hash(name, &random.to_le_bytes()))
     }
 
-    /// Of a finished file, by the first pages of it and of the one it replaces.
+    /// The token of a finished file, from its first page and that of the file it replaces.
     pub(super) fn finished(name: &OsStr, new: &[u8], old: &[u8]) -> Self {
         Self(hash(name, new), hash(name, old))
     }
 
-    /// What a file for the target called `name` is called.
+    /// The file name with this token, for the target called `name`.
     pub(super) fn file_name(self, name: &OsStr) -> OsString {
         let mut file_name = before(name);
         let Self(a, b) = self;
@@ -81,7 +81,7 @@ impl Token {
         file_name
     }
 
-    /// The token in a file's name, if it is one of the target called `name`.
+    /// The token in a file's name, if that name is one for the target called `name`.
     pub(super) fn of(file_name: &OsStr, name: &OsStr) -> Option<Self> {
         let token = file_name.as_encoded_bytes().strip_prefix(before(name).as_encoded_bytes())?;
         let token = str::from_utf8(token.strip_suffix(AFTER.as_bytes())?).ok()?;
@@ -93,9 +93,11 @@ impl Token {
         Some(Self(u64::from_str_radix(a, 16).ok()?, u64::from_str_radix(b, 16).ok()?))
     }
 
-    /// Whether a file of this token that starts with `start`, [`PAGE`] bytes unless it is shorter, was left
-    /// for the target called `name`: one that was never finished, or that was finished and not put in place,
-    /// or replaced and not removed.
+    /// Whether a file with this token was left behind for the target called `name`. The file starts with
+    /// `start`, which has [`PAGE`] bytes unless the file is shorter.
+    ///
+    /// Such a file was never finished, or was finished and not put in place, or was replaced and not
+    /// removed.
     pub(super) fn proves(self, name: &OsStr, start: &[u8]) -> bool {
         let Self(a, b) = self;
         if start.is_empty() {

@@ -1,5 +1,6 @@
-//! What systems differ in: which file is which, whose it is and who may read it, names that change places,
-//! free space.
+//! What differs between systems.
+//!
+//! That is: which file is which, who owns it and who may read it, exchanging names, and free space.
 
 #[cfg(unix)]
 pub(super) use unix::{
@@ -11,17 +12,17 @@ pub(super) use other::{
     Identity, create_new, exchange, free_bytes, look_like, mode, open_to_look, other_names, rename_new,
 };
 
-/// Of permissions: read and write, for everyone. What the process and the folder do not grant is taken off by
-/// the system.
+/// Permissions to read and write, for everyone. The system takes off what the process and the folder do
+/// not grant.
 pub(super) const FOR_ALL: u32 = 0o666;
 
-/// Of permissions: read and write, for the owner.
+/// Permissions to read and write, for the owner alone.
 pub(super) const FOR_OWNER: u32 = 0o600;
 
-/// Renames `from` to `to`, which must not exist, by a second name: where the system cannot do it in one step.
+/// Renames `from` to `to`, which must not exist, where the system cannot do that in one step.
 ///
-/// The last way out, for file systems without hard links either, looks before it renames: a file that is made
-/// between the two is replaced.
+/// It makes a second name (a hard link) and removes the first. On file systems without hard links it
+/// checks and then renames: a file made between the two steps is replaced.
 pub(super) fn link_or_look(from: &std::path::Path, to: &std::path::Path) -> std::io::Result<()> {
     use std::io::ErrorKind;
     match std::fs::hard_link(from, to) {
@@ -48,7 +49,7 @@ mod unix {
     use rustix::fs::{self, Gid, OFlags, Uid};
     use rustix::io::Errno;
 
-    /// Which file it is.
+    /// Identifies a file.
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
     pub(crate) struct Identity(u64, u64);
 
@@ -57,7 +58,7 @@ mod unix {
             Self(file.dev(), file.ino())
         }
 
-        /// Of the file called `path`, which may be a link.
+        /// The identity of the file called `path`, which may be a link.
         pub(crate) fn at(path: &Path) -> io::Result<Self> {
             path.symlink_metadata().map(|file| Self::of(&file))
         }
@@ -68,30 +69,30 @@ mod unix {
         file.nlink().saturating_sub(1)
     }
 
-    /// Who may read and write it.
+    /// The permissions of a file.
     pub(crate) fn mode(file: &Metadata) -> u32 {
         file.mode() & super::FOR_ALL
     }
 
-    /// A new file that those may read and write whom `mode` names.
+    /// Makes a file with these permissions.
     pub(crate) fn create_new(path: &Path, mode: u32) -> io::Result<File> {
         OpenOptions::new().read(true).write(true).create_new(true).mode(mode).open(path)
     }
 
-    /// A file to be read, whatever it turns out to be: follows no link and waits for nobody.
+    /// Opens a path for reading, whatever it turns out to be. Follows no link and never waits.
     pub(crate) fn open_to_look(path: &Path) -> io::Result<File> {
         let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
         OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path)
     }
 
-    /// Bytes that this process may still write to the file system of `file`; `None` where the system cannot
+    /// Bytes that this process may still write to the file system of `file`. `None` if the system cannot
     /// tell.
     pub(crate) fn free_bytes(file: &File) -> Option<u64> {
         let found = fs::fstatvfs(file).ok()?;
         (found.f_blocks > 0).then(|| found.f_bavail.saturating_mul(found.f_frsize))
     }
 
-    /// Lets two names change places. `None` where the system or the file system cannot.
+    /// Exchanges two names. `None` if the system or the file system cannot.
     #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
     pub(crate) fn exchange(one: &Path, other: &Path) -> Option<io::Result<()>> {
         match fs::renameat_with(fs::CWD, one, fs::CWD, other, fs::RenameFlags::EXCHANGE) {
@@ -105,7 +106,7 @@ mod unix {
         None
     }
 
-    /// Renames a file to a name that nobody has.
+    /// Renames a file to a name that no file has.
     pub(crate) fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
         #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
         match fs::renameat_with(fs::CWD, from, fs::CWD, to, fs::RenameFlags::NOREPLACE) {
@@ -115,22 +116,23 @@ mod unix {
         super::link_or_look(from, to)
     }
 
-    /// The system does not know of such a thing, or the file system does not.
+    /// Whether the error says that the system or the file system does not support the call.
     fn cannot(error: Errno) -> bool {
-        // Two names of one number on some systems.
+        // Some systems give two of these names the same number.
         [Errno::INVAL, Errno::NOSYS, Errno::OPNOTSUPP, Errno::NOTSUP].contains(&error)
     }
 
-    /// The permissions of users and groups beyond the owner and the one group.
+    /// The attribute with the permissions of users and groups beyond the owner and the one group.
     const ACL: &CStr = c"system.posix_acl_access";
 
-    /// What belongs to a file's content, not to the file: signatures of bytes, and rights of programs.
+    /// Attributes that belong to a file's content, not to the file: signatures of bytes, and rights of
+    /// programs.
     const OF_CONTENT: [&CStr; 3] = [c"security.ima", c"security.evm", c"security.capability"];
 
-    /// Gives `new` the owner, group, extended attributes, access control list and permissions of `old`, as
-    /// far as this process may, and never more to anyone than `old` gives.
+    /// Gives `new` the owner, group, extended attributes, access control list and permissions of `old`.
     ///
-    /// Permissions come last: until then `new` is open to its owner alone.
+    /// It does so as far as this process may, and never gives anyone more than `old` does. Permissions
+    /// come last: until then `new` is open to its owner alone.
     pub(crate) fn look_like(new: &File, old: &File) -> io::Result<()> {
         let wanted = old.metadata()?;
         let (uid, gid) = (Uid::from_raw(wanted.uid()), Gid::from_raw(wanted.gid()));
@@ -138,7 +140,7 @@ mod unix {
         if (now.uid(), now.gid()) != (wanted.uid(), wanted.gid())
             && fs::fchown(new, Some(uid), Some(gid)).is_err()
         {
-            // A member of the group may give the file to the group. Whatever remains is looked at.
+            // A member of the group may give the file to the group. What was achieved is checked below.
             let _ = fs::fchown(new, None, Some(gid));
         }
         let now = new.metadata()?;
@@ -147,10 +149,11 @@ mod unix {
         let has_acl = copy_acl(new, old, same_group)?;
         let mut mode = wanted.mode() & 0o777;
         if !has_acl {
-            // Without it the permissions of the group are the most that anyone on the list had.
+            // With an access control list, the permissions of the group are the most that anyone on the
+            // list had. Without the list they would grant too much.
             mode &= 0o700;
         } else if !same_group {
-            // To this group the old file's owner gave what everyone has.
+            // The old file's owner gave this other group only what everyone has.
             mode &= 0o707 | (mode & 0o007) << 3;
         }
         let set = new.set_permissions(Permissions::from_mode(mode));
@@ -176,10 +179,11 @@ mod unix {
         Ok(())
     }
 
-    /// Gives `new` the list of `old`, or none. False when `old` has one that `new` cannot get.
+    /// Gives `new` the access control list of `old`, or none. False if `old` has one that `new` cannot
+    /// get.
     fn copy_acl(new: &File, old: &File, same_group: bool) -> io::Result<bool> {
         let Some(list) = attribute(old, ACL)? else {
-            // It may have got one from its folder.
+            // `new` may have inherited one from its folder.
             return match fs::fremovexattr(new, ACL) {
                 Err(error) if !may_not(error) => Err(error.into()),
                 _ => Ok(attribute(new, ACL)?.is_none()),
@@ -189,7 +193,7 @@ mod unix {
     }
 
     fn attributes(file: &File) -> io::Result<Vec<std::ffi::CString>> {
-        // The list may grow between the question how long it is and the one for it.
+        // The list may grow between asking for its length and reading it.
         for _ in 0..8 {
             let len = match fs::flistxattr_query(file) {
                 Ok(len) => len,
@@ -235,7 +239,7 @@ mod other {
     use std::io;
     use std::path::{Path, PathBuf};
 
-    /// Which file it is: by its name, for want of anything better.
+    /// Identifies a file by its path, because nothing better is available here.
     #[derive(Debug, Clone, PartialEq, Eq)]
     pub(crate) struct Identity(Option<PathBuf>);
 

@@ -1,5 +1,7 @@
-//! The storage of a file that is not finished: its first page is kept in memory, and what lies in the file in
-//! its place says so.
+//! The storage of a file that is not finished.
+//!
+//! Its first page is kept in memory. In the file, another page in its place says that the file is
+//! unfinished.
 
 use std::ffi::OsStr;
 use std::io;
@@ -12,19 +14,19 @@ use crate::buffer::Bytes;
 use crate::storage::{FileStorage, Storage, past_the_end};
 use crate::sync;
 
-/// A new file, locked from its first byte on.
+/// A new file, locked before anything is written.
 pub(super) struct Unfinished {
     file: FileStorage,
-    /// That of the target: what is written is meant to be there.
+    /// The path of the target, which errors name.
     path: PathBuf,
-    /// The first bytes, up to [`PAGE`] of them; `None` once they are in the file.
+    /// The first bytes, up to [`PAGE`] of them. `None` once they are in the file.
     head: Mutex<Option<Vec<u8>>>,
-    /// A depot writes to it.
+    /// Whether a depot is writing to it.
     written_to: AtomicBool,
 }
 
 impl Unfinished {
-    /// `file` is empty, and its lock is held.
+    /// Wraps `file`, which must be empty and locked.
     pub(super) fn new(file: FileStorage, path: &Path, name: &OsStr) -> io::Result<Self> {
         file.write_at(0, &proof::page(name))?;
         let (head, written_to) = (Mutex::new(Some(Vec::new())), AtomicBool::new(false));
@@ -43,12 +45,12 @@ impl Unfinished {
         sync::lock(&self.head)
     }
 
-    /// The first page as it will be.
+    /// The first page that the finished file will have.
     pub(super) fn first_page(&self) -> Vec<u8> {
         self.head().clone().unwrap_or_default()
     }
 
-    /// Makes it a file like any other.
+    /// Writes the first page, which makes it a file like any other.
     pub(super) fn finish(&self) -> io::Result<()> {
         let mut head = self.head();
         if let Some(bytes) = &*head {
@@ -62,7 +64,7 @@ impl Unfinished {
     }
 }
 
-/// `n` as a place in the first page, or its end.
+/// Clips `n` to the end of the first page.
 fn in_page(n: u64) -> usize {
     usize::try_from(n).unwrap_or(PAGE).min(PAGE)
 }

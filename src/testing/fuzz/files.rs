@@ -11,11 +11,13 @@ use crate::maintain::{RepairOptions, VerifyOptions, compact_into, repair_in, ver
 use crate::options::{Mapping, OpenOptions, WriteOptions};
 use crate::storage::{MemoryStorage, Storage};
 
-/// Records are read and written where chunks have no more than this. A few bytes may stand for a chunk of 2
-/// GiB of zeros, and a reader of files from others looks at the sizes first as well.
+/// Records are read and written only if chunks are not larger than this.
+///
+/// A few bytes may stand for a chunk of 2 GiB of zeros. A careful reader of other people's files looks
+/// at the sizes first as well.
 const LARGEST_CHUNK: usize = 4 << 20;
 
-/// Records of a file that are read one by one.
+/// The most records of a file that are read one by one.
 const READ: usize = 200;
 
 const FORGE: u8 = 1;
@@ -23,10 +25,10 @@ const UNMAPPED: u8 = 2;
 const APPEND: u8 = 4;
 const MAINTAIN: u8 = 8;
 
-/// Opens a file, reads all there is, goes on writing it, verifies, repairs and compacts it.
+/// Opens a file, reads all of it, appends to it, verifies, repairs and compacts it.
 ///
-/// The first byte is a set of flags (1: checksums are made to match, 2: without a map, 4: opened for writing,
-/// too, 8: verified, repaired and compacted, too); the rest is the file.
+/// The first byte is a set of flags (1: make checksums match, 2: read without a map, 4: also open for
+/// writing, 8: also verify, repair and compact). The rest is the file.
 ///
 /// # Panics
 /// When there is something to fix.
@@ -48,8 +50,10 @@ pub fn open(input: &[u8]) {
     }
 }
 
-/// Opens a file of vlstore and reads all there is. The first byte is a set of flags (2: without a map, 8: its
-/// records are frames); the rest is the file.
+/// Opens a file of vlstore and reads all of it.
+///
+/// The first byte is a set of flags (2: read without a map, 8: its records are frames). The rest is the
+/// file.
 ///
 /// # Panics
 /// When there is something to fix.
@@ -72,7 +76,7 @@ pub fn vlstore_import(input: &[u8]) {
     }
 }
 
-/// Compresses without threads, so that every run is the same each time.
+/// Options that compress without threads, so that every run is the same.
 fn writing() -> WriteOptions {
     WriteOptions::default().with_threads(0)
 }
@@ -86,7 +90,7 @@ fn memory(bytes: &[u8]) -> Arc<dyn Storage> {
     Arc::new(MemoryStorage::from_bytes(bytes))
 }
 
-/// Every way of reading, which must agree where they give anything.
+/// Reads in every way. Where two ways return something, they must agree.
 fn read_all<C: Codec>(depot: &Depot<C>) {
     let info = depot.info();
     let _ = (
@@ -105,7 +109,7 @@ fn read_all<C: Codec>(depot: &Depot<C>) {
         return;
     }
     for (key, record) in depot.iter().flatten().take(READ) {
-        // The same name may be listed twice, in a forged index.
+        // A forged index may list the same name twice.
         if let Ok(found) = depot.get(&key)
             && keys.iter().filter(|other| **other == key).count() == 1
         {
@@ -121,13 +125,13 @@ fn read_all<C: Codec>(depot: &Depot<C>) {
     }
 }
 
-/// Records over many chunks may be as large as 4 GiB.
+/// Whether the records are small enough to read. A record over many chunks may have 4 GiB.
 fn sizes_are_modest<C: Codec>(depot: &Depot<C>, keys: &[Key]) -> bool {
     let sizes = keys.iter().filter_map(|key| depot.location(key).ok());
     sizes.map(|location| location.length).sum::<u64>() <= 4 * LARGEST_CHUNK as u64
 }
 
-/// Goes on writing: what is put then is there, if nothing was refused.
+/// Appends to the file. What is put must be there, if nothing was refused.
 fn append(bytes: &[u8], options: &OpenOptions) {
     let storage = memory(bytes);
     let Ok(depot) = Depot::builder(Raw)
@@ -159,7 +163,7 @@ fn append(bytes: &[u8], options: &OpenOptions) {
     assert!(found.view() == record);
 }
 
-/// What is verified is whole, and what is repaired or compacted can be read.
+/// Checks that a verified file is whole, and that a repaired or compacted one can be read.
 fn maintain(bytes: &[u8], options: &OpenOptions) {
     let quick = verify_in(memory(bytes), &VerifyOptions::default().with_quick(true), |_| {});
     let Ok(depot) = Depot::builder(Raw).open_options(options.clone()).open_in(memory(bytes)) else { return };

@@ -1,4 +1,4 @@
-//! Checksums that match, whatever the bytes.
+//! Makes checksums match any bytes.
 
 use crate::blosc::{ChunkHeader, HEADER_LEN as CHUNK_HEADER_LEN, block_offsets};
 use crate::format::chunk::{ChunkRef, PRELUDE_LEN, Prelude};
@@ -9,8 +9,10 @@ use crate::format::tables::SegmentHead;
 use crate::index::{CHUNKS_SECTION, prefix_len};
 use crate::le::{u32_at, u64_at};
 
-/// Makes the checksums of a depot's bytes match what they cover, as far as its entries can be followed: what
-/// an attacker, or a fuzzer behind a checksum, does. Checksums of records are left as they are.
+/// Makes the checksums of a depot's bytes match what they cover, as far as its entries can be followed.
+///
+/// An attacker would do the same, and a fuzzer needs it to get past a checksum. The checksums of records
+/// are left as they are.
 pub fn forge(bytes: &mut [u8]) {
     forge_parameters(bytes);
     let mut at = usize::try_from(FIRST_ENTRY_AT).unwrap_or(0);
@@ -35,7 +37,7 @@ fn put_u32(bytes: &mut [u8], at: usize, value: u32) {
     }
 }
 
-/// The head of an entry at `at`, if it is one but for its checksum and its place.
+/// The head of an entry at `at`, if all but its checksum and its place are right.
 fn claimed_head(bytes: &mut [u8], at: usize) -> Option<EntryHead> {
     let head = bytes.get_mut(at..)?.first_chunk_mut::<HEAD_LEN>()?;
     let mut claimed = *head;
@@ -45,7 +47,7 @@ fn claimed_head(bytes: &mut [u8], at: usize) -> Option<EntryHead> {
     EntryHead::parse(&claimed, at as u64).ok()
 }
 
-/// Forges the body of the entry at `at`, and gives its checksum.
+/// Forges the body of the entry at `at`, and returns its checksum.
 fn forge_body(bytes: &mut [u8], head: &EntryHead, at: usize, end: usize) -> u32 {
     let body = at + HEAD_LEN;
     let part = match head.kind {
@@ -58,7 +60,7 @@ fn forge_body(bytes: &mut [u8], head: &EntryHead, at: usize, end: usize) -> u32 
             let len = u64_at(&bytes[..end], body).and_then(|len| usize::try_from(len).ok());
             len.and_then(|len| len.checked_add(8)).unwrap_or(0)
         }
-        // Nobody reads it: what is covered ends before the padding.
+        // Nobody reads this body, and the bytes that its checksum covers end before the padding.
         Kind::Frame => return head.body_crc,
     };
     let covered = body.checked_add(part).and_then(|stop| bytes.get(body..stop));
@@ -81,7 +83,7 @@ pub(super) fn forge_chunk(bytes: &mut [u8], at: usize, end: usize) -> Option<()>
     Some(())
 }
 
-/// Forges the checksums of the blocks, and gives that of all of them.
+/// Forges the checksums of the blocks, and returns the checksum of all of them.
 fn forge_blocks(entry: &mut [u8], prelude: &Prelude) -> Option<u32> {
     let chunk_at = prelude.chunk_at as usize;
     let chunk = entry.get(chunk_at..chunk_at.checked_add(usize::try_from(prelude.chunk_len).ok()?)?)?;
@@ -103,7 +105,8 @@ fn forge_blocks(entry: &mut [u8], prelude: &Prelude) -> Option<u32> {
     Some(crc32c::crc32c(&entry[table_at..chunk_at]))
 }
 
-/// Forges the checksums in the index segment whose body is `body..end`, and gives the length of its prefix.
+/// Forges the checksums in the index segment with the body `body..end`, and returns the length of its
+/// prefix.
 pub(crate) fn forge_index(bytes: &mut [u8], body: usize, end: usize) -> Option<usize> {
     let segment = bytes.get(body..end)?;
     let (head_len, n_pages) = (u32_at(segment, 0)? as usize, u32_at(segment, 4)? as usize);
@@ -121,7 +124,7 @@ pub(crate) fn forge_index(bytes: &mut [u8], body: usize, end: usize) -> Option<u
     Some(prefix_len)
 }
 
-/// Gives the references to chunks the checksums that are in the chunks.
+/// Copies the checksums that are in the chunks into the references to the chunks.
 fn forge_references(bytes: &mut [u8], head: &SegmentHead, base: usize, end: usize) -> Option<()> {
     let section = head.sections[CHUNKS_SECTION];
     let from = base.checked_add(usize::try_from(section.offset).ok()?)?;
@@ -150,7 +153,7 @@ fn forge_slot(bytes: &mut [u8], at: usize) -> Option<()> {
     Some(())
 }
 
-/// The checksum of the parameters stands between their length and themselves.
+/// Forges the checksum of the parameters, which stands between their length and the parameters.
 fn forge_parameters(bytes: &mut [u8]) -> Option<()> {
     let header = frame::parse_header(bytes).ok()?;
     let content = bytes.get_mut(header.metalayer(frame::DEPOT_LAYER)?)?;

@@ -9,7 +9,8 @@ use crate::depot::Record;
 
 /// Views bytes as an atomic frame, reads all that the view has, and stores it anew.
 ///
-/// The first byte chooses the codec: any precision, or one of them. The rest is the record.
+/// The first byte chooses the codec: one for any precision, or one for a given precision. The rest is
+/// the record.
 ///
 /// # Panics
 /// When there is something to fix.
@@ -25,7 +26,7 @@ pub fn atomic_view(input: &[u8]) {
     let bytes = Bytes::copy_of(record);
     let Ok(view) = codec.view(&bytes) else { return };
     let seen = look(&view);
-    // A record's views are not checked again.
+    // The view of a record is not checked a second time.
     let codec = Arc::new(codec);
     let record = Record::new(bytes.clone(), &codec).expect("bytes that were viewed");
     assert_eq!(seen, look(&record.view()), "a checked and an unchecked view differ");
@@ -42,7 +43,7 @@ pub fn atomic_view(input: &[u8]) {
     look(&back);
 }
 
-/// Reads every field; the sum of all bytes is what two views of the same frame have in common.
+/// Reads every field. Returns the sum of all bytes, which must agree for two views of the same frame.
 fn look(view: &AtomicFrameView<'_>) -> u64 {
     let mut seen = Seen(0);
     seen.bytes(format!("{view:?} {:?}", view.topology()).as_bytes());
@@ -83,7 +84,7 @@ fn look(view: &AtomicFrameView<'_>) -> u64 {
     seen.0
 }
 
-/// A sum that makes sure that bytes are read.
+/// A sum that forces the bytes to be read.
 struct Seen(u64);
 
 impl Seen {

@@ -9,11 +9,11 @@ use crate::key::Key;
 use crate::options::{CommitEvery, Layout, Mapping, OpenOptions, Placement, WriteOptions};
 use crate::storage::{MemoryStorage, Storage};
 
-/// Raw bytes put in one run, and operations, at most: a run takes milliseconds.
+/// The most raw bytes put in one run, and the most operations. A run takes milliseconds.
 const PUT_BYTES: usize = 1 << 17;
 const OPERATIONS: usize = 100;
 
-/// What is left of the input; zeros when nothing is.
+/// What is left of the input. It reads as zeros when nothing is left.
 struct Input<'a>(&'a [u8]);
 
 impl Input<'_> {
@@ -27,7 +27,7 @@ impl Input<'_> {
         (usize::from(self.byte()) | usize::from(self.byte()) << 8) % limit
     }
 
-    /// Lengths around those of blocks and chunks are as likely as others.
+    /// A length. Lengths near those of blocks and chunks are as likely as others.
     fn length(&mut self, chunk: usize) -> usize {
         match self.byte() % 6 {
             0 => 0,
@@ -52,13 +52,13 @@ struct Line {
 impl Line {
     #[expect(clippy::cast_possible_truncation, reason = "made of the low bytes of a counter")]
     fn bytes(&self) -> Vec<u8> {
-        // Some are all zeros: those have chunks of their own kind.
+        // Seed 0 gives all zeros, which have a kind of chunk of their own.
         let byte = |i: usize| (i as u8 / 5).wrapping_add(self.seed).wrapping_mul(3);
         (0..self.length).map(|i| if self.seed == 0 { 0 } else { byte(i) }).collect()
     }
 }
 
-/// Records in order, a replaced name at the end.
+/// The records in order. A replaced name moves to the end.
 #[derive(Debug, Clone, Default, PartialEq)]
 struct Model(Vec<Line>);
 
@@ -93,7 +93,7 @@ fn options(input: &mut Input<'_>) -> (Layout, WriteOptions) {
     let placements = [Placement::NoCross, Placement::Contiguous, Placement::StartAligned];
     let preset: Layout = Layout::PRESETS[usize::from(layout) % 4].parse().unwrap_or_default();
     let records = (commits % 4 == 0).then_some(u64::from(commits / 16) + 1);
-    // Without threads every run is the same each time.
+    // Without threads every run is the same.
     let write = WriteOptions::default()
         .with_threads(0)
         .with_commit_every(CommitEvery::default().with_records(records));
@@ -105,25 +105,26 @@ fn options(input: &mut Input<'_>) -> (Layout, WriteOptions) {
     (layout, write)
 }
 
-/// What a run keeps: the depot, its storage, and what it should hold.
+/// The state of a run: the depot, its storage, and what it should hold.
 struct Run {
     storage: Arc<dyn Storage>,
     depot: Depot<Raw>,
     reopened: DepotBuilder<Raw>,
     model: Model,
-    /// States since all was last handed to the storage: a writer that dies leaves one of them.
+    /// The states since everything was last handed to the storage. A writer that dies leaves one of
+    /// them.
     since: Vec<Model>,
     chunk: usize,
     put: usize,
 }
 
-/// Drives a depot in memory and a list by the same operations, which must agree: put, replace, remove,
-/// metadata, flush, commit, publish, close, writers that die, reading of every kind.
+/// Runs the same operations on a depot in memory and on a list, and compares the two.
 ///
-/// The first two bytes choose the options, the rest the operations.
+/// The operations are put, replace, remove, metadata, flush, commit, publish, close, writers that die,
+/// and reads of every kind. The first two bytes choose the options, the rest the operations.
 ///
 /// # Panics
-/// When they do not agree.
+/// When depot and list do not agree.
 pub fn operations(input: &[u8]) {
     let mut input = Input(input);
     let (layout, write) = options(&mut input);
@@ -201,12 +202,12 @@ impl Run {
         }
     }
 
-    /// A record was put or removed.
+    /// Notes that a record was put or removed.
     fn changed(&mut self) {
         self.since.push(self.model.clone());
     }
 
-    /// All is in the storage.
+    /// Notes that everything is in the storage.
     fn settled(&mut self) {
         self.since = vec![self.model.clone()];
     }
@@ -258,7 +259,8 @@ impl Run {
         }
     }
 
-    /// Opens the depot anew: after closing it, after handing all to the storage, or after the writer died.
+    /// Opens the depot anew: after a close, after everything was handed to the storage, or after the
+    /// writer died.
     fn reopen(&mut self, how: u8) {
         match how % 3 {
             0 => self.depot.publish().expect("memory commits"),
@@ -268,7 +270,7 @@ impl Run {
         if how % 3 < 2 {
             self.settled();
         }
-        // Dropping a depot in memory writes nothing: the first one is only dropped, as by a killed process.
+        // Dropping a depot in memory writes nothing, so the first one ends like a killed process.
         let again = self.reopened.clone().append_in(Arc::clone(&self.storage));
         self.depot = again.expect("what was written opens");
         let kept = self.since.iter().rev().find(|model| same(&self.depot, model).is_ok());

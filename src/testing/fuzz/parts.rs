@@ -15,7 +15,7 @@ use crate::storage::{MemoryStorage, Storage};
 const FORGE: u8 = 1;
 const MAPPED: u8 = 2;
 
-/// An entry of `kind` with this body, as the first of depot 7.
+/// An entry of `kind` with this body, written as the first entry of depot 7.
 fn entry(kind: Kind, body: &[u8], body_crc: u32) -> Vec<u8> {
     let mut bytes = vec![0; HEAD_LEN];
     bytes.extend_from_slice(body);
@@ -27,8 +27,10 @@ fn entry(kind: Kind, body: &[u8], body_crc: u32) -> Vec<u8> {
     bytes
 }
 
-/// Opens an index segment and looks everything up. The first byte is a set of flags (1: checksums are made to
-/// match, 2: read through a map); the rest is the body of the INDEX entry.
+/// Opens an index segment and looks everything up.
+///
+/// The first byte is a set of flags (1: make checksums match, 2: read through a map). The rest is the
+/// body of the INDEX entry.
 ///
 /// # Panics
 /// When there is something to fix.
@@ -54,7 +56,7 @@ pub fn index_segment(input: &[u8]) {
         n_chunks: head.n_chunks,
         n_tombstones: head.n_tombstones,
     };
-    // As a commit checks them.
+    // A commit checks these sums too.
     let sums = [head.first_ordinal.checked_add(head.n_records), head.first_chunk.checked_add(head.n_chunks)];
     if sums.contains(&None) {
         return;
@@ -107,9 +109,11 @@ fn look_up(segment: &Arc<Segment>) {
     }
 }
 
-/// Reads a CHUNK entry as one that no commit covers is read. The first byte is a set of flags (1: checksums
-/// are made to match, 2: through a map, 4: the rest is a directory, not compressed), the second the chunk
-/// size in units of 64 bytes; the rest is the entry without its head.
+/// Reads a CHUNK entry like one that no commit covers.
+///
+/// The first byte is a set of flags (1: make checksums match, 2: read through a map, 4: the rest is an
+/// uncompressed directory). The second byte is the chunk size in units of 64 bytes. The rest is the
+/// entry without its head.
 ///
 /// # Panics
 /// When there is something to fix.
@@ -142,7 +146,8 @@ pub fn chunk_directory(input: &[u8]) {
     let parts = parts.map(|part| (part.clone(), reader.bytes(0, &reference, part)));
     if let [(_, Ok(all)), rest @ ..] = &parts {
         for (range, part) in rest {
-            // A forged block may run into the next one, which only the whole has.
+            // A forged block may run into the next one, and only the read of the whole chunk has those
+            // bytes.
             if let Ok(part) = part {
                 assert!(part[..] == all[range.clone()], "a part is not that of the whole");
             }
@@ -150,7 +155,7 @@ pub fn chunk_directory(input: &[u8]) {
     }
 }
 
-/// A directory that was accepted is written as it was read.
+/// Checks that an accepted directory is written as it was read.
 fn check_directory(directory: Result<Directory, String>) {
     let Ok(directory) = directory else { return };
     let again = Directory::decode(&directory.to_builder().encode());
