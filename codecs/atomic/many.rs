@@ -32,7 +32,7 @@ impl Depot<AtomicFrameCodec> {
     /// # Errors
     /// - The errors of [`get_many`](Depot::get_many).
     /// - [`ErrorKind::Codec`](crate::ErrorKind::Codec) when a frame lacks a wanted field, or has it in
-    /// another precision than f32.
+    ///   another precision than f32.
     pub fn get_many_flat<K: AsKey>(&self, keys: &[K], fields: Fields) -> Result<FlatFrames> {
         let mut out = FlatFrames::default();
         self.get_many_flat_into(keys, fields, &mut out)?;

@@ -144,17 +144,17 @@ impl<C: Codec> Batch<C> {
 
     /// Position and error of each record that could not be read.
     ///
-    /// There are some only if the loader [skips](super::OnError::Skip) such records. See
-    /// [`LoaderBuilder::on_error`](super::LoaderBuilder::on_error).
+    /// Empty unless [`on_error`](super::LoaderBuilder::on_error) told the loader to
+    /// [skip](super::OnError::Skip) such records.
     ///
     /// ```
     /// # use vldepot::{Depot, Raw};
     /// # use vldepot::loader::OnError;
-    /// # let depot = Depot::memory(Raw)?;
-    /// # depot.put("a", &[7; 1000])?;
+    /// # let depot = Depot::builder(Raw).layout(vldepot::Layout::uncompressed()).memory()?;
+    /// # depot.put("a", b"a record")?;
     /// # let mut bytes = depot.to_bytes()?;
-    /// # let chunk = depot.location("a")?.file_offset.unwrap() as usize;
-    /// # bytes[chunk + 40] ^= 1;
+    /// # let at = bytes.windows(8).position(|part| part == b"a record").unwrap();
+    /// # bytes[at] ^= 1;
     /// let damaged = Depot::from_bytes(&bytes, Raw)?;
     /// let batch = damaged.loader().on_error(OnError::Skip).build()?.next().unwrap()?;
     /// let (position, error) = &batch.skipped()[0];

@@ -147,7 +147,7 @@ impl<C: Codec> LoaderBuilder<'_, C> {
 
     /// Shuffles the records in windows.
     ///
-    /// Every window is decoded once, so this is nearly as fast as reading in order. See
+    /// Runs of records are decoded together, so this is nearly as fast as reading in order. See
     /// [`crate::loader`] for the order that it gives.
     ///
     /// ```
@@ -538,11 +538,11 @@ impl<C: Codec> LoaderBuilder<'_, C> {
     /// ```
     /// # use vldepot::{Depot, Raw};
     /// # use vldepot::loader::OnError;
-    /// # let depot = Depot::memory(Raw)?;
-    /// # depot.put("a", &[7; 1000])?;
+    /// # let depot = Depot::builder(Raw).layout(vldepot::Layout::uncompressed()).memory()?;
+    /// # depot.put("a", b"a record")?;
     /// let mut bytes = depot.to_bytes()?;
-    /// let chunk = depot.location("a")?.file_offset.unwrap() as usize;
-    /// bytes[chunk + 40] ^= 1;
+    /// let at = bytes.windows(8).position(|part| part == b"a record").unwrap();
+    /// bytes[at] ^= 1;
     /// let damaged = Depot::from_bytes(&bytes, Raw)?;
     ///
     /// assert!(damaged.loader().build()?.next().unwrap().is_err());
@@ -593,9 +593,9 @@ impl<C: Codec> LoaderBuilder<'_, C> {
     /// # Errors
     /// - [`ErrorKind::InvalidOptions`] when the options do not go together.
     /// - [`ErrorKind::OtherLoader`] when the state is of a loader with other options, or over records
-    /// that are not there any more.
+    ///   that are not there any more.
     /// - [`ErrorKind::NotFound`] when a key has no record, and [`ErrorKind::OutOfRange`] when a position
-    /// has none.
+    ///   has none.
     /// - The errors of [`commit`](crate::Depot::commit).
     pub fn build(self) -> Result<Loader<C>> {
         self.validate()?;

@@ -25,8 +25,8 @@
 //! | | an epoch's order | read | memory |
 //! | --- | --- | --- | --- |
 //! | [`sequential`](LoaderBuilder::sequential) (default) | as stored | once, from front to back | `prefetch` batches |
-//! | [`shuffle`](LoaderBuilder::shuffle) | runs of about 1 MiB in random order; all records of 64 such runs, a *window*, among each other | once, in runs | two windows |
-//! | [`shuffle_full`](LoaderBuilder::shuffle_full) | every permutation as likely | a block a record | `prefetch` batches |
+//! | [`shuffle`](LoaderBuilder::shuffle) | runs of about 1 MiB in random order, then all records within a *window* of 64 such runs | once, in runs | two windows |
+//! | [`shuffle_full`](LoaderBuilder::shuffle_full) | a random permutation of all records | one block per record | `prefetch` batches |
 //!
 //! A depot smaller than a window is shuffled fully by `shuffle`. An order depends only on the seed and
 //! the epoch, and is the same on every platform. Different epochs have different orders. Every record

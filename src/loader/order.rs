@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use crate::random::{GOLDEN, SplitMix64, mix};
 
-/// Up to this many records, a full shuffle is a table. It is then perfectly uniform.
+/// Up to this many records, a full shuffle is a table, shuffled by Fisher-Yates.
 const TABLE_RECORDS: u64 = 1 << 16;
 
 /// Half rounds of the Feistel network.
