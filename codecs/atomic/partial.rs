@@ -1,9 +1,9 @@
 //! Fields of a frame, read from parts of its record: blocks without a wanted field are not decoded.
 //!
 //! The Flatbuffers verifier needs the whole record. So this module follows every offset by hand, and
-//! compares every number that it reads with the record's length. So it asks for nothing outside the
-//! record, for any bytes. When something is missing, has another type, or is not as this crate
-//! writes it, the caller reads the whole record.
+//! compares every number that it reads with the record's length. For any bytes, it asks for nothing
+//! outside the record. When something is missing, has another type, or is not as this crate writes it,
+//! the caller reads the whole record.
 
 use std::ops::Range;
 

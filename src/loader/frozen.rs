@@ -43,7 +43,7 @@ impl Frozen {
         let place = self.dead.as_ref().and_then(|dead| self.state.place(position, dead));
         match place.map(|place| self.state.location(place)) {
             Some(Ok(location)) => Ok(location),
-            // The position is out of range, or the index is damaged: the engine gives the record or the
+            // The position is out of range, or the index is damaged: the engine gives the place or the
             // error.
             _ => self.engine.location_at(position),
         }
