@@ -32,7 +32,7 @@ pub use self::serde::Serde;
 
 #[cfg(test)]
 pub(crate) mod aligned {
-    //! Record bytes at a multiple of 16, as a depot lends them.
+    //! Record bytes at a multiple of 16, like those that a depot lends.
 
     use crate::codec::Codec;
 
@@ -50,7 +50,7 @@ pub(crate) mod aligned {
         }
 
         pub(crate) fn of<C: Codec>(codec: &C, item: &C::Item) -> Self {
-            // Something is there already, which encode must leave alone and not depend on.
+            // `encode` appends: it must leave these bytes alone, and must not depend on them.
             let mut out = b"before".to_vec();
             codec.encode(item, &mut out).unwrap();
             assert_eq!(&out[..6], b"before");

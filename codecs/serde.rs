@@ -1,25 +1,25 @@
 //! Any serde type as a record: MessagePack ([`Serde`]) or JSON ([`Json`]).
 //!
-//! Both parse the whole record on every `view` and allocate whatever `T` allocates: they buy freedom of
-//! type, not speed. Arrays that should be lent without copies belong in [`NdArray`](super::NdArray) or
-//! [`AtomicFrameCodec`](super::AtomicFrameCodec).
+//! Both codecs parse the whole record on every `view`, and allocate what `T` allocates. They give you
+//! any type you like, but no speed. Arrays that should be lent without copies belong in
+//! [`NdArray`](super::NdArray) or [`AtomicFrameCodec`](super::AtomicFrameCodec).
 //!
-//! What `put` takes comes back equal, every bit of a float included. Some values have no form of their own,
-//! and are refused:
+//! What `put` takes comes back equal, down to every bit of a float. Some values would be stored like
+//! another value or not at all, and these are refused:
 //!
-//! | value | as | refused by |
+//! | value | stored as | refused by |
 //! | --- | --- | --- |
 //! | `Some(None)`, `Some(())` | nil, which is `None` | both |
 //! | `Some` of a unit struct | `null`, which is `None` | `Json` |
-//! | NaN and infinities | `null`, which is no number | `Json` |
-//! | map keys that are no strings, numbers or `bool` | | `Json` |
-//! | more than 1023 (`Json`: 127) arrays, maps and variants inside each other | | both |
+//! | NaN and infinities | `null`, which is not a number | `Json` |
+//! | map keys other than strings, numbers and `bool` | | `Json` |
+//! | more than 1023 (`Json`: 127) nested arrays, maps and variants | | both |
 //!
-//! That is true of the types of `std` and of what `derive` makes for yours. It ends where `T` itself says
-//! otherwise: by a `Serialize` and a `Deserialize` of its own that do not fit together, or by the attributes
-//! that leave a part out, give it a default or merge it with others (`skip`, `default`, `other`, `flatten`,
-//! `untagged`, `tag`). The feature `testing` has `testing::comes_back_or_is_refused` to ask that of values
-//! of your type.
+//! This holds for the types of `std` and for what `derive` makes for yours. It does not hold where `T`
+//! changes the form itself: by its own `Serialize` and `Deserialize` that do not fit together, or by an
+//! attribute that leaves a part out, gives it a default or merges it with others (`skip`, `default`,
+//! `other`, `flatten`, `untagged`, `tag`). The function `testing::comes_back_or_is_refused` (feature
+//! `testing`) checks values of your type.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -30,9 +30,9 @@ use ::serde::de::DeserializeOwned;
 use crate::codec::{Codec, CodecError};
 use crate::exact::{Exact, Form};
 
-/// MessagePack, with field names, so that fields may be added (`#[serde(default)]`) and reordered.
+/// MessagePack with field names, so fields can be added (`#[serde(default)]`) and reordered.
 ///
-/// `view` gives an owned `T`: it parses the record each time, and once more for the check on `get`.
+/// `view` gives an owned `T`. It parses the record each time, and `get` parses it once more to check it.
 ///
 /// ```
 /// use serde::{Deserialize, Serialize};
@@ -50,7 +50,7 @@ use crate::exact::{Exact, Form};
 pub struct Serde<T>(PhantomData<fn() -> T>);
 
 impl<T> Serde<T> {
-    /// The codec; it holds nothing.
+    /// Makes the codec. It holds no data.
     pub const fn new() -> Self {
         Self(PhantomData)
     }
@@ -78,7 +78,7 @@ impl<T: Serialize + DeserializeOwned + 'static> Codec for Serde<T> {
                 Form::MessagePack.max_depth()
             )));
         }
-        // From a slice cursor, so that bytes left over are seen.
+        // A slice cursor shows whether bytes are left over.
         let mut rest = bytes;
         let value = T::deserialize(&mut rmp_serde::Deserializer::new(&mut rest))
             .map_err(|error| not_readable("MessagePack", std::any::type_name::<T>(), &error))?;
@@ -90,9 +90,10 @@ impl<T: Serialize + DeserializeOwned + 'static> Codec for Serde<T> {
     }
 }
 
-/// JSON: readable anywhere, larger and slower than [`Serde`].
+/// JSON: readable anywhere, but larger and slower than [`Serde`].
 ///
-/// `view` gives an owned `T`, parsed anew each time. JSON has no NaN and no infinity: `put` refuses them.
+/// `view` gives an owned `T`, and parses it anew each time. JSON has no NaN and no infinity, so `put`
+/// refuses them.
 ///
 /// ```
 /// use vldepot::{Codec, codecs::Json};
@@ -109,7 +110,7 @@ pub struct Json<T>(PhantomData<fn() -> T>);
 
 #[cfg(feature = "json")]
 impl<T> Json<T> {
-    /// The codec; it holds nothing.
+    /// Makes the codec. It holds no data.
     pub const fn new() -> Self {
         Self(PhantomData)
     }
@@ -137,17 +138,17 @@ impl<T: Serialize + DeserializeOwned + 'static> Codec for Json<T> {
     }
 }
 
-/// Whether arrays and maps of the MessagePack value that `bytes` start with are more than `limit` inside each
-/// other.
+/// Whether the first MessagePack value in `bytes` nests arrays and maps more than `limit` deep.
 ///
-/// rmp-serde does not count enums, whose variants are maps: a forged record of a type that holds itself would
-/// take all of the stack. False as well for what is no MessagePack, or cut off.
+/// rmp-serde does not count enums, although their variants are maps. A forged record of a recursive type
+/// would therefore take all of the stack. The result is false if the bytes are not MessagePack, or are
+/// cut off.
 fn is_deeper(bytes: &[u8], limit: usize) -> bool {
     if bytes.len() <= limit {
         return false;
     }
     let mut at = 0;
-    // Values that are left to come in the innermost array or map, and in those around it.
+    // How many values are still to come: in the innermost array or map, and in those around it.
     let mut left = 1_u64;
     let mut around: Vec<u64> = Vec::new();
     loop {
@@ -162,7 +163,8 @@ fn is_deeper(bytes: &[u8], limit: usize) -> bool {
         let fixed = usize::from(FIXED[usize::from(kind)]);
         if fixed > 0 {
             at += fixed;
-            // An array of numbers: what comes next is known without waiting for the table.
+            // In an array of numbers the next kind is often the same. Comparing it is faster than
+            // waiting for the table.
             while left > 0 && bytes.get(at) == Some(&kind) {
                 at += fixed;
                 left -= 1;
@@ -173,7 +175,8 @@ fn is_deeper(bytes: &[u8], limit: usize) -> bool {
             let bytes = bytes.get(at + 1..)?.get(..width)?;
             Some(bytes.iter().fold(0, |number, &byte| number << 8 | u64::from(byte)))
         };
-        // Bytes of the kind and the length, what that is, and whether it counts parts instead of bytes.
+        // The length of the head, the count it holds, and whether that is a count of parts instead of
+        // bytes.
         let width = |first: u8| 1_usize << (kind - first);
         let (head, len, parts) = match kind {
             0x80..=0x8f => (1, Some(2 * u64::from(kind & 0x0f)), true),
@@ -197,8 +200,9 @@ fn is_deeper(bytes: &[u8], limit: usize) -> bool {
     }
 }
 
-/// Bytes of MessagePack values, by the first one; 0 for arrays, maps, and what has its length in the bytes
-/// that follow.
+/// Length in bytes of a MessagePack value, by its first byte.
+///
+/// It is 0 for arrays, for maps, and for values that store their length in the following bytes.
 static FIXED: [u8; 256] = {
     let mut bytes = [0; 256];
     let mut kind = 0_u8;
@@ -224,7 +228,7 @@ fn not_readable(form: &str, of: &str, error: &dyn fmt::Display) -> CodecError {
     CodecError::invalid(format!("not {form} of `{of}`: {error}"))
 }
 
-// By hand, since a derive would ask the same of `T`.
+// Written by hand, because a derive would ask the same traits of `T`.
 macro_rules! plain_traits {
     ($($name:ident),*) => {$(
         impl<T> Default for $name<T> {

@@ -32,7 +32,7 @@
 //! | [`Layout`], [`WriteOptions`], [`OpenOptions`], [`ReadOptions`] | layout, presets, commits, reading |
 //! | [`storage`] | files, memory, and storages of your own |
 //! | [`maintain`] | verify, repair, compact |
-//! | [`Error`], [`ErrorKind`] | everything that can be refused |
+//! | [`Error`], [`ErrorKind`] | every way in which a call can fail |
 //!
 //! # Features
 //!

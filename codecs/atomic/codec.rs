@@ -1,4 +1,4 @@
-//! The codec itself: options, parameters, and the calls to the writer and to the view.
+//! The codec itself: its options, its parameters, and its calls to the writer and the view.
 
 use std::fmt::Write;
 
@@ -9,14 +9,15 @@ use super::{AtomicFrameItem, write};
 use crate::codec::{Codec, CodecError};
 use crate::codecs::ndarray::DType;
 
-/// Frames of atoms: writes [`AtomicFrame`](super::AtomicFrame), lends [`AtomicFrameView`].
+/// Frames of atoms: writes [`AtomicFrame`](super::AtomicFrame) and lends [`AtomicFrameView`].
 ///
-/// The default stores f32 in GROMACS units. A depot written in another precision or other units is opened by
-/// a codec that says so, or by [`any`](Self::any); the error names both.
+/// The default stores f32 in GROMACS units. To open a depot with another precision or other units, set
+/// these on the codec, or use [`any`](Self::any). Otherwise the error names both.
 ///
-/// Writing in a narrower precision than an array has rounds it, once and to the nearest; a finite number that
-/// would become infinite is an error. So are integers that do not fit, and bonds and residues that refer to
-/// what the frame does not have ([`CodecError::Range`]). All else comes back bit by bit, NaN included.
+/// An array in a wider precision than the codec's is rounded once, to the nearest number. It is an error
+/// ([`CodecError::Range`]) when a finite number would become infinite, when an integer does not fit, or
+/// when bonds or residues refer to what the frame does not have. All else comes back bit by bit, NaN
+/// included.
 ///
 /// ```
 /// use ndarray::{Array2, ArrayView2};
@@ -40,23 +41,24 @@ use crate::codecs::ndarray::DType;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AtomicFrameCodec {
     precision: Precision,
-    /// `None` accepts any.
+    /// `None` accepts any units.
     units: Option<Units>,
     any: bool,
-    /// As the caller says, or the depot that was opened. `None` accepts any.
+    /// As set by the caller, or as in the depot that was opened. `None` accepts any number.
     n_atoms: Option<usize>,
 }
 
 impl AtomicFrameCodec {
-    /// f32 in GROMACS units, as the default.
+    /// Makes the default codec: f32 in GROMACS units.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Opens every depot of frames, in whatever precision and units: for tools.
+    /// Makes a codec that opens every depot of frames, in any precision and units. It is meant for
+    /// tools.
     ///
-    /// What it writes is stored [as given](Precision::AsGiven). Ask each array for its dtype
-    /// ([`AtomicFrameView::positions_any`]).
+    /// It stores what it writes [as given](Precision::AsGiven). Ask each array for its dtype, see
+    /// [`AtomicFrameView::positions_any`].
     pub fn any() -> Self {
         Self { precision: Precision::AsGiven, any: true, ..Self::default() }
     }
@@ -76,9 +78,10 @@ impl AtomicFrameCodec {
         self
     }
 
-    /// All frames have this many atoms: others are refused, now and by whoever appends to the depot later.
+    /// Sets the number of atoms of all frames. Frames with another number are refused.
     ///
-    /// For a trajectory, whose frames are of one system: a run restarted with another one is refused before
+    /// They are refused now, and later from everyone who appends to the depot. This is for a trajectory,
+    /// where all frames are of one system: a run that is restarted with another system is refused before
     /// it stores a frame.
     ///
     /// ```
@@ -95,27 +98,28 @@ impl AtomicFrameCodec {
         self
     }
 
-    /// How many atoms each frame has; `None` when that differs from frame to frame.
+    /// How many atoms each frame has. `None` when the number may differ between frames.
     ///
-    /// A codec that was given no number takes that of the depot it opens.
+    /// A codec without a number takes the number of the depot that it opens.
     pub fn n_atoms(&self) -> Option<usize> {
         self.n_atoms
     }
 
-    /// In what precision this codec writes.
+    /// The precision in which this codec writes.
     pub fn precision(&self) -> Precision {
         self.precision
     }
 
-    /// The units this codec's numbers are in.
+    /// The units of this codec's numbers.
     pub fn units(&self) -> Units {
         self.units.clone().unwrap_or_default()
     }
 
-    /// A codec that has the precision and units of `parameters`, as stored in a depot's header.
+    /// Makes a codec with the precision and units in `parameters`, as a depot's header stores them.
     ///
     /// # Errors
-    /// When they are not text, or name a precision that this version does not know.
+    /// [`CodecError`] when the parameters are not text, or name a precision that this version does not
+    /// know.
     pub fn from_parameters(parameters: &[u8]) -> Result<Self, CodecError> {
         let mut codec = Self::default();
         let mut units = Units::default();
@@ -159,21 +163,21 @@ impl AtomicFrameCodec {
     }
 }
 
-/// Lines `name=value`.
+/// Splits lines of the form `name=value`.
 fn parse(parameters: &[u8]) -> Result<impl Iterator<Item = (&str, &str)>, CodecError> {
     let text = std::str::from_utf8(parameters)
         .map_err(|_| CodecError::invalid("the parameters of the frame codec are not text"))?;
     Ok(text.lines().filter_map(|line| line.split_once('=')))
 }
 
-/// The parameter of depots whose frames all have the same number of atoms.
+/// The name of the parameter for a fixed number of atoms.
 const N_ATOMS: &str = "n_atoms";
 
 fn parse_n_atoms(value: &str) -> Result<usize, CodecError> {
     value.parse().map_err(|_| CodecError::invalid(format!("the number of atoms `{value}` is no number")))
 }
 
-/// On one line, so that it cannot pass for another parameter.
+/// Puts a value on one line, so that it cannot pass for another parameter.
 fn one_line(value: &str) -> String {
     value.replace(['\n', '\r'], " ")
 }
@@ -188,12 +192,13 @@ impl Codec for AtomicFrameCodec {
         match self.precision {
             Precision::F32 => DType::F32.size(),
             Precision::F16 | Precision::BF16 => DType::F16.size(),
-            // By 8, f32 takes a few thousandths more than by 4; f64 by 4, a twentieth more than by 8.
+            // With 8, f32 takes a few thousandths more than with 4. With 4, f64 takes a twentieth more than
+            // with 8.
             Precision::F64 | Precision::AsGiven => DType::F64.size(),
         }
     }
 
-    /// Lines `name=value`: the precision, the units, and the number of atoms where it is fixed.
+    /// Lines of the form `name=value`: the precision, the units, and the number of atoms if it is fixed.
     fn parameters(&self) -> Vec<u8> {
         let mut text = format!("precision={}\n", self.precision);
         for (name, unit) in self.units().named() {
@@ -206,8 +211,10 @@ impl Codec for AtomicFrameCodec {
         text.into_bytes()
     }
 
-    /// Precision and units must be the same, where the depot records them (vlstore's files do not). So must
-    /// the number of atoms. A codec that was given no number takes that of the depot.
+    /// Compares the parameters that the depot records with those of this codec.
+    ///
+    /// Precision and units must be the same if the depot records them (files of vlstore do not). So must
+    /// the number of atoms. A codec without a number takes that of the depot.
     fn open(mut self, parameters: &[u8]) -> Result<Self, CodecError> {
         let stored: Vec<_> = parse(parameters)?.collect();
         self.n_atoms = self.n_atoms_for(&stored)?;

@@ -1,4 +1,4 @@
-//! Many frames as a few long arrays, the form in which training code wants them.
+//! Many frames as a few long arrays, as training code wants them.
 //!
 //! ```text
 //! offsets     0        3              8        10         frame i has the atoms offsets[i]..offsets[i + 1]
@@ -9,7 +9,7 @@
 use super::AtomicFrameView;
 use crate::codec::CodecError;
 
-/// Fields to read: any of them, joined by `|`.
+/// The fields to read. Join them with `|`.
 ///
 /// ```
 /// use vldepot::codecs::Fields;
@@ -41,7 +41,7 @@ impl Fields {
     /// `[frames, 3, 3]`
     pub const STRESS: Self = Self(512);
 
-    /// Whether all of `other` are among these.
+    /// Whether all fields of `other` are among these.
     pub fn contains(self, other: Self) -> bool {
         self.0 & other.0 == other.0
     }
@@ -54,14 +54,13 @@ impl std::ops::BitOr for Fields {
     }
 }
 
-/// Arrays of many frames, one frame after the other, in the order of the request. Those that were not asked
-/// for are empty.
+/// Arrays of many frames, one frame after the other, in the order of the request.
 ///
-/// Units and shapes are those of [`AtomicFrameView`]'s accessors. Kept and used again, it allocates nothing
-/// once it is large enough.
+/// Arrays that were not asked for are empty. Units and shapes are those of [`AtomicFrameView`]'s
+/// accessors. A value that is used again allocates nothing once it is large enough.
 #[derive(Debug, Clone, Default)]
 pub struct FlatFrames {
-    /// `[frames + 1]`: frame `i` has the atoms `offsets[i]..offsets[i + 1]` of the arrays by atom.
+    /// `[frames + 1]`. Frame `i` has the atoms `offsets[i]..offsets[i + 1]` of the arrays by atom.
     pub offsets: Vec<usize>,
     /// `[sum n, 3]` in nm.
     pub positions: Vec<[f32; 3]>,
@@ -79,16 +78,17 @@ pub struct FlatFrames {
     pub energy: Vec<f64>,
     /// `[frames]` in ps.
     pub time: Vec<f64>,
-    /// `[frames, 3, 3]`, one lattice vector a row, in nm.
+    /// `[frames, 3, 3]` in nm, one lattice vector per row.
     pub cell: Vec<[[f64; 3]; 3]>,
     /// `[frames, 3, 3]` in bar.
     pub stress: Vec<[[f64; 3]; 3]>,
-    /// The same in the order in which the frames are stored, on their way to the one asked for.
+    /// The same arrays in the order in which the frames are stored, before they are put in the order of
+    /// the request.
     pub(super) stored: Option<Box<FlatFrames>>,
 }
 
 impl FlatFrames {
-    /// An empty one.
+    /// Makes an empty value.
     pub fn new() -> Self {
         Self::default()
     }
@@ -98,7 +98,7 @@ impl FlatFrames {
         self.offsets.len().saturating_sub(1)
     }
 
-    /// Whether there is none.
+    /// Whether there are no frames.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -161,7 +161,7 @@ impl FlatFrames {
         Ok(())
     }
 
-    /// Drops what is after the first `len` frames.
+    /// Drops the frames after the first `len`.
     pub(super) fn truncate(&mut self, len: usize) {
         let n_atoms = self.offsets.get(len).copied().unwrap_or(0);
         self.offsets.truncate(len + 1);
@@ -177,7 +177,7 @@ impl FlatFrames {
         self.stress.truncate(len);
     }
 
-    /// Appends frame `nth` of another one.
+    /// Appends frame `nth` of `other`.
     pub(super) fn push_from(&mut self, other: &Self, nth: usize) {
         let atoms = other.offsets[nth]..other.offsets[nth + 1];
         append(&mut self.positions, &other.positions, &atoms);

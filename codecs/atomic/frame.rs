@@ -1,4 +1,4 @@
-//! What a writer hands in: borrowed arrays gathered under their names.
+//! What a writer gives: borrowed arrays, gathered under their names.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -8,9 +8,9 @@ use std::ptr;
 
 use crate::codecs::ndarray::AnyArray;
 
-/// A frame to write. Arrays are borrowed wherever they lie, contiguous or not, or owned.
+/// A frame to write. Arrays are borrowed, contiguous or not, or owned.
 ///
-/// Every field is optional. `put` takes `&AtomicFrame`, and makes no copy besides that into the record.
+/// Every field is optional. `put` takes `&AtomicFrame`, and its only copy is the one into the record.
 ///
 /// ```
 /// use vldepot::{Codec, codecs::{AtomicFrame, AtomicFrameCodec}};
@@ -19,7 +19,7 @@ use crate::codecs::ndarray::AnyArray;
 /// let frame = AtomicFrame::new().positions(&positions).step(1000).time(2.0);
 ///
 /// let mut record = Vec::new();
-/// AtomicFrameCodec::default().encode(&frame, &mut record)?; // in real life: depot.put("frame_1000", &frame)?
+/// AtomicFrameCodec::default().encode(&frame, &mut record)?; // or: depot.put("frame_1000", &frame)?
 /// # Ok::<(), vldepot::CodecError>(())
 /// ```
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -27,7 +27,7 @@ use crate::codecs::ndarray::AnyArray;
 pub struct AtomicFrame<'a> {
     /// Free text.
     pub name: Option<Cow<'a, str>>,
-    /// Number of atoms; needed only for a frame without per-atom arrays, which otherwise tell it.
+    /// Number of atoms. Only needed for a frame without per-atom arrays, which otherwise tell it.
     pub n_atoms: Option<usize>,
     /// `[n_atoms, 3]` in nm.
     pub positions: Option<AnyArray<'a>>,
@@ -37,11 +37,11 @@ pub struct AtomicFrame<'a> {
     pub forces: Option<AnyArray<'a>>,
     /// `[n_atoms]` in e.
     pub charges: Option<AnyArray<'a>>,
-    /// `[n_atoms]` atomic numbers or type ids, of any integer dtype; stored as i32.
+    /// `[n_atoms]` atomic numbers or type ids, of any integer dtype. Stored as i32.
     pub types: Option<AnyArray<'a>>,
-    /// `[n_atoms]` in u; stored as f32.
+    /// `[n_atoms]` in u. Stored as f32.
     pub masses: Option<AnyArray<'a>>,
-    /// One lattice vector a row, in nm.
+    /// `[3, 3]` in nm, one lattice vector per row.
     pub cell: Option<[[f64; 3]; 3]>,
     /// Whether the frame repeats along each lattice vector.
     pub pbc: Option<[bool; 3]>,
@@ -51,24 +51,24 @@ pub struct AtomicFrame<'a> {
     pub time: Option<f64>,
     /// Potential energy in kJ/mol.
     pub energy: Option<f64>,
-    /// In bar.
+    /// `[3, 3]` in bar.
     pub stress: Option<[[f64; 3]; 3]>,
     /// The writer's own arrays.
     pub arrays: Vec<NamedArray<'a>>,
-    /// Name of the record, in the same depot, that holds the topology of these atoms.
+    /// Name of the record in the same depot that holds the topology of these atoms.
     pub topology_name: Option<Cow<'a, str>>,
     /// The topology itself, in the one record that holds it.
     pub topology: Option<Topology<'a>>,
 }
 
-/// An array of the writer's own.
+/// One of the writer's own arrays.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NamedArray<'a> {
-    /// Unique within the frame.
+    /// The name, unique within the frame.
     pub name: Cow<'a, str>,
     /// Whether the first axis counts atoms.
     pub per_atom: bool,
-    /// Any dtype, stored as it is; any shape, or `[n_atoms, ..]`.
+    /// Any dtype, stored as it is. The shape is `[n_atoms, ..]` for an array per atom, else any.
     pub array: AnyArray<'a>,
 }
 
@@ -76,22 +76,23 @@ pub struct NamedArray<'a> {
 #[derive(Debug, Clone, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Topology<'a> {
-    /// `[n_atoms]` atomic numbers or type ids, of any integer dtype; stored as i32.
+    /// `[n_atoms]` atomic numbers or type ids, of any integer dtype. Stored as i32.
     pub types: Option<AnyArray<'a>>,
-    /// `[n_atoms]` in u; stored as f32.
+    /// `[n_atoms]` in u. Stored as f32.
     pub masses: Option<AnyArray<'a>>,
-    /// `[n_atoms]` in e; stored as f32.
+    /// `[n_atoms]` in e. Stored as f32.
     pub charges: Option<AnyArray<'a>>,
     /// `[n_atoms]` atom names.
     pub names: Option<Vec<Cow<'a, str>>>,
-    /// `[n_bonds, 2]` atom indices from 0 and below `n_atoms`, of any integer dtype; stored as u32.
+    /// `[n_bonds, 2]` atom indices from 0 and below `n_atoms`, of any integer dtype. Stored as u32.
     pub bonds: Option<AnyArray<'a>>,
-    /// `[n_atoms]` index into `residue_names`, or any residue number when there are no names; any integer
-    /// dtype, stored as u32.
+    /// `[n_atoms]` indices into `residue_names`, or any residue numbers when there are no names.
+    ///
+    /// Any integer dtype, stored as u32.
     pub residues: Option<AnyArray<'a>>,
     /// `[n_residues]` residue names.
     pub residue_names: Option<Vec<Cow<'a, str>>>,
-    /// `[n_atoms]` molecule number from 0; any integer dtype, stored as u32.
+    /// `[n_atoms]` molecule numbers from 0, of any integer dtype. Stored as u32.
     pub molecules: Option<AnyArray<'a>>,
 }
 
@@ -107,7 +108,7 @@ macro_rules! setters {
 }
 
 impl<'a> AtomicFrame<'a> {
-    /// An empty frame.
+    /// Makes an empty frame.
     pub fn new() -> Self {
         Self::default()
     }
@@ -129,7 +130,7 @@ impl<'a> AtomicFrame<'a> {
         types: impl Into<AnyArray<'a>> = Into::into;
         /// Sets the masses, `[n_atoms]` in u.
         masses: impl Into<AnyArray<'a>> = Into::into;
-        /// Sets the lattice vectors, one a row, in nm.
+        /// Sets the lattice vectors in nm, one per row.
         cell: [[f64; 3]; 3] = std::convert::identity;
         /// Sets along which lattice vectors the frame repeats.
         pbc: [bool; 3] = std::convert::identity;
@@ -147,21 +148,22 @@ impl<'a> AtomicFrame<'a> {
         topology: Topology<'a> = std::convert::identity;
     }
 
-    /// Adds an array `[n_atoms, ..]` of the writer's own, stored in its own dtype.
+    /// Adds one of the writer's own arrays, of shape `[n_atoms, ..]`. It keeps its dtype.
     #[must_use]
     pub fn per_atom(self, name: impl Into<Cow<'a, str>>, array: impl Into<AnyArray<'a>>) -> Self {
         self.own_array(name.into(), true, array.into())
     }
 
-    /// Adds an array of any shape of the writer's own, stored in its own dtype; a single number too.
+    /// Adds one of the writer's own arrays, of any shape, or a single number. It keeps its dtype.
     #[must_use]
     pub fn per_frame(self, name: impl Into<Cow<'a, str>>, array: impl Into<AnyArray<'a>>) -> Self {
         self.own_array(name.into(), false, array.into())
     }
 
-    /// Whether both have the same fields, floats compared bit by bit: NaN is the same as itself, and 0.0 is
-    /// not -0.0. (By `==` it is the other way round.) Dtypes count, the order of own arrays as well, and
-    /// `n_atoms` as it was set.
+    /// Whether both have the same fields, with floats compared bit by bit.
+    ///
+    /// So NaN is the same as itself, and 0.0 is not the same as -0.0. (With `==` it is the other way
+    /// round.) Dtypes, the order of own arrays, and `n_atoms` as it was set all count.
     ///
     /// ```
     /// use vldepot::codecs::AtomicFrame;
@@ -169,7 +171,7 @@ impl<'a> AtomicFrame<'a> {
     /// assert!(a.is_same(&b) && a != b);
     /// ```
     pub fn is_same(&self, other: &AtomicFrame<'_>) -> bool {
-        // By name, so that a new field is not forgotten.
+        // Every field by its name, so that a new field is not forgotten.
         let Self {
             name,
             n_atoms,
@@ -228,7 +230,7 @@ impl NamedArray<'_> {
     }
 }
 
-/// Whether arrays are there in both or in neither, and the same.
+/// Whether each pair of arrays is the same, or both are absent.
 fn same_arrays<const N: usize>(pairs: [(&Option<AnyArray<'_>>, &Option<AnyArray<'_>>); N]) -> bool {
     pairs.into_iter().all(|pair| match pair {
         (Some(one), Some(other)) => one.is_same(other),
@@ -237,7 +239,7 @@ fn same_arrays<const N: usize>(pairs: [(&Option<AnyArray<'_>>, &Option<AnyArray<
 }
 
 impl<'a> Topology<'a> {
-    /// An empty topology.
+    /// Makes an empty topology.
     pub fn new() -> Self {
         Self::default()
     }
@@ -280,10 +282,10 @@ fn collect<'a>(names: impl IntoIterator<Item = impl Into<Cow<'a, str>>>) -> Vec<
     names.into_iter().map(Into::into).collect()
 }
 
-/// An [`AtomicFrame`] whose lifetime is that of the reference to it; made by its `Deref`.
+/// An [`AtomicFrame`] with the lifetime of the reference to it. Made by `AtomicFrame`'s `Deref`.
 ///
-/// A [`Codec`](crate::Codec) names one type of item, without a lifetime. This is it: `&AtomicFrame<'_>`
-/// becomes `&AtomicFrameItem` by itself wherever one is asked for.
+/// A [`Codec`](crate::Codec) names one type of item, without a lifetime, and this is that type.
+/// `&AtomicFrame<'_>` becomes `&AtomicFrameItem` by itself where the latter is expected.
 #[repr(transparent)]
 pub struct AtomicFrameItem(AtomicFrame<'static>);
 

@@ -1,18 +1,19 @@
-//! Many frames at once, read into flat arrays.
+//! Reads many frames together, into flat arrays.
 
 use super::partial::PartialReader;
 use super::{AtomicFrameCodec, Fields, FlatFrames};
 use crate::{AsKey, Codec, Depot, Error, ErrorKind, Result, Then};
 
 impl Depot<AtomicFrameCodec> {
-    /// Frames as a few long arrays, in the order of `keys`, duplicates included. Every block they touch is
-    /// decoded once, and nothing is allocated for a frame.
+    /// Reads frames as a few long arrays, in the order of `keys`, duplicates included.
     ///
-    /// Of large frames (64 KiB and more) only the blocks are decoded that hold the fields, where these are
-    /// less than 70 % of the frame: positions alone, where velocities and forces are stored beside them, are
-    /// read 1.7 times as fast (frames of 180 KB in blocks of 64 KiB). Then the checksums of these blocks
-    /// vouch for what is read; the frame's own checksum, which covers all of it, is not compared, and a block
-    /// that two such frames share is decoded for each.
+    /// Every block that the frames touch is decoded once, and nothing is allocated for a frame.
+    ///
+    /// Frames of 64 KiB and more are read in parts if the wanted fields are at most 70 % of the frame:
+    /// then only the blocks that hold these fields are decoded. For example, positions that are stored
+    /// beside velocities and forces are read 1.7 times as fast (frames of 180 KB in blocks of 64 KiB).
+    /// In this case only the checksums of these blocks are compared, not the frame's own checksum, which
+    /// covers all of it. A block that two such frames share is decoded for each.
     ///
     /// ```
     /// use vldepot::Depot;
@@ -29,8 +30,9 @@ impl Depot<AtomicFrameCodec> {
     /// ```
     ///
     /// # Errors
-    /// As [`get_many`](Depot::get_many), and [`ErrorKind::Codec`](crate::ErrorKind::Codec) when a frame lacks
-    /// a field that was asked for, or has it in another precision than f32.
+    /// - The errors of [`get_many`](Depot::get_many).
+    /// - [`ErrorKind::Codec`](crate::ErrorKind::Codec) when a frame lacks a wanted field, or has it in
+    ///   another precision than f32.
     pub fn get_many_flat<K: AsKey>(&self, keys: &[K], fields: Fields) -> Result<FlatFrames> {
         let mut out = FlatFrames::default();
         self.get_many_flat_into(keys, fields, &mut out)?;
@@ -38,11 +40,12 @@ impl Depot<AtomicFrameCodec> {
         Ok(out)
     }
 
-    /// As [`get_many_flat`](Depot::get_many_flat), into arrays that are used again; what they held is
-    /// replaced.
+    /// Like [`get_many_flat`](Depot::get_many_flat), but into arrays that are used again.
+    ///
+    /// What the arrays held is replaced.
     ///
     /// # Errors
-    /// As [`get_many_flat`](Depot::get_many_flat); the arrays are then of no use.
+    /// Same as [`get_many_flat`](Depot::get_many_flat). The arrays are of no use then.
     pub fn get_many_flat_into<K: AsKey>(
         &self,
         keys: &[K],
@@ -52,7 +55,7 @@ impl Depot<AtomicFrameCodec> {
         out.clear();
         let mut stored = out.stored.take().unwrap_or_default();
         stored.clear();
-        // Where in the order of storage each frame asked for is.
+        // The place of each wanted frame in the order of storage.
         let mut places = vec![0; keys.len()];
         let mut in_order = true;
         let mut reader = PartialReader::new(fields);

@@ -1,11 +1,11 @@
 //! Frames of atoms as records: Flatbuffers of `schemas/atomic_frame.fbs`.
 //!
-//! An [`AtomicFrame`] gathers borrowed arrays and single values, [`AtomicFrameCodec`] writes them, an
-//! [`AtomicFrameView`] lends them from the record's own bytes. The frames of vlstore are a subset: either
-//! side reads what the other wrote.
+//! An [`AtomicFrame`] gathers borrowed arrays and single values, and [`AtomicFrameCodec`] writes them.
+//! An [`AtomicFrameView`] lends them from the record's own bytes. The frames of vlstore are a subset:
+//! vlstore and this crate read each other's frames.
 //!
-//! What never changes in a run goes into a record of its own, once: a frame with a [`Topology`] and no
-//! positions, to which frames refer by name.
+//! What never changes in a run goes once into a record of its own. That record is a frame with a
+//! [`Topology`] and no positions, and the other frames refer to it by name.
 //!
 //! | field | shape | stored as | unit (default) |
 //! | --- | --- | --- | --- |
@@ -15,7 +15,7 @@
 //! | `charges` | `[n_atoms]` | [`Precision`] | e |
 //! | `types` | `[n_atoms]` | i32 | atomic numbers or type ids |
 //! | `masses` | `[n_atoms]` | f32 | u |
-//! | `cell` | `[3, 3]`, a lattice vector a row | f64 | nm |
+//! | `cell` | `[3, 3]`, one lattice vector per row | f64 | nm |
 //! | `pbc` | `[3]` | bool | |
 //! | `step` | | i64 | |
 //! | `time` | | f64 | ps |
@@ -54,8 +54,9 @@ pub use precision::Precision;
 pub use units::Units;
 pub use view::{AtomicFrameView, NamedArrayView, TopologyView};
 
-/// The longest record: Flatbuffers' offsets end at 2 GiB; what is left is for heads and padding.
+/// The longest record. Offsets of Flatbuffers end at 2 GiB, and the rest is left for heads and padding.
 const MAX_RECORD_LEN: usize = (1 << 31) - (1 << 20);
 
-/// The most arrays of the writer's own: the Flatbuffers verifier reads records of up to a million tables.
+/// The most arrays of the writer's own. The Flatbuffers verifier accepts up to a million tables in a
+/// record.
 const MAX_OWN_ARRAYS: usize = 999_000;

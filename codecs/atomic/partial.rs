@@ -1,9 +1,9 @@
-//! Fields of a frame out of parts of its record: blocks that hold none of them are not decoded.
+//! Fields of a frame, read from parts of its record: blocks without a wanted field are not decoded.
 //!
-//! The Flatbuffers verifier wants all of a record. Here every offset is looked at by hand, and every number
-//! that was read is compared with the record's length, so that whatever the bytes are, nothing outside of the
-//! record is asked for. What is not as this crate writes it, is missing or has another type is left to who
-//! reads the whole record.
+//! The Flatbuffers verifier needs the whole record. So this module follows every offset by hand, and
+//! compares every number that it reads with the record's length. For any bytes, it asks for nothing
+//! outside the record. When something is missing, has another type, or is not as this crate writes it,
+//! the caller reads the whole record.
 
 use std::ops::Range;
 
@@ -11,16 +11,16 @@ use super::generated::FBFrame;
 use super::{Fields, FlatFrames};
 use crate::Parts;
 
-/// The start of a record, where its table is.
+/// The start of a record, which holds its table.
 const HEAD: usize = 1 << 10;
 
-/// Parts of a record are worth reading when they are at most so much of it, in percent.
+/// Parts are worth reading when they are at most this much of the record, in percent.
 const WORTH: usize = 70;
 
-/// Reads frames of one call.
+/// Reads the frames of one call.
 pub(super) struct PartialReader {
     fields: Fields,
-    /// The first frame wanted too much of its record to be read in parts: the others will.
+    /// Whether a frame needed too much of its record to be read in parts. Then later ones will too.
     hopeless: bool,
 }
 
@@ -39,7 +39,7 @@ struct Table {
 }
 
 impl Table {
-    /// Of the record that `parts` are of.
+    /// Finds the table of a record.
     fn find(parts: &mut Parts<'_>) -> Option<Self> {
         let at = word(parts, 0)?;
         let back = i32::from_le_bytes(small(parts, at)?);
@@ -70,7 +70,7 @@ impl Table {
         small::<8>(parts, at).map(f64::from_le_bytes)
     }
 
-    /// Where the `n` elements of `size` bytes of a vector are.
+    /// Where a vector of `n` elements of `size` bytes is.
     fn vector(&self, parts: &mut Parts<'_>, slot: u16, n: usize, size: usize) -> Option<Range<usize>> {
         let at = self.field(parts, slot)?;
         let vector = at.checked_add(word(parts, at)?)?;
@@ -87,11 +87,11 @@ impl Table {
 #[derive(Default)]
 struct Plan {
     n_atoms: usize,
-    /// Of positions, velocities and forces.
+    /// Positions, velocities and forces.
     vectors: [Option<Range<usize>>; 3],
-    /// Of charges, types and masses.
+    /// Charges, types and masses.
     numbers: [Option<Range<usize>>; 3],
-    /// Of cell and stress.
+    /// Cell and stress.
     matrices: [Option<Range<usize>>; 2],
     energy: f64,
     time: f64,
@@ -110,13 +110,13 @@ const NUMBERS: [(Fields, u16); 3] = [
 const MATRICES: [(Fields, u16); 2] = [(Fields::CELL, FBFrame::VT_CELL), (Fields::STRESS, FBFrame::VT_STRESS)];
 
 impl Plan {
-    /// `None` when a field is not there, or not as it is wanted.
+    /// `None` when a field is missing, or is not of the wanted type.
     fn new(parts: &mut Parts<'_>, fields: Fields) -> Option<Self> {
         let table = Table::find(parts)?;
         if table.int(parts, FBFrame::VT_NCODIM, 3)? != 3 {
             return None;
         }
-        // A frame without the number has to be seen whole.
+        // A frame without the number of atoms has to be read whole.
         let n_atoms = usize::try_from(table.int(parts, FBFrame::VT_NSITES, 0)?).ok().filter(|&n| n > 0)?;
         let mut plan = Self { n_atoms, ..Self::default() };
         for (range, (field, slot)) in plan.vectors.iter_mut().zip(VECTORS) {
@@ -163,13 +163,15 @@ fn append<T: bytemuck::Pod>(
 }
 
 impl PartialReader {
-    /// A reader of these fields.
+    /// Makes a reader of these fields.
     pub(super) fn new(fields: Fields) -> Self {
         Self { fields, hopeless: false }
     }
 
-    /// Appends the fields of a large frame to `out`. False, and nothing is appended, when the record is to be
-    /// read whole: because that is as good, or because something is amiss, which will be told then.
+    /// Appends the fields of a large frame to `out`.
+    ///
+    /// Returns false, and appends nothing, when the caller must read the whole record. Either that costs
+    /// no more, or something is wrong with the record: then the whole read gives the error.
     pub(super) fn push(&mut self, parts: &mut Parts<'_>, out: &mut FlatFrames) -> bool {
         if self.hopeless || parts.bytes(0..HEAD.min(parts.len())).is_err() {
             return false;

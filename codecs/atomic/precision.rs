@@ -1,29 +1,29 @@
-//! In what precision frames are stored.
+//! The precision in which frames are stored.
 
 use std::fmt;
 
 use crate::codecs::ndarray::DType;
 
-/// In what precision positions, velocities, forces and charges are stored.
+/// The precision in which positions, velocities, forces and charges are stored.
 ///
-/// Energy, time, cell and stress are f64 whatever the precision; own arrays keep their dtype.
+/// Energy, time, cell and stress are always f64. Own arrays keep their dtype.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Precision {
-    /// f32: the default, and what vlstore reads.
+    /// f32. The default, and what vlstore reads.
     #[default]
     F32,
-    /// f64: exact for what simulations compute in double precision.
+    /// f64. Exact for what simulations compute in double precision.
     F64,
-    /// IEEE half precision: 3 decimal digits, up to 65504.
+    /// IEEE half precision. 3 decimal digits, up to 65504.
     F16,
-    /// bfloat16: 2 decimal digits, the range of f32.
+    /// bfloat16. 2 decimal digits, the range of f32.
     BF16,
-    /// Whatever each array came in: f32, f64, f16 or bf16.
+    /// The dtype that each array came in: f32, f64, f16 or bf16.
     AsGiven,
 }
 
 impl Precision {
-    /// The dtype to store what was given as `given` in.
+    /// The dtype in which an array that was given as `given` is stored.
     pub(super) fn dtype(self, given: DType) -> DType {
         match self {
             Self::F32 => DType::F32,

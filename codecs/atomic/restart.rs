@@ -7,10 +7,11 @@ use crate::{Cut, Depot, Error, ErrorKind, Removal, Result, TruncateOptions};
 
 /// Restarting a run by step.
 impl Depot<AtomicFrameCodec> {
-    /// Removes the frames whose step is larger than `step`, and commits; tells how many there were.
+    /// Removes the frames with a larger step than `step`, commits, and returns how many there were.
     ///
-    /// Goes from the end back to the first frame whose step is not larger. A record without a step, such as a
-    /// topology, is kept wherever it is. [`undo_truncate`](Self::undo_truncate) brings the frames back.
+    /// It goes back from the end to the first frame with a step that is not larger. Records without a
+    /// step, such as a topology, are kept wherever they are. [`undo_truncate`](Self::undo_truncate)
+    /// brings the frames back.
     ///
     /// ```
     /// use vldepot::Depot;
@@ -24,26 +25,30 @@ impl Depot<AtomicFrameCodec> {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::RemovesAll`] when no frame with a step would stay; as [`truncate_by`](Self::truncate_by).
+    /// - [`ErrorKind::RemovesAll`] when no frame with a step would stay.
+    /// - The errors of [`truncate_by`](Self::truncate_by).
     pub fn truncate_after_step(&self, step: i64) -> Result<u64> {
         self.truncate_after_step_with(step, &TruncateOptions::default()).map(|removal| removal.removed)
     }
 
-    /// As [`truncate_after_step`](Self::truncate_after_step), with options; tells what goes and what stays.
+    /// Like [`truncate_after_step`](Self::truncate_after_step), but with options.
+    ///
+    /// The [`Removal`] says what goes and what stays.
     ///
     /// # Errors
-    /// As [`truncate_after_step`](Self::truncate_after_step).
+    /// Same as [`truncate_after_step`](Self::truncate_after_step).
     pub fn truncate_after_step_with(&self, step: i64, options: &TruncateOptions) -> Result<Removal> {
         self.cut_after(step, None, *options)
     }
 
-    /// Makes the depot ready for a run that starts again at `step`: removes the frames after it, and refuses
-    /// when frames before it are missing.
+    /// Makes the depot ready for a run that starts again at `step`.
     ///
-    /// `newest` is the step of the newest frame that the run had stored when it was at `step`. If the file
-    /// does not have that one any more, the restart file is newer than the last commit, and the run would go
-    /// on after a gap. So [commit](Self::commit) before you write your checkpoint: whatever the checkpoint is
-    /// of, the frames up to it are durable.
+    /// It removes the frames after `step`. It refuses when frames before it are missing.
+    ///
+    /// `newest` is the step of the newest frame that the run had stored when it was at `step`. If the
+    /// file does not have that frame any more, the checkpoint is newer than the last commit, and the run
+    /// would leave a gap. So [commit](Self::commit) before you write a checkpoint: then the frames up to
+    /// it are durable.
     ///
     /// ```
     /// use vldepot::{Depot, ErrorKind};
@@ -52,25 +57,26 @@ impl Depot<AtomicFrameCodec> {
     /// for step in (0..=1500).step_by(100) {
     ///     depot.put(step, &AtomicFrame::new().positions(&vec![[0.0_f32; 3]]).step(step))?;
     /// }
-    /// // The checkpoint is of step 1250, and the frame of step 1200 was the last one before it.
+    /// The checkpoint is of step 1250, and the last frame before it is of step 1200.
     /// assert_eq!(depot.restart_at_step(1250, 1200)?.removed, 3);
-    /// // A checkpoint of step 1400: its frames 1300 and 1400 are not here.
+    /// The frames 1300 and 1400 before this checkpoint are not here.
     /// let error = depot.restart_at_step(1400, 1400).unwrap_err();
     /// assert!(matches!(error.kind(), ErrorKind::Gap { expected: 1400, found: Some(1200), .. }));
     /// # Ok::<(), vldepot::Error>(())
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::Gap`], with both steps, before anything is removed; [`ErrorKind::InvalidOptions`] when
-    /// `newest` is after `step`; as [`truncate_by`](Self::truncate_by).
+    /// - [`ErrorKind::Gap`], with both steps, before anything is removed.
+    /// - [`ErrorKind::InvalidOptions`] when `newest` is after `step`.
+    /// - The errors of [`truncate_by`](Self::truncate_by).
     pub fn restart_at_step(&self, step: i64, newest: i64) -> Result<Removal> {
         self.restart_at_step_with(step, newest, &TruncateOptions::default())
     }
 
-    /// As [`restart_at_step`](Self::restart_at_step), with options.
+    /// Like [`restart_at_step`](Self::restart_at_step), but with options.
     ///
     /// # Errors
-    /// As [`restart_at_step`](Self::restart_at_step), also in a dry run.
+    /// Same as [`restart_at_step`](Self::restart_at_step), also in a dry run.
     pub fn restart_at_step_with(&self, step: i64, newest: i64, options: &TruncateOptions) -> Result<Removal> {
         if newest > step {
             let why = format!(
@@ -105,7 +111,7 @@ impl Depot<AtomicFrameCodec> {
         {
             return Err(Error::new(ErrorKind::Gap { step, expected, found }).at(self.path()));
         }
-        // What has no step, such as a topology, is no frame that the run could go on from.
+        // A record without a step, such as a topology, is not a frame that the run could go on from.
         planned.everything = planned.removed > 0 && found.is_none();
         if options.dry_run {
             return Ok(planned);
@@ -114,7 +120,8 @@ impl Depot<AtomicFrameCodec> {
             let (records, what) = (planned.removed, "frames");
             return Err(Error::new(ErrorKind::RemovesAll { records, what }).at(self.path()));
         }
-        // Those alone that were looked at: what another thread puts or removes meanwhile changes nothing.
+        // Removes only frames that were looked at: what other threads put or remove meanwhile stays as
+        // it is.
         let removal = self.truncate_by(&options, |key, frame| match decide(frame, &mut found) {
             Cut::Remove if !looked_at.contains(key) => Cut::Keep,
             cut => cut,

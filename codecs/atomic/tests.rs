@@ -53,7 +53,7 @@ fn full(n: usize) -> AtomicFrame<'static> {
         .topology(topology(n))
 }
 
-/// Calls everything that reads.
+/// Calls every accessor that reads.
 fn read_all(frame: &AtomicFrameView<'_>, record: &Aligned) {
     let any = [frame.positions_any(), frame.velocities_any(), frame.forces_any(), frame.charges_any()];
     for array in any.into_iter().flatten() {
@@ -116,7 +116,7 @@ fn every_field_reads_back_in_every_precision() {
             assert_eq!((top.n_atoms(), top.bonds().unwrap().nrows()), (n, n.saturating_sub(1)));
             assert_eq!(top.names().unwrap().len(), n);
             assert_eq!(top.residue_names().unwrap().collect::<Vec<_>>(), ["SOL"]);
-            // To a frame and back: the same bytes.
+            // Made into a frame and encoded again, the bytes are the same.
             let again = Aligned::of(&codec, &frame.to_frame().unwrap());
             assert_eq!(again.bytes(), record.bytes());
             // SAFETY: `view` accepted these bytes above.
@@ -136,7 +136,8 @@ fn f64_is_exact_and_the_others_are_rounded_once() {
     let record = Aligned::of(&codec, &AtomicFrame::new().positions(&x));
     let stored = codec.view(record.bytes()).unwrap();
     assert_eq!(stored.positions_as::<bf16>().unwrap(), x.mapv(crate::codecs::ndarray::to_bf16));
-    // Just above the middle of two numbers: rounded to f32 first, it would become the middle, and go down.
+    // Just above the middle of two numbers. Rounding to f32 first would give the middle, which then goes
+    // down.
     let above = |bits: i32| 1.0 + 2f64.powi(-bits - 1) + 2f64.powi(-40);
     let frame = AtomicFrame::new().charges(vec![above(10), -above(10), above(7)]);
     let codec = AtomicFrameCodec::new().with_precision(Precision::F16);
@@ -240,12 +241,12 @@ fn what_the_record_cannot_hold_is_refused() {
         refusal(&AtomicFrame::new().per_frame("a", 1_u8).per_frame("a", 2_u8)),
         CodecError::Invalid(_)
     ));
-    // Not a number is a number to keep.
+    // NaN is kept like any other number.
     let nan = Aligned::of(&AtomicFrameCodec::default(), &AtomicFrame::new().positions(x.mapv(|_| f64::NAN)));
     assert!(AtomicFrameCodec::default().view(nan.bytes()).unwrap().positions()[[0, 0]].is_nan());
 }
 
-/// Puts integers where a setter says, and reads what `of` finds; where that is refused, at which value.
+/// Puts integers by `set` and reads them by `of`. Returns the value at which they are refused, if any.
 fn integers<T: Clone + Into<i128>>(
     set: impl Fn(AnyArray<'static>) -> AtomicFrame<'static>,
     of: impl Fn(&AtomicFrameView<'_>) -> Vec<T>,
@@ -389,7 +390,7 @@ fn parameters_differ_by_name() {
 
 #[test]
 fn a_frame_of_vlstore_reads() {
-    // Its seven fields only, with empty vectors for what it has not.
+    // Only the seven fields of vlstore, with empty vectors for absent ones.
     let mut builder = flatbuffers::FlatBufferBuilder::new();
     let name = builder.create_string("f");
     let positions = builder.create_vector(&[1.0_f32, 2.0, 3.0, 4.0, 5.0, 6.0]);
@@ -440,7 +441,7 @@ fn no_change_of_one_byte_panics() {
     }
 }
 
-/// Reads everything that reads, whatever it says.
+/// Calls every accessor, and ignores what it gives.
 fn look(codec: &AtomicFrameCodec, bytes: &[u8]) {
     if let Ok(frame) = codec.view(bytes) {
         let _ = frame.to_frame();
@@ -449,7 +450,7 @@ fn look(codec: &AtomicFrameCodec, bytes: &[u8]) {
     }
 }
 
-/// Any floats of any precision, of that shape.
+/// Floats of any precision, of this shape.
 fn reals(shape: Vec<usize>) -> impl Strategy<Value = AnyArray<'static>> {
     let len = shape.iter().product::<usize>();
     (prop::collection::vec(any::<u64>(), len), 0..4).prop_map(move |(bits, dtype)| {

@@ -1,28 +1,28 @@
-//! The units that the numbers of a depot's frames are in.
+//! The units of the numbers in a depot's frames.
 
 use std::borrow::Cow;
 
-/// Names of units. They are recorded, compared and shown; numbers are never converted.
+/// Names of units. They are recorded, compared and shown, but numbers are never converted.
 ///
-/// Units of velocity and force follow: `length / time`, `energy / length`.
+/// The units of velocity and force follow from these: `length / time` and `energy / length`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Units {
-    /// Of positions and cell.
+    /// Unit of positions and cell.
     pub length: Cow<'static, str>,
-    /// Of time.
+    /// Unit of time.
     pub time: Cow<'static, str>,
-    /// Of energy.
+    /// Unit of energy.
     pub energy: Cow<'static, str>,
-    /// Of masses.
+    /// Unit of masses.
     pub mass: Cow<'static, str>,
-    /// Of charges.
+    /// Unit of charges.
     pub charge: Cow<'static, str>,
-    /// Of stress.
+    /// Unit of stress.
     pub pressure: Cow<'static, str>,
 }
 
 impl Units {
-    /// nm, ps, kJ/mol, u, e, bar: the default.
+    /// nm, ps, kJ/mol, u, e, bar. The default.
     ///
     /// # Source
     /// GROMACS reference manual, "Definitions and Units".
@@ -52,7 +52,7 @@ impl Units {
         }
     }
 
-    /// Each unit with its name in the codec's parameters.
+    /// Each unit, with its name in the codec's parameters.
     pub(super) fn named(&self) -> [(&'static str, &str); 6] {
         [
             ("length", &self.length),

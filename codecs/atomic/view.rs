@@ -1,7 +1,7 @@
-//! What a reader gets: a record's fields, lent from its bytes.
+//! What a reader gets: the fields of a record, lent from its bytes.
 //!
-//! Always true of a view: the Flatbuffer was verified, the bytes start at a multiple of 8, and every
-//! field has the shape and dtype its accessor gives it. So no accessor can fail or panic.
+//! Three things always hold for a view. The Flatbuffer was verified, the bytes start at a multiple of 8,
+//! and every field has the shape and dtype that its accessor gives. So no accessor can fail or panic.
 
 use std::fmt;
 
@@ -14,11 +14,13 @@ use super::{AtomicFrame, NamedArray, Topology};
 use crate::codec::CodecError;
 use crate::codecs::ndarray::{AnyArray, AnyArrayView, DType, Element};
 
-/// A frame, borrowed from its record's bytes. Accessors cost a look-up each, and copy and allocate nothing.
+/// A frame, borrowed from its record's bytes.
 ///
-/// Accessors without a type give f32. A frame stored in another [`Precision`] is read through
-/// `positions_as::<f64>()` and its likes, or `positions_any()`. A codec of one precision refuses a frame of
-/// another, so `positions()` is never empty by mistake.
+/// Each accessor costs one look-up, and copies and allocates nothing.
+///
+/// Accessors without a type give f32. To read a frame in another [`Precision`], use
+/// `positions_as::<f64>()` or `positions_any()`; the other fields have the same two. A codec of one
+/// precision refuses frames of another, so `positions()` is never empty by mistake.
 #[derive(Clone, Copy)]
 pub struct AtomicFrameView<'a> {
     frame: fb::FBFrame<'a>,
@@ -30,7 +32,7 @@ pub struct AtomicFrameView<'a> {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct NamedArrayView<'a> {
-    /// As the writer named it.
+    /// The name that the writer gave it.
     pub name: &'a str,
     /// Whether the first axis counts atoms.
     pub per_atom: bool,
@@ -47,15 +49,15 @@ pub struct TopologyView<'a> {
 
 type Strings<'a> = Vector<'a, ForwardsUOffset<&'a str>>;
 
-/// The numbers of a vector of the Flatbuffer, where they lie.
+/// The numbers of a Flatbuffer vector, borrowed from the record.
 fn slice<T: bytemuck::AnyBitPattern>(vector: Vector<'_, T>) -> &[T] {
-    // Cannot panic: the verifier checked the vector's alignment from the start of the record, which is
-    // aligned.
+    // Cannot panic: the verifier checked that the vector is aligned relative to the start of the record,
+    // and the record is aligned.
     bytemuck::cast_slice(vector.bytes())
 }
 
 fn empty_means_absent<T>(vector: Option<Vector<'_, T>>, n_atoms: usize) -> Option<Vector<'_, T>> {
-    // A writer without optional vectors leaves them empty.
+    // Writers that lack optional vectors leave them empty.
     vector.filter(|vector| n_atoms == 0 || !vector.is_empty())
 }
 
@@ -70,7 +72,7 @@ fn expect<T>(vector: Option<Vector<'_, T>>, field: &str, shape: &[usize]) -> Res
     }
 }
 
-/// An `Array` of a verified Flatbuffer, with its own rules checked.
+/// Reads an `Array` of a verified Flatbuffer, and checks the array's own rules.
 fn check_array<'a>(array: fb::Array<'a>, field: &str) -> Result<AnyArrayView<'a>, CodecError> {
     let dtype = DType::from_code(array.dtype().0)
         .ok_or_else(|| CodecError::invalid(format!("field `{field}`: unknown dtype {}", array.dtype().0)))?;
@@ -78,7 +80,7 @@ fn check_array<'a>(array: fb::Array<'a>, field: &str) -> Result<AnyArrayView<'a>
         .ok_or_else(|| CodecError::invalid(format!("field `{field}`: too large for this machine")))?;
     let data = array.data().map_or(&[][..], |data| data.bytes());
     if data.is_empty() {
-        // Where an absent vector would lie is no matter.
+        // It does not matter where an absent vector would lie.
         return AnyArrayView::new(field, dtype, shape.slice(), aligned_empty());
     }
     AnyArrayView::new(field, dtype, shape.slice(), data)
@@ -97,7 +99,7 @@ fn aligned_empty() -> &'static [u8] {
     bytemuck::cast_slice::<u128, u8>(&[])
 }
 
-/// An `Array` that passed [`check_array`].
+/// Reads an `Array` that passed [`check_array`].
 fn checked_array(array: fb::Array<'_>) -> Option<AnyArrayView<'_>> {
     let data = array.data().map(|data| data.bytes()).filter(|data| !data.is_empty());
     let data = data.unwrap_or(aligned_empty());
@@ -118,8 +120,8 @@ macro_rules! real_fields {
         #[doc = concat!($doc, ", as `T` (f32, f64, f16 or bf16), the dtype they are stored in.")]
         ///
         /// # Errors
-        /// [`CodecError::Dtype`] when they are stored in another, [`CodecError::Invalid`] when there are
-        /// none.
+        /// [`CodecError::Dtype`] when they are stored in another type. [`CodecError::Invalid`] when
+        /// there are none.
         pub fn $as<T: Element>(&self) -> Result<$out<'a, T>, CodecError> {
             let name = stringify!($field);
             let array =
@@ -205,7 +207,7 @@ impl<'a> AtomicFrameView<'a> {
         self.n_atoms
     }
 
-    /// Coordinates an atom: 3, but for frames of another program.
+    /// Number of coordinates per atom. It is 3, except in frames of other programs.
     pub fn n_dims(&self) -> usize {
         self.n_dims
     }
@@ -215,25 +217,25 @@ impl<'a> AtomicFrameView<'a> {
         self.frame.name()
     }
 
-    /// `[n_atoms, 3]` in nm; `[0, 3]` when the frame has none (a topology record).
+    /// `[n_atoms, 3]` in nm. `[0, 3]` when the frame has none (a topology record).
     ///
-    /// For a codec of another [`Precision`] than f32 see [`positions_as`](Self::positions_as): this is then
-    /// `[0, 3]`.
+    /// It is also `[0, 3]` when the positions are stored in another [`Precision`] than f32: then use
+    /// [`positions_as`](Self::positions_as).
     pub fn positions(&self) -> ArrayView2<'a, f32> {
         self.singles_matrix(self.frame.positions()).unwrap_or_else(|| ArrayView2::from(&[] as &[[f32; 3]]))
     }
 
-    /// `[n_atoms, 3]` in nm/ps; `None` when absent, or in another precision than f32.
+    /// `[n_atoms, 3]` in nm/ps. `None` when absent, or in another precision than f32.
     pub fn velocities(&self) -> Option<ArrayView2<'a, f32>> {
         self.singles_matrix(self.frame.velocities())
     }
 
-    /// `[n_atoms, 3]` in kJ/mol/nm; `None` when absent, or in another precision than f32.
+    /// `[n_atoms, 3]` in kJ/mol/nm. `None` when absent, or in another precision than f32.
     pub fn forces(&self) -> Option<ArrayView2<'a, f32>> {
         self.singles_matrix(self.frame.forces())
     }
 
-    /// `[n_atoms]` in e; `None` when absent, or in another precision than f32.
+    /// `[n_atoms]` in e. `None` when absent, or in another precision than f32.
     pub fn charges(&self) -> Option<ArrayView1<'a, f32>> {
         empty_means_absent(self.frame.charges(), self.n_atoms).map(|vector| slice(vector).into())
     }
@@ -256,7 +258,7 @@ impl<'a> AtomicFrameView<'a> {
         empty_means_absent(self.frame.masses(), self.n_atoms).map(|vector| slice(vector).into())
     }
 
-    /// `[3, 3]`, one lattice vector a row, in nm.
+    /// `[3, 3]` in nm, one lattice vector per row.
     pub fn cell(&self) -> Option<ArrayView2<'a, f64>> {
         ArrayView2::from_shape((3, 3), slice(self.frame.cell()?)).ok()
     }
@@ -299,25 +301,27 @@ impl<'a> AtomicFrameView<'a> {
         })
     }
 
-    /// The writer's own array of that name. Looks through all of them.
+    /// The writer's own array of that name. This looks through all of them.
     pub fn array(&self, name: &str) -> Option<AnyArrayView<'a>> {
         self.arrays().find(|own| own.name == name).map(|own| own.array)
     }
 
-    /// Name of the record, in the same depot, that holds the topology.
+    /// Name of the record in the same depot that holds the topology.
     pub fn topology_name(&self) -> Option<&'a str> {
         self.frame.topology_name()
     }
 
-    /// The topology, when this is the record that holds it.
+    /// The topology, if this record holds it.
     pub fn topology(&self) -> Option<TopologyView<'a>> {
         Some(TopologyView { topology: self.frame.topology()?, n_atoms: self.n_atoms })
     }
 
-    /// The frame to be put elsewhere, or changed and put again. Its arrays still borrow this record.
+    /// Makes a frame that can be put elsewhere, or changed and put again.
+    ///
+    /// Its arrays still borrow from this record.
     ///
     /// # Errors
-    /// For a frame of another program that has other than 3 coordinates an atom.
+    /// [`CodecError`] for a frame of another program that does not have 3 coordinates per atom.
     pub fn to_frame(&self) -> Result<AtomicFrame<'a>, CodecError> {
         if self.n_dims != 3 {
             return Err(CodecError::shape("positions", &[self.n_atoms, 3], &[self.n_atoms, self.n_dims]));
@@ -380,11 +384,11 @@ fn wrong_dtype(field: &str, expected: &str, found: DType) -> CodecError {
     CodecError::Dtype { field: field.into(), expected: expected.into(), found: found.to_string() }
 }
 
-/// Atoms and coordinates an atom; `None` when negative.
+/// The number of atoms, and of coordinates per atom. `None` when either is invalid.
 fn sizes(frame: fb::FBFrame<'_>) -> Option<(usize, usize)> {
     let n_dims = usize::try_from(frame.ncodim()).ok().filter(|&n| n > 0)?;
     let mut n_atoms = usize::try_from(frame.nsites()).ok()?;
-    // A writer may leave the count out; the positions tell it.
+    // A writer may leave the count out. Then the positions tell it.
     if let Some(positions) = frame.positions().filter(|_| n_atoms == 0) {
         n_atoms = positions.len() / n_dims;
     }
@@ -428,8 +432,10 @@ impl<'a> TopologyView<'a> {
         self.topology.names().map(|names: Strings<'a>| names.iter())
     }
 
-    /// `[n_bonds, 2]` atom indices from 0. They were below `n_atoms` when written; a reader of foreign files
-    /// checks them again.
+    /// `[n_bonds, 2]` atom indices from 0.
+    ///
+    /// They were below `n_atoms` when this crate wrote them. Check them again in files of other
+    /// programs.
     pub fn bonds(&self) -> Option<ArrayView2<'a, u32>> {
         let bonds = slice(self.topology.bonds()?);
         ArrayView2::from_shape((bonds.len() / 2, 2), bonds).ok()
@@ -450,7 +456,9 @@ impl<'a> TopologyView<'a> {
         self.topology.molecules().map(|vector| slice(vector).into())
     }
 
-    /// The topology to be put elsewhere, or changed and put again. Its arrays still borrow this record.
+    /// Makes a topology that can be put elsewhere, or changed and put again.
+    ///
+    /// Its arrays still borrow from this record.
     pub fn to_topology(&self) -> Topology<'a> {
         Topology {
             types: self.types().map(AnyArray::from),

@@ -1,7 +1,7 @@
 //! From an [`AtomicFrame`] to the bytes of a Flatbuffer.
 //!
-//! Shapes are checked before anything is built. The builder lives per thread and keeps its buffer, so that
-//! a frame costs one copy of each array, into the builder, which lends the record.
+//! Shapes are checked before anything is built. Each thread has one builder, which keeps its buffer. So
+//! a frame costs one copy of each array: into the builder, which then lends the record.
 
 use std::borrow::Cow;
 use std::cell::Cell;
@@ -23,14 +23,14 @@ type Builder = FlatBufferBuilder<'static>;
 type Offset<T> = WIPOffset<Vector<'static, T>>;
 type Strings = Offset<ForwardsUOffset<&'static str>>;
 
-/// A builder whose buffer outgrew this is dropped instead of kept for the thread's next frame.
+/// A builder with a larger buffer than this is dropped, and not kept for the thread's next frame.
 const KEPT_BUILDER_LEN: usize = 64 << 20;
 
 thread_local! {
     static BUILDER: Cell<Option<Builder>> = const { Cell::new(None) };
 }
 
-/// Gives `frame` as one record to `job`; it has `fixed` atoms, or none at all.
+/// Gives `frame` to `job` as one record. It must have `fixed` atoms, or none at all.
 pub(super) fn with_record<T>(
     frame: &AtomicFrame<'_>,
     precision: Precision,
@@ -60,7 +60,7 @@ pub(super) fn with_record<T>(
     Ok(done)
 }
 
-/// Checks every shape; gives the number of atoms.
+/// Checks every shape, and returns the number of atoms.
 fn check(frame: &AtomicFrame<'_>) -> Result<i32, CodecError> {
     let topology = frame.topology.as_ref();
     let per_atom = frame.arrays.iter().filter(|own| own.per_atom);
@@ -106,7 +106,7 @@ fn check(frame: &AtomicFrame<'_>) -> Result<i32, CodecError> {
     i32::try_from(n_atoms).map_err(|_| CodecError::invalid(format!("{n_atoms} atoms: at most {}", i32::MAX)))
 }
 
-/// Names that differ, and arrays that can be lent.
+/// Checks that names differ, and that arrays can be lent.
 fn check_own(arrays: &[NamedArray<'_>]) -> Result<(), CodecError> {
     if arrays.len() > MAX_OWN_ARRAYS {
         return Err(CodecError::invalid(format!(
@@ -138,8 +138,7 @@ fn expect_shape(array: Option<&AnyArray<'_>>, field: &str, expected: &[usize]) -
     }
 }
 
-/// At least the bytes of all arrays and strings; heads and padding are what [`MAX_RECORD_LEN`] leaves room
-/// for.
+/// Bytes of all arrays and strings, at least. [`MAX_RECORD_LEN`] leaves room for heads and padding.
 fn estimate_len(frame: &AtomicFrame<'_>, precision: Precision) -> usize {
     let len = |array: &AnyArray<'_>, size: usize| {
         array.shape().iter().product::<usize>().saturating_mul(size).saturating_add(64)
@@ -171,7 +170,7 @@ fn estimate_len(frame: &AtomicFrame<'_>, precision: Precision) -> usize {
     parts.into_iter().fold(0, usize::saturating_add)
 }
 
-/// A field of some precision: in its float32 vector, or in an `Array`.
+/// A field of some precision, in its float32 vector or in an `Array`.
 enum Real {
     Absent,
     F32(Offset<f32>),
@@ -244,7 +243,7 @@ fn write_topology(
     n_atoms: i32,
 ) -> Result<WIPOffset<fb::Topology<'static>>, CodecError> {
     let atoms = 0..=i128::from(n_atoms) - 1;
-    // Without names, a residue is a number and refers to nothing.
+    // Without names, a residue is a number that refers to nothing.
     let residues = match &topology.residue_names {
         Some(names) => 0..=names.len() as i128 - 1,
         None => u32::ALL,
@@ -262,7 +261,7 @@ fn write_topology(
     Ok(fb::Topology::create(builder, &args))
 }
 
-/// Names repeat (water has three): each is stored once.
+/// Stores names, each of them once: names repeat (all water molecules share three).
 fn strings(builder: &mut Builder, names: Option<&[Cow<'_, str>]>) -> Option<Strings> {
     let names = names?;
     let mut stored = HashMap::new();
@@ -273,7 +272,7 @@ fn strings(builder: &mut Builder, names: Option<&[Cow<'_, str>]>) -> Option<Stri
     Some(builder.create_vector(&offsets))
 }
 
-/// A byte that asks for the alignment of `Array.data`: the builder knows no `force_align`.
+/// A byte with the alignment that `Array.data` needs, because the builder has no `force_align`.
 #[derive(Clone, Copy)]
 #[repr(transparent)]
 struct AlignedByte(u8);
@@ -364,9 +363,9 @@ fn singles(
     array.map(|array| Ok(builder.create_vector(&to_singles(field, array)?))).transpose()
 }
 
-/// What integers are stored as.
+/// An integer type that is stored.
 trait Integer: TryFrom<i128> + NoUninit + Push<Output = Self> {
-    /// All of them.
+    /// All of its values.
     const ALL: RangeInclusive<i128>;
 }
 
@@ -387,7 +386,7 @@ fn integers<T: Integer>(
     array.map(|array| Ok(builder.create_vector(&to_integers::<T>(field, array, &allowed)?))).transpose()
 }
 
-/// As f32; borrowed when they are so already and lie in order.
+/// The numbers as f32. They are borrowed if they are f32 already and lie in order.
 #[allow(clippy::cast_possible_truncation, reason = "what f32 is chosen for; overflow is checked")]
 fn to_singles<'b>(field: &str, array: &'b AnyArray<'_>) -> Result<Cow<'b, [f32]>, CodecError> {
     if let AnyArray::F32(singles) = array {
@@ -461,7 +460,7 @@ fn to_integers<T: Integer>(
     }
 }
 
-/// Where the element lies that comes `nth`, counted row by row.
+/// Index of the `nth` element, counted row by row.
 fn index_of(mut nth: usize, shape: &[usize]) -> Vec<usize> {
     let mut index = vec![0; shape.len()];
     for (at, &n) in index.iter_mut().zip(shape).rev() {

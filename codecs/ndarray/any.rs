@@ -1,4 +1,5 @@
-//! Arrays whose dtype and shape are known at run time only: [`AnyArray`] to write, [`AnyArrayView`] to read.
+//! Arrays with a dtype and shape known only at run time: [`AnyArray`] to write, [`AnyArrayView`] to
+//! read.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -16,11 +17,11 @@ use crate::codec::CodecError;
 
 /// A Rust type that arrays can hold: the numbers, [`half::f16`], [`half::bf16`] and `bool`.
 ///
-/// Sealed: a new one is a new code in the record layouts.
+/// The trait is sealed, because every new type needs a new code in the record layouts.
 pub trait Element:
     NoUninit + CheckedBitPattern + PartialEq + fmt::Debug + Send + Sync + sealed::Wrap + 'static
 {
-    /// The same at run time.
+    /// The dtype of this type.
     const DTYPE: DType;
 }
 
@@ -54,8 +55,9 @@ elements! {
 
 /// An array of any dtype and shape, borrowed or owned, contiguous or not.
 ///
-/// Made by `From` from ndarrays and their views (of any number of dimensions), and from slices, `Vec`s and
-/// Rust arrays of elements (`[n]`) or of rows such as `[f32; 3]` (`[n, 3]`). Borrowing copies nothing.
+/// It is made by `From`, from ndarrays and their views with any number of dimensions. It is also made
+/// from slices, `Vec`s and Rust arrays, of elements (shape `[n]`) or of rows such as `[f32; 3]` (shape
+/// `[n, 3]`). Borrowing copies nothing.
 ///
 /// ```
 /// use vldepot::codecs::{AnyArray, DType};
@@ -104,7 +106,7 @@ macro_rules! for_any {
     };
 }
 impl AnyArray<'_> {
-    /// What the elements are.
+    /// The dtype of the elements.
     pub fn dtype(&self) -> DType {
         fn of<T: Element>(_: &CowArray<'_, T, IxDyn>) -> DType {
             T::DTYPE
@@ -112,13 +114,15 @@ impl AnyArray<'_> {
         for_any!(self, array => of(array))
     }
 
-    /// The length of each axis; empty for a single number.
+    /// The length of each axis. Empty for a single number.
     pub fn shape(&self) -> &[usize] {
         for_any!(self, array => array.shape())
     }
 
-    /// Whether both have the same dtype, shape and elements, bit by bit: NaN is the same as itself, and 0.0
-    /// is not -0.0. (By `==` it is the other way round.)
+    /// Whether both have the same dtype, shape and elements, bit by bit.
+    ///
+    /// So NaN is the same as itself, and 0.0 is not the same as -0.0. (With `==` it is the other way
+    /// round.)
     ///
     /// ```
     /// use vldepot::codecs::AnyArray;
@@ -144,13 +148,13 @@ impl AnyArray<'_> {
         for_any!(self, array => append_elements(array, out));
     }
 
-    /// The elements' bytes where they lie, when they lie in logical order.
+    /// The elements' bytes, borrowed, if they lie in logical order.
     pub(in crate::codecs) fn as_bytes(&self) -> Option<&[u8]> {
         for_any!(self, array => array.as_slice().map(bytemuck::cast_slice))
     }
 }
 
-/// Appends the elements' bytes in logical (row-major) order, by one copy when they lie so.
+/// Appends the elements' bytes in logical (row-major) order. One copy if they lie in that order.
 pub(super) fn append_elements<T: Element, D: Dimension>(array: &ndarray::ArrayRef<T, D>, out: &mut Vec<u8>) {
     if let Some(slice) = array.as_slice() {
         out.extend_from_slice(bytemuck::cast_slice(slice));
@@ -241,9 +245,9 @@ impl<'a> From<&'a AnyArray<'_>> for AnyArray<'a> {
     }
 }
 
-/// Bytes of an array's elements, if an array of that shape can be lent.
+/// Number of bytes of the elements. An error if an array of this shape cannot be lent.
 ///
-/// As ndarray counts in bytes: zero-length axes aside, the product must fit `isize`.
+/// The rule is that of ndarray, in bytes: without the axes of length zero, the product must fit `isize`.
 pub(in crate::codecs) fn byte_len(what: &str, dtype: DType, shape: &[usize]) -> Result<usize, CodecError> {
     let limit = isize::MAX.unsigned_abs();
     shape
@@ -255,7 +259,7 @@ pub(in crate::codecs) fn byte_len(what: &str, dtype: DType, shape: &[usize]) -> 
     Ok(shape.iter().product::<usize>() * dtype.size())
 }
 
-/// An array of any dtype and shape inside a record: borrows the record's bytes.
+/// An array of any dtype and shape inside a record. It borrows the record's bytes.
 #[derive(Debug, Clone)]
 pub struct AnyArrayView<'a> {
     dtype: DType,
@@ -264,7 +268,7 @@ pub struct AnyArrayView<'a> {
 }
 
 impl<'a> AnyArrayView<'a> {
-    /// Checks that `data` is what an array of this dtype and shape takes, aligned for it.
+    /// Makes a view, and checks that `data` has the length and alignment for this dtype and shape.
     pub(in crate::codecs) fn new(
         what: &str,
         dtype: DType,
@@ -284,18 +288,18 @@ impl<'a> AnyArrayView<'a> {
         Ok(Self { dtype, shape: shape.into_dimension(), data })
     }
 
-    /// As [`new`](Self::new), of what passed it already.
+    /// Like [`new`](Self::new), but for data that passed `new` before.
     #[cfg(feature = "atomic")]
     pub(in crate::codecs) fn new_unchecked(dtype: DType, shape: IxDyn, data: &'a [u8]) -> Self {
         Self { dtype, shape, data }
     }
 
-    /// What the elements are.
+    /// The dtype of the elements.
     pub fn dtype(&self) -> DType {
         self.dtype
     }
 
-    /// The length of each axis; empty for a single number.
+    /// The length of each axis. Empty for a single number.
     pub fn shape(&self) -> &[usize] {
         ndarray::Dimension::slice(&self.shape)
     }
@@ -305,7 +309,9 @@ impl<'a> AnyArrayView<'a> {
         self.data
     }
 
-    /// The array, as one of `T`. Copies nothing (allocates nothing up to four axes); looks at every `bool`.
+    /// The array, with elements of type `T`.
+    ///
+    /// This copies nothing, and allocates nothing for up to four axes. It looks at every `bool`.
     ///
     /// # Errors
     /// [`CodecError::Dtype`] when the elements are not `T`.
@@ -313,7 +319,7 @@ impl<'a> AnyArrayView<'a> {
         self.view_named("array")
     }
 
-    /// As [`view`](Self::view), with the name for the error.
+    /// Like [`view`](Self::view), but with a name for the error.
     pub(in crate::codecs) fn view_named<T: Element>(
         &self,
         name: &str,
@@ -331,10 +337,10 @@ impl<'a> AnyArrayView<'a> {
             .map_err(|error| CodecError::invalid(format!("field `{name}`: {error}")))
     }
 
-    /// The same as an [`AnyArray`], to be matched on, or put elsewhere. Copies nothing.
+    /// Makes an [`AnyArray`], to match on or to put elsewhere. Copies nothing.
     ///
     /// # Errors
-    /// None for a view that a codec gave.
+    /// A view that a codec gave has none.
     pub fn to_any(&self) -> Result<AnyArray<'a>, CodecError> {
         Ok(match self.dtype {
             DType::F32 => self.view::<f32>()?.into(),

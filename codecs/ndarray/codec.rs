@@ -1,4 +1,4 @@
-//! The array codecs and the layout of their records, drawn in the module above.
+//! The array codecs and the layout of their records. The module above draws the layout.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -58,11 +58,12 @@ fn read(bytes: &[u8]) -> Result<AnyArrayView<'_>, CodecError> {
     AnyArrayView::new("an array", dtype, shape.slice(), &bytes[at..])
 }
 
-/// What [`AnyNdArray`] writes: any ndarray, and [`AnyArray`].
+/// What [`AnyNdArray`] writes: any owned ndarray, and [`AnyArray`].
 ///
-/// What borrows (an `ArrayView`, an `AnyArray` of one) is put through [`NdArray`], or as an owned copy.
+/// To put borrowed data (an `ArrayView`, or an `AnyArray` of one), use [`NdArray`], or make an owned
+/// copy.
 pub trait ArraySource {
-    /// What the elements are.
+    /// The dtype of the elements.
     fn dtype(&self) -> DType;
     /// The length of each axis.
     fn shape(&self) -> &[usize];
@@ -134,7 +135,7 @@ impl Codec for AnyNdArray {
     const ALIGN: usize = ALIGN;
 
     fn element_size(&self) -> usize {
-        // Good for f64, and hardly worse than 4 for f32.
+        // 8 is good for f64, and for f32 hardly worse than 4.
         DType::F64.size()
     }
 
@@ -149,7 +150,7 @@ impl Codec for AnyNdArray {
     }
 }
 
-/// Arrays of `T` with the dimensions `D` (`Ix2` for a matrix, `IxDyn` for any number of axes).
+/// Arrays of `T` with the dimensions `D`: `Ix2` for a matrix, `IxDyn` for any number of axes.
 ///
 /// `put` takes a reference to an array or to a view, contiguous or not.
 ///
@@ -170,7 +171,7 @@ impl Codec for AnyNdArray {
 pub struct NdArray<T, D = IxDyn>(PhantomData<fn() -> (T, D)>);
 
 impl<T, D> NdArray<T, D> {
-    /// The codec; it holds nothing.
+    /// Makes the codec. It holds no data.
     pub const fn new() -> Self {
         Self(PhantomData)
     }

@@ -1,9 +1,10 @@
-//! What array elements can be, at run time.
+//! The dtypes of array elements.
 
 use std::fmt;
 
-/// What the elements of an array are. The numbers are those of the record layouts and of
-/// `schemas/atomic_frame.fbs`: they never change.
+/// The type of an array's elements.
+///
+/// The numbers are those of the record layouts and of `schemas/atomic_frame.fbs`. They never change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 #[repr(u8)]
@@ -14,7 +15,7 @@ pub enum DType {
     F64 = 1,
     /// IEEE half precision.
     F16 = 2,
-    /// The upper half of a single.
+    /// bfloat16: the upper half of an IEEE single.
     BF16 = 3,
     /// Signed, 1 byte.
     I8 = 4,
@@ -59,12 +60,12 @@ impl DType {
         self as u8
     }
 
-    /// The dtype of a stored number; `None` for one that this version does not know.
+    /// The dtype of a stored number. `None` for a number that this version does not know.
     pub fn from_code(code: u8) -> Option<Self> {
         Self::ALL.get(usize::from(code)).copied()
     }
 
-    /// Bytes an element.
+    /// Bytes per element.
     pub const fn size(self) -> usize {
         match self {
             Self::I8 | Self::U8 | Self::Bool => 1,
@@ -74,7 +75,7 @@ impl DType {
         }
     }
 
-    /// The name NumPy uses (`bfloat16` is that of `ml_dtypes`).
+    /// The name that NumPy uses. `bfloat16` is the name in `ml_dtypes`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::F32 => "float32",

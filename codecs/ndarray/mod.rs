@@ -1,7 +1,7 @@
 //! Arrays as records.
 //!
-//! [`NdArray<T, D>`](NdArray) when dtype and number of axes are the same for all records of a depot,
-//! [`AnyNdArray`] when they are not. Both write the same bytes, and each reads what the other wrote.
+//! Use [`NdArray<T, D>`](NdArray) when dtype and number of axes are the same for all records of a depot,
+//! and [`AnyNdArray`] when they are not. Both write the same bytes, and each reads what the other wrote.
 //!
 //! ```text
 //!   0       4         5        6        8                    at            at + bytes
@@ -11,8 +11,8 @@
 //!   +-------+---------+--------+--------+--------------------+-------------+
 //! ```
 //!
-//! Always true: `at` is the next multiple of 16, so that elements are aligned when the record is; the
-//! record ends with the elements; dtype codes are those of [`DType`].
+//! Three things always hold. `at` is the next multiple of 16, so elements are aligned when the record
+//! is. The record ends with the elements. The dtype codes are those of [`DType`].
 
 mod any;
 mod codec;

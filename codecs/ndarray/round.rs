@@ -1,12 +1,13 @@
 //! From f64 to the two half precisions, rounded once.
 //!
-//! `half` goes through f32, or drops the low half of the mantissa, which rounds twice: 1 + 2^-11 + 2^-40 lies
-//! above the middle of two f16 and must go up, but has been rounded down to the middle when its turn comes.
+//! `half` goes through f32, or drops the low half of the mantissa. Either rounds twice: 1 + 2^-11 +
+//! 2^-40 lies above the middle of two f16 and must go up, but the first rounding takes it down to the
+//! middle.
 //!
-//! Rounding to odd on the way keeps what the second step has to know: an inexact f32 gets its lowest bit set,
-//! so that it never is the middle of two halves. That is exact when the wider format has two bits more than
-//! the narrower one wherever the two have a number (f32 has 24 bits, f16 11 and bf16 8; as numbers become
-//! subnormal, no fewer than that).
+//! Rounding to odd in the first step keeps what the second step has to know. An inexact f32 gets its
+//! lowest bit set, so it never is the middle of two halves. The result is exact if the wider format has
+//! at least two bits more than the narrower one, wherever the two have a number. f32 has 24 bits, f16
+//! has 11 and bf16 has 8, and for subnormal numbers the difference is no smaller.
 //!
 //! # Source
 //! S. Boldo and G. Melquiond, "Emulation of FMA and correctly rounded sums: proved algorithms using rounding
@@ -14,17 +15,17 @@
 
 use half::{bf16, f16};
 
-/// The nearest f16; of two that are equally near, the even one.
+/// The nearest f16. If two are equally near, the even one.
 pub(in crate::codecs) fn to_f16(x: f64) -> f16 {
     f16::from_f32(to_odd(x))
 }
 
-/// The nearest bf16; of two that are equally near, the even one.
+/// The nearest bf16. If two are equally near, the even one.
 pub(in crate::codecs) fn to_bf16(x: f64) -> bf16 {
     bf16::from_f32(to_odd(x))
 }
 
-/// As f32, truncated, with the lowest bit set unless that is exact.
+/// Truncates to f32, and sets the lowest bit unless the result is exact.
 #[expect(clippy::cast_possible_truncation, reason = "what is lost is put into the lowest bit")]
 fn to_odd(x: f64) -> f32 {
     let nearest = x as f32;
@@ -32,7 +33,7 @@ fn to_odd(x: f64) -> f32 {
     if x.is_nan() || back.to_bits() == x.to_bits() {
         return nearest;
     }
-    // The bits of a float without its sign are in the order of its magnitude, infinity included.
+    // Without their signs, the bits of floats have the order of the magnitudes, infinity included.
     let truncated = nearest.to_bits() - u32::from(back.abs() > x.abs());
     f32::from_bits(truncated | 1)
 }
@@ -45,7 +46,7 @@ mod tests {
 
     use super::*;
 
-    /// Numbers of a format from 0 up, with what follows the largest one where the exponent has no end.
+    /// Numbers of a format from 0 up. The last would follow the largest one if the exponent had no end.
     fn numbers(infinity: u16, to: impl Fn(u16) -> f64) -> Vec<f64> {
         let mut numbers: Vec<f64> = (0..infinity).map(to).collect();
         let largest = numbers.len() - 1;
@@ -53,7 +54,7 @@ mod tests {
         numbers
     }
 
-    /// By comparing with the middles, which are exact in f64.
+    /// Finds the nearest by comparing with the middles, which are exact in f64.
     fn nearest(numbers: &[f64], x: f64) -> u16 {
         let above = numbers.partition_point(|&number| number <= x.abs());
         let below = above - 1;
@@ -92,7 +93,7 @@ mod tests {
             for pair in halves.windows(2) {
                 let middle = f64::midpoint(pair[0], pair[1]);
                 for x in [pair[0], middle, pair[1]] {
-                    // So small a step that f32 does not see it, and one that it does.
+                    // A step so small that f32 does not see it, and one that it sees.
                     for x in [next_down(x), x, next_up(x), x * (1.0 - 1e-9), x * (1.0 + 1e-9)] {
                         for x in [x, -x] {
                             assert_eq!(to(x), nearest(halves, x), "{x:e}");
@@ -128,7 +129,7 @@ mod tests {
         assert_eq!((to_f16(-0.0).to_bits(), to_bf16(-0.0).to_bits()), (0x8000, 0x8000));
         assert_eq!(to_f16(f64::INFINITY), f16::INFINITY);
         assert_eq!(to_bf16(f64::NEG_INFINITY), bf16::NEG_INFINITY);
-        // A payload that the narrower format has no room for does not make infinity of NaN.
+        // A payload that the narrower format has no room for must not turn NaN into infinity.
         for nan in [f64::NAN, -f64::NAN, f64::from_bits(0x7ff0_0000_0000_0001)] {
             assert!(to_f16(nan).is_nan() && to_bf16(nan).is_nan());
         }

@@ -100,7 +100,7 @@ fn hostile_shapes_are_an_error() {
 
 #[test]
 fn an_array_that_is_put_can_be_lent() {
-    // ndarray counts elements and lends by bytes: an empty array can be too long to be lent.
+    // ndarray counts elements but lends by bytes: an empty array can be too long to be lent.
     for n in [0, 1, usize::MAX >> 5, usize::MAX >> 4] {
         round_trip(&ArrayD::<f64>::zeros(vec![0, n]));
     }

@@ -59,7 +59,7 @@ fn what_is_written_as_json_reads_back() {
     assert!(codec.view(&bytes[..bytes.len() - 1]).is_err());
 }
 
-/// A number whose every bit counts.
+/// A number that is compared bit by bit.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 struct Double(f64);
 
@@ -90,7 +90,7 @@ struct Holder<T>(T);
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Pair<T>(T, T);
 
-/// Everything that serde knows, and what can be mistaken for something else.
+/// Every form that serde knows, and forms that can be mistaken for another.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 enum Any {
     Unit,
@@ -128,7 +128,7 @@ enum Any {
     Tried(Result<Option<Single>, ()>),
 }
 
-/// Whether a value has no form of its own.
+/// Whether the codec refuses this value, because it would be stored like another one.
 fn is_refused(any: &Any, json: bool) -> bool {
     let number = |x: f64| json && !x.is_finite();
     let of = |any: &Any| is_refused(any, json);
@@ -339,7 +339,7 @@ fn a_value_deeper_than_readers_go_is_refused() {
             #[cfg(feature = "json")]
             asked(&Json::new(), &deep(wrap, times));
         }
-        // A list in a variant is two levels, and 1023 are the most.
+        // A list in a variant is two levels, and at most 1023 levels are allowed.
         assert!(refused <= 520 - 511, "{refused}");
     }
     assert!(refusal(&Serde::new(), &deep(wraps[0], 600)).contains("more than 1023 inside each other"));
@@ -373,7 +373,7 @@ fn depth_is_that_of_the_value_and_not_its_length() {
     assert!(!is_deeper(b"\xdd\xff\xff\xff\xff", 1), "cut off");
 }
 
-/// Says that there are more parts than it gives.
+/// A type that announces more parts than it gives.
 #[derive(Debug, PartialEq, Deserialize)]
 struct Boastful(Vec<u8>);
 

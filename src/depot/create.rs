@@ -11,8 +11,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::options::{Layout, OpenOptions, WriteOptions};
 use crate::storage::{FileStorage, MemoryStorage, StagedFile, Storage};
 
-/// Makes and opens depots with options, in files, in memory and in storages of your own. See
-/// [`Depot::builder`].
+/// Makes and opens depots with options. See [`Depot::builder`].
+///
+/// The depots can lie in files, in memory, and in storages of your own.
 ///
 /// ```
 /// use vldepot::{CommitEvery, Depot, Layout, Raw, WriteOptions};
@@ -37,19 +38,19 @@ pub struct DepotBuilder<C> {
 }
 
 impl<C: Codec> DepotBuilder<C> {
-    /// How a new depot is laid out. A depot that exists keeps its own layout.
+    /// Sets how a new depot is laid out. An existing depot keeps its own layout.
     pub fn layout(mut self, layout: Layout) -> Self {
         self.layout = layout;
         self
     }
 
-    /// How the depot is written: when it commits by itself, and with how many threads it compresses.
+    /// Sets how the depot is written: when it commits by itself, and how many threads compress.
     pub fn write_options(mut self, options: WriteOptions) -> Self {
         self.write = options;
         self
     }
 
-    /// How the depot is read: mapping, checksums, a cache, and whether to go on after a loss.
+    /// Sets how the depot is read: mapping, checksums, a cache, and whether to go on after a loss.
     pub fn open_options(mut self, options: OpenOptions) -> Self {
         self.open = options;
         self
@@ -58,7 +59,7 @@ impl<C: Codec> DepotBuilder<C> {
     /// Makes a new depot in a new file.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidOptions`], and as [`Depot::create`]. No file is left then.
+    /// [`ErrorKind::InvalidOptions`], and the errors of [`Depot::create`]. No file is left then.
     pub fn create(self, path: impl AsRef<Path>) -> Result<Depot<C>> {
         let path = path.as_ref();
         self.check()?;
@@ -81,8 +82,8 @@ impl<C: Codec> DepotBuilder<C> {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::PathExists`] when the storage is not empty; [`ErrorKind::Locked`];
-    /// [`ErrorKind::InvalidOptions`].
+    /// - [`ErrorKind::PathExists`] when the storage is not empty.
+    /// - [`ErrorKind::Locked`], [`ErrorKind::InvalidOptions`].
     pub fn create_in(self, storage: Arc<dyn Storage>) -> Result<Depot<C>> {
         let Self { codec, layout, write, open } = self;
         let engine = Engine::create(storage, layout, &write, &open, spec(&codec))?;
@@ -100,17 +101,17 @@ impl<C: Codec> DepotBuilder<C> {
     /// Opens a depot for reading.
     ///
     /// # Errors
-    /// As [`Depot::open`].
+    /// Same as [`Depot::open`].
     pub fn open(self, path: impl AsRef<Path>) -> Result<Depot<C>> {
         let path = path.as_ref();
         let storage = FileStorage::open(path).map_err(|source| Error::io(path, "open the file", source))?;
         self.open_in(Arc::new(storage))
     }
 
-    /// Opens the depot in a storage of your own for reading.
+    /// Opens a depot in a storage of your own for reading.
     ///
     /// # Errors
-    /// As [`Depot::open`].
+    /// Same as [`Depot::open`].
     pub fn open_in(self, storage: Arc<dyn Storage>) -> Result<Depot<C>> {
         let Self { codec, open, .. } = self;
         checked(codec, |check| Engine::open(storage, &open, check))
@@ -119,7 +120,7 @@ impl<C: Codec> DepotBuilder<C> {
     /// Opens a depot for writing.
     ///
     /// # Errors
-    /// As [`Depot::append`]; [`ErrorKind::InvalidOptions`].
+    /// The errors of [`Depot::append`], and [`ErrorKind::InvalidOptions`].
     pub fn append(self, path: impl AsRef<Path>) -> Result<Depot<C>> {
         let path = path.as_ref();
         let storage = FileStorage::open_writable(path)
@@ -127,19 +128,19 @@ impl<C: Codec> DepotBuilder<C> {
         self.append_in(Arc::new(storage))
     }
 
-    /// Opens the depot in a storage of your own for writing.
+    /// Opens a depot in a storage of your own for writing.
     ///
     /// # Errors
-    /// As [`Depot::append`]; [`ErrorKind::InvalidOptions`].
+    /// The errors of [`Depot::append`], and [`ErrorKind::InvalidOptions`].
     pub fn append_in(self, storage: Arc<dyn Storage>) -> Result<Depot<C>> {
         let Self { codec, write, open, .. } = self;
         checked(codec, |check| Engine::append(storage, &open, &write, check))
     }
 
-    /// Opens a depot for writing, and makes it first where there is none.
+    /// Opens a depot for writing, and makes it first if there is none.
     ///
     /// # Errors
-    /// As [`Depot::open_or_create`]; [`ErrorKind::InvalidOptions`].
+    /// The errors of [`Depot::open_or_create`], and [`ErrorKind::InvalidOptions`].
     pub fn open_or_create(self, path: impl AsRef<Path>) -> Result<Depot<C>> {
         let path = path.as_ref();
         self.check()?;
@@ -150,10 +151,10 @@ impl<C: Codec> DepotBuilder<C> {
         }
     }
 
-    /// Makes a depot in memory with the content of a depot's file. It can be written to.
+    /// Makes a writable depot in memory, with the content of a depot's file.
     ///
     /// # Errors
-    /// As [`Depot::append`].
+    /// Same as [`Depot::append`].
     pub fn from_bytes(self, bytes: &[u8]) -> Result<Depot<C>> {
         self.append_in(Arc::new(MemoryStorage::from_bytes(bytes)))
     }
@@ -165,7 +166,7 @@ impl<C: Codec> DepotBuilder<C> {
 
     fn create_over(self, storage: FileStorage) -> Result<Depot<C>> {
         let storage = Arc::new(storage);
-        // A file without a whole header would only be in the way of the next try.
+        // A file without a whole header would make the next try fail.
         self.create_in(Arc::clone(&storage) as Arc<dyn Storage>).inspect_err(|_| storage.remove())
     }
 }
@@ -188,7 +189,7 @@ fn spec<C: Codec>(codec: &C) -> CodecSpec {
     }
 }
 
-/// Opens a depot whose codec is the one in hand, which learns what the depot was written with.
+/// Opens a depot with `codec`, which learns the parameters that the depot was written with.
 fn checked<C: Codec>(codec: C, open: impl FnOnce(CodecCheck<'_>) -> Result<Engine>) -> Result<Depot<C>> {
     let spec = spec(&codec);
     let mut codec = Some(codec);
@@ -205,7 +206,9 @@ fn checked<C: Codec>(codec: C, open: impl FnOnce(CodecCheck<'_>) -> Result<Engin
 
 /// Creating and opening.
 impl<C: Codec> Depot<C> {
-    /// Makes a new depot in a new file, with the default options. [`builder`](Self::builder) takes others.
+    /// Makes a new depot in a new file, with the default options.
+    ///
+    /// [`builder`](Self::builder) takes other options.
     ///
     /// ```
     /// use vldepot::{Depot, Raw};
@@ -218,21 +221,22 @@ impl<C: Codec> Depot<C> {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::PathExists`] when the path is taken, by anything but an empty file that nobody writes,
-    /// such as a creation that was killed leaves. [`ErrorKind::Locked`] when another creation of the same
-    /// path was faster. [`ErrorKind::Io`]; no file is left then.
+    /// - [`ErrorKind::PathExists`] when there is something at the path. An empty file that nobody writes
+    ///   does not count: a creation that was killed leaves one.
+    /// - [`ErrorKind::Locked`] when another creation of the same path was faster.
+    /// - [`ErrorKind::Io`]. No file is left then.
     pub fn create(path: impl AsRef<Path>, codec: C) -> Result<Self> {
         Self::builder(codec).create(path)
     }
 
     /// Opens a depot, or a file of the Python package vlstore, for reading.
     ///
-    /// The cost of opening a depot does not depend on its size. Of a vlstore file, the table of names is read
-    /// whole.
+    /// The cost of opening a depot does not depend on its size. From a vlstore file, the whole table of
+    /// names is read.
     ///
-    /// A file whose writer died opens as well, with everything up to its last commit and the whole chunks
-    /// after it. A file that lost what it once committed does not open, unless
-    /// [`OpenOptions::accept_loss`] says so.
+    /// A depot can be opened after its writer died. It has everything up to the last commit, and the
+    /// whole chunks after that. A depot that lost what was once committed cannot be opened, unless
+    /// [`OpenOptions::accept_loss`] allows it.
     ///
     /// ```
     /// use vldepot::{Depot, Raw};
@@ -270,13 +274,14 @@ impl<C: Codec> Depot<C> {
     /// ```
     ///
     /// # Errors
-    /// As [`open`](Self::open), and [`ErrorKind::Locked`] when another writer has the file.
+    /// The errors of [`open`](Self::open), and [`ErrorKind::Locked`] when another writer has the file.
     pub fn append(path: impl AsRef<Path>, codec: C) -> Result<Self> {
         Self::builder(codec).append(path)
     }
 
-    /// Opens a depot for writing as [`append`](Self::append) does, and makes it first where there is no file,
-    /// or an empty one that nobody writes.
+    /// Opens a depot for writing, and makes it first if there is none.
+    ///
+    /// Otherwise this is like [`append`](Self::append). An empty file that nobody writes counts as none.
     ///
     /// ```
     /// use vldepot::{Depot, Raw};
@@ -292,7 +297,8 @@ impl<C: Codec> Depot<C> {
     /// ```
     ///
     /// # Errors
-    /// As [`append`](Self::append); [`ErrorKind::Io`] when the file can neither be opened nor made.
+    /// The errors of [`append`](Self::append), and [`ErrorKind::Io`] when the file can neither be opened
+    /// nor made.
     pub fn open_or_create(path: impl AsRef<Path>, codec: C) -> Result<Self> {
         Self::builder(codec).open_or_create(path)
     }
@@ -308,7 +314,7 @@ impl<C: Codec> Depot<C> {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidOptions`] when the codec's `ID` or `ALIGN` is not one that a depot can have.
+    /// [`ErrorKind::InvalidOptions`] when a depot cannot have the codec's `ID` or `ALIGN`.
     pub fn memory(codec: C) -> Result<Self> {
         Self::builder(codec).memory()
     }
@@ -330,8 +336,7 @@ impl<C: Codec> Depot<C> {
         }
     }
 
-    /// Makes a depot in memory with the content of a file, or of [`to_bytes`](Self::to_bytes). It can be
-    /// written to.
+    /// Makes a writable depot in memory, with the content of a file or of [`to_bytes`](Self::to_bytes).
     ///
     /// ```
     /// use vldepot::{Depot, Raw};
@@ -343,12 +348,12 @@ impl<C: Codec> Depot<C> {
     /// ```
     ///
     /// # Errors
-    /// As [`open`](Self::open).
+    /// Same as [`open`](Self::open).
     pub fn from_bytes(bytes: &[u8], codec: C) -> Result<Self> {
         Self::builder(codec).from_bytes(bytes)
     }
 
-    /// Gives the depot as a file's bytes. A depot that can be written to is committed and published first.
+    /// Returns the bytes of the depot's file. A writable depot is committed and published first.
     ///
     /// ```
     /// # use vldepot::{Depot, Raw};
@@ -359,7 +364,7 @@ impl<C: Codec> Depot<C> {
     /// ```
     ///
     /// # Errors
-    /// As [`commit`](Self::commit).
+    /// Same as [`commit`](Self::commit).
     pub fn to_bytes(&self) -> Result<Vec<u8>> {
         let mut bytes = Vec::new();
         self.engine.copy_to(|_, part| {
@@ -369,10 +374,11 @@ impl<C: Codec> Depot<C> {
         Ok(bytes)
     }
 
-    /// Writes the depot to a new file, as [`to_bytes`](Self::to_bytes) gives it, durably.
+    /// Writes the depot to a new file, durably.
     ///
-    /// The file appears when all is written: see [`StagedFile`]. Nobody may read it who may not read the
-    /// depot's own file, if it has one.
+    /// The file has the bytes that [`to_bytes`](Self::to_bytes) gives. It appears when all of it is
+    /// written: see [`StagedFile`]. If the depot has a file of its own, only those who may read that
+    /// file may read the new one.
     ///
     /// ```
     /// # use vldepot::{Depot, Raw};
@@ -386,8 +392,8 @@ impl<C: Codec> Depot<C> {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::PathExists`], [`ErrorKind::NoRoom`], and as [`commit`](Self::commit). There is no new
-    /// file then.
+    /// [`ErrorKind::PathExists`], [`ErrorKind::NoRoom`], and the errors of [`commit`](Self::commit).
+    /// There is no new file then.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
         let failed = |source| Error::io(path, "write the file", source);

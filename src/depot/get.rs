@@ -1,4 +1,4 @@
-//! Reading records, by name, by position and many at once.
+//! Reading records: by name, by position, and many together.
 
 use super::record::is_aligned;
 use super::{Depot, Iter, Keys, Record, RecordLocation, key_of, tagged};
@@ -11,10 +11,10 @@ use crate::options::ReadOptions;
 
 /// Reading.
 impl<C: Codec> Depot<C> {
-    /// The record of that name.
+    /// Reads the record of that name.
     ///
-    /// Decodes the blocks it touches and nothing else, and checks it; from an uncompressed file it borrows
-    /// the memory map.
+    /// Only the blocks that hold the record are decoded, and the record is checked. From an uncompressed
+    /// file, the record borrows the memory map.
     ///
     /// ```
     /// # use vldepot::{Depot, Raw};
@@ -26,14 +26,15 @@ impl<C: Codec> Depot<C> {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`]; [`Error::is_damage`] when the bytes are not those that were put;
-    /// [`ErrorKind::Codec`].
+    /// - [`ErrorKind::NotFound`].
+    /// - [`Error::is_damage`] when the bytes are not those that were put.
+    /// - [`ErrorKind::Codec`].
     pub fn get(&self, key: impl AsKey) -> Result<Record<C>> {
         let name = tagged(&self.engine, &key)?;
         self.record(&name, self.engine.get(&name)?)
     }
 
-    /// The record of that name, or `None` when there is none.
+    /// Reads the record of that name, or returns `None` when there is none.
     ///
     /// ```
     /// # use vldepot::{Depot, Raw};
@@ -45,8 +46,8 @@ impl<C: Codec> Depot<C> {
     /// ```
     ///
     /// # Errors
-    /// As [`get`](Self::get), but for [`ErrorKind::NotFound`](crate::ErrorKind::NotFound). A name that a
-    /// damaged file may have lost is an error, and not `None`.
+    /// Same as [`get`](Self::get), without [`ErrorKind::NotFound`](crate::ErrorKind::NotFound). If a
+    /// damaged file may have lost the name, that is an error, not `None`.
     pub fn find(&self, key: impl AsKey) -> Result<Option<Record<C>>> {
         match self.get(key) {
             Ok(record) => Ok(Some(record)),
@@ -55,7 +56,7 @@ impl<C: Codec> Depot<C> {
         }
     }
 
-    /// The record at `position`, 0 to `len() - 1`, in the order of insertion.
+    /// Reads the record at `position`, from 0 to `len() - 1`, in the order of insertion.
     ///
     /// ```
     /// # use vldepot::{Depot, Raw};
@@ -66,7 +67,7 @@ impl<C: Codec> Depot<C> {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::OutOfRange`], and as [`get`](Self::get).
+    /// [`ErrorKind::OutOfRange`], and the errors of [`get`](Self::get).
     pub fn get_at(&self, position: u64) -> Result<Record<C>> {
         let named = |error| self.engine.in_record_at(position, error);
         let bytes = self.engine.read(&self.engine.location_at(position)?).map_err(named)?;
@@ -74,7 +75,7 @@ impl<C: Codec> Depot<C> {
             .map_err(|source| self.codec_error(&self.engine.name_at(position).unwrap_or_default(), source))
     }
 
-    /// The name of the record at `position`.
+    /// The name of the record at `position`, in the order of insertion.
     ///
     /// ```
     /// # use vldepot::{Depot, Raw};
@@ -103,15 +104,16 @@ impl<C: Codec> Depot<C> {
     /// ```
     ///
     /// # Errors
-    /// As [`get`](Self::get).
+    /// Same as [`get`](Self::get).
     pub fn get_into(&self, key: impl AsKey, buf: &mut Vec<u8>) -> Result<()> {
         let name = tagged(&self.engine, &key)?;
         buf.extend_from_slice(&self.engine.get(&name)?);
         Ok(())
     }
 
-    /// Records in the order of `keys`, duplicates included. Every block they touch is decoded once, on this
-    /// thread.
+    /// Reads many records, in the order of `keys`, duplicates included.
+    ///
+    /// Every block that they touch is decoded once, on this thread.
     ///
     /// Records read together may share one buffer, which lives as long as any of them.
     ///
@@ -126,16 +128,16 @@ impl<C: Codec> Depot<C> {
     /// ```
     ///
     /// # Errors
-    /// As [`get`](Self::get): for the first key that is missing, else for the first record that cannot be
-    /// read.
+    /// Same as [`get`](Self::get). The error is that of the first key that is missing, or else of the
+    /// first record that cannot be read.
     pub fn get_many<K: AsKey>(&self, keys: &[K]) -> Result<Vec<Record<C>>> {
         self.get_many_with(keys, &ReadOptions::default())
     }
 
-    /// As [`get_many`](Self::get_many), on more than one thread.
+    /// Like [`get_many`](Self::get_many), but on several threads.
     ///
     /// # Errors
-    /// As [`get_many`](Self::get_many).
+    /// Same as [`get_many`](Self::get_many).
     pub fn get_many_with<K: AsKey>(&self, keys: &[K], options: &ReadOptions) -> Result<Vec<Record<C>>> {
         let names = self.names(keys)?;
         let wanted = self.engine.locations(&names)?;
@@ -143,8 +145,10 @@ impl<C: Codec> Depot<C> {
         names.iter().zip(bytes).map(|(name, bytes)| self.record(name, bytes)).collect()
     }
 
-    /// Shows each record to `job`, with the number of its key, in the order in which the records are stored:
-    /// every block is decoded once, into buffers that are used again, and nothing is allocated for a record.
+    /// Shows each record to `job`, with the number of its key.
+    ///
+    /// The records come in the order in which they are stored. Every block is decoded once, into buffers
+    /// that are used again, and nothing is allocated for a record.
     ///
     /// ```
     /// # use vldepot::{Depot, Raw};
@@ -158,13 +162,14 @@ impl<C: Codec> Depot<C> {
     /// ```
     ///
     /// # Errors
-    /// As [`get_many`](Self::get_many); the records that can be read have been shown by then.
+    /// Same as [`get_many`](Self::get_many). The records that can be read have been shown by then.
     pub fn visit_many<K: AsKey>(&self, keys: &[K], mut job: impl FnMut(usize, C::View<'_>)) -> Result<()> {
         let names = self.names(keys)?;
         self.visit_located(&self.engine.locations(&names)?, &mut job)
     }
 
-    /// As [`visit_many`](Self::visit_many), of records (tagged name and place) that were looked up.
+    /// Like [`visit_many`](Self::visit_many), but for records that were looked up: tagged names and
+    /// places.
     pub(crate) fn visit_located(
         &self,
         wanted: &[(&[u8], crate::index::Location)],
@@ -201,7 +206,8 @@ impl<C: Codec> Depot<C> {
     /// ```
     ///
     /// # Errors
-    /// [`Error::is_damage`] when the index is damaged, or lost what may have had it.
+    /// [`Error::is_damage`] when the index is damaged, or when it lost a part that may have had the
+    /// name.
     pub fn contains(&self, key: impl AsKey) -> Result<bool> {
         self.engine.contains(&tagged(&self.engine, &key)?)
     }
@@ -223,8 +229,10 @@ impl<C: Codec> Depot<C> {
         Ok(RecordLocation::new(&self.engine, &location))
     }
 
-    /// How many records there are. Of a file opened with
-    /// [`OpenOptions::accept_loss`](crate::OpenOptions::accept_loss): how many are left.
+    /// How many records there are.
+    ///
+    /// For a file that was opened with [`OpenOptions::accept_loss`](crate::OpenOptions::accept_loss),
+    /// this is how many are left.
     ///
     /// ```
     /// # use vldepot::{Depot, Raw};
@@ -237,7 +245,7 @@ impl<C: Codec> Depot<C> {
         self.engine.len()
     }
 
-    /// Whether there are none.
+    /// Whether there are no records.
     ///
     /// ```
     /// # use vldepot::{Depot, Raw};
@@ -249,7 +257,7 @@ impl<C: Codec> Depot<C> {
         self.len() == 0
     }
 
-    /// All records in the order of insertion, as of now: what is put later does not show up.
+    /// All records of this moment, in the order of insertion. Records that are put later do not show up.
     ///
     /// ```
     /// # use vldepot::{Depot, Raw};
@@ -265,9 +273,10 @@ impl<C: Codec> Depot<C> {
         Iter::with_threads(self, 1)
     }
 
-    /// As [`iter`](Self::iter), decoding on more than one thread: the others read ahead while the caller has
-    /// the records, two batches of 4 MiB a thread at most, and end with the iterator. A process made by
-    /// `fork` goes on without them.
+    /// Like [`iter`](Self::iter), but decodes on several threads.
+    ///
+    /// While the caller has the records, the other threads read ahead: at most two batches of 4 MiB per
+    /// thread. They end with the iterator. A process made by `fork` goes on without them.
     ///
     /// ```
     /// # use vldepot::{Depot, Raw};
@@ -296,7 +305,7 @@ impl<C: Codec> Depot<C> {
         Keys::new(&self.engine, |_| true)
     }
 
-    /// Names that are strings and start with `prefix`. Looks at every name.
+    /// Names that are strings and start with `prefix`. This looks at every name.
     ///
     /// ```
     /// # use vldepot::{Depot, Raw};
@@ -311,7 +320,7 @@ impl<C: Codec> Depot<C> {
         Keys::new(&self.engine, move |name| name.starts_with(&prefix))
     }
 
-    /// Names that are strings and match a glob such as `run_*/frame_00?`. Looks at every name.
+    /// Names that are strings and match a glob such as `run_*/frame_00?`. This looks at every name.
     ///
     /// ```
     /// # use vldepot::{Depot, Raw};

@@ -1,4 +1,4 @@
-//! What a depot tells about itself.
+//! What a depot says about itself.
 
 use std::path::PathBuf;
 
@@ -13,15 +13,15 @@ use crate::options::Layout;
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct RecordLocation {
-    /// Number of the chunk it starts in.
+    /// Number of the chunk in which the record starts.
     pub chunk: u64,
-    /// Raw bytes from the start of that chunk.
+    /// Raw bytes from the start of that chunk to the record.
     pub offset: u64,
     /// Raw bytes of the record.
     pub length: u64,
-    /// CRC32C of the raw bytes; `None` in files of other programs.
+    /// CRC32C of the raw bytes. `None` in files of other programs.
     pub checksum: Option<u32>,
-    /// Where the chunk's entry starts in the file; `None` for one not written yet.
+    /// Where the chunk's entry starts in the file. `None` for a chunk that is not written yet.
     pub file_offset: Option<u64>,
 }
 
@@ -42,12 +42,13 @@ impl RecordLocation {
     }
 }
 
-/// The codec a depot was written with.
+/// The codec that a depot was written with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct CodecInfo {
-    /// [`Codec::ID`](crate::Codec::ID); for a vlstore file, which keeps none, that of the codec in hand.
+    /// [`Codec::ID`](crate::Codec::ID). A vlstore file keeps none: then this is the ID of the codec that
+    /// opened it.
     pub id: String,
     /// [`Codec::VERSION`](crate::Codec::VERSION).
     pub version: u32,
@@ -56,7 +57,7 @@ pub struct CodecInfo {
 }
 
 impl CodecInfo {
-    /// A codec by what a depot notes of it.
+    /// Makes a description of a codec from its parts.
     ///
     /// ```
     /// use vldepot::{CodecInfo, Raw};
@@ -66,7 +67,7 @@ impl CodecInfo {
         Self { id: id.into(), version, parameters }
     }
 
-    /// What a depot written with `codec` notes of it.
+    /// What a depot written with `codec` records about it.
     ///
     /// ```
     /// use vldepot::{CodecInfo, Raw};
@@ -86,7 +87,7 @@ impl CodecInfo {
     }
 }
 
-/// A path that is not UTF-8 is shown with replacement characters, not refused.
+/// Shows a path that is not UTF-8 with replacement characters, and does not refuse it.
 #[cfg(feature = "serde")]
 fn lossy<S: serde::Serializer>(
     path: &std::path::Path,
@@ -95,7 +96,9 @@ fn lossy<S: serde::Serializer>(
     serializer.collect_str(&path.display())
 }
 
-/// What a depot is, and how much is in it. Serialises to what `vldepot info --json` prints.
+/// What a depot is, and how much is in it.
+///
+/// Its serialised form is what `vldepot info --json` prints.
 #[derive(Debug, Clone, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
@@ -109,42 +112,43 @@ pub struct DepotInfo {
     pub format_version: u32,
     /// The codec.
     pub codec: CodecInfo,
-    /// How chunks are laid out.
+    /// The layout of the depot.
     pub layout: Layout,
     /// Records start at multiples of this many bytes.
     pub align: usize,
-    /// Live records.
+    /// Number of live records.
     pub records: u64,
     /// Raw bytes of live records.
     pub raw_bytes: u64,
-    /// Bytes of the file.
+    /// Length of the file in bytes.
     pub file_bytes: u64,
     /// `raw_bytes / file_bytes`.
     pub ratio: f64,
-    /// Chunks.
+    /// Number of chunks.
     pub chunks: u64,
-    /// Index segments, and their bytes.
+    /// Number of live index segments.
     pub index_segments: usize,
     /// Bytes of the live index segments.
     pub index_bytes: u64,
-    /// Records whose name was replaced or removed since the index was last merged.
+    /// Records that were replaced or removed since the index was last merged.
     pub dead_records: u64,
-    /// Commits so far.
+    /// Number of commits so far.
     pub commits: u64,
-    /// Records after the last commit: adopted after an unclean end, or not committed yet.
+    /// Records after the last commit. They were adopted after an unclean end, or are not committed yet.
     pub uncommitted_records: u64,
-    /// Bytes after the last whole entry: the torn end that an unclean end, or a cut file, leaves. Readers
-    /// ignore it.
+    /// Bytes after the last whole entry. An unclean end, or a file that was cut, leaves such a torn end.
+    /// Readers ignore it.
     pub torn_bytes: u64,
-    /// Commits that the header names and that cannot be read: the file is damaged, and `repair` may save
-    /// more.
+    /// Commits that the header names but that cannot be read. The file is damaged then, and `repair` may
+    /// save more.
     pub lost_commits: u64,
-    /// All that these commits had is there nevertheless, or there are none.
+    /// Whether nothing is missing: no commits are lost, or what they had is there nevertheless.
     pub complete: bool,
-    /// What the depot lost before, as it notes: see
-    /// [`VerifyReport::losses`](crate::maintain::VerifyReport::losses).
+    /// What the depot lost before, as its file records it.
+    ///
+    /// See [`VerifyReport::losses`](crate::maintain::VerifyReport::losses).
     pub losses: Vec<String>,
-    /// Seconds since 1970 at which the depot was created; 0 if unknown.
+    /// When the depot was created, in seconds since 1970. It is 0 if unknown.
     pub created: i64,
 }
 

@@ -11,14 +11,15 @@ use crate::engine::{Listing, in_record, malformed};
 use crate::error::{Error, Result};
 use crate::key::Key;
 
-/// Raw bytes, and records, that are read together: what fits into a cache. A block that two batches share is
-/// decoded once.
+/// Raw bytes and records that one thread reads together: about what fits into a cache.
+///
+/// A block that two such batches share is decoded once.
 const ALONE: (usize, usize) = (1 << 20, 1 << 8);
 
-/// The same where threads read ahead: there it is decoded twice, which should not matter.
+/// The same limits when threads read ahead. A shared block is decoded twice then, so batches are larger.
 const AHEAD: (usize, usize) = (4 << 20, 1 << 14);
 
-/// Raw bytes that are worth threads.
+/// From this many raw bytes on, threads are worth starting.
 const WORTH_THREADS: u64 = 2 << 20;
 
 pub(super) fn split(listing: Result<Listing<'_>>) -> (Option<Listing<'_>>, Option<Error>) {
@@ -28,17 +29,17 @@ pub(super) fn split(listing: Result<Listing<'_>>) -> (Option<Listing<'_>>, Optio
     }
 }
 
-/// What is read together.
+/// Records that are read together.
 #[derive(Default)]
 struct Batch {
-    /// Tagged names and places.
+    /// Their tagged names and places.
     wanted: Arc<Wanted>,
-    /// Comes after them.
+    /// An error that comes after these records.
     failed: Option<Error>,
 }
 
 impl Batch {
-    /// Of the next records, up to so many raw `bytes` and `records`. Empty at the end.
+    /// Takes the next records, within the limits of raw bytes and records. Empty at the end.
     fn fill(listing: &mut Listing<'_>, mut wanted: Wanted, limits: (usize, usize)) -> Self {
         wanted.clear();
         let failed = listing.take(&mut wanted, limits).err();
@@ -52,23 +53,23 @@ impl Batch {
 
 /// Records of a depot, in the order of insertion. See [`Depot::iter`].
 ///
-/// A record that cannot be read is an error in its place; the iteration goes on after it.
+/// A record that cannot be read is an error in its place, and the iteration goes on after it.
 pub struct Iter<'d, C: Codec> {
     depot: &'d Depot<C>,
     listing: Option<Listing<'d>>,
-    /// Read, and given out one by one: names, places and bytes.
+    /// Names, places and bytes of the records that were read. They are given out one by one.
     wanted: Wanted,
     slots: Vec<Option<Slot>>,
     given: usize,
     failed: Option<Error>,
     /// The run of blocks that was decoded last.
     last: Option<Run>,
-    /// Threads that were asked for and not started yet.
+    /// Number of threads that were asked for and are not started yet.
     threads: usize,
     ahead: Option<ReadAhead>,
-    /// They can read what lies below this address.
+    /// The threads can read what lies below this address.
     readable: u64,
-    /// What is given to `ahead`.
+    /// Batches that `ahead` was asked to read.
     planned: VecDeque<Batch>,
 }
 
@@ -90,7 +91,7 @@ impl<'d, C: Codec> Iter<'d, C> {
         }
     }
 
-    /// Reads the next records together; false at the end.
+    /// Reads the next records together. False at the end.
     fn refill(&mut self) -> bool {
         let engine = &self.depot.engine;
         self.given = 0;
@@ -123,14 +124,14 @@ impl<'d, C: Codec> Iter<'d, C> {
         if engine.counts().1 < WORTH_THREADS {
             return;
         }
-        // Who cannot have an engine of their own, leaves it to the caller, who will meet the error.
+        // Without an engine for the threads the caller reads, and meets the error itself.
         if let Ok((own, readable)) = engine.reader_of_stored() {
             self.ahead = ReadAhead::start(own, threads);
             self.readable = readable;
         }
     }
 
-    /// Keeps threads busy.
+    /// Gives the threads as much to read as they have room for.
     fn plan_ahead(&mut self) {
         let Some((ahead, listing)) = self.ahead.as_mut().zip(self.listing.as_mut()) else { return };
         while self.planned.len() < ahead.room() {
@@ -147,7 +148,7 @@ impl<'d, C: Codec> Iter<'d, C> {
         }
     }
 
-    /// The next record of those that were read, of which there is one.
+    /// Gives the next record of those that were read. There must be one.
     fn give(&mut self) -> Result<(Key, Record<C>)> {
         let engine = &self.depot.engine;
         let (name, location) = &mut self.wanted[self.given];

@@ -1,4 +1,4 @@
-//! Names of a depot, all or those that are wanted.
+//! Names of a depot: all of them, or those that are wanted.
 
 use super::iter::split;
 use super::key_of;
@@ -50,7 +50,8 @@ impl Iterator for Keys<'_> {
                 None => {}
             }
             match listing.next()? {
-                // Where it is not known which records are dead, a name without a place may be one of theirs.
+                // If it is not known which records are dead, a name without a place may belong to a dead
+                // one.
                 Ok(ListedRecord { name, location: Err(error) })
                     if listing.doubtful && (self.wanted)(&name) =>
                 {

@@ -1,4 +1,4 @@
-//! Many records at once: put, copied, renamed, removed.
+//! Many records together: put, copied, renamed, removed.
 
 use std::borrow::Borrow;
 
@@ -8,12 +8,14 @@ use crate::engine::{ListedRecord, Listing, batch, in_record};
 use crate::error::{ErrorKind, Result};
 use crate::key::{AsKey, Key, TaggedName};
 
-/// Raw bytes, and records, that are copied together.
+/// Raw bytes and records that are copied together.
 const AT_ONCE: (u64, usize) = (4 << 20, 1 << 14);
 
-/// Many records at once.
+/// Many records together.
 impl<C: Codec> Depot<C> {
-    /// Stores many records as [`put`](Self::put) does, one after the other, and tells how many.
+    /// Stores many records, one after the other, and returns how many.
+    ///
+    /// Each is stored as by [`put`](Self::put).
     ///
     /// ```
     /// use vldepot::{Depot, Raw};
@@ -24,8 +26,8 @@ impl<C: Codec> Depot<C> {
     /// ```
     ///
     /// # Errors
-    /// As [`put`](Self::put), for the first record that is refused: those before it are stored, it and those
-    /// after it are not.
+    /// Same as [`put`](Self::put), for the first record that is refused. The records before it are
+    /// stored. It and the records after it are not.
     pub fn put_many<K: AsKey, T: Borrow<C::Item>>(
         &self,
         records: impl IntoIterator<Item = (K, T)>,
@@ -38,7 +40,9 @@ impl<C: Codec> Depot<C> {
         Ok(n)
     }
 
-    /// Gives a record another name. Its bytes and metadata stay, and it moves to the end of the order.
+    /// Gives a record another name.
+    ///
+    /// Its bytes and metadata stay, but it moves to the end of the order.
     ///
     /// ```
     /// use vldepot::{Depot, Raw};
@@ -50,17 +54,18 @@ impl<C: Codec> Depot<C> {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`] when there is no record called `from`; [`ErrorKind::Exists`] when there is one
-    /// called `to`; as [`remove`](Self::remove).
+    /// - [`ErrorKind::NotFound`] when there is no record called `from`.
+    /// - [`ErrorKind::Exists`] when there is a record called `to`.
+    /// - The errors of [`remove`](Self::remove).
     pub fn rename(&self, from: impl AsKey, to: impl AsKey) -> Result<()> {
         let (from, to) = (tagged(&self.engine, &from)?, tagged(&self.engine, &to)?);
         self.engine.rename(&from, &to)
     }
 
-    /// Removes the records that `keep` does not want, and tells how many.
+    /// Removes the records for which `keep` returns false, and returns how many.
     ///
-    /// `keep` sees every record, in the order of insertion, before the first is removed. A record that
-    /// another thread replaces meanwhile stays.
+    /// `keep` sees every record, in the order of insertion, before the first one is removed. A record
+    /// that another thread replaces meanwhile stays.
     ///
     /// ```
     /// use vldepot::{Depot, Raw};
@@ -72,8 +77,8 @@ impl<C: Codec> Depot<C> {
     /// ```
     ///
     /// # Errors
-    /// As [`get`](Self::get) for a record that cannot be read, and then nothing is removed; as
-    /// [`remove`](Self::remove).
+    /// - The errors of [`get`](Self::get) for a record that cannot be read. Nothing is removed then.
+    /// - The errors of [`remove`](Self::remove).
     pub fn retain(&self, mut keep: impl FnMut(&Key, C::View<'_>) -> bool) -> Result<u64> {
         drop(self.engine.writer()?);
         let mut listing = Listing::new(&self.engine)?;
@@ -89,8 +94,10 @@ impl<C: Codec> Depot<C> {
         self.engine.remove_those(&unwanted)
     }
 
-    /// Removes all records, and tells how many. Metadata of the depot itself stay, and so do the bytes in the
-    /// file, until it is [compacted](crate::maintain::compact).
+    /// Removes all records, and returns how many.
+    ///
+    /// The depot's own metadata stay. The bytes stay in the file until it is
+    /// [compacted](crate::maintain::compact).
     ///
     /// ```
     /// use vldepot::{Depot, Raw};
@@ -102,8 +109,8 @@ impl<C: Codec> Depot<C> {
     /// ```
     ///
     /// # Errors
-    /// As [`remove`](Self::remove); [`Error::is_damage`](crate::Error::is_damage) when not all names can be
-    /// listed.
+    /// - The errors of [`remove`](Self::remove).
+    /// - [`Error::is_damage`](crate::Error::is_damage) when not all names can be listed.
     pub fn clear(&self) -> Result<u64> {
         drop(self.engine.writer()?);
         let mut listing = Listing::new(&self.engine)?;
@@ -116,8 +123,10 @@ impl<C: Codec> Depot<C> {
         self.engine.remove_those(&all)
     }
 
-    /// Copies records from another depot, with their metadata, and tells how many. The codec is not involved,
-    /// so a tool that opened both by [`Raw`](crate::Raw) can copy any records.
+    /// Copies records from another depot, with their metadata, and returns how many.
+    ///
+    /// The codec is not involved. So a tool that opened both depots with [`Raw`](crate::Raw) can copy
+    /// any records.
     ///
     /// ```
     /// use vldepot::{Depot, Raw};
@@ -130,17 +139,18 @@ impl<C: Codec> Depot<C> {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::WrongCodec`] when the depots were written with different codecs or parameters; as
-    /// [`get_many`](Self::get_many) of the other depot; as [`put`](Self::put). The records before the one
-    /// that failed are copied.
+    /// - [`ErrorKind::WrongCodec`] when the depots were written with different codecs or parameters.
+    /// - The errors of [`get_many`](Self::get_many), from the other depot.
+    /// - The errors of [`put`](Self::put). The records before the one that failed are copied.
     pub fn copy_from<D: Codec, K: AsKey>(&self, other: &Depot<D>, keys: &[K]) -> Result<u64> {
         self.check_same_codec(other)?;
         let names = other.names(keys)?;
         self.copy_names(other, &names)
     }
 
-    /// Copies all records from another depot, with their metadata, and tells how many; the depot's own
-    /// metadata stay behind.
+    /// Copies all records from another depot, with their metadata, and returns how many.
+    ///
+    /// The other depot's own metadata are not copied.
     ///
     /// ```
     /// use vldepot::{Depot, Raw};
@@ -151,7 +161,7 @@ impl<C: Codec> Depot<C> {
     /// ```
     ///
     /// # Errors
-    /// As [`copy_from`](Self::copy_from).
+    /// Same as [`copy_from`](Self::copy_from).
     pub fn copy_all_from<D: Codec>(&self, other: &Depot<D>) -> Result<u64> {
         self.check_same_codec(other)?;
         let mut n = 0;
@@ -201,10 +211,10 @@ impl<C: Codec> Depot<C> {
     }
 }
 
-/// Stores records as [`Depot::put_many`] does.
+/// Stores records, like [`Depot::put_many`].
 ///
 /// # Panics
-/// When a record is refused, for [`Extend`] cannot return an error. [`Depot::put_many`] can.
+/// When a record is refused, because [`Extend`] cannot return an error. [`Depot::put_many`] can.
 impl<C: Codec, K: AsKey, T: Borrow<C::Item>> Extend<(K, T)> for Depot<C> {
     fn extend<I: IntoIterator<Item = (K, T)>>(&mut self, records: I) {
         if let Err(error) = self.put_many(records) {
@@ -222,7 +232,7 @@ impl<C: Codec, K: AsKey, T: Borrow<C::Item>> Extend<(K, T)> for Depot<C> {
 /// ```
 ///
 /// # Panics
-/// When a record is refused, for [`FromIterator`] cannot return an error. [`Depot::put_many`] can.
+/// When a record is refused, because [`FromIterator`] cannot return an error. [`Depot::put_many`] can.
 impl<C: Codec + Default, K: AsKey, T: Borrow<C::Item>> FromIterator<(K, T)> for Depot<C> {
     fn from_iter<I: IntoIterator<Item = (K, T)>>(records: I) -> Self {
         let mut depot = match Self::memory(C::default()) {

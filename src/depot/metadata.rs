@@ -1,6 +1,6 @@
 //! Metadata of records, and of the depot itself: any serde values, read without touching a record.
 //!
-//! The file keeps them as MessagePack. Those of the depot are one map, from names to values.
+//! The file keeps them as MessagePack. The depot's own metadata are one map from names to values.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -13,7 +13,9 @@ use crate::key::{AsKey, describe};
 
 /// Metadata of records and of the depot (feature `serde`).
 impl<C: Codec> Depot<C> {
-    /// Stores a record as [`put`](Self::put) does, with metadata that are read without touching the record.
+    /// Stores a record with metadata. Otherwise like [`put`](Self::put).
+    ///
+    /// The metadata can be read without touching the record.
     ///
     /// ```
     /// use serde::{Deserialize, Serialize};
@@ -33,8 +35,9 @@ impl<C: Codec> Depot<C> {
     /// ```
     ///
     /// # Errors
-    /// As [`put`](Self::put); [`ErrorKind::InvalidRecord`] when the metadata do not fit, or would not read
-    /// back as they are.
+    /// - The errors of [`put`](Self::put).
+    /// - [`ErrorKind::InvalidRecord`] when the metadata are too large, or would not read back as they
+    ///   are.
     pub fn put_with_metadata(
         &self,
         key: impl AsKey,
@@ -45,7 +48,7 @@ impl<C: Codec> Depot<C> {
         self.encode_and_put(&key, item, Some(&metadata), false)
     }
 
-    /// The record's metadata as a `T`; `None` if it has none. Does not touch the record itself.
+    /// The record's metadata as a `T`, or `None` if it has none. This does not touch the record itself.
     ///
     /// ```
     /// # use vldepot::{Depot, Raw};
@@ -58,14 +61,17 @@ impl<C: Codec> Depot<C> {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`]; [`ErrorKind::Metadata`] when the metadata are not a `T`.
+    /// - [`ErrorKind::NotFound`].
+    /// - [`ErrorKind::Metadata`] when the metadata are not a `T`.
     pub fn metadata<T: DeserializeOwned>(&self, key: impl AsKey) -> Result<Option<T>> {
         let name = tagged(&self.engine, &key)?;
         let Some(bytes) = self.engine.metadata(&name)? else { return Ok(None) };
         self.decode_metadata(&bytes).map(Some).map_err(|error| error.of(describe(&name)))
     }
 
-    /// Gives an existing record other metadata. Its bytes stay, and it moves to the end of the order.
+    /// Replaces the metadata of an existing record.
+    ///
+    /// The record's bytes stay, but it moves to the end of the order.
     ///
     /// ```
     /// # use vldepot::{Depot, Raw};
@@ -77,7 +83,7 @@ impl<C: Codec> Depot<C> {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`], and as [`put_with_metadata`](Self::put_with_metadata).
+    /// [`ErrorKind::NotFound`], and the errors of [`put_with_metadata`](Self::put_with_metadata).
     pub fn set_metadata(&self, key: impl AsKey, metadata: &(impl Serialize + ?Sized)) -> Result<()> {
         let name = tagged(&self.engine, &key)?;
         let metadata = self.encode_metadata(metadata)?;
@@ -101,8 +107,8 @@ impl<C: Codec> Depot<C> {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidRecord`] when the value does not fit, or would not read back as it is;
-    /// [`ErrorKind::ReadOnly`]; [`ErrorKind::Forked`]; [`ErrorKind::Poisoned`].
+    /// - [`ErrorKind::InvalidRecord`] when the value is too large, or would not read back as it is.
+    /// - [`ErrorKind::ReadOnly`], [`ErrorKind::Forked`], [`ErrorKind::Poisoned`].
     pub fn set_depot_metadata(&self, name: &str, value: &(impl Serialize + ?Sized)) -> Result<()> {
         let value = self.encode_metadata(value)?;
         self.change_depot_metadata(|map| {
@@ -116,7 +122,7 @@ impl<C: Codec> Depot<C> {
         .map(|_| ())
     }
 
-    /// Removes one entry of the depot's own metadata; false if there was none.
+    /// Removes one entry of the depot's own metadata, and returns false if there was none.
     ///
     /// ```
     /// # use vldepot::{Depot, Raw};
@@ -128,7 +134,7 @@ impl<C: Codec> Depot<C> {
     /// ```
     ///
     /// # Errors
-    /// As [`set_depot_metadata`](Self::set_depot_metadata).
+    /// Same as [`set_depot_metadata`](Self::set_depot_metadata).
     pub fn remove_depot_metadata(&self, name: &str) -> Result<bool> {
         self.change_depot_metadata(|map| {
             let n = map.len();
@@ -137,7 +143,7 @@ impl<C: Codec> Depot<C> {
         })
     }
 
-    /// One entry of the depot's own metadata as a `T`; `None` if there is no entry of that name.
+    /// One entry of the depot's own metadata as a `T`, or `None` if there is no entry of that name.
     ///
     /// ```
     /// # use vldepot::{Depot, Raw};
@@ -149,14 +155,17 @@ impl<C: Codec> Depot<C> {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::Metadata`] when the entry is not a `T`; [`Error::is_damage`].
+    /// - [`ErrorKind::Metadata`] when the entry is not a `T`.
+    /// - [`Error::is_damage`].
     pub fn depot_metadata<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>> {
         let map = self.map_of(self.engine.depot_metadata()?.as_deref())?;
         let Some((_, value)) = map.iter().find(|(other, _)| other == name) else { return Ok(None) };
         self.decode_metadata(value).map(Some)
     }
 
-    /// All of the depot's own metadata as a `T`: a map from strings, or a struct with a field for each entry.
+    /// All of the depot's own metadata as a `T`.
+    ///
+    /// `T` is a map from strings, or a struct with a field for each entry.
     ///
     /// ```
     /// use std::collections::BTreeMap;
@@ -169,17 +178,17 @@ impl<C: Codec> Depot<C> {
     /// ```
     ///
     /// # Errors
-    /// As [`depot_metadata`](Self::depot_metadata).
+    /// Same as [`depot_metadata`](Self::depot_metadata).
     pub fn all_depot_metadata<T: DeserializeOwned>(&self) -> Result<T> {
-        // Without an entry it is the empty map.
+        // Without entries, the metadata are the empty map.
         let bytes = self.engine.depot_metadata()?.unwrap_or_else(|| vec![EMPTY_MAP]);
         self.map_of(Some(&bytes))?;
         self.decode_metadata(&bytes)
     }
 
-    /// Changes the depot's own metadata, if `change` says that it did.
+    /// Changes the depot's own metadata, and stores them if `change` returns true.
     fn change_depot_metadata(&self, change: impl FnOnce(&mut Entries) -> bool) -> Result<bool> {
-        // Read and written under one lock, or two threads would lose one of two entries.
+        // Reads and writes under one lock. Otherwise two threads could lose one of two entries.
         let mut writer = self.engine.writer()?;
         let mut map = match writer.new_metadata() {
             Some(new) => self.map_of(Some(new))?,
@@ -189,7 +198,7 @@ impl<C: Codec> Depot<C> {
             return Ok(false);
         }
         let encoded = write_map(&map);
-        // The map is one level around its values.
+        // The map is one more level around its values.
         self.engine.check_metadata(b"", &encoded)?;
         if depth_of(&encoded) > Form::MessagePack.max_depth() {
             let why =
@@ -221,13 +230,14 @@ impl<C: Codec> Depot<C> {
     }
 }
 
-/// Names and values in MessagePack, by name.
+/// Names, each with its value in MessagePack.
 type Entries = Vec<(String, Vec<u8>)>;
 
-/// MessagePack of a map without entries.
+/// MessagePack of an empty map.
 const EMPTY_MAP: u8 = 0x80;
 
-/// How many bytes the head of a value has, how many follow without being values, and how many values follow.
+/// Lengths of a value: bytes of its head, bytes after the head that are no values, and values after
+/// that.
 ///
 /// The table is that of the [MessagePack
 /// specification](https://github.com/msgpack/msgpack/blob/master/spec.md).
@@ -262,10 +272,10 @@ fn shape_of(bytes: &[u8]) -> Option<(usize, usize, usize)> {
     })
 }
 
-/// Bytes of the value that `bytes` start with, and how deep arrays and maps are inside each other in it.
+/// Length in bytes of the first value in `bytes`, and how deep arrays and maps nest in it.
 fn measure(bytes: &[u8]) -> Option<(usize, usize)> {
     let (mut at, mut depth) = (0, 0);
-    // For each array or map that is open: how many values are still to come.
+    // How many values are still to come, for each array or map that is open.
     let mut open = vec![1_usize];
     while let Some(left) = open.last_mut() {
         if *left == 0 {
@@ -277,7 +287,7 @@ fn measure(bytes: &[u8]) -> Option<(usize, usize)> {
         at = at.checked_add(head)?.checked_add(skipped).filter(|&at| at <= bytes.len())?;
         let is_container = matches!(bytes[at - head - skipped], 0x80..=0x9f | 0xdc..=0xdf);
         if is_container {
-            // Each value takes a byte at least: a forged count asks for no more than there is.
+            // Each value takes at least one byte. So a forged count cannot ask for more than there is.
             if values > bytes.len() - at {
                 return None;
             }
@@ -292,7 +302,7 @@ fn depth_of(bytes: &[u8]) -> usize {
     measure(bytes).map_or(usize::MAX, |(_, depth)| depth)
 }
 
-/// The entries of a map whose keys are strings, in their order; `None` for anything else.
+/// The entries of a map with string keys, in their order. `None` for anything else.
 fn read_map(bytes: &[u8]) -> Option<Entries> {
     if !matches!(bytes.first()?, 0x80..=0x8f | 0xde | 0xdf) || measure(bytes)?.0 != bytes.len() {
         return None;
@@ -325,7 +335,9 @@ fn write_map(entries: &Entries) -> Vec<u8> {
     out
 }
 
-/// The shortest head for a length: under `fixed` in the marker itself, else after the marker for one, two or
+/// Writes the shortest head for a length.
+///
+/// A length under `fixed` goes into the marker itself. A longer one follows the marker in one, two or
 /// four bytes.
 #[expect(clippy::big_endian_bytes, reason = "MessagePack's numbers are big-endian")]
 fn head(out: &mut Vec<u8>, len: usize, fixed: u8, marker: u8, markers: [Option<u8>; 3]) {

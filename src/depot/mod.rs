@@ -1,16 +1,16 @@
-//! Values: a depot of records by name, over the names and bytes of the engine.
+//! Depots of values: records by name, built on the names and bytes of the engine.
 //!
 //! ```text
 //! create     making and opening               record     one record, lending views
-//! put        writing, committing              stream     one record, handed on by pieces
-//! get        reading by name and position     info       what a depot tells about itself
+//! put        writing, committing              stream     one record, written out in pieces
+//! get        reading by name and position     info       what a depot says about itself
 //! iter       all records                      refresh    a reader moves forward
-//! keys       all names                        truncate   going back, and taking that back
+//! keys       all names                        truncate   going back, and undoing that
 //! metadata   of records and of the depot
 //! ```
 //!
-//! Users call it, and so do `maintain`, the loader and the codecs. It calls the engine, by its methods alone:
-//! another engine, such as a folder of files, can stand behind the same `Depot`.
+//! Users call this module, and so do `maintain`, the loader and the codecs. It only calls the engine's
+//! methods. So another engine, such as a folder of files, can serve the same `Depot`.
 
 mod create;
 mod get;
@@ -66,23 +66,24 @@ use crate::key::{AsKey, Key, TaggedName, describe};
 /// ```
 ///
 /// All methods take `&self` and may be called from many threads. A file has one writer at a time and any
-/// number of readers, in this process and others. What was put can be read back at once; it is durable after
-/// [`commit`](Self::commit), which also happens by itself as [`CommitEvery`](crate::CommitEvery) says.
+/// number of readers, in this process and in others. What was put can be read right away. It is durable
+/// after [`commit`](Self::commit), and [`CommitEvery`](crate::CommitEvery) says when a depot commits by
+/// itself.
 ///
-/// A process made by `fork` may go on reading, by positioned reads that share no cursor, if no other thread
-/// was inside the depot at that moment. It cannot write ([`ErrorKind::Forked`]), and dropping its copy leaves
-/// the file alone.
+/// A process made by `fork` may go on reading, if no other thread was inside the depot at that moment.
+/// Such reads are positioned and share no cursor. The process cannot write ([`ErrorKind::Forked`]), and
+/// dropping its copy leaves the file alone.
 pub struct Depot<C: Codec> {
     pub(crate) engine: Engine,
     pub(crate) codec: Arc<C>,
 }
 
-/// A tagged name as a key.
+/// Makes a key of a tagged name.
 pub(crate) fn key_of(engine: &Engine, name: Vec<u8>) -> Result<Key> {
     Key::from_tagged_vec(name).map_err(|name| malformed(engine.path(), &name))
 }
 
-/// The tagged form of a key, or the error that no depot holds it.
+/// The tagged form of a key. An error when no depot can have this name.
 fn tagged(engine: &Engine, key: &(impl AsKey + ?Sized)) -> Result<TaggedName> {
     key.tagged().ok_or_else(|| {
         ErrorKind::InvalidRecord { why: "integer names go from -2^63 to 2^64 - 1".into() }
@@ -96,7 +97,7 @@ impl<C: Codec> Depot<C> {
         Record::new(bytes, &self.codec).map_err(|source| self.codec_error(name, source))
     }
 
-    /// The error of a codec that cannot do with a record what was asked for.
+    /// The error of a codec that cannot do what was asked for with a record.
     pub(crate) fn codec_error_for(&self, key: &impl AsKey, source: crate::codec::CodecError) -> Error {
         match tagged(&self.engine, key) {
             Ok(name) => self.codec_error(&name, source),
@@ -125,9 +126,11 @@ impl<C: Codec> Depot<C> {
         DepotInfo::new(&self.engine)
     }
 
-    /// What is missing of a file that was opened with
-    /// [`OpenOptions::accept_loss`](crate::OpenOptions::accept_loss): the error that opening it without
-    /// gives. `None` where nothing is.
+    /// Says what a file that was opened in spite of a loss is missing.
+    ///
+    /// This is the error that opening it without
+    /// [`OpenOptions::accept_loss`](crate::OpenOptions::accept_loss) gives. It is `None` when nothing is
+    /// missing.
     ///
     /// ```
     /// # use vldepot::{Depot, Raw};
@@ -139,7 +142,8 @@ impl<C: Codec> Depot<C> {
         self.engine.incomplete()
     }
 
-    /// The codec the depot was written with, which [`Raw`](crate::Raw) may have opened.
+    /// The codec that the depot was written with. The depot may be open with [`Raw`](crate::Raw)
+    /// instead.
     ///
     /// ```
     /// # use vldepot::{Depot, Raw};
@@ -151,7 +155,7 @@ impl<C: Codec> Depot<C> {
         CodecInfo::stored(&self.engine)
     }
 
-    /// The depot's file, or `<memory>`, as errors call it.
+    /// The depot's file, or `<memory>`. Errors use this path.
     ///
     /// ```
     /// # use vldepot::{Depot, Raw};
@@ -173,7 +177,7 @@ impl<C: Codec> Depot<C> {
         self.engine.is_writable()
     }
 
-    /// The codec in hand.
+    /// The codec that the depot is open with.
     ///
     /// ```
     /// # use vldepot::{Depot, Raw};

@@ -1,4 +1,4 @@
-//! Parts of records: byte ranges, for which only the blocks that hold them are decoded.
+//! Byte ranges of records: only the blocks that hold a range are decoded.
 //!
 //! A codec that reads a field out of a large record asks [`Parts`] for the bytes. It sees neither blocks nor
 //! chunks.
@@ -15,20 +15,32 @@ use crate::error::{Error, ErrorKind, Part, Result};
 use crate::index::Location;
 use crate::key::{AsKey, describe};
 
-/// Records under this are in a block or two: they are read whole.
+/// Shorter records lie in a block or two, and are read whole.
 const LEAST: u32 = 64 << 10;
 
-/// One record, whose bytes are read as they are asked for. See [`Depot::parts`].
+/// One record, to read parts of. See [`Depot::parts`].
 ///
-/// What was read is kept, so no block is decoded twice for one record.
+/// Only the bytes that you ask for are read. They are kept, so no block is decoded twice for one record.
+///
+/// ```
+/// use vldepot::{Depot, Raw};
+///
+/// let depot = Depot::memory(Raw)?;
+/// depot.put("a", &[7; 1_000_000])?;
+/// depot.commit()?;
+/// let mut parts = depot.parts("a")?;
+/// assert_eq!(parts.bytes(0..2)?, [7; 2]);
+/// assert_eq!(parts.bytes(500_000..500_003)?, [7; 3]);
+/// # Ok::<(), vldepot::Error>(())
+/// ```
 pub struct Parts<'p> {
     engine: &'p Engine,
-    /// Tagged.
+    /// The tagged name.
     name: Cow<'p, [u8]>,
     location: Location,
-    /// Of the codec's records.
+    /// The alignment of the codec's records.
     align: usize,
-    /// Where each starts in the record.
+    /// Ranges that were read, each with its start in the record.
     known: Vec<(usize, Bytes)>,
     whole: Option<Whole<'p>>,
 }
@@ -36,12 +48,12 @@ pub struct Parts<'p> {
 /// All bytes of a record.
 enum Whole<'p> {
     Shared(Bytes),
-    /// They lie in a buffer that is used again.
+    /// The bytes lie in a buffer that is used again for other records.
     Passing(&'p [u8]),
 }
 
 impl<'p> Whole<'p> {
-    /// Bytes that another program placed may lie at any address; views need them aligned.
+    /// Bytes that another program placed may lie at any address, but views need aligned bytes.
     fn of(bytes: &'p [u8], align: usize) -> Self {
         if is_aligned(bytes, align) { Self::Passing(bytes) } else { Self::Shared(Bytes::copy_of(bytes)) }
     }
@@ -63,30 +75,68 @@ impl<'p> Parts<'p> {
         Self { engine, name: name.into(), location, align, known: Vec::new(), whole: None }
     }
 
-    /// Bytes of the record.
+    /// Length of the record in bytes.
+    ///
+    /// ```
+    /// # use vldepot::{Depot, Raw};
+    /// # let depot = Depot::memory(Raw)?;
+    /// depot.put("a", b"first")?;
+    /// assert_eq!(depot.parts("a")?.len(), 5);
+    /// # Ok::<(), vldepot::Error>(())
+    /// ```
     pub fn len(&self) -> usize {
         self.location.length as usize
     }
 
     /// Whether the record has no bytes.
+    ///
+    /// ```
+    /// # use vldepot::{Depot, Raw};
+    /// # let depot = Depot::memory(Raw)?;
+    /// depot.put("a", b"")?;
+    /// assert!(depot.parts("a")?.is_empty());
+    /// # Ok::<(), vldepot::Error>(())
+    /// ```
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Whether the whole record is in memory, so that any part of it costs nothing.
+    /// Whether the whole record is in memory. If so, reading any part of it costs nothing.
+    ///
+    /// ```
+    /// # use vldepot::{Depot, Raw};
+    /// # let depot = Depot::memory(Raw)?;
+    /// depot.put("a", b"first")?;
+    /// let mut parts = depot.parts("a")?;
+    /// assert!(!parts.is_whole());
+    /// parts.whole()?;
+    /// assert!(parts.is_whole());
+    /// # Ok::<(), vldepot::Error>(())
+    /// ```
     pub fn is_whole(&self) -> bool {
         self.whole.is_some()
     }
 
     /// The bytes in `range` of the record.
     ///
-    /// The checksums of the blocks that hold them are compared. The record's own checksum, which covers all
-    /// of it, is compared only where the whole record is read: when it is not compressed, or not in the file
-    /// yet.
+    /// This compares the checksums of the blocks that hold the bytes. The record's own checksum covers
+    /// the whole record. It is compared only when the whole record is read: when it is not compressed,
+    /// or not in the file yet.
+    ///
+    /// ```
+    /// # use vldepot::{Depot, Raw};
+    /// # let depot = Depot::memory(Raw)?;
+    /// depot.put("a", b"first")?;
+    /// let mut parts = depot.parts("a")?;
+    /// assert_eq!(parts.bytes(1..3)?, b"ir");
+    /// assert!(parts.bytes(3..6).is_err());
+    /// # Ok::<(), vldepot::Error>(())
+    /// ```
     ///
     /// # Errors
-    /// [`Error::is_damage`]; [`ErrorKind::OutsideRecord`](crate::ErrorKind::OutsideRecord) when the range
-    /// ends after the record, or before it starts.
+    /// - [`Error::is_damage`].
+    /// - [`ErrorKind::OutsideRecord`](crate::ErrorKind::OutsideRecord) when the range ends after the
+    ///   record, or before its own start.
     pub fn bytes(&mut self, range: Range<usize>) -> Result<&[u8]> {
         self.check(&range)?;
         if self.known(&range).is_none() && !range.is_empty() {
@@ -106,13 +156,23 @@ impl<'p> Parts<'p> {
         self.known(&range).ok_or_else(|| self.fewer(&range))
     }
 
-    /// Copies the bytes in `range` of the record to `out`, which has as many.
+    /// Copies the bytes in `range` of the record to `out`, which must have the same length.
+    ///
+    /// ```
+    /// # use vldepot::{Depot, Raw};
+    /// # let depot = Depot::memory(Raw)?;
+    /// depot.put("a", b"first")?;
+    /// let mut out = [0; 2];
+    /// depot.parts("a")?.copy(1..3, &mut out)?;
+    /// assert_eq!(&out, b"ir");
+    /// # Ok::<(), vldepot::Error>(())
+    /// ```
     ///
     /// # Errors
-    /// As [`bytes`](Self::bytes).
+    /// Same as [`bytes`](Self::bytes).
     ///
     /// # Panics
-    /// When `out` has another length than the range.
+    /// When the lengths of `out` and the range differ.
     pub fn copy(&mut self, range: Range<usize>, out: &mut [u8]) -> Result<()> {
         assert_eq!(range.len(), out.len(), "a range and a buffer of one length");
         self.check(&range)?;
@@ -131,11 +191,21 @@ impl<'p> Parts<'p> {
         Ok(())
     }
 
-    /// The whole record, whose checksum is compared. It starts at a multiple of the codec's
-    /// [`ALIGN`](Codec::ALIGN), so it can be viewed.
+    /// Reads the whole record, and compares its checksum.
+    ///
+    /// The bytes start at a multiple of the codec's [`ALIGN`](Codec::ALIGN), so they can be viewed.
+    ///
+    /// ```
+    /// # use vldepot::{Depot, Raw};
+    /// # let depot = Depot::memory(Raw)?;
+    /// depot.put("a", b"first")?;
+    /// let mut parts = depot.parts("a")?;
+    /// assert_eq!(parts.whole()?, b"first");
+    /// # Ok::<(), vldepot::Error>(())
+    /// ```
     ///
     /// # Errors
-    /// As [`Depot::get`].
+    /// Same as [`Depot::get`].
     pub fn whole(&mut self) -> Result<&[u8]> {
         if self.whole.is_none() {
             let bytes = self.engine.read_called(&self.name, &self.location)?;
@@ -155,13 +225,13 @@ impl<'p> Parts<'p> {
             .of(describe(&self.name)))
     }
 
-    /// The error of reading that gave fewer bytes than the index says there are.
+    /// The error when a read gave fewer bytes than the index says there are.
     fn fewer(&self, range: &Range<usize>) -> Error {
         let expected = format!("bytes {range:?} of a record");
         Error::damaged(self.engine.path(), Part::File, 0, expected, "fewer").of(describe(&self.name))
     }
 
-    /// Known bytes from `at` on.
+    /// The bytes from `at` on that are in memory.
     fn from(&self, at: usize) -> Option<&[u8]> {
         if let Some(whole) = &self.whole {
             return whole.get(at..).filter(|bytes| !bytes.is_empty());
@@ -170,7 +240,7 @@ impl<'p> Parts<'p> {
         self.known.iter().find(holds).and_then(|(start, bytes)| bytes.get(at - start..))
     }
 
-    /// The bytes in `range`, where they lie in memory one after the other.
+    /// The bytes in `range`, if they are in memory one after the other.
     fn known(&self, range: &Range<usize>) -> Option<&[u8]> {
         if let Some(whole) = &self.whole {
             return whole.get(range.clone());
@@ -183,7 +253,7 @@ impl<'p> Parts<'p> {
         self.known[number].1.get(from..from + range.len())
     }
 
-    /// Decodes the blocks that hold `range`, or where that costs as much as reading all, reads all.
+    /// Decodes the blocks that hold `range`. Reads the whole record if that costs no more.
     fn read(&mut self, range: Range<usize>) -> Result<()> {
         let read = self.engine.part(&self.location, range);
         match read.map_err(|error| in_record(&self.name, error))? {
@@ -202,21 +272,39 @@ impl std::fmt::Debug for Parts<'_> {
     }
 }
 
-/// What [`Depot::visit_parts`] is to do after it showed a record.
+/// What [`Depot::visit_parts`] does after it showed a record.
+///
+/// ```
+/// use vldepot::{Depot, Raw, Then};
+///
+/// let depot = Depot::memory(Raw)?;
+/// depot.put("a", &[1; 100_000])?;
+/// let mut sum = 0;
+/// depot.visit_parts(&["a"], |_, parts| {
+///     if !parts.is_whole() {
+///         return Ok(Then::Whole);
+///     }
+///     sum += parts.whole()?.iter().map(|&byte| u64::from(byte)).sum::<u64>();
+///     Ok(Then::Next)
+/// })?;
+/// assert_eq!(sum, 100_000);
+/// # Ok::<(), vldepot::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Then {
-    /// Go on.
+    /// Go on with the next record.
     Next,
-    /// Show the record again, with all of its bytes read. Records that are asked for so are read together.
+    /// Show the record again, with all of its bytes read. Such records are read together.
     Whole,
 }
 
-/// Parts of records.
+/// Reading parts of records.
 impl<C: Codec> Depot<C> {
-    /// The record of that name, for reading parts of it: only the blocks that hold them are decoded.
+    /// Looks up a record to read parts of it.
     ///
-    /// Worth it for records of many blocks, from about 64 KiB on.
+    /// Only the blocks that hold a part are decoded. This is worth it for records of many blocks, from
+    /// about 64 KiB on.
     ///
     /// ```
     /// use vldepot::{Depot, Raw};
@@ -237,14 +325,16 @@ impl<C: Codec> Depot<C> {
         Ok(Parts::new(&self.engine, name.to_vec(), location, C::ALIGN))
     }
 
-    /// Shows each record to `job`, with the number of its key, for reading parts of it. The order is that in
-    /// which the records are stored.
+    /// Shows each record to `job`, to read parts of it.
     ///
-    /// Records of less than 64 KiB are read whole, and together: every block is decoded once. Of a larger
-    /// one, only the parts are read that `job` asks for. Where it would ask for most of the record, it
-    /// returns [`Then::Whole`], and the record is shown again after the others, read as
-    /// [`visit_many`](Self::visit_many) reads. An equal key that follows is shown the parts that are in
-    /// memory already.
+    /// `job` gets the number of the record's key. The records come in the order in which they are
+    /// stored.
+    ///
+    /// Records of less than 64 KiB are read whole and together, so every block is decoded once. From a
+    /// larger record, only the parts that `job` asks for are read. If `job` needs most of a record, it
+    /// can return [`Then::Whole`]. Then the record is shown again after the others, and is read like
+    /// those of [`visit_many`](Self::visit_many). When the same key follows again, `job` gets the parts
+    /// that are in memory already.
     ///
     /// ```
     /// use vldepot::{Depot, Raw, Then};
@@ -261,8 +351,8 @@ impl<C: Codec> Depot<C> {
     /// ```
     ///
     /// # Errors
-    /// As [`get_many`](Self::get_many), and those of `job`: for the first key that is missing, else for the
-    /// first record that failed. The others have been shown by then.
+    /// The errors of [`get_many`](Self::get_many) and of `job`. The error is that of the first key that
+    /// is missing, or else of the first record that failed. The other records have been shown by then.
     pub fn visit_parts<K: AsKey>(
         &self,
         keys: &[K],
@@ -292,7 +382,7 @@ impl<C: Codec> Depot<C> {
             }
             before = Some(parts);
         }
-        // The first error is that of the first key.
+        // The error to give is that of the first key, so records go in the order of the keys.
         rest.sort_unstable();
         let whole: Vec<_> = rest.iter().map(|&number| wanted[number]).collect();
         batch::visit(&self.engine, &whole, &mut |nth, bytes| {

@@ -7,7 +7,7 @@ use crate::codec::Codec;
 use crate::error::Result;
 use crate::key::AsKey;
 
-/// A scratch buffer of a thread is given back to the system when it grew beyond this.
+/// A thread's scratch buffer that grew beyond this is given back to the system.
 const SCRATCH_KEPT: usize = 32 << 20;
 
 thread_local! {
@@ -16,9 +16,10 @@ thread_local! {
 
 /// Writing.
 impl<C: Codec> Depot<C> {
-    /// Stores a record, replacing the one of that name; a replaced record moves to the end of the order.
+    /// Stores a record, and replaces the one of that name if there is one.
     ///
-    /// The record can be read at once and is durable after the next [`commit`](Self::commit).
+    /// A replaced record moves to the end of the order. The record can be read right away, and is
+    /// durable after the next [`commit`](Self::commit).
     ///
     /// ```
     /// # use vldepot::{Depot, Raw};
@@ -30,20 +31,22 @@ impl<C: Codec> Depot<C> {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::Codec`](crate::ErrorKind::Codec) when the codec refuses the value,
-    /// [`ErrorKind::InvalidRecord`](crate::ErrorKind::InvalidRecord),
-    /// [`ErrorKind::ReadOnly`](crate::ErrorKind::ReadOnly), [`ErrorKind::Forked`](crate::ErrorKind::Forked),
-    /// [`ErrorKind::Poisoned`](crate::ErrorKind::Poisoned), and two that a full disk brings about:
-    /// - [`ErrorKind::NotStored`](crate::ErrorKind::NotStored): chunks put earlier could not be written. This
-    ///   record is not taken in, the ones before are kept in memory and written by the next call; put it
-    ///   again once there is room.
-    /// - [`ErrorKind::NotCommitted`](crate::ErrorKind::NotCommitted): the record is taken in and can be read,
-    ///   but a commit that became due with it failed. Do not put it again: the next commit makes it durable.
+    /// - [`ErrorKind::Codec`](crate::ErrorKind::Codec) when the codec refuses the value.
+    /// - [`ErrorKind::InvalidRecord`](crate::ErrorKind::InvalidRecord),
+    ///   [`ErrorKind::ReadOnly`](crate::ErrorKind::ReadOnly),
+    ///   [`ErrorKind::Forked`](crate::ErrorKind::Forked),
+    ///   [`ErrorKind::Poisoned`](crate::ErrorKind::Poisoned).
+    /// - [`ErrorKind::NotStored`](crate::ErrorKind::NotStored), on a full disk: chunks of earlier
+    ///   records could not be written. This record is not stored: put it again when there is room. The
+    ///   earlier ones are kept in memory, and the next call writes them.
+    /// - [`ErrorKind::NotCommitted`](crate::ErrorKind::NotCommitted), on a full disk: the record is
+    ///   stored and can be read, but a commit that became due with it failed. Do not put it again: the
+    ///   next commit makes it durable.
     pub fn put(&self, key: impl AsKey, item: &C::Item) -> Result<()> {
         self.encode_and_put(&key, item, None, false)
     }
 
-    /// As [`put`](Self::put), but refuses to replace.
+    /// Stores a new record, and refuses to replace one. Otherwise like [`put`](Self::put).
     ///
     /// ```
     /// # use vldepot::{Depot, Raw};
@@ -54,12 +57,12 @@ impl<C: Codec> Depot<C> {
     /// ```
     ///
     /// # Errors
-    /// Also [`ErrorKind::Exists`](crate::ErrorKind::Exists).
+    /// The errors of [`put`](Self::put), and [`ErrorKind::Exists`](crate::ErrorKind::Exists).
     pub fn put_new(&self, key: impl AsKey, item: &C::Item) -> Result<()> {
         self.encode_and_put(&key, item, None, true)
     }
 
-    /// As [`put`](Self::put), for bytes that this depot's codec has encoded already.
+    /// Stores bytes that this depot's codec encoded before. Otherwise like [`put`](Self::put).
     ///
     /// ```
     /// # use vldepot::{Depot, Raw};
@@ -71,7 +74,7 @@ impl<C: Codec> Depot<C> {
     /// ```
     ///
     /// # Errors
-    /// As [`put`](Self::put); the codec checks the bytes.
+    /// Same as [`put`](Self::put). The codec checks the bytes.
     pub fn put_encoded(&self, key: impl AsKey, bytes: &[u8]) -> Result<()> {
         let name = tagged(&self.engine, &key)?;
         let checked = if is_aligned(bytes, C::ALIGN) {
@@ -91,8 +94,8 @@ impl<C: Codec> Depot<C> {
         only_new: bool,
     ) -> Result<()> {
         let name = tagged(&self.engine, key)?;
-        // Encoded outside the writer's lock, so that threads only wait for each other's copies. Taken, not
-        // borrowed: a codec may itself put into a depot.
+        // Encodes outside the writer's lock, so that threads only wait for each other's copies. The
+        // buffer is taken, not borrowed, because a codec may itself put into a depot.
         let mut scratch = SCRATCH.take();
         scratch.clear();
         let result = self
@@ -106,7 +109,9 @@ impl<C: Codec> Depot<C> {
         result
     }
 
-    /// Removes a record; false if there was none. Its bytes stay in the file until it is compacted.
+    /// Removes a record, and returns false if there was none.
+    ///
+    /// Its bytes stay in the file until the file is compacted.
     ///
     /// ```
     /// # use vldepot::{Depot, Raw};
@@ -118,9 +123,9 @@ impl<C: Codec> Depot<C> {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::ReadOnly`](crate::ErrorKind::ReadOnly);
-    /// [`ErrorKind::NotCommitted`](crate::ErrorKind::NotCommitted) when the record is removed but a commit
-    /// that became due failed.
+    /// - [`ErrorKind::ReadOnly`](crate::ErrorKind::ReadOnly).
+    /// - [`ErrorKind::NotCommitted`](crate::ErrorKind::NotCommitted) when the record is removed, but a
+    ///   commit that became due failed.
     pub fn remove(&self, key: impl AsKey) -> Result<bool> {
         let name = tagged(&self.engine, &key)?;
         let mut writer = self.engine.writer()?;
@@ -129,8 +134,10 @@ impl<C: Codec> Depot<C> {
         Ok(removed)
     }
 
-    /// Hands all records put so far to the system, without a sync: they survive the end of this process, not
-    /// a power loss. Metadata of the depot itself wait for a commit.
+    /// Hands all records put so far to the system, without a sync.
+    ///
+    /// They then survive the end of this process, but not a power loss. The depot's own metadata wait
+    /// for a commit.
     ///
     /// ```
     /// # use vldepot::{Depot, Raw};
@@ -148,11 +155,12 @@ impl<C: Codec> Depot<C> {
 
     /// Makes everything put so far durable: it survives a killed process and a power loss.
     ///
-    /// Costs one sync, and closes the open chunk: the rest of it is zeros, which compress to nothing.
+    /// A commit costs one sync. It also closes the open chunk and fills the rest of it with zeros, which
+    /// compress to nothing.
     ///
-    /// A simulation commits before it writes its checkpoint. The frames up to a checkpoint that is newer than
-    /// the last commit may be missing after a crash, and [`restart_at_step`](Depot::restart_at_step) refuses
-    /// to go on after such a gap.
+    /// A simulation should commit before it writes its checkpoint. If the checkpoint is newer than the
+    /// last commit, frames before it may be missing after a crash.
+    /// [`restart_at_step`](Depot::restart_at_step) refuses to go on after such a gap.
     ///
     /// ```
     /// # use vldepot::{Depot, Raw};
@@ -163,15 +171,18 @@ impl<C: Codec> Depot<C> {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::NotCommitted`](crate::ErrorKind::NotCommitted), which says how many records wait: nothing
-    /// is lost that an earlier commit has, and after a failed write, of a full disk say, the next call goes
-    /// on. After a failed sync, [`ErrorKind::Poisoned`](crate::ErrorKind::Poisoned).
+    /// - [`ErrorKind::NotCommitted`](crate::ErrorKind::NotCommitted), which says how many records wait.
+    ///   Nothing is lost that an earlier commit covers. After a failed write, such as on a full disk,
+    ///   the next call goes on.
+    /// - [`ErrorKind::Poisoned`](crate::ErrorKind::Poisoned) after a failed sync.
     pub fn commit(&self) -> Result<()> {
         self.engine.writer()?.commit()
     }
 
-    /// Commits, and makes the file a standard Blosc2 frame as it stands, which `close` does too: from here on
-    /// other programs find what is in it so far. For durability a [`commit`](Self::commit) is enough.
+    /// Commits, and completes the file as a standard Blosc2 frame.
+    ///
+    /// From then on, other programs find in it what was put so far. `close` does this too. For
+    /// durability a [`commit`](Self::commit) is enough.
     ///
     /// ```
     /// # use vldepot::{Depot, Raw};
@@ -182,14 +193,16 @@ impl<C: Codec> Depot<C> {
     /// ```
     ///
     /// # Errors
-    /// As [`commit`](Self::commit); [`ErrorKind::Io`](crate::ErrorKind::Io) when all is committed and only
-    /// the frame could not be written.
+    /// - The errors of [`commit`](Self::commit).
+    /// - [`ErrorKind::Io`](crate::ErrorKind::Io) when all is committed and only the frame could not be
+    ///   written.
     pub fn publish(&self) -> Result<()> {
         self.engine.writer()?.publish(false)
     }
 
-    /// Commits, merges the index, writes the frame's end and closes. Dropping does the same but cannot tell
-    /// of errors.
+    /// Commits, merges the index, writes the end of the Blosc2 frame, and closes the depot.
+    ///
+    /// Dropping the depot does the same, but cannot report errors.
     ///
     /// ```
     /// # use vldepot::{Depot, Raw};
@@ -200,8 +213,8 @@ impl<C: Codec> Depot<C> {
     /// ```
     ///
     /// # Errors
-    /// As [`publish`](Self::publish). The handle is gone then, and with it what was not committed: where the
-    /// disk may be full, [`commit`](Self::commit) first, which can be tried again.
+    /// Same as [`publish`](Self::publish). The handle is gone then, and so is what was not committed. If
+    /// the disk may be full, call [`commit`](Self::commit) first, because a commit can be tried again.
     pub fn close(self) -> Result<()> {
         if self.engine.is_writable() { self.engine.writer()?.publish(true) } else { Ok(()) }
     }

@@ -1,4 +1,4 @@
-//! Records by position and names by order, from both ends.
+//! Records by position and names in order, from both ends.
 
 use std::collections::VecDeque;
 use std::iter::FusedIterator;
@@ -11,16 +11,18 @@ use crate::error::Result;
 use crate::index::Location;
 use crate::key::{AsKey, Key, TaggedName};
 
-/// Records, and their raw bytes, that are read together.
+/// How many records, and how many of their raw bytes, are read together.
 const AT_ONCE: (usize, u64) = (256, 1 << 20);
 
 /// Ranges of positions and of names.
 impl<C: Codec> Depot<C> {
-    /// Records at a range of positions, in the order of insertion, as of now; from both ends.
+    /// Records at a range of positions, in the order of insertion. Can be iterated from both ends.
     ///
-    /// There is one item for each position, a record or an error, so the length is exact. A range that ends
-    /// after the last record ends with it. Making one copies the names that no commit covers yet, and the
-    /// numbers of the records that are dead: in a loop, take one long range rather than many short ones.
+    /// The records are those of this moment. There is one item for each position, a record or an error,
+    /// so the length is exact. A range that ends after the last record is cut there.
+    ///
+    /// Making a range copies the names that no commit covers yet, and the numbers of the dead records.
+    /// So in a loop, take one long range rather than many short ones.
     ///
     /// ```
     /// use vldepot::{Depot, Raw};
@@ -51,10 +53,10 @@ impl<C: Codec> Depot<C> {
         Range { depot: self, moment, front: VecDeque::new(), unread, back: VecDeque::new() }
     }
 
-    /// Names in a range, in the order of names, as of now; from both ends.
+    /// Names in a range, in the order of names. Can be iterated from both ends.
     ///
-    /// Strings sort by their bytes, integers by their value; see [`Key`]. Looks at every name, and holds
-    /// those of the range in memory.
+    /// The names are those of this moment. Strings sort by their bytes and integers by their value: see
+    /// [`Key`]. This looks at every name, and holds those of the range in memory.
     ///
     /// ```
     /// use vldepot::{Depot, Key, Raw};
@@ -69,9 +71,9 @@ impl<C: Codec> Depot<C> {
     /// ```
     ///
     /// # Errors
-    /// [`Error::is_damage`](crate::Error::is_damage) when not all names can be listed;
-    /// [`ErrorKind::InvalidRecord`](crate::ErrorKind::InvalidRecord) when a bound is an integer that no depot
-    /// can have as a name.
+    /// - [`Error::is_damage`](crate::Error::is_damage) when not all names can be listed.
+    /// - [`ErrorKind::InvalidRecord`](crate::ErrorKind::InvalidRecord) when a bound is an integer that
+    ///   no depot can have as a name.
     pub fn sorted_keys<K: AsKey>(&self, range: impl RangeBounds<K>) -> Result<SortedKeys> {
         let bound = |bound: Bound<&K>| -> Result<Bound<TaggedName>> {
             Ok(match bound {
@@ -106,16 +108,15 @@ type Entry<C> = Result<(Key, Record<C>)>;
 pub struct Range<'d, C: Codec> {
     depot: &'d Depot<C>,
     moment: Moment,
-    /// Read, before `unread`.
+    /// Records that were read, before `unread`.
     front: VecDeque<Entry<C>>,
     unread: ops::Range<u64>,
-    /// Read, after `unread`.
+    /// Records that were read, after `unread`.
     back: VecDeque<Entry<C>>,
 }
 
 impl<C: Codec> Range<'_, C> {
-    /// Reads records together: at the first of these positions, and at the next ones while they are few and
-    /// short.
+    /// Reads the record at the first of these positions, and the next ones while they are few and short.
     fn read(&self, positions: impl Iterator<Item = u64>) -> Vec<Entry<C>> {
         let engine = &self.depot.engine;
         let (records, bytes) = AT_ONCE;
@@ -138,7 +139,7 @@ impl<C: Codec> Range<'_, C> {
         let mut read = read_each(engine, &wanted);
         let entry = |found: Result<(Vec<u8>, Location)>| {
             let (name, location) = found?;
-            // There is one for each that was found.
+            // There is one result for each record that was found.
             let bytes = read.next().unwrap_or_else(|| engine.read(&location));
             let record = self.depot.record(&name, bytes.map_err(|error| in_record(&name, error))?)?;
             Ok((key_of(engine, name)?, record))
@@ -166,7 +167,7 @@ impl<C: Codec> Iterator for Range<'_, C> {
     }
 
     fn nth(&mut self, mut n: usize) -> Option<Entry<C>> {
-        // What is passed over is not read.
+        // Skipped records are not read.
         let read = n.min(self.front.len());
         self.front.drain(..read);
         n -= read;
@@ -203,7 +204,7 @@ impl<C: Codec> std::fmt::Debug for Range<'_, C> {
     }
 }
 
-/// Names in the order of names. See [`Depot::sorted_keys`].
+/// Names in order. See [`Depot::sorted_keys`].
 #[derive(Debug, Clone)]
 pub struct SortedKeys(std::vec::IntoIter<Key>);
 

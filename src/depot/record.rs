@@ -1,34 +1,36 @@
-//! A record out of a depot: shares the decoded bytes and lends views of them.
+//! A record that was read: it shares the decoded bytes and lends views of them.
 
 use std::sync::Arc;
 
 use crate::buffer::Bytes;
 use crate::codec::{Codec, CodecError};
 
-/// Whether views of a codec that asks for `align` can be lent from `bytes`: those that another program placed
-/// may lie at any address.
+/// Whether `bytes` are aligned well enough for a codec that asks for `align`.
+///
+/// Bytes that another program placed may lie at any address.
 pub(crate) fn is_aligned(bytes: &[u8], align: usize) -> bool {
     (bytes.as_ptr() as usize).is_multiple_of(align.max(1))
 }
 
-/// One record: keeps its bytes alive and lends views of them.
+/// One record. It keeps its bytes alive and lends views of them.
 ///
-/// Not tied to the depot: it can go to another thread and outlive the depot. Cloning shares the bytes.
-/// Records read together may share one decoded buffer, which lives as long as any of them.
+/// A record is not tied to the depot: it can go to another thread and outlive the depot. Cloning it
+/// shares the bytes. Records that were read together may share one decoded buffer, which lives as long
+/// as any of them.
 pub struct Record<C> {
     bytes: Bytes,
     codec: Arc<C>,
 }
 
 impl<C: Codec> Record<C> {
-    /// Checks `bytes` by the codec, once.
+    /// Makes a record, and lets the codec check `bytes` once.
     pub(crate) fn new(bytes: Bytes, codec: &Arc<C>) -> Result<Self, CodecError> {
         let bytes = if is_aligned(&bytes, C::ALIGN) { bytes } else { Bytes::copy_of(&bytes) };
         codec.view(&bytes)?;
         Ok(Self { bytes, codec: Arc::clone(codec) })
     }
 
-    /// The record's view: borrows from this `Record`, copies nothing, checks nothing again.
+    /// The view of the record. It borrows from this `Record`, copies nothing, and checks nothing again.
     pub fn view(&self) -> C::View<'_> {
         // SAFETY: `new`, the only constructor, returned after `view` accepted these bytes. `Bytes` is
         // immutable and keeps its buffer at one address, however often it is cloned or moved.
@@ -42,7 +44,7 @@ impl<C> Record<C> {
         &self.bytes
     }
 
-    /// Bytes of the record.
+    /// Length of the record in bytes.
     pub fn len(&self) -> usize {
         self.bytes.len()
     }

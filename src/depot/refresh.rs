@@ -7,7 +7,7 @@ use crate::codec::Codec;
 use crate::engine::Moved;
 use crate::error::Result;
 
-/// What [`Depot::refresh`] found: how much is there now, and how much of what was there before still holds.
+/// What [`Depot::refresh`] found: how many records are there now, and how many of them are unchanged.
 ///
 /// Positions are those of [`Depot::get_at`]: the order of insertion.
 ///
@@ -37,29 +37,32 @@ use crate::error::Result;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Refreshed {
-    /// Records before.
+    /// Number of records before.
     pub before: u64,
-    /// Records now.
+    /// Number of records now.
     pub now: u64,
-    /// The records at positions under this one are those that were there before, by name and content; the
-    /// next one, if there is one, is not. Metadata of records are not compared, see [`Depot::refresh`].
+    /// How many of the first records are the same as before, by name and content.
+    ///
+    /// The next record, if there is one, differs. Metadata of records are not compared: see
+    /// [`Depot::refresh`].
     pub kept: u64,
     changed: bool,
 }
 
 impl Refreshed {
-    /// Positions of records that are new, or stand elsewhere than before. Empty where there are none.
+    /// Positions of records that are new, or that were elsewhere before. May be empty.
     pub fn new_records(&self) -> Range<u64> {
         self.kept..self.now.max(self.kept)
     }
 
-    /// Where the first record stood that is no more at its place; `None` while all records are where they
-    /// were. What was read at this position and after it is void.
+    /// The first position at which a record changed or went away. `None` if all are where they were.
+    ///
+    /// Nothing that was read at this position or after it is valid any more.
     pub fn went_back(&self) -> Option<u64> {
         (self.kept < self.before).then_some(self.kept)
     }
 
-    /// Whether the writer did anything at all: a commit, maybe one of metadata alone.
+    /// Whether the writer did anything: at least one commit, maybe of metadata alone.
     pub fn changed(&self) -> bool {
         self.changed
     }
@@ -67,26 +70,31 @@ impl Refreshed {
 
 /// Following a writer.
 impl<C: Codec> Depot<C> {
-    /// Moves a depot opened for reading forward to what its writer has committed since, and tells how many of
-    /// the leading records are the same as before.
+    /// Moves a reader forward to what its writer has committed since.
     ///
-    /// What was removed, replaced or moved to the end by [`set_metadata`](Self::set_metadata) in the middle
-    /// of the order counts as going back to there: all records after it have other positions. New metadata of
-    /// the last record alone leave it where it was, and it is kept; so is everything when the depot's own
-    /// metadata are new. Records of a writer that died or is at work, which no commit covers yet, are there
-    /// as in [`open`](Self::open), and may be gone later.
-    ///
-    /// A writing depot, and a file of another program, are always up to date.
+    /// The result says how many of the first records are the same as before.
     /// `docs/how-to/follow-a-live-run.md` is a guide.
     ///
+    /// A record in the middle of the order may be removed or replaced, or
+    /// [`set_metadata`](Self::set_metadata) may move it to the end. This counts as going back to its
+    /// place, because all records after it have other positions. New metadata of the last record leave
+    /// it where it was, so it is kept. New metadata of the depot itself change no record.
+    ///
+    /// As in [`open`](Self::open), records that no commit covers yet are there too, when the writer died
+    /// or is at work. They may be gone later. A writing depot, and a file of another program, are always
+    /// up to date.
+    ///
     /// # Errors
-    /// [`ErrorKind::Replaced`](crate::ErrorKind::Replaced) when the path leads to another file by now, as
-    /// after [`compact`](crate::maintain::compact): open it again.
-    /// [`ErrorKind::Incomplete`](crate::ErrorKind::Incomplete) when the file lost a commit since, whatever
-    /// [`OpenOptions::accept_loss`](crate::OpenOptions::accept_loss) was: this reader may still have what is
-    /// lost. [`ErrorKind::Damaged`](crate::ErrorKind::Damaged) when the index is damaged where the two states
-    /// are compared. Others as [`open`](Self::open). After each of them the depot is at the state that it
-    /// had, and can be read.
+    /// - [`ErrorKind::Replaced`](crate::ErrorKind::Replaced) when the path leads to another file by now,
+    ///   for example after [`compact`](crate::maintain::compact). Open it again.
+    /// - [`ErrorKind::Incomplete`](crate::ErrorKind::Incomplete) when the file lost a commit since.
+    ///   [`OpenOptions::accept_loss`](crate::OpenOptions::accept_loss) does not prevent this error,
+    ///   because this reader may still have what is lost.
+    /// - [`ErrorKind::Damaged`](crate::ErrorKind::Damaged) when the index is damaged where the two
+    ///   states are compared.
+    /// - The other errors of [`open`](Self::open).
+    ///
+    /// After an error the depot is as before, and can be read.
     pub fn refresh(&self) -> Result<Refreshed> {
         let Moved { before, now, kept, changed } = self.engine.refresh()?;
         Ok(Refreshed { before, now, kept, changed })

@@ -1,4 +1,4 @@
-//! A record handed on piece by piece.
+//! Writing out a record piece by piece.
 
 use std::io::Write;
 
@@ -7,16 +7,17 @@ use crate::codec::Codec;
 use crate::error::{Error, Result};
 use crate::key::{AsKey, describe};
 
-/// Longer records are handed on by pieces.
+/// Longer records are written in pieces.
 const SHORT: usize = 4 << 20;
 
 impl<C: Codec> Depot<C> {
-    /// Writes the record's bytes to `out`, and tells how many there are. They pass their checksum before the
-    /// first of them is written.
+    /// Writes the record's bytes to `out`, and returns how many there are.
     ///
-    /// Takes memory for 4 MiB, or for one block where blocks are larger (of files of vlstore: one chunk). A
-    /// longer record is read twice: once to check it, once to write it. Should its bytes change between, that
-    /// is an error when some of them are written.
+    /// The checksum is compared before the first byte is written. This takes memory for 4 MiB, or for
+    /// one block if blocks are larger (in files of vlstore: one chunk).
+    ///
+    /// A longer record is read twice: once to check it, and once to write it. If its bytes change in
+    /// between, that is an error, but some of them are written by then.
     ///
     /// ```
     /// # use vldepot::{Depot, Raw};
@@ -29,8 +30,8 @@ impl<C: Codec> Depot<C> {
     /// ```
     ///
     /// # Errors
-    /// As [`get`](Self::get), without the codec's; [`ErrorKind::Io`](crate::ErrorKind::Io) when `out`
-    /// refuses.
+    /// - The errors of [`get`](Self::get), except those of the codec.
+    /// - [`ErrorKind::Io`](crate::ErrorKind::Io) when `out` refuses the bytes.
     pub fn read_to(&self, key: impl AsKey, out: &mut (impl Write + ?Sized)) -> Result<u64> {
         let engine = &self.engine;
         let name = tagged(engine, &key)?;

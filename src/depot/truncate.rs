@@ -1,4 +1,4 @@
-//! Going back to an earlier record, and taking that back.
+//! Going back to an earlier record, and undoing that.
 
 use super::{Depot, key_of};
 use crate::codec::Codec;
@@ -12,9 +12,10 @@ use crate::key::{AsKey, Key};
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default))]
 #[non_exhaustive]
 pub struct TruncateOptions {
-    /// Only tell what would go: nothing is changed, and a depot opened for reading can be asked.
+    /// Only report what would be removed. Nothing changes, so this also works on a depot opened for
+    /// reading.
     pub dry_run: bool,
-    /// Remove even everything, which is [refused](ErrorKind::RemovesAll) otherwise.
+    /// Allow removing everything, which is [refused](ErrorKind::RemovesAll) otherwise.
     pub all: bool,
 }
 
@@ -34,32 +35,35 @@ impl TruncateOptions {
     }
 }
 
-/// What [`Depot::truncate_by`] is to do with a record.
+/// What [`Depot::truncate_by`] does with a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Cut {
-    /// Remove it, and look at the one before.
+    /// Remove it, and go on with the one before.
     Remove,
-    /// Keep it, and look at the one before.
+    /// Keep it, and go on with the one before.
     Keep,
-    /// Keep it and all before: the scan ends.
+    /// Keep it and all records before it. The scan ends.
     Stop,
 }
 
-/// What a truncation removed, or would remove; of [`plan_compact`](crate::maintain::plan_compact), what a
-/// compaction would.
+/// What a truncation removed, or would remove.
+///
+/// From [`plan_compact`](crate::maintain::plan_compact), this is what a compaction would remove.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Removal {
-    /// How many records go.
+    /// How many records are removed.
     pub removed: u64,
-    /// How many stay.
+    /// How many records stay.
     pub kept: u64,
-    /// The first one to go, in the order of insertion.
+    /// The first removed record, in the order of insertion.
     pub first: Option<Key>,
-    /// The last one to go.
+    /// The last removed record.
     pub last: Option<Key>,
-    /// No record stays; of a truncation by step, no frame with a step. It takes [`TruncateOptions::all`].
+    /// Whether no record stays. After a truncation by step: whether no frame with a step stays.
+    ///
+    /// Such a truncation needs [`TruncateOptions::all`].
     pub everything: bool,
 }
 
@@ -75,14 +79,16 @@ impl Removal {
 
 /// Going back to an earlier record.
 impl<C: Codec> Depot<C> {
-    /// Removes every record after the one of that name, in the order of insertion, and commits; tells how
-    /// many there were.
+    /// Removes every record after the one of that name, in the order of insertion, and commits.
     ///
-    /// For a run that starts again from an earlier step: without, it would store the frames in between twice.
-    /// The removed records' bytes stay in the file until it is [compacted](crate::maintain::compact), and
-    /// [`undo_truncate`](Self::undo_truncate) brings them back as long as nothing else was changed. A record
-    /// that was replaced after `key` is gone too: its older content does not come back. Killed in the middle,
-    /// all or some of the last records are removed, or none.
+    /// Returns how many there were. This is for a run that starts again from an earlier step: without
+    /// it, the run would store the frames in between twice.
+    ///
+    /// The bytes of the removed records stay in the file until it is
+    /// [compacted](crate::maintain::compact). [`undo_truncate`](Self::undo_truncate) brings the records
+    /// back as long as nothing else was changed. A record that was replaced after `key` is gone too: its
+    /// older content does not come back. If the process is killed in the middle, all, some or none of
+    /// the last records are removed.
     ///
     /// ```
     /// use vldepot::{Depot, Raw};
@@ -96,16 +102,18 @@ impl<C: Codec> Depot<C> {
     /// ```
     ///
     /// # Errors
-    /// As [`commit`](Self::commit): the records may be removed and not yet durable then, and the next commit
-    /// makes them so. [`ErrorKind::NotFound`] when no record has that name: nothing is removed then.
-    /// [`ErrorKind::ReadOnly`].
+    /// - The errors of [`commit`](Self::commit). The records may then be removed, but not durably. The
+    ///   next commit makes their removal durable.
+    /// - [`ErrorKind::NotFound`] when no record has that name. Nothing is removed then.
+    /// - [`ErrorKind::ReadOnly`].
     pub fn truncate_after(&self, key: impl AsKey) -> Result<u64> {
         self.truncate_after_with(key, &TruncateOptions::default()).map(|removal| removal.removed)
     }
 
-    /// As [`truncate_after`](Self::truncate_after), with options; tells what goes and what stays.
+    /// Like [`truncate_after`](Self::truncate_after), but with options.
     ///
-    /// The record called `key` stays, so that never everything goes.
+    /// The [`Removal`] says what goes and what stays. The record called `key` always stays, so this
+    /// never removes everything.
     ///
     /// ```
     /// use vldepot::{Depot, Key, Raw, TruncateOptions};
@@ -121,14 +129,14 @@ impl<C: Codec> Depot<C> {
     /// ```
     ///
     /// # Errors
-    /// As [`truncate_after`](Self::truncate_after).
+    /// Same as [`truncate_after`](Self::truncate_after).
     pub fn truncate_after_with(&self, key: impl AsKey, options: &TruncateOptions) -> Result<Removal> {
         let name = super::tagged(&self.engine, &key)?;
         if options.dry_run {
             return Removal::of(&plan_after(&self.engine, &name)?, &self.engine, false);
         }
         let mut writer = self.engine.writer()?;
-        // Positions are cheap to find once everything has its ordinal.
+        // Positions are cheap to find once every record has its ordinal.
         writer.commit()?;
         let plan = plan_after(&self.engine, &name)?;
         let removal = Removal::of(&plan, &self.engine, false)?;
@@ -136,10 +144,9 @@ impl<C: Codec> Depot<C> {
         Ok(removal)
     }
 
-    /// Removes the last record, in the order of insertion, as long as `remove` says so, and commits; tells
-    /// how many were removed.
+    /// Removes records from the end as long as `remove` returns true, commits, and returns how many.
     ///
-    /// As [`truncate_by`](Self::truncate_by), where every record is one to remove or to stop at.
+    /// Like [`truncate_by`](Self::truncate_by), but the first record to keep ends the scan.
     ///
     /// ```
     /// use vldepot::{Depot, Raw};
@@ -152,16 +159,17 @@ impl<C: Codec> Depot<C> {
     /// ```
     ///
     /// # Errors
-    /// As [`truncate_by`](Self::truncate_by); [`ErrorKind::RemovesAll`] when `remove` wants all records.
+    /// The errors of [`truncate_by`](Self::truncate_by). [`ErrorKind::RemovesAll`] when `remove` wants
+    /// to remove all records.
     pub fn truncate_while(&self, mut remove: impl FnMut(&Key, C::View<'_>) -> bool) -> Result<u64> {
         let decide = |key: &Key, view: C::View<'_>| if remove(key, view) { Cut::Remove } else { Cut::Stop };
         self.truncate_by(&TruncateOptions::default(), decide).map(|removal| removal.removed)
     }
 
-    /// Goes from the last record back and asks `decide` what is to be done with each; commits.
+    /// Goes back from the last record, asks `decide` what to do with each, and commits.
     ///
-    /// Nothing is removed before all answers are there. What other threads put meanwhile stays.
-    /// [`undo_truncate`](Self::undo_truncate) brings the records back.
+    /// Nothing is removed before all answers are there. Records that other threads put meanwhile stay.
+    /// [`undo_truncate`](Self::undo_truncate) brings the removed records back.
     ///
     /// ```
     /// use vldepot::{Cut, Depot, Key, Raw, TruncateOptions};
@@ -180,9 +188,12 @@ impl<C: Codec> Depot<C> {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::RemovesAll`] when no record would stay, unless [that is asked for](TruncateOptions::all)
-    /// or it is a dry run; as [`get`](Self::get) for a record that cannot be read; [`ErrorKind::ReadOnly`]:
-    /// nothing is removed then. As [`truncate_after`](Self::truncate_after).
+    /// Nothing is removed after the first three:
+    /// - [`ErrorKind::RemovesAll`] when no record would stay. [`TruncateOptions::all`] allows that, and
+    ///   a dry run never gives this error.
+    /// - The errors of [`get`](Self::get) for a record that cannot be read.
+    /// - [`ErrorKind::ReadOnly`].
+    /// - The errors of [`truncate_after`](Self::truncate_after).
     pub fn truncate_by(
         &self,
         options: &TruncateOptions,
@@ -193,8 +204,9 @@ impl<C: Codec> Depot<C> {
         self.carry_out(&plan, *options, everything, "records")
     }
 
-    /// Asks `decide` about the records from the last one back. Nothing is changed, but that a truncation
-    /// commits first.
+    /// Asks `decide` about the records, from the last one back.
+    ///
+    /// This changes nothing, except that a real truncation commits first.
     pub(crate) fn plan(
         &self,
         options: TruncateOptions,
@@ -225,8 +237,9 @@ impl<C: Codec> Depot<C> {
         Ok(plan)
     }
 
-    /// Removes what was planned, and commits, unless it is a dry run; with `everything`, only if that was
-    /// asked for.
+    /// Removes what was planned and commits, unless it is a dry run.
+    ///
+    /// With `everything`, it only does so if the options allow that.
     pub(crate) fn carry_out(
         &self,
         plan: &Plan,
@@ -248,11 +261,11 @@ impl<C: Codec> Depot<C> {
         Ok(Removal { removed, kept, ..removal })
     }
 
-    /// Brings back what the last truncation removed, each record in its place, and commits; tells how many
-    /// there were.
+    /// Brings back what the last truncation removed, each record in its place, and commits.
     ///
-    /// That can be done until anything else is committed, also after the depot was closed and opened again.
-    /// Killed in the middle, all or some of the first records are back, or none.
+    /// Returns how many records there were. This works until anything else is committed, also after the
+    /// depot was closed and opened again. If the process is killed in the middle, all, some or none of
+    /// the first records are back.
     ///
     /// ```
     /// use vldepot::{Depot, Raw};
@@ -267,9 +280,10 @@ impl<C: Codec> Depot<C> {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::NotUndone`], which says why: something was put, removed or changed since; nothing was
-    /// truncated; the depot was compacted. [`Error::is_damage`](crate::Error::is_damage) when the index of
-    /// the time before is damaged. As [`commit`](Self::commit).
+    /// - [`ErrorKind::NotUndone`], which says why: something was put, removed or changed since, nothing
+    ///   was truncated, or the depot was compacted.
+    /// - [`Error::is_damage`](crate::Error::is_damage) when the index of the time before is damaged.
+    /// - The errors of [`commit`](Self::commit).
     pub fn undo_truncate(&self) -> Result<u64> {
         self.engine.undo_truncate()
     }

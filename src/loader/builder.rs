@@ -1,4 +1,4 @@
-//! Sets a loader up: which records, in which order, batched how, read by whom.
+//! Sets a loader up: which records, in which order, in which batches, and who reads them.
 
 use std::ops::{Bound, RangeBounds};
 use std::sync::Arc;
@@ -14,14 +14,16 @@ use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{AsKey, Key};
 
-/// Records of a batch, unless told otherwise.
+/// Default number of records in a batch.
 const DEFAULT_BATCH: u64 = 32;
 
-/// Bytes of a window, unless told otherwise: 64 groups.
+/// Default bytes of a window: 64 groups.
 const DEFAULT_WINDOW: u64 = 64 << 20;
 
-/// Bytes of a group, unless told otherwise. A group's first and last block are decoded for its neighbours
-/// too: with blocks of 16 to 64 KiB that is 2 to 6 %.
+/// Default bytes of a group.
+///
+/// The first and last block of a group are also decoded for the neighbouring groups. With blocks of 16
+/// to 64 KiB that is 2 to 6 % more.
 const DEFAULT_GROUP: u64 = 1 << 20;
 
 /// A default window holds at least this many batches.
@@ -44,7 +46,17 @@ enum Wanted {
     Keys(Vec<Key>),
 }
 
-/// Sets up a [`Loader`]. Made by [`Depot::loader`](crate::Depot::loader).
+/// Sets up a [`Loader`]. [`Depot::loader`](crate::Depot::loader) makes one.
+///
+/// ```
+/// use vldepot::{Depot, Raw};
+///
+/// let depot = Depot::memory(Raw)?;
+/// (0..10).try_for_each(|n| depot.put(n, &[n]))?;
+/// let builder = depot.loader().batch_size(2).shuffle(7);
+/// assert_eq!(builder.build()?.count(), 5);
+/// # Ok::<(), vldepot::Error>(())
+/// ```
 #[must_use = "`build` makes the loader"]
 pub struct LoaderBuilder<'d, C: Codec> {
     engine: &'d Engine,
@@ -68,10 +80,11 @@ pub struct LoaderBuilder<'d, C: Codec> {
     resume: Option<LoaderState>,
 }
 
-/// Training.
+/// Loading for training.
 impl<C: Codec> Depot<C> {
-    /// A loader for training: shuffled batches, read ahead by threads of its own, resumable. See
-    /// [`crate::loader`].
+    /// Sets up a loader for training. See [`crate::loader`].
+    ///
+    /// It hands out shuffled batches, reads ahead with its own threads, and can be resumed.
     ///
     /// ```
     /// # use vldepot::{Depot, Raw};
@@ -117,94 +130,225 @@ impl<'d, C: Codec> LoaderBuilder<'d, C> {
 
 /// Which records, and in which order.
 impl<C: Codec> LoaderBuilder<'_, C> {
-    /// Records in the order of the depot. The default.
+    /// Takes the records in the order of the depot. The default.
+    ///
+    /// ```
+    /// # use vldepot::{Depot, Raw};
+    /// # let depot = Depot::memory(Raw)?;
+    /// # (0..10).try_for_each(|n| depot.put(n, &[n]))?;
+    /// let mut loader = depot.loader().batch_size(3).sequential().build()?;
+    /// assert_eq!(loader.next().unwrap()?.positions(), [0, 1, 2]);
+    /// # Ok::<(), vldepot::Error>(())
+    /// ```
     pub fn sequential(mut self) -> Self {
         self.order = Order::Sequential;
         self
     }
 
-    /// Shuffles in windows, so that everything is decoded once: nearly as fast as reading in order.
+    /// Shuffles the records in windows.
+    ///
+    /// Runs of records are decoded together, so this is nearly as fast as reading in order. See
+    /// [`crate::loader`] for the order that it gives.
+    ///
+    /// ```
+    /// # use vldepot::{Depot, Raw};
+    /// # let depot = Depot::memory(Raw)?;
+    /// # (0..10).try_for_each(|n| depot.put(n, &[n]))?;
+    /// let loader = depot.loader().batch_size(3).shuffle(7).build()?;
+    /// let mut positions: Vec<u64> = loader.flat_map(|batch| batch.unwrap().positions().to_vec()).collect();
+    /// positions.sort();
+    /// assert!(positions.into_iter().eq(0..10));
+    /// # Ok::<(), vldepot::Error>(())
+    /// ```
     pub fn shuffle(mut self, seed: u64) -> Self {
         self.order = Order::Windowed(seed);
         self
     }
 
-    /// Shuffles all records among all: each is read alone, which costs the block it lies in. Takes no memory,
-    /// however many records there are.
+    /// Shuffles each record among all others.
+    ///
+    /// Every record is read alone, and each read decodes the block that holds it. The order takes no
+    /// memory, however many records there are.
+    ///
+    /// ```
+    /// # use vldepot::{Depot, Raw};
+    /// # let depot = Depot::memory(Raw)?;
+    /// # (0..10).try_for_each(|n| depot.put(n, &[n]))?;
+    /// let loader = depot.loader().batch_size(3).shuffle_full(7).build()?;
+    /// let mut positions: Vec<u64> = loader.flat_map(|batch| batch.unwrap().positions().to_vec()).collect();
+    /// positions.sort();
+    /// assert!(positions.into_iter().eq(0..10));
+    /// # Ok::<(), vldepot::Error>(())
+    /// ```
     pub fn shuffle_full(mut self, seed: u64) -> Self {
         self.order = Order::Full(seed);
         self
     }
 
-    /// Bytes of records that [`shuffle`](Self::shuffle) shuffles among each other; it holds about two such
-    /// windows in memory. Default 64 MiB, or four batches if these are more.
+    /// Sets the bytes of a window, the records that [`shuffle`](Self::shuffle) shuffles among each
+    /// other.
+    ///
+    /// The loader holds about two windows in memory. Default 64 MiB, or four batches if these are
+    /// larger.
+    ///
+    /// ```
+    /// # use vldepot::{Depot, Raw};
+    /// # let depot = Depot::memory(Raw)?;
+    /// # (0..10).try_for_each(|n| depot.put(n, &[n; 1000]))?;
+    /// let mut loader = depot.loader().batch_size(10).shuffle(7).window(1 << 20).build()?;
+    /// assert_eq!(loader.next().unwrap()?.len(), 10);
+    /// # Ok::<(), vldepot::Error>(())
+    /// ```
     pub fn window(mut self, bytes: u64) -> Self {
         self.window = Some(bytes);
         self
     }
 
-    /// Bytes of the runs of neighbouring records that a window is made of. Default 1 MiB, or a 64th of the
-    /// window if that is less.
+    /// Sets the bytes of a group, one of the runs of neighbouring records that make up a window.
     ///
-    /// Smaller ones mix better and read slower: the first and last block of a run are decoded for its
-    /// neighbours again.
+    /// Default 1 MiB, or a 64th of the window if that is less. Smaller groups mix better and read
+    /// slower, because the first and last block of a group are decoded again for its neighbours.
+    ///
+    /// ```
+    /// # use vldepot::{Depot, Raw};
+    /// # let depot = Depot::memory(Raw)?;
+    /// # (0..10).try_for_each(|n| depot.put(n, &[n; 1000]))?;
+    /// // Windows of one group, and groups of two records.
+    /// let loader = depot.loader().batch_size(2).shuffle(7).window(2000).group(2000).build()?;
+    /// for batch in loader {
+    ///     let positions = batch?.positions().to_vec();
+    ///     assert_eq!(positions[0] / 2, positions[1] / 2);
+    /// }
+    /// # Ok::<(), vldepot::Error>(())
+    /// ```
     pub fn group(mut self, bytes: u64) -> Self {
         self.group = Some(bytes);
         self
     }
 
-    /// Only the records at these positions, such as a training set.
+    /// Takes only the records at these positions, such as a training set.
     ///
-    /// They come in this order when [`sequential`](Self::sequential), and as often as they are listed.
+    /// When the order is [`sequential`](Self::sequential), they come in the order of this list. A
+    /// position that is listed several times comes as often.
+    ///
+    /// ```
+    /// # use vldepot::{Depot, Raw};
+    /// # let depot = Depot::memory(Raw)?;
+    /// # (0..10).try_for_each(|n| depot.put(n, &[n]))?;
+    /// let mut loader = depot.loader().positions([7, 2, 7]).build()?;
+    /// assert_eq!(loader.next().unwrap()?.positions(), [7, 2, 7]);
+    /// # Ok::<(), vldepot::Error>(())
+    /// ```
     pub fn positions(mut self, positions: impl IntoIterator<Item = u64>) -> Self {
         self.wanted = Wanted::Positions(positions.into_iter().collect());
         self
     }
 
-    /// Only the records in this range of positions, which is cut to the depot.
+    /// Takes only the records in this range of positions. The part of it outside the depot is left out.
+    ///
+    /// ```
+    /// # use vldepot::{Depot, Raw};
+    /// # let depot = Depot::memory(Raw)?;
+    /// # (0..10).try_for_each(|n| depot.put(n, &[n]))?;
+    /// let mut loader = depot.loader().range(8..).build()?;
+    /// assert_eq!(loader.next().unwrap()?.positions(), [8, 9]);
+    /// # Ok::<(), vldepot::Error>(())
+    /// ```
     pub fn range(mut self, range: impl RangeBounds<u64>) -> Self {
         self.wanted = Wanted::Range((range.start_bound().cloned(), range.end_bound().cloned()));
         self
     }
 
-    /// Only the records with these names; else as [`positions`](Self::positions).
+    /// Takes only the records with these names. The order is like that of
+    /// [`positions`](Self::positions).
+    ///
+    /// ```
+    /// # use vldepot::{Depot, Raw};
+    /// # let depot = Depot::memory(Raw)?;
+    /// for name in ["a", "b", "c"] {
+    ///     depot.put(name, name.as_bytes())?;
+    /// }
+    /// let mut loader = depot.loader().keys(&["c", "a"]).build()?;
+    /// assert_eq!(loader.next().unwrap()?.positions(), [2, 0]);
+    /// # Ok::<(), vldepot::Error>(())
+    /// ```
     pub fn keys<K: AsKey>(mut self, keys: &[K]) -> Self {
         self.wanted = Wanted::Keys(keys.iter().map(AsKey::to_key).collect());
         self
     }
 }
 
-/// How they are batched.
+/// How the records are batched.
 impl<C: Codec> LoaderBuilder<'_, C> {
-    /// Records of a batch; the last one of an epoch has what is left. Default 32, or any number with a
-    /// budget.
+    /// Sets the number of records in a batch. The last batch of an epoch has the rest.
+    ///
+    /// Default 32. When batches have a budget and no size, a batch may have any number of records.
+    ///
+    /// ```
+    /// # use vldepot::{Depot, Raw};
+    /// # let depot = Depot::memory(Raw)?;
+    /// # (0..10).try_for_each(|n| depot.put(n, &[n]))?;
+    /// let loader = depot.loader().batch_size(4).build()?;
+    /// let sizes: Vec<usize> = loader.map(|batch| batch.unwrap().len()).collect();
+    /// assert_eq!(sizes, [4, 4, 2]);
+    /// # Ok::<(), vldepot::Error>(())
+    /// ```
     pub fn batch_size(mut self, records: usize) -> Self {
         self.batch_size = Some(records);
         self
     }
 
-    /// As many records in a batch as have `bytes` together; one that has more is a batch of its own.
+    /// Fills batches by length: the records of one batch have at most `bytes` bytes together.
     ///
-    /// Decodes nothing: lengths are in the index. For frames with the same fields, bytes are proportional to
+    /// A record that is longer is a batch of its own. This decodes nothing, because the index has the
+    /// lengths. For frames with the same fields, the number of bytes is proportional to the number of
     /// atoms.
+    ///
+    /// ```
+    /// # use vldepot::{Depot, Raw};
+    /// # let depot = Depot::memory(Raw)?;
+    /// for (n, length) in [600, 400, 500, 2000].into_iter().enumerate() {
+    ///     depot.put(n, &vec![0; length])?;
+    /// }
+    /// let loader = depot.loader().batch_bytes(1000).build()?;
+    /// let sizes: Vec<usize> = loader.map(|batch| batch.unwrap().len()).collect();
+    /// assert_eq!(sizes, [2, 1, 1]);
+    /// # Ok::<(), vldepot::Error>(())
+    /// ```
     pub fn batch_bytes(self, bytes: u64) -> Self {
         self.batch_by_length(bytes, u64::from)
     }
 
-    /// As [`batch_bytes`](Self::batch_bytes), with a cost that follows from the record's length, say its
-    /// number of atoms.
+    /// Fills batches by a cost that follows from the length, such as the number of atoms.
     ///
-    /// Every epoch starts with a look at the lengths of all its records, about 0.1 s for a million, in every
-    /// rank and worker: where batches end must not depend on how many of these there are.
+    /// The records of one batch cost at most `budget` together. A record that costs more is a batch of
+    /// its own.
+    ///
+    /// Every epoch starts with a look at the lengths of all its records. This takes about 0.1 s for a
+    /// million records. Every rank and worker does it, because the batches must not depend on how many
+    /// ranks and workers there are.
+    ///
+    /// ```
+    /// # use vldepot::{Depot, Raw};
+    /// # let depot = Depot::memory(Raw)?;
+    /// # (0..10).try_for_each(|n| depot.put(n, &[n; 24]))?;
+    /// // Records of 12 bytes an atom, and at most 5 atoms in a batch.
+    /// let loader = depot.loader().batch_by_length(5, |bytes| u64::from(bytes / 12)).build()?;
+    /// assert!(loader.into_iter().all(|batch| batch.unwrap().len() == 2));
+    /// # Ok::<(), vldepot::Error>(())
+    /// ```
     pub fn batch_by_length(mut self, budget: u64, cost: impl Fn(u32) -> u64 + Send + Sync + 'static) -> Self {
         self.budget = Some((budget, Cost::Length(Arc::new(cost))));
         self
     }
 
-    /// As many records in a batch as cost `budget` together, where `costs[position]` is what each record of
-    /// the depot costs.
+    /// Fills batches by a table: `costs[position]` is the cost of each record of the depot.
     ///
-    /// For costs that take a look at the records, which is then done once and can be kept:
+    /// The records of one batch cost at most `budget` together. A record that costs more is a batch of
+    /// its own.
+    ///
+    /// Use this for costs that need a look at the records. That look is taken once, and the table can be
+    /// kept:
     ///
     /// ```
     /// use vldepot::codecs::{AtomicFrame, AtomicFrameCodec};
@@ -227,96 +371,232 @@ impl<C: Codec> LoaderBuilder<'_, C> {
         self
     }
 
-    /// Leaves out the last batch of an epoch when it is not full. Not with a budget, which never says when
-    /// one is.
+    /// Leaves out the last batch of an epoch when it is not full.
+    ///
+    /// This is refused for batches with a budget, because no number of records makes such a batch full.
+    ///
+    /// ```
+    /// # use vldepot::{Depot, Raw};
+    /// # let depot = Depot::memory(Raw)?;
+    /// # (0..10).try_for_each(|n| depot.put(n, &[n]))?;
+    /// let loader = depot.loader().batch_size(4).drop_last(true).build()?;
+    /// assert_eq!(loader.count(), 2);
+    /// # Ok::<(), vldepot::Error>(())
+    /// ```
     pub fn drop_last(mut self, drop: bool) -> Self {
         self.drop_last = drop;
         self
     }
 
-    /// How many epochs come one after the other; [`u64::MAX`] for no end. Default 1.
+    /// Sets how many epochs the loader hands out, one after the other. Default 1.
+    ///
+    /// [`u64::MAX`] stands for no end.
+    ///
+    /// ```
+    /// # use vldepot::{Depot, Raw};
+    /// # let depot = Depot::memory(Raw)?;
+    /// # (0..10).try_for_each(|n| depot.put(n, &[n]))?;
+    /// let loader = depot.loader().batch_size(5).epochs(3).build()?;
+    /// assert_eq!(loader.count(), 6);
+    /// # Ok::<(), vldepot::Error>(())
+    /// ```
     pub fn epochs(mut self, epochs: u64) -> Self {
         self.epochs = epochs;
         self
     }
 
-    /// The number of the first epoch, on which its order depends. Default 0. A state that is resumed knows
-    /// better.
+    /// Sets the number of the first epoch. The order of an epoch depends on its number. Default 0.
+    ///
+    /// A loader that resumes takes the epoch from its state instead.
+    ///
+    /// ```
+    /// # use vldepot::{Depot, Raw};
+    /// # let depot = Depot::memory(Raw)?;
+    /// # (0..10).try_for_each(|n| depot.put(n, &[n]))?;
+    /// let mut loader = depot.loader().shuffle(7).epoch(3).build()?;
+    /// assert_eq!(loader.next().unwrap()?.epoch(), 3);
+    /// # Ok::<(), vldepot::Error>(())
+    /// ```
     pub fn epoch(mut self, epoch: u64) -> Self {
         self.first_epoch = epoch;
         self
     }
 }
 
-/// Who reads them.
+/// Ranks, workers, threads, and the loader itself.
 impl<C: Codec> LoaderBuilder<'_, C> {
-    /// The batches of rank `rank` of `world`. Default 0 of 1.
+    /// Takes only the batches of rank `rank` of `world` ranks. Default 0 of 1.
+    ///
+    /// ```
+    /// # use vldepot::{Depot, Raw};
+    /// # let depot = Depot::memory(Raw)?;
+    /// # (0..10).try_for_each(|n| depot.put(n, &[n]))?;
+    /// let loader = depot.loader().batch_size(2).rank(1, 2).build()?;
+    /// let numbers: Vec<u64> = loader.map(|batch| batch.unwrap().number()).collect();
+    /// assert_eq!(numbers, [1, 3]);
+    /// # Ok::<(), vldepot::Error>(())
+    /// ```
     pub fn rank(mut self, rank: usize, world: usize) -> Self {
         self.rank = (rank, world);
         self
     }
 
-    /// Of these, the batches of worker `worker` of `workers`. Default 0 of 1.
+    /// Takes only worker `worker`'s share of the rank's batches, of `workers` workers. Default 0 of 1.
+    ///
+    /// ```
+    /// # use vldepot::{Depot, Raw};
+    /// # let depot = Depot::memory(Raw)?;
+    /// # (0..10).try_for_each(|n| depot.put(n, &[n]))?;
+    /// let loader = depot.loader().batch_size(1).rank(1, 2).worker(0, 2).build()?;
+    /// let numbers: Vec<u64> = loader.map(|batch| batch.unwrap().number()).collect();
+    /// assert_eq!(numbers, [1, 5, 9]);
+    /// # Ok::<(), vldepot::Error>(())
+    /// ```
     pub fn worker(mut self, worker: usize, workers: usize) -> Self {
         self.worker = (worker, workers);
         self
     }
 
-    /// Gives every rank the same number of batches, without which training in step hangs. Default false.
+    /// Gives every rank the same number of batches. Default false.
     ///
-    /// If there is not a batch for every rank in the last step of an epoch, its first batches come again
-    /// ([`Batch::is_repeated`](super::Batch::is_repeated)); with [`drop_last`](Self::drop_last) that step is
-    /// left out.
+    /// Training in step hangs when one rank has fewer batches than another. If the last step of an epoch
+    /// has no batch for some ranks, they get the first batches of the epoch again: see
+    /// [`Batch::is_repeated`](super::Batch::is_repeated). With [`drop_last`](Self::drop_last) that step
+    /// is left out instead.
+    ///
+    /// ```
+    /// # use vldepot::{Depot, Raw};
+    /// # let depot = Depot::memory(Raw)?;
+    /// # (0..10).try_for_each(|n| depot.put(n, &[n]))?;
+    /// // Three batches for two ranks: rank 1 gets the first batch again.
+    /// let loader = depot.loader().batch_size(4).rank(1, 2).even(true).build()?;
+    /// let numbers: Vec<u64> = loader.map(|batch| batch.unwrap().number()).collect();
+    /// assert_eq!(numbers, [1, 0]);
+    /// # Ok::<(), vldepot::Error>(())
+    /// ```
     pub fn even(mut self, even: bool) -> Self {
         self.even = even;
         self
     }
 
-    /// Streams that take turns in an epoch, each over a part of its own. Default 1.
+    /// Splits an epoch into this many lanes, which take turns in handing out batches. Default 1.
     ///
-    /// Part of the order, unlike ranks and workers. When it is a multiple of ranks times workers, none
-    /// decodes what is another's; a loader holds two windows for each lane that it reads.
+    /// Each lane goes over a part of the epoch of its own. The number of lanes is part of the order,
+    /// unlike ranks and workers. When it is a multiple of ranks times workers, none of them decodes what
+    /// belongs to another. A loader holds two windows for each lane that it reads.
+    ///
+    /// ```
+    /// # use vldepot::{Depot, Raw};
+    /// # let depot = Depot::memory(Raw)?;
+    /// # (0..6).try_for_each(|n| depot.put(n, &[n]))?;
+    /// let loader = depot.loader().batch_size(1).lanes(2).build()?;
+    /// let positions: Vec<u64> = loader.map(|batch| batch.unwrap().positions()[0]).collect();
+    /// assert_eq!(positions, [0, 3, 1, 4, 2, 5]);
+    /// # Ok::<(), vldepot::Error>(())
+    /// ```
     pub fn lanes(mut self, lanes: usize) -> Self {
         self.lanes = lanes;
         self
     }
 
-    /// Batches that are read ahead, at least; [`shuffle`](Self::shuffle) reads a whole window ahead. Default
-    /// 4.
+    /// Sets how many batches are read ahead, at least. Default 4.
+    ///
+    /// [`shuffle`](Self::shuffle) reads a whole window ahead.
+    ///
+    /// ```
+    /// # use vldepot::{Depot, Raw};
+    /// # let depot = Depot::memory(Raw)?;
+    /// # (0..10).try_for_each(|n| depot.put(n, &[n]))?;
+    /// let loader = depot.loader().batch_size(2).prefetch(8).build()?;
+    /// assert_eq!(loader.count(), 5);
+    /// # Ok::<(), vldepot::Error>(())
+    /// ```
     pub fn prefetch(mut self, batches: usize) -> Self {
         self.prefetch = batches;
         self
     }
 
-    /// Threads that read and decode. With 0 the caller does, and nothing is read ahead. The default takes the
-    /// machine's cores, at most 4.
+    /// Sets how many threads read and decode. The default is the number of cores, at most 4.
+    ///
+    /// With 0 threads, the thread that calls the loader reads, and nothing is read ahead.
+    ///
+    /// ```
+    /// # use vldepot::{Depot, Raw};
+    /// # let depot = Depot::memory(Raw)?;
+    /// # (0..10).try_for_each(|n| depot.put(n, &[n]))?;
+    /// let loader = depot.loader().batch_size(2).threads(0).build()?;
+    /// assert_eq!(loader.count(), 5);
+    /// # Ok::<(), vldepot::Error>(())
+    /// ```
     pub fn threads(mut self, threads: usize) -> Self {
         self.threads = Some(threads);
         self
     }
 
-    /// What happens with a record that cannot be read. Default [`OnError::Stop`].
+    /// Sets what happens with a record that cannot be read. Default [`OnError::Stop`].
+    ///
+    /// ```
+    /// # use vldepot::{Depot, Raw};
+    /// # use vldepot::loader::OnError;
+    /// # let depot = Depot::builder(Raw).layout(vldepot::Layout::uncompressed()).memory()?;
+    /// # depot.put("a", b"a record")?;
+    /// let mut bytes = depot.to_bytes()?;
+    /// let at = bytes.windows(8).position(|part| part == b"a record").unwrap();
+    /// bytes[at] ^= 1;
+    /// let damaged = Depot::from_bytes(&bytes, Raw)?;
+    ///
+    /// assert!(damaged.loader().build()?.next().unwrap().is_err());
+    /// let batch = damaged.loader().on_error(OnError::Skip).build()?.next().unwrap()?;
+    /// assert_eq!((batch.len(), batch.skipped().len()), (0, 1));
+    /// # Ok::<(), vldepot::Error>(())
+    /// ```
     pub fn on_error(mut self, on_error: OnError) -> Self {
         self.on_error = on_error;
         self
     }
 
-    /// Goes on where a loader with the same options was. Number of ranks, workers, threads and epochs may
-    /// differ.
+    /// Goes on where a loader with the same options was.
+    ///
+    /// The number of ranks, workers, threads and epochs may differ.
+    ///
+    /// ```
+    /// # use vldepot::{Depot, Raw};
+    /// # let depot = Depot::memory(Raw)?;
+    /// # (0..10).try_for_each(|n| depot.put(n, &[n]))?;
+    /// let mut loader = depot.loader().batch_size(2).build()?;
+    /// loader.next();
+    /// let mut resumed = depot.loader().batch_size(2).resume(&loader.state()).build()?;
+    /// assert_eq!(resumed.next().unwrap()?.positions(), [2, 3]);
+    /// # Ok::<(), vldepot::Error>(())
+    /// ```
     pub fn resume(mut self, state: &LoaderState) -> Self {
         self.resume = Some(state.clone());
         self
     }
 
-    /// Makes the loader, of the records that there are now. Of a depot that can be written to, what was put
-    /// so far is committed first, so that a state never speaks of records that a crash takes away.
+    /// Makes the loader, over the records that there are now.
     ///
-    /// `shuffle` looks at the lengths of all records, about 0.04 s for a million.
+    /// A writable depot is committed first, so that a crash cannot take away records that a state
+    /// counts. `shuffle` looks at the lengths of all records, which takes about 0.04 s for a million.
+    ///
+    /// ```
+    /// # use vldepot::{Depot, Raw};
+    /// # let depot = Depot::memory(Raw)?;
+    /// # (0..10).try_for_each(|n| depot.put(n, &[n]))?;
+    /// let loader = depot.loader().build()?;
+    /// depot.put(10, b"too late")?;
+    /// assert_eq!(loader.records(), 10);
+    /// assert!(depot.loader().batch_size(0).build().is_err());
+    /// # Ok::<(), vldepot::Error>(())
+    /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidOptions`]; [`ErrorKind::OtherLoader`] when the state to resume from is of a loader
-    /// with other options, or over records that are not there any more; [`ErrorKind::NotFound`] and
-    /// [`ErrorKind::OutOfRange`] for keys and positions; as [`commit`](crate::Depot::commit).
+    /// - [`ErrorKind::InvalidOptions`] when the options do not go together.
+    /// - [`ErrorKind::OtherLoader`] when the state is of a loader with other options, or over records
+    ///   that are not there any more.
+    /// - [`ErrorKind::NotFound`] when a key has no record, and [`ErrorKind::OutOfRange`] when a position
+    ///   has none.
+    /// - The errors of [`commit`](crate::Depot::commit).
     pub fn build(self) -> Result<Loader<C>> {
         self.validate()?;
         let frozen = Arc::new(Frozen::new(self.engine.frozen()?)?);
@@ -397,7 +677,8 @@ impl<C: Codec> LoaderBuilder<'_, C> {
     }
 
     fn subset(&self, frozen: &Frozen) -> Result<Subset> {
-        // The order of all records stays over those there were, though more have come.
+        // A resumed order of all records covers those that there were then, even if more have come
+        // since.
         let len = match &self.resume {
             Some(state) if matches!(self.wanted, Wanted::All) => frozen.len().min(state.plan.extent),
             _ => frozen.len(),
@@ -406,7 +687,7 @@ impl<C: Codec> LoaderBuilder<'_, C> {
             if let Some(&position) = positions.iter().find(|&&position| position >= len) {
                 return Err(ErrorKind::OutOfRange { position, len }.at(self.engine.path()));
             }
-            // A shuffle needs neighbours, and its result shall not depend on the order of the list.
+            // A shuffle needs neighbours, and its result must not depend on the order of the list.
             if !matches!(self.order, Order::Sequential) {
                 positions.sort_unstable();
             }
@@ -507,7 +788,7 @@ impl<C: Codec> LoaderBuilder<'_, C> {
         Ok((plan_state, plan))
     }
 
-    /// Bytes of a window and of a group: as told, as in the state, or by default.
+    /// Bytes of a window and of a group: as set, else as in the state to resume from, else the default.
     fn window_and_group(&self, mean: u64, batch_size: u64) -> (u64, u64) {
         let stored = match self.resume.as_ref().map(|state| &state.plan.order) {
             Some(&OrderState::Shuffle { window, group, .. }) => Some((window, group)),

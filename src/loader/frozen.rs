@@ -1,4 +1,4 @@
-//! What a loader reads: the records of one moment, by position, and which of them it takes.
+//! What a loader reads: the records of one moment, and which of them it takes.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -8,16 +8,16 @@ use crate::engine::Engine;
 use crate::error::Result;
 use crate::index::Location;
 
-/// The records of a depot as of one moment.
+/// The records of a depot at one moment.
 pub(super) struct Frozen {
     pub(super) engine: Engine,
     state: State,
-    /// Sorted ordinals of dead records; `None` where the index cannot tell, and the engine is to be asked.
+    /// Sorted ordinals of dead records. `None` when the index cannot tell: then the engine is asked.
     dead: Option<Vec<u64>>,
 }
 
 impl Frozen {
-    /// Of a frozen engine.
+    /// The records of a frozen engine.
     pub(super) fn new(engine: Engine) -> Result<Self> {
         let state = engine.state();
         let dead = match state.tombstones() {
@@ -28,7 +28,7 @@ impl Frozen {
         Ok(Self { engine, state, dead })
     }
 
-    /// The same records, with no lock in common.
+    /// The same records, through an engine that shares no lock with this one.
     pub(super) fn reopened(&self) -> Result<Self> {
         Self::new(self.engine.reopened()?)
     }
@@ -43,7 +43,8 @@ impl Frozen {
         let place = self.dead.as_ref().and_then(|dead| self.state.place(position, dead));
         match place.map(|place| self.state.location(place)) {
             Some(Ok(location)) => Ok(location),
-            // Out of range, or the index is damaged.
+            // The position is out of range, or the index is damaged: the engine gives the place or the
+            // error.
             _ => self.engine.location_at(position),
         }
     }
@@ -53,13 +54,14 @@ impl Frozen {
         self.engine.name_at(position)
     }
 
-    /// The position of the record with that tagged name.
+    /// The position of the record with this tagged name.
     pub(super) fn find(&self, name: &[u8]) -> Result<u64> {
         self.engine.position_of(name)
     }
 
-    /// What tells the first `n` records from others: removing, replacing or moving any of them changes which
-    /// one is last.
+    /// A fingerprint of the first `n` records, made from the last of them.
+    ///
+    /// Removing, replacing or moving any of these records changes which one is last.
     pub(super) fn fingerprint(&self, n: u64) -> Result<u64> {
         let Some(last) = n.checked_sub(1) else { return Ok(0) };
         let location = self.location(last)?;
@@ -78,7 +80,7 @@ pub(super) enum Subset {
 }
 
 impl Subset {
-    /// How many they are.
+    /// How many records the subset has.
     pub(super) fn len(&self) -> u64 {
         match self {
             Self::Range(range) => range.end.saturating_sub(range.start),
@@ -86,7 +88,7 @@ impl Subset {
         }
     }
 
-    /// The position of the `nth` of them.
+    /// The position of the `nth` record of the subset.
     pub(super) fn position(&self, nth: u64) -> u64 {
         match self {
             Self::Range(range) => range.start + nth,
@@ -96,7 +98,7 @@ impl Subset {
         }
     }
 
-    /// How many records of the depot one must know to know these: the largest position and one more.
+    /// The largest position and one more: how many records of the depot the subset depends on.
     pub(super) fn extent(&self) -> u64 {
         match self {
             Self::Range(range) if range.is_empty() => 0,

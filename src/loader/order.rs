@@ -1,4 +1,4 @@
-//! The order of an epoch: which record comes at which place, computed from seed and epoch alone.
+//! The order of an epoch: which record comes at which place.
 //!
 //! ```text
 //! sequential   0 1 2 3 ..
@@ -9,21 +9,22 @@
 //! full         a bijection of 0..n                   by a Feistel network: no table
 //! ```
 //!
-//! The numbers come from SplitMix64 and integer arithmetic, so that they are the same everywhere. They are
-//! part of what users rely on: a change of this file's results needs a new version of the loader's state.
+//! The order follows from the seed and the epoch alone. The numbers come from SplitMix64 and integer
+//! arithmetic, so they are the same on every platform. Users rely on them: a change of this file's
+//! results needs a new version of the loader's state.
 
 use std::ops::Range;
 use std::sync::Arc;
 
 use crate::random::{GOLDEN, SplitMix64, mix};
 
-/// Up to this many records a full shuffle is a table; it is then perfectly uniform.
+/// Up to this many records, a full shuffle is a table, shuffled by Fisher-Yates.
 const TABLE_RECORDS: u64 = 1 << 16;
 
 /// Half rounds of the Feistel network.
 const HALF_ROUNDS: u64 = 8;
 
-/// Bytes a record takes in memory besides its own, counted so that empty records have a weight too.
+/// Bytes that a record takes in memory besides its own. With them, empty records have a weight too.
 const RECORD_OVERHEAD: u64 = 64;
 
 /// A key for one purpose in one epoch. Keys of the same purpose differ between epochs, and between seeds.
@@ -35,8 +36,10 @@ const FULL: u64 = 1;
 const GROUPS: u64 = 2;
 const WINDOW: u64 = 3;
 
-/// A keyed bijection of `0..n` that takes no memory: an unbalanced Feistel network over the next power of
-/// two, walked until it lands below `n` (Black and Rogaway: Ciphers with arbitrary finite domains, 2002).
+/// A keyed bijection of `0..n` that takes no memory.
+///
+/// It is an unbalanced Feistel network over the next power of two. It is applied until the result lands
+/// below `n` (Black and Rogaway: Ciphers with arbitrary finite domains, 2002).
 #[derive(Debug, Clone)]
 struct Bijection {
     n: u64,
@@ -46,7 +49,7 @@ struct Bijection {
 }
 
 impl Bijection {
-    /// A bijection of `0..n`, at least 2.
+    /// A bijection of `0..n`, with `n` at least 2.
     fn new(n: u64, key: u64) -> Self {
         let bits = (u64::BITS - n.saturating_sub(1).leading_zeros()).max(2);
         Self { n, key, left_bits: bits / 2, right_bits: bits - bits / 2 }
@@ -80,13 +83,14 @@ impl Bijection {
 /// Runs of consecutive records, each of about the same number of bytes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Groups {
-    /// First record of each group, and the end.
+    /// The first record of each group, and then the end of the last group.
     starts: Vec<u64>,
     weights: Vec<u64>,
 }
 
 impl Groups {
-    /// Groups of records with these lengths: each ends with the record that makes it `group` bytes or more.
+    /// Groups records by their lengths. A group ends with the record that brings it to `group` bytes or
+    /// more.
     pub(super) fn new<E>(lengths: impl Iterator<Item = Result<u32, E>>, group: u64) -> Result<Self, E> {
         let mut groups = Self { starts: vec![0], weights: Vec::new() };
         let (mut n, mut weight) = (0, 0);
@@ -117,7 +121,7 @@ pub(super) enum Shuffle {
     Sequential,
     /// In windows of about `window` bytes.
     Windowed { seed: u64, window: u64, groups: Arc<Groups> },
-    /// All among all.
+    /// Each record among all others.
     Full { seed: u64 },
 }
 
@@ -140,10 +144,11 @@ pub(super) struct Windowed {
     groups: Arc<Groups>,
     /// Groups in the order of the epoch.
     permuted: Vec<usize>,
-    /// Of each window, and of one after the last: where it starts in the epoch, and in `permuted`.
+    /// Where each window starts, in the epoch and in `permuted`. The last entry is the end of the last
+    /// window.
     windows: Vec<(u64, usize)>,
     key: u64,
-    /// The window that was asked for last, shuffled.
+    /// The window that was asked for last, and its shuffled records.
     cached: Option<(usize, Vec<u64>)>,
 }
 
@@ -167,7 +172,7 @@ impl EpochOrder {
         }
     }
 
-    /// Appends the numbers of the records at places `range` of the epoch, which must be inside it.
+    /// Appends the numbers of the records at the places `range`, which must lie inside the epoch.
     pub(super) fn records(&mut self, range: Range<u64>, out: &mut Vec<u64>) {
         match self {
             Self::Sequential => out.extend(range),
@@ -177,7 +182,7 @@ impl EpochOrder {
         }
     }
 
-    /// Where the window that holds `place` ends; `None` when there are no windows.
+    /// The place where the window around `place` ends. `None` when there are no windows.
     pub(super) fn window_end(&self, place: u64) -> Option<u64> {
         match self {
             Self::Windowed(windowed) => Some(windowed.windows[windowed.window_of(place) + 1].0),
@@ -204,7 +209,7 @@ impl Windowed {
         Self { groups, permuted, windows, key: key(seed, epoch, WINDOW), cached: None }
     }
 
-    /// The window that holds `place`, which is inside the epoch.
+    /// The window that holds `place`, which must lie inside the epoch.
     fn window_of(&self, place: u64) -> usize {
         self.windows.partition_point(|window| window.0 <= place) - 1
     }

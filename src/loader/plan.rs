@@ -1,4 +1,4 @@
-//! Which batches there are, whose they are, and which are read together.
+//! Which batches there are, who reads them, and which are read together.
 //!
 //! ```text
 //! records of an epoch, in its order   r0 r1 r2 r3 r4 r5 r6 r7 r8 ..
@@ -17,13 +17,13 @@ use super::order::{EpochOrder, Shuffle};
 use crate::error::Result;
 use crate::index::Location;
 
-/// Raw bytes that are read together, at least, where there are no windows.
+/// Raw bytes that are read together, at least, when there are no windows.
 const JOB_BYTES: u64 = 1 << 20;
 
 /// Raw bytes that one thread reads at a time.
 const PART_BYTES: u64 = 1 << 20;
 
-/// Of larger windows, buffers beyond this are not kept for the next.
+/// A window counts as at most this many bytes when buffers are kept for the next one.
 const MAX_RECYCLED: u64 = 256 << 20;
 
 /// What a record costs.
@@ -35,7 +35,7 @@ pub(super) enum Cost {
     Table(Arc<[u32]>),
 }
 
-/// What happens to the end of an epoch when there is not a batch for every rank.
+/// What happens at the end of an epoch when there is no batch left for some ranks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Uneven {
     /// Some ranks have one batch more than others.
@@ -51,7 +51,7 @@ pub(super) enum Uneven {
 pub(super) struct Plan {
     pub(super) subset: Subset,
     pub(super) shuffle: Shuffle,
-    /// Records of a batch, at most.
+    /// Records in a batch, at most.
     pub(super) batch_size: u64,
     /// Cost of a batch, at most.
     pub(super) budget: Option<(u64, Cost)>,
@@ -62,19 +62,19 @@ pub(super) struct Plan {
     pub(super) worker: u64,
     pub(super) workers: u64,
     pub(super) uneven: Uneven,
-    /// Epochs before this one are handed out.
+    /// The first epoch that is not handed out.
     pub(super) end: u64,
-    /// Records that are read together, at least, where there are no windows.
+    /// Records that are read together, at least, when there are no windows.
     pub(super) records_per_job: u64,
 }
 
 impl Plan {
-    /// How many records make a job, when they have `mean` bytes.
+    /// How many records make a job, when a record has `mean` bytes.
     pub(super) fn records_per_job(mean: u64) -> u64 {
         (JOB_BYTES / mean.max(1)).clamp(1, 4096)
     }
 
-    /// Raw bytes that are read together, about.
+    /// About how many raw bytes are read together, for the reuse of buffers.
     pub(super) fn window(&self) -> u64 {
         match self.shuffle {
             Shuffle::Windowed { window, .. } => window.min(MAX_RECYCLED),
@@ -82,13 +82,13 @@ impl Plan {
         }
     }
 
-    /// Batches from one of a worker's steps to its next.
+    /// How many batches lie between one of a worker's steps and its next.
     fn round(&self) -> u64 {
         self.world.saturating_mul(self.workers)
     }
 }
 
-/// A place between batches: the epoch, and the number of the batch that its next step starts with.
+/// A place between batches: the epoch, and the number of the first batch of the next step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct StepAt {
     pub(super) epoch: u64,
@@ -107,12 +107,12 @@ enum Stretches {
         size: u64,
         n: u64,
     },
-    /// Where each ends.
+    /// The place where each stretch ends.
     Ends(Vec<u64>),
 }
 
 impl EpochPlan {
-    /// Plans epoch `epoch`. With a budget this looks at the cost of every record.
+    /// Plans epoch `epoch`. With a budget, this looks at the cost of every record.
     pub(super) fn new(plan: &Plan, frozen: &Frozen, epoch: u64) -> Result<Self> {
         let records = plan.subset.len();
         let mut order = EpochOrder::new(&plan.shuffle, records, epoch);
@@ -150,14 +150,15 @@ impl EpochPlan {
         }
     }
 
-    /// The stretch that batch `b` is. Lane `l` has the batches `l`, `l + lanes`, ..: consecutive stretches.
+    /// The stretch of batch `b`. Lane `l` has the batches `l`, `l + lanes`, ..: they are consecutive
+    /// stretches.
     fn stretch(&self, b: u64, lanes: u64) -> u64 {
         let (each, more) = (self.n_batches() / lanes, self.n_batches() % lanes);
         let lane = b % lanes;
         lane * each + lane.min(more) + b / lanes
     }
 
-    /// Whether the loader has a batch in the step that starts with batch `step`.
+    /// Whether the loader has a batch in the step that begins with batch `step`.
     pub(super) fn has(&self, plan: &Plan, step: u64) -> bool {
         let n = self.n_batches();
         match plan.uneven {
@@ -167,7 +168,7 @@ impl EpochPlan {
         }
     }
 
-    /// How many batches the loader has from the step that starts with batch `step` on.
+    /// How many batches the loader has left, counted from the step that begins with batch `step`.
     pub(super) fn remaining(&self, plan: &Plan, step: u64) -> u64 {
         let (n, round) = (self.n_batches(), plan.round().max(1));
         let end = match plan.uneven {
@@ -179,7 +180,7 @@ impl EpochPlan {
     }
 }
 
-/// Where each batch ends, when its cost is limited.
+/// The places where batches end, when their cost is limited.
 fn ends(plan: &Plan, frozen: &Frozen, order: &mut EpochOrder, budget: u64, cost: &Cost) -> Result<Vec<u64>> {
     const AT_ONCE: u64 = 4096;
     let records = plan.subset.len();
@@ -217,15 +218,15 @@ fn ends(plan: &Plan, frozen: &Frozen, order: &mut EpochOrder, budget: u64, cost:
 #[derive(Debug, Clone)]
 pub(super) struct Assigned {
     pub(super) at: StepAt,
-    /// In the epoch, over all ranks.
+    /// The batch's number in the epoch, over all ranks.
     pub(super) number: u64,
-    /// It comes again, so that all ranks have as many.
+    /// Whether the batch comes again, so that all ranks have the same number.
     pub(super) repeated: bool,
-    /// The loader's last batch of the epoch.
+    /// Whether it is the loader's last batch of the epoch.
     pub(super) last: bool,
     /// Where the loader goes on after it.
     pub(super) next: StepAt,
-    /// Its records, in the job.
+    /// Where its records are in the job.
     pub(super) records: Range<usize>,
 }
 
@@ -233,7 +234,7 @@ pub(super) struct Assigned {
 #[derive(Debug, Default)]
 pub(super) struct Job {
     pub(super) batches: Vec<Assigned>,
-    /// Of all their records, in the order of the batches.
+    /// Positions of the records of all batches, in the order of the batches.
     pub(super) positions: Vec<u64>,
     pub(super) parts: Vec<Part>,
 }
@@ -241,29 +242,29 @@ pub(super) struct Job {
 /// Neighbouring records of a job, in the order of the depot.
 #[derive(Debug, Default)]
 pub(super) struct Part {
-    /// Their numbers in the job's `positions`.
+    /// Indices of the records in the job's `positions`.
     pub(super) numbers: Vec<usize>,
-    /// Where they are. Names are for errors, and looked up when there is one.
+    /// Where the records are. Names are needed only for errors, and are looked up then.
     pub(super) wanted: Vec<((), Location)>,
-    /// Numbers of records that the index cannot tell the place of.
+    /// Indices of records that the index cannot place.
     pub(super) lost: Vec<usize>,
 }
 
-/// Makes jobs, in the order in which they are needed.
+/// Makes jobs in the order in which they are needed.
 pub(super) struct Planner {
     plan: Arc<Plan>,
     epoch: u64,
     current: Option<EpochPlan>,
-    /// The plan of a later epoch, when it was needed early.
+    /// The plan of a later epoch, if it was needed early.
     following: Option<(u64, EpochPlan)>,
-    /// The loader's next step in each lane it takes batches from.
+    /// The loader's next step, for each lane that it takes batches from.
     cursors: Vec<u64>,
     /// Epochs in a row that had no batch for the loader.
     empty: u64,
 }
 
-/// After this many epochs without a batch there will be none: the number of batches hardly changes from one
-/// to the next.
+/// After this many epochs without a batch, the loader ends. The number of batches hardly changes from
+/// one epoch to the next.
 const EMPTY_EPOCHS: u64 = 8;
 
 impl Planner {
@@ -281,7 +282,7 @@ impl Planner {
         (0..plan.lanes / a.max(1)).map(|nth| step.saturating_add(nth.saturating_mul(plan.round()))).collect()
     }
 
-    /// No batch before this place is in a job that is not made yet; `None` at the end.
+    /// Every batch before this place is in a job that was made. `None` at the end.
     pub(super) fn frontier(&self) -> Option<StepAt> {
         if self.epoch >= self.plan.end || self.empty >= EMPTY_EPOCHS || self.plan.subset.len() == 0 {
             return None;
@@ -296,7 +297,7 @@ impl Planner {
         }
     }
 
-    /// The next job; `None` at the end.
+    /// The next job, or `None` at the end.
     pub(super) fn next_job(&mut self, frozen: &Frozen) -> Result<Option<Job>> {
         let plan = Arc::clone(&self.plan);
         loop {
@@ -331,9 +332,10 @@ impl Planner {
     }
 }
 
-/// Where a worker goes on that would be at `at`, if it has a batch there: else in the next epoch in which it
-/// has one. So a worker's state never waits in an epoch that it has no part in. `made` keeps the plan of that
-/// epoch.
+/// Moves a worker from `at` to the next place at which it has a batch.
+///
+/// That is `at` itself, or the start of a later epoch. So a worker's state never waits in an epoch in
+/// which it has no batch left. `made` keeps the plan of the epoch that was looked at last.
 pub(super) fn settle(
     plan: &Plan,
     frozen: &Frozen,
@@ -362,7 +364,7 @@ pub(super) fn settle(
     Ok(StepAt { epoch: plan.end.max(at.epoch), step: start })
 }
 
-/// The job that starts with the step `cursor`, which it moves on.
+/// Makes the job that begins with the step `cursor`, and moves the cursor on.
 fn job(
     plan: &Plan,
     frozen: &Frozen,
@@ -379,7 +381,7 @@ fn job(
         let places = current.places(current.stretch(batch % n, plan.lanes));
         let here = current.order.window_end(places.start);
         if !job.batches.is_empty() {
-            // A batch that comes again lies anywhere.
+            // A batch that comes again may lie anywhere.
             let together = match here {
                 Some(_) => here == window && batch < n,
                 None => (job.positions.len() as u64) < plan.records_per_job,
@@ -416,15 +418,14 @@ fn job(
     job
 }
 
-/// Splits records into parts of consecutive ones of about [`PART_BYTES`], and looks up where they are.
+/// Looks the records up, and splits them into parts of neighbours of about [`PART_BYTES`].
 fn parts(frozen: &Frozen, positions: &[u64]) -> Vec<Part> {
     let mut sorted: Vec<(u64, usize)> = positions.iter().copied().zip(0..).collect();
     sorted.sort_unstable();
     let (mut parts, mut part, mut bytes) = (Vec::new(), Part::default(), 0);
     let mut previous = None;
     for (position, number) in sorted {
-        // A part ends between records that are no neighbours, if one of the kind is near: neighbours share
-        // blocks.
+        // Neighbours share blocks. So a part ends at a gap between records, if there is one nearby.
         let gap = previous.is_some_and(|previous| position > previous + 1);
         if bytes >= 2 * PART_BYTES || (gap && bytes >= PART_BYTES / 2) {
             parts.push(std::mem::take(&mut part));

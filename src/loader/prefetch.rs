@@ -5,11 +5,11 @@
 //!             at most `prefetch` batches wait untouched, or one job
 //! ```
 //!
-//! One thread at a time plans the next job, when no part of an earlier one is left to read. Whoever calls the
-//! loader never reads, unless there are no threads: then it does all of this itself.
+//! One thread at a time plans the next job, when no part of an earlier job is left to read. The thread
+//! that calls the loader never reads, unless there are no threads: then it does all of this itself.
 //!
-//! After a fork the child has none of the threads: the loader lets go of everything here without touching it,
-//! and starts anew.
+//! After a fork the child has none of the threads. The loader then drops its hold on everything here
+//! without touching it, and starts anew.
 
 use std::any::Any;
 use std::collections::VecDeque;
@@ -27,14 +27,14 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::key::describe;
 use crate::workers::{Wake, Work, Workers, panic_message};
 
-/// What reading takes.
+/// What the threads need for reading.
 pub(super) struct Reader<C> {
     pub(super) frozen: Arc<Frozen>,
     pub(super) codec: Arc<C>,
     pub(super) plan: Arc<Plan>,
-    /// Batches that wait untouched, at least.
+    /// How many batches wait untouched, at least.
     pub(super) prefetch: usize,
-    /// Raw bytes that are read at a time, about.
+    /// About how many raw bytes are read together.
     pub(super) window: usize,
 }
 
@@ -45,26 +45,26 @@ pub(super) struct Delivery<C> {
     pub(super) records: Vec<(u64, Slot<C>)>,
 }
 
-/// A record, or why there is none: boxed, as there are many records and hardly an error.
+/// A record, or why there is none. Errors are boxed, because there are many records and few errors.
 type Slot<C> = Result<Record<C>>;
 
-/// A job that was planned and not handed out.
+/// A job that was planned and is not wholly handed out yet.
 struct OpenJob<C> {
     id: u64,
     batches: VecDeque<Assigned>,
     positions: Arc<[u64]>,
-    /// Not begun.
+    /// Parts that no thread has begun.
     parts: VecDeque<Part>,
-    /// Not finished.
+    /// How many parts are not finished.
     n_parts: usize,
     records: Vec<Option<Slot<C>>>,
     touched: bool,
 }
 
 pub(super) struct Jobs<C> {
-    /// In the order of their first batches.
+    /// The jobs, in the order of their first batches.
     open: VecDeque<OpenJob<C>>,
-    /// Not here while somebody plans.
+    /// `None` while a thread plans with it.
     planner: Option<Box<Planner>>,
     frontier: Option<StepAt>,
     next_id: u64,
@@ -72,14 +72,14 @@ pub(super) struct Jobs<C> {
 }
 
 pub(super) enum Task {
-    /// Reads a part of the job of that id.
+    /// Read a part of the job with this id.
     Read { id: u64, positions: Arc<[u64]>, part: Part },
-    /// Makes the next job.
+    /// Make the next job.
     Plan(Box<Planner>),
 }
 
 pub(super) enum Done<C> {
-    /// By their numbers in the job.
+    /// Records, by their numbers in the job.
     Records(Vec<(usize, Slot<C>)>),
     Planned(Result<Option<Job>>),
 }
@@ -90,7 +90,7 @@ impl<C: Codec> Work for Reader<C> {
     type Done = Done<C>;
     type Kept = ();
 
-    /// A part to read, or else the planner, where there is room for another job.
+    /// Takes a part to read, or else the planner when there is room for another job.
     fn take(&self, jobs: &mut Jobs<C>) -> Option<Task> {
         if let Some(task) = jobs.take_part() {
             return Some(task);
@@ -133,15 +133,17 @@ impl<C: Codec> Work for Reader<C> {
     }
 }
 
-/// The jobs of a loader, and the threads of one process that do them.
+/// The jobs of a loader, and the threads of one process that work on them.
 pub(super) struct Prefetch<C: Codec> {
     workers: Workers<Reader<C>>,
-    /// Threads fill buffers that others drop.
+    /// Keeps buffers for reuse, because the threads fill buffers that other threads drop.
     recycling: Option<Recycling>,
 }
 
 impl<C: Codec> Prefetch<C> {
-    /// Starts `n_threads` threads that read from `at` on. Where the system refuses any, the caller reads.
+    /// Starts `n_threads` threads that read from `at` on.
+    ///
+    /// If the system gives fewer threads, these do the work. If it gives none, the caller reads.
     pub(super) fn start(reader: Reader<C>, at: StepAt, n_threads: usize) -> Self {
         let planner = Planner::new(Arc::clone(&reader.plan), at);
         let recycling = Recycling::new(reader.window.saturating_mul(2));
@@ -157,12 +159,12 @@ impl<C: Codec> Prefetch<C> {
         Self { workers, recycling: Some(recycling) }
     }
 
-    /// Whether it was started by this process.
+    /// Whether this process started it.
     pub(super) fn is_here(&self) -> bool {
         self.workers.is_here()
     }
 
-    /// The next batch; `None` at the end.
+    /// The next batch, or `None` at the end.
     pub(super) fn next(&mut self) -> Option<Result<Delivery<C>>> {
         let queue = self.workers.queue();
         let mut jobs = queue.lock();
@@ -172,7 +174,8 @@ impl<C: Codec> Prefetch<C> {
                     let (delivery, first) = jobs.deliver(nth);
                     drop(jobs);
                     if first {
-                        // There may be room for another job.
+                        // The first batch of a job leaves the count of untouched batches: there may be
+                        // room for another job.
                         queue.wake_threads();
                     }
                     return Some(Ok(delivery));
@@ -181,7 +184,7 @@ impl<C: Codec> Prefetch<C> {
                 return jobs.failed.take().map(Err);
             }
             jobs = if self.workers.n_threads() == 0 {
-                // There is a part to read, or a job to make.
+                // Nobody else works: there is a part to read or a job to make.
                 queue.work_once(jobs, &mut ()).0
             } else {
                 queue.wait(jobs)
@@ -193,14 +196,14 @@ impl<C: Codec> Prefetch<C> {
 impl<C: Codec> Drop for Prefetch<C> {
     fn drop(&mut self) {
         if !self.is_here() {
-            // The room for buffers was taken by the other process.
+            // The room for buffers belongs to the other process.
             std::mem::forget(self.recycling.take());
         }
     }
 }
 
 impl<C> Jobs<C> {
-    /// The job that has the next batch; `None` when it is not planned yet.
+    /// The job that has the next batch, or `None` when it is not planned yet.
     fn wanted(&self) -> Option<usize> {
         let first = |job: &OpenJob<C>| job.batches.front().map(|batch| batch.at);
         let nth = (0..self.open.len()).min_by_key(|&nth| first(&self.open[nth]))?;
@@ -215,7 +218,7 @@ impl<C> Jobs<C> {
         Some(Task::Read { id: job.id, positions: Arc::clone(&job.positions), part })
     }
 
-    /// Batches of jobs from which none was handed out.
+    /// How many batches are in jobs from which no batch was handed out.
     fn untouched(&self) -> usize {
         self.open.iter().filter(|job| !job.touched).map(|job| job.batches.len()).sum()
     }
@@ -237,7 +240,7 @@ impl<C> Jobs<C> {
         });
     }
 
-    /// Takes in the records of a part. The loader only waits for whole jobs.
+    /// Stores the records of a part. Wakes the loader only when the whole job is read.
     fn fill(&mut self, id: u64, records: Vec<(usize, Slot<C>)>) -> Wake {
         let Some(job) = self.open.iter_mut().find(|job| job.id == id) else { return Wake::Nobody };
         for (number, record) in records {
@@ -247,14 +250,14 @@ impl<C> Jobs<C> {
         if job.n_parts == 0 { Wake::Caller } else { Wake::Nobody }
     }
 
-    /// No more jobs: after those that there are comes the error.
+    /// Ends the jobs: after those that are there, the loader gives the error.
     fn fail(&mut self, error: Error) -> Wake {
         self.failed = Some(error);
         self.frontier = None;
         Wake::All
     }
 
-    /// Takes out the first batch of a job whose records are all there, and whether it is the job's first.
+    /// Takes the first batch out of a job that is read. Also tells whether it is the job's first.
     fn deliver(&mut self, nth: usize) -> (Delivery<C>, bool) {
         let job = &mut self.open[nth];
         // `wanted` found the job by its first batch.
@@ -305,7 +308,7 @@ impl<C: Codec> Reader<C> {
         })
     }
 
-    /// A record whose place could not be looked up with the others.
+    /// Reads a record that could not be looked up together with the others.
     fn find_again(&self, position: u64) -> Slot<C> {
         let frozen = &self.frozen;
         let read = frozen.location(position).and_then(|location| frozen.engine.read(&location));

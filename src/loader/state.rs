@@ -1,7 +1,7 @@
-//! Where a loader is, to go on from there.
+//! Where a loader is, so that another one can go on from there.
 //!
-//! A state counts batches of the whole epoch, not of one rank: the ranks of a training that are at the same
-//! step have the same state, and it resumes on any number of ranks and workers.
+//! A state counts the batches of the whole epoch, not of one rank. Ranks that are at the same step of a
+//! training have the same state, and it resumes on any number of ranks and workers.
 
 use super::order::Shuffle;
 use crate::error::{Error, ErrorKind, Result};
@@ -9,10 +9,10 @@ use crate::error::{Error, ErrorKind, Result};
 /// The version of states that this crate writes and reads.
 const VERSION: u32 = 1;
 
-/// Where a [`Loader`](super::Loader) is: serialisable, and small whatever the depot's size.
+/// Where a [`Loader`](super::Loader) is. It can be serialised, and is small for a depot of any size.
 ///
-/// It says which batches were handed out (those that were only read ahead do not count), and enough of the
-/// loader to refuse one that would go on differently.
+/// It says which batches were handed out; batches that were only read ahead do not count. It also knows
+/// enough of the loader to refuse one that would go on differently.
 ///
 /// ```
 /// use vldepot::{Depot, LoaderState, Raw};
@@ -42,9 +42,9 @@ pub struct LoaderState {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub(super) struct PlanState {
-    /// Records of the depot that the order is over.
+    /// How many of the depot's records the order covers, counted from the first.
     pub(super) extent: u64,
-    /// The last of them.
+    /// A fingerprint of the last of these records.
     pub(super) last_record: String,
     /// Records in an epoch.
     pub(super) records: u64,
@@ -67,7 +67,7 @@ pub(super) enum OrderState {
     ShuffleFull { seed: u64 },
 }
 
-/// Whose state it is, when the batches of a rank are split over workers.
+/// The worker that a state belongs to, when the batches of a rank are split over workers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub(super) struct WorkerState {
@@ -76,7 +76,7 @@ pub(super) struct WorkerState {
     pub(super) world: u64,
 }
 
-/// A hash as text: JSON readers of other languages round large numbers.
+/// A hash as text, because JSON readers of other languages round large numbers.
 pub(super) fn hex(hash: u64) -> String {
     format!("{hash:016x}")
 }
@@ -108,30 +108,66 @@ impl LoaderState {
         Self { version: VERSION, plan, epoch, next_batch, worker }
     }
 
-    /// The epoch of the next batch, from 0.
+    /// The epoch of the next batch, counted from 0.
+    ///
+    /// ```
+    /// # use vldepot::{Depot, Raw};
+    /// # let depot = Depot::memory(Raw)?;
+    /// # (0..10).try_for_each(|n| depot.put(n, &[n]))?;
+    /// let mut loader = depot.loader().epochs(2).build()?;
+    /// loader.next();
+    /// assert_eq!(loader.state().epoch(), 1);
+    /// # Ok::<(), vldepot::Error>(())
+    /// ```
     pub fn epoch(&self) -> u64 {
         self.epoch
     }
 
-    /// The number in its epoch, from 0 and counted over all ranks, from which on batches have not been handed
-    /// out.
+    /// The number of the first batch of the epoch that has not been handed out.
     ///
-    /// Of a worker's state, what this worker knows: the step that it serves next.
+    /// It is counted from 0 over all ranks. In a worker's state it is what this worker knows: the first
+    /// batch of the step that it serves next.
+    ///
+    /// ```
+    /// # use vldepot::{Depot, Raw};
+    /// # let depot = Depot::memory(Raw)?;
+    /// # (0..10).try_for_each(|n| depot.put(n, &[n]))?;
+    /// let mut loader = depot.loader().batch_size(2).build()?;
+    /// loader.next();
+    /// loader.next();
+    /// assert_eq!(loader.state().next_batch(), 2);
+    /// # Ok::<(), vldepot::Error>(())
+    /// ```
     pub fn next_batch(&self) -> u64 {
         self.next_batch
     }
 
-    /// The state of a rank from those of all its workers, in any order; it resumes on any number of ranks and
-    /// workers.
+    /// Merges the states of all workers of a rank into the state of the rank.
     ///
-    /// The workers' batches must have been taken in turns, as PyTorch's `DataLoader` does: worker 0 first,
-    /// and none twice before the others had their turn. Of ranks, any one's state is that of all, so long as
-    /// they are at the same step of the same epoch: [even](super::LoaderBuilder::even) ranks always are when
-    /// they train in step.
+    /// The states may come in any order. The result resumes on any number of ranks and workers.
+    ///
+    /// The workers must have handed out their batches in turns, as those of PyTorch's `DataLoader` do:
+    /// worker 0 first, and no worker twice before the others had their turn.
+    ///
+    /// The state of one rank is that of all ranks while they are at the same step of the same epoch.
+    /// [Even](super::LoaderBuilder::even) ranks that train in step always are.
+    ///
+    /// ```
+    /// # use vldepot::{Depot, LoaderState, Raw};
+    /// # let depot = Depot::memory(Raw)?;
+    /// # (0..10).try_for_each(|n| depot.put(n, &[n]))?;
+    /// let load = |worker| depot.loader().batch_size(1).worker(worker, 2).build();
+    /// let (mut first, second) = (load(0)?, load(1)?);
+    /// first.next();
+    /// let state = LoaderState::merge(&[first.state(), second.state()])?;
+    /// assert_eq!(state.next_batch(), 1);
+    /// assert_eq!(depot.loader().batch_size(1).resume(&state).build()?.count(), 9);
+    /// # Ok::<(), vldepot::Error>(())
+    /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidOptions`] when a worker's state is missing, doubled, of another loader, or out of
-    /// turn.
+    /// [`ErrorKind::InvalidOptions`] when there are no states, when states of several ranks differ, or
+    /// when the state of a worker is missing, given twice, of another loader, or out of turn.
     pub fn merge(states: &[Self]) -> Result<Self> {
         let refuse = |why: String| Err(Error::invalid_options(format!("states to merge: {why}")));
         let Some(first) = states.first() else { return refuse("none".into()) };
@@ -156,8 +192,8 @@ impl LoaderState {
         if !seen.iter().copied().eq(0..workers) {
             return refuse(format!("workers {seen:?} of {workers}"));
         }
-        // A worker without a batch left in an epoch is at its start in a later one, and waits there for the
-        // others.
+        // A worker that has no batch left in this epoch is at its start in a later one. It waits there
+        // for the others.
         let epoch = states.iter().map(|state| state.epoch).min().unwrap_or(0);
         let (counted, ahead): (Vec<_>, Vec<_>) = states.iter().partition(|state| state.epoch == epoch);
         let at_start = |state: &Self| {
