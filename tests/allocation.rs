@@ -1,7 +1,7 @@
-//! Declared lengths take no memory: whatever a small file says of itself, opening, reading and appending to
-//! it stay modest.
+//! Declared lengths take no memory: whatever a small file says about itself, opening, reading and
+//! appending use little.
 //!
-//! What c-blosc2 allocates is not counted: it is told lengths that were checked.
+//! What c-blosc2 allocates is not counted, because it only gets lengths that were checked.
 
 #![allow(clippy::cast_possible_truncation, reason = "test data are made of the low bytes of counters")]
 
@@ -18,7 +18,7 @@ fn writing() -> WriteOptions {
     WriteOptions::default().with_threads(0)
 }
 
-/// The system's allocator, counted.
+/// The system's allocator, with counters.
 struct Counting;
 
 static NOW: AtomicUsize = AtomicUsize::new(0);
@@ -49,7 +49,7 @@ unsafe impl GlobalAlloc for Counting {
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: alloc::Layout, size: usize) -> *mut u8 {
-        // Both may exist for a moment.
+        // Both blocks may exist for a moment.
         taken(size);
         NOW.fetch_sub(layout.size(), Ordering::Relaxed);
         // SAFETY: the caller keeps the contract of `realloc`.
@@ -60,12 +60,12 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// What a file of `len` bytes may make its reader take.
+/// The most memory that reading a file of `len` bytes may take.
 fn allowed(len: usize) -> usize {
     (64 << 20) + 256 * len
 }
 
-/// The most that `job` had more than was there before.
+/// The most memory that `job` held at one time beyond what was there before.
 fn peak(job: impl FnOnce()) -> usize {
     let before = NOW.load(Ordering::Relaxed);
     PEAK.store(before, Ordering::Relaxed);
@@ -73,7 +73,7 @@ fn peak(job: impl FnOnce()) -> usize {
     PEAK.load(Ordering::Relaxed) - before
 }
 
-/// Zeros, and what does not compress, in small chunks.
+/// A depot of zeros and of bytes that do not compress, in small chunks.
 fn depot(closed: bool, options: &Layout) -> Vec<u8> {
     let options = options.clone().with_chunk_size(4096).with_block_size(1024);
     let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
@@ -100,7 +100,7 @@ fn depot(closed: bool, options: &Layout) -> Vec<u8> {
     bytes
 }
 
-/// Where metadata are: the parameters, the slots, and all entries but the chunks' payload.
+/// The positions of metadata: the parameters, the slots, and all entries without the chunks' payload.
 fn metadata(file: &[u8]) -> Vec<usize> {
     let mut places: Vec<usize> = (100..700).chain(3072..3136).chain(3584..3648).collect();
     let mut at = 4160;
@@ -115,7 +115,7 @@ fn metadata(file: &[u8]) -> Vec<usize> {
 
 const ABSURD: [u64; 5] = [u64::MAX, 0x7fff_fc00, 1 << 30, 1 << 40, 0xffff_ffc0];
 
-/// One test, since the counters are the process's.
+/// A single test, because the counters belong to the whole process.
 #[test]
 fn declared_lengths_take_no_memory() {
     let long = std::env::var_os("VLDEPOT_LONG_TESTS").is_some();
@@ -131,7 +131,7 @@ fn declared_lengths_take_no_memory() {
     files.push(depot(true, &Layout::uncompressed().with_vlstore_compatible(true)));
     for (number, file) in files.iter().enumerate() {
         for (nth, &at) in metadata(file).iter().enumerate() {
-            // Words are aligned; one of the two widths at a time.
+            // Words are aligned. One of the two widths is changed at a time.
             if at % 4 != 0 || (!long && (nth / 4 + number) % 11 != 0) {
                 continue;
             }
@@ -147,7 +147,7 @@ fn declared_lengths_take_no_memory() {
     }
     let large = large_chunks(&files[0]);
     check("chunks of 2 GiB", large.len(), &|| {
-        // All that can be done without being told to read a record that is as large.
+        // Does everything that can be done without reading a record that is as large.
         let depot = Depot::builder(Raw).open_in(memory(&large)).unwrap();
         assert_eq!(depot.info().unwrap().layout.chunk_size, LARGE as usize);
         for record in (0..depot.len()).filter_map(|position| depot.get_at(position).ok()) {
@@ -186,7 +186,7 @@ fn memory(bytes: &[u8]) -> Arc<dyn Storage> {
 /// The largest chunk that is a multiple of 1024.
 const LARGE: u32 = 0x7fff_fc00;
 
-/// The same file with chunks declared to be of 2 GiB, everywhere.
+/// The same file, but every chunk is declared to have 2 GiB.
 fn large_chunks(file: &[u8]) -> Vec<u8> {
     let mut bytes = file.to_vec();
     let (small, large) = (4096_u32.to_le_bytes(), LARGE.to_le_bytes());
@@ -198,7 +198,8 @@ fn large_chunks(file: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// The same file with the directory of its last chunk replaced by 32 bytes that stand for 256 MiB of zeros.
+/// The same file, but the directory of its last chunk is replaced by 32 bytes that stand for 256 MiB of
+/// zeros.
 fn directory_bomb(file: &[u8]) -> Vec<u8> {
     let mut bytes = file.to_vec();
     let (mut at, mut last) = (4160, 0);

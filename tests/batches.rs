@@ -1,4 +1,4 @@
-//! Many records at once: the same bytes as one by one, in the order asked for, however they are stored and
+//! Batches of records: the same bytes as one by one, in the order asked for, however they are stored and
 //! whatever is damaged.
 
 #![allow(
@@ -87,7 +87,7 @@ fn depots() -> Vec<(String, Depot<Raw>)> {
     depots
 }
 
-/// Batches of every kind: few, many, in order, backwards, the same ones again and again, all.
+/// Batches of every kind: few, many, in order, backwards, repeated, all.
 fn batches() -> Vec<Vec<u32>> {
     let mut state = 1;
     let mut batches = vec![vec![], vec![31], vec![7, 7], (0..N).collect(), (0..N).rev().collect()];
@@ -191,7 +191,7 @@ fn damage_in_a_batch_is_the_error_of_its_first_record_and_spares_the_others() {
                 continue;
             };
             let keys: Vec<u32> = (0..N).rev().filter(|&n| depot.contains(n).unwrap_or(false)).collect();
-            // Alone first: what a batch must tell as well.
+            // First one by one, which gives the results that the batch must have too.
             let alone: Vec<_> =
                 keys.iter().map(|&key| depot.get(key).map_err(|error| error.to_string())).collect();
             let first = alone.iter().find_map(|record| record.as_ref().err());
@@ -237,7 +237,7 @@ fn a_checksum_verified_once_is_not_compared_again_but_before_that_it_is() {
     for depot in [&once, &each] {
         assert!(depot.get(1).unwrap().view() == payload(1));
     }
-    // The file is changed under both, where records 1 and 2 lie.
+    // The file is changed under both depots, where records 1 and 2 lie.
     let mut bytes = std::fs::read(&path).unwrap();
     for n in [1, 2] {
         let at = bytes.windows(payload(n).len()).position(|window| window == payload(n)).unwrap();

@@ -1,4 +1,5 @@
-//! Power loss at every write, and storage that fails at every call: what was committed is there, exactly.
+//! Power loss at every write, and storage that fails at every call. What was committed is there,
+//! exactly.
 //!
 //! `VLDEPOT_LONG_TESTS=1` tries many more states.
 
@@ -26,7 +27,7 @@ impl Random {
     }
 }
 
-/// Names and bytes in order, a replaced name at the end.
+/// Names and bytes in order. A replaced name moves to the end.
 type Content = Vec<(u8, Vec<u8>)>;
 
 #[derive(Debug, Clone)]
@@ -35,9 +36,9 @@ enum Step {
     Remove(u8),
     /// New metadata, which moves the record to the end.
     Describe(u8),
-    /// Back to a record, as a restarted simulation does; commits.
+    /// Go back to a record, as a restarted simulation does. Commits.
     TruncateAfter(u8),
-    /// What the step before removed comes back; commits.
+    /// Undo the previous step's removal. Commits.
     TakeBack,
     Commit,
     Publish,
@@ -74,7 +75,7 @@ fn steps(seed: u64, n: usize) -> Vec<Step> {
     steps
 }
 
-/// Without steps that change many records before they commit: those may fail half done.
+/// Steps without those that change many records before they commit, because these may fail half done.
 fn single_steps(seed: u64, n: usize) -> Vec<Step> {
     steps(seed, n)
         .into_iter()
@@ -142,9 +143,9 @@ fn content_of(depot: &Depot<Raw>, what: &str) -> Content {
 
 /// A run with the content after each step, and which step each event of the journal belongs to.
 struct History {
-    /// Content after so many steps.
+    /// The content after each number of steps.
     contents: Vec<Content>,
-    /// (events so far, steps that are acknowledged by then as durable), increasing.
+    /// Pairs of (events so far, steps acknowledged as durable by then), increasing.
     acknowledged: Vec<(usize, usize)>,
     /// Truncations that removed something and were taken back.
     taken_back: u64,
@@ -172,8 +173,10 @@ fn record(storage: &CrashStorage, depot: &Depot<Raw>, before: Content, steps: &[
     History { contents, acknowledged, taken_back }
 }
 
-/// Opens what is left after a crash: the content is that after some step, none before the last acknowledged
-/// one.
+/// Opens what is left after a crash.
+///
+/// The content must be that after some step, and not after an earlier one than the last acknowledged
+/// step.
 fn check(history: &History, after: &Arc<CrashStorage>, event: usize, what: &str) -> Content {
     let least =
         history.acknowledged.iter().filter(|(events, _)| *events <= event).map(|(_, step)| *step).max();
@@ -206,7 +209,7 @@ fn what_a_commit_acknowledged_survives_any_power_loss_also_a_second_one() {
             record(&storage, &depot, Content::new(), &steps(seed, if seed % 4 == 3 { 120 } else { 40 }));
         drop(depot);
         taken_back += history.taken_back;
-        // From when the creation returned on, every event is a moment to die at.
+        // Once the creation has returned, a crash may come at every event.
         for event in history.acknowledged[0].0..=storage.n_events() {
             for variant in 0..quick_or_long(12, 40) {
                 let after = Arc::new(storage.power_loss(event, seed << 32 | (event as u64) << 8 | variant));
@@ -216,7 +219,7 @@ fn what_a_commit_acknowledged_survives_any_power_loss_also_a_second_one() {
                 if !(event as u64 + variant).is_multiple_of(4) {
                     continue;
                 }
-                // Recovery itself is recorded, and crashed, and what is appended after it too.
+                // The recovery, and what is appended after it, are recorded and crashed too.
                 let reopened = Depot::builder(Raw)
                     .append_in(after.clone())
                     .unwrap_or_else(|error| panic!("{what}: does not open for appending: {error:?}"));
@@ -269,7 +272,7 @@ fn a_storage_that_fails_at_any_call_loses_nothing_and_goes_on() {
                 Ok(()) => {}
                 Err(error) if !matches!(error.kind(), ErrorKind::Poisoned { .. }) => {
                     assert!(error.is_io() && error.to_string().contains("<failing storage>"), "{error}");
-                    // What was committed is readable through the same handle, at once.
+                    // What was committed can be read at once through the same handle.
                     for (name, bytes) in &committed {
                         if content.contains(&(*name, bytes.clone())) {
                             assert!(depot.get(*name).unwrap().view() == bytes);

@@ -1,5 +1,5 @@
-//! Making a depot where something is in the way: the rest of an attempt that was killed, another one at the
-//! same moment, a folder that may not be listed.
+//! Making a depot where something is in the way: the rest of a killed attempt, another attempt at the
+//! same moment, or a folder that may not be listed.
 
 #![cfg(unix)]
 
@@ -28,7 +28,7 @@ fn of_two_creations_at_the_same_moment_one_wins() {
     let folder = tempfile::tempdir().unwrap();
     for round in 0..200 {
         let path = folder.path().join(format!("{round}.vld"));
-        // Every other time an empty file is there already.
+        // In every second round an empty file is there already.
         if round % 2 == 0 {
             fs::write(&path, b"").unwrap();
         }
@@ -53,7 +53,7 @@ fn of_two_creations_at_the_same_moment_one_wins() {
     }
 }
 
-/// Makes this thread another user for the files it opens; false where it may not.
+/// Makes this thread another user for the files it opens. False if it may not.
 #[cfg(target_os = "linux")]
 fn become_another_user() -> bool {
     // SAFETY: takes integers alone; called directly it concerns this thread and no other.

@@ -1,5 +1,5 @@
-//! Damaged files: every record reads back as it was put, or is an error. Never wrong bytes, a panic or a
-//! hang.
+//! Damaged files: every record reads back as it was put, or is an error. There are never wrong bytes, a
+//! panic or a hang.
 //!
 //! `VLDEPOT_LONG_TESTS=1` tries many more cases.
 
@@ -20,7 +20,7 @@ fn payload(n: u32) -> Vec<u8> {
 
 const N: u32 = 80;
 
-/// A closed depot, or one whose writer went on after its last commit.
+/// A depot that is closed, or has a writer that went on after its last commit.
 fn depot(preset: &Layout, closed: bool) -> Vec<u8> {
     let options = preset.clone().with_chunk_size(8192).with_block_size(1024);
     let folder = tempfile::tempdir().unwrap();
@@ -45,17 +45,17 @@ fn depot(preset: &Layout, closed: bool) -> Vec<u8> {
 struct Tally {
     cases: u32,
     refused_whole: u32,
-    /// Cases by what they cost: nothing, records of one chunk, ..
+    /// Cases that cost nothing. The next fields count those that cost more.
     harmless: u32,
     one_chunk: u32,
-    /// Records that cannot be looked up: a page of the index.
+    /// Records that cannot be looked up, because a page of the index is damaged.
     index_page: u32,
     wider: u32,
-    /// Cases in which a record is said not to exist: an older state was all that could be opened.
+    /// Cases in which a record is said not to exist, because only an older state could be opened.
     missing: u32,
 }
 
-/// Reads all there is of `bytes`, every way.
+/// Reads everything in `bytes`, in every way.
 fn examine(bytes: &[u8], committed: u32, tally: &mut Tally, what: &str) {
     tally.cases += 1;
     let mapping = if tally.cases.is_multiple_of(2) { Mapping::Auto } else { Mapping::Never };
@@ -72,7 +72,7 @@ fn examine(bytes: &[u8], committed: u32, tally: &mut Tally, what: &str) {
         let name = format!("frame_{n:04}");
         match depot.get(&name) {
             Ok(record) => assert!(record.view() == payload(n), "{what}: record {n} is wrong"),
-            // What no commit covers is a torn end when it is damaged.
+            // If a record that no commit covers is damaged, it is a torn end.
             Err(error) if error.is_not_found() && n >= committed => {}
             Err(error) if matches!(error.kind(), ErrorKind::LostCommit { .. }) && n >= committed => {}
             Err(error) if error.is_not_found() => missing += 1,
@@ -119,7 +119,7 @@ fn rounds() -> u64 {
     if std::env::var_os("VLDEPOT_LONG_TESTS").is_some() { 5000 } else { 250 }
 }
 
-/// What it is called, its bytes, and how many records a commit covers.
+/// For each file: its name, its bytes, and how many records a commit covers.
 fn whole_files() -> Vec<(&'static str, Vec<u8>, u32)> {
     vec![
         ("closed", depot(&Layout::default(), true), N),
@@ -183,7 +183,7 @@ fn overwritten_moved_and_zeroed_ranges_never_give_wrong_bytes() {
 
 #[test]
 fn damaged_heads_with_right_checksums_are_refused_or_right() {
-    // An attacker can make checksums match: lengths and offsets must be bounded all the same.
+    // An attacker can make checksums match, so lengths and offsets must be bounded all the same.
     let whole = depot(&Layout::default(), true);
     let mut tally = Tally::default();
     let mut state = 3;
@@ -201,7 +201,7 @@ fn damaged_heads_with_right_checksums_are_refused_or_right() {
         let crc = crc32c::crc32c(&bytes[entry..entry + 60]);
         bytes[entry + 60..entry + 64].copy_from_slice(&crc.to_le_bytes());
         if round % 2 == 0 {
-            // The prelude or the start of the body as well.
+            // Also damages the prelude or the start of the body.
             let prelude = entry + 64 + random(&mut state) as usize % 48;
             bytes[prelude] = random(&mut state) as u8;
             let crc = crc32c::crc32c(&bytes[entry + 64..entry + 128]);
@@ -209,7 +209,7 @@ fn damaged_heads_with_right_checksums_are_refused_or_right() {
             let crc = crc32c::crc32c(&bytes[entry..entry + 60]);
             bytes[entry + 60..entry + 64].copy_from_slice(&crc.to_le_bytes());
         }
-        // Behind the newest slot nothing is looked for: make the reader walk over it all.
+        // A slot saves the reader a search. Without slots it has to walk over everything.
         bytes[3072..3136].fill(0);
         bytes[3584..3648].fill(0);
         examine(&bytes, N, &mut tally, &format!("forged, round {round} at {entry} + {field}"));

@@ -1,5 +1,7 @@
-//! A damaged index: all ways of reading give the same, everything, as long as the directories of the chunks
-//! are whole; and what was removed stays removed.
+//! A depot with a damaged index.
+//!
+//! As long as the directories of the chunks are whole, all ways of reading give the same, which is
+//! everything. What was removed stays removed.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -32,7 +34,7 @@ fn find(bytes: &[u8], what: &[u8]) -> usize {
     bytes.windows(what.len()).position(|window| window == what).unwrap()
 }
 
-/// Everything that every way of reading gives is `expected`, in that order.
+/// Checks that every way of reading gives `expected`, in that order.
 fn check_all_ways(depot: &Depot<Raw>, expected: &[(String, u32)], what: &str) {
     assert_eq!(depot.len(), expected.len() as u64, "{what}");
     let keys: Vec<_> = depot.keys().map(|key| key.unwrap().to_string()).collect();
@@ -63,7 +65,7 @@ fn a_flip_in_a_block_of_names_costs_no_way_of_reading_a_record() {
             depot.put(name, &payload(*n)).unwrap();
         }
         let mut bytes = depot.to_bytes().unwrap();
-        // The first name of a block of 16 stands whole in the index.
+        // The index stores the first name of a block of 16 in full.
         let place = find(&bytes, name(at).as_bytes());
         bytes[place] ^= 1;
         check_all_ways(&open(&bytes), &expected, &format!("{n} records"));
@@ -71,7 +73,7 @@ fn a_flip_in_a_block_of_names_costs_no_way_of_reading_a_record() {
         let report = verify_in(storage(&bytes), &VerifyOptions::default(), |_| {}).unwrap();
         assert!(!report.is_whole() && report.damaged_records.is_empty(), "{report:?}");
         assert_eq!(report.records_read, u64::from(n));
-        // A rewrite sees everything, so it may.
+        // Compacting sees everything, so it is allowed.
         let compacted = storage(&[]);
         compact_into(storage(&bytes), Arc::clone(&compacted), |_| {}).unwrap();
         let compacted = Depot::builder(Raw).open_in(compacted).unwrap();
@@ -142,7 +144,7 @@ fn a_damaged_newer_segment_brings_no_removed_name_back() {
     assert_eq!((report.records, report.records_read), (2, 2), "{report:?}");
     assert!(report.damaged_records.is_empty() && !report.problems.is_empty(), "{report:?}");
 
-    // Where the directories cannot tell either, a name that may be dead is an error and no name.
+    // If the directories cannot tell either, listing gives an error in place of a name that may be dead.
     let chunk = find(&bytes, b"\x8bVLD\r\n\x1a\0");
     bytes[chunk + 70] ^= 1;
     let depot = open(&bytes);
@@ -163,7 +165,7 @@ fn a_writer_reads_all_ways_over_a_damaged_index_too() {
     bytes[place] ^= 1;
     let writer = Depot::from_bytes(&bytes, Raw).unwrap();
     let mut content: BTreeMap<String, u32> = (0..n).map(|n| (name(n), n)).collect();
-    // Records on whole pages are replaced and removed, new ones come.
+    // Records on whole pages are replaced and removed, and new ones are added.
     let mut order: Vec<String> = content.keys().cloned().collect();
     for n in [3, 5, 7] {
         assert!(writer.remove(name(n)).unwrap());

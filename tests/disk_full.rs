@@ -1,9 +1,9 @@
-//! A disk that fills up, for real: a small tmpfs in a mount namespace of its own, and a limit on the size of
-//! files.
+//! A disk that really fills up: a small tmpfs in a mount namespace of its own, and a limit on the size
+//! of files.
 //!
-//! At every level of room the same run is made. Whatever fails says what, where and why; what was committed
-//! reads back while the disk is full, by the same handle and by others, mapped or not; and the same handle
-//! goes on once there is room.
+//! The same run is made at every level of room. A failing call says what failed, where and why. What was
+//! committed can be read while the disk is full, by the same handle and by others, mapped or not. The
+//! same handle goes on once there is room.
 
 #![cfg(unix)]
 #![allow(clippy::cast_possible_truncation, reason = "test data are made of the low bytes of counters")]
@@ -22,10 +22,10 @@ use vldepot::{
 
 const TMPFS: &str = "VLDEPOT_TMPFS";
 const LIMITED: &str = "VLDEPOT_LIMITED";
-/// Room that the whole run fits into.
+/// Enough room for the whole run.
 const ENOUGH: u64 = 2 << 20;
 
-/// Room for so many bytes: in all, or in each file.
+/// A disk with room for a given number of bytes: in all, or in each file.
 trait Disk {
     fn folder(&self) -> &Path;
     fn set_room(&self, bytes: u64);
@@ -45,7 +45,7 @@ impl Disk for Tmpfs {
     }
 }
 
-/// Files of this process may not be longer.
+/// A limit on the length of this process's files.
 struct Limit(tempfile::TempDir);
 
 impl Disk for Limit {
@@ -90,7 +90,7 @@ enum Step {
 /// Bytes and note of each record.
 type Content = BTreeMap<u64, (Vec<u8>, Option<u64>)>;
 
-/// Half noise, half not; some take several chunks.
+/// Bytes of which half are noise. Some payloads take several chunks.
 fn payload(seed: u64) -> Vec<u8> {
     let mut random = Random(seed);
     let len = if seed.is_multiple_of(9) { 40_000 } else { 1500 + seed * 977 % 5000 };
@@ -153,11 +153,11 @@ fn content_of(depot: &Depot<Raw>) -> Content {
     depot.iter().map(|record| one(record.unwrap())).collect()
 }
 
-/// The depot as its handle has it, and what readers may see: any state since the last commit.
+/// The depot as its handle sees it, and what readers may see: any state since the last commit.
 struct History {
     now: Content,
     since_commit: Vec<Content>,
-    /// Records put since.
+    /// Records put since the last commit.
     waiting: BTreeSet<u64>,
 }
 
@@ -180,7 +180,7 @@ impl History {
         self.since_commit.push(self.now.clone());
     }
 
-    /// By the same handle, and by readers that map and that do not.
+    /// Checks the same handle, a reader that maps, and one that does not.
     fn check(&self, depot: &Depot<Raw>, path: &Path, what: &str) {
         assert!(content_of(depot) == self.now, "{what}: the handle shows something else");
         for mapping in [Mapping::Auto, Mapping::Never] {
@@ -228,7 +228,7 @@ fn check_error(error: &Error, step: Step, path: &Path, history: &History, what: 
     }
 }
 
-/// Whether the step took place although it reported an error.
+/// Whether the step took effect although it reported an error.
 fn is_taken_in(step: Step, error: &Error) -> bool {
     let changes = matches!(step, Step::Put { .. } | Step::Note { .. } | Step::Remove { .. });
     changes && matches!(error.kind(), ErrorKind::NotCommitted { .. })
@@ -245,7 +245,7 @@ fn options(codec: CompressionCodec, records: Option<u64>) -> (Layout, WriteOptio
     (layout, write)
 }
 
-/// A depot is created however full the disk is, or nothing is there afterwards.
+/// Creates a depot on a disk that may be full. If that fails, no file may be left.
 fn create(disk: &dyn Disk, path: &Path, (layout, write): &(Layout, WriteOptions)) -> Depot<Raw> {
     match Depot::builder(Raw).layout(layout.clone()).write_options(write.clone()).create(path) {
         Ok(depot) => depot,
@@ -258,7 +258,7 @@ fn create(disk: &dyn Disk, path: &Path, (layout, write): &(Layout, WriteOptions)
     }
 }
 
-/// One run that starts with `room` bytes; how many calls failed.
+/// One run that starts with `room` bytes. Returns how many calls failed.
 fn run_with(disk: &dyn Disk, room: u64, options: &(Layout, WriteOptions), close_while_full: bool) -> usize {
     let path = disk.folder().join("run.vld");
     let what = format!("{:?}, {room} bytes of room", options.0.compression.codec);
@@ -268,7 +268,7 @@ fn run_with(disk: &dyn Disk, room: u64, options: &(Layout, WriteOptions), close_
         History { now: Content::new(), since_commit: vec![Content::new()], waiting: BTreeSet::new() };
     let (mut failed, mut full_for) = (0, 0);
     for step in steps() {
-        // After some calls to the full disk there is room again.
+        // After some calls on the full disk there is room again.
         if full_for >= 4 && !close_while_full {
             disk.set_room(ENOUGH);
             full_for = 0;
@@ -284,14 +284,14 @@ fn run_with(disk: &dyn Disk, room: u64, options: &(Layout, WriteOptions), close_
                 (failed, full_for) = (failed + 1, full_for + 1);
             }
         }
-        // A commit that became due takes the place of a call.
+        // A due commit happened within this call.
         if options.1.commit_every.records.is_some() && depot.info().unwrap().uncommitted_records == 0 {
             history.since_commit = vec![history.now.clone()];
             history.waiting.clear();
         }
     }
     if close_while_full {
-        // Nobody can be told of an error here; what was committed stays.
+        // Nobody can be told of an error here, but what was committed stays.
         drop(depot);
         let reader = Depot::open(&path, Raw).unwrap();
         assert!(history.since_commit.contains(&content_of(&reader)), "{what}: dropped while full");
@@ -329,7 +329,7 @@ fn levels(quick: usize, long: usize) -> usize {
     if std::env::var_os("VLDEPOT_LONG_TESTS").is_some() { long } else { quick }
 }
 
-/// Not a test of its own: what runs where it may mount.
+/// Not a test of its own: runs where it may mount.
 #[test]
 fn tmpfs_process() {
     let Some(folder) = std::env::var_os(TMPFS).map(PathBuf::from) else { return };
@@ -342,7 +342,7 @@ fn tmpfs_process() {
     run_at_every_level(&Tmpfs(folder), levels(48 << 10, 4 << 10));
 }
 
-/// Not a test of its own: what runs under a limit.
+/// Not a test of its own: runs under a limit.
 #[test]
 fn limited_process() {
     if std::env::var_os(LIMITED).is_none() {
@@ -353,7 +353,8 @@ fn limited_process() {
     run_at_every_level(&Limit(tempfile::tempdir().unwrap()), levels(47_017, 1_999));
 }
 
-/// Runs one test of this binary in a process of its own; what it printed, if it could be started.
+/// Runs one test of this binary in a process of its own. Returns its output, if the process could be
+/// started.
 fn process(test: &str, variable: &str, value: &Path, wrapper: &[&str]) -> Option<String> {
     let binary = std::env::current_exe().unwrap();
     let mut words = wrapper.iter().map(Path::new).chain([binary.as_path()]).map(Path::as_os_str);
@@ -364,7 +365,7 @@ fn process(test: &str, variable: &str, value: &Path, wrapper: &[&str]) -> Option
         .output()
         .ok()?;
     let text = String::from_utf8_lossy(&out.stdout).into_owned();
-    // `unshare` says so before it starts anything.
+    // If `unshare` fails, it says so before it starts anything.
     if !text.contains("running 1 test") && !wrapper.is_empty() {
         return None;
     }
@@ -380,7 +381,7 @@ fn figures(text: &str) -> Option<&str> {
 #[test]
 fn a_full_file_system_costs_nothing_committed_and_is_left_behind() {
     let folder = tempfile::tempdir().unwrap();
-    // The mount is seen by that process alone and ends with it. Without root a user namespace may allow the
+    // Only that process sees the mount, which ends with it. Without root, a user namespace may allow the
     // same.
     for wrapper in [&["unshare", "--mount"][..], &["unshare", "--map-root-user", "--mount"]] {
         let text = process("tmpfs_process", TMPFS, folder.path(), wrapper);

@@ -1,11 +1,11 @@
-//! Links in the documents lead somewhere, every page is in the index, and no line of prose is too long to
-//! edit.
+//! Links in the documents lead somewhere, every page is in the index, and no line of prose is too long
+//! to edit.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Columns of a line of prose: one sentence fits, a paragraph does not.
+/// The most columns of a line of prose. One sentence fits, a paragraph does not.
 const MAX_LINE: usize = 300;
 
 fn root() -> PathBuf {
@@ -61,7 +61,7 @@ fn targets(line: &str) -> Vec<String> {
     ends.filter_map(|rest| rest.split_once(')').map(|(target, _)| target.to_owned())).collect()
 }
 
-/// The fragment by which GitHub and rustdoc link to a heading of this text.
+/// The fragment by which GitHub and rustdoc link to such a heading.
 fn fragment_of(heading: &str) -> String {
     let kept = heading.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
     kept.map(|c| if c == ' ' { '-' } else { c.to_ascii_lowercase() }).collect()
@@ -81,7 +81,7 @@ fn fragments(text: &str) -> BTreeSet<String> {
         .collect()
 }
 
-/// Why the link of a page leads nowhere.
+/// Why the link on a page leads nowhere.
 fn broken(page: &Path, target: &str) -> Option<String> {
     if target.contains("://") || target.starts_with("mailto:") {
         return None;

@@ -1,4 +1,4 @@
-//! What the feature `log` tells.
+//! The events of the feature `log`.
 #![cfg(feature = "log")]
 
 use std::fs;

@@ -1,4 +1,4 @@
-//! Readers that follow a writer: what they are told of it, and what they have in the end.
+//! Readers that follow a writer: what they are told, and what they have in the end.
 
 #![allow(clippy::cast_possible_truncation, reason = "test data are made of the low bytes of counters")]
 
@@ -42,12 +42,12 @@ fn listing(depot: &Depot<Raw>) -> Listing {
     depot.keys().map(|key| key.map(|key| (key.clone(), place(&key))).unwrap()).collect()
 }
 
-/// What the definition says of two listings.
+/// The number of common records, computed from the definition for two listings.
 fn common(before: &Listing, now: &Listing) -> u64 {
     before.iter().zip(now).take_while(|(before, now)| before == now).count() as u64
 }
 
-/// A reader, and what it listed when it was refreshed last.
+/// A reader, and what it listed at its last refresh.
 struct Follower {
     depot: Depot<Raw>,
     listed: Listing,
@@ -89,7 +89,7 @@ enum Operation {
     TruncateAfter {
         position: u16,
     },
-    /// Takes the last truncation back, if that can be done.
+    /// Undo the last truncation, if possible.
     Undo,
     Commit,
     Publish,
@@ -98,7 +98,7 @@ enum Operation {
     Reopen {
         close: bool,
     },
-    /// The writer dies; of what came after the last commit so many 255ths are there.
+    /// The writer dies. Of what came after the last commit, this many 255ths are left.
     Die {
         left: u8,
     },
@@ -108,7 +108,8 @@ enum Operation {
 }
 
 fn operation() -> impl Strategy<Value = Operation> {
-    // Few names and few contents: what is written again in the same place is often of another name and alike.
+    // Few names and few contents, so that a record rewritten in the same place often has another name
+    // but the same content.
     let name = 0..16u8;
     let len = prop_oneof![Just(0), Just(100), 0..600usize, 2000..5000usize];
     prop_oneof![
@@ -127,7 +128,8 @@ fn operation() -> impl Strategy<Value = Operation> {
     ]
 }
 
-/// Runs the operations; tells how often a reader was told that records are kept, and that the run went back.
+/// Runs the operations. Returns how often a reader was told that records are kept, and that the run went
+/// back.
 fn drive(operations: &[Operation]) -> (u64, u64) {
     let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
     let append = || {
@@ -202,7 +204,7 @@ fn drive(operations: &[Operation]) -> (u64, u64) {
                 committed = storage.len().unwrap();
             }
             Operation::Die { left } => {
-                // Memory is not tidied up when its writer is dropped.
+                // Dropping a writer does not tidy up a storage in memory.
                 drop(writer.take());
                 let uncommitted = storage.len().unwrap() - committed;
                 storage.set_len(committed + uncommitted * u64::from(left) / 255).unwrap();
@@ -225,7 +227,7 @@ fn drive(operations: &[Operation]) -> (u64, u64) {
 }
 
 fn cases(cases: u32) -> ProptestConfig {
-    // A fixed seed: a failure is the same failure everywhere.
+    // A fixed seed, so that a failure is the same everywhere.
     let rng_seed = proptest::test_runner::RngSeed::Fixed(20_261_127);
     ProptestConfig { cases, rng_seed, failure_persistence: None, ..ProptestConfig::default() }
 }
@@ -252,7 +254,7 @@ fn the_random_operations_keep_records_and_go_back() {
     assert!(sums.0 > 100 && sums.1 > 100, "{sums:?}");
 }
 
-/// A depot with records 0 to 199, of which 49 are committed one by one, and a reader of it.
+/// A depot with records 0 to 199, and a reader of it. 49 of them are committed one by one.
 fn run_of_200(path: &Path) -> (Depot<Raw>, Follower) {
     let writer = Depot::builder(Raw).layout(options()).write_options(writing()).create(path).unwrap();
     for step in 0..200u64 {
@@ -332,7 +334,7 @@ fn records_that_no_commit_covers_may_be_gone_later() {
     let writer = Depot::builder(Raw).append_in(Arc::clone(&storage)).unwrap();
     writer.put("c", b"the same bytes").unwrap();
     writer.commit().unwrap();
-    // In the very place where `b` was.
+    // It lies in the place where `b` was.
     assert_eq!(reader.refresh().went_back(), Some(1));
 }
 
@@ -354,7 +356,7 @@ fn a_damaged_page_where_two_states_are_compared_leaves_the_reader_as_it_was() {
     let reader = Depot::builder(Raw).open_options(unmapped()).open_in(Arc::clone(&storage)).unwrap();
     writer.put(100, b"more").unwrap();
     writer.commit().unwrap();
-    // Merges the index: the pages of the first commit belong to the reader alone.
+    // Closing merges the index. Only the reader still uses the pages of the first commit.
     writer.close().unwrap();
     let mut first_index = vec![0; (index_end - index_at) as usize];
     storage.read_at(index_at, &mut first_index).unwrap();
@@ -457,7 +459,7 @@ fn another_depot_in_the_same_file_is_another_file() {
     assert_eq!(reader.depot.len(), 200);
 }
 
-/// Each asks for both the state of the depot and the place it was read up to.
+/// Each caller asks for the state of the depot, and for the place it was read up to.
 #[test]
 fn a_reader_that_others_ask_about_moves_forward() {
     let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
@@ -492,7 +494,7 @@ fn a_writer_is_always_up_to_date() {
     assert!(told.new_records().is_empty() && told.went_back().is_none());
 }
 
-/// Writes 600 frames, and now and then goes back to an earlier one and writes others.
+/// Writes 600 frames. Now and then it goes back to an earlier one and writes others.
 fn simulate(path: &Path) {
     let writer = Depot::append(path, Raw).unwrap();
     let (mut step, mut restarts) = (0u64, 0u64);
@@ -529,7 +531,7 @@ fn what_a_follower_has_in_the_end_is_the_run() {
         let depot = Depot::builder(Raw).open_options(open.clone()).open(&path).unwrap();
         let mut seen = frames(&depot, 0..depot.len());
         loop {
-            // Asked before the refresh: what was written until then is seen.
+            // Asked before the refresh, which therefore sees everything written until then.
             let last = done.load(Ordering::Acquire);
             let told = depot.refresh().unwrap();
             if let Some(kept) = told.went_back() {

@@ -1,5 +1,5 @@
-//! A depot opened before `fork`: children and parent read it at once; a writer's child cannot write, nor harm
-//! its parent's file.
+//! A depot opened before `fork`. Children and parent read it at the same time. A child of a writer
+//! cannot write, nor harm its parent's file.
 
 #![cfg(unix)]
 #![allow(clippy::cast_possible_truncation, reason = "test data are made of the low bytes of counters")]
@@ -19,7 +19,7 @@ fn writing() -> WriteOptions {
 }
 
 const RECORDS: u32 = 400;
-/// A child that takes longer hangs.
+/// A child that takes longer counts as hanging.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn payload(n: u32) -> Vec<u8> {
@@ -40,7 +40,7 @@ fn fill(depot: &Depot<Raw>, range: std::ops::Range<u32>) {
 struct Child(libc::pid_t);
 
 impl Child {
-    /// Runs `work` in a fork of this process, which then ends without a trace of the test harness.
+    /// Runs `work` in a fork of this process. The fork then exits without running the test harness.
     fn run(work: impl FnOnce()) -> Self {
         // SAFETY: the child uses its own copy of memory, locks that the forking thread saw free, positioned
         // reads and `_exit`. No other thread of this process is inside the depot at this moment.
@@ -55,7 +55,7 @@ impl Child {
         }
     }
 
-    /// Waits until it ends well.
+    /// Waits until the child ends with success.
     fn join(mut self, what: &str) {
         let pid = std::mem::take(&mut self.0);
         let begun = Instant::now();
@@ -76,7 +76,7 @@ impl Child {
     }
 }
 
-/// A test that fails leaves no child behind.
+/// A failing test leaves no child behind.
 impl Drop for Child {
     fn drop(&mut self) {
         if self.0 > 0 {
@@ -86,7 +86,7 @@ impl Drop for Child {
     }
 }
 
-/// Reads by every way there is, in an order of its own.
+/// Reads in every way, in an order that depends on `seed`.
 fn read_all_over(depot: &Depot<Raw>, seed: u32, rounds: u32) {
     let mut state = seed;
     let mut next = || {
@@ -128,7 +128,7 @@ fn four_children_and_the_parent_read_at_once() {
         for mapping in [Mapping::Auto, Mapping::Never] {
             let options = OpenOptions::default().with_mapping(mapping);
             let depot = Depot::builder(Raw).open_options(options.clone()).open(&path).unwrap();
-            // Warm in part, so that the children inherit caches, contexts and maps.
+            // Some reads first, so that the children inherit caches, contexts and maps.
             read_all_over(&depot, 99, 30);
             let record = depot.get(7).unwrap();
             let children: Vec<Child> =
@@ -166,7 +166,8 @@ fn a_fork_of_the_writer_reads_but_neither_writes_nor_touches_the_file() {
     let depot = Depot::builder(Raw).layout(options()).write_options(writing()).create(&path).unwrap();
     fill(&depot, 0..RECORDS / 2);
     depot.commit().unwrap();
-    // Chunks in the file, chunks with the threads, a chunk still open: all of it is to be there in the child.
+    // There are chunks in the file, chunks with the threads, and a chunk still open. The child must have
+    // all of them.
     fill(&depot, RECORDS / 2..RECORDS);
     depot.set_depot_metadata("units", "nm").unwrap();
     let parent = std::process::id();
@@ -259,7 +260,7 @@ fn a_child_opens_the_file_anew_and_writes_once_the_parent_has_closed() {
     let child = Child::run(|| {
         let depot = Depot::append(&path, Raw).unwrap();
         depot.put("child", &payload(1)).unwrap();
-        // Enough for the threads of its own pool.
+        // Enough records to start the threads of its own pool.
         fill(&depot, 0..RECORDS);
         depot.close().unwrap();
     });

@@ -1,5 +1,5 @@
-//! Files of the format as it is: written again they have the same bytes, and what was written once reads for
-//! ever.
+//! Files of the current format. Written again, they have the same bytes, and files written once can be
+//! read for ever.
 //!
 //! The files are in `tests/data/golden`. `VLDEPOT_WRITE_GOLDEN=1` writes them anew.
 
@@ -52,7 +52,7 @@ impl Ground {
     }
 }
 
-/// Small chunks, so that there are some.
+/// A layout with small chunks, so that there are several.
 fn layout(preset: Layout) -> Layout {
     let chunk_size = if preset.block_size.is_some() { preset.chunk_size } else { 4096 };
     preset.with_chunk_size(chunk_size)
@@ -96,7 +96,7 @@ fn golden_folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/golden")
 }
 
-/// The golden file, or its first difference from `made`.
+/// Compares `made` with the golden file. The error is the first difference.
 fn compare(golden: &Golden, made: &[u8], how: &str) -> Result<(), String> {
     let stored =
         fs::read(golden_folder().join(golden.name)).map_err(|error| format!("{}: {error}", golden.name))?;
@@ -164,7 +164,8 @@ fn nothing_else_is_in_the_folder_and_it_stays_small() {
     assert!(total < 300_000, "{total} bytes");
 }
 
-/// Opens the file in every way, once after another writer had been at it, and calls `check` with each depot.
+/// Opens the file in every way, including once after another writer used it. Calls `check` with each
+/// depot.
 fn opened<C: Codec>(bytes: &[u8], codec: impl Fn() -> C, check: impl Fn(&Depot<C>)) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("golden");
@@ -176,7 +177,7 @@ fn opened<C: Codec>(bytes: &[u8], codec: impl Fn() -> C, check: impl Fn(&Depot<C
     check(&Depot::builder(codec()).open_in(memory(bytes)).unwrap());
     let depot = Depot::append(&path, codec()).unwrap();
     check(&depot);
-    // Something comes, and goes again.
+    // A record is put and removed again.
     let record = depot.get_at(0).unwrap().as_bytes().to_vec();
     depot.put_encoded("written later", &record).unwrap();
     depot.commit().unwrap();
@@ -194,7 +195,7 @@ fn check_identity<C: Codec>(depot: &Depot<C>) {
 
 // Raw records.
 
-/// Bytes with some order in them; those of 5 are none, those of 6 zeros, those of 7 more than a chunk.
+/// Bytes with some regularity. Payload 5 is empty, 6 is zeros, and 7 is longer than a chunk.
 fn payload(n: u32) -> Vec<u8> {
     match n % 100 {
         5 => Vec::new(),
@@ -244,7 +245,7 @@ fn write_raw(depot: &Depot<Raw>) {
     depot.set_depot_metadata("numbers", &json!([1, 2.5, i64::MIN])).unwrap();
 }
 
-/// What [`write_raw`] leaves, in order.
+/// The content that [`write_raw`] leaves, in order.
 fn raw_content() -> Vec<RawRecord> {
     let left = |n: &u32| ![2, 3, 9, 20, 23].contains(n);
     let mut records: Vec<_> =
@@ -337,7 +338,7 @@ fn check_uncompressed(bytes: &[u8]) {
     check_raw(bytes, compressed_by(CompressionCodec::None, 0, Filter::Shuffle), Placement::NoCross);
 }
 
-/// As a power loss leaves it: commits, then chunks without one, then part of an entry.
+/// The file that a power loss leaves: commits, then chunks without one, then part of an entry.
 fn make_crashed(ground: &Ground) -> Vec<u8> {
     let storage = ground.storage("crashed");
     let options = layout(Layout::balanced());
@@ -434,7 +435,8 @@ fn topology<'a>() -> Topology<'a> {
         .molecules(vec![0_u32, 0, 0, 1, 2])
 }
 
-/// Frame 0 has what was given in single precision, frame 3 in double, and frame 2 only what it must have.
+/// Frame 0 has what was given in single precision, frame 3 what was given in double. Frame 2 has only
+/// what it must have.
 fn frame(n: usize) -> AtomicFrame<'static> {
     let frame = AtomicFrame::new();
     let step = i64::try_from(n).unwrap() * 500;
@@ -501,7 +503,7 @@ fn check_frames(bytes: &[u8]) {
         for n in 0..4 {
             check_frame(&depot.get(format!("frame_{n:06}")).unwrap().view(), n);
         }
-        // Not only by the comparison of the library's own.
+        // Checked here too, not only by the library's own comparison.
         let record = depot.get("frame_000001").unwrap();
         let view = record.view();
         assert_eq!(view.positions(), vectors(1));
@@ -659,9 +661,10 @@ fn check_json(bytes: &[u8]) {
     assert_eq!(depot.get(1).unwrap().view()["nested"]["id"], json!(u64::MAX));
 }
 
-// What happens to a file in its life.
+// Events in the life of a file.
 
-/// Commits of ten records, each with metadata, and the length of the storage after each.
+/// Writes commits of ten records, each with metadata. Returns the length of the storage after each
+/// commit.
 fn write_commits(depot: &Depot<Raw>, storage: &Arc<dyn Storage>, n_commits: u32) -> Vec<u64> {
     let mut lengths = Vec::new();
     for commit in 0..n_commits {
@@ -678,7 +681,7 @@ fn committed(numbers: impl Iterator<Item = u32>) -> Vec<RawRecord> {
     numbers.map(|n| (Key::Int(n.into()), payload(n + 200), Some(n.into()))).collect()
 }
 
-/// Its last truncation can be taken back.
+/// A file whose last truncation can be undone.
 fn make_truncated(ground: &Ground) -> Vec<u8> {
     let storage = ground.storage("truncated");
     let options = layout(Layout::balanced());
@@ -707,7 +710,7 @@ fn check_truncated(bytes: &[u8]) {
     check_records(&depot, &committed(0..30));
 }
 
-/// A file that lost its third commit, and somebody went on.
+/// A file that lost its third commit, and was appended to after the loss was accepted.
 fn make_loss_accepted(ground: &Ground) -> Vec<u8> {
     let storage = ground.storage("lost");
     let options = layout(Layout::balanced());
@@ -766,7 +769,7 @@ fn check_compacted(bytes: &[u8]) {
 
 const DAMAGED: u32 = 13;
 
-/// One chunk of the file was damaged.
+/// A file that was repaired after one of its chunks was damaged.
 fn make_repaired(ground: &Ground) -> Vec<u8> {
     let storage = ground.storage("damaged");
     let options = layout(Layout::uncompressed());

@@ -1,4 +1,4 @@
-//! Long holes in a file take no time: they are not searched.
+//! Long holes in a file take no time, because they are not searched.
 
 #![allow(clippy::cast_possible_truncation, reason = "test data are made of the low bytes of counters")]
 
@@ -14,7 +14,7 @@ use vldepot::{Depot, Layout, Raw};
 
 const TERABYTE: u64 = 1 << 40;
 
-/// A file that counts what is read of it.
+/// A file that counts the bytes read from it.
 struct Counting {
     file: FileStorage,
     read: AtomicU64,
@@ -68,7 +68,7 @@ fn depot(path: &Path, records: u64) -> Vec<u8> {
     }
     depot.close().unwrap();
     let mut bytes = fs::read(path).unwrap();
-    // Where docs/reference/format.md has them.
+    // The offsets are those of docs/reference/format.md.
     for at in [3072, 3584] {
         bytes[at..at + 64].fill(0xa5);
     }
@@ -112,7 +112,7 @@ fn what_lies_behind_a_hole_is_found() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.vld");
     let bytes = depot(&path, 100);
-    // The second half, a terabyte further on.
+    // Moves the second half a terabyte further on.
     let half = bytes.len() / 2 / 64 * 64;
     let file = FileStorage::open_writable(&path).unwrap();
     file.set_len(half as u64).unwrap();

@@ -1,9 +1,11 @@
-//! Files from people one does not trust: whatever the bytes, an error or what they say, never a panic, a hang
-//! or an empty depot that is taken for right.
+//! Files from untrusted sources.
 //!
-//! The bodies of the fuzz targets (`fuzz/`) run here on the corpus and on a fixed series of mutations of it.
-//! `VLDEPOT_LONG_TESTS=1` makes the series longer; `VLDEPOT_WRITE_SEEDS=fuzz/corpus` adds the seeds to the
-//! corpus.
+//! Whatever the bytes, reading gives an error or what the bytes say. It never gives a panic, a hang, or
+//! an empty depot in place of a full one.
+//!
+//! The bodies of the fuzz targets (`fuzz/`) run here on the corpus and on a fixed series of mutations of
+//! it. `VLDEPOT_LONG_TESTS=1` makes the series longer. `VLDEPOT_WRITE_SEEDS=fuzz/corpus` adds the seeds
+//! to the corpus.
 
 #![allow(clippy::cast_possible_truncation, reason = "test data are made of the low bytes of counters")]
 
@@ -38,12 +40,12 @@ fn payload(n: u32) -> Vec<u8> {
     (0..n * 37 % 700).map(|i| (i as u8 / 3).wrapping_mul(5) ^ (n as u8)).collect()
 }
 
-/// Small chunks, no threads: small files that are the same each time but for their ids and times.
+/// Small chunks and no threads, for small files that differ only in their ids and times.
 fn small(options: &Layout) -> Layout {
     options.clone().with_chunk_size(4096).with_block_size(1024)
 }
 
-/// A depot's bytes, made by `fill`, closed or as a killed writer leaves them.
+/// A depot's bytes, made by `fill`: closed, or as a killed writer leaves them.
 fn depot(options: &Layout, closed: bool, fill: impl Fn(&Depot<Raw>)) -> Vec<u8> {
     let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
     let depot = Depot::builder(Raw)
@@ -181,7 +183,7 @@ fn entries(file: &[u8], kind: u8) -> Vec<&[u8]> {
     found
 }
 
-/// What each target starts from.
+/// The inputs that each target starts from.
 fn seeds(target: &str) -> Vec<Vec<u8>> {
     let with = |flags: &[u8], bytes: &[u8]| [flags, bytes].concat();
     let files = files();
@@ -305,7 +307,7 @@ fn append_bytes(bytes: &[u8]) -> Result<Depot<Raw>, Error> {
     Depot::builder(Raw).append_in(Arc::new(MemoryStorage::from_bytes(bytes)))
 }
 
-/// An error of the kind that a user can act on, opening for reading and for writing.
+/// Checks that opening for reading and for writing gives an error that a user can act on.
 fn assert_refused(what: &str, bytes: &[u8]) -> String {
     let refused = |depot: Result<Depot<Raw>, Error>| {
         let error = depot.map(|depot| format!("{depot:?}")).expect_err(what);
@@ -320,7 +322,7 @@ fn assert_refused(what: &str, bytes: &[u8]) -> String {
     refused(open_bytes(bytes, Mapping::Auto))
 }
 
-/// All 20 records of the file `closed`, by name.
+/// Checks that all 20 records of the file `closed` are there, by name.
 fn assert_whole(what: &str, bytes: &[u8]) {
     for depot in [open_bytes(bytes, Mapping::Auto), open_bytes(bytes, Mapping::Never), append_bytes(bytes)] {
         let depot = depot.unwrap_or_else(|error| panic!("{what}: {error}"));
@@ -382,14 +384,14 @@ fn junk_before_a_depot_is_refused_and_junk_behind_it_ignored() {
     assert_whole("its own entries behind", &[&good[..], &good[4160..]].concat());
 }
 
-/// The header tells of a commit: when nothing is left of it, the file is not an empty depot.
+/// If the header names a commit and nothing of it is left, the file must not open as an empty depot.
 #[test]
 fn a_header_that_knows_of_a_commit_is_never_an_empty_depot() {
     let good = closed();
     for n_slots in [2, 1] {
         let mut header = good[..4160].to_vec();
         if n_slots == 1 {
-            // A slot that is there, and torn.
+            // A slot that is there, but torn.
             header[3584..3648].fill(0);
             header[3072 + 20] ^= 1;
             header[3584..3600].fill(0x55);
@@ -407,7 +409,7 @@ fn a_header_that_knows_of_a_commit_is_never_an_empty_depot() {
     assert!(append_bytes(&empty).unwrap().is_empty());
 }
 
-/// Any word of a commit, an index or a head, at the end of its range, with checksums that match.
+/// Sets any word of a commit, an index or a head to the end of its range, with checksums that match.
 #[test]
 fn numbers_at_the_end_of_their_range_never_overflow() {
     const FORGED_AND_APPENDED: u8 = 5;
@@ -437,7 +439,7 @@ fn numbers_at_the_end_of_their_range_never_overflow() {
     }
 }
 
-/// Or the targets would not get behind the checksums.
+/// Otherwise the fuzz targets would not get past the checksums.
 #[test]
 fn forged_checksums_are_those_of_the_writer() {
     for (name, file) in files() {
@@ -460,7 +462,7 @@ fn forged_checksums_are_those_of_the_writer() {
     }
 }
 
-/// Found by fuzzing: they were carried over, and the new depot did not list.
+/// Found by fuzzing: such names were carried over, and the new depot could not be listed.
 #[test]
 fn names_that_are_none_are_refused_by_compact_and_not_believed_by_repair() {
     let mut file = closed();

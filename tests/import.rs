@@ -1,4 +1,5 @@
-//! The importer of `examples/`: what it is to replace stays until all of the trajectory is in the new depot.
+//! The importer of `examples/`: what it is to replace stays until the whole trajectory is in the new
+//! depot.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,7 +10,7 @@ use molly::XTCWriter;
 use vldepot::codecs::AtomicFrameCodec;
 use vldepot::{Depot, Raw};
 
-/// The example, built from the code as it is: `cargo test --test import` alone does not build it.
+/// The example, built from the current code. `cargo test --test import` alone does not build it.
 fn importer() -> &'static Path {
     static BINARY: LazyLock<PathBuf> = LazyLock::new(|| {
         let target = std::env::current_exe().unwrap();
@@ -71,7 +72,7 @@ fn what_an_import_replaces_stays_until_all_is_imported() {
         assert!(fs::read(&output).unwrap() == old, "{args:?}");
     };
     refused(&[&input], "--force replaces it");
-    // The last frame is the one that is missing.
+    // The last frame is the missing one.
     refused(&[&torn, to, &output, force], "frame 19");
     refused(&[&path("none.xtc"), to, &output, force], "none.xtc");
     let writer = Depot::append(&output, Raw).unwrap();

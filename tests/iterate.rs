@@ -1,5 +1,7 @@
-//! Iterating on threads gives what iterating alone gives: the same records and errors in the same order,
-//! whoever reads them, wherever it ends, and in a fork.
+//! Iterating on threads gives what iterating alone gives.
+//!
+//! The records and errors are the same and in the same order, whoever reads them, wherever it ends, and
+//! in a fork.
 
 #![allow(clippy::cast_possible_truncation, reason = "test data are made of the low bytes of counters")]
 
@@ -14,7 +16,7 @@ fn writing() -> WriteOptions {
 
 const N: u64 = 6000;
 
-/// Runs `job` in a fork; panics when it gives false, or does not end.
+/// Runs `job` in a fork. Panics if it returns false, or does not end.
 #[cfg(unix)]
 fn in_child(job: impl FnOnce() -> bool) {
     // SAFETY: the child reads, which depots promise to work there, and leaves without unwinding or running
@@ -40,7 +42,7 @@ fn in_child(job: impl FnOnce() -> bool) {
     assert_eq!(status, 0, "the child reads something else");
 }
 
-/// Of many lengths: none, a few bytes, more than a chunk.
+/// Payloads of many lengths: none, a few bytes, more than a chunk.
 fn payload(n: u64) -> Vec<u8> {
     let len = match n % 1000 {
         7 => 0,
@@ -71,7 +73,7 @@ fn threads_give_what_one_gives_while_the_depot_is_written_and_after() {
         let depot = Depot::builder(Raw).layout(options(&preset)).write_options(writing()).memory().unwrap();
         fill(&depot);
         depot.commit().unwrap();
-        // Some of these are in the open chunk, some replace others, which are dead then.
+        // Some of these are in the open chunk. Some replace others, which are then dead.
         for n in (0..N + 500).step_by(3) {
             depot.put(n, &payload(n + 1)).unwrap();
         }
@@ -130,7 +132,7 @@ fn an_iteration_may_end_anywhere_and_its_records_live_on() {
     for taken in [0, 1, 2, 300, 2500] {
         let mut iter = depot.iter_with(&ReadOptions::default().with_threads(3));
         let first: Vec<_> = iter.by_ref().take(taken).map(|entry| entry.unwrap().1).collect();
-        // Where a part of the index is lost, fewer come than the depot has.
+        // If a part of the index is lost, the iterator gives fewer records than the depot has.
         assert_eq!(iter.size_hint(), (0, None));
         drop(iter);
         assert!((0..).zip(&first).all(|(n, record)| record.view() == payload(n)), "{taken} taken");
@@ -167,11 +169,11 @@ fn a_fork_goes_on_from_the_same_record() {
                     assert!(key.to_string() == n.to_string() && record.view() == payload(n));
                     n += 1;
                 }
-                // One with threads of its own, dropped in the middle.
+                // The child has an iterator with threads of its own, and drops it in the middle.
                 let mut own = depot.iter_with(&ReadOptions::default().with_threads(2));
                 n == N && own.by_ref().take(taken).all(|entry| entry.is_ok())
             });
-            // Dropped by a child that never used it.
+            // A child drops the iterator without using it.
             let unused = depot.iter_with(&ReadOptions::default().with_threads(3));
             let mut slot = Some(std::mem::replace(&mut iter, unused));
             in_child(|| {

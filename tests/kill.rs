@@ -1,7 +1,7 @@
-//! A writer process killed at any moment: what it acknowledged is there, readers beside it never saw anything
-//! torn.
+//! A writer process is killed at any moment. What it acknowledged is there, and readers never saw a torn
+//! state.
 //!
-//! `VLDEPOT_LONG_TESTS=1` kills a thousand.
+//! `VLDEPOT_LONG_TESTS=1` kills a thousand writers.
 
 #![cfg(unix)]
 #![allow(clippy::cast_possible_truncation, reason = "test data are made of the low bytes of counters")]
@@ -21,13 +21,13 @@ fn payload(n: u32) -> Vec<u8> {
     (0..500 + n as usize * 97 % 6000).map(|i| (i as u8 / 5) ^ (n as u8)).collect()
 }
 
-/// Not a test of its own: what the killed process does.
+/// Not a test of its own: the process that is killed.
 #[test]
 fn writer_process() {
     let Ok(path) = std::env::var(CHILD) else { return };
     let write = WriteOptions::default().with_commit_every(CommitEvery::never());
     let path = Path::new(&path);
-    // A creation that was killed leaves less than a header, and nothing to keep.
+    // A killed creation leaves less than a header, with nothing to keep.
     if std::fs::metadata(path).is_ok_and(|file| file.len() < 4160) {
         std::fs::remove_file(path).unwrap();
     }
@@ -50,7 +50,7 @@ fn writer_process() {
     }
 }
 
-/// Everything readable is right, and there are at least `least` records.
+/// Checks that everything readable is right, and that there are at least `least` records.
 fn check(path: &Path, least: u32) -> u32 {
     let depot = Depot::open(path, Raw).unwrap();
     let found = depot.len() as u32;
@@ -69,7 +69,8 @@ fn what_a_killed_writer_acknowledged_is_there() {
     let (mut acknowledged, mut total, mut read_beside) = (0, 0, 0);
     let mut random = 12345u64;
     for kill in 0..kills {
-        // A fresh file now and then; else the next writer goes on where the killed one was.
+        // Starts a new file now and then. Otherwise the next writer goes on where the killed one
+        // stopped.
         if kill % 10 == 0 {
             path = folder.path().join(format!("{kill}.vld"));
             acknowledged = 0;
@@ -95,8 +96,8 @@ fn what_a_killed_writer_acknowledged_is_there() {
         });
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         let moment = Duration::from_micros(1_000 + (random >> 33) % 40_000);
-        // Most writers are killed while they write; every fifth at any moment, while it creates or recovers
-        // too.
+        // Most writers are killed while they write. Every fifth is killed at any moment, such as while
+        // it creates or recovers.
         if kill % 5 != 0 {
             wait_for_it.recv_timeout(Duration::from_secs(60)).expect("the writer writes");
         }
@@ -114,7 +115,7 @@ fn what_a_killed_writer_acknowledged_is_there() {
         if acknowledged > 0 {
             let found = check(&path, acknowledged);
             total += 1;
-            // What was found is committed by the next writer, and must stay.
+            // The next writer commits what it found, so that must stay.
             acknowledged = acknowledged.max(found.saturating_sub(8));
         }
     }
@@ -167,7 +168,7 @@ fn a_killed_compaction_leaves_the_old_depot_or_the_new_one() {
             assert!(depot.get(n).unwrap().view() == payload(n), "kill {kill}: record {n}");
         }
     }
-    // What the last one left behind is no obstacle.
+    // What the last one left is no obstacle.
     compact(&path, |_| {}).unwrap();
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
     println!("{kills} kills of a compaction: nothing lost");

@@ -1,4 +1,4 @@
-//! A process with little: little address space, and standard streams that are closed.
+//! A process with little address space, or with closed standard streams.
 
 #![cfg(unix)]
 #![allow(clippy::cast_possible_truncation, reason = "test data are made of the low bytes of counters")]
@@ -53,7 +53,7 @@ fn large(n: u64) -> Vec<u8> {
     words.collect()
 }
 
-/// Not a test of its own.
+/// Not a test of its own: runs with little address space.
 #[test]
 fn narrow_process() {
     let Some(folder) = std::env::var_os(NARROW).map(PathBuf::from) else { return };
@@ -70,8 +70,8 @@ fn narrow_process() {
         let follower = Depot::open(&path, Raw).unwrap();
         for n in 1..records {
             depot.put(n, &large(n)).unwrap();
-            // A commit each, until a map of the whole file for each would have taken all there is; then
-            // fewer, for each waits for the disk.
+            // A commit for each record, until a map of the whole file after each would have used up the
+            // address space. Then there are fewer commits, because each waits for the disk.
             if n >= 80 && n % 10 != 9 {
                 continue;
             }
@@ -79,7 +79,8 @@ fn narrow_process() {
             assert!(follower.refresh().unwrap().changed());
             assert!(follower.get(n).unwrap().view() == large(n), "{n}");
         }
-        // All records at once, lent from maps where there are any, would take a third of the address space.
+        // Only 50 records are held: all of them would take a third of the address space, even where maps
+        // lend them.
         let held: Vec<_> = (0..50).map(|n| follower.get(n).unwrap()).collect();
         assert!((0..).zip(held).all(|(n, record)| record.view() == large(n)));
         depot.close().unwrap();
@@ -93,10 +94,10 @@ fn a_depot_of_300_mib_is_written_and_followed_in_a_small_address_space() {
     process("narrow_process", NARROW, folder.path());
 }
 
-/// Chunks of the sparse file, most of each a hole.
+/// The chunk size of the sparse file. Most of each chunk is a hole.
 const SPARSE_CHUNK: usize = 64 << 20;
 
-/// Not a test of its own: the file is ten times as long as there is address space.
+/// Not a test of its own: the file is ten times as long as the address space.
 #[test]
 fn sparse_process() {
     let Some(path) = std::env::var_os(SPARSE).map(PathBuf::from) else { return };
@@ -141,7 +142,7 @@ fn a_file_ten_times_as_long_as_the_address_space_is_written_and_read() {
     process("sparse_process", SPARSE, &path);
 }
 
-/// Not a test of its own: no standard stream is open here, and something else goes on writing to them.
+/// Not a test of its own: no standard stream is open, and other code goes on writing to them.
 #[test]
 fn streams_process() {
     let Some(path) = std::env::var_os(STREAMS).map(PathBuf::from) else { return };

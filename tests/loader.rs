@@ -1,5 +1,5 @@
-//! What the loader promises: every record once, an order that depends on nothing but seed and epoch, exact
-//! resuming.
+//! What the loader promises: every record once, an order that depends on nothing but seed and epoch, and
+//! exact resuming.
 
 #![allow(
     clippy::cast_possible_truncation,
@@ -43,7 +43,7 @@ fn setting(which: usize, seed: u64) -> impl Fn(LoaderBuilder<'_, Raw>) -> Loader
     }
 }
 
-/// Positions of each batch.
+/// The positions in each batch.
 fn batches<C: Codec>(loader: Loader<C>) -> Vec<Vec<u64>> {
     loader.map(|batch| batch.unwrap().positions().to_vec()).collect()
 }
@@ -309,7 +309,7 @@ fn a_world_larger_than_the_epoch_gets_repeated_batches() {
     }
 }
 
-/// What the options of a loader can be.
+/// The options of a loader.
 #[derive(Debug, Clone)]
 struct Case {
     n: u64,
@@ -336,7 +336,7 @@ impl Case {
     }
 }
 
-/// Batches by number, of all epochs one after the other.
+/// Batches with their numbers, over all epochs.
 fn numbered(loader: Loader<Raw>) -> Vec<((u64, u64), Vec<u64>)> {
     loader
         .map(Result::unwrap)
@@ -426,7 +426,7 @@ proptest! {
         for rank in 0..old.0 {
             let make = |worker| case.set(&depot).even(even).rank(rank, old.0).worker(worker, old.1).epochs(2).threads(0).build();
             let mut workers: Vec<_> = (0..old.1).map(|worker| make(worker).unwrap()).collect();
-            // The workers take turns, and begin an epoch together.
+            // The workers take turns, and begin each epoch together.
             let mut turn = 0;
             let mut taken = 0;
             while taken < steps {
@@ -501,7 +501,7 @@ fn states_that_do_not_belong_together_are_not_merged() {
 
 #[test]
 fn workers_without_a_batch_in_an_epoch_do_not_hold_back_the_others() {
-    // Two batches an epoch: worker 2 never has one, worker 1 has one.
+    // With two batches in an epoch, worker 2 never has one, and worker 1 has one.
     let depot = depot(8);
     let make =
         |worker| depot.loader().batch_size(4).shuffle(1).worker(worker, 3).epochs(u64::MAX).build().unwrap();
@@ -655,7 +655,7 @@ impl Storage for Flipped {
     }
 }
 
-/// 60 records, of which some cannot be read; and their positions.
+/// 60 records, some of which cannot be read, and the positions of those.
 fn damaged() -> (Depot<Raw>, Vec<u64>) {
     let whole = depot(60);
     let bytes = whole.to_bytes().unwrap();
@@ -715,7 +715,7 @@ fn a_damaged_record_stops_the_loader_by_name_and_can_be_skipped() {
     }
 }
 
-/// Refuses records that start with 1, panics over those that start with 2.
+/// Refuses records that start with 1, and panics on those that start with 2.
 #[derive(Debug, Default)]
 struct Moody(Arc<AtomicUsize>);
 
@@ -826,7 +826,7 @@ fn batches_say_where_epochs_end() {
 fn lanes_give_ranks_parts_of_their_own() {
     let depot = Depot::memory(Raw).unwrap();
     (0..1000).for_each(|n| depot.put(n, &[7; 100]).unwrap());
-    // Groups of 10 records, windows of 10 groups; a record counts 64 bytes more than it has.
+    // Groups of 10 records, windows of 10 groups. Each record counts 64 bytes more than its length.
     let touched = |lanes: usize| {
         let rank = |rank| {
             let loader = depot.loader().shuffle(1).window(16_400).group(1640).batch_size(5);

@@ -1,4 +1,4 @@
-//! A loader survives `fork`: the child goes on from the same batch, with threads of its own.
+//! A loader survives `fork`: the child continues from the same batch, with its own threads.
 
 #![cfg(unix)]
 #![allow(clippy::cast_possible_truncation, reason = "test data are made of the low bytes of counters")]
@@ -17,7 +17,7 @@ fn served(loader: &mut Loader<Raw>, batches: usize) -> Vec<(u64, u8)> {
     out
 }
 
-/// Runs `job` in a child; panics when it gives false, or does not end.
+/// Runs `job` in a child. Panics if it returns false, or does not end.
 fn in_child(job: impl FnOnce() -> bool) {
     // SAFETY: the child only runs `job`, which the loader promises to work there, and leaves without
     // unwinding or running exit handlers.
@@ -61,7 +61,7 @@ fn a_forked_child_goes_on_from_the_same_batch_as_its_parent() {
         };
         let whole = served(&mut make(), usize::MAX);
         assert!(whole.iter().all(|&(position, byte)| byte == position as u8));
-        // Not started, in the middle of reading ahead, and at the end.
+        // Before the first batch, in the middle of reading ahead, and at the end.
         for taken in (0..20).chain([187, 188]) {
             let mut loader = make();
             let first = served(&mut loader, taken);
@@ -70,7 +70,7 @@ fn a_forked_child_goes_on_from_the_same_batch_as_its_parent() {
                 all.extend(served(&mut loader, usize::MAX));
                 all == whole
             });
-            // Dropped by a child that never used it.
+            // A child drops the loader without using it.
             in_child(|| {
                 let unused = std::mem::replace(&mut loader, make());
                 drop(unused);

@@ -36,12 +36,12 @@ fn a_run_opens_its_depot_or_makes_it() {
         let depot = Depot::open_or_create(&path, Raw).unwrap();
         assert_eq!(depot.len(), u64::from(run));
         depot.put(run, b"..").unwrap();
-        // Another one has to wait.
+        // A second writer has to wait.
         let second = Depot::open_or_create(&path, Raw).unwrap_err();
         assert!(matches!(second.kind(), ErrorKind::Locked), "{second}");
         depot.close().unwrap();
     }
-    // The layout is that of the first.
+    // The second opening keeps the layout of the first.
     let depot = Depot::builder(Raw).layout(Layout::fast()).open_or_create(&path).unwrap();
     assert_eq!(
         depot.info().unwrap().layout,
@@ -49,13 +49,13 @@ fn a_run_opens_its_depot_or_makes_it() {
     );
     assert_eq!(depot.info().unwrap().layout.compression.codec, CompressionCodec::Zstd);
     drop(depot);
-    // What is no depot is neither opened nor overwritten.
+    // A file that is no depot is neither opened nor overwritten.
     let precious = folder.path().join("precious.txt");
     fs::write(&precious, "precious").unwrap();
     let error = Depot::open_or_create(&precious, Raw).unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::NotADepot { .. }), "{error}");
     assert_eq!(fs::read(&precious).unwrap(), b"precious");
-    // What a creation that was killed leaves is a place for a new one.
+    // A new depot may take the place of what a killed creation left.
     let empty = folder.path().join("empty.vld");
     fs::write(&empty, "").unwrap();
     assert!(Depot::open_or_create(&empty, Raw).unwrap().is_empty());
@@ -109,7 +109,7 @@ fn positions_are_read_from_both_ends_and_have_a_length() {
             depot.range(3..).step_by(100).map(value).collect::<Vec<_>>(),
             all[3..].iter().step_by(100).copied().collect::<Vec<_>>()
         );
-        // What is put later is not among them.
+        // Records that are put later are not in the range.
         let range = depot.range(..);
         depot.put("later", b"").unwrap();
         assert_eq!(range.len(), all.len());
@@ -121,7 +121,7 @@ fn positions_are_read_from_both_ends_and_have_a_length() {
 fn a_range_has_one_item_for_each_position_whatever_is_damaged() {
     let depot = numbers(2000);
     let mut bytes = depot.to_bytes().unwrap();
-    // The end of the entry that the record's chunk is in: its blocks.
+    // The end of the entry that has the record's chunk: its blocks.
     let chunk = depot.location(1000).unwrap().chunk;
     let next = (1000..2000).map(|n| depot.location(n).unwrap()).find(|at| at.chunk > chunk).unwrap();
     let end = usize::try_from(next.file_offset.unwrap()).unwrap();
@@ -181,7 +181,7 @@ fn a_depot_is_filled_from_any_iterator() {
         (0..3).map(|step| (step, AtomicFrame::new().positions(&positions).step(step))).collect();
     assert_eq!(frames.get(2).unwrap().view().step(), Some(2));
 
-    // The batch ends where a record is refused, and says which.
+    // The batch stops at a refused record, and the error says which it is.
     let frames = Depot::memory(AtomicFrameCodec::new().with_n_atoms(2)).unwrap();
     let three = vec![[0.0_f32; 3]; 3];
     let batch = [("a", &positions), ("b", &three), ("c", &positions)];
@@ -211,7 +211,7 @@ fn a_record_gets_another_name_and_keeps_the_rest() {
     assert!(matches!(depot.rename("b", 7).unwrap_err().kind(), ErrorKind::Exists));
     assert!(matches!(depot.rename("a", "c").unwrap_err().kind(), ErrorKind::NotFound));
     depot.rename("b", "b").unwrap();
-    // As a program that dies now leaves it.
+    // The file as a program that dies now would leave it.
     depot.flush().unwrap();
     let killed = folder.path().join("killed.vld");
     fs::copy(&path, &killed).unwrap();
@@ -252,7 +252,7 @@ fn records_are_copied_as_they_are() {
         from.put_with_metadata(step, &AtomicFrame::new().positions(&positions).step(step.into()), &step)
             .unwrap();
     }
-    // A tool that knows no frames, and a depot of another layout.
+    // A tool that does not know frames, and a depot of another layout.
     let from = Depot::from_bytes(&from.to_bytes().unwrap(), Raw).unwrap();
     let to = Depot::builder(AtomicFrameCodec::default()).layout(small()).memory().unwrap();
     assert_eq!(to.copy_from(&from, &[3, 1, 2]).unwrap(), 3);
@@ -336,7 +336,7 @@ fn options_come_from_a_settings_file() {
     assert_eq!("fast".parse::<Layout>().unwrap(), Layout::fast());
 }
 
-/// A storage of a user's: a file's bytes that somebody else holds.
+/// A storage of a user's own: the bytes of a file, held elsewhere.
 struct Held(Arc<[u8]>);
 
 struct Lent(Arc<[u8]>, std::ops::Range<usize>);
@@ -389,7 +389,7 @@ fn a_storage_of_a_users_own_lends_its_bytes() {
     let depot = Depot::builder(Raw).open_in(Arc::new(Held(Arc::clone(&held)))).unwrap();
     let record = depot.get("large").unwrap();
     assert!(record.view() == vec![7; 100_000]);
-    // Nothing is copied where the record happens to lie at a multiple of the codec's alignment.
+    // Nothing is copied if the record happens to lie at a multiple of the codec's alignment.
     let (bytes, view) = (held.as_ptr_range(), record.view().as_ptr_range());
     let lies_inside = bytes.start <= view.start && view.end <= bytes.end;
     assert!(lies_inside || !(held.as_ptr() as usize).is_multiple_of(16));

@@ -1,4 +1,4 @@
-//! Verifying, repairing and compacting: damage is found and named, nothing that can be read is lost, nothing
+//! Verifying, repairing and compacting: damage is found and named, nothing readable is lost, and nothing
 //! wrong is kept.
 //!
 //! `VLDEPOT_LONG_TESTS=1` tries many more cases.
@@ -34,11 +34,11 @@ fn options(preset: &Layout) -> Layout {
     preset.clone().with_chunk_size(8192).with_block_size(1024)
 }
 
-/// Which payload a name has.
+/// The payload number of each name.
 type Content = BTreeMap<String, u32>;
 
-/// A file of 80 records, some replaced, removed and described; what is in it; and how many bytes a commit
-/// covers.
+/// A file of 80 records, some of them replaced, removed or described. Also returns its content, and how
+/// many bytes a commit covers.
 fn depot(preset: &Layout, closed: bool) -> (Vec<u8>, Content, usize) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("whole.vld");
@@ -98,7 +98,7 @@ fn repaired(bytes: &[u8]) -> Result<(Depot<Raw>, RepairReport), Error> {
     Ok((Depot::builder(Raw).open_in(to).unwrap(), report))
 }
 
-/// Everything in the depot is right; the names that are there.
+/// Checks that everything in the depot is right. Returns the names that are there.
 fn check(depot: &Depot<Raw>, content: &Content, what: &str) -> BTreeSet<String> {
     depot
         .iter()
@@ -117,7 +117,7 @@ fn check(depot: &Depot<Raw>, content: &Content, what: &str) -> BTreeSet<String> 
         .collect()
 }
 
-/// As [`check`], where records may be those of an earlier moment.
+/// Like [`check`], but records may be those of an earlier moment.
 fn check_ever(depot: &Depot<Raw>, what: &str) -> BTreeSet<String> {
     depot
         .iter()
@@ -215,7 +215,7 @@ enum Expect {
     All,
     /// All but the last record, which no commit covers.
     Committed,
-    /// Nothing, and records may be those of an earlier moment: commits are missing.
+    /// Nothing. Records may be those of an earlier moment, because commits are missing.
     Right,
 }
 
@@ -228,7 +228,7 @@ fn examine(bytes: &[u8], content: &Content, expect: Expect, tally: &mut Tally, w
         Ok(report) if report.is_whole() => {
             tally.harmless += 1;
             let missing = content.keys().filter(|name| !readable.contains(*name)).count();
-            // What no commit covers may be a torn end.
+            // Bytes that no commit covers may be a torn end.
             let torn = expect != Expect::All && report.torn_bytes > 0;
             assert!(
                 missing == 0 || torn || expect == Expect::Right,
@@ -240,7 +240,7 @@ fn examine(bytes: &[u8], content: &Content, expect: Expect, tally: &mut Tally, w
             let damaged = names(&report.damaged_records);
             let depot = Depot::builder(Raw).open_options(accepting()).open_in(storage(bytes)).unwrap();
             for name in content.keys().filter(|name| !readable.contains(*name)) {
-                // Nothing names a record whose directory and place in the index are both damaged.
+                // If both the directory and the index entry of a record are damaged, nothing names it.
                 let nameless = expect == Expect::Right || (name == "late" && report.torn_bytes > 0);
                 let told = |error: &Error| {
                     error.is_damage() && !matches!(error.kind(), ErrorKind::LostCommit { .. })
@@ -317,9 +317,9 @@ fn lost_and_moved_stretches_cost_what_was_in_them() {
                     }
                 }
             }
-            // A cut leaves a file that is right as far as it goes.
+            // A cut file is right as far as it goes.
             let expect = match round % 5 {
-                // A removal is forgotten when both its directory and the index that came of it are lost.
+                // A removal is forgotten if both its directory and the index made from it are lost.
                 0..3 if committed == whole.len() => Expect::All,
                 _ => Expect::Right,
             };
@@ -342,7 +342,7 @@ fn a_damaged_index_or_directory_is_told_and_costs_no_record() {
         }
         at += u64::from_le_bytes(whole[at + 40..at + 48].try_into().unwrap()) as usize;
     }
-    // The merged segment is the last one. The only page of its arrays is the end of the entry.
+    // The last segment is the merged one. The only page of its arrays ends the entry.
     let mut bytes = whole.clone();
     let last = *segments.last().unwrap();
     let len = u64::from_le_bytes(bytes[last + 40..last + 48].try_into().unwrap()) as usize;
@@ -355,7 +355,7 @@ fn a_damaged_index_or_directory_is_told_and_costs_no_record() {
     assert_eq!(check(&depot, &content, "index").len(), content.len());
     assert!(report.lost.is_empty());
 
-    // A directory, behind the 64 bytes of head and the 64 of prelude.
+    // A directory, which follows 64 bytes of head and 64 of prelude.
     let mut bytes = whole.clone();
     bytes[chunks[2] + 140] ^= 1;
     let report = verified(&bytes, VerifyOptions::default()).unwrap();
@@ -365,7 +365,7 @@ fn a_damaged_index_or_directory_is_told_and_costs_no_record() {
     assert_eq!(check(&depot, &content, "directory").len(), content.len());
     assert!(report.lost.is_empty() && report.problems.len() == 1, "{report:?}");
 
-    // Stored blocks: a quick check does not see it, and says that it did not look.
+    // Stored blocks. A quick check does not see the damage, and says that it did not look.
     let mut bytes = whole.clone();
     let len = u64::from_le_bytes(bytes[chunks[2] + 40..chunks[2] + 48].try_into().unwrap()) as usize;
     bytes[chunks[2] + len - 100] ^= 1;
@@ -413,7 +413,8 @@ fn an_older_record_never_passes_for_a_lost_newer_one() {
     depot.put("state", &payload(2)).unwrap();
     depot.put("other", &payload(3)).unwrap();
     let whole = depot.to_bytes().unwrap();
-    // The block that holds both, then also the index: directories alone must say the same.
+    // Damages the block that holds both records, then also the index. The directories alone must say the
+    // same.
     for with_index in [false, true] {
         let mut bytes = whole.clone();
         let len = u64::from_le_bytes(bytes[from + 40..from + 48].try_into().unwrap()) as usize;
@@ -454,7 +455,7 @@ fn a_damaged_part_of_the_index_costs_no_name_in_listings() {
         }
         at += u64::from_le_bytes(bytes[at + 40..at + 48].try_into().unwrap()) as usize;
     }
-    // 20,000 locations, then buckets and hashes: names lie behind them.
+    // 20,000 locations come first, then buckets and hashes, then the names.
     bytes[last + 20_000 * (16 + 8 + 1) + 30_000] ^= 1;
     let depot = Depot::builder(Raw).open_in(storage(&bytes)).unwrap();
     let errors = depot.keys().filter(Result::is_err).count();
@@ -491,7 +492,7 @@ fn compacting_drops_what_is_dead_and_nothing_else() {
     let report = compact(&path, |_| {}).unwrap();
     assert_eq!((report.records, report.bytes_after), (30, std::fs::metadata(&path).unwrap().len()));
     assert!(report.bytes_after < report.bytes_before / 4, "{report:?}");
-    // A reader that had the old file goes on with it.
+    // A reader that has the old file open goes on with it.
     assert!(before.get(15).unwrap().view() == noise(19));
     let after = Depot::append(&path, Raw).unwrap();
     let keys = |depot: &Depot<Raw>| depot.keys().map(Result::unwrap).collect::<Vec<_>>();
@@ -521,7 +522,7 @@ fn compacting_waits_for_no_writer_and_refuses_what_it_cannot_read() {
     let writer = Depot::append(&path, Raw).unwrap();
     assert!(matches!(compact(&path, |_| {}).unwrap_err().kind(), ErrorKind::Locked));
     drop(writer);
-    // A file of that name is somebody's.
+    // A file of that name may belong to somebody, so it must stay.
     let compacting = folder.path().join("run.vld.compacting");
     std::fs::write(&compacting, b"mine").unwrap();
     assert_eq!(compact(&path, |_| {}).unwrap().records, content.len() as u64);
@@ -548,7 +549,7 @@ fn a_writer_that_opened_the_file_before_it_was_compacted_is_refused() {
     std::fs::write(&path, depot(&Layout::default(), true).0).unwrap();
     let opened = Arc::new(vldepot::storage::FileStorage::open_writable(&path).unwrap());
     compact(&path, |_| {}).unwrap();
-    // It would write to a file that nobody finds any more.
+    // It would write to a file that nobody can find any more.
     let refused = Depot::builder(Raw).append_in(opened).unwrap_err();
     assert!(refused.is_io() && format!("{refused:?}").contains("open it again"), "{refused:?}");
     Depot::append(&path, Raw).unwrap();

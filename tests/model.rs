@@ -1,4 +1,4 @@
-//! A depot and a plain list of names and bytes, driven by the same random operations, always agree.
+//! A depot and a plain list of names and bytes always agree after the same random operations.
 
 #![allow(clippy::cast_possible_truncation, reason = "test data are made of the low bytes of counters")]
 
@@ -46,7 +46,7 @@ enum Operation {
 }
 
 fn operation() -> impl Strategy<Value = Operation> {
-    // Names collide often, lengths straddle blocks and chunks of 2 KiB.
+    // Names collide often. Lengths lie around those of blocks and of chunks of 2 KiB.
     let name = 0..24u8;
     let len = prop_oneof![0..64usize, 0..600usize, 2040..2060usize, 0..7000usize];
     prop_oneof![
@@ -78,7 +78,7 @@ fn payload(len: usize, seed: u8) -> Vec<u8> {
     (0..len).map(|i| (i as u8 / 5).wrapping_add(seed).wrapping_mul(3)).collect()
 }
 
-/// Names and bytes in order, a replaced name at the end.
+/// Names and bytes in order. A replaced name moves to the end.
 #[derive(Debug, Default, Clone)]
 struct Model(Vec<(Key, Vec<u8>, Option<u8>)>);
 
@@ -257,7 +257,7 @@ fn options() -> impl Strategy<Value = (Layout, WriteOptions)> {
 }
 
 fn cases(cases: u32) -> ProptestConfig {
-    // A fixed seed: a failure is the same failure everywhere.
+    // A fixed seed, so that a failure is the same everywhere.
     let rng_seed = proptest::test_runner::RngSeed::Fixed(20_261_123);
     ProptestConfig { cases, rng_seed, failure_persistence: None, ..ProptestConfig::default() }
 }

@@ -1,6 +1,7 @@
-//! Any name and any size: stored and returned exactly, or refused at `put`; never lost at close.
+//! Names and records of any size are stored and returned exactly, or refused at `put`. None is lost at
+//! close.
 //!
-//! `VLDEPOT_LONG_TESTS=1` stores a record of 2.2 GiB and a million records of 12 bytes; with `--release
+//! `VLDEPOT_LONG_TESTS=1` stores a record of 2.2 GiB and a million records of 12 bytes. With `--release
 //! --nocapture` it prints what that takes.
 
 #![allow(
@@ -68,7 +69,7 @@ fn odd_keys() -> Vec<Key> {
     strings.map(Key::Str).chain(bytes.map(Key::Bytes)).chain(integers.map(Key::Int)).collect()
 }
 
-/// Every key has its own number as record and as metadata, in order.
+/// Puts every key, with its number as record and as metadata, in order.
 fn fill(depot: &Depot<Raw>, keys: &[Key]) {
     for (n, key) in keys.iter().enumerate() {
         depot.put_with_metadata(key, &n.to_le_bytes(), &json!(n)).unwrap();
@@ -91,7 +92,7 @@ fn check(depot: &Depot<Raw>, keys: &[Key], what: &str) {
     assert!(records.iter().enumerate().all(|(n, record)| record.view() == n.to_le_bytes()), "{what}");
 }
 
-/// The file as a process that is killed now would leave it, opened by a reader and by a writer.
+/// Checks the file that a process killed now would leave, with a reader and with a writer.
 fn check_killed(path: &Path, check: impl Fn(&Depot<Raw>, &str)) {
     let killed = path.with_extension("killed");
     fs::copy(path, &killed).unwrap();
@@ -194,7 +195,7 @@ fn what_cannot_be_stored_is_refused_at_put_and_nothing_else_suffers() {
 #[test]
 #[cfg(target_pointer_width = "64")]
 fn a_record_of_4_gib_is_refused_at_put() {
-    // Never touched, so that no memory stands behind it.
+    // Never touched, so that it takes no physical memory.
     let zeros = vec![0; 1 << 32];
     let depot = Depot::memory(Raw).unwrap();
     assert!(why(depot.put_encoded("large", &zeros)).contains("4294967296 bytes"));
@@ -234,11 +235,12 @@ fn records_without_bytes_are_records() {
     }
 }
 
-/// More bytes of names than the directory of one chunk may hold, without payload to fill chunks, and without
-/// a commit.
+/// Puts more bytes of names than the directory of one chunk may hold, with no payload to fill chunks,
+/// and without a commit.
 #[test]
 fn names_without_records_to_speak_of_do_not_outgrow_a_directory() {
-    // A directory is given to the file before it has more than 64 MiB; one of 256 MiB could not be read back.
+    // A directory is handed to the file before it has more than 64 MiB. One of 256 MiB could not be read
+    // back.
     let n_names = if is_long() { 300 } else { 70 };
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("directory.vld");
@@ -249,7 +251,7 @@ fn names_without_records_to_speak_of_do_not_outgrow_a_directory() {
     }
     let chunks = depot.info().unwrap().chunks;
     assert!(chunks > 0, "a chunk without payload was sealed");
-    // Removing them takes as much again.
+    // Removing the records takes as many bytes of names again.
     for n in 2..n_names {
         assert!(depot.remove(name(n)).unwrap());
     }

@@ -1,4 +1,4 @@
-//! Opening what should not be opened: a typed error that says what to do.
+//! Opening what should not be opened gives a typed error that says what to do.
 
 #![allow(clippy::cast_possible_truncation, reason = "test data are made of the low bytes of counters")]
 
@@ -43,7 +43,7 @@ impl Codec for Strict {
     }
 }
 
-/// As [`Strict`], of an earlier version.
+/// Like [`Strict`], but an earlier version.
 struct Older;
 
 impl Codec for Older {

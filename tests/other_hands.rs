@@ -1,7 +1,7 @@
-//! What other programs do to a file that is open here: cut it, replace it, overwrite it, write to it from
-//! another layer of a container.
+//! What other programs do to a file that is open here: truncate, replace or overwrite it, or write to it
+//! from another layer of a container.
 //!
-//! Writers end with an error, never with a signal; readers go on where the file is whole.
+//! Writers end with an error, never with a signal. Readers go on where the file is whole.
 
 #![cfg(unix)]
 #![allow(clippy::cast_possible_truncation, reason = "test data are made of the low bytes of counters")]
@@ -26,9 +26,9 @@ fn writing() -> WriteOptions {
 
 const WRITER: &str = "VLDEPOT_HARMED_WRITER";
 const LAYERS: &str = "VLDEPOT_LAYERS";
-/// How the writer says that it met an error.
+/// The exit code of a writer that met an error.
 const REFUSED: i32 = 7;
-/// And that it was left alone.
+/// The exit code of a writer that met none.
 const UNHARMED: i32 = 8;
 
 fn payload(n: u64) -> Vec<u8> {
@@ -64,7 +64,7 @@ fn write_on(path: &Path) -> Result<(), vldepot::Error> {
     Ok(())
 }
 
-/// Not a test of its own: what is harmed.
+/// Not a test of its own: the writer that is harmed.
 #[test]
 fn writer_process() {
     let Some(path) = std::env::var_os(WRITER).map(PathBuf::from) else { return };
@@ -73,10 +73,10 @@ fn writer_process() {
     std::process::exit(REFUSED);
 }
 
-/// What is done to a file.
+/// Something done to a file.
 type Harm<'h> = &'h dyn Fn(&Path);
 
-/// A writer that does its work while `harm` is done to its file, again and again; how it ended.
+/// Runs a writer while `harm` is done to its file again and again. Returns how it ended.
 fn harmed(path: &Path, harm: Harm<'_>) -> i32 {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "writer_process", "--nocapture", "--test-threads=1"])
@@ -87,7 +87,7 @@ fn harmed(path: &Path, harm: Harm<'_>) -> i32 {
         .unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
     assert!(lines.any(|line| line.ends_with("ready")), "the writer writes");
-    // Else it may wait for room in the pipe.
+    // Otherwise the writer may wait for room in the pipe.
     let rest = std::thread::spawn(move || lines.last());
     let status = loop {
         harm(path);
@@ -140,14 +140,14 @@ fn a_writer_whose_file_is_overwritten_meets_no_signal() {
         let code = harmed(&path, &|path| {
             let file = FileOptions::new().write(true).open(path).unwrap();
             let len = file.metadata().unwrap().len();
-            // A length that was the file's before does not cut it.
+            // The length was the file's earlier length, so this does not truncate the file.
             file.write_all_at(&vec![0xa5; len as usize / 2], len / 4).unwrap();
         });
         assert!([REFUSED, UNHARMED].contains(&code), "{code}");
     }
 }
 
-/// A depot of two records of one length, and where in the file the index says where they lie.
+/// A depot of two records of the same length, and where in the file the index gives their places.
 fn two_records(path: &Path) -> [u64; 2] {
     let depot = Depot::builder(Raw)
         .layout(options(CompressionCodec::Zstd))
@@ -173,7 +173,7 @@ fn two_records(path: &Path) -> [u64; 2] {
     })
 }
 
-/// What [`Mapping::Auto`] says of it: the one way in which a mapped reader can be given a wrong record.
+/// [`Mapping::Auto`] documents this. It is the only way to give a mapped reader a wrong record.
 #[test]
 fn an_index_page_that_was_checked_is_believed_where_it_is_mapped_and_kept_where_it_is_read() {
     let folder = tempfile::tempdir().unwrap();
@@ -192,12 +192,12 @@ fn an_index_page_that_was_checked_is_believed_where_it_is_mapped_and_kept_where_
         let mapped = FileStorage::open(&path).unwrap().map(0, 16).unwrap().is_some();
         let expected = if mapping == Mapping::Auto && mapped { 2 } else { 1 };
         assert_eq!(depot.get("a").unwrap().view(), [expected; 1000], "{mapping:?}");
-        // Any other change is found by the record's checksum.
+        // The record's checksum finds any other change.
         place[12] ^= 1;
         file.write_all_at(&place, a).unwrap();
         let got = depot.get("a").map(|record| record.view().to_vec());
         assert!(got.is_err() || got.unwrap() == [1; 1000]);
-        // Whoever opens the file checks the page, and the chunks tell the same as the index did.
+        // Opening the file checks the page, and the chunks say the same as the index did.
         assert_eq!(Depot::open(&path, Raw).unwrap().get("a").unwrap().view(), [1; 1000]);
     }
 }
@@ -208,7 +208,7 @@ fn put_and_commit(path: &Path, numbers: std::ops::Range<u64>) {
         depot.put(n, &payload(n)).unwrap();
     }
     depot.commit().unwrap();
-    // As a writer that is killed: its end is cut off by the next one.
+    // Like a killed writer: the next one cuts off its end.
     drop(depot);
     let file = FileOptions::new().append(true).open(path).unwrap();
     (&file).write_all(&[0x5a; 10_000]).unwrap();
@@ -226,8 +226,8 @@ fn mount(kind: &str, options: &str, at: &Path) -> bool {
     mounted.is_ok_and(|mount| mount.status.success())
 }
 
-/// Not a test of its own: what runs where it may mount. `folder/lower` and `folder/upper` become file systems
-/// of their own, over which `folder/merged` lies.
+/// Not a test of its own: runs where it may mount. `folder/lower` and `folder/upper` become file systems
+/// of their own, with `folder/merged` over them.
 #[test]
 fn layers_process() {
     let Some(folder) = std::env::var_os(LAYERS).map(PathBuf::from) else { return };
@@ -291,7 +291,7 @@ fn follow_over_layers(path: &Path) {
     let len = storage.len().unwrap();
     assert!(storage.map(len - 100, 100).unwrap().is_some());
     assert!(held.view() == payload(7));
-    // Another file is one in a container, too.
+    // In a container too, another file is recognised as one.
     let other = path.with_extension("other");
     fs::copy(path, &other).unwrap();
     fs::rename(&other, path).unwrap();
@@ -343,7 +343,7 @@ fn a_reader_refreshes_beside_a_file_that_was_replaced() {
     let storage = FileStorage::open(&path).unwrap();
     fs::rename(&other, &path).unwrap();
     assert!(storage.is_replaced().unwrap());
-    // What is open stays what it was.
+    // The open file stays what it was.
     check(&depot, 50, "replaced");
     let error = depot.refresh().unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::Replaced) && error.path() == Some(&path), "{error}");

@@ -1,5 +1,6 @@
-//! Fields of large frames, read out of parts of their records: the same numbers as of the whole frame,
-//! whatever is damaged or forged elsewhere.
+//! Fields of large frames, read from parts of their records.
+//!
+//! They have the same numbers as in the whole frame, whatever is damaged or forged elsewhere.
 
 #![allow(
     clippy::cast_possible_truncation,
@@ -40,7 +41,7 @@ fn put(depot: &Depot<AtomicFrameCodec>, seed: u32) {
     depot.put(seed, &frame).unwrap();
 }
 
-/// Committed frames, and two that are not.
+/// A depot of frames. All but the last two are committed.
 fn depot(options: Layout) -> Depot<AtomicFrameCodec> {
     let depot = Depot::builder(AtomicFrameCodec::default()).layout(options).memory().unwrap();
     for seed in 0..FRAMES {
@@ -144,7 +145,7 @@ fn damage_elsewhere_in_a_frame_costs_nothing_and_damage_here_is_an_error() {
     assert!(spared > 30 && named > 10, "{spared} flips were elsewhere, {named} here");
 }
 
-/// Writes anything under the frame codec's name.
+/// Writes any bytes under the name of the frame codec.
 struct Forger;
 
 impl Codec for Forger {
@@ -200,7 +201,7 @@ fn forged_tables_are_an_error_or_what_they_say() {
             }
             (Err(error), _) if matches!(error.kind(), ErrorKind::Codec { .. }) => refused += 1,
             (Err(error), _) => panic!("{error}"),
-            // What is forged lies in a field that was not asked for.
+            // The forged bytes lie in a field that was not asked for.
             (Ok(_), _) => {}
         }
     }

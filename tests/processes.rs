@@ -1,5 +1,5 @@
-//! One writer process at full speed, readers in others: nobody waits, nobody sees a torn state, every
-//! acknowledged record is there.
+//! One writer process at full speed, with readers in other processes. Nobody waits, nobody sees a torn
+//! state, and every acknowledged record is there.
 //!
 //! `VLDEPOT_LONG_TESTS=1` writes a hundred times as much.
 
@@ -32,7 +32,8 @@ fn records() -> u64 {
     if std::env::var_os("VLDEPOT_LONG_TESTS").is_some() { 200_000 } else { 2000 }
 }
 
-/// What the writer tells the readers: how many records are durable, written after each commit.
+/// A file in which the writer tells the readers how many records are durable. It is written after each
+/// commit.
 struct Acknowledged(PathBuf);
 
 impl Acknowledged {
@@ -40,7 +41,7 @@ impl Acknowledged {
         Self(path.with_extension("acknowledged"))
     }
 
-    /// Whoever reads sees one number or the next: the file is renamed into place.
+    /// A reader sees the old number or the new one, because the file is renamed into place.
     fn set(&self, n: u64) {
         let new = self.0.with_extension("new");
         fs::write(&new, n.to_string()).unwrap();
@@ -63,8 +64,8 @@ fn codec(path: &Path) -> CompressionCodec {
     if path.ends_with("plain.vld") { CompressionCodec::None } else { CompressionCodec::Zstd }
 }
 
-/// Not a test of its own: puts records `0, 1, ..`, each with a replaced record that counts them, as fast as
-/// it can.
+/// Not a test of its own: puts the records `0, 1, ..` as fast as it can. After each it replaces a record
+/// that counts them.
 #[test]
 fn writer_process() {
     let Some(path) = std::env::var_os(WRITER).map(PathBuf::from) else { return };
@@ -88,13 +89,15 @@ fn writer_process() {
     acknowledged.set(u64::MAX);
 }
 
-/// A state the writer had between two of its calls: how many numbered records, all sampled ones right.
+/// Checks that the state is one the writer had between two of its calls, by sampling records. Returns
+/// how many numbered records there are.
 fn check_state(depot: &Depot<Raw>, seed: u64, what: &str) -> u64 {
     let len = depot.len();
     if len == 0 {
         return 0;
     }
-    // The counter follows its record: it is there from the second call on, and never further behind than one.
+    // The counter is put after its record. It exists from the second call on, and is never more than one
+    // behind.
     let Ok(counter) = depot.get("count") else {
         assert_eq!(len, 1, "{what}: records without their counter");
         return 1;
@@ -112,7 +115,7 @@ fn check_state(depot: &Depot<Raw>, seed: u64, what: &str) -> u64 {
     numbered
 }
 
-/// Not a test of its own: follows the writer until it is done, beside a handle that stays at the state it was
+/// Not a test of its own: follows the writer until it is done. A second handle stays at the state it was
 /// opened at.
 #[test]
 fn reader_process() {
@@ -139,7 +142,7 @@ fn reader_process() {
         assert!(found >= last, "{what}: {found} records where {last} had been seen");
         last = found;
         if refreshes.is_multiple_of(10) {
-            // A handle that was not refreshed shows what it showed.
+            // A handle that was not refreshed shows what it showed before.
             let before = old.len();
             check_state(&old, refreshes, &format!("{what}, an old handle"));
             assert_eq!(old.len(), before);
@@ -160,7 +163,7 @@ fn reader_process() {
     println!("reader {number}: {refreshes} refreshes, {moved} new states, none torn");
 }
 
-/// Not a test of its own: says whether it could have written.
+/// Not a test of its own: reports whether it could have written.
 #[test]
 fn second_writer_process() {
     let Some(path) = std::env::var_os(SECOND).map(PathBuf::from) else { return };
@@ -171,7 +174,7 @@ fn second_writer_process() {
     }
 }
 
-/// A test of this binary in a process of its own.
+/// Runs a test of this binary in a process of its own.
 fn process(test: &str, variable: &str, path: &Path) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command
@@ -182,7 +185,7 @@ fn process(test: &str, variable: &str, path: &Path) -> Command {
     command
 }
 
-/// What a process printed; it must have ended well.
+/// The output of a process, which must have ended with success.
 fn finish(child: Child, what: &str) -> String {
     let out = child.wait_with_output().unwrap();
     let text = String::from_utf8_lossy(&out.stdout).into_owned();
@@ -203,7 +206,7 @@ fn readers_follow_a_writer_at_full_speed_and_see_no_torn_state() {
     for name in ["packed.vld", "plain.vld"] {
         let path = folder.path().join(name);
         let writer = process("writer_process", WRITER, &path).spawn().unwrap();
-        // Readers start when there is something to read; they may come in the middle of anything.
+        // Readers start when there is something to read. They may come in the middle of anything.
         while Acknowledged::of(&path).get() == 0 {
             std::thread::yield_now();
         }
@@ -277,15 +280,15 @@ fn cut(path: &Path, len: u64) {
     fs::OpenOptions::new().write(true).open(path).unwrap().set_len(len).unwrap();
 }
 
-/// What a reader that does not map says of a file that another program cut to `len` bytes: how many records
-/// still read.
+/// Reads, without a map, a file that another program cut to `len` bytes. Returns how many records can
+/// still be read.
 fn read_cut(bytes: &[u8], len: usize, warm: bool, folder: &Path) -> usize {
     let path = folder.join("cut.vld");
     fs::write(&path, bytes).unwrap();
     let options = OpenOptions::default().with_mapping(Mapping::Never);
     let depot = Depot::builder(Raw).open_options(options.clone()).open(&path).unwrap();
     let whole: Vec<(u64, u64)> = if warm {
-        // The index has been read, so that each record is found; how far into the file its chunk reaches is
+        // The index has been read, so each record is found. How far into the file its chunk reaches is
         // known.
         let offsets: Vec<u64> =
             (0..200u64).map(|n| depot.location(n).unwrap().file_offset.unwrap()).collect();

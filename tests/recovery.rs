@@ -1,5 +1,5 @@
-//! After an unclean end: everything committed is there, whole chunks behind it are adopted, the torn end is
-//! not.
+//! After an unclean end, everything committed is there. Whole chunks after it are adopted, the torn end
+//! is not.
 
 #![allow(clippy::cast_possible_truncation, reason = "test data are made of the low bytes of counters")]
 
@@ -19,7 +19,8 @@ fn options() -> Layout {
     Layout::default().with_chunk_size(4096).with_block_size(1024)
 }
 
-/// A depot of 60 records: bytes of the file after each commit, and how many records each commit has.
+/// A depot of 60 records. Returns the file's bytes, and for each commit the length of the file and the
+/// number of records so far.
 fn history() -> (Vec<u8>, Vec<(usize, u32)>) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("history.vld");
@@ -40,12 +41,13 @@ fn history() -> (Vec<u8>, Vec<(usize, u32)>) {
     (bytes, commits)
 }
 
-/// With what is left of a file that lost a commit.
+/// Options that accept what is left of a file that lost a commit.
 fn accepting() -> OpenOptions {
     OpenOptions::default().with_accept_loss(true)
 }
 
-/// Opens `bytes` both ways; at least `committed` records are there, and whatever is there is right.
+/// Opens `bytes` for reading and for writing. At least `committed` records must be there, and all that
+/// are there must be right.
 fn check(bytes: &[u8], committed: u32, what: &str) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("cut.vld");
@@ -76,7 +78,7 @@ fn check(bytes: &[u8], committed: u32, what: &str) {
     }
 }
 
-/// The header tells of commits, and no entry is whole: an error, and no empty depot.
+/// Whether the header names commits but no entry is whole. This must be an error, not an empty depot.
 fn nothing_is_left(bytes: &[u8]) -> bool {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("cut.vld");
@@ -108,7 +110,7 @@ fn garbage_behind_the_end_is_ignored() {
     let len = bytes.len();
     bytes.extend((0..5000u32).map(|i| (i * 31) as u8));
     check(&bytes, 60, "garbage");
-    // A copy of an entry from earlier in the file is no entry here.
+    // A copy of an entry from earlier in the file does not count as an entry here.
     bytes.truncate(len);
     let copy = bytes[4160..8192].to_vec();
     bytes.extend(copy);
@@ -158,7 +160,7 @@ fn adopts(options: Layout) {
     depot.put(3, b"replaced").unwrap();
     depot.flush().unwrap();
     depot.put("lost", b"never left the process").unwrap();
-    // What a killed process leaves: the file as it is now.
+    // The file as it is now is what a killed process leaves.
     let bytes = fs::read(&path).unwrap();
     drop(depot);
     let killed = folder.path().join("after.vld");
@@ -216,7 +218,7 @@ fn a_damaged_chunk_costs_its_own_records_and_names_them() {
     let location = Depot::open(&path, Raw).unwrap().location(25).unwrap();
     let mut damaged = bytes.clone();
     let chunk = location.file_offset.unwrap() as usize;
-    // The entry's middle: stored blocks.
+    // The middle of the entry lies in its stored blocks.
     let entry_len = u64::from_le_bytes(bytes[chunk + 40..chunk + 48].try_into().unwrap()) as usize;
     damaged[chunk + entry_len / 2 + 200] ^= 4;
     fs::write(&path, &damaged).unwrap();
@@ -251,8 +253,8 @@ fn a_header_that_was_lost_is_made_anew_with_a_slot() {
     fs::write(&path, &bytes).unwrap();
     let writer = Depot::append(&path, Raw).unwrap();
     let chunk = writer.location(25).unwrap();
-    // The writer is killed at once, and later the middle is damaged: the commits behind must not be doubted
-    // for it.
+    // The writer is killed now, and later the middle of the file is damaged. This must not cast doubt on
+    // the commits after it.
     let mut bytes = fs::read(&path).unwrap();
     drop(writer);
     assert!(bytes[3072..4096].iter().any(|&byte| byte != 0), "a slot was written");
@@ -276,7 +278,7 @@ fn a_damaged_index_segment_does_not_keep_what_is_new_from_its_commit() {
     }
     let mut bytes = fs::read(&path).unwrap();
     drop(depot);
-    // The first INDEX entry: the last byte of its arrays, in the only page.
+    // The last byte of the arrays of the first INDEX entry, in their only page.
     let mut at = 4160;
     while bytes[at + 8] != 2 {
         at += u64::from_le_bytes(bytes[at + 40..at + 48].try_into().unwrap()) as usize;
@@ -286,11 +288,11 @@ fn a_damaged_index_segment_does_not_keep_what_is_new_from_its_commit() {
     bytes[last] ^= 1;
     fs::write(&path, &bytes).unwrap();
     let depot = Depot::append(&path, Raw).unwrap();
-    // The directories of the chunks have the names that the index lost.
+    // The directories of the chunks still have the names that the index lost.
     assert!(depot.get(0).unwrap().view() == payload(0));
     assert!(depot.get(3).unwrap().view() == payload(3));
     depot.set_depot_metadata("new", &1).unwrap();
-    // The frame of all chunks cannot be made, which is said; the commit is.
+    // The frame of all chunks cannot be written, which is an error. The commit succeeds.
     assert!(depot.close().unwrap_err().is_damage());
     let depot = Depot::open(&path, Raw).unwrap();
     assert_eq!(depot.all_depot_metadata::<serde_json::Map<String, serde_json::Value>>().unwrap()["new"], 1);
@@ -335,7 +337,8 @@ fn what_lies_behind_missing_bytes_is_not_called_absent_and_not_cut_off() {
     let error = Depot::append(&path, Raw).map(|_| ()).unwrap_err();
     assert!(error.is_damage() && error.to_string().contains("repair"), "{error}");
     assert!(std::fs::read(&path).unwrap() == drained, "nothing was cut off");
-    // Where the file just ends there is nothing to save: appending goes on, if somebody says so.
+    // If the file just ends there, there is nothing to save. Appending goes on if somebody accepts the
+    // loss.
     std::fs::write(&path, &bytes[..middle]).unwrap();
     let error = Depot::append(&path, Raw).map(|_| ()).unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::Incomplete { .. }), "{error}");
@@ -385,7 +388,7 @@ fn a_damaged_index_costs_no_record() {
         let names: Vec<u32> = (9..60).rev().collect();
         let batch = depot.get_many(&names).unwrap();
         assert!(names.iter().zip(&batch).all(|(n, record)| record.view() == payload(*n)), "byte {at}");
-        // Where a directory is damaged as well, neither can be trusted.
+        // If a directory is damaged as well, neither can be trusted.
         let (chunk, _) = *entries(&whole).iter().find(|(_, kind)| *kind == 1).unwrap();
         bytes[chunk + 140] ^= 1;
         fs::write(&path, &bytes).unwrap();

@@ -1,5 +1,6 @@
-//! A simulation that was killed, or starts again from a checkpoint: it goes on where it should, with the same
-//! system, and stores no frame twice.
+//! A simulation that was killed, or starts again from a checkpoint.
+//!
+//! It goes on from the right place, with the same system, and stores no frame twice.
 
 use std::error::Error as _;
 
@@ -54,7 +55,7 @@ fn a_run_restarted_from_a_checkpoint_stores_no_frame_twice() {
     assert_eq!(depot.truncate_after(frame_name(3200)).unwrap(), 179);
     assert_eq!(depot.truncate_after(frame_name(3200)).unwrap(), 0);
     run(&depot, (3210..4000).step_by(10));
-    // It is killed, and starts again from step 3500: the frames behind are cut, committed or not.
+    // It is killed, and starts again from step 3500. The later frames are cut, committed or not.
     depot.flush().unwrap();
     let killed = folder.path().join("killed.vld");
     std::fs::copy(&path, &killed).unwrap();
@@ -91,7 +92,7 @@ fn truncating_goes_by_the_order_of_insertion_over_all_kinds_of_names() {
     depot.remove("a").unwrap();
     let error = depot.truncate_after("a").unwrap_err();
     assert!(error.is_not_found() && depot.len() == 3);
-    // "b" was replaced behind 7: it is gone, and its older content does not come back.
+    // "b" was replaced after 7. It is gone, and its older content does not come back.
     assert_eq!(depot.truncate_after(7).unwrap(), 2);
     assert_eq!(depot.keys().map(Result::unwrap).collect::<Vec<_>>(), [Key::Int(7)]);
     let error = depot.truncate_while(|_, _| true).unwrap_err();
@@ -138,7 +139,7 @@ fn another_system_or_precision_is_refused_with_both_values() {
     let given = AtomicFrameCodec::new().with_precision(Precision::F64);
     assert_eq!(refused(&path, given), strings(["precision", "float32", "float64"]));
 
-    // A codec that was given no number takes the depot's.
+    // A codec without a number of atoms takes the depot's.
     let depot = Depot::append(&path, AtomicFrameCodec::default()).unwrap();
     assert_eq!(depot.codec().n_atoms(), Some(3));
     let four = positions(4, 3);
@@ -148,7 +149,7 @@ fn another_system_or_precision_is_refused_with_both_values() {
     assert!(source.to_string().contains("4 atoms") && source.to_string().contains("have 3"), "{source}");
     assert_eq!(depot.len(), 3);
     run(&depot, 3..4);
-    // A record without atoms, such as a box alone, is no other system.
+    // A record without atoms, such as a box alone, does not count as another system.
     depot.put("box", &AtomicFrame::new().cell([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])).unwrap();
     drop(depot);
 
@@ -173,7 +174,8 @@ fn assert_whole(path: &std::path::Path) {
     assert!(report.is_whole(), "{report:?}");
 }
 
-/// 300 records in several commits, some with metadata, some replaced, and of other kinds of names.
+/// 300 records in several commits. Some have metadata, some are replaced, and some have other kinds of
+/// names.
 fn varied(path: &std::path::Path) -> Depot<Raw> {
     let depot = Depot::builder(Raw).layout(small_chunks()).create(path).unwrap();
     for n in 0..300_usize {
@@ -311,7 +313,7 @@ fn a_truncation_is_taken_back_once_and_not_after_compacting() {
     depot.undo_truncate().unwrap();
     assert!(not_undone(&depot).contains("taken back since"));
     let gone = depot.truncate_after("r57").unwrap();
-    // A truncation that removes nothing does not hide the one before.
+    // A truncation that removes nothing does not hide the one before it.
     assert_eq!(depot.truncate_after("r57").unwrap(), 0);
     let len = depot.len();
     depot.close().unwrap();
@@ -332,7 +334,7 @@ fn a_dry_run_tells_what_goes_and_changes_nothing() {
     let depot = Depot::builder(AtomicFrameCodec::default()).layout(small_chunks()).create(&path).unwrap();
     run(&depot, 0..100);
     let expected = (60, 40, Some(Key::Str(frame_name(40))), Some(Key::Str(frame_name(99))));
-    // With records that no commit covers, which stay so.
+    // Records that no commit covers stay uncommitted.
     let removal = depot.truncate_after_step_with(39, &dry()).unwrap();
     assert_eq!((removal.removed, removal.kept, removal.first, removal.last), expected.clone());
     let uncommitted = depot.info().unwrap().uncommitted_records;
@@ -362,7 +364,7 @@ fn a_cut_by_step_goes_past_records_without_a_step_and_keeps_them() {
     let keys: Vec<_> = depot.keys().map(|key| key.unwrap().to_string()).collect();
     assert_eq!(keys.len(), 8);
     assert!(keys[6].contains("topology") && keys[7].contains("last topology"));
-    // A topology alone is no run: all frames is everything.
+    // A topology alone is no run, so removing all frames counts as removing everything.
     let error = depot.truncate_after_step(-5).unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::RemovesAll { records: 6, what: "frames", .. }), "{error}");
     assert_eq!(depot.len(), 8);
@@ -384,7 +386,7 @@ fn a_restart_after_a_gap_is_refused_with_both_steps_before_anything_is_cut() {
     assert_eq!(gap(depot.restart_at_step(100, 100).unwrap_err()), (100, 100, None));
     run(&depot, (0..=500).step_by(100));
     depot.commit().unwrap();
-    // The frames 600 and 700 were put, and the power failed; the restart file is of step 750.
+    // The frames 600 and 700 were put, then the power failed. The restart file is of step 750.
     let error = depot.restart_at_step(750, 700).unwrap_err();
     let sentence = error.to_string();
     assert!(
@@ -416,7 +418,7 @@ fn what_compacting_removes_for_good_is_counted_by_the_directories() {
     depot.set_metadata("a", &json!(1)).unwrap();
     depot.remove("d").unwrap();
     depot.flush().unwrap();
-    // A writer has the file.
+    // A writer has the file open.
     let removal = plan_compact(&path).unwrap();
     assert_eq!((removal.removed, removal.kept), (3, 3));
     assert_eq!((removal.first, removal.last), (Some(Key::Str("b".into())), Some(Key::Str("b".into()))));
@@ -432,7 +434,7 @@ fn an_undo_that_is_interrupted_leaves_the_first_of_the_records_back_or_none() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("run.vld");
     let depot = Depot::builder(Raw).layout(small_chunks()).create(&path).unwrap();
-    // So much that the directory of one chunk does not hold it all.
+    // More than the directory of one chunk can hold.
     let metadata = json!("m".repeat(8 << 20));
     for n in 0..12_u32 {
         depot.put_with_metadata(n, &n.to_le_bytes(), &metadata).unwrap();
@@ -447,7 +449,7 @@ fn an_undo_that_is_interrupted_leaves_the_first_of_the_records_back_or_none() {
     let heads = (before.len()..after.len()).step_by(64).filter(|&at| after[at..].starts_with(b"\x8bVLD\r\n"));
     let mut lengths = Vec::new();
     for cut in heads.take(2).chain([after.len()]) {
-        // The header is as before: its slots are written when the commit is durable.
+        // The header is the old one, because its slots are written only when the commit is durable.
         let torn = [&before[..4096], &after[4096..cut]].concat();
         let depot = Depot::from_bytes(&torn, Raw).unwrap();
         for n in 0..u32::try_from(depot.len()).unwrap() {

@@ -1,4 +1,4 @@
-//! What is put comes back: in memory, in files, after reopening, by every way of reading.
+//! What is put comes back: in memory, in files, after reopening, and by every way of reading.
 
 #![allow(clippy::cast_possible_truncation, reason = "test data are made of the low bytes of counters")]
 
@@ -22,7 +22,7 @@ fn small_chunks() -> Layout {
     Layout::default().with_chunk_size(8192).with_block_size(1024)
 }
 
-/// Lengths around everything that could matter with 8 KiB chunks.
+/// Lengths around every limit that could matter with 8 KiB chunks.
 const LENGTHS: [usize; 15] = [0, 1, 15, 16, 17, 1023, 1024, 1025, 4000, 8191, 8192, 8193, 16384, 20000, 5];
 
 fn fill(depot: &Depot<Raw>) {
@@ -405,7 +405,7 @@ fn an_uncompressed_file_lends_its_map() {
 fn records_are_compressed_by_the_size_of_their_codecs_numbers() {
     fn typesize<C: Codec>(codec: C, options: Layout) -> Option<u8> {
         let bytes = Depot::builder(codec).layout(options).memory().unwrap().to_bytes().unwrap();
-        // As stored: another codec reads it.
+        // The typesize as stored, read by another codec.
         Depot::from_bytes(&bytes, Raw).unwrap().info().unwrap().layout.compression.typesize
     }
     let frames = |precision| AtomicFrameCodec::new().with_precision(precision);

@@ -1,5 +1,7 @@
-//! Files that lost what was committed: nothing of them is listed, compacted or appended to as if it were all,
-//! and a loss that somebody accepted stays known.
+//! Files that lost something committed.
+//!
+//! What is left of them is never listed, compacted or appended to as if it were everything, and a loss
+//! that somebody accepted stays known.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -32,7 +34,7 @@ fn bytes_of(storage: &dyn Storage) -> Vec<u8> {
     bytes
 }
 
-/// A closed depot of 40 records and eight commits, metadata of its own among them.
+/// A closed depot of 40 records and eight commits, with metadata of its own.
 fn whole() -> Vec<u8> {
     let options = Layout::default().with_chunk_size(4096).with_block_size(1024);
     let depot = Depot::builder(Raw).layout(options).write_options(writing()).memory().unwrap();
@@ -54,7 +56,7 @@ fn open(bytes: &[u8], options: &OpenOptions) -> Result<Depot<Raw>, Error> {
     Depot::builder(Raw).open_options(options.clone()).open_in(storage(bytes))
 }
 
-/// The records of a depot; all of them right.
+/// The records of a depot, all of which must be right.
 fn records(depot: &Depot<Raw>, what: &str) -> BTreeMap<String, Vec<u8>> {
     let records: BTreeMap<_, _> = depot
         .iter()
@@ -82,7 +84,7 @@ fn repaired(bytes: &[u8], what: &str) -> Option<(usize, bool, Vec<u8>)> {
     Some((kept, !(report.lost.is_empty() && report.problems.is_empty()), bytes_of(&*to)))
 }
 
-/// No verb takes a part of the file at `bytes` for all of it.
+/// Checks that no operation takes a part of the file for all of it.
 fn check(bytes: &[u8], what: &str) {
     let saved = repaired(bytes, what);
     let kept = saved.as_ref().map_or(0, |(kept, ..)| *kept);
@@ -131,7 +133,7 @@ fn check(bytes: &[u8], what: &str) {
         let all = open(bytes, &OpenOptions::default()).is_ok();
         assert!(all || !report.is_whole(), "{what}: {report:?}");
     }
-    // Whoever accepts the loss loses nothing that repair would have kept, and it stays known.
+    // An append with the loss accepted keeps all that repair would have kept, and the loss stays known.
     let target = storage(bytes);
     if let Ok(depot) = Depot::builder(Raw).open_options(accepting()).append_in(Arc::clone(&target)) {
         let there = records(&depot, what).len();
@@ -147,7 +149,7 @@ fn check(bytes: &[u8], what: &str) {
     }
 }
 
-/// The file has `n` records, and says of others that they are lost.
+/// Checks that the file has `n` records, and says of others that they are lost.
 fn check_known(bytes: &[u8], n: usize, what: &str) {
     let depot = open(bytes, &OpenOptions::default()).unwrap();
     let there = records(&depot, what);
@@ -160,7 +162,7 @@ fn check_known(bytes: &[u8], n: usize, what: &str) {
     assert_eq!(depot.info().unwrap().losses.len(), 1, "{what}");
     let report = verify_in(storage(bytes), &VerifyOptions::default(), |_| {}).unwrap();
     assert!(!report.is_whole() && report.losses.len() == 1, "{what}: {report:?}");
-    // Compacting carries it over.
+    // Compacting carries the loss over.
     let compacted = storage(&[]);
     compact_into(storage(bytes), Arc::clone(&compacted), |_| {}).unwrap();
     let compacted = Depot::builder(Raw).open_in(compacted).unwrap();

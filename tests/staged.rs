@@ -1,5 +1,5 @@
-//! New files appear whole or not at all, replace nothing but what they were meant to, and are open to nobody
-//! else.
+//! New files appear whole or not at all, replace only what they were meant to replace, and are open to
+//! nobody else.
 //!
 //! `VLDEPOT_LONG_TESTS=1` kills many more.
 
@@ -39,7 +39,7 @@ fn depot(path: &Path, from: u32) {
     depot.close().unwrap();
 }
 
-/// The first name in a depot that is whole.
+/// The first name in a depot, which must be whole.
 fn whole(path: &Path) -> u32 {
     let report = verify(path, &VerifyOptions::default(), |_| {}).unwrap();
     assert!(report.is_whole() && report.records == u64::from(RECORDS), "{}: {report:?}", path.display());
@@ -60,7 +60,7 @@ fn names(folder: &Path) -> Vec<String> {
     names
 }
 
-/// The one file beside the others that a staged file left or is.
+/// The one file in the folder that is a staged file, or was left by one.
 fn staged(folder: &Path) -> Option<PathBuf> {
     let mut found = names(folder).into_iter().filter(|name| name.contains(".vldepot-"));
     let one = found.next();
@@ -112,7 +112,7 @@ fn a_file_that_was_removed_or_written_to_meanwhile_is_not_replaced() {
     assert!(matches!(new.publish(), Err(error) if matches!(error.kind(), ErrorKind::TargetChanged { .. })));
     assert!(!path.exists());
 
-    // By a program that asks for no lock.
+    // A program that asks for no lock writes the file.
     fs::write(&path, b"old").unwrap();
     let new = StagedFile::replace(&path).unwrap();
     fs::write(&path, b"newer").unwrap();
@@ -130,7 +130,8 @@ fn a_file_that_a_writer_has_is_not_replaced() {
     assert!(matches!(StagedFile::replace(&path), Err(error) if matches!(error.kind(), ErrorKind::Locked)));
     assert!(matches!(compact(&path, |_| {}), Err(error) if matches!(error.kind(), ErrorKind::Locked)));
     writer.close().unwrap();
-    // And the other way round: nobody begins to write what is about to vanish, nor what is not in place.
+    // The other way round: nobody can write to a file that is about to be replaced, or to one that is
+    // not in place yet.
     let new = StagedFile::replace(&path).unwrap();
     assert!(matches!(Depot::append(&path, Raw), Err(error) if matches!(error.kind(), ErrorKind::Locked)));
     let depot = Depot::builder(Raw).layout(options()).create_in(new.storage()).unwrap();
@@ -217,7 +218,7 @@ mod unix {
 
     const LIST: &str = "system.posix_acl_access";
 
-    /// Version 2: read and write for the owner, read for user 1001, the group and the mask, nothing for
+    /// Version 2: read and write for the owner; read for user 1001, the group and the mask; nothing for
     /// others.
     fn access_list() -> Vec<u8> {
         let entries: [(u16, u16, u32); 5] =
@@ -260,7 +261,7 @@ mod unix {
         }
     }
 
-    /// Not a test of its own: what runs as somebody who may write the file, and not give the new one its
+    /// Not a test of its own: runs as a user who may write the file, but may not give the new one its
     /// owner and group.
     #[test]
     fn other_user_process() {
@@ -283,7 +284,7 @@ mod unix {
             println!("not root: nobody else to be");
             return;
         }
-        // The test itself lies where only root may look.
+        // The test itself lies in a folder that only root can read.
         let binary = folder.path().join("test");
         fs::copy(std::env::current_exe().unwrap(), &binary).unwrap();
         for (before, list, after) in [(0o666, false, 0o666), (0o676, false, 0o666), (0o666, true, 0o600)] {
@@ -308,7 +309,7 @@ mod unix {
         }
     }
 
-    /// Panics if anyone but the owner may look into a file of the folder.
+    /// Panics if anyone but the owner can read a file of the folder.
     fn all_private(folder: &Path) -> usize {
         let mut files = 0;
         for entry in fs::read_dir(folder).unwrap().flatten() {
@@ -332,7 +333,7 @@ mod unix {
         assert_eq!(most, 2, "the new file lies beside the others while it is written");
         Depot::open(&path, Raw).unwrap().save(&saved).unwrap();
         assert_eq!(all_private(folder.path()), 3);
-        // And one that is not private is while it is written.
+        // A file that is not private is private while it is written.
         set_mode(&path, 0o644);
         compact(&path, |_| {
             if let Some(staged) = staged(folder.path()) {
@@ -436,7 +437,7 @@ mod unix {
         assert_eq!(names(folder.path()), ["link", "pipe", "run.vld"]);
     }
 
-    /// Not a test of its own: what is killed. Each job tells when it is in its midst.
+    /// Not a test of its own: the process that is killed. Each job reports when it is halfway.
     #[test]
     fn staged_process() {
         let (Ok(job), Some(folder)) = (std::env::var(JOB), std::env::var_os(FOLDER)) else { return };
@@ -456,7 +457,7 @@ mod unix {
                 "repair" => drop(repair(&old, &new, &RepairOptions::default(), |_| {}).unwrap()),
                 "save" => Depot::open(&old, Raw).unwrap().save(&new).unwrap(),
                 "replace" => convert(&old, 1000 * (rounds % 2)).unwrap(),
-                // Never comes to its end.
+                // Never finishes.
                 "hang" => drop(compact(&old, |progress| {
                     if progress.done > 0 {
                         tell();
@@ -481,7 +482,7 @@ mod unix {
             .env(FOLDER, folder)
             .stdout(Stdio::piped())
             .stderr(Stdio::null());
-        // What runs in the background of a shell ignores interrupts, and so would the child.
+        // A job in the background of a shell ignores interrupts, and the child would inherit that.
         let default = || {
             for signal in [libc::SIGINT, libc::SIGTERM] {
                 // SAFETY: the call takes numbers, and may be made between fork and exec.
@@ -530,7 +531,7 @@ mod unix {
                     there += 1;
                 }
             }
-            // The next one comes to its end, and removes what the last one left.
+            // The next run finishes, and removes what the last one left.
             match job {
                 "compact" | "replace" => {
                     compact(&old, |_| {}).unwrap();
@@ -551,7 +552,7 @@ mod unix {
         let (child, mut lines) = start("hang", folder.path());
         lines.nth(1).expect("it is in its midst");
         let at_work = staged(folder.path()).expect("the new file is being written");
-        // As whoever finds that file would try.
+        // What somebody who finds that file would try.
         let refused = |path: &Path| {
             assert!(
                 matches!(Depot::open(path, Raw), Err(error) if matches!(error.kind(), ErrorKind::NotADepot { .. }))
@@ -596,7 +597,7 @@ mod unix {
         assert_eq!(whole(&path), 0);
     }
 
-    /// Not a test of its own: what runs where it may mount a small disk.
+    /// Not a test of its own: runs where it may mount a small disk.
     #[test]
     fn tmpfs_process() {
         let Some(folder) = std::env::var_os(TMPFS).map(PathBuf::from) else { return };
@@ -628,7 +629,7 @@ mod unix {
         let error = Depot::open(&path, Raw).unwrap().save(folder.join("new")).unwrap_err();
         assert!(no_room(&error), "{error:?}");
         unchanged(&["ballast", "run.vld"]);
-        // Where no estimate was asked for, the disk says so in the midst.
+        // If no estimate was asked for, the disk reports it halfway.
         let error = convert(&path, 1000).unwrap_err();
         assert!(error.is_io(), "{error:?}");
         unchanged(&["ballast", "run.vld"]);

@@ -1,4 +1,4 @@
-//! A record is handed on in bounded memory, and not a byte of it before its checksum was compared.
+//! A record is passed on in bounded memory, and no byte of it before its checksum was compared.
 //!
 //! What c-blosc2 allocates is not counted: at most a few blocks.
 
@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use vldepot::{Depot, Mapping, OpenOptions, Raw};
 
-/// The system's allocator, counted.
+/// The system's allocator, with counters.
 struct Counting;
 
 static NOW: AtomicUsize = AtomicUsize::new(0);
@@ -39,7 +39,7 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// The most that `job` had more than was there before.
+/// The most memory that `job` held at one time beyond what was there before.
 fn peak<T>(job: impl FnOnce() -> T) -> (T, usize) {
     let before = NOW.load(Ordering::Relaxed);
     PEAK.store(before, Ordering::Relaxed);
@@ -47,7 +47,7 @@ fn peak<T>(job: impl FnOnce() -> T) -> (T, usize) {
     (value, PEAK.load(Ordering::Relaxed) - before)
 }
 
-/// Compares what is written with the bytes it ought to be.
+/// Compares what is written with the expected bytes.
 struct Expect<'b> {
     left: &'b [u8],
     most: usize,
@@ -93,7 +93,7 @@ fn flip(path: &Path, at: u64) {
     std::fs::write(path, bytes).unwrap();
 }
 
-/// One test, since the counters are the process's.
+/// A single test, because the counters belong to the whole process.
 #[test]
 fn records_of_any_length_take_bounded_memory_and_damaged_ones_write_nothing() {
     let folder = tempfile::tempdir().unwrap();
@@ -110,7 +110,7 @@ fn records_of_any_length_take_bounded_memory_and_damaged_ones_write_nothing() {
             depot.put(len.to_string(), &long[..len]).unwrap();
         }
         depot.put("zeros", &vec![0; 20_000_000]).unwrap();
-        // What is still in the writer's hands, too.
+        // The records that the writer still holds are read too.
         for len in lengths {
             check(&depot, &len.to_string(), &long[..len], &what);
         }

@@ -1,5 +1,5 @@
-//! Eight threads read by every way there is, while one replaces, removes, commits, publishes and merges: all
-//! on one handle.
+//! Eight threads read in every way, while one replaces, removes, commits, publishes and merges. All use
+//! one handle.
 
 #![allow(clippy::cast_possible_truncation, reason = "test data are made of the low bytes of counters")]
 
@@ -15,13 +15,13 @@ fn writing() -> WriteOptions {
     WriteOptions::default().with_threads(1).with_commit_every(CommitEvery::never())
 }
 
-/// Names that are always there, replaced all the time.
+/// This many names are always there, and replaced all the time.
 const KEPT: u32 = 60;
-/// Names behind those come and go.
+/// The names after those, up to this many, come and go.
 const NAMES: u32 = 120;
 const READERS: u32 = 8;
 
-/// Name and version, then bytes that follow from them.
+/// Name and version, then bytes computed from them.
 fn payload(name: u32, version: u32) -> Vec<u8> {
     let len = 8 + (name * 131 + version * 37) % 1500;
     let mut bytes = [name.to_le_bytes(), version.to_le_bytes()].concat();
@@ -29,7 +29,7 @@ fn payload(name: u32, version: u32) -> Vec<u8> {
     bytes
 }
 
-/// The version that `bytes` are of; they must be all of it.
+/// The version of `bytes`, which must be complete.
 fn version_of(name: u32, bytes: &[u8]) -> u32 {
     let version = u32::from_le_bytes(bytes[4..8].try_into().unwrap());
     assert!(bytes == payload(name, version), "record {name} is not what was put at any time");
@@ -80,7 +80,7 @@ impl Shared<'_> {
         self.done.store(true, Ordering::SeqCst);
     }
 
-    /// Until the writer is done, and some rounds in any case.
+    /// Reads until the writer is done, and for some rounds in any case.
     fn read(&self, reader: u32) -> u32 {
         let mut rounds = 0;
         while rounds < 20 || !self.done.load(Ordering::SeqCst) {
@@ -95,7 +95,7 @@ impl Shared<'_> {
         rounds
     }
 
-    /// At least as new as what was put before the call.
+    /// Checks that `bytes` are at least as new as what was put before the call.
     fn check(name: u32, least: u32, bytes: &[u8]) {
         let version = version_of(name, bytes);
         assert!(version >= least, "record {name}: version {version} where {least} had been put");
@@ -111,7 +111,8 @@ impl Shared<'_> {
             Ok(location) => assert!((8..1508).contains(&location.length) && location.offset < 16 << 10),
             Err(error) => assert!(name >= KEPT && error.is_not_found(), "record {name}: {error:?}"),
         }
-        // Another record may be there by the time its name is asked for; whatever is there is whole.
+        // The position may hold another record by the time its name is asked for, but that record is
+        // whole.
         if let Ok(record) = self.depot.get_at(u64::from(name) % u64::from(KEPT)) {
             let at = u32::from_le_bytes(record.view()[..4].try_into().unwrap());
             version_of(at, record.view());
@@ -129,7 +130,7 @@ impl Shared<'_> {
         assert!(matches!(missing.kind(), ErrorKind::NotFound), "{missing:?}");
     }
 
-    /// What is always there is in every iteration, once.
+    /// Checks that names that are always there occur once in every iteration.
     fn read_all(&self) {
         let least: Vec<u32> = (0..NAMES).map(|name| self.newest(name)).collect();
         let mut seen = HashSet::new();
@@ -158,7 +159,7 @@ fn number(key: &Key) -> u32 {
     }
 }
 
-/// Reads and writes `depot` at once; the content afterwards.
+/// Reads and writes `depot` at the same time. Returns the content afterwards.
 fn run(depot: &Depot<Raw>) -> Vec<(u32, Vec<u8>)> {
     let newest = (0..NAMES).map(|_| AtomicU32::new(0)).collect();
     let shared = Shared { depot, newest, done: AtomicBool::new(false) };

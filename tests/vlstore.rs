@@ -1,7 +1,7 @@
 //! Files of the Python package vlstore read like depots, and depots say what vlstore needs to know.
 //!
-//! The fixtures are made by `tests/data/vlstore/make.py`; `../shared/data/vlstore` has files that vlstore
-//! wrote itself.
+//! `tests/data/vlstore/make.py` makes the fixtures. `../shared/data/vlstore` has files that vlstore
+//! itself wrote.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,7 +21,7 @@ const FIXTURES: [&str; 6] = [
     "zlib_split.b2frame",
     "precision.b2frame",
 ];
-/// Files that use what is not read here.
+/// Files that use features which are not read here.
 const UNREAD: [&str; 5] =
     ["delta.b2frame", "bytedelta.b2frame", "shuffle.b2frame", "dictionary.b2frame", "plugin.b2frame"];
 const MAGIC: [u8; 18] = [
@@ -33,7 +33,7 @@ fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/vlstore").join(name)
 }
 
-/// The fixtures' contents, see `make.py`.
+/// The contents of the fixtures: see `make.py`.
 fn content(number: usize, len: usize, zeros: bool) -> Vec<u8> {
     let byte = |i: usize| if zeros { 0 } else { u8::try_from((i * 7 + number * 31) % 251).unwrap() };
     (0..len).map(byte).collect()
@@ -66,7 +66,7 @@ fn expected(directory: &Path, file: &str) -> Vec<Value> {
     expectation(directory, file)["records"].as_array().unwrap().clone()
 }
 
-/// `None`, and a line that says so, where the shared test data are not.
+/// The folder of the shared test data. If it is missing, prints a line that says so and returns `None`.
 fn shared_data() -> Option<PathBuf> {
     let path = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/data/vlstore"));
     if path.is_dir() {
@@ -84,7 +84,7 @@ fn open_bytes(bytes: &[u8]) -> Result<Depot<Raw>, Error> {
     Depot::builder(Raw).open_in(Arc::new(MemoryStorage::from_bytes(bytes)))
 }
 
-/// Every way of reading gives the records that `bytes` makes.
+/// Checks that every way of reading gives the expected records.
 fn check(depot: &Depot<Raw>, records: &[Value], mut same: impl FnMut(usize, &Value, &[u8]) -> bool) {
     assert_eq!(depot.len(), records.len() as u64);
     let keys: Vec<Key> = depot.keys().map(Result::unwrap).collect();
@@ -235,13 +235,15 @@ fn a_file_that_is_cut_short_is_refused() {
     }
 }
 
-/// Bytes that are neither chunk data nor a compressed table: c-blosc2 may read out of bounds on damaged
-/// chunks, and these files have no checksums that would keep such chunks from it.
+/// The positions of bytes that are neither chunk data nor a compressed table.
+///
+/// c-blosc2 may read out of bounds on damaged chunks, and these files have no checksums that would keep
+/// such chunks from it.
 fn outside_of_chunks(bytes: &[u8]) -> Vec<usize> {
     let int = |at: usize| bytes[at..at + 4].iter().fold(0, |value, &byte| value << 8 | usize::from(byte));
     let header_len = int(11);
     let trailer_at = bytes.len() - int(bytes.len() - 22);
-    // The one layer's content runs from its length to the 23 bytes at the end.
+    // The content of the only layer runs from its length to the 23 bytes at the end.
     let content = bytes[trailer_at..].iter().position(|&byte| byte == 0xc6).unwrap() + trailer_at + 5;
     (0..header_len).chain(trailer_at..content).chain(bytes.len() - 23..bytes.len()).collect()
 }
@@ -272,7 +274,8 @@ fn damaged_headers_and_trailers_never_panic() {
     assert!(refused > 500, "{refused} of the damaged files were refused");
 }
 
-/// Nothing in these files has a checksum: damage inside a compressed stream may go unnoticed, but not more.
+/// Nothing in these files has a checksum. Damage inside a compressed stream may go unnoticed, but must
+/// do no other harm.
 #[test]
 fn damage_anywhere_is_refused_or_unnoticed_but_never_fatal() {
     let mut state: u64 = 1;

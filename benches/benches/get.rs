@@ -1,4 +1,4 @@
-//! Reading single records by name, beside Blosc2 decompressing the same blocks.
+//! Reading single records by name, compared with Blosc2 decompressing the same blocks.
 
 use criterion::{Criterion, SamplingMode, Throughput};
 use vldepot::codecs::AtomicFrameCodec;
@@ -9,7 +9,7 @@ use vldepot_benches::{Contest, criterion, data, fact, goal, timed};
 struct Load<C: Codec> {
     name: &'static str,
     names: Vec<String>,
-    /// Which records are read, by chance.
+    /// The records that are read, in a random order.
     order: Vec<usize>,
     depots: Vec<(&'static str, Depot<C>)>,
     chunks: Chunks,

@@ -1,4 +1,4 @@
-//! Reading 256 records at once, beside reading them one by one.
+//! Reading 256 records at once, compared with reading them one by one.
 
 use criterion::{SamplingMode, Throughput};
 use vldepot::codecs::{AtomicFrameCodec, Fields, FlatFrames};
@@ -62,7 +62,7 @@ fn main() {
     c.final_summary();
 }
 
-/// How many times as fast positions are read as positions, velocities and forces.
+/// How many times as fast it is to read positions alone as to read positions, velocities and forces.
 fn positions_alone() -> f64 {
     let frames = data::frames();
     let depot = Depot::memory(AtomicFrameCodec::default()).unwrap();

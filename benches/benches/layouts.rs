@@ -1,7 +1,7 @@
 //! What presets, commits, chunks and placements cost: sizes, and processor time on one thread.
 //!
-//! `cargo bench --bench layouts`. The sizes are the same on every machine. The times are of the process, so
-//! that other work on the machine hardly spoils them.
+//! Run it with `cargo bench --bench layouts`. The sizes are the same on every machine. The times are
+//! processor times of this process, so other work on the machine hardly changes them.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -10,7 +10,7 @@ use vldepot::{CommitEvery, Depot, Layout, Placement, Raw, WriteOptions};
 use vldepot_benches::{data, fact, median};
 
 const MOLECULES: usize = 20_000;
-/// 3 MiB: one to a chunk, unless records may cross.
+/// 3 MiB. A chunk holds one, unless records may cross chunks.
 const LARGE: usize = 3 << 20;
 
 /// Processor time of this process, in seconds.
@@ -21,7 +21,7 @@ fn processor_time() -> f64 {
     time.tv_sec as f64 + time.tv_nsec as f64 * 1e-9
 }
 
-/// Microseconds of processor time that each of `n` takes: the median of five rounds.
+/// Microseconds of processor time for each of `n` parts of `job`: the median of five rounds.
 fn each(n: usize, mut job: impl FnMut()) -> f64 {
     let rounds = (0..5).map(|_| {
         let start = processor_time();
@@ -40,7 +40,7 @@ fn write(path: &Path, layout: &Layout, commit_every: CommitEvery, records: &[(St
     depot.close().unwrap();
 }
 
-/// Length of the file and what it takes on the disk, over the payload.
+/// Length of the file, and its room on the disk, both divided by the payload.
 fn size(path: &Path, layout: &Layout, commit_every: CommitEvery, records: &[(String, Vec<u8>)]) -> String {
     write(path, layout, commit_every, records);
     let file = std::fs::metadata(path).unwrap();

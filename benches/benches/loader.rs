@@ -1,4 +1,4 @@
-//! Whole epochs through the loader, beside Blosc2 decompressing all chunks with one thread.
+//! Whole epochs through the loader, compared with Blosc2 decompressing all chunks on one thread.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ struct Load<C: Codec> {
     chunks: Chunks,
 }
 
-/// Epochs that one loader reads in a round.
+/// Epochs that one loader reads in each round.
 const EPOCHS: u64 = 8;
 
 /// Processor time of all threads of this process.
@@ -78,7 +78,7 @@ impl<C: Codec + Clone> Load<C> {
         group.finish();
     }
 
-    /// Ratios of processor time, which other programs on the machine hardly change.
+    /// Prints ratios of processor time, which other programs on the machine hardly change.
     fn summary(&mut self, rounds: usize) {
         let payload = self.chunks.payload() as f64 / 1e6;
         let mut chunks =
@@ -96,8 +96,8 @@ impl<C: Codec + Clone> Load<C> {
         ];
         for (what, setting, at_least) in settings {
             let full = what.starts_with("shuffle_full");
-            // Several epochs, so that the first window, which has to ask the system for memory, is one of
-            // many.
+            // Several epochs, because the first window has to ask the system for memory. With one epoch
+            // it would weigh too much.
             let epochs = if full { 1 } else { EPOCHS };
             let ours = || processor_time(|| self.epochs(epochs, bytes, setting)) / epochs as u32;
             let contest = Contest::run(if full { 3 } else { rounds }, ours, || {

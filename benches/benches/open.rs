@@ -9,8 +9,9 @@ use vldepot_benches::{criterion, data, fact, goal, median};
 
 const RECORDS: usize = 1_000_000;
 const RECORD_LEN: usize = 64;
-/// Tells the process that this bench starts to build the file and end: freed memory would hide what opening
-/// takes.
+/// Tells the process that this bench starts to build the file and exit.
+///
+/// Memory freed by the build would hide what opening takes.
 const BUILD: &str = "VLDEPOT_BENCH_BUILD";
 
 fn build(path: &Path) {
@@ -22,7 +23,7 @@ fn build(path: &Path) {
     depot.close().unwrap();
 }
 
-/// Resident bytes of this process: all of them, and those of the heap and the like, which no file backs.
+/// Resident bytes of this process: all of them, and those that no file backs, such as the heap.
 #[cfg(target_os = "linux")]
 fn resident() -> Option<(f64, f64)> {
     let text = std::fs::read_to_string("/proc/self/statm").ok()?;

@@ -1,4 +1,4 @@
-//! Writing, beside Blosc2 compressing the same chunks; and the size of the file.
+//! Writing, compared with Blosc2 compressing the same chunks, and the size of the file.
 
 use std::path::Path;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use vldepot_benches::{Contest, criterion, fact, goal, goal_at_least, timed};
 
 type Put<C> = Box<dyn Fn(&Depot<C>)>;
 
-/// Something to put, and how.
+/// What to put, and how.
 struct Load<C: Codec> {
     name: &'static str,
     codec: C,
@@ -27,7 +27,7 @@ impl<C: Codec + Clone> Load<C> {
         (Self { name, codec, put: Box::new(put) }, chunks)
     }
 
-    /// From nothing to durable.
+    /// The time from nothing to a durable depot.
     fn to_memory(&self, layout: Layout, write: WriteOptions) -> Duration {
         timed(|| {
             let depot =
@@ -65,7 +65,7 @@ impl<C: Codec + Clone> Load<C> {
         group.finish();
     }
 
-    /// Throughput over that of Blosc2 alone.
+    /// Prints the throughput divided by that of Blosc2 alone.
     fn summary(&self, chunks: &mut Chunks, rounds: usize, path: &Path) {
         let plain = path.with_extension("plain");
         let (layout, threads) = (Layout::default, WriteOptions::default);

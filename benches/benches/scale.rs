@@ -1,8 +1,9 @@
-//! What a number of records costs: writing, commits, the index, opening, looking names up, listing.
+//! The costs that grow with the number of records: writing, commits, the index, opening, looking names
+//! up, listing.
 //!
-//! `cargo bench --bench scale -- --records 10000000 --path FILE`; 10^6 and a temporary file without
-//! arguments. Takes some 100 bytes of disk a record. Each phase runs in a process of its own, so that its
-//! memory is its own.
+//! Run it with `cargo bench --bench scale -- --records 10000000 --path FILE`. Without arguments it takes
+//! 10^6 records and a temporary file. It takes some 100 bytes of disk for each record. Each phase runs
+//! in a process of its own, so that its memory is its own.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -15,7 +16,7 @@ use vldepot_benches::{data, fact, median};
 
 const RECORD_LEN: usize = 16;
 const A_COMMIT: usize = 1 << 20;
-/// Names asked for in a row.
+/// How many names are looked up in a row.
 const LOOKUPS: usize = 1_000_000;
 const SMALL_COMMITS: usize = 200;
 
@@ -23,7 +24,7 @@ fn name(number: usize) -> String {
     format!("run_{:04}/frame_{number:010}", number / 100_000)
 }
 
-/// Bytes of memory of this process that no file backs.
+/// Bytes of this process's memory that no file backs.
 fn anonymous() -> f64 {
     let Ok(text) = std::fs::read_to_string("/proc/self/statm") else { return f64::NAN };
     let mut pages = text.split(' ').skip(1).map_while(|number| number.parse::<f64>().ok());
@@ -33,7 +34,7 @@ fn anonymous() -> f64 {
     }
 }
 
-/// The most that memory grows by while `job` runs.
+/// The most by which memory grows while `job` runs.
 fn peak(job: impl FnOnce()) -> f64 {
     let before = anonymous();
     let done = Arc::new(AtomicBool::new(false));
@@ -75,7 +76,8 @@ fn write(path: &Path, records: usize) {
             let record = &noise[RECORD_LEN * (number % 4096)..][..RECORD_LEN];
             depot.put(name(number), record).unwrap();
             if (number + 1).is_multiple_of(A_COMMIT) {
-                // What belongs to the records goes first: what is written after that is index.
+                // Everything that belongs to the records is written first. What is written after that is
+                // the index.
                 depot.flush().unwrap();
                 let (before, start) = (file_len(path), Instant::now());
                 depot.commit().unwrap();
@@ -156,7 +158,7 @@ fn read(path: &Path, records: usize) {
     fact("list the names of one prefix", format!("{listing:.0} ms for {listed:.0} of {records}"));
 }
 
-/// Commits of one record, to the depot at `path`, or to a new one.
+/// Times commits of one record, to the depot at `path` or to a new one.
 fn commit(path: &Path) {
     let depot = if path.exists() {
         Depot::builder(Raw).append(path).unwrap()
@@ -192,7 +194,7 @@ fn main() {
             "--path" => path = Some(PathBuf::from(value())),
             "--phase" => phase = Some(value()),
             "--keep" => keep = true,
-            // Of cargo.
+            // Cargo passes this argument.
             "--bench" => {}
             other => panic!("unknown argument {other}"),
         }

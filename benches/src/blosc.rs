@@ -1,4 +1,4 @@
-//! Blosc2 by itself, called as directly as can be: the speed that a depot is measured against.
+//! Blosc2 by itself, called as directly as possible. A depot's speed is compared with this.
 
 use std::fs::File;
 use std::io::Write;
@@ -8,7 +8,7 @@ use std::ptr::null_mut;
 use blosc2_src as sys;
 use vldepot::{Compression, CompressionCodec, Filter};
 
-/// Room that Blosc2 may need besides the raw bytes.
+/// The most bytes that Blosc2 may need besides the raw ones.
 const OVERHEAD: usize = 32;
 
 /// Raw chunks, and contexts to compress and decompress them with one thread.
@@ -44,8 +44,8 @@ impl Chunks {
             typesize: i32::from(compression.typesize.unwrap_or(4)),
             nthreads: 1,
             blocksize: i32::try_from(block_size).unwrap(),
-            // What depots do: a stream a byte for zstd after shuffle (1, always), else one for all (2,
-            // never).
+            // As depots do: one stream for each byte of an element (1, always) with zstd after shuffle,
+            // otherwise one for all (2, never).
             splitmode: if compression.codec == CompressionCodec::Zstd && compression.filter == Filter::Shuffle
             {
                 1
@@ -65,7 +65,7 @@ impl Chunks {
         Self { raw: vec![], compressed: vec![], records: vec![], chunk_size, out, encoder, decoder }
     }
 
-    /// Lays a record's bytes where the depot has them.
+    /// Puts a record's bytes where the depot has them.
     pub fn place(&mut self, chunk: usize, offset: usize, bytes: &[u8]) {
         while self.raw.len() <= chunk {
             self.raw.push(vec![0; self.chunk_size]);
@@ -90,12 +90,13 @@ impl Chunks {
         usize::try_from(n).ok().filter(|&n| n > 0).expect("Blosc2 compresses")
     }
 
-    /// Compresses all chunks and forgets the result; gives the compressed bytes.
+    /// Compresses all chunks and forgets the result. Returns the number of compressed bytes.
     pub fn compress_all(&mut self) -> usize {
         (0..self.raw.len()).map(|chunk| self.compress(chunk)).sum()
     }
 
-    /// Compresses all chunks into a new file and syncs it once: the least that storing them durably takes.
+    /// Compresses all chunks into a new file and syncs it once. Storing them durably takes at least
+    /// this.
     pub fn compress_to(&mut self, path: &Path) -> std::io::Result<()> {
         let mut file = File::create(path)?;
         for chunk in 0..self.raw.len() {
@@ -114,8 +115,9 @@ impl Chunks {
         }
     }
 
-    /// The record's bytes: Blosc2 decompresses the blocks it touches, with a context that is used again, into
-    /// a buffer that is used again, and checks nothing.
+    /// The record's bytes. Blosc2 decompresses the blocks that the record touches, and checks nothing.
+    ///
+    /// The context and the buffer are reused.
     pub fn decompress_record(&mut self, record: usize) -> &[u8] {
         let (chunk, offset, len) = self.records[record];
         let compressed = &self.compressed[chunk];
@@ -137,7 +139,8 @@ impl Chunks {
         &self.out[..len]
     }
 
-    /// Decompresses all chunks, one after the other, into a buffer that is used again; gives the raw bytes.
+    /// Decompresses all chunks, one after the other, into a reused buffer. Returns the number of raw
+    /// bytes.
     pub fn decompress_all(&mut self) -> usize {
         let mut total = 0;
         for compressed in &self.compressed {

@@ -41,7 +41,7 @@ impl Frame {
     }
 }
 
-/// [`FRAMES`] frames of liquid argon: of the example's simulation, the first [`ATOMS`] atoms.
+/// [`FRAMES`] frames of liquid argon: the first [`ATOMS`] atoms of the example's simulation.
 pub fn frames() -> Vec<Frame> {
     let mut fluid = Simulation::new(ATOMS + 300, 180.0, 0.004, 1);
     fluid.advance(100);
@@ -66,12 +66,14 @@ pub fn frames() -> Vec<Frame> {
 /// A small record, and its name.
 pub struct Molecule {
     pub name: String,
-    /// f64 energy, cell (9), stress (9), then f32 positions, f32 forces, u8 atomic numbers.
+    /// The energy, the cell (9) and the stress (9) as f64, then positions and forces as f32, then atomic
+    /// numbers as u8.
     pub bytes: Vec<u8>,
 }
 
-/// `n` molecules of 10 to 120 atoms: chains with bonds of 0.10 to 0.15 nm and forces of 50 kJ/mol/nm. Every
-/// number has all its random bits, as a computed one has; real molecules compress no worse.
+/// `n` molecules of 10 to 120 atoms: chains with bonds of 0.10 to 0.15 nm and forces of 50 kJ/mol/nm.
+///
+/// All bits of every number are random, as in a computed one. Real molecules compress no worse.
 pub fn molecules(n: usize) -> Vec<Molecule> {
     let mut random = simulation::Random(2);
     (0..n)
@@ -101,7 +103,7 @@ pub fn molecules(n: usize) -> Vec<Molecule> {
         .collect()
 }
 
-/// `n` numbers below `below`, by chance and always the same.
+/// `n` random numbers below `below`, the same each time.
 pub fn numbers(n: usize, below: usize) -> Vec<usize> {
     let mut random = simulation::Random(3);
     (0..n).map(|_| random.below(below)).collect()
@@ -123,7 +125,7 @@ pub fn put_molecules(depot: &Depot<vldepot::Raw>, molecules: &[Molecule]) {
     molecules.iter().for_each(|molecule| depot.put(&molecule.name, &molecule.bytes).unwrap());
 }
 
-/// Puts all molecules, each of `threads` its share.
+/// Puts all molecules. Each of `threads` threads puts its share.
 pub fn put_molecules_on(threads: usize, depot: &vldepot::Depot<vldepot::Raw>, molecules: &[Molecule]) {
     std::thread::scope(|scope| {
         for share in molecules.chunks(molecules.len().div_ceil(threads)) {
@@ -132,13 +134,14 @@ pub fn put_molecules_on(threads: usize, depot: &vldepot::Depot<vldepot::Raw>, mo
     });
 }
 
-/// The raw chunks that a depot makes of its records, byte for byte, with the depot's own parameters, and
-/// where in them each record lies.
+/// The raw chunks that a depot makes of its records, byte for byte, and where each record lies in them.
+///
+/// The depot's own parameters are used.
 pub fn chunks<C: Codec>(depot: &Depot<C>) -> Chunks {
     depot.commit().unwrap();
     let info = depot.info().unwrap();
     let size = info.layout.chunk_size;
-    // As the docs of `Layout::block_size` have it.
+    // The rule is in the docs of `Layout::block_size`.
     let small = info.raw_bytes / info.records < 4096;
     let small_block = match info.layout.compression.codec {
         CompressionCodec::Lz4 | CompressionCodec::Lz4hc | CompressionCodec::Blosclz => 2 << 10,
@@ -154,7 +157,7 @@ pub fn chunks<C: Codec>(depot: &Depot<C>) -> Chunks {
     chunks
 }
 
-/// Compresses inside `put`: one thread, as Blosc2 alone has.
+/// Options that compress inside `put`. They use one thread, like Blosc2 alone.
 pub fn one_thread() -> WriteOptions {
     WriteOptions::default().with_threads(0)
 }

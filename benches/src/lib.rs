@@ -1,4 +1,4 @@
-//! What the benches share: data, Blosc2 by itself, and comparisons that a busy machine does not spoil.
+//! What the benches share: data, Blosc2 by itself, and comparisons that hold on a busy machine.
 
 #![allow(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "measurements")]
 
@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use criterion::Criterion;
 
-/// Few samples: an iteration handles megabytes, and all benches together shall take minutes.
+/// Takes few samples, because an iteration handles megabytes, and all benches together should take
+/// minutes.
 pub fn criterion() -> Criterion {
     Criterion::default()
         .sample_size(10)
@@ -19,21 +20,21 @@ pub fn criterion() -> Criterion {
         .configure_from_args()
 }
 
-/// The times of two jobs that ran in turns, so that what slows the machine down slows both.
+/// The times of two jobs that ran in turns, so that a slow machine slows both.
 pub struct Contest {
     ours: Vec<f64>,
     theirs: Vec<f64>,
 }
 
 impl Contest {
-    /// Each job gives the time that counts.
+    /// Runs both jobs in turns. Each job returns the time that counts.
     pub fn run(
         rounds: usize,
         mut ours: impl FnMut() -> Duration,
         mut theirs: impl FnMut() -> Duration,
     ) -> Self {
         let mut times = Self { ours: Vec::new(), theirs: Vec::new() };
-        // Once for the caches.
+        // Runs each once to fill the caches.
         ours();
         theirs();
         for _ in 0..rounds {
@@ -43,7 +44,7 @@ impl Contest {
         times
     }
 
-    /// Our time over theirs: the median over rounds.
+    /// Our time divided by theirs: the median over the rounds.
     pub fn time_ratio(&self) -> f64 {
         median(self.ours.iter().zip(&self.theirs).map(|(ours, theirs)| ours / theirs).collect())
     }
@@ -59,7 +60,7 @@ impl Contest {
     }
 }
 
-/// The middle one of `values`.
+/// The median of `values`.
 pub fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
@@ -72,12 +73,12 @@ pub fn timed(job: impl FnOnce()) -> Duration {
     start.elapsed()
 }
 
-/// Prints one measured number beside its goal.
+/// Prints a measured number and its goal, which is an upper limit.
 pub fn goal(what: &str, value: f64, unit: &str, at_most: f64) {
     verdict(what, value, unit, "<=", at_most, value <= at_most);
 }
 
-/// As [`goal`], for numbers that should be large.
+/// Like [`goal`], but the goal is a lower limit.
 pub fn goal_at_least(what: &str, value: f64, unit: &str, at_least: f64) {
     verdict(what, value, unit, ">=", at_least, value >= at_least);
 }

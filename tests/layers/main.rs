@@ -1,4 +1,5 @@
-//! The rooms of the source tree and what each may use: every import looks down, and no files are in a circle.
+//! The rooms of the source tree, and what each may use. Every import points down, and no files form a
+//! circle.
 
 mod parse;
 
@@ -11,9 +12,9 @@ use parse::{Tree, module_of};
 enum Uses {
     /// These rooms.
     Only(&'static [&'static str]),
-    /// These rooms, what they may use, and so on down.
+    /// These rooms, the rooms that those may use, and so on down.
     Below(&'static [&'static str]),
-    /// What users of the crate have too.
+    /// Only what users of the crate can use too.
     PublicFace,
     /// Everything.
     All,
@@ -21,7 +22,7 @@ enum Uses {
 
 use Uses::{All, Below, Only, PublicFace};
 
-/// The rooms, from the ground up: each uses only rooms that stand before it.
+/// The rooms, from the ground up. Each uses only rooms that come before it.
 const ROOMS: &[(&str, Uses)] = &[
     ("identity", Only(&[])),
     ("events", Only(&[])),
@@ -53,7 +54,7 @@ const ROOMS: &[(&str, Uses)] = &[
     ("lib", All),
 ];
 
-/// What is used against the rule: file, room, and why.
+/// Uses that break the rule: file, room, and why.
 const EXCEPTIONS: &[(&str, &str, &str)] =
     &[("codecs/serde.rs", "exact", "what does not come back is refused, as the depot does for metadata")];
 
@@ -68,7 +69,7 @@ fn room_of(file: &str) -> String {
     module_of(file).into_iter().next().unwrap_or_else(|| "lib".into())
 }
 
-/// The rooms that `room` may use, itself among them; `None` for all.
+/// The rooms that `room` may use, including itself. `None` for all.
 fn allowed(room: &str) -> Option<BTreeSet<&'static str>> {
     let (name, uses) = ROOMS.iter().find(|(name, _)| *name == room)?;
     match uses {
@@ -79,7 +80,7 @@ fn allowed(room: &str) -> Option<BTreeSet<&'static str>> {
     }
 }
 
-/// The room, and all that it leads down to.
+/// The room, and all rooms that it leads down to.
 fn down_from(room: &'static str) -> BTreeSet<&'static str> {
     let found = ROOMS.iter().find(|(name, _)| *name == room);
     let Some((_, Only(rooms) | Below(rooms))) = found else { return BTreeSet::from([room]) };
@@ -143,7 +144,7 @@ fn no_files_need_each_other() {
     assert!(gone.is_empty(), "no circle any more: take them off CIRCLES: {gone:?}");
 }
 
-/// The sets of files of which each leads to each, sorted; files on their own are left out.
+/// The sets of files in which each file leads to each other one, sorted. Single files are left out.
 fn circles(needs: &BTreeMap<String, BTreeSet<String>>) -> Vec<Vec<String>> {
     let reach: BTreeMap<_, _> = needs.keys().map(|file| (file, reachable(needs, file))).collect();
     let mut found = BTreeSet::new();
@@ -170,13 +171,13 @@ fn reachable(needs: &BTreeMap<String, BTreeSet<String>>, from: &str) -> BTreeSet
     found
 }
 
-// The parser, on trees that are made up.
+// Checks of the parser, on invented trees.
 
 fn made_up(files: &[(&str, &str)]) -> Tree {
     Tree::from_sources(files.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())))
 }
 
-/// Room and line of what `text`, the file `src/a/deep.rs`, uses of others.
+/// The room and line of each use of another room in `text`, which is the file `src/a/deep.rs`.
 fn uses(text: &str) -> Vec<(String, usize)> {
     let tree = made_up(&[
         ("src/lib.rs", "mod a; mod b; pub mod c; pub use b::{Thing, inner::Other as Renamed};"),

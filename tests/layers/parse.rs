@@ -1,4 +1,5 @@
-//! As much of Rust as it takes to see which file uses which other: modules, definitions, imports, paths.
+//! Parses as much of Rust as is needed to see which file uses which other: modules, definitions,
+//! imports, paths.
 //!
 //! Tests, comments, strings and generated code are left out. Names that macros define are not seen.
 
@@ -6,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
-/// A word, `::`, or another character that is no space.
+/// A word, `::`, or another character that is not white space.
 #[derive(Debug, Clone, PartialEq)]
 struct Token {
     text: String,
@@ -19,7 +20,7 @@ type Segments = Vec<String>;
 #[derive(Debug)]
 struct Import {
     path: Segments,
-    /// What it is called here; `*` for all names of a module.
+    /// The name it has here, or `*` for all names of a module.
     alias: String,
     public: bool,
     /// `pub`, `pub(crate)`, ..
@@ -31,9 +32,9 @@ struct Import {
 #[derive(Debug, Default)]
 struct Module {
     file: usize,
-    /// Names defined here, and whether all the world may see them.
+    /// Names defined here, and whether they are public to all.
     definitions: BTreeMap<String, bool>,
-    /// Modules declared here, and the same of them.
+    /// Modules declared here, and whether they are public to all.
     children: BTreeMap<String, bool>,
     imports: Vec<Import>,
     /// Paths outside of imports, and their lines.
@@ -49,7 +50,7 @@ pub(crate) struct Tree {
     modules: BTreeMap<Segments, Module>,
 }
 
-/// What one file names of another room or file.
+/// A use of another room or file by one file.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Use {
     pub(crate) file: String,
@@ -58,7 +59,7 @@ pub(crate) struct Use {
     pub(crate) room: String,
     /// Whether users of the crate may write the same path.
     pub(crate) public: bool,
-    /// The file that defines what is named.
+    /// The file that defines the used name.
     pub(crate) target: String,
 }
 
@@ -110,7 +111,7 @@ impl Tree {
 
     fn parse(&mut self, file: usize, path: &[String], tokens: &[Token]) {
         self.modules.insert(path.to_vec(), Module { file, ..Module::default() });
-        // The modules around, and the depth of braces at which each ends.
+        // The enclosing modules, and the depth of braces at which each ends.
         let mut around = vec![(path.to_vec(), 0)];
         let (mut depth, mut at) = (0, 0);
         while at < tokens.len() {
@@ -178,7 +179,7 @@ impl Tree {
                             next += 2;
                         }
                         module.paths.push((segments, line));
-                        // The words of the path are looked at on their own as well.
+                        // The words of the path are also looked at one by one.
                     }
                 }
                 _ => {}
@@ -187,8 +188,9 @@ impl Tree {
         }
     }
 
-    /// The path from the root that `segments` mean in module `current`; `None` for other crates, and for what
-    /// starts with no module.
+    /// The path from the root that `segments` stand for in module `current`.
+    ///
+    /// `None` for other crates, and for paths that do not start with a module.
     fn absolute(&self, current: &[String], segments: &[String]) -> Option<Segments> {
         let (head, rest) = segments.split_first()?;
         let mut base = current.to_vec();
@@ -209,7 +211,7 @@ impl Tree {
         Some(base)
     }
 
-    /// As [`absolute`](Self::absolute), where the path may also start with a module that was imported.
+    /// Like [`absolute`](Self::absolute), but the path may also start with a module that was imported.
     fn absolute_in(&self, current: &[String], segments: &[String]) -> Option<Segments> {
         self.absolute(current, segments).or_else(|| {
             let head = segments.first()?;
@@ -222,7 +224,7 @@ impl Tree {
         })
     }
 
-    /// The module that defines what is at `path`, and whether all the world may name it by this path.
+    /// The module that defines the item at `path`, and whether the path is public to all.
     fn resolve(&self, path: &[String], depth: usize) -> Option<(&Module, bool)> {
         let known = (0..=path.len()).rev().find(|&n| self.modules.contains_key(&path[..n]))?;
         let module = &self.modules[&path[..known]];
@@ -252,12 +254,12 @@ impl Tree {
         let n_modules = (0..=path.len()).rev().find(|&n| self.modules.contains_key(&path[..n]))?;
         let innermost = &self.modules[&path[..n_modules]];
         if path.get(n_modules).is_some_and(|name| innermost.children.contains_key(name)) {
-            // Generated code, or a test's.
+            // Generated code, or code of a test.
             return None;
         }
-        // What is not found is defined by a macro.
+        // A name that is not found is defined by a macro.
         let (target, public) = self.resolve(path, 8).unwrap_or((innermost, false));
-        // What the root forwards is of the room that has it.
+        // A name that the root re-exports belongs to the room that defines it.
         let room = match path.first() {
             Some(first) if self.modules.contains_key(std::slice::from_ref(first)) => first.clone(),
             _ => self.path_of(target).first().cloned().unwrap_or_else(|| "lib".into()),
@@ -270,7 +272,7 @@ impl Tree {
         module_of(&self.files[module.file])
     }
 
-    /// Everything that any file names, by imports and by paths, forwarded names included.
+    /// Everything that files name, by imports and by paths, including re-exported names.
     pub(crate) fn uses(&self) -> Vec<Use> {
         let mut uses = Vec::new();
         for (current, module) in &self.modules {
@@ -288,8 +290,10 @@ impl Tree {
         uses
     }
 
-    /// Which file needs which others. A name that is only forwarded is no need of the file that does so, and
-    /// a module is needed for what is named of it.
+    /// Which file needs which others.
+    ///
+    /// A file does not need a name that it only re-exports. A module is needed if something in it is
+    /// named.
     pub(crate) fn needs(&self) -> BTreeMap<String, BTreeSet<String>> {
         let mut needs: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
         for (current, module) in &self.modules {
@@ -326,9 +330,9 @@ fn is_word(text: &str) -> bool {
     text.starts_with(|first: char| first.is_alphabetic() || first == '_')
 }
 
-/// Whether the item that starts after `before` is `pub`, and whether it is that to anybody.
+/// Whether the item that starts after `before` is `pub`, and whether it is public to all.
 fn visibility(before: &[Token]) -> (bool, bool) {
-    // `const fn`, `unsafe fn` and the like stand between.
+    // `const fn`, `unsafe fn` and the like may stand in between.
     let mut rest = before;
     loop {
         match rest.split_last() {
@@ -346,7 +350,7 @@ fn visibility(before: &[Token]) -> (bool, bool) {
     }
 }
 
-/// The paths of a `use`, and what each is called.
+/// The paths of a `use`, and the name of each.
 struct UseTree<'t> {
     tokens: &'t [Token],
     at: usize,
@@ -375,7 +379,7 @@ impl UseTree<'_> {
                     break;
                 }
                 "::" if prefix.is_empty() => {
-                    // Another crate, whatever modules there are here.
+                    // The path names another crate, whatever modules exist here.
                     prefix.push(String::new());
                     continue;
                 }
@@ -397,7 +401,7 @@ impl UseTree<'_> {
         prefix.truncate(len);
     }
 
-    /// The path is whole; what follows may rename it.
+    /// The path is complete. What follows may rename it.
     fn end(&mut self, prefix: &Segments) {
         let mut alias = prefix.last().cloned().unwrap_or_default();
         if self.text() == "as" {
@@ -408,7 +412,7 @@ impl UseTree<'_> {
     }
 }
 
-/// Splits source text; leaves comments, strings, characters and lifetimes out.
+/// Splits source text into tokens. Leaves out comments, strings, characters and lifetimes.
 fn tokens(text: &str) -> Vec<Token> {
     let chars: Vec<char> = text.chars().collect();
     let (mut tokens, mut at, mut line) = (Vec::new(), 0, 1);
@@ -484,7 +488,7 @@ fn raw_string(chars: &[char], at: usize) -> usize {
     find(chars, at + n + 1, &end) + end.len()
 }
 
-/// Leaves out attributes, and the items that only tests have; modules of these that are files go to `tests`.
+/// Leaves out attributes, and items that only tests have. Modules of tests that are files go to `tests`.
 fn without_tests(tokens: &[Token], path: &[String], tests: &mut BTreeSet<Segments>) -> Vec<Token> {
     let (mut left, mut at) = (Vec::new(), 0);
     while at < tokens.len() {

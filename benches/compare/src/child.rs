@@ -1,4 +1,5 @@
-//! Peak memory: an operation of one engine in a process of its own, where nothing else takes any.
+//! Measures peak memory: an operation of one engine runs in a process of its own, where nothing else
+//! takes any.
 
 use std::path::Path;
 use std::process::Command;
@@ -10,9 +11,9 @@ use crate::{Config, Result, system};
 /// What a child does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Task {
-    /// An operation, as the harness times it.
+    /// Run an operation, as the harness times it.
     Measure(Operation),
-    /// Writes [`BIG`] bytes.
+    /// Write [`BIG`] bytes.
     WriteBig,
 }
 
@@ -20,7 +21,7 @@ pub(crate) enum Task {
 const BIG: u64 = 10_000_000_000;
 
 impl Task {
-    /// Operations whose memory is looked at.
+    /// The operations for which memory is measured.
     pub(crate) const MEASURED: [Operation; 5] =
         [Operation::Write, Operation::Get, Operation::GetMany, Operation::Scan, Operation::Epoch];
 
@@ -40,7 +41,7 @@ impl Task {
     }
 }
 
-/// Random names that a child asks for.
+/// How many random names a child asks for.
 fn n_gets(workload: Workload, quick: bool) -> usize {
     match (workload, quick) {
         (Workload::Molecules, _) => 10_000,
@@ -50,12 +51,13 @@ fn n_gets(workload: Workload, quick: bool) -> usize {
     }
 }
 
-/// Records of an epoch that a child goes through.
+/// How many records of an epoch a child goes through.
 fn n_epoch(workload: Workload) -> usize {
     if workload == Workload::Small { 1 << 20 } else { usize::MAX }
 }
 
-/// Most that the anonymous memory of a child grew by, in MB (10^6 bytes). `store` is read, or written at.
+/// The most by which the anonymous memory of a child grew, in MB (10^6 bytes). The child reads or writes
+/// `store`.
 pub(crate) fn peak(
     config: &Config,
     workload: Workload,
@@ -79,10 +81,10 @@ pub(crate) fn peak(
     Ok(bytes / 1e6)
 }
 
-/// Where the child finds its store.
+/// The variable that tells the child where its store is.
 const STORE: &str = "VLDEPOT_COMPARE_STORE";
 
-/// What the child runs: prints bytes.
+/// Runs in the child. Prints the number of bytes.
 pub(crate) fn serve(config: &Config, task: Task) -> Result<()> {
     let (&[workload], [name]) = (config.workloads.as_slice(), config.engines.as_slice()) else {
         return Err("a child has one workload and one engine".into());
@@ -109,7 +111,7 @@ pub(crate) fn serve(config: &Config, task: Task) -> Result<()> {
     Ok(())
 }
 
-/// Which records a child asks for: made beforehand, so that they do not count.
+/// The records that a child asks for. They are chosen beforehand, so that this does not count.
 struct Questions {
     gets: Vec<usize>,
     order: Vec<u32>,

@@ -1,5 +1,4 @@
-//! What is stored: three kinds of records, made once, encoded once, and handed to every engine as the same
-//! bytes.
+//! The records: three kinds, made and encoded once. Every engine gets the same bytes.
 //!
 //! ```text
 //! a   molecules   10 to 120 atoms: numbers u8, positions and forces f32, energy, cell and stress f64
@@ -7,16 +6,16 @@
 //! c   small       16 f32, 64 bytes
 //! ```
 //!
-//! They lie in one file, which this process and its children map, so that what engines allocate can be told
-//! from them:
+//! They lie in one file, which this process and its children map. So what an engine allocates can be
+//! told apart from the records:
 //!
 //! ```text
 //! u64 records, u64 payload bytes | u64 start, u64 length, for each record | records, each at a multiple of 16
 //! ```
 //!
-//! Records of `a` and `b` are atomic frames as the codec encodes them. *Payload* is what a user would count:
-//! the bytes of the arrays and numbers alone, without what the codec adds. Ratios of size and MB/s are about
-//! the payload.
+//! Records of `a` and `b` are atomic frames as the codec encodes them. *Payload* is what a user would
+//! count: the bytes of the arrays and numbers, without what the codec adds. Ratios of size and MB/s
+//! refer to the payload.
 
 #[allow(dead_code, unreachable_pub, clippy::pedantic, reason = "written for the example")]
 #[path = "../../../examples/lennard_jones/simulation.rs"]
@@ -50,7 +49,7 @@ pub(crate) enum Workload {
 impl Workload {
     pub(crate) const ALL: [Self; 3] = [Self::Molecules, Self::Frames, Self::Small];
 
-    /// As the command line calls it.
+    /// The letter for it on the command line.
     pub(crate) fn letter(self) -> &'static str {
         match self {
             Self::Molecules => "a",
@@ -83,7 +82,7 @@ impl Workload {
         }
     }
 
-    /// Records of a batch in training: about half a megabyte, or a few frames.
+    /// Records in a batch of training: about half a megabyte, or a few frames.
     pub(crate) fn batch(self) -> usize {
         if self == Self::Frames { 8 } else { 256 }
     }
@@ -125,21 +124,22 @@ impl Name {
 pub(crate) struct Load {
     pub(crate) workload: Workload,
     map: Mmap,
-    /// Records in the file.
+    /// How many records the file has.
     distinct: usize,
-    /// Records handed out: those of the file over and over.
+    /// How many records are handed out. Those of the file repeat.
     len: usize,
-    /// Mean bytes of a record's arrays and numbers.
+    /// The mean number of bytes of a record's arrays and numbers.
     pub(crate) mean_payload: f64,
 }
 
 impl Load {
-    /// The records of `workload`, from the file in `directory` where they are made when first asked for.
+    /// The records of `workload`, from the file in `directory`. The file is made when it is first
+    /// needed.
     pub(crate) fn open(workload: Workload, quick: bool, directory: &Path) -> Result<Self> {
         Self::of(workload, workload.records(quick), directory)
     }
 
-    /// As [`open`](Self::open), with a number of records.
+    /// Like [`open`](Self::open), but with a given number of records.
     pub(crate) fn of(workload: Workload, records: usize, directory: &Path) -> Result<Self> {
         let path = directory.join(format!("{}-{records}.records", workload.letter()));
         if !path.exists() {
@@ -159,7 +159,7 @@ impl Load {
         Ok(Self { workload, map, distinct: records, len: records, mean_payload })
     }
 
-    /// The same records `times` over, under new names.
+    /// The same records `times` times, under new names.
     pub(crate) fn repeated(mut self, times: usize) -> Self {
         self.len = self.distinct * times;
         self
@@ -169,7 +169,7 @@ impl Load {
         self.len
     }
 
-    /// The bytes of record `number`, at a multiple of 16.
+    /// The bytes of record `number`, which start at a multiple of 16.
     pub(crate) fn record(&self, number: usize) -> &[u8] {
         let number = if number < self.distinct { number } else { number % self.distinct };
         let at = HEAD + number * ENTRY;
@@ -178,17 +178,17 @@ impl Load {
         &self.map[start..start + len]
     }
 
-    /// Number, name and bytes of all records in order.
+    /// Number, name and bytes of all records, in order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (usize, Name, &[u8])> {
         (0..self.len).map(|number| (number, Name::new(number), self.record(number)))
     }
 
-    /// Bytes of all records.
+    /// The total bytes of all records.
     pub(crate) fn record_bytes(&self) -> u64 {
         (0..self.len).map(|number| self.record(number).len() as u64).sum()
     }
 
-    /// The records as what `put` of the codec takes; they borrow the records' bytes.
+    /// The records in the form that `put` of the codec takes. They borrow the records' bytes.
     pub(crate) fn frames(&self) -> Result<Vec<AtomicFrame<'_>>> {
         let codec = AtomicFrameCodec::default();
         let frame = |number| Ok(codec.view(self.record(number))?.to_frame()?);
@@ -196,13 +196,13 @@ impl Load {
     }
 }
 
-/// Takes bytes in hand, the same for every engine: adds up a number from every cache line of a record.
+/// Touches bytes in the same way for every engine: adds up a number from every cache line of a record.
 pub(crate) fn touch(bytes: &[u8]) -> u64 {
     let first = |line: &[u8]| line.first_chunk().map_or(0, |&word| u64::from_le_bytes(word));
     bytes.chunks(64).fold(0, |sum, line| sum.wrapping_add(first(line)))
 }
 
-/// `n` numbers below `below`, by chance and always the same.
+/// `n` random numbers below `below`, the same each time.
 pub(crate) fn numbers(n: usize, below: usize, seed: u64) -> Vec<usize> {
     let mut random = Random(seed);
     (0..n).map(|_| random.below(below)).collect()
@@ -259,8 +259,9 @@ fn make(workload: Workload, records: usize, path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Chains with bonds of 0.10 to 0.15 nm and forces of 50 kJ/mol/nm. Every number has all its random bits, as
-/// a computed one has.
+/// Makes chains with bonds of 0.10 to 0.15 nm and forces of 50 kJ/mol/nm.
+///
+/// All bits of every number are random, as in a computed one.
 fn make_molecules(records: usize, maker: &mut Maker) -> Result<()> {
     let codec = AtomicFrameCodec::default();
     let mut random = Random(2);
@@ -299,7 +300,7 @@ fn make_molecules(records: usize, maker: &mut Maker) -> Result<()> {
     Ok(())
 }
 
-/// Of the example's simulation, the first [`FRAME_ATOMS`] atoms.
+/// Makes frames of the first [`FRAME_ATOMS`] atoms of the example's simulation.
 fn make_frames(records: usize, maker: &mut Maker) -> Result<()> {
     let codec = AtomicFrameCodec::default();
     let mut fluid = Simulation::new(FRAME_ATOMS + 300, 180.0, 0.004, 1);
@@ -328,7 +329,7 @@ fn make_frames(records: usize, maker: &mut Maker) -> Result<()> {
     Ok(())
 }
 
-/// As a descriptor or an embedding has them: normal numbers of one scale.
+/// Makes records like those of a descriptor or an embedding: normal numbers of one scale.
 fn make_small(records: usize, maker: &mut Maker) -> Result<()> {
     let mut random = Random(5);
     for _ in 0..records {

@@ -1,4 +1,4 @@
-//! What vldepot is to reach, beside what it reached.
+//! The goals of vldepot, and what it reached.
 
 use crate::Config;
 use crate::report::Row;
@@ -7,7 +7,7 @@ use crate::run::speed_over;
 /// The figures of a run, by name.
 struct Figures<'r> {
     rows: &'r [Row],
-    /// CPU time does not show what threads gain.
+    /// Whether CPU time was measured, which does not show what threads gain.
     cpu_time: bool,
 }
 
@@ -25,19 +25,19 @@ impl Figures<'_> {
         self.row(workload, operation, engine)?.ratio_to_limit
     }
 
-    /// How many times as fast as the right operation of an engine is the left one.
+    /// How many times as fast the left operation is as the right one.
     fn over(&self, workload: &str, left: (&str, &str), right: (&str, &str)) -> Option<f64> {
         let times = |(operation, engine)| Some(self.row(workload, operation, engine)?.rounds.as_slice());
         speed_over(times(left)?, times(right)?)
     }
 
-    /// As [`over`](Self::over), of an operation of two engines; where the first has two threads.
+    /// Like [`over`](Self::over), but for one operation of two engines, of which `many` has two threads.
     fn two_threads(&self, many: &str, workload: &str, operation: &str, one: &str) -> Option<f64> {
         let two = self.row(workload, operation, many)?.threads == 2;
         self.threaded(self.over(workload, (operation, many), (operation, one))).filter(|_| two)
     }
 
-    /// A figure of more than one thread, where it means something.
+    /// A figure of several threads, if it means something.
     fn threaded(&self, figure: Option<f64>) -> Option<f64> {
         figure.filter(|_| !self.cpu_time)
     }

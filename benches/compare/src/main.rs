@@ -1,6 +1,6 @@
-//! vldepot beside its rivals and beside the physical limits: same data, same checks, one run.
+//! vldepot compared with its rivals and with the physical limits: same data, same checks, one run.
 //!
-//! `README.md` beside this crate says how to run it and how to read what it prints.
+//! The crate's `README.md` says how to run it and how to read its output.
 
 mod child;
 mod data;
@@ -44,18 +44,18 @@ usage: compare [options]
 pub(crate) struct Config {
     pub(crate) quick: bool,
     pub(crate) workloads: Vec<Workload>,
-    /// Names, or beginnings of names; empty for all.
+    /// Names, or beginnings of names. Empty for all.
     pub(crate) engines: Vec<String>,
     pub(crate) operations: Vec<Operation>,
     pub(crate) data: PathBuf,
     pub(crate) rounds: usize,
     pub(crate) threads: usize,
-    /// Whether the process's CPU time is measured, and not time.
+    /// Whether the process's CPU time is measured instead of elapsed time.
     pub(crate) cpu_time: bool,
 }
 
 impl Config {
-    /// What measures.
+    /// The clock that measures.
     pub(crate) fn clock(&self) -> system::Clock {
         system::Clock::new(self.cpu_time)
     }
@@ -72,7 +72,7 @@ impl Config {
     }
 }
 
-/// What the command line asks for.
+/// The command line.
 #[derive(Debug, Default)]
 struct Arguments {
     quick: bool,

@@ -5,24 +5,24 @@ use serde::Serialize;
 use crate::data::{Load, Workload};
 use crate::engines::Operation;
 
-/// The figures of one operation of one engine. What does not apply is null.
+/// The figures of one operation of one engine. A figure that does not apply is null.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Row {
     pub(crate) workload: &'static str,
     pub(crate) operation: &'static str,
     pub(crate) engine: String,
     pub(crate) threads: usize,
-    /// For `open` and `first_get`, how often a second.
+    /// For `open` and `first_get`, how many per second.
     pub(crate) records_per_s: Option<f64>,
-    /// Payload, 10^6 bytes.
+    /// MB of payload (10^6 bytes) per second.
     pub(crate) mb_per_s: Option<f64>,
     /// Bytes on disk over bytes of payload.
     pub(crate) stored_ratio: Option<f64>,
-    /// 10^6 bytes that the process's anonymous memory grew by at most.
+    /// The most by which the process's anonymous memory grew, in 10^6 bytes.
     pub(crate) peak_mb: Option<f64>,
-    /// Speed over that of the limit.
+    /// The speed divided by that of the limit.
     pub(crate) ratio_to_limit: Option<f64>,
-    /// Seconds a record, round by round.
+    /// Seconds for each record, one number for each round.
     #[serde(skip)]
     pub(crate) rounds: Vec<f64>,
 }
@@ -50,7 +50,7 @@ impl Row {
     }
 }
 
-/// Three digits and a unit.
+/// A number with three digits and a unit.
 fn short(value: f64) -> String {
     let (value, unit) = match value {
         v if v >= 1e6 => (v / 1e6, "M"),
@@ -64,7 +64,7 @@ fn short(value: f64) -> String {
     }
 }
 
-/// A duration in its unit.
+/// A duration in a suitable unit.
 pub(crate) fn duration(seconds: f64) -> String {
     match seconds {
         s if s >= 1.0 => format!("{s:.2} s"),
@@ -76,7 +76,7 @@ pub(crate) fn duration(seconds: f64) -> String {
 /// A table's column: its name, and a row's figure in it.
 type Column<'t> = (&'static str, Box<dyn Fn(&Row) -> Option<String> + 't>);
 
-/// Prints what is stored in a workload.
+/// Prints what a workload stores.
 pub(crate) fn print_load(load: &Load) {
     let (letter, what, n) = (load.workload.letter(), load.workload.describe(), load.len());
     let (payload, record) = (load.mean_payload, load.record_bytes() as f64 / n as f64);
@@ -116,7 +116,7 @@ pub(crate) fn print(rows: &[Row]) {
     table("peak memory, MB", rows, of_all(|row| row.peak_mb.map(|x| format!("{x:.1}"))));
 }
 
-/// Prints a table with a line for each engine; lines and columns without figures are left out.
+/// Prints a table with a line for each engine. Lines and columns without figures are left out.
 fn table(title: &str, rows: &[Row], columns: Vec<Column<'_>>) {
     let mut engines: Vec<&str> = Vec::new();
     for row in rows {

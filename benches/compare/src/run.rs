@@ -1,9 +1,9 @@
-//! Rounds: every engine in turn, again and again, so that what slows the machine down slows all of them.
+//! Rounds: every engine runs in turn, again and again, so that a slow machine slows all of them.
 //!
-//! Each operation is run once before it is timed, to fill caches and to see how often it must be repeated
-//! within a round; then each round runs all operations that read, each once per engine. Medians are over
-//! rounds; ratios are the medians of the ratios within each round. What every pass visits is compared with
-//! what it should have, outside the timed part.
+//! Each operation runs once before it is timed. This fills caches, and shows how often it must be
+//! repeated within a round. Then each round runs all reading operations, once for each engine. Medians
+//! are over rounds. A ratio is the median of the ratios within each round. What each pass visits is
+//! compared with what it should visit, outside the timed part.
 
 use std::path::{Path, PathBuf};
 
@@ -16,10 +16,10 @@ use crate::report::{self, Row};
 use crate::system::{self, Clock};
 use crate::{Config, Result};
 
-/// A pass of an operation is repeated within a round until it takes this long.
+/// Within a round, an operation is repeated until it takes this many seconds.
 const PASS_SECONDS: f64 = 0.03;
 
-/// How many records operations read.
+/// How many records the operations read.
 struct Sizes {
     gets: usize,
     lookups: usize,
@@ -41,13 +41,13 @@ impl Sizes {
     }
 }
 
-/// An engine, and what is known of it so far.
+/// An engine, and its results so far.
 struct Contender<'l> {
     engine: Box<dyn Engine + 'l>,
-    /// Asked for, and not only needed for ratios.
+    /// Whether it was asked for, and is not only needed for ratios.
     wanted: bool,
     path: PathBuf,
-    /// Seconds a record, round by round.
+    /// Seconds for each record, one number for each round.
     times: Vec<(Operation, Vec<f64>)>,
     stored_ratio: Option<f64>,
     peaks: Vec<(Operation, f64)>,
@@ -66,19 +66,19 @@ impl Contender<'_> {
     }
 }
 
-/// The middle one of `values`.
+/// The median of `values`.
 pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
 }
 
-/// How many times as fast as what took `theirs` is what took `ours`, each a time a round.
+/// How many times as fast `ours` is as `theirs`. Each has one time for each round.
 pub(crate) fn speed_over(ours: &[f64], theirs: &[f64]) -> Option<f64> {
     let ratios: Vec<f64> = ours.iter().zip(theirs).map(|(ours, theirs)| theirs / ours).collect();
     (!ratios.is_empty()).then(|| median(ratios))
 }
 
-/// Runs a workload; gives its figures.
+/// Runs a workload. Returns its figures.
 pub(crate) fn workload(config: &Config, workload: Workload) -> Result<Vec<Row>> {
     let load = Load::open(workload, config.quick, &config.data)?;
     let mut contenders = contenders(config, &load)?;
@@ -111,7 +111,7 @@ pub(crate) fn workload(config: &Config, workload: Workload) -> Result<Vec<Row>> 
     Ok(rows)
 }
 
-/// The engines asked for, and the limits that these are measured against.
+/// The engines that were asked for, and the limits that they are compared with.
 fn contenders<'l>(config: &Config, load: &'l Load) -> Result<Vec<Contender<'l>>> {
     let engines = engines::all(load, config.threads);
     let wanted = |engine: &dyn Engine| {
@@ -145,7 +145,7 @@ fn contenders<'l>(config: &Config, load: &'l Load) -> Result<Vec<Contender<'l>>>
     Ok(contenders)
 }
 
-/// Rounds of operations that handle all records: fewer where these take long.
+/// How many rounds to run of operations that handle all records. There are fewer if these take long.
 fn whole_rounds(config: &Config, load: &Load) -> usize {
     match (load.workload, config.quick) {
         (Workload::Small, true) => 1,
@@ -188,7 +188,7 @@ fn put(config: &Config, load: &Load, contenders: &mut [Contender<'_>]) -> Result
     Ok(())
 }
 
-/// Compares what every engine gives back with what it was given: all records, some of them by name, some in
+/// Compares what every engine returns with what it was given: all records, some of them by name, some in
 /// batches.
 fn verify(load: &Load, contenders: &[Contender<'_>]) -> Result<()> {
     let some = numbers(4 * BATCH, load.len(), 6);
@@ -252,7 +252,7 @@ fn open(config: &Config, load: &Load, contenders: &mut [Contender<'_>]) -> Resul
     Ok(())
 }
 
-/// About `n` random numbers below `below`, of which each run of [`BATCH`] has none twice.
+/// About `n` random numbers below `below`. No run of [`BATCH`] of them has a number twice.
 fn batches(n: usize, below: usize) -> Vec<usize> {
     let mut random = Random(8);
     let mut all = Vec::with_capacity(n);
@@ -268,7 +268,7 @@ fn batches(n: usize, below: usize) -> Vec<usize> {
     all
 }
 
-/// Which records reading operations ask for.
+/// The records that reading operations ask for.
 struct Questions {
     numbers: Vec<usize>,
     names: Vec<Name>,
@@ -346,8 +346,8 @@ fn passes(
     Ok(visited)
 }
 
-/// How many records a pass reads, and what touching them adds up to; without the latter where the engine may
-/// choose.
+/// How many records a pass reads, and the sum that touching them gives. There is no sum if the engine
+/// may choose.
 fn expected(
     operation: Operation,
     load: &Load,
@@ -365,7 +365,7 @@ fn expected(
     }
 }
 
-/// A reading operation of an engine: what it should visit, and how often a round.
+/// A reading operation of an engine: what it should visit, and how often it runs in a round.
 struct Reading {
     operation: Operation,
     contender: usize,
@@ -374,9 +374,10 @@ struct Reading {
     passes: usize,
 }
 
-/// How often a round a pass that takes `seconds` is repeated.
+/// How often a pass that takes `seconds` is repeated in a round.
 fn n_passes(operation: Operation, workload: Workload, seconds: f64) -> usize {
-    // Epochs follow each other, as in training: how a loader starts and ends is little of four.
+    // Epochs follow each other, as in training. With four of them, the start and the end of a loader
+    // matter little.
     let several = operation == Operation::Epoch && workload.is_atomic() && seconds < 1.0;
     let least = if several { 4 } else { 1 };
     ((PASS_SECONDS / seconds).ceil() as usize).clamp(least, 1000)
@@ -447,7 +448,7 @@ fn read_cold(config: &Config, load: &Load, contenders: &mut [Contender<'_>]) -> 
             if sum.is_some_and(|sum| sum != visited.sum) {
                 return Err(format!("{}: other records were read", contender.engine.name()).into());
             }
-            // Where the file system keeps its pages in spite of the advice there is nothing to tell.
+            // If the file system keeps its pages in spite of the advice, there is nothing to report.
             if system::read_from_disk()? > before {
                 contender.note(operation, seconds / records as f64);
             }
@@ -457,7 +458,7 @@ fn read_cold(config: &Config, load: &Load, contenders: &mut [Contender<'_>]) -> 
 }
 
 fn measure_memory(config: &Config, workload: Workload, contenders: &mut [Contender<'_>]) -> Result<()> {
-    // Children that only repeat what others show would make a quick run slow.
+    // A quick run leaves out children that only repeat what others show.
     let quick = [Operation::Write, Operation::Get];
     for contender in contenders.iter_mut().filter(|one| one.wanted && !one.engine.is_limit()) {
         for operation in Task::MEASURED {
@@ -478,7 +479,7 @@ fn measure_memory(config: &Config, workload: Workload, contenders: &mut [Contend
     Ok(())
 }
 
-/// The memory of a large write, in a full run.
+/// Measures the memory of a large write, in a full run.
 fn write_big(config: &Config, workload: Workload, contenders: &[Contender<'_>]) -> Result<Option<Row>> {
     const ENGINE: &str = "vldepot-balanced";
     let there = contenders.iter().find(|one| one.wanted && one.engine.name() == ENGINE);

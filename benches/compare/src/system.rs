@@ -1,4 +1,4 @@
-//! What is asked of the operating system: memory of this process, room on disk, the page cache.
+//! Questions to the operating system: memory of this process, room on disk, the page cache.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -8,8 +8,10 @@ use std::time::Duration;
 
 use crate::Result;
 
-/// Resident bytes of this process that no file backs: heap and the like, whoever allocated them. Pages of
-/// mapped files, which the page cache owns and takes back when it needs them, do not count.
+/// Resident bytes of this process that no file backs, such as the heap, whoever allocated them.
+///
+/// Pages of mapped files do not count. They belong to the page cache, which takes them back when it
+/// needs them.
 pub(crate) fn anonymous() -> Result<u64> {
     let text = std::fs::read_to_string("/proc/self/statm")?;
     let mut pages = text.split(' ').skip(1).map_while(|number| number.parse::<u64>().ok());
@@ -19,7 +21,7 @@ pub(crate) fn anonymous() -> Result<u64> {
     }
 }
 
-/// How much `job` makes [`anonymous`] grow at most, looked at every half millisecond.
+/// The most by which `job` makes [`anonymous`] grow, sampled every half millisecond.
 pub(crate) fn peak(job: impl FnOnce() -> Result<()>) -> Result<u64> {
     let before = anonymous()?;
     let done = Arc::new(AtomicBool::new(false));
@@ -38,7 +40,7 @@ pub(crate) fn peak(job: impl FnOnce() -> Result<()>) -> Result<u64> {
     result.map(|()| most.saturating_sub(before))
 }
 
-/// Seconds: of the wall, or of all CPUs for this process alone.
+/// A clock in seconds: elapsed time, or the CPU time of this process.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Clock {
     id: rustix::time::ClockId,
@@ -50,13 +52,13 @@ impl Clock {
         Self { id: if cpu_time { ClockId::ProcessCPUTime } else { ClockId::Monotonic } }
     }
 
-    /// Since some moment.
+    /// Seconds since some fixed moment.
     pub(crate) fn now(self) -> f64 {
         let time = rustix::time::clock_gettime(self.id);
         time.tv_sec as f64 + time.tv_nsec as f64 * 1e-9
     }
 
-    /// What `job` takes.
+    /// The seconds that `job` takes.
     pub(crate) fn time(self, job: impl FnOnce() -> Result<()>) -> Result<f64> {
         let start = self.now();
         job()?;
@@ -64,14 +66,14 @@ impl Clock {
     }
 }
 
-/// Bytes that the disk gave this process so far; what came out of the page cache does not count.
+/// Bytes that this process has read from the disk so far. Reads from the page cache do not count.
 pub(crate) fn read_from_disk() -> Result<u64> {
     let text = std::fs::read_to_string("/proc/self/io")?;
     let line = text.lines().find_map(|line| line.strip_prefix("read_bytes: "));
     Ok(line.ok_or("/proc/self/io: no read_bytes")?.parse()?)
 }
 
-/// All files of a store, which is a file or a folder.
+/// All files of a store, which may be a file or a folder.
 fn files(store: &Path) -> Result<Vec<PathBuf>> {
     if !store.is_dir() {
         return Ok(vec![store.to_owned()]);
@@ -79,7 +81,7 @@ fn files(store: &Path) -> Result<Vec<PathBuf>> {
     std::fs::read_dir(store)?.map(|entry| Ok(entry?.path())).collect()
 }
 
-/// Bytes that a store takes: the length of its files, without what is holes in them.
+/// Bytes that a store takes: the length of its files without holes.
 #[cfg(unix)]
 pub(crate) fn size(store: &Path) -> Result<u64> {
     use std::os::unix::fs::MetadataExt;

@@ -1,4 +1,4 @@
-//! Blosc2 by itself, called as directly as can be.
+//! Blosc2 by itself, called as directly as possible.
 
 use std::ptr::{NonNull, null_mut};
 
@@ -7,10 +7,10 @@ use vldepot::{Compression, CompressionCodec, Filter};
 
 use crate::Result;
 
-/// Bytes that a chunk may need besides the raw ones.
+/// The most bytes that a chunk may need besides the raw ones.
 pub(crate) const OVERHEAD: usize = 32;
 
-/// A context, which one thread uses.
+/// A context. One thread uses it.
 struct Context(NonNull<sys::blosc2_context>);
 
 impl Drop for Context {
@@ -31,7 +31,8 @@ impl Encoder {
             Filter::Bitshuffle => 2,
             filter => panic!("Blosc2's number of the filter {filter} is not known here"),
         };
-        // What depots do: a stream a byte for zstd after shuffle (1, always), else one for all (2, never).
+        // As depots do: one stream for each byte of an element (1, always) with zstd after shuffle,
+        // otherwise one for all (2, never).
         let split = compression.codec == CompressionCodec::Zstd && compression.filter == Filter::Shuffle;
         let parameters = sys::blosc2_cparams {
             compcode: match compression.codec {
@@ -55,7 +56,7 @@ impl Encoder {
         NonNull::new(context).map(|context| Self(Context(context))).ok_or("no compression context".into())
     }
 
-    /// Compresses `raw` into the start of `out`; gives the length.
+    /// Compresses `raw` into the start of `out`. Returns the length.
     pub(crate) fn compress(&mut self, raw: &[u8], out: &mut [u8]) -> Result<usize> {
         let (raw_len, out_len) = (i32::try_from(raw.len())?, i32::try_from(out.len())?);
         // SAFETY: slices with their own lengths, which do not overlap; the context is used by this thread
@@ -85,8 +86,10 @@ impl Decoder {
         NonNull::new(context).map(|context| Self(Context(context))).ok_or("no decompression context".into())
     }
 
-    /// Raw bytes `start..start + len` of a chunk, to the start of `out`: decompresses the blocks that they
-    /// touch. `start` is a multiple of the typesize, which is 4.
+    /// Decompresses the raw bytes `start..start + len` of a chunk to the start of `out`.
+    ///
+    /// Only the blocks that they touch are decompressed. `start` is a multiple of the typesize, which is
+    /// 4.
     pub(crate) fn part(&mut self, chunk: &[u8], start: usize, len: usize, out: &mut [u8]) -> Result<()> {
         let (first, n) = (i32::try_from(start / 4)?, i32::try_from(len.div_ceil(4))?);
         let (chunk_len, out_len) = (i32::try_from(chunk.len())?, i32::try_from(out.len())?);
@@ -105,7 +108,7 @@ impl Decoder {
         if written == 4 * n { Ok(()) } else { Err(format!("Blosc2: code {written}").into()) }
     }
 
-    /// All raw bytes of a chunk, to the start of `out`.
+    /// Decompresses all raw bytes of a chunk to the start of `out`.
     pub(crate) fn whole(&mut self, chunk: &[u8], out: &mut [u8]) -> Result<usize> {
         let (chunk_len, out_len) = (i32::try_from(chunk.len())?, i32::try_from(out.len())?);
         // SAFETY: slices with their own lengths, which do not overlap; the chunk is one that `Encoder` made.

@@ -1,7 +1,7 @@
-//! The ceiling: all records behind each other in a file that is mapped, and a hash map of their names in
+//! The upper limit: all records one after the other in a mapped file, and a hash map of their names in
 //! memory.
 //!
-//! No product: nothing is checked, nothing can be changed, opening reads all names.
+//! This is not a usable store: nothing is checked, nothing can be changed, and opening reads all names.
 //!
 //! ```text
 //! records   the records' bytes

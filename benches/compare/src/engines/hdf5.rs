@@ -1,9 +1,9 @@
-//! HDF5: a chunked dataset for each field, byte shuffle and deflate 1, chunks as large as the blocks of
-//! depots.
+//! HDF5: a chunked dataset for each field, with byte shuffle and deflate 1. Chunks are as large as the
+//! blocks of depots.
 //!
-//! Per-atom fields of all records follow each other; `atoms` says where each record's start. HDF5 has no
-//! names: they lie in a dataset of their own, and a hash map of them is made when the file is opened. Records
-//! are taken apart: each field is visited by itself.
+//! Per-atom fields of all records follow each other, and `atoms` says where those of each record start.
+//! HDF5 has no names. They lie in a dataset of their own, and opening the file makes a hash map of them.
+//! Records are taken apart: each field is visited by itself.
 
 use std::path::Path;
 
@@ -19,13 +19,14 @@ use crate::Result;
 use crate::data::{Load, Name, Workload, touch};
 
 const LEVEL: u8 = 1;
-/// Bytes of a field gathered before they are written.
+/// Bytes of a field that are gathered before they are written.
 const GATHERED: usize = 1 << 20;
-/// A field's cache of decoded chunks, as HDF5 1 has it: that of HDF5 2 holds all frames of a quick run, and
-/// nothing would be decoded.
+/// The size of a field's cache of decoded chunks, which is that of HDF5 1.
+///
+/// The default of HDF5 2 holds all frames of a quick run, and then nothing would be decoded.
 const CACHE_BYTES: usize = 1 << 20;
 const CACHE_SLOTS: usize = 521;
-/// Records of a scan read at once.
+/// How many records of a scan are read at once.
 const SCANNED: usize = 512;
 
 /// HDF5.
@@ -48,7 +49,8 @@ fn bytes<T: Pod>(numbers: Option<&[T]>) -> Result<&[u8]> {
     Ok(bytemuck::cast_slice(numbers.ok_or("a field is missing")?))
 }
 
-/// A record's fields in order of the columns, borrowed from its bytes but for single numbers.
+/// Calls `each` with a record's fields in the order of the columns. All but single numbers are borrowed
+/// from its bytes.
 fn with_fields(load: &Load, number: usize, mut each: impl FnMut(usize, &[u8]) -> Result<()>) -> Result<()> {
     let record = load.record(number);
     if !load.workload.is_atomic() {
@@ -74,26 +76,26 @@ fn with_fields(load: &Load, number: usize, mut each: impl FnMut(usize, &[u8]) ->
     each(7, &pbc)
 }
 
-/// A field of all records, whatever its type.
+/// A field of all records, of any type.
 trait Column {
-    /// Appends a record's numbers.
+    /// Appends the numbers of a record.
     fn append(&mut self, bytes: &[u8]) -> Result<()>;
 
-    /// Writes what is gathered.
+    /// Writes the numbers that were gathered.
     fn flush(&mut self) -> Result<()>;
 
     /// Reads the numbers of records `first..last`, whose atoms are `atoms[0]..atoms[1]`, for
     /// [`part`](Self::part).
     fn read(&mut self, records: [usize; 2], atoms: [usize; 2]) -> Result<()>;
 
-    /// Of what was read, the bytes of the record, or atoms, from `first` to `last`, counted from what was
-    /// read.
+    /// The bytes of the records, or atoms, from `first` to `last`. Both are counted from the first that
+    /// was read.
     fn part(&self, records: [usize; 2], atoms: [usize; 2]) -> &[u8];
 }
 
 struct Typed<T> {
     dataset: Dataset,
-    /// Whether there are `width` numbers for each atom, and not for each record.
+    /// Whether there are `width` numbers for each atom, rather than for each record.
     per_atom: bool,
     width: usize,
     gathered: Vec<T>,
@@ -134,7 +136,7 @@ impl<T: H5Type + Pod> Column for Typed<T> {
     }
 }
 
-/// Where datasets are made, or found when `chunk_bytes` is none.
+/// Where datasets are made, or found if `chunk_bytes` is none.
 struct Columns<'f> {
     file: &'f File,
     chunk_bytes: Option<usize>,
@@ -183,7 +185,7 @@ impl Engine for Hdf5<'_> {
     }
 
     fn supports(&self, operation: Operation) -> bool {
-        // Small records one by one would take minutes.
+        // Reading small records one by one would take minutes.
         let slow = operation == Operation::Epoch && !self.load.workload.is_atomic();
         operation != Operation::Put && !slow
     }
@@ -237,13 +239,13 @@ impl Engine for Hdf5<'_> {
 struct Opened {
     columns: Vec<Box<dyn Column>>,
     numbers: HashMap<Box<str>, usize>,
-    /// Where each record's atoms start, and the end.
+    /// Where the atoms of each record start, and where the last ones end.
     atoms: Vec<usize>,
     _file: File,
 }
 
 impl Opened {
-    /// Reads records together, and visits each by its number and column.
+    /// Reads several records at once, and visits each with its number and column.
     fn read(
         &mut self,
         first: usize,

@@ -1,7 +1,7 @@
 //! LMDB, through `heed`: records as they are, or each compressed by zstd.
 //!
-//! One writer's transaction per commit, one reader's transaction for all reads; names come in order, which
-//! suits it.
+//! Each commit is one write transaction, and all reads share one read transaction. The names come in
+//! order, which suits LMDB.
 
 use std::path::Path;
 
@@ -14,7 +14,7 @@ use super::{COMMIT_BYTES, COMMIT_RECORDS, Engine, Store, Visit};
 use crate::Result;
 use crate::data::Load;
 
-/// Address space; the file takes what is used of it.
+/// Bytes of address space. The file takes only what is used of it.
 const MAP_SIZE: usize = 1 << 36;
 const LEVEL: i32 = 1;
 
@@ -85,7 +85,7 @@ impl Engine for Lmdb<'_> {
     }
 }
 
-/// An open environment, and the transaction of all reads.
+/// An open environment, and the transaction for all reads.
 struct Opened {
     database: Database<Str, Bytes>,
     transaction: Option<RoTxn<'static, WithoutTls>>,

@@ -1,9 +1,8 @@
-//! The physical limits: what any store of such chunks must do at least, done with one thread and nothing
-//! else.
+//! The physical limits: what any store of such chunks must at least do, on one thread.
 //!
-//! The chunks are those that a depot makes of the same records, byte for byte, laid out beforehand, with the
-//! same parameters. There are no names, no checksums and no files but in `write`; chunks to be read lie in
-//! memory, contexts and buffers are used again.
+//! The chunks are those that a depot makes of the same records, byte for byte, with the same parameters.
+//! They are laid out beforehand. There are no names and no checksums, and only `write` uses a file.
+//! Chunks to be read lie in memory, and contexts and buffers are reused.
 //!
 //! | | `blosc2-PRESET`, for depots that compress | `memcpy`, for stores that do not |
 //! | --- | --- | --- |
@@ -13,7 +12,7 @@
 //! | `scan`, `epoch` | decompresses every chunk, once | copies every chunk, once |
 //! | `size` | that file | that file |
 //!
-//! Records are then visited as those of every engine are.
+//! Records are then visited like those of every engine.
 
 use std::cell::OnceCell;
 use std::fs::File;
@@ -28,7 +27,7 @@ use super::{COMMIT_BYTES, COMMIT_RECORDS, Engine, Epochs, Operation, Store, Visi
 use crate::Result;
 use crate::data::Load;
 
-/// As the default of `Layout::chunk_size` is.
+/// The default of `Layout::chunk_size`.
 const CHUNK: usize = 4 << 20;
 /// Records start at multiples of this many bytes.
 const ALIGN: usize = 16;
@@ -72,7 +71,7 @@ impl Chunks {
     }
 }
 
-/// The chunks, laid out when first needed.
+/// The chunks. They are laid out when first needed.
 pub(crate) struct Layout<'l> {
     load: &'l Load,
     chunks: OnceCell<Rc<Chunks>>,
@@ -106,7 +105,7 @@ impl Press {
     }
 }
 
-/// A limit. Without compression, `memcpy`.
+/// A limit. Without compression it is `memcpy`.
 struct Limit<'l> {
     name: &'static str,
     compression: Option<(Compression, usize)>,
@@ -161,7 +160,7 @@ impl Engine for Limit<'_> {
         })
     }
 
-    /// Into memory: what the file system does is no part of the limit.
+    /// Stores the chunks in memory, because the file system is not part of the limit.
     fn open(&self, _path: &Path) -> Result<Box<dyn Store>> {
         let chunks = self.layout.chunks();
         let out = vec![0; CHUNK + OVERHEAD];
@@ -179,7 +178,7 @@ impl Engine for Limit<'_> {
     }
 }
 
-/// Visits up to `n` records, of all chunks in order; `decode` gives the raw bytes of a chunk.
+/// Visits up to `n` records of all chunks, in order. `decode` gives the raw bytes of a chunk.
 fn walk(
     places: &[Place],
     n: usize,
@@ -196,7 +195,7 @@ fn walk(
     Ok(())
 }
 
-/// Chunks to be copied.
+/// Chunks that are copied.
 struct Copied {
     chunks: Rc<Chunks>,
     out: Vec<u8>,
@@ -285,7 +284,8 @@ pub(crate) fn name_of(preset: &str) -> &'static str {
 /// The limit of stores that do not compress.
 pub(crate) const MEMCPY: &str = "memcpy";
 
-/// The blocks that a depot takes for records of `mean` bytes, as the docs of `Layout::block_size` have it.
+/// The block size that a depot takes for records of `mean` bytes. The rule is in the docs of
+/// `Layout::block_size`.
 fn block_size(options: &vldepot::Layout, mean: u64) -> usize {
     let small = match options.compression.codec {
         CompressionCodec::Lz4 | CompressionCodec::Lz4hc | CompressionCodec::Blosclz => 2 << 10,
@@ -355,7 +355,7 @@ mod tests {
             let mut encoder = Encoder::new(options.compression, block_size(&options, mean)).unwrap();
             let mut out = vec![0; CHUNK + OVERHEAD];
             let n = encoder.compress(&chunks.raw[0], &mut out).unwrap();
-            // Names and checksums come before the chunk.
+            // Names and checksums come before the chunk in the file.
             let same = file[at..].windows(n).any(|stored| stored == &out[..n]);
             assert!(same, "{preset}");
         }

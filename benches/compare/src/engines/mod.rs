@@ -1,8 +1,8 @@
-//! The engines: one file each, behind two traits.
+//! The engines, one file each, behind two traits.
 //!
-//! An [`Engine`] writes a store; a [`Store`] is one opened for reading. All get the same bytes under the same
-//! names, and hand out records by calling `visit` with their bytes: what is done with them is the harness's,
-//! and the same for all.
+//! An [`Engine`] writes a store, and a [`Store`] is one opened for reading. All engines get the same
+//! bytes under the same names. They hand out records by calling `visit` with the bytes. The harness
+//! decides what is done with the records, and does the same for all engines.
 
 mod blosc;
 mod flat;
@@ -24,12 +24,12 @@ use crate::data::{Load, Name, touch};
 /// Called with the bytes of each record.
 pub(crate) type Visit<'v> = &'v mut dyn FnMut(&[u8]);
 
-/// Engines with transactions commit as often as vldepot does by itself: after this many records,
+/// Engines with transactions commit after this many records, as vldepot does by itself.
 const COMMIT_RECORDS: usize = 1 << 20;
-/// or this many bytes.
+/// They also commit after this many bytes.
 const COMMIT_BYTES: usize = 256 << 20;
 
-/// Names asked for at once.
+/// How many names are asked for at once.
 pub(crate) const BATCH: usize = 256;
 
 /// Something that is timed.
@@ -62,7 +62,7 @@ impl Operation {
         Self::Epoch,
         Self::GetCold,
     ];
-    /// Those that are repeated on one open store.
+    /// The operations that are repeated on one open store.
     pub(crate) const READING: [Self; 5] = [Self::Lookup, Self::Get, Self::GetMany, Self::Scan, Self::Epoch];
 
     pub(crate) fn name(self) -> &'static str {
@@ -106,12 +106,12 @@ impl Operation {
 pub(crate) trait Engine {
     fn name(&self) -> &str;
 
-    /// The engine that does the least this one must do: see `limits.rs`.
+    /// The limit that this engine is compared with: see `limits.rs`.
     fn limit(&self) -> Option<&'static str> {
         None
     }
 
-    /// Whether this is such a limit: it has no names, and nothing of it can be opened.
+    /// Whether this is such a limit. A limit has no names, and nothing of it can be opened.
     fn is_limit(&self) -> bool {
         false
     }
@@ -120,34 +120,34 @@ pub(crate) trait Engine {
         operation != Operation::Put
     }
 
-    /// Threads that work at once, the caller's among them.
+    /// How many threads work at once, including the caller's.
     fn threads(&self, _operation: Operation) -> usize {
         1
     }
 
-    /// What need not be timed. Called once, before anything else.
+    /// Does work that need not be timed. Called once, before anything else.
     ///
     /// # Errors
-    /// When the load does not suit.
+    /// When the load does not suit the engine.
     fn prepare(&mut self) -> Result<()> {
         Ok(())
     }
 
-    /// The engine whose store this one reads, where it has none of its own.
+    /// The engine that writes the store which this one reads. `None` if it has a store of its own.
     fn store_of(&self) -> Option<&str> {
         None
     }
 
-    /// Stores all records at `path`, where nothing is, durably.
+    /// Stores all records durably at `path`, where nothing is yet.
     ///
     /// # Errors
-    /// The engine's own.
+    /// The engine's own errors.
     fn write(&mut self, path: &Path) -> Result<()>;
 
     /// Stores all records in memory, and forgets them.
     ///
     /// # Errors
-    /// The engine's own.
+    /// The engine's own errors.
     fn put(&mut self) -> Result<()> {
         Err("not in memory".into())
     }
@@ -155,61 +155,63 @@ pub(crate) trait Engine {
     /// Opens what [`write`](Self::write) wrote.
     ///
     /// # Errors
-    /// The engine's own.
+    /// The engine's own errors.
     fn open(&self, path: &Path) -> Result<Box<dyn Store>>;
 }
 
-/// Records to read: names, and the numbers that limits know them by.
+/// Records to read: their names, and their numbers, which limits use.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Keys<'k> {
     pub(crate) numbers: &'k [usize],
     pub(crate) names: &'k [&'k str],
 }
 
-/// Epochs to go through.
+/// The epochs to go through.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Epochs<'o> {
-    /// The records of one, shuffled: fewer than there are where that takes too long.
+    /// The records of one epoch, shuffled. It has fewer than all records if all would take too long.
     pub(crate) order: &'o [u32],
-    /// Records of a batch.
+    /// Records in a batch.
     pub(crate) batch: usize,
-    /// How many.
+    /// How many epochs.
     pub(crate) n: usize,
 }
 
 /// A store opened for reading.
 pub(crate) trait Store {
-    /// Whether there is a record of that name.
+    /// Whether a record of that name exists.
     ///
     /// # Errors
-    /// The engine's own.
+    /// The engine's own errors.
     fn lookup(&mut self, number: usize, name: &str) -> Result<bool>;
 
-    /// One record.
+    /// Visits one record.
     ///
     /// # Errors
-    /// The engine's own, and when there is none.
+    /// The engine's own errors, and one if the record does not exist.
     fn get(&mut self, number: usize, name: &str, visit: Visit) -> Result<()>;
 
-    /// Records in the order of `keys`. An engine without such a call loops.
+    /// Visits records in the order of `keys`. An engine without such a call loops.
     ///
     /// # Errors
-    /// As [`get`](Self::get).
+    /// The errors of [`get`](Self::get).
     fn get_many(&mut self, keys: Keys, visit: Visit) -> Result<()> {
         keys.numbers.iter().zip(keys.names).try_for_each(|(&number, name)| self.get(number, name, visit))
     }
 
-    /// All records.
+    /// Visits all records.
     ///
     /// # Errors
-    /// The engine's own.
+    /// The engine's own errors.
     fn scan(&mut self, visit: Visit) -> Result<()>;
 
-    /// As many records as the epochs have, shuffled: those of the order, in batches of names. An engine with
-    /// a loader of its own shuffles by itself.
+    /// Visits as many records as the epochs have, shuffled.
+    ///
+    /// The records are those of the order, in batches of names. An engine with its own loader shuffles
+    /// by itself.
     ///
     /// # Errors
-    /// As [`get`](Self::get).
+    /// The errors of [`get`](Self::get).
     fn epochs(&mut self, epochs: &Epochs, visit: Visit) -> Result<()> {
         for batch in (0..epochs.n).flat_map(|_| epochs.order.chunks(epochs.batch)) {
             let numbers: Vec<usize> = batch.iter().map(|&number| number as usize).collect();
@@ -220,16 +222,17 @@ pub(crate) trait Store {
         Ok(())
     }
 
-    /// What touching all that is visited of record `number` adds up to. Other than that of the record's bytes
-    /// only where a store takes records apart.
+    /// The sum that touching everything visited of record `number` gives.
+    ///
+    /// It differs from the sum over the record's bytes only if a store takes records apart.
     fn touched(&self, load: &Load, number: usize) -> u64 {
         touch(load.record(number))
     }
 
-    /// Compares what is visited in all of a scan with the load.
+    /// Compares everything that a scan visits with the load.
     ///
     /// # Errors
-    /// Says which record differs.
+    /// An error that says which record differs.
     fn verify(&mut self, load: &Load) -> Result<()> {
         let mut number = 0;
         let mut wrong = None;
@@ -247,7 +250,7 @@ pub(crate) trait Store {
     }
 }
 
-/// All engines for a load. Those that read what another wrote come behind it.
+/// All engines for a load. An engine that reads another one's store comes after it.
 pub(crate) fn all<'l>(load: &'l Load, threads: usize) -> Vec<Box<dyn Engine + 'l>> {
     let layout = Rc::new(limits::Layout::new(load));
     let mut engines: Vec<Box<dyn Engine + 'l>> = Vec::new();
@@ -262,7 +265,7 @@ pub(crate) fn all<'l>(load: &'l Load, threads: usize) -> Vec<Box<dyn Engine + 'l
     engines
 }
 
-/// Engines that run only when asked for by name: too slow to be waited for every time.
+/// Whether an engine runs only if asked for by name, because it is too slow to run every time.
 pub(crate) fn is_optional(name: &str) -> bool {
     name.contains("compact") || name == "hdf5"
 }

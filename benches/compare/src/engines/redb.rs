@@ -1,4 +1,4 @@
-//! redb: one writer's transaction per commit, one reader's transaction for all reads.
+//! redb: each commit is one write transaction, and all reads share one read transaction.
 
 use std::path::Path;
 

@@ -1,11 +1,12 @@
-//! Depots: the presets, on threads and on one; with the codec; with records checked once.
+//! Depots: with each preset, on several threads and on one, with the codec, and with records checked
+//! once.
 //!
-//! | engine | what it does otherwise than the preset says |
+//! | engine | how it differs from the preset |
 //! | --- | --- |
-//! | `vldepot-PRESET` | nothing: records put as encoded bytes, as every other engine gets them |
+//! | `vldepot-PRESET` | not at all: records are put as encoded bytes, as every other engine gets them |
 //! | `vldepot-PRESET-1` | compresses inside `put`, decodes on the caller's thread; its loader starts no threads |
-//! | `vldepot-uncompressed-once` | reads what `-uncompressed-1` wrote, and compares a record's checksum the first time only |
-//! | `vldepot-balanced-codec` | `put` of arrays, which encodes; `get` checks the frame and lends a view |
+//! | `vldepot-uncompressed-once` | reads what `-uncompressed-1` wrote, and compares a record's checksum only the first time |
+//! | `vldepot-balanced-codec` | `put` takes arrays and encodes them; `get` checks the frame and lends a view |
 //! | `vldepot-balanced-flat` | see `vldepot_flat.rs` |
 
 use std::path::Path;
@@ -19,7 +20,7 @@ use super::{Engine, Epochs, Keys, Operation, Store, Visit};
 use crate::Result;
 use crate::data::{Load, Name};
 
-/// Of the loader's order.
+/// The seed of the loader's order.
 const SEED: u64 = 7;
 
 /// A depot with a preset.
@@ -129,7 +130,7 @@ impl WithCodec<'_> {
     }
 }
 
-/// What [`WithCodec`] is called.
+/// The name of [`WithCodec`].
 const CODEC: &str = "vldepot-balanced-codec";
 
 impl Engine for WithCodec<'_> {
@@ -172,7 +173,7 @@ impl Engine for WithCodec<'_> {
 struct Opened<C: Codec> {
     depot: Depot<C>,
     threads: usize,
-    /// The next epoch: each has an order of its own.
+    /// The next epoch. Each has its own order.
     epoch: u64,
 }
 
@@ -209,7 +210,7 @@ impl<C: Codec> Store for Opened<C> {
         Ok(())
     }
 
-    /// One loader goes through all of them, and ends with them: nothing is read ahead for others.
+    /// One loader goes through all epochs and ends after the last, so nothing is read ahead for others.
     fn epochs(&mut self, epochs: &Epochs, visit: Visit) -> Result<()> {
         let n = epochs.n as u64;
         let loader = self.depot.loader().batch_size(epochs.batch).shuffle(SEED).epoch(self.epoch).epochs(n);
@@ -230,7 +231,7 @@ impl<C: Codec> Store for Opened<C> {
     }
 }
 
-/// All variants; those without a suffix use `threads`.
+/// All variants. Those without a suffix use `threads`.
 pub(crate) fn all<'l>(load: &'l Load, threads: usize) -> Vec<Box<dyn Engine + 'l>> {
     let depot = |preset: &'static str, threads, suffix| -> Box<dyn Engine + 'l> {
         Box::new(Vldepot { name: format!("vldepot-{preset}{suffix}"), preset, load, threads })

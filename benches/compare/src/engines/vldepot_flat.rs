@@ -1,8 +1,9 @@
-//! `vldepot-balanced-flat`: frames as a few long arrays, which are used again. Reads what
+//! `vldepot-balanced-flat`: frames as a few long arrays, which are reused. Reads what
 //! `vldepot-balanced-codec` wrote.
 //!
-//! Taken are all fields that the flat form has, which leaves out the molecules' numbers: a byte an atom, an
-//! array of the writer's own. Each frame's part of each array is visited by itself.
+//! It reads all fields that the flat form has. This leaves out the atomic numbers of the molecules,
+//! which are an array of the writer's own with one byte for each atom. For each array, the part of each
+//! frame is visited by itself.
 
 use std::path::Path;
 
@@ -65,7 +66,7 @@ struct Opened {
     frames: FlatFrames,
 }
 
-/// Visits the part of each array that is frame `nth`'s; arrays that were not asked for are empty.
+/// Visits frame `nth`'s part of each array. Arrays that were not asked for are empty.
 fn visit_frame(frames: &FlatFrames, nth: usize, visit: Visit) {
     let atoms = frames.offsets[nth]..frames.offsets[nth + 1];
     for vectors in [&frames.positions, &frames.velocities, &frames.forces] {
@@ -81,7 +82,7 @@ fn visit_frame(frames: &FlatFrames, nth: usize, visit: Visit) {
     }
 }
 
-/// Visits the same of a frame by itself.
+/// Visits the same parts of a single frame.
 fn visit_view(frame: &AtomicFrameView<'_>, visit: Visit) {
     for vectors in [Some(frame.positions()), frame.velocities(), frame.forces()].iter().flatten() {
         vectors.as_slice().into_iter().for_each(|numbers| visit(bytemuck::cast_slice(numbers)));
@@ -95,7 +96,7 @@ fn visit_view(frame: &AtomicFrameView<'_>, visit: Visit) {
 }
 
 impl Opened {
-    /// The frames of `names`, in that order.
+    /// Reads the frames of `names`, in that order.
     fn load(&mut self, names: &[&str]) -> Result<&FlatFrames> {
         self.depot.get_many_flat_into(names, self.fields, &mut self.frames)?;
         Ok(&self.frames)

@@ -1,14 +1,15 @@
-//! zstd record by record: the library that Blosc2 brings, since a second one beside it would mix symbols with
-//! it.
+//! zstd, record by record.
+//!
+//! It uses the library that Blosc2 brings, because a second one would mix symbols with it.
 
-// Only linked: its static library holds zstd.
+// Only linked, because its static library contains zstd.
 use blosc2_src as _;
 use std::ffi::{c_int, c_uint, c_void};
 use std::ptr::NonNull;
 
 use crate::Result;
 
-// Of zstd.h, version 1.5.6.
+// From zstd.h, version 1.5.6.
 #[allow(non_snake_case, reason = "zstd's names")]
 unsafe extern "C" {
     fn ZSTD_createCCtx() -> *mut c_void;
