@@ -25,7 +25,7 @@ pub(crate) struct Tail {
 }
 
 impl Tail {
-    /// Of a file without entries.
+    /// The tail of a file without entries.
     pub(crate) const START: Self = Self { offset: FIRST_ENTRY_AT, sequence: 1, previous: 0 };
 
     pub(crate) fn after(head: &EntryHead) -> Self {
@@ -33,16 +33,17 @@ impl Tail {
     }
 }
 
-/// Bytes of a COMMIT, METADATA or LOSSES entry's body, at most: a forged head, in a file of holes, may say
-/// anything.
+/// The most bytes of the body of a COMMIT, METADATA or LOSSES entry.
+///
+/// Without a limit, a forged head in a file of holes could ask for any amount of memory.
 pub(crate) const MAX_BODY: u64 = 256 << 20;
 
-/// What the header's two slots say.
+/// The contents of the header's two slots.
 #[derive(Default)]
 pub(crate) struct Slots {
-    /// Newest first.
+    /// The valid slots, newest first.
     pub(crate) valid: Vec<CommitSlot>,
-    /// No commit has written one yet.
+    /// Whether no commit has written a slot yet.
     pub(super) unwritten: bool,
 }
 
@@ -60,7 +61,7 @@ impl<'s> Scanner<'s> {
     }
 
     pub(crate) fn read(&self, offset: u64, len: usize) -> Result<Vec<u8>> {
-        // Before memory is taken for what a forged head says.
+        // Checked before memory is taken, because the length may come from a forged head.
         if offset.checked_add(len as u64).is_none_or(|end| end > self.file_len) {
             let source = past_the_end(offset, len as u64, self.file_len);
             return Err(self.storage.io(format!("read {len} bytes at byte {offset}"), source));
@@ -68,9 +69,9 @@ impl<'s> Scanner<'s> {
         self.storage.read(offset, len)
     }
 
-    /// Where the bytes at `offset` and after that are not in a hole; `None` where there are none any more.
+    /// The first byte from `offset` on that is not in a hole; `None` if there is none.
     pub(crate) fn next_data(&self, offset: u64) -> Option<u64> {
-        // Who cannot tell is read.
+        // If the storage cannot tell, the bytes are read.
         let data = self.storage.next_data(offset).unwrap_or(Some(offset))?;
         (data < self.file_len).then_some(data.max(offset))
     }
@@ -85,7 +86,7 @@ impl<'s> Scanner<'s> {
         Error::damaged(self.storage.path(), part, offset, expected, found)
     }
 
-    /// The valid slots of this depot, newest first; `None` when the header page cannot be read as one.
+    /// The valid slots of this depot, newest first; `None` if the header page cannot be read.
     pub(crate) fn slots(&self, depot_id: u64) -> Option<Slots> {
         let header = self.read(0, HEADER_LEN).ok()?;
         let parsed = frame::parse_header(&header).ok()?;
@@ -110,7 +111,7 @@ impl<'s> Scanner<'s> {
         Ok(head)
     }
 
-    /// The length-prefixed, checked body of a COMMIT, METADATA or LOSSES entry.
+    /// The checked body of a COMMIT, METADATA or LOSSES entry, without its length prefix.
     pub(crate) fn body(&self, head: &EntryHead) -> Result<Vec<u8>> {
         let at = head.offset + HEAD_LEN as u64;
         let room = (head.length - HEAD_LEN as u64).min(MAX_BODY);
@@ -153,7 +154,7 @@ impl<'s> Scanner<'s> {
         self.entry_checked(head, chunk_size, true)
     }
 
-    /// As [`entry`](Self::entry); the stored bytes of its records are checked if `check` says so.
+    /// Like [`entry`](Self::entry), but checks the stored bytes of the chunk only with `check`.
     pub(super) fn entry_checked(
         &self,
         head: &EntryHead,

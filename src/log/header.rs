@@ -11,10 +11,10 @@ use crate::format::header::{FIRST_ENTRY_AT, read_parameters, write_parameters};
 use crate::format::tables::Parameters;
 use crate::storage::{Storage, is_unfinished};
 
-/// The longest header of another program's frame that is read.
+/// The longest header that is read, in bytes. Frames of other programs may have such headers.
 const MAX_FOREIGN_HEADER: usize = 16 << 20;
 
-/// What a file turned out to be.
+/// What kind of file a header belongs to.
 pub(crate) enum Header {
     /// A depot.
     Depot(Parameters),
@@ -22,7 +22,10 @@ pub(crate) enum Header {
     Foreign,
 }
 
-/// Reads and checks the header. The error is what every attempt to open the file starts with.
+/// Reads and checks the header. Every way to open a file starts with this.
+///
+/// # Errors
+/// [`ErrorKind::NotADepot`], [`ErrorKind::NewerFormat`], [`ErrorKind::Damaged`], and errors of reading.
 pub(crate) fn read_header(storage: &Arc<dyn Storage>) -> Result<Header> {
     let header = find_header(storage)?;
     if let Header::Depot(parameters) = &header
@@ -73,7 +76,7 @@ fn find_header(storage: &Arc<dyn Storage>) -> Result<Header> {
     }
 }
 
-/// The header of an empty frame with these parameters, up to the first entry.
+/// The header page of an empty frame with these parameters: all bytes before the first entry.
 pub(crate) fn header_page(parameters: &Parameters) -> Result<Vec<u8>> {
     let (mut header, at) =
         frame::write_header(parameters.compression, parameters.chunk_size, parameters.vlstore);

@@ -1,15 +1,15 @@
-//! What a file holds: a header page, and entries that were appended one after the other.
+//! The contents of a file: a header page, and entries that were appended one after the other.
 //!
 //! ```text
 //! header     the header page: what the file is
-//! entries    one entry, found by its offset, read and checked
-//! walk       every entry of a file, past whatever is damaged
+//! entries    reads and checks one entry at a given offset
+//! walk       goes through all entries of a file, past damaged parts
 //! replay     what the operations of an entry do to the records
-//! recover    the newest state of a file, also after a crash
+//! recover    finds the newest state of a file, also after a crash
 //! ```
 //!
-//! The engine opens files through this room, and `maintain` looks through damaged ones. It uses the format,
-//! the storage, and the catalog that it fills. It never writes.
+//! The engine opens files through this room, and `maintain` looks through damaged files. This room uses the
+//! format, the storage, and the catalog that it fills. It never writes.
 
 mod entries;
 mod header;

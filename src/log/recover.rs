@@ -1,14 +1,16 @@
-//! Finds the newest state of a file. A commit slot says where to start, the entries after it say the rest.
+//! Finds the newest state of a file.
 //!
-//! 1. The header gives the parameters and two slots; the newest slot whose COMMIT entry is whole is the base.
-//!    Without one the scan starts at the first entry, and without a readable header the parameters come from
-//!    there too.
-//! 2. From there entries are followed by their heads. A COMMIT counts when everything between it and the base
-//!    is whole, for its writer may have died before the sync that would have made it so.
-//! 3. CHUNK and LOG entries after the last COMMIT are adopted, each if it is whole and the one before was. A
-//!    COMMIT that cannot be used, for a damaged index say, is passed over: the chunks tell the same. When no
-//!    commit was left to start from, so are damaged heads.
-//! 4. What follows is a torn tail: a reader ignores it, a writer cuts it off.
+//! A commit slot says where to start, and the entries after it say the rest.
+//!
+//! 1. The header gives the parameters and two slots. The base is the newest slot with a whole COMMIT entry.
+//!    If there is none, the scan starts at the first entry. If the header cannot be read, the parameters come
+//!    from a COMMIT entry.
+//! 2. From the base on, entries are followed by their heads. A COMMIT counts only if everything between it
+//!    and the base is whole. Otherwise its writer may have died before the sync.
+//! 3. CHUNK and LOG entries after the last COMMIT are adopted, up to the first one that is not whole. A
+//!    COMMIT that cannot be used, for example because its index is damaged, is passed over: the chunks tell
+//!    the same. If there was no commit to start from, damaged heads are passed over too.
+//! 4. The rest is a torn tail. A reader ignores it, and a writer cuts it off.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -25,34 +27,35 @@ use crate::index::hash;
 use crate::index::{Location, Segment};
 use crate::storage::Storage;
 
-/// A file's newest state.
+/// The newest state of a file.
 #[derive(Debug)]
 pub(crate) struct Loaded {
     pub(crate) parameters: Parameters,
     pub(crate) state: State,
     pub(crate) tail: Tail,
-    /// The file ends with the Blosc2 frame's end, of this very state.
+    /// Whether the file ends with the end of a Blosc2 frame that belongs to this state.
     pub(crate) published: bool,
-    /// The header page cannot be read: the parameters come from a commit.
+    /// Whether the header page cannot be read. Then the parameters come from a commit.
     pub(crate) header_lost: bool,
 }
 
-/// Bytes read at a time in search of the next entry.
+/// Bytes read at a time when searching for the next entry.
 const RESUME_WINDOW: usize = 1 << 20;
 
-/// What the slots vouch for: a slot is written after the sync of its commit.
+/// The part of a file that was once on disk. A slot proves it, because it is written after the sync of its
+/// commit.
 struct Durable {
-    /// Everything before this byte was in the file once.
+    /// Everything before this byte was once on disk.
     end: u64,
-    /// Offset and length of the index segments that readable commits list.
+    /// Lengths of the index segments that readable commits list, by their offsets.
     segments: HashMap<u64, u64>,
 }
 
 /// Loads the newest state of the depot in `storage`.
 pub(crate) fn load(storage: &Arc<dyn Storage>, parameters: Parameters, mapped: bool) -> Result<Loaded> {
     let slots = Scanner::new(storage, mapped)?.slots(parameters.depot_id);
-    // Asked for the file's length after the slots were read: a writer may be at work, and what a slot names
-    // is in the file.
+    // The file's length is asked for after the slots are read. A writer may be at work, and the commit that a
+    // slot names must be inside that length.
     let scanner = Scanner::new(storage, mapped)?;
     let header_lost = slots.is_none();
     let lost = scanner.lost_commit(slots.as_ref());
@@ -70,7 +73,7 @@ pub(crate) fn load(storage: &Arc<dyn Storage>, parameters: Parameters, mapped: b
             break;
         }
     }
-    // Without any commit so far there is none to lose: the careful way is the right one.
+    // If there never was a commit, none can be lost, and the careful way is the right one.
     let careful = base.is_some() || unwritten;
     let (tail, snapshot) = match base {
         Some((head, snapshot)) => (Tail::after(&head), snapshot),
@@ -84,7 +87,7 @@ pub(crate) fn load(storage: &Arc<dyn Storage>, parameters: Parameters, mapped: b
     if let Some(lost) = lost
         && loaded.tail == Tail::START
     {
-        // Nothing at all is left of a depot that had something: it must not be taken for an empty one.
+        // Nothing is left of a depot that had commits. It must not be taken for an empty one.
         return Err(lost);
     }
     let found = loaded.state.snapshot.sequence;
@@ -93,7 +96,7 @@ pub(crate) fn load(storage: &Arc<dyn Storage>, parameters: Parameters, mapped: b
     loaded.state.unread = unread;
     loaded.state.lost = unread.filter(|commit| accounted < commit.offset);
     if header_lost && loaded.state.lost.is_none() {
-        // Nothing says where the end is: whole entries further on do.
+        // Without slots, only a whole entry further on can show that something is lost.
         let found = scanner.whole_entry_after(loaded.tail, loaded.parameters.depot_id)?;
         loaded.state.lost = found
             .map(|head| LostCommit { sequence: loaded.state.snapshot.sequence + 1, offset: head.offset });
@@ -102,7 +105,7 @@ pub(crate) fn load(storage: &Arc<dyn Storage>, parameters: Parameters, mapped: b
 }
 
 impl Scanner<'_> {
-    /// The error of a file that has nothing of the commit its slots tell of.
+    /// The error for a file that has nothing of the commit that its slots name.
     fn lost_commit(&self, slots: Option<&Slots>) -> Option<Error> {
         let slots = slots.filter(|slots| !slots.unwritten)?;
         let (offset, commit) = match slots.valid.first() {
@@ -113,7 +116,7 @@ impl Scanner<'_> {
         Some(self.damaged(Part::File, offset, commit, found))
     }
 
-    /// What the valid slots, newest first, vouch for.
+    /// The part of the file that the `valid` slots, newest first, prove to have been on disk.
     fn durable(&self, valid: &[CommitSlot]) -> Durable {
         let mut segments = HashMap::new();
         for slot in valid {
@@ -124,7 +127,7 @@ impl Scanner<'_> {
         Durable { end: valid.first().map_or(0, |slot| slot.offset), segments }
     }
 
-    /// The first whole entry after `tail` that has, or commits, operations of the depot.
+    /// The first whole CHUNK, LOG or COMMIT entry of the depot after `tail`.
     pub(crate) fn whole_entry_after(&self, tail: Tail, depot_id: u64) -> Result<Option<EntryHead>> {
         for step in EntryWalk::from(self, Some(depot_id), tail.offset) {
             if let Step::Entry(entry) = step?
@@ -137,17 +140,19 @@ impl Scanner<'_> {
         Ok(None)
     }
 
-    /// Follows entries from the tail of `loaded`. With `careful`, a commit counts only if all before it is
-    /// whole; without, no slot was left to tell, and what is not whole will say so when it is read.
+    /// Follows entries from the tail of `loaded`.
     ///
-    /// Tells how far all operations are accounted for: no entry before that byte can hold any that `loaded`
-    /// lacks.
+    /// With `careful`, a commit counts only if everything before it is whole. Without it, no slot was left,
+    /// and every commit with a whole index counts. Damaged records give an error when they are read.
+    ///
+    /// Returns the byte up to which all operations are accounted for. No entry before it can have operations
+    /// that `loaded` lacks.
     fn follow(&self, loaded: &mut Loaded, careful: bool, durable: &Durable) -> u64 {
         let depot_id = loaded.parameters.depot_id;
         let mut tail = loaded.tail;
         let (mut adopted, mut whole): (Vec<EntryHead>, usize) = (Vec::new(), 0);
         let mut published = loaded.published;
-        // The depot's own metadata and losses, which nothing but a commit names.
+        // Entries of the depot's own metadata and losses. Only a commit refers to them.
         let mut notes: Vec<EntryHead> = Vec::new();
         let (mut gap, mut skipped) = (u64::MAX, false);
         loop {
@@ -159,7 +164,8 @@ impl Scanner<'_> {
             if next.is_none()
                 && let Some(length) = durable.segments.get(&tail.offset)
             {
-                // The head is damaged, but what it heads is known: it has no operations.
+                // The head is damaged, but it is known to be that of an index segment, which has no
+                // operations.
                 tail = Tail { offset: tail.offset + length, sequence: tail.sequence + 1, previous: 0 };
                 skipped = true;
                 continue;
@@ -189,11 +195,11 @@ impl Scanner<'_> {
                 Kind::Commit if accepted => {
                     loaded.tail = tail;
                     published = false;
-                    // The index has all there is up to here.
+                    // The index has all records up to here.
                     gap = u64::MAX;
                     notes.clear();
                 }
-                // The frame's end right after the commit it belongs to.
+                // The frame's end counts only right after the commit that it belongs to.
                 Kind::Frame if adopted.is_empty() => {
                     loaded.tail = tail;
                     published = true;
@@ -201,13 +207,13 @@ impl Scanner<'_> {
                 _ => published = false,
             }
         }
-        // Up to the first entry that is not whole. A record whose last chunk is not among them never
-        // happened.
+        // The entries up to the first one that is not whole. A record with its last chunk after them is
+        // not adopted.
         let entries: Vec<_> = adopted
             .iter()
             .map_while(|head| {
-                // What a commit made durable is damaged, not unfinished: its records say so when they are
-                // read.
+                // Bytes that a commit made durable are damaged, not unfinished. Their records give an
+                // error when they are read.
                 let check = head.offset >= durable.end;
                 Some((head, self.entry_checked(head, loaded.parameters.chunk_size, check).ok()?))
             })
@@ -230,7 +236,7 @@ impl Scanner<'_> {
         accounted
     }
 
-    /// Takes over what a commit that cannot be read said of the depot itself.
+    /// Takes over the depot's own metadata and losses that an unreadable commit referred to.
     fn take_notes<'h>(&self, loaded: &mut Loaded, notes: impl Iterator<Item = &'h EntryHead>) {
         // Nobody else has the snapshot yet.
         let Some(snapshot) = Arc::get_mut(&mut loaded.state.snapshot) else { return };
@@ -244,12 +250,13 @@ impl Scanner<'_> {
         }
     }
 
-    /// The next entry after a damaged head. Only where no commit was left to start from: there every entry
-    /// counts.
+    /// Finds the next entry after a damaged head.
+    ///
+    /// This is only for files without a commit to start from. There, every entry counts.
     fn resume(&self, tail: &Tail, depot_id: u64) -> Option<EntryHead> {
         let mut offset = tail.offset;
         while offset < self.file_len {
-            // Entries lie at multiples of a head's length; holes have none.
+            // Entries lie at multiples of a head's length, and never in a hole.
             offset += (self.next_data(offset)? - offset) / HEAD_LEN as u64 * HEAD_LEN as u64;
             let len = usize::try_from(self.file_len - offset).unwrap_or(usize::MAX).min(RESUME_WINDOW);
             let window = self.read(offset, len).ok()?;
@@ -268,10 +275,10 @@ impl Scanner<'_> {
         None
     }
 
-    /// Takes the commit at `head` as the new base, if it and all between are whole.
+    /// Takes the commit at `head` as the new base, if its index is whole. Returns whether it did.
     ///
-    /// `whole` counts the entries of `adopted` that were found so: an entry is looked at once, however many
-    /// commits are after it.
+    /// With `careful`, all entries between the old base and the commit must be whole too. `whole` counts the
+    /// entries of `adopted` that were found whole, so that each entry is checked once for all later commits.
     fn accept_commit(
         &self,
         loaded: &mut Loaded,
@@ -300,13 +307,14 @@ impl Scanner<'_> {
     }
 }
 
-/// Replays the operations of an entry that no commit covers. Bytes from address `end` on never made it to the
-/// disk.
+/// Replays the operations of an entry that no commit covers. Returns whether it could.
+///
+/// Bytes from address `end` on never reached the disk. Records that need them are left out.
 fn adopt(loaded: &mut Loaded, head: &EntryHead, entry: &(Directory, Option<ChunkRef>), end: u64) -> bool {
     let (directory, reference) = entry;
     let state = &mut loaded.state;
     let next_chunk = state.snapshot.n_chunks + state.pending.chunks.len() as u64;
-    // A LOG entry has the number of the chunk that comes next, too.
+    // A LOG entry also has the number of the next chunk.
     if head.ordinal != next_chunk {
         return false;
     }
@@ -333,18 +341,19 @@ fn adopt(loaded: &mut Loaded, head: &EntryHead, entry: &(Directory, Option<Chunk
     true
 }
 
-/// What is to be written again before the end of a file from some byte on is cut off.
+/// The notes that must be written again before the end of a file is cut off.
 pub(crate) struct Notes {
-    /// MessagePack of the depot's own metadata, if it lies there.
+    /// MessagePack of the depot's own metadata, if it lies in the end that is cut off.
     pub(crate) metadata: Option<Vec<u8>>,
-    /// All that is lost so far, if it lies there or is asked for.
+    /// All losses so far, if they lie in that end or were asked for.
     pub(crate) losses: Losses,
-    /// It lies there.
+    /// Whether the losses lie in that end.
     pub(crate) moved_losses: bool,
 }
 
-/// What `snapshot` says of the depot itself, and lies in the end after `tail`; with `all_losses` these
-/// wherever they lie.
+/// The depot's own metadata and losses in `snapshot` that lie after `tail`.
+///
+/// With `all_losses`, the losses are read wherever they lie.
 pub(crate) fn notes_after(
     storage: &Arc<dyn Storage>,
     parameters: &Parameters,
@@ -365,7 +374,7 @@ pub(crate) fn notes_after(
     })
 }
 
-/// MessagePack of the depot's own metadata.
+/// Reads the depot's own metadata from the entry at `offset`, as MessagePack.
 pub(crate) fn read_metadata(storage: &Arc<dyn Storage>, offset: u64, depot_id: u64) -> Result<Vec<u8>> {
     Scanner::new(storage, false)?.metadata(offset, depot_id)
 }

@@ -3,8 +3,9 @@
 use crate::format::tables::{Action, Directory, Operation, Parameters};
 use crate::index::Location;
 
-/// The operations of chunk number `chunk`'s directory, each with the place its record has afterwards, if it
-/// has one.
+/// The operations of the directory of chunk number `chunk`.
+///
+/// Each comes with the place that its record has afterwards, or with `None` if the record is removed.
 pub(crate) fn replay<'d>(
     directory: &'d Directory,
     chunk: u64,

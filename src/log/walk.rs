@@ -1,5 +1,7 @@
-//! Every entry of a file, wherever it lies: damaged stretches are searched for the next whole head, byte by
-//! byte, so that entries that were moved by missing or inserted bytes are found too.
+//! Goes through all entries of a file, wherever they lie.
+//!
+//! Damaged stretches are searched for the next whole head byte by byte. This also finds entries that were
+//! moved by missing or inserted bytes.
 
 use std::ops::Range;
 
@@ -14,11 +16,11 @@ const WINDOW: usize = 1 << 20;
 /// A whole head, and where it lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Entry {
-    /// With the offset at which the entry lies, which need not be the one it was written for.
+    /// The head. Its `offset` is where the entry lies, which need not be where it was written.
     pub(crate) head: EntryHead,
-    /// Where it was written, in a file that had nothing missing or inserted.
+    /// The offset at which the entry was written.
     pub(crate) written_at: u64,
-    /// Its end is inside the file.
+    /// Whether its end is inside the file.
     pub(crate) whole: bool,
 }
 
@@ -32,7 +34,7 @@ impl Entry {
         }
     }
 
-    /// It lies where it was written.
+    /// Whether it lies where it was written.
     pub(crate) fn in_place(&self) -> bool {
         self.written_at == self.head.offset
     }
@@ -42,21 +44,21 @@ impl Entry {
     }
 }
 
-/// What a walk meets.
+/// One step of a walk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// A head whose checksum matches.
+    /// A head with a matching checksum.
     Entry(Entry),
     /// Bytes that belong to no entry.
     Gap(Range<u64>),
 }
 
-/// Walks over the entries of depot `depot_id`, or of any depot, from the first to the end of the file.
+/// A walk over the entries of one depot, or of any depot, up to the end of the file.
 pub(crate) struct EntryWalk<'w, 's> {
     scanner: &'w Scanner<'s>,
     depot_id: Option<u64>,
     at: u64,
-    /// After the last head that was met: where the next may be, should there be none at `at`.
+    /// The end of the last head found. The search for the next head starts here if there is none at `at`.
     search_from: u64,
 }
 
@@ -65,7 +67,7 @@ impl<'w, 's> EntryWalk<'w, 's> {
         Self::from(scanner, depot_id, FIRST_ENTRY_AT)
     }
 
-    /// As [`new`](Self::new), from byte `at` on.
+    /// Like [`new`](Self::new), but starts at byte `at`.
     pub(crate) fn from(scanner: &'w Scanner<'s>, depot_id: Option<u64>, at: u64) -> Self {
         Self { scanner, depot_id, at, search_from: at }
     }
@@ -135,12 +137,12 @@ impl EntryWalk<'_, '_> {
                 (self.at, self.search_from) = (gap.end, gap.end);
                 return Ok(Some(Step::Gap(gap)));
             }
-            // Inside the entry before, which is shorter than it was written.
+            // The next head lies right here or inside the entry before, which is shorter than it was written.
             entry = found;
         }
         let Some(entry) = entry else { return Ok(None) };
         self.search_from = entry.head.offset + HEAD_LEN as u64;
-        // What a cut-off or lying length claims may hide other entries.
+        // The bytes that a cut-off entry or a wrong length claims may have other entries in them.
         self.at = if entry.whole { entry.end() } else { self.search_from };
         Ok(Some(Step::Entry(entry)))
     }
@@ -203,7 +205,7 @@ mod tests {
         cut.drain(second + 100..second + 137);
         let steps = walk(&cut);
         let found = entries(&steps);
-        // The head of the cut entry is whole, what follows it has moved.
+        // The head of the cut entry is whole, and everything after it has moved.
         assert!(found.iter().skip(2).all(|entry| !entry.in_place()));
         assert_eq!(found.last().unwrap().head.sequence, whole.last().unwrap().head.sequence);
         assert_eq!(found.len(), whole.len());
