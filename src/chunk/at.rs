@@ -8,12 +8,12 @@ use crate::format::chunk::ChunkRef;
 /// Where a chunk's bytes are.
 #[derive(Debug, Clone)]
 pub(crate) enum ChunkAt {
-    /// In the writer's hands.
+    /// The writer has it, and still puts records into it.
     Open,
-    /// Full, not yet in the file.
+    /// The chunk takes no more records, but is not yet in the file.
     Sealed(Arc<AlignedBuf>),
-    /// In the file.
+    /// It is in the file.
     Stored(ChunkRef),
-    /// Nowhere, in a file that lost it.
+    /// It is nowhere, because the file lost it.
     Missing,
 }

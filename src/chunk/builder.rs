@@ -1,4 +1,4 @@
-//! The chunk that records are being put into.
+//! The open chunk, which records are put into.
 
 use std::sync::Arc;
 
@@ -7,21 +7,21 @@ use crate::format::chunk::MAX_DIRECTORY;
 use crate::format::tables::{Action, DirectoryBuilder};
 use crate::options::Placement;
 
-/// Names and metadata in one directory, at most: a chunk is sealed before it has more.
+/// Bytes of operations in one directory after which a chunk takes no more of them.
 const DIRECTORY_ROOM: usize = MAX_DIRECTORY / 4;
-/// What an operation takes in a directory besides name and metadata, at most.
+/// The most bytes that an operation takes in a directory, besides its name and metadata.
 const OPERATION_BYTES: usize = 40;
 
 /// The open chunk: raw bytes so far, and the operations that belong to them.
 #[derive(Debug)]
 pub(crate) struct OpenChunk {
-    /// Memory is taken by the first record: opening a file takes none, whatever chunk size it declares.
+    /// Allocated by the first record. Opening a file must not take memory for the chunk size it declares.
     raw: Option<AlignedBuf>,
     chunk_size: usize,
     used: usize,
     directory: DirectoryBuilder,
     directory_bytes: usize,
-    /// Puts and their bytes: their mean chooses the block size.
+    /// The number of puts, and their bytes. The mean chooses the block size.
     puts: (u64, u64),
 }
 
@@ -43,17 +43,17 @@ impl OpenChunk {
         self.used
     }
 
-    /// No bytes and no operations.
+    /// Whether there are no bytes and no operations.
     pub(crate) fn is_empty(&self) -> bool {
         self.used == 0 && self.directory.is_empty()
     }
 
-    /// Whether the directory has no room for more operations: the chunk must be sealed first.
+    /// Whether the directory has no room for more operations. Then the chunk must be sealed first.
     pub(crate) fn is_crowded(&self) -> bool {
         self.directory_bytes > DIRECTORY_ROOM
     }
 
-    /// Where a record of `length` bytes goes, if it may start in this chunk at all.
+    /// Where a record of `length` bytes starts; `None` if it may not start in this chunk.
     pub(crate) fn place(&self, length: usize, align: usize, placement: Placement) -> Option<usize> {
         let start = self.used.next_multiple_of(align);
         if self.is_crowded() {
@@ -70,7 +70,7 @@ impl OpenChunk {
         fits.then_some(start)
     }
 
-    /// Copies as much of `bytes` as fits to `start`; the rest belongs into the next chunks.
+    /// Copies as much of `bytes` as fits to `start`. Returns the rest, which belongs into the next chunks.
     pub(crate) fn fill<'b>(&mut self, start: usize, bytes: &'b [u8]) -> &'b [u8] {
         let n = bytes.len().min(self.chunk_size - start);
         let raw = self.raw.get_or_insert_with(|| AlignedBuf::any(self.chunk_size));
@@ -80,7 +80,7 @@ impl OpenChunk {
         &bytes[n..]
     }
 
-    /// Notes an operation; a put's record starts at `start`.
+    /// Notes an operation. If it is a put, its record starts at `start`.
     pub(crate) fn note_operation(
         &mut self,
         name: &[u8],
@@ -98,7 +98,7 @@ impl OpenChunk {
         self.directory.push(name, action, metadata);
     }
 
-    /// Mean raw bytes of the records put here; the chunk's own when none starts here.
+    /// Mean raw bytes of the records that start here, or the chunk size if none does.
     pub(crate) fn mean_record(&self) -> u64 {
         self.puts.1.checked_div(self.puts.0).unwrap_or(self.chunk_size as u64)
     }
@@ -108,7 +108,7 @@ impl OpenChunk {
         self.raw.as_ref()?[..self.used].get(start..start.checked_add(len)?)
     }
 
-    /// Pads the chunk with zeros and gives it away.
+    /// Pads the chunk with zeros. Returns its bytes, how many of them are used, and its directory.
     pub(crate) fn seal(self) -> (Arc<AlignedBuf>, usize, DirectoryBuilder) {
         let mut raw = self.raw.unwrap_or_else(|| AlignedBuf::any(self.chunk_size));
         raw[self.used..].fill(0);
@@ -120,7 +120,7 @@ impl OpenChunk {
         &self.directory
     }
 
-    /// Forgets the operations of a chunk without bytes: they are in the file.
+    /// Forgets the operations of a chunk without bytes, once they are in the file.
     pub(crate) fn forget_directory(&mut self) {
         self.directory_bytes = 0;
         self.puts = (0, 0);

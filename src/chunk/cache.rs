@@ -1,9 +1,9 @@
 //! Chunks kept decoded, up to a number of bytes.
 //!
-//! Decoding a whole chunk for one small record costs a thousand times what the record's block costs; decoding
-//! the same chunk block by block, again and again, costs more than decoding it once. Which of the two a
-//! reader will do is not known before. So a chunk is decoded whole when the blocks decoded of it so far add
-//! up to half of it: whatever happens later, that costs at most a few times what the best choice would have.
+//! To decode a whole chunk for one small record costs a thousand times as much as to decode the record's
+//! block. To decode the same chunk block by block, again and again, costs more than to decode it once. Which
+//! of the two happens is not known in advance. So a chunk is decoded whole once the blocks decoded of it add
+//! up to half of it. For any later reads, this costs at most a few times as much as the best choice.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard};
@@ -12,7 +12,7 @@ use crate::buffer::Bytes;
 use crate::format::chunk::ChunkRef;
 use crate::sync;
 
-/// Chunks whose spending is remembered, at most.
+/// The most chunks for which [`Content::spent`] is remembered.
 const REMEMBERED: usize = 1 << 16;
 
 /// A decoded chunk.
@@ -20,7 +20,7 @@ const REMEMBERED: usize = 1 << 16;
 struct Kept {
     at: ChunkRef,
     raw: Bytes,
-    /// When it was last asked for.
+    /// When the chunk was last asked for, by [`Content::clock`].
     used: u64,
 }
 
@@ -28,25 +28,25 @@ struct Kept {
 struct Content {
     kept: HashMap<u64, Kept>,
     bytes: usize,
-    /// Raw bytes decoded of chunks that are not kept.
+    /// Raw bytes decoded so far of chunks that are not kept.
     spent: HashMap<u64, usize>,
     clock: u64,
 }
 
-/// Decoded chunks; the one that was not asked for the longest makes room.
+/// Decoded chunks. The least recently used one makes room.
 #[derive(Debug)]
 pub(super) struct Cache {
     limit: usize,
     content: Mutex<Content>,
 }
 
-/// What the cache says to a read.
+/// What the cache advises a read to do.
 pub(super) enum Advice {
-    /// Here it is.
+    /// Use the chunk that is kept.
     Kept(Bytes),
-    /// Decode all of it and [`Cache::keep`] it.
+    /// Decode the whole chunk, and [`Cache::keep`] it.
     DecodeWhole,
-    /// Decode what is needed.
+    /// Decode only what is needed.
     DecodePart,
 }
 
@@ -60,7 +60,7 @@ impl Cache {
         sync::lock(&self.content)
     }
 
-    /// What to do for a read that needs `needed` raw bytes decoded of a chunk of `chunk_size`.
+    /// What a read should do that needs `needed` raw bytes of a chunk of `chunk_size` decoded.
     pub(super) fn ask(&self, chunk: u64, at: &ChunkRef, chunk_size: usize, needed: usize) -> Advice {
         let mut content = self.lock();
         content.clock += 1;

@@ -3,9 +3,9 @@
 //! ```text
 //! at         where a chunk is at one moment
 //! builder    the open chunk: records are copied in until it is full
-//! pool       full chunks are compressed, by threads if there are any
-//! cache      chunks kept decoded, if a reader asks for that
-//! reader     bytes of a record out of a stored chunk, checked
+//! pool       compresses full chunks, by threads if there are any
+//! cache      keeps decoded chunks, if a reader asks for that
+//! reader     gives checked bytes out of a stored chunk
 //! ```
 
 mod at;

@@ -1,7 +1,7 @@
 //! Compresses sealed chunks: in the calling thread, or by threads that start with the first job.
 //!
-//! Jobs come out in the order they went in. The pool never touches the storage: whoever takes a compressed
-//! chunk writes it, so that the file has one writer.
+//! A compressed chunk is taken by its number. The pool never touches the storage: the caller that takes a
+//! compressed chunk writes it, so the file has only one writer.
 
 use std::any::Any;
 use std::collections::{BTreeMap, VecDeque};
@@ -28,7 +28,7 @@ pub(crate) struct Job {
 struct Jobs {
     waiting: VecDeque<Job>,
     done: BTreeMap<u64, Result<EncodedEntry, BloscError>>,
-    /// Buffers of entries that were written, to be filled again.
+    /// Buffers of entries that were written, to be used again.
     spare: Vec<Vec<u8>>,
 }
 
@@ -54,8 +54,7 @@ impl Work for Compress {
 
     fn finish(&self, jobs: &mut Jobs, (job, _): (Job, Vec<u8>), done: thread::Result<Self::Done>) -> Wake {
         let chunk = job.chunk;
-        // Before the chunk is taken, so that the taker is the last to let go of the raw bytes and may reuse
-        // them.
+        // Dropped before the chunk can be taken, so that the caller is the last to hold the raw bytes.
         drop(job);
         let panicked = |panic: Box<dyn Any + Send>| Err(BloscError::panicked(&panic_message(&*panic)));
         jobs.done.insert(chunk, done.unwrap_or_else(panicked));
@@ -68,23 +67,23 @@ impl Work for Compress {
 pub(crate) struct Pool {
     workers: Workers<Compress>,
     n_threads: usize,
-    /// For when the caller compresses.
+    /// Used when the caller compresses.
     own: Compressor,
 }
 
 impl Pool {
-    /// A pool of `n_threads`; with 0 the caller compresses.
+    /// A pool of `n_threads` threads. With 0, the caller compresses.
     pub(crate) fn new(compression: Compression, n_threads: usize) -> Self {
         let workers = Workers::new(Compress { compression }, Jobs::default());
         Self { workers, n_threads, own: Compressor::default() }
     }
 
-    /// Jobs that may be in the pool before the caller should wait for one.
+    /// How many jobs may be in the pool before the caller should wait for one.
     pub(crate) fn room(&self) -> usize {
         self.n_threads + 1
     }
 
-    /// Hands a chunk over. Where the system refuses threads, the caller compresses.
+    /// Hands over a chunk. If the system refuses threads, the caller compresses.
     pub(crate) fn submit(&mut self, job: Job) {
         if self.workers.n_threads() == 0 {
             self.workers.start("vldepot-compress", 0..self.n_threads);
@@ -100,7 +99,7 @@ impl Pool {
         }
     }
 
-    /// Chunk number `chunk`, compressed; `None` while it is not ready, unless `wait`.
+    /// The compressed chunk number `chunk`. With `wait`, waits for it; otherwise `None` if it is not ready.
     pub(crate) fn take(&mut self, chunk: u64, wait: bool) -> Option<Result<EncodedEntry, BloscError>> {
         let queue = self.workers.queue();
         let mut jobs = queue.lock();
@@ -113,7 +112,7 @@ impl Pool {
         }
     }
 
-    /// Takes the buffer of a written entry back.
+    /// Takes back the buffer of a written entry.
     pub(crate) fn recycle(&self, bytes: Vec<u8>) {
         let mut jobs = self.workers.queue().lock();
         if jobs.spare.len() <= self.n_threads {
@@ -122,7 +121,7 @@ impl Pool {
     }
 }
 
-/// What is kept from chunk to chunk: a context while the block size stays.
+/// Keeps the compressor's context from chunk to chunk, while the block size stays the same.
 #[derive(Default)]
 struct Compressor {
     encoder: Option<(usize, Encoder)>,

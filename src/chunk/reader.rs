@@ -1,12 +1,12 @@
-//! Bytes out of stored chunks.
+//! Reads bytes out of stored chunks.
 //!
-//! A read needs the chunk's block table, then the stored bytes of the blocks it touches and nothing else;
-//! every one of them matches its checksum before the decompressor sees it.
+//! A read needs the chunk's block table, and then only the stored bytes of the blocks it touches. Each block
+//! must match its checksum before the decompressor sees it.
 //!
-//! Where the storage lends its bytes, the table is used where it lies, once it was found whole, and a chunk
-//! costs no memory but that mark. Elsewhere tables are read once and kept, up to a limit. Stored blocks are
-//! copied to a buffer of this thread, checked there and decompressed from there: nobody can change them in
-//! between.
+//! If the storage lends its bytes, the table is checked once, and then used where it lies. A chunk then costs
+//! only the memory to remember that check. Otherwise, tables are read once and kept, up to a limit. Stored
+//! blocks are copied to a buffer of the thread, and checked and decompressed there, so nobody can change them
+//! in between.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -25,35 +25,38 @@ use crate::le::u32_at;
 use crate::storage::{Storage, StorageExt};
 use crate::sync::{self, OnceMap};
 
-/// Block tables kept, by bytes.
+/// The most bytes of block tables that are kept.
 const TABLES_LIMIT: usize = 16 << 20;
 
-/// Raw bytes decoded at a time, unless a block has more: what is copied, checked and decompressed stays in
-/// the cache.
+/// Raw bytes decoded at a time, unless a block has more.
+///
+/// So few bytes stay in the processor's cache while they are copied, checked and decompressed.
 const PIECE: usize = 64 << 10;
 
-/// A chunk's block table, checked.
+/// The checked block table of a chunk.
 #[derive(Debug)]
 struct BlockTable {
     at: ChunkRef,
     header: ChunkHeader,
-    /// As stored: a CRC32C of header and offsets, one of each block, then the chunk's header and offsets.
+    /// The stored bytes: the CRC32C of header and offsets, that of each block, and then the chunk's header
+    /// and offsets.
     bytes: Vec<u8>,
 }
 
-/// A block table that was checked, wherever its bytes are.
+/// A checked block table, with borrowed bytes.
 struct Table<'t> {
     header: ChunkHeader,
     bytes: &'t [u8],
 }
 
 impl Table<'_> {
-    /// The chunk's header and offsets as stored.
+    /// The stored bytes of the chunk's header and offsets.
     fn prefix(&self) -> &[u8] {
         self.bytes.get(4 * (self.header.n_blocks() + 1)..).unwrap_or_default()
     }
 
-    /// Where the stored bytes of `block` start in the chunk; the chunk's end for the number after the last.
+    /// Where the stored bytes of `block` start in the chunk. For the number after the last block, the end of
+    /// the chunk.
     fn offset(&self, block: usize) -> Option<u32> {
         block_offset(self.prefix(), &self.header, block)
     }
@@ -74,22 +77,22 @@ pub(crate) struct ChunkReader {
     storage: Arc<dyn Storage>,
     chunk_size: usize,
     mapped: bool,
-    /// Another program wrote the file: its chunks have no checksums.
+    /// Whether another program wrote the file. Its chunks have no checksums.
     foreign: bool,
-    /// Chunks whose table was checked where it lies.
+    /// Headers of the chunks with a table that was checked where it lies.
     checked: OnceMap<(ChunkRef, ChunkHeader)>,
-    /// Tables of chunks that cannot be had without reading.
+    /// Tables that had to be read, because the storage does not lend them.
     tables: RwLock<Tables>,
-    /// Decoded chunks, if any are to be kept.
+    /// Decoded chunks, if they are to be kept.
     cache: Option<Cache>,
 }
 
 /// Where blocks are decoded to.
 struct Target<'t> {
-    /// The block that the first byte of `out` is the first byte of.
+    /// The block that starts with the first byte of `out`.
     first: usize,
     out: &'t mut [u8],
-    /// Bytes that are there already.
+    /// How many bytes of `out` are decoded already.
     filled: usize,
     seen: &'t mut dyn FnMut(&[u8]),
 }
@@ -106,21 +109,25 @@ thread_local! {
 }
 
 impl ChunkReader {
-    /// A reader; `mapped` allows reading from the storage's map. Chunks without checksums are read from
-    /// `foreign` files alone.
+    /// A reader of the chunks in `storage`.
+    ///
+    /// `mapped` allows reading from the storage's map. Chunks without checksums are read only from `foreign`
+    /// files.
     pub(crate) fn new(storage: Arc<dyn Storage>, chunk_size: usize, mapped: bool, foreign: bool) -> Self {
         let tables = RwLock::default();
         Self { storage, chunk_size, mapped, foreign, checked: OnceMap::default(), tables, cache: None }
     }
 
-    /// Keeps up to `bytes` of decoded chunks.
+    /// Lets the reader keep up to `bytes` bytes of decoded chunks.
     pub(crate) fn with_cache(mut self, bytes: usize) -> Self {
         self.cache = (bytes > 0).then(|| Cache::new(bytes));
         self
     }
 
-    /// A compressed chunk, whole, if chunks are kept and it is, or is worth decoding for a read that needs
-    /// that many raw bytes of it decoded.
+    /// The whole raw bytes of a compressed chunk, if they are kept, or worth decoding and keeping.
+    ///
+    /// `needed` tells how many raw bytes the read would otherwise decode. `None` if decoded chunks are not
+    /// kept.
     pub(crate) fn cached(&self, chunk: u64, at: &ChunkRef, needed: impl FnOnce() -> usize) -> Option<Bytes> {
         let cache = self.cache.as_ref()?;
         match cache.ask(chunk, at, self.chunk_size, needed()) {
@@ -128,7 +135,7 @@ impl ChunkReader {
             Advice::DecodePart => None,
             Advice::DecodeWhole => {
                 let mut raw = AlignedBuf::any(self.chunk_size);
-                // A damaged chunk is read by parts, each with its own error.
+                // A damaged chunk is read in parts, each with its own error.
                 self.decode(chunk, at, 0, &mut raw).ok()?;
                 let whole = Bytes::from_heap(Arc::new(raw), 0..self.chunk_size);
                 cache.keep(chunk, *at, whole.clone());
@@ -137,7 +144,7 @@ impl ChunkReader {
         }
     }
 
-    /// Checks that bytes are in the file, before memory is taken for them.
+    /// Checks that bytes are inside the file, before memory is taken for them.
     fn check_inside(&self, chunk: u64, offset: u64, len: u64) -> Result<()> {
         let file_len = self.storage.file_len()?;
         if offset.checked_add(len).is_some_and(|end| end <= file_len) {
@@ -168,7 +175,9 @@ impl ChunkReader {
         Error::damaged(self.storage.path(), Part::Chunk(chunk), offset, expected, found)
     }
 
-    /// Raw bytes `range` of chunk number `chunk`. They lie at the alignment they have in the chunk, up to 64.
+    /// The raw bytes `range` of chunk number `chunk`.
+    ///
+    /// In memory, they have the same alignment as in the chunk, up to 64.
     pub(crate) fn bytes(&self, chunk: u64, at: &ChunkRef, range: Range<usize>) -> Result<Bytes> {
         if range.end > self.chunk_size || range.start > range.end {
             let expected = format!("records inside {} bytes", self.chunk_size);
@@ -205,7 +214,7 @@ impl ChunkReader {
         Ok(blocks.slice(lead..lead + len))
     }
 
-    /// Raw bytes of an uncompressed chunk as the storage lends them, if it does.
+    /// Raw bytes of an uncompressed chunk, if the storage lends them.
     pub(crate) fn lend(&self, at: &ChunkRef, range: Range<usize>) -> Option<Bytes> {
         if !self.mapped || !at.is(ChunkRef::UNCOMPRESSED) || range.end > self.chunk_size {
             return None;
@@ -226,14 +235,16 @@ impl ChunkReader {
             }
         }
         self.check_inside(chunk, offset, len as u64)?;
-        // Keeps the alignment the bytes have in the chunk.
+        // Keeps the alignment that the bytes have in the chunk.
         let lead = range.start % crate::buffer::ALIGNMENT;
         let mut buf = AlignedBuf::any(lead + len);
         self.read(chunk, offset, &mut buf[lead..])?;
         Ok(Bytes::from_heap(Arc::new(buf), lead..lead + len))
     }
 
-    /// A chunk of another program: no checksums, so it is looked through and decoded whole.
+    /// The raw bytes of a chunk of another program.
+    ///
+    /// It has no checksums, so the whole chunk is vetted and decoded.
     pub(crate) fn foreign(&self, chunk: u64, at: &ChunkRef) -> Result<Bytes> {
         let offset = at.chunk_offset();
         self.check_inside(chunk, offset, u64::from(at.chunk_len))?;
@@ -249,7 +260,7 @@ impl ChunkReader {
         Ok(Bytes::from_heap(Arc::new(raw), 0..len))
     }
 
-    /// The `len` raw bytes of a chunk that is looked through before memory is taken for them.
+    /// The `len` raw bytes of a chunk. The chunk is vetted before memory is taken for them.
     fn decompress(stored: &[u8], len: usize) -> std::result::Result<AlignedBuf, BloscError> {
         let vetted = vet(stored)?;
         let mut raw = AlignedBuf::any(len);
@@ -257,7 +268,7 @@ impl ChunkReader {
         Ok(raw)
     }
 
-    /// Raw bytes of blocks `first..=last`.
+    /// The raw bytes of blocks `first..=last`.
     fn blocks(&self, chunk: u64, at: &ChunkRef, first: usize, last: usize) -> Result<Bytes> {
         let block_size = at.block_size as usize;
         let raw_len = self.chunk_size.min((last + 1) * block_size).saturating_sub(first * block_size);
@@ -266,14 +277,15 @@ impl ChunkReader {
         Ok(Bytes::from_heap(Arc::new(raw), 0..raw_len))
     }
 
-    /// Fills `out` with the raw bytes of whole blocks of a compressed chunk from block `first` on.
+    /// Fills `out` with raw bytes of a compressed chunk, from the start of block `first` on.
     fn decode(&self, chunk: u64, at: &ChunkRef, first: usize, out: &mut [u8]) -> Result<()> {
         self.decode_behind(chunk, at, first, out, 0, &mut |_| ())
     }
 
-    /// As [`decode`](Self::decode), of which `filled` bytes, whole blocks, are there already. `seen` gets
-    /// what is decoded so far, piece after piece: what it does with the newest part, it does while that is in
-    /// the cache.
+    /// Like [`decode`](Self::decode), but goes on after the first `filled` bytes, which are there already.
+    ///
+    /// `filled` must be whole blocks. After each piece, `seen` gets all bytes decoded so far. It can work on
+    /// the newest piece while that is in the processor's cache.
     pub(crate) fn decode_behind(
         &self,
         chunk: u64,
@@ -290,7 +302,7 @@ impl ChunkReader {
             return Ok(());
         }
         let target = Target { first, out, filled, seen };
-        // Where the whole entry cannot be mapped, a part of it may still be read.
+        // If the whole entry cannot be mapped, a part of it may still be read.
         let n_checksums = 4 * u64::from(at.n_checksums);
         let lent = if self.mapped {
             self.storage.map(at.table_offset(), n_checksums + u64::from(at.chunk_len)).ok().flatten()
@@ -328,8 +340,9 @@ impl ChunkReader {
         self.damaged(chunk, at.offset, expected, format!("{} blocks", header.n_blocks()))
     }
 
-    /// Fetches, checks and decompresses blocks until the target is full. `fetch` gets stored bytes from an
-    /// offset in the chunk.
+    /// Fetches, checks and decompresses blocks until the target is full.
+    ///
+    /// `fetch` fills a buffer with the stored bytes at an offset in the chunk.
     fn decode_pieces(
         &self,
         chunk: u64,
@@ -342,7 +355,7 @@ impl ChunkReader {
         let blocks_a_piece = (PIECE / block_size).max(1);
         let broken = |source| self.broken(chunk, at.offset, source);
         let Target { first, out, mut filled, seen } = target;
-        // Taken, not borrowed: what `seen` does may be to read from a depot.
+        // Taken, not borrowed, because `seen` may itself read from a depot.
         let mut scratch = SCRATCH.take();
         let Scratch { head, stored } = &mut scratch;
         let mut decode = || {
@@ -378,8 +391,10 @@ impl ChunkReader {
         decoded
     }
 
-    /// Compares the stored bytes of blocks from `first` on, which follow a chunk's start `head`, with their
-    /// checksums. Where each begins is what `head` says, for that is what the decompressor will believe.
+    /// Compares the stored bytes of blocks from `first` on with their checksums.
+    ///
+    /// `head` is the header and the offsets of the chunk that the decompressor gets. The blocks are found by
+    /// these offsets, because the decompressor will use the same ones.
     fn check_blocks(
         &self,
         chunk: u64,
@@ -419,7 +434,7 @@ impl ChunkReader {
         Err(self.mismatch(Part::Block { chunk, block: block as u64 }, offset, expected, found))
     }
 
-    /// The chunk's block table, from those that are kept or checked anew.
+    /// The chunk's block table: one that is kept, or one that is read and checked now.
     fn kept_table(&self, chunk: u64, at: &ChunkRef) -> Result<Arc<BlockTable>> {
         let tables = sync::read(&self.tables);
         if let Some(table) = tables.by_chunk.get(&chunk).filter(|table| table.at == *at) {
@@ -439,7 +454,7 @@ impl ChunkReader {
         Ok(table)
     }
 
-    /// Bytes of the header and the block offsets that a chunk must have.
+    /// Bytes of the header and the block offsets of a chunk.
     fn prefix_len(&self, at: &ChunkRef) -> usize {
         HEADER_LEN + 4 * self.chunk_size.div_ceil(at.block_size.max(1) as usize)
     }
@@ -447,7 +462,7 @@ impl ChunkReader {
     fn load_table(&self, chunk: u64, at: &ChunkRef) -> Result<BlockTable> {
         let n_checksums = at.n_checksums as usize;
         let prefix_len = self.prefix_len(at).min(at.chunk_len as usize);
-        // A forged reference must not ask for more memory than the chunk's blocks can need.
+        // A forged reference must not take more memory than the table of such a chunk can need.
         self.check_counts(chunk, at)?;
         self.check_inside(chunk, at.table_offset(), 4 * u64::from(at.n_checksums) + u64::from(at.chunk_len))?;
         let mut bytes = vec![0; 4 * n_checksums + prefix_len];
@@ -470,7 +485,10 @@ impl ChunkReader {
         ))
     }
 
-    /// Checks a block table: its checksums against that in the index, header and offsets against theirs.
+    /// Checks a block table.
+    ///
+    /// Its checksums must match the checksum in the index. The header and offsets must match the first of
+    /// these checksums.
     fn check_table(&self, chunk: u64, at: &ChunkRef, checksums: &[u8], prefix: &[u8]) -> Result<ChunkHeader> {
         self.check_counts(chunk, at)?;
         let found = crc32c::crc32c(checksums);
@@ -484,7 +502,8 @@ impl ChunkReader {
         let broken = |source| self.broken(chunk, at.chunk_offset(), source);
         let header = ChunkHeader::parse(prefix).map_err(broken)?;
         let block_size = at.block_size.max(1) as usize;
-        // Blocks divide their chunk: a run of them is then a chunk of the same blocks.
+        // The block size must divide the chunk size. Then any run of blocks is itself a chunk of equal
+        // blocks.
         let fits = header.raw_len == self.chunk_size
             && header.block_size == block_size
             && self.chunk_size.is_multiple_of(block_size)
@@ -499,7 +518,7 @@ impl ChunkReader {
         Ok(header)
     }
 
-    /// Checks every stored byte of a chunk against its checksums, without decompressing.
+    /// Checks every stored byte of a chunk against the checksums, without decompressing.
     pub(crate) fn check_stored(&self, chunk: u64, at: &ChunkRef) -> Result<()> {
         if at.is(ChunkRef::FOREIGN) {
             return Ok(());

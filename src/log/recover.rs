@@ -2,14 +2,14 @@
 //!
 //! A commit slot says where to start, and the entries after it say the rest.
 //!
-//! 1. The header gives the parameters and two slots. The base is the newest slot with a whole COMMIT entry. If
-//!    there is none, the scan starts at the first entry. If the header cannot be read, the parameters come
+//! 1. The header gives the parameters and two slots. The base is the newest slot with a whole COMMIT entry.
+//!    If there is none, the scan starts at the first entry. If the header cannot be read, the parameters come
 //!    from a COMMIT entry.
-//! 2. From the base on, entries are followed by their heads. A COMMIT counts only if everything between it and
-//!    the base is whole. Otherwise its writer may have died before the sync.
-//! 3. CHUNK and LOG entries after the last COMMIT are adopted, up to the first one that is not whole. A COMMIT
-//!    that cannot be used, for example because its index is damaged, is passed over: the chunks tell the
-//!    same. If there was no commit to start from, damaged heads are passed over too.
+//! 2. From the base on, entries are followed by their heads. A COMMIT counts only if everything between it
+//!    and the base is whole. Otherwise its writer may have died before the sync.
+//! 3. CHUNK and LOG entries after the last COMMIT are adopted, up to the first one that is not whole. A
+//!    COMMIT that cannot be used, for example because its index is damaged, is passed over: the chunks tell
+//!    the same. If there was no commit to start from, damaged heads are passed over too.
 //! 4. The rest is a torn tail. A reader ignores it, and a writer cuts it off.
 
 use std::collections::HashMap;
