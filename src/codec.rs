@@ -55,10 +55,9 @@ pub trait Codec: Send + Sync + 'static {
     /// Records start at multiples of this many bytes: a power of two, at most 64.
     const ALIGN: usize;
 
-    /// Bytes of one number, for the type that makes up most of a record: 8 for `f64`, 1 for text. The
-    /// default is 4.
+    /// Bytes of one number, for the type that makes up most of a record: 8 for `f64`, 1 for text.
     ///
-    /// New depots compress by it, unless their options say otherwise
+    /// The default is 4. New depots compress by it, unless their options say otherwise
     /// ([`Compression::typesize`](crate::Compression)). A depot with any value reads back the records of
     /// every codec. With the default, text takes nearly twice the room, and `f64` takes 4 % more than
     /// with 8. `f32` takes hardly more with 8 than with 4.
@@ -71,12 +70,12 @@ pub trait Codec: Send + Sync + 'static {
         Vec::new()
     }
 
-    /// Prepares this codec for a depot that was written with the parameters `stored`. Returns the codec
-    /// with what it learnt from them, which is then the depot's [`codec`](crate::Depot::codec).
+    /// Prepares this codec for a depot that was written with the parameters `stored`.
     ///
-    /// The default accepts anything, which is right for a codec with self-describing records. This
-    /// method is not called for a new depot, nor for a file of the Python package vlstore, which has no
-    /// parameters.
+    /// Returns the codec with what it learnt from them, which is then the depot's
+    /// [`codec`](crate::Depot::codec). The default accepts anything, which is right for a codec with
+    /// self-describing records. This method is not called for a new depot, nor for a file of the Python
+    /// package vlstore, which has no parameters.
     ///
     /// # Errors
     /// When this codec cannot read records written with these parameters, or cannot append to them. The
@@ -97,10 +96,9 @@ pub trait Codec: Send + Sync + 'static {
     fn encode(&self, item: &Self::Item, out: &mut Vec<u8>) -> Result<(), CodecError>;
 
     /// Calls `job` with the bytes that [`encode`](Self::encode) would append, and returns its result.
-    /// `room` is empty scratch memory.
     ///
-    /// The default encodes into `room`. If the value or the codec already holds the record's bytes, it
-    /// can lend them instead, which saves `put` a copy.
+    /// `room` is empty scratch memory. The default encodes into it. If the value or the codec already
+    /// holds the record's bytes, it can lend them instead, which saves `put` a copy.
     ///
     /// # Errors
     /// The errors of [`encode`](Self::encode). `job` was not called then.
@@ -114,8 +112,9 @@ pub trait Codec: Send + Sync + 'static {
         Ok(job(room))
     }
 
-    /// Checks `bytes` once, then borrows from them. `bytes` start at a multiple of
-    /// [`ALIGN`](Self::ALIGN).
+    /// Checks `bytes` once, then borrows from them.
+    ///
+    /// `bytes` start at a multiple of [`ALIGN`](Self::ALIGN).
     ///
     /// # Errors
     /// When [`encode`](Self::encode) did not write `bytes`.

@@ -123,8 +123,9 @@ pub trait Storage: Send + Sync + 'static {
         Ok(())
     }
 
-    /// Whether the bytes outlive this value. If they do not, dropping a depot does not tidy up its
-    /// storage.
+    /// Whether the bytes outlive this value.
+    ///
+    /// If they do not, dropping a depot does not tidy up its storage.
     fn is_durable(&self) -> bool {
         true
     }

@@ -164,8 +164,9 @@ fn a_depot_lives_in_it(storage: Arc<dyn Storage>) {
     }
 }
 
-/// Runs `job` with a fixed id and time for all that this thread writes in it. The time is in seconds
-/// since 1970.
+/// Runs `job` with a fixed id and time for all that this thread writes in it.
+///
+/// The time is in seconds since 1970.
 ///
 /// The same calls then give the same bytes, which helps tests that compare files. Outside of tests no
 /// two depots may have the same id, because it tells their entries apart.

@@ -385,8 +385,9 @@ fn remove_leftover(path: &Path, token: Token, name: &OsStr) -> io::Result<()> {
 
 /// Writing the file, and putting it in place.
 impl StagedFile {
-    /// The empty storage to write to, for [`Depot::create_in`](crate::DepotBuilder::create_in). Its
-    /// errors name the path that the file will have.
+    /// The empty storage to write to, for [`Depot::create_in`](crate::DepotBuilder::create_in).
+    ///
+    /// Its errors name the path that the file will have.
     ///
     /// The depot can also be read through it, even after [`close`](crate::Depot::close): see
     /// [`Depot::open_in`](crate::DepotBuilder::open_in).

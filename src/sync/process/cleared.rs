@@ -47,8 +47,8 @@ fn map() -> Option<*mut AtomicU32> {
     let protection = libc::PROT_READ | libc::PROT_WRITE;
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
     // SAFETY: the first call makes new memory where the system likes, and touches no other memory. The
-    // other calls concern that memory alone, and change only what a fork sees of it. No advice -1
-    // exists: an emulator that accepts it also accepts the next one, and follows neither.
+    // other calls concern that memory alone, and change only what a fork sees of it. There is no advice
+    // -1: an emulator that accepts it also accepts the next one, and follows neither.
     unsafe {
         let page = libc::mmap(std::ptr::null_mut(), LEN, protection, flags, -1, 0);
         let is_cleared = page != libc::MAP_FAILED
