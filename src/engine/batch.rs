@@ -330,7 +330,8 @@ impl<N> BatchReader<'_, N> {
         }
     }
 
-    /// Shares the records of a chunk that is not compressed, if the storage lends its bytes.
+    /// Shares the records of a chunk that is not compressed, if the storage lends its bytes. Otherwise reads
+    /// each alone.
     fn share_stored(&self, group: Group<'_>, at: &ChunkRef, sink: &mut Sink<'_>) {
         let Group { base, numbers, .. } = group;
         let inside = numbers.iter().filter_map(|&number| self.inside(number, base));

@@ -42,7 +42,7 @@ impl Moment {
 }
 
 impl Engine {
-    /// The live record called `name`, by the index alone.
+    /// The live record called `name`. Does not fall back to the directories.
     pub(crate) fn find(&self, name: &[u8]) -> Result<Option<Found>> {
         self.shared.read().find(name)
     }

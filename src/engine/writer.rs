@@ -279,7 +279,7 @@ impl Writer {
 
     /// Lets the next commit be taken back to the commit at `offset`.
     ///
-    /// This is void if a record is put or changed before that commit.
+    /// If a record is put or changed before that commit, it cannot be taken back.
     pub(crate) fn set_undo(&mut self, offset: u64) {
         self.undo = Some(offset);
     }
