@@ -126,7 +126,7 @@ impl Engine {
         (chunk, start..start + location.length as usize)
     }
 
-    /// Notes that the checksum of a record matched, unless another commit than `sequence` is the newest now.
+    /// Notes that the checksum of a record matched, if commit `sequence` is still the newest.
     fn note_verified(&self, ordinal: u64, sequence: u64) {
         let state = self.shared.read();
         if state.snapshot.sequence == sequence {

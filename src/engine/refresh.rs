@@ -2,7 +2,7 @@
 //!
 //! Two states of one file have most of their records in common. Segments that both start with hold the same
 //! records; only which of them are dead may differ. From the first difference on, records are compared one
-//! by one. A merge gives records other ordinals, but leaves their places as they are. It makes no difference.
+//! by one. A merge gives records other ordinals, but leaves their places as they are, so they stay the same.
 
 use super::Engine;
 use super::open::incomplete;
