@@ -6,7 +6,7 @@
 //!
 //! c-blosc2 keeps no checksum, and may run out of bounds on damaged or forged chunks. Before a chunk of a
 //! depot is decompressed, its bytes must match a checksum. An attacker can make checksums match, so
-//! [`vet`] looks through every chunk as well. A decoder takes only vetted chunks.
+//! [`vet()`] looks through every chunk as well. A decoder takes only vetted chunks.
 //!
 //! ```text
 //! params     the choices of users, as numbers of Blosc2
