@@ -1,4 +1,4 @@
-//! The table of blocks of a chunk, and chunks made of a run of another one's blocks.
+//! The block table of a chunk, and chunks made of a run of the blocks of another chunk.
 
 use super::error::{BloscError, refuse};
 use super::header::ChunkHeader;
@@ -7,8 +7,8 @@ use crate::le::u32_at;
 
 /// Start of each block inside the chunk, and the chunk's end: `n_blocks + 1` increasing offsets.
 ///
-/// `prefix` holds the header and the offset table. Only chunks whose blocks lie in order pass: c-blosc2
-/// writes those when it compresses with one thread, as this crate does.
+/// `prefix` holds the header and the offset table. The blocks must lie in order. c-blosc2 writes them so when
+/// it compresses with one thread, as this crate does.
 pub(crate) fn block_offsets(prefix: &[u8]) -> Result<Vec<u32>, BloscError> {
     let header = ChunkHeader::parse(prefix)?;
     if !header.has_block_table() {
@@ -34,8 +34,9 @@ pub(crate) fn block_offsets(prefix: &[u8]) -> Result<Vec<u32>, BloscError> {
     Ok(offsets)
 }
 
-/// Where block `block` starts in a chunk, or the chunk's end for the number after the last; `prefix` holds
-/// the header and the table of offsets, which [`block_offsets`] has found good.
+/// Where block `block` starts in a chunk. For the number after the last block, the end of the chunk.
+///
+/// `prefix` holds the header and the offset table. [`block_offsets`] must have accepted them.
 pub(crate) fn block_offset(prefix: &[u8], header: &ChunkHeader, block: usize) -> Option<u32> {
     if block == header.n_blocks() {
         return u32::try_from(header.stored_len).ok();
@@ -43,10 +44,11 @@ pub(crate) fn block_offset(prefix: &[u8], header: &ChunkHeader, block: usize) ->
     u32_at(prefix, HEADER_LEN + 4 * block)
 }
 
-/// Writes to `out` the start of a chunk made of blocks `first..=last` of the chunk that `prefix` begins. The
-/// blocks' stored bytes, unchanged and in one piece, must follow. Of `prefix` only the offsets are used, each
-/// read once at most for what is written: should the bytes after it change meanwhile, `out` is still of one
-/// piece with itself.
+/// Writes to `out` the start of a chunk made of blocks `first..=last` of the chunk that `prefix` begins.
+///
+/// The stored bytes of these blocks must follow, unchanged and in one piece. Of `prefix`, only the
+/// offsets are used. Each offset that is written is read only once for that, so `out` is consistent in
+/// itself even if the bytes of `prefix` change meanwhile.
 pub(crate) fn partial_chunk(
     prefix: &[u8],
     header: &ChunkHeader,

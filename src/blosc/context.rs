@@ -1,7 +1,7 @@
-//! Contexts of c-blosc2: the only module that calls it.
+//! Contexts of c-blosc2. This is the only module that calls it.
 //!
-//! A context belongs to one thread at a time; [`with_decoder`] keeps one per thread. `blosc2_init` is not
-//! needed for the `_ctx` calls, and no call here starts a thread.
+//! A context belongs to one thread at a time. [`with_decoder`] keeps one per thread. The `_ctx` calls do not
+//! need `blosc2_init`, and no call here starts a thread.
 
 use std::cell::RefCell;
 use std::ptr::{NonNull, null_mut};
@@ -27,7 +27,7 @@ pub(crate) struct Encoder {
 unsafe impl Send for Encoder {}
 
 impl Encoder {
-    /// A context for chunks compressed as `compression` says, in blocks of `block_size` raw bytes.
+    /// A context that compresses with `compression`, in blocks of `block_size` raw bytes.
     pub(crate) fn new(compression: Compression, block_size: usize) -> Result<Self, BloscError> {
         if compression.typesize() == 0 || compression.level > 9 {
             return refuse("c-blosc2 divides by the typesize, and knows levels up to 9");
@@ -63,11 +63,13 @@ impl Encoder {
         self.block_size
     }
 
-    /// Writes the chunk that `raw` compresses to into `out` from byte `at` on; `out` grows if need be. What
-    /// is around the chunk is left as it is: `out` can be kept and used again.
+    /// Compresses `raw` to a chunk, and writes it into `out` from byte `at` on.
     ///
-    /// The header of the chunk is checked against the parameters: `BLOSC_*` environment variables override
-    /// them inside c-blosc2, and a depot of mixed parameters would be no standard frame.
+    /// `out` grows if needed, and can be used again for the next chunk. Bytes before the chunk stay as they
+    /// are.
+    ///
+    /// The header of the chunk is checked against the parameters. `BLOSC_*` environment variables override
+    /// them inside c-blosc2, and a depot of mixed parameters would not be a standard frame.
     pub(crate) fn compress_into(
         &mut self,
         raw: &[u8],
@@ -115,7 +117,7 @@ impl Encoder {
         Ok(header)
     }
 
-    /// The chunk that `raw` compresses to.
+    /// Compresses `raw` to a chunk.
     pub(crate) fn compress(&mut self, raw: &[u8]) -> Result<Vec<u8>, BloscError> {
         let mut out = Vec::new();
         let header = self.compress_into(raw, &mut out, 0)?;
@@ -147,14 +149,14 @@ impl Decoder {
             .ok_or_else(|| BloscError::new("c-blosc2 could not create a decompression context"))
     }
 
-    /// Decompresses a whole chunk into `out`, which is exactly as long as its raw bytes.
+    /// Decompresses a whole chunk into `out`, which must be exactly as long as its raw bytes.
     pub(crate) fn decompress(&mut self, vetted: &Vetted<'_>, out: &mut [u8]) -> Result<(), BloscError> {
         let Vetted { chunk, header } = *vetted;
         if header.raw_len != out.len() {
             return refuse(format!("a chunk of {} raw bytes where {} are", header.raw_len, out.len()));
         }
         if out.is_empty() {
-            // C would take memory for a block of whatever size the header declares.
+            // C would take memory for a block of any size that the header declares.
             return Ok(());
         }
         if header.is_memcpyed() {
@@ -178,7 +180,7 @@ impl Decoder {
         Ok(())
     }
 
-    /// Decompresses a chunk of codecs that c-blosc2 has here.
+    /// Decompresses a chunk with a codec that c-blosc2 is built with here.
     fn decompress_streams(&mut self, vetted: &Vetted<'_>, out: &mut [u8]) -> Result<(), BloscError> {
         let Vetted { chunk, header } = *vetted;
         if header.raw_len != out.len() {
@@ -190,8 +192,8 @@ impl Decoder {
         // SAFETY: both pointers come from slices that live through the call; `src_len` is `chunk.len()`, as
         // `vet` cut it, and `out_len` is the slice's own. They do not overlap: `out` is borrowed mutably. The
         // call never writes past `out_len` (blosc2.h), keeps neither pointer, and `&mut self` gives the
-        // context to this thread alone. That the chunk is well formed is what `vet` saw to: only it makes a
-        // `Vetted`.
+        // context to this thread alone. The chunk is well formed, because `vet` has checked it: only `vet`
+        // makes a `Vetted`.
         let written = unsafe {
             sys::blosc2_decompress_ctx(
                 self.context.as_ptr(),
@@ -209,7 +211,7 @@ impl Decoder {
     }
 }
 
-/// Fills `out` with what a special chunk says.
+/// Fills `out` with the value of a special chunk.
 fn fill(kind: u8, chunk: &[u8], typesize: u8, out: &mut [u8]) -> Result<(), BloscError> {
     let value = match (kind, typesize) {
         (NAN, 4) => &f32::NAN.to_le_bytes()[..],
@@ -252,8 +254,10 @@ pub(crate) fn with_decoder<T>(
     })
 }
 
-/// Decompresses a whole chunk into `out`, exactly as long as its raw bytes. Damage inside a compressed stream
-/// may go unnoticed where no checksum covers it; all else is refused before C sees it.
+/// Decompresses a whole chunk into `out`, which must be exactly as long as its raw bytes.
+///
+/// Damage inside a compressed stream may go unnoticed if no checksum covers it. All other damage is refused
+/// before C sees it.
 #[cfg(test)]
 pub(crate) fn decompress(chunk: &[u8], out: &mut [u8]) -> Result<(), BloscError> {
     let vetted = vet(chunk)?;

@@ -2,7 +2,7 @@
 
 use super::feature::Feature;
 
-/// Why c-blosc2, or the shape of a chunk, was refused.
+/// The reason why c-blosc2 failed, or why a chunk was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{why}")]
 pub struct BloscError {
@@ -15,12 +15,12 @@ impl BloscError {
         Self { why: why.into(), unread: None }
     }
 
-    /// The code that was to make the chunk panicked.
+    /// The error for a panic of the code that compresses.
     pub(crate) fn panicked(message: &str) -> Self {
         Self::new(format!("the compressor panicked: {message}"))
     }
 
-    /// What the chunk uses and this program does not read, if that is why.
+    /// The feature of the chunk that this program does not read, if that is the reason.
     pub(crate) fn into_unread(self) -> Option<Feature> {
         self.unread
     }

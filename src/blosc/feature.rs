@@ -1,8 +1,8 @@
 //! Parts of Blosc2 that this program does not read, and their names.
 //!
-//! A chunk that uses one may be whole: what it needs is another program. To load a plugin, c-blosc2 would ask
-//! the Python on the `PATH` to run; and dictionaries and the delta filter are none of what `vet` looks
-//! through.
+//! A chunk that uses one may be whole, but takes another program to read. To load a plugin, c-blosc2
+//! would run the Python on the `PATH`. Dictionaries and the delta filter are not read because `vet` does
+//! not look through them.
 
 use super::limits::HEADER_LEN;
 
@@ -12,28 +12,29 @@ const PLUGIN_CODEC_AT: usize = 22;
 const FILTER_PARAMETERS_AT: usize = 24;
 const N_FILTERS: usize = 6;
 const BLOSC2_FLAGS_AT: usize = 31;
-/// Which special kind the chunk is.
+/// The bits with the special kind of a chunk.
 const KIND_FLAGS: u8 = 0x70;
 const CODEC_SHIFT: u8 = 5;
-/// Uncompressed: neither codec nor filters count.
+/// The chunk is not compressed, so codec and filters do not matter.
 const MEMCPYED: u8 = 0x02;
 
-/// Codecs as chunk headers number them: BloscLZ, LZ4 (and LZ4HC), zlib and zstd.
+/// The codecs that are read, as chunk headers number them: BloscLZ, LZ4 (and LZ4HC), zlib and zstd.
 const CODECS: [u8; 4] = [0, 1, ZLIB, 4];
-/// zlib, which c-blosc2 is built without here.
+/// The number of zlib. Here, c-blosc2 is built without it.
 pub(super) const ZLIB: u8 = 3;
-/// None, shuffle, bit shuffle, and the truncation of precision, which is not undone.
+/// The filters that are read: none, shuffle, bit shuffle, and the truncation of precision, which is not
+/// undone.
 const FILTERS: [u8; 4] = [0, 1, 2, TRUNCATE_PRECISION];
 const TRUNCATE_PRECISION: u8 = 4;
-/// Zeros, NaN, and a value that follows the header.
+/// The special kinds that are read: 0 for an ordinary chunk, zeros, NaN, and a value after the header.
 const KINDS: [u8; 4] = [0, 1, 2, 3];
 
-/// Something that this program does not read.
+/// A part of Blosc2 that this program does not read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Feature {
-    /// Its kind.
+    /// The kind of feature.
     pub(crate) what: &'static str,
-    /// What Blosc2 calls it.
+    /// The name that Blosc2 gives it.
     pub(crate) name: String,
 }
 
@@ -42,13 +43,12 @@ impl Feature {
         Self { what, name: name.into() }
     }
 
-    /// A codec by Blosc2's number, which is that of frames and of plugins.
+    /// A codec, by its number in frames and among plugins.
     pub(crate) fn codec(number: u8) -> Self {
         Self::new("Blosc2 codec", name_of(number, &CODEC_NAMES))
     }
 
-    /// The first of a chunk's features that is not read here, by its header. A header that is cut off has
-    /// none.
+    /// The first feature in a chunk's header that is not read here; `None` for a header that is cut off.
     pub(crate) fn unread_of(header: &[u8]) -> Option<Self> {
         let header = header.first_chunk::<HEADER_LEN>()?;
         let flags = header[BLOSC2_FLAGS_AT];
@@ -87,7 +87,7 @@ impl Feature {
         })
     }
 
-    /// A chunk of which nothing but what it is full of is stored.
+    /// The feature of a special chunk, which stores only the value that fills it.
     pub(crate) fn special(kind: u64) -> Self {
         let name = match kind {
             2 => "of NaN, without a header",
@@ -103,12 +103,14 @@ pub(super) fn is_zlib(header: &[u8]) -> bool {
     header.get(FLAGS_AT).is_some_and(|flags| flags >> CODEC_SHIFT == ZLIB)
 }
 
-/// The flags of a chunk with the codec LZ4 instead.
+/// The flags of a chunk with its codec changed to LZ4.
 pub(super) fn with_lz4(flags: u8) -> u8 {
     const LZ4: u8 = 1;
     flags & !(0xff << CODEC_SHIFT) | LZ4 << CODEC_SHIFT
 }
 
+/// Names of codecs, by number.
+///
 /// # Source
 /// `codecs-registry.h` and `blosc2.h` of c-blosc2.
 const CODEC_NAMES: [(u8, &str); 14] = [
@@ -128,6 +130,8 @@ const CODEC_NAMES: [(u8, &str); 14] = [
     (40, "HTJ2K"),
 ];
 
+/// Names of filters, by number.
+///
 /// # Source
 /// `filters-registry.h` and `blosc2.h` of c-blosc2.
 const FILTER_NAMES: [(u8, &str); 9] = [

@@ -3,19 +3,21 @@
 use super::error::{BloscError, refuse};
 use super::limits::{HEADER_LEN, MAX_BLOCK, MAX_CHUNK};
 
-/// A special chunk: nothing but NaN.
+/// A special chunk that is all NaN.
 pub(super) const NAN: u8 = 2;
-/// A special chunk: the value after the header, over and over.
+/// A special chunk that repeats the value after its header.
 pub(super) const REPEATED: u8 = 3;
 
-/// The header of a Blosc2 chunk (format version 5; see `README_CHUNK_FORMAT.rst` of c-blosc2).
+/// The header of a Blosc2 chunk.
+///
+/// The format version is 5; see `README_CHUNK_FORMAT.rst` of c-blosc2.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ChunkHeader {
     flags: u8,
     pub(crate) typesize: u8,
     /// Raw bytes of the chunk.
     pub(crate) raw_len: usize,
-    /// Raw bytes of a block; the last may be shorter.
+    /// Raw bytes of a block. The last block may be shorter.
     pub(crate) block_size: usize,
     /// Stored bytes of the chunk, header included.
     pub(crate) stored_len: usize,
@@ -59,13 +61,14 @@ impl ChunkHeader {
         Ok(header)
     }
 
-    /// Raw bytes stored as they are, right after the header.
+    /// Whether the raw bytes are stored as they are, right after the header.
     pub(crate) fn is_memcpyed(&self) -> bool {
         self.flags & 0x02 != 0 && self.special() == 0
     }
 
-    /// 0 for an ordinary chunk; 1 zeros, 2 NaN, 3 a repeated value, 4 uninitialised: nothing but the header
-    /// is stored.
+    /// The special kind: 0 for an ordinary chunk, 1 zeros, 2 NaN, 3 a repeated value, 4 uninitialised.
+    ///
+    /// A special chunk has no blocks. Only its header is stored, and with kind 3 the value.
     pub(crate) fn special(&self) -> u8 {
         (self.blosc2_flags >> 4) & 0x07
     }

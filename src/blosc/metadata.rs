@@ -6,19 +6,22 @@ use super::limits::MAX_BLOCK;
 use super::params::{Compression, CompressionCodec, Filter};
 use super::vet::vet;
 
-/// Metadata may always decompress to this much,
+/// Bytes to which metadata may always decompress.
 const METADATA_FREE: usize = 1 << 20;
-/// and beyond it to so much times what is stored.
+/// How many times their stored bytes metadata may decompress to, if that is more.
 const METADATA_RATIO: usize = 256;
 
-/// What `stored` bytes of metadata may decompress to: without limits, a file of a few bytes would make its
-/// reader allocate gigabytes.
+/// The most bytes that `stored` bytes of metadata may decompress to.
+///
+/// Without a limit, a file of a few bytes could make its reader allocate gigabytes.
 pub(crate) fn metadata_limit(stored: usize) -> usize {
     stored.saturating_mul(METADATA_RATIO).max(METADATA_FREE)
 }
 
-/// Compresses a small metadata buffer: zstd, no filter, blocks chosen by c-blosc2. What would become smaller
-/// than [`metadata_limit`] allows is stored as it is.
+/// Compresses a small metadata buffer with zstd, as one block.
+///
+/// A `typesize` above 1 adds a byte shuffle. If the result would be smaller than [`metadata_limit`]
+/// allows, the buffer is stored as it is.
 pub(crate) fn compress_metadata(raw: &[u8], typesize: u8) -> Result<Vec<u8>, BloscError> {
     let filter = if typesize > 1 { Filter::Shuffle } else { Filter::None };
     let compression =
@@ -32,7 +35,7 @@ pub(crate) fn compress_metadata(raw: &[u8], typesize: u8) -> Result<Vec<u8>, Blo
     Encoder::new(plain, block_size)?.compress(raw)
 }
 
-/// Decompresses what [`compress_metadata`], or another program, wrote; `limit` bounds the raw length.
+/// Decompresses a buffer that [`compress_metadata`] or another program wrote. `limit` bounds the raw length.
 pub(crate) fn decompress_metadata(chunk: &[u8], limit: usize) -> Result<Vec<u8>, BloscError> {
     let vetted = vet(chunk)?;
     let raw_len = vetted.header.raw_len;

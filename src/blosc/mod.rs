@@ -1,23 +1,23 @@
-//! Chunks of Blosc2: made, looked through, taken apart and decompressed.
+//! Makes, vets, takes apart and decompresses chunks of Blosc2.
 //!
-//! Only whole chunks go through C. A part of a chunk is read by making a smaller chunk of the blocks that are
-//! wanted ([`partial_chunk`]): a Blosc2 chunk is a 32-byte header, one little-endian `i32` offset per block,
-//! and the blocks, so any run of whole blocks with a new header and new offsets is a chunk again.
+//! Only whole chunks go through C. To read a part of a chunk, [`partial_chunk`] makes a smaller chunk of
+//! the wanted blocks. A Blosc2 chunk is a 32-byte header, one little-endian `i32` offset per block, and
+//! the blocks. So any run of whole blocks, with a new header and new offsets, is a chunk again.
 //!
-//! c-blosc2 keeps no checksum and may run out of bounds on damaged or forged chunks. Whoever decompresses a
-//! chunk of a depot has matched a checksum over its bytes first; and since an attacker can make checksums
-//! match, every chunk is looked through by [`vet`] as well: a decoder takes nothing else.
+//! c-blosc2 keeps no checksum, and may run out of bounds on damaged or forged chunks. Before a chunk of a
+//! depot is decompressed, its bytes must match a checksum. An attacker can make checksums match, so
+//! [`vet()`] looks through every chunk as well. A decoder takes only vetted chunks.
 //!
 //! ```text
-//! params     what users choose, and its numbers in Blosc2
+//! params     the choices of users, as numbers of Blosc2
 //! header     the 32 bytes at the start of a chunk       blocks   the table after it, and parts of chunks
-//! vet        looks a chunk through before C sees it     feature  what this program does not read
-//! context    calls c-blosc2, and nobody else does       zlib     decompressed in Rust
+//! vet        looks through a chunk before C sees it     feature  parts of Blosc2 that are not read
+//! context    the only file that calls c-blosc2          zlib     decompresses zlib in Rust
 //! metadata   small buffers as chunks
 //! ```
 //!
-//! `format`, `log`, `chunk` and `vlstore` call this room, `options` and `error` take its types. It calls
-//! [`crate::le`] alone.
+//! `format`, `log`, `chunk` and `vlstore` call this room; `options` and `error` use its types. It calls only
+//! [`crate::le`].
 
 mod blocks;
 mod context;

@@ -1,4 +1,4 @@
-//! What Blosc2 does to a chunk, as users choose it.
+//! How Blosc2 compresses a chunk, as users choose it.
 
 use crate::named::named;
 
@@ -7,18 +7,18 @@ use crate::named::named;
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "lowercase"))]
 #[non_exhaustive]
 pub enum CompressionCodec {
-    /// Bytes stored as they are: on disk, views come straight from the memory map.
+    /// No compression: bytes are stored as they are. In a mapped file, views come straight from the map.
     None,
-    /// Fastest; pairs with [`Filter::Bitshuffle`].
+    /// The fastest. It goes well with [`Filter::Bitshuffle`].
     Lz4,
-    /// LZ4's format, slower to write and a little smaller.
+    /// The same format as LZ4, but slower to write and a little smaller.
     Lz4hc,
-    /// The default: best size for the time.
+    /// The default: the best size for the time.
     #[default]
     Zstd,
-    /// Blosc's own.
+    /// The codec of Blosc itself.
     Blosclz,
-    /// Read in files of other programs, not written.
+    /// Read in files of other programs, but never written.
     Zlib,
 }
 
@@ -32,18 +32,18 @@ named! {
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "lowercase"))]
 #[non_exhaustive]
 pub enum Filter {
-    /// Not at all.
+    /// Bytes are not rearranged.
     None,
-    /// First bytes of all elements, then all second bytes, ..
+    /// The first bytes of all elements come first, then all second bytes, and so on.
     #[default]
     Shuffle,
-    /// The same by bits.
+    /// The same as [`Shuffle`](Self::Shuffle), but by bits.
     Bitshuffle,
 }
 
 named! { Filter, "filter": None => "none", Shuffle => "shuffle", Bitshuffle => "bitshuffle" }
 
-/// What Blosc2 does to a chunk.
+/// How Blosc2 compresses a chunk.
 ///
 /// ```
 /// use vldepot::{Compression, CompressionCodec, Filter, Layout};
@@ -61,32 +61,35 @@ named! { Filter, "filter": None => "none", Shuffle => "shuffle", Bitshuffle => "
 pub struct Compression {
     /// The compressor.
     pub codec: CompressionCodec,
-    /// 0 (no compression) to 9. Default 1: on molecular data higher levels of zstd save one or two per cent,
-    /// and are several times slower to write.
+    /// The level, 0 (no compression) to 9. The default is 1.
+    ///
+    /// On molecular data, higher levels of zstd save one or two per cent, and are several times slower to
+    /// write.
     pub level: u8,
-    /// Default [`Filter::Shuffle`].
+    /// How bytes are rearranged before compression. The default is [`Filter::Shuffle`].
     pub filter: Filter,
-    /// Bytes of the elements the filter works on, 1 to 255. The default, `None`, takes what the codec says
-    /// ([`Codec::element_size`](crate::Codec::element_size)), or the largest divisor of it that divides
-    /// chunks and blocks. An existing depot has the number that was taken.
+    /// Bytes of the elements that the filter works on, 1 to 255.
+    ///
+    /// The default, `None`, takes the codec's [`element_size`](crate::Codec::element_size), or its largest
+    /// divisor that divides chunks and blocks. An existing depot has the number that was taken.
     pub typesize: Option<u8>,
 }
 
-/// The typesize where a codec says nothing.
+/// The typesize if none was chosen.
 pub(crate) const DEFAULT_TYPESIZE: u8 = 4;
 
 impl Compression {
-    /// zstd at `level`, 1 to 9, over byte shuffle.
+    /// zstd at `level`, 1 to 9, after a byte shuffle.
     pub fn zstd(level: u8) -> Self {
         Self { level, ..Self::default() }
     }
 
-    /// LZ4 over bit shuffle.
+    /// LZ4 after a bit shuffle.
     pub fn lz4() -> Self {
         Self { codec: CompressionCodec::Lz4, level: 5, filter: Filter::Bitshuffle, typesize: None }
     }
 
-    /// Nothing: bytes are stored as they are.
+    /// No compression: bytes are stored as they are.
     pub fn none() -> Self {
         Self { codec: CompressionCodec::None, level: 0, ..Self::default() }
     }
@@ -112,7 +115,7 @@ impl Compression {
         self
     }
 
-    /// Sets [`typesize`](Self#structfield.typesize), in bytes; `None` takes what the codec says.
+    /// Sets [`typesize`](Self#structfield.typesize), in bytes. `None` takes that of the codec.
     #[must_use]
     pub fn with_typesize(mut self, bytes: impl Into<Option<u8>>) -> Self {
         self.typesize = bytes.into();
@@ -133,15 +136,15 @@ impl Default for Compression {
 
 /// Blosc2's number for how blocks are split: 1, a stream for each byte of the type, or 2, one for all.
 ///
-/// zstd has one entropy table a stream. After a byte shuffle the bytes of a number have little in common:
-/// exponents compress, low bits of mantissas do not, and split from each other they need 4 to 7 % less space
+/// zstd has one entropy table per stream. After a byte shuffle, the bytes of a number have little in common:
+/// exponents compress, but low bits of mantissas do not. Split from each other, they need 4 to 7 % less space
 /// and half the time to decompress. LZ4 has no such tables and does not gain.
 pub(crate) fn split_mode(compression: Compression) -> u8 {
     let split = compression.codec == CompressionCodec::Zstd && compression.filter == Filter::Shuffle;
     if split { 1 } else { 2 }
 }
 
-/// Blosc2's number of a codec, as contexts and the frame header want it.
+/// Blosc2's number of a codec, as contexts and the frame header use it.
 pub(crate) fn compcode(codec: CompressionCodec) -> u8 {
     match codec {
         CompressionCodec::Blosclz => 0,

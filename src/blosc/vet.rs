@@ -1,14 +1,15 @@
-//! Chunks, looked through before c-blosc2 sees them.
+//! Looks through chunks before c-blosc2 sees them.
 //!
-//! c-blosc2 2.x runs out of bounds on some damaged chunks. Those of other programs have no checksum, and a
-//! checksum can be forged. What passes here uses only codecs and filters of c-blosc2 itself, no plugin and no
-//! dictionary, and has all lengths in bounds. What is left to C is to decode single streams, whose lengths it
-//! is told, and to undo shuffles.
+//! c-blosc2 2.x runs out of bounds on some damaged chunks. Chunks of other programs have no checksum, and
+//! a checksum can be forged. A chunk that passes here uses only codecs and filters of c-blosc2 itself, no
+//! plugin and no dictionary, and has all lengths in bounds. What is left to C is to decode single streams
+//! of given lengths, and to undo shuffles.
 //!
 //! ```text
 //! chunk    0..16 see `ChunkHeader`   16..22 filters   22 codec, 23 its parameter   24..30 filters' parameters   31 flags
-//!          then one u32 LE a block: where it starts; blocks may lie in any order
-//! block    one stream, or, when the chunk splits blocks and this is no shorter last one, one for each byte of the type
+//!          then one u32 LE per block: where it starts; blocks may lie in any order
+//! block    one stream; or, if the chunk splits blocks and this is not a shorter last one,
+//!          one stream for each byte of the type
 //! stream   i32 LE c   c > 0: c bytes, stored as they are when as many as they stand for
 //!                     c = 0: zeros      c < 0: one byte, 1, for a run of the byte -c
 //! ```
@@ -20,18 +21,18 @@ use super::limits::HEADER_LEN;
 use crate::le::u32_at;
 
 pub(super) const FLAGS_AT: usize = 2;
-/// Blocks are not split into streams.
+/// The flag of a chunk with blocks that are not split into streams.
 pub(super) const DONT_SPLIT: u8 = 0x10;
 
-/// A chunk that was looked through.
+/// A chunk that [`vet`] has accepted.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Vetted<'a> {
-    /// All of the chunk, and nothing after it.
+    /// The whole chunk, and nothing after it.
     pub(super) chunk: &'a [u8],
     pub(super) header: ChunkHeader,
 }
 
-/// Reads the header of `chunk`, and checks that all of the chunk is there and in bounds.
+/// Reads the header of `chunk`, and checks that the whole chunk is there and in bounds.
 pub(crate) fn vet(chunk: &[u8]) -> Result<Vetted<'_>, BloscError> {
     let header = ChunkHeader::parse(chunk)?;
     let Some(chunk) = chunk.get(..header.stored_len) else {
@@ -72,8 +73,8 @@ impl<'a> Vetted<'a> {
         Ok(())
     }
 
-    /// The chunk from the start of a block on, the block's raw bytes, and how many streams they are split
-    /// into.
+    /// The chunk from the start of a block on, the number of the block's raw bytes, and how many streams they
+    /// are split into.
     pub(super) fn block(&self, number: usize) -> Option<(&'a [u8], usize, usize)> {
         let Self { chunk, header } = *self;
         let start = u32_at(chunk, HEADER_LEN + 4 * number)? as usize;
@@ -84,8 +85,9 @@ impl<'a> Vetted<'a> {
     }
 }
 
-/// The streams of a block: the length as it is stored, and the bytes that follow it. Ends early at one that
-/// is out of bounds.
+/// The streams of a block: the stored length of each, and the bytes that follow it.
+///
+/// Ends early at a stream that is out of bounds.
 pub(super) struct Streams<'a> {
     rest: &'a [u8],
     left: usize,
@@ -126,7 +128,7 @@ mod tests {
         (0..1500u16).flat_map(|i| (f32::from(i) * 0.37).sin().to_le_bytes()).collect()
     }
 
-    /// A chunk of each kind that this crate writes: six blocks, the last shorter.
+    /// A chunk of each kind that this crate writes. Each has six blocks, of which the last is shorter.
     fn chunks() -> Vec<Vec<u8>> {
         let mut chunks = Vec::new();
         for codec in [
@@ -144,8 +146,10 @@ mod tests {
         chunks
     }
 
-    /// A chunk as other programs write them: its full block split into a stream for each byte of the type
-    /// (one stored, one a run, one of zeros, one stored), its blocks in reverse order.
+    /// A chunk as other programs write them, and its raw bytes.
+    ///
+    /// Its full block is split into a stream for each byte of the type: one stored, one a run, one of
+    /// zeros, one stored. Its blocks lie in reverse order.
     fn split_chunk() -> (Vec<u8>, Vec<u8>) {
         let mut chunk = vec![5, 1, 0x25, 4];
         let second = 40;

@@ -1,8 +1,7 @@
-//! Chunks that zlib compressed, which c-blosc2 is built without here.
+//! Decompresses chunks of zlib. Here, c-blosc2 is built without it.
 //!
-//! A block's streams are decompressed in Rust, and become a chunk of that block alone, whose streams are
-//! stored as they are: to undo the filters is left to c-blosc2. That takes memory for a block, whatever the
-//! chunk says.
+//! The streams of a block are decompressed in Rust. They become a chunk of only that block, with streams that
+//! are stored as they are. c-blosc2 then undoes the filters. This takes memory for only one block.
 
 use super::error::{BloscError, refuse};
 use super::feature::{is_zlib, with_lz4};
@@ -14,7 +13,7 @@ pub(super) fn has_zlib(vetted: &Vetted<'_>) -> bool {
     vetted.header.has_block_table() && is_zlib(vetted.chunk)
 }
 
-/// Makes `out` a chunk of block `number` alone, without compression. `vetted` is of zlib.
+/// Makes `out` a chunk of only block `number`, without compression. `vetted` must be a chunk of zlib.
 pub(super) fn inflate_block(vetted: &Vetted<'_>, number: usize, out: &mut Vec<u8>) -> Result<(), BloscError> {
     const PREFIX_LEN: usize = HEADER_LEN + 4;
     let (Some(header), Some((block, raw_len, n_streams))) =
@@ -44,7 +43,7 @@ pub(super) fn inflate_block(vetted: &Vetted<'_>, number: usize, out: &mut Vec<u8
     }
     out[FLAGS_AT] = with_lz4(out[FLAGS_AT]);
     if n_streams == 1 {
-        // The last block may be shorter, and is not split then; alone, it looks like a full one.
+        // A shorter last block is not split. Alone in a chunk, it would look like a full one.
         out[FLAGS_AT] |= DONT_SPLIT;
     }
     let (raw, stored) = (length(raw_len)?, length(out.len())?);
@@ -90,7 +89,7 @@ mod tests {
             for flip in [0x01, 0x80, 0xff] {
                 let mut bad = good.to_vec();
                 bad[at] ^= flip;
-                // zlib has a checksum: damage is noticed, but for the lowest bits of lengths of runs.
+                // zlib has a checksum, so damage is noticed, except in the lowest bits of lengths of runs.
                 refused += usize::from(decompress(&bad, &mut out).is_err());
             }
         }

@@ -130,7 +130,9 @@ impl State {
         Ok(Cow::Owned(all))
     }
 
-    /// The position of the live record at `place`. `dead` must come from [`tombstones`](Self::tombstones).
+    /// The position of the live record at `place`.
+    ///
+    /// For a committed record, `dead` must come from [`tombstones`](Self::tombstones).
     pub(crate) fn position(&self, place: RecordId, dead: &[u64]) -> u64 {
         let before = |dead: &[u64], at: u64| dead.partition_point(|&dead| dead < at) as u64;
         match place {

@@ -30,7 +30,7 @@ const TABLES_LIMIT: usize = 16 << 20;
 
 /// Raw bytes decoded at a time, unless a block has more.
 ///
-/// So few bytes stay in the processor's cache while they are copied, checked and decompressed.
+/// A piece of this size stays in the processor's cache while it is copied, checked and decompressed.
 const PIECE: usize = 64 << 10;
 
 /// The checked block table of a chunk.
@@ -126,8 +126,8 @@ impl ChunkReader {
 
     /// The whole raw bytes of a compressed chunk, if they are kept, or worth decoding and keeping.
     ///
-    /// `needed` tells how many raw bytes the read would otherwise decode. `None` if decoded chunks are not
-    /// kept.
+    /// `needed` tells how many raw bytes the read would otherwise decode. `None` if the read should decode
+    /// only the blocks that it needs.
     pub(crate) fn cached(&self, chunk: u64, at: &ChunkRef, needed: impl FnOnce() -> usize) -> Option<Bytes> {
         let cache = self.cache.as_ref()?;
         match cache.ask(chunk, at, self.chunk_size, needed()) {

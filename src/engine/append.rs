@@ -1,8 +1,8 @@
 //! Appending entries to the file, in its order.
 //!
-//! [`Append`] alone moves the tail of a depot that writes. A failed write moves nothing forward:
-//! the bytes are written again by the next call. A failed sync is final, since the system may have dropped
-//! what it could not write: the depot then refuses to go on.
+//! Only [`Append`] moves the tail of a depot that writes. A failed write does not move it: the next call
+//! writes the bytes again. A failed sync is final, because the system may have dropped bytes that it
+//! could not write. The depot then refuses to go on.
 
 use std::sync::Arc;
 
@@ -14,14 +14,15 @@ use crate::index::{PageCache, Segment, SegmentPlan, piece_for};
 use crate::log::Tail;
 use crate::storage::StorageExt;
 
-/// The end of the file, and who appends there: the only one, since a depot has one [`Writer`](super::Writer).
+/// Appends entries to the end of the file. A depot has only one, because it has one
+/// [`Writer`](super::Writer).
 #[derive(Debug)]
 pub(super) struct Append {
     shared: Arc<Shared>,
     tail: Tail,
-    /// Why the file takes no more, once it does not.
+    /// Why the file takes no more entries, if so.
     failed: Option<String>,
-    /// Pages of the index, for all segments that are appended.
+    /// The page cache that all appended segments share.
     pages: Arc<PageCache>,
 }
 
@@ -31,17 +32,17 @@ impl Append {
         Self { shared, tail, failed: None, pages }
     }
 
-    /// Where the next entry goes, and what it follows.
+    /// Where the next entry goes, and what its head must say.
     pub(super) fn tail(&self) -> Tail {
         self.tail
     }
 
-    /// Goes back to an earlier tail, after a failed write: what was appended since is written over.
+    /// Goes back to an earlier tail after a failed write. Entries appended since are written over.
     pub(super) fn rewind_to(&mut self, tail: Tail) {
         self.tail = tail;
     }
 
-    /// Takes nothing more, for good.
+    /// Makes the file take no more entries, for good.
     pub(super) fn fail(&mut self, cause: String) {
         self.failed = Some(cause);
     }
@@ -51,7 +52,7 @@ impl Append {
         self.failed.is_none()
     }
 
-    /// The error of a file that takes no more.
+    /// An error if the file takes no more entries.
     pub(super) fn check_alive(&self) -> Result<()> {
         match &self.failed {
             None => Ok(()),
@@ -59,7 +60,7 @@ impl Append {
         }
     }
 
-    /// Appends an entry whose first 64 bytes are kept for its head.
+    /// Appends an entry. Its first 64 bytes are room for its head.
     pub(super) fn entry(
         &mut self,
         kind: Kind,
@@ -71,7 +72,7 @@ impl Append {
         let before = self.tail;
         self.start(kind, ordinal, bytes, length, body_crc)?;
         if (bytes.len() as u64) < length {
-            // The end of an uncompressed chunk is left to be a hole; the file must reach over it.
+            // The end of an uncompressed chunk is left as a hole. The file must reach over it.
             let last = before.offset + length - 1;
             let action = || format!("write the end of a chunk at byte {last}");
             let written = self.shared.storage.write_at(last, &[0]);
@@ -80,8 +81,9 @@ impl Append {
         Ok(())
     }
 
-    /// Whether everything appended so far is still in the file: what is appended after a cut would hide that
-    /// something is missing.
+    /// Checks that everything appended so far is still in the file.
+    ///
+    /// If the file was cut, another entry would hide that something is missing.
     fn check_uncut(&self) -> Result<()> {
         let len = self.shared.storage.file_len()?;
         if len >= self.tail.offset {
@@ -96,8 +98,9 @@ impl Append {
         ))
     }
 
-    /// Appends an entry whose first 64 bytes are kept for its head, and of which what is after `bytes` is
-    /// taken care of.
+    /// Appends an entry. The first 64 of `bytes` are room for its head.
+    ///
+    /// The caller has to take care of the bytes of the entry after `bytes`.
     fn start(
         &mut self,
         kind: Kind,
@@ -126,7 +129,7 @@ impl Append {
         Ok(())
     }
 
-    /// Appends a length-prefixed body.
+    /// Appends an entry with a length-prefixed body.
     pub(super) fn body(&mut self, kind: Kind, ordinal: u64, body: &[u8]) -> Result<u64> {
         let mut bytes = vec![0; HEAD_LEN];
         bytes.extend_from_slice(&(body.len() as u64).to_le_bytes());

@@ -1,14 +1,14 @@
-//! Many records at once: sorted by place, so that every block is read and decoded once.
+//! Reads many records together, sorted by place, so that every block is read and decoded once.
 //!
 //! ```text
 //! wanted    names and locations in the order of the request
 //! order     their numbers by address, cut into parts for threads, groups by chunk, runs of touching blocks
-//! run       blocks decoded in one go; records are lent from it, or copied out of it when most of it is not theirs.
-//!           Each is checked as soon as its last block is decoded, while it is in the cache
+//! run       blocks decoded together; records share it, or are copied out if most of it is not theirs.
+//!           Each is checked as soon as its last block is decoded, while it is in the processor's cache
 //! ```
 //!
-//! Threads live as long as the call that asked for them. No read looks at a name: an error gets one from
-//! whoever has it.
+//! Threads live as long as the call that asked for them. No read looks at a name: a caller that has the
+//! name adds it to the error.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -24,39 +24,41 @@ use crate::error::Result;
 use crate::format::chunk::ChunkRef;
 use crate::index::Location;
 
-/// Blocks, and raw bytes, that are decoded in one go at least, where so many touch each other. Records keep
-/// alive the run they share.
+/// A run grows to this many blocks or raw bytes, whichever is more, if so many blocks touch each other.
+///
+/// Runs are limited because records keep alive the run that they share.
 const RUN_BLOCKS: usize = 16;
 const RUN_BYTES: usize = 256 << 10;
 
-/// Records copied out of runs share buffers of this size.
+/// Bytes of a buffer that records copied out of runs share.
 const ARENA_BYTES: usize = 1 << 20;
 
-/// Raw bytes to decode that are worth a further thread: starting one costs about as much as decoding a tenth
-/// of that.
+/// Raw bytes to decode that are worth another thread.
+///
+/// To start a thread costs about as much as to decode a tenth of them.
 const THREAD_BYTES: u64 = 1 << 20;
 
-/// Pieces that the work of a thread is cut into.
+/// Parts that the work of a thread is cut into.
 const PARTS_A_THREAD: u64 = 4;
 
-/// Records of a map that are asked for before their turn.
+/// Records of a map that are prefetched before their turn.
 const RECORDS_AHEAD: usize = 3;
 
-/// A record's checked bytes, or why there are none: boxed, as there are many records and hardly an error.
+/// A record's checked bytes, or the error of reading it. [`crate::Error`] is boxed, which keeps slots small.
 pub(crate) type Slot = Result<Bytes>;
 
 /// A record's checked bytes.
 enum Lent<'r> {
-    /// They can be kept.
+    /// Bytes that can be kept.
     Shared(Bytes),
-    /// They lie in a buffer that is used again.
+    /// Bytes in a buffer that is used again.
     Passing(&'r [u8]),
 }
 
-/// Takes each record's bytes, or why there are none, with its number in the request.
+/// Takes the number of each record in the request, and its bytes or the error.
 type Sink<'s> = dyn FnMut(usize, Result<Lent<'_>>) + 's;
 
-/// Blocks decoded together, and where they lie in which chunk.
+/// Blocks decoded together: their chunk, their range in it, and their raw bytes.
 pub(crate) struct Run {
     chunk: u64,
     range: Range<usize>,
@@ -75,20 +77,22 @@ struct Group<'o> {
 struct BatchReader<'w, N> {
     engine: &'w Engine,
     wanted: &'w [(N, Location)],
-    /// Lend nothing that can be kept from decoded blocks.
+    /// Whether bytes out of decoded blocks are only lent for the moment, and never kept.
     passing: bool,
 }
 
-/// Bytes of the `wanted` records (tagged name and location), checked, in their order. At most `threads`
-/// decode.
+/// The checked bytes of the `wanted` records, in the same order.
 ///
-/// The error is the first one in that order, and says which record it befell.
+/// `wanted` has tagged names and locations. At most `threads` threads decode.
+///
+/// # Errors
+/// The first error in that order. It names the record.
 pub(crate) fn read(engine: &Engine, wanted: &[(&[u8], Location)], threads: usize) -> Result<Vec<Bytes>> {
     let slots = read_each_with(engine, wanted, threads).zip(wanted);
     slots.map(|(slot, (name, _))| slot.map_err(|error| in_record(name, error))).collect()
 }
 
-/// As [`read`] on this thread, each record with its own error, which does not say which record it befell.
+/// Like [`read`], but on this thread alone, and with a result for each record. Errors do not name the record.
 pub(crate) fn read_each<N: Sync>(
     engine: &Engine,
     wanted: &[(N, Location)],
@@ -96,8 +100,9 @@ pub(crate) fn read_each<N: Sync>(
     read_each_with(engine, wanted, 1)
 }
 
-/// As [`read_each`] into `out`, for who reads one batch after the other: `last` is the run that both have
-/// blocks of.
+/// Like [`read_each`], but into `out`, for reading one batch after the other.
+///
+/// `last` keeps the last run. If the next batch starts in the same blocks, they are not decoded again.
 pub(crate) fn read_on<N>(
     engine: &Engine,
     wanted: &[(N, Location)],
@@ -110,7 +115,7 @@ pub(crate) fn read_on<N>(
     walk.collect(&order(wanted), last, &mut |number, bytes| out[number] = Some(bytes));
 }
 
-/// As [`read`], each record with its own error.
+/// Like [`read`], but with a result for each record. Errors do not name the record.
 fn read_each_with<N: Sync>(
     engine: &Engine,
     wanted: &[(N, Location)],
@@ -123,7 +128,7 @@ fn read_each_with<N: Sync>(
     let compressed = engine.shared.parameters.compression.codec != CompressionCodec::None;
     let parts = parts(wanted, &order, threads, compressed);
     let next = AtomicUsize::new(0);
-    // Whoever is free takes the next part: a thread that comes late, or is slow, leaves more to the others.
+    // A thread that is free takes the next part. A late or slow thread leaves more to the others.
     let work = |put: &mut dyn FnMut(usize, Slot)| {
         while let Some(part) = parts.get(next.fetch_add(1, Ordering::Relaxed)) {
             walk.collect(part, &mut None, put);
@@ -136,7 +141,7 @@ fn read_each_with<N: Sync>(
             out
         };
         let helpers = threads.min(parts.len()).saturating_sub(1);
-        // Where the system has no thread to give, fewer do it.
+        // If the system refuses a thread, fewer threads do the work.
         let helpers: Vec<_> =
             (0..helpers).map_while(|_| thread::Builder::new().spawn_scoped(scope, help).ok()).collect();
         work(&mut take);
@@ -147,13 +152,14 @@ fn read_each_with<N: Sync>(
             }
         }
     });
-    // Every number is in one part.
+    // Every number is in exactly one part, so no slot is empty.
     out.into_iter().flatten()
 }
 
-/// Gives each of the `wanted` records' checked bytes to `job`, or an error that names it, with its number, in
-/// the order in which they are stored. The bytes lie in buffers that are used again; nothing is allocated for
-/// a record.
+/// Gives `job` the number of each `wanted` record, and its checked bytes or an error that names it.
+///
+/// Records come in the order in which they are stored. The bytes lie in buffers that are used again, so
+/// nothing is allocated per record.
 pub(crate) fn visit(
     engine: &Engine,
     wanted: &[(&[u8], Location)],
@@ -167,26 +173,27 @@ pub(crate) fn visit(
     });
 }
 
-/// Numbers of records by address.
+/// Numbers of the records, sorted by address.
 fn order<N>(wanted: &[(N, Location)]) -> Vec<usize> {
     let mut order: Vec<usize> = (0..wanted.len()).collect();
     if !wanted.is_sorted_by_key(|(_, location)| location.address) {
-        // The number too: no record moves before an equal one.
+        // Sorted by number too, so that records at the same address keep their order.
         order.sort_unstable_by_key(|&number| (wanted[number].1.address, number));
     }
     order
 }
 
-/// Cuts `order` into pieces of about as many bytes for `threads` to take one by one; one piece if there is
-/// not enough to do.
+/// Cuts `order` into parts of about the same cost, which threads take one by one.
+///
+/// It is one part if there is not enough work for more threads.
 fn parts<'o, N>(
     wanted: &[(N, Location)],
     order: &'o [usize],
     threads: usize,
     compressed: bool,
 ) -> Vec<&'o [usize]> {
-    // A small record costs the block it is in; what a block is, is known later. Where nothing is decoded,
-    // there are checksums.
+    // A small record costs a block, of a size that is not known here. If nothing is decoded, the cost is that
+    // of the checksums.
     let (least, a_thread) = if compressed { (8 << 10, THREAD_BYTES) } else { (0, 16 * THREAD_BYTES) };
     let cost = |&number: &usize| u64::from(wanted[number].1.length).max(least);
     let total: u64 = order.iter().map(cost).sum();
@@ -208,7 +215,7 @@ fn parts<'o, N>(
 }
 
 impl<N> BatchReader<'_, N> {
-    /// Where a record lies in the chunk that starts at the address `base`; it may end after it.
+    /// Where a record lies in the chunk that starts at address `base`. It may end after the chunk.
     fn range(&self, number: usize, base: u64) -> Range<usize> {
         let location = &self.wanted[number].1;
         // Chunks have less than 2 GiB.
@@ -221,12 +228,12 @@ impl<N> BatchReader<'_, N> {
         self.engine.check(&self.wanted[number].1, bytes)
     }
 
-    /// Gives bytes of the records in `order`, with their numbers, to be kept.
+    /// Gives `put` the numbers of the records in `order`, and their bytes, which can be kept.
     fn collect(&self, order: &[usize], last: &mut Option<Run>, put: &mut dyn FnMut(usize, Slot)) {
         let len = |number: usize| self.wanted[number].1.length as usize + 63;
         let align = self.engine.shared.parameters.align.clamp(1, 64);
         let mut arena = Arena::default();
-        // Records that an arena may have to hold.
+        // Bytes of the records that an arena may have to hold.
         let mut left = order;
         self.run(order, last, &mut |number, lent| match lent {
             Ok(Lent::Shared(bytes)) => put(number, Ok(bytes)),
@@ -246,8 +253,9 @@ impl<N> BatchReader<'_, N> {
         arena.hand_out(put);
     }
 
-    /// Gives the records in `order` to `sink`, in that order within runs. `last` is the run before, and then
-    /// the last one.
+    /// Gives the records in `order` to `sink`, in that order within runs.
+    ///
+    /// `last` is the run of the batch before, and afterwards the last run of this one.
     fn run(&self, order: &[usize], last: &mut Option<Run>, sink: &mut Sink<'_>) {
         let chunk_size = self.engine.shared.parameters.chunk_size as u64;
         let mut rest = order;
@@ -262,24 +270,25 @@ impl<N> BatchReader<'_, N> {
         }
     }
 
-    /// A record by itself.
+    /// Reads a record alone, and gives it to `sink`.
     fn single(&self, number: usize, sink: &mut Sink<'_>) {
         sink(number, self.engine.read(&self.wanted[number].1).map(Lent::Shared));
     }
 
-    /// A record that lies at `range` of shared bytes.
+    /// Checks a record that lies at `range` of shared bytes, and gives it to `sink`.
     fn share(&self, number: usize, range: Range<usize>, bytes: &Bytes, sink: &mut Sink<'_>) {
         let bytes = bytes.slice(range);
         sink(number, self.check(number, &bytes).map(|()| Lent::Shared(bytes)));
     }
 
-    /// Where a record lies in its chunk, which starts at `base`, if it has bytes, and all of them there.
+    /// Where a record lies in its chunk, which starts at `base`; `None` if it is empty or ends after the
+    /// chunk.
     fn inside(&self, number: usize, base: u64) -> Option<Range<usize>> {
         let range = self.range(number, base);
         (!range.is_empty() && range.end <= self.engine.shared.parameters.chunk_size).then_some(range)
     }
 
-    /// The records of one chunk.
+    /// Reads the records of one chunk.
     fn group(&self, group: Group<'_>, last: &mut Option<Run>, sink: &mut Sink<'_>) {
         let Group { chunk, base, numbers } = group;
         let engine = self.engine;
@@ -310,7 +319,7 @@ impl<N> BatchReader<'_, N> {
         }
     }
 
-    /// The records of a chunk of which all raw bytes are there, if they are.
+    /// Shares the records of a chunk out of `whole`, its raw bytes. Reads alone those that are not in it.
     fn share_whole(&self, group: Group<'_>, whole: Option<&Bytes>, sink: &mut Sink<'_>) {
         for &number in group.numbers {
             let range = self.inside(number, group.base);
@@ -321,7 +330,8 @@ impl<N> BatchReader<'_, N> {
         }
     }
 
-    /// The records of a chunk that is not compressed: out of what the storage lends, if it does.
+    /// Shares the records of a chunk that is not compressed, if the storage lends its bytes. Otherwise reads
+    /// each alone.
     fn share_stored(&self, group: Group<'_>, at: &ChunkRef, sink: &mut Sink<'_>) {
         let Group { base, numbers, .. } = group;
         let inside = numbers.iter().filter_map(|&number| self.inside(number, base));
@@ -332,7 +342,7 @@ impl<N> BatchReader<'_, N> {
         };
         let place =
             |&number: &usize| self.inside(number, base).map(|range| range.start - start..range.end - start);
-        // Some ahead: bytes are on their way while the checksums of those before are computed.
+        // Some records ahead are prefetched while the checksums of those before are computed.
         let mut ahead = numbers.iter().map(|number| {
             prefetch(place(number).and_then(|range| lent.get(range)).unwrap_or_default());
         });
@@ -346,7 +356,7 @@ impl<N> BatchReader<'_, N> {
         }
     }
 
-    /// Raw bytes of the blocks that the records of `group` touch, about.
+    /// About how many raw bytes the blocks have that the records of `group` touch.
     fn touched(&self, group: Group<'_>, at: &ChunkRef) -> usize {
         let block = (at.block_size as usize).max(1);
         let mut done = 0;
@@ -360,8 +370,9 @@ impl<N> BatchReader<'_, N> {
         touched
     }
 
-    /// The blocks of the group's first record, grown over the records that follow without a block between;
-    /// and how many records those are.
+    /// The run that starts with the blocks of the group's first record, and how many records are in it.
+    ///
+    /// It grows over the records that follow, as long as there is no block in between and the limit is kept.
     fn extent(&self, group: Group<'_>, at: &ChunkRef) -> (Range<usize>, usize) {
         let chunk_size = self.engine.shared.parameters.chunk_size;
         let block = (at.block_size as usize).max(1);
@@ -387,8 +398,9 @@ impl<N> BatchReader<'_, N> {
         (run, n)
     }
 
-    /// Decodes the blocks of `range` and gives out the records of `group`, which lie in them; each is checked
-    /// as soon as its last block is decoded.
+    /// Decodes the blocks of `range`, and gives the records of `group`, which lie in them, to `sink`.
+    ///
+    /// Each record is checked as soon as its last block is decoded.
     fn decode(
         &self,
         group: Group<'_>,
@@ -407,7 +419,7 @@ impl<N> BatchReader<'_, N> {
             let record = self.range(number, base);
             record.start - range.start..record.end - range.start
         };
-        // What the records' checksums said, if they are given out later.
+        // The results of the checks, if the records are given out only when all blocks are decoded.
         let mut checked = Vec::with_capacity(if shared { numbers.len() } else { 0 });
         let mut done = 0;
         let run = self.load(chunk, at, range.clone(), before, &mut |raw| {
@@ -424,7 +436,7 @@ impl<N> BatchReader<'_, N> {
             }
         });
         let Ok(run) = run else {
-            // A damaged block costs the records in it, not their neighbours: each is read alone.
+            // A damaged block must cost only the records in it, so each record is read alone.
             let left = if shared { numbers } else { &numbers[done..] };
             for &number in left {
                 self.single(number, sink);
@@ -438,8 +450,9 @@ impl<N> BatchReader<'_, N> {
         Some(run)
     }
 
-    /// Decodes whole blocks; those that the run before has too are copied from it. `seen` gets what is
-    /// decoded so far, again and again.
+    /// Decodes whole blocks. Blocks at the start that the run before has too are copied from it.
+    ///
+    /// After each piece, `seen` gets all bytes decoded so far.
     fn load(
         &self,
         chunk: u64,
@@ -468,7 +481,7 @@ impl<N> BatchReader<'_, N> {
     }
 }
 
-/// A buffer that small records are copied to, one after the other.
+/// A buffer that records are copied to, one after the other.
 #[derive(Default)]
 struct Arena {
     buf: Option<AlignedBuf>,
@@ -496,7 +509,7 @@ impl Arena {
         }
     }
 
-    /// Shares the buffer among the records in it.
+    /// Gives out the records in the buffer, which share it.
     fn hand_out(&mut self, put: &mut dyn FnMut(usize, Slot)) {
         let Some(buf) = self.buf.take().map(Arc::new) else { return };
         for (number, range) in std::mem::take(&mut self.records) {

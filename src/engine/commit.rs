@@ -1,4 +1,4 @@
-//! Commits: what is pending becomes index segments, and one entry that names them all.
+//! Commits: pending records become index segments, and one entry refers to all segments.
 
 use std::io;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::identity;
 use crate::index::{Chosen, MAX_RECORDS, Merge, Segment, SegmentPlan, tail_to_merge};
 
 impl Writer {
-    /// Makes everything put so far durable.
+    /// Makes everything that was put so far durable.
     pub(crate) fn commit(&mut self) -> Result<()> {
         self.commit_merging(false)
     }
@@ -45,18 +45,19 @@ impl Writer {
 
     fn commit_pending(&mut self, last: bool) -> Result<()> {
         let storage = &self.shared.storage;
-        // A path that may not be looked at any more says nothing.
+        // If the path cannot be looked at any more, the commit goes on.
         if storage.is_replaced().unwrap_or(false) {
             let why = "another file is in its place: what is committed here would be lost with this handle";
             return Err(self.shared.io("commit", io::Error::other(why)));
         }
         self.flush()?;
-        // Should a write fail from here on, the next try starts again from this place.
+        // If a write fails from here on, the next try starts again from this place.
         let before = self.append.tail();
         let snapshot = self.write_commit(last).inspect_err(|_| self.append.rewind_to(before))?;
         self.append.sync()?;
         let slot = self.slot(&snapshot);
-        // The commit is durable; the slot only shortens the way to it, and the next one may do better.
+        // The commit is durable without its slot, which only shortens the way to it. An error of writing the
+        // slot is ignored.
         let _ = self.shared.storage.write_at(slot_offset(slot.sequence), &slot.encode());
         event!(
             debug,
@@ -107,7 +108,7 @@ impl Writer {
                     segments.truncate(first);
                     segments.push(merged);
                 }
-                // A damaged old segment stays as it is: what is new must not wait for it.
+                // A damaged old segment stays as it is. New records must not wait for it.
                 Err(error) if error.is_damage() => {}
                 Err(error) => return Err(error),
             }
@@ -133,7 +134,8 @@ impl Writer {
             metadata,
             parameters: self.shared.parameters.clone(),
             time: identity::now(),
-            // A commit that changes nothing, such as one that merges, leaves a truncation as it was.
+            // After a commit that changes nothing, such as one that merges, a truncation can still be
+            // taken back.
             undo: self.undo.unwrap_or(if changed { 0 } else { old.undo }),
             losses,
         };
@@ -142,11 +144,12 @@ impl Writer {
         Ok(Snapshot::new(&commit, offset, segments))
     }
 
-    /// Appends what is pending as segments: none if nothing there concerns the index, more than one where one
-    /// would grow too large.
+    /// Appends the pending changes as segments.
+    ///
+    /// There is none if nothing concerns the index, and more than one if a single one would be too large.
     fn append_pending(&mut self, old: &Snapshot) -> Result<Vec<Arc<Segment>>> {
         let shared = Arc::clone(&self.shared);
-        // Only the writer, which this is, changes what is pending: readers go on meanwhile.
+        // Only this writer changes the pending records, so a read lock is enough, and readers go on.
         let state = shared.read();
         let pending = &state.pending;
         if pending.n_live() == 0 && pending.tombstones.is_empty() && pending.chunks.is_empty() {
@@ -160,8 +163,8 @@ impl Writer {
             };
             chunks.push(*reference);
         }
-        // The first takes the chunks and the deaths of older records, so that it can be merged with what
-        // comes before.
+        // The first segment takes the chunks and the tombstones of older records, so that it can be
+        // merged with the segments before.
         let (mut tombstones, mut first_chunk) = (pending.tombstones.iter().copied().collect(), old.n_chunks);
         let (mut first_ordinal, mut live, mut ended) = (old.n_ordinals(), pending.live(), false);
         let mut segments = Vec::new();
@@ -173,7 +176,7 @@ impl Writer {
                 }
                 let Some(number) = live.next() else { break true };
                 bytes += pending.name(number).len() + pending.metadata(number).map_or(0, <[u8]>::len);
-                // No more than `MAX_PENDING` are there.
+                // There are at most `MAX_PENDING` records, so this always fits.
                 numbers.extend(u32::try_from(number));
             };
             if numbers.is_empty() && !segments.is_empty() {
@@ -214,7 +217,7 @@ mod tests {
         let mut expected = Vec::new();
         for round in 0..3u32 {
             for n in 0..50 {
-                // Every round replaces and removes some of the ones before.
+                // Every round replaces and removes some records of the rounds before.
                 let n = n + 40 * round;
                 depot.put_with_metadata(name(n), &(n + round).to_le_bytes(), &n).unwrap();
                 expected.retain(|&(old, _)| old != n);

@@ -1,9 +1,9 @@
-//! The index made again from the directories of the chunks, for when a page of it is damaged: names, places,
-//! positions and metadata of all records as of a commit.
+//! The index made again from the directories of the chunks, for use when a page of the index is damaged.
 //!
-//! All directories up to the commit are replayed into memory, once, when a damaged page is first met. They
-//! are believed only if every one of them is whole, for what a lost one removed or replaced would come back
-//! otherwise, and if they have as many records as the commit counts.
+//! It has names, places, positions and metadata of all records as of a commit. All directories up to the
+//! commit are replayed into memory once, when a damaged page is first met. They are used only if every
+//! one of them is whole: otherwise records that a lost directory removed or replaced would come back.
+//! They must also have as many records as the commit counts.
 
 use std::sync::Arc;
 
@@ -17,19 +17,20 @@ use crate::index::{Location, hash};
 use crate::log::{self, EntryWalk, Scanner, Step};
 use crate::storage::Storage;
 
-/// Records beyond which they are not held in memory: they take about 100 bytes each.
+/// The most records that are held in memory. They take about 100 bytes each.
 const MOST_RECORDS: u64 = 1 << 22;
 
-/// What the directories say as of a commit. Its records are numbered in the order of insertion.
+/// The records as of a commit, by the directories. They are numbered in the order of insertion.
 #[derive(Debug)]
 pub(crate) struct Rebuilt {
-    /// All of it pending: there is no index.
+    /// A state without an index: all its records are pending.
     state: State,
 }
 
 impl Rebuilt {
-    /// Replays the directories up to the commit of `snapshot`; `None` when they are not whole either, or
-    /// there are too many records.
+    /// Replays the directories up to the commit of `snapshot`.
+    ///
+    /// `None` if they are not whole either, or if there are too many records.
     pub(crate) fn new(
         storage: &Arc<dyn Storage>,
         parameters: &Parameters,
@@ -46,13 +47,13 @@ impl Rebuilt {
         &self.state.pending
     }
 
-    /// The record of that name, unless it is among those `dead_names` since, by the hashes of their names.
+    /// The number of the record called `name`, unless the hash of the name is in `dead_names`.
     pub(crate) fn find(&self, name: &[u8], dead_names: &DeadNames) -> Option<usize> {
         let hash = hash(name);
         self.records().find(hash, name).filter(|_| !dead_names.contains(&hash))
     }
 
-    /// Numbers of the records whose names were not removed or replaced since.
+    /// Numbers of the records that were not removed or replaced since the commit.
     pub(crate) fn live<'r>(&'r self, dead_names: &'r DeadNames) -> impl Iterator<Item = usize> + 'r {
         self.records().live().filter(|&number| !self.has_dead_name(number, dead_names))
     }
@@ -68,7 +69,7 @@ impl Rebuilt {
         !dead_names.is_empty() && dead_names.contains(&self.records().records().hash(number))
     }
 
-    /// The live record at `position` of those that are committed.
+    /// The number of the live record at `position`, counted among the committed records.
     pub(crate) fn nth(&self, position: u64, dead_names: &DeadNames) -> Option<usize> {
         if dead_names.is_empty() {
             return match self.state.place(position, &[])? {
@@ -99,7 +100,7 @@ impl Rebuilt {
         self.records().metadata(number)
     }
 
-    /// Where chunk `chunk` is, if its entry is whole so far.
+    /// The reference to chunk `chunk`, if its entry and its header could be read.
     pub(crate) fn chunk(&self, chunk: u64) -> Option<ChunkRef> {
         match self.state.source(chunk) {
             Ok(Some(ChunkAt::Stored(reference))) => Some(reference),
@@ -130,11 +131,11 @@ fn replay(storage: &Arc<dyn Storage>, parameters: &Parameters, end: u64) -> Resu
         let prelude = scanner.prelude(&head)?;
         let directory = scanner.directory(&head, &prelude)?;
         if head.kind == Kind::Chunk {
-            // A chunk whose header is damaged costs its records, and says so when they are read.
+            // A chunk with a damaged header costs only its records. They give an error when they are read.
             let source = scanner.chunk_ref(&head, &prelude).map_or(ChunkAt::Missing, ChunkAt::Stored);
             state.set_source(chunk, source);
         }
-        // What was replaced over and over takes no memory.
+        // Records that were replaced must not take memory.
         let records = state.pending.records().len() as u64;
         if records > MOST_RECORDS / 4 && records > 2 * state.pending.n_live() {
             state.pending.forget_dead();

@@ -1,4 +1,6 @@
-//! From a name or a position to a location, and to metadata: by the index, else by the directories.
+//! From a name or a position to a location, and to metadata.
+//!
+//! The index is asked first. If it is damaged, the directories of the chunks are asked.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -18,10 +20,10 @@ use crate::sync;
 /// Names looked up under one lock.
 const NAMES_AT_ONCE: usize = 256;
 
-/// What a depot held at one moment, whatever is put or removed since.
+/// The records of a depot at one moment. Later changes to the depot do not change it.
 pub(crate) struct Moment {
     state: State,
-    /// Sorted ordinals of the committed records that were dead; `None` where the index could not tell.
+    /// Sorted ordinals of the committed records that were dead; `None` if the index could not tell.
     dead: Option<Vec<u64>>,
 }
 
@@ -40,13 +42,15 @@ impl Moment {
 }
 
 impl Engine {
-    /// The live record of that name.
+    /// The live record called `name`. Does not fall back to the directories.
     pub(crate) fn find(&self, name: &[u8]) -> Result<Option<Found>> {
         self.shared.read().find(name)
     }
 
-    /// The index of `snapshot` made again, where it failed with `error`; that error where this cannot be
-    /// done.
+    /// Makes the index of `snapshot` again, after it failed with `error`.
+    ///
+    /// # Errors
+    /// `error`, if it is not about damage, or if the index cannot be made again.
     pub(crate) fn rebuilt(&self, snapshot: &Snapshot, error: Error) -> Result<Arc<Rebuilt>> {
         if !error.is_damage() || self.is_foreign() {
             return Err(error);
@@ -68,7 +72,7 @@ impl Engine {
         made.ok_or(error)
     }
 
-    /// The place of the record of that name, if there is one: by the index, or without it.
+    /// The place of the record called `name`, if there is one, by the index or by the directories.
     pub(crate) fn place_of(&self, name: &[u8]) -> Result<Option<Location>> {
         let state = self.shared.read();
         match state.find(name) {
@@ -80,12 +84,12 @@ impl Engine {
         }
     }
 
-    /// As [`place_of`](Self::place_of), or the error that says there is none.
+    /// Like [`place_of`](Self::place_of), but an error if there is no such record.
     pub(crate) fn location(&self, name: &[u8]) -> Result<Location> {
         self.place_of(name)?.ok_or_else(|| self.not_found(&self.shared.read(), name))
     }
 
-    /// Whether there is a record of that name.
+    /// Whether there is a record called `name`.
     pub(crate) fn contains(&self, name: &[u8]) -> Result<bool> {
         if self.place_of(name)?.is_some() {
             return Ok(true);
@@ -94,7 +98,7 @@ impl Engine {
         if matches!(error.kind(), ErrorKind::NotFound) { Ok(false) } else { Err(error) }
     }
 
-    /// Why there is no record of that name.
+    /// The error that says why there is no record called `name`.
     pub(super) fn not_found(&self, state: &State, name: &[u8]) -> Error {
         let path = self.path_buf();
         if let Some(LostCommit { sequence, offset }) = state.lost {
@@ -113,7 +117,7 @@ impl Engine {
         }
     }
 
-    /// What the depot has lost, and whoever went on with it knew.
+    /// The losses that the depot has a note of.
     pub(crate) fn losses(&self) -> Result<Losses> {
         let snapshot = Arc::clone(&self.shared.read().snapshot);
         self.losses_of(&snapshot)
@@ -128,10 +132,10 @@ impl Engine {
         scanner.losses(offset, self.shared.parameters.depot_id)
     }
 
-    /// Locations of the records of these names.
+    /// The locations of the records with these names.
     pub(crate) fn locations<'n>(&self, names: &'n [TaggedName]) -> Result<Vec<(&'n [u8], Location)>> {
         let mut out = Vec::with_capacity(names.len());
-        // One look at the state for many names, but not so many that a writer waits long.
+        // The lock is taken once for many names, but not for so many that a writer waits long.
         for names in names.chunks(NAMES_AT_ONCE) {
             let state = self.shared.read();
             expect_names(&state.snapshot.segments, names.iter().map(|name| &**name));
@@ -147,7 +151,7 @@ impl Engine {
                 }
             }
             drop(state);
-            // Where the index is damaged, one by one.
+            // From the first failure on, names are looked up again, without the index if need be.
             for (name, location) in failed.map(|first| &mut out[first..]).into_iter().flatten() {
                 *location = self.location(name)?;
             }
@@ -155,8 +159,10 @@ impl Engine {
         Ok(out)
     }
 
-    /// What `by_index` says of the record at a position, or where the index is damaged, `by_directories` of
-    /// its number there.
+    /// Looks up the record at a position.
+    ///
+    /// `by_index` gives the result. If the index is damaged, `by_directories` gives it, from the number that
+    /// the record has in the directories.
     fn at<T>(
         &self,
         state: &State,
@@ -177,7 +183,7 @@ impl Engine {
         Ok(by_directories(&rebuilt, number))
     }
 
-    /// Where the record at a position lies. Looks at no name.
+    /// The location of the record at a position. Looks at no name.
     pub(crate) fn location_at(&self, position: u64) -> Result<Location> {
         let state = self.shared.read();
         self.at(&state, (position, state.at(position)), State::location, Rebuilt::location)
@@ -190,14 +196,14 @@ impl Engine {
         self.at(&state, (position, state.at(position)), State::name, by_directories)
     }
 
-    /// What the depot holds now.
+    /// The records of the depot now.
     pub(crate) fn moment(&self) -> Moment {
         let state = self.shared.read().clone();
         let dead = state.tombstones().ok().map(Cow::into_owned);
         Moment { state, dead }
     }
 
-    /// Where the record at a position of that moment lies.
+    /// The location of the record at a position of that moment.
     pub(crate) fn location_in(&self, moment: &Moment, position: u64) -> Result<Location> {
         self.at(&moment.state, (position, moment.place(position)), State::location, Rebuilt::location)
     }
@@ -208,12 +214,12 @@ impl Engine {
         self.at(&moment.state, (position, moment.place(position)), State::name, by_directories)
     }
 
-    /// The position of the record of that name, or the error that says there is none.
+    /// The position of the record called `name`, or an error if there is no such record.
     pub(crate) fn position_of(&self, name: &[u8]) -> Result<u64> {
         let state = self.shared.read();
         let by_index = || {
             let Some(Found { place, .. }) = state.find(name)? else { return Ok(None) };
-            // Those that are pending come after all committed ones, whichever of these are dead.
+            // Pending records come after all committed ones, so the dead ones among these do not matter.
             let dead =
                 if matches!(place, RecordId::Pending(_)) { Cow::default() } else { state.tombstones()? };
             Ok(Some(state.position(place, &dead)))
@@ -264,7 +270,7 @@ impl Engine {
         self.committed_metadata()
     }
 
-    /// Where the depot's own metadata as of the last commit lie in the file.
+    /// Offset of the depot's own metadata as of the last commit, or 0.
     #[cfg(feature = "serde")]
     pub(crate) fn metadata_offset(&self) -> u64 {
         self.shared.read().snapshot.metadata.0

@@ -1,4 +1,6 @@
-//! Engines that read what a depot holds at one moment, which nothing changes any more.
+//! Engines that read the records of a depot at one moment.
+//!
+//! Nothing changes their state any more.
 
 use std::sync::Arc;
 
@@ -16,7 +18,7 @@ use crate::options::OpenOptions;
 use crate::storage::Storage;
 
 impl Engine {
-    /// Reads records of these chunks, by number; there is no index.
+    /// An engine that reads records of these chunks by location. It has no index.
     pub(crate) fn over_chunks(
         storage: Arc<dyn Storage>,
         parameters: Parameters,
@@ -34,7 +36,7 @@ impl Engine {
         )
     }
 
-    /// Reads the index of `snapshot`, the commit whose entry `head` heads.
+    /// An engine that reads the records of `snapshot`. `head` is the head of its COMMIT entry.
     pub(crate) fn at_commit(
         storage: Arc<dyn Storage>,
         parameters: Parameters,
@@ -51,8 +53,9 @@ impl Engine {
         )
     }
 
-    /// A reader of what the depot holds at this moment, which nothing changes any more. What was put so far
-    /// is committed first.
+    /// A reader of the depot at this moment. Later changes to the depot do not change it.
+    ///
+    /// A depot that writes is committed first.
     pub(crate) fn frozen(&self) -> Result<Self> {
         let state = if self.is_writable() {
             let mut writer = self.writer()?;
@@ -64,16 +67,20 @@ impl Engine {
         Ok(self.reader_of(state))
     }
 
-    /// As [`frozen`](Self::frozen), of a frozen engine: shares no lock with it, so that a process forked
-    /// while threads of the other one were reading can go on.
+    /// Like [`frozen`](Self::frozen), but for a frozen engine.
+    ///
+    /// The new engine shares no lock with this one. A process that was forked while other threads were
+    /// reading can go on with it.
     pub(crate) fn reopened(&self) -> Result<Self> {
         let mut state = self.shared.read().clone();
         state.snapshot = self.snapshot_again(&state.snapshot)?;
         Ok(self.reader_of(state))
     }
 
-    /// As [`frozen`](Self::frozen), of what is not in the writer's hands, and without names: whatever ends at
-    /// or before the address that comes with it can be read. Shares no lock, either.
+    /// A reader of all chunks but the open one, and the address up to which it can read.
+    ///
+    /// It is for reading by location: it does not know which names were put or removed since the last commit.
+    /// It shares no lock with this engine.
     pub(crate) fn reader_of_stored(&self) -> Result<(Self, u64)> {
         let (snapshot, chunks) = {
             let state = self.shared.read();
@@ -87,7 +94,7 @@ impl Engine {
         Ok((self.reader_of(state), readable))
     }
 
-    /// A snapshot with segments of its own.
+    /// A copy of a snapshot with newly opened segments.
     fn snapshot_again(&self, old: &Snapshot) -> Result<Arc<Snapshot>> {
         let Shared { storage, parameters, mapped, .. } = &*self.shared;
         let pages = Arc::default();
@@ -110,9 +117,9 @@ impl Engine {
         }))
     }
 
-    /// Shows all bytes of the file to `write`, with their places. What was put so far is published first.
+    /// Gives `write` all bytes of the file, with their offsets. A depot that writes is published first.
     pub(crate) fn copy_to(&self, mut write: impl FnMut(u64, &[u8]) -> Result<()>) -> Result<()> {
-        // The writer stays locked: the copy is of one moment.
+        // The writer stays locked, so that the copy is of one moment.
         let writer = if self.is_writable() {
             let mut writer = self.writer()?;
             writer.publish(true)?;

@@ -1,4 +1,4 @@
-//! All live records as of one moment, in order: names block by block, and where the records lie.
+//! Lists all live records as of one moment, in order: their names, block by block, and their places.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,45 +12,46 @@ use crate::error::{Error, Part, Result};
 use crate::index::{Location, Segment, find_live};
 use crate::key::Key;
 
-/// The error of a name that is none.
+/// The error for a name that is not a key.
 pub(crate) fn malformed(path: &Path, name: &[u8]) -> Error {
     Error::damaged(path, Part::Index, 0, "a name", format!("the bytes \"{}\"", name.escape_ascii()))
 }
 
-/// A live record's name, and its place if the index can tell.
+/// The name of a live record, and its place if the index can tell.
 pub(crate) struct ListedRecord {
-    /// Tagged.
+    /// The tagged name.
     pub(crate) name: Vec<u8>,
     pub(crate) location: Result<Location>,
 }
 
-/// Ordinal and tagged name.
+/// Ordinals and tagged names.
 pub(crate) type FoundName = (u64, Vec<u8>);
 
 pub(crate) type FoundNames = Vec<FoundName>;
 
 /// Names and places of live records as of one moment, in order.
 ///
-/// Where the index is damaged, the directories of the chunks are asked. Where these cannot tell either, a
-/// damaged part of the index is one error in place of the names that were in it.
+/// If the index is damaged, the directories of the chunks are asked. If these cannot tell either, a damaged
+/// part of the index gives one error in place of the names that were in it.
 pub(crate) struct Listing<'e> {
     engine: &'e Engine,
     snapshot: Arc<Snapshot>,
-    /// Sorted ordinals that are dead.
+    /// Sorted ordinals of dead records.
     dead: Vec<u64>,
-    /// Not all of them are known: the index is asked by name whether a record is live.
+    /// Whether some dead ordinals may be unknown. Then each name is looked up to tell whether its record is
+    /// live.
     pub(crate) doubtful: bool,
     pending: PendingRecords,
     /// The next committed ordinal.
     ordinal: u64,
-    /// Names after those given out, of the block before it, and the segment they are in.
+    /// The names that are left of the block before `ordinal`, and the segment that they are in.
     block: std::vec::IntoIter<Vec<u8>>,
     segment: Option<Arc<Segment>>,
-    /// The block before could not be read, which has been told.
+    /// Whether the block before could not be read. Its error has been reported.
     failing: bool,
-    /// The index made again, once a page of it turned out to be damaged, and the number of its next record.
+    /// The index made again, if a page of it was found damaged, and the number of its next record.
     rebuilt: Option<(Arc<Rebuilt>, usize)>,
-    /// What to leave out of it: hashes of names.
+    /// Hashes of names to leave out of the index made again.
     dead_names: DeadNames,
 }
 
@@ -84,8 +85,10 @@ impl<'e> Listing<'e> {
         })
     }
 
-    /// Goes on by the directories from the committed record `ordinal` on, where the index failed with
-    /// `error`; that error where this cannot be done.
+    /// Goes on with the directories from the committed record `ordinal` on, after the index failed.
+    ///
+    /// # Errors
+    /// `error`, the one of the index, if the directories cannot tell either.
     fn go_on_from(&mut self, ordinal: u64, error: Error) -> Result<()> {
         if self.doubtful {
             return Err(error);
@@ -99,7 +102,7 @@ impl<'e> Listing<'e> {
         Ok(())
     }
 
-    /// The next record by the directories.
+    /// The next record of the index made again.
     fn next_rebuilt(&mut self) -> Option<(Vec<u8>, Location)> {
         let (rebuilt, next) = self.rebuilt.as_mut()?;
         let number = rebuilt.next_live(*next, &self.dead_names)?;
@@ -107,7 +110,9 @@ impl<'e> Listing<'e> {
         Some((rebuilt.name(number).to_vec(), rebuilt.location(number)))
     }
 
-    /// A record under a name that no key is cannot be asked for, nor be put elsewhere.
+    /// A listed record. If its name is not a key, its location is an error.
+    ///
+    /// Such a record cannot be asked for, nor be put into another depot.
     fn listed(&self, name: Vec<u8>, location: Result<Location>) -> ListedRecord {
         let location =
             if Key::is_tagged(&name) { location } else { Err(malformed(self.engine.path(), &name)) };
@@ -159,7 +164,7 @@ impl<'e> Listing<'e> {
                 Err(error) => {
                     let next = first_ordinal + segment.next_block(local);
                     let Err(error) = self.go_on_from(self.ordinal, error) else { continue };
-                    // The names of this block are lost; those after it may not be.
+                    // The names of this block are lost, but those after it may not be.
                     self.ordinal = next;
                     if !std::mem::replace(&mut self.failing, true) {
                         return Some(Err(error));
@@ -169,9 +174,10 @@ impl<'e> Listing<'e> {
         }
     }
 
-    /// The committed records after those given out whose tagged names are `wanted`, dead ones among them, by
-    /// ordinal: those of the next blocks of names in which there are any. `None` when this takes a walk by
-    /// [`next`](Self::next).
+    /// Skips to the next block with tagged names that are `wanted`, and returns these with their ordinals.
+    ///
+    /// Dead records are among them. `None` if there are no more committed records, or if only
+    /// [`next`](Self::next) can go on from here.
     pub(crate) fn skim(&mut self, wanted: &dyn Fn(&[u8]) -> bool) -> Option<Result<FoundNames>> {
         if self.doubtful || self.rebuilt.is_some() || self.block.len() > 0 {
             return None;
@@ -189,7 +195,7 @@ impl<'e> Listing<'e> {
             let start = std::mem::replace(&mut self.ordinal, first_ordinal + next);
             let failing = std::mem::replace(&mut self.failing, read.is_err());
             if let Err(error) = read {
-                // What a damaged block seemed to hold is not believed.
+                // Names out of a damaged block are not used.
                 found.clear();
                 let Err(error) = self.go_on_from(start, error) else { return Some(Ok(found)) };
                 if !failing {
@@ -204,12 +210,14 @@ impl<'e> Listing<'e> {
         self.dead.binary_search(&ordinal).is_ok()
     }
 
-    /// Appends names and places of the next records, up to so many raw `bytes` and `records`; fewer before an
-    /// error, or at the end. What it appends may be a name that no key is.
+    /// Appends the names and places of the next records, up to about `bytes` raw bytes, and until `to` has
+    /// `records` records.
+    ///
+    /// It appends fewer before an error, or at the end. A name that it appends may not be a key.
     pub(crate) fn take(&mut self, to: &mut Wanted, (bytes, records): (usize, usize)) -> Result<()> {
         let mut sum = 0;
         while to.len() < records && sum < bytes {
-            // Names of a block that was read, without the detours.
+            // A short way for names of a block that was read.
             if let Some(segment) = self.segment.as_ref().filter(|_| !self.doubtful) {
                 let first = segment.reference.first_ordinal;
                 let (end, mut failed) = (self.ordinal - first, None);

@@ -1,15 +1,15 @@
-//! Names and bytes: finding, reading, appending and committing records, below any codec.
+//! Finds, reads, appends and commits records, as names and bytes. It knows no codec.
 //!
 //! ```text
 //! open        create, open, append           find         name or position to location
 //! frozen      readers of one moment          read         location to checked bytes
-//! writer      the open chunk                 batch        many locations at once
+//! writer      the open chunk                 batch        many locations together
 //! append      entries to the file            read_ahead   batches of an iteration, by threads
-//! commit      what is pending to the index   listing      all records in order
+//! commit      pending records to the index   listing      all records in order
 //! publish     the Blosc2 frame               fallback     names without the index
-//! refresh     a reader moves forward         truncate     going back
-//! put         what is checked before writing undo         taking a truncation back
-//! pieces      a long record piece by piece   totals       how much is in it
+//! refresh     a reader moves forward         truncate     removing the end of a depot
+//! put         checks before writing          undo         taking a truncation back
+//! pieces      a long record piece by piece   totals       how much is in a depot
 //! ```
 //!
 //! `depot`, `maintain` and the loader call the engine. It calls the log, the catalog, chunks and the index,
@@ -17,20 +17,20 @@
 //!
 //! # Locks
 //!
-//! In this order, so that none waits for another in a circle:
+//! Locks are taken in this order, which rules out a deadlock:
 //!
-//! 1. `Engine::writer`: held by whoever writes, for as long as a call takes.
-//! 2. `Engine::tail`: held by a refresh to its end. Only a depot that is read has a use for it.
+//! 1. `Engine::writer`: held by a thread that writes, for as long as its call takes.
+//! 2. `Engine::tail`: held by a refresh to its end. Only a depot opened for reading uses it.
 //! 3. `Shared::state`: every lookup reads it for a moment. A commit reads it while it writes the index, and
-//!    a refresh while it compares. It is written for a moment, by whoever holds `writer`, or in a depot that
-//!    is read, `tail`.
-//! 4. `Engine::rebuilt`: held while the index is made again, which may take long. Whoever asks for it has
-//!    often locked `state` for reading.
-//! 5. The locks inside the chunk reader, the pool, the index and the storage. Whoever holds one of them takes
-//!    none of those above.
+//!    a refresh reads it while it compares. It is written for a moment: by the thread that holds `writer`, or
+//!    in a depot opened for reading, by the one that holds `tail`.
+//! 4. `Engine::rebuilt`: held while the index is made again, which may take long. The thread that takes it
+//!    has often locked `state` for reading.
+//! 5. The locks inside the chunk reader, the pool, the index and the storage. A thread that holds one of them
+//!    takes none of those above.
 //!
-//! Nobody takes `writer` or `tail` while holding `state`. Nobody takes `state` twice, not even to read it:
-//! one who waits to write in between stops both.
+//! No thread takes `writer` or `tail` while it holds `state`. No thread takes `state` twice, not even to
+//! read it: a thread that waits to write in between would stop both.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -75,47 +75,48 @@ pub(crate) use refresh::Moved;
 pub(crate) use truncate::{Plan, plan_after, remove};
 pub(crate) use writer::Writer;
 
-/// Names to bytes.
+/// A depot below its codec: from names to bytes.
 pub(crate) struct Engine {
     shared: Arc<Shared>,
     reader: ChunkReader,
     verify: Verify,
     writer: Option<Mutex<Writer>>,
-    /// The process that opened the depot: the only one that may write, and a fork of it may not.
+    /// The process that opened the depot. Only this process may write, and a fork of it may not.
     owner: OwnedByProcess,
-    /// What was loaded last, for `refresh`.
+    /// The tail of the state that was loaded last, for `refresh`.
     tail: Mutex<Tail>,
-    /// The index made again, and of which commit; made when a damaged page of the index is first met.
+    /// The index made again, and the number of its commit. It is made when a damaged page of the index is
+    /// first met. The inner `None` means that it could not be made.
     rebuilt: Mutex<Option<(u64, Option<Arc<Rebuilt>>)>>,
 }
 
 impl Engine {
-    /// What error messages call the depot.
+    /// The path of the depot in error messages.
     pub(crate) fn path(&self) -> &Path {
         self.shared.storage.path()
     }
 
-    /// The file, or the memory, that the depot is in.
+    /// The storage that the depot is in.
     pub(crate) fn storage(&self) -> &Arc<dyn Storage> {
         &self.shared.storage
     }
 
-    /// What the depot was made with.
+    /// The parameters that the depot was made with.
     pub(crate) fn parameters(&self) -> &Parameters {
         &self.shared.parameters
     }
 
-    /// A copy of what the depot knows now, which nothing changes.
+    /// A copy of the current state. Nothing changes the copy.
     pub(crate) fn state(&self) -> State {
         self.shared.read().clone()
     }
 
-    /// Live records.
+    /// The number of live records.
     pub(crate) fn len(&self) -> u64 {
         self.shared.read().len()
     }
 
-    /// Number of the newest commit that can be read.
+    /// The number of the newest commit that can be read.
     pub(crate) fn newest_commit(&self) -> u64 {
         self.shared.read().snapshot.sequence
     }
@@ -124,16 +125,21 @@ impl Engine {
         self.path().to_owned()
     }
 
-    /// The writer, if the depot has one and this process is the one that opened it.
+    /// Locks the writer.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Forked`] in a fork of the process that opened the depot, and [`ErrorKind::ReadOnly`]
+    /// if the depot has no writer.
     pub(crate) fn writer(&self) -> Result<MutexGuard<'_, Writer>> {
-        // Asked before the lock is taken, which in a fork a thread may hold that is not there.
+        // Asked before the lock is taken. In a fork, the lock may be held by a thread that does not exist
+        // there.
         if self.is_writable() && !self.owner.is_here() {
             return Err(ErrorKind::Forked { owner: self.owner.id() }.at(self.path_buf()));
         }
         self.writer_to_look_at()
     }
 
-    /// The writer, for what it has in memory, which a fork may read as well.
+    /// Locks the writer only to look at what it has in memory. A fork may do this too.
     fn writer_to_look_at(&self) -> Result<MutexGuard<'_, Writer>> {
         match &self.writer {
             Some(writer) => Ok(sync::lock(writer)),
@@ -141,7 +147,7 @@ impl Engine {
         }
     }
 
-    /// Where the entry after the newest state goes, for a depot that is read.
+    /// Where the entry after the newest state goes, in a depot opened for reading.
     pub(crate) fn tail(&self) -> Tail {
         *sync::lock(&self.tail)
     }
@@ -151,24 +157,24 @@ impl Engine {
         self.shared.storage.file_len()
     }
 
-    /// A file of another program.
+    /// Whether the file is one of another program.
     pub(crate) fn is_foreign(&self) -> bool {
         self.shared.parameters.depot_id == 0
     }
 
-    /// Live records, their raw bytes, and how many of them no commit covers.
+    /// How many live records there are, their raw bytes, and how many of them no commit covers.
     pub(crate) fn counts(&self) -> (u64, u64, u64) {
         let state = self.shared.read();
         (state.len(), state.raw_bytes, state.pending.n_live())
     }
 
-    /// Chunks, those without a commit included.
+    /// The number of chunks, including those that no commit covers.
     pub(crate) fn n_chunks(&self) -> u64 {
         let state = self.shared.read();
         state.snapshot.n_chunks + state.pending.chunks.len() as u64
     }
 
-    /// Bytes after the last whole entry: a torn end that a reader ignores.
+    /// Bytes after the last whole entry. They are a torn end, which a reader ignores.
     pub(crate) fn torn_bytes(&self, file_bytes: u64) -> u64 {
         if self.is_writable() || self.is_foreign() {
             return 0;
@@ -181,7 +187,7 @@ impl Engine {
         self.writer.is_some()
     }
 
-    /// The chunk and the offset in it that an address means.
+    /// The chunk of an address, and the offset in that chunk.
     pub(crate) fn chunk_of(&self, address: u64) -> (u64, usize) {
         let chunk_size = self.shared.parameters.chunk_size as u64;
         (address / chunk_size, usize::try_from(address % chunk_size).unwrap_or(usize::MAX))
@@ -190,15 +196,15 @@ impl Engine {
 
 impl Drop for Engine {
     fn drop(&mut self) {
-        // `Depot::close` reports errors; here nobody can be told, and what was committed is safe. In a fork
-        // `writer` refuses: the file, and its lock, are its parent's.
+        // `Depot::close` reports errors. Here they cannot be reported, but committed records are safe. A fork
+        // does nothing, because the file and its lock belong to the parent.
         if self.is_writable() && self.owner.is_here() {
             if self.shared.storage.is_durable()
                 && let Ok(mut writer) = self.writer()
             {
                 let _ = writer.publish(true);
             }
-            // A loader may still read from this storage; the next writer need not wait for it.
+            // A loader may still read from this storage. The next writer need not wait for it.
             let _ = self.shared.storage.unlock();
         }
     }

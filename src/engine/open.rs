@@ -1,4 +1,4 @@
-//! Making and opening: the header page, the lock, the codec check, and the way back after a crash.
+//! Making and opening depots: the header page, the lock, the codec check, and recovery after a crash.
 
 use std::sync::{Arc, Mutex};
 
@@ -18,7 +18,7 @@ use crate::storage::{Storage, StorageExt};
 use crate::sync::OwnedByProcess;
 use crate::vlstore;
 
-/// What a codec says of itself.
+/// The description of a codec, without its type.
 pub(crate) struct CodecSpec {
     pub(crate) id: &'static str,
     pub(crate) version: u32,
@@ -27,12 +27,12 @@ pub(crate) struct CodecSpec {
     pub(crate) element_size: usize,
 }
 
-/// Compares the codec in hand with the one that a depot was written with.
+/// Compares the given codec with the one that a depot was written with.
 pub(crate) struct CodecCheck<'c> {
     pub(crate) spec: &'c CodecSpec,
-    /// Shows the codec the parameters that the depot was written with.
+    /// Gives the codec the parameters that the depot was written with.
     pub(crate) learn: &'c mut dyn FnMut(&[u8]) -> Result<(), CodecError>,
-    /// Reads anything: bytes.
+    /// Accepts any codec, because only bytes are read.
     pub(crate) any: bool,
 }
 
@@ -61,7 +61,7 @@ impl CodecCheck<'_> {
 }
 
 impl Engine {
-    /// A new depot in an empty storage.
+    /// Makes a new depot in an empty storage.
     pub(crate) fn create(
         storage: Arc<dyn Storage>,
         layout: Layout,
@@ -94,7 +94,7 @@ impl Engine {
         Self::create_with(storage, parameters, write, open)
     }
 
-    /// A new depot in an empty storage, laid out and described like another one.
+    /// Makes a new depot in an empty storage, with the parameters of another one.
     pub(crate) fn create_like(storage: Arc<dyn Storage>, parameters: &Parameters) -> Result<Self> {
         let parameters = Parameters { depot_id: identity::depot_id(), ..parameters.clone() };
         let open = OpenOptions::default().with_mapping(Mapping::Never);
@@ -143,7 +143,7 @@ impl Engine {
         }
     }
 
-    /// An existing depot, or a vlstore file, for reading.
+    /// Opens an existing depot, or a vlstore file, for reading.
     pub(crate) fn open(
         storage: Arc<dyn Storage>,
         options: &OpenOptions,
@@ -170,7 +170,7 @@ impl Engine {
         }
     }
 
-    /// As [`open`](Self::open), whatever codec wrote it, and by positioned reads.
+    /// Like [`open`](Self::open), but for a depot of any codec, and without mapping the file.
     pub(crate) fn open_any(storage: Arc<dyn Storage>, accept_loss: bool) -> Result<Self> {
         let spec = CodecSpec {
             id: Raw::ID,
@@ -184,7 +184,7 @@ impl Engine {
         Self::open(storage, &options, check)
     }
 
-    /// An existing depot, for writing.
+    /// Opens an existing depot for writing.
     pub(crate) fn append(
         storage: Arc<dyn Storage>,
         options: &OpenOptions,
@@ -211,7 +211,7 @@ impl Engine {
         {
             return Err(error);
         }
-        // What a commit that cannot be read said of the depot itself lies in the end that is cut off.
+        // The notes of a commit that cannot be read lie in the end that is cut off.
         let notes = log::notes_after(&storage, &parameters, &state.snapshot, tail, lost.is_some())?;
         if header_lost {
             storage
@@ -219,7 +219,7 @@ impl Engine {
                 .map_err(|source| storage.io("write the header", source))?;
         }
         if len > tail.offset || header_lost {
-            // Durable before anything is appended: a stale entry must not show up after a new one.
+            // Durable before anything is appended, because a stale entry must not show up after a new one.
             storage
                 .set_len(tail.offset)
                 .and_then(|()| storage.sync())
@@ -231,7 +231,7 @@ impl Engine {
                 len.saturating_sub(tail.offset)
             );
         }
-        // Commits that cannot be read have had their numbers.
+        // The numbers of commits that cannot be read are not used again.
         let taken = state.unread.or(lost).map_or(0, |commit| commit.sequence);
         let needs_commit = state.pending.changed || header_lost || taken > 0;
         let shared = Arc::new(Shared::new(storage, parameters, mapped, state));
@@ -255,7 +255,7 @@ impl Engine {
             if loss.is_some() || notes.moved_losses {
                 writer.set_losses(&Losses(notes.losses.0.into_iter().chain(loss).collect()))?;
             }
-            // What was adopted, or a new header's empty slots, need a commit to point at.
+            // Adopted records need a commit, and so do the empty slots of a new header.
             engine.shared.write().pending.changed = true;
             writer.commit()?;
             let mut state = engine.shared.write();
@@ -264,7 +264,7 @@ impl Engine {
         Ok(engine)
     }
 
-    /// What is missing of a file that lost a commit.
+    /// The error for a depot that lost a commit with some of its records.
     pub(crate) fn incomplete(&self) -> Option<Error> {
         incomplete(&self.shared.storage, &self.shared.read())
     }
@@ -278,14 +278,16 @@ fn lock(storage: &Arc<dyn Storage>) -> Result<()> {
     }
 }
 
-/// The error of a file that lost a commit with what it had.
+/// The error for a file that lost a commit with some of its records.
 pub(super) fn incomplete(storage: &Arc<dyn Storage>, state: &State) -> Option<Error> {
     let LostCommit { sequence: commit, offset } = state.lost?;
     Some(ErrorKind::Incomplete { commit, offset, records: state.len() }.at(storage.path()))
 }
 
-/// A torn end is cut off before anything is appended. Where the header is lost, or names a commit that is not
-/// there, the end is not torn but damaged, and what is in it can be saved.
+/// Refuses to cut off an end that has whole entries.
+///
+/// A torn end is cut off before anything is appended. If the header is lost, or names a commit that is not
+/// there, the end may be damaged instead of torn. Then its entries can still be saved.
 fn refuse_to_cut(storage: &Arc<dyn Storage>, parameters: &Parameters, tail: Tail) -> Result<()> {
     let scanner = log::Scanner::new(storage, false)?;
     let Some(head) = scanner.whole_entry_after(tail, parameters.depot_id)? else { return Ok(()) };

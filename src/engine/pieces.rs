@@ -1,6 +1,7 @@
-//! A record piece by piece: memory for one piece, however long the record is.
+//! Reads a record piece by piece, with memory for only one piece.
 //!
-//! The checksum of a record covers all of it, so a long record is read twice: to check it, and to hand it on.
+//! The checksum of a record covers all of it. A long record is therefore read twice: once to check it, and
+//! once to hand it on.
 
 use super::Engine;
 use super::read::in_record;
@@ -12,11 +13,11 @@ use crate::index::Location;
 /// Raw bytes of a piece, unless a block has more.
 const PIECE: usize = 1 << 20;
 
-/// A piece of a chunk of zeros.
+/// The largest piece of a chunk of zeros.
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
 impl Engine {
-    /// Shows the record piece by piece, and compares its checksum in the end.
+    /// Gives `seen` the record piece by piece, and compares its checksum at the end.
     pub(crate) fn check_by_pieces(
         &self,
         name: &[u8],
@@ -31,7 +32,7 @@ impl Engine {
             let end = self.shared.parameters.chunk_size.min(start.saturating_add(left));
             let stop = end_of_piece(&source, start).min(end);
             let decoded = match &source {
-                // A buffer of zeros is a fresh one each time.
+                // Reading a chunk of zeros would allocate a buffer each time.
                 ChunkAt::Stored(at) if at.is(ChunkRef::ZEROS) => None,
                 _ => Some(self.chunk_bytes(chunk, start, stop - start)),
             };
@@ -51,11 +52,13 @@ impl Engine {
     }
 }
 
-/// Where the piece of a chunk that starts at `start` ends: with a block, so that none is decoded twice.
+/// Where the piece of a chunk that starts at `start` ends.
+///
+/// It ends with a block, so that no block is decoded twice.
 fn end_of_piece(source: &ChunkAt, start: usize) -> usize {
     let block = match source {
         ChunkAt::Stored(at) if at.is(ChunkRef::ZEROS) => return start.saturating_add(ZEROS.len()),
-        // Decoded whole in any case.
+        // A foreign chunk is always decoded whole.
         ChunkAt::Stored(at) if at.is(ChunkRef::FOREIGN) => return usize::MAX,
         ChunkAt::Stored(at) if !at.is(ChunkRef::UNCOMPRESSED) => at.block_size as usize,
         _ => 1,

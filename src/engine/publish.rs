@@ -1,5 +1,6 @@
-//! Publishing: the end of a standard Blosc2 frame after the last commit, so that other programs read the
-//! chunks.
+//! Publishing: writes the end of a standard Blosc2 frame after the last commit.
+//!
+//! With it, other programs can read the chunks.
 
 use std::sync::Arc;
 
@@ -69,7 +70,7 @@ impl Writer {
         bytes.resize(bytes.len().next_multiple_of(HEAD_LEN), 0);
         let length = bytes.len() as u64;
         self.append.entry(Kind::Frame, n_chunks, &mut bytes, length, body_crc)?;
-        // The header may only say what is durable.
+        // The header may only refer to bytes that are durable.
         self.append.sync()?;
         let raw_len = n_chunks * self.layout.chunk_size as u64;
         let chunks_len = offsets_at - HEADER_LEN as u64;

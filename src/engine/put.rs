@@ -1,4 +1,4 @@
-//! Putting, renaming and removing: what is checked before the writer takes it.
+//! Puts, renames and removes records, after the checks that the writer does not make.
 
 use super::Engine;
 use super::writer::NewRecord;
@@ -7,7 +7,7 @@ use crate::format::chunk::MAX_DIRECTORY;
 use crate::index::Location;
 use crate::key::{MAX_KEY_LEN, describe};
 
-/// Bytes of a record's metadata, at most: a chunk's directory holds them uncompressed.
+/// The most bytes of a record's metadata, so that they fit into a chunk's directory.
 const MAX_METADATA: usize = MAX_DIRECTORY / 4;
 
 impl Engine {
@@ -39,13 +39,13 @@ impl Engine {
         writer.commit_if_due()
     }
 
-    /// Gives a record another name, under which there must be none.
+    /// Gives a record another name. No record may have that name yet.
     pub(crate) fn rename(&self, from: &[u8], to: &[u8]) -> Result<()> {
         self.check_name(to)?;
         let mut writer = self.writer()?;
         if self.place_of(from)?.is_none() {
             drop(writer);
-            // Says why, where the depot lost records.
+            // This error tells if the depot lost records.
             return self.location(from).map(|_| ());
         }
         if from != to {
@@ -57,7 +57,7 @@ impl Engine {
         writer.commit_if_due()
     }
 
-    /// Removes records that are still where they were found, and tells how many.
+    /// Removes the records that are still where they were found. Returns how many it removed.
     pub(crate) fn remove_those(&self, found: &[(Vec<u8>, Location)]) -> Result<u64> {
         let mut removed = 0;
         for (name, location) in found {

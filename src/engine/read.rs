@@ -1,6 +1,6 @@
 //! From a location to checked bytes.
 //!
-//! No read by location knows a name. Whoever has one adds it to the error, by `in_record`.
+//! No read by location knows a name. A caller that has the name adds it to the error, with [`in_record`].
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -15,10 +15,10 @@ use crate::index::Location;
 use crate::key::describe;
 use crate::options::Verify;
 
-/// Records longer than this are looked at before memory is taken for them.
+/// Bytes of a record up to which memory is taken without looking at its chunks.
 const FREE_ZEROS: usize = 1 << 20;
 
-/// Says which record an error befell.
+/// Adds the name of the record to an error.
 pub(crate) fn in_record(name: &[u8], source: Error) -> Error {
     source.of(describe(name))
 }
@@ -41,7 +41,7 @@ impl Engine {
         Error::damaged(self.path_buf(), Part::Index, 0, format!("a chunk {chunk}"), "no such chunk")
     }
 
-    /// Raw bytes of one chunk, wherever it is.
+    /// Raw bytes of one chunk, which may be open, sealed or stored.
     pub(super) fn chunk_bytes(&self, chunk: u64, start: usize, len: usize) -> Result<Bytes> {
         loop {
             match self.source(chunk)? {
@@ -50,7 +50,7 @@ impl Engine {
                 }
                 ChunkAt::Sealed(raw) => return Ok(Bytes::from_heap(raw, start..start + len)),
                 ChunkAt::Missing => return Err(self.no_chunk(chunk)),
-                // The chunk may be sealed while we wait for the writer: then it is looked for again.
+                // The chunk may be sealed while this waits for the writer. Then it is looked up again.
                 ChunkAt::Open => {
                     if let Some(bytes) = self.writer_to_look_at()?.open_bytes(chunk, start, len) {
                         return Ok(Bytes::copy_of(bytes));
@@ -60,7 +60,9 @@ impl Engine {
         }
     }
 
-    /// The record called `name`, checked: what `found` and `read` do, with one look at the state.
+    /// The checked bytes of the record called `name`.
+    ///
+    /// This does the work of [`location`](Self::location) and [`read`](Self::read), but locks the state once.
     pub(crate) fn get(&self, name: &[u8]) -> Result<Bytes> {
         let state = self.shared.read();
         let mut lent = None;
@@ -102,8 +104,7 @@ impl Engine {
             .map_err(|source| in_record(name, source))
     }
 
-    /// The bytes at a location, not checked, if they can be lent from the storage as they are; they are on
-    /// their way into the cache then.
+    /// The unchecked bytes at a location, if the storage lends them. They are prefetched.
     pub(super) fn lend(&self, state: &State, location: &Location) -> Option<(Location, Bytes)> {
         let (chunk, range) = self.range_of(location);
         if !self.shared.mapped || range.is_empty() {
@@ -119,13 +120,13 @@ impl Engine {
         }
     }
 
-    /// The chunk that a location starts in, and the bytes there, which may end after it.
+    /// The chunk that a location starts in, and the range in it, which may end after the chunk.
     pub(crate) fn range_of(&self, location: &Location) -> (u64, Range<usize>) {
         let (chunk, start) = self.chunk_of(location.address);
         (chunk, start..start + location.length as usize)
     }
 
-    /// Notes that a record of the commit numbered `sequence` is as it was put.
+    /// Notes that the checksum of a record matched, if commit `sequence` is still the newest.
     fn note_verified(&self, ordinal: u64, sequence: u64) {
         let state = self.shared.read();
         if state.snapshot.sequence == sequence {
@@ -133,22 +134,22 @@ impl Engine {
         }
     }
 
-    /// The record at `location`, checked. No read by location knows a name: whoever has one adds it to the
-    /// error.
+    /// The checked bytes of the record at `location`. Errors do not name the record.
     pub(crate) fn read(&self, location: &Location) -> Result<Bytes> {
         let bytes = self.read_unchecked(location)?;
         self.check(location, &bytes)?;
         Ok(bytes)
     }
 
-    /// As [`read`](Self::read), of a record whose name is known.
+    /// Like [`read`](Self::read), but adds `name` to an error.
     pub(crate) fn read_called(&self, name: &[u8], location: &Location) -> Result<Bytes> {
         self.read(location).map_err(|source| in_record(name, source))
     }
 
-    /// Bytes of a record around `range` of it, as far as the blocks go that this takes, and where in the
-    /// record they start. The checksums of these blocks are compared, that of the record is not. `None` where
-    /// a part is as dear as the whole.
+    /// The bytes of a record in the blocks that `range` of it touches, and where in the record they start.
+    ///
+    /// The checksums of these blocks are compared, but that of the record is not. `None` if a part would cost
+    /// as much as the whole record.
     pub(crate) fn part(&self, location: &Location, range: Range<usize>) -> Result<Option<(usize, Bytes)>> {
         let (chunk, record) = self.range_of(location);
         let chunk_size = self.shared.parameters.chunk_size;
@@ -180,7 +181,7 @@ impl Engine {
         if start + len <= chunk_size {
             return self.chunk_bytes(chunk, start, len);
         }
-        // The index may be forged: nothing is allocated before the record's chunks are known to exist.
+        // The index may be forged. Nothing is allocated before the record's chunks are known to exist.
         let (last, _) = self.chunk_of(location.end() - 1);
         for chunk in [chunk, last] {
             self.source(chunk)?;
@@ -195,8 +196,9 @@ impl Engine {
         Ok(Bytes::from_heap(Arc::new(whole), 0..len))
     }
 
-    /// A few bytes of file stand for any number of zeros: the checksum of a record of zeros is compared
-    /// before memory is taken for it.
+    /// Compares the checksum of a record of zeros before memory is taken for the record.
+    ///
+    /// In a forged file, a few bytes can stand for any number of zeros.
     fn check_zeros(&self, location: &Location) -> Result<()> {
         let (first, _) = self.chunk_of(location.address);
         let (last, _) = self.chunk_of(location.end() - 1);
@@ -242,7 +244,7 @@ impl Engine {
         Err(self.other_bytes(location, found))
     }
 
-    /// The error of a record whose bytes have the checksum `found`.
+    /// The error for a record with bytes of another checksum, `found`.
     #[cold]
     pub(super) fn other_bytes(&self, location: &Location, found: u32) -> Error {
         let (chunk, _) = self.chunk_of(location.address);
@@ -255,7 +257,7 @@ impl Engine {
         .at(self.path_buf())
     }
 
-    /// Where the entry of a chunk starts in the file; 0 for one not written yet.
+    /// Where the entry of a chunk starts in the file, or 0 if it is not written yet.
     pub(crate) fn file_offset(&self, chunk: u64) -> u64 {
         match self.source(chunk) {
             Ok(ChunkAt::Stored(reference)) => reference.offset,
@@ -263,7 +265,7 @@ impl Engine {
         }
     }
 
-    /// Says which record an error befell, the one at `position`, if its name can be had.
+    /// Adds the name of the record at `position` to an error, if the name can be read.
     pub(crate) fn in_record_at(&self, position: u64, source: Error) -> Error {
         match self.name_at(position) {
             Ok(name) => in_record(&name, source),

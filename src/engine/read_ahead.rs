@@ -1,16 +1,16 @@
-//! Batches of an iteration, read by threads before their turn.
+//! Reads the batches of an iteration before their turn, by threads.
 //!
 //! ```text
-//! caller ──> queue: batches, in order ──> each is read by whoever is free ──> caller takes the first
-//!            at most 2 a thread wait
+//! caller ──> queue: batches, in order ──> a free thread reads each ──> caller takes the first
+//!            at most 2 per thread wait
 //! ```
 //!
-//! The caller's thread is one of them: it reads when the batch it needs is not there. The others end with the
-//! [`ReadAhead`].
+//! The caller's thread is one of them: it reads while the batch that it needs is not ready. The other
+//! threads end with the [`ReadAhead`].
 //!
-//! They belong to the process that started them. After a fork the child has none of them, and any lock may be
-//! held by one that is not there: dropping touches nothing, and the batches that the caller kept a list of
-//! are read anew.
+//! The threads belong to the process that started them. After a fork, the child has none of them, and any
+//! lock may be held by a thread that does not exist there. So dropping takes no lock in the child, and
+//! the caller reads the batches anew from the list that it keeps.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -24,13 +24,13 @@ use crate::workers::{Wake, Work, Workers};
 /// Tagged names and places of records to read.
 pub(crate) type Wanted = Vec<(Vec<u8>, Location)>;
 
-/// Batches that wait, or are being read, for each thread.
+/// Batches per thread that wait or are being read.
 const WAITING: usize = 2;
 
 enum Progress {
-    /// Nobody reads it yet.
+    /// No thread reads it yet.
     Waiting,
-    /// Somebody does.
+    /// A thread reads it.
     Taken,
     Done(Vec<Option<Slot>>),
     /// Only the caller can read it.
@@ -44,7 +44,7 @@ struct Batch {
 }
 
 struct Read {
-    /// Shares no lock with the caller's.
+    /// An engine that shares no lock with the caller's.
     engine: Engine,
 }
 
@@ -55,7 +55,7 @@ struct Task {
 }
 
 impl Work for Read {
-    /// In order, their ids without a gap.
+    /// The batches in order. Their ids have no gap.
     type Jobs = VecDeque<Batch>;
     type Task = Task;
     type Done = Vec<Option<Slot>>;
@@ -75,42 +75,43 @@ impl Work for Read {
 
     fn finish(&self, batches: &mut VecDeque<Batch>, task: Task, done: thread::Result<Self::Done>) -> Wake {
         let Task { id, wanted } = task;
-        // Before the caller is told, who then has the names to itself.
+        // Dropped before the caller wakes, so that only the caller holds the names.
         drop(wanted);
         if let Some(batch) = batches.iter_mut().find(|batch| batch.id == id) {
-            // What made this thread panic is met again by the caller, whose it is.
+            // If this thread panicked, the caller reads the batch itself, and meets the cause again.
             batch.progress = done.map_or(Progress::Reserved, Progress::Done);
         }
         Wake::Caller
     }
 }
 
-/// Batches on their way, and the threads that read them.
+/// Batches that are read ahead, and the threads that read them.
 pub(crate) struct ReadAhead {
     workers: Workers<Read>,
     next_id: u64,
 }
 
 impl ReadAhead {
-    /// Starts `n_threads - 1` threads, or as many of them as the system gives, which read from `engine`;
-    /// `None` for none.
+    /// Starts `n_threads - 1` threads that read from `engine`, or as many of them as the system gives.
+    ///
+    /// `None` if there are none.
     pub(crate) fn start(engine: Engine, n_threads: usize) -> Option<Self> {
         let mut workers = Workers::new(Read { engine }, VecDeque::new());
         workers.start("vldepot-read", 1..n_threads);
         (workers.n_threads() > 0).then_some(Self { workers, next_id: 0 })
     }
 
-    /// Whether it was started by this process.
+    /// Whether this process started it.
     pub(crate) fn is_here(&self) -> bool {
         self.workers.is_here()
     }
 
-    /// Batches that may wait.
+    /// How many batches may be in the queue.
     pub(crate) fn room(&self) -> usize {
         WAITING * (self.workers.n_threads() + 1)
     }
 
-    /// Adds a batch after the others; a `reserved` one is for the caller alone.
+    /// Adds a batch after the others. Only the caller reads a `reserved` one.
     pub(crate) fn push(&mut self, wanted: Arc<Wanted>, reserved: bool) {
         let progress = if reserved { Progress::Reserved } else { Progress::Waiting };
         self.workers.queue().lock().push_back(Batch { id: self.next_id, wanted, progress });
@@ -118,7 +119,8 @@ impl ReadAhead {
         self.workers.queue().wake_thread();
     }
 
-    /// What was read of the first batch, which leaves the queue; `None` if the caller is to read it.
+    /// Takes the first batch out of the queue, and returns what was read; `None` if the caller has to
+    /// read it.
     pub(crate) fn take(&mut self) -> Option<Vec<Option<Slot>>> {
         let queue = self.workers.queue();
         let mut batches = queue.lock();
@@ -134,7 +136,7 @@ impl ReadAhead {
                     return None;
                 }
             }
-            // It will be there soon; meanwhile, one after it.
+            // A thread reads it. Meanwhile, this thread reads a later batch.
             let (back, busy) = queue.work_once(batches, &mut ());
             batches = if busy { back } else { queue.wait(back) };
         }

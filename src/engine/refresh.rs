@@ -1,8 +1,8 @@
-//! Moving a reader forward, and how much of what it had read still holds.
+//! Moves a reader forward, and tells how many of its leading records are still the same.
 //!
-//! Two states of one file have most of their records in common. Segments that both of them lead with hold the
-//! same records; of these only the dead may differ. From the first difference on records are compared one by
-//! one. A merge gives records other ordinals and leaves their places as they are: it is no difference.
+//! Two states of one file have most of their records in common. Segments that both start with hold the same
+//! records; only which of them are dead may differ. From the first difference on, records are compared one
+//! by one. A merge gives records other ordinals, but leaves their places as they are, so they stay the same.
 
 use super::Engine;
 use super::open::incomplete;
@@ -16,12 +16,12 @@ use crate::sync;
 /// How far a refresh has moved a reader.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Moved {
-    /// Records before, and now.
+    /// The number of records before, and now.
     pub(crate) before: u64,
     pub(crate) now: u64,
-    /// Leading records that are the same.
+    /// How many leading records are the same.
     pub(crate) kept: u64,
-    /// There was a commit.
+    /// Whether the reader moved.
     pub(crate) changed: bool,
 }
 
@@ -32,13 +32,13 @@ impl Moved {
 }
 
 impl Engine {
-    /// Moves a reader forward to what a writer has committed since. After an error it is where it was.
+    /// Moves a reader forward to the newest state of the file. After an error, the reader has not moved.
     pub(crate) fn refresh(&self) -> Result<Moved> {
         let Shared { storage, parameters, mapped, .. } = &*self.shared;
         if self.is_writable() {
             return Ok(Moved::nowhere(self.shared.read().len()));
         }
-        // Held to the end: one refresh at a time.
+        // Held to the end, so that there is one refresh at a time.
         let mut tail = sync::lock(&self.tail);
         let replaced = storage.is_replaced();
         if replaced.map_err(|source| self.shared.io("ask whether the file was replaced", source))? {
@@ -58,7 +58,7 @@ impl Engine {
             return Ok(Moved::nowhere(before));
         }
         let now = loaded.state.len();
-        // A forged index may list more records than it counts.
+        // In a forged index, more records may be listed than it counts.
         let kept = common_prefix(&old, &loaded.state)?.min(before).min(now);
         drop(old);
         *tail = loaded.tail;
@@ -66,15 +66,15 @@ impl Engine {
         Ok(Moved { before, now, kept, changed: true })
     }
 
-    /// The error of a commit that is lost in `new` and was not in `old`: one that the header names, or the
-    /// one of `old` itself.
+    /// The error for a commit that is lost in `new`, but was not lost in `old`.
+    ///
+    /// It is a commit that the header names, or the commit of `old` itself.
     fn newly_lost(&self, old: &State, new: &State) -> Option<Error> {
         if new.lost.is_some() && new.lost != old.lost {
             return incomplete(&self.shared.storage, new);
         }
         let Snapshot { sequence, offset, .. } = *old.snapshot;
-        // A commit that cannot be read, but what it had can: the records are there, as if no commit covered
-        // them.
+        // The commit cannot be read, but its records can. They are in the state as if no commit covered them.
         let unread = new.unread.is_some_and(|unread| unread.sequence >= sequence);
         if new.snapshot.sequence >= sequence || unread {
             return None;
@@ -88,7 +88,7 @@ impl Engine {
         ))
     }
 
-    /// `error`, unless the reason is that another depot was written into the same file.
+    /// Returns `error`, or [`ErrorKind::Replaced`] if another depot was written into the same file.
     fn if_overwritten(&self, error: Error) -> Error {
         let ours = self.shared.parameters.depot_id;
         match log::read_header(&self.shared.storage) {
@@ -106,8 +106,8 @@ fn common_prefix(old: &State, new: &State) -> Result<u64> {
     let last_shared = n_shared.checked_sub(1).and_then(|last| old.snapshot.segments.get(last));
     let end = last_shared.map_or(0, |s| s.reference.first_ordinal + s.reference.n_records);
     let (old_dead, new_dead) = (old.tombstones()?, new.tombstones()?);
-    // The first ordinal of the shared segments that is dead in one state only, and how many are before it in
-    // both.
+    // The first ordinal of the shared segments that is dead in only one state, and how many dead ones are
+    // before it in both.
     let below = |dead: &[u64]| dead.partition_point(|&ordinal| ordinal < end);
     let (old_below, new_below) = (&old_dead[..below(&old_dead)], &new_dead[..below(&new_dead)]);
     let alike = old_below.iter().zip(new_below).take_while(|(old, new)| old == new).count();
@@ -121,8 +121,9 @@ fn common_prefix(old: &State, new: &State) -> Result<u64> {
         if location != new.location(new_place)? {
             break;
         }
-        // No two names of a file's commits have a byte in common. Those that no commit covers may come to
-        // nothing, and others be written in their place; and records without bytes are many at one place.
+        // Committed records with different names share no byte, so equal places mean equal records. But
+        // records that no commit covers may be cut off, and others written in their place. Also, many
+        // records without bytes may be at one place.
         let told = location.length > 0
             && matches!((old_place, new_place), (RecordId::Committed(_), RecordId::Committed(_)));
         if !told && old.name(old_place)? != new.name(new_place)? {
@@ -133,19 +134,19 @@ fn common_prefix(old: &State, new: &State) -> Result<u64> {
     Ok(kept)
 }
 
-/// The live records of a state, in order, from an ordinal on.
+/// Goes through the live records of a state in order, from an ordinal on.
 struct Live<'s> {
     state: &'s State,
-    /// Sorted dead ordinals, from that one on.
+    /// Sorted dead ordinals, from the next one on.
     dead: &'s [u64],
-    /// The next one.
+    /// The next ordinal.
     ordinal: u64,
-    /// Number of the segment with the record that was given out last.
+    /// Number of the segment with the record that was returned last.
     segment: usize,
     pending: Box<dyn Iterator<Item = usize> + 's>,
-    /// Names of a block, and the local ordinal of the first one.
+    /// The local ordinal of the first name in a block, and the names of that block.
     block: (u64, Vec<Vec<u8>>),
-    /// Number of the segment that has it.
+    /// Number of the segment that has the block.
     block_of: usize,
 }
 
@@ -173,13 +174,13 @@ impl<'s> Live<'s> {
         self.pending.next().map(RecordId::Pending)
     }
 
-    /// The segment with the record given out last, and the ordinal inside it.
+    /// The segment with the record returned last, and the ordinal inside it.
     fn local(&self, ordinal: u64) -> Option<(&'s Segment, u64)> {
         let segment = self.state.snapshot.segments.get(self.segment)?;
         Some((segment, ordinal.checked_sub(segment.reference.first_ordinal)?))
     }
 
-    /// Where the record given out last is.
+    /// The location of the record returned last.
     fn location(&self, place: RecordId) -> Result<Location> {
         match place {
             RecordId::Pending(number) => Ok(self.state.pending.location(number)),
@@ -190,7 +191,7 @@ impl<'s> Live<'s> {
         }
     }
 
-    /// The tagged name of the record given out last.
+    /// The tagged name of the record returned last.
     fn name(&mut self, place: RecordId) -> Result<&[u8]> {
         let ordinal = match place {
             RecordId::Pending(number) => return Ok(self.state.pending.name(number)),

@@ -1,4 +1,4 @@
-//! What readers and the writer share.
+//! The part of an engine that readers and the writer share.
 
 use std::io;
 use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -9,7 +9,7 @@ use crate::format::tables::Parameters;
 use crate::storage::{Storage, StorageExt};
 use crate::sync;
 
-/// What readers and the writer share.
+/// The part of an engine that readers and the writer share.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) storage: Arc<dyn Storage>,

@@ -2,25 +2,25 @@
 
 use super::Engine;
 
-/// How much is in a depot, by one look at its state.
+/// How much is in a depot at one moment.
 pub(crate) struct Totals {
-    /// Live records, and their raw bytes.
+    /// The number of live records, and their raw bytes.
     pub(crate) records: u64,
     pub(crate) raw_bytes: u64,
-    /// Live records that no commit covers.
+    /// The number of live records that no commit covers.
     pub(crate) uncommitted_records: u64,
-    /// Chunks, those without a commit included.
+    /// The number of chunks, including those that no commit covers.
     pub(crate) chunks: u64,
-    /// Segments of the index, and their bytes.
+    /// The number of index segments, and their bytes.
     pub(crate) index_segments: usize,
     pub(crate) index_bytes: u64,
-    /// Tombstones of the index.
+    /// The number of tombstones in the index.
     pub(crate) dead_records: u64,
-    /// Number of the newest commit that can be read.
+    /// The number of the newest commit that can be read.
     pub(crate) commits: u64,
-    /// Commits after it that the header names.
+    /// How many commits after it cannot be read, by the numbers in the header.
     pub(crate) lost_commits: u64,
-    /// All that those had is here, or there are none.
+    /// Whether all records of those commits are here, or there are no such commits.
     pub(crate) complete: bool,
 }
 

@@ -1,20 +1,20 @@
-//! Removing the end of a depot.
+//! Removes the end of a depot.
 
 use super::{Engine, Writer};
 use crate::error::Result;
 use crate::index::Location;
 
-/// What a scan found.
+/// The records that a truncation would remove.
 pub(crate) struct Plan {
     /// Tagged names and places, the last record first.
     pub(crate) found: Vec<(Vec<u8>, Location)>,
-    /// The scan met a record to stop at.
+    /// Whether the scan met a record to stop at.
     pub(crate) stopped: bool,
     pub(crate) len: u64,
 }
 
 impl Plan {
-    /// How many records go.
+    /// How many records would be removed.
     pub(crate) fn removed(&self) -> u64 {
         self.found.len() as u64
     }
@@ -24,7 +24,7 @@ impl Plan {
     }
 }
 
-/// What is after the record called `name`.
+/// Plans to remove all records after the one called `name`.
 pub(crate) fn plan_after(engine: &Engine, name: &[u8]) -> Result<Plan> {
     let (position, len) = (engine.position_of(name)?, engine.shared.read().len());
     let found = |position| Ok((engine.name_at(position)?, engine.location_at(position)?));
@@ -32,11 +32,14 @@ pub(crate) fn plan_after(engine: &Engine, name: &[u8]) -> Result<Plan> {
     Ok(Plan { found, stopped: true, len })
 }
 
-/// Removes what was planned and is still there, and commits; tells how many that were. Nothing is pending.
+/// Removes the planned records that are still there, and commits. Returns how many it removed.
+///
+/// Nothing may be pending.
 pub(crate) fn remove(engine: &Engine, writer: &mut Writer, plan: &Plan) -> Result<u64> {
     let before = engine.shared.read().snapshot.offset;
     let mut removed = 0;
-    // The last one first: whatever part of it survives a crash is what a later restart would have removed.
+    // The last record goes first. If only a part of the removals survives a crash, the records that are left
+    // are still the first ones.
     for (name, location) in &plan.found {
         let same = engine.place_of(name)? == Some(*location);
         removed += u64::from(same && writer.remove(name)?);

@@ -1,4 +1,4 @@
-//! Taking a truncation back: the commit before it is still in the file, and so are the records' bytes.
+//! Takes a truncation back. The commit before it is still in the file, and so are the bytes of its records.
 
 use std::sync::Arc;
 
@@ -9,14 +9,14 @@ use crate::format::entry::Kind;
 use crate::index::Location;
 use crate::log::Scanner;
 
-/// Commits that are looked at for the reason why nothing can be taken back.
+/// The most commits to look at for the reason why nothing can be taken back.
 const MOST_COMMITS: usize = 10_000;
 
 /// A record of an earlier commit: tagged name, place, and MessagePack of its metadata.
 type Former = (Vec<u8>, Location, Option<Vec<u8>>);
 
 impl Engine {
-    /// Brings back what the last truncation removed, and commits; tells how many records there were.
+    /// Brings back the records that the last truncation removed, and commits. Returns how many there were.
     pub(crate) fn undo_truncate(&self) -> Result<u64> {
         let mut writer = self.writer()?;
         let (now, changed) = {
@@ -58,14 +58,16 @@ fn why_not(engine: &Engine, now: &Snapshot) -> Result<String> {
                  {newest}"
             ));
         }
-        // Of a forged file the parent may be anywhere.
+        // In a forged file, the parent may be anywhere.
         at = if commit.parent < at { commit.parent } else { 0 };
     }
     Ok("nothing was truncated since the file was made, or compacted, which removes for good".into())
 }
 
-/// The records of the commit before the truncation that `now` is the end of, from the first one on that was
-/// removed: how many were removed, and all of them with those in between that were not.
+/// The records to restore after a truncation that ended with the commit `now`.
+///
+/// Returns how many records were removed, and all records of the commit before from the first removed one
+/// on. These include records in between that were not removed.
 fn former(engine: &Engine, now: Arc<Snapshot>) -> Result<(u64, Vec<Former>)> {
     let scanner = Scanner::new(&engine.shared.storage, engine.shared.mapped)?;
     let offset = now.undo;
@@ -105,13 +107,14 @@ fn former(engine: &Engine, now: Arc<Snapshot>) -> Result<(u64, Vec<Former>)> {
     Ok((n_before - n_after, former))
 }
 
-/// The first position at which `before` has another record than `after`, which has the same ones but for
-/// those removed.
+/// The first position at which `before` and `after` have different records.
+///
+/// `after` must have the records of `before` in the same order, without those that were removed.
 fn first_removed(before: &State, after: &State) -> Result<u64> {
     let name = |state: &State, position| -> Result<Option<(Vec<u8>, Location)>> {
         state.at(position)?.map(|place| Ok((state.name(place)?, state.location(place)?))).transpose()
     };
-    // All positions up to it are equal, and none from there on.
+    // All positions before it have equal records, and none from it on.
     let (mut low, mut high) = (0, after.len());
     while low < high {
         let middle = low + (high - low) / 2;
@@ -152,8 +155,8 @@ mod tests {
         depot.remove(3).unwrap();
         depot.put(4, b"replaced").unwrap();
         depot.commit().unwrap();
-        // Nothing; no entry; an entry that is no commit; a commit that lacks a record; the file's end and far
-        // after it.
+        // No offset; no entry there; an entry that is no commit; a commit that lacks a record; the file's
+        // end; and far after it.
         for offset in [1, 4100, 4160, old, newest(&depot) + 64, u64::MAX] {
             let mut writer = depot.engine.writer().unwrap();
             writer.set_depot_metadata(vec![0x80]).unwrap();

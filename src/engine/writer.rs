@@ -1,4 +1,4 @@
-//! The one who writes: the open chunk, and the chunks on their way to the file.
+//! The writer: the open chunk, and the chunks on their way to the file.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -16,22 +16,22 @@ use crate::index::{Location, SEGMENT_ROOM, hash};
 use crate::log::Tail;
 use crate::options::{CommitEvery, Layout, WriteOptions};
 
-/// Raw bytes in the pool, at most, unless one chunk has more.
+/// The most raw bytes in the pool, unless one chunk has more.
 const POOL_BYTES: usize = 64 << 20;
 
-/// A record on its way in.
+/// A record to be put.
 pub(crate) struct NewRecord<'b> {
-    /// Tagged.
+    /// The tagged name.
     pub(crate) name: &'b [u8],
     pub(crate) bytes: &'b [u8],
     pub(crate) checksum: u32,
-    /// MessagePack.
+    /// MessagePack metadata.
     pub(crate) metadata: Option<&'b [u8]>,
-    /// Whether a record of that name is an error.
+    /// Whether it is an error if there is a record with that name.
     pub(crate) only_new: bool,
 }
 
-/// What a record was put since the last commit.
+/// How much was put since the last commit, and when that was.
 #[derive(Debug)]
 pub(super) struct SinceCommit {
     records: u64,
@@ -57,17 +57,17 @@ pub(crate) struct Writer {
     pub(super) pool: Pool,
     /// Chunks in the pool, oldest first.
     pub(super) in_pool: VecDeque<u64>,
-    /// A compressed chunk whose write failed: the next to be written.
+    /// A compressed chunk that could not be written. It is the next to be written.
     pub(super) unwritten: Option<(u64, EncodedEntry)>,
     pub(super) append: Append,
     pub(super) since: SinceCommit,
-    /// MessagePack of the depot's metadata, when changed.
+    /// MessagePack of the depot's metadata, if changed.
     pub(super) new_metadata: Option<Vec<u8>>,
-    /// The table of all that is lost, when changed.
+    /// The table of all losses, if changed.
     pub(super) new_losses: Option<Vec<u8>>,
-    /// What the next commit says of taking a truncation back, if it is one.
+    /// Offset of the commit before a truncation, if the next commit is one that can be taken back.
     pub(super) undo: Option<u64>,
-    /// Number of a commit that cannot be read any more.
+    /// Number of a commit that cannot be read any more, or 0. Later commits get higher numbers.
     pub(super) taken: u64,
     pub(super) published: bool,
     /// Bytes of names and metadata after which a commit starts another segment.
@@ -103,9 +103,9 @@ impl Writer {
         }
     }
 
-    /// Stores a record, replacing the one of that name.
+    /// Stores a record, and replaces one with the same name.
     ///
-    /// An error of writing earlier records is reported before this one is taken in.
+    /// An error of writing earlier records is reported before this record is taken in.
     pub(crate) fn put(&mut self, record: &NewRecord<'_>) -> Result<()> {
         self.append.check_alive()?;
         self.write_finished(false)?;
@@ -135,9 +135,9 @@ impl Writer {
                 self.shared.write().set_source(self.open_number, ChunkAt::Open);
             }
             let mut rest = self.open.fill(start, record.bytes);
-            // A record longer than what is left goes on in the next chunks, which are written on the way, or
-            // a large one would be in memory twice. A write that fails changes nothing: the chunk waits, the
-            // record is taken in whole, and the next call writes or reports.
+            // A record that is longer than the room left goes on in the next chunks. They are written
+            // meanwhile, because a large record would otherwise be in memory twice. A failed write changes
+            // nothing: the chunk waits, the record is taken in whole, and the next call writes or reports.
             let mut writes = true;
             while !rest.is_empty() {
                 self.seal();
@@ -157,16 +157,16 @@ impl Writer {
         Ok(())
     }
 
-    /// Counts a change of this many bytes towards the next commit.
+    /// Counts a change of `bytes` bytes towards the next commit.
     pub(super) fn changed(&mut self, bytes: usize) {
         self.published = false;
-        // What a commit has besides a truncation is not taken back with it.
+        // A commit with other changes besides a truncation cannot be taken back.
         self.undo = None;
         self.since.records += 1;
         self.since.bytes += bytes as u64;
     }
 
-    /// Notes an operation without payload.
+    /// Notes an operation that has no payload.
     fn note_operation(&mut self, name: &[u8], action: Action, metadata: Option<&[u8]>) {
         if self.open.is_crowded() {
             self.seal();
@@ -174,7 +174,7 @@ impl Writer {
         self.open.note_operation(name, action, metadata, 0);
     }
 
-    /// Where a record of `length` bytes starts in the open chunk, which is a fresh one if need be.
+    /// Where a record of `length` bytes starts in the open chunk. Opens a new chunk if needed.
     pub(super) fn place(&mut self, length: usize, align: usize) -> usize {
         if let Some(start) = self.open.place(length, align, self.layout.placement) {
             return start;
@@ -183,7 +183,7 @@ impl Writer {
         self.open.place(length, align, self.layout.placement).unwrap_or(0)
     }
 
-    /// Removes a record; false if there is none.
+    /// Removes a record. Returns whether there was one.
     pub(crate) fn remove(&mut self, name: &[u8]) -> Result<bool> {
         self.append.check_alive()?;
         let found = self.shared.read().find(name)?;
@@ -194,7 +194,7 @@ impl Writer {
         Ok(true)
     }
 
-    /// Gives a record other metadata; false if there is no such record.
+    /// Gives a record other metadata. Returns whether there is such a record.
     #[cfg(feature = "serde")]
     pub(crate) fn set_metadata(&mut self, name: &[u8], metadata: &[u8]) -> Result<bool> {
         self.append.check_alive()?;
@@ -212,14 +212,14 @@ impl Writer {
         Ok(true)
     }
 
-    /// Gives the record called `from` the name `to`, which is free.
+    /// Gives the record called `from` the name `to`. No record may be called `to`.
     pub(super) fn rename(&mut self, from: &[u8], to: &[u8]) -> Result<()> {
         self.append.check_alive()?;
         let found = self.shared.read().find(from)?;
         let Some(found) = found else { return Ok(()) };
         let metadata = self.shared.read().metadata(found.place)?;
         let Location { address, length, checksum, .. } = found.location;
-        // The new name first: a crash between the two leaves both, and never none.
+        // The new name comes first. After a crash between the two, both are there, and never none.
         self.note_operation(to, Action::Metadata { address, length, checksum }, metadata.as_deref());
         self.note_operation(from, Action::Remove, None);
         let mut state = self.shared.write();
@@ -230,8 +230,9 @@ impl Writer {
         Ok(())
     }
 
-    /// Puts a record of an earlier commit at the end of the order, with the place and metadata it had; one of
-    /// that name that is live moves there.
+    /// Puts a record of an earlier commit at the end of the order, with the place and metadata it had.
+    ///
+    /// A live record with that name moves there.
     pub(crate) fn restore(
         &mut self,
         name: &[u8],
@@ -262,7 +263,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Replaces the note of what is lost.
+    /// Replaces the note of losses.
     pub(crate) fn set_losses(&mut self, losses: &Losses) -> Result<()> {
         self.append.check_alive()?;
         self.new_losses = Some(losses.encode());
@@ -271,24 +272,25 @@ impl Writer {
         Ok(())
     }
 
-    /// Numbers the next commits after `taken`.
+    /// Gives the next commits numbers above `taken`.
     pub(crate) fn number_after(&mut self, taken: u64) {
         self.taken = taken;
     }
 
-    /// Makes the next commit one that can be taken back to the commit at `offset`, unless a record is put or
-    /// changed before.
+    /// Lets the next commit be taken back to the commit at `offset`.
+    ///
+    /// If a record is put or changed before that commit, it cannot be taken back.
     pub(crate) fn set_undo(&mut self, offset: u64) {
         self.undo = Some(offset);
     }
 
-    /// MessagePack of the depot's metadata as set since the last commit.
+    /// MessagePack of the depot's metadata, if it was set since the last commit.
     #[cfg(feature = "serde")]
     pub(crate) fn new_metadata(&self) -> Option<&[u8]> {
         self.new_metadata.as_deref()
     }
 
-    /// A copy of raw bytes of the open chunk; `None` when chunk `number` is not the open one.
+    /// Raw bytes of the open chunk; `None` if chunk `number` is not the open one.
     pub(crate) fn open_bytes(&self, number: u64, start: usize, len: usize) -> Option<&[u8]> {
         (number == self.open_number).then(|| self.open.bytes(start, len)).flatten()
     }
@@ -303,7 +305,7 @@ impl Writer {
         if due { self.commit() } else { Ok(()) }
     }
 
-    /// Hands the open chunk to the pool and opens the next.
+    /// Hands the open chunk to the pool, and opens the next one.
     fn seal(&mut self) {
         let block_size = self.layout.resolve_block_size(self.open.mean_record());
         let full = std::mem::replace(&mut self.open, OpenChunk::new(self.layout.chunk_size));
@@ -314,7 +316,7 @@ impl Writer {
         self.open_number += 1;
     }
 
-    /// Writes compressed chunks in order: those that are ready, or with `all` every one.
+    /// Writes compressed chunks in order: those that are ready, or with `all`, every one.
     fn write_finished(&mut self, all: bool) -> Result<()> {
         loop {
             if self.unwritten.is_none() {
@@ -324,7 +326,7 @@ impl Writer {
                     return Ok(());
                 };
                 let entry = result.map_err(|source| {
-                    // The chunk cannot be had: nothing after it can be stored either.
+                    // Without this chunk, nothing after it can be stored either.
                     self.append.fail(format!("chunk {chunk} could not be compressed"));
                     ErrorKind::Compress { chunk }.at(self.shared.storage.path()).because(source)
                 })?;
@@ -348,7 +350,9 @@ impl Writer {
         }
     }
 
-    /// Sends what was put to the system, without a sync: it survives a killed process, not a power loss.
+    /// Writes everything that was put so far, without a sync.
+    ///
+    /// It survives a killed process, but not a power loss.
     pub(crate) fn flush(&mut self) -> Result<()> {
         self.append.check_alive()?;
         if self.open.used() > 0 {

@@ -1,4 +1,4 @@
-//! From names to places: immutable segments, of which the newest wins.
+//! From names to places. Segments are immutable, and the newest one with a name wins.
 //!
 //! ```text
 //! segment    one INDEX entry, read in place; each page of its arrays is checked on first touch

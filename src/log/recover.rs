@@ -42,8 +42,9 @@ pub(crate) struct Loaded {
 /// Bytes read at a time when searching for the next entry.
 const RESUME_WINDOW: usize = 1 << 20;
 
-/// The part of a file that was once on disk. A slot proves it, because it is written after the sync of its
-/// commit.
+/// The part of a file that was once on disk.
+///
+/// A slot proves it, because a slot is written after the sync of its commit.
 struct Durable {
     /// Everything before this byte was once on disk.
     end: u64,

@@ -137,7 +137,7 @@ impl EntryWalk<'_, '_> {
                 (self.at, self.search_from) = (gap.end, gap.end);
                 return Ok(Some(Step::Gap(gap)));
             }
-            // The next head lies right here or inside the entry before, which is shorter than it was written.
+            // The next head lies inside the entry before, which is shorter than it was written.
             entry = found;
         }
         let Some(entry) = entry else { return Ok(None) };
