@@ -134,6 +134,23 @@ impl Error {
         }
     }
 
+    /// Whether a later version wrote the file, or the file uses something that this program does not read.
+    /// That is no damage.
+    ///
+    /// ```
+    /// use vldepot::{Error, ErrorKind};
+    /// let error = Error::new(ErrorKind::NewerFormat { found: 2, supported: 1 });
+    /// assert!(error.is_unsupported() && !error.is_damage());
+    /// ```
+    pub fn is_unsupported(&self) -> bool {
+        match self.kind() {
+            ErrorKind::NewerFormat { .. }
+            | ErrorKind::NewerFeature { .. }
+            | ErrorKind::Unsupported { .. } => true,
+            _ => self.inner().is_some_and(Self::is_unsupported),
+        }
+    }
+
     /// Whether the system refused to read or write.
     pub fn is_io(&self) -> bool {
         match self.kind() {
@@ -339,6 +356,12 @@ pub enum ErrorKind {
     NotADepot { found: String },
     /// A later version of this crate wrote the file.
     NewerFormat { found: u32, supported: u32 },
+    /// A later version of this crate wrote something into the file that this one does not know, such as an
+    /// entry of another kind. That is no damage.
+    ///
+    /// `what` and `name` say what it is, and it lies at byte `offset`. If `readable`, the depot can be read,
+    /// and only writing is refused.
+    NewerFeature { what: &'static str, name: String, offset: u64, readable: bool },
     /// The file uses something that this program cannot read, such as a filter. The file is not damaged.
     Unsupported { what: &'static str, name: String, offset: u64 },
     /// Another writer has the file open.
@@ -470,6 +493,10 @@ impl ErrorKind {
             Self::NotADepot { found } => write!(f, "not a depot: {found}"),
             Self::NewerFormat { found, supported } => {
                 write!(f, "format version {found}; this program reads up to version {supported}: update it")
+            }
+            Self::NewerFeature { what, name, offset, readable } => {
+                write!(f, "{what} {name} at byte {offset} needs a newer vldepot: update this program")?;
+                if *readable { f.write_str("; it can read the depot, and not write it") } else { Ok(()) }
             }
             Self::Unsupported { what, name, offset } => write!(
                 f,

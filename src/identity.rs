@@ -16,6 +16,11 @@ pub(crate) fn depot_id() -> u64 {
     hasher.finish()
 }
 
+/// The id that a new depot shares with those that are made from it.
+pub(crate) fn data_set() -> u128 {
+    u128::from(depot_id()) << 64 | u128::from(depot_id())
+}
+
 /// Seconds since 1970, UTC.
 pub(crate) fn now() -> i64 {
     #[cfg(any(test, feature = "testing"))]

@@ -190,7 +190,17 @@ const LARGE: u32 = 0x7fff_fc00;
 fn large_chunks(file: &[u8]) -> Vec<u8> {
     let mut bytes = file.to_vec();
     let (small, large) = (4096_u32.to_le_bytes(), LARGE.to_le_bytes());
-    let places: Vec<usize> = (100..bytes.len() - 4).filter(|&at| bytes[at..at + 4] == small).collect();
+    let mut searched: Vec<usize> = (100..3072).collect();
+    let mut at = 4160;
+    while let Some(head) = bytes.get(at..at + 64).filter(|head| head.starts_with(b"\x8bVLD")) {
+        let end = at + u64::from_le_bytes(head[40..48].try_into().unwrap()) as usize;
+        // The sizes in an index segment are other ones.
+        if head[8] != 2 {
+            searched.extend(at + 64..end - 4);
+        }
+        at = end;
+    }
+    let places: Vec<usize> = searched.into_iter().filter(|&at| bytes[at..at + 4] == small).collect();
     for at in places {
         bytes[at..at + 4].copy_from_slice(&large);
     }

@@ -57,9 +57,9 @@ impl Depot<AtomicFrameCodec> {
     /// for step in (0..=1500).step_by(100) {
     ///     depot.put(step, &AtomicFrame::new().positions(&vec![[0.0_f32; 3]]).step(step))?;
     /// }
-    /// The checkpoint is of step 1250, and the last frame before it is of step 1200.
+    /// // The checkpoint is of step 1250, and the last frame before it is of step 1200.
     /// assert_eq!(depot.restart_at_step(1250, 1200)?.removed, 3);
-    /// The frames 1300 and 1400 before this checkpoint are not here.
+    /// // The frames 1300 and 1400 before this checkpoint are not here.
     /// let error = depot.restart_at_step(1400, 1400).unwrap_err();
     /// assert!(matches!(error.kind(), ErrorKind::Gap { expected: 1400, found: Some(1200), .. }));
     /// # Ok::<(), vldepot::Error>(())

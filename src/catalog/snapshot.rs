@@ -5,7 +5,8 @@ use std::sync::{Arc, OnceLock};
 
 use crate::error::Result;
 use crate::format::chunk::ChunkRef;
-use crate::format::tables::{Commit, SegmentRef};
+use crate::format::growth::Newer;
+use crate::format::tables::Commit;
 use crate::index::{PageCache, Segment};
 use crate::sync::OnceMap;
 
@@ -29,6 +30,8 @@ pub(crate) struct Snapshot {
     pub(crate) undo: u64,
     /// Offset and length of the entry that notes what the depot has lost, or zeros.
     pub(crate) losses: (u64, u64),
+    /// What a program that writes must know and this version does not, if the commit has anything.
+    pub(crate) unknown_to_writers: Option<Newer>,
     /// Ordinals of dead records, found when first asked for.
     pub(crate) dead: OnceLock<Vec<u64>>,
     /// Ordinals of records with a checksum that was already compared: see [`crate::Verify::Once`].
@@ -87,6 +90,7 @@ impl Snapshot {
             metadata: commit.metadata,
             undo: commit.undo,
             losses: commit.losses,
+            unknown_to_writers: commit.unknown_to_writers.clone(),
             ..Self::default()
         }
     }
@@ -99,11 +103,6 @@ impl Snapshot {
     /// The page cache that the segments share.
     pub(crate) fn pages(&self) -> Arc<PageCache> {
         self.segments.first().and_then(|segment| segment.pages()).unwrap_or_default()
-    }
-
-    /// References of all segments.
-    pub(crate) fn references(&self) -> Vec<SegmentRef> {
-        self.segments.iter().map(|segment| segment.reference).collect()
     }
 
     /// Sorted ordinals of dead records.

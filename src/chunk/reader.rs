@@ -159,6 +159,11 @@ impl ChunkReader {
         })
     }
 
+    /// Refuses a chunk that only a later version can read.
+    fn check_known(&self, at: &ChunkRef) -> Result<()> {
+        at.check_known(self.foreign).map_err(|newer| newer.at(self.storage.path(), at.offset, false))
+    }
+
     fn mismatch(&self, part: Part, offset: u64, expected: u32, found: u32) -> Error {
         ErrorKind::Checksum { part, offset, expected, found }.at(self.storage.path())
     }
@@ -183,6 +188,7 @@ impl ChunkReader {
             let expected = format!("records inside {} bytes", self.chunk_size);
             return Err(self.damaged(chunk, at.offset, expected, format!("{range:?}")));
         }
+        self.check_known(at)?;
         let len = range.end - range.start;
         if at.is(ChunkRef::ZEROS) || len == 0 {
             return Ok(Bytes::from_heap(Arc::new(AlignedBuf::zeroed(len)), 0..len));
@@ -191,9 +197,6 @@ impl ChunkReader {
             return self.uncompressed(chunk, at, range);
         }
         if at.is(ChunkRef::FOREIGN) {
-            if !self.foreign {
-                return Err(self.damaged(chunk, at.offset, "a chunk with checksums".into(), "none".into()));
-            }
             let whole = self.foreign(chunk, at)?;
             if range.end > whole.len() {
                 let expected = format!("a chunk of at least {} raw bytes", range.end);
@@ -219,6 +222,7 @@ impl ChunkReader {
         if !self.mapped || !at.is(ChunkRef::UNCOMPRESSED) || range.end > self.chunk_size {
             return None;
         }
+        self.check_known(at).ok()?;
         let offset = at.payload_offset().saturating_add(range.start as u64);
         self.storage.map(offset, range.len() as u64).ok().flatten()
     }
@@ -295,6 +299,7 @@ impl ChunkReader {
         filled: usize,
         seen: &mut dyn FnMut(&[u8]),
     ) -> Result<()> {
+        self.check_known(at)?;
         if filled > 0 {
             seen(&out[..filled]);
         }
@@ -456,7 +461,7 @@ impl ChunkReader {
 
     /// Bytes of the header and the block offsets of a chunk.
     fn prefix_len(&self, at: &ChunkRef) -> usize {
-        HEADER_LEN + 4 * self.chunk_size.div_ceil(at.block_size.max(1) as usize)
+        HEADER_LEN + 4 * self.n_blocks(at)
     }
 
     fn load_table(&self, chunk: u64, at: &ChunkRef) -> Result<BlockTable> {
@@ -472,8 +477,12 @@ impl ChunkReader {
         Ok(BlockTable { at: *at, header, bytes })
     }
 
+    fn n_blocks(&self, at: &ChunkRef) -> usize {
+        self.chunk_size.div_ceil(at.block_size.max(1) as usize)
+    }
+
     fn check_counts(&self, chunk: u64, at: &ChunkRef) -> Result<()> {
-        let n_blocks = self.chunk_size.div_ceil(at.block_size.max(1) as usize);
+        let n_blocks = self.n_blocks(at);
         if at.n_checksums as usize == n_blocks + 1 && self.prefix_len(at) <= at.chunk_len as usize {
             return Ok(());
         }
@@ -523,6 +532,7 @@ impl ChunkReader {
         if at.is(ChunkRef::FOREIGN) {
             return Ok(());
         }
+        self.check_known(at)?;
         if !at.is(ChunkRef::ZEROS | ChunkRef::UNCOMPRESSED) {
             let table = self.load_table(chunk, at)?;
             let table = Table { header: table.header, bytes: &table.bytes };
@@ -534,6 +544,12 @@ impl ChunkReader {
                 self.check_block(chunk, at, &table, block, &stored)?;
             }
             return Ok(());
+        }
+        // A forged reference must not ask for more memory than the chunk can need.
+        let n_blocks = if at.is(ChunkRef::ZEROS) { 0 } else { self.n_blocks(at) };
+        if at.n_checksums as usize != n_blocks + 1 {
+            let expected = format!("checksums of {n_blocks} blocks");
+            return Err(self.damaged(chunk, at.offset, expected, at.n_checksums.to_string()));
         }
         let mut checksums = vec![0; 4 * at.n_checksums as usize];
         self.read(chunk, at.table_offset(), &mut checksums)?;

@@ -36,7 +36,7 @@ impl RecordLocation {
             chunk,
             offset: offset as u64,
             length: u64::from(location.length),
-            checksum: (!location.unchecked).then_some(location.checksum),
+            checksum: (!location.is_unchecked()).then_some(location.checksum),
             file_offset,
         }
     }

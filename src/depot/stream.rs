@@ -42,7 +42,7 @@ impl<C: Codec> Depot<C> {
             out.write_all(&engine.read_called(&name, &location)?).map_err(refused)?;
             return Ok(u64::from(location.length));
         }
-        if !location.unchecked {
+        if !location.is_unchecked() {
             engine.check_by_pieces(&name, &location, &mut |_| Ok(()))?;
         }
         engine.check_by_pieces(&name, &location, &mut |piece| out.write_all(piece).map_err(refused))?;

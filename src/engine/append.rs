@@ -11,7 +11,7 @@ use crate::error::{Error, ErrorKind, Part, Result};
 use crate::format::entry::{EntryHead, HEAD_LEN, Kind};
 use crate::format::tables::SegmentRef;
 use crate::index::{PageCache, Segment, SegmentPlan, piece_for};
-use crate::log::Tail;
+use crate::log::{Scanner, Tail};
 use crate::storage::StorageExt;
 
 /// Appends entries to the end of the file. A depot has only one, because it has one
@@ -118,6 +118,7 @@ impl Append {
             length,
             depot_id: self.shared.parameters.depot_id,
             previous: self.tail.previous,
+            reserved: [0; 3],
         };
         bytes[..HEAD_LEN].copy_from_slice(&head.encode());
         self.check_uncut()?;
@@ -139,6 +140,20 @@ impl Append {
         let length = bytes.len() as u64;
         self.entry(kind, ordinal, &mut bytes, length, body_crc)?;
         Ok(length)
+    }
+
+    /// Appends a copy of an entry of an unknown kind, whose body was checked.
+    pub(super) fn other(&mut self, scanner: &Scanner<'_>, head: &EntryHead) -> Result<()> {
+        self.check_uncut()?;
+        let mut at = self.tail.offset + HEAD_LEN as u64;
+        let shared = Arc::clone(&self.shared);
+        scanner.other_body(head, &mut |bytes| {
+            let action = || format!("write {}, {} bytes at byte {at}", head.kind.describe(), bytes.len());
+            shared.storage.write_at(at, bytes).map_err(|source| shared.io(action(), source))?;
+            at += bytes.len() as u64;
+            Ok(())
+        })?;
+        self.start(head.kind, head.ordinal, &mut [0; HEAD_LEN], head.length, head.body_crc)
     }
 
     /// Appends a segment of the index, and opens it.

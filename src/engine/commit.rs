@@ -9,6 +9,7 @@ use crate::chunk::ChunkAt;
 use crate::error::{Error, ErrorKind, Part, Result};
 use crate::events::event;
 use crate::format::entry::Kind;
+use crate::format::growth::Features;
 use crate::format::header::{CommitSlot, slot_offset};
 use crate::format::tables::Commit;
 use crate::identity;
@@ -22,8 +23,7 @@ impl Writer {
 
     pub(super) fn commit_merging(&mut self, last: bool) -> Result<()> {
         self.append.check_alive()?;
-        let references = self.shared.read().snapshot.references();
-        let merge_all = last && tail_to_merge(&references, true).is_some();
+        let merge_all = last && first_to_merge(&self.shared.read().snapshot.segments, true).is_some();
         if !self.shared.read().pending.changed && !merge_all {
             self.since = SinceCommit::nothing();
             return Ok(());
@@ -99,8 +99,7 @@ impl Writer {
         }
         let mut segments = old.segments.clone();
         segments.extend(self.append_pending(&old)?);
-        let references: Vec<_> = segments.iter().map(|segment| segment.reference).collect();
-        if let Some(first) = tail_to_merge(&references, last) {
+        if let Some(first) = first_to_merge(&segments, last) {
             match Merge::new(&segments[first..]) {
                 Ok(merge) => {
                     let merged = self.append.segment(merge.plan())?;
@@ -138,6 +137,9 @@ impl Writer {
             // taken back.
             undo: self.undo.unwrap_or(if changed { 0 } else { old.undo }),
             losses,
+            // What only a compatible feature has is not kept: it may be wrong by now.
+            features: Features::default(),
+            unknown_to_writers: None,
         };
         let offset = self.append.tail().offset;
         self.append.body(Kind::Commit, commit.sequence, &commit.encode())?;
@@ -193,6 +195,14 @@ impl Writer {
         }
         Ok(segments)
     }
+}
+
+/// The first of the newest segments that are to be merged now. A merge would lose what this version does not
+/// know of a segment, so such a segment stays as it is.
+fn first_to_merge(segments: &[Arc<Segment>], last: bool) -> Option<usize> {
+    let known = segments.iter().rposition(|segment| segment.has_more()).map_or(0, |nth| nth + 1);
+    let references: Vec<_> = segments[known..].iter().map(|segment| segment.reference).collect();
+    tail_to_merge(&references, last).map(|first| first + known)
 }
 
 #[cfg(test)]

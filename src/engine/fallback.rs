@@ -121,6 +121,7 @@ fn replay(storage: &Arc<dyn Storage>, parameters: &Parameters, end: u64) -> Resu
         if head.offset >= end {
             return Ok(Some(state));
         }
+        scanner.check_known(&head)?;
         if !matches!(head.kind, Kind::Chunk | Kind::Log) {
             continue;
         }

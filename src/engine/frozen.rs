@@ -113,6 +113,7 @@ impl Engine {
             metadata: old.metadata,
             undo: old.undo,
             losses: old.losses,
+            unknown_to_writers: old.unknown_to_writers.clone(),
             ..Snapshot::default()
         }))
     }

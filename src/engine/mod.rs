@@ -10,6 +10,7 @@
 //! refresh     a reader moves forward         truncate     removing the end of a depot
 //! put         checks before writing          undo         taking a truncation back
 //! pieces      a long record piece by piece   totals       how much is in a depot
+//! newer       what later versions wrote
 //! ```
 //!
 //! `depot`, `maintain` and the loader call the engine. It calls the log, the catalog, chunks and the index,
@@ -53,6 +54,7 @@ mod fallback;
 mod find;
 mod frozen;
 mod listing;
+mod newer;
 mod open;
 mod pieces;
 mod publish;
@@ -69,6 +71,7 @@ mod writer;
 pub(crate) use batch::read_each;
 pub(crate) use find::Moment;
 pub(crate) use listing::{FoundName, ListedRecord, Listing, malformed};
+pub(crate) use newer::must_carry;
 pub(crate) use open::{CodecCheck, CodecSpec};
 pub(crate) use read::in_record;
 pub(crate) use refresh::Moved;

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use super::Engine;
+use super::newer::check_writable;
 use super::shared::Shared;
 use super::writer::Writer;
 use crate::catalog::{LostCommit, State};
@@ -10,7 +11,8 @@ use crate::chunk::ChunkReader;
 use crate::codec::{Codec, CodecError, Raw};
 use crate::error::{Error, ErrorKind, Part, Result};
 use crate::events::event;
-use crate::format::tables::{Loss, Losses, Parameters};
+use crate::format::growth::Features;
+use crate::format::tables::{Loss, Losses, Parameters, Shard};
 use crate::identity;
 use crate::log::{self, Header, Loaded, Tail, header_page};
 use crate::options::{Layout, Mapping, OpenOptions, WriteOptions};
@@ -90,6 +92,10 @@ impl Engine {
             align: codec.align.max(16),
             vlstore: layout.vlstore_compatible,
             created: identity::now(),
+            features: Features::default(),
+            data_set: identity::data_set(),
+            shard: Shard::default(),
+            unknown_field: None,
         };
         Self::create_with(storage, parameters, write, open)
     }
@@ -201,6 +207,7 @@ impl Engine {
         codec.check(&storage, &parameters)?;
         let Loaded { parameters, state, tail, published, header_lost } =
             log::load(&storage, parameters, mapped)?;
+        check_writable(&*storage, &parameters, &state.snapshot)?;
         let len = storage.file_len()?;
         let lost = state.lost;
         if len > tail.offset && lost.is_some() {

@@ -38,14 +38,14 @@ impl Engine {
             };
             let decoded = decoded.transpose().map_err(|source| in_record(name, source))?;
             let piece = decoded.as_deref().unwrap_or_else(|| &ZEROS[..stop - start]);
-            if !location.unchecked {
+            if !location.is_unchecked() {
                 found = crc32c::crc32c_append(found, piece);
             }
             seen(piece)?;
             left -= stop - start;
             (chunk, start) = if stop < end || left == 0 { (chunk, stop) } else { (chunk + 1, 0) };
         }
-        if location.unchecked || found == location.checksum {
+        if location.is_unchecked() || found == location.checksum {
             return Ok(());
         }
         Err(in_record(name, self.other_bytes(location, found)))

@@ -208,7 +208,7 @@ impl Engine {
                 _ => return Ok(()),
             }
         }
-        if location.unchecked {
+        if location.is_unchecked() {
             return Ok(());
         }
         let zeros = [0; 1 << 12];
@@ -234,7 +234,7 @@ impl Engine {
     /// Compares a record's bytes with its checksum.
     #[inline]
     pub(crate) fn check(&self, location: &Location, bytes: &[u8]) -> Result<()> {
-        if location.unchecked {
+        if location.is_unchecked() {
             return Ok(());
         }
         let found = crc32c::crc32c(bytes);

@@ -120,7 +120,7 @@ impl Writer {
         let start = self.place(record.bytes.len(), align);
         let length = u32::try_from(record.bytes.len()).unwrap_or(u32::MAX);
         let address = self.open_number * self.layout.chunk_size as u64 + start as u64;
-        let location = Location { address, length, checksum: record.checksum, unchecked: false };
+        let location = Location { address, length, checksum: record.checksum, flags: 0 };
         if location.end() > Location::MAX_ADDRESS {
             return Err(ErrorKind::InvalidRecord {
                 why: "the depot is full: 2^48 raw bytes are in it; start another one".into(),

@@ -22,6 +22,7 @@
 //! starts at a multiple of 64 bytes. A LOG entry is the same, but without checksums and chunk.
 
 use super::entry::HEAD_LEN;
+use super::growth::{Fault, Newer};
 use super::tables::{Directory, DirectoryBuilder};
 use crate::blosc::{
     BloscError, ChunkHeader, Encoder, HEADER_LEN, block_offsets, compress_metadata, decompress_metadata,
@@ -35,8 +36,8 @@ const DIRECTORY_AT: usize = PRELUDE_AT + PRELUDE_LEN;
 /// The most raw bytes of a directory. A chunk is sealed before its directory grows larger.
 pub(crate) const MAX_DIRECTORY: usize = 256 << 20;
 
-/// The only layout of a payload so far: the records as they are.
-const PLAIN_LAYOUT: u32 = 0;
+/// Where the prelude's zeros start, up to its end.
+const PRELUDE_END: usize = 44;
 
 /// The fixed part of a CHUNK or LOG entry's body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -44,7 +45,8 @@ pub(crate) struct Prelude {
     pub(crate) directory_stored: u32,
     pub(crate) directory_raw: u32,
     pub(crate) directory_crc: u32,
-    pub(crate) layout: u32,
+    /// How the payload is laid out. 0: the records as they are, the only layout so far.
+    pub(crate) layout: u8,
     pub(crate) chunk_at: u32,
     pub(crate) n_checksums: u32,
     pub(crate) chunk_len: u64,
@@ -61,7 +63,7 @@ impl Prelude {
         put(0, &self.directory_stored.to_le_bytes());
         put(4, &self.directory_raw.to_le_bytes());
         put(8, &self.directory_crc.to_le_bytes());
-        put(12, &self.layout.to_le_bytes());
+        put(12, &[self.layout]);
         put(16, &self.chunk_at.to_le_bytes());
         put(20, &self.n_checksums.to_le_bytes());
         put(24, &self.chunk_len.to_le_bytes());
@@ -71,7 +73,7 @@ impl Prelude {
     }
 
     /// Reads the prelude of an entry of `entry_len` bytes, and checks that everything lies inside it.
-    pub(crate) fn parse(bytes: &[u8], entry_len: u64) -> Result<Self, String> {
+    pub(crate) fn parse(bytes: &[u8], entry_len: u64) -> Result<Self, Fault> {
         let short = || format!("{} bytes of prelude", bytes.len());
         let half = |at: usize| u32_at(bytes, at).ok_or_else(short);
         let word = |at: usize| u64_at(bytes, at).ok_or_else(short);
@@ -79,15 +81,16 @@ impl Prelude {
             directory_stored: half(0)?,
             directory_raw: half(4)?,
             directory_crc: half(8)?,
-            layout: half(12)?,
+            layout: u8::try_from(half(12)?)
+                .map_err(|_| Fault::newer("payload layout", &half(12).unwrap_or(0)))?,
             chunk_at: half(16)?,
             n_checksums: half(20)?,
             chunk_len: word(24)?,
             raw_len: word(32)?,
             table_crc: half(40)?,
         };
-        if prelude.layout != PLAIN_LAYOUT {
-            return Err(format!("payload layout {}, unknown to this version", prelude.layout));
+        if bytes.get(PRELUDE_END..PRELUDE_LEN).ok_or_else(short)?.iter().any(|&byte| byte != 0) {
+            return Err(Fault::newer("fields of the prelude", &format!("from byte {PRELUDE_END} on")));
         }
         let directory_end = DIRECTORY_AT as u64 + u64::from(prelude.directory_stored);
         let table_at = u64::from(prelude.chunk_at).checked_sub(4 * u64::from(prelude.n_checksums));
@@ -111,13 +114,14 @@ impl Prelude {
     }
 
     /// Checks the directory's stored bytes, decompresses them, and reads the directory.
-    pub(crate) fn read_directory(&self, stored: &[u8]) -> Result<Directory, String> {
+    pub(crate) fn read_directory(&self, stored: &[u8]) -> Result<Directory, Fault> {
         let computed = crc32c::crc32c(stored);
         if computed != self.directory_crc {
             return Err(format!(
                 "directory CRC32C {computed:#010x} where {:#010x} is stored",
                 self.directory_crc
-            ));
+            )
+            .into());
         }
         let limit = metadata_limit(stored.len()).min(self.directory_raw as usize);
         let raw = decompress_metadata(stored, limit).map_err(|e| e.to_string())?;
@@ -142,7 +146,7 @@ impl Prelude {
             n_checksums: self.n_checksums,
             table_crc: self.table_crc,
             block_size: u32::try_from(header.block_size).unwrap_or(u32::MAX),
-            flags,
+            flags: flags | u32::from(self.layout) << ChunkRef::LAYOUT_SHIFT,
         }
     }
 }
@@ -169,7 +173,10 @@ impl ChunkRef {
     /// The raw bytes follow Blosc2's header.
     pub(crate) const UNCOMPRESSED: u32 = 2;
     /// Another program wrote the chunk: it has no checksums, and its blocks may lie in any order.
-    pub(crate) const FOREIGN: u32 = 4;
+    /// No depot file has this flag.
+    pub(crate) const FOREIGN: u32 = 1 << 31;
+    /// Bits 8 to 15 have the layout of the payload.
+    const LAYOUT_SHIFT: u32 = 8;
 
     /// The 32 bytes.
     pub(crate) fn encode(&self) -> [u8; Self::LEN] {
@@ -195,6 +202,19 @@ impl ChunkRef {
             block_size: half(4)?,
             flags: half(5)?,
         })
+    }
+
+    /// Refuses a payload that only a later version can read. Chunks without checksums are only in the files of
+    /// other programs, which are `foreign`.
+    pub(crate) fn check_known(&self, foreign: bool) -> Result<(), Newer> {
+        let known = Self::ZEROS | Self::UNCOMPRESSED | if foreign { Self::FOREIGN } else { 0 };
+        let unknown = self.flags & !known;
+        let layout = (unknown >> Self::LAYOUT_SHIFT) & u32::from(u8::MAX);
+        match (layout, unknown) {
+            (0, 0) => Ok(()),
+            (0, flags) => Err(Newer::new("the chunk flags", &format!("{flags:#x}"))),
+            (layout, _) => Err(Newer::new("payload layout", &layout)),
+        }
     }
 
     /// Whether the flag is set.
@@ -416,7 +436,7 @@ mod tests {
         assert!(parse(|p| p.directory_stored = u32::MAX).is_err());
         assert!(parse(|p| p.chunk_len = u64::MAX).is_err());
         assert!(parse(|p| p.n_checksums = 1).is_err());
-        assert!(parse(|p| p.layout = 7).unwrap_err().contains("layout 7"));
+        assert_eq!(parse(|p| p.layout = 7).unwrap().layout, 7, "who reads the records refuses it");
     }
 
     #[test]

@@ -14,7 +14,10 @@
 //! before. A stale entry after a new one is therefore not taken for an entry either. `length` counts the
 //! head, the body and the padding up to the next entry, and is a multiple of 64.
 
+use std::fmt::Write;
+
 use super::MAX_SEQUENCE;
+use super::growth::Newer;
 use crate::le::{u32_at, u64_at};
 
 /// Bytes of a head. Entries start at multiples of it.
@@ -37,22 +40,56 @@ const _: () = assert!(CRC_AT + 4 == HEAD_LEN, "docs/reference/format.md: a head 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// Records: directory, block checksums, Blosc2 chunk. `ordinal` is the chunk's number.
-    Chunk = 1,
+    Chunk,
     /// An index segment. `ordinal` is that of its first record.
-    Index = 2,
+    Index,
     /// A commit. `ordinal` is the commit's sequence.
-    Commit = 3,
+    Commit,
     /// Blosc2's offsets chunk and trailer. `ordinal` is the number of chunks.
-    Frame = 4,
+    Frame,
     /// Operations without a payload: only a directory.
-    Log = 5,
+    Log,
     /// The depot's own metadata: a MessagePack map.
-    Metadata = 6,
+    Metadata,
     /// The losses that the depot is known to have had.
-    Losses = 7,
+    Losses,
+    /// A kind that only later versions know, by its number.
+    Other(u8),
 }
 
+/// Kinds from this number on may be skipped.
+const SKIPPABLE: u8 = 0x80;
+/// Kinds that may be skipped, and have this bit too, mean the same in a copy of the depot.
+const COPYABLE: u8 = 0x40;
+
 impl Kind {
+    /// The number of the kind in a head.
+    pub(crate) fn number(self) -> u8 {
+        match self {
+            Self::Chunk => 1,
+            Self::Index => 2,
+            Self::Commit => 3,
+            Self::Frame => 4,
+            Self::Log => 5,
+            Self::Metadata => 6,
+            Self::Losses => 7,
+            Self::Other(number) => number,
+        }
+    }
+
+    fn of(number: u8) -> Self {
+        match number {
+            1 => Self::Chunk,
+            2 => Self::Index,
+            3 => Self::Commit,
+            4 => Self::Frame,
+            5 => Self::Log,
+            6 => Self::Metadata,
+            7 => Self::Losses,
+            other => Self::Other(other),
+        }
+    }
+
     /// The name of the kind in error messages.
     pub(crate) fn describe(self) -> &'static str {
         match self {
@@ -63,7 +100,13 @@ impl Kind {
             Self::Log => "operations",
             Self::Metadata => "the depot's metadata",
             Self::Losses => "the note of a loss",
+            Self::Other(_) => "an entry of a later version",
         }
+    }
+
+    /// Whether a new file that is made from this one may carry an entry of this unknown kind along.
+    pub(crate) fn may_be_copied(self) -> bool {
+        matches!(self, Self::Other(number) if number >= SKIPPABLE && number & COPYABLE != 0)
     }
 }
 
@@ -80,6 +123,8 @@ pub(crate) struct EntryHead {
     pub(crate) depot_id: u64,
     /// CRC of the head of the entry before; 0 for the first.
     pub(crate) previous: u32,
+    /// Zeros, unless a later version wrote the head.
+    pub(crate) reserved: [u8; 3],
 }
 
 impl EntryHead {
@@ -88,7 +133,8 @@ impl EntryHead {
         let mut out = [0; HEAD_LEN];
         let mut put = |at: usize, bytes: &[u8]| out[at..at + bytes.len()].copy_from_slice(bytes);
         put(0, &MAGIC);
-        put(KIND_AT, &[self.kind as u8]);
+        put(KIND_AT, &[self.kind.number()]);
+        put(KIND_AT + 1, &self.reserved);
         put(BODY_CRC_AT, &self.body_crc.to_le_bytes());
         put(SEQUENCE_AT, &self.sequence.to_le_bytes());
         put(ORDINAL_AT, &self.ordinal.to_le_bytes());
@@ -131,18 +177,8 @@ impl EntryHead {
         if half(CRC_AT) != computed {
             return Err(format!("head CRC32C {computed:#010x} where {:#010x} is stored", half(CRC_AT)));
         }
-        let kind = match bytes[KIND_AT] {
-            1 => Kind::Chunk,
-            2 => Kind::Index,
-            3 => Kind::Commit,
-            4 => Kind::Frame,
-            5 => Kind::Log,
-            6 => Kind::Metadata,
-            7 => Kind::Losses,
-            other => return Err(format!("entry kind {other}, unknown to this version")),
-        };
         let head = Self {
-            kind,
+            kind: Kind::of(bytes[KIND_AT]),
             body_crc: half(BODY_CRC_AT),
             sequence: word(SEQUENCE_AT),
             ordinal: word(ORDINAL_AT),
@@ -150,6 +186,7 @@ impl EntryHead {
             length: word(LENGTH_AT),
             depot_id: word(DEPOT_AT),
             previous: half(PREVIOUS_AT),
+            reserved: [bytes[KIND_AT + 1], bytes[KIND_AT + 2], bytes[KIND_AT + 3]],
         };
         if head.sequence > MAX_SEQUENCE {
             return Err(format!("entry number {}", head.sequence));
@@ -159,6 +196,25 @@ impl EntryHead {
         }
         Ok(head)
     }
+}
+
+impl EntryHead {
+    /// Refuses what only a later version can read. Entries that may be skipped pass.
+    pub(crate) fn check_known(&self) -> Result<(), Newer> {
+        match self.kind {
+            Kind::Other(number) if number < SKIPPABLE => Err(Newer::new("entry kind", &number)),
+            _ if self.reserved != [0; 3] => Err(Newer::new("the entry flags", &hex(&self.reserved))),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    let mut text = String::new();
+    for byte in bytes {
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
 }
 
 #[cfg(test)]
@@ -175,6 +231,7 @@ mod tests {
             length: 128,
             depot_id: 5,
             previous: 6,
+            reserved: [0; 3],
         }
     }
 
@@ -191,6 +248,21 @@ mod tests {
             damaged[bit / 8] ^= 1 << (bit % 8);
             assert!(EntryHead::parse(&damaged, 4160).is_err(), "bit {bit}");
         }
+    }
+
+    #[test]
+    fn unknown_kinds_are_told_by_their_number() {
+        let of = |number| EntryHead { kind: Kind::of(number), ..head() };
+        for number in 0..=u8::MAX {
+            let head = of(number);
+            assert_eq!(EntryHead::parse(&head.encode(), 4160), Ok(head));
+            let refused = number == 0 || (8..0x80).contains(&number);
+            assert_eq!(head.check_known().is_err(), refused, "{number}");
+            assert_eq!(head.kind.may_be_copied(), number >= 0xc0, "{number}");
+        }
+        let flagged = EntryHead { reserved: [0, 1, 0], ..head() };
+        assert_eq!(EntryHead::parse(&flagged.encode(), 4160), Ok(flagged));
+        assert_eq!(flagged.check_known().unwrap_err().name, "000100");
     }
 
     #[test]

@@ -12,46 +12,43 @@ pub mod vldepot {
 
         extern crate alloc;
 
-        // struct Section, aligned to 8
+        // struct Id, aligned to 8
         #[repr(transparent)]
         #[derive(Clone, Copy, PartialEq)]
-        pub struct Section(pub [u8; 16]);
-        impl Default for Section {
+        pub struct Id(pub [u8; 16]);
+        impl Default for Id {
             fn default() -> Self {
                 Self([0; 16])
             }
         }
-        impl ::core::fmt::Debug for Section {
+        impl ::core::fmt::Debug for Id {
             fn fmt(&self, f: &mut ::core::fmt::Formatter) -> ::core::fmt::Result {
-                f.debug_struct("Section")
-                    .field("offset", &self.offset())
-                    .field("length", &self.length())
-                    .finish()
+                f.debug_struct("Id").field("low", &self.low()).field("high", &self.high()).finish()
             }
         }
 
-        impl ::flatbuffers::SimpleToVerifyInSlice for Section {}
-        impl<'a> ::flatbuffers::Follow<'a> for Section {
-            type Inner = &'a Section;
+        impl ::flatbuffers::SimpleToVerifyInSlice for Id {}
+        impl<'a> ::flatbuffers::Follow<'a> for Id {
+            type Inner = &'a Id;
             #[inline]
             unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
-                unsafe { <&'a Section>::follow(buf, loc) }
+                unsafe { <&'a Id>::follow(buf, loc) }
             }
         }
-        impl<'a> ::flatbuffers::Follow<'a> for &'a Section {
-            type Inner = &'a Section;
+        impl<'a> ::flatbuffers::Follow<'a> for &'a Id {
+            type Inner = &'a Id;
             #[inline]
             unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
-                unsafe { ::flatbuffers::follow_cast_ref::<Section>(buf, loc) }
+                unsafe { ::flatbuffers::follow_cast_ref::<Id>(buf, loc) }
             }
         }
-        impl<'b> ::flatbuffers::Push for Section {
-            type Output = Section;
+        impl<'b> ::flatbuffers::Push for Id {
+            type Output = Id;
             #[inline]
             unsafe fn push(&self, dst: &mut [u8], _written_len: usize) {
                 let src = unsafe {
                     ::core::slice::from_raw_parts(
-                        self as *const Section as *const u8,
+                        self as *const Id as *const u8,
                         <Self as ::flatbuffers::Push>::size(),
                     )
                 };
@@ -63,7 +60,7 @@ pub mod vldepot {
             }
         }
 
-        impl<'a> ::flatbuffers::Verifiable for Section {
+        impl<'a> ::flatbuffers::Verifiable for Id {
             #[inline]
             fn run_verifier(
                 v: &mut ::flatbuffers::Verifier,
@@ -73,16 +70,16 @@ pub mod vldepot {
             }
         }
 
-        impl<'a> Section {
+        impl<'a> Id {
             #[allow(clippy::too_many_arguments)]
-            pub fn new(offset: u64, length: u64) -> Self {
+            pub fn new(low: u64, high: u64) -> Self {
                 let mut s = Self([0; 16]);
-                s.set_offset(offset);
-                s.set_length(length);
+                s.set_low(low);
+                s.set_high(high);
                 s
             }
 
-            pub fn offset(&self) -> u64 {
+            pub fn low(&self) -> u64 {
                 let mut mem =
                     ::core::mem::MaybeUninit::<<u64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
                 // Safety:
@@ -98,7 +95,7 @@ pub mod vldepot {
                 })
             }
 
-            pub fn set_offset(&mut self, x: u64) {
+            pub fn set_low(&mut self, x: u64) {
                 let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
                 // Safety:
                 // Created from a valid Table for this object
@@ -112,7 +109,7 @@ pub mod vldepot {
                 }
             }
 
-            pub fn length(&self) -> u64 {
+            pub fn high(&self) -> u64 {
                 let mut mem =
                     ::core::mem::MaybeUninit::<<u64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
                 // Safety:
@@ -128,7 +125,7 @@ pub mod vldepot {
                 })
             }
 
-            pub fn set_length(&mut self, x: u64) {
+            pub fn set_high(&mut self, x: u64) {
                 let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
                 // Safety:
                 // Created from a valid Table for this object
@@ -137,305 +134,6 @@ pub mod vldepot {
                     ::core::ptr::copy_nonoverlapping(
                         &x_le as *const _ as *const u8,
                         self.0[8..].as_mut_ptr(),
-                        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
-                    );
-                }
-            }
-        }
-
-        // struct SegmentRef, aligned to 8
-        #[repr(transparent)]
-        #[derive(Clone, Copy, PartialEq)]
-        pub struct SegmentRef(pub [u8; 56]);
-        impl Default for SegmentRef {
-            fn default() -> Self {
-                Self([0; 56])
-            }
-        }
-        impl ::core::fmt::Debug for SegmentRef {
-            fn fmt(&self, f: &mut ::core::fmt::Formatter) -> ::core::fmt::Result {
-                f.debug_struct("SegmentRef")
-                    .field("offset", &self.offset())
-                    .field("length", &self.length())
-                    .field("first_ordinal", &self.first_ordinal())
-                    .field("n_records", &self.n_records())
-                    .field("first_chunk", &self.first_chunk())
-                    .field("n_chunks", &self.n_chunks())
-                    .field("n_kills", &self.n_kills())
-                    .finish()
-            }
-        }
-
-        impl ::flatbuffers::SimpleToVerifyInSlice for SegmentRef {}
-        impl<'a> ::flatbuffers::Follow<'a> for SegmentRef {
-            type Inner = &'a SegmentRef;
-            #[inline]
-            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
-                unsafe { <&'a SegmentRef>::follow(buf, loc) }
-            }
-        }
-        impl<'a> ::flatbuffers::Follow<'a> for &'a SegmentRef {
-            type Inner = &'a SegmentRef;
-            #[inline]
-            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
-                unsafe { ::flatbuffers::follow_cast_ref::<SegmentRef>(buf, loc) }
-            }
-        }
-        impl<'b> ::flatbuffers::Push for SegmentRef {
-            type Output = SegmentRef;
-            #[inline]
-            unsafe fn push(&self, dst: &mut [u8], _written_len: usize) {
-                let src = unsafe {
-                    ::core::slice::from_raw_parts(
-                        self as *const SegmentRef as *const u8,
-                        <Self as ::flatbuffers::Push>::size(),
-                    )
-                };
-                dst.copy_from_slice(src);
-            }
-            #[inline]
-            fn alignment() -> ::flatbuffers::PushAlignment {
-                ::flatbuffers::PushAlignment::new(8)
-            }
-        }
-
-        impl<'a> ::flatbuffers::Verifiable for SegmentRef {
-            #[inline]
-            fn run_verifier(
-                v: &mut ::flatbuffers::Verifier,
-                pos: usize,
-            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
-                v.in_buffer::<Self>(pos)
-            }
-        }
-
-        impl<'a> SegmentRef {
-            #[allow(clippy::too_many_arguments)]
-            pub fn new(
-                offset: u64,
-                length: u64,
-                first_ordinal: u64,
-                n_records: u64,
-                first_chunk: u64,
-                n_chunks: u64,
-                n_kills: u64,
-            ) -> Self {
-                let mut s = Self([0; 56]);
-                s.set_offset(offset);
-                s.set_length(length);
-                s.set_first_ordinal(first_ordinal);
-                s.set_n_records(n_records);
-                s.set_first_chunk(first_chunk);
-                s.set_n_chunks(n_chunks);
-                s.set_n_kills(n_kills);
-                s
-            }
-
-            pub fn offset(&self) -> u64 {
-                let mut mem =
-                    ::core::mem::MaybeUninit::<<u64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
-                // Safety:
-                // Created from a valid Table for this object
-                // Which contains a valid value in this slot
-                ::flatbuffers::EndianScalar::from_little_endian(unsafe {
-                    ::core::ptr::copy_nonoverlapping(
-                        self.0[0..].as_ptr(),
-                        mem.as_mut_ptr() as *mut u8,
-                        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
-                    );
-                    mem.assume_init()
-                })
-            }
-
-            pub fn set_offset(&mut self, x: u64) {
-                let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
-                // Safety:
-                // Created from a valid Table for this object
-                // Which contains a valid value in this slot
-                unsafe {
-                    ::core::ptr::copy_nonoverlapping(
-                        &x_le as *const _ as *const u8,
-                        self.0[0..].as_mut_ptr(),
-                        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
-                    );
-                }
-            }
-
-            pub fn length(&self) -> u64 {
-                let mut mem =
-                    ::core::mem::MaybeUninit::<<u64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
-                // Safety:
-                // Created from a valid Table for this object
-                // Which contains a valid value in this slot
-                ::flatbuffers::EndianScalar::from_little_endian(unsafe {
-                    ::core::ptr::copy_nonoverlapping(
-                        self.0[8..].as_ptr(),
-                        mem.as_mut_ptr() as *mut u8,
-                        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
-                    );
-                    mem.assume_init()
-                })
-            }
-
-            pub fn set_length(&mut self, x: u64) {
-                let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
-                // Safety:
-                // Created from a valid Table for this object
-                // Which contains a valid value in this slot
-                unsafe {
-                    ::core::ptr::copy_nonoverlapping(
-                        &x_le as *const _ as *const u8,
-                        self.0[8..].as_mut_ptr(),
-                        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
-                    );
-                }
-            }
-
-            pub fn first_ordinal(&self) -> u64 {
-                let mut mem =
-                    ::core::mem::MaybeUninit::<<u64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
-                // Safety:
-                // Created from a valid Table for this object
-                // Which contains a valid value in this slot
-                ::flatbuffers::EndianScalar::from_little_endian(unsafe {
-                    ::core::ptr::copy_nonoverlapping(
-                        self.0[16..].as_ptr(),
-                        mem.as_mut_ptr() as *mut u8,
-                        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
-                    );
-                    mem.assume_init()
-                })
-            }
-
-            pub fn set_first_ordinal(&mut self, x: u64) {
-                let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
-                // Safety:
-                // Created from a valid Table for this object
-                // Which contains a valid value in this slot
-                unsafe {
-                    ::core::ptr::copy_nonoverlapping(
-                        &x_le as *const _ as *const u8,
-                        self.0[16..].as_mut_ptr(),
-                        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
-                    );
-                }
-            }
-
-            pub fn n_records(&self) -> u64 {
-                let mut mem =
-                    ::core::mem::MaybeUninit::<<u64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
-                // Safety:
-                // Created from a valid Table for this object
-                // Which contains a valid value in this slot
-                ::flatbuffers::EndianScalar::from_little_endian(unsafe {
-                    ::core::ptr::copy_nonoverlapping(
-                        self.0[24..].as_ptr(),
-                        mem.as_mut_ptr() as *mut u8,
-                        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
-                    );
-                    mem.assume_init()
-                })
-            }
-
-            pub fn set_n_records(&mut self, x: u64) {
-                let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
-                // Safety:
-                // Created from a valid Table for this object
-                // Which contains a valid value in this slot
-                unsafe {
-                    ::core::ptr::copy_nonoverlapping(
-                        &x_le as *const _ as *const u8,
-                        self.0[24..].as_mut_ptr(),
-                        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
-                    );
-                }
-            }
-
-            pub fn first_chunk(&self) -> u64 {
-                let mut mem =
-                    ::core::mem::MaybeUninit::<<u64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
-                // Safety:
-                // Created from a valid Table for this object
-                // Which contains a valid value in this slot
-                ::flatbuffers::EndianScalar::from_little_endian(unsafe {
-                    ::core::ptr::copy_nonoverlapping(
-                        self.0[32..].as_ptr(),
-                        mem.as_mut_ptr() as *mut u8,
-                        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
-                    );
-                    mem.assume_init()
-                })
-            }
-
-            pub fn set_first_chunk(&mut self, x: u64) {
-                let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
-                // Safety:
-                // Created from a valid Table for this object
-                // Which contains a valid value in this slot
-                unsafe {
-                    ::core::ptr::copy_nonoverlapping(
-                        &x_le as *const _ as *const u8,
-                        self.0[32..].as_mut_ptr(),
-                        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
-                    );
-                }
-            }
-
-            pub fn n_chunks(&self) -> u64 {
-                let mut mem =
-                    ::core::mem::MaybeUninit::<<u64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
-                // Safety:
-                // Created from a valid Table for this object
-                // Which contains a valid value in this slot
-                ::flatbuffers::EndianScalar::from_little_endian(unsafe {
-                    ::core::ptr::copy_nonoverlapping(
-                        self.0[40..].as_ptr(),
-                        mem.as_mut_ptr() as *mut u8,
-                        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
-                    );
-                    mem.assume_init()
-                })
-            }
-
-            pub fn set_n_chunks(&mut self, x: u64) {
-                let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
-                // Safety:
-                // Created from a valid Table for this object
-                // Which contains a valid value in this slot
-                unsafe {
-                    ::core::ptr::copy_nonoverlapping(
-                        &x_le as *const _ as *const u8,
-                        self.0[40..].as_mut_ptr(),
-                        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
-                    );
-                }
-            }
-
-            pub fn n_kills(&self) -> u64 {
-                let mut mem =
-                    ::core::mem::MaybeUninit::<<u64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
-                // Safety:
-                // Created from a valid Table for this object
-                // Which contains a valid value in this slot
-                ::flatbuffers::EndianScalar::from_little_endian(unsafe {
-                    ::core::ptr::copy_nonoverlapping(
-                        self.0[48..].as_ptr(),
-                        mem.as_mut_ptr() as *mut u8,
-                        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
-                    );
-                    mem.assume_init()
-                })
-            }
-
-            pub fn set_n_kills(&mut self, x: u64) {
-                let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
-                // Safety:
-                // Created from a valid Table for this object
-                // Which contains a valid value in this slot
-                unsafe {
-                    ::core::ptr::copy_nonoverlapping(
-                        &x_le as *const _ as *const u8,
-                        self.0[48..].as_mut_ptr(),
                         ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
                     );
                 }
@@ -473,6 +171,13 @@ pub mod vldepot {
             pub const VT_ALIGN: ::flatbuffers::VOffsetT = 28;
             pub const VT_VLSTORE: ::flatbuffers::VOffsetT = 30;
             pub const VT_CREATED: ::flatbuffers::VOffsetT = 32;
+            pub const VT_COMPATIBLE: ::flatbuffers::VOffsetT = 34;
+            pub const VT_READ_ONLY: ::flatbuffers::VOffsetT = 36;
+            pub const VT_INCOMPATIBLE: ::flatbuffers::VOffsetT = 38;
+            pub const VT_DATA_SET: ::flatbuffers::VOffsetT = 40;
+            pub const VT_SHARD: ::flatbuffers::VOffsetT = 42;
+            pub const VT_N_SHARDS: ::flatbuffers::VOffsetT = 44;
+            pub const VT_FIRST_RECORD: ::flatbuffers::VOffsetT = 46;
 
             #[inline]
             pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
@@ -484,8 +189,17 @@ pub mod vldepot {
                 args: &'args ParametersArgs<'args>,
             ) -> ::flatbuffers::WIPOffset<Parameters<'bldr>> {
                 let mut builder = ParametersBuilder::new(_fbb);
+                builder.add_first_record(args.first_record);
+                builder.add_incompatible(args.incompatible);
+                builder.add_read_only(args.read_only);
+                builder.add_compatible(args.compatible);
                 builder.add_created(args.created);
                 builder.add_depot_id(args.depot_id);
+                builder.add_n_shards(args.n_shards);
+                builder.add_shard(args.shard);
+                if let Some(x) = args.data_set {
+                    builder.add_data_set(x);
+                }
                 builder.add_block_size(args.block_size);
                 builder.add_chunk_size(args.chunk_size);
                 if let Some(x) = args.codec_parameters {
@@ -618,6 +332,55 @@ pub mod vldepot {
                 // which contains a valid value in this slot
                 unsafe { self._tab.get::<i64>(Parameters::VT_CREATED, Some(0)).unwrap() }
             }
+            #[inline]
+            pub fn compatible(&self) -> u64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u64>(Parameters::VT_COMPATIBLE, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn read_only(&self) -> u64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u64>(Parameters::VT_READ_ONLY, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn incompatible(&self) -> u64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u64>(Parameters::VT_INCOMPATIBLE, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn data_set(&self) -> Option<&'a Id> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<Id>(Parameters::VT_DATA_SET, None) }
+            }
+            #[inline]
+            pub fn shard(&self) -> u32 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u32>(Parameters::VT_SHARD, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn n_shards(&self) -> u32 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u32>(Parameters::VT_N_SHARDS, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn first_record(&self) -> u64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u64>(Parameters::VT_FIRST_RECORD, Some(0)).unwrap() }
+            }
         }
 
         impl ::flatbuffers::Verifiable for Parameters<'_> {
@@ -650,6 +413,13 @@ pub mod vldepot {
                     .visit_field::<u8>("align", Self::VT_ALIGN, false)?
                     .visit_field::<bool>("vlstore", Self::VT_VLSTORE, false)?
                     .visit_field::<i64>("created", Self::VT_CREATED, false)?
+                    .visit_field::<u64>("compatible", Self::VT_COMPATIBLE, false)?
+                    .visit_field::<u64>("read_only", Self::VT_READ_ONLY, false)?
+                    .visit_field::<u64>("incompatible", Self::VT_INCOMPATIBLE, false)?
+                    .visit_field::<Id>("data_set", Self::VT_DATA_SET, false)?
+                    .visit_field::<u32>("shard", Self::VT_SHARD, false)?
+                    .visit_field::<u32>("n_shards", Self::VT_N_SHARDS, false)?
+                    .visit_field::<u64>("first_record", Self::VT_FIRST_RECORD, false)?
                     .finish();
                 Ok(())
             }
@@ -670,6 +440,13 @@ pub mod vldepot {
             pub align: u8,
             pub vlstore: bool,
             pub created: i64,
+            pub compatible: u64,
+            pub read_only: u64,
+            pub incompatible: u64,
+            pub data_set: Option<&'a Id>,
+            pub shard: u32,
+            pub n_shards: u32,
+            pub first_record: u64,
         }
         impl<'a> Default for ParametersArgs<'a> {
             #[inline]
@@ -690,6 +467,13 @@ pub mod vldepot {
                     align: 0,
                     vlstore: false,
                     created: 0,
+                    compatible: 0,
+                    read_only: 0,
+                    incompatible: 0,
+                    data_set: None,
+                    shard: 0,
+                    n_shards: 0,
+                    first_record: 0,
                 }
             }
         }
@@ -766,6 +550,34 @@ pub mod vldepot {
                 self.fbb_.push_slot::<i64>(Parameters::VT_CREATED, created, 0);
             }
             #[inline]
+            pub fn add_compatible(&mut self, compatible: u64) {
+                self.fbb_.push_slot::<u64>(Parameters::VT_COMPATIBLE, compatible, 0);
+            }
+            #[inline]
+            pub fn add_read_only(&mut self, read_only: u64) {
+                self.fbb_.push_slot::<u64>(Parameters::VT_READ_ONLY, read_only, 0);
+            }
+            #[inline]
+            pub fn add_incompatible(&mut self, incompatible: u64) {
+                self.fbb_.push_slot::<u64>(Parameters::VT_INCOMPATIBLE, incompatible, 0);
+            }
+            #[inline]
+            pub fn add_data_set(&mut self, data_set: &Id) {
+                self.fbb_.push_slot_always::<&Id>(Parameters::VT_DATA_SET, data_set);
+            }
+            #[inline]
+            pub fn add_shard(&mut self, shard: u32) {
+                self.fbb_.push_slot::<u32>(Parameters::VT_SHARD, shard, 0);
+            }
+            #[inline]
+            pub fn add_n_shards(&mut self, n_shards: u32) {
+                self.fbb_.push_slot::<u32>(Parameters::VT_N_SHARDS, n_shards, 0);
+            }
+            #[inline]
+            pub fn add_first_record(&mut self, first_record: u64) {
+                self.fbb_.push_slot::<u64>(Parameters::VT_FIRST_RECORD, first_record, 0);
+            }
+            #[inline]
             pub fn new(
                 _fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
             ) -> ParametersBuilder<'a, 'b, A> {
@@ -797,6 +609,13 @@ pub mod vldepot {
                 ds.field("align", &self.align());
                 ds.field("vlstore", &self.vlstore());
                 ds.field("created", &self.created());
+                ds.field("compatible", &self.compatible());
+                ds.field("read_only", &self.read_only());
+                ds.field("incompatible", &self.incompatible());
+                ds.field("data_set", &self.data_set());
+                ds.field("shard", &self.shard());
+                ds.field("n_shards", &self.n_shards());
+                ds.field("first_record", &self.first_record());
                 ds.finish()
             }
         }
@@ -1197,18 +1016,8 @@ pub mod vldepot {
             pub const VT_N_KILLS: ::flatbuffers::VOffsetT = 12;
             pub const VT_N_METADATA: ::flatbuffers::VOffsetT = 14;
             pub const VT_BUCKET_BITS: ::flatbuffers::VOffsetT = 16;
-            pub const VT_PAGE_SIZE: ::flatbuffers::VOffsetT = 18;
-            pub const VT_LOCATIONS: ::flatbuffers::VOffsetT = 20;
-            pub const VT_BUCKETS: ::flatbuffers::VOffsetT = 22;
-            pub const VT_HASHES: ::flatbuffers::VOffsetT = 24;
-            pub const VT_NAME_BLOCKS: ::flatbuffers::VOffsetT = 26;
-            pub const VT_NAMES: ::flatbuffers::VOffsetT = 28;
-            pub const VT_CHUNKS: ::flatbuffers::VOffsetT = 30;
-            pub const VT_KILLS: ::flatbuffers::VOffsetT = 32;
-            pub const VT_METADATA_ORDINALS: ::flatbuffers::VOffsetT = 34;
-            pub const VT_METADATA_OFFSETS: ::flatbuffers::VOffsetT = 36;
-            pub const VT_METADATA: ::flatbuffers::VOffsetT = 38;
-            pub const VT_PAGED_LEN: ::flatbuffers::VOffsetT = 40;
+            pub const VT_SECTION_KINDS: ::flatbuffers::VOffsetT = 18;
+            pub const VT_SECTION_LENGTHS: ::flatbuffers::VOffsetT = 20;
 
             #[inline]
             pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
@@ -1220,44 +1029,18 @@ pub mod vldepot {
                 args: &'args SegmentHeadArgs<'args>,
             ) -> ::flatbuffers::WIPOffset<SegmentHead<'bldr>> {
                 let mut builder = SegmentHeadBuilder::new(_fbb);
-                builder.add_paged_len(args.paged_len);
-                builder.add_n_metadata(args.n_metadata);
                 builder.add_n_kills(args.n_kills);
                 builder.add_n_chunks(args.n_chunks);
                 builder.add_first_chunk(args.first_chunk);
-                builder.add_n_records(args.n_records);
                 builder.add_first_ordinal(args.first_ordinal);
-                if let Some(x) = args.metadata {
-                    builder.add_metadata(x);
+                if let Some(x) = args.section_lengths {
+                    builder.add_section_lengths(x);
                 }
-                if let Some(x) = args.metadata_offsets {
-                    builder.add_metadata_offsets(x);
+                if let Some(x) = args.section_kinds {
+                    builder.add_section_kinds(x);
                 }
-                if let Some(x) = args.metadata_ordinals {
-                    builder.add_metadata_ordinals(x);
-                }
-                if let Some(x) = args.kills {
-                    builder.add_kills(x);
-                }
-                if let Some(x) = args.chunks {
-                    builder.add_chunks(x);
-                }
-                if let Some(x) = args.names {
-                    builder.add_names(x);
-                }
-                if let Some(x) = args.name_blocks {
-                    builder.add_name_blocks(x);
-                }
-                if let Some(x) = args.hashes {
-                    builder.add_hashes(x);
-                }
-                if let Some(x) = args.buckets {
-                    builder.add_buckets(x);
-                }
-                if let Some(x) = args.locations {
-                    builder.add_locations(x);
-                }
-                builder.add_page_size(args.page_size);
+                builder.add_n_metadata(args.n_metadata);
+                builder.add_n_records(args.n_records);
                 builder.add_bucket_bits(args.bucket_bits);
                 builder.finish()
             }
@@ -1270,11 +1053,11 @@ pub mod vldepot {
                 unsafe { self._tab.get::<u64>(SegmentHead::VT_FIRST_ORDINAL, Some(0)).unwrap() }
             }
             #[inline]
-            pub fn n_records(&self) -> u64 {
+            pub fn n_records(&self) -> u32 {
                 // Safety:
                 // Created from valid Table for this object
                 // which contains a valid value in this slot
-                unsafe { self._tab.get::<u64>(SegmentHead::VT_N_RECORDS, Some(0)).unwrap() }
+                unsafe { self._tab.get::<u32>(SegmentHead::VT_N_RECORDS, Some(0)).unwrap() }
             }
             #[inline]
             pub fn first_chunk(&self) -> u64 {
@@ -1298,11 +1081,11 @@ pub mod vldepot {
                 unsafe { self._tab.get::<u64>(SegmentHead::VT_N_KILLS, Some(0)).unwrap() }
             }
             #[inline]
-            pub fn n_metadata(&self) -> u64 {
+            pub fn n_metadata(&self) -> u32 {
                 // Safety:
                 // Created from valid Table for this object
                 // which contains a valid value in this slot
-                unsafe { self._tab.get::<u64>(SegmentHead::VT_N_METADATA, Some(0)).unwrap() }
+                unsafe { self._tab.get::<u32>(SegmentHead::VT_N_METADATA, Some(0)).unwrap() }
             }
             #[inline]
             pub fn bucket_bits(&self) -> u8 {
@@ -1312,88 +1095,28 @@ pub mod vldepot {
                 unsafe { self._tab.get::<u8>(SegmentHead::VT_BUCKET_BITS, Some(0)).unwrap() }
             }
             #[inline]
-            pub fn page_size(&self) -> u32 {
+            pub fn section_kinds(&self) -> Option<::flatbuffers::Vector<'a, u8>> {
                 // Safety:
                 // Created from valid Table for this object
                 // which contains a valid value in this slot
-                unsafe { self._tab.get::<u32>(SegmentHead::VT_PAGE_SIZE, Some(0)).unwrap() }
+                unsafe {
+                    self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u8>>>(
+                        SegmentHead::VT_SECTION_KINDS,
+                        None,
+                    )
+                }
             }
             #[inline]
-            pub fn locations(&self) -> Option<&'a Section> {
+            pub fn section_lengths(&self) -> Option<::flatbuffers::Vector<'a, u64>> {
                 // Safety:
                 // Created from valid Table for this object
                 // which contains a valid value in this slot
-                unsafe { self._tab.get::<Section>(SegmentHead::VT_LOCATIONS, None) }
-            }
-            #[inline]
-            pub fn buckets(&self) -> Option<&'a Section> {
-                // Safety:
-                // Created from valid Table for this object
-                // which contains a valid value in this slot
-                unsafe { self._tab.get::<Section>(SegmentHead::VT_BUCKETS, None) }
-            }
-            #[inline]
-            pub fn hashes(&self) -> Option<&'a Section> {
-                // Safety:
-                // Created from valid Table for this object
-                // which contains a valid value in this slot
-                unsafe { self._tab.get::<Section>(SegmentHead::VT_HASHES, None) }
-            }
-            #[inline]
-            pub fn name_blocks(&self) -> Option<&'a Section> {
-                // Safety:
-                // Created from valid Table for this object
-                // which contains a valid value in this slot
-                unsafe { self._tab.get::<Section>(SegmentHead::VT_NAME_BLOCKS, None) }
-            }
-            #[inline]
-            pub fn names(&self) -> Option<&'a Section> {
-                // Safety:
-                // Created from valid Table for this object
-                // which contains a valid value in this slot
-                unsafe { self._tab.get::<Section>(SegmentHead::VT_NAMES, None) }
-            }
-            #[inline]
-            pub fn chunks(&self) -> Option<&'a Section> {
-                // Safety:
-                // Created from valid Table for this object
-                // which contains a valid value in this slot
-                unsafe { self._tab.get::<Section>(SegmentHead::VT_CHUNKS, None) }
-            }
-            #[inline]
-            pub fn kills(&self) -> Option<&'a Section> {
-                // Safety:
-                // Created from valid Table for this object
-                // which contains a valid value in this slot
-                unsafe { self._tab.get::<Section>(SegmentHead::VT_KILLS, None) }
-            }
-            #[inline]
-            pub fn metadata_ordinals(&self) -> Option<&'a Section> {
-                // Safety:
-                // Created from valid Table for this object
-                // which contains a valid value in this slot
-                unsafe { self._tab.get::<Section>(SegmentHead::VT_METADATA_ORDINALS, None) }
-            }
-            #[inline]
-            pub fn metadata_offsets(&self) -> Option<&'a Section> {
-                // Safety:
-                // Created from valid Table for this object
-                // which contains a valid value in this slot
-                unsafe { self._tab.get::<Section>(SegmentHead::VT_METADATA_OFFSETS, None) }
-            }
-            #[inline]
-            pub fn metadata(&self) -> Option<&'a Section> {
-                // Safety:
-                // Created from valid Table for this object
-                // which contains a valid value in this slot
-                unsafe { self._tab.get::<Section>(SegmentHead::VT_METADATA, None) }
-            }
-            #[inline]
-            pub fn paged_len(&self) -> u64 {
-                // Safety:
-                // Created from valid Table for this object
-                // which contains a valid value in this slot
-                unsafe { self._tab.get::<u64>(SegmentHead::VT_PAGED_LEN, Some(0)).unwrap() }
+                unsafe {
+                    self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u64>>>(
+                        SegmentHead::VT_SECTION_LENGTHS,
+                        None,
+                    )
+                }
             }
         }
 
@@ -1405,48 +1128,36 @@ pub mod vldepot {
             ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
                 v.visit_table(pos)?
                     .visit_field::<u64>("first_ordinal", Self::VT_FIRST_ORDINAL, false)?
-                    .visit_field::<u64>("n_records", Self::VT_N_RECORDS, false)?
+                    .visit_field::<u32>("n_records", Self::VT_N_RECORDS, false)?
                     .visit_field::<u64>("first_chunk", Self::VT_FIRST_CHUNK, false)?
                     .visit_field::<u64>("n_chunks", Self::VT_N_CHUNKS, false)?
                     .visit_field::<u64>("n_kills", Self::VT_N_KILLS, false)?
-                    .visit_field::<u64>("n_metadata", Self::VT_N_METADATA, false)?
+                    .visit_field::<u32>("n_metadata", Self::VT_N_METADATA, false)?
                     .visit_field::<u8>("bucket_bits", Self::VT_BUCKET_BITS, false)?
-                    .visit_field::<u32>("page_size", Self::VT_PAGE_SIZE, false)?
-                    .visit_field::<Section>("locations", Self::VT_LOCATIONS, false)?
-                    .visit_field::<Section>("buckets", Self::VT_BUCKETS, false)?
-                    .visit_field::<Section>("hashes", Self::VT_HASHES, false)?
-                    .visit_field::<Section>("name_blocks", Self::VT_NAME_BLOCKS, false)?
-                    .visit_field::<Section>("names", Self::VT_NAMES, false)?
-                    .visit_field::<Section>("chunks", Self::VT_CHUNKS, false)?
-                    .visit_field::<Section>("kills", Self::VT_KILLS, false)?
-                    .visit_field::<Section>("metadata_ordinals", Self::VT_METADATA_ORDINALS, false)?
-                    .visit_field::<Section>("metadata_offsets", Self::VT_METADATA_OFFSETS, false)?
-                    .visit_field::<Section>("metadata", Self::VT_METADATA, false)?
-                    .visit_field::<u64>("paged_len", Self::VT_PAGED_LEN, false)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u8>>>(
+                        "section_kinds",
+                        Self::VT_SECTION_KINDS,
+                        false,
+                    )?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u64>>>(
+                        "section_lengths",
+                        Self::VT_SECTION_LENGTHS,
+                        false,
+                    )?
                     .finish();
                 Ok(())
             }
         }
         pub struct SegmentHeadArgs<'a> {
             pub first_ordinal: u64,
-            pub n_records: u64,
+            pub n_records: u32,
             pub first_chunk: u64,
             pub n_chunks: u64,
             pub n_kills: u64,
-            pub n_metadata: u64,
+            pub n_metadata: u32,
             pub bucket_bits: u8,
-            pub page_size: u32,
-            pub locations: Option<&'a Section>,
-            pub buckets: Option<&'a Section>,
-            pub hashes: Option<&'a Section>,
-            pub name_blocks: Option<&'a Section>,
-            pub names: Option<&'a Section>,
-            pub chunks: Option<&'a Section>,
-            pub kills: Option<&'a Section>,
-            pub metadata_ordinals: Option<&'a Section>,
-            pub metadata_offsets: Option<&'a Section>,
-            pub metadata: Option<&'a Section>,
-            pub paged_len: u64,
+            pub section_kinds: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u8>>>,
+            pub section_lengths: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u64>>>,
         }
         impl<'a> Default for SegmentHeadArgs<'a> {
             #[inline]
@@ -1459,18 +1170,8 @@ pub mod vldepot {
                     n_kills: 0,
                     n_metadata: 0,
                     bucket_bits: 0,
-                    page_size: 0,
-                    locations: None,
-                    buckets: None,
-                    hashes: None,
-                    name_blocks: None,
-                    names: None,
-                    chunks: None,
-                    kills: None,
-                    metadata_ordinals: None,
-                    metadata_offsets: None,
-                    metadata: None,
-                    paged_len: 0,
+                    section_kinds: None,
+                    section_lengths: None,
                 }
             }
         }
@@ -1485,8 +1186,8 @@ pub mod vldepot {
                 self.fbb_.push_slot::<u64>(SegmentHead::VT_FIRST_ORDINAL, first_ordinal, 0);
             }
             #[inline]
-            pub fn add_n_records(&mut self, n_records: u64) {
-                self.fbb_.push_slot::<u64>(SegmentHead::VT_N_RECORDS, n_records, 0);
+            pub fn add_n_records(&mut self, n_records: u32) {
+                self.fbb_.push_slot::<u32>(SegmentHead::VT_N_RECORDS, n_records, 0);
             }
             #[inline]
             pub fn add_first_chunk(&mut self, first_chunk: u64) {
@@ -1501,60 +1202,32 @@ pub mod vldepot {
                 self.fbb_.push_slot::<u64>(SegmentHead::VT_N_KILLS, n_kills, 0);
             }
             #[inline]
-            pub fn add_n_metadata(&mut self, n_metadata: u64) {
-                self.fbb_.push_slot::<u64>(SegmentHead::VT_N_METADATA, n_metadata, 0);
+            pub fn add_n_metadata(&mut self, n_metadata: u32) {
+                self.fbb_.push_slot::<u32>(SegmentHead::VT_N_METADATA, n_metadata, 0);
             }
             #[inline]
             pub fn add_bucket_bits(&mut self, bucket_bits: u8) {
                 self.fbb_.push_slot::<u8>(SegmentHead::VT_BUCKET_BITS, bucket_bits, 0);
             }
             #[inline]
-            pub fn add_page_size(&mut self, page_size: u32) {
-                self.fbb_.push_slot::<u32>(SegmentHead::VT_PAGE_SIZE, page_size, 0);
+            pub fn add_section_kinds(
+                &mut self,
+                section_kinds: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, u8>>,
+            ) {
+                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(
+                    SegmentHead::VT_SECTION_KINDS,
+                    section_kinds,
+                );
             }
             #[inline]
-            pub fn add_locations(&mut self, locations: &Section) {
-                self.fbb_.push_slot_always::<&Section>(SegmentHead::VT_LOCATIONS, locations);
-            }
-            #[inline]
-            pub fn add_buckets(&mut self, buckets: &Section) {
-                self.fbb_.push_slot_always::<&Section>(SegmentHead::VT_BUCKETS, buckets);
-            }
-            #[inline]
-            pub fn add_hashes(&mut self, hashes: &Section) {
-                self.fbb_.push_slot_always::<&Section>(SegmentHead::VT_HASHES, hashes);
-            }
-            #[inline]
-            pub fn add_name_blocks(&mut self, name_blocks: &Section) {
-                self.fbb_.push_slot_always::<&Section>(SegmentHead::VT_NAME_BLOCKS, name_blocks);
-            }
-            #[inline]
-            pub fn add_names(&mut self, names: &Section) {
-                self.fbb_.push_slot_always::<&Section>(SegmentHead::VT_NAMES, names);
-            }
-            #[inline]
-            pub fn add_chunks(&mut self, chunks: &Section) {
-                self.fbb_.push_slot_always::<&Section>(SegmentHead::VT_CHUNKS, chunks);
-            }
-            #[inline]
-            pub fn add_kills(&mut self, kills: &Section) {
-                self.fbb_.push_slot_always::<&Section>(SegmentHead::VT_KILLS, kills);
-            }
-            #[inline]
-            pub fn add_metadata_ordinals(&mut self, metadata_ordinals: &Section) {
-                self.fbb_.push_slot_always::<&Section>(SegmentHead::VT_METADATA_ORDINALS, metadata_ordinals);
-            }
-            #[inline]
-            pub fn add_metadata_offsets(&mut self, metadata_offsets: &Section) {
-                self.fbb_.push_slot_always::<&Section>(SegmentHead::VT_METADATA_OFFSETS, metadata_offsets);
-            }
-            #[inline]
-            pub fn add_metadata(&mut self, metadata: &Section) {
-                self.fbb_.push_slot_always::<&Section>(SegmentHead::VT_METADATA, metadata);
-            }
-            #[inline]
-            pub fn add_paged_len(&mut self, paged_len: u64) {
-                self.fbb_.push_slot::<u64>(SegmentHead::VT_PAGED_LEN, paged_len, 0);
+            pub fn add_section_lengths(
+                &mut self,
+                section_lengths: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, u64>>,
+            ) {
+                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(
+                    SegmentHead::VT_SECTION_LENGTHS,
+                    section_lengths,
+                );
             }
             #[inline]
             pub fn new(
@@ -1580,18 +1253,258 @@ pub mod vldepot {
                 ds.field("n_kills", &self.n_kills());
                 ds.field("n_metadata", &self.n_metadata());
                 ds.field("bucket_bits", &self.bucket_bits());
-                ds.field("page_size", &self.page_size());
-                ds.field("locations", &self.locations());
-                ds.field("buckets", &self.buckets());
-                ds.field("hashes", &self.hashes());
-                ds.field("name_blocks", &self.name_blocks());
-                ds.field("names", &self.names());
+                ds.field("section_kinds", &self.section_kinds());
+                ds.field("section_lengths", &self.section_lengths());
+                ds.finish()
+            }
+        }
+        pub enum SegmentsOffset {}
+        #[derive(Copy, Clone, PartialEq)]
+
+        pub struct Segments<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
+
+        impl<'a> ::flatbuffers::Follow<'a> for Segments<'a> {
+            type Inner = Segments<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+            }
+        }
+
+        impl<'a> Segments<'a> {
+            pub const VT_OFFSETS: ::flatbuffers::VOffsetT = 4;
+            pub const VT_LENGTHS: ::flatbuffers::VOffsetT = 6;
+            pub const VT_PREFIX_LENGTHS: ::flatbuffers::VOffsetT = 8;
+            pub const VT_RECORDS: ::flatbuffers::VOffsetT = 10;
+            pub const VT_CHUNKS: ::flatbuffers::VOffsetT = 12;
+            pub const VT_KILLS: ::flatbuffers::VOffsetT = 14;
+
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                Segments { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                args: &'args SegmentsArgs<'args>,
+            ) -> ::flatbuffers::WIPOffset<Segments<'bldr>> {
+                let mut builder = SegmentsBuilder::new(_fbb);
+                if let Some(x) = args.kills {
+                    builder.add_kills(x);
+                }
+                if let Some(x) = args.chunks {
+                    builder.add_chunks(x);
+                }
+                if let Some(x) = args.records {
+                    builder.add_records(x);
+                }
+                if let Some(x) = args.prefix_lengths {
+                    builder.add_prefix_lengths(x);
+                }
+                if let Some(x) = args.lengths {
+                    builder.add_lengths(x);
+                }
+                if let Some(x) = args.offsets {
+                    builder.add_offsets(x);
+                }
+                builder.finish()
+            }
+
+            #[inline]
+            pub fn offsets(&self) -> Option<::flatbuffers::Vector<'a, u64>> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u64>>>(
+                        Segments::VT_OFFSETS,
+                        None,
+                    )
+                }
+            }
+            #[inline]
+            pub fn lengths(&self) -> Option<::flatbuffers::Vector<'a, u64>> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u64>>>(
+                        Segments::VT_LENGTHS,
+                        None,
+                    )
+                }
+            }
+            #[inline]
+            pub fn prefix_lengths(&self) -> Option<::flatbuffers::Vector<'a, u32>> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u32>>>(
+                        Segments::VT_PREFIX_LENGTHS,
+                        None,
+                    )
+                }
+            }
+            #[inline]
+            pub fn records(&self) -> Option<::flatbuffers::Vector<'a, u32>> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u32>>>(
+                        Segments::VT_RECORDS,
+                        None,
+                    )
+                }
+            }
+            #[inline]
+            pub fn chunks(&self) -> Option<::flatbuffers::Vector<'a, u64>> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u64>>>(
+                        Segments::VT_CHUNKS,
+                        None,
+                    )
+                }
+            }
+            #[inline]
+            pub fn kills(&self) -> Option<::flatbuffers::Vector<'a, u64>> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u64>>>(
+                        Segments::VT_KILLS,
+                        None,
+                    )
+                }
+            }
+        }
+
+        impl ::flatbuffers::Verifiable for Segments<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u64>>>(
+                        "offsets",
+                        Self::VT_OFFSETS,
+                        false,
+                    )?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u64>>>(
+                        "lengths",
+                        Self::VT_LENGTHS,
+                        false,
+                    )?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u32>>>(
+                        "prefix_lengths",
+                        Self::VT_PREFIX_LENGTHS,
+                        false,
+                    )?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u32>>>(
+                        "records",
+                        Self::VT_RECORDS,
+                        false,
+                    )?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u64>>>(
+                        "chunks",
+                        Self::VT_CHUNKS,
+                        false,
+                    )?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u64>>>(
+                        "kills",
+                        Self::VT_KILLS,
+                        false,
+                    )?
+                    .finish();
+                Ok(())
+            }
+        }
+        pub struct SegmentsArgs<'a> {
+            pub offsets: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u64>>>,
+            pub lengths: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u64>>>,
+            pub prefix_lengths: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u32>>>,
+            pub records: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u32>>>,
+            pub chunks: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u64>>>,
+            pub kills: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u64>>>,
+        }
+        impl<'a> Default for SegmentsArgs<'a> {
+            #[inline]
+            fn default() -> Self {
+                SegmentsArgs {
+                    offsets: None,
+                    lengths: None,
+                    prefix_lengths: None,
+                    records: None,
+                    chunks: None,
+                    kills: None,
+                }
+            }
+        }
+
+        pub struct SegmentsBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> SegmentsBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn add_offsets(&mut self, offsets: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, u64>>) {
+                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Segments::VT_OFFSETS, offsets);
+            }
+            #[inline]
+            pub fn add_lengths(&mut self, lengths: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, u64>>) {
+                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Segments::VT_LENGTHS, lengths);
+            }
+            #[inline]
+            pub fn add_prefix_lengths(
+                &mut self,
+                prefix_lengths: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, u32>>,
+            ) {
+                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(
+                    Segments::VT_PREFIX_LENGTHS,
+                    prefix_lengths,
+                );
+            }
+            #[inline]
+            pub fn add_records(&mut self, records: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, u32>>) {
+                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Segments::VT_RECORDS, records);
+            }
+            #[inline]
+            pub fn add_chunks(&mut self, chunks: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, u64>>) {
+                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Segments::VT_CHUNKS, chunks);
+            }
+            #[inline]
+            pub fn add_kills(&mut self, kills: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, u64>>) {
+                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Segments::VT_KILLS, kills);
+            }
+            #[inline]
+            pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> SegmentsBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                SegmentsBuilder { fbb_: _fbb, start_: start }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<Segments<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
+
+        impl ::core::fmt::Debug for Segments<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("Segments");
+                ds.field("offsets", &self.offsets());
+                ds.field("lengths", &self.lengths());
+                ds.field("prefix_lengths", &self.prefix_lengths());
+                ds.field("records", &self.records());
                 ds.field("chunks", &self.chunks());
                 ds.field("kills", &self.kills());
-                ds.field("metadata_ordinals", &self.metadata_ordinals());
-                ds.field("metadata_offsets", &self.metadata_offsets());
-                ds.field("metadata", &self.metadata());
-                ds.field("paged_len", &self.paged_len());
                 ds.finish()
             }
         }
@@ -1624,6 +1537,9 @@ pub mod vldepot {
             pub const VT_UNDO: ::flatbuffers::VOffsetT = 24;
             pub const VT_LOSSES_OFFSET: ::flatbuffers::VOffsetT = 26;
             pub const VT_LOSSES_LENGTH: ::flatbuffers::VOffsetT = 28;
+            pub const VT_COMPATIBLE: ::flatbuffers::VOffsetT = 30;
+            pub const VT_READ_ONLY: ::flatbuffers::VOffsetT = 32;
+            pub const VT_INCOMPATIBLE: ::flatbuffers::VOffsetT = 34;
 
             #[inline]
             pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
@@ -1635,6 +1551,9 @@ pub mod vldepot {
                 args: &'args CommitArgs<'args>,
             ) -> ::flatbuffers::WIPOffset<Commit<'bldr>> {
                 let mut builder = CommitBuilder::new(_fbb);
+                builder.add_incompatible(args.incompatible);
+                builder.add_read_only(args.read_only);
+                builder.add_compatible(args.compatible);
                 builder.add_losses_length(args.losses_length);
                 builder.add_losses_offset(args.losses_offset);
                 builder.add_undo(args.undo);
@@ -1670,15 +1589,12 @@ pub mod vldepot {
                 unsafe { self._tab.get::<u64>(Commit::VT_PARENT, Some(0)).unwrap() }
             }
             #[inline]
-            pub fn segments(&self) -> Option<::flatbuffers::Vector<'a, SegmentRef>> {
+            pub fn segments(&self) -> Option<Segments<'a>> {
                 // Safety:
                 // Created from valid Table for this object
                 // which contains a valid value in this slot
                 unsafe {
-                    self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, SegmentRef>>>(
-                        Commit::VT_SEGMENTS,
-                        None,
-                    )
+                    self._tab.get::<::flatbuffers::ForwardsUOffset<Segments>>(Commit::VT_SEGMENTS, None)
                 }
             }
             #[inline]
@@ -1753,6 +1669,27 @@ pub mod vldepot {
                 // which contains a valid value in this slot
                 unsafe { self._tab.get::<u64>(Commit::VT_LOSSES_LENGTH, Some(0)).unwrap() }
             }
+            #[inline]
+            pub fn compatible(&self) -> u64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u64>(Commit::VT_COMPATIBLE, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn read_only(&self) -> u64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u64>(Commit::VT_READ_ONLY, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn incompatible(&self) -> u64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u64>(Commit::VT_INCOMPATIBLE, Some(0)).unwrap() }
+            }
         }
 
         impl ::flatbuffers::Verifiable for Commit<'_> {
@@ -1764,7 +1701,7 @@ pub mod vldepot {
                 v.visit_table(pos)?
                     .visit_field::<u64>("sequence", Self::VT_SEQUENCE, false)?
                     .visit_field::<u64>("parent", Self::VT_PARENT, false)?
-                    .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, SegmentRef>>>(
+                    .visit_field::<::flatbuffers::ForwardsUOffset<Segments>>(
                         "segments",
                         Self::VT_SEGMENTS,
                         false,
@@ -1783,6 +1720,9 @@ pub mod vldepot {
                     .visit_field::<u64>("undo", Self::VT_UNDO, false)?
                     .visit_field::<u64>("losses_offset", Self::VT_LOSSES_OFFSET, false)?
                     .visit_field::<u64>("losses_length", Self::VT_LOSSES_LENGTH, false)?
+                    .visit_field::<u64>("compatible", Self::VT_COMPATIBLE, false)?
+                    .visit_field::<u64>("read_only", Self::VT_READ_ONLY, false)?
+                    .visit_field::<u64>("incompatible", Self::VT_INCOMPATIBLE, false)?
                     .finish();
                 Ok(())
             }
@@ -1790,7 +1730,7 @@ pub mod vldepot {
         pub struct CommitArgs<'a> {
             pub sequence: u64,
             pub parent: u64,
-            pub segments: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, SegmentRef>>>,
+            pub segments: Option<::flatbuffers::WIPOffset<Segments<'a>>>,
             pub n_records: u64,
             pub n_chunks: u64,
             pub raw_bytes: u64,
@@ -1801,6 +1741,9 @@ pub mod vldepot {
             pub undo: u64,
             pub losses_offset: u64,
             pub losses_length: u64,
+            pub compatible: u64,
+            pub read_only: u64,
+            pub incompatible: u64,
         }
         impl<'a> Default for CommitArgs<'a> {
             #[inline]
@@ -1819,6 +1762,9 @@ pub mod vldepot {
                     undo: 0,
                     losses_offset: 0,
                     losses_length: 0,
+                    compatible: 0,
+                    read_only: 0,
+                    incompatible: 0,
                 }
             }
         }
@@ -1837,11 +1783,9 @@ pub mod vldepot {
                 self.fbb_.push_slot::<u64>(Commit::VT_PARENT, parent, 0);
             }
             #[inline]
-            pub fn add_segments(
-                &mut self,
-                segments: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, SegmentRef>>,
-            ) {
-                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Commit::VT_SEGMENTS, segments);
+            pub fn add_segments(&mut self, segments: ::flatbuffers::WIPOffset<Segments<'b>>) {
+                self.fbb_
+                    .push_slot_always::<::flatbuffers::WIPOffset<Segments>>(Commit::VT_SEGMENTS, segments);
             }
             #[inline]
             pub fn add_n_records(&mut self, n_records: u64) {
@@ -1887,6 +1831,18 @@ pub mod vldepot {
                 self.fbb_.push_slot::<u64>(Commit::VT_LOSSES_LENGTH, losses_length, 0);
             }
             #[inline]
+            pub fn add_compatible(&mut self, compatible: u64) {
+                self.fbb_.push_slot::<u64>(Commit::VT_COMPATIBLE, compatible, 0);
+            }
+            #[inline]
+            pub fn add_read_only(&mut self, read_only: u64) {
+                self.fbb_.push_slot::<u64>(Commit::VT_READ_ONLY, read_only, 0);
+            }
+            #[inline]
+            pub fn add_incompatible(&mut self, incompatible: u64) {
+                self.fbb_.push_slot::<u64>(Commit::VT_INCOMPATIBLE, incompatible, 0);
+            }
+            #[inline]
             pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> CommitBuilder<'a, 'b, A> {
                 let start = _fbb.start_table();
                 CommitBuilder { fbb_: _fbb, start_: start }
@@ -1914,6 +1870,9 @@ pub mod vldepot {
                 ds.field("undo", &self.undo());
                 ds.field("losses_offset", &self.losses_offset());
                 ds.field("losses_length", &self.losses_length());
+                ds.field("compatible", &self.compatible());
+                ds.field("read_only", &self.read_only());
+                ds.field("incompatible", &self.incompatible());
                 ds.finish()
             }
         }

@@ -2,9 +2,9 @@
 //!
 //! ```text
 //!  file byte                                                     3072         3584        4096
-//!  +------------------+------------------------------------+------+------------+------------+
-//!  | Blosc2 header    | "VLDEPOT1" | len u32 | CRC u32 | Parameters | 0 ..  | slot 0 | 0 | slot 1 | 0 |
-//!  +------------------+------------------------------------+------+------------+------------+
+//!  +---------------+--------------------------------------------------------+------------+------------+
+//!  | Blosc2 header | c6 len u32 BE | "VLDEPOT1" | len u32 | CRC u32 | Parameters | 0 | slot 0 | 0 | slot 1 | 0 |
+//!  +---------------+--------------------------------------------------------+------------+------------+
 //!
 //!  a slot:  0        8          16        24       32         40        44     60    64
 //!           +--------+----------+---------+--------+----------+---------+------+-----+
@@ -13,10 +13,15 @@
 //!           +--------+----------+---------+--------+----------+---------+------+-----+
 //! ```
 //!
+//! The marker `c6` and the length after it make the whole content a MessagePack byte string, which is what
+//! python-blosc2 expects of a metalayer.
+//!
 //! Each slot has a 512-byte sector to itself, and commits take turns. A torn write therefore costs at most
 //! the older slot. The slots only say where to start looking: a later commit is found by scanning.
 
 use super::frame::HEADER_LEN;
+use super::growth::{Fault, Newer};
+use super::metalayers::{CONTENT_HEAD, byte_string, byte_string_head};
 use super::tables::Parameters;
 use crate::le::{u32_at, u64_at};
 
@@ -46,11 +51,14 @@ const SLOT_CRC_AT: usize = SLOT_LEN - 4;
 /// Returns whether they fit.
 pub(crate) fn write_parameters(header: &mut [u8], at: usize, parameters: &Parameters) -> bool {
     let table = parameters.encode();
+    let content_len = HEADER_LEN.saturating_sub(at + CONTENT_HEAD);
+    let at = at + CONTENT_HEAD;
     let end = at + PARAMETERS_AT + table.len();
     let Ok(len) = u32::try_from(table.len()) else { return false };
     if end as u64 > SLOT_AT[0] {
         return false;
     }
+    header[at - CONTENT_HEAD..at].copy_from_slice(&byte_string_head(content_len));
     header[at..at + LEN_AT].copy_from_slice(&MAGIC);
     header[at + LEN_AT..at + CRC_AT].copy_from_slice(&len.to_le_bytes());
     header[at + CRC_AT..at + PARAMETERS_AT].copy_from_slice(&crc32c::crc32c(&table).to_le_bytes());
@@ -61,19 +69,24 @@ pub(crate) fn write_parameters(header: &mut [u8], at: usize, parameters: &Parame
 /// Reads the parameters from the metalayer's `content`.
 ///
 /// The error says what was expected, and what was found instead.
-pub(crate) fn read_parameters(content: &[u8]) -> Result<Parameters, (String, String)> {
+pub(crate) fn read_parameters(content: &[u8]) -> Result<Parameters, (String, Fault)> {
+    let marked = byte_string(content);
+    let Some(content) = marked else {
+        let found = content.get(..5).unwrap_or(content).escape_ascii().to_string();
+        return Err(("a MessagePack byte string".into(), format!("\"{found}\"").into()));
+    };
     if !content.starts_with(&MAGIC) {
         let found = content.get(..8).unwrap_or(content).escape_ascii().to_string();
-        return Err(("the bytes \"VLDEPOT1\"".into(), format!("\"{found}\"")));
+        return Err(("the bytes \"VLDEPOT1\"".into(), format!("\"{found}\"").into()));
     }
     let (len, crc) = (u32_at(content, LEN_AT).unwrap_or(0), u32_at(content, CRC_AT).unwrap_or(0));
     let table = content.get(PARAMETERS_AT..).and_then(|rest| rest.get(..len as usize));
     let Some(table) = table else {
-        return Err(("parameters inside the header".into(), format!("a length of {len} bytes")));
+        return Err(("parameters inside the header".into(), format!("a length of {len} bytes").into()));
     };
     let computed = crc32c::crc32c(table);
     if computed != crc {
-        return Err((format!("parameters of CRC32C {crc:#010x}"), format!("{computed:#010x}")));
+        return Err((format!("parameters of CRC32C {crc:#010x}"), format!("{computed:#010x}").into()));
     }
     Parameters::decode(table).map_err(|found| ("a table of parameters".into(), found))
 }
@@ -123,6 +136,15 @@ impl CommitSlot {
     }
 }
 
+/// Refuses a whole slot with bytes that only a later version knows.
+pub(crate) fn check_slot_known(bytes: &[u8]) -> Result<(), Newer> {
+    let reserved = bytes.get(COMMIT_CRC_AT + 4..SLOT_CRC_AT).unwrap_or_default();
+    if CommitSlot::parse(bytes).is_some() && reserved.iter().any(|&byte| byte != 0) {
+        return Err(Newer::new("fields of the commit slot", &format!("from byte {} on", COMMIT_CRC_AT + 4)));
+    }
+    Ok(())
+}
+
 /// The place of the slot for commit number `sequence`.
 pub(crate) fn slot_offset(sequence: u64) -> u64 {
     SLOT_AT[usize::from(sequence % 2 == 1)]
@@ -143,6 +165,18 @@ mod tests {
             assert_eq!(CommitSlot::parse(&damaged), None, "bit {bit}");
         }
         assert_eq!(CommitSlot::parse(&[0; SLOT_LEN]), None);
+    }
+
+    #[test]
+    fn a_slot_of_a_later_version_is_told_from_a_torn_one() {
+        let mut bytes =
+            CommitSlot { sequence: 7, offset: 4160, length: 256, depot_id: 9, head_crc: 3 }.encode();
+        assert_eq!(check_slot_known(&bytes), Ok(()));
+        bytes[50] = 1;
+        assert_eq!(check_slot_known(&bytes), Ok(()), "torn");
+        let crc = crc32c::crc32c(&bytes[..SLOT_CRC_AT]);
+        bytes[SLOT_CRC_AT..].copy_from_slice(&crc.to_le_bytes());
+        assert!(check_slot_known(&bytes).is_err());
     }
 
     #[test]

@@ -32,7 +32,7 @@ const ARRAY_16: u8 = 0xdc;
 const BIN_32: u8 = 0xc6;
 
 /// Bytes of a content's marker and length.
-const CONTENT_HEAD: usize = 5;
+pub(super) const CONTENT_HEAD: usize = 5;
 /// Bytes from the block's start to its index: the array marker, and the marker and value of the index length.
 const INDEX_AT: usize = 4;
 
@@ -62,8 +62,7 @@ pub(super) fn append(out: &mut Vec<u8>, entries: &[(&str, &[u8])], index_from: u
     for (&at, (_, content)) in offsets_at.iter().zip(entries) {
         let offset = saturating_i32(out.len()).to_be_bytes();
         out[at..at + 4].copy_from_slice(&offset);
-        out.push(BIN_32);
-        out.extend_from_slice(&saturating_i32(content.len()).to_be_bytes());
+        out.extend_from_slice(&byte_string_head(content.len()));
         out.extend_from_slice(content);
     }
 }
@@ -87,6 +86,18 @@ pub(super) fn parse(bytes: &[u8], block: usize) -> Result<Vec<(String, Range<usi
             .push(parse_entry(bytes, &mut at).ok_or_else(|| format!("a malformed metalayer at byte {at}"))?);
     }
     Ok(entries)
+}
+
+/// The marker and the length that make `len` bytes a MessagePack byte string.
+pub(super) fn byte_string_head(len: usize) -> [u8; CONTENT_HEAD] {
+    let [a, b, c, d] = saturating_i32(len).to_be_bytes();
+    [BIN_32, a, b, c, d]
+}
+
+/// The bytes of a MessagePack byte string that is all of `content`.
+pub(super) fn byte_string(content: &[u8]) -> Option<&[u8]> {
+    let ([BIN_32, len @ ..], bytes) = content.split_first_chunk::<CONTENT_HEAD>()? else { return None };
+    (usize::try_from(i32::from_be_bytes(*len)) == Ok(bytes.len())).then_some(bytes)
 }
 
 fn parse_entry(bytes: &[u8], at: &mut usize) -> Option<(String, Range<usize>)> {

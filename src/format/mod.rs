@@ -8,12 +8,14 @@
 //! header     the `vldepot` metalayer inside that header: parameters and the two commit slots
 //! entry      the 64-byte head of everything after the header
 //! chunk      a CHUNK entry: directory, block checksums, Blosc2 chunk
+//! growth     what a later version wrote: features, and what is refused or left alone
 //! tables     Flatbuffers tables: parameters, commit, directory, segment head (`schemas/depot.fbs`)
 //! ```
 
 pub(crate) mod chunk;
 pub(crate) mod entry;
 pub(crate) mod frame;
+pub(crate) mod growth;
 pub(crate) mod header;
 mod metalayers;
 pub(crate) mod tables;

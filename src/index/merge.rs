@@ -142,7 +142,7 @@ impl Listing for Merge<'_> {
         for segment in self.segments {
             for local in 0..segment.reference.n_records {
                 if is_live(segment.reference.first_ordinal + local) {
-                    job(&segment.location(local)?)?;
+                    job(&segment.any_location(local)?)?;
                 }
             }
         }

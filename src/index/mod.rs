@@ -30,10 +30,14 @@ pub(crate) use records::{Chosen, Records};
 pub(crate) use segment::CHUNKS as CHUNKS_SECTION;
 pub(crate) use segment::{Segment, expect_names, find_live, find_live_hashed};
 #[cfg(any(test, all(feature = "testing", feature = "atomic", feature = "json")))]
-pub(crate) use writer::prefix_len;
+pub(crate) use writer::{PAGE, page_table_len, prefix_len};
 pub(crate) use writer::{SEGMENT_ROOM, SegmentPlan, piece_for};
 
+use crate::format::growth::Newer;
 use crate::le::{u32_at, u64_at};
+
+/// Bits of an address.
+const ADDRESS_BITS: u32 = 48;
 
 /// Where a record lies: 16 bytes, as in the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -44,20 +48,21 @@ pub(crate) struct Location {
     pub(crate) length: u32,
     /// CRC32C of the raw bytes.
     pub(crate) checksum: u32,
-    /// The record has no checksum, because another program wrote it.
-    pub(crate) unchecked: bool,
+    /// The bits above the address: none in a depot's file, unless a later version wrote it.
+    pub(crate) flags: u16,
 }
 
 impl Location {
     /// Bytes of a location in the index.
     pub(crate) const LEN: usize = 16;
     /// Addresses have 48 bits; the 16 bits above are flags.
-    pub(crate) const MAX_ADDRESS: u64 = (1 << 48) - 1;
-    const UNCHECKED: u64 = 1 << 48;
+    pub(crate) const MAX_ADDRESS: u64 = (1 << ADDRESS_BITS) - 1;
+    /// The record has no checksum, because another program wrote it. No depot file has this flag.
+    pub(crate) const UNCHECKED: u16 = 1;
 
     /// The 16 bytes.
     pub(crate) fn encode(&self) -> [u8; Self::LEN] {
-        let word = self.address | if self.unchecked { Self::UNCHECKED } else { 0 };
+        let word = self.address | u64::from(self.flags) << ADDRESS_BITS;
         let mut out = [0; Self::LEN];
         out[..8].copy_from_slice(&word.to_le_bytes());
         out[8..12].copy_from_slice(&self.length.to_le_bytes());
@@ -72,8 +77,25 @@ impl Location {
             address: word & Self::MAX_ADDRESS,
             length: u32_at(bytes, 8)?,
             checksum: u32_at(bytes, 12)?,
-            unchecked: word & Self::UNCHECKED != 0,
+            flags: u16::try_from(word >> ADDRESS_BITS).unwrap_or(u16::MAX),
         })
+    }
+
+    /// Whether the record has no checksum.
+    pub(crate) fn is_unchecked(&self) -> bool {
+        self.flags & Self::UNCHECKED != 0
+    }
+
+    /// Refuses a record whose bytes only a later version can read. Records without a checksum are only in the
+    /// files of other programs, which are `foreign`.
+    pub(crate) fn check_known(&self, foreign: bool) -> Result<(), Newer> {
+        let unknown = self.flags & !(if foreign { Self::UNCHECKED } else { 0 });
+        // The layout of a record has bits 49 to 55.
+        match (unknown >> 1 & 0x7f, unknown) {
+            (0, 0) => Ok(()),
+            (0, flags) => Err(Newer::new("the record flags", &format!("{flags:#x}"))),
+            (layout, _) => Err(Newer::new("record layout", &layout)),
+        }
     }
 
     /// Address of the first byte after the record.
@@ -133,10 +155,19 @@ mod tests {
 
     #[test]
     fn locations_come_back() {
-        let location =
-            Location { address: Location::MAX_ADDRESS, length: u32::MAX, checksum: 7, unchecked: true };
+        let location = Location {
+            address: Location::MAX_ADDRESS,
+            length: u32::MAX,
+            checksum: 7,
+            flags: Location::UNCHECKED,
+        };
         assert_eq!(Location::decode(&location.encode()), Some(location));
         assert_eq!(Location::decode(&[0; 15]), None);
+        assert!(location.is_unchecked() && location.check_known(true).is_ok());
+        assert_eq!(location.check_known(false).unwrap_err().name, "0x1");
+        let newer = Location { flags: 3 << 1, ..location };
+        assert_eq!(Location::decode(&newer.encode()), Some(newer));
+        assert_eq!(newer.check_known(true).unwrap_err(), Newer::new("record layout", &3));
     }
 
     #[test]

@@ -10,18 +10,17 @@ use std::sync::{Arc, OnceLock};
 use super::filter::Filter;
 use super::names::{BLOCK, NameDecoder, nth_is};
 use super::pages::{PageCache, Slots};
-use super::writer::prefix_len;
+use super::writer::{PAGE, page_table_len, prefix_len};
 use super::{Location, bucket_of, hash, joined, stored_part, tag_of};
 use crate::buffer::{Bytes, prefetch};
 use crate::error::{Error, Part, Result};
 use crate::format::chunk::ChunkRef;
 use crate::format::entry::{EntryHead, HEAD_LEN, Kind};
+use crate::format::growth::{Fault, Newer};
 use crate::format::tables::{SECTIONS, Section, SegmentHead, SegmentRef};
 use crate::le::{u32_at, u64_at};
 use crate::storage::{Storage, StorageExt};
 
-/// Bytes of the smallest page that is accepted. Smaller pages would be mostly overhead.
-const MIN_PAGE: u32 = 1 << 12;
 /// The fewest lookups after which a segment gets a filter, however small the segment is.
 const LEAST_ASKED: u64 = 64;
 /// Bytes read at a time when many pages are checked.
@@ -46,16 +45,30 @@ pub(crate) struct Segment {
     head: SegmentHead,
     /// Where the pages start in the file.
     base: u64,
-    page_crcs: Vec<u8>,
-    /// The exponent of the page size, if that is a power of two. It spares divisions. Segments written by
-    /// this crate have one.
-    page_shift: Option<u32>,
+    table: PageTable,
+    /// CRC of the prefix.
+    prefix_crc: u32,
+    /// Whether the index is that of another program's file, made in memory.
+    foreign: bool,
     pages: Pages,
     /// Lookups so far. Counted only while the segment is not mapped and has no filter.
     asked: AtomicU64,
     /// The inner `None` means that no filter can be made.
     filter: OnceLock<Option<Filter>>,
 }
+
+/// The checksums of all pages, read and checked a part at a time.
+struct PageTable {
+    /// Where it starts in the file.
+    at: u64,
+    n_pages: usize,
+    /// The checksums of the parts.
+    part_crcs: Vec<u8>,
+    parts: Box<[OnceLock<Box<[u8]>>]>,
+}
+
+/// Pages with checksums in one part of the table, which is as long as a page.
+const PAGES_A_PART: usize = PAGE / 4;
 
 enum Pages {
     Mapped { bytes: Bytes, checked: Vec<AtomicU64> },
@@ -77,63 +90,78 @@ impl Segment {
         mapped: bool,
     ) -> Result<Self> {
         let offset = reference.offset;
-        let entry = EntryHead::parse(&read(storage, offset, HEAD_LEN)?, offset)
+        check_inside(storage, offset, reference.length)?;
+        let start_len = HEAD_LEN as u64 + u64::from(reference.prefix_len);
+        if start_len > reference.length {
+            let found = format!("{start_len} of {}", reference.length);
+            return Err(damaged(storage, offset, "a prefix inside the entry", found));
+        }
+        let start = read(storage, offset, usize::try_from(start_len).unwrap_or(0))?;
+        let (head, prefix) = start.split_at_checked(HEAD_LEN).unwrap_or_default();
+        let entry = EntryHead::parse(head, offset)
             .map_err(|found| damaged(storage, offset, "an INDEX entry", found))?;
+        entry.check_known().map_err(|newer| newer.at(storage.path(), offset, false))?;
         if entry.kind != Kind::Index || entry.depot_id != depot_id || entry.length != reference.length {
             return Err(damaged(storage, offset, "the INDEX entry of the commit", format!("{entry:?}")));
         }
-        Self::open_body(storage, &entry, Some(reference), mapped)
+        Self::open_prefix(storage, &entry, prefix, Some(reference), mapped)
     }
 
     /// Opens the segment with the head `entry`. No commit has to refer to it any more.
     pub(crate) fn open_entry(storage: &Arc<dyn Storage>, entry: &EntryHead, mapped: bool) -> Result<Self> {
-        Self::open_body(storage, entry, None, mapped)
-    }
-
-    /// Opens the segment with the head `entry`. If there is a `reference`, it must be to this entry.
-    fn open_body(
-        storage: &Arc<dyn Storage>,
-        entry: &EntryHead,
-        reference: Option<SegmentRef>,
-        mapped: bool,
-    ) -> Result<Self> {
         let offset = entry.offset;
-        // Checked before memory is taken for any of it.
-        let file_len = storage.file_len()?;
-        if offset.checked_add(entry.length).is_none_or(|end| end > file_len) {
-            let found = format!("{file_len} bytes of file");
-            return Err(damaged(storage, offset, &format!("{} bytes of index", entry.length), found));
-        }
+        check_inside(storage, offset, entry.length)?;
         let start = read(storage, offset + HEAD_LEN as u64, 8)?;
         let half = |at: usize| u32_at(&start, at).unwrap_or(0) as usize;
-        let (head_len, n_pages) = (half(0), half(4));
-        let prefix_len = prefix_len(head_len, n_pages);
-        let body_len = entry.length - HEAD_LEN as u64;
+        let (prefix_len, body_len) = (prefix_len(half(0), half(4)), entry.length - HEAD_LEN as u64);
         if prefix_len as u64 > body_len {
             let found = format!("{prefix_len} bytes of {body_len}");
             return Err(damaged(storage, offset, "a prefix inside the entry", found));
         }
         let prefix = read(storage, offset + HEAD_LEN as u64, prefix_len)?;
-        let computed = crc32c::crc32c(&prefix);
+        Self::open_prefix(storage, entry, &prefix, None, mapped)
+    }
+
+    /// Opens the segment with the head `entry` and this `prefix`. If there is a `reference`, it must be to
+    /// this entry.
+    fn open_prefix(
+        storage: &Arc<dyn Storage>,
+        entry: &EntryHead,
+        prefix: &[u8],
+        reference: Option<SegmentRef>,
+        mapped: bool,
+    ) -> Result<Self> {
+        let offset = entry.offset;
+        let computed = crc32c::crc32c(prefix);
         if computed != entry.body_crc {
             let expected = format!("CRC32C {:#010x}", entry.body_crc);
             let found = format!("{computed:#010x}");
             return Err(damaged(storage, offset + HEAD_LEN as u64, &expected, found));
         }
+        let half = |at: usize| u32_at(prefix, at).unwrap_or(0) as usize;
+        let (head_len, n_parts) = (half(0), half(4));
+        if prefix_len(head_len, n_parts) != prefix.len() {
+            let expected = format!("a prefix of {} bytes", prefix.len());
+            return Err(damaged(storage, offset, &expected, prefix_len(head_len, n_parts).to_string()));
+        }
+        let refused = |fault: Fault, expected| fault.at(storage.path(), Part::Index, offset, expected);
         let head = SegmentHead::decode(prefix.get(8..8 + head_len).unwrap_or_default())
-            .map_err(|found| damaged(storage, offset, "a segment head", found))?;
+            .map_err(|fault| refused(fault, "a segment head"))?;
         let reference = reference.unwrap_or(SegmentRef {
             offset,
             length: entry.length,
+            prefix_len: u32::try_from(prefix.len()).unwrap_or(u32::MAX),
             first_ordinal: head.first_ordinal,
             n_records: head.n_records,
             first_chunk: head.first_chunk,
             n_chunks: head.n_chunks,
             n_tombstones: head.n_tombstones,
         });
-        check_head(&head, &reference, body_len - prefix_len as u64, n_pages)
-            .map_err(|found| damaged(storage, offset, "arrays that fit the commit", found))?;
-        let base = offset + (HEAD_LEN + prefix_len) as u64;
+        let body_len = entry.length - HEAD_LEN as u64;
+        let (n_pages, table_len) = check_head(&head, &reference, body_len - prefix.len() as u64, n_parts)
+            .map_err(|fault| refused(fault, "arrays that fit the commit"))?;
+        let table_at = offset + (HEAD_LEN + prefix.len()) as u64;
+        let base = table_at + table_len;
         let map = if mapped {
             storage.map(base, head.paged_len).map_err(|source| storage.io("map the index", source))?
         } else {
@@ -146,30 +174,37 @@ impl Segment {
             }
             None => Pages::Read(Slots::new(n_pages, &Arc::default())),
         };
-        let page_crcs = prefix[8 + head_len..8 + head_len + 4 * n_pages].to_vec();
-        let page_shift = head.page_size.is_power_of_two().then(|| head.page_size.trailing_zeros());
+        let part_crcs = prefix[8 + head_len..8 + head_len + 4 * n_parts].to_vec();
+        let table = PageTable {
+            at: table_at,
+            n_pages,
+            parts: (0..n_parts).map(|_| OnceLock::new()).collect(),
+            part_crcs,
+        };
         Ok(Self {
             storage: Arc::clone(storage),
             reference,
             head,
             base,
-            page_crcs,
-            page_shift,
+            table,
+            prefix_crc: computed,
+            foreign: entry.depot_id == 0,
             pages,
             asked: AtomicU64::new(0),
             filter: OnceLock::new(),
         })
     }
 
-    /// Whether `other`, a segment of the same file, has the same content: compares the checksums of pages.
+    /// Whether `other`, a segment of the same file, has the same content: the prefix has checksums of the
+    /// checksums of all pages.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
-        self.reference == other.reference && self.page_crcs == other.page_crcs
+        self.reference == other.reference && self.prefix_crc == other.prefix_crc
     }
 
     /// Lets the segment share `cache` with others. To be called before any page is read.
     pub(crate) fn sharing(mut self, cache: &Arc<PageCache>) -> Self {
         if let Pages::Read(slots) = &mut self.pages {
-            *slots = Slots::new(self.page_crcs.len() / 4, cache);
+            *slots = Slots::new(self.table.n_pages, cache);
         }
         self
     }
@@ -191,31 +226,54 @@ impl Segment {
         self.damaged(0, expected, found)
     }
 
+    /// The checksum that page `page` must have.
+    fn page_crc(&self, page: u64) -> Result<u32> {
+        let page = usize::try_from(page).unwrap_or(usize::MAX);
+        let number = page / PAGES_A_PART;
+        let Some(part) = self.table.parts.get(number) else {
+            let expected = format!("fewer than {} pages", self.table.n_pages + 1);
+            return Err(self.damaged(0, expected, format!("page {page}")));
+        };
+        let bytes = if let Some(bytes) = part.get() {
+            bytes
+        } else {
+            let read = self.read_part(number)?;
+            part.get_or_init(|| read)
+        };
+        Ok(u32_at(bytes, 4 * (page % PAGES_A_PART)).unwrap_or(0))
+    }
+
+    /// Reads and checks one part of the table of checksums.
+    fn read_part(&self, number: usize) -> Result<Box<[u8]>> {
+        let at = self.table.at + (number * PAGE) as u64;
+        let len = (4 * (self.table.n_pages - number * PAGES_A_PART)).min(PAGE);
+        let bytes = read(&self.storage, at, len)?;
+        let expected = u32_at(&self.table.part_crcs, 4 * number).unwrap_or(0);
+        let computed = crc32c::crc32c(&bytes);
+        if expected == computed {
+            return Ok(bytes.into());
+        }
+        let expected = format!("CRC32C {expected:#010x} of the index's checksums");
+        Err(damaged(&self.storage, at, &expected, format!("{computed:#010x}")))
+    }
+
     fn check_page(&self, page: u64, bytes: &[u8]) -> Result<()> {
-        let expected = usize::try_from(page).ok().and_then(|page| u32_at(&self.page_crcs, 4 * page));
-        let computed = crc32c::crc32c(bytes);
-        if expected == Some(computed) {
+        let (expected, computed) = (self.page_crc(page)?, crc32c::crc32c(bytes));
+        if expected == computed {
             return Ok(());
         }
-        let at = page * u64::from(self.head.page_size);
-        Err(self.damaged(
-            at,
-            format!("CRC32C {:#010x} of an index page", expected.unwrap_or(0)),
-            format!("{computed:#010x}"),
-        ))
+        let expected = format!("CRC32C {expected:#010x} of an index page");
+        Err(self.damaged(page * PAGE as u64, expected, format!("{computed:#010x}")))
     }
 
     /// The page that holds byte `at` of the arrays.
-    fn page_of(&self, at: u64) -> u64 {
-        match self.page_shift {
-            Some(shift) => at >> shift,
-            None => at / u64::from(self.head.page_size),
-        }
+    fn page_of(at: u64) -> u64 {
+        at / PAGE as u64
     }
 
     /// The bytes of page `page`. All pages but the last have the same size.
     fn page_range(&self, page: u64) -> Range<u64> {
-        let size = u64::from(self.head.page_size);
+        let size = PAGE as u64;
         page * size..((page + 1) * size).min(self.head.paged_len)
     }
 
@@ -244,7 +302,7 @@ impl Segment {
             ));
         }
         let from = offset + start;
-        let (first, last) = (self.page_of(from), self.page_of(from + len.max(1) as u64 - 1));
+        let (first, last) = (Self::page_of(from), Self::page_of(from + len.max(1) as u64 - 1));
         match &self.pages {
             Pages::Mapped { bytes, checked } => {
                 for page in first..=last {
@@ -260,7 +318,7 @@ impl Segment {
                 Ok(job(slice(bytes, from, from + len as u64)))
             }
             Pages::Read(slots) => {
-                let page_size = u64::from(self.head.page_size);
+                let page_size = PAGE as u64;
                 if first == last {
                     let at = from - first * page_size;
                     return self.with_page(slots, first, |page| job(slice(page, at, at + len as u64)));
@@ -290,9 +348,7 @@ impl Segment {
             None => {
                 let asked = self.asked.fetch_add(1, Ordering::Relaxed) + 1;
                 // One thread makes the filter. Meanwhile, the others go without.
-                if asked
-                    == (self.head.sections[HASHES].length / u64::from(self.head.page_size)).max(LEAST_ASKED)
-                {
+                if asked == (self.head.sections[HASHES].length / PAGE as u64).max(LEAST_ASKED) {
                     let _ = self.filter.set(self.make_filter(&slots.cache()));
                 }
                 true
@@ -330,11 +386,11 @@ impl Segment {
     fn scan(&self, section: usize, size: u64, job: &mut dyn FnMut(&[u8])) -> Result<Option<()>> {
         let Section { offset, length } = self.head.sections[section];
         let end = offset.saturating_add(length);
-        if !offset.is_multiple_of(size) || !u64::from(self.head.page_size).is_multiple_of(size) {
+        if !offset.is_multiple_of(size) || !(PAGE as u64).is_multiple_of(size) {
             return Ok(None);
         }
         self.checked_pages(
-            self.page_of(offset)..self.page_of(end.saturating_sub(1)) + 1,
+            Self::page_of(offset)..Self::page_of(end.saturating_sub(1)) + 1,
             &mut |range, bytes| {
                 let from = offset.max(range.start) - range.start;
                 let elements = slice(bytes, from, end.min(range.end) - range.start);
@@ -387,9 +443,10 @@ impl Segment {
         })?;
         for ordinal in hits[..n_hits].iter().copied().chain(more) {
             self.prefetch(NAME_BLOCKS, 4 * (u64::from(ordinal) / BLOCK as u64));
-            let location = self.location(u64::from(ordinal))?;
+            let location = self.any_location(u64::from(ordinal))?;
             guess(&location);
             if self.name_is(ordinal, name)? {
+                self.check_location(&location)?;
                 return Ok(Some((self.reference.first_ordinal + u64::from(ordinal), location)));
             }
         }
@@ -496,7 +553,21 @@ impl Segment {
     }
 
     /// The place of local `ordinal`.
+    ///
+    /// The error is [`NewerFeature`](crate::ErrorKind::NewerFeature) if only a later version can read it.
     pub(crate) fn location(&self, ordinal: u64) -> Result<Location> {
+        let location = self.any_location(ordinal)?;
+        self.check_location(&location)?;
+        Ok(location)
+    }
+
+    fn check_location(&self, location: &Location) -> Result<()> {
+        let known = location.check_known(self.foreign);
+        known.map_err(|newer| newer.at(self.storage.path(), self.base, false))
+    }
+
+    /// Like [`location`](Self::location), but also of records that only a later version can read.
+    pub(crate) fn any_location(&self, ordinal: u64) -> Result<Location> {
         let location = self.with(
             LOCATIONS,
             ordinal.saturating_mul(Location::LEN as u64),
@@ -554,6 +625,20 @@ impl Segment {
         Ok(None)
     }
 
+    /// Whether the segment has parts that this version does not know. A merge would lose them.
+    pub(crate) fn has_more(&self) -> bool {
+        self.head.has_more
+    }
+
+    /// Refuses to leave out parts that this version does not know.
+    pub(crate) fn check_no_more(&self) -> Result<()> {
+        if !self.head.has_more {
+            return Ok(());
+        }
+        let newer = Newer::new("index segment", &self.reference.first_ordinal);
+        Err(newer.at(self.storage.path(), self.reference.offset, true))
+    }
+
     /// Whether any record here has metadata.
     pub(crate) fn has_metadata(&self) -> bool {
         self.head.n_metadata > 0
@@ -563,13 +648,13 @@ impl Segment {
     ///
     /// This reads even if the segment is mapped: bytes that no commit covers yet may be cut off at any time.
     pub(crate) fn check_all(&self) -> Result<()> {
-        let n_pages = self.head.paged_len.div_ceil(u64::from(self.head.page_size));
+        let n_pages = self.head.paged_len.div_ceil(PAGE as u64);
         self.checked_pages(0..n_pages, &mut |_, _| ())
     }
 
     /// Reads and checks pages, many at a time. `job` gets their bytes, and their range in the array of pages.
     fn checked_pages(&self, pages: Range<u64>, job: &mut dyn FnMut(Range<u64>, &[u8])) -> Result<()> {
-        let page_size = u64::from(self.head.page_size);
+        let page_size = PAGE as u64;
         let at_once = (CHECKED_AT_ONCE / page_size).max(1);
         let mut first = pages.start;
         while first < pages.end {
@@ -608,18 +693,41 @@ fn slice(bytes: &[u8], from: u64, to: u64) -> &[u8] {
     bytes.get(index(from)..index(to)).unwrap_or_default()
 }
 
-/// Checks that the arrays lie inside the pages and have the lengths that follow from the counts.
-fn check_head(head: &SegmentHead, reference: &SegmentRef, room: u64, n_pages: usize) -> Result<(), String> {
+/// Refuses an entry that does not lie inside the file, before memory is taken for any of it.
+fn check_inside(storage: &Arc<dyn Storage>, offset: u64, length: u64) -> Result<()> {
+    let file_len = storage.file_len()?;
+    if length >= HEAD_LEN as u64 && offset.checked_add(length).is_some_and(|end| end <= file_len) {
+        return Ok(());
+    }
+    let found = format!("{file_len} bytes of file");
+    Err(damaged(storage, offset, &format!("{length} bytes of index"), found))
+}
+
+/// Checks that the arrays lie inside the entry, of which `room` bytes are after the prefix, and have the
+/// lengths that follow from the counts.
+///
+/// Returns the number of pages, and the bytes of the table of their checksums.
+fn check_head(
+    head: &SegmentHead,
+    reference: &SegmentRef,
+    room: u64,
+    n_parts: usize,
+) -> Result<(usize, u64), Fault> {
     let counts = |r: &SegmentRef| [r.first_ordinal, r.n_records, r.first_chunk, r.n_chunks, r.n_tombstones];
     let found = [head.first_ordinal, head.n_records, head.first_chunk, head.n_chunks, head.n_tombstones];
     if counts(reference) != found {
-        return Err(format!("counts {found:?} where the commit has {:?}", counts(reference)));
+        return Err(format!("counts {found:?} where the commit has {:?}", counts(reference)).into());
     }
-    if head.bucket_bits > 32 || head.page_size < MIN_PAGE || head.n_records > u64::from(u32::MAX) {
-        return Err(format!("{} bucket bits, pages of {} bytes", head.bucket_bits, head.page_size));
+    if head.bucket_bits > 32 {
+        return Err(format!("{} bucket bits", head.bucket_bits).into());
     }
-    if head.paged_len > room || head.paged_len.div_ceil(u64::from(head.page_size)) != n_pages as u64 {
-        return Err(format!("{} bytes in {n_pages} pages where {room} bytes are", head.paged_len));
+    let n_pages = head.paged_len.div_ceil(PAGE as u64);
+    let table_len = page_table_len(n_pages);
+    let n_pages = usize::try_from(n_pages).unwrap_or(usize::MAX);
+    if room.checked_sub(table_len).is_none_or(|room| head.paged_len > room)
+        || n_pages.div_ceil(PAGES_A_PART) != n_parts
+    {
+        return Err(format!("{} bytes in {n_pages} pages where {room} bytes are", head.paged_len).into());
     }
     let times = |n: u64, size: u64| n.checked_mul(size);
     let wanted: [Option<u64>; SECTIONS] = [
@@ -631,17 +739,17 @@ fn check_head(head: &SegmentHead, reference: &SegmentRef, room: u64, n_pages: us
         times(head.n_chunks, ChunkRef::LEN as u64),
         times(head.n_tombstones, 8),
         times(head.n_metadata, 4),
-        head.n_metadata.checked_add(1).and_then(|n| times(n, 4)),
+        Some(if head.n_metadata == 0 { 0 } else { 4 * (head.n_metadata + 1) }),
         None,
     ];
     for (number, (section, wanted)) in head.sections.iter().zip(wanted).enumerate() {
         let fits = section.offset.checked_add(section.length).is_some_and(|end| end <= head.paged_len);
         let free_length = number == NAMES || number == METADATA;
         if !fits || !(free_length || wanted == Some(section.length)) {
-            return Err(format!("array {number} of {} bytes at {}", section.length, section.offset));
+            return Err(format!("array {number} of {} bytes at {}", section.length, section.offset).into());
         }
     }
-    Ok(())
+    Ok((n_pages, table_len))
 }
 
 /// Finds the live record called `name` in `segments`, which start with the oldest.
@@ -689,7 +797,6 @@ pub(crate) fn expect_names<'n>(segments: &[Arc<Segment>], names: impl Iterator<I
 
 #[cfg(test)]
 mod tests {
-    use super::super::writer::PAGE;
     use super::super::{Chosen, Records, SegmentPlan};
     use super::*;
     use crate::storage::MemoryStorage;
@@ -731,6 +838,7 @@ mod tests {
             length: encoded.reference.length + length,
             depot_id: 7,
             previous: 0,
+            reserved: [0; 3],
         };
         let storage: Arc<dyn Storage> =
             Arc::new(MemoryStorage::from_bytes(&[&head.encode()[..], &body].concat()));
@@ -778,16 +886,5 @@ mod tests {
             let asked = 4 * n >= LEAST_ASKED;
             assert_eq!(matches!(segment.filter.get(), Some(Some(_))), asked, "{n}");
         }
-    }
-
-    #[test]
-    fn tiny_pages_are_refused() {
-        let error = opened(b"name", 0, |body| {
-            let page = u32::try_from(PAGE).unwrap().to_le_bytes();
-            let words = &mut body.as_chunks_mut::<4>().0;
-            *words.iter_mut().find(|word| **word == page).unwrap() = 1_u32.to_le_bytes();
-        });
-        let error = error.unwrap_err().to_string();
-        assert!(error.contains("pages of 1 bytes"), "{error}");
     }
 }

@@ -4,14 +4,15 @@
 //! the records: the starts of buckets and of blocks of names, and the checksums of pages.
 //!
 //! ```text
-//!  +----------+-----------+-------------+------------------+---+----------------------------------------+
-//!  | head     | number of | SegmentHead | CRC32C of each   | 0 | arrays, each at a multiple of 8        |
-//!  | length   | pages     |             | page of arrays   |   | (locations, buckets, hashes, names, ..)|
-//!  | u32      | u32       |             | n x u32          |   |                                        |
-//!  +----------+-----------+-------------+------------------+---+----------------------------------------+
-//!  |<------------- prefix, to a multiple of 64 ---------------->|<------------- pages ----------------->|
+//!  +----------+-----------+-------------+----------------+---+-------------+---+------------------------+
+//!  | head     | number of | SegmentHead | CRC32C of each | 0 | page table: | 0 | arrays, each at a      |
+//!  | length   | parts     |             | part of the    |   | CRC32C of   |   | multiple of 8          |
+//!  | u32      | u32       |             | page table     |   | each page   |   | (locations, names, ..) |
+//!  +----------+-----------+-------------+----------------+---+-------------+---+------------------------+
+//!  |<----------- prefix, to a multiple of 8 ------------------>|  to 8 bytes     |<------ pages --------->|
 //! ```
-//! The entry head's body CRC covers the prefix. The pages are written first, because the prefix has their
+//! The entry head's body CRC covers the prefix. A part of the page table is as long as a page, so that opening a
+//! segment of a billion bytes reads a kilobyte. The pages are written first, because the table has their
 //! checksums.
 
 use super::names::NameEncoder;
@@ -20,10 +21,10 @@ use super::{bucket_of, tag_of};
 use crate::error::Result;
 use crate::format::chunk::ChunkRef;
 use crate::format::entry::HEAD_LEN;
-use crate::format::tables::{SECTIONS, Section, SegmentHead, SegmentRef};
+use crate::format::tables::{SECTIONS, Section, SegmentHead, SegmentRef, lay_out};
 
 /// Bytes covered by one checksum.
-pub(super) const PAGE: usize = 4 << 10;
+pub(crate) const PAGE: usize = 4 << 10;
 /// Bytes of names and metadata after which a segment is full.
 ///
 /// This is far below what its 32-bit offsets reach, since a record has at most some 80 MiB of them.
@@ -99,13 +100,17 @@ impl SegmentPlan<'_> {
             n_tombstones: reference.n_tombstones,
             n_metadata: survey.n_metadata,
             bucket_bits: survey.bits,
-            page_size: u32::try_from(PAGE).unwrap_or(0),
-            paged_len,
             sections,
+            paged_len,
+            has_more: false,
         }
         .encode();
-        let n_pages = usize::try_from(paged_len.div_ceil(PAGE as u64)).unwrap_or(usize::MAX);
-        let pages_at = HEAD_LEN + prefix_len(head.len(), n_pages);
+        let n_pages = paged_len.div_ceil(PAGE as u64);
+        let table_len = usize::try_from(page_table_len(n_pages)).unwrap_or(usize::MAX);
+        let n_pages = usize::try_from(n_pages).unwrap_or(usize::MAX);
+        let n_parts = (4 * n_pages).div_ceil(PAGE);
+        let prefix_len = prefix_len(head.len(), n_parts);
+        let pages_at = HEAD_LEN + prefix_len + table_len;
         let mut pages = PageWriter {
             out,
             at: pages_at as u64,
@@ -119,13 +124,17 @@ impl SegmentPlan<'_> {
         debug_assert_eq!(pages.written + pages.buf.len() as u64, paged_len);
         let crcs = pages.finish(length)?;
         let mut bytes = vec![0; pages_at];
-        let prefix = &mut bytes[HEAD_LEN..];
+        let (prefix, table) = bytes[HEAD_LEN..].split_at_mut(prefix_len);
+        table[..crcs.len()].copy_from_slice(&crcs);
         let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX).to_le_bytes();
         prefix[..4].copy_from_slice(&count(head.len()));
-        prefix[4..8].copy_from_slice(&count(n_pages));
+        prefix[4..8].copy_from_slice(&count(n_parts));
         prefix[8..8 + head.len()].copy_from_slice(&head);
-        prefix[8 + head.len()..][..crcs.len()].copy_from_slice(&crcs);
+        for (slot, part) in prefix[8 + head.len()..].chunks_exact_mut(4).zip(crcs.chunks(PAGE)) {
+            slot.copy_from_slice(&crc32c::crc32c(part).to_le_bytes());
+        }
         let body_crc = crc32c::crc32c(prefix);
+        reference.prefix_len = u32::try_from(prefix_len).unwrap_or(u32::MAX);
         reference.length = length;
         Ok(SegmentStart { bytes, body_crc, reference })
     }
@@ -183,16 +192,10 @@ impl SegmentPlan<'_> {
             (ChunkRef::LEN * self.chunks.len()) as u64,
             8 * self.tombstones.len() as u64,
             4 * survey.n_metadata,
-            4 * (survey.n_metadata + 1),
+            if survey.n_metadata == 0 { 0 } else { 4 * (survey.n_metadata + 1) },
             survey.metadata_len,
         ];
-        let mut end = 0;
-        let sections = lengths.map(|length| {
-            let section = Section { offset: end, length };
-            end += length.next_multiple_of(8);
-            section
-        });
-        (sections, end)
+        lay_out(lengths)
     }
 
     fn write_arrays(&self, survey: &Survey, window: usize, pages: &mut PageWriter<'_>) -> Result<()> {
@@ -222,7 +225,9 @@ impl SegmentPlan<'_> {
         self.listing.metadata(&mut |number, _| pages.push(&number.to_le_bytes()))?;
         pages.end_array()?;
         let mut end = 0_u32;
-        pages.push(&end.to_le_bytes())?;
+        if survey.n_metadata > 0 {
+            pages.push(&end.to_le_bytes())?;
+        }
         self.listing.metadata(&mut |_, value| {
             end = end.saturating_add(u32::try_from(value.len()).unwrap_or(u32::MAX));
             pages.push(&end.to_le_bytes())
@@ -323,8 +328,13 @@ pub(crate) fn piece_for(is_durable: bool) -> usize {
 }
 
 /// Bytes of the prefix.
-pub(crate) fn prefix_len(head_len: usize, n_pages: usize) -> usize {
-    (8 + head_len + 4 * n_pages).next_multiple_of(HEAD_LEN)
+pub(crate) fn prefix_len(head_len: usize, n_parts: usize) -> usize {
+    n_parts.saturating_mul(4).saturating_add(head_len).saturating_add(8 + 7) / 8 * 8
+}
+
+/// Bytes of the page table, padding included.
+pub(crate) fn page_table_len(n_pages: u64) -> u64 {
+    n_pages.saturating_mul(4).saturating_add(7) / 8 * 8
 }
 
 #[cfg(test)]

@@ -9,7 +9,10 @@ use crate::error::{Error, Part, Result};
 use crate::format::chunk::{ChunkRef, PRELUDE_LEN, Prelude};
 use crate::format::entry::{EntryHead, HEAD_LEN, Kind};
 use crate::format::frame::{self, HEADER_LEN};
-use crate::format::header::{CommitSlot, FIRST_ENTRY_AT, SLOT_AT, SLOT_LEN, read_parameters};
+use crate::format::growth::Fault;
+use crate::format::header::{
+    CommitSlot, FIRST_ENTRY_AT, SLOT_AT, SLOT_LEN, check_slot_known, read_parameters,
+};
 use crate::format::tables::{Commit, Directory, Losses};
 use crate::index::Segment;
 use crate::le::u64_at;
@@ -37,6 +40,9 @@ impl Tail {
 ///
 /// Without a limit, a forged head in a file of holes could ask for any amount of memory.
 pub(crate) const MAX_BODY: u64 = 256 << 20;
+
+/// Bytes of an unknown entry that are read at a time.
+const PIECE: usize = 1 << 20;
 
 /// The contents of the header's two slots.
 #[derive(Default)]
@@ -86,6 +92,25 @@ impl<'s> Scanner<'s> {
         Error::damaged(self.storage.path(), part, offset, expected, found)
     }
 
+    fn refused(&self, fault: Fault, part: Part, offset: u64, expected: &str) -> Error {
+        fault.at(self.storage.path(), part, offset, expected)
+    }
+
+    /// Refuses a head that only a later version can read.
+    pub(crate) fn check_known(&self, head: &EntryHead) -> Result<()> {
+        head.check_known().map_err(|newer| newer.at(self.storage.path(), head.offset, false))
+    }
+
+    /// Refuses slots that only a later version can read.
+    pub(crate) fn check_slots_known(&self) -> Result<()> {
+        for at in SLOT_AT {
+            if let Ok(bytes) = self.read(at, SLOT_LEN) {
+                check_slot_known(&bytes).map_err(|newer| newer.at(self.storage.path(), at, false))?;
+            }
+        }
+        Ok(())
+    }
+
     /// The valid slots of this depot, newest first; `None` if the header page cannot be read.
     pub(crate) fn slots(&self, depot_id: u64) -> Option<Slots> {
         let header = self.read(0, HEADER_LEN).ok()?;
@@ -131,7 +156,7 @@ impl<'s> Scanner<'s> {
 
     pub(crate) fn commit(&self, head: &EntryHead) -> Result<Commit> {
         let commit = Commit::decode(&self.body(head)?)
-            .map_err(|found| self.damaged(Part::Commit, head.offset, "a table of the commit", found))?;
+            .map_err(|fault| self.refused(fault, Part::Commit, head.offset, "a table of the commit"))?;
         if commit.sequence == head.ordinal {
             return Ok(commit);
         }
@@ -161,6 +186,12 @@ impl<'s> Scanner<'s> {
         chunk_size: usize,
         check: bool,
     ) -> Result<(Directory, Option<ChunkRef>)> {
+        if let Kind::Other(_) = head.kind {
+            if check {
+                self.check_other(head)?;
+            }
+            return Ok((Directory::default(), None));
+        }
         let prelude = self.prelude(head)?;
         let directory = self.directory(head, &prelude)?;
         if head.kind == Kind::Log {
@@ -174,6 +205,51 @@ impl<'s> Scanner<'s> {
         Ok((directory, Some(reference)))
     }
 
+    /// Checks the body of an entry of an unknown kind, all of which its checksum covers.
+    pub(crate) fn check_other(&self, head: &EntryHead) -> Result<()> {
+        let at = head.offset + HEAD_LEN as u64;
+        let mut found = 0;
+        self.other_body(head, &mut |bytes| {
+            found = crc32c::crc32c_append(found, bytes);
+            Ok(())
+        })?;
+        if found == head.body_crc {
+            return Ok(());
+        }
+        let expected = format!("CRC32C {:#010x} of the body", head.body_crc);
+        Err(self.damaged(Part::Entry, at, expected, format!("{found:#010x}")))
+    }
+
+    /// Gives `job` the body of an entry of an unknown kind, a piece at a time.
+    pub(crate) fn other_body(
+        &self,
+        head: &EntryHead,
+        job: &mut dyn FnMut(&[u8]) -> Result<()>,
+    ) -> Result<()> {
+        let (mut at, end) = (head.offset + HEAD_LEN as u64, head.offset + head.length);
+        while at < end {
+            let len = usize::try_from(end - at).unwrap_or(usize::MAX).min(PIECE);
+            job(&self.read(at, len)?)?;
+            at += len as u64;
+        }
+        Ok(())
+    }
+
+    /// Refuses a chunk whose payload only a later version can read.
+    pub(crate) fn check_payload_known(&self, reference: &ChunkRef) -> Result<()> {
+        let known = reference.check_known(false);
+        known.map_err(|newer| newer.at(self.storage.path(), reference.offset, false))
+    }
+
+    /// Refuses to write what `commit`, whose entry `head` heads, has and this version would lose.
+    pub(crate) fn check_writable(&self, head: &EntryHead, commit: &Commit) -> Result<()> {
+        let unknown = commit.unknown_to_writers.clone().or_else(|| commit.parameters.unknown_to_writers());
+        match unknown {
+            Some(newer) => Err(newer.at(self.storage.path(), head.offset, true)),
+            None => Ok(()),
+        }
+    }
+
     /// The prelude of a CHUNK or LOG entry.
     pub(crate) fn prelude(&self, head: &EntryHead) -> Result<Prelude> {
         let at = head.offset + HEAD_LEN as u64;
@@ -183,7 +259,7 @@ impl<'s> Scanner<'s> {
             let expected = format!("CRC32C {:#010x} of the prelude", head.body_crc);
             return Err(self.damaged(Part::Entry, at, expected, format!("{found:#010x}")));
         }
-        Prelude::parse(&bytes, head.length).map_err(|found| self.damaged(Part::Entry, at, "a prelude", found))
+        Prelude::parse(&bytes, head.length).map_err(|fault| self.refused(fault, Part::Entry, at, "a prelude"))
     }
 
     /// The directory of a CHUNK or LOG entry.
@@ -193,7 +269,7 @@ impl<'s> Scanner<'s> {
         let stored = self.read(at, usize::try_from(range.end - range.start).unwrap_or(0))?;
         prelude
             .read_directory(&stored)
-            .map_err(|found| self.damaged(Part::Directory, at, "a directory", found))
+            .map_err(|fault| self.refused(fault, Part::Directory, at, "a directory"))
     }
 
     /// Where the chunk of a CHUNK entry is.
@@ -224,7 +300,12 @@ impl<'s> Scanner<'s> {
         if head.kind != Kind::Losses || head.depot_id != depot_id {
             return Err(self.damaged(Part::Losses, offset, "a LOSSES entry", format!("{:?}", head.kind)));
         }
-        Losses::decode(&self.body(&head)?)
-            .map_err(|found| self.damaged(Part::Losses, offset, "a table of losses", found))
+        self.losses_of(&head)
+    }
+
+    /// The body of a LOSSES entry.
+    pub(crate) fn losses_of(&self, head: &EntryHead) -> Result<Losses> {
+        Losses::decode(&self.body(head)?)
+            .map_err(|fault| self.refused(fault, Part::Losses, head.offset, "a table of losses"))
     }
 }

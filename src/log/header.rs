@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Scanner, Tail};
 use crate::error::{Error, ErrorKind, Part, Result};
 use crate::format::FORMAT_VERSION;
-use crate::format::entry::Kind;
+use crate::format::entry::{EntryHead, Kind};
 use crate::format::frame::{self, HEADER_LEN};
 use crate::format::header::{FIRST_ENTRY_AT, read_parameters, write_parameters};
 use crate::format::tables::Parameters;
@@ -38,8 +38,7 @@ pub(crate) fn read_header(storage: &Arc<dyn Storage>) -> Result<Header> {
 }
 
 fn find_header(storage: &Arc<dyn Storage>) -> Result<Header> {
-    let path = || storage.path().to_owned();
-    let not_a_depot = |found: String| ErrorKind::NotADepot { found }.at(path());
+    let not_a_depot = |found: String| ErrorKind::NotADepot { found }.at(storage.path());
     let scanner = Scanner::new(storage, false)?;
     let len = usize::try_from(scanner.file_len).unwrap_or(usize::MAX).min(HEADER_LEN);
     if len == 0 {
@@ -58,21 +57,21 @@ fn find_header(storage: &Arc<dyn Storage>) -> Result<Header> {
     }
     let parsed = frame::parse_header(&bytes);
     let own = parsed.as_ref().ok().and_then(|header| bytes.get(header.metalayer(frame::DEPOT_LAYER)?));
-    match (own, parsed) {
+    let refused = match (own, parsed) {
         (Some(content), _) => match read_parameters(content) {
-            Ok(parameters) => Ok(Header::Depot(parameters)),
-            Err((expected, found)) => scanner
-                .parameters_of_a_commit()
-                .map(Header::Depot)
-                .ok_or(Error::damaged(path(), Part::Header, 0, expected, found)),
+            Ok(parameters) => return Ok(Header::Depot(parameters)),
+            Err((expected, fault)) => Some(fault.at(storage.path(), Part::Header, 0, expected)),
         },
-        (None, Ok(_)) => match scanner.parameters_of_a_commit() {
-            Some(parameters) => Ok(Header::Depot(parameters)),
-            None => Ok(Header::Foreign),
+        (None, Ok(_)) => None,
+        (None, Err(found)) => Some(not_a_depot(found)),
+    };
+    match refused {
+        Some(error) if error.is_unsupported() => Err(error),
+        refused => match (scanner.parameters_of_a_commit()?, refused) {
+            (Some(parameters), _) => Ok(Header::Depot(parameters)),
+            (None, None) => Ok(Header::Foreign),
+            (None, Some(error)) => Err(error),
         },
-        (None, Err(found)) => {
-            scanner.parameters_of_a_commit().map(Header::Depot).ok_or_else(|| not_a_depot(found))
-        }
     }
 }
 
@@ -92,17 +91,21 @@ pub(crate) fn header_page(parameters: &Parameters) -> Result<Vec<u8>> {
 
 impl Scanner<'_> {
     /// The parameters in the first COMMIT entry that can be reached from the start.
-    fn parameters_of_a_commit(&self) -> Option<Parameters> {
+    ///
+    /// The error is that of an entry that only a later version can read.
+    fn parameters_of_a_commit(&self) -> Result<Option<Parameters>> {
         let mut tail = Tail::START;
         loop {
-            let head = self.head(tail.offset).ok()?;
-            if head.sequence != tail.sequence || head.previous != tail.previous {
-                return None;
-            }
-            if head.kind == Kind::Commit
-                && let Ok(commit) = self.commit(&head)
-            {
-                return Some(commit.parameters);
+            let head = self.head(tail.offset).ok();
+            let next = |head: &EntryHead| head.sequence == tail.sequence && head.previous == tail.previous;
+            let Some(head) = head.filter(next) else { return Ok(None) };
+            self.check_known(&head)?;
+            if head.kind == Kind::Commit {
+                match self.commit(&head) {
+                    Ok(commit) => return Ok(Some(commit.parameters)),
+                    Err(error) if error.is_unsupported() => return Err(error),
+                    Err(_) => {}
+                }
             }
             tail = Tail::after(&head);
         }

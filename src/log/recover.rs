@@ -54,7 +54,9 @@ struct Durable {
 
 /// Loads the newest state of the depot in `storage`.
 pub(crate) fn load(storage: &Arc<dyn Storage>, parameters: Parameters, mapped: bool) -> Result<Loaded> {
-    let slots = Scanner::new(storage, mapped)?.slots(parameters.depot_id);
+    let scanner = Scanner::new(storage, mapped)?;
+    scanner.check_slots_known()?;
+    let slots = scanner.slots(parameters.depot_id);
     // The file's length is asked for after the slots are read. A writer may be at work, and the commit that a
     // slot names must be inside that length.
     let scanner = Scanner::new(storage, mapped)?;
@@ -66,12 +68,16 @@ pub(crate) fn load(storage: &Arc<dyn Storage>, parameters: Parameters, mapped: b
         let entry = scanner.head(slot.offset).ok().filter(|head| {
             head.kind == Kind::Commit && head.depot_id == parameters.depot_id && head.crc() == slot.head_crc
         });
-        if let Some(head) = entry
-            && let Ok(commit) = scanner.commit(&head)
-            && let Ok(snapshot) = scanner.snapshot(&head, &commit)
-        {
-            base = Some((head, snapshot));
-            break;
+        let Some(head) = entry else { continue };
+        scanner.check_known(&head)?;
+        let opened = scanner.commit(&head).and_then(|commit| scanner.snapshot(&head, &commit));
+        match opened {
+            Ok(snapshot) => {
+                base = Some((head, snapshot));
+                break;
+            }
+            Err(error) if error.is_unsupported() => return Err(error),
+            Err(_) => {}
         }
     }
     // If there never was a commit, none can be lost, and the careful way is the right one.
@@ -84,7 +90,7 @@ pub(crate) fn load(storage: &Arc<dyn Storage>, parameters: Parameters, mapped: b
     state.adopt_snapshot(Arc::new(snapshot));
     let mut loaded = Loaded { parameters, state, tail, published: false, header_lost };
     let durable = scanner.durable(&valid);
-    let accounted = scanner.follow(&mut loaded, careful, &durable);
+    let accounted = scanner.follow(&mut loaded, careful, &durable)?;
     if let Some(lost) = lost
         && loaded.tail == Tail::START
     {
@@ -92,6 +98,10 @@ pub(crate) fn load(storage: &Arc<dyn Storage>, parameters: Parameters, mapped: b
         return Err(lost);
     }
     let found = loaded.state.snapshot.sequence;
+    if found == 0 {
+        let features = loaded.parameters.features.check_readable();
+        features.map_err(|newer| newer.at(storage.path(), 0, false))?;
+    }
     let unread = valid.first().filter(|slot| slot.sequence > found);
     let unread = unread.map(|slot| LostCommit { sequence: slot.sequence, offset: slot.offset });
     loaded.state.unread = unread;
@@ -128,11 +138,12 @@ impl Scanner<'_> {
         Durable { end: valid.first().map_or(0, |slot| slot.offset), segments }
     }
 
-    /// The first whole CHUNK, LOG or COMMIT entry of the depot after `tail`.
+    /// The first CHUNK, LOG or COMMIT entry of the depot after `tail` that is whole, but perhaps for its
+    /// padding.
     pub(crate) fn whole_entry_after(&self, tail: Tail, depot_id: u64) -> Result<Option<EntryHead>> {
         for step in EntryWalk::from(self, Some(depot_id), tail.offset) {
             if let Step::Entry(entry) = step?
-                && entry.whole
+                && entry.has_all(self.file_len)
                 && matches!(entry.head.kind, Kind::Chunk | Kind::Log | Kind::Commit)
             {
                 return Ok(Some(entry.head));
@@ -148,7 +159,7 @@ impl Scanner<'_> {
     ///
     /// Returns the byte up to which all operations are accounted for. No entry before it can have operations
     /// that `loaded` lacks.
-    fn follow(&self, loaded: &mut Loaded, careful: bool, durable: &Durable) -> u64 {
+    fn follow(&self, loaded: &mut Loaded, careful: bool, durable: &Durable) -> Result<u64> {
         let depot_id = loaded.parameters.depot_id;
         let mut tail = loaded.tail;
         let (mut adopted, mut whole): (Vec<EntryHead>, usize) = (Vec::new(), 0);
@@ -176,12 +187,13 @@ impl Scanner<'_> {
             else {
                 break;
             };
+            self.check_known(&head)?;
             if head.offset != tail.offset || head.sequence != tail.sequence {
                 gap = gap.min(tail.offset);
             }
             let accepted = match head.kind {
-                Kind::Commit => self.accept_commit(loaded, &head, &mut adopted, &mut whole, careful),
-                Kind::Chunk | Kind::Log => {
+                Kind::Commit => self.accept_commit(loaded, &head, &mut adopted, &mut whole, careful)?,
+                Kind::Chunk | Kind::Log | Kind::Other(_) => {
                     adopted.push(head);
                     false
                 }
@@ -210,15 +222,16 @@ impl Scanner<'_> {
         }
         // The entries up to the first one that is not whole. A record with its last chunk after them is
         // not adopted.
-        let entries: Vec<_> = adopted
-            .iter()
-            .map_while(|head| {
-                // Bytes that a commit made durable are damaged, not unfinished. Their records give an
-                // error when they are read.
-                let check = head.offset >= durable.end;
-                Some((head, self.entry_checked(head, loaded.parameters.chunk_size, check).ok()?))
-            })
-            .collect();
+        let mut entries = Vec::new();
+        for head in &adopted {
+            // What a commit made durable is damaged, not unfinished. Its records report that when they are read.
+            let check = head.offset >= durable.end;
+            match self.entry_checked(head, loaded.parameters.chunk_size, check) {
+                Ok(entry) => entries.push((head, entry)),
+                Err(error) if error.is_unsupported() => return Err(error),
+                Err(_) => break,
+            }
+        }
         let chunks = loaded.state.snapshot.n_chunks + loaded.state.pending.chunks.len() as u64;
         let new_chunks = entries.iter().filter(|(_, (_, reference))| reference.is_some()).count() as u64;
         let end = (chunks + new_chunks).saturating_mul(loaded.parameters.chunk_size as u64);
@@ -234,7 +247,7 @@ impl Scanner<'_> {
         loaded.published = published;
         let accounted = adopted.get(n_adopted).map_or(tail.offset, |head| head.offset).min(gap);
         self.take_notes(loaded, notes.iter().filter(|head| head.offset < durable.end.min(accounted)));
-        accounted
+        Ok(accounted)
     }
 
     /// Takes over the depot's own metadata and losses that an unreadable commit referred to.
@@ -287,9 +300,13 @@ impl Scanner<'_> {
         adopted: &mut Vec<EntryHead>,
         whole: &mut usize,
         careful: bool,
-    ) -> bool {
-        let Ok(commit) = self.commit(head) else { return false };
-        let Ok(snapshot) = self.snapshot(head, &commit) else { return false };
+    ) -> Result<bool> {
+        let opened = self.commit(head).and_then(|commit| self.snapshot(head, &commit));
+        let snapshot = match opened {
+            Ok(snapshot) => snapshot,
+            Err(error) if error.is_unsupported() => return Err(error),
+            Err(_) => return Ok(false),
+        };
         let known = &loaded.state.snapshot.segments;
         let new = |segment: &&Arc<Segment>| !known.iter().any(|old| old.reference == segment.reference);
         let index_whole = snapshot.segments.iter().filter(new).all(|segment| segment.check_all().is_ok());
@@ -304,7 +321,7 @@ impl Scanner<'_> {
             *whole = 0;
             loaded.state.adopt_snapshot(Arc::new(snapshot));
         }
-        index_whole && data_whole
+        Ok(index_whole && data_whole)
     }
 }
 
@@ -312,6 +329,9 @@ impl Scanner<'_> {
 ///
 /// Bytes from address `end` on never reached the disk. Records that need them are left out.
 fn adopt(loaded: &mut Loaded, head: &EntryHead, entry: &(Directory, Option<ChunkRef>), end: u64) -> bool {
+    if let Kind::Other(_) = head.kind {
+        return true;
+    }
     let (directory, reference) = entry;
     let state = &mut loaded.state;
     let next_chunk = state.snapshot.n_chunks + state.pending.chunks.len() as u64;

@@ -18,12 +18,12 @@ pub(crate) fn replay<'d>(
         let location = match operation.action {
             Action::Remove => None,
             Action::Metadata { address, length, checksum } => {
-                Some(Location { address, length, checksum, unchecked: false })
+                Some(Location { address, length, checksum, flags: 0 })
             }
             Action::Put { length, checksum } => {
                 let in_chunk = (next - chunk_start).checked_next_multiple_of(align).unwrap_or(u64::MAX);
                 let start = chunk_start.saturating_add(in_chunk);
-                let location = Location { address: start, length, checksum, unchecked: false };
+                let location = Location { address: start, length, checksum, flags: 0 };
                 next = location.end();
                 Some(location)
             }

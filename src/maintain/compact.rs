@@ -13,6 +13,7 @@ use crate::engine::{Engine, ListedRecord, Listing, in_record, read_each};
 use crate::error::{Error, ErrorKind, Part, Result};
 use crate::events::event;
 use crate::index::Location;
+use crate::log::Scanner;
 use crate::storage::{FileStorage, StagedFile, Storage, check_file};
 
 /// Raw bytes and records that are copied together.
@@ -140,6 +141,7 @@ fn copy(
     let len = |engine: &Engine| engine.file_len();
     let (records, raw_bytes, _) = source.counts();
     let mut meter = Meter::new(raw_bytes, progress);
+    let carried = source.entries_to_carry()?;
     let target = Engine::create_like(to, source.parameters())?;
     let mut listing = Listing::new(source)?;
     let mut batch: Vec<(Vec<u8>, Location)> = Vec::new();
@@ -161,6 +163,8 @@ fn copy(
             break;
         }
     }
+    let scanner = Scanner::new(source.storage(), false)?;
+    carried.iter().try_for_each(|head| target.writer()?.carry(&scanner, head))?;
     finish(source, &target)?;
     let (written, ..) = target.counts();
     if written != records {

@@ -88,6 +88,7 @@ fn walk(engine: &Engine, gone: &mut dyn FnMut(&[u8])) -> Result<()> {
             let found = format!("entry {} written for byte {}", head.sequence, entry.written_at);
             return Err(scanner.damaged(Part::Entry, head.offset, format!("entry {next}"), found));
         }
+        scanner.check_known(&head)?;
         if !matches!(head.kind, Kind::Chunk | Kind::Log) {
             continue;
         }

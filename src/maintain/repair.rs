@@ -23,15 +23,17 @@ use crate::buffer::Bytes;
 use crate::catalog::{RecordId, Snapshot};
 use crate::chunk::ChunkAt;
 use crate::depot::CodecInfo;
-use crate::engine::{Engine, ListedRecord, Listing, malformed};
+use crate::engine::{Engine, ListedRecord, Listing, malformed, must_carry};
 use crate::error::{Error, ErrorKind, Part, Result};
 use crate::format::FORMAT_VERSION;
 use crate::format::chunk::ChunkRef;
 use crate::format::entry::{EntryHead, HEAD_LEN, Kind};
-use crate::format::tables::{Directory, Loss, Losses, Operation, Parameters, SegmentRef};
+use crate::format::growth::Features;
+use crate::format::tables::{Directory, Loss, Operation, Parameters, SegmentRef, Shard};
+use crate::identity;
 use crate::index::{Location, Segment};
 use crate::key::Key;
-use crate::log::{EntryWalk, Scanner, Step, replay};
+use crate::log::{Entry, EntryWalk, Scanner, Step, replay};
 use crate::options::Placement;
 use crate::storage::{FileStorage, StagedFile, Storage, check_another, check_file};
 
@@ -132,9 +134,14 @@ pub fn repair_in(
     mut progress: impl FnMut(Progress),
 ) -> Result<RepairReport> {
     let scanner = Scanner::new(&from, false)?;
-    let index = Engine::open_any(Arc::clone(&from), true).ok().filter(|engine| !engine.is_foreign());
+    let index = match Engine::open_any(Arc::clone(&from), true) {
+        Ok(engine) => Some(engine).filter(|engine| !engine.is_foreign()),
+        Err(error) if error.is_unsupported() => return Err(error),
+        Err(_) => None,
+    };
     let meter = Meter::new(scanner.file_len.saturating_mul(2), &mut progress);
     let mut found = Found::search(&scanner, index.as_ref())?;
+    found.refuse_newer(&scanner)?;
     let parameters = match &index {
         Some(index) => index.parameters().clone(),
         None => found.parameters(&scanner, options)?,
@@ -156,6 +163,7 @@ pub fn repair_in(
     rescue.run()?;
     rescue.metadata()?;
     rescue.losses()?;
+    rescue.others()?;
     rescue.target.writer()?.publish(true)?;
     let Rescue { target, found, lost, meter, .. } = rescue;
     meter.finish();
@@ -176,6 +184,8 @@ struct Found {
     segments: BTreeMap<u64, EntryHead>,
     metadata: Vec<EntryHead>,
     losses: Vec<EntryHead>,
+    /// Entries of kinds that this version does not know.
+    others: Vec<Entry>,
     /// The offset of the newest commit that the header names.
     slot_at: u64,
     /// The sequence number of that commit.
@@ -197,6 +207,7 @@ impl Found {
             segments: BTreeMap::new(),
             metadata: Vec::new(),
             losses: Vec::new(),
+            others: Vec::new(),
             slot_at: slots.valid.first().map_or(0, |slot| slot.offset),
             slot_sequence: slots.valid.first().map_or(0, |slot| slot.sequence),
             problems: Vec::new(),
@@ -219,6 +230,7 @@ impl Found {
                 }
             };
             let head = entry.head;
+            scanner.check_known(&head)?;
             match head.kind {
                 // If there are several copies of an entry, the one at the offset it was written at
                 // counts.
@@ -236,9 +248,35 @@ impl Found {
                 }
                 Kind::Losses => found.losses.push(head),
                 Kind::Frame => {}
+                Kind::Other(_) => found.others.push(entry),
             }
         }
         Ok(found)
+    }
+
+    /// Refuses a file with something that only a later version knows: what a repair left out would be lost
+    /// without a word.
+    fn refuse_newer(&self, scanner: &Scanner<'_>) -> Result<()> {
+        let newer = |error: Error| if error.is_unsupported() { Err(error) } else { Ok(()) };
+        for head in self.data.values() {
+            let read = scanner.prelude(head).and_then(|prelude| {
+                scanner.directory(head, &prelude).map(drop).or_else(newer)?;
+                if head.kind == Kind::Log {
+                    return Ok(());
+                }
+                scanner.check_payload_known(&scanner.chunk_ref(head, &prelude)?)
+            });
+            read.or_else(newer)?;
+        }
+        for head in &self.commits {
+            scanner.commit(head).and_then(|commit| scanner.check_writable(head, &commit)).or_else(newer)?;
+        }
+        for head in self.segments.values() {
+            let segment = Segment::open_entry(scanner.storage, head, false);
+            segment.and_then(|segment| segment.check_no_more()).or_else(newer)?;
+        }
+        self.losses.iter().try_for_each(|head| scanner.losses_of(head).map(drop).or_else(newer))?;
+        self.others.iter().try_for_each(|entry| must_carry(scanner, &entry.head).map(drop))
     }
 
     /// The index as of the newest commit whose segments were all found. `None` if `index` is as new.
@@ -320,6 +358,10 @@ impl Found {
             align,
             vlstore: false,
             created: 0,
+            features: Features::default(),
+            data_set: identity::data_set(),
+            shard: Shard::default(),
+            unknown_field: None,
         };
         // Where records start depends on the alignment. The right alignment is the one with which most
         // records pass their checksums.
@@ -569,13 +611,21 @@ impl Rescue<'_, '_> {
         Ok(())
     }
 
+    /// Takes over the entries of later versions.
+    fn others(&mut self) -> Result<()> {
+        for entry in &self.found.others {
+            match self.scanner.check_other(&entry.head) {
+                Ok(()) => self.target.writer()?.carry(self.scanner, &entry.head)?,
+                Err(error) => self.found.problems.push(error),
+            }
+        }
+        Ok(())
+    }
+
     /// Notes in the new depot what is lost, and what was lost before.
     fn losses(&mut self) -> Result<()> {
         let newest = self.found.losses.iter().rev();
-        let mut before = newest.map(|head| {
-            Losses::decode(&self.scanner.body(head)?)
-                .map_err(|found| self.scanner.damaged(Part::Losses, head.offset, "a table of losses", found))
-        });
+        let mut before = newest.map(|head| self.scanner.losses_of(head));
         let mut losses = before.find_map(Result::ok).unwrap_or_default();
         if !self.lost.is_empty() || self.unnamed {
             let len: usize = self.lost.keys().map(Vec::len).sum();

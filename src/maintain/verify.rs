@@ -82,6 +82,8 @@ pub struct VerifyReport {
     pub index_segments: u64,
     /// Commits among the entries.
     pub commits: u64,
+    /// Entries among them that a later version wrote, and that this version may skip.
+    pub unknown_entries: u64,
     /// Live records that were looked up by name.
     pub records: u64,
     /// Records that were read and compared with their checksum.
@@ -168,6 +170,7 @@ pub fn verify_in(
         chunks: 0,
         index_segments: 0,
         commits: 0,
+        unknown_entries: 0,
         records: n_records,
         records_read: 0,
         bytes_read: 0,
@@ -181,8 +184,14 @@ pub fn verify_in(
     let data = if options.quick { 0 } else { raw_bytes };
     let structure = if foreign { 0 } else { scanner.file_len };
     let meter = Meter::new(structure + data, &mut progress);
-    let mut check =
-        Check { scanner: &scanner, engine: &engine, report, meter, directories: Directories::default() };
+    let mut check = Check {
+        scanner: &scanner,
+        engine: &engine,
+        report,
+        meter,
+        directories: Directories::default(),
+        unsupported: None,
+    };
     if !foreign {
         check.header();
         check.losses();
@@ -191,7 +200,10 @@ pub fn verify_in(
     }
     check.records();
     check.compare();
-    let Check { report, meter, .. } = check;
+    let Check { report, meter, unsupported, .. } = check;
+    if let Some(error) = unsupported {
+        return Err(error);
+    }
     meter.finish();
     Ok(report)
 }
@@ -242,11 +254,18 @@ struct Check<'v, 's> {
     report: VerifyReport,
     meter: Meter<'v>,
     directories: Directories,
+    /// The first thing that only a later version can read.
+    unsupported: Option<Error>,
 }
 
 impl Check<'_, '_> {
+    /// Notes damage. What only a later version can read is not damaged, and fails the check.
     fn problem(&mut self, error: Error) {
-        self.report.problems.push(error);
+        if error.is_unsupported() {
+            self.unsupported.get_or_insert(error);
+        } else {
+            self.report.problems.push(error);
+        }
     }
 
     fn ok_or_note_problem<T>(&mut self, result: Result<T>) -> Option<T> {
@@ -361,6 +380,11 @@ impl Check<'_, '_> {
                 self.ok_or_note_problem(whole);
             }
             Kind::Frame => self.frame_body(head),
+            Kind::Other(_) => {
+                self.report.unknown_entries += 1;
+                let whole = self.scanner.check_known(head).and_then(|()| self.scanner.check_other(head));
+                self.ok_or_note_problem(whole);
+            }
         }
     }
 
@@ -514,6 +538,10 @@ impl Check<'_, '_> {
 
     /// Notes a record that cannot be read. It is noted once, whatever else is wrong with it.
     fn note_lost_record(&mut self, name: &[u8], error: Error) {
+        if error.is_unsupported() {
+            self.unsupported.get_or_insert(error);
+            return;
+        }
         if self.directories.lost.insert(name.to_vec()) {
             self.report.damaged_records.push(LostRecord::new(name, error));
         }

@@ -155,7 +155,10 @@ impl<'s> File<'s> {
                 .at(self.storage.path())
                 .of(key.to_string()));
             };
-            records.push((name.to_vec(), Location { address: start, length, checksum: 0, unchecked: true }));
+            records.push((
+                name.to_vec(),
+                Location { address: start, length, checksum: 0, flags: Location::UNCHECKED },
+            ));
         }
         Ok(records)
     }

@@ -31,7 +31,8 @@ use crate::format::FORMAT_VERSION;
 use crate::format::chunk::ChunkRef;
 use crate::format::entry::{EntryHead, HEAD_LEN, Kind};
 use crate::format::frame::CODEC_AT;
-use crate::format::tables::Parameters;
+use crate::format::growth::Features;
+use crate::format::tables::{Parameters, Shard};
 use crate::index::{Chosen, Records, Segment, SegmentPlan};
 use crate::key::Key;
 use crate::options::Placement;
@@ -97,6 +98,10 @@ pub(crate) fn import(
         align,
         vlstore: true,
         created: 0,
+        features: Features::default(),
+        data_set: 0,
+        shard: Shard::default(),
+        unknown_field: None,
     };
     Ok((parameters, state))
 }
@@ -116,6 +121,7 @@ fn segment(records: &Records, chunks: Vec<ChunkRef>) -> Result<Segment> {
         length: reference.length,
         depot_id: 0,
         previous: 0,
+        reserved: [0; 3],
     };
     bytes[..HEAD_LEN].copy_from_slice(&head.encode());
     let memory: Arc<dyn Storage> = Arc::new(MemoryStorage::from_bytes(&bytes));

@@ -3,6 +3,7 @@
 use flatbuffers::FlatBufferBuilder;
 
 use super::{broken, fbs};
+use crate::format::growth::{Fault, unknown_field};
 use crate::le::u32_at;
 
 /// What an entry did to one name.
@@ -33,6 +34,9 @@ pub(crate) struct Directory {
     pub(crate) first_start: u32,
     pub(crate) operations: Vec<Operation>,
 }
+
+/// Fields of the table that this version knows.
+const KNOWN_FIELDS: u16 = 10;
 
 const PUT: u8 = 0;
 const REMOVE: u8 = 1;
@@ -121,16 +125,20 @@ impl Directory {
         builder
     }
 
-    /// Reads the table. The error says what was found instead.
-    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, String> {
+    /// Reads the table.
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, Fault> {
         let options = flatbuffers::VerifierOptions { max_apparent_size: 1 << 31, ..Default::default() };
         let table = flatbuffers::root_with_opts::<fbs::ChunkDirectory<'_>>(&options, bytes)
             .map_err(|e| broken(&e))?;
+        // What a field says of the operations cannot be left out.
+        if let Some(field) = unknown_field(&table._tab, KNOWN_FIELDS) {
+            return Err(Fault::newer("a column of a directory, field", &field));
+        }
         let short = || "columns of different lengths".to_owned();
         let name_lengths = table.name_lengths().unwrap_or_default();
         let kinds = table.kinds();
         if kinds.is_some_and(|kinds| kinds.len() != name_lengths.len()) {
-            return Err(short());
+            return Err(short().into());
         }
         let mut names = table.names().map(|v| v.bytes()).unwrap_or_default();
         let mut metadata = table.metadata().map(|v| v.bytes()).unwrap_or_default();
@@ -155,20 +163,20 @@ impl Directory {
                     let half = |at: usize| u32_at(&halves, at).unwrap_or(0);
                     Action::Metadata { address, length: half(0), checksum: half(4) }
                 }
-                other => return Err(format!("operation {other}, unknown to this version")),
+                other => return Err(Fault::newer("operation", &other)),
             };
             let noted = noted.next_if(|(at, _)| *at as usize == number);
             let value = noted
                 .map(|(_, length)| {
                     let (value, rest) = metadata.split_at_checked(length as usize).ok_or_else(short)?;
                     metadata = rest;
-                    Ok::<_, String>(value.to_vec())
+                    Ok::<_, Fault>(value.to_vec())
                 })
                 .transpose()?;
             operations.push(Operation { name: name.to_vec(), action, metadata: value });
         }
         if !names.is_empty() || lengths.next().is_some() || noted.next().is_some() {
-            return Err(short());
+            return Err(short().into());
         }
         Ok(Self { first_start: table.first_start(), operations })
     }

@@ -3,6 +3,7 @@
 use flatbuffers::{FlatBufferBuilder, root};
 
 use super::{broken, fbs};
+use crate::format::growth::Fault;
 use crate::identity;
 
 /// A loss of records that the depot once had.
@@ -61,7 +62,7 @@ impl Losses {
     }
 
     /// Reads the table. The error says what was found instead.
-    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, String> {
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, Fault> {
         let table = root::<fbs::Losses<'_>>(bytes).map_err(|e| broken(&e))?;
         table.losses().iter().flatten().map(Loss::from_table).collect::<Result<_, _>>().map(Self)
     }
@@ -94,7 +95,7 @@ impl Loss {
         Self { what: LossKind::Repair, names, unnamed, time: identity::now() }
     }
 
-    fn from_table(table: fbs::Loss<'_>) -> Result<Self, String> {
+    fn from_table(table: fbs::Loss<'_>) -> Result<Self, Fault> {
         let mut rest = table.names().map(|names| names.bytes()).unwrap_or_default();
         let mut names = Vec::new();
         for length in table.name_lengths().iter().flatten() {
@@ -105,7 +106,7 @@ impl Loss {
         let what = match table.kind() {
             0 => LossKind::Commit { sequence: table.commit(), offset: table.offset() },
             1 => LossKind::Repair,
-            other => return Err(format!("a loss of kind {other}, unknown to this version")),
+            other => return Err(Fault::newer("kind of loss", &other)),
         };
         Ok(Self { what, names, unnamed: table.unnamed(), time: table.time() })
     }

@@ -17,8 +17,8 @@ mod segment;
 pub(crate) use commit::{Commit, SegmentRef};
 pub(crate) use directory::{Action, Directory, DirectoryBuilder, Operation};
 pub(crate) use losses::{Loss, LossKind, Losses};
-pub(crate) use parameters::Parameters;
-pub(crate) use segment::{SECTIONS, Section, SegmentHead};
+pub(crate) use parameters::{Parameters, Shard};
+pub(crate) use segment::{SECTIONS, Section, SegmentHead, lay_out};
 
 use flatbuffers::InvalidFlatbuffer;
 

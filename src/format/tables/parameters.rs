@@ -5,6 +5,7 @@ use flatbuffers::{FlatBufferBuilder, root};
 use super::{broken, fbs};
 use crate::blosc::{Compression, CompressionCodec, Filter};
 use crate::format::FORMAT_VERSION;
+use crate::format::growth::{Fault, Features, Newer, unknown_field};
 use crate::options::{Layout, Placement};
 
 /// How the depot is laid out.
@@ -25,7 +26,27 @@ pub(crate) struct Parameters {
     pub(crate) vlstore: bool,
     /// Seconds since 1970.
     pub(crate) created: i64,
+    /// As of the file's creation. Those of a commit win.
+    pub(crate) features: Features,
+    /// What tells copies of one depot from other depots.
+    pub(crate) data_set: u128,
+    /// Of a folder of depots, which no version writes yet.
+    pub(crate) shard: Shard,
+    /// The first field of the table that this version does not know, if there is one. Not encoded.
+    pub(crate) unknown_field: Option<u16>,
 }
+
+/// The place of a depot among those that are one together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Shard {
+    pub(crate) number: u32,
+    /// 0 for a depot that stands alone.
+    pub(crate) of: u32,
+    pub(crate) first_record: u64,
+}
+
+/// Fields of the table that this version knows.
+const KNOWN_FIELDS: u16 = 22;
 
 impl Parameters {
     /// The table as bytes.
@@ -43,6 +64,8 @@ impl Parameters {
         let codec_id = builder.create_string(&self.codec_id);
         let codec_parameters = builder.create_vector(&self.codec_parameters);
         let small = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        let half = |n: u128| u64::try_from(n & u128::from(u64::MAX)).unwrap_or(0);
+        let data_set = fbs::Id::new(half(self.data_set), half(self.data_set >> 64));
         let args = fbs::ParametersArgs {
             format_version: self.format_version,
             depot_id: self.depot_id,
@@ -75,16 +98,23 @@ impl Parameters {
             align: u8::try_from(self.align).unwrap_or(u8::MAX),
             vlstore: self.vlstore,
             created: self.created,
+            compatible: self.features.compatible,
+            read_only: self.features.read_only,
+            incompatible: self.features.incompatible,
+            data_set: Some(&data_set),
+            shard: self.shard.number,
+            n_shards: self.shard.of,
+            first_record: self.shard.first_record,
         };
         fbs::Parameters::create(builder, &args)
     }
 
-    /// Reads the table. The error says what was found instead.
-    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, String> {
+    /// Reads the table.
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, Fault> {
         Self::from_table(root::<fbs::Parameters<'_>>(bytes).map_err(|e| broken(&e))?)
     }
 
-    pub(super) fn from_table(table: fbs::Parameters<'_>) -> Result<Self, String> {
+    pub(super) fn from_table(table: fbs::Parameters<'_>) -> Result<Self, Fault> {
         let format_version = table.format_version();
         let parameters = Self {
             format_version,
@@ -101,14 +131,14 @@ impl Parameters {
                     2 => CompressionCodec::Lz4hc,
                     3 => CompressionCodec::Zstd,
                     4 => CompressionCodec::Blosclz,
-                    other => return Err(format!("compressor {other}, unknown to this version")),
+                    other => return Err(Fault::newer("compressor", &other)),
                 },
                 level: table.level(),
                 filter: match table.filter() {
                     0 => Filter::None,
                     1 => Filter::Shuffle,
                     2 => Filter::Bitshuffle,
-                    other => return Err(format!("filter {other}, unknown to this version")),
+                    other => return Err(Fault::newer("filter", &other)),
                 },
                 typesize: Some(table.typesize()),
             },
@@ -116,20 +146,34 @@ impl Parameters {
                 0 => Placement::NoCross,
                 1 => Placement::Contiguous,
                 2 => Placement::StartAligned,
-                other => return Err(format!("placement {other}, unknown to this version")),
+                other => return Err(Fault::newer("placement", &other)),
             },
             align: usize::from(table.align()),
             vlstore: table.vlstore(),
             created: table.created(),
+            features: Features {
+                compatible: table.compatible(),
+                read_only: table.read_only(),
+                incompatible: table.incompatible(),
+            },
+            data_set: table.data_set().map_or(0, |id| u128::from(id.low()) | u128::from(id.high()) << 64),
+            shard: Shard { number: table.shard(), of: table.n_shards(), first_record: table.first_record() },
+            unknown_field: unknown_field(&table._tab, KNOWN_FIELDS),
         };
         // The fields of a newer format may mean anything. The caller refuses it by its version.
         if format_version <= FORMAT_VERSION {
             parameters.layout().validate().map_err(|e| format!("impossible parameters ({e})"))?;
             if !parameters.align.is_power_of_two() || parameters.align > 64 {
-                return Err(format!("records aligned to {} bytes", parameters.align));
+                return Err(format!("records aligned to {} bytes", parameters.align).into());
             }
         }
         Ok(parameters)
+    }
+
+    /// What a program that writes must know and this version does not, if there is anything.
+    pub(crate) fn unknown_to_writers(&self) -> Option<Newer> {
+        let field = self.unknown_field.filter(|_| !self.features.has_unknown_compatible());
+        field.map(|field| Newer::new("a parameter, field", &field))
     }
 
     /// How the depot is laid out.
@@ -162,6 +206,10 @@ pub(crate) mod tests {
             align: 16,
             vlstore: true,
             created: 1_700_000_000,
+            features: Features { compatible: 1, read_only: 2, incompatible: 0 },
+            data_set: 1 << 100 | 7,
+            shard: Shard { number: 1, of: 2, first_record: 3 },
+            unknown_field: None,
         }
     }
 

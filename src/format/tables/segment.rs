@@ -3,15 +3,16 @@
 use flatbuffers::{FlatBufferBuilder, root};
 
 use super::{broken, fbs};
+use crate::format::growth::{Fault, unknown_field};
 
-/// Where one array of an index segment lies, counted from the end of the prefix.
+/// One array of an index segment, from the start of the first one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Section {
     pub(crate) offset: u64,
     pub(crate) length: u64,
 }
 
-/// The head of an index segment.
+/// The start of an index segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct SegmentHead {
     pub(crate) first_ordinal: u64,
@@ -21,77 +22,109 @@ pub(crate) struct SegmentHead {
     pub(crate) n_tombstones: u64,
     pub(crate) n_metadata: u64,
     pub(crate) bucket_bits: u8,
-    pub(crate) page_size: u32,
-    pub(crate) paged_len: u64,
-    /// The arrays, in the order of the schema.
+    /// By number: section `n` has kind `n + 1`. Those that are not in the file are empty.
     pub(crate) sections: [Section; SECTIONS],
+    /// Where the last section ends, padding included: the bytes that pages cover.
+    pub(crate) paged_len: u64,
+    /// Whether there is more than this version knows: a merge would lose it.
+    pub(crate) has_more: bool,
 }
 
-/// How many arrays a segment has.
+/// How many kinds of sections this version knows.
 pub(crate) const SECTIONS: usize = 10;
+
+/// Sections of this kind and later ones may be left out of account.
+const IGNORABLE: u8 = 0x80;
+
+/// Fields of the table that this version knows.
+const KNOWN_FIELDS: u16 = 9;
+
+/// Where each section of the given lengths starts, and where the last one ends.
+pub(crate) fn lay_out(lengths: [u64; SECTIONS]) -> ([Section; SECTIONS], u64) {
+    let mut end = 0_u64;
+    let sections = lengths.map(|length| {
+        let section = Section { offset: end, length };
+        end = end.saturating_add(length.checked_next_multiple_of(8).unwrap_or(u64::MAX));
+        section
+    });
+    (sections, end)
+}
 
 impl SegmentHead {
     /// The table as bytes.
     pub(crate) fn encode(&self) -> Vec<u8> {
-        let section = |n: usize| fbs::Section::new(self.sections[n].offset, self.sections[n].length);
-        let sections: [fbs::Section; SECTIONS] = std::array::from_fn(section);
+        let listed = (1_u8..).zip(&self.sections).filter(|(_, section)| section.length > 0);
+        let (kinds, lengths): (Vec<u8>, Vec<u64>) =
+            listed.map(|(kind, section)| (kind, section.length)).unzip();
         let mut builder = FlatBufferBuilder::new();
+        let small = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
         let args = fbs::SegmentHeadArgs {
             first_ordinal: self.first_ordinal,
-            n_records: self.n_records,
+            n_records: small(self.n_records),
             first_chunk: self.first_chunk,
             n_chunks: self.n_chunks,
             n_kills: self.n_tombstones,
-            n_metadata: self.n_metadata,
+            n_metadata: small(self.n_metadata),
             bucket_bits: self.bucket_bits,
-            page_size: self.page_size,
-            paged_len: self.paged_len,
-            locations: Some(&sections[0]),
-            buckets: Some(&sections[1]),
-            hashes: Some(&sections[2]),
-            name_blocks: Some(&sections[3]),
-            names: Some(&sections[4]),
-            chunks: Some(&sections[5]),
-            kills: Some(&sections[6]),
-            metadata_ordinals: Some(&sections[7]),
-            metadata_offsets: Some(&sections[8]),
-            metadata: Some(&sections[9]),
+            section_kinds: Some(builder.create_vector(&kinds)),
+            section_lengths: Some(builder.create_vector(&lengths)),
         };
         let table = fbs::SegmentHead::create(&mut builder, &args);
         builder.finish_minimal(table);
         builder.finished_data().to_vec()
     }
 
-    /// Reads the table. The error says what was found instead.
-    ///
-    /// Lengths are not checked here. The index checks them, because it knows what they must be.
-    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, String> {
+    /// Reads the table. The index, which knows the lengths that sections must have, checks them.
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, Fault> {
         let table = root::<fbs::SegmentHead<'_>>(bytes).map_err(|e| broken(&e))?;
-        let section = |s: Option<&fbs::Section>| {
-            s.map(|s| Section { offset: s.offset(), length: s.length() }).unwrap_or_default()
-        };
-        Ok(Self {
+        let kinds = table.section_kinds().map(|kinds| kinds.bytes()).unwrap_or_default();
+        let lengths = table.section_lengths().unwrap_or_default();
+        if kinds.len() != lengths.len() || !kinds.is_sorted_by(|a, b| a < b) {
+            return Err("sections without lengths, or out of order".into());
+        }
+        let mut head = Self {
             first_ordinal: table.first_ordinal(),
-            n_records: table.n_records(),
+            n_records: u64::from(table.n_records()),
             first_chunk: table.first_chunk(),
             n_chunks: table.n_chunks(),
             n_tombstones: table.n_kills(),
-            n_metadata: table.n_metadata(),
+            n_metadata: u64::from(table.n_metadata()),
             bucket_bits: table.bucket_bits(),
-            page_size: table.page_size(),
-            paged_len: table.paged_len(),
-            sections: [
-                section(table.locations()),
-                section(table.buckets()),
-                section(table.hashes()),
-                section(table.name_blocks()),
-                section(table.names()),
-                section(table.chunks()),
-                section(table.kills()),
-                section(table.metadata_ordinals()),
-                section(table.metadata_offsets()),
-                section(table.metadata()),
-            ],
-        })
+            sections: [Section::default(); SECTIONS],
+            paged_len: 0,
+            has_more: unknown_field(&table._tab, KNOWN_FIELDS).is_some(),
+        };
+        let mut end = 0_u64;
+        for (&kind, length) in kinds.iter().zip(lengths) {
+            let section = Section { offset: end, length };
+            end = length
+                .checked_next_multiple_of(8)
+                .and_then(|padded| end.checked_add(padded))
+                .ok_or("sections of more than 2^64 bytes")?;
+            match head.sections.get_mut(usize::from(kind).wrapping_sub(1)) {
+                Some(known) => *known = section,
+                None if kind < IGNORABLE => return Err(Fault::newer("index section", &kind)),
+                None => head.has_more = true,
+            }
+        }
+        head.paged_len = end;
+        Ok(head)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn heads_come_back_without_their_empty_sections() {
+        let (sections, paged_len) = lay_out([32, 8, 0, 5, 0, 0, 0, 0, 4, 0]);
+        assert_eq!((sections[3].offset, sections[8].offset, paged_len), (40, 48, 56));
+        let head = SegmentHead { n_records: 2, sections, paged_len, ..SegmentHead::default() };
+        let back = SegmentHead::decode(&head.encode()).unwrap();
+        let given =
+            |head: &SegmentHead| head.sections.map(|s| if s.length > 0 { s } else { Section::default() });
+        assert_eq!(given(&back), given(&head));
+        assert_eq!((back.n_records, back.paged_len, back.has_more), (2, 56, false));
     }
 }

@@ -6,7 +6,7 @@ use crate::format::entry::{EntryHead, HEAD_LEN, Kind};
 use crate::format::frame;
 use crate::format::header::{CommitSlot, FIRST_ENTRY_AT, SLOT_AT, SLOT_LEN};
 use crate::format::tables::SegmentHead;
-use crate::index::{CHUNKS_SECTION, prefix_len};
+use crate::index::{CHUNKS_SECTION, PAGE, page_table_len, prefix_len};
 use crate::le::{u32_at, u64_at};
 
 /// Makes the checksums of a depot's bytes match what they cover, as far as its entries can be followed.
@@ -60,6 +60,7 @@ fn forge_body(bytes: &mut [u8], head: &EntryHead, at: usize, end: usize) -> u32 
             let len = u64_at(&bytes[..end], body).and_then(|len| usize::try_from(len).ok());
             len.and_then(|len| len.checked_add(8)).unwrap_or(0)
         }
+        Kind::Other(_) => end.saturating_sub(body),
         // Nobody reads this body, and the bytes that its checksum covers end before the padding.
         Kind::Frame => return head.body_crc,
     };
@@ -109,17 +110,22 @@ fn forge_blocks(entry: &mut [u8], prelude: &Prelude) -> Option<u32> {
 /// prefix.
 pub(crate) fn forge_index(bytes: &mut [u8], body: usize, end: usize) -> Option<usize> {
     let segment = bytes.get(body..end)?;
-    let (head_len, n_pages) = (u32_at(segment, 0)? as usize, u32_at(segment, 4)? as usize);
-    let prefix_len = prefix_len(head_len, n_pages);
+    let (head_len, n_parts) = (u32_at(segment, 0)? as usize, u32_at(segment, 4)? as usize);
+    let prefix_len = prefix_len(head_len, n_parts);
     let head = SegmentHead::decode(segment.get(8..8usize.checked_add(head_len)?)?).ok()?;
-    let base = body.checked_add(prefix_len).filter(|&base| base <= end)?;
+    let table_len = usize::try_from(page_table_len(head.paged_len.div_ceil(PAGE as u64))).ok()?;
+    let table_at = body.checked_add(prefix_len)?;
+    let base = table_at.checked_add(table_len).filter(|&base| base <= end)?;
     forge_references(bytes, &head, base, end);
-    let segment = &mut bytes[body..end];
-    let paged = usize::try_from(head.paged_len).ok()?.min(segment.len() - prefix_len);
-    let (prefix, pages) = segment.split_at_mut(prefix_len);
-    let page_size = (head.page_size as usize).max(1);
-    for (nth, page) in pages[..paged].chunks(page_size).take(n_pages).enumerate() {
-        put_u32(prefix, 8 + head_len + 4 * nth, crc32c::crc32c(page));
+    let (start, pages) = bytes[body..end].split_at_mut(base - body);
+    let (prefix, table) = start.split_at_mut(prefix_len);
+    let paged = usize::try_from(head.paged_len).ok()?.min(pages.len());
+    for (nth, page) in pages[..paged].chunks(PAGE).enumerate() {
+        put_u32(table, 4 * nth, crc32c::crc32c(page));
+    }
+    let n_crcs = paged.div_ceil(PAGE);
+    for (nth, part) in table[..4 * n_crcs].chunks(PAGE).take(n_parts).enumerate() {
+        put_u32(prefix, 8 + head_len + 4 * nth, crc32c::crc32c(part));
     }
     Some(prefix_len)
 }
@@ -156,7 +162,8 @@ fn forge_slot(bytes: &mut [u8], at: usize) -> Option<()> {
 /// Forges the checksum of the parameters, which stands between their length and the parameters.
 fn forge_parameters(bytes: &mut [u8]) -> Option<()> {
     let header = frame::parse_header(bytes).ok()?;
-    let content = bytes.get_mut(header.metalayer(frame::DEPOT_LAYER)?)?;
+    // After MessagePack's marker and length.
+    let content = bytes.get_mut(header.metalayer(frame::DEPOT_LAYER)?)?.get_mut(5..)?;
     let len = u32_at(content, 8)? as usize;
     let crc = crc32c::crc32c(content.get(16..16usize.checked_add(len)?)?);
     put_u32(content, 12, crc);

@@ -7,6 +7,7 @@ use crate::blosc::ChunkHeader;
 use crate::chunk::ChunkReader;
 use crate::format::chunk::{PRELUDE_LEN, Prelude};
 use crate::format::entry::{EntryHead, HEAD_LEN, Kind};
+use crate::format::growth::Fault;
 use crate::format::tables::{Directory, SegmentHead, SegmentRef};
 use crate::index::{Merge, Segment, find_live, hash, select_live};
 use crate::le::u32_at;
@@ -21,8 +22,17 @@ fn entry(kind: Kind, body: &[u8], body_crc: u32) -> Vec<u8> {
     bytes.extend_from_slice(body);
     bytes.resize(bytes.len().next_multiple_of(HEAD_LEN), 0);
     let length = bytes.len() as u64;
-    let head =
-        EntryHead { kind, body_crc, sequence: 1, ordinal: 0, offset: 0, length, depot_id: 7, previous: 0 };
+    let head = EntryHead {
+        kind,
+        body_crc,
+        sequence: 1,
+        ordinal: 0,
+        offset: 0,
+        length,
+        depot_id: 7,
+        previous: 0,
+        reserved: [0; 3],
+    };
     bytes[..HEAD_LEN].copy_from_slice(&head.encode());
     bytes
 }
@@ -50,6 +60,7 @@ pub fn index_segment(input: &[u8]) {
     let reference = SegmentRef {
         offset: 0,
         length: bytes.len() as u64,
+        prefix_len: u32::try_from(prefix.unwrap_or(64).min(len)).unwrap_or(u32::MAX),
         first_ordinal: head.first_ordinal,
         n_records: head.n_records,
         first_chunk: head.first_chunk,
@@ -156,7 +167,7 @@ pub fn chunk_directory(input: &[u8]) {
 }
 
 /// Checks that an accepted directory is written as it was read.
-fn check_directory(directory: Result<Directory, String>) {
+fn check_directory(directory: Result<Directory, Fault>) {
     let Ok(directory) = directory else { return };
     let again = Directory::decode(&directory.to_builder().encode());
     assert_eq!(again, Ok(directory), "a directory written anew");
