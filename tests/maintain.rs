@@ -507,6 +507,9 @@ fn compacting_drops_what_is_dead_and_nothing_else() {
     );
     assert_eq!(after.info().unwrap().layout, before.info().unwrap().layout);
     assert_eq!(after.info().unwrap().created, before.info().unwrap().created);
+    let (id, other) = (before.info().unwrap().data_set_id, Depot::memory(Raw).unwrap().info().unwrap());
+    assert_eq!((after.info().unwrap().data_set_id, id.len()), (id.clone(), 32));
+    assert_ne!(other.data_set_id, id, "another depot has another id");
     after.put("more", b"goes on").unwrap();
     after.close().unwrap();
     assert!(verify(&path, &VerifyOptions::default(), |_| {}).unwrap().is_whole());

@@ -110,6 +110,9 @@ pub struct DepotInfo {
     pub format: &'static str,
     /// Version of the file format.
     pub format_version: u32,
+    /// The id of the depot's records, 32 hexadecimal digits. A depot made by compacting or repairing this one
+    /// has the same. It is empty for a file of vlstore.
+    pub data_set_id: String,
     /// The codec.
     pub codec: CodecInfo,
     /// The layout of the depot.
@@ -165,6 +168,10 @@ impl DepotInfo {
             path: engine.path().to_owned(),
             format: if parameters.depot_id == 0 { "vlstore" } else { "depot" },
             format_version: parameters.format_version,
+            data_set_id: match parameters.data_set {
+                0 => String::new(),
+                id => format!("{id:032x}"),
+            },
             codec: CodecInfo::stored(engine),
             layout: parameters.layout(),
             align: parameters.align,

@@ -39,12 +39,18 @@ pub(crate) fn must_carry(scanner: &Scanner<'_>, head: &EntryHead) -> Result<bool
 }
 
 impl Engine {
+    /// Refuses to write a depot with something that this version would lose.
+    pub(crate) fn check_writable(&self) -> Result<()> {
+        let state = self.state();
+        check_writable(&**self.storage(), self.parameters(), &state.snapshot)
+    }
+
     /// The entries of later versions that a new file made from this depot must have too.
     ///
     /// The error is [`NewerFeature`](crate::ErrorKind::NewerFeature) if a new file would lose something.
     pub(crate) fn entries_to_carry(&self) -> Result<Vec<EntryHead>> {
+        self.check_writable()?;
         let state = self.state();
-        check_writable(&**self.storage(), self.parameters(), &state.snapshot)?;
         for segment in &state.snapshot.segments {
             segment.check_no_more()?;
         }
@@ -75,3 +81,6 @@ impl Writer {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -141,6 +141,7 @@ pub fn repair_in(
     };
     let meter = Meter::new(scanner.file_len.saturating_mul(2), &mut progress);
     let mut found = Found::search(&scanner, index.as_ref())?;
+    index.as_ref().map_or(Ok(()), Engine::check_writable)?;
     found.refuse_newer(&scanner)?;
     let parameters = match &index {
         Some(index) => index.parameters().clone(),

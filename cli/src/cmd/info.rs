@@ -93,6 +93,9 @@ fn table(info: &DepotInfo, metadata: &Map<String, Value>) -> Vec<(&'static str, 
         let torn = format!("{} after the last whole entry are ignored", exact(info.torn_bytes));
         rows.push(("torn end", torn));
     }
+    if !info.data_set_id.is_empty() {
+        rows.push(("data set", info.data_set_id.clone()));
+    }
     rows.push(("created", if info.created == 0 { "unknown".into() } else { text::date(info.created) }));
     for (i, (name, value)) in metadata.iter().enumerate() {
         let label = if i == 0 { "metadata" } else { "" };

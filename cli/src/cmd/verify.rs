@@ -117,6 +117,10 @@ fn tell(report: &VerifyReport, all: bool, out: &mut dyn Write) -> Result<(), Fai
     }
     let verdict = if report.is_whole() { "whole" } else { "DAMAGED" };
     writeln!(out, "{verdict}: {data}{structure}")?;
+    if report.unknown_entries > 0 {
+        let n = text::grouped(report.unknown_entries);
+        writeln!(out, "entries that a newer vldepot wrote, and this one skips: {n}")?;
+    }
     if report.uncommitted_records > 0 || report.torn_bytes > 0 {
         let records = text::count(report.uncommitted_records, "record");
         let torn = text::bytes(report.torn_bytes);
@@ -136,6 +140,7 @@ fn json_of(report: &VerifyReport) -> Value {
         "chunks": report.chunks,
         "index_segments": report.index_segments,
         "commits": report.commits,
+        "unknown_entries": report.unknown_entries,
         "records": report.records,
         "records_read": report.records_read,
         "bytes_read": report.bytes_read,
