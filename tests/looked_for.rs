@@ -152,18 +152,18 @@ fn names_are_listed_in_their_order_between_two_of_them() {
     depot.put(b"bytes", b"").unwrap();
     let mut strings = names.to_vec();
     strings.sort_unstable();
-    let listed: Vec<Key> = depot.sorted_keys(""..).unwrap().take(5).collect();
+    let listed: Vec<Key> = depot.sorted_keys(""..).unwrap().take(5).map(Result::unwrap).collect();
     assert_eq!(listed, strings.iter().map(Key::from).collect::<Vec<_>>());
     assert_eq!(depot.sorted_keys("run_1".."run_2").unwrap().len(), 2);
     assert_eq!(
-        depot.sorted_keys(-10..=5).unwrap().map(|key| key.as_int().unwrap()).collect::<Vec<_>>(),
+        depot.sorted_keys(-10..=5).unwrap().map(|key| key.unwrap().as_int().unwrap()).collect::<Vec<_>>(),
         [-3, 5]
     );
     let mut all = depot.sorted_keys(Key::from("")..).unwrap();
-    assert_eq!(
-        (all.len(), all.next_back(), all.next()),
-        (9, Some(Key::from(40)), Some(Key::from("run_1/a")))
-    );
+    assert_eq!(all.len(), 9);
+    assert_eq!(all.next_back().unwrap().unwrap(), Key::from(40));
+    assert_eq!(all.next().unwrap().unwrap(), Key::from("run_1/a"));
+    assert_eq!(depot.totals("run_1".."run_2").unwrap().records, 2);
     let error = depot.sorted_keys(Key::Int(i128::MAX)..).unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::InvalidRecord { .. }), "{error}");
 }

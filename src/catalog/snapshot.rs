@@ -1,5 +1,6 @@
 //! The index as of one commit.
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -34,8 +35,28 @@ pub(crate) struct Snapshot {
     pub(crate) unknown_to_writers: Option<Newer>,
     /// Ordinals of dead records, found when first asked for.
     pub(crate) dead: OnceLock<Vec<u64>>,
+    /// Ranks of dead records, by segment, found when first asked for. `None` if not all of them are known.
+    pub(crate) dead_ranks: OnceLock<Option<Vec<DeadRanks>>>,
     /// Ordinals of records with a checksum that was already compared: see [`crate::Verify::Once`].
     pub(crate) verified: Verified,
+}
+
+/// The dead records of one segment, in the order of names.
+#[derive(Debug, Default)]
+pub(crate) struct DeadRanks {
+    ranks: Vec<u64>,
+    /// The raw bytes of each and those before it.
+    sums: Vec<u64>,
+}
+
+impl DeadRanks {
+    /// How many have a rank in this range, and their raw bytes.
+    pub(crate) fn within(&self, ranks: &Range<u64>) -> (u64, u64) {
+        let place = |rank: u64| self.ranks.partition_point(|&dead| dead < rank);
+        let (from, to) = (place(ranks.start), place(ranks.end));
+        let sum = |n: usize| n.checked_sub(1).and_then(|last| self.sums.get(last)).copied().unwrap_or(0);
+        (to.saturating_sub(from) as u64, sum(to).saturating_sub(sum(from)))
+    }
 }
 
 /// A bit for each ordinal, in pages that are made when they are needed.
@@ -128,11 +149,44 @@ impl Snapshot {
         Ok(self.dead.get_or_init(|| dead))
     }
 
+    /// The dead records of each segment in the order of names, if all of their ranks are known.
+    pub(crate) fn dead_ranks(&self) -> Result<Option<&[DeadRanks]>> {
+        if let Some(known) = self.dead_ranks.get() {
+            return Ok(known.as_deref());
+        }
+        let mut of_segments: Vec<Vec<(u32, u32)>> = vec![Vec::new(); self.segments.len()];
+        let mut all_known = true;
+        for kill in self.segments.iter().map(|segment| segment.kills()).collect::<Result<Vec<_>>>()?.concat()
+        {
+            let number = self.segment_number(kill.ordinal);
+            match (kill.ranked, of_segments.get_mut(number)) {
+                (Some(ranked), Some(of_segment)) => of_segment.push(ranked),
+                _ => all_known = false,
+            }
+        }
+        let sorted = of_segments.into_iter().map(|mut ranked| {
+            ranked.sort_unstable();
+            let mut sum = 0_u64;
+            let sums = ranked.iter().map(|&(_, length)| {
+                sum = sum.saturating_add(u64::from(length));
+                sum
+            });
+            DeadRanks {
+                sums: sums.collect(),
+                ranks: ranked.iter().map(|&(rank, _)| u64::from(rank)).collect(),
+            }
+        });
+        let known = all_known.then(|| sorted.collect());
+        Ok(self.dead_ranks.get_or_init(|| known).as_deref())
+    }
+
+    fn segment_number(&self, ordinal: u64) -> usize {
+        self.segments.partition_point(|s| s.reference.first_ordinal + s.reference.n_records <= ordinal)
+    }
+
     /// The segment that has `ordinal`, and the ordinal inside it.
     pub(crate) fn segment_of(&self, ordinal: u64) -> Option<(&Arc<Segment>, u64)> {
-        let number =
-            self.segments.partition_point(|s| s.reference.first_ordinal + s.reference.n_records <= ordinal);
-        let segment = self.segments.get(number)?;
+        let segment = self.segments.get(self.segment_number(ordinal))?;
         Some((segment, ordinal - segment.reference.first_ordinal))
     }
 

@@ -305,21 +305,6 @@ impl<C: Codec> Depot<C> {
         Keys::new(&self.engine, |_| true)
     }
 
-    /// Names that are strings and start with `prefix`. This looks at every name.
-    ///
-    /// ```
-    /// # use vldepot::{Depot, Raw};
-    /// # let depot = Depot::memory(Raw)?;
-    /// depot.put("run_1/a", b"..")?;
-    /// depot.put("run_2/a", b"..")?;
-    /// assert_eq!(depot.keys_with_prefix("run_2/").count(), 1);
-    /// # Ok::<(), vldepot::Error>(())
-    /// ```
-    pub fn keys_with_prefix(&self, prefix: &str) -> Keys<'_> {
-        let prefix = crate::key::tagged_prefix(prefix);
-        Keys::new(&self.engine, move |name| name.starts_with(&prefix))
-    }
-
     /// Names that are strings and match a glob such as `run_*/frame_00?`. This looks at every name.
     ///
     /// ```

@@ -36,7 +36,7 @@ pub use info::{CodecInfo, DepotInfo, RecordLocation};
 pub use iter::Iter;
 pub use keys::Keys;
 pub use parts::{Parts, Then};
-pub use range::{Range, SortedKeys};
+pub use range::{Range, SortedKeys, Totals};
 pub use record::Record;
 pub use refresh::Refreshed;
 pub use truncate::{Cut, Removal, TruncateOptions};

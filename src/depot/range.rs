@@ -6,10 +6,10 @@ use std::ops::{self, Bound, RangeBounds};
 
 use super::{Depot, Record, key_of, tagged};
 use crate::codec::Codec;
-use crate::engine::{Moment, in_record, read_each};
-use crate::error::Result;
+use crate::engine::{End, Engine, Moment, NameRange, Names, in_record, read_each};
+use crate::error::{Error, Result};
 use crate::index::Location;
-use crate::key::{AsKey, Key, TaggedName};
+use crate::key::{AsKey, Key, tagged_prefix};
 
 /// How many records, and how many of their raw bytes, are read together.
 const AT_ONCE: (usize, u64) = (256, 1 << 20);
@@ -56,7 +56,9 @@ impl<C: Codec> Depot<C> {
     /// Names in a range, in the order of names. Can be iterated from both ends.
     ///
     /// The names are those of this moment. Strings sort by their bytes and integers by their value: see
-    /// [`Key`]. This looks at every name, and holds those of the range in memory.
+    /// [`Key`]. Finding the range takes a binary search in the index, and each name takes a step, so it does
+    /// not matter how many names the depot has. Names that no commit covers yet are sorted first, and so are
+    /// all names of a depot [without their order](crate::Layout::name_order).
     ///
     /// ```
     /// use vldepot::{Depot, Key, Raw};
@@ -64,42 +66,112 @@ impl<C: Codec> Depot<C> {
     /// for name in ["run_2/b", "run_1/c", "run_2/a"] {
     ///     depot.put(name, b"..")?;
     /// }
-    /// let names: Vec<Key> = depot.sorted_keys("run_2/".."run_3/")?.collect();
+    /// let names = depot.sorted_keys("run_2/".."run_3/")?.collect::<Result<Vec<Key>, _>>()?;
     /// assert_eq!(names, [Key::from("run_2/a"), Key::from("run_2/b")]);
-    /// assert_eq!(depot.sorted_keys("a"..)?.next_back(), Some(Key::from("run_2/b")));
+    /// assert_eq!(depot.sorted_keys("a"..)?.next_back().transpose()?, Some(Key::from("run_2/b")));
     /// # Ok::<(), vldepot::Error>(())
     /// ```
     ///
     /// # Errors
-    /// - [`Error::is_damage`](crate::Error::is_damage) when not all names can be listed.
+    /// - [`Error::is_damage`](crate::Error::is_damage) when names cannot be listed. If some can, the error
+    ///   is the last item instead, whichever end it is taken from.
     /// - [`ErrorKind::InvalidRecord`](crate::ErrorKind::InvalidRecord) when a bound is an integer that
     ///   no depot can have as a name.
-    pub fn sorted_keys<K: AsKey>(&self, range: impl RangeBounds<K>) -> Result<SortedKeys> {
-        let bound = |bound: Bound<&K>| -> Result<Bound<TaggedName>> {
+    pub fn sorted_keys<K: AsKey>(&self, range: impl RangeBounds<K>) -> Result<SortedKeys<'_>> {
+        let names = self.engine.names_in(self.name_range(&range)?)?;
+        Ok(SortedKeys { engine: &self.engine, names: Some(names), failed: None })
+    }
+
+    /// Names that are strings and start with `prefix`, in the order of names. Can be iterated from both ends.
+    ///
+    /// This is [`sorted_keys`](Self::sorted_keys) of all strings with that prefix. Its errors come in place
+    /// of a name.
+    ///
+    /// ```
+    /// # use vldepot::{Depot, Raw};
+    /// # let depot = Depot::memory(Raw)?;
+    /// depot.put("run_1/a", b"..")?;
+    /// depot.put("run_2/a", b"..")?;
+    /// assert_eq!(depot.keys_with_prefix("run_2/").len(), 1);
+    /// # Ok::<(), vldepot::Error>(())
+    /// ```
+    pub fn keys_with_prefix(&self, prefix: &str) -> SortedKeys<'_> {
+        let (names, failed) =
+            match self.engine.names_in(NameRange::with_prefix(tagged_prefix(prefix).to_vec())) {
+                Ok(names) => (Some(names), None),
+                Err(error) => (None, Some(error)),
+            };
+        SortedKeys { engine: &self.engine, names, failed }
+    }
+
+    /// How many records, and how many raw bytes, have names in a range.
+    ///
+    /// This takes a binary search in the index, as [`sorted_keys`](Self::sorted_keys) does, and no step for
+    /// each name.
+    ///
+    /// ```
+    /// use vldepot::{Depot, Raw};
+    /// let depot = Depot::memory(Raw)?;
+    /// for step in 0..100_i64 {
+    ///     depot.put(step, &[0; 8])?;
+    /// }
+    /// let totals = depot.totals(10..20_i64)?;
+    /// assert_eq!((totals.records, totals.raw_bytes), (10, 80));
+    /// # Ok::<(), vldepot::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// The errors of [`sorted_keys`](Self::sorted_keys).
+    pub fn totals<K: AsKey>(&self, range: impl RangeBounds<K>) -> Result<Totals> {
+        self.totals_in(&self.name_range(&range)?)
+    }
+
+    /// How many records, and how many raw bytes, have names that are strings and start with `prefix`: the
+    /// total of a directory.
+    ///
+    /// See [`totals`](Self::totals).
+    ///
+    /// ```
+    /// use vldepot::{Depot, Raw};
+    /// let depot = Depot::memory(Raw)?;
+    /// depot.put("run_1/a", &[0; 100])?;
+    /// depot.put("run_1/b", &[0; 50])?;
+    /// depot.put("run_2/a", &[0; 10])?;
+    /// assert_eq!(depot.totals_with_prefix("run_1/")?.raw_bytes, 150);
+    /// # Ok::<(), vldepot::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::is_damage`](crate::Error::is_damage) when not all names can be listed.
+    pub fn totals_with_prefix(&self, prefix: &str) -> Result<Totals> {
+        self.totals_in(&NameRange::with_prefix(tagged_prefix(prefix).to_vec()))
+    }
+
+    fn totals_in(&self, names: &NameRange) -> Result<Totals> {
+        self.engine.totals_in(names).map(|(records, raw_bytes)| Totals { records, raw_bytes })
+    }
+
+    fn name_range<K: AsKey>(&self, range: &impl RangeBounds<K>) -> Result<NameRange> {
+        let bound = |bound: Bound<&K>| -> Result<Bound<Vec<u8>>> {
             Ok(match bound {
-                Bound::Included(key) => Bound::Included(tagged(&self.engine, key)?),
-                Bound::Excluded(key) => Bound::Excluded(tagged(&self.engine, key)?),
+                Bound::Included(key) => Bound::Included(tagged(&self.engine, key)?.to_vec()),
+                Bound::Excluded(key) => Bound::Excluded(tagged(&self.engine, key)?.to_vec()),
                 Bound::Unbounded => Bound::Unbounded,
             })
         };
-        let (start, end) = (bound(range.start_bound())?, bound(range.end_bound())?);
-        let wanted = move |name: &[u8]| {
-            let after = match &start {
-                Bound::Included(start) => name >= &**start,
-                Bound::Excluded(start) => name > &**start,
-                Bound::Unbounded => true,
-            };
-            let before = match &end {
-                Bound::Included(end) => name <= &**end,
-                Bound::Excluded(end) => name < &**end,
-                Bound::Unbounded => true,
-            };
-            after && before
-        };
-        let mut keys = super::Keys::new(&self.engine, wanted).collect::<Result<Vec<_>>>()?;
-        keys.sort_unstable();
-        Ok(SortedKeys(keys.into_iter()))
+        Ok(NameRange { start: bound(range.start_bound())?, end: bound(range.end_bound())? })
     }
+}
+
+/// The number of some records, and their raw bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct Totals {
+    /// Live records.
+    pub records: u64,
+    /// Their raw bytes.
+    pub raw_bytes: u64,
 }
 
 type Entry<C> = Result<(Key, Record<C>)>;
@@ -204,27 +276,49 @@ impl<C: Codec> std::fmt::Debug for Range<'_, C> {
     }
 }
 
-/// Names in order. See [`Depot::sorted_keys`].
-#[derive(Debug, Clone)]
-pub struct SortedKeys(std::vec::IntoIter<Key>);
+/// Names in their order. See [`Depot::sorted_keys`].
+pub struct SortedKeys<'d> {
+    engine: &'d Engine,
+    names: Option<Names<'d>>,
+    failed: Option<Error>,
+}
 
-impl Iterator for SortedKeys {
-    type Item = Key;
+impl SortedKeys<'_> {
+    fn take(&mut self, end: End) -> Option<Result<Key>> {
+        if let Some(error) = self.failed.take() {
+            return Some(Err(error));
+        }
+        let name = self.names.as_mut()?.next(end)?;
+        Some(name.and_then(|name| key_of(self.engine, name)))
+    }
+}
 
-    fn next(&mut self) -> Option<Key> {
-        self.0.next()
+impl Iterator for SortedKeys<'_> {
+    type Item = Result<Key>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.take(End::Front)
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        self.0.size_hint()
+        let names = self.names.as_ref().map_or(0, Names::left);
+        let left =
+            usize::try_from(names).unwrap_or(usize::MAX).saturating_add(usize::from(self.failed.is_some()));
+        (left, Some(left))
     }
 }
 
-impl DoubleEndedIterator for SortedKeys {
-    fn next_back(&mut self) -> Option<Key> {
-        self.0.next_back()
+impl DoubleEndedIterator for SortedKeys<'_> {
+    fn next_back(&mut self) -> Option<Self::Item> {
+        self.take(End::Back)
     }
 }
 
-impl ExactSizeIterator for SortedKeys {}
-impl FusedIterator for SortedKeys {}
+impl ExactSizeIterator for SortedKeys<'_> {}
+impl FusedIterator for SortedKeys<'_> {}
+
+impl std::fmt::Debug for SortedKeys<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SortedKeys").field("path", &self.engine.path()).field("left", &self.len()).finish()
+    }
+}

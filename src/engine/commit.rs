@@ -13,7 +13,7 @@ use crate::format::growth::Features;
 use crate::format::header::{CommitSlot, slot_offset};
 use crate::format::tables::Commit;
 use crate::identity;
-use crate::index::{Chosen, MAX_RECORDS, Merge, Segment, SegmentPlan, tail_to_merge};
+use crate::index::{Chosen, MAX_RECORDS, Merge, Segment, SegmentPlan, kills, tail_to_merge};
 
 impl Writer {
     /// Makes everything that was put so far durable.
@@ -100,7 +100,7 @@ impl Writer {
         let mut segments = old.segments.clone();
         segments.extend(self.append_pending(&old)?);
         if let Some(first) = first_to_merge(&segments, last) {
-            match Merge::new(&segments[first..]) {
+            match Merge::new(&segments[first..], self.shared.extras()) {
                 Ok(merge) => {
                     let merged = self.append.segment(merge.plan())?;
                     drop(merge);
@@ -167,7 +167,8 @@ impl Writer {
         }
         // The first segment takes the chunks and the tombstones of older records, so that it can be
         // merged with the segments before.
-        let (mut tombstones, mut first_chunk) = (pending.tombstones.iter().copied().collect(), old.n_chunks);
+        let dead: Vec<u64> = pending.tombstones.iter().copied().collect();
+        let (mut kills, mut first_chunk) = (kills(&old.segments, &dead), old.n_chunks);
         let (mut first_ordinal, mut live, mut ended) = (old.n_ordinals(), pending.live(), false);
         let mut segments = Vec::new();
         while !ended {
@@ -186,9 +187,9 @@ impl Writer {
             }
             let listing = Chosen { records: pending.records(), numbers };
             let n_records = listing.numbers.len() as u64;
-            let (chunks, tombstones) = (std::mem::take(&mut chunks), std::mem::take(&mut tombstones));
-            let n_chunks = chunks.len() as u64;
-            let plan = SegmentPlan { first_ordinal, first_chunk, listing: &listing, chunks, tombstones };
+            let (chunks, kills) = (std::mem::take(&mut chunks), std::mem::take(&mut kills));
+            let (n_chunks, extras) = (chunks.len() as u64, shared.extras());
+            let plan = SegmentPlan { first_ordinal, first_chunk, listing: &listing, chunks, kills, extras };
             segments.push(self.append.segment(plan)?);
             first_ordinal += n_records;
             first_chunk += n_chunks;

@@ -10,7 +10,7 @@
 //! refresh     a reader moves forward         truncate     removing the end of a depot
 //! put         checks before writing          undo         taking a truncation back
 //! pieces      a long record piece by piece   totals       how much is in a depot
-//! newer       what later versions wrote
+//! newer       what later versions wrote        ordered      names in their order
 //! ```
 //!
 //! `depot`, `maintain` and the loader call the engine. It calls the log, the catalog, chunks and the index,
@@ -56,6 +56,7 @@ mod frozen;
 mod listing;
 mod newer;
 mod open;
+mod ordered;
 mod pieces;
 mod publish;
 mod put;
@@ -73,6 +74,7 @@ pub(crate) use find::Moment;
 pub(crate) use listing::{FoundName, ListedRecord, Listing, malformed};
 pub(crate) use newer::must_carry;
 pub(crate) use open::{CodecCheck, CodecSpec};
+pub(crate) use ordered::{End, NameRange, Names};
 pub(crate) use read::in_record;
 pub(crate) use refresh::Moved;
 pub(crate) use truncate::{Plan, plan_after, remove};

@@ -95,6 +95,8 @@ impl Engine {
             features: Features::default(),
             data_set: identity::data_set(),
             shard: Shard::default(),
+            filters: layout.name_filters,
+            order: layout.name_order,
             unknown_field: None,
         };
         Self::create_with(storage, parameters, write, open)

@@ -6,6 +6,7 @@ use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use crate::catalog::State;
 use crate::error::Error;
 use crate::format::tables::Parameters;
+use crate::index::Extras;
 use crate::storage::{Storage, StorageExt};
 use crate::sync;
 
@@ -30,6 +31,11 @@ impl Shared {
 
     pub(crate) fn write(&self) -> RwLockWriteGuard<'_, State> {
         sync::write(&self.state)
+    }
+
+    /// What index segments of this depot have besides names and places.
+    pub(crate) fn extras(&self) -> Extras {
+        Extras { filter: self.parameters.filters, order: self.parameters.order }
     }
 
     pub(crate) fn io(&self, action: impl Into<String>, source: io::Error) -> Error {

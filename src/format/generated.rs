@@ -178,6 +178,7 @@ pub mod vldepot {
             pub const VT_SHARD: ::flatbuffers::VOffsetT = 42;
             pub const VT_N_SHARDS: ::flatbuffers::VOffsetT = 44;
             pub const VT_FIRST_RECORD: ::flatbuffers::VOffsetT = 46;
+            pub const VT_WITHOUT: ::flatbuffers::VOffsetT = 48;
 
             #[inline]
             pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
@@ -210,6 +211,7 @@ pub mod vldepot {
                     builder.add_codec_id(x);
                 }
                 builder.add_format_version(args.format_version);
+                builder.add_without(args.without);
                 builder.add_vlstore(args.vlstore);
                 builder.add_align(args.align);
                 builder.add_placement(args.placement);
@@ -381,6 +383,13 @@ pub mod vldepot {
                 // which contains a valid value in this slot
                 unsafe { self._tab.get::<u64>(Parameters::VT_FIRST_RECORD, Some(0)).unwrap() }
             }
+            #[inline]
+            pub fn without(&self) -> u8 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u8>(Parameters::VT_WITHOUT, Some(0)).unwrap() }
+            }
         }
 
         impl ::flatbuffers::Verifiable for Parameters<'_> {
@@ -420,6 +429,7 @@ pub mod vldepot {
                     .visit_field::<u32>("shard", Self::VT_SHARD, false)?
                     .visit_field::<u32>("n_shards", Self::VT_N_SHARDS, false)?
                     .visit_field::<u64>("first_record", Self::VT_FIRST_RECORD, false)?
+                    .visit_field::<u8>("without", Self::VT_WITHOUT, false)?
                     .finish();
                 Ok(())
             }
@@ -447,6 +457,7 @@ pub mod vldepot {
             pub shard: u32,
             pub n_shards: u32,
             pub first_record: u64,
+            pub without: u8,
         }
         impl<'a> Default for ParametersArgs<'a> {
             #[inline]
@@ -474,6 +485,7 @@ pub mod vldepot {
                     shard: 0,
                     n_shards: 0,
                     first_record: 0,
+                    without: 0,
                 }
             }
         }
@@ -578,6 +590,10 @@ pub mod vldepot {
                 self.fbb_.push_slot::<u64>(Parameters::VT_FIRST_RECORD, first_record, 0);
             }
             #[inline]
+            pub fn add_without(&mut self, without: u8) {
+                self.fbb_.push_slot::<u8>(Parameters::VT_WITHOUT, without, 0);
+            }
+            #[inline]
             pub fn new(
                 _fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
             ) -> ParametersBuilder<'a, 'b, A> {
@@ -616,6 +632,7 @@ pub mod vldepot {
                 ds.field("shard", &self.shard());
                 ds.field("n_shards", &self.n_shards());
                 ds.field("first_record", &self.first_record());
+                ds.field("without", &self.without());
                 ds.finish()
             }
         }
@@ -1018,6 +1035,7 @@ pub mod vldepot {
             pub const VT_BUCKET_BITS: ::flatbuffers::VOffsetT = 16;
             pub const VT_SECTION_KINDS: ::flatbuffers::VOffsetT = 18;
             pub const VT_SECTION_LENGTHS: ::flatbuffers::VOffsetT = 20;
+            pub const VT_ORDER: ::flatbuffers::VOffsetT = 22;
 
             #[inline]
             pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
@@ -1041,6 +1059,7 @@ pub mod vldepot {
                 }
                 builder.add_n_metadata(args.n_metadata);
                 builder.add_n_records(args.n_records);
+                builder.add_order(args.order);
                 builder.add_bucket_bits(args.bucket_bits);
                 builder.finish()
             }
@@ -1118,6 +1137,13 @@ pub mod vldepot {
                     )
                 }
             }
+            #[inline]
+            pub fn order(&self) -> u8 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u8>(SegmentHead::VT_ORDER, Some(0)).unwrap() }
+            }
         }
 
         impl ::flatbuffers::Verifiable for SegmentHead<'_> {
@@ -1144,6 +1170,7 @@ pub mod vldepot {
                         Self::VT_SECTION_LENGTHS,
                         false,
                     )?
+                    .visit_field::<u8>("order", Self::VT_ORDER, false)?
                     .finish();
                 Ok(())
             }
@@ -1158,6 +1185,7 @@ pub mod vldepot {
             pub bucket_bits: u8,
             pub section_kinds: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u8>>>,
             pub section_lengths: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u64>>>,
+            pub order: u8,
         }
         impl<'a> Default for SegmentHeadArgs<'a> {
             #[inline]
@@ -1172,6 +1200,7 @@ pub mod vldepot {
                     bucket_bits: 0,
                     section_kinds: None,
                     section_lengths: None,
+                    order: 0,
                 }
             }
         }
@@ -1230,6 +1259,10 @@ pub mod vldepot {
                 );
             }
             #[inline]
+            pub fn add_order(&mut self, order: u8) {
+                self.fbb_.push_slot::<u8>(SegmentHead::VT_ORDER, order, 0);
+            }
+            #[inline]
             pub fn new(
                 _fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
             ) -> SegmentHeadBuilder<'a, 'b, A> {
@@ -1255,6 +1288,7 @@ pub mod vldepot {
                 ds.field("bucket_bits", &self.bucket_bits());
                 ds.field("section_kinds", &self.section_kinds());
                 ds.field("section_lengths", &self.section_lengths());
+                ds.field("order", &self.order());
                 ds.finish()
             }
         }

@@ -18,20 +18,22 @@
 mod filter;
 mod merge;
 mod names;
+mod order;
 mod pages;
 mod records;
 mod segment;
 mod writer;
 
 pub(crate) use merge::{MAX_RECORDS, Merge, tail_to_merge};
+pub(crate) use order::kills;
 pub(crate) use pages::PageCache;
 pub(crate) use records::{Chosen, Records};
 #[cfg(any(test, all(feature = "testing", feature = "atomic", feature = "json")))]
 pub(crate) use segment::CHUNKS as CHUNKS_SECTION;
 pub(crate) use segment::{Segment, expect_names, find_live, find_live_hashed};
+pub(crate) use writer::{Extras, SEGMENT_ROOM, SegmentPlan, piece_for};
 #[cfg(any(test, all(feature = "testing", feature = "atomic", feature = "json")))]
 pub(crate) use writer::{PAGE, page_table_len, prefix_len};
-pub(crate) use writer::{SEGMENT_ROOM, SegmentPlan, piece_for};
 
 use crate::format::growth::Newer;
 use crate::le::{u32_at, u64_at};
@@ -121,18 +123,6 @@ fn tag_of(hash: u64, bits: u8) -> u32 {
     u32::try_from(tail).unwrap_or(u32::MAX)
 }
 
-/// The part of a hash that a segment stores: the bits of [`bucket_of`] and [`tag_of`].
-fn stored_part(hash: u64, bits: u8) -> u64 {
-    hash & u64::MAX.checked_shl(32_u32.saturating_sub(u32::from(bits))).unwrap_or(0)
-}
-
-/// The [`stored_part`] of a hash, put together from its bucket and its tag.
-fn joined(bucket: usize, tag: u32, bits: u8) -> u64 {
-    let bits = u32::from(bits);
-    let bucket = (bucket as u64).checked_shl(64 - bits.min(64)).unwrap_or(0);
-    bucket | u64::from(tag) << 32_u32.saturating_sub(bits)
-}
-
 /// The ordinal of the live record at `position`, given the sorted ordinals of the dead records.
 pub(crate) fn select_live(position: u64, dead: &[u64]) -> u64 {
     let mut before = 0;
@@ -188,12 +178,5 @@ mod tests {
         assert_eq!((bucket_of(hash, 0), tag_of(hash, 0)), (0, 0xabcd_ef01));
         assert_eq!((bucket_of(hash, 8), tag_of(hash, 8)), (0xab, 0xcdef_0123));
         assert_eq!((bucket_of(hash, 32), tag_of(hash, 32)), (0xabcd_ef01, 0x2345_6789));
-        for bits in 0..=32 {
-            assert_eq!(
-                joined(bucket_of(hash, bits), tag_of(hash, bits), bits),
-                stored_part(hash, bits),
-                "{bits}"
-            );
-        }
     }
 }

@@ -20,6 +20,8 @@ pub(super) struct NameEncoder {
     /// Start of each block.
     blocks: Vec<u32>,
     last: Vec<u8>,
+    /// Some name is not after the one before it.
+    unsorted: bool,
     count: usize,
     /// Encoded bytes of all names so far.
     len: usize,
@@ -32,6 +34,7 @@ impl NameEncoder {
             self.blocks.push(u32::try_from(self.len).unwrap_or(u32::MAX));
         }
         let before = self.bytes.len();
+        self.unsorted |= self.count > 0 && *name <= *self.last;
         let shared = if fresh {
             0
         } else {
@@ -44,6 +47,11 @@ impl NameEncoder {
         self.last.extend_from_slice(&name[shared..]);
         self.count += 1;
         self.len += self.bytes.len() - before;
+    }
+
+    /// Whether each name so far is after the one before it.
+    pub(super) fn is_sorted(&self) -> bool {
+        !self.unsorted
     }
 
     /// Start of each block, and the end.

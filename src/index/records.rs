@@ -24,11 +24,28 @@ pub(crate) trait Listing {
     /// The errors of reading the places, and those of `job`.
     fn locations(&self, job: &mut dyn FnMut(&Location) -> Result<()>) -> Result<()>;
 
+    /// Whether [`order`](Self::order) can give the records.
+    fn has_order(&self) -> bool;
+
+    /// Gives `job` the number and the raw bytes of each record, in the order of names.
+    ///
+    /// # Errors
+    /// The errors of reading the names, and those of `job`.
+    fn order(&self, job: &mut dyn FnMut(u32, u32) -> Result<()>) -> Result<()>;
+
     /// Gives `job` the number and the MessagePack metadata of each record that has metadata.
     ///
     /// # Errors
     /// The errors of reading the metadata, and those of `job`.
     fn metadata(&self, job: &mut dyn FnMut(u32, &[u8]) -> Result<()>) -> Result<()>;
+}
+
+/// A record of an older segment that is dead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Kill {
+    pub(crate) ordinal: u64,
+    /// Its rank in its segment and its raw bytes, if that segment has the order of names.
+    pub(crate) ranked: Option<(u32, u32)>,
 }
 
 /// Records in the order in which they came.
@@ -119,6 +136,29 @@ impl<'r> Chosen<'r> {
         Self { records, numbers: (0..u32::try_from(records.len()).unwrap_or(u32::MAX)).collect() }
     }
 
+    /// The records in the order of names, each by its place among the chosen ones, with the bytes that are
+    /// compared first: the eight after those that all names begin with.
+    fn sorted(&self) -> Vec<(u64, u32)> {
+        let name = |nth: u32| {
+            let number = self.numbers.get(nth as usize).map_or(usize::MAX, |&number| number as usize);
+            self.records.name(number)
+        };
+        let first = name(0);
+        let shared = self.each().fold(first.len(), |shared, number| {
+            let alike = first.iter().zip(self.records.name(number)).take(shared);
+            alike.take_while(|(left, right)| left == right).count()
+        });
+        let key = |nth: u32| {
+            let rest = name(nth).get(shared..).unwrap_or_default();
+            // The bytes of a number with its highest byte first are in the order of names.
+            rest.iter().chain(&[0; 8]).take(8).fold(0, |key, &byte| key << 8 | u64::from(byte))
+        };
+        let count = u32::try_from(self.numbers.len()).unwrap_or(u32::MAX);
+        let mut sorted: Vec<(u64, u32)> = (0..count).map(|nth| (key(nth), nth)).collect();
+        sorted.sort_unstable_by(|(left, a), (right, b)| left.cmp(right).then_with(|| name(*a).cmp(name(*b))));
+        sorted
+    }
+
     fn each(&self) -> impl Iterator<Item = usize> + '_ {
         self.numbers.iter().map(|&number| number as usize)
     }
@@ -136,6 +176,18 @@ impl Listing for Chosen<'_> {
 
     fn locations(&self, job: &mut dyn FnMut(&Location) -> Result<()>) -> Result<()> {
         self.each().try_for_each(|number| job(&self.records.location(number)))
+    }
+
+    fn has_order(&self) -> bool {
+        true
+    }
+
+    fn order(&self, job: &mut dyn FnMut(u32, u32) -> Result<()>) -> Result<()> {
+        for (_, nth) in self.sorted() {
+            let number = self.numbers.get(nth as usize).map_or(0, |&number| number as usize);
+            job(nth, self.records.location(number).length)?;
+        }
+        Ok(())
     }
 
     fn metadata(&self, job: &mut dyn FnMut(u32, &[u8]) -> Result<()>) -> Result<()> {

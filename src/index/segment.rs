@@ -7,17 +7,18 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use super::filter::Filter;
+use super::filter::{self, Filter};
 use super::names::{BLOCK, NameDecoder, nth_is};
 use super::pages::{PageCache, Slots};
-use super::writer::{PAGE, page_table_len, prefix_len};
-use super::{Location, bucket_of, hash, joined, stored_part, tag_of};
+use super::records::Kill;
+use super::writer::{PAGE, SUMMED, page_table_len, prefix_len};
+use super::{Location, bucket_of, hash, tag_of};
 use crate::buffer::{Bytes, prefetch};
 use crate::error::{Error, Part, Result};
 use crate::format::chunk::ChunkRef;
 use crate::format::entry::{EntryHead, HEAD_LEN, Kind};
 use crate::format::growth::{Fault, Newer};
-use crate::format::tables::{SECTIONS, Section, SegmentHead, SegmentRef};
+use crate::format::tables::{Order, SECTIONS, Section, SegmentHead, SegmentRef};
 use crate::le::{u32_at, u64_at};
 use crate::storage::{Storage, StorageExt};
 
@@ -26,17 +27,23 @@ const LEAST_ASKED: u64 = 64;
 /// Bytes read at a time when many pages are checked.
 const CHECKED_AT_ONCE: u64 = 256 << 10;
 
-// Sections by number, in the order of the schema.
-const LOCATIONS: usize = 0;
-const BUCKETS: usize = 1;
-const HASHES: usize = 2;
-const NAME_BLOCKS: usize = 3;
-const NAMES: usize = 4;
-pub(crate) const CHUNKS: usize = 5;
-const KILLS: usize = 6;
-const METADATA_ORDINALS: usize = 7;
-const METADATA_OFFSETS: usize = 8;
-const METADATA: usize = 9;
+// Sections by number. In the file, section `n` has kind `n + 1`. The filter comes first: so each of its
+// blocks lies in one page.
+pub(super) const FILTER: usize = 0;
+pub(super) const LOCATIONS: usize = 1;
+const BUCKETS: usize = 2;
+const HASHES: usize = 3;
+const NAME_BLOCKS: usize = 4;
+const NAMES: usize = 5;
+pub(crate) const CHUNKS: usize = 6;
+const KILLS: usize = 7;
+const METADATA_ORDINALS: usize = 8;
+const METADATA_OFFSETS: usize = 9;
+const METADATA: usize = 10;
+pub(super) const ORDER: usize = 11;
+pub(super) const ORDER_SUMS: usize = 12;
+pub(super) const KILL_RANKS: usize = 13;
+pub(super) const KILL_LENGTHS: usize = 14;
 
 /// An open index segment.
 pub(crate) struct Segment {
@@ -292,7 +299,13 @@ impl Segment {
     }
 
     /// Gives `job` the checked bytes `start..start + len` of a section. `job` must not ask for other bytes.
-    fn with<T>(&self, section: usize, start: u64, len: usize, job: impl FnOnce(&[u8]) -> T) -> Result<T> {
+    pub(super) fn with<T>(
+        &self,
+        section: usize,
+        start: u64,
+        len: usize,
+        job: impl FnOnce(&[u8]) -> T,
+    ) -> Result<T> {
         let Section { offset, length } = self.head.sections[section];
         if start.checked_add(len as u64).is_none_or(|end| end > length) {
             return Err(self.damaged(
@@ -336,85 +349,73 @@ impl Segment {
         }
     }
 
-    /// Whether a name with this hash may be here.
+    /// Whether a name with this hash may be here. `several` segments are asked, so most do not have it.
     ///
-    /// The filter is made once lookups have read about as many pages as making it takes. However many lookups
-    /// follow, this costs at most twice as much as the best choice.
-    fn may_have(&self, hash: u64) -> bool {
-        let Pages::Read(slots) = &self.pages else { return true };
-        match self.filter.get() {
-            Some(Some(filter)) => filter.may_have(stored_part(hash, self.head.bucket_bits)),
-            Some(None) => true,
-            None => {
-                let asked = self.asked.fetch_add(1, Ordering::Relaxed) + 1;
-                // One thread makes the filter. Meanwhile, the others go without.
-                if asked == (self.head.sections[HASHES].length / PAGE as u64).max(LEAST_ASKED) {
-                    let _ = self.filter.set(self.make_filter(&slots.cache()));
+    /// A filter is brought into memory once lookups have read about as many pages as that takes. However many
+    /// lookups follow, this costs at most twice as much as the best choice.
+    fn may_have(&self, hash: u64, several: bool) -> Result<bool> {
+        let has_section = self.head.sections[FILTER].length > 0;
+        if let Pages::Read(slots) = &self.pages {
+            match self.filter.get() {
+                Some(Some(filter)) => return Ok(filter.may_have(hash)),
+                Some(None) => {}
+                None => {
+                    let asked = self.asked.fetch_add(1, Ordering::Relaxed) + 1;
+                    let source = self.head.sections[if has_section { FILTER } else { NAMES }];
+                    // One thread makes the filter. Meanwhile, the others go without.
+                    if asked == (source.length / PAGE as u64).max(LEAST_ASKED) {
+                        let _ = self.filter.set(self.make_filter(&slots.cache()));
+                    }
                 }
-                true
             }
         }
+        if !several || !has_section {
+            return Ok(true);
+        }
+        let n_blocks = self.head.sections[FILTER].length / filter::BLOCK_LEN as u64;
+        let at = filter::block_of(hash, n_blocks) * filter::BLOCK_LEN as u64;
+        self.with(FILTER, at, filter::BLOCK_LEN, |block| filter::may_have(block, hash))
     }
 
     /// A filter of all names here; `None` if the arrays are damaged, or if there is no room for it.
     fn make_filter(&self, cache: &Arc<PageCache>) -> Option<Filter> {
-        let mut filter = Filter::new(self.head.n_records, cache)?;
-        let mut starts = Vec::new();
-        self.scan(BUCKETS, 4, &mut |start| starts.extend(u32_at(start, 0))).ok()??;
-        // If the buckets do not follow each other, a name may be in two of them.
-        if starts.first() != Some(&0)
-            || starts.last().map(|&end| u64::from(end)) != Some(self.head.n_records)
-            || !starts.is_sorted()
-        {
+        let mut made = Filter::new(self.head.n_records, cache)?;
+        let stored = self.head.sections[FILTER].length;
+        if stored == 0 {
+            self.each_name(&mut |_, name| made.insert(hash(name))).ok()?;
+            return Some(made);
+        }
+        let bytes = made.bytes_mut();
+        if stored != bytes.len() as u64 {
             return None;
         }
-        let (mut bucket, mut nth) = (0, 0_u32);
-        self.scan(HASHES, 8, &mut |entry| {
-            while starts.get(bucket + 1).is_some_and(|&end| end <= nth) {
-                bucket += 1;
-            }
-            nth = nth.saturating_add(1);
-            filter.insert(joined(bucket, u32_at(entry, 0).unwrap_or(0), self.head.bucket_bits));
+        let mut done = 0;
+        // The filter starts with the first page.
+        self.checked_pages(0..Self::page_of(stored - 1) + 1, &mut |_, page| {
+            let n = page.len().min(bytes.len() - done);
+            bytes[done..done + n].copy_from_slice(&page[..n]);
+            done += n;
         })
-        .ok()??;
-        Some(filter)
-    }
-
-    /// Gives `job` the checked elements of an array, `size` bytes each, and keeps no page in memory.
-    ///
-    /// `None` if `size` does not divide both the start of the array and the page size.
-    fn scan(&self, section: usize, size: u64, job: &mut dyn FnMut(&[u8])) -> Result<Option<()>> {
-        let Section { offset, length } = self.head.sections[section];
-        let end = offset.saturating_add(length);
-        if !offset.is_multiple_of(size) || !(PAGE as u64).is_multiple_of(size) {
-            return Ok(None);
-        }
-        self.checked_pages(
-            Self::page_of(offset)..Self::page_of(end.saturating_sub(1)) + 1,
-            &mut |range, bytes| {
-                let from = offset.max(range.start) - range.start;
-                let elements = slice(bytes, from, end.min(range.end) - range.start);
-                elements.chunks_exact(usize::try_from(size).unwrap_or(1)).for_each(&mut *job);
-            },
-        )?;
-        Ok(Some(()))
+        .ok()?;
+        Some(made)
     }
 
     /// Finds the record called `name`, live or dead, in this segment: its global ordinal and location.
     ///
-    /// `hash` is the hash of `name`. `guess` gets the location before the name is compared. It can already
+    /// `hash` is the hash of `name`, and `several` segments are asked for it. `guess` gets the location before the name is compared. It can already
     /// ask for the bytes of the record while the name is on its way from memory.
     pub(crate) fn find(
         &self,
         hash: u64,
         name: &[u8],
+        several: bool,
         guess: &mut dyn FnMut(&Location),
     ) -> Result<Option<(u64, Location)>> {
         if self.head.n_records == 0 {
             return Ok(None);
         }
         let bits = self.head.bucket_bits;
-        if !self.may_have(hash) {
+        if !self.may_have(hash, several)? {
             return Ok(None);
         }
         let bucket = bucket_of(hash, bits) as u64;
@@ -625,6 +626,44 @@ impl Segment {
         Ok(None)
     }
 
+    /// Gives `job` the tagged name of local `ordinal`.
+    pub(super) fn with_name<T>(&self, ordinal: u64, job: impl FnOnce(&[u8]) -> T) -> Result<T> {
+        let nth = usize::try_from(ordinal % BLOCK as u64).unwrap_or(0);
+        let given = self.with_name_block(ordinal / BLOCK as u64, |block| {
+            let mut names = NameDecoder::new(block);
+            for _ in 0..nth {
+                names.next()?;
+            }
+            names.next().map(job)
+        })?;
+        let at = self.head.sections[NAMES].offset;
+        given.ok_or_else(|| self.damaged(at, format!("a name number {ordinal}"), "none".into()))
+    }
+
+    /// What the segment knows of the order of its names.
+    pub(crate) fn order(&self) -> Order {
+        self.head.order
+    }
+
+    /// The records that this segment declares dead, by ordinal.
+    pub(crate) fn kills(&self) -> Result<Vec<Kill>> {
+        let ordinals = self.tombstones()?;
+        if self.head.sections[KILL_RANKS].length == 0 {
+            return Ok(ordinals.into_iter().map(|ordinal| Kill { ordinal, ranked: None }).collect());
+        }
+        let column = |section| {
+            self.with(section, 0, 4 * ordinals.len(), |bytes| {
+                bytes.chunks_exact(4).map(|raw| u32_at(raw, 0).unwrap_or(0)).collect::<Vec<u32>>()
+            })
+        };
+        let ranked = column(KILL_RANKS)?.into_iter().zip(column(KILL_LENGTHS)?);
+        Ok(ordinals
+            .into_iter()
+            .zip(ranked)
+            .map(|(ordinal, ranked)| Kill { ordinal, ranked: Some(ranked) })
+            .collect())
+    }
+
     /// Whether the segment has parts that this version does not know. A merge would lose them.
     pub(crate) fn has_more(&self) -> bool {
         self.head.has_more
@@ -730,7 +769,11 @@ fn check_head(
         return Err(format!("{} bytes in {n_pages} pages where {room} bytes are", head.paged_len).into());
     }
     let times = |n: u64, size: u64| n.checked_mul(size);
+    let filter_len = times(filter::n_blocks(head.n_records), filter::BLOCK_LEN as u64);
+    let ordered = head.order != Order::Unknown;
+    let has_kill_ranks = head.sections[KILL_RANKS].length > 0;
     let wanted: [Option<u64>; SECTIONS] = [
+        if head.sections[FILTER].length == 0 { Some(0) } else { filter_len },
         times(head.n_records, Location::LEN as u64),
         Some(4 * ((1 << head.bucket_bits) + 1)),
         times(head.n_records, 8),
@@ -741,6 +784,10 @@ fn check_head(
         times(head.n_metadata, 4),
         Some(if head.n_metadata == 0 { 0 } else { 4 * (head.n_metadata + 1) }),
         None,
+        times(if head.order == Order::Listed { head.n_records } else { 0 }, 4),
+        times(if ordered { head.n_records / SUMMED + 1 } else { 0 }, 8),
+        times(if has_kill_ranks { head.n_tombstones } else { 0 }, 4),
+        times(if has_kill_ranks { head.n_tombstones } else { 0 }, 4),
     ];
     for (number, (section, wanted)) in head.sections.iter().zip(wanted).enumerate() {
         let fits = section.offset.checked_add(section.length).is_some_and(|end| end <= head.paged_len);
@@ -773,8 +820,9 @@ pub(crate) fn find_live_hashed(
     name: &[u8],
     guess: &mut dyn FnMut(&Location),
 ) -> Result<Option<(usize, u64, Location)>> {
+    let several = segments.len() > 1;
     for (number, segment) in segments.iter().enumerate().rev() {
-        if let Some((ordinal, location)) = segment.find(hash, name, guess)? {
+        if let Some((ordinal, location)) = segment.find(hash, name, several, guess)? {
             for newer in &segments[number + 1..] {
                 if newer.has_tombstone(ordinal)? {
                     return Ok(None);
@@ -796,8 +844,8 @@ pub(crate) fn expect_names<'n>(segments: &[Arc<Segment>], names: impl Iterator<I
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::{Chosen, Records, SegmentPlan};
+pub(super) mod tests {
+    use super::super::{Chosen, Extras, Records, SegmentPlan};
     use super::*;
     use crate::storage::MemoryStorage;
     use crate::testing::fuzz::forge_index;
@@ -808,21 +856,22 @@ mod tests {
     }
 
     /// Like [`opened`], but with a record for each of `names`.
-    fn opened_of<'n>(
+    pub(in super::super) fn opened_of<'n>(
         names: impl IntoIterator<Item = &'n [u8]>,
         length: u64,
         change: impl Fn(&mut [u8]),
     ) -> Result<Segment> {
         let mut records = Records::default();
-        for name in names {
-            records.push(name, &Location::default(), None);
+        for (length, name) in (1..).zip(names) {
+            records.push(name, &Location { length, ..Location::default() }, None);
         }
         let plan = SegmentPlan {
             first_ordinal: 0,
             first_chunk: 0,
             listing: &Chosen::all(&records),
             chunks: Vec::new(),
-            tombstones: Vec::new(),
+            kills: Vec::new(),
+            extras: Extras::ALL,
         };
         let (bytes, encoded) = plan.into_bytes()?;
         let mut body = bytes[HEAD_LEN..].to_vec();
@@ -872,7 +921,7 @@ mod tests {
             let segment = opened_of(names.iter().map(|name| &name[..]), 0, |_| ()).unwrap();
             let find = |name: u64| {
                 let name = name.to_le_bytes();
-                segment.find(hash(&name), &name, &mut |_| ()).unwrap().map(|(ordinal, _)| ordinal)
+                segment.find(hash(&name), &name, false, &mut |_| ()).unwrap().map(|(ordinal, _)| ordinal)
             };
             for round in 0..2 {
                 for name in 0..n {

@@ -16,13 +16,15 @@
 //! checksums.
 
 use super::names::NameEncoder;
-use super::records::Listing;
-use super::{bucket_of, tag_of};
+use super::records::{Kill, Listing};
+use super::{bucket_of, filter, tag_of};
 use crate::error::Result;
 use crate::format::chunk::ChunkRef;
 use crate::format::entry::HEAD_LEN;
-use crate::format::tables::{SECTIONS, Section, SegmentHead, SegmentRef, lay_out};
+use crate::format::tables::{Order, SECTIONS, Section, SegmentHead, SegmentRef, lay_out};
 
+/// Records between two sums of raw bytes in the order of names.
+pub(super) const SUMMED: u64 = 16;
 /// Bytes covered by one checksum.
 pub(crate) const PAGE: usize = 4 << 10;
 /// Bytes of names and metadata after which a segment is full.
@@ -36,14 +38,31 @@ const PIECE: usize = 1 << 20;
 /// Hashes put into order at a time. All names are gone through once per window.
 const WINDOW: usize = 4 << 20;
 
+/// The fewest records of a segment with a filter: all hashes of fewer are in one page.
+const LEAST_FILTERED: u64 = 16;
+
+/// What a segment has besides names and places.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Extras {
+    /// A filter of names.
+    pub(crate) filter: bool,
+    /// The order of names.
+    pub(crate) order: bool,
+}
+
+impl Extras {
+    pub(crate) const ALL: Self = Self { filter: true, order: true };
+}
+
 /// A segment to be written.
 pub(crate) struct SegmentPlan<'l> {
     pub(crate) first_ordinal: u64,
     pub(crate) first_chunk: u64,
     pub(crate) listing: &'l dyn Listing,
     pub(crate) chunks: Vec<ChunkRef>,
-    /// Ordinals of older segments' records that are dead.
-    pub(crate) tombstones: Vec<u64>,
+    /// Dead records of older segments.
+    pub(crate) kills: Vec<Kill>,
+    pub(crate) extras: Extras,
 }
 
 /// The start of the entry, to be written before the pages.
@@ -62,6 +81,7 @@ pub(crate) type Out<'o> = &'o mut dyn FnMut(u64, &[u8]) -> Result<()>;
 
 /// The facts that going through all records once yields.
 struct Survey {
+    order: Order,
     /// Start of each block of names, and the end.
     blocks: Vec<u32>,
     bits: u8,
@@ -81,14 +101,14 @@ impl SegmentPlan<'_> {
     }
 
     fn write_by(mut self, piece: usize, window: usize, out: Out<'_>) -> Result<SegmentStart> {
-        self.tombstones.sort_unstable();
+        self.kills.sort_unstable_by_key(|kill| kill.ordinal);
         let survey = self.survey()?;
         let mut reference = SegmentRef {
             first_ordinal: self.first_ordinal,
             n_records: self.listing.len() as u64,
             first_chunk: self.first_chunk,
             n_chunks: self.chunks.len() as u64,
-            n_tombstones: self.tombstones.len() as u64,
+            n_tombstones: self.kills.len() as u64,
             ..SegmentRef::default()
         };
         let (sections, paged_len) = self.sections(&survey);
@@ -100,6 +120,7 @@ impl SegmentPlan<'_> {
             n_tombstones: reference.n_tombstones,
             n_metadata: survey.n_metadata,
             bucket_bits: survey.bits,
+            order: survey.order,
             sections,
             paged_len,
             has_more: false,
@@ -171,34 +192,48 @@ impl SegmentPlan<'_> {
             sum += *count;
             *count = sum;
         }
+        let order = match (self.extras.order, names.is_sorted()) {
+            (true, true) => Order::Identity,
+            (true, false) if self.listing.has_order() => Order::Listed,
+            _ => Order::Unknown,
+        };
         let (mut n_metadata, mut metadata_len) = (0, 0);
         self.listing.metadata(&mut |_, value| {
             n_metadata += 1;
             metadata_len += value.len() as u64;
             Ok(())
         })?;
-        Ok(Survey { blocks: names.finish(), bits, buckets, n_metadata, metadata_len })
+        Ok(Survey { order, blocks: names.finish(), bits, buckets, n_metadata, metadata_len })
     }
 
     /// Where each array lies, and where the last one ends.
     fn sections(&self, survey: &Survey) -> ([Section; SECTIONS], u64) {
         let n = self.listing.len() as u64;
+        let n_kills = self.kills.len() as u64;
+        let n_ranked = if self.has_kill_ranks() { n_kills } else { 0 };
         let lengths = [
+            if self.has_filter() { filter::n_blocks(n) * filter::BLOCK_LEN as u64 } else { 0 },
             super::Location::LEN as u64 * n,
             4 * survey.buckets.len() as u64,
             8 * n,
             4 * survey.blocks.len() as u64,
             u64::from(survey.blocks.last().copied().unwrap_or(0)),
             (ChunkRef::LEN * self.chunks.len()) as u64,
-            8 * self.tombstones.len() as u64,
+            8 * n_kills,
             4 * survey.n_metadata,
             if survey.n_metadata == 0 { 0 } else { 4 * (survey.n_metadata + 1) },
             survey.metadata_len,
+            if survey.order == Order::Listed { 4 * n } else { 0 },
+            if survey.order == Order::Unknown { 0 } else { 8 * (n / SUMMED + 1) },
+            4 * n_ranked,
+            4 * n_ranked,
         ];
         lay_out(lengths)
     }
 
     fn write_arrays(&self, survey: &Survey, window: usize, pages: &mut PageWriter<'_>) -> Result<()> {
+        self.write_filter(window, pages)?;
+        pages.end_array()?;
         self.listing.locations(&mut |location| pages.push(&location.encode()))?;
         pages.end_array()?;
         survey.buckets.iter().try_for_each(|start| pages.push(&start.to_le_bytes()))?;
@@ -220,7 +255,7 @@ impl SegmentPlan<'_> {
         pages.end_array()?;
         self.chunks.iter().try_for_each(|chunk| pages.push(&chunk.encode()))?;
         pages.end_array()?;
-        self.tombstones.iter().try_for_each(|ordinal| pages.push(&ordinal.to_le_bytes()))?;
+        self.kills.iter().try_for_each(|kill| pages.push(&kill.ordinal.to_le_bytes()))?;
         pages.end_array()?;
         self.listing.metadata(&mut |number, _| pages.push(&number.to_le_bytes()))?;
         pages.end_array()?;
@@ -234,6 +269,78 @@ impl SegmentPlan<'_> {
         })?;
         pages.end_array()?;
         self.listing.metadata(&mut |_, value| pages.push(value))?;
+        pages.end_array()?;
+        self.write_order(survey.order, pages)?;
+        if self.has_kill_ranks() {
+            let columns = [|(rank, _)| rank, |(_, length)| length] as [fn((u32, u32)) -> u32; 2];
+            for column in columns {
+                let ranked = self.kills.iter().filter_map(|kill| kill.ranked);
+                ranked.map(column).try_for_each(|value| pages.push(&value.to_le_bytes()))?;
+                pages.end_array()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn has_filter(&self) -> bool {
+        self.extras.filter && self.listing.len() as u64 >= LEAST_FILTERED
+    }
+
+    /// Whether the ranks of all dead records are known.
+    fn has_kill_ranks(&self) -> bool {
+        self.kills.iter().all(|kill| kill.ranked.is_some())
+    }
+
+    /// Writes the filter, in windows of blocks that take as much memory as `window` hashes.
+    fn write_filter(&self, window: usize, pages: &mut PageWriter<'_>) -> Result<()> {
+        if !self.has_filter() {
+            return Ok(());
+        }
+        let n_blocks = filter::n_blocks(self.listing.len() as u64);
+        let at_once = (8 * window as u64 / filter::BLOCK_LEN as u64).max(1);
+        let mut first = 0;
+        while first < n_blocks {
+            let end = (first + at_once).min(n_blocks);
+            let mut blocks = vec![[0; filter::BLOCK_LEN]; usize::try_from(end - first).unwrap_or(0)];
+            self.listing.names(&mut |hash, _| {
+                let place = filter::block_of(hash, n_blocks).checked_sub(first);
+                let block = place.and_then(|place| blocks.get_mut(usize::try_from(place).ok()?));
+                if let Some(block) = block {
+                    filter::insert(block, hash);
+                }
+            })?;
+            pages.push(blocks.as_flattened())?;
+            first = end;
+        }
+        Ok(())
+    }
+
+    /// Writes the records in the order of names, if they are in another one, and the sums of raw bytes.
+    fn write_order(&self, order: Order, pages: &mut PageWriter<'_>) -> Result<()> {
+        let (mut sums, mut sum, mut count) = (Vec::new(), 0_u64, 0_u64);
+        let mut add = |length: u32| {
+            if count.is_multiple_of(SUMMED) {
+                sums.extend_from_slice(&sum.to_le_bytes());
+            }
+            sum = sum.saturating_add(u64::from(length));
+            count += 1;
+        };
+        match order {
+            Order::Unknown => return Ok(()),
+            Order::Identity => self.listing.locations(&mut |location| {
+                add(location.length);
+                Ok(())
+            })?,
+            Order::Listed => self.listing.order(&mut |number, length| {
+                add(length);
+                pages.push(&number.to_le_bytes())
+            })?,
+        }
+        pages.end_array()?;
+        if count.is_multiple_of(SUMMED) {
+            sums.extend_from_slice(&sum.to_le_bytes());
+        }
+        pages.push(&sums)?;
         pages.end_array()
     }
 
@@ -349,7 +456,8 @@ mod tests {
             let location = Location { address: 16 * number, ..Location::default() };
             let metadata = number.to_le_bytes();
             let metadata = number.is_multiple_of(7).then_some(&metadata[..]);
-            records.push(format!("frame_{number:06}").as_bytes(), &location, metadata);
+            let name = format!("frame_{:06}", number * 7919 % 5000);
+            records.push(name.as_bytes(), &location, metadata);
         }
         let listing = Chosen::all(&records);
         let plan = || SegmentPlan {
@@ -357,7 +465,8 @@ mod tests {
             first_chunk: 2,
             listing: &listing,
             chunks: Vec::new(),
-            tombstones: vec![3, 1],
+            kills: [3, 1].map(|ordinal| Kill { ordinal, ranked: Some((7, 8)) }).to_vec(),
+            extras: Extras::ALL,
         };
         let (expected, start) = plan().into_bytes().unwrap();
         assert_eq!(expected.len() as u64, start.reference.length);

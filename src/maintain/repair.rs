@@ -362,6 +362,8 @@ impl Found {
             features: Features::default(),
             data_set: identity::data_set(),
             shard: Shard::default(),
+            filters: true,
+            order: true,
             unknown_field: None,
         };
         // Where records start depends on the alignment. The right alignment is the one with which most

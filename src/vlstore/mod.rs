@@ -33,7 +33,7 @@ use crate::format::entry::{EntryHead, HEAD_LEN, Kind};
 use crate::format::frame::CODEC_AT;
 use crate::format::growth::Features;
 use crate::format::tables::{Parameters, Shard};
-use crate::index::{Chosen, Records, Segment, SegmentPlan};
+use crate::index::{Chosen, Extras, Records, Segment, SegmentPlan};
 use crate::key::Key;
 use crate::options::Placement;
 use crate::storage::{MemoryStorage, Storage};
@@ -101,6 +101,8 @@ pub(crate) fn import(
         features: Features::default(),
         data_set: 0,
         shard: Shard::default(),
+        filters: false,
+        order: true,
         unknown_field: None,
     };
     Ok((parameters, state))
@@ -109,7 +111,14 @@ pub(crate) fn import(
 /// Builds an index segment, as if it had been read from a depot.
 fn segment(records: &Records, chunks: Vec<ChunkRef>) -> Result<Segment> {
     let listing = &Chosen::all(records);
-    let plan = SegmentPlan { first_ordinal: 0, first_chunk: 0, listing, chunks, tombstones: Vec::new() };
+    let plan = SegmentPlan {
+        first_ordinal: 0,
+        first_chunk: 0,
+        listing,
+        chunks,
+        kills: Vec::new(),
+        extras: Extras { filter: false, order: true },
+    };
     let (mut bytes, encoded) = plan.into_bytes()?;
     let reference = encoded.reference;
     let head = EntryHead {

@@ -41,10 +41,10 @@ impl Run for List {
         // A depot with losses is listed, and then reported as incomplete.
         let options = OpenOptions::default().with_accept_loss(true);
         let depot = Depot::builder(Raw).open_options(options.clone()).open(&self.file)?;
-        let keys = match (&self.pattern, &self.prefix) {
-            (Some(pattern), _) => depot.keys_matching(pattern)?,
-            (None, Some(prefix)) => depot.keys_with_prefix(prefix),
-            (None, None) => depot.keys(),
+        let keys: Box<dyn Iterator<Item = _>> = match (&self.pattern, &self.prefix) {
+            (Some(pattern), _) => Box::new(depot.keys_matching(pattern)?),
+            (None, Some(prefix)) => Box::new(depot.keys_with_prefix(prefix)),
+            (None, None) => Box::new(depot.keys()),
         };
         if self.long {
             writeln!(out, "{:>12}  {:>8}  {:>10}  {:8}  name", "length", "chunk", "offset", "crc32c")?;

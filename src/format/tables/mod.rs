@@ -18,7 +18,7 @@ pub(crate) use commit::{Commit, SegmentRef};
 pub(crate) use directory::{Action, Directory, DirectoryBuilder, Operation};
 pub(crate) use losses::{Loss, LossKind, Losses};
 pub(crate) use parameters::{Parameters, Shard};
-pub(crate) use segment::{SECTIONS, Section, SegmentHead, lay_out};
+pub(crate) use segment::{Order, SECTIONS, Section, SegmentHead, lay_out};
 
 use flatbuffers::InvalidFlatbuffer;
 

@@ -32,6 +32,9 @@ pub(crate) struct Parameters {
     pub(crate) data_set: u128,
     /// Of a folder of depots, which no version writes yet.
     pub(crate) shard: Shard,
+    /// Whether writers give index segments filters, and the order of names.
+    pub(crate) filters: bool,
+    pub(crate) order: bool,
     /// The first field of the table that this version does not know, if there is one. Not encoded.
     pub(crate) unknown_field: Option<u16>,
 }
@@ -45,8 +48,11 @@ pub(crate) struct Shard {
     pub(crate) first_record: u64,
 }
 
+const WITHOUT_FILTERS: u8 = 1;
+const WITHOUT_ORDER: u8 = 2;
+
 /// Fields of the table that this version knows.
-const KNOWN_FIELDS: u16 = 22;
+const KNOWN_FIELDS: u16 = 23;
 
 impl Parameters {
     /// The table as bytes.
@@ -105,6 +111,8 @@ impl Parameters {
             shard: self.shard.number,
             n_shards: self.shard.of,
             first_record: self.shard.first_record,
+            without: if self.filters { 0 } else { WITHOUT_FILTERS }
+                | if self.order { 0 } else { WITHOUT_ORDER },
         };
         fbs::Parameters::create(builder, &args)
     }
@@ -158,6 +166,8 @@ impl Parameters {
             },
             data_set: table.data_set().map_or(0, |id| u128::from(id.low()) | u128::from(id.high()) << 64),
             shard: Shard { number: table.shard(), of: table.n_shards(), first_record: table.first_record() },
+            filters: table.without() & WITHOUT_FILTERS == 0,
+            order: table.without() & WITHOUT_ORDER == 0,
             unknown_field: unknown_field(&table._tab, KNOWN_FIELDS),
         };
         // The fields of a newer format may mean anything. The caller refuses it by its version.
@@ -184,6 +194,8 @@ impl Parameters {
             block_size: self.block_size,
             placement: self.placement,
             vlstore_compatible: self.vlstore,
+            name_filters: self.filters,
+            name_order: self.order,
         }
     }
 }
@@ -209,6 +221,8 @@ pub(crate) mod tests {
             features: Features { compatible: 1, read_only: 2, incompatible: 0 },
             data_set: 1 << 100 | 7,
             shard: Shard { number: 1, of: 2, first_record: 3 },
+            filters: true,
+            order: false,
             unknown_field: None,
         }
     }

@@ -22,6 +22,7 @@ pub(crate) struct SegmentHead {
     pub(crate) n_tombstones: u64,
     pub(crate) n_metadata: u64,
     pub(crate) bucket_bits: u8,
+    pub(crate) order: Order,
     /// By number: section `n` has kind `n + 1`. Those that are not in the file are empty.
     pub(crate) sections: [Section; SECTIONS],
     /// Where the last section ends, padding included: the bytes that pages cover.
@@ -30,14 +31,26 @@ pub(crate) struct SegmentHead {
     pub(crate) has_more: bool,
 }
 
+/// What a segment knows of the order of its names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Order {
+    /// Nothing.
+    #[default]
+    Unknown,
+    /// The records are in that order.
+    Identity,
+    /// A section lists the records in that order.
+    Listed,
+}
+
 /// How many kinds of sections this version knows.
-pub(crate) const SECTIONS: usize = 10;
+pub(crate) const SECTIONS: usize = 15;
 
 /// Sections of this kind and later ones may be left out of account.
 const IGNORABLE: u8 = 0x80;
 
 /// Fields of the table that this version knows.
-const KNOWN_FIELDS: u16 = 9;
+const KNOWN_FIELDS: u16 = 10;
 
 /// Where each section of the given lengths starts, and where the last one ends.
 pub(crate) fn lay_out(lengths: [u64; SECTIONS]) -> ([Section; SECTIONS], u64) {
@@ -66,6 +79,11 @@ impl SegmentHead {
             n_kills: self.n_tombstones,
             n_metadata: small(self.n_metadata),
             bucket_bits: self.bucket_bits,
+            order: match self.order {
+                Order::Unknown => 0,
+                Order::Identity => 1,
+                Order::Listed => 2,
+            },
             section_kinds: Some(builder.create_vector(&kinds)),
             section_lengths: Some(builder.create_vector(&lengths)),
         };
@@ -90,6 +108,12 @@ impl SegmentHead {
             n_tombstones: table.n_kills(),
             n_metadata: u64::from(table.n_metadata()),
             bucket_bits: table.bucket_bits(),
+            order: match table.order() {
+                0 => Order::Unknown,
+                1 => Order::Identity,
+                2 => Order::Listed,
+                other => return Err(Fault::newer("order of names", &other)),
+            },
             sections: [Section::default(); SECTIONS],
             paged_len: 0,
             has_more: unknown_field(&table._tab, KNOWN_FIELDS).is_some(),
@@ -118,7 +142,7 @@ mod tests {
 
     #[test]
     fn heads_come_back_without_their_empty_sections() {
-        let (sections, paged_len) = lay_out([32, 8, 0, 5, 0, 0, 0, 0, 4, 0]);
+        let (sections, paged_len) = lay_out([32, 8, 0, 5, 0, 0, 0, 0, 4, 0, 0, 0, 0, 0, 0]);
         assert_eq!((sections[3].offset, sections[8].offset, paged_len), (40, 48, 56));
         let head = SegmentHead { n_records: 2, sections, paged_len, ..SegmentHead::default() };
         let back = SegmentHead::decode(&head.encode()).unwrap();

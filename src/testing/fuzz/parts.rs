@@ -9,7 +9,7 @@ use crate::format::chunk::{PRELUDE_LEN, Prelude};
 use crate::format::entry::{EntryHead, HEAD_LEN, Kind};
 use crate::format::growth::Fault;
 use crate::format::tables::{Directory, SegmentHead, SegmentRef};
-use crate::index::{Merge, Segment, find_live, hash, select_live};
+use crate::index::{Extras, Merge, Segment, find_live, hash, select_live};
 use crate::le::u32_at;
 use crate::storage::{MemoryStorage, Storage};
 
@@ -88,7 +88,7 @@ fn look_up(segment: &Arc<Segment>) {
             local = number + 1;
             let _ = (segment.location(number), segment.metadata(number), segment.name(number));
             let _ = find_live(std::slice::from_ref(segment), name, &mut |_| ());
-            if let Ok(Some((ordinal, _))) = segment.find(hash(name), name, &mut |_| ()) {
+            if let Ok(Some((ordinal, _))) = segment.find(hash(name), name, true, &mut |_| ()) {
                 let found = segment.name(ordinal - first_ordinal);
                 assert!(found.is_ok_and(|found| found == *name), "a name that is another's");
             }
@@ -106,7 +106,7 @@ fn look_up(segment: &Arc<Segment>) {
         let _ = (select_live(0, &dead), select_live(n_records, &dead));
     }
     let whole = segment.check_all().is_ok();
-    let merge = Merge::new(std::slice::from_ref(segment));
+    let merge = Merge::new(std::slice::from_ref(segment), Extras::ALL);
     if let Ok((bytes, encoded)) = merge.and_then(|merge| merge.plan().into_bytes()) {
         assert!(whole, "a damaged segment was merged");
         let bytes = entry(Kind::Index, &bytes[HEAD_LEN..], encoded.body_crc);
