@@ -227,18 +227,20 @@ impl Engine {
                 .write_at(0, &header_page(&parameters)?)
                 .map_err(|source| storage.io("write the header", source))?;
         }
-        if len > tail.offset || header_lost {
+        if len != tail.offset || header_lost {
             // Durable before anything is appended, because a stale entry must not show up after a new one.
             storage
                 .set_len(tail.offset)
                 .and_then(|()| storage.sync())
                 .map_err(|source| storage.io("cut off the torn end", source))?;
-            event!(
-                warn,
-                "{}: cut off {} bytes of a torn end, which a crash left",
-                storage.path().display(),
-                len.saturating_sub(tail.offset)
-            );
+            if len > tail.offset {
+                event!(
+                    warn,
+                    "{}: cut off {} bytes of a torn end, which a crash left",
+                    storage.path().display(),
+                    len - tail.offset
+                );
+            }
         }
         // The numbers of commits that cannot be read are not used again.
         let taken = state.unread.or(lost).map_or(0, |commit| commit.sequence);

@@ -107,6 +107,11 @@ impl Prelude {
         Ok(prelude)
     }
 
+    /// Where all that checksums cover ends in the entry.
+    pub(crate) fn end(&self) -> u64 {
+        self.directory_range().end.max(u64::from(self.chunk_at).saturating_add(self.chunk_len))
+    }
+
     /// Where the directory lies in the entry.
     pub(crate) fn directory_range(&self) -> std::ops::Range<u64> {
         let start = DIRECTORY_AT as u64;

@@ -125,11 +125,17 @@ impl<'s> Scanner<'s> {
         Some(Slots { valid, unwritten })
     }
 
-    /// The head of the entry at `offset`, if the whole entry is in the file.
+    /// The head of the entry at `offset`, if the whole entry is in the file. A CHUNK or LOG entry may lack
+    /// padding: its checksums cover all the rest of it.
     pub(crate) fn head(&self, offset: u64) -> Result<EntryHead> {
         let head = EntryHead::parse(&self.read(offset, HEAD_LEN)?, offset)
             .map_err(|found| self.damaged(Part::Entry, offset, "the head of an entry", found))?;
-        if head.offset.checked_add(head.length).is_none_or(|end| end > self.file_len) {
+        let padding = match head.kind {
+            Kind::Chunk | Kind::Log => HEAD_LEN as u64 - 1,
+            _ => 0,
+        };
+        let end = head.offset.checked_add(head.length);
+        if end.is_none_or(|end| end > self.file_len.saturating_add(padding)) {
             let found = format!("{} bytes of file", self.file_len);
             return Err(self.damaged(Part::Entry, offset, format!("{} bytes", head.length), found));
         }
@@ -198,7 +204,9 @@ impl<'s> Scanner<'s> {
             return Ok((directory, None));
         }
         let reference = self.chunk_ref(head, &prelude)?;
-        if check {
+        // What a cut file lacks is padding only if all the rest is there.
+        let is_cut = head.offset.saturating_add(head.length) > self.file_len;
+        if check || is_cut {
             let reader = ChunkReader::new(Arc::clone(self.storage), chunk_size, false, false);
             reader.check_stored(head.ordinal, &reference)?;
         }
@@ -260,6 +268,12 @@ impl<'s> Scanner<'s> {
             return Err(self.damaged(Part::Entry, at, expected, format!("{found:#010x}")));
         }
         Prelude::parse(&bytes, head.length).map_err(|fault| self.refused(fault, Part::Entry, at, "a prelude"))
+    }
+
+    /// Whether the file has all of a CHUNK or LOG entry, but perhaps for its padding.
+    pub(super) fn has_all(&self, head: &EntryHead) -> bool {
+        let end = self.prelude(head).ok().and_then(|prelude| head.offset.checked_add(prelude.end()));
+        end.is_some_and(|end| end <= self.file_len)
     }
 
     /// The directory of a CHUNK or LOG entry.

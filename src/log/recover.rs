@@ -138,13 +138,17 @@ impl Scanner<'_> {
         Durable { end: valid.first().map_or(0, |slot| slot.offset), segments }
     }
 
-    /// The first CHUNK, LOG or COMMIT entry of the depot after `tail` that is whole, but perhaps for its
-    /// padding.
+    /// The first CHUNK, LOG or COMMIT entry of the depot after `tail` that is whole. A CHUNK or LOG entry may
+    /// lack padding.
     pub(crate) fn whole_entry_after(&self, tail: Tail, depot_id: u64) -> Result<Option<EntryHead>> {
         for step in EntryWalk::from(self, Some(depot_id), tail.offset) {
             if let Step::Entry(entry) = step?
-                && entry.has_all(self.file_len)
-                && matches!(entry.head.kind, Kind::Chunk | Kind::Log | Kind::Commit)
+                && match entry.head.kind {
+                    Kind::Chunk | Kind::Log => self.has_all(&entry.head),
+                    // It only repeats what the others say.
+                    Kind::Commit => entry.whole,
+                    _ => false,
+                }
             {
                 return Ok(Some(entry.head));
             }

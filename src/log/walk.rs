@@ -34,11 +34,6 @@ impl Entry {
         }
     }
 
-    /// Whether nothing but padding may be missing at the end of a file of `file_len` bytes.
-    pub(crate) fn has_all(&self, file_len: u64) -> bool {
-        self.end() < file_len.saturating_add(HEAD_LEN as u64)
-    }
-
     /// Whether it lies where it was written.
     pub(crate) fn in_place(&self) -> bool {
         self.written_at == self.head.offset

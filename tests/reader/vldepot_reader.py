@@ -1,0 +1,481 @@
+"""A second reader of depots, written from docs/reference/format.md alone.
+
+It reads a closed or a killed depot, and checks all that can be checked: every checksum, the index against the
+directories of the chunks, filters, hashes, and the order of names. It shares no code with the Rust crate, so that
+the two can only agree by what the document says. It is slow, and keeps the whole file in memory.
+
+    records = Depot(path).records()          # [(name, bytes, metadata as MessagePack or None), ..]
+
+Needs the packages blosc2, google-crc32c and xxhash.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+import blosc2
+import google_crc32c
+import xxhash
+
+FIRST_ENTRY = 4160
+SLOTS = (3072, 3584)
+PAGE = 4096
+CHUNK, INDEX, COMMIT, FRAME, LOG, METADATA, LOSSES = range(1, 8)
+SALTS = (0x47B6137B, 0x44974D91, 0x8824AD5B, 0xA2B7289D, 0x705495C7, 0x2DF1424B, 0x9EFC4947, 0x5C6BFB31)
+
+
+class Damaged(Exception):
+    """Bytes that are not what was written."""
+
+
+class Unsupported(Exception):
+    """Bytes that a later version wrote."""
+
+
+def crc(data: bytes) -> int:
+    return google_crc32c.value(bytes(data))
+
+
+def check(condition: bool, what: str) -> None:
+    if not condition:
+        raise Damaged(what)
+
+
+def known(condition: bool, what: str) -> None:
+    if not condition:
+        raise Unsupported(what)
+
+
+def u32(data: bytes, at: int) -> int:
+    return struct.unpack_from("<I", data, at)[0]
+
+
+def u64(data: bytes, at: int) -> int:
+    return struct.unpack_from("<Q", data, at)[0]
+
+
+def words(data: bytes, size: int) -> list[int]:
+    return [int.from_bytes(data[at : at + size], "little") for at in range(0, len(data), size)]
+
+
+def varint(data: bytes, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = data[at]
+        value, at, shift = value | (byte & 0x7F) << shift, at + 1, shift + 7
+        if byte < 0x80:
+            return value, at
+
+
+class Table:
+    """A Flatbuffers table: https://flatbuffers.dev/internals."""
+
+    def __init__(self, data: bytes, at: int | None = None):
+        self.data, self.at = data, u32(data, 0) if at is None else at
+        self.vtable = self.at - struct.unpack_from("<i", data, self.at)[0]
+        self.n_fields = struct.unpack_from("<H", data, self.vtable)[0] // 2 - 2
+
+    def place(self, field: int) -> int:
+        if field >= self.n_fields:
+            return 0
+        offset = struct.unpack_from("<H", self.data, self.vtable + 4 + 2 * field)[0]
+        return self.at + offset if offset else 0
+
+    def number(self, field: int, size: int, signed: bool = False) -> int:
+        at = self.place(field)
+        return int.from_bytes(self.data[at : at + size], "little", signed=signed) if at else 0
+
+    def vector(self, field: int, size: int = 1) -> bytes | None:
+        at = self.place(field)
+        if not at:
+            return None
+        at += u32(self.data, at)
+        return self.data[at + 4 : at + 4 + size * u32(self.data, at)]
+
+    def numbers(self, field: int, size: int) -> list[int]:
+        return words(self.vector(field, size) or b"", size)
+
+    def table(self, field: int) -> Table | None:
+        at = self.place(field)
+        return Table(self.data, at + u32(self.data, at)) if at else None
+
+    def unknown(self, n_known: int) -> bool:
+        return any(self.place(field) for field in range(n_known, self.n_fields))
+
+
+class Parameters:
+    def __init__(self, table: Table):
+        self.format_version, self.depot_id = table.number(0, 4), table.number(1, 8)
+        self.codec_id = (table.vector(2) or b"").decode()
+        self.codec_parameters = table.vector(4) or b""
+        self.chunk_size, self.align = table.number(5, 4), table.number(12, 1)
+        self.incompatible = table.number(17, 8)
+        known(self.format_version <= 1, f"format version {self.format_version}")
+        known(table.number(7, 1) <= 4 and table.number(9, 1) <= 2 and table.number(11, 1) <= 2, "a parameter")
+
+
+@dataclass
+class Head:
+    kind: int
+    body_crc: int
+    sequence: int
+    ordinal: int
+    offset: int
+    length: int
+    depot_id: int
+    previous: int
+    crc: int
+
+
+@dataclass(frozen=True)
+class Location:
+    address: int
+    length: int
+    crc: int
+
+
+class Segment:
+    """An INDEX entry."""
+
+    def __init__(self, depot: Depot, offset: int, length: int, prefix_length: int, counts: tuple[int, int, int]):
+        head = depot.head(offset)
+        check(head is not None and head.kind == INDEX and head.length == length, "the INDEX entry of a commit")
+        prefix = depot.data[offset + 64 : offset + 64 + prefix_length]
+        check(crc(prefix) == head.body_crc, "the prefix of a segment")
+        head_length, n_parts = u32(prefix, 0), u32(prefix, 4)
+        check(len(prefix) == -(-(8 + head_length + 4 * n_parts) // 8) * 8, "the length of a prefix")
+        table = Table(prefix[8 : 8 + head_length])
+        self.first_ordinal, self.n_records = table.number(0, 8), table.number(1, 4)
+        self.first_chunk, n_chunks, n_kills = table.number(2, 8), table.number(3, 8), table.number(4, 8)
+        check((self.n_records, n_chunks, n_kills) == counts, "counts of a segment and of its commit")
+        self.bucket_bits, self.order = table.number(6, 1), table.number(9, 1)
+        known(self.order <= 2, f"order {self.order}")
+        kinds, lengths = table.vector(7) or b"", table.numbers(8, 8)
+        paged = sum(-(-length // 8) * 8 for length in lengths)
+        n_pages = -(-paged // PAGE)
+        at = offset + 64 + prefix_length
+        page_table = depot.data[at : at + 4 * n_pages]
+        at += -(-4 * n_pages // 8) * 8
+        check(n_parts == -(-4 * n_pages // PAGE), "the number of parts of a page table")
+        for part, expected in enumerate(words(prefix[8 + head_length :][: 4 * n_parts], 4)):
+            check(crc(page_table[part * PAGE : (part + 1) * PAGE]) == expected, "a part of a page table")
+        pages = depot.data[at : at + paged]
+        for page, expected in enumerate(words(page_table, 4)):
+            check(crc(pages[page * PAGE : (page + 1) * PAGE]) == expected, f"page {page} of a segment")
+        self.sections: dict[int, bytes] = {}
+        at = 0
+        for kind, length in zip(kinds, lengths):
+            known(1 <= kind <= 15 or kind >= 128, f"section {kind}")
+            self.sections[kind] = pages[at : at + length]
+            at += -(-length // 8) * 8
+        self.names = self.read_names()
+        self.kills = words(self.section(8), 8)
+        self.metadata = self.read_metadata()
+        self.check_look_up()
+        self.check_order()
+
+    def section(self, kind: int) -> bytes:
+        return self.sections.get(kind, b"")
+
+    def read_names(self) -> list[bytes]:
+        names: list[bytes] = []
+        data, starts = self.section(6), words(self.section(5), 4)
+        for start, end in zip(starts, starts[1:]):
+            at, name = start, b""
+            while at < end:
+                shared, at = varint(data, at)
+                rest, at = varint(data, at)
+                name = name[:shared] + data[at : at + rest]
+                at += rest
+                names.append(name)
+        check(len(names) == self.n_records, "the number of names")
+        return names
+
+    def read_metadata(self) -> dict[int, bytes]:
+        ends = words(self.section(10), 4)
+        data = self.section(11)
+        return {n: data[a:b] for n, a, b in zip(words(self.section(9), 4), ends, ends[1:])}
+
+    def location(self, number: int) -> Location:
+        word, length, checksum = struct.unpack_from("<QII", self.section(2), 16 * number)
+        known(word >> 48 == 0, f"record flags {word >> 48:#x}")
+        return Location(word, length, checksum)
+
+    def chunk(self, number: int) -> tuple[int, int, int, int, int, int, int]:
+        fields = struct.unpack_from("<QIIIIII", self.section(7), 32 * number)
+        known(fields[6] & ~3 == 0, f"chunk flags {fields[6]:#x}")
+        return fields
+
+    def check_look_up(self) -> None:
+        """Every name is found by its hash, and passes the filter."""
+        buckets, hashes, blocks = words(self.section(3), 4), self.section(4), self.section(1)
+        for number, name in enumerate(self.names):
+            digest = xxhash.xxh3_64_intdigest(name)
+            bucket = digest >> 64 - self.bucket_bits if self.bucket_bits else 0
+            tag = (digest << self.bucket_bits & (1 << 64) - 1) >> 32
+            entries = hashes[8 * buckets[bucket] : 8 * buckets[bucket + 1]]
+            check(struct.pack("<II", tag, number) in [entries[at : at + 8] for at in range(0, len(entries), 8)], "a hash")
+            if blocks:
+                block = 32 * ((digest >> 32) * (len(blocks) // 32) >> 32)
+                for word, salt in enumerate(SALTS):
+                    bit = (digest & 0xFFFFFFFF) * salt % (1 << 32) >> 27
+                    check(u32(blocks, block + 4 * word) >> bit & 1 == 1, "a bit of the filter")
+
+    def check_order(self) -> None:
+        if self.order == 0:
+            return
+        order = words(self.section(12), 4) if self.order == 2 else list(range(self.n_records))
+        names = [self.names[number] for number in order]
+        check(names == sorted(self.names), "the order of names")
+        sums, total = [], 0
+        for rank, number in enumerate(order):
+            if rank % 16 == 0:
+                sums.append(total)
+            total += struct.unpack_from("<I", self.section(2), 16 * number + 8)[0]
+        if self.n_records % 16 == 0:
+            sums.append(total)
+        check(words(self.section(13), 8) == sums, "the sums of the order")
+
+
+class Depot:
+    """The newest state of a depot, as docs/reference/format.md, section 4, finds it."""
+
+    def __init__(self, path: str):
+        with open(path, "rb") as file:
+            self.data = file.read()
+        self.parameters = self.header()
+        self.commit: Table | None = None
+        self.segments: list[Segment] = []
+        # Of CHUNK and LOG entries that no commit covers.
+        self.adopted: list[Head] = []
+        self.find()
+
+    # 1. The header page.
+
+    def header(self) -> Parameters:
+        data = self.data
+        check(data[:10] == b"\x9e\xa8b2frame\0", "the magic of a Blosc2 frame")
+        at = 87
+        check(data[at] == 0x93 and data[at + 1] == 0xCD and data[at + 4] == 0xDE, "metalayers")
+        count, at = int.from_bytes(data[at + 5 : at + 7], "big"), at + 7
+        for _ in range(count):
+            length = data[at] & 0x1F
+            name, at = data[at + 1 : at + 1 + length], at + 1 + length
+            offset, at = int.from_bytes(data[at + 1 : at + 5], "big"), at + 5
+            if name == b"vldepot":
+                content = data[offset + 5 : PAGE]
+                inner = int.from_bytes(content[1:5], "big")
+                check(content[0] == 0xC6 and inner == len(content) - 5, "a MessagePack byte string")
+                check(content[5:13] == b"VLDEPOT1", "the magic VLDEPOT1")
+                table = content[21 : 21 + u32(content, 13)]
+                check(crc(table) == u32(content, 17), "the parameters")
+                return Parameters(Table(table))
+        raise Damaged("no metalayer vldepot")
+
+    # 2. Entries.
+
+    def head(self, offset: int) -> Head | None:
+        raw = self.data[offset : offset + 64]
+        if len(raw) < 64 or raw[:8] != b"\x8bVLD\r\n\x1a\0" or crc(raw[:60]) != u32(raw, 60):
+            return None
+        head = Head(raw[8], *struct.unpack_from("<IQQQQQI", raw, 12), u32(raw, 60))
+        if head.offset != offset or head.depot_id != self.parameters.depot_id:
+            return None
+        if offset + head.length > len(self.data):
+            return None
+        known(1 <= head.kind <= 7 or head.kind >= 128, f"entry kind {head.kind}")
+        known(raw[9:12] == b"\0\0\0", "flags of an entry")
+        return head
+
+    def body(self, head: Head) -> bytes:
+        """The body of a COMMIT, METADATA or LOSSES entry."""
+        at = head.offset + 64
+        whole = self.data[at : at + 8 + u64(self.data, at)]
+        check(crc(whole) == head.body_crc, "the body of an entry")
+        return whole[8:]
+
+    def read_commit(self, head: Head) -> tuple[Table, list[Segment]]:
+        commit = Table(self.body(head))
+        known(commit.number(15, 8) == 0, "an incompatible feature")
+        Parameters(commit.table(8))
+        segments, end, ordinal, chunk = [], 0, 0, 0
+        packed = commit.table(2).vector(0) or b"" if commit.table(2) else b""
+        at = 0
+        while at < len(packed):
+            numbers = []
+            for _ in range(6):
+                number, at = varint(packed, at)
+                numbers.append(number)
+            gap, length, prefix, records, chunks, kills = numbers
+            offset = end + 64 * gap
+            end = offset + 64 * length
+            segment = Segment(self, offset, 64 * length, prefix, (records, chunks, kills))
+            check((segment.first_ordinal, segment.first_chunk) == (ordinal, chunk), "segments that follow each other")
+            ordinal, chunk = ordinal + records, chunk + chunks
+            segments.append(segment)
+        return commit, segments
+
+    def directory(self, head: Head) -> tuple[bytes, Table]:
+        """The prelude and the directory of a CHUNK or LOG entry."""
+        prelude = self.data[head.offset + 64 : head.offset + 128]
+        check(crc(prelude) == head.body_crc, "a prelude")
+        known(prelude[44:] == bytes(20), "fields of a prelude")
+        known(u32(prelude, 12) == 0, f"payload layout {u32(prelude, 12)}")
+        stored = self.data[head.offset + 128 : head.offset + 128 + u32(prelude, 0)]
+        check(crc(stored) == u32(prelude, 8), "a directory")
+        # A directory that would not shrink is stored as it is.
+        raw = stored if u32(prelude, 0) == u32(prelude, 4) else blosc2.decompress2(stored)
+        table = Table(bytes(raw))
+        known(not table.unknown(10), "a column of a directory")
+        return prelude, table
+
+    def operations(self, head: Head) -> list[tuple[int, bytes, Location | None, bytes | None]]:
+        """Kind, name, place and metadata of each operation of a CHUNK or LOG entry."""
+        _, table = self.directory(head)
+        names, lengths, crcs = table.vector(3) or b"", iter(table.numbers(4, 4)), iter(table.numbers(5, 4))
+        name_lengths = table.numbers(2, 4)
+        kinds = table.vector(1) or bytes(len(name_lengths))
+        noted = dict(zip(table.numbers(6, 4), table.numbers(7, 4)))
+        metadata, moved = table.vector(8) or b"", iter(table.numbers(9, 8))
+        start = head.ordinal * self.parameters.chunk_size
+        place, at, noted_at = table.number(0, 4), 0, 0
+        operations = []
+        for number, (kind, length) in enumerate(zip(kinds, name_lengths)):
+            known(kind <= 2, f"operation {kind}")
+            name, at = names[at : at + length], at + length
+            value = None
+            if number in noted:
+                value, noted_at = metadata[noted_at : noted_at + noted[number]], noted_at + noted[number]
+            location = None
+            if kind == 0:
+                place = -(-place // self.parameters.align) * self.parameters.align
+                location = Location(start + place, next(lengths), next(crcs))
+                place += location.length
+            elif kind == 2:
+                address, word = next(moved), next(moved)
+                location = Location(address, word & 0xFFFFFFFF, word >> 32)
+            operations.append((kind, name, location, value))
+        return operations
+
+    def chunk_of(self, head: Head) -> tuple[int, int, int, int, int, int, int]:
+        """What the index would have of the chunk of a CHUNK entry."""
+        prelude, _ = self.directory(head)
+        chunk_at = u32(prelude, 16)
+        header = self.data[head.offset + chunk_at :][:32]
+        flags = (header[31] >> 4 & 7 == 1) | (header[2] >> 1 & 1) << 1
+        return head.offset, chunk_at, u64(prelude, 24), u32(prelude, 20), u32(prelude, 40), u32(header, 8), flags
+
+    # 4. Opening.
+
+    def find(self) -> None:
+        slots = []
+        for at in SLOTS:
+            slot = self.data[at : at + 64]
+            if slot[:8] == b"VLSLOT\r\n" and crc(slot[:60]) == u32(slot, 60):
+                known(slot[44:60] == bytes(16), "fields of a slot")
+                if u64(slot, 32) == self.parameters.depot_id:
+                    slots.append((u64(slot, 8), u64(slot, 16), u32(slot, 40)))
+        offset, sequence, previous = FIRST_ENTRY, 1, 0
+        for number, at, head_crc in sorted(slots, reverse=True):
+            head = self.head(at)
+            if head is not None and head.kind == COMMIT and head.crc == head_crc and head.ordinal == number:
+                self.commit, self.segments = self.read_commit(head)
+                offset, sequence, previous = head.offset + head.length, head.sequence + 1, head.crc
+                break
+        while (head := self.head(offset)) is not None:
+            if (head.sequence, head.previous) != (sequence, previous):
+                break
+            if head.kind == COMMIT:
+                self.commit, self.segments = self.read_commit(head)
+                self.adopted = []
+            elif head.kind in (CHUNK, LOG):
+                self.adopted.append(head)
+            elif head.kind >= 128 and crc(self.data[offset + 64 : offset + head.length]) != head.body_crc:
+                break
+            offset, sequence, previous = offset + head.length, sequence + 1, head.crc
+        if self.commit is None:
+            known(self.parameters.incompatible == 0, "an incompatible feature")
+
+    def entries(self) -> list[Head]:
+        """All entries, from the first on."""
+        heads, offset = [], FIRST_ENTRY
+        while (head := self.head(offset)) is not None:
+            heads.append(head)
+            offset += head.length
+        return heads
+
+    # Records.
+
+    def raw_chunk(self, reference: tuple[int, int, int, int, int, int, int]) -> bytes:
+        offset, chunk_at, length, n, table_crc, block_size, flags = reference
+        at = offset + chunk_at
+        table = self.data[at - 4 * n : at]
+        check(crc(table) == table_crc, "the checksums of blocks")
+        crcs, chunk = words(table, 4), self.data[at : at + length]
+        size = self.parameters.chunk_size
+        if flags & 2:
+            check(crc(chunk[:32]) == crcs[0], "the header of a chunk")
+            raw = chunk[32:]
+            for block, expected in enumerate(crcs[1:]):
+                check(crc(raw[block * block_size : (block + 1) * block_size]) == expected, "a block")
+            return raw
+        n_blocks = 0 if flags & 1 else -(-size // block_size)
+        starts = words(chunk[32 : 32 + 4 * n_blocks], 4) + [length]
+        check(crc(chunk[: 32 + 4 * n_blocks]) == crcs[0], "the header of a chunk")
+        for block in range(n_blocks):
+            stored = chunk[starts[block] : starts[block + 1]]
+            # Blocks of zeros at the end have no checksum.
+            good = crc(stored) == crcs[block + 1] if block + 1 < n else not any(stored)
+            check(good, f"block {block}")
+        return bytes(size) if flags & 1 else bytes(blosc2.decompress2(chunk))
+
+    def live(self) -> tuple[dict[bytes, tuple[Location, bytes | None]], dict[int, tuple]]:
+        """Live records in their order by the index and what was adopted, and where their chunks are."""
+        dead = {ordinal for segment in self.segments for ordinal in segment.kills}
+        records, chunks = {}, {}
+        for segment in self.segments:
+            for number in range(len(segment.section(7)) // 32):
+                chunks[segment.first_chunk + number] = segment.chunk(number)
+            for number, name in enumerate(segment.names):
+                if segment.first_ordinal + number not in dead:
+                    check(name not in records, "a name that is live once")
+                    records[name] = (segment.location(number), segment.metadata.get(number))
+        if self.commit is not None:
+            check(len(records) == self.commit.number(3, 8), "the number of live records")
+        self.replay(self.adopted, records, chunks)
+        return records, chunks
+
+    def by_directories(self) -> tuple[dict[bytes, tuple[Location, bytes | None]], dict[int, tuple]]:
+        """The same by the directories alone."""
+        records: dict[bytes, tuple[Location, bytes | None]] = {}
+        chunks: dict[int, tuple] = {}
+        self.replay([head for head in self.entries() if head.kind in (CHUNK, LOG)], records, chunks)
+        return records, chunks
+
+    def replay(self, heads: list[Head], records: dict, chunks: dict) -> None:
+        for head in heads:
+            if head.kind == CHUNK:
+                chunks[head.ordinal] = self.chunk_of(head)
+            for _, name, location, metadata in self.operations(head):
+                records.pop(name, None)
+                if location is not None:
+                    records[name] = (location, metadata)
+
+    def records(self) -> list[tuple[bytes, bytes, bytes | None]]:
+        """Tagged name, bytes and metadata of all live records, in their order."""
+        records, chunks = self.live()
+        again, chunks_again = self.by_directories()
+        check(list(records.items()) == list(again.items()), "index and directories that agree")
+        check(chunks == chunks_again, "chunks of the index and of the entries")
+        raw = {number: self.raw_chunk(reference) for number, reference in chunks.items()}
+        out = []
+        for name, (location, metadata) in records.items():
+            data, at, left = b"", location.address, location.length
+            while left:
+                number, start = divmod(at, self.parameters.chunk_size)
+                part = raw[number][start : start + left]
+                data, at, left = data + part, at + len(part), left - len(part)
+            check(crc(data) == location.crc, f"record {name!r}")
+            out.append((name, data, metadata))
+        return out
