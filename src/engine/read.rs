@@ -48,7 +48,21 @@ impl Engine {
                 ChunkAt::Stored(reference) => {
                     return self.reader.bytes(chunk, &reference, start..start + len);
                 }
-                ChunkAt::Sealed(raw) => return Ok(Bytes::from_heap(raw, start..start + len)),
+                // A sealed chunk ends after its records, and a forged place may be behind them.
+                ChunkAt::Sealed(raw) if start.saturating_add(len) <= raw.len() => {
+                    return Ok(Bytes::from_heap(raw, start..start + len));
+                }
+                ChunkAt::Sealed(raw) => {
+                    let expected = format!("a record inside {} bytes", raw.len());
+                    let part = Part::Chunk(chunk);
+                    return Err(Error::damaged(
+                        self.path_buf(),
+                        part,
+                        0,
+                        expected,
+                        format!("{len} at {start}"),
+                    ));
+                }
                 ChunkAt::Missing => return Err(self.no_chunk(chunk)),
                 // The chunk may be sealed while this waits for the writer. Then it is looked up again.
                 ChunkAt::Open => {

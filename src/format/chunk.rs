@@ -273,14 +273,15 @@ fn place_chunk(directory_end: usize, n_checksums: usize) -> usize {
     least + (HEAD_LEN + HEADER_LEN - least % HEAD_LEN) % HEAD_LEN
 }
 
-/// Compresses a full chunk into an entry.
+/// Compresses a chunk of `chunk_size` raw bytes into an entry.
 ///
-/// `raw` is padded to the chunk size; its first `used` bytes are records. `bytes` is room for the entry, to
-/// be kept from chunk to chunk: fresh memory would cost more than the work done in it. The chunk is
-/// compressed directly to its place in the entry.
+/// `raw` is the start of the chunk, whole blocks or all of it; what follows is zeros. Its first `used` bytes
+/// are records. `bytes` is room for the entry, to be kept from chunk to chunk: fresh memory would cost more
+/// than the work done in it. The chunk is compressed directly to its place in the entry.
 pub(crate) fn encode_chunk(
     raw: &[u8],
     used: usize,
+    chunk_size: usize,
     directory: &DirectoryBuilder,
     encoder: &mut Encoder,
     mut bytes: Vec<u8>,
@@ -288,8 +289,8 @@ pub(crate) fn encode_chunk(
     let mut prelude = Prelude { raw_len: used as u64, ..Prelude::default() };
     let stored = stored_directory(directory, &mut prelude)?;
     let directory_end = DIRECTORY_AT + stored.len();
-    let mut chunk_at = place_chunk(directory_end, 1 + raw.len().div_ceil(encoder.block_size()));
-    let header = encoder.compress_into(raw, &mut bytes, chunk_at)?;
+    let mut chunk_at = place_chunk(directory_end, 1 + chunk_size.div_ceil(encoder.block_size()));
+    let header = encoder.compress_padded(raw, chunk_size, &mut bytes, chunk_at)?;
     if header.special() != 0 {
         // The chunk is only a header. Without blocks, there is just one checksum before it.
         let least = place_chunk(directory_end, 1);
@@ -376,7 +377,8 @@ mod tests {
             let compression = Compression { codec, ..Compression::default() };
             let mut encoder = Encoder::new(compression, 1 << 14).unwrap();
             let entry =
-                encode_chunk(&raw(), 1 << 16, &directory().to_builder(), &mut encoder, Vec::new()).unwrap();
+                encode_chunk(&raw(), 1 << 16, 1 << 16, &directory().to_builder(), &mut encoder, Vec::new())
+                    .unwrap();
             assert_eq!(entry.written as u64, entry.length);
             let prelude = Prelude::parse(&entry.bytes[PRELUDE_AT..], entry.length).unwrap();
             assert_eq!(prelude, entry.prelude);
@@ -394,7 +396,8 @@ mod tests {
         let mut encoder = Encoder::new(compression, 1 << 14).unwrap();
         let mut raw = vec![0; 1 << 20];
         raw[..4096].copy_from_slice(&raw_part());
-        let entry = encode_chunk(&raw, 4096, &directory().to_builder(), &mut encoder, Vec::new()).unwrap();
+        let entry =
+            encode_chunk(&raw, 4096, raw.len(), &directory().to_builder(), &mut encoder, Vec::new()).unwrap();
         assert!(entry.written < 8192 && entry.length > 1 << 20);
     }
 
@@ -408,7 +411,8 @@ mod tests {
         for raw in [raw(), vec![0; 1 << 16]] {
             let mut encode = |room| {
                 let used = raw.len();
-                let entry = encode_chunk(&raw, used, &directory().to_builder(), &mut encoder, room).unwrap();
+                let entry =
+                    encode_chunk(&raw, used, used, &directory().to_builder(), &mut encoder, room).unwrap();
                 entry.bytes[DIRECTORY_AT..entry.written].to_vec()
             };
             let fresh = encode(Vec::new());
