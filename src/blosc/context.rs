@@ -130,30 +130,25 @@ impl Encoder {
     /// Compresses `raw`, and zeros after it up to `raw_len` bytes, to a chunk at byte `at` of `out`.
     ///
     /// `raw` must be whole blocks, and so must `raw_len`. The time and the memory that this takes depend on
-    /// `raw` alone, unless its blocks do not shrink at all.
+    /// `raw` alone. `None` if `raw` does not shrink: c-blosc2 then makes no blocks that any could follow.
     pub(crate) fn compress_padded(
         &mut self,
         raw: &[u8],
         raw_len: usize,
         out: &mut Vec<u8>,
         at: usize,
-    ) -> Result<ChunkHeader, BloscError> {
+    ) -> Result<Option<ChunkHeader>, BloscError> {
         let block_size = self.block_size.max(1);
         let padding = raw_len.saturating_sub(raw.len()) / block_size;
-        if padding == 0 {
-            return self.compress_into(raw, out, at);
-        }
-        if !raw.len().is_multiple_of(block_size) || !raw_len.is_multiple_of(block_size) || raw.is_empty() {
+        if raw.is_empty() || !raw.len().is_multiple_of(block_size) || !raw_len.is_multiple_of(block_size) {
             return refuse(format!("{} of {raw_len} bytes in blocks of {block_size}", raw.len()));
         }
         // The blocks leave room for the offsets of those that are appended.
         let short = self.compress_into(raw, out, at + 4 * padding)?;
         if short.is_memcpyed() {
-            let mut whole = vec![0; raw_len];
-            whole[..raw.len()].copy_from_slice(raw);
-            return self.compress_into(&whole, out, at);
+            return Ok(None);
         }
-        append_zero_blocks(out, at, &short, padding)
+        append_zero_blocks(out, at, &short, padding).map(Some)
     }
 
     /// Compresses `raw` to a chunk.
