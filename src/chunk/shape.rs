@@ -14,7 +14,7 @@ const LARGEST_BLOCK: usize = 256 << 10;
 /// A chunk that is not full and has less in it than this is compressed by zstd, without splitting its blocks.
 const TINY: usize = 32 << 10;
 /// Bytes of zero blocks that a chunk may have in any case. If more of it is in use, it may have a part of that.
-const FREE_OVERHEAD: usize = 256;
+const FREE_OVERHEAD: usize = 128;
 /// The part of the used bytes that zero blocks may cost.
 const OVERHEAD_PART: usize = 16;
 
@@ -93,9 +93,9 @@ impl Shape {
         Self { compressed, ..self }
     }
 
-    /// Bytes that a block of zeros takes: its offset, a length for each stream, and its checksum.
+    /// Bytes that a block of zeros takes: its offset, and a length for each stream. It has no checksum.
     fn zero_block_len(&self) -> usize {
-        4 + 4 * self.split.n_streams(self.compression.typesize()) + 4
+        4 + 4 * self.split.n_streams(self.compression.typesize())
     }
 
     /// Bytes that the blocks of zeros take.
