@@ -38,11 +38,10 @@ fn growth(path: &Path, layout: Layout, n_atoms: u32, n: u32) -> f64 {
 
 #[test]
 fn a_commit_of_a_small_frame_grows_the_file_by_little_more_than_the_frame() {
-    let folder = tempfile::tempdir().unwrap().keep();
+    let folder = tempfile::tempdir().unwrap();
     for preset in Layout::PRESETS {
-        let path = folder.join(preset);
+        let path = folder.path().join(preset);
         let grown = growth(&path, preset.parse().unwrap(), 100, 1000);
-        println!("{preset}: {grown:.0} bytes");
-        //assert!(grown < 2500.0, "{preset}: {grown} bytes for a frame of 1200");
+        assert!(grown < 2500.0, "{preset}: {grown} bytes for a frame of 1200");
     }
 }

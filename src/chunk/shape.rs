@@ -106,7 +106,14 @@ impl Shape {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use super::super::{ChunkReader, OpenChunk};
     use super::*;
+    use crate::blosc::{ChunkHeader, Encoder, decompress};
+    use crate::format::chunk::{ChunkRef, EncodedEntry, encode_chunk};
+    use crate::format::tables::DirectoryBuilder;
+    use crate::storage::{MemoryStorage, Storage};
 
     #[test]
     fn shapes_fit_their_chunks_and_cost_little() {
@@ -129,6 +136,140 @@ mod tests {
                         assert_eq!(shape.compression, layout.compression);
                     }
                 }
+            }
+        }
+    }
+
+    /// Bytes that hardly shrink if `number` is even, and that do if it is odd. They never end with a zero.
+    fn records(used: usize, number: usize) -> Vec<u8> {
+        let mut state = number as u64 + 1;
+        let mut bytes = Vec::with_capacity(used);
+        for at in 0..used {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let byte =
+                if number.is_multiple_of(2) { (state >> 56).to_le_bytes()[0] } else { at.to_le_bytes()[1] };
+            bytes.push(byte | 1);
+        }
+        bytes
+    }
+
+    /// Seals a chunk of which `raw` is in use, in a buffer that held something else.
+    fn sealed(layout: &Layout, raw: &[u8]) -> EncodedEntry {
+        drop(crate::buffer::AlignedBuf::copy_of(&vec![0xa5; layout.chunk_size]));
+        let mut open = OpenChunk::new(layout.chunk_size);
+        assert!(open.fill(0, raw).is_empty());
+        let shape = Shape::of(layout, 100, raw.len());
+        let (bytes, used, _) = open.seal(shape.compressed);
+        assert_eq!((used, bytes.len()), (raw.len(), shape.compressed));
+        let mut encoder = Encoder::with_split(shape.compression, shape.block_size, shape.split).unwrap();
+        let directory = DirectoryBuilder::default();
+        encode_chunk(&bytes, used, layout.chunk_size, &directory, &mut encoder, vec![0x5a; 1000]).unwrap()
+    }
+
+    fn stored(entry: &EncodedEntry) -> (Vec<u8>, ChunkRef, ChunkHeader) {
+        let mut bytes = entry.bytes[..entry.written].to_vec();
+        bytes.resize(usize::try_from(entry.length).unwrap(), 0);
+        let header = entry.header.unwrap();
+        (bytes, entry.prelude.chunk_ref(0, &header), header)
+    }
+
+    /// Reads a sealed chunk back: as another program does, as a whole, and in parts.
+    fn check(layout: &Layout, raw: &[u8]) -> EncodedEntry {
+        let chunk_size = layout.chunk_size;
+        let entry = sealed(layout, raw);
+        let (bytes, at, header) = stored(&entry);
+        let what = format!("{} bytes, {layout:?}, {header:?}", raw.len());
+        assert_eq!(header.raw_len, chunk_size, "{what}");
+        let mut expected = raw.to_vec();
+        expected.resize(chunk_size, 0);
+        let mut back = vec![1; chunk_size];
+        let chunk = usize::try_from(at.chunk_offset()).unwrap();
+        decompress(&bytes[chunk..chunk + at.chunk_len as usize], &mut back).unwrap();
+        assert!(back == expected, "{what}");
+        for mapped in [false, true] {
+            let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::from_bytes(&bytes));
+            let reader = ChunkReader::new(storage, chunk_size, mapped, false);
+            reader.check_stored(0, &at).unwrap();
+            let (half, end) = (raw.len() / 2, raw.len());
+            let past = (end + header.block_size).min(chunk_size);
+            for range in [0..1, 0..end, half..end, half..past, end..chunk_size, 0..chunk_size] {
+                let found = reader.bytes(0, &at, range.clone()).unwrap();
+                assert!(found[..] == expected[range.clone()], "{range:?} of {what}");
+            }
+        }
+        entry
+    }
+
+    #[test]
+    fn chunks_come_back_however_full_they_are_whatever_compresses_them() {
+        let presets = Layout::PRESETS.map(|name| name.parse::<Layout>().unwrap().with_block_size(None));
+        let mut layouts = Vec::new();
+        use CompressionCodec::{Blosclz, Lz4, Lz4hc, Zstd};
+        for codec in [CompressionCodec::None, Lz4, Lz4hc, Zstd, Blosclz] {
+            for filter in [Filter::None, Filter::Shuffle, Filter::Bitshuffle] {
+                for typesize in [1, 4, 7] {
+                    let compression = Compression { codec, filter, typesize: Some(typesize), level: 1 };
+                    layouts.push(Layout::default().with_compression(compression));
+                }
+            }
+        }
+        let mut n_layouts = 0;
+        for layout in presets.into_iter().chain(layouts) {
+            let typesize = usize::from(layout.compression.typesize());
+            for chunk_size in [64 * typesize, 4096 * typesize, 48 * 1024 * typesize] {
+                let layout = layout.clone().with_chunk_size(chunk_size);
+                layout.validate().unwrap();
+                n_layouts += 1;
+                for step in 0..=7 {
+                    let used = chunk_size * step / 7;
+                    for number in [0, 1] {
+                        check(&layout, &records(used, number));
+                    }
+                }
+                for used in [1, 63, chunk_size / 4, chunk_size / 2 - 1, chunk_size / 2, chunk_size - 1] {
+                    check(&layout, &records(used, 0));
+                    check(&layout, &vec![0; used]);
+                }
+            }
+        }
+        assert!(n_layouts > 100);
+    }
+
+    #[test]
+    fn a_chunk_of_a_few_records_takes_what_they_take() {
+        for name in Layout::PRESETS {
+            let layout: Layout = name.parse().unwrap();
+            for (used, most) in [(1, 500), (64, 500), (1200, 1700), (20_000, 22_500), (100_000, 110_000)] {
+                let length = check(&layout, &records(used, 0)).length;
+                assert!(length <= most, "{name}: {length} bytes for {used}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_uncompressed_chunk_that_is_half_full_stays_uncompressed() {
+        let layout = Layout::uncompressed();
+        for (used, flags) in [(layout.chunk_size / 2, ChunkRef::UNCOMPRESSED), (layout.chunk_size / 2 - 1, 0)]
+        {
+            let (_, at, _) = stored(&check(&layout, &records(used, 0)));
+            assert_eq!(at.flags, flags);
+        }
+    }
+
+    #[test]
+    fn damage_of_any_byte_of_a_chunk_that_is_not_full_is_noticed() {
+        for name in Layout::PRESETS {
+            let layout = name.parse::<Layout>().unwrap().with_block_size(None).with_chunk_size(1 << 16);
+            let (bytes, at, _) = stored(&sealed(&layout, &records(300, 0)));
+            let start = usize::try_from(at.table_offset()).unwrap();
+            let end = usize::try_from(at.chunk_offset()).unwrap() + at.chunk_len as usize;
+            for place in start..end {
+                let mut bytes = bytes.clone();
+                bytes[place] ^= 0x10;
+                let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::from_bytes(&bytes));
+                let reader = ChunkReader::new(storage, layout.chunk_size, false, false);
+                assert!(reader.check_stored(0, &at).is_err(), "{name}: byte {place} of {start}..{end}");
+                assert!(reader.bytes(0, &at, 0..layout.chunk_size).is_err(), "{name}: byte {place}");
             }
         }
     }
