@@ -239,7 +239,7 @@ mod tests {
     fn a_chunk_of_a_few_records_takes_what_they_take() {
         for name in Layout::PRESETS {
             let layout: Layout = name.parse().unwrap();
-            for (used, most) in [(1, 500), (64, 500), (1200, 1700), (20_000, 22_500), (100_000, 110_000)] {
+            for (used, most) in [(1, 600), (64, 600), (1200, 1700), (20_000, 22_500), (100_000, 110_000)] {
                 let length = check(&layout, &records(used, 0)).length;
                 assert!(length <= most, "{name}: {length} bytes for {used}");
             }
