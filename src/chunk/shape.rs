@@ -58,21 +58,14 @@ impl Shape {
             return first;
         }
         let step = usize::from(compression.typesize()).max(1);
-        let larger = (1..)
-            .map_while(|doubled| block_size.checked_shl(doubled))
-            .take_while(|&size| size <= LARGEST_BLOCK);
-        let sizes = larger.filter(|&size| chunk_size.is_multiple_of(size) && size.is_multiple_of(step));
-        let sizes: Vec<usize> = std::iter::once(block_size).chain(sizes).collect();
+        let fits = |size: &usize| chunk_size.is_multiple_of(*size) && size.is_multiple_of(step);
+        let doubled = |size: &usize| size.checked_mul(2).filter(|&size| size <= LARGEST_BLOCK);
+        let larger = std::iter::successors(doubled(&block_size), doubled).filter(fits);
+        let sizes: Vec<usize> = std::iter::once(block_size).chain(larger).collect();
+        // The smallest blocks within the limit, or the largest there are.
         let of_size = |shape: &dyn Fn(usize) -> Self| {
-            let mut shapes = sizes.iter().map(|&size| shape(size)).peekable();
-            let mut best = first;
-            while let Some(shape) = shapes.next() {
-                best = shape;
-                if shape.overhead() <= limit {
-                    break;
-                }
-            }
-            best
+            let within = sizes.iter().map(|&size| shape(size)).find(|shape| shape.overhead() <= limit);
+            within.unwrap_or_else(|| shape(sizes.last().copied().unwrap_or(block_size)))
         };
         if used >= TINY {
             return of_size(&own);
@@ -202,9 +195,10 @@ mod tests {
 
     #[test]
     fn chunks_come_back_however_full_they_are_whatever_compresses_them() {
+        use CompressionCodec::{Blosclz, Lz4, Lz4hc, Zstd};
+
         let presets = Layout::PRESETS.map(|name| name.parse::<Layout>().unwrap().with_block_size(None));
         let mut layouts = Vec::new();
-        use CompressionCodec::{Blosclz, Lz4, Lz4hc, Zstd};
         for codec in [CompressionCodec::None, Lz4, Lz4hc, Zstd, Blosclz] {
             for filter in [Filter::None, Filter::Shuffle, Filter::Bitshuffle] {
                 for typesize in [1, 4, 7] {
