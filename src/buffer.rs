@@ -155,6 +155,11 @@ impl AlignedBuf {
         Self::zeroed(len)
     }
 
+    /// Shortens the buffer to its first `len` bytes. Its memory stays as it is.
+    pub(crate) fn truncate(&mut self, len: usize) {
+        self.len = self.len.min(len);
+    }
+
     /// Whether this buffer holds `len` bytes without wasting more than that.
     fn fits(&self, len: usize) -> bool {
         self.capacity >= len && self.capacity / 2 <= len

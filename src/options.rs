@@ -120,7 +120,7 @@ impl CommitEvery {
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default))]
 #[non_exhaustive]
 pub struct Layout {
-    /// What Blosc2 does to chunks.
+    /// What Blosc2 does to chunks. Chunks with less than 32 KiB in them may be compressed otherwise.
     pub compression: Compression,
     /// Raw bytes of a chunk. Must be a multiple of the block size and of the typesize, and between 64
     /// bytes and 2 GiB. The default is 4 MiB.
@@ -129,6 +129,9 @@ pub struct Layout {
     ///
     /// The default, `None`, takes 64 KiB. For chunks with an average record below 4 KiB it takes less:
     /// 16 KiB for zstd, and 2 KiB for LZ4, which has no tables to build for each block.
+    ///
+    /// A chunk that a commit seals with little in it has larger blocks, up to 256 KiB: see
+    /// `docs/explanation/design.md`.
     ///
     /// With zstd, blocks of 8 KiB make single reads of small records a third faster. The file is then 1
     /// % larger, and scans are slower.
@@ -194,8 +197,9 @@ impl Layout {
 
     /// No compression: views on disk come straight from the memory map.
     ///
-    /// A commit closes the open chunk, and the rest of that chunk stays an unwritten hole in the file.
-    /// Commit seldom, or choose chunks about as large as the data between two commits.
+    /// A commit closes the open chunk. If that is not half full, it is compressed, so that it takes what it
+    /// holds. Otherwise, the rest of it stays an unwritten hole in the file. To read from the map, commit
+    /// seldom, or choose chunks about as large as the data between two commits.
     pub fn uncompressed() -> Self {
         Self { compression: Compression::none(), ..Self::balanced() }
     }

@@ -3,11 +3,13 @@
 #![cfg(unix)]
 #![allow(clippy::cast_possible_truncation, reason = "test data are made of the low bytes of counters")]
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
+use std::{fs, io};
 
 use vldepot::maintain::{VerifyOptions, verify};
+use vldepot::storage::{FileStorage, Storage};
 use vldepot::{
     CommitEvery, Compression, CompressionCodec, Depot, Layout, Mapping, OpenOptions, Raw, WriteOptions,
 };
@@ -94,15 +96,50 @@ fn a_depot_of_300_mib_is_written_and_followed_in_a_small_address_space() {
     process("narrow_process", NARROW, folder.path());
 }
 
-/// The chunk size of the sparse file. Most of each chunk is a hole.
+/// The chunk size of the sparse file. Half of each chunk is a hole.
 const SPARSE_CHUNK: usize = 64 << 20;
 
-/// Not a test of its own: the file is ten times as long as the address space.
+/// A file that leaves out zeros.
+struct Sparse(FileStorage);
+
+impl Storage for Sparse {
+    fn len(&self) -> io::Result<u64> {
+        self.0.len()
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
+        self.0.read_at(offset, buf)
+    }
+
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        let end = bytes.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
+        self.0.write_at(offset, &bytes[..end])?;
+        let len = offset + bytes.len() as u64;
+        if self.0.len()? < len { self.0.set_len(len) } else { Ok(()) }
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.0.set_len(len)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.0.sync()
+    }
+}
+
+/// A record that fills half a chunk, nearly all of it zeros.
+fn sparse(n: u64) -> Vec<u8> {
+    let mut record = vec![0; SPARSE_CHUNK / 2];
+    record[..8].copy_from_slice(&n.to_le_bytes());
+    record
+}
+
+/// Not a test of its own: the file is three times as long as the address space.
 #[test]
 fn sparse_process() {
     let Some(path) = std::env::var_os(SPARSE).map(PathBuf::from) else { return };
     limit_address_space();
-    assert!(fs::metadata(&path).unwrap().len() > 10 * ROOM);
+    assert!(fs::metadata(&path).unwrap().len() > 3 * ROOM);
     for mapping in [Mapping::Auto, Mapping::Never] {
         let open = OpenOptions::default().with_mapping(mapping);
         let reader = Depot::builder(Raw).open_options(open.clone()).open(&path).unwrap();
@@ -115,8 +152,8 @@ fn sparse_process() {
         }
         for depot in [&reader, &writer] {
             assert_eq!(depot.len(), before + 5);
-            for n in 0..depot.len() {
-                assert_eq!(depot.get(n).unwrap().view(), n.to_le_bytes());
+            for n in (0..depot.len()).filter(|n| n % 7 == 0 || *n >= before) {
+                assert_eq!(depot.get(n).unwrap().view()[..8], n.to_le_bytes());
             }
         }
         writer.close().unwrap();
@@ -125,16 +162,16 @@ fn sparse_process() {
 }
 
 #[test]
-fn a_file_ten_times_as_long_as_the_address_space_is_written_and_read() {
+fn a_file_three_times_as_long_as_the_address_space_is_written_and_read() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("sparse.vld");
     let depot = Depot::builder(Raw)
         .layout(options(CompressionCodec::None, SPARSE_CHUNK))
         .write_options(writing())
-        .create(&path)
+        .create_in(Arc::new(Sparse(FileStorage::create(&path).unwrap())))
         .unwrap();
-    for n in 0..170_u64 {
-        depot.put(n, &n.to_le_bytes()).unwrap();
+    for n in 0..52_u64 {
+        depot.put(n, &sparse(n)).unwrap();
         // Closes the chunk.
         depot.flush().unwrap();
     }

@@ -383,7 +383,8 @@ impl Storage for Held {
 
 #[test]
 fn a_storage_of_a_users_own_lends_its_bytes() {
-    let depot = Depot::builder(Raw).layout(Layout::uncompressed()).memory().unwrap();
+    let layout = Layout::uncompressed().with_chunk_size(1 << 17);
+    let depot = Depot::builder(Raw).layout(layout).memory().unwrap();
     depot.put("large", &vec![7; 100_000]).unwrap();
     let held: Arc<[u8]> = depot.to_bytes().unwrap().into();
     let depot = Depot::builder(Raw).open_in(Arc::new(Held(Arc::clone(&held)))).unwrap();

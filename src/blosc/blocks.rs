@@ -1,7 +1,8 @@
-//! The block table of a chunk, and chunks made of a run of the blocks of another chunk.
+//! The block table of a chunk, and chunks made of the blocks of another chunk: of a run of them, or of all and
+//! zeros after them.
 
 use super::error::{BloscError, refuse};
-use super::header::ChunkHeader;
+use super::header::{ChunkHeader, ZEROS};
 use super::limits::HEADER_LEN;
 use crate::le::u32_at;
 
@@ -86,6 +87,52 @@ pub(crate) fn partial_chunk(
         out.extend_from_slice(&moved.to_le_bytes());
     }
     Ok(())
+}
+
+/// Appends `padding` blocks of zeros to a chunk that c-blosc2 wrote, and moves its start to byte `at` of `out`.
+///
+/// The chunk with the header `short` must start at byte `at + 4 * padding`, and have only full blocks. Its
+/// blocks stay where they are. Each appended block has bytes of its own, a length of 0 for each stream,
+/// because c-blosc2 takes the lengths of stored blocks from the distances between their offsets.
+pub(super) fn append_zero_blocks(
+    out: &mut Vec<u8>,
+    at: usize,
+    short: &ChunkHeader,
+    padding: usize,
+) -> Result<ChunkHeader, BloscError> {
+    let shift = 4 * padding;
+    let (raw_len, start) = (short.raw_len + padding * short.block_size, at + shift);
+    let stored_len = match short.special() {
+        0 => shift + short.stored_len + padding * 4 * short.n_streams(),
+        ZEROS => HEADER_LEN,
+        other => return refuse(format!("zeros after a special chunk of kind {other}")),
+    };
+    let (Ok(raw), Ok(stored)) = (i32::try_from(raw_len), i32::try_from(stored_len)) else {
+        return refuse("a chunk longer than 2 GiB");
+    };
+    let mut head = short.bytes;
+    head[4..8].copy_from_slice(&raw.to_le_bytes());
+    head[12..16].copy_from_slice(&stored.to_le_bytes());
+    if short.special() == 0 {
+        let end = start + short.stored_len;
+        if out.len() < at + stored_len {
+            out.resize(at + stored_len, 0);
+        }
+        let block_len = 4 * short.n_streams();
+        out[end..at + stored_len].fill(0);
+        for block in 0..short.n_blocks() {
+            let offset = u32_at(out, start + HEADER_LEN + 4 * block).unwrap_or(0);
+            let moved = offset.wrapping_add(u32::try_from(shift).unwrap_or(u32::MAX));
+            out[at + HEADER_LEN + 4 * block..][..4].copy_from_slice(&moved.to_le_bytes());
+        }
+        let appended = (shift + short.stored_len..).step_by(block_len).take(padding);
+        for (block, offset) in (short.n_blocks()..).zip(appended) {
+            let offset = u32::try_from(offset).unwrap_or(u32::MAX);
+            out[at + HEADER_LEN + 4 * block..][..4].copy_from_slice(&offset.to_le_bytes());
+        }
+    }
+    out[at..at + HEADER_LEN].copy_from_slice(&head);
+    ChunkHeader::parse(&head)
 }
 
 #[cfg(test)]

@@ -8,10 +8,11 @@ use std::ptr::{NonNull, null_mut};
 
 use blosc2_src as sys;
 
+use super::blocks::append_zero_blocks;
 use super::error::{BloscError, refuse};
 use super::header::{ChunkHeader, NAN, REPEATED};
 use super::limits::{HEADER_LEN, MAX_CHUNK, MAX_OVERHEAD};
-use super::params::{Compression, CompressionCodec, Filter, compcode, split_mode};
+use super::params::{Compression, CompressionCodec, Filter, Split, compcode};
 use super::vet::{Vetted, vet};
 use super::zlib;
 
@@ -29,6 +30,15 @@ unsafe impl Send for Encoder {}
 impl Encoder {
     /// A context that compresses with `compression`, in blocks of `block_size` raw bytes.
     pub(crate) fn new(compression: Compression, block_size: usize) -> Result<Self, BloscError> {
+        Self::with_split(compression, block_size, Split::of(compression))
+    }
+
+    /// Like [`new`](Self::new), but blocks are split into streams as `split` says.
+    pub(crate) fn with_split(
+        compression: Compression,
+        block_size: usize,
+        split: Split,
+    ) -> Result<Self, BloscError> {
         if compression.typesize() == 0 || compression.level > 9 {
             return refuse("c-blosc2 divides by the typesize, and knows levels up to 9");
         }
@@ -45,7 +55,7 @@ impl Encoder {
             typesize: i32::from(compression.typesize()),
             nthreads: 1,
             blocksize: block,
-            splitmode: i32::from(split_mode(compression)),
+            splitmode: i32::from(split.code()),
             filters,
             ..sys::BLOSC2_CPARAMS_DEFAULTS
         };
@@ -115,6 +125,30 @@ impl Encoder {
             ));
         }
         Ok(header)
+    }
+
+    /// Compresses `raw`, and zeros after it up to `raw_len` bytes, to a chunk at byte `at` of `out`.
+    ///
+    /// `raw` must be whole blocks, and so must `raw_len`. The time and the memory that this takes depend on
+    /// `raw` alone. `None` if `raw` does not shrink: c-blosc2 then makes no blocks that any could follow.
+    pub(crate) fn compress_padded(
+        &mut self,
+        raw: &[u8],
+        raw_len: usize,
+        out: &mut Vec<u8>,
+        at: usize,
+    ) -> Result<Option<ChunkHeader>, BloscError> {
+        let block_size = self.block_size.max(1);
+        let padding = raw_len.saturating_sub(raw.len()) / block_size;
+        if raw.is_empty() || !raw.len().is_multiple_of(block_size) || !raw_len.is_multiple_of(block_size) {
+            return refuse(format!("{} of {raw_len} bytes in blocks of {block_size}", raw.len()));
+        }
+        // The blocks leave room for the offsets of those that are appended.
+        let short = self.compress_into(raw, out, at + 4 * padding)?;
+        if short.is_memcpyed() {
+            return Ok(None);
+        }
+        append_zero_blocks(out, at, &short, padding).map(Some)
     }
 
     /// Compresses `raw` to a chunk.

@@ -3,6 +3,10 @@
 use super::error::{BloscError, refuse};
 use super::limits::{HEADER_LEN, MAX_BLOCK, MAX_CHUNK};
 
+/// The flag of a chunk with blocks that are not split into streams.
+pub(super) const DONT_SPLIT: u8 = 0x10;
+/// A special chunk that is all zeros.
+pub(super) const ZEROS: u8 = 1;
 /// A special chunk that is all NaN.
 pub(super) const NAN: u8 = 2;
 /// A special chunk that repeats the value after its header.
@@ -71,6 +75,11 @@ impl ChunkHeader {
     /// A special chunk has no blocks. Only its header is stored, and with kind 3 the value.
     pub(crate) fn special(&self) -> u8 {
         (self.blosc2_flags >> 4) & 0x07
+    }
+
+    /// How many streams each block has. A shorter last block has only one.
+    pub(super) fn n_streams(&self) -> usize {
+        if self.flags & DONT_SPLIT == 0 { self.typesize.into() } else { 1 }
     }
 
     /// How many blocks the chunk has.

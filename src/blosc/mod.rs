@@ -2,7 +2,8 @@
 //!
 //! Only whole chunks go through C. To read a part of a chunk, [`partial_chunk`] makes a smaller chunk of
 //! the wanted blocks. A Blosc2 chunk is a 32-byte header, one little-endian `i32` offset per block, and
-//! the blocks. So any run of whole blocks, with a new header and new offsets, is a chunk again.
+//! the blocks. So any run of whole blocks, with a new header and new offsets, is a chunk again. For the same
+//! reason, blocks of zeros can be appended to a chunk without C: the end of a chunk that is not full.
 //!
 //! c-blosc2 keeps no checksum, and may run out of bounds on damaged or forged chunks. Before a chunk of a
 //! depot is decompressed, its bytes must match a checksum. An attacker can make checksums match, so
@@ -40,5 +41,5 @@ pub(crate) use header::ChunkHeader;
 pub(crate) use limits::{HEADER_LEN, MAX_BLOCK, MAX_CHUNK};
 pub(crate) use metadata::{compress_metadata, decompress_metadata, metadata_limit};
 pub use params::{Compression, CompressionCodec, Filter};
-pub(crate) use params::{DEFAULT_TYPESIZE, compcode, split_mode};
+pub(crate) use params::{DEFAULT_TYPESIZE, Split, compcode};
 pub(crate) use vet::vet;

@@ -134,14 +134,39 @@ impl Default for Compression {
     }
 }
 
-/// Blosc2's number for how blocks are split: 1, a stream for each byte of the type, or 2, one for all.
+/// Whether each byte of the type has a stream of its own in a block.
 ///
 /// zstd has one entropy table per stream. After a byte shuffle, the bytes of a number have little in common:
 /// exponents compress, but low bits of mantissas do not. Split from each other, they need 4 to 7 % less space
 /// and half the time to decompress. LZ4 has no such tables and does not gain.
-pub(crate) fn split_mode(compression: Compression) -> u8 {
-    let split = compression.codec == CompressionCodec::Zstd && compression.filter == Filter::Shuffle;
-    if split { 1 } else { 2 }
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Split {
+    Always,
+    Never,
+}
+
+impl Split {
+    /// How the blocks of full chunks are split.
+    pub(crate) fn of(compression: Compression) -> Self {
+        let split = compression.codec == CompressionCodec::Zstd && compression.filter == Filter::Shuffle;
+        if split { Self::Always } else { Self::Never }
+    }
+
+    /// Blosc2's number.
+    pub(crate) fn code(self) -> u8 {
+        match self {
+            Self::Always => 1,
+            Self::Never => 2,
+        }
+    }
+
+    /// Streams of a block, of elements of `typesize` bytes.
+    pub(crate) fn n_streams(self, typesize: u8) -> usize {
+        match self {
+            Self::Always => typesize.into(),
+            Self::Never => 1,
+        }
+    }
 }
 
 /// Blosc2's number of a codec, as contexts and the frame header use it.

@@ -21,8 +21,6 @@ use super::limits::HEADER_LEN;
 use crate::le::u32_at;
 
 pub(super) const FLAGS_AT: usize = 2;
-/// The flag of a chunk with blocks that are not split into streams.
-pub(super) const DONT_SPLIT: u8 = 0x10;
 
 /// A chunk that [`vet`] has accepted.
 #[derive(Debug, Clone, Copy)]
@@ -80,8 +78,7 @@ impl<'a> Vetted<'a> {
         let start = u32_at(chunk, HEADER_LEN + 4 * number)? as usize;
         let block = chunk.get(start..).filter(|_| start >= header.prefix_len())?;
         let raw_len = header.block_size.min(header.raw_len.checked_sub(number * header.block_size)?);
-        let splits = chunk[FLAGS_AT] & DONT_SPLIT == 0 && raw_len == header.block_size;
-        Some((block, raw_len, if splits { usize::from(header.typesize) } else { 1 }))
+        Some((block, raw_len, if raw_len == header.block_size { header.n_streams() } else { 1 }))
     }
 }
 

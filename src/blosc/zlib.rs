@@ -5,8 +5,9 @@
 
 use super::error::{BloscError, refuse};
 use super::feature::{is_zlib, with_lz4};
+use super::header::DONT_SPLIT;
 use super::limits::HEADER_LEN;
-use super::vet::{DONT_SPLIT, FLAGS_AT, Streams, Vetted};
+use super::vet::{FLAGS_AT, Streams, Vetted};
 
 /// Whether the chunk is compressed by zlib.
 pub(super) fn has_zlib(vetted: &Vetted<'_>) -> bool {

@@ -108,9 +108,12 @@ impl OpenChunk {
         self.raw.as_ref()?[..self.used].get(start..start.checked_add(len)?)
     }
 
-    /// Pads the chunk with zeros. Returns its bytes, how many of them are used, and its directory.
-    pub(crate) fn seal(self) -> (Arc<AlignedBuf>, usize, DirectoryBuilder) {
+    /// Pads the bytes in use with zeros to `padded` bytes. Returns these, how many are used, and the directory.
+    ///
+    /// What the buffer held behind them is gone: nobody can read it.
+    pub(crate) fn seal(self, padded: usize) -> (Arc<AlignedBuf>, usize, DirectoryBuilder) {
         let mut raw = self.raw.unwrap_or_else(|| AlignedBuf::any(self.chunk_size));
+        raw.truncate(padded.clamp(self.used, self.chunk_size));
         raw[self.used..].fill(0);
         (Arc::new(raw), self.used, self.directory)
     }

@@ -3,7 +3,8 @@
 //! ```text
 //! at         where a chunk is at one moment
 //! builder    the open chunk: records are copied in until it is full
-//! pool       compresses full chunks, by threads if there are any
+//! shape      how a sealed chunk is compressed: by how much is in it
+//! pool       compresses sealed chunks, by threads if there are any
 //! cache      keeps decoded chunks, if a reader asks for that
 //! reader     gives checked bytes out of a stored chunk
 //! ```
@@ -13,8 +14,10 @@ mod builder;
 mod cache;
 mod pool;
 mod reader;
+mod shape;
 
 pub(crate) use at::ChunkAt;
 pub(crate) use builder::OpenChunk;
 pub(crate) use pool::{Job, Pool};
 pub(crate) use reader::ChunkReader;
+pub(crate) use shape::Shape;

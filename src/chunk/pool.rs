@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::thread;
 
-use crate::blosc::{BloscError, Compression, Encoder};
+use super::shape::Shape;
+use crate::blosc::{BloscError, Encoder};
 use crate::buffer::AlignedBuf;
 use crate::format::chunk::{EncodedEntry, encode_chunk};
 use crate::format::tables::DirectoryBuilder;
@@ -18,11 +19,17 @@ use crate::workers::{Wake, Work, Workers, panic_message};
 #[derive(Debug)]
 pub(crate) struct Job {
     pub(crate) chunk: u64,
+    /// The bytes to compress: see [`Shape::compressed`].
     pub(crate) raw: Arc<AlignedBuf>,
     pub(crate) used: usize,
     pub(crate) directory: DirectoryBuilder,
-    pub(crate) block_size: usize,
+    pub(crate) shape: Shape,
 }
+
+/// A chunk with at most this many bytes to compress is not worth waking a thread for, if someone waits for it.
+const SMALL: usize = 256 << 10;
+/// How many encoders a thread keeps: one for full chunks, and one for chunks that are not.
+const ENCODERS: usize = 2;
 
 #[derive(Default)]
 struct Jobs {
@@ -32,9 +39,7 @@ struct Jobs {
     spare: Vec<Vec<u8>>,
 }
 
-struct Compress {
-    compression: Compression,
-}
+struct Compress;
 
 impl Work for Compress {
     type Jobs = Jobs;
@@ -49,7 +54,7 @@ impl Work for Compress {
     }
 
     fn run(&self, (job, bytes): &mut (Job, Vec<u8>), compressor: &mut Compressor) -> Self::Done {
-        compressor.compress(job, self.compression, std::mem::take(bytes))
+        compressor.compress(job, std::mem::take(bytes))
     }
 
     fn finish(&self, jobs: &mut Jobs, (job, _): (Job, Vec<u8>), done: thread::Result<Self::Done>) -> Wake {
@@ -73,8 +78,8 @@ pub(crate) struct Pool {
 
 impl Pool {
     /// A pool of `n_threads` threads. With 0, the caller compresses.
-    pub(crate) fn new(compression: Compression, n_threads: usize) -> Self {
-        let workers = Workers::new(Compress { compression }, Jobs::default());
+    pub(crate) fn new(n_threads: usize) -> Self {
+        let workers = Workers::new(Compress, Jobs::default());
         Self { workers, n_threads, own: Compressor::default() }
     }
 
@@ -84,14 +89,18 @@ impl Pool {
     }
 
     /// Hands over a chunk. If the system refuses threads, the caller compresses.
-    pub(crate) fn submit(&mut self, job: Job) {
-        if self.workers.n_threads() == 0 {
+    ///
+    /// The caller also compresses a small chunk that it will wait for, if there is nothing else to do.
+    pub(crate) fn submit(&mut self, job: Job, will_wait: bool) {
+        let small = will_wait && job.raw.len() <= SMALL;
+        if self.workers.n_threads() == 0 && !small {
             self.workers.start("vldepot-compress", 0..self.n_threads);
         }
         let queue = self.workers.queue();
         let mut jobs = queue.lock();
+        let alone = small && jobs.waiting.is_empty();
         jobs.waiting.push_back(job);
-        if self.workers.n_threads() == 0 {
+        if alone || self.workers.n_threads() == 0 {
             drop(queue.work_once(jobs, &mut self.own));
         } else {
             drop(jobs);
@@ -121,10 +130,11 @@ impl Pool {
     }
 }
 
-/// Keeps the compressor's context from chunk to chunk, while the block size stays the same.
+/// Keeps the compressor's contexts from chunk to chunk.
 #[derive(Default)]
 struct Compressor {
-    encoder: Option<(usize, Encoder)>,
+    /// The last one was used last.
+    encoders: Vec<(Shape, Encoder)>,
 }
 
 impl std::fmt::Debug for Compressor {
@@ -134,32 +144,42 @@ impl std::fmt::Debug for Compressor {
 }
 
 impl Compressor {
-    fn compress(
-        &mut self,
-        job: &Job,
-        compression: Compression,
-        bytes: Vec<u8>,
-    ) -> Result<EncodedEntry, BloscError> {
-        let encoder = match &mut self.encoder {
-            Some((block_size, encoder)) if *block_size == job.block_size => encoder,
-            encoder => &mut encoder.insert((job.block_size, Encoder::new(compression, job.block_size)?)).1,
+    fn compress(&mut self, job: &Job, bytes: Vec<u8>) -> Result<EncodedEntry, BloscError> {
+        let Shape { compression, split, block_size, chunk_size, .. } = job.shape;
+        // Chunks that differ only in how much of them is compressed share an encoder.
+        let wanted = Shape { compressed: 0, ..job.shape };
+        let mut encoder = match self.encoders.iter().position(|(shape, _)| *shape == wanted) {
+            Some(at) => self.encoders.remove(at).1,
+            None => Encoder::with_split(compression, block_size, split)?,
         };
-        encode_chunk(&job.raw, job.used, &job.directory, encoder, bytes)
+        while self.encoders.len() >= ENCODERS {
+            self.encoders.remove(0);
+        }
+        let encoded = encode_chunk(&job.raw, job.used, chunk_size, &job.directory, &mut encoder, bytes);
+        self.encoders.push((wanted, encoder));
+        encoded
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::blosc::{Compression, Split};
+
+    fn shape(block_size: usize) -> Shape {
+        let compression = Compression::default();
+        let split = Split::of(compression);
+        Shape { compression, split, block_size, chunk_size: 1 << 14, compressed: 1 << 14 }
+    }
 
     #[test]
     fn chunks_come_back_whatever_the_number_of_threads() {
-        for n_threads in [0, 1, 3] {
-            let mut pool = Pool::new(Compression::default(), n_threads);
+        for (n_threads, will_wait) in [(0, false), (1, false), (1, true), (3, false)] {
+            let mut pool = Pool::new(n_threads);
             for chunk in 0..9 {
                 let raw = Arc::new(AlignedBuf::copy_of(&[u8::try_from(chunk).unwrap() + 1; 1 << 14]));
                 let directory = DirectoryBuilder::default();
-                pool.submit(Job { chunk, raw, used: 1 << 14, directory, block_size: 1 << 12 });
+                pool.submit(Job { chunk, raw, used: 1 << 14, directory, shape: shape(1 << 12) }, will_wait);
             }
             for chunk in 0..9 {
                 let entry = pool.take(chunk, true).unwrap().unwrap();
@@ -171,27 +191,24 @@ mod tests {
 
     #[test]
     fn a_refusal_of_the_compressor_is_returned() {
-        let mut pool = Pool::new(Compression { typesize: Some(0), ..Compression::default() }, 1);
+        let mut pool = Pool::new(1);
         let raw = Arc::new(AlignedBuf::zeroed(1 << 14));
-        pool.submit(Job {
-            chunk: 0,
-            raw,
-            used: 0,
-            directory: DirectoryBuilder::default(),
-            block_size: 1 << 12,
-        });
+        let compression = Compression { typesize: Some(0), ..Compression::default() };
+        let shape = Shape { compression, ..shape(1 << 12) };
+        let directory = DirectoryBuilder::default();
+        pool.submit(Job { chunk: 0, raw, used: 0, directory, shape }, false);
         assert!(pool.take(0, true).unwrap().is_err());
     }
 
     #[test]
     fn a_panic_of_the_compressor_is_an_error_and_the_next_chunk_comes() {
         for n_threads in [0, 1] {
-            let mut pool = Pool::new(Compression::default(), n_threads);
+            let mut pool = Pool::new(n_threads);
             let raw = Arc::new(AlignedBuf::copy_of(&[7; 1 << 14]));
             // A chunk cannot be divided into blocks of 0 bytes.
             for (chunk, block_size) in [(0, 1 << 12), (1, 0), (2, 1 << 12)] {
                 let (raw, directory) = (Arc::clone(&raw), DirectoryBuilder::default());
-                pool.submit(Job { chunk, raw, used: 1 << 14, directory, block_size });
+                pool.submit(Job { chunk, raw, used: 1 << 14, directory, shape: shape(block_size) }, false);
             }
             assert!(pool.take(0, true).unwrap().is_ok());
             let error = pool.take(1, true).unwrap().err().unwrap();

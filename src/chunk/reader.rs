@@ -38,31 +38,37 @@ const PIECE: usize = 64 << 10;
 struct BlockTable {
     at: ChunkRef,
     header: ChunkHeader,
-    /// The stored bytes: the CRC32C of header and offsets, that of each block, and then the chunk's header
-    /// and offsets.
+    /// The stored bytes: the checksums, and then the chunk's header and offsets.
     bytes: Vec<u8>,
 }
 
 /// A checked block table, with borrowed bytes.
 struct Table<'t> {
     header: ChunkHeader,
-    bytes: &'t [u8],
+    /// The CRC32C of header and offsets, and that of each block that has one.
+    checksums: &'t [u8],
+    /// The stored bytes of the chunk's header and offsets.
+    prefix: &'t [u8],
+}
+
+impl BlockTable {
+    fn borrowed(&self) -> Table<'_> {
+        let checksums = 4 * self.at.n_checksums as usize;
+        let (checksums, prefix) = self.bytes.split_at_checked(checksums).unwrap_or_default();
+        Table { header: self.header, checksums, prefix }
+    }
 }
 
 impl Table<'_> {
-    /// The stored bytes of the chunk's header and offsets.
-    fn prefix(&self) -> &[u8] {
-        self.bytes.get(4 * (self.header.n_blocks() + 1)..).unwrap_or_default()
-    }
-
     /// Where the stored bytes of `block` start in the chunk. For the number after the last block, the end of
     /// the chunk.
     fn offset(&self, block: usize) -> Option<u32> {
-        block_offset(self.prefix(), &self.header, block)
+        block_offset(self.prefix, &self.header, block)
     }
 
-    fn checksum(&self, block: usize) -> u32 {
-        u32_at(self.bytes, 4 * (block + 1)).unwrap_or(0)
+    /// The checksum of a block. `None` if it is one of the blocks of zeros at the end.
+    fn checksum(&self, block: usize) -> Option<u32> {
+        u32_at(self.checksums, 4 * (block + 1))
     }
 }
 
@@ -316,8 +322,7 @@ impl ChunkReader {
         };
         let Some(entry) = lent else {
             let table = self.kept_table(chunk, at)?;
-            let table = Table { header: table.header, bytes: &table.bytes };
-            return self.decode_pieces(chunk, at, &table, target, |offset, stored| {
+            return self.decode_pieces(chunk, at, &table.borrowed(), target, |offset, stored| {
                 self.read(chunk, at.chunk_offset() + u64::from(offset), stored)
             });
         };
@@ -332,8 +337,8 @@ impl ChunkReader {
                 header
             }
         };
-        let bytes = entry.get(..checksums.len() + header.prefix_len()).unwrap_or_default();
-        self.decode_pieces(chunk, at, &Table { header, bytes }, target, |offset, stored| {
+        let prefix = stored_chunk.get(..header.prefix_len()).unwrap_or_default();
+        self.decode_pieces(chunk, at, &Table { header, checksums, prefix }, target, |offset, stored| {
             let lent = stored_chunk.get(offset as usize..).and_then(|rest| rest.get(..stored.len()));
             stored.copy_from_slice(lent.ok_or_else(|| self.no_block(chunk, at, &header))?);
             Ok(())
@@ -372,7 +377,7 @@ impl ChunkReader {
                 let no_block = || self.no_block(chunk, at, &table.header);
                 let start = table.offset(first).ok_or_else(no_block)?;
                 head.clear();
-                partial_chunk(table.prefix(), &table.header, first, last, head).map_err(broken)?;
+                partial_chunk(table.prefix, &table.header, first, last, head).map_err(broken)?;
                 let whole_len = ChunkHeader::parse(head).map_err(broken)?.stored_len;
                 if stored.len() < whole_len {
                     stored.resize(whole_len, 0);
@@ -431,10 +436,13 @@ impl ChunkReader {
         block: usize,
         stored: &[u8],
     ) -> Result<()> {
-        let (expected, found) = (table.checksum(block), crc32c::crc32c(stored));
-        if expected == found {
+        let (checksum, found) = (table.checksum(block), crc32c::crc32c(stored));
+        let whole =
+            checksum.map_or_else(|| stored.iter().all(|&byte| byte == 0), |checksum| checksum == found);
+        if whole {
             return Ok(());
         }
+        let expected = checksum.unwrap_or_else(|| crc32c::crc32c(&vec![0; stored.len()]));
         let offset = at.chunk_offset() + u64::from(table.offset(block).unwrap_or(0));
         Err(self.mismatch(Part::Block { chunk, block: block as u64 }, offset, expected, found))
     }
@@ -483,13 +491,15 @@ impl ChunkReader {
 
     fn check_counts(&self, chunk: u64, at: &ChunkRef) -> Result<()> {
         let n_blocks = self.n_blocks(at);
-        if at.n_checksums as usize == n_blocks + 1 && self.prefix_len(at) <= at.chunk_len as usize {
+        // Blocks of zeros at the end have no checksums.
+        let fits = (1..=n_blocks + 1).contains(&(at.n_checksums as usize));
+        if fits && self.prefix_len(at) <= at.chunk_len as usize {
             return Ok(());
         }
         Err(self.damaged(
             chunk,
             at.offset,
-            format!("checksums of {n_blocks} blocks"),
+            format!("checksums of at most {n_blocks} blocks"),
             at.n_checksums.to_string(),
         ))
     }
@@ -535,10 +545,14 @@ impl ChunkReader {
         self.check_known(at)?;
         if !at.is(ChunkRef::ZEROS | ChunkRef::UNCOMPRESSED) {
             let table = self.load_table(chunk, at)?;
-            let table = Table { header: table.header, bytes: &table.bytes };
+            let table = table.borrowed();
             let mut stored = Vec::new();
-            for block in 0..table.header.n_blocks() {
-                let (from, to) = (table.offset(block).unwrap_or(0), table.offset(block + 1).unwrap_or(0));
+            let n_blocks = table.header.n_blocks();
+            let n_checked = n_blocks.min(at.n_checksums.saturating_sub(1) as usize);
+            // The blocks of zeros at the end are one run of zeros.
+            for block in 0..n_blocks.min(n_checked + 1) {
+                let behind = if block < n_checked { block + 1 } else { n_blocks };
+                let (from, to) = (table.offset(block).unwrap_or(0), table.offset(behind).unwrap_or(0));
                 stored.resize(to.saturating_sub(from) as usize, 0);
                 self.read(chunk, at.chunk_offset() + u64::from(from), &mut stored)?;
                 self.check_block(chunk, at, &table, block, &stored)?;

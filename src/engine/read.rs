@@ -48,16 +48,30 @@ impl Engine {
                 ChunkAt::Stored(reference) => {
                     return self.reader.bytes(chunk, &reference, start..start + len);
                 }
-                ChunkAt::Sealed(raw) => return Ok(Bytes::from_heap(raw, start..start + len)),
+                ChunkAt::Sealed(raw) if start.saturating_add(len) <= raw.len() => {
+                    return Ok(Bytes::from_heap(raw, start..start + len));
+                }
+                ChunkAt::Sealed(raw) => return Err(self.behind_the_end(chunk, raw.len(), start)),
                 ChunkAt::Missing => return Err(self.no_chunk(chunk)),
                 // The chunk may be sealed while this waits for the writer. Then it is looked up again.
                 ChunkAt::Open => {
-                    if let Some(bytes) = self.writer_to_look_at()?.open_bytes(chunk, start, len) {
+                    let writer = self.writer_to_look_at()?;
+                    if let Some(bytes) = writer.open_bytes(chunk, start, len) {
                         return Ok(Bytes::copy_of(bytes));
+                    }
+                    if writer.open_number == chunk {
+                        return Err(self.behind_the_end(chunk, writer.open.used(), start));
                     }
                 }
             }
         }
+    }
+
+    /// The error for a forged place behind the bytes in use of a chunk that is not yet in the file.
+    #[cold]
+    fn behind_the_end(&self, chunk: u64, used: usize, start: usize) -> Error {
+        let expected = format!("records inside {used} bytes");
+        Error::damaged(self.path_buf(), Part::Chunk(chunk), 0, expected, format!("one at {start}"))
     }
 
     /// The checked bytes of the record called `name`.
@@ -271,5 +285,25 @@ impl Engine {
             Ok(name) => in_record(&name, source),
             Err(_) => source.of(format!("at position {position}")),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Depot, Raw};
+
+    #[test]
+    fn nothing_is_read_behind_the_records_of_a_chunk_that_is_not_in_the_file() {
+        let depot = Depot::memory(Raw).unwrap();
+        depot.put("a", b"abc").unwrap();
+        let engine = &depot.engine;
+        let open = || engine.chunk_bytes(0, 1, 3).unwrap_err().to_string();
+        assert!(open().contains("records inside 3 bytes"), "{}", open());
+        assert_eq!(&engine.chunk_bytes(0, 1, 2).unwrap()[..], b"bc");
+        let sealed = ChunkAt::Sealed(Arc::new(AlignedBuf::copy_of(b"abcd")));
+        engine.shared.write().set_source(0, sealed);
+        assert!(engine.chunk_bytes(0, 1, 4).unwrap_err().to_string().contains("records inside 4 bytes"));
+        assert_eq!(&engine.chunk_bytes(0, 1, 3).unwrap()[..], b"bcd");
     }
 }

@@ -7,7 +7,7 @@ use std::time::Instant;
 use super::append::Append;
 use super::shared::Shared;
 use crate::catalog::MAX_PENDING;
-use crate::chunk::{ChunkAt, Job, OpenChunk, Pool};
+use crate::chunk::{ChunkAt, Job, OpenChunk, Pool, Shape};
 use crate::error::{ErrorKind, Result};
 use crate::format::chunk::{EncodedEntry, encode_log};
 use crate::format::entry::Kind;
@@ -86,7 +86,7 @@ impl Writer {
         Self {
             open: OpenChunk::new(layout.chunk_size),
             open_number,
-            pool: Pool::new(layout.compression, n_threads),
+            pool: Pool::new(n_threads),
             in_pool: VecDeque::new(),
             unwritten: None,
             append: Append::new(Arc::clone(&shared), tail),
@@ -140,7 +140,7 @@ impl Writer {
             // nothing: the chunk waits, the record is taken in whole, and the next call writes or reports.
             let mut writes = true;
             while !rest.is_empty() {
-                self.seal();
+                self.seal(false);
                 writes = writes && self.write_finished(false).is_ok();
                 self.shared.write().set_source(self.open_number, ChunkAt::Open);
                 rest = self.open.fill(0, rest);
@@ -169,7 +169,7 @@ impl Writer {
     /// Notes an operation that has no payload.
     fn note_operation(&mut self, name: &[u8], action: Action, metadata: Option<&[u8]>) {
         if self.open.is_crowded() {
-            self.seal();
+            self.seal(false);
         }
         self.open.note_operation(name, action, metadata, 0);
     }
@@ -179,7 +179,7 @@ impl Writer {
         if let Some(start) = self.open.place(length, align, self.layout.placement) {
             return start;
         }
-        self.seal();
+        self.seal(false);
         self.open.place(length, align, self.layout.placement).unwrap_or(0)
     }
 
@@ -305,13 +305,14 @@ impl Writer {
         if due { self.commit() } else { Ok(()) }
     }
 
-    /// Hands the open chunk to the pool, and opens the next one.
-    fn seal(&mut self) {
-        let block_size = self.layout.resolve_block_size(self.open.mean_record());
-        let full = std::mem::replace(&mut self.open, OpenChunk::new(self.layout.chunk_size));
-        let (raw, used, directory) = full.seal();
+    /// Hands the open chunk to the pool, and opens the next one. The caller says whether it will wait for the
+    /// chunk.
+    fn seal(&mut self, will_wait: bool) {
+        let shape = Shape::of(&self.layout, self.open.mean_record(), self.open.used());
+        let sealed = std::mem::replace(&mut self.open, OpenChunk::new(self.layout.chunk_size));
+        let (raw, used, directory) = sealed.seal(shape.compressed);
         self.shared.write().set_source(self.open_number, ChunkAt::Sealed(Arc::clone(&raw)));
-        self.pool.submit(Job { chunk: self.open_number, raw, used, directory, block_size });
+        self.pool.submit(Job { chunk: self.open_number, raw, used, directory, shape }, will_wait);
         self.in_pool.push_back(self.open_number);
         self.open_number += 1;
     }
@@ -356,7 +357,7 @@ impl Writer {
     pub(crate) fn flush(&mut self) -> Result<()> {
         self.append.check_alive()?;
         if self.open.used() > 0 {
-            self.seal();
+            self.seal(true);
         }
         self.write_finished(true)?;
         if !self.open.is_empty() {

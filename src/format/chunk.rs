@@ -18,7 +18,9 @@
 //!
 //! The entry head's body CRC covers the prelude. The first of the `n` checksums covers the chunk's header and
 //! block offsets. Each further checksum covers the stored bytes of one block, so a part of the chunk can be
-//! checked without the rest. The Blosc2 chunk starts with its 32-byte header, so an uncompressed payload
+//! checked without the rest. A compressed chunk that is not full ends with blocks of zeros without checksums:
+//! all their stored bytes are 0. The directory is a Blosc2 chunk, or as it is if it would not shrink: then its
+//! stored and its raw length are the same. The Blosc2 chunk starts with its 32-byte header, so an uncompressed payload
 //! starts at a multiple of 64 bytes. A LOG entry is the same, but without checksums and chunk.
 
 use super::entry::HEAD_LEN;
@@ -35,6 +37,9 @@ pub(crate) const PRELUDE_LEN: usize = 64;
 const DIRECTORY_AT: usize = PRELUDE_AT + PRELUDE_LEN;
 /// The most raw bytes of a directory. A chunk is sealed before its directory grows larger.
 pub(crate) const MAX_DIRECTORY: usize = 256 << 20;
+
+/// Directories of at most this many bytes are not compressed.
+const PLAIN_DIRECTORY: usize = 256;
 
 /// Where the prelude's zeros start, up to its end.
 const PRELUDE_END: usize = 44;
@@ -127,6 +132,9 @@ impl Prelude {
                 self.directory_crc
             )
             .into());
+        }
+        if self.directory_stored == self.directory_raw {
+            return Directory::decode(stored);
         }
         let limit = metadata_limit(stored.len()).min(self.directory_raw as usize);
         let raw = decompress_metadata(stored, limit).map_err(|e| e.to_string())?;
@@ -262,7 +270,9 @@ pub(crate) struct EncodedEntry {
 
 fn stored_directory(directory: &DirectoryBuilder, prelude: &mut Prelude) -> Result<Vec<u8>, BloscError> {
     let raw = directory.encode();
-    let stored = compress_metadata(&raw, 1)?;
+    // As they are, the few bytes of a commit of one record are shorter than any Blosc2 chunk, and take no time.
+    let compressed = if raw.len() > PLAIN_DIRECTORY { Some(compress_metadata(&raw, 1)?) } else { None };
+    let stored = compressed.filter(|stored| stored.len() < raw.len()).unwrap_or_else(|| raw.clone());
     let small = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
     prelude.directory_raw = small(raw.len());
     prelude.directory_stored = small(stored.len());
@@ -278,14 +288,15 @@ fn place_chunk(directory_end: usize, n_checksums: usize) -> usize {
     least + (HEAD_LEN + HEADER_LEN - least % HEAD_LEN) % HEAD_LEN
 }
 
-/// Compresses a full chunk into an entry.
+/// Compresses a chunk of `chunk_size` raw bytes into an entry.
 ///
-/// `raw` is padded to the chunk size; its first `used` bytes are records. `bytes` is room for the entry, to
-/// be kept from chunk to chunk: fresh memory would cost more than the work done in it. The chunk is
-/// compressed directly to its place in the entry.
+/// `raw` is the start of the chunk, whole blocks or all of it; what follows is zeros. Its first `used` bytes
+/// are records. `bytes` is room for the entry, to be kept from chunk to chunk: fresh memory would cost more
+/// than the work done in it. The chunk is compressed directly to its place in the entry.
 pub(crate) fn encode_chunk(
     raw: &[u8],
     used: usize,
+    chunk_size: usize,
     directory: &DirectoryBuilder,
     encoder: &mut Encoder,
     mut bytes: Vec<u8>,
@@ -293,8 +304,24 @@ pub(crate) fn encode_chunk(
     let mut prelude = Prelude { raw_len: used as u64, ..Prelude::default() };
     let stored = stored_directory(directory, &mut prelude)?;
     let directory_end = DIRECTORY_AT + stored.len();
-    let mut chunk_at = place_chunk(directory_end, 1 + raw.len().div_ceil(encoder.block_size()));
-    let header = encoder.compress_into(raw, &mut bytes, chunk_at)?;
+    let n_blocks = chunk_size.div_ceil(encoder.block_size());
+    // Blocks of zeros at the end have no checksums.
+    let mut checked = raw.len().div_ceil(encoder.block_size());
+    let mut chunk_at = place_chunk(directory_end, 1 + checked);
+    let padded = if raw.len() < chunk_size {
+        encoder.compress_padded(raw, chunk_size, &mut bytes, chunk_at)?
+    } else {
+        Some(encoder.compress_into(raw, &mut bytes, chunk_at)?)
+    };
+    let header = if let Some(header) = padded {
+        header
+    } else {
+        let mut whole = vec![0; chunk_size];
+        whole[..raw.len()].copy_from_slice(raw);
+        checked = n_blocks;
+        chunk_at = place_chunk(directory_end, 1 + checked);
+        encoder.compress_into(&whole, &mut bytes, chunk_at)?
+    };
     if header.special() != 0 {
         // The chunk is only a header. Without blocks, there is just one checksum before it.
         let least = place_chunk(directory_end, 1);
@@ -304,12 +331,12 @@ pub(crate) fn encode_chunk(
     let chunk_end = chunk_at + header.stored_len;
     let chunk = &bytes[chunk_at..chunk_end];
     let prefix = chunk.get(..header.prefix_len()).unwrap_or_default();
-    let mut table = Vec::with_capacity(4 * (1 + header.n_blocks()));
+    let mut table = Vec::with_capacity(4 * (1 + checked));
     let mut push = |bytes| table.extend_from_slice(&crc32c::crc32c(bytes).to_le_bytes());
     push(prefix);
     if header.has_block_table() {
         let offsets = block_offsets(prefix)?;
-        offsets.windows(2).for_each(|pair| push(&chunk[pair[0] as usize..pair[1] as usize]));
+        offsets.windows(2).take(checked).for_each(|pair| push(&chunk[pair[0] as usize..pair[1] as usize]));
     } else if header.is_memcpyed() {
         chunk[HEADER_LEN..].chunks(header.block_size).for_each(push);
     }
@@ -381,7 +408,8 @@ mod tests {
             let compression = Compression { codec, ..Compression::default() };
             let mut encoder = Encoder::new(compression, 1 << 14).unwrap();
             let entry =
-                encode_chunk(&raw(), 1 << 16, &directory().to_builder(), &mut encoder, Vec::new()).unwrap();
+                encode_chunk(&raw(), 1 << 16, 1 << 16, &directory().to_builder(), &mut encoder, Vec::new())
+                    .unwrap();
             assert_eq!(entry.written as u64, entry.length);
             let prelude = Prelude::parse(&entry.bytes[PRELUDE_AT..], entry.length).unwrap();
             assert_eq!(prelude, entry.prelude);
@@ -399,7 +427,8 @@ mod tests {
         let mut encoder = Encoder::new(compression, 1 << 14).unwrap();
         let mut raw = vec![0; 1 << 20];
         raw[..4096].copy_from_slice(&raw_part());
-        let entry = encode_chunk(&raw, 4096, &directory().to_builder(), &mut encoder, Vec::new()).unwrap();
+        let entry =
+            encode_chunk(&raw, 4096, raw.len(), &directory().to_builder(), &mut encoder, Vec::new()).unwrap();
         assert!(entry.written < 8192 && entry.length > 1 << 20);
     }
 
@@ -413,7 +442,8 @@ mod tests {
         for raw in [raw(), vec![0; 1 << 16]] {
             let mut encode = |room| {
                 let used = raw.len();
-                let entry = encode_chunk(&raw, used, &directory().to_builder(), &mut encoder, room).unwrap();
+                let entry =
+                    encode_chunk(&raw, used, used, &directory().to_builder(), &mut encoder, room).unwrap();
                 entry.bytes[DIRECTORY_AT..entry.written].to_vec()
             };
             let fresh = encode(Vec::new());

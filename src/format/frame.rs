@@ -190,7 +190,7 @@ pub(crate) fn header_update(
     let level = if compression.codec == CompressionCodec::None { 0 } else { compression.level };
     let codec = level << 4 | blosc::compcode(compression.codec);
     put(FRAME_LEN_AT, &frame_len.to_be_bytes());
-    let split = blosc::split_mode(compression);
+    let split = blosc::Split::of(compression).code();
     put(FLAGS_AT - 1, &[FIXSTR_4, VERSION_2 | OFFSETS_64, CONTIGUOUS, codec, split - 1, I64]);
     put(RAW_LEN_AT, &raw_len.to_be_bytes());
     put(CHUNKS_LEN_AT - 1, &[I64]);

@@ -1308,12 +1308,7 @@ pub mod vldepot {
         }
 
         impl<'a> Segments<'a> {
-            pub const VT_OFFSETS: ::flatbuffers::VOffsetT = 4;
-            pub const VT_LENGTHS: ::flatbuffers::VOffsetT = 6;
-            pub const VT_PREFIX_LENGTHS: ::flatbuffers::VOffsetT = 8;
-            pub const VT_RECORDS: ::flatbuffers::VOffsetT = 10;
-            pub const VT_CHUNKS: ::flatbuffers::VOffsetT = 12;
-            pub const VT_KILLS: ::flatbuffers::VOffsetT = 14;
+            pub const VT_PACKED: ::flatbuffers::VOffsetT = 4;
 
             #[inline]
             pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
@@ -1325,95 +1320,20 @@ pub mod vldepot {
                 args: &'args SegmentsArgs<'args>,
             ) -> ::flatbuffers::WIPOffset<Segments<'bldr>> {
                 let mut builder = SegmentsBuilder::new(_fbb);
-                if let Some(x) = args.kills {
-                    builder.add_kills(x);
-                }
-                if let Some(x) = args.chunks {
-                    builder.add_chunks(x);
-                }
-                if let Some(x) = args.records {
-                    builder.add_records(x);
-                }
-                if let Some(x) = args.prefix_lengths {
-                    builder.add_prefix_lengths(x);
-                }
-                if let Some(x) = args.lengths {
-                    builder.add_lengths(x);
-                }
-                if let Some(x) = args.offsets {
-                    builder.add_offsets(x);
+                if let Some(x) = args.packed {
+                    builder.add_packed(x);
                 }
                 builder.finish()
             }
 
             #[inline]
-            pub fn offsets(&self) -> Option<::flatbuffers::Vector<'a, u64>> {
+            pub fn packed(&self) -> Option<::flatbuffers::Vector<'a, u8>> {
                 // Safety:
                 // Created from valid Table for this object
                 // which contains a valid value in this slot
                 unsafe {
-                    self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u64>>>(
-                        Segments::VT_OFFSETS,
-                        None,
-                    )
-                }
-            }
-            #[inline]
-            pub fn lengths(&self) -> Option<::flatbuffers::Vector<'a, u64>> {
-                // Safety:
-                // Created from valid Table for this object
-                // which contains a valid value in this slot
-                unsafe {
-                    self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u64>>>(
-                        Segments::VT_LENGTHS,
-                        None,
-                    )
-                }
-            }
-            #[inline]
-            pub fn prefix_lengths(&self) -> Option<::flatbuffers::Vector<'a, u32>> {
-                // Safety:
-                // Created from valid Table for this object
-                // which contains a valid value in this slot
-                unsafe {
-                    self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u32>>>(
-                        Segments::VT_PREFIX_LENGTHS,
-                        None,
-                    )
-                }
-            }
-            #[inline]
-            pub fn records(&self) -> Option<::flatbuffers::Vector<'a, u32>> {
-                // Safety:
-                // Created from valid Table for this object
-                // which contains a valid value in this slot
-                unsafe {
-                    self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u32>>>(
-                        Segments::VT_RECORDS,
-                        None,
-                    )
-                }
-            }
-            #[inline]
-            pub fn chunks(&self) -> Option<::flatbuffers::Vector<'a, u64>> {
-                // Safety:
-                // Created from valid Table for this object
-                // which contains a valid value in this slot
-                unsafe {
-                    self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u64>>>(
-                        Segments::VT_CHUNKS,
-                        None,
-                    )
-                }
-            }
-            #[inline]
-            pub fn kills(&self) -> Option<::flatbuffers::Vector<'a, u64>> {
-                // Safety:
-                // Created from valid Table for this object
-                // which contains a valid value in this slot
-                unsafe {
-                    self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u64>>>(
-                        Segments::VT_KILLS,
+                    self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u8>>>(
+                        Segments::VT_PACKED,
                         None,
                     )
                 }
@@ -1427,34 +1347,9 @@ pub mod vldepot {
                 pos: usize,
             ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
                 v.visit_table(pos)?
-                    .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u64>>>(
-                        "offsets",
-                        Self::VT_OFFSETS,
-                        false,
-                    )?
-                    .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u64>>>(
-                        "lengths",
-                        Self::VT_LENGTHS,
-                        false,
-                    )?
-                    .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u32>>>(
-                        "prefix_lengths",
-                        Self::VT_PREFIX_LENGTHS,
-                        false,
-                    )?
-                    .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u32>>>(
-                        "records",
-                        Self::VT_RECORDS,
-                        false,
-                    )?
-                    .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u64>>>(
-                        "chunks",
-                        Self::VT_CHUNKS,
-                        false,
-                    )?
-                    .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u64>>>(
-                        "kills",
-                        Self::VT_KILLS,
+                    .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u8>>>(
+                        "packed",
+                        Self::VT_PACKED,
                         false,
                     )?
                     .finish();
@@ -1462,24 +1357,12 @@ pub mod vldepot {
             }
         }
         pub struct SegmentsArgs<'a> {
-            pub offsets: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u64>>>,
-            pub lengths: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u64>>>,
-            pub prefix_lengths: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u32>>>,
-            pub records: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u32>>>,
-            pub chunks: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u64>>>,
-            pub kills: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u64>>>,
+            pub packed: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u8>>>,
         }
         impl<'a> Default for SegmentsArgs<'a> {
             #[inline]
             fn default() -> Self {
-                SegmentsArgs {
-                    offsets: None,
-                    lengths: None,
-                    prefix_lengths: None,
-                    records: None,
-                    chunks: None,
-                    kills: None,
-                }
+                SegmentsArgs { packed: None }
             }
         }
 
@@ -1489,34 +1372,8 @@ pub mod vldepot {
         }
         impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> SegmentsBuilder<'a, 'b, A> {
             #[inline]
-            pub fn add_offsets(&mut self, offsets: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, u64>>) {
-                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Segments::VT_OFFSETS, offsets);
-            }
-            #[inline]
-            pub fn add_lengths(&mut self, lengths: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, u64>>) {
-                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Segments::VT_LENGTHS, lengths);
-            }
-            #[inline]
-            pub fn add_prefix_lengths(
-                &mut self,
-                prefix_lengths: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, u32>>,
-            ) {
-                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(
-                    Segments::VT_PREFIX_LENGTHS,
-                    prefix_lengths,
-                );
-            }
-            #[inline]
-            pub fn add_records(&mut self, records: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, u32>>) {
-                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Segments::VT_RECORDS, records);
-            }
-            #[inline]
-            pub fn add_chunks(&mut self, chunks: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, u64>>) {
-                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Segments::VT_CHUNKS, chunks);
-            }
-            #[inline]
-            pub fn add_kills(&mut self, kills: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, u64>>) {
-                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Segments::VT_KILLS, kills);
+            pub fn add_packed(&mut self, packed: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, u8>>) {
+                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Segments::VT_PACKED, packed);
             }
             #[inline]
             pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> SegmentsBuilder<'a, 'b, A> {
@@ -1533,12 +1390,7 @@ pub mod vldepot {
         impl ::core::fmt::Debug for Segments<'_> {
             fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
                 let mut ds = f.debug_struct("Segments");
-                ds.field("offsets", &self.offsets());
-                ds.field("lengths", &self.lengths());
-                ds.field("prefix_lengths", &self.prefix_lengths());
-                ds.field("records", &self.records());
-                ds.field("chunks", &self.chunks());
-                ds.field("kills", &self.kills());
+                ds.field("packed", &self.packed());
                 ds.finish()
             }
         }

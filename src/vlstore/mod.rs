@@ -199,4 +199,32 @@ mod tests {
             assert!(found == record(n), "{name}");
         }
     }
+
+    #[test]
+    fn chunks_that_are_not_full_are_whole_chunks_to_others() {
+        for preset in Layout::PRESETS {
+            let layout = preset.parse::<Layout>().unwrap().with_vlstore_compatible(true);
+            let chunk_size = layout.chunk_size;
+            let depot = Depot::builder(Raw).layout(layout).memory().unwrap();
+            let record = |len: u32| -> Vec<u8> {
+                (0..len).map(|i| i.wrapping_mul(0x9e37_79b9).to_le_bytes()[3] | 1).collect()
+            };
+            let lengths = [1, 64, 1200, 5000, 40_000, 300_000, 2_500_000, 70];
+            for len in lengths {
+                depot.put(u64::from(len), &record(len)).unwrap();
+                depot.commit().unwrap();
+            }
+            let bytes = depot.to_bytes().unwrap();
+            let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::from_bytes(&bytes));
+            let (_, state) = import(&storage, "raw", 1).unwrap();
+            let chunks = ChunkReader::new(Arc::clone(&storage), chunk_size, false, true);
+            assert_eq!(state.snapshot.n_chunks, lengths.len() as u64);
+            for (number, len) in (0..).zip(lengths) {
+                let at = state.snapshot.chunk(number).unwrap().unwrap();
+                let whole = chunks.bytes(number, &at, 0..chunk_size).unwrap();
+                let (used, rest) = whole.split_at(len as usize);
+                assert!(used == record(len) && rest.iter().all(|&byte| byte == 0), "{preset}: {len}");
+            }
+        }
+    }
 }

@@ -75,6 +75,7 @@ pub(crate) fn print(config: &Config, rows: &[Row]) {
         println!("  (of CPU time: rates and times are flattered where threads or disks wait)");
     }
     molecules(&figures);
+    commits(&figures);
     epochs(&figures);
     frames(&figures);
     small(&figures);
@@ -118,6 +119,19 @@ fn molecules(figures: &Figures<'_>) {
         over(("get_many", "vldepot-balanced-flat"), ("get", "vldepot-balanced-codec")),
         1.2,
     );
+}
+
+fn commits(figures: &Figures<'_>) {
+    for (workload, bytes) in [("a", 1200), ("c", 64)] {
+        for preset in ["balanced", "fast", "uncompressed"] {
+            let name = format!("vldepot-{preset}");
+            at_most(
+                &format!("{workload} commit of {bytes} bytes, {preset}, time over lmdb"),
+                figures.over(workload, ("commit", "lmdb"), ("commit", &name)),
+                1.5,
+            );
+        }
+    }
 }
 
 fn epochs(figures: &Figures<'_>) {

@@ -85,7 +85,7 @@ pub(crate) fn print_load(load: &Load) {
 
 /// Prints the tables of a workload.
 pub(crate) fn print(rows: &[Row]) {
-    let times = [Operation::Open, Operation::FirstGet, Operation::Lookup];
+    let times = [Operation::Open, Operation::FirstGet, Operation::Lookup, Operation::Commit];
     let rates = Operation::ALL
         .into_iter()
         .map(|operation| -> Column<'_> {
@@ -100,13 +100,15 @@ pub(crate) fn print(rows: &[Row]) {
             }
         })
         .collect();
-    table("records/s (size: over the payload; open, first_get, lookup: time)", rows, rates);
+    table("records/s (size: over the payload; commit, open, first_get, lookup: time)", rows, rates);
     let column = |operation: Operation, figure: fn(&Row) -> Option<String>| -> Column<'_> {
         (operation.name(), Box::new(figure))
     };
     let of_all = |figure: fn(&Row) -> Option<String>| {
         Operation::ALL.into_iter().map(|operation| column(operation, figure)).collect()
     };
+    let grown = |row: &Row| row.stored_ratio.map(|ratio| format!("{ratio:.3}"));
+    table("bytes that a commit takes, over the record's", rows, vec![column(Operation::Commit, grown)]);
     table("MB/s of payload", rows, of_all(|row| row.mb_per_s.map(short)));
     table(
         "speed over the limit's (one thread)",

@@ -19,6 +19,13 @@ use crate::{Config, Result};
 /// Within a round, an operation is repeated until it takes this many seconds.
 const PASS_SECONDS: f64 = 0.03;
 
+/// How many records a store has before single records are committed.
+const BEFORE_COMMITS: usize = 10_000;
+/// How many single records are committed in a round.
+const COMMITS: usize = 200;
+/// The most bytes of a record that is committed alone.
+const COMMITTED: usize = 1200;
+
 /// How many records the operations read.
 struct Sizes {
     gets: usize,
@@ -50,6 +57,8 @@ struct Contender<'l> {
     /// Seconds for each record, one number for each round.
     times: Vec<(Operation, Vec<f64>)>,
     stored_ratio: Option<f64>,
+    /// Bytes that a commit of one record takes, over those of the record.
+    commit_ratio: Option<f64>,
     peaks: Vec<(Operation, f64)>,
 }
 
@@ -91,6 +100,8 @@ pub(crate) fn workload(config: &Config, workload: Workload) -> Result<Vec<Row>> 
     step("writing");
     write(config, &load, &mut contenders)?;
     put(config, &load, &mut contenders)?;
+    step("committing single records");
+    commit(config, &load, &mut contenders)?;
     step("comparing every record");
     verify(&load, &contenders)?;
     step("opening");
@@ -135,6 +146,7 @@ fn contenders<'l>(config: &Config, load: &'l Load) -> Result<Vec<Contender<'l>>>
                 path,
                 times: Vec::new(),
                 stored_ratio: None,
+                commit_ratio: None,
                 peaks: Vec::new(),
             });
         }
@@ -184,6 +196,57 @@ fn put(config: &Config, load: &Load, contenders: &mut [Contender<'_>]) -> Result
             let seconds = config.clock().time(|| contender.engine.put())?;
             contender.note(Operation::Put, seconds / load.len() as f64);
         }
+    }
+    Ok(())
+}
+
+/// Commits records one by one to stores that have [`BEFORE_COMMITS`] records already.
+fn commit(config: &Config, load: &Load, contenders: &mut [Contender<'_>]) -> Result<()> {
+    // Frames have their own operations: a commit of one takes what writing it takes.
+    if !config.operations.contains(&Operation::Commit) || load.workload == Workload::Frames {
+        return Ok(());
+    }
+    let short = |number: usize| {
+        let record = load.record(number % load.len());
+        (Name::new(number), &record[..record.len().min(COMMITTED)])
+    };
+    let first: Vec<_> = (0..BEFORE_COMMITS).map(short).collect();
+    let mut next = first.len();
+    let (mut noted, mut grown) = (Vec::new(), Vec::new());
+    let mut all = Vec::new();
+    for (nth, contender) in contenders.iter().enumerate() {
+        if contender.wanted && contender.engine.supports(Operation::Commit) {
+            let path = contender.path.with_extension("commits");
+            system::remove(&path)?;
+            let commit = contender.engine.committing(&path, &first)?;
+            let before = system::reach(&path)?;
+            all.push((nth, path, before, commit));
+        }
+    }
+    let mut bytes = 0;
+    for round in 0..=config.rounds {
+        let records: Vec<_> = (next..next + COMMITS).map(short).collect();
+        next += COMMITS;
+        bytes += records.iter().map(|(_, record)| record.len()).sum::<usize>();
+        for (nth, _, _, commit) in &mut all {
+            let job = || records.iter().try_for_each(|(name, record)| commit(name.as_str(), record));
+            let seconds = config.clock().time(job)?;
+            // The first round warms up.
+            if round > 0 {
+                noted.push((*nth, seconds / COMMITS as f64));
+            }
+        }
+    }
+    for (nth, path, before, commit) in all {
+        grown.push((nth, (system::reach(&path)? - before) as f64 / bytes as f64));
+        drop(commit);
+        system::remove(&path)?;
+    }
+    for (nth, seconds) in noted {
+        contenders[nth].note(Operation::Commit, seconds);
+    }
+    for (nth, ratio) in grown {
+        contenders[nth].commit_ratio = Some(ratio);
     }
     Ok(())
 }
@@ -510,11 +573,15 @@ fn rows(config: &Config, load: &Load, contenders: &[Contender<'_>]) -> Vec<Row> 
             if operation == Operation::Size {
                 row.stored_ratio = contender.stored_ratio;
             }
+            if operation == Operation::Commit {
+                row.stored_ratio = contender.commit_ratio;
+            }
             row.peak_mb = contender.peaks.iter().find(|(noted, _)| *noted == operation).map(|&(_, mb)| mb);
             if let Some(times) = contender.times(operation) {
                 let rate = 1.0 / median(times.to_vec());
                 row.records_per_s = Some(rate);
-                let without_records = [Operation::Open, Operation::FirstGet, Operation::Lookup];
+                let without_records =
+                    [Operation::Open, Operation::FirstGet, Operation::Lookup, Operation::Commit];
                 if !without_records.contains(&operation) {
                     row.mb_per_s = Some(rate * load.mean_payload / 1e6);
                 }
@@ -578,6 +645,7 @@ mod tests {
             path: path.clone(),
             times: Vec::new(),
             stored_ratio: None,
+            commit_ratio: None,
             peaks: Vec::new(),
         };
         let contenders: Vec<_> =

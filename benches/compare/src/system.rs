@@ -92,6 +92,11 @@ pub(crate) fn size(store: &Path) -> Result<u64> {
     files(store)?.into_iter().map(size).sum()
 }
 
+/// Bytes that a store's files reach over, holes included.
+pub(crate) fn reach(store: &Path) -> Result<u64> {
+    files(store)?.into_iter().map(|path| Ok(path.metadata()?.len())).sum()
+}
+
 /// Syncs a store's files and asks the system to forget their pages.
 pub(crate) fn drop_cache(store: &Path) -> Result<()> {
     for path in files(store)? {

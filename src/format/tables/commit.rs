@@ -4,12 +4,15 @@ use flatbuffers::{FlatBufferBuilder, root};
 
 use super::parameters::Parameters;
 use super::{broken, fbs};
+use crate::format::entry::HEAD_LEN;
 use crate::format::growth::{Fault, Features, Newer, unknown_field};
 use crate::format::{FORMAT_VERSION, MAX_SEQUENCE};
 
 /// Fields of the tables that this version knows.
 const KNOWN_FIELDS: u16 = 16;
-const KNOWN_COLUMNS: u16 = 6;
+const KNOWN_COLUMNS: u16 = 1;
+/// Entries are as long as a multiple of this many bytes, and start at one.
+const UNIT: u64 = HEAD_LEN as u64;
 
 /// Where a live index segment lies, and what it covers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -80,20 +83,17 @@ impl Commit {
         &self,
         builder: &mut FlatBufferBuilder<'b>,
     ) -> flatbuffers::WIPOffset<fbs::Segments<'b>> {
-        let column = |of: fn(&SegmentRef) -> u64| self.segments.iter().map(of).collect::<Vec<u64>>();
-        let small = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
-        let prefix_lengths: Vec<u32> = self.segments.iter().map(|s| s.prefix_len).collect();
-        let records: Vec<u32> = self.segments.iter().map(|s| small(s.n_records)).collect();
-        let tombstones = column(|s| s.n_tombstones);
-        let has_tombstones = tombstones.iter().any(|&n| n > 0);
-        let args = fbs::SegmentsArgs {
-            offsets: Some(builder.create_vector(&column(|s| s.offset))),
-            lengths: Some(builder.create_vector(&column(|s| s.length))),
-            prefix_lengths: Some(builder.create_vector(&prefix_lengths)),
-            records: Some(builder.create_vector(&records)),
-            chunks: Some(builder.create_vector(&column(|s| s.n_chunks))),
-            kills: has_tombstones.then(|| builder.create_vector(&tombstones)),
-        };
+        let (mut packed, mut end) = (Vec::new(), 0);
+        for segment in &self.segments {
+            let SegmentRef { offset, length, n_records, n_chunks, n_tombstones, .. } = *segment;
+            let gap = offset.saturating_sub(end);
+            end = offset.saturating_add(length);
+            let prefix_len = u64::from(segment.prefix_len);
+            for number in [gap / UNIT, length / UNIT, prefix_len, n_records, n_chunks, n_tombstones] {
+                push_varint(&mut packed, number);
+            }
+        }
+        let args = fbs::SegmentsArgs { packed: Some(builder.create_vector(&packed)) };
         fbs::Segments::create(builder, &args)
     }
 
@@ -137,17 +137,8 @@ impl Commit {
         if commit.sequence > MAX_SEQUENCE {
             return Err(format!("commit {}", commit.sequence).into());
         }
-        let (mut ordinal, mut chunk, mut tombstones, mut end) = (0_u64, 0_u64, 0_u64, 0_u64);
+        let (mut ordinal, mut chunk, mut tombstones) = (0_u64, 0_u64, 0_u64);
         for segment in &mut commit.segments {
-            // A newer segment lies after an older one: the same bytes cannot be indexed any number of times.
-            if segment.offset < end {
-                return Err(format!(
-                    "an index segment at byte {} after one that ends at {end}",
-                    segment.offset
-                )
-                .into());
-            }
-            end = segment.offset.saturating_add(segment.length);
             (segment.first_ordinal, segment.first_chunk) = (ordinal, chunk);
             let sum = |a: u64, b: u64| a.checked_add(b).ok_or("counts past 2^64");
             ordinal = sum(ordinal, segment.n_records)?;
@@ -165,28 +156,52 @@ impl Commit {
     }
 }
 
-/// The columns of the segments, whose first ordinals and chunks are not set yet.
-fn segments_of(table: fbs::Segments<'_>) -> Result<Vec<SegmentRef>, Fault> {
-    let (offsets, lengths) = (table.offsets().unwrap_or_default(), table.lengths().unwrap_or_default());
-    let (prefixes, records) =
-        (table.prefix_lengths().unwrap_or_default(), table.records().unwrap_or_default());
-    let (chunks, kills) = (table.chunks().unwrap_or_default(), table.kills());
-    let n = offsets.len();
-    if [lengths.len(), prefixes.len(), records.len(), chunks.len(), kills.map_or(n, |kills| kills.len())]
-        != [n; 5]
-    {
-        return Err("columns of different lengths".into());
+fn push_varint(out: &mut Vec<u8>, mut number: u64) {
+    while number >= 0x80 {
+        out.push(number.to_le_bytes()[0] | 0x80);
+        number >>= 7;
     }
-    let segment = |nth: usize| SegmentRef {
-        offset: offsets.get(nth),
-        length: lengths.get(nth),
-        prefix_len: prefixes.get(nth),
-        n_records: u64::from(records.get(nth)),
-        n_chunks: chunks.get(nth),
-        n_tombstones: kills.map_or(0, |kills| kills.get(nth)),
-        ..SegmentRef::default()
-    };
-    Ok((0..n).map(segment).collect())
+    out.push(number.to_le_bytes()[0]);
+}
+
+fn take_varint(bytes: &mut &[u8]) -> Option<u64> {
+    let mut number = 0_u64;
+    for shift in (0..u64::BITS).step_by(7) {
+        let (&byte, rest) = bytes.split_first()?;
+        *bytes = rest;
+        let part = u64::from(byte & 0x7f);
+        number |= (part << shift >> shift == part).then_some(part << shift)?;
+        if byte < 0x80 {
+            return Some(number);
+        }
+    }
+    None
+}
+
+/// The segments, whose first ordinals and chunks are not set yet.
+fn segments_of(table: fbs::Segments<'_>) -> Result<Vec<SegmentRef>, Fault> {
+    let mut packed = table.packed().map(|packed| packed.bytes()).unwrap_or_default();
+    let (mut segments, mut end) = (Vec::new(), 0_u64);
+    while !packed.is_empty() {
+        let mut number = || take_varint(&mut packed).ok_or("numbers of a segment that are cut off");
+        let (gap, length, prefix_len) = (number()?, number()?, number()?);
+        let bytes = |units: u64| units.checked_mul(UNIT).ok_or("a segment past 2^64");
+        let offset = end.checked_add(bytes(gap)?).ok_or("a segment past 2^64")?;
+        let segment = SegmentRef {
+            offset,
+            length: bytes(length)?,
+            prefix_len: u32::try_from(prefix_len).map_err(|_| "a prefix of more than 4 GiB")?,
+            n_records: u64::from(
+                u32::try_from(number()?).map_err(|_| "a segment of more than 2^32 records")?,
+            ),
+            n_chunks: number()?,
+            n_tombstones: number()?,
+            ..SegmentRef::default()
+        };
+        end = offset.checked_add(segment.length).ok_or("a segment past 2^64")?;
+        segments.push(segment);
+    }
+    Ok(segments)
 }
 
 #[cfg(test)]
@@ -197,9 +212,9 @@ mod tests {
     #[test]
     fn commits_come_back_and_their_sums_are_checked() {
         let segment =
-            SegmentRef { offset: 9, length: 8, n_records: 10, n_chunks: 2, ..SegmentRef::default() };
+            SegmentRef { offset: 64, length: 128, n_records: 10, n_chunks: 2, ..SegmentRef::default() };
         let second = SegmentRef {
-            offset: 17,
+            offset: 1 << 40,
             first_ordinal: 10,
             first_chunk: 2,
             n_tombstones: 1,
@@ -229,12 +244,22 @@ mod tests {
         assert_eq!(Commit::decode(&writers.encode()).unwrap().unknown_to_writers.unwrap().name, "2");
         let nobody = newer(Features { incompatible: 8, ..Features::default() });
         assert_eq!(Commit::decode(&nobody.encode()), Err(Fault::newer("the incompatible feature bit", &3)));
-        let again = Commit { segments: vec![segment, SegmentRef { offset: 16, ..second }], ..commit.clone() };
-        assert!(
-            Commit::decode(&again.encode()).unwrap_err()
-                == Fault::from("an index segment at byte 16 after one that ends at 17")
-        );
         let last = Commit { sequence: u64::MAX, ..commit };
         assert!(Commit::decode(&last.encode()).is_err());
+    }
+
+    #[test]
+    fn varints_come_back_and_longer_ones_are_refused() {
+        for number in [0, 1, 0x7f, 0x80, 0x3fff, 0x4000, u64::from(u32::MAX), u64::MAX] {
+            let mut bytes = Vec::new();
+            push_varint(&mut bytes, number);
+            for cut in 0..bytes.len() {
+                assert_eq!(take_varint(&mut &bytes[..cut]), None);
+            }
+            let mut rest = bytes.as_slice();
+            assert_eq!((take_varint(&mut rest), rest), (Some(number), &[][..]));
+        }
+        assert_eq!(take_varint(&mut [[0xff; 9].as_slice(), &[2]].concat().as_slice()), None);
+        assert_eq!(take_varint(&mut [0x80; 11].as_slice()), None);
     }
 }

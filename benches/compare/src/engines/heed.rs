@@ -10,9 +10,9 @@ use heed::{Database, Env, EnvOpenOptions, RoTxn, WithoutTls};
 
 use super::limits::MEMCPY;
 use super::zstd::{Compressor, Decompressor};
-use super::{COMMIT_BYTES, COMMIT_RECORDS, Engine, Store, Visit};
+use super::{COMMIT_BYTES, COMMIT_RECORDS, Commit, Engine, Operation, Store, Visit};
 use crate::Result;
-use crate::data::Load;
+use crate::data::{Load, Name};
 
 /// Bytes of address space. The file takes only what is used of it.
 const MAP_SIZE: usize = 1 << 36;
@@ -49,6 +49,26 @@ impl Engine for Lmdb<'_> {
 
     fn limit(&self) -> Option<&'static str> {
         (!self.compressed).then_some(MEMCPY)
+    }
+
+    fn supports(&self, operation: Operation) -> bool {
+        operation != Operation::Put && (operation != Operation::Commit || !self.compressed)
+    }
+
+    fn committing(&self, path: &Path, records: &[(Name, &[u8])]) -> Result<Commit<'_>> {
+        std::fs::create_dir(path)?;
+        let env = environment(path)?;
+        let mut transaction = env.write_txn()?;
+        let database: Database<Str, Bytes> = env.create_database(&mut transaction, None)?;
+        for (name, record) in records {
+            database.put(&mut transaction, name.as_str(), record)?;
+        }
+        transaction.commit()?;
+        Ok(Box::new(move |name, record| {
+            let mut transaction = env.write_txn()?;
+            database.put(&mut transaction, name, record)?;
+            Ok(transaction.commit()?)
+        }))
     }
 
     fn write(&mut self, path: &Path) -> Result<()> {

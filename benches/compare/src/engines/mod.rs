@@ -37,6 +37,7 @@ pub(crate) const BATCH: usize = 256;
 pub(crate) enum Operation {
     Write,
     Put,
+    Commit,
     Size,
     Open,
     FirstGet,
@@ -49,9 +50,10 @@ pub(crate) enum Operation {
 }
 
 impl Operation {
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::Write,
         Self::Put,
+        Self::Commit,
         Self::Size,
         Self::Open,
         Self::FirstGet,
@@ -69,6 +71,7 @@ impl Operation {
         match self {
             Self::Write => "write",
             Self::Put => "put",
+            Self::Commit => "commit",
             Self::Size => "size",
             Self::Open => "open",
             Self::FirstGet => "first_get",
@@ -85,6 +88,7 @@ impl Operation {
         match self {
             Self::Write => "all records, from creating a file to closing it durably",
             Self::Put => "all records into memory: no file, no sync",
+            Self::Commit => "one record of at most 1200 bytes, put and committed: durable before the next",
             Self::Size => "bytes on disk over those of the payload",
             Self::Open => "opening a closed store that is in the page cache",
             Self::FirstGet => "the first record after that",
@@ -102,6 +106,9 @@ impl Operation {
     }
 }
 
+/// Stores a record under a name in a commit of its own, which is durable when this returns.
+pub(crate) type Commit<'e> = Box<dyn FnMut(&str, &[u8]) -> Result<()> + 'e>;
+
 /// A kind of store.
 pub(crate) trait Engine {
     fn name(&self) -> &str;
@@ -117,7 +124,7 @@ pub(crate) trait Engine {
     }
 
     fn supports(&self, operation: Operation) -> bool {
-        operation != Operation::Put
+        !matches!(operation, Operation::Put | Operation::Commit)
     }
 
     /// How many threads work at once, including the caller's.
@@ -150,6 +157,14 @@ pub(crate) trait Engine {
     /// The engine's own errors.
     fn put(&mut self) -> Result<()> {
         Err("not in memory".into())
+    }
+
+    /// Makes a store of `records` at `path`, where nothing is yet, for commits of one more record each.
+    ///
+    /// # Errors
+    /// The engine's own errors.
+    fn committing(&self, _path: &Path, _records: &[(Name, &[u8])]) -> Result<Commit<'_>> {
+        Err("no commits of one record".into())
     }
 
     /// Opens what [`write`](Self::write) wrote.

@@ -5,9 +5,9 @@ use std::path::Path;
 use redb::{Database, ReadOnlyTable, ReadableDatabase, ReadableTable, TableDefinition};
 
 use super::limits::MEMCPY;
-use super::{COMMIT_BYTES, COMMIT_RECORDS, Engine, Store, Visit};
+use super::{COMMIT_BYTES, COMMIT_RECORDS, Commit, Engine, Operation, Store, Visit};
 use crate::Result;
-use crate::data::Load;
+use crate::data::{Load, Name};
 
 const TABLE: TableDefinition<&str, &[u8]> = TableDefinition::new("records");
 
@@ -29,6 +29,26 @@ impl Engine for Redb<'_> {
 
     fn limit(&self) -> Option<&'static str> {
         Some(MEMCPY)
+    }
+
+    fn supports(&self, operation: Operation) -> bool {
+        operation != Operation::Put
+    }
+
+    fn committing(&self, path: &Path, records: &[(Name, &[u8])]) -> Result<Commit<'_>> {
+        let database = Database::create(path)?;
+        let transaction = database.begin_write()?;
+        let mut table = transaction.open_table(TABLE)?;
+        for (name, record) in records {
+            table.insert(name.as_str(), *record)?;
+        }
+        drop(table);
+        transaction.commit()?;
+        Ok(Box::new(move |name, record| {
+            let transaction = database.begin_write()?;
+            transaction.open_table(TABLE)?.insert(name, record)?;
+            Ok(transaction.commit()?)
+        }))
     }
 
     fn write(&mut self, path: &Path) -> Result<()> {

@@ -16,7 +16,7 @@ use vldepot::{Codec, Depot, DepotBuilder, Layout, OpenOptions, Raw, ReadOptions,
 
 use super::limits::name_of;
 use super::vldepot_flat::Flat;
-use super::{Engine, Epochs, Keys, Operation, Store, Visit};
+use super::{Commit, Engine, Epochs, Keys, Operation, Store, Visit};
 use crate::Result;
 use crate::data::{Load, Name};
 
@@ -57,8 +57,22 @@ impl Engine for Vldepot<'_> {
         Some(name_of(self.preset))
     }
 
-    fn supports(&self, _operation: Operation) -> bool {
-        true
+    fn supports(&self, operation: Operation) -> bool {
+        // A commit of one record starts no threads.
+        operation != Operation::Commit || !self.name.ends_with("-1")
+    }
+
+    fn committing(&self, path: &Path, records: &[(Name, &[u8])]) -> Result<Commit<'_>> {
+        let builder = Depot::builder(Raw).layout(self.options()?).write_options(self.writing());
+        let depot = builder.create(path)?;
+        for (name, record) in records {
+            depot.put(name.as_str(), record)?;
+        }
+        depot.commit()?;
+        Ok(Box::new(move |name, record| {
+            depot.put(name, record)?;
+            Ok(depot.commit()?)
+        }))
     }
 
     fn threads(&self, operation: Operation) -> usize {
