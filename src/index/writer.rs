@@ -50,6 +50,7 @@ pub(crate) struct Extras {
     pub(crate) order: bool,
 }
 
+#[cfg(any(test, all(feature = "testing", feature = "atomic", feature = "json")))]
 impl Extras {
     pub(crate) const ALL: Self = Self { filter: true, order: true };
 }

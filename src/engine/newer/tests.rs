@@ -156,6 +156,15 @@ fn with_unknown_field(table: &[u8], known: usize) -> Vec<u8> {
     table
 }
 
+/// Keeps a file for the second reader, which must find so many records in it, or refuse it.
+/// `VLDEPOT_WRITE_FORGED` names the folder.
+fn keep(bytes: &[u8], verdict: &str) {
+    if let Some(folder) = std::env::var_os("VLDEPOT_WRITE_FORGED") {
+        let name = format!("{verdict}_{:08x}.vld", crc32c::crc32c(bytes));
+        std::fs::write(std::path::Path::new(&folder).join(name), bytes).unwrap();
+    }
+}
+
 fn newer(error: &Error) -> (&'static str, &str, bool) {
     let mut error = error;
     loop {
@@ -169,6 +178,7 @@ fn newer(error: &Error) -> (&'static str, &str, bool) {
 
 /// Everything that opens the file for reading says that a newer version is needed, and nothing says damage.
 fn assert_refused(bytes: &[u8], what: &'static str, name: &str) {
+    keep(bytes, "refused");
     let verified = verify_in(memory(bytes), &VerifyOptions::default(), |_| {}).unwrap_err();
     assert_unwritable(bytes, what, name);
     for error in [verified, open(bytes).unwrap_err(), append(bytes).unwrap_err()] {
@@ -195,6 +205,7 @@ fn assert_unwritable(bytes: &[u8], what: &'static str, name: &str) {
 }
 
 fn assert_reads(bytes: &[u8], n: u8) {
+    keep(bytes, &format!("reads_{n}"));
     let depot = open(bytes).unwrap();
     assert_eq!(depot.len(), u64::from(n));
     for n in 0..n {
@@ -405,6 +416,7 @@ fn with_chunk(change: impl Fn(&mut [u8]), flags: u32) -> Vec<u8> {
 #[test]
 fn a_chunk_of_another_layout_gives_no_bytes() {
     let layout = with_chunk(|prelude| prelude[12] = 3, 3 << 8);
+    keep(&layout, "refused");
     let depot = open(&layout).unwrap();
     assert_eq!(depot.len(), u64::from(N));
     let names: Vec<_> = depot.keys().map(Result::unwrap).collect();
@@ -471,6 +483,7 @@ fn a_record_of_another_layout_gives_no_bytes() {
         (1, "the record flags", "0x1"),
     ] {
         let bytes = with_location(flags);
+        keep(&bytes, "refused");
         let depot = open(&bytes).unwrap();
         assert_eq!(depot.keys().map(Result::unwrap).count(), usize::from(N));
         assert!(depot.contains(1_u8).unwrap());

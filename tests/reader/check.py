@@ -1,0 +1,64 @@
+"""Compares the second reader with the command `vldepot`.
+
+    python check.py VLDEPOT FILE.. [--forged FOLDER]
+
+Every file is read by the second reader and listed by the command, and the two must agree on names, order, lengths and
+checksums. Files of FOLDER are as a later version might write them. Their names say what the reader must do:
+`reads_N_..` has N records, `refused_..` is refused as unsupported. Prints a line for each folder or file, and exits with
+1 if anything differs.
+"""
+
+import json
+import pathlib
+import subprocess
+import sys
+
+from vldepot_reader import Damaged, Depot, Unsupported, crc
+
+
+def key(name: bytes) -> tuple[str, object]:
+    """What `vldepot list --json` says of a tagged name."""
+    tag, rest = name[0], name[1:]
+    if tag == 1:
+        return "str", rest.decode()
+    if tag == 2:
+        return "bytes", rest.hex()
+    return "int", int.from_bytes(rest, "big", signed=tag == 3)
+
+
+def listed(vldepot: str, path: str) -> list[tuple[tuple[str, object], int, int]]:
+    done = subprocess.run([vldepot, "list", "--json", path], capture_output=True, text=True)
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    return [((line["type"], line["name"]), line["length"], line["checksum"]) for line in lines]
+
+
+def main() -> int:
+    arguments = sys.argv[1:]
+    forged = arguments[arguments.index("--forged") + 1] if "--forged" in arguments else None
+    vldepot, *files = [name for name in arguments if name not in ("--forged", forged)]
+    failed = 0
+    for path in files:
+        records = Depot(path).records()
+        ours = [(key(name), len(data), crc(data)) for name, data, _ in records]
+        same = ours == listed(vldepot, path)
+        failed += not same
+        print(f"{path}: {len(records)} records{'' if same else ', and the command lists others'}")
+    if forged is not None:
+        paths = sorted(pathlib.Path(forged).iterdir())
+        for path in paths:
+            try:
+                found = f"reads_{len(Depot(str(path)).records())}"
+            except Unsupported:
+                found = "refused"
+            except Damaged as error:
+                found = f"called damaged: {error}"
+            if not path.name.startswith(found + "_"):
+                failed += 1
+                print(f"{path}: {found}")
+        print(f"{forged}: {len(paths)} files of later versions")
+        failed += not paths
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
