@@ -1,0 +1,144 @@
+//! How many requests a depot makes, and how many of them wait for each other, if its storage cannot map.
+//!
+//! `cargo test --release --test rounds -- --nocapture` prints the counts that stand in
+//! `docs/explanation/scale.md`.
+
+use std::sync::Arc;
+
+use vldepot::storage::MemoryStorage;
+use vldepot::testing::{Counts, CountingStorage};
+use vldepot::{CommitEvery, Depot, ErrorKind, Layout, Raw, WriteOptions};
+
+type Counting = Arc<CountingStorage<MemoryStorage>>;
+
+/// Names for `get_many`.
+const MANY: u64 = 256;
+
+fn name(n: u64) -> String {
+    format!("run_0012/frame_{n:07}")
+}
+
+/// Numbers that look random.
+fn mixed(n: u64) -> u64 {
+    let mut x = n.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    x = (x ^ (x >> 31)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    x ^ (x >> 29)
+}
+
+/// A record that compresses to about half of its length.
+fn payload(n: u64, len: usize) -> Vec<u8> {
+    (0..len as u64 / 8).flat_map(|word| (mixed(n ^ word << 40) & 0xffff_ffff).to_le_bytes()).collect()
+}
+
+/// A closed depot with `n` records of `len` bytes, and one index segment.
+fn closed(n: u64, len: usize, layout: Layout) -> Counting {
+    let write = WriteOptions::default().with_commit_every(CommitEvery::never());
+    let depot = Depot::builder(Raw).layout(layout).write_options(write).memory().unwrap();
+    for number in 0..n {
+        depot.put(name(number), &payload(number, len)).unwrap();
+    }
+    depot.commit().unwrap();
+    assert_eq!(depot.info().unwrap().index_segments, 1);
+    Arc::new(CountingStorage::new(MemoryStorage::from_bytes(&depot.to_bytes().unwrap())))
+}
+
+fn open(storage: &Counting) -> Depot<Raw> {
+    Depot::builder(Raw).open_in(storage.clone()).unwrap()
+}
+
+/// What reading takes.
+struct Measured {
+    open: Counts,
+    /// The first record after opening, the same again, and another one behind it.
+    cold: Counts,
+    again: Counts,
+    neighbour: Counts,
+    /// The first name after opening, which is absent.
+    absent: Counts,
+    /// The first position after opening.
+    at: Counts,
+    /// [`MANY`] names after opening.
+    many: Counts,
+}
+
+fn measure(storage: &Counting, n: u64, len: usize) -> Measured {
+    storage.take();
+    let depot = open(storage);
+    let opened = storage.take();
+    let wanted = n / 3;
+    let get = |wanted: u64| {
+        assert!(depot.get(name(wanted)).unwrap().view() == payload(wanted, len));
+        storage.take()
+    };
+    let (cold, again, neighbour) = (get(wanted), get(wanted), get(wanted + 1));
+    drop(depot);
+    let depot = open(storage);
+    storage.take();
+    assert!(matches!(depot.get("absent").unwrap_err().kind(), ErrorKind::NotFound));
+    let absent = storage.take();
+    drop(depot);
+    let depot = open(storage);
+    storage.take();
+    assert!(depot.get_at(wanted).unwrap().view() == payload(wanted, len));
+    let at = storage.take();
+    drop(depot);
+    let numbers: Vec<u64> = (0..MANY.min(n)).map(|nth| mixed(nth) % n).collect();
+    let names: Vec<String> = numbers.iter().copied().map(name).collect();
+    let depot = open(storage);
+    storage.take();
+    let records = depot.get_many(&names).unwrap();
+    let many = storage.take();
+    assert!(records.iter().zip(&numbers).all(|(record, &n)| record.view() == payload(n, len)));
+    Measured { open: opened, cold, again, neighbour, absent, at, many }
+}
+
+fn print(what: &str, measured: &Measured) {
+    let Measured { open, cold, again, neighbour, absent, at, many } = measured;
+    println!("{what}");
+    for (which, counts) in [
+        ("open", open),
+        ("get, cold", cold),
+        ("the same again", again),
+        ("get, the next record", neighbour),
+        ("an absent name", absent),
+        ("get_at, cold", at),
+        ("get_many of 256", many),
+    ] {
+        println!("  {which:22} {counts}");
+    }
+}
+
+fn check(what: &str, n: u64, len: usize, layout: Layout) {
+    let storage = closed(n, len, layout);
+    let measured = measure(&storage, n, len);
+    print(what, &measured);
+    let Measured { open, cold, again, neighbour, absent, at, many } = measured;
+    assert!(open.rounds <= 3, "{what}: opening takes {open}");
+    assert!(cold.rounds <= 4, "{what}: a cold get takes {cold}");
+    assert!(again.rounds <= 1 && neighbour.rounds <= 2, "{what}: {again}; {neighbour}");
+    assert!(absent.rounds <= 1, "{what}: an absent name takes {absent}");
+    assert!(at.rounds <= 3, "{what}: a cold get_at takes {at}");
+    assert!(many.rounds <= cold.rounds.max(4), "{what}: {MANY} names take {many}");
+}
+
+#[test]
+fn a_depot_of_ten_records_takes_few_rounds() {
+    check("10 records of 200 B", 10, 200, Layout::default());
+}
+
+#[test]
+fn a_depot_of_ten_thousand_records_takes_few_rounds() {
+    check("10^4 records of 200 B", 10_000, 200, Layout::default());
+    check("10^4 records of 200 B, fast", 10_000, 200, Layout::fast());
+    check("10^4 records of 200 B, uncompressed", 10_000, 200, Layout::uncompressed());
+}
+
+#[test]
+fn a_depot_of_a_million_records_takes_few_rounds() {
+    check("10^6 records of 200 B, fast", 1_000_000, 200, Layout::fast());
+}
+
+#[test]
+fn a_depot_of_large_records_takes_few_rounds() {
+    check("300 records of 177 KB", 300, 177_000, Layout::default());
+}
