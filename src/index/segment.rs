@@ -3,6 +3,7 @@
 //! Opening reads only the prefix. Every later access goes through [`Segment::with`], which checks each page
 //! the first time it is touched. No name, offset or length is used unchecked.
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -19,10 +20,12 @@ use crate::format::entry::{EntryHead, HEAD_LEN, Kind};
 use crate::format::growth::{Fault, Newer};
 use crate::format::tables::{SECTIONS, Section, SegmentHead, SegmentRef};
 use crate::le::{u32_at, u64_at};
-use crate::storage::{Storage, StorageExt};
+use crate::storage::{Storage, StorageExt, Windows};
 
 /// The fewest lookups after which a segment gets a filter, however small the segment is.
 const LEAST_ASKED: u64 = 64;
+/// The most bytes of the starts of segments that are read together.
+const STARTS_AHEAD: u64 = 16 << 20;
 /// Bytes read at a time when many pages are checked.
 const CHECKED_AT_ONCE: u64 = 256 << 10;
 
@@ -89,14 +92,54 @@ impl Segment {
         depot_id: u64,
         mapped: bool,
     ) -> Result<Self> {
-        let offset = reference.offset;
-        check_inside(storage, offset, reference.length)?;
-        let start_len = HEAD_LEN as u64 + u64::from(reference.prefix_len);
-        if start_len > reference.length {
-            let found = format!("{start_len} of {}", reference.length);
-            return Err(damaged(storage, offset, "a prefix inside the entry", found));
+        let len = start_len(storage, &reference, storage.file_len()?)?;
+        let start = read(storage, reference.offset, len)?;
+        Self::open_start(storage, &start, reference, depot_id, mapped)
+    }
+
+    /// Opens the segments at all `references`, whose starts are read together. They share the cache of pages.
+    ///
+    /// The segments must lie inside `file_len` bytes.
+    pub(crate) fn open_all(
+        storage: &Arc<dyn Storage>,
+        references: &[SegmentRef],
+        depot_id: u64,
+        mapped: bool,
+        file_len: u64,
+    ) -> Result<Vec<Arc<Self>>> {
+        let starts = references.iter().filter_map(|reference| {
+            let len = start_len(storage, reference, file_len).ok()?;
+            Some(reference.offset..reference.offset + len as u64)
+        });
+        let mut starts: Vec<_> = starts.collect();
+        let mut ahead = Windows::default();
+        // Many references to one long start must not take memory for each of them. What is not read here is
+        // read one by one, with the error that it has.
+        if starts.iter().map(|start| start.end - start.start).sum::<u64>() <= STARTS_AHEAD {
+            let _ = ahead.read(&**storage, &mut starts);
         }
-        let start = read(storage, offset, usize::try_from(start_len).unwrap_or(0))?;
+        let pages = Arc::default();
+        let open = |reference: &SegmentRef| {
+            let len = start_len(storage, reference, file_len)?;
+            let start = match ahead.get(reference.offset, len) {
+                Some(start) => Cow::Borrowed(start),
+                None => read(storage, reference.offset, len)?.into(),
+            };
+            let segment = Self::open_start(storage, &start, *reference, depot_id, mapped)?;
+            Ok(Arc::new(segment.sharing(&pages)))
+        };
+        references.iter().map(open).collect()
+    }
+
+    /// Opens the segment at `reference`, which begins with `start`: the entry's head and the prefix.
+    fn open_start(
+        storage: &Arc<dyn Storage>,
+        start: &[u8],
+        reference: SegmentRef,
+        depot_id: u64,
+        mapped: bool,
+    ) -> Result<Self> {
+        let offset = reference.offset;
         let (head, prefix) = start.split_at_checked(HEAD_LEN).unwrap_or_default();
         let entry = EntryHead::parse(head, offset)
             .map_err(|found| damaged(storage, offset, "an INDEX entry", found))?;
@@ -110,7 +153,7 @@ impl Segment {
     /// Opens the segment with the head `entry`. No commit has to refer to it any more.
     pub(crate) fn open_entry(storage: &Arc<dyn Storage>, entry: &EntryHead, mapped: bool) -> Result<Self> {
         let offset = entry.offset;
-        check_inside(storage, offset, entry.length)?;
+        check_inside(storage, offset, entry.length, storage.file_len()?)?;
         let start = read(storage, offset + HEAD_LEN as u64, 8)?;
         let half = |at: usize| u32_at(&start, at).unwrap_or(0) as usize;
         let (prefix_len, body_len) = (prefix_len(half(0), half(4)), entry.length - HEAD_LEN as u64);
@@ -694,13 +737,23 @@ fn slice(bytes: &[u8], from: u64, to: u64) -> &[u8] {
 }
 
 /// Refuses an entry that does not lie inside the file, before memory is taken for any of it.
-fn check_inside(storage: &Arc<dyn Storage>, offset: u64, length: u64) -> Result<()> {
-    let file_len = storage.file_len()?;
+fn check_inside(storage: &Arc<dyn Storage>, offset: u64, length: u64, file_len: u64) -> Result<()> {
     if length >= HEAD_LEN as u64 && offset.checked_add(length).is_some_and(|end| end <= file_len) {
         return Ok(());
     }
     let found = format!("{file_len} bytes of file");
     Err(damaged(storage, offset, &format!("{length} bytes of index"), found))
+}
+
+/// The length of the entry's head and the prefix of the segment at `reference`, which are inside the file.
+fn start_len(storage: &Arc<dyn Storage>, reference: &SegmentRef, file_len: u64) -> Result<usize> {
+    check_inside(storage, reference.offset, reference.length, file_len)?;
+    let start_len = HEAD_LEN as u64 + u64::from(reference.prefix_len);
+    if start_len > reference.length {
+        let found = format!("{start_len} of {}", reference.length);
+        return Err(damaged(storage, reference.offset, "a prefix inside the entry", found));
+    }
+    Ok(usize::try_from(start_len).unwrap_or(0))
 }
 
 /// Checks that the arrays lie inside the entry, of which `room` bytes are after the prefix, and have the
