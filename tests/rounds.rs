@@ -27,7 +27,8 @@ fn mixed(n: u64) -> u64 {
 
 /// A record that compresses to about half of its length.
 fn payload(n: u64, len: usize) -> Vec<u8> {
-    (0..len as u64 / 8).flat_map(|word| (mixed(n ^ word << 40) & 0xffff_ffff).to_le_bytes()).collect()
+    let noise = (0..len as u64 / 16).flat_map(|word| mixed(n ^ word << 40).to_le_bytes());
+    noise.chain(std::iter::repeat(7)).take(len).collect()
 }
 
 /// A closed depot with `n` records of `len` bytes, and one index segment.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::Engine;
 use super::fallback::Rebuilt;
+use super::rounds::{RECORDS_AHEAD, Upto};
 use super::shared::Shared;
 use crate::catalog::{Found, LostCommit, RecordId, Snapshot, State};
 use crate::error::{Error, ErrorKind, Result};
@@ -74,6 +75,12 @@ impl Engine {
 
     /// The place of the record called `name`, if there is one, by the index or by the directories.
     pub(crate) fn place_of(&self, name: &[u8]) -> Result<Option<Location>> {
+        self.expect_names(std::iter::once(name), Upto::Place);
+        self.place_now(name)
+    }
+
+    /// Like [`place_of`](Self::place_of), but reads nothing ahead.
+    fn place_now(&self, name: &[u8]) -> Result<Option<Location>> {
         let state = self.shared.read();
         match state.find(name) {
             Ok(found) => Ok(found.map(|found| found.location)),
@@ -87,6 +94,11 @@ impl Engine {
     /// Like [`place_of`](Self::place_of), but an error if there is no such record.
     pub(crate) fn location(&self, name: &[u8]) -> Result<Location> {
         self.place_of(name)?.ok_or_else(|| self.not_found(&self.shared.read(), name))
+    }
+
+    /// Like [`location`](Self::location), but reads nothing ahead.
+    pub(super) fn location_now(&self, name: &[u8]) -> Result<Location> {
+        self.place_now(name)?.ok_or_else(|| self.not_found(&self.shared.read(), name))
     }
 
     /// Whether there is a record called `name`.
@@ -135,6 +147,15 @@ impl Engine {
     /// The locations of the records with these names.
     pub(crate) fn locations<'n>(&self, names: &'n [TaggedName]) -> Result<Vec<(&'n [u8], Location)>> {
         let mut out = Vec::with_capacity(names.len());
+        for names in names.chunks(RECORDS_AHEAD) {
+            self.expect_names(names.iter().map(|name| &**name), Upto::Tables);
+            self.locations_now(names, &mut out)?;
+        }
+        Ok(out)
+    }
+
+    /// Appends the locations of the records with these names to `out`.
+    fn locations_now<'n>(&self, names: &'n [TaggedName], out: &mut Vec<(&'n [u8], Location)>) -> Result<()> {
         // The lock is taken once for many names, but not for so many that a writer waits long.
         for names in names.chunks(NAMES_AT_ONCE) {
             let state = self.shared.read();
@@ -153,10 +174,10 @@ impl Engine {
             drop(state);
             // From the first failure on, names are looked up again, without the index if need be.
             for (name, location) in failed.map(|first| &mut out[first..]).into_iter().flatten() {
-                *location = self.location(name)?;
+                *location = self.location_now(name)?;
             }
         }
-        Ok(out)
+        Ok(())
     }
 
     /// Looks up the record at a position.
@@ -185,8 +206,27 @@ impl Engine {
 
     /// The location of the record at a position. Looks at no name.
     pub(crate) fn location_at(&self, position: u64) -> Result<Location> {
+        self.expect_positions(std::iter::once(position));
         let state = self.shared.read();
         self.at(&state, (position, state.at(position)), State::location, Rebuilt::location)
+    }
+
+    /// Reads ahead the locations of the records at these positions, if they must be read.
+    pub(crate) fn expect_positions(&self, positions: impl Iterator<Item = u64>) {
+        if !self.shared.reads_ahead() {
+            return;
+        }
+        let state = self.shared.read();
+        let (snapshot, Ok(dead)) = (Arc::clone(&state.snapshot), state.tombstones()) else { return };
+        let committed = |position| match state.place(position, &dead) {
+            Some(RecordId::Committed(ordinal)) => Some(ordinal),
+            _ => None,
+        };
+        let ordinals: Vec<u64> = positions.filter_map(committed).collect();
+        drop(state);
+        for ordinals in ordinals.chunks(RECORDS_AHEAD) {
+            self.expect_places(&snapshot, ordinals.iter().copied());
+        }
     }
 
     /// The tagged name of the record at a position.

@@ -10,7 +10,7 @@
 //! refresh     a reader moves forward         truncate     removing the end of a depot
 //! put         checks before writing          undo         taking a truncation back
 //! pieces      a long record piece by piece   totals       how much is in a depot
-//! newer       what later versions wrote
+//! newer       what later versions wrote      rounds       what many records need, in few calls
 //! ```
 //!
 //! `depot`, `maintain` and the loader call the engine. It calls the log, the catalog, chunks and the index,
@@ -62,6 +62,7 @@ mod put;
 mod read;
 pub(crate) mod read_ahead;
 mod refresh;
+mod rounds;
 mod shared;
 mod totals;
 mod truncate;

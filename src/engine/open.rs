@@ -136,7 +136,9 @@ impl Engine {
         let Shared { storage, parameters, mapped, .. } = &*shared;
         let foreign = parameters.depot_id == 0;
         let reader = ChunkReader::new(Arc::clone(storage), parameters.chunk_size, *mapped, foreign)
-            .with_cache(options.cache_bytes);
+            .with_cache(options.cache_bytes)
+            // All committed chunks lie before the tail.
+            .with_known_len(tail.offset);
         let (verify, owner) = (options.verify, OwnedByProcess::here());
         Self {
             shared,

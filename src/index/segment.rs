@@ -3,10 +3,14 @@
 //! Opening reads only the prefix. Every later access goes through [`Segment::with`], which checks each page
 //! the first time it is touched. No name, offset or length is used unchecked.
 
+mod ahead;
+
 use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+
+pub(crate) use ahead::Way;
 
 use super::filter::Filter;
 use super::names::{BLOCK, NameDecoder, nth_is};
@@ -288,16 +292,26 @@ impl Segment {
 
     /// Reads and checks one part of the table of checksums.
     fn read_part(&self, number: usize) -> Result<Box<[u8]>> {
-        let at = self.table.at + (number * PAGE) as u64;
-        let len = (4 * (self.table.n_pages - number * PAGES_A_PART)).min(PAGE);
+        let (at, len) = self.part_range(number);
         let bytes = read(&self.storage, at, len)?;
+        self.checked_part(number, &bytes).map(|()| bytes.into())
+    }
+
+    /// Where a part of the table of checksums starts in the file, and its length.
+    fn part_range(&self, number: usize) -> (u64, usize) {
+        let at = self.table.at + (number * PAGE) as u64;
+        (at, (4 * (self.table.n_pages - number * PAGES_A_PART)).min(PAGE))
+    }
+
+    /// Checks the bytes of a part of the table of checksums.
+    fn checked_part(&self, number: usize, bytes: &[u8]) -> Result<()> {
         let expected = u32_at(&self.table.part_crcs, 4 * number).unwrap_or(0);
-        let computed = crc32c::crc32c(&bytes);
+        let computed = crc32c::crc32c(bytes);
         if expected == computed {
-            return Ok(bytes.into());
+            return Ok(());
         }
         let expected = format!("CRC32C {expected:#010x} of the index's checksums");
-        Err(damaged(&self.storage, at, &expected, format!("{computed:#010x}")))
+        Err(damaged(&self.storage, self.part_range(number).0, &expected, format!("{computed:#010x}")))
     }
 
     fn check_page(&self, page: u64, bytes: &[u8]) -> Result<()> {
@@ -360,6 +374,8 @@ impl Segment {
                 }
                 Ok(job(slice(bytes, from, from + len as u64)))
             }
+            // An empty array has no page.
+            Pages::Read(_) if len == 0 => Ok(job(&[])),
             Pages::Read(slots) => {
                 let page_size = PAGE as u64;
                 if first == last {
@@ -391,12 +407,17 @@ impl Segment {
             None => {
                 let asked = self.asked.fetch_add(1, Ordering::Relaxed) + 1;
                 // One thread makes the filter. Meanwhile, the others go without.
-                if asked == (self.head.sections[HASHES].length / PAGE as u64).max(LEAST_ASKED) {
+                if asked == self.worth_a_filter() {
                     let _ = self.filter.set(self.make_filter(&slots.cache()));
                 }
                 true
             }
         }
+    }
+
+    /// The number of lookups that make a filter worth its cost.
+    fn worth_a_filter(&self) -> u64 {
+        (self.head.sections[HASHES].length / PAGE as u64).max(LEAST_ASKED)
     }
 
     /// A filter of all names here; `None` if the arrays are damaged, or if there is no room for it.
@@ -432,14 +453,20 @@ impl Segment {
         if !offset.is_multiple_of(size) || !(PAGE as u64).is_multiple_of(size) {
             return Ok(None);
         }
-        self.checked_pages(
-            Self::page_of(offset)..Self::page_of(end.saturating_sub(1)) + 1,
-            &mut |range, bytes| {
-                let from = offset.max(range.start) - range.start;
-                let elements = slice(bytes, from, end.min(range.end) - range.start);
-                elements.chunks_exact(usize::try_from(size).unwrap_or(1)).for_each(&mut *job);
-            },
-        )?;
+        let pages = Self::page_of(offset)..Self::page_of(end.saturating_sub(1)) + 1;
+        let each = &mut |range: Range<u64>, bytes: &[u8]| {
+            let from = offset.max(range.start) - range.start;
+            let elements = slice(bytes, from, end.min(range.end) - range.start);
+            elements.chunks_exact(usize::try_from(size).unwrap_or(1)).for_each(&mut *job);
+        };
+        match &self.pages {
+            Pages::Read(slots) if pages.clone().all(|page| slots.has(usize::try_from(page).unwrap_or(0))) => {
+                pages.into_iter().try_for_each(|page| {
+                    self.with_page(slots, page, |bytes| each(self.page_range(page), bytes))
+                })?;
+            }
+            _ => self.checked_pages(pages, each)?,
+        }
         Ok(Some(()))
     }
 

@@ -422,6 +422,7 @@ fn job(
 fn parts(frozen: &Frozen, positions: &[u64]) -> Vec<Part> {
     let mut sorted: Vec<(u64, usize)> = positions.iter().copied().zip(0..).collect();
     sorted.sort_unstable();
+    frozen.engine.expect_positions(sorted.iter().map(|&(position, _)| position));
     let (mut parts, mut part, mut bytes) = (Vec::new(), Part::default(), 0);
     let mut previous = None;
     for (position, number) in sorted {

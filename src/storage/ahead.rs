@@ -102,9 +102,9 @@ impl<'s> Ahead<'s> {
         self.get(range).is_some()
     }
 
-    /// Whether nothing was noted since the last turn.
-    pub(crate) fn is_idle(&self) -> bool {
-        self.wanted.is_empty()
+    /// How many ranges were noted since the last turn.
+    pub(crate) fn noted(&self) -> usize {
+        self.wanted.len()
     }
 
     /// Reads all that was noted since the last turn, in one call. Returns whether there was any, and it could
@@ -136,7 +136,7 @@ mod tests {
         for range in wanted.clone() {
             assert!(!ahead.has(range));
         }
-        assert!(ahead.turn() && ahead.is_idle());
+        assert!(ahead.turn() && ahead.noted() == 0);
         assert_eq!((storage.counts().rounds, storage.counts().requests), (1, 3));
         for range in wanted.into_iter().filter(|range| range.start < range.end) {
             let at = |n: u64| usize::try_from(n).unwrap();
