@@ -23,7 +23,7 @@ use crate::chunk::ChunkAt;
 use crate::error::Result;
 use crate::format::chunk::ChunkRef;
 use crate::index::Location;
-use crate::storage::Windows;
+use crate::storage::{NONE, Windows};
 
 /// A run grows to this many blocks or raw bytes, whichever is more, if so many blocks touch each other.
 ///
@@ -91,12 +91,17 @@ struct BatchReader<'w, N> {
 
 /// The checked bytes of the `wanted` records, in the same order.
 ///
-/// `wanted` has tagged names and locations. At most `threads` threads decode.
+/// `wanted` has tagged names and locations. Stored bytes may be in `before`. At most `threads` threads decode.
 ///
 /// # Errors
 /// The first error in that order. It names the record.
-pub(crate) fn read(engine: &Engine, wanted: &[(&[u8], Location)], threads: usize) -> Result<Vec<Bytes>> {
-    let slots = read_each_with(engine, wanted, threads).zip(wanted);
+pub(crate) fn read(
+    engine: &Engine,
+    wanted: &[(&[u8], Location)],
+    before: &Windows,
+    threads: usize,
+) -> Result<Vec<Bytes>> {
+    let slots = read_each_with(engine, wanted, before, threads).zip(wanted);
     slots.map(|(slot, (name, _))| slot.map_err(|error| in_record(name, error))).collect()
 }
 
@@ -105,7 +110,7 @@ pub(crate) fn read_each<N: Sync>(
     engine: &Engine,
     wanted: &[(N, Location)],
 ) -> impl Iterator<Item = Result<Bytes>> + use<N> {
-    read_each_with(engine, wanted, 1)
+    read_each_with(engine, wanted, &NONE, 1)
 }
 
 /// Like [`read_each`], but into `out`, for reading one batch after the other.
@@ -120,7 +125,7 @@ pub(crate) fn read_on<N>(
     out.clear();
     out.resize_with(wanted.len(), || None);
     for order in reads(engine, wanted, &order(wanted)) {
-        let walk = BatchReader::new(engine, wanted, order, false);
+        let walk = BatchReader::new(engine, wanted, (order, &NONE), false);
         walk.collect(order, last, &mut |number, bytes| out[number] = Some(bytes));
     }
 }
@@ -129,11 +134,13 @@ pub(crate) fn read_on<N>(
 fn read_each_with<N: Sync>(
     engine: &Engine,
     wanted: &[(N, Location)],
+    before: &Windows,
     threads: usize,
 ) -> impl Iterator<Item = Slot> + use<N> {
     let mut out: Vec<Option<Slot>> = (0..wanted.len()).map(|_| None).collect();
     for order in reads(engine, wanted, &order(wanted)) {
-        read_parts(engine, wanted, order, threads, &mut |number, bytes| out[number] = Some(bytes));
+        let walk = BatchReader::new(engine, wanted, (order, before), false);
+        read_parts(&walk, order, threads, &mut |number, bytes| out[number] = Some(bytes));
     }
     // Every number is in exactly one part, so no slot is empty.
     out.into_iter().flatten()
@@ -141,15 +148,13 @@ fn read_each_with<N: Sync>(
 
 /// Gives `take` the records in `order`, by their numbers. At most `threads` threads decode.
 fn read_parts<N: Sync>(
-    engine: &Engine,
-    wanted: &[(N, Location)],
+    walk: &BatchReader<'_, N>,
     order: &[usize],
     threads: usize,
     take: &mut dyn FnMut(usize, Slot),
 ) {
-    let walk = BatchReader::new(engine, wanted, order, false);
-    let compressed = engine.shared.parameters.compression.codec != CompressionCodec::None;
-    let parts = parts(wanted, order, threads, compressed);
+    let compressed = walk.engine.shared.parameters.compression.codec != CompressionCodec::None;
+    let parts = parts(walk.wanted, order, threads, compressed);
     let next = AtomicUsize::new(0);
     // A thread that is free takes the next part. A late or slow thread leaves more to the others.
     let work = |put: &mut dyn FnMut(usize, Slot)| {
@@ -184,11 +189,12 @@ fn read_parts<N: Sync>(
 pub(crate) fn visit(
     engine: &Engine,
     wanted: &[(&[u8], Location)],
+    before: &Windows,
     job: &mut dyn FnMut(usize, Result<&[u8]>),
 ) {
     let mut last = None;
     for order in reads(engine, wanted, &order(wanted)) {
-        let walk = BatchReader::new(engine, wanted, order, true);
+        let walk = BatchReader::new(engine, wanted, (order, before), true);
         walk.run(order, &mut last, &mut |number, lent| match lent {
             Ok(Lent::Passing(bytes)) => job(number, Ok(bytes)),
             Ok(Lent::Shared(bytes)) => job(number, Ok(&bytes)),
@@ -263,9 +269,15 @@ fn parts<'o, N>(
 }
 
 impl<'w, N> BatchReader<'w, N> {
-    /// A walk over the records in `order`, whose stored blocks are read now if the storage does not lend them.
-    fn new(engine: &'w Engine, wanted: &'w [(N, Location)], order: &[usize], passing: bool) -> Self {
-        let ahead = engine.expect_locations(order.iter().map(|&number| &wanted[number].1));
+    /// A walk over the records in `order`. Their stored blocks are read now, beyond what was read `before`, if
+    /// the storage does not lend them.
+    fn new(
+        engine: &'w Engine,
+        wanted: &'w [(N, Location)],
+        (order, before): (&[usize], &Windows),
+        passing: bool,
+    ) -> Self {
+        let ahead = engine.expect_locations(order.iter().map(|&number| &wanted[number].1), before);
         Self { engine, wanted, passing, ahead }
     }
 

@@ -16,6 +16,7 @@ use crate::format::tables::Losses;
 use crate::index::{Location, expect_names};
 use crate::key::{TaggedName, describe};
 use crate::log::{self};
+use crate::storage::Windows;
 use crate::sync;
 
 /// Names looked up under one lock.
@@ -144,14 +145,15 @@ impl Engine {
         scanner.losses(offset, self.shared.parameters.depot_id)
     }
 
-    /// The locations of the records with these names.
-    pub(crate) fn locations<'n>(&self, names: &'n [TaggedName]) -> Result<Vec<(&'n [u8], Location)>> {
-        let mut out = Vec::with_capacity(names.len());
+    /// The locations of the records with these names, and what was read ahead of the records.
+    pub(crate) fn locations<'n>(&self, names: &'n [TaggedName]) -> Result<(Vec<(&'n [u8], Location)>, Windows)> {
+        let (mut out, mut ahead) = (Vec::with_capacity(names.len()), Windows::default());
         for names in names.chunks(RECORDS_AHEAD) {
-            self.expect_names(names.iter().map(|name| &**name), Upto::Tables);
+            // Only the last of it is held, because of the memory that it takes.
+            ahead = self.expect_names(names.iter().map(|name| &**name), Upto::Tables);
             self.locations_now(names, &mut out)?;
         }
-        Ok(out)
+        Ok((out, ahead))
     }
 
     /// Appends the locations of the records with these names to `out`.

@@ -15,7 +15,7 @@ use crate::format::chunk::ChunkRef;
 use crate::index::Location;
 use crate::key::describe;
 use crate::options::Verify;
-use crate::storage::Windows;
+use crate::storage::{NONE, Windows};
 
 /// Bytes of a record up to which memory is taken without looking at its chunks.
 const FREE_ZEROS: usize = 1 << 20;
@@ -145,7 +145,7 @@ impl Engine {
 
     /// The checked bytes of the record at `location`. Errors do not name the record.
     pub(crate) fn read(&self, location: &Location) -> Result<Bytes> {
-        self.read_ahead_of(location, &self.expect_locations(std::iter::once(location)))
+        self.read_ahead_of(location, &self.expect_locations(std::iter::once(location), &NONE))
     }
 
     /// Like [`read`](Self::read), but stored bytes that are in `ahead` are not read again.

@@ -47,7 +47,7 @@ impl Engine {
         }
         let mut left: Vec<(u64, &[u8])> = names.map(|name| (hash(name), name)).collect();
         let n = left.len();
-        self.in_turns(&mut |state, ahead| {
+        self.in_turns(Windows::default(), &mut |state, ahead| {
             state.snapshot.segments.iter().for_each(|segment| segment.expect_filter(ahead, n));
             let guessed: u64 = state.snapshot.segments.iter().map(|segment| segment.guessed_len()).sum();
             let guess = guessed.saturating_mul(left.len() as u64) <= GUESSED;
@@ -55,13 +55,17 @@ impl Engine {
         })
     }
 
-    /// Reads ahead what the records at these locations need. Returns the stored blocks.
-    pub(super) fn expect_locations<'l>(&self, locations: impl Iterator<Item = &'l Location>) -> Windows {
+    /// Reads ahead what the records at these locations need, beyond what was read `before`. Returns all of it.
+    pub(super) fn expect_locations<'l>(
+        &self,
+        locations: impl Iterator<Item = &'l Location>,
+        before: &Windows,
+    ) -> Windows {
         if !self.shared.reads_ahead() {
             return Windows::default();
         }
         let mut left: Vec<&Location> = locations.collect();
-        self.in_turns(&mut |state, ahead| {
+        self.in_turns(before.clone(), &mut |state, ahead| {
             left.retain(|location| {
                 let noted = ahead.noted();
                 self.expect_data(state, ahead, location, Upto::Blocks);
@@ -76,7 +80,7 @@ impl Engine {
             return;
         }
         let mut left: Vec<u64> = ordinals.collect();
-        self.in_turns(&mut |state, ahead| {
+        self.in_turns(Windows::default(), &mut |state, ahead| {
             left.retain(|&ordinal| {
                 let noted = ahead.noted();
                 let Some((segment, local)) = snapshot.segment_of(ordinal) else { return false };
@@ -90,8 +94,8 @@ impl Engine {
     }
 
     /// Lets `note` look at what is in memory and note what it lacks, and reads that, until nothing is noted.
-    fn in_turns(&self, note: &mut dyn FnMut(&State, &mut Ahead<'_>)) -> Windows {
-        let mut ahead = Ahead::new(&*self.shared.storage);
+    fn in_turns(&self, before: Windows, note: &mut dyn FnMut(&State, &mut Ahead<'_>)) -> Windows {
+        let mut ahead = Ahead::new(&*self.shared.storage, before);
         for _ in 0..TURNS {
             // Not locked while bytes are on their way.
             note(&self.shared.read(), &mut ahead);

@@ -6,6 +6,7 @@
 
 use std::io;
 use std::ops::Range;
+use std::sync::Arc;
 
 use super::{ReadRange, Storage};
 
@@ -16,10 +17,10 @@ use super::{ReadRange, Storage};
 const GAP: u64 = 16 << 10;
 
 /// Bytes that were read ahead.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Windows {
     /// What each call has read: offsets and bytes, in order, that do not overlap.
-    calls: Vec<Vec<(u64, Vec<u8>)>>,
+    calls: Vec<Arc<[(u64, Vec<u8>)]>>,
 }
 
 /// No bytes.
@@ -28,7 +29,7 @@ pub(crate) static NONE: Windows = Windows { calls: Vec::new() };
 impl Windows {
     /// One window.
     pub(crate) fn of(offset: u64, bytes: Vec<u8>) -> Self {
-        Self { calls: vec![vec![(offset, bytes)]] }
+        Self { calls: vec![Arc::new([(offset, bytes)])] }
     }
 
     /// The `len` bytes at `offset`, if they were read together.
@@ -68,7 +69,7 @@ impl Windows {
         let mut wanted: Vec<_> =
             call.iter_mut().map(|(offset, buf)| ReadRange { offset: *offset, buf }).collect();
         storage.read_ranges(&mut wanted)?;
-        self.calls.push(call);
+        self.calls.push(call.into());
         Ok(())
     }
 }
@@ -81,8 +82,9 @@ pub(crate) struct Ahead<'s> {
 }
 
 impl<'s> Ahead<'s> {
-    pub(crate) fn new(storage: &'s dyn Storage) -> Self {
-        Self { storage, wanted: Vec::new(), windows: Windows::default() }
+    /// Begins with what was read `before`.
+    pub(crate) fn new(storage: &'s dyn Storage, before: Windows) -> Self {
+        Self { storage, wanted: Vec::new(), windows: before }
     }
 
     /// The bytes in `range`, if they were read. Otherwise they are read in the next turn.
@@ -131,7 +133,7 @@ mod tests {
     fn neighbours_are_read_together_and_found_again() {
         let bytes: Vec<u8> = (0..1_000_000_u32).map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()[3]).collect();
         let storage = CountingStorage::new(MemoryStorage::from_bytes(&bytes));
-        let mut ahead = Ahead::new(&storage);
+        let mut ahead = Ahead::new(&storage, Windows::default());
         let wanted = [500_000..500_010, 0..100, 50..200, 16_000..17_000, 700_000..700_000, 999_999..1_000_000];
         for range in wanted.clone() {
             assert!(!ahead.has(range));
