@@ -60,6 +60,10 @@ struct Measured {
     at: Counts,
     /// [`MANY`] names after opening.
     many: Counts,
+    /// All records, in order.
+    all: Counts,
+    /// All records, shuffled by a loader.
+    shuffled: Counts,
 }
 
 fn measure(storage: &Counting, n: u64, len: usize) -> Measured {
@@ -90,11 +94,22 @@ fn measure(storage: &Counting, n: u64, len: usize) -> Measured {
     let records = depot.get_many(&names).unwrap();
     let many = storage.take();
     assert!(records.iter().zip(&numbers).all(|(record, &n)| record.view() == payload(n, len)));
-    Measured { open: opened, cold, again, neighbour, absent, at, many }
+    drop(depot);
+    let depot = open(storage);
+    storage.take();
+    assert_eq!(depot.iter().map(|entry| entry.unwrap().1.len()).sum::<usize>() as u64, n * len as u64);
+    let all = storage.take();
+    drop(depot);
+    let depot = open(storage);
+    storage.take();
+    let loader = depot.loader().shuffle(1).batch_size(256).threads(0).build().unwrap();
+    assert_eq!(loader.map(|batch| batch.unwrap().len() as u64).sum::<u64>(), n);
+    let shuffled = storage.take();
+    Measured { open: opened, cold, again, neighbour, absent, at, many, all, shuffled }
 }
 
 fn print(what: &str, measured: &Measured) {
-    let Measured { open, cold, again, neighbour, absent, at, many } = measured;
+    let Measured { open, cold, again, neighbour, absent, at, many, all, shuffled } = measured;
     println!("{what}");
     for (which, counts) in [
         ("open", open),
@@ -104,6 +119,8 @@ fn print(what: &str, measured: &Measured) {
         ("an absent name", absent),
         ("get_at, cold", at),
         ("get_many of 256", many),
+        ("all in order", all),
+        ("all shuffled", shuffled),
     ] {
         println!("  {which:22} {counts}");
     }
@@ -113,7 +130,7 @@ fn check(what: &str, n: u64, len: usize, layout: Layout) {
     let storage = closed(n, len, layout);
     let measured = measure(&storage, n, len);
     print(what, &measured);
-    let Measured { open, cold, again, neighbour, absent, at, many } = measured;
+    let Measured { open, cold, again, neighbour, absent, at, many, all, shuffled } = measured;
     assert!(open.rounds <= 3, "{what}: opening takes {open}");
     assert!(cold.rounds <= 4, "{what}: a cold get takes {cold}");
     assert!(again.rounds <= 1 && neighbour.rounds <= 2, "{what}: {again}; {neighbour}");

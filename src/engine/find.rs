@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::Engine;
 use super::fallback::Rebuilt;
-use super::rounds::{RECORDS_AHEAD, Upto};
+use super::rounds::{PLACES_AHEAD, RECORDS_AHEAD, Upto};
 use super::shared::Shared;
 use crate::catalog::{Found, LostCommit, RecordId, Snapshot, State};
 use crate::error::{Error, ErrorKind, Result};
@@ -226,7 +226,7 @@ impl Engine {
         };
         let ordinals: Vec<u64> = positions.filter_map(committed).collect();
         drop(state);
-        for ordinals in ordinals.chunks(RECORDS_AHEAD) {
+        for ordinals in ordinals.chunks(PLACES_AHEAD) {
             self.expect_places(&snapshot, ordinals.iter().copied());
         }
     }

@@ -161,6 +161,11 @@ impl Engine {
         self.shared.storage.file_len()
     }
 
+    /// Whether bytes must be read, so that it is worth reading many in one call.
+    pub(crate) fn reads_ahead(&self) -> bool {
+        self.shared.reads_ahead()
+    }
+
     /// Whether the file is one of another program.
     pub(crate) fn is_foreign(&self) -> bool {
         self.shared.parameters.depot_id == 0

@@ -11,7 +11,7 @@
 use super::Engine;
 use crate::catalog::{Snapshot, State};
 use crate::chunk::ChunkAt;
-use crate::index::{Location, Way, hash};
+use crate::index::{Location, Segment, Way, hash};
 use crate::storage::{Ahead, Windows};
 
 /// No way is longer than this. It bounds what a writer at work can do to a reader.
@@ -25,6 +25,12 @@ const GUESSED: u64 = 16 << 20;
 
 /// Records whose pages are read ahead together. They fit into the memory that pages have.
 pub(super) const RECORDS_AHEAD: usize = 4096;
+
+/// Records whose locations are read together. Most are neighbours.
+pub(super) const PLACES_AHEAD: usize = 1 << 14;
+
+/// Records of a listing whose names and locations are read together.
+const LISTED: u64 = 1 << 14;
 
 /// How much of the way to a record is read ahead.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -91,6 +97,19 @@ impl Engine {
                 ahead.noted() > noted
             });
         });
+    }
+
+    /// Reads ahead the names from local `first` on, and with `places` their locations. Returns the first ordinal
+    /// that was not read ahead.
+    pub(super) fn expect_listed(&self, segment: &Segment, first: u64, places: bool) -> u64 {
+        if !self.shared.reads_ahead() {
+            return u64::MAX;
+        }
+        let end = first.saturating_add(LISTED).min(segment.reference.n_records);
+        self.in_turns(Windows::default(), &mut |_, ahead| {
+            segment.expect_records(ahead, first..end, places);
+        });
+        segment.reference.first_ordinal.saturating_add(end)
     }
 
     /// Lets `note` look at what is in memory and note what it lacks, and reads that, until nothing is noted.

@@ -162,16 +162,16 @@ impl Segment {
         }
     }
 
-    /// Reads ahead the names of local `ordinals`, and their locations.
-    pub(crate) fn expect_records(&self, ahead: &mut Ahead<'_>, ordinals: Range<u64>) {
-        let len = Location::LEN as u64;
+    /// Reads ahead the names of local `ordinals`, and with `places` their locations.
+    pub(crate) fn expect_records(&self, ahead: &mut Ahead<'_>, ordinals: Range<u64>, places: bool) {
+        let (len, per_block) = (Location::LEN as u64, BLOCK as u64);
         let end = ordinals.end.min(self.head.n_records);
-        self.expect(ahead, LOCATIONS, ordinals.start.saturating_mul(len)..end.saturating_mul(len));
-        let blocks = ordinals.start / BLOCK as u64..end.div_ceil(BLOCK as u64);
-        let start = |block: u64| 4 * block..4 * block + 4;
-        let bound = |bytes: &[u8]| u32_at(bytes, 0).map_or(0, u64::from);
-        let from = self.look(ahead, NAME_BLOCKS, start(blocks.start).start, 4, bound);
-        let to = self.look(ahead, NAME_BLOCKS, start(blocks.end).start, 4, bound);
+        if places {
+            self.expect(ahead, LOCATIONS, ordinals.start.saturating_mul(len)..end.saturating_mul(len));
+        }
+        let start_of = |bytes: &[u8]| u32_at(bytes, 0).map_or(0, u64::from);
+        let from = self.look(ahead, NAME_BLOCKS, 4 * (ordinals.start / per_block), 4, start_of);
+        let to = self.look(ahead, NAME_BLOCKS, 4 * end.div_ceil(per_block), 4, start_of);
         if let (Some(from), Some(to)) = (from, to) {
             self.expect(ahead, NAMES, from..to);
         }
