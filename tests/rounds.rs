@@ -5,8 +5,8 @@
 
 use std::sync::Arc;
 
-use vldepot::storage::MemoryStorage;
-use vldepot::testing::{Counts, CountingStorage};
+use vldepot::storage::{MemoryStorage, Storage};
+use vldepot::testing::{CountingStorage, Counts};
 use vldepot::{CommitEvery, Depot, ErrorKind, Layout, Raw, WriteOptions};
 
 type Counting = Arc<CountingStorage<MemoryStorage>>;
@@ -137,6 +137,93 @@ fn check(what: &str, n: u64, len: usize, layout: Layout) {
     assert!(absent.rounds <= 1, "{what}: an absent name takes {absent}");
     assert!(at.rounds <= 3, "{what}: a cold get_at takes {at}");
     assert!(many.rounds <= cold.rounds, "{what}: {MANY} names take {many}");
+    assert!(cold.requests <= 10, "{what}: a cold get takes {cold}");
+    // Batches of about three million bytes, each of them with its part of the index.
+    let batches = 1 + n * len as u64 / (3 << 20);
+    assert!(all.rounds <= 4 * batches && shuffled.rounds <= 5 * batches, "{what}: {all}; {shuffled}");
+}
+
+/// A depot that was committed many times, with records that were replaced and removed.
+fn grown(layout: Layout) -> Vec<u8> {
+    let write = WriteOptions::default().with_threads(0).with_commit_every(CommitEvery::never());
+    let depot = Depot::builder(Raw).layout(layout).write_options(write).memory().unwrap();
+    for n in 0..600 {
+        depot.put(name(n), &payload(n, 50 + (n % 7) as usize * 130)).unwrap();
+        if n % 5 == 4 {
+            depot.put(name(n / 2), &payload(n, 100)).unwrap();
+            depot.remove(name(n / 3)).unwrap();
+        }
+        if n % 150 == 149 {
+            depot.commit().unwrap();
+        }
+    }
+    depot.put("large", &payload(7, 30_000)).unwrap();
+    depot.to_bytes().unwrap()
+}
+
+type Answers = Vec<Result<Vec<u8>, String>>;
+
+/// What a depot says of all names, one by one, together and by position.
+fn answers(storage: Arc<dyn Storage>) -> Result<[Answers; 3], String> {
+    let said = |record: vldepot::Result<vldepot::Record<Raw>>| {
+        record.map(|record| record.as_bytes().to_vec()).map_err(|error| error.to_string())
+    };
+    let depot = Depot::builder(Raw).open_in(storage).map_err(|error| error.to_string())?;
+    let names: Vec<String> = (0..620).map(name).chain(["large".into()]).collect();
+    let one_by_one = names.iter().map(|name| said(depot.get(name))).collect();
+    let together = names.chunks(31).map(|names| match depot.get_many(names) {
+        Ok(records) => Ok(records.iter().flat_map(|record| record.as_bytes().to_vec()).collect()),
+        Err(error) => Err(error.to_string()),
+    });
+    let together = together.collect();
+    let by_position = (0..depot.len()).map(|position| said(depot.get_at(position))).collect();
+    Ok([one_by_one, together, by_position])
+}
+
+#[test]
+fn damage_is_answered_as_if_nothing_was_read_ahead() {
+    for layout in [Layout::default(), Layout::fast(), Layout::uncompressed()] {
+        let bytes = grown(layout.with_chunk_size(16 << 10).with_block_size(1024));
+        let mut differences = 0;
+        let whole = answers(Arc::new(MemoryStorage::from_bytes(&bytes)));
+        for at in (0..bytes.len()).step_by(bytes.len() / 150) {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 0x10;
+            let mapped = answers(Arc::new(MemoryStorage::from_bytes(&damaged)));
+            let read = answers(Arc::new(CountingStorage::new(MemoryStorage::from_bytes(&damaged))));
+            assert!(mapped == read, "byte {at} of {}", bytes.len());
+            differences += u32::from(mapped != whole);
+        }
+        assert!(differences > 20, "{differences}");
+    }
+}
+
+#[test]
+fn several_segments_are_asked_together() {
+    let bytes = {
+        let write = WriteOptions::default().with_threads(0).with_commit_every(CommitEvery::never());
+        let storage = Arc::new(MemoryStorage::new());
+        let depot = Depot::builder(Raw).write_options(write).create_in(storage.clone()).unwrap();
+        for n in 0..4000 {
+            depot.put(name(n), &payload(n, 200)).unwrap();
+            if n % 1000 == 999 {
+                depot.commit().unwrap();
+            }
+        }
+        let mut bytes = vec![0; usize::try_from(storage.len().unwrap()).unwrap()];
+        storage.read_at(0, &mut bytes).unwrap();
+        bytes
+    };
+    let storage = Arc::new(CountingStorage::new(MemoryStorage::from_bytes(&bytes)));
+    let depot = open(&storage);
+    assert_eq!(depot.info().unwrap().index_segments, 4);
+    storage.take();
+    assert!(depot.get(name(10)).unwrap().view() == payload(10, 200));
+    let cold = storage.take();
+    assert!(cold.rounds <= 4, "{cold}");
+    assert!(!depot.contains("absent").unwrap());
+    let absent = storage.take();
+    assert!(absent.rounds <= 1, "{absent}");
 }
 
 #[test]

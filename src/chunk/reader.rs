@@ -276,13 +276,7 @@ impl ChunkReader {
         self.storage.map(offset, range.len() as u64).ok().flatten()
     }
 
-    fn uncompressed(
-        &self,
-        chunk: u64,
-        at: &ChunkRef,
-        range: Range<usize>,
-        ahead: &Windows,
-    ) -> Result<Bytes> {
+    fn uncompressed(&self, chunk: u64, at: &ChunkRef, range: Range<usize>, ahead: &Windows) -> Result<Bytes> {
         let len = range.end - range.start;
         let offset = at.payload_offset().saturating_add(range.start as u64);
         if self.mapped {
@@ -328,14 +322,7 @@ impl ChunkReader {
     }
 
     /// The raw bytes of blocks `first..=last`.
-    fn blocks(
-        &self,
-        chunk: u64,
-        at: &ChunkRef,
-        ahead: &Windows,
-        first: usize,
-        last: usize,
-    ) -> Result<Bytes> {
+    fn blocks(&self, chunk: u64, at: &ChunkRef, ahead: &Windows, first: usize, last: usize) -> Result<Bytes> {
         let block_size = at.block_size as usize;
         let raw_len = self.chunk_size.min((last + 1) * block_size).saturating_sub(first * block_size);
         let mut raw = AlignedBuf::any(raw_len);
@@ -344,14 +331,7 @@ impl ChunkReader {
     }
 
     /// Fills `out` with raw bytes of a compressed chunk, from the start of block `first` on.
-    fn decode(
-        &self,
-        chunk: u64,
-        at: &ChunkRef,
-        ahead: &Windows,
-        first: usize,
-        out: &mut [u8],
-    ) -> Result<()> {
+    fn decode(&self, chunk: u64, at: &ChunkRef, ahead: &Windows, first: usize, out: &mut [u8]) -> Result<()> {
         self.decode_behind(chunk, at, ahead, (first, 0), out, &mut |_| ())
     }
 
@@ -554,7 +534,9 @@ impl ChunkReader {
             } else {
                 (at.payload_offset().saturating_add(range.start as u64), range.len() as u64)
             };
-            inside(offset, len).filter(|_| blocks).map(|range| ahead.has(range));
+            if let Some(range) = inside(offset, len).filter(|_| blocks) {
+                ahead.has_end(range);
+            }
             return;
         }
         let block_size = (at.block_size as usize).max(1);
@@ -572,15 +554,16 @@ impl ChunkReader {
             let table_len = checksums + self.prefix_len(at) as u64;
             let whole_len = checksums + u64::from(at.chunk_len);
             let len = if whole_len <= SMALL { whole_len } else { table_len };
-            let bytes = ahead.get(inside(at.table_offset(), whole_len).map(|all| all.start..all.start + len)?)?;
+            let bytes =
+                ahead.get(inside(at.table_offset(), whole_len).map(|all| all.start..all.start + len)?)?;
             let bytes = bytes.get(..usize::try_from(table_len).ok()?)?.to_vec();
             Some(self.keep_table(chunk, self.table_of(chunk, at, bytes).ok()?))
         }) else {
             return;
         };
-        if blocks {
-            let table = Table { header: table.header, bytes: &table.bytes };
-            Self::stored_range(at, &table, first_last(&range)).map(|range| ahead.has(range));
+        let table = Table { header: table.header, bytes: &table.bytes };
+        if let Some(range) = Self::stored_range(at, &table, first_last(&range)).filter(|_| blocks) {
+            ahead.has_end(range);
         }
     }
 

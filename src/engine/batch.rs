@@ -91,7 +91,8 @@ struct BatchReader<'w, N> {
 
 /// The checked bytes of the `wanted` records, in the same order.
 ///
-/// `wanted` has tagged names and locations. Stored bytes may be in `before`. At most `threads` threads decode.
+/// `wanted` has tagged names and locations. Stored bytes may be in `before`. At most `threads` threads
+/// decode.
 ///
 /// # Errors
 /// The first error in that order. It names the record.
@@ -269,8 +270,8 @@ fn parts<'o, N>(
 }
 
 impl<'w, N> BatchReader<'w, N> {
-    /// A walk over the records in `order`. Their stored blocks are read now, beyond what was read `before`, if
-    /// the storage does not lend them.
+    /// A walk over the records in `order`. Their stored blocks are read now, beyond what was read `before`,
+    /// if the storage does not lend them.
     fn new(
         engine: &'w Engine,
         wanted: &'w [(N, Location)],

@@ -19,6 +19,9 @@ use crate::log::{self};
 use crate::storage::Windows;
 use crate::sync;
 
+/// Tagged names and locations.
+type Located<'n> = Vec<(&'n [u8], Location)>;
+
 /// Names looked up under one lock.
 const NAMES_AT_ONCE: usize = 256;
 
@@ -76,7 +79,7 @@ impl Engine {
 
     /// The place of the record called `name`, if there is one, by the index or by the directories.
     pub(crate) fn place_of(&self, name: &[u8]) -> Result<Option<Location>> {
-        self.expect_names(std::iter::once(name), Upto::Place);
+        self.expect_one(name, Upto::Place);
         self.place_now(name)
     }
 
@@ -146,7 +149,7 @@ impl Engine {
     }
 
     /// The locations of the records with these names, and what was read ahead of the records.
-    pub(crate) fn locations<'n>(&self, names: &'n [TaggedName]) -> Result<(Vec<(&'n [u8], Location)>, Windows)> {
+    pub(crate) fn locations<'n>(&self, names: &'n [TaggedName]) -> Result<(Located<'n>, Windows)> {
         let (mut out, mut ahead) = (Vec::with_capacity(names.len()), Windows::default());
         for names in names.chunks(RECORDS_AHEAD) {
             // Only the last of it is held, because of the memory that it takes.
@@ -157,7 +160,7 @@ impl Engine {
     }
 
     /// Appends the locations of the records with these names to `out`.
-    fn locations_now<'n>(&self, names: &'n [TaggedName], out: &mut Vec<(&'n [u8], Location)>) -> Result<()> {
+    fn locations_now<'n>(&self, names: &'n [TaggedName], out: &mut Located<'n>) -> Result<()> {
         // The lock is taken once for many names, but not for so many that a writer waits long.
         for names in names.chunks(NAMES_AT_ONCE) {
             let state = self.shared.read();

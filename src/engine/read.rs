@@ -44,13 +44,7 @@ impl Engine {
     }
 
     /// Raw bytes of one chunk, which may be open, sealed or stored. Stored bytes may be in `ahead`.
-    pub(super) fn chunk_bytes(
-        &self,
-        chunk: u64,
-        start: usize,
-        len: usize,
-        ahead: &Windows,
-    ) -> Result<Bytes> {
+    pub(super) fn chunk_bytes(&self, chunk: u64, start: usize, len: usize, ahead: &Windows) -> Result<Bytes> {
         loop {
             match self.source(chunk)? {
                 ChunkAt::Stored(reference) => {
@@ -72,7 +66,7 @@ impl Engine {
     ///
     /// This does the work of [`location`](Self::location) and [`read`](Self::read), but locks the state once.
     pub(crate) fn get(&self, name: &[u8]) -> Result<Bytes> {
-        let ahead = self.expect_names(std::iter::once(name), Upto::Blocks);
+        let ahead = self.expect_one(name, Upto::Blocks);
         let state = self.shared.read();
         let mut lent = None;
         let found = state.find_guessing(name, &mut |location| lent = self.lend(&state, location));

@@ -1,12 +1,12 @@
 //! Reads what records need in few rounds, if the storage cannot map.
 //!
-//! One thing leads to the next: a name to its place, a place to its chunk, a chunk to its table of blocks, and
-//! this to the blocks. Where each request waits for a network, reading these one by one for each record would
-//! take most of the time. Here each step is taken for all records together, in one call of the storage.
+//! One thing leads to the next: a name to its place, a place to its chunk, a chunk to its table of blocks,
+//! and this to the blocks. Where each request waits for a network, reading these one by one for each record
+//! would take most of the time. Here each step is taken for all records together, in one call of the storage.
 //!
-//! What is read ahead is checked and kept by those who keep it anyway: pages by the index, tables by the chunk
-//! reader. Only stored blocks are handed on, as [`Windows`]. The methods that find and read a record are the
-//! same as always. What is missing here, they read, and what is damaged, they report.
+//! What is read ahead is checked and kept by those who keep it anyway: pages by the index, tables by the
+//! chunk reader. Only stored blocks are handed on, as [`Windows`]. The methods that find and read a record
+//! are the same as always. What is missing here, they read, and what is damaged, they report.
 
 use super::Engine;
 use crate::catalog::{Snapshot, State};
@@ -61,7 +61,20 @@ impl Engine {
         })
     }
 
-    /// Reads ahead what the records at these locations need, beyond what was read `before`. Returns all of it.
+    /// Like [`expect_names`](Self::expect_names), for one name.
+    pub(super) fn expect_one(&self, name: &[u8], upto: Upto) -> Windows {
+        if !self.shared.reads_ahead() {
+            return Windows::default();
+        }
+        let name = (hash(name), name);
+        self.in_turns(Windows::default(), &mut |state, ahead| {
+            self.expect_name(state, ahead, name, true, upto);
+        })
+    }
+
+    /// Reads ahead what the records at these locations need, beyond what was read `before`.
+    ///
+    /// Returns all of it.
     pub(super) fn expect_locations<'l>(
         &self,
         locations: impl Iterator<Item = &'l Location>,
@@ -99,8 +112,9 @@ impl Engine {
         });
     }
 
-    /// Reads ahead the names from local `first` on, and with `places` their locations. Returns the first ordinal
-    /// that was not read ahead.
+    /// Reads ahead the names from local `first` on, and with `places` their locations.
+    ///
+    /// Returns the first ordinal that was not read ahead.
     pub(super) fn expect_listed(&self, segment: &Segment, first: u64, places: bool) -> u64 {
         if !self.shared.reads_ahead() {
             return u64::MAX;
@@ -118,7 +132,7 @@ impl Engine {
         for _ in 0..TURNS {
             // Not locked while bytes are on their way.
             note(&self.shared.read(), &mut ahead);
-            if !ahead.turn() {
+            if ahead.is_at_end() || !ahead.turn() {
                 break;
             }
         }
@@ -144,7 +158,7 @@ impl Engine {
             let found = &mut |ahead: &mut Ahead<'_>, location: &Location| {
                 self.expect_data(state, ahead, location, upto);
             };
-            if let Way::Arrives = segment.expect_name(ahead, (hash, name), guess, found) {
+            if let Way::Arrives = segment.expect_name(ahead, hash, guess, found) {
                 segments[number + 1..].iter().for_each(|newer| newer.expect_tombstones(ahead));
             }
         }

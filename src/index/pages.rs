@@ -144,6 +144,11 @@ impl Slots {
         self.slot(page).is_some_and(|slot| sync::read(&slot.bytes).is_some())
     }
 
+    /// Gives `job` the bytes of a page, if it is in memory.
+    pub(super) fn peek<T>(&self, page: usize, job: impl FnOnce(&[u8]) -> T) -> Option<T> {
+        sync::read(&self.slot(page)?.bytes).as_deref().map(job)
+    }
+
     /// Takes in a page that was read and checked.
     pub(super) fn keep(self: &Arc<Self>, page: usize, bytes: Box<[u8]>) {
         self.cache.keep(self, page, bytes);

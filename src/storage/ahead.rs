@@ -16,11 +16,14 @@ use super::{ReadRange, Storage};
 /// memory, they take as long as two or three system calls.
 const GAP: u64 = 16 << 10;
 
+/// Offsets and bytes, in order, that do not overlap.
+type Call = [(u64, Vec<u8>)];
+
 /// Bytes that were read ahead.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Windows {
-    /// What each call has read: offsets and bytes, in order, that do not overlap.
-    calls: Vec<Arc<[(u64, Vec<u8>)]>>,
+    /// What each call has read.
+    calls: Vec<Arc<Call>>,
 }
 
 /// No bytes.
@@ -78,13 +81,15 @@ impl Windows {
 pub(crate) struct Ahead<'s> {
     storage: &'s dyn Storage,
     wanted: Vec<Range<u64>>,
+    /// How many of the wanted ranges lead to nothing further.
+    ends: usize,
     windows: Windows,
 }
 
 impl<'s> Ahead<'s> {
     /// Begins with what was read `before`.
     pub(crate) fn new(storage: &'s dyn Storage, before: Windows) -> Self {
-        Self { storage, wanted: Vec::new(), windows: before }
+        Self { storage, wanted: Vec::new(), ends: 0, windows: before }
     }
 
     /// The bytes in `range`, if they were read. Otherwise they are read in the next turn.
@@ -104,6 +109,20 @@ impl<'s> Ahead<'s> {
         self.get(range).is_some()
     }
 
+    /// Like [`has`](Self::has), for bytes that lead to nothing further.
+    pub(crate) fn has_end(&mut self, range: Range<u64>) -> bool {
+        let has = self.has(range);
+        self.ends += usize::from(!has);
+        has
+    }
+
+    /// Whether one more range is all that was noted, and leads to nothing further.
+    ///
+    /// Then whoever needs it can as well read it to its place.
+    pub(crate) fn is_at_end(&self) -> bool {
+        self.wanted.len() == 1 && self.ends == 1
+    }
+
     /// How many ranges were noted since the last turn.
     pub(crate) fn noted(&self) -> usize {
         self.wanted.len()
@@ -114,6 +133,7 @@ impl<'s> Ahead<'s> {
     ///
     /// An error is left to those who read the bytes one by one.
     pub(crate) fn turn(&mut self) -> bool {
+        self.ends = 0;
         !self.wanted.is_empty() && self.windows.read(self.storage, &mut self.wanted).is_ok()
     }
 
@@ -131,10 +151,12 @@ mod tests {
 
     #[test]
     fn neighbours_are_read_together_and_found_again() {
-        let bytes: Vec<u8> = (0..1_000_000_u32).map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()[3]).collect();
+        let bytes: Vec<u8> =
+            (0..1_000_000_u32).map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()[3]).collect();
         let storage = CountingStorage::new(MemoryStorage::from_bytes(&bytes));
         let mut ahead = Ahead::new(&storage, Windows::default());
-        let wanted = [500_000..500_010, 0..100, 50..200, 16_000..17_000, 700_000..700_000, 999_999..1_000_000];
+        let wanted =
+            [500_000..500_010, 0..100, 50..200, 16_000..17_000, 700_000..700_000, 999_999..1_000_000];
         for range in wanted.clone() {
             assert!(!ahead.has(range));
         }

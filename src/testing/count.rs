@@ -64,6 +64,7 @@ impl<S: Storage> CountingStorage<S> {
     }
 
     /// Lets the storage map, if `inner` can. What is read through a map is not counted.
+    #[must_use]
     pub fn with_maps(self) -> Self {
         Self { maps: true, ..self }
     }

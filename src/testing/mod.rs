@@ -11,7 +11,7 @@ pub mod fuzz;
 use std::io;
 use std::sync::Arc;
 
-pub use count::{Counts, CountingStorage};
+pub use count::{CountingStorage, Counts};
 pub use crash::{CrashStorage, FailingStorage};
 
 use crate::codec::{Codec, CodecError};

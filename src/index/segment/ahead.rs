@@ -20,8 +20,9 @@ use super::{
 };
 use crate::format::chunk::ChunkRef;
 use crate::format::tables::Section;
-use crate::index::names::{BLOCK, nth_is};
+use crate::index::names::BLOCK;
 use crate::index::pages::Slots;
+use crate::index::writer::PAGE;
 use crate::index::{Location, bucket_of, tag_of};
 use crate::le::u32_at;
 use crate::storage::Ahead;
@@ -32,8 +33,8 @@ const SMALL: u64 = 64 << 10;
 /// The most entries of a bucket, and tombstones, that are read ahead.
 const MANY: u64 = 8 << 10;
 
-/// The most bytes of an array that are read ahead at a time. Only forged blocks of names are longer, and blocks
-/// of very long names.
+/// The most bytes of an array that are read ahead at a time. Only blocks of very long names are longer, and
+/// forged ones.
 const LONGEST: u64 = 1 << 20;
 
 /// A filter is made of pages that are read ahead, if they have at most so many bytes.
@@ -60,12 +61,12 @@ impl Segment {
 
     /// Reads ahead what [`find`](Self::find) needs for a name with this hash.
     ///
-    /// `found` gets the location of each record that may have the name, each time that it is known. With
+    /// `found` gets the location of each record with the tag of the name, each time that it is known. With
     /// `guess`, the hashes are read together with the bucket, from where they should be.
     pub(crate) fn expect_name(
         &self,
         ahead: &mut Ahead<'_>,
-        (hash, name): (u64, &[u8]),
+        hash: u64,
         guess: bool,
         found: &mut dyn FnMut(&mut Ahead<'_>, &Location),
     ) -> Way {
@@ -95,16 +96,18 @@ impl Segment {
             return Way::Arrives;
         }
         let tag = tag_of(hash, bits);
-        let mut hits = Vec::new();
+        // Few records share a tag. If there are more, the rest is not read ahead.
+        let mut hits = [None; 4];
         let looked = self.look(ahead, HASHES, 8 * from, 8 * count, |entries| {
             let tagged = entries.chunks_exact(8).filter(|entry| u32_at(entry, 0) == Some(tag));
-            hits.extend(tagged.filter_map(|entry| u32_at(entry, 4)));
+            let ordinals = tagged.map(|entry| u32_at(entry, 4));
+            hits.iter_mut().zip(ordinals).for_each(|(hit, ordinal)| *hit = ordinal);
         });
         if looked.is_none() {
             return way(ahead, Way::Arrives);
         }
-        let end = if hits.is_empty() { Way::Ends } else { Way::Arrives };
-        for ordinal in hits {
+        let end = if hits[0].is_none() { Way::Ends } else { Way::Arrives };
+        for ordinal in hits.into_iter().flatten() {
             match self.expect_place(ahead, u64::from(ordinal)) {
                 Some(location) => found(ahead, &location),
                 None => self.expect_chunk_of(ahead, u64::from(ordinal)),
@@ -112,8 +115,7 @@ impl Segment {
             let block = u64::from(ordinal) / BLOCK as u64;
             if let Some((from, to)) = self.look(ahead, NAME_BLOCKS, 4 * block, 8, bounds) {
                 let len = u64::from(to.saturating_sub(from));
-                let nth = ordinal as usize % BLOCK;
-                self.look(ahead, NAMES, u64::from(from), len, |block| nth_is(block, nth, name));
+                self.expect(ahead, NAMES, u64::from(from)..u64::from(from) + len);
             }
         }
         way(ahead, end)
@@ -219,8 +221,20 @@ impl Segment {
         job: impl FnOnce(&[u8]) -> T,
     ) -> Option<T> {
         let end = start.checked_add(len)?;
-        if end > self.head.sections[section].length || len > LONGEST {
+        let Section { offset, length } = self.head.sections[section];
+        if end > length || len > LONGEST {
             return None;
+        }
+        if let Pages::Read(slots) = &self.pages
+            && len > 0
+            && Self::page_of(offset + start) == Self::page_of(offset + end - 1)
+        {
+            let page = Self::page_of(offset + start);
+            if !self.expect_page(ahead, slots, page) {
+                return None;
+            }
+            let from = offset + start - page * PAGE as u64;
+            return slots.peek(usize::try_from(page).ok()?, |page| job(slice(page, from, from + len)));
         }
         if self.expect(ahead, section, start..end) {
             self.with(section, start, usize::try_from(len).ok()?, job).ok()
@@ -229,8 +243,9 @@ impl Segment {
         }
     }
 
-    /// Reads ahead the pages of bytes `range` of a section, as far as the section goes. Returns whether all of
-    /// them are in memory.
+    /// Reads ahead the pages of bytes `range` of a section, as far as the section goes.
+    ///
+    /// Returns whether all of them are in memory.
     fn expect(&self, ahead: &mut Ahead<'_>, section: usize, range: Range<u64>) -> bool {
         let Pages::Read(slots) = &self.pages else { return true };
         let Section { offset, length } = self.head.sections[section];
@@ -239,7 +254,9 @@ impl Segment {
             return true;
         }
         let pages = Self::page_of(offset + range.start)..=Self::page_of(offset + end - 1);
-        pages.fold(true, |all, page| self.expect_page(ahead, slots, page) && all)
+        // All of them are noted, also after one that is missing.
+        let missing = pages.filter(|&page| !self.expect_page(ahead, slots, page)).count();
+        missing == 0
     }
 
     /// Reads ahead a page. Returns whether it is in memory.
