@@ -12,8 +12,7 @@ use super::{ReadRange, Storage};
 
 /// Ranges with at most this many bytes between them are read in one request.
 ///
-/// So many bytes take a network less time than it takes to answer another request. From a file that is in
-/// memory, they take as long as two or three system calls.
+/// Bytes that are not needed cost a network less than another request does.
 const GAP: u64 = 16 << 10;
 
 /// Offsets and bytes, in order, that do not overlap.
