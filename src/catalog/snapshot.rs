@@ -9,6 +9,7 @@ use crate::format::chunk::ChunkRef;
 use crate::format::growth::Newer;
 use crate::format::tables::Commit;
 use crate::index::{PageCache, Segment};
+use crate::storage::Ahead;
 use crate::sync::OnceMap;
 
 /// The index as of one commit. It never changes.
@@ -190,11 +191,18 @@ impl Snapshot {
         Some((segment, ordinal - segment.reference.first_ordinal))
     }
 
+    /// Reads ahead the reference to a committed chunk. Returns it if it is in memory.
+    pub(crate) fn expect_chunk(&self, ahead: &mut Ahead<'_>, chunk: u64) -> Option<ChunkRef> {
+        self.segments.get(self.segment_of_chunk(chunk))?.expect_chunk(ahead, chunk)
+    }
+
+    fn segment_of_chunk(&self, chunk: u64) -> usize {
+        self.segments.partition_point(|s| s.reference.first_chunk + s.reference.n_chunks <= chunk)
+    }
+
     /// The reference to a committed chunk.
     pub(crate) fn chunk(&self, chunk: u64) -> Result<Option<ChunkRef>> {
-        let number =
-            self.segments.partition_point(|s| s.reference.first_chunk + s.reference.n_chunks <= chunk);
-        self.segments.get(number).map(|segment| segment.chunk(chunk)).transpose()
+        self.segments.get(self.segment_of_chunk(chunk)).map(|segment| segment.chunk(chunk)).transpose()
     }
 }
 

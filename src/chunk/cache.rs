@@ -80,6 +80,17 @@ impl Cache {
         if *spent >= chunk_size / 2 { Advice::DecodeWhole } else { Advice::DecodePart }
     }
 
+    /// What [`ask`](Self::ask) would advise.
+    pub(super) fn would(&self, chunk: u64, at: &ChunkRef, chunk_size: usize, needed: usize) -> Advice {
+        let content = self.lock();
+        if let Some(kept) = content.kept.get(&chunk).filter(|kept| kept.at == *at) {
+            return Advice::Kept(kept.raw.clone());
+        }
+        let spent = content.spent.get(&chunk).copied().unwrap_or(0).saturating_add(needed);
+        let whole = chunk_size <= self.limit && spent >= chunk_size / 2;
+        if whole { Advice::DecodeWhole } else { Advice::DecodePart }
+    }
+
     /// Keeps a decoded chunk.
     pub(super) fn keep(&self, chunk: u64, at: ChunkRef, raw: Bytes) {
         let mut content = self.lock();

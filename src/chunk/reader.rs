@@ -11,6 +11,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, RwLock};
 
 use super::cache::{Advice, Cache};
@@ -22,7 +23,7 @@ use crate::buffer::{AlignedBuf, Bytes};
 use crate::error::{Error, ErrorKind, Part, Result};
 use crate::format::chunk::ChunkRef;
 use crate::le::u32_at;
-use crate::storage::{Storage, StorageExt};
+use crate::storage::{Ahead, NONE, Storage, StorageExt, Windows};
 use crate::sync::{self, OnceMap};
 
 /// The most bytes of block tables that are kept.
@@ -32,6 +33,9 @@ const TABLES_LIMIT: usize = 16 << 20;
 ///
 /// A piece of this size stays in the processor's cache while it is copied, checked and decompressed.
 const PIECE: usize = 64 << 10;
+
+/// A chunk with so few stored bytes is read ahead together with its table.
+const SMALL: u64 = 64 << 10;
 
 /// The checked block table of a chunk.
 #[derive(Debug)]
@@ -85,6 +89,8 @@ pub(crate) struct ChunkReader {
     mapped: bool,
     /// Whether another program wrote the file. Its chunks have no checksums.
     foreign: bool,
+    /// A length that the file is known to have had.
+    known_len: AtomicU64,
     /// Headers of the chunks with a table that was checked where it lies.
     checked: OnceMap<(ChunkRef, ChunkHeader)>,
     /// Tables that had to be read, because the storage does not lend them.
@@ -120,8 +126,21 @@ impl ChunkReader {
     /// `mapped` allows reading from the storage's map. Chunks without checksums are read only from `foreign`
     /// files.
     pub(crate) fn new(storage: Arc<dyn Storage>, chunk_size: usize, mapped: bool, foreign: bool) -> Self {
-        let tables = RwLock::default();
-        Self { storage, chunk_size, mapped, foreign, checked: OnceMap::default(), tables, cache: None }
+        Self {
+            storage,
+            chunk_size,
+            mapped,
+            foreign,
+            known_len: AtomicU64::new(0),
+            checked: OnceMap::default(),
+            tables: RwLock::default(),
+            cache: None,
+        }
+    }
+
+    /// Tells the reader that the file has at least `len` bytes, so that it need not ask.
+    pub(crate) fn with_known_len(self, len: u64) -> Self {
+        Self { known_len: AtomicU64::new(len), ..self }
     }
 
     /// Lets the reader keep up to `bytes` bytes of decoded chunks.
@@ -134,7 +153,13 @@ impl ChunkReader {
     ///
     /// `needed` tells how many raw bytes the read would otherwise decode. `None` if the read should decode
     /// only the blocks that it needs.
-    pub(crate) fn cached(&self, chunk: u64, at: &ChunkRef, needed: impl FnOnce() -> usize) -> Option<Bytes> {
+    pub(crate) fn cached(
+        &self,
+        chunk: u64,
+        at: &ChunkRef,
+        ahead: &Windows,
+        needed: impl FnOnce() -> usize,
+    ) -> Option<Bytes> {
         let cache = self.cache.as_ref()?;
         match cache.ask(chunk, at, self.chunk_size, needed()) {
             Advice::Kept(whole) => Some(whole),
@@ -142,7 +167,7 @@ impl ChunkReader {
             Advice::DecodeWhole => {
                 let mut raw = AlignedBuf::any(self.chunk_size);
                 // A damaged chunk is read in parts, each with its own error.
-                self.decode(chunk, at, 0, &mut raw).ok()?;
+                self.decode(chunk, at, ahead, 0, &mut raw).ok()?;
                 let whole = Bytes::from_heap(Arc::new(raw), 0..self.chunk_size);
                 cache.keep(chunk, *at, whole.clone());
                 Some(whole)
@@ -151,15 +176,28 @@ impl ChunkReader {
     }
 
     /// Checks that bytes are inside the file, before memory is taken for them.
+    ///
+    /// The length is asked for only if the file must have grown since it was last seen. A file that was cut
+    /// since gives an error when it is read.
     fn check_inside(&self, chunk: u64, offset: u64, len: u64) -> Result<()> {
+        let end = offset.checked_add(len);
+        if end.is_some_and(|end| end <= self.known_len.load(Ordering::Relaxed)) {
+            return Ok(());
+        }
         let file_len = self.storage.file_len()?;
-        if offset.checked_add(len).is_some_and(|end| end <= file_len) {
+        self.known_len.fetch_max(file_len, Ordering::Relaxed);
+        if end.is_some_and(|end| end <= file_len) {
             return Ok(());
         }
         Err(self.damaged(chunk, offset, format!("{len} bytes"), format!("{file_len} bytes of file")))
     }
 
-    fn read(&self, chunk: u64, offset: u64, buf: &mut [u8]) -> Result<()> {
+    /// Fills `buf` from what was read ahead, or else from the storage.
+    fn read(&self, chunk: u64, ahead: &Windows, offset: u64, buf: &mut [u8]) -> Result<()> {
+        if let Some(bytes) = ahead.get(offset, buf.len()) {
+            buf.copy_from_slice(bytes);
+            return Ok(());
+        }
         self.storage.read_at(offset, buf).map_err(|source| {
             self.storage.io(format!("read {} bytes of chunk {chunk} at byte {offset}", buf.len()), source)
         })
@@ -190,6 +228,17 @@ impl ChunkReader {
     ///
     /// In memory, they have the same alignment as in the chunk, up to 64.
     pub(crate) fn bytes(&self, chunk: u64, at: &ChunkRef, range: Range<usize>) -> Result<Bytes> {
+        self.bytes_ahead(chunk, at, range, &NONE)
+    }
+
+    /// Like [`bytes`](Self::bytes), but stored bytes that are in `ahead` are not read again.
+    pub(crate) fn bytes_ahead(
+        &self,
+        chunk: u64,
+        at: &ChunkRef,
+        range: Range<usize>,
+        ahead: &Windows,
+    ) -> Result<Bytes> {
         if range.end > self.chunk_size || range.start > range.end {
             let expected = format!("records inside {} bytes", self.chunk_size);
             return Err(self.damaged(chunk, at.offset, expected, format!("{range:?}")));
@@ -200,10 +249,10 @@ impl ChunkReader {
             return Ok(Bytes::from_heap(Arc::new(AlignedBuf::zeroed(len)), 0..len));
         }
         if at.is(ChunkRef::UNCOMPRESSED) {
-            return self.uncompressed(chunk, at, range);
+            return self.uncompressed(chunk, at, range, ahead);
         }
         if at.is(ChunkRef::FOREIGN) {
-            let whole = self.foreign(chunk, at)?;
+            let whole = self.foreign(chunk, at, ahead)?;
             if range.end > whole.len() {
                 let expected = format!("a chunk of at least {} raw bytes", range.end);
                 return Err(self.damaged(chunk, at.offset, expected, whole.len().to_string()));
@@ -215,10 +264,10 @@ impl ChunkReader {
             return Err(self.damaged(chunk, at.offset, "a block size".into(), "0".into()));
         }
         let (first, last) = (range.start / block_size, (range.end - 1) / block_size);
-        if let Some(whole) = self.cached(chunk, at, || (last + 1 - first) * block_size) {
+        if let Some(whole) = self.cached(chunk, at, ahead, || (last + 1 - first) * block_size) {
             return Ok(whole.slice(range));
         }
-        let blocks = self.blocks(chunk, at, first, last)?;
+        let blocks = self.blocks(chunk, at, ahead, first, last)?;
         let lead = range.start - first * block_size;
         Ok(blocks.slice(lead..lead + len))
     }
@@ -233,7 +282,7 @@ impl ChunkReader {
         self.storage.map(offset, range.len() as u64).ok().flatten()
     }
 
-    fn uncompressed(&self, chunk: u64, at: &ChunkRef, range: Range<usize>) -> Result<Bytes> {
+    fn uncompressed(&self, chunk: u64, at: &ChunkRef, range: Range<usize>, ahead: &Windows) -> Result<Bytes> {
         let len = range.end - range.start;
         let offset = at.payload_offset().saturating_add(range.start as u64);
         if self.mapped {
@@ -248,18 +297,18 @@ impl ChunkReader {
         // Keeps the alignment that the bytes have in the chunk.
         let lead = range.start % crate::buffer::ALIGNMENT;
         let mut buf = AlignedBuf::any(lead + len);
-        self.read(chunk, offset, &mut buf[lead..])?;
+        self.read(chunk, ahead, offset, &mut buf[lead..])?;
         Ok(Bytes::from_heap(Arc::new(buf), lead..lead + len))
     }
 
     /// The raw bytes of a chunk of another program.
     ///
     /// It has no checksums, so the whole chunk is vetted and decoded.
-    pub(crate) fn foreign(&self, chunk: u64, at: &ChunkRef) -> Result<Bytes> {
+    pub(crate) fn foreign(&self, chunk: u64, at: &ChunkRef, ahead: &Windows) -> Result<Bytes> {
         let offset = at.chunk_offset();
         self.check_inside(chunk, offset, u64::from(at.chunk_len))?;
         let mut stored = vec![0; at.chunk_len as usize];
-        self.read(chunk, offset, &mut stored)?;
+        self.read(chunk, ahead, offset, &mut stored)?;
         let header = ChunkHeader::parse(&stored).map_err(|source| self.broken(chunk, offset, source))?;
         if header.raw_len > self.chunk_size {
             let expected = format!("at most {} raw bytes", self.chunk_size);
@@ -279,30 +328,31 @@ impl ChunkReader {
     }
 
     /// The raw bytes of blocks `first..=last`.
-    fn blocks(&self, chunk: u64, at: &ChunkRef, first: usize, last: usize) -> Result<Bytes> {
+    fn blocks(&self, chunk: u64, at: &ChunkRef, ahead: &Windows, first: usize, last: usize) -> Result<Bytes> {
         let block_size = at.block_size as usize;
         let raw_len = self.chunk_size.min((last + 1) * block_size).saturating_sub(first * block_size);
         let mut raw = AlignedBuf::any(raw_len);
-        self.decode(chunk, at, first, &mut raw)?;
+        self.decode(chunk, at, ahead, first, &mut raw)?;
         Ok(Bytes::from_heap(Arc::new(raw), 0..raw_len))
     }
 
     /// Fills `out` with raw bytes of a compressed chunk, from the start of block `first` on.
-    fn decode(&self, chunk: u64, at: &ChunkRef, first: usize, out: &mut [u8]) -> Result<()> {
-        self.decode_behind(chunk, at, first, out, 0, &mut |_| ())
+    fn decode(&self, chunk: u64, at: &ChunkRef, ahead: &Windows, first: usize, out: &mut [u8]) -> Result<()> {
+        self.decode_behind(chunk, at, ahead, (first, 0), out, &mut |_| ())
     }
 
     /// Like [`decode`](Self::decode), but goes on after the first `filled` bytes, which are there already.
     ///
-    /// `filled` must be whole blocks. After each piece, `seen` gets all bytes decoded so far. It can work on
+    /// `filled` must be whole blocks. All stored blocks are read in one request, and none if they are in
+    /// `ahead`. After each piece, `seen` gets all bytes decoded so far. It can work on
     /// the newest piece while that is in the processor's cache.
     pub(crate) fn decode_behind(
         &self,
         chunk: u64,
         at: &ChunkRef,
-        first: usize,
+        ahead: &Windows,
+        (first, filled): (usize, usize),
         out: &mut [u8],
-        filled: usize,
         seen: &mut dyn FnMut(&[u8]),
     ) -> Result<()> {
         self.check_known(at)?;
@@ -322,8 +372,29 @@ impl ChunkReader {
         };
         let Some(entry) = lent else {
             let table = self.kept_table(chunk, at)?;
-            return self.decode_pieces(chunk, at, &table.borrowed(), target, |offset, stored| {
-                self.read(chunk, at.chunk_offset() + u64::from(offset), stored)
+            let table = table.borrowed();
+            let block_size = table.header.block_size.max(1);
+            let blocks = first + filled / block_size..first + target.out.len().div_ceil(block_size);
+            let mut own = Windows::default();
+            // A single piece is read to its place, without this copy.
+            if target.out.len() - filled > PIECE.max(block_size)
+                && let Some(range) = Self::stored_range(at, &table, blocks)
+                && let Ok(len) = usize::try_from(range.end - range.start)
+                && ahead.get(range.start, len).is_none()
+            {
+                let mut bytes = vec![0; len];
+                self.read(chunk, &NONE, range.start, &mut bytes)?;
+                own = Windows::of(range.start, bytes);
+            }
+            return self.decode_pieces(chunk, at, &table, target, |offset, stored| {
+                let offset = at.chunk_offset() + u64::from(offset);
+                match own.get(offset, stored.len()) {
+                    Some(bytes) => {
+                        stored.copy_from_slice(bytes);
+                        Ok(())
+                    }
+                    None => self.read(chunk, ahead, offset, stored),
+                }
             });
         };
         let (checksums, stored_chunk) =
@@ -447,14 +518,86 @@ impl ChunkReader {
         Err(self.mismatch(Part::Block { chunk, block: block as u64 }, offset, expected, found))
     }
 
+    /// Reads ahead what reading the raw bytes `range` of a chunk needs: its table, and the stored blocks too
+    /// if `blocks`.
+    ///
+    /// What cannot be read ahead is left to [`bytes`](Self::bytes), with the error that it has.
+    pub(crate) fn expect(
+        &self,
+        ahead: &mut Ahead<'_>,
+        chunk: u64,
+        at: &ChunkRef,
+        range: Range<usize>,
+        blocks: bool,
+    ) {
+        let mut range = range.start..range.end.min(self.chunk_size);
+        if range.is_empty() || at.is(ChunkRef::ZEROS) || at.check_known(self.foreign).is_err() {
+            return;
+        }
+        let inside = |offset: u64, len: u64| {
+            self.check_inside(chunk, offset, len).is_ok().then(|| offset..offset + len)
+        };
+        if at.is(ChunkRef::UNCOMPRESSED | ChunkRef::FOREIGN) {
+            let (offset, len) = if at.is(ChunkRef::FOREIGN) {
+                (at.chunk_offset(), u64::from(at.chunk_len))
+            } else {
+                (at.payload_offset().saturating_add(range.start as u64), range.len() as u64)
+            };
+            if let Some(range) = inside(offset, len).filter(|_| blocks) {
+                ahead.has_end(range);
+            }
+            return;
+        }
+        let block_size = (at.block_size as usize).max(1);
+        let first_last = |range: &Range<usize>| range.start / block_size..range.end.div_ceil(block_size);
+        if let Some(cache) = &self.cache {
+            match cache.would(chunk, at, self.chunk_size, first_last(&range).len() * block_size) {
+                Advice::Kept(_) => return,
+                Advice::DecodeWhole => range = 0..self.chunk_size,
+                Advice::DecodePart => {}
+            }
+        }
+        let Some(table) = self.table_in_memory(chunk, at).or_else(|| {
+            self.check_counts(chunk, at).ok()?;
+            let checksums = 4 * u64::from(at.n_checksums);
+            let table_len = checksums + self.prefix_len(at) as u64;
+            let whole_len = checksums + u64::from(at.chunk_len);
+            let len = if whole_len <= SMALL { whole_len } else { table_len };
+            let bytes =
+                ahead.get(inside(at.table_offset(), whole_len).map(|all| all.start..all.start + len)?)?;
+            let bytes = bytes.get(..usize::try_from(table_len).ok()?)?.to_vec();
+            Some(self.keep_table(chunk, self.table_of(chunk, at, bytes).ok()?))
+        }) else {
+            return;
+        };
+        let table = table.borrowed();
+        if let Some(range) = Self::stored_range(at, &table, first_last(&range)).filter(|_| blocks) {
+            ahead.has_end(range);
+        }
+    }
+
+    /// Where the stored bytes of some blocks lie in the file.
+    fn stored_range(at: &ChunkRef, table: &Table<'_>, blocks: Range<usize>) -> Option<Range<u64>> {
+        let (from, to) = (table.offset(blocks.start)?, table.offset(blocks.end)?);
+        let offset = at.chunk_offset();
+        (from < to && to <= at.chunk_len).then(|| offset + u64::from(from)..offset + u64::from(to))
+    }
+
+    fn table_in_memory(&self, chunk: u64, at: &ChunkRef) -> Option<Arc<BlockTable>> {
+        let tables = sync::read(&self.tables);
+        tables.by_chunk.get(&chunk).filter(|table| table.at == *at).map(Arc::clone)
+    }
+
     /// The chunk's block table: one that is kept, or one that is read and checked now.
     fn kept_table(&self, chunk: u64, at: &ChunkRef) -> Result<Arc<BlockTable>> {
-        let tables = sync::read(&self.tables);
-        if let Some(table) = tables.by_chunk.get(&chunk).filter(|table| table.at == *at) {
-            return Ok(Arc::clone(table));
+        match self.table_in_memory(chunk, at) {
+            Some(table) => Ok(table),
+            None => Ok(self.keep_table(chunk, self.load_table(chunk, at)?)),
         }
-        drop(tables);
-        let table = Arc::new(self.load_table(chunk, at)?);
+    }
+
+    fn keep_table(&self, chunk: u64, table: BlockTable) -> Arc<BlockTable> {
+        let table = Arc::new(table);
         let bytes = table.bytes.len() + size_of::<BlockTable>();
         let mut tables = sync::write(&self.tables);
         if tables.bytes + bytes > TABLES_LIMIT {
@@ -464,7 +607,7 @@ impl ChunkReader {
         if tables.by_chunk.insert(chunk, Arc::clone(&table)).is_none() {
             tables.bytes += bytes;
         }
-        Ok(table)
+        table
     }
 
     /// Bytes of the header and the block offsets of a chunk.
@@ -479,8 +622,13 @@ impl ChunkReader {
         self.check_counts(chunk, at)?;
         self.check_inside(chunk, at.table_offset(), 4 * u64::from(at.n_checksums) + u64::from(at.chunk_len))?;
         let mut bytes = vec![0; 4 * n_checksums + prefix_len];
-        self.read(chunk, at.table_offset(), &mut bytes)?;
-        let (checksums, prefix) = bytes.split_at(4 * n_checksums);
+        self.read(chunk, &NONE, at.table_offset(), &mut bytes)?;
+        self.table_of(chunk, at, bytes)
+    }
+
+    /// The block table that has these stored bytes.
+    fn table_of(&self, chunk: u64, at: &ChunkRef, bytes: Vec<u8>) -> Result<BlockTable> {
+        let (checksums, prefix) = bytes.split_at_checked(4 * at.n_checksums as usize).unwrap_or_default();
         let header = self.check_table(chunk, at, checksums, prefix)?;
         Ok(BlockTable { at: *at, header, bytes })
     }
@@ -554,7 +702,7 @@ impl ChunkReader {
                 let behind = if block < n_checked { block + 1 } else { n_blocks };
                 let (from, to) = (table.offset(block).unwrap_or(0), table.offset(behind).unwrap_or(0));
                 stored.resize(to.saturating_sub(from) as usize, 0);
-                self.read(chunk, at.chunk_offset() + u64::from(from), &mut stored)?;
+                self.read(chunk, &NONE, at.chunk_offset() + u64::from(from), &mut stored)?;
                 self.check_block(chunk, at, &table, block, &stored)?;
             }
             return Ok(());
@@ -566,7 +714,7 @@ impl ChunkReader {
             return Err(self.damaged(chunk, at.offset, expected, at.n_checksums.to_string()));
         }
         let mut checksums = vec![0; 4 * at.n_checksums as usize];
-        self.read(chunk, at.table_offset(), &mut checksums)?;
+        self.read(chunk, &NONE, at.table_offset(), &mut checksums)?;
         let found = crc32c::crc32c(&checksums);
         if found != at.table_crc {
             return Err(self.mismatch(Part::BlockTable(chunk), at.table_offset(), at.table_crc, found));
@@ -578,7 +726,7 @@ impl ChunkReader {
             let len = if number == 0 { HEADER_LEN } else { at.block_size as usize };
             let len = len.min(usize::try_from(end - from).unwrap_or(usize::MAX));
             piece.resize(len, 0);
-            self.read(chunk, from, &mut piece)?;
+            self.read(chunk, &NONE, from, &mut piece)?;
             let (expected, found) = (u32_at(&checksums, 4 * number).unwrap_or(0), crc32c::crc32c(&piece));
             if expected != found {
                 return Err(self.mismatch(

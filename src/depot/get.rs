@@ -8,6 +8,7 @@ use crate::engine::batch;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{AsKey, Key};
 use crate::options::ReadOptions;
+use crate::storage::Windows;
 
 /// Reading.
 impl<C: Codec> Depot<C> {
@@ -140,8 +141,8 @@ impl<C: Codec> Depot<C> {
     /// Same as [`get_many`](Self::get_many).
     pub fn get_many_with<K: AsKey>(&self, keys: &[K], options: &ReadOptions) -> Result<Vec<Record<C>>> {
         let names = self.names(keys)?;
-        let wanted = self.engine.locations(&names)?;
-        let bytes = batch::read(&self.engine, &wanted, options.threads)?;
+        let (wanted, ahead) = self.engine.locations(&names)?;
+        let bytes = batch::read(&self.engine, &wanted, &ahead, options.threads)?;
         names.iter().zip(bytes).map(|(name, bytes)| self.record(name, bytes)).collect()
     }
 
@@ -165,14 +166,16 @@ impl<C: Codec> Depot<C> {
     /// Same as [`get_many`](Self::get_many). The records that can be read have been shown by then.
     pub fn visit_many<K: AsKey>(&self, keys: &[K], mut job: impl FnMut(usize, C::View<'_>)) -> Result<()> {
         let names = self.names(keys)?;
-        self.visit_located(&self.engine.locations(&names)?, &mut job)
+        let (wanted, ahead) = self.engine.locations(&names)?;
+        self.visit_located(&wanted, &ahead, &mut job)
     }
 
     /// Like [`visit_many`](Self::visit_many), but for records that were looked up: tagged names and
-    /// places.
+    /// places. Their stored bytes may be in `ahead`.
     pub(crate) fn visit_located(
         &self,
         wanted: &[(&[u8], crate::index::Location)],
+        ahead: &Windows,
         job: &mut dyn FnMut(usize, C::View<'_>),
     ) -> Result<()> {
         let mut failed: Option<(usize, Error)> = None;
@@ -181,7 +184,7 @@ impl<C: Codec> Depot<C> {
                 failed = Some((number, error));
             }
         };
-        batch::visit(&self.engine, wanted, &mut |number, bytes| {
+        batch::visit(&self.engine, wanted, ahead, &mut |number, bytes| {
             let bytes = match bytes {
                 Ok(bytes) => bytes,
                 Err(error) => return fail(number, error),

@@ -105,7 +105,11 @@ impl<'d, C: Codec> Iter<'d, C> {
         self.plan_ahead();
         let batch = match (self.planned.pop_front(), &mut self.listing) {
             (Some(batch), _) => batch,
-            (None, Some(listing)) => Batch::fill(listing, std::mem::take(&mut self.wanted), ALONE),
+            (None, Some(listing)) => {
+                // Each batch is read in one call, which must be worth waiting for.
+                let limits = if engine.reads_ahead() { AHEAD } else { ALONE };
+                Batch::fill(listing, std::mem::take(&mut self.wanted), limits)
+            }
             (None, None) => return false,
         };
         let read = self.ahead.as_mut().filter(|_| !batch.wanted.is_empty()).and_then(ReadAhead::take);

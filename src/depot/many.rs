@@ -190,7 +190,7 @@ impl<C: Codec> Depot<C> {
     }
 
     fn copy_names<D: Codec>(&self, other: &Depot<D>, names: &[TaggedName]) -> Result<u64> {
-        let (mut rest, mut n) = (other.engine.locations(names)?, 0);
+        let ((mut rest, ahead), mut n) = (other.engine.locations(names)?, 0);
         while !rest.is_empty() {
             let mut sum = 0;
             let fits = |(_, location): &&(&[u8], crate::index::Location)| {
@@ -200,7 +200,7 @@ impl<C: Codec> Depot<C> {
             };
             let taken = rest.iter().take_while(fits).count();
             let behind = rest.split_off(taken);
-            for ((name, _), bytes) in rest.iter().zip(batch::read(&other.engine, &rest, 1)?) {
+            for ((name, _), bytes) in rest.iter().zip(batch::read(&other.engine, &rest, &ahead, 1)?) {
                 let metadata = other.engine.metadata(name)?;
                 self.engine.put(name, &bytes, metadata.as_deref(), false)?;
                 n += 1;

@@ -359,7 +359,7 @@ impl<C: Codec> Depot<C> {
         mut job: impl FnMut(usize, &mut Parts<'_>) -> Result<Then>,
     ) -> Result<()> {
         let names = self.names(keys)?;
-        let wanted = self.engine.locations(&names)?;
+        let (wanted, ahead) = self.engine.locations(&names)?;
         let mut failed: Option<(usize, Error)> = None;
         let mut fail = |number: usize, error: Error| {
             if failed.as_ref().is_none_or(|(first, _)| number < *first) {
@@ -385,7 +385,7 @@ impl<C: Codec> Depot<C> {
         // The error to give is that of the first key, so records go in the order of the keys.
         rest.sort_unstable();
         let whole: Vec<_> = rest.iter().map(|&number| wanted[number]).collect();
-        batch::visit(&self.engine, &whole, &mut |nth, bytes| {
+        batch::visit(&self.engine, &whole, &ahead, &mut |nth, bytes| {
             let (name, location) = whole[nth];
             let shown = bytes.and_then(|bytes| {
                 let mut parts = Parts::new(&self.engine, name, location, C::ALIGN);

@@ -189,9 +189,10 @@ pub struct Range<'d, C: Codec> {
 
 impl<C: Codec> Range<'_, C> {
     /// Reads the record at the first of these positions, and the next ones while they are few and short.
-    fn read(&self, positions: impl Iterator<Item = u64>) -> Vec<Entry<C>> {
+    fn read(&self, positions: impl Iterator<Item = u64> + Clone) -> Vec<Entry<C>> {
         let engine = &self.depot.engine;
         let (records, bytes) = AT_ONCE;
+        engine.expect_positions(positions.clone().take(records));
         let (mut found, mut sum) = (Vec::new(), 0);
         for position in positions.take(records) {
             if sum >= bytes {

@@ -23,12 +23,18 @@ use crate::chunk::ChunkAt;
 use crate::error::Result;
 use crate::format::chunk::ChunkRef;
 use crate::index::Location;
+use crate::storage::{NONE, Windows};
 
 /// A run grows to this many blocks or raw bytes, whichever is more, if so many blocks touch each other.
 ///
 /// Runs are limited because records keep alive the run that they share.
 const RUN_BLOCKS: usize = 16;
 const RUN_BYTES: usize = 256 << 10;
+
+/// About how many raw bytes are read in one call, if the storage does not lend them.
+const READ_BYTES: u64 = 64 << 20;
+/// The bytes of a block, where they are not known.
+const BLOCK_BYTES: u64 = 16 << 10;
 
 /// Bytes of a buffer that records copied out of runs share.
 const ARENA_BYTES: usize = 1 << 20;
@@ -79,16 +85,24 @@ struct BatchReader<'w, N> {
     wanted: &'w [(N, Location)],
     /// Whether bytes out of decoded blocks are only lent for the moment, and never kept.
     passing: bool,
+    /// Stored blocks that were read ahead.
+    ahead: Windows,
 }
 
 /// The checked bytes of the `wanted` records, in the same order.
 ///
-/// `wanted` has tagged names and locations. At most `threads` threads decode.
+/// `wanted` has tagged names and locations. Stored bytes may be in `before`. At most `threads` threads
+/// decode.
 ///
 /// # Errors
 /// The first error in that order. It names the record.
-pub(crate) fn read(engine: &Engine, wanted: &[(&[u8], Location)], threads: usize) -> Result<Vec<Bytes>> {
-    let slots = read_each_with(engine, wanted, threads).zip(wanted);
+pub(crate) fn read(
+    engine: &Engine,
+    wanted: &[(&[u8], Location)],
+    before: &Windows,
+    threads: usize,
+) -> Result<Vec<Bytes>> {
+    let slots = read_each_with(engine, wanted, before, threads).zip(wanted);
     slots.map(|(slot, (name, _))| slot.map_err(|error| in_record(name, error))).collect()
 }
 
@@ -97,7 +111,7 @@ pub(crate) fn read_each<N: Sync>(
     engine: &Engine,
     wanted: &[(N, Location)],
 ) -> impl Iterator<Item = Result<Bytes>> + use<N> {
-    read_each_with(engine, wanted, 1)
+    read_each_with(engine, wanted, &NONE, 1)
 }
 
 /// Like [`read_each`], but into `out`, for reading one batch after the other.
@@ -111,22 +125,37 @@ pub(crate) fn read_on<N>(
 ) {
     out.clear();
     out.resize_with(wanted.len(), || None);
-    let walk = BatchReader { engine, wanted, passing: false };
-    walk.collect(&order(wanted), last, &mut |number, bytes| out[number] = Some(bytes));
+    for order in reads(engine, wanted, &order(wanted)) {
+        let walk = BatchReader::new(engine, wanted, (order, &NONE), false);
+        walk.collect(order, last, &mut |number, bytes| out[number] = Some(bytes));
+    }
 }
 
 /// Like [`read`], but with a result for each record. Errors do not name the record.
 fn read_each_with<N: Sync>(
     engine: &Engine,
     wanted: &[(N, Location)],
+    before: &Windows,
     threads: usize,
 ) -> impl Iterator<Item = Slot> + use<N> {
-    let order = order(wanted);
-    let walk = BatchReader { engine, wanted, passing: false };
     let mut out: Vec<Option<Slot>> = (0..wanted.len()).map(|_| None).collect();
-    let mut take = |number: usize, bytes| out[number] = Some(bytes);
-    let compressed = engine.shared.parameters.compression.codec != CompressionCodec::None;
-    let parts = parts(wanted, &order, threads, compressed);
+    for order in reads(engine, wanted, &order(wanted)) {
+        let walk = BatchReader::new(engine, wanted, (order, before), false);
+        read_parts(&walk, order, threads, &mut |number, bytes| out[number] = Some(bytes));
+    }
+    // Every number is in exactly one part, so no slot is empty.
+    out.into_iter().flatten()
+}
+
+/// Gives `take` the records in `order`, by their numbers. At most `threads` threads decode.
+fn read_parts<N: Sync>(
+    walk: &BatchReader<'_, N>,
+    order: &[usize],
+    threads: usize,
+    take: &mut dyn FnMut(usize, Slot),
+) {
+    let compressed = walk.engine.shared.parameters.compression.codec != CompressionCodec::None;
+    let parts = parts(walk.wanted, order, threads, compressed);
     let next = AtomicUsize::new(0);
     // A thread that is free takes the next part. A late or slow thread leaves more to the others.
     let work = |put: &mut dyn FnMut(usize, Slot)| {
@@ -144,7 +173,7 @@ fn read_each_with<N: Sync>(
         // If the system refuses a thread, fewer threads do the work.
         let helpers: Vec<_> =
             (0..helpers).map_while(|_| thread::Builder::new().spawn_scoped(scope, help).ok()).collect();
-        work(&mut take);
+        work(take);
         for helper in helpers {
             match helper.join() {
                 Ok(read) => read.into_iter().for_each(|(number, bytes)| take(number, bytes)),
@@ -152,8 +181,6 @@ fn read_each_with<N: Sync>(
             }
         }
     });
-    // Every number is in exactly one part, so no slot is empty.
-    out.into_iter().flatten()
 }
 
 /// Gives `job` the number of each `wanted` record, and its checked bytes or an error that names it.
@@ -163,14 +190,18 @@ fn read_each_with<N: Sync>(
 pub(crate) fn visit(
     engine: &Engine,
     wanted: &[(&[u8], Location)],
+    before: &Windows,
     job: &mut dyn FnMut(usize, Result<&[u8]>),
 ) {
-    let walk = BatchReader { engine, wanted, passing: true };
-    walk.run(&order(wanted), &mut None, &mut |number, lent| match lent {
-        Ok(Lent::Passing(bytes)) => job(number, Ok(bytes)),
-        Ok(Lent::Shared(bytes)) => job(number, Ok(&bytes)),
-        Err(error) => job(number, Err(in_record(wanted[number].0, error))),
-    });
+    let mut last = None;
+    for order in reads(engine, wanted, &order(wanted)) {
+        let walk = BatchReader::new(engine, wanted, (order, before), true);
+        walk.run(order, &mut last, &mut |number, lent| match lent {
+            Ok(Lent::Passing(bytes)) => job(number, Ok(bytes)),
+            Ok(Lent::Shared(bytes)) => job(number, Ok(&bytes)),
+            Err(error) => job(number, Err(in_record(wanted[number].0, error))),
+        });
+    }
 }
 
 /// Numbers of the records, sorted by address.
@@ -181,6 +212,30 @@ fn order<N>(wanted: &[(N, Location)]) -> Vec<usize> {
         order.sort_unstable_by_key(|&number| (wanted[number].1.address, number));
     }
     order
+}
+
+/// Cuts `order` into stretches whose stored blocks are read in one call.
+///
+/// It is one stretch if the storage lends its bytes.
+fn reads<'o, N>(engine: &Engine, wanted: &[(N, Location)], order: &'o [usize]) -> Vec<&'o [usize]> {
+    if !engine.shared.reads_ahead() {
+        return vec![order];
+    }
+    let (mut stretches, mut start, mut sum, mut done) = (Vec::new(), 0, 0, 0);
+    for (nth, &number) in order.iter().enumerate() {
+        // About what is decoded: blocks that hold two records count once.
+        let location = &wanted[number].1;
+        let first = location.address / BLOCK_BYTES * BLOCK_BYTES;
+        let end = location.end().saturating_add(BLOCK_BYTES - 1) / BLOCK_BYTES * BLOCK_BYTES;
+        sum += end.saturating_sub(first.max(done));
+        done = done.max(end);
+        if sum > READ_BYTES && nth > start {
+            stretches.push(&order[start..nth]);
+            (start, sum) = (nth, end - first);
+        }
+    }
+    stretches.push(&order[start..]);
+    stretches
 }
 
 /// Cuts `order` into parts of about the same cost, which threads take one by one.
@@ -214,7 +269,19 @@ fn parts<'o, N>(
     parts
 }
 
-impl<N> BatchReader<'_, N> {
+impl<'w, N> BatchReader<'w, N> {
+    /// A walk over the records in `order`. Their stored blocks are read now, beyond what was read `before`,
+    /// if the storage does not lend them.
+    fn new(
+        engine: &'w Engine,
+        wanted: &'w [(N, Location)],
+        (order, before): (&[usize], &Windows),
+        passing: bool,
+    ) -> Self {
+        let ahead = engine.expect_locations(order.iter().map(|&number| &wanted[number].1), before);
+        Self { engine, wanted, passing, ahead }
+    }
+
     /// Where a record lies in the chunk that starts at address `base`. It may end after the chunk.
     fn range(&self, number: usize, base: u64) -> Range<usize> {
         let location = &self.wanted[number].1;
@@ -272,7 +339,8 @@ impl<N> BatchReader<'_, N> {
 
     /// Reads a record alone, and gives it to `sink`.
     fn single(&self, number: usize, sink: &mut Sink<'_>) {
-        sink(number, self.engine.read(&self.wanted[number].1).map(Lent::Shared));
+        let read = self.engine.read_ahead_of(&self.wanted[number].1, &self.ahead);
+        sink(number, read.map(Lent::Shared));
     }
 
     /// Checks a record that lies at `range` of shared bytes, and gives it to `sink`.
@@ -296,13 +364,13 @@ impl<N> BatchReader<'_, N> {
             return numbers.iter().for_each(|&number| self.single(number, sink));
         };
         if at.is(ChunkRef::FOREIGN) {
-            let whole = engine.reader.foreign(chunk, &at).ok();
+            let whole = engine.reader.foreign(chunk, &at, &self.ahead).ok();
             return self.share_whole(group, whole.as_ref(), sink);
         }
         if at.is(ChunkRef::ZEROS | ChunkRef::UNCOMPRESSED) {
             return self.share_stored(group, &at, sink);
         }
-        if let Some(whole) = engine.reader.cached(chunk, &at, || self.touched(group, &at)) {
+        if let Some(whole) = engine.reader.cached(chunk, &at, &self.ahead, || self.touched(group, &at)) {
             return self.share_whole(group, Some(&whole), sink);
         }
         let mut rest = numbers;
@@ -476,7 +544,8 @@ impl<N> BatchReader<'_, N> {
             done = (before.range.end.min(range.end)) - range.start;
             raw[..done].copy_from_slice(&before.raw[from..from + done]);
         }
-        self.engine.reader.decode_behind(chunk, at, range.start / block, &mut raw, done, seen)?;
+        let first = range.start / block;
+        self.engine.reader.decode_behind(chunk, at, &self.ahead, (first, done), &mut raw, seen)?;
         Ok(Run { chunk, range, raw: Arc::new(raw) })
     }
 }

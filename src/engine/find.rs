@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::Engine;
 use super::fallback::Rebuilt;
+use super::rounds::{PLACES_AHEAD, RECORDS_AHEAD, Upto};
 use super::shared::Shared;
 use crate::catalog::{Found, LostCommit, RecordId, Snapshot, State};
 use crate::error::{Error, ErrorKind, Result};
@@ -15,7 +16,11 @@ use crate::format::tables::Losses;
 use crate::index::{Location, expect_names};
 use crate::key::{TaggedName, describe};
 use crate::log::{self};
+use crate::storage::Windows;
 use crate::sync;
+
+/// Tagged names and locations.
+type Located<'n> = Vec<(&'n [u8], Location)>;
 
 /// Names looked up under one lock.
 const NAMES_AT_ONCE: usize = 256;
@@ -74,6 +79,12 @@ impl Engine {
 
     /// The place of the record called `name`, if there is one, by the index or by the directories.
     pub(crate) fn place_of(&self, name: &[u8]) -> Result<Option<Location>> {
+        self.expect_one(name, Upto::Place);
+        self.place_now(name)
+    }
+
+    /// Like [`place_of`](Self::place_of), but reads nothing ahead.
+    fn place_now(&self, name: &[u8]) -> Result<Option<Location>> {
         let state = self.shared.read();
         match state.find(name) {
             Ok(found) => Ok(found.map(|found| found.location)),
@@ -87,6 +98,11 @@ impl Engine {
     /// Like [`place_of`](Self::place_of), but an error if there is no such record.
     pub(crate) fn location(&self, name: &[u8]) -> Result<Location> {
         self.place_of(name)?.ok_or_else(|| self.not_found(&self.shared.read(), name))
+    }
+
+    /// Like [`location`](Self::location), but reads nothing ahead.
+    pub(super) fn location_now(&self, name: &[u8]) -> Result<Location> {
+        self.place_now(name)?.ok_or_else(|| self.not_found(&self.shared.read(), name))
     }
 
     /// Whether there is a record called `name`.
@@ -132,9 +148,19 @@ impl Engine {
         scanner.losses(offset, self.shared.parameters.depot_id)
     }
 
-    /// The locations of the records with these names.
-    pub(crate) fn locations<'n>(&self, names: &'n [TaggedName]) -> Result<Vec<(&'n [u8], Location)>> {
-        let mut out = Vec::with_capacity(names.len());
+    /// The locations of the records with these names, and what was read ahead of the records.
+    pub(crate) fn locations<'n>(&self, names: &'n [TaggedName]) -> Result<(Located<'n>, Windows)> {
+        let (mut out, mut ahead) = (Vec::with_capacity(names.len()), Windows::default());
+        for names in names.chunks(RECORDS_AHEAD) {
+            // Only the last of it is held, because of the memory that it takes.
+            ahead = self.expect_names(names.iter().map(|name| &**name), Upto::Tables);
+            self.locations_now(names, &mut out)?;
+        }
+        Ok((out, ahead))
+    }
+
+    /// Appends the locations of the records with these names to `out`.
+    fn locations_now<'n>(&self, names: &'n [TaggedName], out: &mut Located<'n>) -> Result<()> {
         // The lock is taken once for many names, but not for so many that a writer waits long.
         for names in names.chunks(NAMES_AT_ONCE) {
             let state = self.shared.read();
@@ -153,10 +179,10 @@ impl Engine {
             drop(state);
             // From the first failure on, names are looked up again, without the index if need be.
             for (name, location) in failed.map(|first| &mut out[first..]).into_iter().flatten() {
-                *location = self.location(name)?;
+                *location = self.location_now(name)?;
             }
         }
-        Ok(out)
+        Ok(())
     }
 
     /// Looks up the record at a position.
@@ -185,8 +211,27 @@ impl Engine {
 
     /// The location of the record at a position. Looks at no name.
     pub(crate) fn location_at(&self, position: u64) -> Result<Location> {
+        self.expect_positions(std::iter::once(position));
         let state = self.shared.read();
         self.at(&state, (position, state.at(position)), State::location, Rebuilt::location)
+    }
+
+    /// Reads ahead the locations of the records at these positions, if they must be read.
+    pub(crate) fn expect_positions(&self, positions: impl Iterator<Item = u64>) {
+        if !self.shared.reads_ahead() {
+            return;
+        }
+        let state = self.shared.read();
+        let (snapshot, Ok(dead)) = (Arc::clone(&state.snapshot), state.tombstones()) else { return };
+        let committed = |position| match state.place(position, &dead) {
+            Some(RecordId::Committed(ordinal)) => Some(ordinal),
+            _ => None,
+        };
+        let ordinals: Vec<u64> = positions.filter_map(committed).collect();
+        drop(state);
+        for ordinals in ordinals.chunks(PLACES_AHEAD) {
+            self.expect_places(&snapshot, ordinals.iter().copied());
+        }
     }
 
     /// The tagged name of the record at a position.

@@ -15,7 +15,7 @@ use crate::format::tables::Parameters;
 use crate::index::Segment;
 use crate::log::Tail;
 use crate::options::OpenOptions;
-use crate::storage::Storage;
+use crate::storage::{Storage, StorageExt};
 
 impl Engine {
     /// An engine that reads records of these chunks by location. It has no index.
@@ -97,12 +97,9 @@ impl Engine {
     /// A copy of a snapshot with newly opened segments.
     fn snapshot_again(&self, old: &Snapshot) -> Result<Arc<Snapshot>> {
         let Shared { storage, parameters, mapped, .. } = &*self.shared;
-        let pages = Arc::default();
-        let open = |segment: &Arc<Segment>| {
-            let segment = Segment::open(storage, segment.reference, parameters.depot_id, *mapped)?;
-            Ok(Arc::new(segment.sharing(&pages)))
-        };
-        let segments = old.segments.iter().map(open).collect::<Result<_>>()?;
+        let references: Vec<_> = old.segments.iter().map(|segment| segment.reference).collect();
+        let segments =
+            Segment::open_all(storage, &references, parameters.depot_id, *mapped, storage.file_len()?)?;
         Ok(Arc::new(Snapshot {
             sequence: old.sequence,
             offset: old.offset,

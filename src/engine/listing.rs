@@ -44,6 +44,8 @@ pub(crate) struct Listing<'e> {
     pending: PendingRecords,
     /// The next committed ordinal.
     ordinal: u64,
+    /// The first ordinal that was not read ahead.
+    expected: u64,
     /// The names that are left of the block before `ordinal`, and the segment that they are in.
     block: std::vec::IntoIter<Vec<u8>>,
     segment: Option<Arc<Segment>>,
@@ -77,6 +79,7 @@ impl<'e> Listing<'e> {
             doubtful,
             pending: state.pending.freeze(),
             ordinal: 0,
+            expected: 0,
             block: Vec::new().into_iter(),
             segment: None,
             failing: false,
@@ -152,6 +155,9 @@ impl<'e> Listing<'e> {
                 return Some(Ok(self.listed(name, Ok(location))));
             };
             let first_ordinal = segment.reference.first_ordinal;
+            if self.ordinal >= self.expected {
+                self.expected = self.engine.expect_listed(segment, local, true);
+            }
             match segment.names_around(local) {
                 Ok((first, names)) => {
                     self.ordinal = first_ordinal + first + names.len() as u64;
@@ -186,6 +192,9 @@ impl<'e> Listing<'e> {
         while found.is_empty() {
             let (segment, local) = self.snapshot.segment_of(self.ordinal)?;
             let first_ordinal = segment.reference.first_ordinal;
+            if self.ordinal >= self.expected {
+                self.expected = self.engine.expect_listed(segment, local, false);
+            }
             let read = segment.names_of_block(local, &mut |local, name| {
                 if wanted(name) {
                     found.push((first_ordinal + local, name.to_vec()));

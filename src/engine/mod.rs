@@ -10,7 +10,8 @@
 //! refresh     a reader moves forward         truncate     removing the end of a depot
 //! put         checks before writing          undo         taking a truncation back
 //! pieces      a long record piece by piece   totals       how much is in a depot
-//! newer       what later versions wrote        ordered      names in their order
+//! newer       what later versions wrote      rounds       what many records need, in few calls
+//! ordered     names in their order
 //! ```
 //!
 //! `depot`, `maintain` and the loader call the engine. It calls the log, the catalog, chunks and the index,
@@ -63,6 +64,7 @@ mod put;
 mod read;
 pub(crate) mod read_ahead;
 mod refresh;
+mod rounds;
 mod shared;
 mod totals;
 mod truncate;
@@ -160,6 +162,11 @@ impl Engine {
     /// Bytes of the file.
     pub(crate) fn file_len(&self) -> Result<u64> {
         self.shared.storage.file_len()
+    }
+
+    /// Whether bytes must be read, so that it is worth reading many in one call.
+    pub(crate) fn reads_ahead(&self) -> bool {
+        self.shared.reads_ahead()
     }
 
     /// Whether the file is one of another program.

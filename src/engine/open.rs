@@ -138,7 +138,9 @@ impl Engine {
         let Shared { storage, parameters, mapped, .. } = &*shared;
         let foreign = parameters.depot_id == 0;
         let reader = ChunkReader::new(Arc::clone(storage), parameters.chunk_size, *mapped, foreign)
-            .with_cache(options.cache_bytes);
+            .with_cache(options.cache_bytes)
+            // All committed chunks lie before the tail.
+            .with_known_len(tail.offset);
         let (verify, owner) = (options.verify, OwnedByProcess::here());
         Self {
             shared,
@@ -158,10 +160,11 @@ impl Engine {
         codec: CodecCheck<'_>,
     ) -> Result<Self> {
         let mapped = options.mapping == Mapping::Auto;
-        match log::read_header(&storage)? {
+        let (header, page) = log::read_header(&storage)?;
+        match header {
             Header::Depot(parameters) => {
                 codec.check(&storage, &parameters)?;
-                let Loaded { parameters, state, tail, .. } = log::load(&storage, parameters, mapped)?;
+                let Loaded { parameters, state, tail, .. } = log::load(&storage, parameters, page, mapped)?;
                 if !options.accept_loss
                     && let Some(error) = incomplete(&storage, &state)
                 {
@@ -202,13 +205,13 @@ impl Engine {
         write.validate()?;
         lock(&storage)?;
         let mapped = options.mapping == Mapping::Auto;
-        let Header::Depot(parameters) = log::read_header(&storage)? else {
+        let (Header::Depot(parameters), page) = log::read_header(&storage)? else {
             let found = "a Blosc2 frame of another program, which may be read and not written";
             return Err(ErrorKind::NotADepot { found: found.into() }.at(storage.path()));
         };
         codec.check(&storage, &parameters)?;
         let Loaded { parameters, state, tail, published, header_lost } =
-            log::load(&storage, parameters, mapped)?;
+            log::load(&storage, parameters, page, mapped)?;
         check_writable(&*storage, &parameters, &state.snapshot)?;
         let len = storage.file_len()?;
         let lost = state.lost;

@@ -9,6 +9,7 @@ use crate::chunk::ChunkAt;
 use crate::error::Result;
 use crate::format::chunk::ChunkRef;
 use crate::index::Location;
+use crate::storage::NONE;
 
 /// Raw bytes of a piece, unless a block has more.
 const PIECE: usize = 1 << 20;
@@ -34,7 +35,7 @@ impl Engine {
             let decoded = match &source {
                 // Reading a chunk of zeros would allocate a buffer each time.
                 ChunkAt::Stored(at) if at.is(ChunkRef::ZEROS) => None,
-                _ => Some(self.chunk_bytes(chunk, start, stop - start)),
+                _ => Some(self.chunk_bytes(chunk, start, stop - start, &NONE)),
             };
             let decoded = decoded.transpose().map_err(|source| in_record(name, source))?;
             let piece = decoded.as_deref().unwrap_or_else(|| &ZEROS[..stop - start]);

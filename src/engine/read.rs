@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::Engine;
+use super::rounds::Upto;
 use crate::buffer::{AlignedBuf, Bytes, prefetch};
 use crate::catalog::{Found, RecordId, State};
 use crate::chunk::ChunkAt;
@@ -14,6 +15,7 @@ use crate::format::chunk::ChunkRef;
 use crate::index::Location;
 use crate::key::describe;
 use crate::options::Verify;
+use crate::storage::{NONE, Windows};
 
 /// Bytes of a record up to which memory is taken without looking at its chunks.
 const FREE_ZEROS: usize = 1 << 20;
@@ -41,12 +43,12 @@ impl Engine {
         Error::damaged(self.path_buf(), Part::Index, 0, format!("a chunk {chunk}"), "no such chunk")
     }
 
-    /// Raw bytes of one chunk, which may be open, sealed or stored.
-    pub(super) fn chunk_bytes(&self, chunk: u64, start: usize, len: usize) -> Result<Bytes> {
+    /// Raw bytes of one chunk, which may be open, sealed or stored. Stored bytes may be in `ahead`.
+    pub(super) fn chunk_bytes(&self, chunk: u64, start: usize, len: usize, ahead: &Windows) -> Result<Bytes> {
         loop {
             match self.source(chunk)? {
                 ChunkAt::Stored(reference) => {
-                    return self.reader.bytes(chunk, &reference, start..start + len);
+                    return self.reader.bytes_ahead(chunk, &reference, start..start + len, ahead);
                 }
                 ChunkAt::Sealed(raw) if start.saturating_add(len) <= raw.len() => {
                     return Ok(Bytes::from_heap(raw, start..start + len));
@@ -78,12 +80,13 @@ impl Engine {
     ///
     /// This does the work of [`location`](Self::location) and [`read`](Self::read), but locks the state once.
     pub(crate) fn get(&self, name: &[u8]) -> Result<Bytes> {
+        let ahead = self.expect_one(name, Upto::Blocks);
         let state = self.shared.read();
         let mut lent = None;
         let found = state.find_guessing(name, &mut |location| lent = self.lend(&state, location));
         let Ok(found) = found else {
             drop(state);
-            return self.read_called(name, &self.location(name)?);
+            return self.read_called(name, &self.location_now(name)?);
         };
         let Some(Found { location, place }) = found else {
             return Err(self.not_found(&state, name));
@@ -113,7 +116,7 @@ impl Engine {
         if range.is_empty() || range.end > self.shared.parameters.chunk_size {
             return self.read_called(name, &location);
         }
-        let read = self.reader.bytes(chunk, &at, range);
+        let read = self.reader.bytes_ahead(chunk, &at, range, &ahead);
         read.and_then(|bytes| self.check(&location, &bytes).map(|()| bytes))
             .map_err(|source| in_record(name, source))
     }
@@ -150,7 +153,12 @@ impl Engine {
 
     /// The checked bytes of the record at `location`. Errors do not name the record.
     pub(crate) fn read(&self, location: &Location) -> Result<Bytes> {
-        let bytes = self.read_unchecked(location)?;
+        self.read_ahead_of(location, &self.expect_locations(std::iter::once(location), &NONE))
+    }
+
+    /// Like [`read`](Self::read), but stored bytes that are in `ahead` are not read again.
+    pub(super) fn read_ahead_of(&self, location: &Location, ahead: &Windows) -> Result<Bytes> {
+        let bytes = self.read_unchecked(location, ahead)?;
         self.check(location, &bytes)?;
         Ok(bytes)
     }
@@ -182,7 +190,7 @@ impl Engine {
         Ok(Some((start - record.start, bytes)))
     }
 
-    fn read_unchecked(&self, location: &Location) -> Result<Bytes> {
+    fn read_unchecked(&self, location: &Location, ahead: &Windows) -> Result<Bytes> {
         let len = location.length as usize;
         if len == 0 {
             return Ok(Bytes::copy_of(&[]));
@@ -193,7 +201,7 @@ impl Engine {
         let (chunk, start) = self.chunk_of(location.address);
         let chunk_size = self.shared.parameters.chunk_size;
         if start + len <= chunk_size {
-            return self.chunk_bytes(chunk, start, len);
+            return self.chunk_bytes(chunk, start, len, ahead);
         }
         // The index may be forged. Nothing is allocated before the record's chunks are known to exist.
         let (last, _) = self.chunk_of(location.end() - 1);
@@ -204,7 +212,7 @@ impl Engine {
         let (mut at, mut chunk, mut start) = (0, chunk, start);
         while at < len {
             let n = (chunk_size - start).min(len - at);
-            whole[at..at + n].copy_from_slice(&self.chunk_bytes(chunk, start, n)?);
+            whole[at..at + n].copy_from_slice(&self.chunk_bytes(chunk, start, n, ahead)?);
             (at, chunk, start) = (at + n, chunk + 1, 0);
         }
         Ok(Bytes::from_heap(Arc::new(whole), 0..len))
@@ -298,12 +306,14 @@ mod tests {
         let depot = Depot::memory(Raw).unwrap();
         depot.put("a", b"abc").unwrap();
         let engine = &depot.engine;
-        let open = || engine.chunk_bytes(0, 1, 3).unwrap_err().to_string();
+        let open = || engine.chunk_bytes(0, 1, 3, &NONE).unwrap_err().to_string();
         assert!(open().contains("records inside 3 bytes"), "{}", open());
-        assert_eq!(&engine.chunk_bytes(0, 1, 2).unwrap()[..], b"bc");
+        assert_eq!(&engine.chunk_bytes(0, 1, 2, &NONE).unwrap()[..], b"bc");
         let sealed = ChunkAt::Sealed(Arc::new(AlignedBuf::copy_of(b"abcd")));
         engine.shared.write().set_source(0, sealed);
-        assert!(engine.chunk_bytes(0, 1, 4).unwrap_err().to_string().contains("records inside 4 bytes"));
-        assert_eq!(&engine.chunk_bytes(0, 1, 3).unwrap()[..], b"bcd");
+        assert!(
+            engine.chunk_bytes(0, 1, 4, &NONE).unwrap_err().to_string().contains("records inside 4 bytes")
+        );
+        assert_eq!(&engine.chunk_bytes(0, 1, 3, &NONE).unwrap()[..], b"bcd");
     }
 }

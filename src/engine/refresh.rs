@@ -10,7 +10,7 @@ use super::shared::Shared;
 use crate::catalog::{RecordId, Snapshot, State};
 use crate::error::{Error, ErrorKind, Part, Result};
 use crate::index::{Location, Segment};
-use crate::log::{self, Header};
+use crate::log::{self, FirstPage, Header};
 use crate::sync;
 
 /// How far a refresh has moved a reader.
@@ -47,8 +47,9 @@ impl Engine {
         if self.is_foreign() {
             return Ok(Moved::nowhere(self.shared.read().len()));
         }
-        let loaded =
-            log::load(storage, parameters.clone(), *mapped).map_err(|error| self.if_overwritten(error))?;
+        let loaded = FirstPage::read(storage)
+            .and_then(|page| log::load(storage, parameters.clone(), page, *mapped))
+            .map_err(|error| self.if_overwritten(error))?;
         let old = self.shared.read();
         if let Some(error) = self.newly_lost(&old, &loaded.state) {
             return Err(self.if_overwritten(error));
@@ -92,7 +93,7 @@ impl Engine {
     fn if_overwritten(&self, error: Error) -> Error {
         let ours = self.shared.parameters.depot_id;
         match log::read_header(&self.shared.storage) {
-            Ok(Header::Depot(parameters)) if parameters.depot_id == ours => error,
+            Ok((Header::Depot(parameters), _)) if parameters.depot_id == ours => error,
             Ok(_) => ErrorKind::Replaced.at(self.path()),
             Err(_) => error,
         }

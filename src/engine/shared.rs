@@ -1,7 +1,7 @@
 //! The part of an engine that readers and the writer share.
 
 use std::io;
-use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, OnceLock, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::catalog::State;
 use crate::error::Error;
@@ -16,13 +16,21 @@ pub(crate) struct Shared {
     pub(crate) storage: Arc<dyn Storage>,
     pub(crate) parameters: Parameters,
     pub(crate) mapped: bool,
+    /// Whether the storage lends bytes, once that was asked for.
+    lends: OnceLock<bool>,
     /// See the [order of locks](super).
     state: RwLock<State>,
 }
 
 impl Shared {
     pub(crate) fn new(storage: Arc<dyn Storage>, parameters: Parameters, mapped: bool, state: State) -> Self {
-        Self { storage, parameters, mapped, state: RwLock::new(state) }
+        Self { storage, parameters, mapped, lends: OnceLock::new(), state: RwLock::new(state) }
+    }
+
+    /// Whether bytes must be read, so that it is worth reading many in one call.
+    pub(crate) fn reads_ahead(&self) -> bool {
+        let lends = || self.mapped && matches!(self.storage.map(0, 1), Ok(Some(_)));
+        !*self.lends.get_or_init(lends)
     }
 
     pub(crate) fn read(&self) -> RwLockReadGuard<'_, State> {

@@ -30,7 +30,7 @@ pub(crate) use pages::PageCache;
 pub(crate) use records::{Chosen, Records};
 #[cfg(any(test, all(feature = "testing", feature = "atomic", feature = "json")))]
 pub(crate) use segment::CHUNKS as CHUNKS_SECTION;
-pub(crate) use segment::{Segment, expect_names, find_live, find_live_hashed};
+pub(crate) use segment::{Segment, Way, expect_names, find_live, find_live_hashed};
 pub(crate) use writer::{Extras, SEGMENT_ROOM, SegmentPlan, piece_for};
 #[cfg(any(test, all(feature = "testing", feature = "atomic", feature = "json")))]
 pub(crate) use writer::{PAGE, page_table_len, prefix_len};

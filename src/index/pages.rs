@@ -139,6 +139,21 @@ impl Slots {
         group.get_or_init(|| (0..GROUP).map(|_| Slot::default()).collect()).get(page % GROUP)
     }
 
+    /// Whether a page is in memory.
+    pub(super) fn has(&self, page: usize) -> bool {
+        self.slot(page).is_some_and(|slot| sync::read(&slot.bytes).is_some())
+    }
+
+    /// Gives `job` the bytes of a page, if it is in memory.
+    pub(super) fn peek<T>(&self, page: usize, job: impl FnOnce(&[u8]) -> T) -> Option<T> {
+        sync::read(&self.slot(page)?.bytes).as_deref().map(job)
+    }
+
+    /// Takes in a page that was read and checked.
+    pub(super) fn keep(self: &Arc<Self>, page: usize, bytes: Box<[u8]>) {
+        self.cache.keep(self, page, bytes);
+    }
+
     /// Gives `job` the bytes of a page.
     ///
     /// If the page is not in memory, `load` reads and checks it. `job` may run under the page's lock, so it

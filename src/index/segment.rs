@@ -3,9 +3,14 @@
 //! Opening reads only the prefix. Every later access goes through [`Segment::with`], which checks each page
 //! the first time it is touched. No name, offset or length is used unchecked.
 
+mod ahead;
+
+use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+
+pub(crate) use ahead::Way;
 
 use super::filter::{self, Filter};
 use super::names::{BLOCK, NameDecoder, nth_is};
@@ -20,10 +25,12 @@ use crate::format::entry::{EntryHead, HEAD_LEN, Kind};
 use crate::format::growth::{Fault, Newer};
 use crate::format::tables::{Order, SECTIONS, Section, SegmentHead, SegmentRef};
 use crate::le::{u32_at, u64_at};
-use crate::storage::{Storage, StorageExt};
+use crate::storage::{Storage, StorageExt, Windows};
 
 /// The fewest lookups after which a segment gets a filter, however small the segment is.
 const LEAST_ASKED: u64 = 64;
+/// The most bytes of the starts of segments that are read together.
+const STARTS_AHEAD: u64 = 16 << 20;
 /// Bytes read at a time when many pages are checked.
 const CHECKED_AT_ONCE: u64 = 256 << 10;
 
@@ -96,14 +103,54 @@ impl Segment {
         depot_id: u64,
         mapped: bool,
     ) -> Result<Self> {
-        let offset = reference.offset;
-        check_inside(storage, offset, reference.length)?;
-        let start_len = HEAD_LEN as u64 + u64::from(reference.prefix_len);
-        if start_len > reference.length {
-            let found = format!("{start_len} of {}", reference.length);
-            return Err(damaged(storage, offset, "a prefix inside the entry", found));
+        let len = start_len(storage, &reference, storage.file_len()?)?;
+        let start = read(storage, reference.offset, len)?;
+        Self::open_start(storage, &start, reference, depot_id, mapped)
+    }
+
+    /// Opens the segments at all `references`, whose starts are read together. They share the cache of pages.
+    ///
+    /// The segments must lie inside `file_len` bytes.
+    pub(crate) fn open_all(
+        storage: &Arc<dyn Storage>,
+        references: &[SegmentRef],
+        depot_id: u64,
+        mapped: bool,
+        file_len: u64,
+    ) -> Result<Vec<Arc<Self>>> {
+        let starts = references.iter().filter_map(|reference| {
+            let len = start_len(storage, reference, file_len).ok()?;
+            Some(reference.offset..reference.offset + len as u64)
+        });
+        let mut starts: Vec<_> = starts.collect();
+        let mut ahead = Windows::default();
+        // Many references to one long start must not take memory for each of them. What is not read here is
+        // read one by one, with the error that it has.
+        if starts.iter().map(|start| start.end - start.start).sum::<u64>() <= STARTS_AHEAD {
+            let _ = ahead.read(&**storage, &mut starts);
         }
-        let start = read(storage, offset, usize::try_from(start_len).unwrap_or(0))?;
+        let pages = Arc::default();
+        let open = |reference: &SegmentRef| {
+            let len = start_len(storage, reference, file_len)?;
+            let start = match ahead.get(reference.offset, len) {
+                Some(start) => Cow::Borrowed(start),
+                None => read(storage, reference.offset, len)?.into(),
+            };
+            let segment = Self::open_start(storage, &start, *reference, depot_id, mapped)?;
+            Ok(Arc::new(segment.sharing(&pages)))
+        };
+        references.iter().map(open).collect()
+    }
+
+    /// Opens the segment at `reference`, which begins with `start`: the entry's head and the prefix.
+    fn open_start(
+        storage: &Arc<dyn Storage>,
+        start: &[u8],
+        reference: SegmentRef,
+        depot_id: u64,
+        mapped: bool,
+    ) -> Result<Self> {
+        let offset = reference.offset;
         let (head, prefix) = start.split_at_checked(HEAD_LEN).unwrap_or_default();
         let entry = EntryHead::parse(head, offset)
             .map_err(|found| damaged(storage, offset, "an INDEX entry", found))?;
@@ -117,7 +164,7 @@ impl Segment {
     /// Opens the segment with the head `entry`. No commit has to refer to it any more.
     pub(crate) fn open_entry(storage: &Arc<dyn Storage>, entry: &EntryHead, mapped: bool) -> Result<Self> {
         let offset = entry.offset;
-        check_inside(storage, offset, entry.length)?;
+        check_inside(storage, offset, entry.length, storage.file_len()?)?;
         let start = read(storage, offset + HEAD_LEN as u64, 8)?;
         let half = |at: usize| u32_at(&start, at).unwrap_or(0) as usize;
         let (prefix_len, body_len) = (prefix_len(half(0), half(4)), entry.length - HEAD_LEN as u64);
@@ -252,16 +299,26 @@ impl Segment {
 
     /// Reads and checks one part of the table of checksums.
     fn read_part(&self, number: usize) -> Result<Box<[u8]>> {
-        let at = self.table.at + (number * PAGE) as u64;
-        let len = (4 * (self.table.n_pages - number * PAGES_A_PART)).min(PAGE);
+        let (at, len) = self.part_range(number);
         let bytes = read(&self.storage, at, len)?;
+        self.checked_part(number, &bytes).map(|()| bytes.into())
+    }
+
+    /// Where a part of the table of checksums starts in the file, and its length.
+    fn part_range(&self, number: usize) -> (u64, usize) {
+        let at = self.table.at + (number * PAGE) as u64;
+        (at, (4 * (self.table.n_pages - number * PAGES_A_PART)).min(PAGE))
+    }
+
+    /// Checks the bytes of a part of the table of checksums.
+    fn checked_part(&self, number: usize, bytes: &[u8]) -> Result<()> {
         let expected = u32_at(&self.table.part_crcs, 4 * number).unwrap_or(0);
-        let computed = crc32c::crc32c(&bytes);
+        let computed = crc32c::crc32c(bytes);
         if expected == computed {
-            return Ok(bytes.into());
+            return Ok(());
         }
         let expected = format!("CRC32C {expected:#010x} of the index's checksums");
-        Err(damaged(&self.storage, at, &expected, format!("{computed:#010x}")))
+        Err(damaged(&self.storage, self.part_range(number).0, &expected, format!("{computed:#010x}")))
     }
 
     fn check_page(&self, page: u64, bytes: &[u8]) -> Result<()> {
@@ -330,6 +387,8 @@ impl Segment {
                 }
                 Ok(job(slice(bytes, from, from + len as u64)))
             }
+            // An empty array has no page.
+            Pages::Read(_) if len == 0 => Ok(job(&[])),
             Pages::Read(slots) => {
                 let page_size = PAGE as u64;
                 if first == last {
@@ -354,27 +413,40 @@ impl Segment {
     /// A filter is brought into memory once lookups have read about as many pages as that takes. However many
     /// lookups follow, this costs at most twice as much as the best choice.
     fn may_have(&self, hash: u64, several: bool) -> Result<bool> {
-        let has_section = self.head.sections[FILTER].length > 0;
         if let Pages::Read(slots) = &self.pages {
             match self.filter.get() {
                 Some(Some(filter)) => return Ok(filter.may_have(hash)),
                 Some(None) => {}
                 None => {
                     let asked = self.asked.fetch_add(1, Ordering::Relaxed) + 1;
-                    let source = self.head.sections[if has_section { FILTER } else { NAMES }];
                     // One thread makes the filter. Meanwhile, the others go without.
-                    if asked == (source.length / PAGE as u64).max(LEAST_ASKED) {
+                    if asked == self.worth_a_filter() {
                         let _ = self.filter.set(self.make_filter(&slots.cache()));
                     }
                 }
             }
         }
-        if !several || !has_section {
-            return Ok(true);
+        match self.filter_block(hash).filter(|_| several) {
+            Some(at) => self.with(FILTER, at, filter::BLOCK_LEN, |block| filter::may_have(block, hash)),
+            None => Ok(true),
         }
+    }
+
+    /// Where the block of a hash lies in the section of the filter, if there is one.
+    fn filter_block(&self, hash: u64) -> Option<u64> {
         let n_blocks = self.head.sections[FILTER].length / filter::BLOCK_LEN as u64;
-        let at = filter::block_of(hash, n_blocks) * filter::BLOCK_LEN as u64;
-        self.with(FILTER, at, filter::BLOCK_LEN, |block| filter::may_have(block, hash))
+        (n_blocks > 0).then(|| filter::block_of(hash, n_blocks) * filter::BLOCK_LEN as u64)
+    }
+
+    /// What a filter in memory is made of.
+    fn filter_sources(&self) -> &'static [usize] {
+        if self.head.sections[FILTER].length > 0 { &[FILTER] } else { &[NAME_BLOCKS, NAMES] }
+    }
+
+    /// The number of lookups that make a filter in memory worth its cost.
+    fn worth_a_filter(&self) -> u64 {
+        let bytes = self.filter_sources().iter().map(|&section| self.head.sections[section].length);
+        (bytes.sum::<u64>() / PAGE as u64).max(LEAST_ASKED)
     }
 
     /// A filter of all names here; `None` if the arrays are damaged, or if there is no room for it.
@@ -390,13 +462,19 @@ impl Segment {
             return None;
         }
         let mut done = 0;
-        // The filter starts with the first page.
-        self.checked_pages(0..Self::page_of(stored - 1) + 1, &mut |_, page| {
+        let mut take = |page: &[u8]| {
             let n = page.len().min(bytes.len() - done);
             bytes[done..done + n].copy_from_slice(&page[..n]);
             done += n;
-        })
-        .ok()?;
+        };
+        // The filter starts with the first page.
+        let pages = 0..Self::page_of(stored - 1) + 1;
+        match &self.pages {
+            Pages::Read(slots) if pages.clone().all(|page| slots.has(usize::try_from(page).unwrap_or(0))) => {
+                pages.into_iter().try_for_each(|page| self.with_page(slots, page, &mut take)).ok()?;
+            }
+            _ => self.checked_pages(pages, &mut |_, bytes| take(bytes)).ok()?,
+        }
         Some(made)
     }
 
@@ -733,13 +811,23 @@ fn slice(bytes: &[u8], from: u64, to: u64) -> &[u8] {
 }
 
 /// Refuses an entry that does not lie inside the file, before memory is taken for any of it.
-fn check_inside(storage: &Arc<dyn Storage>, offset: u64, length: u64) -> Result<()> {
-    let file_len = storage.file_len()?;
+fn check_inside(storage: &Arc<dyn Storage>, offset: u64, length: u64, file_len: u64) -> Result<()> {
     if length >= HEAD_LEN as u64 && offset.checked_add(length).is_some_and(|end| end <= file_len) {
         return Ok(());
     }
     let found = format!("{file_len} bytes of file");
     Err(damaged(storage, offset, &format!("{length} bytes of index"), found))
+}
+
+/// The length of the entry's head and the prefix of the segment at `reference`, which are inside the file.
+fn start_len(storage: &Arc<dyn Storage>, reference: &SegmentRef, file_len: u64) -> Result<usize> {
+    check_inside(storage, reference.offset, reference.length, file_len)?;
+    let start_len = HEAD_LEN as u64 + u64::from(reference.prefix_len);
+    if start_len > reference.length {
+        let found = format!("{start_len} of {}", reference.length);
+        return Err(damaged(storage, reference.offset, "a prefix inside the entry", found));
+    }
+    Ok(usize::try_from(start_len).unwrap_or(0))
 }
 
 /// Checks that the arrays lie inside the entry, of which `room` bytes are after the prefix, and have the

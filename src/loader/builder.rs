@@ -14,6 +14,9 @@ use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{AsKey, Key};
 
+/// Records whose lengths are read together, if the storage does not lend them.
+const LOOKED_AT: u64 = 1 << 14;
+
 /// Default number of records in a batch.
 const DEFAULT_BATCH: u64 = 32;
 
@@ -744,8 +747,13 @@ impl<C: Codec> LoaderBuilder<'_, C> {
             Order::Full(seed) => (Shuffle::Full { seed }, 0),
             Order::Windowed(seed) => {
                 let (window, group) = self.window_and_group(mean, batch_size);
-                let lengths = (0..subset.len())
-                    .map(|nth| frozen.location(subset.position(nth)).map(|location| location.length));
+                let lengths = (0..subset.len()).map(|nth| {
+                    if nth.is_multiple_of(LOOKED_AT) {
+                        let next = nth..nth.saturating_add(LOOKED_AT).min(subset.len());
+                        frozen.engine.expect_positions(next.map(|nth| subset.position(nth)));
+                    }
+                    frozen.location(subset.position(nth)).map(|location| location.length)
+                });
                 let groups = Arc::new(Groups::new(lengths, group)?);
                 (Shuffle::Windowed { seed, window, groups }, group)
             }

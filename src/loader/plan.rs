@@ -22,6 +22,8 @@ const JOB_BYTES: u64 = 1 << 20;
 
 /// Raw bytes that one thread reads at a time.
 const PART_BYTES: u64 = 1 << 20;
+/// The same, if the storage answers each read on its own.
+const READ_PART_BYTES: u64 = 4 << 20;
 
 /// A window counts as at most this many bytes when buffers are kept for the next one.
 const MAX_RECYCLED: u64 = 256 << 20;
@@ -191,6 +193,9 @@ fn ends(plan: &Plan, frozen: &Frozen, order: &mut EpochOrder, budget: u64, cost:
     while at < records {
         numbers.clear();
         order.records(at..(at + AT_ONCE).min(records), &mut numbers);
+        if let Cost::Length(_) = cost {
+            frozen.engine.expect_positions(numbers.iter().map(|&number| plan.subset.position(number)));
+        }
         for &number in &numbers {
             let position = plan.subset.position(number);
             let price = match cost {
@@ -422,12 +427,14 @@ fn job(
 fn parts(frozen: &Frozen, positions: &[u64]) -> Vec<Part> {
     let mut sorted: Vec<(u64, usize)> = positions.iter().copied().zip(0..).collect();
     sorted.sort_unstable();
+    frozen.engine.expect_positions(sorted.iter().map(|&(position, _)| position));
+    let part_bytes = if frozen.engine.reads_ahead() { READ_PART_BYTES } else { PART_BYTES };
     let (mut parts, mut part, mut bytes) = (Vec::new(), Part::default(), 0);
     let mut previous = None;
     for (position, number) in sorted {
         // Neighbours share blocks. So a part ends at a gap between records, if there is one nearby.
         let gap = previous.is_some_and(|previous| position > previous + 1);
-        if bytes >= 2 * PART_BYTES || (gap && bytes >= PART_BYTES / 2) {
+        if bytes >= 2 * part_bytes || (gap && bytes >= part_bytes / 2) {
             parts.push(std::mem::take(&mut part));
             bytes = 0;
         }

@@ -16,7 +16,7 @@ use crate::format::header::{
 use crate::format::tables::{Commit, Directory, Losses};
 use crate::index::Segment;
 use crate::le::u64_at;
-use crate::storage::{Storage, StorageExt, past_the_end};
+use crate::storage::{Storage, StorageExt, Windows, past_the_end};
 
 /// Where the next entry goes, and what its head must say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +41,9 @@ impl Tail {
 /// Without a limit, a forged head in a file of holes could ask for any amount of memory.
 pub(crate) const MAX_BODY: u64 = 256 << 20;
 
+/// The most bytes of a commit that are read before its head is checked.
+const COMMIT_AHEAD: u64 = 1 << 20;
+
 /// Bytes of an unknown entry that are read at a time.
 const PIECE: usize = 1 << 20;
 
@@ -58,12 +61,49 @@ pub(crate) struct Scanner<'s> {
     pub(crate) storage: &'s Arc<dyn Storage>,
     pub(super) mapped: bool,
     pub(crate) file_len: u64,
+    /// Bytes that were read ahead. Reading them again takes no request.
+    ahead: Windows,
+}
+
+/// The first bytes of a file, and the file's length after they were read.
+pub(crate) struct FirstPage {
+    pub(super) bytes: Vec<u8>,
+    pub(super) file_len: u64,
+}
+
+impl FirstPage {
+    /// Reads the header page of a depot, or all bytes of a shorter file.
+    pub(crate) fn read(storage: &Arc<dyn Storage>) -> Result<Self> {
+        let mut bytes = vec![0; HEADER_LEN];
+        let read = storage.read_start(&mut bytes);
+        let (filled, file_len) = read.map_err(|source| storage.io("read the header page", source))?;
+        bytes.truncate(filled);
+        Ok(Self { bytes, file_len })
+    }
 }
 
 impl<'s> Scanner<'s> {
     pub(crate) fn new(storage: &'s Arc<dyn Storage>, mapped: bool) -> Result<Self> {
         let file_len = storage.file_len()?;
-        Ok(Self { storage, mapped, file_len })
+        Ok(Self { storage, mapped, file_len, ahead: Windows::default() })
+    }
+
+    /// A scanner of the file that starts with `page`.
+    pub(super) fn of_page(storage: &'s Arc<dyn Storage>, mapped: bool, page: FirstPage) -> Self {
+        let FirstPage { bytes, file_len } = page;
+        Self { storage, mapped, file_len, ahead: Windows::of(0, bytes) }
+    }
+
+    /// Reads the commits that the slots name, and the heads of the entries after them, in one call.
+    ///
+    /// What cannot be read is left to those who ask for it.
+    pub(super) fn expect_commits(&mut self, slots: &[CommitSlot]) {
+        let range = |slot: &CommitSlot| {
+            let len = slot.length.min(COMMIT_AHEAD) + HEAD_LEN as u64;
+            slot.offset..slot.offset.saturating_add(len).min(self.file_len)
+        };
+        let mut ranges = slots.iter().map(range).collect();
+        let _ = self.ahead.read(&**self.storage, &mut ranges);
     }
 
     pub(crate) fn read(&self, offset: u64, len: usize) -> Result<Vec<u8>> {
@@ -72,7 +112,10 @@ impl<'s> Scanner<'s> {
             let source = past_the_end(offset, len as u64, self.file_len);
             return Err(self.storage.io(format!("read {len} bytes at byte {offset}"), source));
         }
-        self.storage.read(offset, len)
+        match self.ahead.get(offset, len) {
+            Some(bytes) => Ok(bytes.to_vec()),
+            None => self.storage.read(offset, len),
+        }
     }
 
     /// The first byte from `offset` on that is not in a hole; `None` if there is none.
@@ -171,12 +214,8 @@ impl<'s> Scanner<'s> {
     }
 
     pub(crate) fn snapshot(&self, head: &EntryHead, commit: &Commit) -> Result<Snapshot> {
-        let pages = Arc::default();
-        let open = |reference: &crate::format::tables::SegmentRef| {
-            let segment = Segment::open(self.storage, *reference, head.depot_id, self.mapped)?;
-            Ok(Arc::new(segment.sharing(&pages)))
-        };
-        let segments = commit.segments.iter().map(open).collect::<Result<_>>()?;
+        let segments =
+            Segment::open_all(self.storage, &commit.segments, head.depot_id, self.mapped, self.file_len)?;
         Ok(Snapshot::new(commit, head.offset, segments))
     }
 

@@ -1,15 +1,16 @@
 //! The header page: what a file is, and how its depot is laid out.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
-use super::{Scanner, Tail};
+use super::{FirstPage, Scanner, Tail};
 use crate::error::{Error, ErrorKind, Part, Result};
 use crate::format::FORMAT_VERSION;
 use crate::format::entry::{EntryHead, Kind};
 use crate::format::frame::{self, HEADER_LEN};
 use crate::format::header::{FIRST_ENTRY_AT, read_parameters, write_parameters};
 use crate::format::tables::Parameters;
-use crate::storage::{Storage, is_unfinished};
+use crate::storage::{Storage, StorageExt, is_unfinished};
 
 /// The longest header that is read, in bytes. Frames of other programs may have such headers.
 const MAX_FOREIGN_HEADER: usize = 16 << 20;
@@ -24,36 +25,37 @@ pub(crate) enum Header {
 
 /// Reads and checks the header. Every way to open a file starts with this.
 ///
+/// Returns the page that it read too, so that the slots need not be read again.
+///
 /// # Errors
 /// [`ErrorKind::NotADepot`], [`ErrorKind::NewerFormat`], [`ErrorKind::Damaged`], and errors of reading.
-pub(crate) fn read_header(storage: &Arc<dyn Storage>) -> Result<Header> {
-    let header = find_header(storage)?;
+pub(crate) fn read_header(storage: &Arc<dyn Storage>) -> Result<(Header, FirstPage)> {
+    let page = FirstPage::read(storage)?;
+    let header = find_header(storage, &page)?;
     if let Header::Depot(parameters) = &header
         && parameters.format_version > FORMAT_VERSION
     {
         return Err(ErrorKind::NewerFormat { found: parameters.format_version, supported: FORMAT_VERSION }
             .at(storage.path()));
     }
-    Ok(header)
+    Ok((header, page))
 }
 
-fn find_header(storage: &Arc<dyn Storage>) -> Result<Header> {
+fn find_header(storage: &Arc<dyn Storage>, page: &FirstPage) -> Result<Header> {
     let not_a_depot = |found: String| ErrorKind::NotADepot { found }.at(storage.path());
-    let scanner = Scanner::new(storage, false)?;
-    let len = usize::try_from(scanner.file_len).unwrap_or(usize::MAX).min(HEADER_LEN);
-    if len == 0 {
+    let mut bytes = Cow::Borrowed(&page.bytes[..]);
+    if bytes.is_empty() {
         return Err(not_a_depot("an empty file".into()));
     }
-    let mut bytes = scanner.read(0, len)?;
     if is_unfinished(&bytes) {
         let found =
             "the beginning of a new file, which is at work or was interrupted, and has not come to its end";
         return Err(not_a_depot(found.into()));
     }
     // Frames of other programs may have longer headers.
-    if let Some(longer) = frame::declared_header_len(&bytes).filter(|&longer| longer > len) {
-        let room = usize::try_from(scanner.file_len).unwrap_or(usize::MAX).min(MAX_FOREIGN_HEADER);
-        bytes = scanner.read(0, longer.min(room))?;
+    if let Some(longer) = frame::declared_header_len(&bytes).filter(|&longer| longer > bytes.len()) {
+        let room = usize::try_from(page.file_len).unwrap_or(usize::MAX).min(MAX_FOREIGN_HEADER);
+        bytes = storage.read(0, longer.min(room))?.into();
     }
     let parsed = frame::parse_header(&bytes);
     let own = parsed.as_ref().ok().and_then(|header| bytes.get(header.metalayer(frame::DEPOT_LAYER)?));
@@ -67,7 +69,7 @@ fn find_header(storage: &Arc<dyn Storage>) -> Result<Header> {
     };
     match refused {
         Some(error) if error.is_unsupported() => Err(error),
-        refused => match (scanner.parameters_of_a_commit()?, refused) {
+        refused => match (Scanner::new(storage, false)?.parameters_of_a_commit()?, refused) {
             (Some(parameters), _) => Ok(Header::Depot(parameters)),
             (None, None) => Ok(Header::Foreign),
             (None, Some(error)) => Err(error),

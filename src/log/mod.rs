@@ -17,7 +17,7 @@ mod recover;
 mod replay;
 mod walk;
 
-pub(crate) use entries::{Scanner, Slots, Tail};
+pub(crate) use entries::{FirstPage, Scanner, Slots, Tail};
 pub(crate) use header::{Header, header_page, read_header};
 pub(crate) use recover::{Loaded, load, notes_after, read_metadata};
 pub(crate) use replay::replay;

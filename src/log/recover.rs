@@ -15,7 +15,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::{EntryWalk, Scanner, Slots, Step, Tail, replay};
+use super::{EntryWalk, FirstPage, Scanner, Slots, Step, Tail, replay};
 use crate::catalog::{LostCommit, Snapshot, State};
 use crate::chunk::ChunkAt;
 use crate::error::{Error, Part, Result};
@@ -52,14 +52,23 @@ struct Durable {
     segments: HashMap<u64, u64>,
 }
 
-/// Loads the newest state of the depot in `storage`.
-pub(crate) fn load(storage: &Arc<dyn Storage>, parameters: Parameters, mapped: bool) -> Result<Loaded> {
-    let scanner = Scanner::new(storage, mapped)?;
+/// Loads the newest state of the depot in `storage`, which starts with `page`.
+///
+/// A file that was closed takes two calls of the storage: for the commits, and for the heads of the segments.
+pub(crate) fn load(
+    storage: &Arc<dyn Storage>,
+    parameters: Parameters,
+    page: FirstPage,
+    mapped: bool,
+) -> Result<Loaded> {
+    // The file's length is not older than the slots. A writer may be at work, and the commit that a slot
+    // names must be inside that length.
+    let mut scanner = Scanner::of_page(storage, mapped, page);
     scanner.check_slots_known()?;
     let slots = scanner.slots(parameters.depot_id);
-    // The file's length is asked for after the slots are read. A writer may be at work, and the commit that a
-    // slot names must be inside that length.
-    let scanner = Scanner::new(storage, mapped)?;
+    if let Some(slots) = &slots {
+        scanner.expect_commits(&slots.valid);
+    }
     let header_lost = slots.is_none();
     let lost = scanner.lost_commit(slots.as_ref());
     let Slots { valid, unwritten } = slots.unwrap_or_default();

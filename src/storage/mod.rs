@@ -3,6 +3,7 @@
 //! A depot asks little of its storage, so a test double or a store of your own takes about a page of
 //! code. `vldepot::testing` (feature `testing`) has the test suite that both built-in storages pass.
 
+mod ahead;
 mod ext;
 mod file;
 mod maps;
@@ -14,6 +15,7 @@ use std::io;
 use std::path::Path;
 
 pub use crate::buffer::Bytes;
+pub(crate) use ahead::{Ahead, NONE, Windows};
 pub(crate) use ext::StorageExt;
 pub use file::FileStorage;
 pub(crate) use file::sync_folder;
@@ -21,9 +23,31 @@ pub use memory::MemoryStorage;
 pub use staged::StagedFile;
 pub(crate) use staged::{check_another, check_file, is_unfinished};
 
+/// Bytes that are wanted together with others. See [`Storage::read_ranges`].
+#[derive(Debug)]
+pub struct ReadRange<'b> {
+    /// Where the bytes lie.
+    pub offset: u64,
+    /// Where they go. Its length says how many there are.
+    pub buf: &'b mut [u8],
+}
+
 /// A growing array of bytes with positioned access.
 ///
 /// All methods take `&self`, because threads share a storage.
+///
+/// # On object storage
+/// There every request costs money, and requests that wait for each other cost time. A depot asks for
+/// much in few calls, if the storage cannot [`map`](Self::map):
+///
+/// - Opening a depot that was closed begins with [`read_start`](Self::read_start) and goes on with two calls
+///   of [`read_ranges`](Self::read_ranges). It never asks for the [`len`](Self::len) alone.
+/// - A record that is looked up by name takes up to four calls of `read_ranges`, and many records
+///   together take as many.
+///
+/// So implement `read_ranges` with requests that run at the same time, and `read_start` with one request.
+/// Neighbouring ranges are merged before they come to the storage. Whoever writes there puts the
+/// finished file in place as a whole: `write_at`, `set_len` and `sync` may return errors.
 ///
 /// # Promises the depot relies on
 ///
@@ -52,6 +76,32 @@ pub trait Storage: Send + Sync + 'static {
     /// # Errors
     /// [`io::ErrorKind::UnexpectedEof`] if there are fewer bytes.
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()>;
+
+    /// Fills the buffers of all `ranges`, each with the bytes at its offset.
+    ///
+    /// This is one call for bytes whose places are all known, so a storage that answers slowly should ask
+    /// for all of them at once. Ranges may come in any order, may overlap, and may be empty. The default
+    /// reads one after the other.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::UnexpectedEof`] if there are fewer bytes. The buffers may hold anything then.
+    fn read_ranges(&self, ranges: &mut [ReadRange<'_>]) -> io::Result<()> {
+        ranges.iter_mut().try_for_each(|range| self.read_at(range.offset, range.buf))
+    }
+
+    /// Reads the first bytes into `buf`, and asks for the [`len`](Self::len).
+    ///
+    /// Returns how many bytes of `buf` were filled, and the length. There may be fewer bytes than `buf`
+    /// has room for. The length must not be older than the bytes, because a writer may be at work.
+    /// In object storage one request has both: its answer names the length of the object.
+    ///
+    /// # Errors
+    /// The system's error.
+    fn read_start(&self, buf: &mut [u8]) -> io::Result<(usize, u64)> {
+        let filled = usize::try_from(self.len()?).unwrap_or(usize::MAX).min(buf.len());
+        self.read_at(0, &mut buf[..filled])?;
+        Ok((filled, self.len()?))
+    }
 
     /// Writes all of `bytes` at `offset`. Grows the storage if needed.
     ///

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::random::SplitMix64;
-use crate::storage::{Bytes, MemoryStorage, Storage};
+use crate::storage::{Bytes, MemoryStorage, ReadRange, Storage};
 use crate::sync;
 
 /// What was done to a [`CrashStorage`].
@@ -249,6 +249,14 @@ impl<S: Storage> Storage for FailingStorage<S> {
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
         self.inner.read_at(offset, buf)
+    }
+
+    fn read_ranges(&self, ranges: &mut [ReadRange<'_>]) -> io::Result<()> {
+        self.inner.read_ranges(ranges)
+    }
+
+    fn read_start(&self, buf: &mut [u8]) -> io::Result<(usize, u64)> {
+        self.inner.read_start(buf)
     }
 
     /// A failing write leaves half of its bytes behind, as on a full disk.

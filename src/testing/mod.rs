@@ -3,6 +3,7 @@
 //! There are test suites that every storage and codec should pass, as the built-in ones do, and storages
 //! that crash and fail.
 
+mod count;
 mod crash;
 #[cfg(all(feature = "atomic", feature = "json"))]
 pub mod fuzz;
@@ -10,13 +11,14 @@ pub mod fuzz;
 use std::io;
 use std::sync::Arc;
 
+pub use count::{CountingStorage, Counts};
 pub use crash::{CrashStorage, FailingStorage};
 
 use crate::codec::{Codec, CodecError};
 use crate::depot::Depot;
 use crate::identity::fixed;
 use crate::options::Layout;
-use crate::storage::{Bytes, Storage};
+use crate::storage::{Bytes, ReadRange, Storage};
 
 /// Checks that a storage keeps the promises of [`Storage`]. `make` must return an empty one each time.
 ///
@@ -25,6 +27,8 @@ use crate::storage::{Bytes, Storage};
 pub fn storage_conformance(make: impl Fn() -> Arc<dyn Storage>) {
     what_is_written_is_read(&*make());
     reads_past_the_end_are_errors(&*make());
+    many_ranges_are_read_as_one_by_one(&*make());
+    the_start_comes_with_the_length(&*make());
     gaps_and_growth_read_as_zeros(&*make());
     only_zeros_are_left_out_of_a_search(&*make());
     cutting_forgets(&*make());
@@ -65,6 +69,40 @@ fn reads_past_the_end_are_errors(storage: &dyn Storage) {
         );
     }
     assert_eq!(read(storage, 100, 0), b"");
+}
+
+fn many_ranges_are_read_as_one_by_one(storage: &dyn Storage) {
+    let bytes: Vec<u8> = (0..=250).cycle().take(20_000).collect();
+    storage.write_at(0, &bytes).unwrap();
+    let wanted = [(19_990, 10), (0, 1), (4000, 200), (4100, 9000), (20_000, 0), (7, 0), (0, 20_000), (0, 1)];
+    let read_all = |wanted: &[(u64, usize)]| {
+        let mut bufs: Vec<Vec<u8>> = wanted.iter().map(|&(_, len)| vec![0xee; len]).collect();
+        let ranges = wanted.iter().zip(&mut bufs).map(|(&(offset, _), buf)| ReadRange { offset, buf });
+        storage.read_ranges(&mut ranges.collect::<Vec<_>>()).map(|()| bufs)
+    };
+    let found = read_all(&wanted).expect("bytes that were written can be read");
+    for (&(offset, len), found) in wanted.iter().zip(&found) {
+        assert!(*found == read(storage, offset, len), "{len} bytes at {offset}");
+    }
+    assert!(read_all(&[]).is_ok());
+    for past in [(19_999, 2), (1 << 40, 1), (u64::MAX - 1, 8)] {
+        let error = read_all(&[(0, 10), past, (5, 5)]).unwrap_err();
+        assert!(
+            matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidInput),
+            "{past:?}: {error:?}"
+        );
+    }
+}
+
+fn the_start_comes_with_the_length(storage: &dyn Storage) {
+    let mut buf = [0xee; 100];
+    assert_eq!(storage.read_start(&mut buf).unwrap(), (0, 0));
+    storage.write_at(0, &[1; 60]).unwrap();
+    assert_eq!(storage.read_start(&mut buf).unwrap(), (60, 60));
+    assert!(buf[..60] == [1; 60]);
+    storage.write_at(60, &[2; 5000]).unwrap();
+    assert_eq!(storage.read_start(&mut buf).unwrap(), (100, 5060));
+    assert!(buf[..60] == [1; 60] && buf[60..] == [2; 40]);
 }
 
 fn gaps_and_growth_read_as_zeros(storage: &dyn Storage) {
@@ -295,6 +333,8 @@ mod tests {
     #[test]
     fn the_doubles_keep_the_promises_of_a_storage() {
         storage_conformance(|| Arc::new(CrashStorage::new()));
+        storage_conformance(|| Arc::new(CountingStorage::new(MemoryStorage::new())));
+        storage_conformance(|| Arc::new(CountingStorage::new(MemoryStorage::new()).with_maps()));
         storage_conformance(|| Arc::new(FailingStorage::new(MemoryStorage::new(), u64::MAX, true)));
     }
 
