@@ -27,9 +27,10 @@ impl Shared {
         Self { storage, parameters, mapped, lends: OnceLock::new(), state: RwLock::new(state) }
     }
 
-    /// Whether bytes must be read, so that it is worth reading many in one call.
+    /// Whether bytes must be read from far away, so that it is worth reading many in one call.
     pub(crate) fn reads_ahead(&self) -> bool {
-        let lends = || self.mapped && matches!(self.storage.map(0, 1), Ok(Some(_)));
+        let lends =
+            || self.storage.is_near() || (self.mapped && matches!(self.storage.map(0, 1), Ok(Some(_))));
         !*self.lends.get_or_init(lends)
     }
 

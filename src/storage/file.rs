@@ -367,6 +367,10 @@ impl Storage for FileStorage {
         self.file.set_len(len)
     }
 
+    fn is_near(&self) -> bool {
+        true
+    }
+
     fn sync(&self) -> io::Result<()> {
         self.file.sync_data()
     }

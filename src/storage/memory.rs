@@ -174,6 +174,10 @@ impl Storage for MemoryStorage {
         Ok(())
     }
 
+    fn is_near(&self) -> bool {
+        true
+    }
+
     fn sync(&self) -> io::Result<()> {
         Ok(())
     }

@@ -173,6 +173,12 @@ pub trait Storage: Send + Sync + 'static {
         Ok(())
     }
 
+    /// Whether a read costs no more than a system call. The default is false: a depot then reads ahead what
+    /// it will need, many ranges in one call.
+    fn is_near(&self) -> bool {
+        false
+    }
+
     /// Whether the bytes outlive this value.
     ///
     /// If they do not, dropping a depot does not tidy up its storage.
