@@ -1033,9 +1033,8 @@ pub mod vldepot {
             pub const VT_N_KILLS: ::flatbuffers::VOffsetT = 12;
             pub const VT_N_METADATA: ::flatbuffers::VOffsetT = 14;
             pub const VT_BUCKET_BITS: ::flatbuffers::VOffsetT = 16;
-            pub const VT_SECTION_KINDS: ::flatbuffers::VOffsetT = 18;
-            pub const VT_SECTION_LENGTHS: ::flatbuffers::VOffsetT = 20;
-            pub const VT_ORDER: ::flatbuffers::VOffsetT = 22;
+            pub const VT_SECTIONS: ::flatbuffers::VOffsetT = 18;
+            pub const VT_ORDER: ::flatbuffers::VOffsetT = 20;
 
             #[inline]
             pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
@@ -1051,11 +1050,8 @@ pub mod vldepot {
                 builder.add_n_chunks(args.n_chunks);
                 builder.add_first_chunk(args.first_chunk);
                 builder.add_first_ordinal(args.first_ordinal);
-                if let Some(x) = args.section_lengths {
-                    builder.add_section_lengths(x);
-                }
-                if let Some(x) = args.section_kinds {
-                    builder.add_section_kinds(x);
+                if let Some(x) = args.sections {
+                    builder.add_sections(x);
                 }
                 builder.add_n_metadata(args.n_metadata);
                 builder.add_n_records(args.n_records);
@@ -1114,25 +1110,13 @@ pub mod vldepot {
                 unsafe { self._tab.get::<u8>(SegmentHead::VT_BUCKET_BITS, Some(0)).unwrap() }
             }
             #[inline]
-            pub fn section_kinds(&self) -> Option<::flatbuffers::Vector<'a, u8>> {
+            pub fn sections(&self) -> Option<::flatbuffers::Vector<'a, u8>> {
                 // Safety:
                 // Created from valid Table for this object
                 // which contains a valid value in this slot
                 unsafe {
                     self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u8>>>(
-                        SegmentHead::VT_SECTION_KINDS,
-                        None,
-                    )
-                }
-            }
-            #[inline]
-            pub fn section_lengths(&self) -> Option<::flatbuffers::Vector<'a, u64>> {
-                // Safety:
-                // Created from valid Table for this object
-                // which contains a valid value in this slot
-                unsafe {
-                    self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u64>>>(
-                        SegmentHead::VT_SECTION_LENGTHS,
+                        SegmentHead::VT_SECTIONS,
                         None,
                     )
                 }
@@ -1161,13 +1145,8 @@ pub mod vldepot {
                     .visit_field::<u32>("n_metadata", Self::VT_N_METADATA, false)?
                     .visit_field::<u8>("bucket_bits", Self::VT_BUCKET_BITS, false)?
                     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u8>>>(
-                        "section_kinds",
-                        Self::VT_SECTION_KINDS,
-                        false,
-                    )?
-                    .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u64>>>(
-                        "section_lengths",
-                        Self::VT_SECTION_LENGTHS,
+                        "sections",
+                        Self::VT_SECTIONS,
                         false,
                     )?
                     .visit_field::<u8>("order", Self::VT_ORDER, false)?
@@ -1183,8 +1162,7 @@ pub mod vldepot {
             pub n_kills: u64,
             pub n_metadata: u32,
             pub bucket_bits: u8,
-            pub section_kinds: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u8>>>,
-            pub section_lengths: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u64>>>,
+            pub sections: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u8>>>,
             pub order: u8,
         }
         impl<'a> Default for SegmentHeadArgs<'a> {
@@ -1198,8 +1176,7 @@ pub mod vldepot {
                     n_kills: 0,
                     n_metadata: 0,
                     bucket_bits: 0,
-                    section_kinds: None,
-                    section_lengths: None,
+                    sections: None,
                     order: 0,
                 }
             }
@@ -1239,24 +1216,11 @@ pub mod vldepot {
                 self.fbb_.push_slot::<u8>(SegmentHead::VT_BUCKET_BITS, bucket_bits, 0);
             }
             #[inline]
-            pub fn add_section_kinds(
+            pub fn add_sections(
                 &mut self,
-                section_kinds: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, u8>>,
+                sections: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, u8>>,
             ) {
-                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(
-                    SegmentHead::VT_SECTION_KINDS,
-                    section_kinds,
-                );
-            }
-            #[inline]
-            pub fn add_section_lengths(
-                &mut self,
-                section_lengths: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, u64>>,
-            ) {
-                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(
-                    SegmentHead::VT_SECTION_LENGTHS,
-                    section_lengths,
-                );
+                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(SegmentHead::VT_SECTIONS, sections);
             }
             #[inline]
             pub fn add_order(&mut self, order: u8) {
@@ -1286,8 +1250,7 @@ pub mod vldepot {
                 ds.field("n_kills", &self.n_kills());
                 ds.field("n_metadata", &self.n_metadata());
                 ds.field("bucket_bits", &self.bucket_bits());
-                ds.field("section_kinds", &self.section_kinds());
-                ds.field("section_lengths", &self.section_lengths());
+                ds.field("sections", &self.sections());
                 ds.field("order", &self.order());
                 ds.finish()
             }

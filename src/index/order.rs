@@ -49,7 +49,10 @@ impl Segment {
 
     /// The raw bytes of all records, live or dead, with lower ranks.
     pub(crate) fn bytes_before(&self, rank: u64) -> Result<u64> {
-        let sum = self.with(ORDER_SUMS, rank / SUMMED * 8, 8, |bytes| u64_at(bytes, 0).unwrap_or(0))?;
+        let sum = match (rank / SUMMED).checked_sub(1) {
+            Some(nth) => self.with(ORDER_SUMS, nth * 8, 8, |bytes| u64_at(bytes, 0).unwrap_or(0))?,
+            None => 0,
+        };
         (rank / SUMMED * SUMMED..rank).try_fold(sum, |sum, rank| {
             let Location { length, .. } = self.any_location(self.at_rank(rank)?)?;
             Ok(sum.saturating_add(u64::from(length)))

@@ -496,9 +496,10 @@ impl Segment {
         if !self.may_have(hash, several)? {
             return Ok(None);
         }
-        let bucket = bucket_of(hash, bits) as u64;
-        let (from, to) =
-            self.with(BUCKETS, 4 * bucket, 8, |b| (u32_at(b, 0).unwrap_or(0), u32_at(b, 4).unwrap_or(0)))?;
+        let (from, to) = match self.only_bucket() {
+            Some(bounds) => bounds,
+            None => self.with(BUCKETS, 4 * bucket_of(hash, bits) as u64, 8, bounds)?,
+        };
         if from >= to {
             return Ok(None);
         }
@@ -545,9 +546,22 @@ impl Segment {
         }
     }
 
+    /// Start and end of the bucket, if there is only one, which is not stored.
+    fn only_bucket(&self) -> Option<(u32, u32)> {
+        (self.head.bucket_bits == 0).then(|| (0, u32::try_from(self.head.n_records).unwrap_or(u32::MAX)))
+    }
+
+    /// Start and end of the block of names, if there is only one, which is not stored.
+    fn only_block(&self) -> Option<(u32, u32)> {
+        let bytes = self.head.sections[NAMES].length;
+        (self.head.n_records <= BLOCK as u64).then(|| (0, u32::try_from(bytes).unwrap_or(u32::MAX)))
+    }
+
     fn with_name_block<T>(&self, block: u64, job: impl FnOnce(&[u8]) -> T) -> Result<T> {
-        let (from, to) =
-            self.with(NAME_BLOCKS, 4 * block, 8, |b| (u32_at(b, 0).unwrap_or(0), u32_at(b, 4).unwrap_or(0)))?;
+        let (from, to) = match self.only_block().filter(|_| block == 0) {
+            Some(bounds) => bounds,
+            None => self.with(NAME_BLOCKS, 4 * block, 8, bounds)?,
+        };
         let len = to.checked_sub(from).ok_or_else(|| {
             self.damaged(
                 self.head.sections[NAME_BLOCKS].offset,
@@ -805,6 +819,11 @@ fn read(storage: &Arc<dyn Storage>, offset: u64, len: usize) -> Result<Vec<u8>> 
     Ok(bytes)
 }
 
+/// Two numbers that follow each other: where something starts and ends.
+fn bounds(bytes: &[u8]) -> (u32, u32) {
+    (u32_at(bytes, 0).unwrap_or(0), u32_at(bytes, 4).unwrap_or(0))
+}
+
 fn slice(bytes: &[u8], from: u64, to: u64) -> &[u8] {
     let index = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
     bytes.get(index(from)..index(to)).unwrap_or_default()
@@ -863,9 +882,13 @@ fn check_head(
     let wanted: [Option<u64>; SECTIONS] = [
         if head.sections[FILTER].length == 0 { Some(0) } else { filter_len },
         times(head.n_records, Location::LEN as u64),
-        Some(4 * ((1 << head.bucket_bits) + 1)),
+        Some(if head.bucket_bits == 0 { 0 } else { 4 * ((1 << head.bucket_bits) + 1) }),
         times(head.n_records, 8),
-        Some(4 * (head.n_records.div_ceil(BLOCK as u64) + 1)),
+        Some(if head.n_records <= BLOCK as u64 {
+            0
+        } else {
+            4 * (head.n_records.div_ceil(BLOCK as u64) + 1)
+        }),
         None,
         times(head.n_chunks, ChunkRef::LEN as u64),
         times(head.n_tombstones, 8),
@@ -873,7 +896,7 @@ fn check_head(
         Some(if head.n_metadata == 0 { 0 } else { 4 * (head.n_metadata + 1) }),
         None,
         times(if head.order == Order::Listed { head.n_records } else { 0 }, 4),
-        times(if ordered { head.n_records / SUMMED + 1 } else { 0 }, 8),
+        times(if ordered { head.n_records / SUMMED } else { 0 }, 8),
         times(if has_kill_ranks { head.n_tombstones } else { 0 }, 4),
         times(if has_kill_ranks { head.n_tombstones } else { 0 }, 4),
     ];

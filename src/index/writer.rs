@@ -15,7 +15,7 @@
 //! segment of a billion bytes reads a kilobyte. The pages are written first, because the table has their
 //! checksums.
 
-use super::names::NameEncoder;
+use super::names::{BLOCK, NameEncoder};
 use super::records::{Kill, Listing};
 use super::{bucket_of, filter, tag_of};
 use crate::error::Result;
@@ -215,9 +215,9 @@ impl SegmentPlan<'_> {
         let lengths = [
             if self.has_filter() { filter::n_blocks(n) * filter::BLOCK_LEN as u64 } else { 0 },
             super::Location::LEN as u64 * n,
-            4 * survey.buckets.len() as u64,
+            if survey.bits == 0 { 0 } else { 4 * survey.buckets.len() as u64 },
             8 * n,
-            4 * survey.blocks.len() as u64,
+            if self.has_blocks() { 4 * survey.blocks.len() as u64 } else { 0 },
             u64::from(survey.blocks.last().copied().unwrap_or(0)),
             (ChunkRef::LEN * self.chunks.len()) as u64,
             8 * n_kills,
@@ -225,7 +225,7 @@ impl SegmentPlan<'_> {
             if survey.n_metadata == 0 { 0 } else { 4 * (survey.n_metadata + 1) },
             survey.metadata_len,
             if survey.order == Order::Listed { 4 * n } else { 0 },
-            if survey.order == Order::Unknown { 0 } else { 8 * (n / SUMMED + 1) },
+            if survey.order == Order::Unknown { 0 } else { 8 * (n / SUMMED) },
             4 * n_ranked,
             4 * n_ranked,
         ];
@@ -237,11 +237,15 @@ impl SegmentPlan<'_> {
         pages.end_array()?;
         self.listing.locations(&mut |location| pages.push(&location.encode()))?;
         pages.end_array()?;
-        survey.buckets.iter().try_for_each(|start| pages.push(&start.to_le_bytes()))?;
+        if survey.bits > 0 {
+            survey.buckets.iter().try_for_each(|start| pages.push(&start.to_le_bytes()))?;
+        }
         pages.end_array()?;
         self.write_hashes(survey, window, pages)?;
         pages.end_array()?;
-        survey.blocks.iter().try_for_each(|start| pages.push(&start.to_le_bytes()))?;
+        if self.has_blocks() {
+            survey.blocks.iter().try_for_each(|start| pages.push(&start.to_le_bytes()))?;
+        }
         pages.end_array()?;
         let mut names = NameEncoder::default();
         let mut result = Ok(());
@@ -283,6 +287,11 @@ impl SegmentPlan<'_> {
         Ok(())
     }
 
+    /// Whether there is more than one block of names.
+    fn has_blocks(&self) -> bool {
+        self.listing.len() > BLOCK
+    }
+
     fn has_filter(&self) -> bool {
         self.extras.filter && self.listing.len() as u64 >= LEAST_FILTERED
     }
@@ -320,11 +329,11 @@ impl SegmentPlan<'_> {
     fn write_order(&self, order: Order, pages: &mut PageWriter<'_>) -> Result<()> {
         let (mut sums, mut sum, mut count) = (Vec::new(), 0_u64, 0_u64);
         let mut add = |length: u32| {
+            sum = sum.saturating_add(u64::from(length));
+            count += 1;
             if count.is_multiple_of(SUMMED) {
                 sums.extend_from_slice(&sum.to_le_bytes());
             }
-            sum = sum.saturating_add(u64::from(length));
-            count += 1;
         };
         match order {
             Order::Unknown => return Ok(()),
@@ -338,9 +347,6 @@ impl SegmentPlan<'_> {
             })?,
         }
         pages.end_array()?;
-        if count.is_multiple_of(SUMMED) {
-            sums.extend_from_slice(&sum.to_le_bytes());
-        }
         pages.push(&sums)?;
         pages.end_array()
     }

@@ -149,9 +149,13 @@ class Segment:
         self.first_ordinal, self.n_records = table.number(0, 8), table.number(1, 4)
         self.first_chunk, n_chunks, n_kills = table.number(2, 8), table.number(3, 8), table.number(4, 8)
         check((self.n_records, n_chunks, n_kills) == counts, "counts of a segment and of its commit")
-        self.bucket_bits, self.order = table.number(6, 1), table.number(9, 1)
+        self.bucket_bits, self.order = table.number(6, 1), table.number(8, 1)
         known(self.order <= 2, f"order {self.order}")
-        kinds, lengths = table.vector(7) or b"", table.numbers(8, 8)
+        kinds, lengths, packed, at = [], [], table.vector(7) or b"", 0
+        while at < len(packed):
+            kinds.append(packed[at])
+            length, at = varint(packed, at + 1)
+            lengths.append(length)
         paged = sum(-(-length // 8) * 8 for length in lengths)
         n_pages = -(-paged // PAGE)
         at = offset + 64 + prefix_length
@@ -180,7 +184,9 @@ class Segment:
 
     def read_names(self) -> list[bytes]:
         names: list[bytes] = []
-        data, starts = self.section(6), words(self.section(5), 4)
+        data = self.section(6)
+        # One block has no starts.
+        starts = words(self.section(5), 4) or [0, len(data)]
         for start, end in zip(starts, starts[1:]):
             at, name = start, b""
             while at < end:
@@ -209,7 +215,9 @@ class Segment:
 
     def check_look_up(self) -> None:
         """Every name is found by its hash, and passes the filter."""
-        buckets, hashes, blocks = words(self.section(3), 4), self.section(4), self.section(1)
+        hashes, blocks = self.section(4), self.section(1)
+        # One bucket has no starts.
+        buckets = words(self.section(3), 4) or [0, self.n_records]
         for number, name in enumerate(self.names):
             digest = xxhash.xxh3_64_intdigest(name)
             bucket = digest >> 64 - self.bucket_bits if self.bucket_bits else 0
@@ -229,12 +237,10 @@ class Segment:
         names = [self.names[number] for number in order]
         check(names == sorted(self.names), "the order of names")
         sums, total = [], 0
-        for rank, number in enumerate(order):
+        for rank, number in enumerate(order, 1):
+            total += struct.unpack_from("<I", self.section(2), 16 * number + 8)[0]
             if rank % 16 == 0:
                 sums.append(total)
-            total += struct.unpack_from("<I", self.section(2), 16 * number + 8)[0]
-        if self.n_records % 16 == 0:
-            sums.append(total)
         check(words(self.section(13), 8) == sums, "the sums of the order")
 
 

@@ -3,6 +3,7 @@
 use flatbuffers::{FlatBufferBuilder, root};
 
 use super::parameters::Parameters;
+use super::varint::{push_varint, take_varint};
 use super::{broken, fbs};
 use crate::format::entry::HEAD_LEN;
 use crate::format::growth::{Fault, Features, Newer, unknown_field};
@@ -154,28 +155,6 @@ impl Commit {
         }
         Ok(commit)
     }
-}
-
-fn push_varint(out: &mut Vec<u8>, mut number: u64) {
-    while number >= 0x80 {
-        out.push(number.to_le_bytes()[0] | 0x80);
-        number >>= 7;
-    }
-    out.push(number.to_le_bytes()[0]);
-}
-
-fn take_varint(bytes: &mut &[u8]) -> Option<u64> {
-    let mut number = 0_u64;
-    for shift in (0..u64::BITS).step_by(7) {
-        let (&byte, rest) = bytes.split_first()?;
-        *bytes = rest;
-        let part = u64::from(byte & 0x7f);
-        number |= (part << shift >> shift == part).then_some(part << shift)?;
-        if byte < 0x80 {
-            return Some(number);
-        }
-    }
-    None
 }
 
 /// The segments, whose first ordinals and chunks are not set yet.

@@ -13,6 +13,7 @@ mod directory;
 mod losses;
 mod parameters;
 mod segment;
+mod varint;
 
 pub(crate) use commit::{Commit, SegmentRef};
 pub(crate) use directory::{Action, Directory, DirectoryBuilder, Operation};

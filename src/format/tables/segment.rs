@@ -2,6 +2,7 @@
 
 use flatbuffers::{FlatBufferBuilder, root};
 
+use super::varint::{push_varint, take_varint};
 use super::{broken, fbs};
 use crate::format::growth::{Fault, unknown_field};
 
@@ -50,7 +51,7 @@ pub(crate) const SECTIONS: usize = 15;
 const IGNORABLE: u8 = 0x80;
 
 /// Fields of the table that this version knows.
-const KNOWN_FIELDS: u16 = 10;
+const KNOWN_FIELDS: u16 = 9;
 
 /// Where each section of the given lengths starts, and where the last one ends.
 pub(crate) fn lay_out(lengths: [u64; SECTIONS]) -> ([Section; SECTIONS], u64) {
@@ -67,8 +68,11 @@ impl SegmentHead {
     /// The table as bytes.
     pub(crate) fn encode(&self) -> Vec<u8> {
         let listed = (1_u8..).zip(&self.sections).filter(|(_, section)| section.length > 0);
-        let (kinds, lengths): (Vec<u8>, Vec<u64>) =
-            listed.map(|(kind, section)| (kind, section.length)).unzip();
+        let mut packed = Vec::new();
+        for (kind, section) in listed {
+            packed.push(kind);
+            push_varint(&mut packed, section.length);
+        }
         let mut builder = FlatBufferBuilder::new();
         let small = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
         let args = fbs::SegmentHeadArgs {
@@ -84,8 +88,7 @@ impl SegmentHead {
                 Order::Identity => 1,
                 Order::Listed => 2,
             },
-            section_kinds: Some(builder.create_vector(&kinds)),
-            section_lengths: Some(builder.create_vector(&lengths)),
+            sections: Some(builder.create_vector(&packed)),
         };
         let table = fbs::SegmentHead::create(&mut builder, &args);
         builder.finish_minimal(table);
@@ -95,11 +98,7 @@ impl SegmentHead {
     /// Reads the table. The index, which knows the lengths that sections must have, checks them.
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, Fault> {
         let table = root::<fbs::SegmentHead<'_>>(bytes).map_err(|e| broken(&e))?;
-        let kinds = table.section_kinds().map(|kinds| kinds.bytes()).unwrap_or_default();
-        let lengths = table.section_lengths().unwrap_or_default();
-        if kinds.len() != lengths.len() || !kinds.is_sorted_by(|a, b| a < b) {
-            return Err("sections without lengths, or out of order".into());
-        }
+        let mut packed = table.sections().map(|sections| sections.bytes()).unwrap_or_default();
         let mut head = Self {
             first_ordinal: table.first_ordinal(),
             n_records: u64::from(table.n_records()),
@@ -118,8 +117,12 @@ impl SegmentHead {
             paged_len: 0,
             has_more: unknown_field(&table._tab, KNOWN_FIELDS).is_some(),
         };
-        let mut end = 0_u64;
-        for (&kind, length) in kinds.iter().zip(lengths) {
+        let (mut end, mut last) = (0_u64, 0);
+        while let Some((&kind, rest)) = packed.split_first() {
+            packed = rest;
+            let length = take_varint(&mut packed).filter(|_| kind > last);
+            let length = length.ok_or("sections without lengths, or out of order")?;
+            last = kind;
             let section = Section { offset: end, length };
             end = length
                 .checked_next_multiple_of(8)

@@ -17,7 +17,7 @@ use std::sync::atomic::Ordering;
 
 use super::{
     BUCKETS, CHUNKS, FILTER, HASHES, KILLS, LOCATIONS, NAME_BLOCKS, NAMES, PAGES_A_PART, Pages, Segment,
-    slice,
+    bounds, slice,
 };
 use crate::format::chunk::ChunkRef;
 use crate::format::tables::Section;
@@ -93,8 +93,9 @@ impl Segment {
             }
         }
         let way = |ahead: &Ahead<'_>, end| if ahead.noted() > noted { Way::Waits } else { end };
-        let bounds = |bytes: &[u8]| (u32_at(bytes, 0).unwrap_or(0), u32_at(bytes, 4).unwrap_or(0));
-        let bucket = self.look(ahead, BUCKETS, 4 * bucket_of(hash, bits) as u64, 8, bounds);
+        let bucket = self.only_bucket();
+        let bucket =
+            bucket.or_else(|| self.look(ahead, BUCKETS, 4 * bucket_of(hash, bits) as u64, 8, bounds));
         let Some(bucket) = bucket else {
             if guess && ahead.noted() > noted {
                 self.expect(ahead, HASHES, self.probable(hash));
@@ -127,7 +128,8 @@ impl Segment {
                 None => self.expect_chunk_of(ahead, u64::from(ordinal)),
             }
             let block = u64::from(ordinal) / BLOCK as u64;
-            if let Some((from, to)) = self.look(ahead, NAME_BLOCKS, 4 * block, 8, bounds) {
+            let known = self.only_block();
+            if let Some((from, to)) = known.or_else(|| self.look(ahead, NAME_BLOCKS, 4 * block, 8, bounds)) {
                 let len = u64::from(to.saturating_sub(from));
                 self.expect(ahead, NAMES, u64::from(from)..u64::from(from) + len);
             }
@@ -187,6 +189,10 @@ impl Segment {
         let end = ordinals.end.min(self.head.n_records);
         if places {
             self.expect(ahead, LOCATIONS, ordinals.start.saturating_mul(len)..end.saturating_mul(len));
+        }
+        if let Some((from, to)) = self.only_block() {
+            self.expect(ahead, NAMES, u64::from(from)..u64::from(to));
+            return;
         }
         let start_of = |bytes: &[u8]| u32_at(bytes, 0).map_or(0, u64::from);
         let from = self.look(ahead, NAME_BLOCKS, 4 * (ordinals.start / per_block), 4, start_of);
