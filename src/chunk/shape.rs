@@ -13,6 +13,9 @@ use crate::options::Layout;
 const LARGEST_BLOCK: usize = 256 << 10;
 /// A chunk that is not full and has less in it than this is compressed by zstd, without splitting its blocks.
 const TINY: usize = 32 << 10;
+/// A chunk of an uncompressed depot stays uncompressed, with a hole at its end, if this part of it is in use.
+/// With less, views of its records would cost many times their length of file.
+const HOLE_PART: usize = 8;
 /// Bytes of zero blocks that a chunk may have in any case. If more of it is in use, it may have a part of that.
 const FREE_OVERHEAD: usize = 128;
 /// The part of the used bytes that zero blocks may cost.
@@ -42,7 +45,7 @@ impl Shape {
             compressed: chunk_size,
         };
         if compression.codec == CompressionCodec::None || compression.level == 0 {
-            if used >= chunk_size / 2 {
+            if used >= chunk_size / HOLE_PART {
                 return full;
             }
             // Not compressed, the chunk would be as long as a full one.
@@ -220,7 +223,14 @@ mod tests {
                         check(&layout, &records(used, number));
                     }
                 }
-                for used in [1, 63, chunk_size / 4, chunk_size / 2 - 1, chunk_size / 2, chunk_size - 1] {
+                for used in [
+                    1,
+                    63,
+                    chunk_size / HOLE_PART - 1,
+                    chunk_size / HOLE_PART,
+                    chunk_size / 2,
+                    chunk_size - 1,
+                ] {
                     check(&layout, &records(used, 0));
                     check(&layout, &vec![0; used]);
                 }
@@ -241,9 +251,10 @@ mod tests {
     }
 
     #[test]
-    fn an_uncompressed_chunk_that_is_half_full_stays_uncompressed() {
+    fn an_uncompressed_chunk_that_has_some_records_stays_uncompressed() {
         let layout = Layout::uncompressed();
-        for (used, flags) in [(layout.chunk_size / 2, ChunkRef::UNCOMPRESSED), (layout.chunk_size / 2 - 1, 0)]
+        for (used, flags) in
+            [(layout.chunk_size / HOLE_PART, ChunkRef::UNCOMPRESSED), (layout.chunk_size / HOLE_PART - 1, 0)]
         {
             let (_, at, _) = stored(&check(&layout, &records(used, 0)));
             assert_eq!(at.flags, flags);

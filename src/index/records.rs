@@ -136,9 +136,9 @@ impl<'r> Chosen<'r> {
         Self { records, numbers: (0..u32::try_from(records.len()).unwrap_or(u32::MAX)).collect() }
     }
 
-    /// The records in the order of names, each by its place among the chosen ones, with the bytes that are
-    /// compared first: the eight after those that all names begin with.
-    fn sorted(&self) -> Vec<(u64, u32)> {
+    /// The records in the order of names: the bytes that are compared first, which are the eight after those that
+    /// all names begin with, the place among the chosen ones, and the raw bytes.
+    fn sorted(&self) -> Vec<(u64, u32, u32)> {
         let name = |nth: u32| {
             let number = self.numbers.get(nth as usize).map_or(usize::MAX, |&number| number as usize);
             self.records.name(number)
@@ -148,14 +148,19 @@ impl<'r> Chosen<'r> {
             let alike = first.iter().zip(self.records.name(number)).take(shared);
             alike.take_while(|(left, right)| left == right).count()
         });
-        let key = |nth: u32| {
-            let rest = name(nth).get(shared..).unwrap_or_default();
+        let key = |name: &[u8]| {
+            let rest = name.get(shared..).unwrap_or_default();
             // The bytes of a number with its highest byte first are in the order of names.
-            rest.iter().chain(&[0; 8]).take(8).fold(0, |key, &byte| key << 8 | u64::from(byte))
+            match rest.first_chunk() {
+                Some(bytes) => u64::from_le_bytes(*bytes).swap_bytes(),
+                None => rest.iter().chain(&[0; 8]).take(8).fold(0, |key, &byte| key << 8 | u64::from(byte)),
+            }
         };
-        let count = u32::try_from(self.numbers.len()).unwrap_or(u32::MAX);
-        let mut sorted: Vec<(u64, u32)> = (0..count).map(|nth| (key(nth), nth)).collect();
-        sorted.sort_unstable_by(|(left, a), (right, b)| left.cmp(right).then_with(|| name(*a).cmp(name(*b))));
+        let keyed = (0_u32..)
+            .zip(self.each())
+            .map(|(nth, number)| (key(self.records.name(number)), nth, self.records.location(number).length));
+        let mut sorted: Vec<(u64, u32, u32)> = keyed.collect();
+        sorted.sort_unstable_by(|a, b| a.0.cmp(&b.0).then_with(|| name(a.1).cmp(name(b.1))));
         sorted
     }
 
@@ -183,11 +188,7 @@ impl Listing for Chosen<'_> {
     }
 
     fn order(&self, job: &mut dyn FnMut(u32, u32) -> Result<()>) -> Result<()> {
-        for (_, nth) in self.sorted() {
-            let number = self.numbers.get(nth as usize).map_or(0, |&number| number as usize);
-            job(nth, self.records.location(number).length)?;
-        }
-        Ok(())
+        self.sorted().into_iter().try_for_each(|(_, nth, length)| job(nth, length))
     }
 
     fn metadata(&self, job: &mut dyn FnMut(u32, &[u8]) -> Result<()>) -> Result<()> {

@@ -212,7 +212,7 @@ impl Segment {
             n_tombstones: head.n_tombstones,
         });
         let body_len = entry.length - HEAD_LEN as u64;
-        let (n_pages, table_len) = check_head(&head, &reference, body_len - prefix.len() as u64, n_parts)
+        let (n_pages, table_len) = check_head(&head, &reference, body_len, prefix.len(), n_parts)
             .map_err(|fault| refused(fault, "arrays that fit the commit"))?;
         let table_at = offset + (HEAD_LEN + prefix.len()) as u64;
         let base = table_at + table_len;
@@ -849,14 +849,15 @@ fn start_len(storage: &Arc<dyn Storage>, reference: &SegmentRef, file_len: u64) 
     Ok(usize::try_from(start_len).unwrap_or(0))
 }
 
-/// Checks that the arrays lie inside the entry, of which `room` bytes are after the prefix, and have the
+/// Checks that the arrays lie inside the entry, whose body has `body_len` bytes, and have the
 /// lengths that follow from the counts.
 ///
 /// Returns the number of pages, and the bytes of the table of their checksums.
 fn check_head(
     head: &SegmentHead,
     reference: &SegmentRef,
-    room: u64,
+    body_len: u64,
+    prefix_len: usize,
     n_parts: usize,
 ) -> Result<(usize, u64), Fault> {
     let counts = |r: &SegmentRef| [r.first_ordinal, r.n_records, r.first_chunk, r.n_chunks, r.n_tombstones];
@@ -868,7 +869,8 @@ fn check_head(
         return Err(format!("{} bucket bits", head.bucket_bits).into());
     }
     let n_pages = head.paged_len.div_ceil(PAGE as u64);
-    let table_len = page_table_len(n_pages);
+    let table_len = page_table_len(prefix_len, n_pages);
+    let room = body_len.saturating_sub(prefix_len as u64);
     let n_pages = usize::try_from(n_pages).unwrap_or(usize::MAX);
     if room.checked_sub(table_len).is_none_or(|room| head.paged_len > room)
         || n_pages.div_ceil(PAGES_A_PART) != n_parts

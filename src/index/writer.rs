@@ -128,10 +128,10 @@ impl SegmentPlan<'_> {
         }
         .encode();
         let n_pages = paged_len.div_ceil(PAGE as u64);
-        let table_len = usize::try_from(page_table_len(n_pages)).unwrap_or(usize::MAX);
-        let n_pages = usize::try_from(n_pages).unwrap_or(usize::MAX);
-        let n_parts = (4 * n_pages).div_ceil(PAGE);
+        let n_parts = usize::try_from(4 * n_pages).unwrap_or(usize::MAX).div_ceil(PAGE);
         let prefix_len = prefix_len(head.len(), n_parts);
+        let table_len = usize::try_from(page_table_len(prefix_len, n_pages)).unwrap_or(usize::MAX);
+        let n_pages = usize::try_from(n_pages).unwrap_or(usize::MAX);
         let pages_at = HEAD_LEN + prefix_len + table_len;
         let mut pages = PageWriter {
             out,
@@ -446,9 +446,12 @@ pub(crate) fn prefix_len(head_len: usize, n_parts: usize) -> usize {
     n_parts.saturating_mul(4).saturating_add(head_len).saturating_add(8 + 7) / 8 * 8
 }
 
-/// Bytes of the page table, padding included.
-pub(crate) fn page_table_len(n_pages: u64) -> u64 {
-    n_pages.saturating_mul(4).saturating_add(7) / 8 * 8
+/// Bytes of the page table after a prefix, padding included. Pages start at a multiple of 8, and if there are
+/// several, of 64, so that what is looked up lies in one line of the processor's cache.
+pub(crate) fn page_table_len(prefix_len: usize, n_pages: u64) -> u64 {
+    let align = if n_pages > 1 { HEAD_LEN as u64 } else { 8 };
+    let end = n_pages.saturating_mul(4).saturating_add(prefix_len as u64).saturating_add(align - 1);
+    end / align * align - prefix_len as u64
 }
 
 #[cfg(test)]

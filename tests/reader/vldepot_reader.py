@@ -160,7 +160,9 @@ class Segment:
         n_pages = -(-paged // PAGE)
         at = offset + 64 + prefix_length
         page_table = depot.data[at : at + 4 * n_pages]
-        at += -(-4 * n_pages // 8) * 8
+        # Several pages start at a multiple of 64.
+        align = 64 if n_pages > 1 else 8
+        at = -(-(at + 4 * n_pages) // align) * align
         check(n_parts == -(-4 * n_pages // PAGE), "the number of parts of a page table")
         for part, expected in enumerate(words(prefix[8 + head_length :][: 4 * n_parts], 4)):
             check(crc(page_table[part * PAGE : (part + 1) * PAGE]) == expected, "a part of a page table")

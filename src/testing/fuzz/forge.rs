@@ -113,7 +113,7 @@ pub(crate) fn forge_index(bytes: &mut [u8], body: usize, end: usize) -> Option<u
     let (head_len, n_parts) = (u32_at(segment, 0)? as usize, u32_at(segment, 4)? as usize);
     let prefix_len = prefix_len(head_len, n_parts);
     let head = SegmentHead::decode(segment.get(8..8usize.checked_add(head_len)?)?).ok()?;
-    let table_len = usize::try_from(page_table_len(head.paged_len.div_ceil(PAGE as u64))).ok()?;
+    let table_len = usize::try_from(page_table_len(prefix_len, head.paged_len.div_ceil(PAGE as u64))).ok()?;
     let table_at = body.checked_add(prefix_len)?;
     let base = table_at.checked_add(table_len).filter(|&base| base <= end)?;
     forge_references(bytes, &head, base, end);
