@@ -32,7 +32,9 @@ mod tests {
     fn numbers_come_back_and_those_that_are_too_long_do_not() {
         let mut bytes = Vec::new();
         let numbers = [0, 1, 127, 128, 300, 1 << 32, u64::MAX];
-        numbers.iter().for_each(|&number| push_varint(&mut bytes, number));
+        for number in numbers {
+            push_varint(&mut bytes, number);
+        }
         let mut rest = &*bytes;
         assert_eq!(numbers.map(|_| take_varint(&mut rest).unwrap()), numbers);
         assert!(rest.is_empty() && take_varint(&mut rest).is_none());
