@@ -1,5 +1,5 @@
-//! The block table of a chunk, and chunks made of the blocks of another chunk: of a run of them, or of all and
-//! zeros after them.
+//! The block table of a chunk, and chunks made of the blocks of another chunk: of a run of them, or of
+//! all and zeros after them.
 
 use super::error::{BloscError, refuse};
 use super::header::{ChunkHeader, ZEROS};
@@ -89,7 +89,8 @@ pub(crate) fn partial_chunk(
     Ok(())
 }
 
-/// Appends `padding` blocks of zeros to a chunk that c-blosc2 wrote, and moves its start to byte `at` of `out`.
+/// Appends `padding` blocks of zeros to a chunk that c-blosc2 wrote, and moves its start to byte `at` of
+/// `out`.
 ///
 /// The chunk with the header `short` must start at byte `at + 4 * padding`, and have only full blocks. Its
 /// blocks stay where they are. Each appended block has bytes of its own, a length of 0 for each stream,

@@ -108,7 +108,8 @@ impl OpenChunk {
         self.raw.as_ref()?[..self.used].get(start..start.checked_add(len)?)
     }
 
-    /// Pads the bytes in use with zeros to `padded` bytes. Returns these, how many are used, and the directory.
+    /// Pads the bytes in use with zeros to `padded` bytes. Returns these, how many are used, and the
+    /// directory.
     ///
     /// What the buffer held behind them is gone: nobody can read it.
     pub(crate) fn seal(self, padded: usize) -> (Arc<AlignedBuf>, usize, DirectoryBuilder) {

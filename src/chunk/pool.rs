@@ -26,7 +26,8 @@ pub(crate) struct Job {
     pub(crate) shape: Shape,
 }
 
-/// A chunk with at most this many bytes to compress is not worth waking a thread for, if someone waits for it.
+/// A chunk with at most this many bytes to compress is not worth waking a thread for, if someone waits
+/// for it.
 const SMALL: usize = 256 << 10;
 /// How many encoders a thread keeps: one for full chunks, and one for chunks that are not.
 const ENCODERS: usize = 2;

@@ -1,10 +1,11 @@
-//! How a sealed chunk is compressed: as the layout says if it is full, and otherwise so that it costs about as
-//! much as it holds.
+//! How a sealed chunk is compressed: as the layout says if it is full, and otherwise so that it costs
+//! about as much as it holds.
 //!
-//! All chunks of a depot have the same raw size. After the records, a chunk that was sealed early has blocks of
-//! zeros, which are appended without compressing them. Each costs [`Shape::zero_block_len`] bytes. A chunk with
-//! few records therefore has fewer, larger blocks, and if it has very few, another codec: in LZ4, the rest of a
-//! large block takes one byte for each 255, and a block split by bytes has an empty stream for each byte.
+//! All chunks of a depot have the same raw size. After the records, a chunk that was sealed early has
+//! blocks of zeros, which are appended without compressing them. Each costs [`Shape::zero_block_len`]
+//! bytes. A chunk with few records therefore has fewer, larger blocks, and if it has very few, another
+//! codec: in LZ4, the rest of a large block takes one byte for each 255, and a block split by bytes has
+//! an empty stream for each byte.
 
 use crate::blosc::{Compression, CompressionCodec, Filter, Split};
 use crate::options::Layout;
@@ -16,7 +17,8 @@ const TINY: usize = 32 << 10;
 /// A chunk of an uncompressed depot stays uncompressed, with a hole at its end, if this part of it is in use.
 /// With less, views of its records would cost many times their length of file.
 const HOLE_PART: usize = 8;
-/// Bytes of zero blocks that a chunk may have in any case. If more of it is in use, it may have a part of that.
+/// Bytes of zero blocks that a chunk may have in any case. If more of it is in use, it may have a part of
+/// that.
 const FREE_OVERHEAD: usize = 128;
 /// The part of the used bytes that zero blocks may cost.
 const OVERHEAD_PART: usize = 16;

@@ -1,7 +1,8 @@
 //! Names in their order: lists a range of them from both ends, and counts it without listing it.
 //!
-//! Each segment of the index has its records in the order of names, so a range of names is a range of ranks in
-//! each of them. Where an index has no order, or a page of it is damaged, all names are gone through instead.
+//! Each segment of the index has its records in the order of names, so a range of names is a range of
+//! ranks in each of them. Where an index has no order, or a page of it is damaged, all names are gone
+//! through instead.
 
 use std::borrow::Cow;
 use std::collections::{BTreeSet, VecDeque};

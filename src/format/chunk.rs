@@ -16,12 +16,13 @@
 //!           +------------+-------------+-------------+-------+---------+----+----------+-------+----------+-------+
 //! ```
 //!
-//! The entry head's body CRC covers the prelude. The first of the `n` checksums covers the chunk's header and
-//! block offsets. Each further checksum covers the stored bytes of one block, so a part of the chunk can be
-//! checked without the rest. A compressed chunk that is not full ends with blocks of zeros without checksums:
-//! all their stored bytes are 0. The directory is a Blosc2 chunk, or as it is if it would not shrink: then its
-//! stored and its raw length are the same. The Blosc2 chunk starts with its 32-byte header, so an uncompressed payload
-//! starts at a multiple of 64 bytes. A LOG entry is the same, but without checksums and chunk.
+//! The entry head's body CRC covers the prelude. The first of the `n` checksums covers the chunk's header
+//! and block offsets. Each further checksum covers the stored bytes of one block, so a part of the chunk
+//! can be checked without the rest. A compressed chunk that is not full ends with blocks of zeros without
+//! checksums: all their stored bytes are 0. The directory is a Blosc2 chunk, or as it is if it would not
+//! shrink: then its stored and its raw length are the same. The Blosc2 chunk starts with its 32-byte
+//! header, so an uncompressed payload starts at a multiple of 64 bytes. A LOG entry is the same, but
+//! without checksums and chunk.
 
 use super::entry::HEAD_LEN;
 use super::growth::{Fault, Newer};
@@ -217,8 +218,8 @@ impl ChunkRef {
         })
     }
 
-    /// Refuses a payload that only a later version can read. Chunks without checksums are only in the files of
-    /// other programs, which are `foreign`.
+    /// Refuses a payload that only a later version can read. Chunks without checksums are only in the
+    /// files of other programs, which are `foreign`.
     pub(crate) fn check_known(&self, foreign: bool) -> Result<(), Newer> {
         let known = Self::ZEROS | Self::UNCOMPRESSED | if foreign { Self::FOREIGN } else { 0 };
         let unknown = self.flags & !known;
@@ -270,7 +271,8 @@ pub(crate) struct EncodedEntry {
 
 fn stored_directory(directory: &DirectoryBuilder, prelude: &mut Prelude) -> Result<Vec<u8>, BloscError> {
     let raw = directory.encode();
-    // As they are, the few bytes of a commit of one record are shorter than any Blosc2 chunk, and take no time.
+    // As they are, the few bytes of a commit of one record are shorter than any Blosc2 chunk, and take no
+    // time.
     let compressed = if raw.len() > PLAIN_DIRECTORY { Some(compress_metadata(&raw, 1)?) } else { None };
     let stored = compressed.filter(|stored| stored.len() < raw.len()).unwrap_or_else(|| raw.clone());
     let small = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);

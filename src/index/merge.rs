@@ -1,9 +1,10 @@
 //! Decides when to merge segments, and merges them.
 //!
-//! Segments are merged in size tiers: eight segments of a size become one of eight times the size, up to a
-//! million records. Larger segments wait until there are 32 of them: a filter tells of nearly all names that a
-//! segment does not have them, and a merge leaves a whole copy of the index behind in the file. So a record is
-//! rewritten about `log8(2^20 / records per commit)` times, and once more in a depot of tens of millions.
+//! Segments are merged in size tiers: eight segments of a size become one of eight times the size, up to
+//! a million records. Larger segments wait until there are 32 of them: a filter tells of nearly all names
+//! that a segment does not have them, and a merge leaves a whole copy of the index behind in the file. So
+//! a record is rewritten about `log8(2^20 / records per commit)` times, and once more in a depot of tens
+//! of millions.
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
@@ -37,8 +38,8 @@ fn fits(segments: &[SegmentRef]) -> bool {
 
 /// Which of the newest segments to merge now: the number of the first one, if any.
 ///
-/// `last` is for closing a depot. Then all small segments at its end are merged, unless that would rewrite most
-/// of them for the sake of a few records.
+/// `last` is for closing a depot. Then all small segments at its end are merged, unless that would
+/// rewrite most of them for the sake of a few records.
 pub(crate) fn tail_to_merge(segments: &[SegmentRef], last: bool) -> Option<usize> {
     let is_large = |s: &SegmentRef| s.n_records >= LARGE;
     let small = segments.iter().rposition(is_large).map_or(0, |nth| nth + 1);

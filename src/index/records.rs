@@ -136,8 +136,8 @@ impl<'r> Chosen<'r> {
         Self { records, numbers: (0..u32::try_from(records.len()).unwrap_or(u32::MAX)).collect() }
     }
 
-    /// The records in the order of names: the bytes that are compared first, which are the eight after those that
-    /// all names begin with, the place among the chosen ones, and the raw bytes.
+    /// The records in the order of names: the bytes that are compared first, which are the eight after
+    /// those that all names begin with, the place among the chosen ones, and the raw bytes.
     fn sorted(&self) -> Vec<(u64, u32, u32)> {
         let name = |nth: u32| {
             let number = self.numbers.get(nth as usize).map_or(usize::MAX, |&number| number as usize);

@@ -480,8 +480,9 @@ impl Segment {
 
     /// Finds the record called `name`, live or dead, in this segment: its global ordinal and location.
     ///
-    /// `hash` is the hash of `name`, and `several` segments are asked for it. `guess` gets the location before the name is compared. It can already
-    /// ask for the bytes of the record while the name is on its way from memory.
+    /// `hash` is the hash of `name`, and `several` segments are asked for it. `guess` gets the location
+    /// before the name is compared. It can already ask for the bytes of the record while the name is on
+    /// its way from memory.
     pub(crate) fn find(
         &self,
         hash: u64,

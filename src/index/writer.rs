@@ -11,9 +11,9 @@
 //!  +----------+-----------+-------------+----------------+---+-------------+---+------------------------+
 //!  |<----------- prefix, to a multiple of 8 ------------------>|  to 8 bytes     |<------ pages --------->|
 //! ```
-//! The entry head's body CRC covers the prefix. A part of the page table is as long as a page, so that opening a
-//! segment of a billion bytes reads a kilobyte. The pages are written first, because the table has their
-//! checksums.
+//! The entry head's body CRC covers the prefix. A part of the page table is as long as a page, so that
+//! opening a segment of a billion bytes reads a kilobyte. The pages are written first, because the table
+//! has their checksums.
 
 use super::names::{BLOCK, NameEncoder};
 use super::records::{Kill, Listing};

@@ -237,7 +237,8 @@ impl Scanner<'_> {
         // not adopted.
         let mut entries = Vec::new();
         for head in &adopted {
-            // What a commit made durable is damaged, not unfinished. Its records report that when they are read.
+            // What a commit made durable is damaged, not unfinished. Its records report that when they
+            // are read.
             let check = head.offset >= durable.end;
             match self.entry_checked(head, loaded.parameters.chunk_size, check) {
                 Ok(entry) => entries.push((head, entry)),

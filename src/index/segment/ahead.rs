@@ -65,8 +65,9 @@ impl Segment {
 
     /// Reads ahead what [`find`](Self::find) needs for a name with this hash.
     ///
-    /// `several` segments are asked. `found` gets the location of each record with the tag of the name, each time that it is known. With
-    /// `guess`, the hashes are read together with the bucket, from where they should be.
+    /// `several` segments are asked. `found` gets the location of each record with the tag of the name,
+    /// each time that it is known. With `guess`, the hashes are read together with the bucket, from where
+    /// they should be.
     pub(crate) fn expect_name(
         &self,
         ahead: &mut Ahead<'_>,
