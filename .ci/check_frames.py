@@ -71,6 +71,10 @@ def check(path):
         require(isinstance(schunk, blosc2.SChunk), f"opens as {type(schunk).__name__}")
         contents.append(read_chunks(schunk))
     require(contents[0] == contents[1], "the memory map shows other bytes")
+    # Python unpacks every metalayer as MessagePack.
+    parameters = schunk.meta["vldepot"]
+    require(parameters.startswith(b"VLDEPOT1"), f"metalayer vldepot begins with {parameters[:8]!r}")
+    require("vldepot" in schunk.meta.getall(), "not all metalayers are listed")
     content = contents[0]
     line = f"{path}: {schunk.nchunks} chunks, {len(content)} bytes read"
     rows = lookup(schunk)

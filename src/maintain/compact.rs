@@ -49,6 +49,7 @@ pub struct CompactReport {
 /// # Errors
 /// - [`ErrorKind::Locked`] while a writer has the file open.
 /// - [`ErrorKind::NotAFile`] if the path is not a regular file.
+/// - [`ErrorKind::NewerFeature`] if a later version wrote something that the new file would lose.
 /// - [`ErrorKind::NotCompacted`] if a record cannot be read, the new file cannot be written, there is
 ///   [no room](ErrorKind::NoRoom) for it, or [another file](ErrorKind::TargetChanged) was put in place
 ///   of the old one meanwhile.
@@ -60,6 +61,8 @@ pub fn compact(path: impl AsRef<Path>, mut progress: impl FnMut(Progress)) -> Re
     let (source, old) = open(given)?;
     let not_compacted = |error: Error| match error.kind() {
         ErrorKind::NotADepot { .. } | ErrorKind::NotAFile { .. } => error,
+        // No repair helps, and nothing is damaged.
+        _ if error.is_unsupported() => error,
         _ => ErrorKind::NotCompacted.at(given).because(error),
     };
     let stored = old.stored_len().unwrap_or(u64::MAX);

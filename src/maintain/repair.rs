@@ -90,6 +90,7 @@ pub struct RepairReport {
 /// After an error there is no new file. There is one exception: if only the folder cannot be synced, the new
 /// file is in place, and the error says so.
 ///
+/// - [`ErrorKind::NewerFeature`] if a later version wrote something that the new file would lose.
 /// - [`ErrorKind::SameFile`] if `to` is the file `from`.
 /// - [`ErrorKind::PathExists`] if `to` exists.
 /// - [`ErrorKind::NoRoom`] if there is too little room.

@@ -134,9 +134,12 @@ impl VerifyReport {
 /// ```
 ///
 /// # Errors
-/// The errors of [`Depot::open`](crate::Depot::open) if the file does not open, such as
-/// [`ErrorKind::NotADepot`](crate::ErrorKind::NotADepot). Damage in a file that opens is not an error:
-/// the report lists it.
+/// - The errors of [`Depot::open`](crate::Depot::open) if the file does not open, such as
+///   [`ErrorKind::NotADepot`](crate::ErrorKind::NotADepot).
+/// - [`ErrorKind::NewerFeature`](crate::ErrorKind::NewerFeature) if a later version wrote something into
+///   the file that this one cannot check.
+///
+/// Damage in a file that opens is not an error: the report lists it.
 pub fn verify(
     path: impl AsRef<Path>,
     options: &VerifyOptions,

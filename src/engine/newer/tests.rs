@@ -334,7 +334,7 @@ fn a_commit_says_what_readers_and_writers_must_know() {
 fn fields_of_a_commit_that_nothing_explains_stop_writers() {
     let field = with_commit(&closed(), |_, table| *table = with_unknown_field(table, 16));
     assert_reads(&field, N);
-    assert_unwritable(&field, "a commit, field", "16");
+    assert_unwritable(&field, "field", "16 of a commit");
     let explained = with_commit(&closed(), |commit, table| {
         commit.features.compatible = 2;
         *table = with_unknown_field(&commit.encode(), 16);
@@ -387,7 +387,7 @@ fn the_bits_of_the_header_hold_until_there_is_a_commit() {
 fn a_parameter_that_nothing_explains_stops_writers() {
     let field = with_parameters(|_| (), |table| with_unknown_field(table, 23));
     assert_reads(&field, N);
-    assert_unwritable(&field, "a parameter, field", "23");
+    assert_unwritable(&field, "field", "23 of the parameters");
 }
 
 /// The bytes with a field of the first CHUNK entry, and what the index says of its chunk, changed.

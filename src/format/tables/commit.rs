@@ -114,7 +114,7 @@ impl Commit {
             fields = fields.or_else(|| unknown_field(&table._tab, KNOWN_COLUMNS));
         }
         // A field that no feature bit explains may mean anything. One of a compatible feature may be dropped.
-        let field = fields.map(|field| Newer::new("a commit, field", &field));
+        let field = fields.map(|field| Newer::new("field", &format_args!("{field} of a commit")));
         let field = field.filter(|_| !features.has_unknown_compatible());
         let unknown_to_writers = features.unknown_to_writers().or(field);
         let mut commit = Self {

@@ -132,7 +132,7 @@ impl Directory {
             .map_err(|e| broken(&e))?;
         // What a field says of the operations cannot be left out.
         if let Some(field) = unknown_field(&table._tab, KNOWN_FIELDS) {
-            return Err(Fault::newer("a column of a directory, field", &field));
+            return Err(Fault::newer("field", &format_args!("{field} of a directory")));
         }
         let short = || "columns of different lengths".to_owned();
         let name_lengths = table.name_lengths().unwrap_or_default();

@@ -183,7 +183,7 @@ impl Parameters {
     /// What a program that writes must know and this version does not, if there is anything.
     pub(crate) fn unknown_to_writers(&self) -> Option<Newer> {
         let field = self.unknown_field.filter(|_| !self.features.has_unknown_compatible());
-        field.map(|field| Newer::new("a parameter, field", &field))
+        field.map(|field| Newer::new("field", &format_args!("{field} of the parameters")))
     }
 
     /// How the depot is laid out.
