@@ -179,6 +179,14 @@ fn a_depot_cut_anywhere_is_never_taken_for_a_whole_one() {
     for len in (0..bytes.len()).step_by(step) {
         check(&bytes[..len], &format!("cut to {len}"));
     }
+    // Where little but the padding of an entry is missing.
+    let is_head = |at: &usize| bytes[*at..].starts_with(b"\x8bVLD\r\n\x1a\0");
+    for end in (4224..bytes.len()).step_by(64).filter(is_head) {
+        for missing in [0, 1, 11, 40] {
+            let len = end - missing;
+            check(&bytes[..len], &format!("cut to {len}, {missing} bytes before an entry"));
+        }
+    }
 }
 
 #[test]

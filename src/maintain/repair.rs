@@ -148,8 +148,10 @@ pub fn repair_in(
         Some(index) => index.parameters().clone(),
         None => found.parameters(&scanner, options)?,
     };
+    // A state that opens knows whether it is short. One that is put together from what was found does not.
+    let complete = index.as_ref().is_some_and(|index| index.incomplete().is_none());
     let index = found.newer_index(&scanner, &parameters, index.as_ref()).or(index);
-    let missing = found.missing(&scanner, index.as_ref());
+    let missing = found.missing(&scanner, index.as_ref(), complete);
     let unnamed = missing.is_some();
     found.problems.extend(missing);
     if parameters.format_version > FORMAT_VERSION {
@@ -309,15 +311,10 @@ impl Found {
 
     /// The problem to report if the commit that the header names is not there with all it had.
     ///
-    /// Records may then be lost that nothing names.
-    fn missing(&self, scanner: &Scanner<'_>, index: Option<&Engine>) -> Option<Error> {
-        if let Some(index) = index {
-            if index.newest_commit() >= self.slot_sequence {
-                return None;
-            }
-            // The commit was passed over, and the entries before it have all it had.
-            index.incomplete()?;
-        } else if self.slot_sequence == 0 {
+    /// Records may then be lost that nothing names. With `complete`, the file opens and nothing is missing: a
+    /// commit was passed over, and the entries before it have all it had.
+    fn missing(&self, scanner: &Scanner<'_>, index: Option<&Engine>, complete: bool) -> Option<Error> {
+        if complete || index.map_or(0, Engine::newest_commit) >= self.slot_sequence {
             return None;
         }
         let expected = format!("commit {} with all it had, which the header names", self.slot_sequence);
