@@ -154,4 +154,33 @@ mod tests {
         assert_eq!(given(&back), given(&head));
         assert_eq!((back.n_records, back.paged_len, back.has_more), (2, 56, false));
     }
+
+    /// A head with a section of this kind and 8 bytes after a section of locations.
+    fn with_section(kind: u8) -> Vec<u8> {
+        let mut builder = FlatBufferBuilder::new();
+        let sections = Some(builder.create_vector(&[2, 16, kind, 8]));
+        let args = fbs::SegmentHeadArgs { n_records: 1, sections, ..fbs::SegmentHeadArgs::default() };
+        let table = fbs::SegmentHead::create(&mut builder, &args);
+        builder.finish_minimal(table);
+        builder.finished_data().to_vec()
+    }
+
+    #[test]
+    fn sections_of_later_versions_are_left_out_of_account_or_refused() {
+        for kind in 0x80..=u8::MAX {
+            let head = SegmentHead::decode(&with_section(kind)).unwrap();
+            assert!(head.has_more, "a merge must not lose section {kind}");
+            assert_eq!((head.sections[1].length, head.paged_len), (16, 24));
+        }
+        for kind in 16..0x80 {
+            assert_eq!(SegmentHead::decode(&with_section(kind)), Err(Fault::newer("index section", &kind)));
+        }
+        for kind in [0, 1, 2] {
+            assert!(
+                matches!(SegmentHead::decode(&with_section(kind)), Err(Fault::Damaged(_))),
+                "out of order"
+            );
+        }
+        assert!(!SegmentHead::decode(&with_section(15)).unwrap().has_more);
+    }
 }
