@@ -59,6 +59,8 @@ pub(crate) enum Kind {
 
 /// Kinds from this number on may be skipped.
 const SKIPPABLE: u8 = 0x80;
+/// Entries that may be skipped are not longer. All of them is read to know whether they are whole.
+const LONGEST_SKIPPED: u64 = 4 << 30;
 /// Kinds that may be skipped, and have this bit too, mean the same in a copy of the depot.
 const COPYABLE: u8 = 0x40;
 
@@ -203,6 +205,9 @@ impl EntryHead {
     pub(crate) fn check_known(&self) -> Result<(), Newer> {
         match self.kind {
             Kind::Other(number) if number < SKIPPABLE => Err(Newer::new("entry kind", &number)),
+            Kind::Other(number) if self.length > LONGEST_SKIPPED => {
+                Err(Newer::new("entry kind", &format_args!("{number} with {} bytes", self.length)))
+            }
             _ if self.reserved != [0; 3] => Err(Newer::new("the entry flags", &hex(&self.reserved))),
             _ => Ok(()),
         }
@@ -260,6 +265,8 @@ mod tests {
             assert_eq!(head.check_known().is_err(), refused, "{number}");
             assert_eq!(head.kind.may_be_copied(), number >= 0xc0, "{number}");
         }
+        let long = EntryHead { length: (4 << 30) + 64, ..of(200) };
+        assert_eq!(long.check_known().unwrap_err().name, "200 with 4294967360 bytes");
         let flagged = EntryHead { reserved: [0, 1, 0], ..head() };
         assert_eq!(EntryHead::parse(&flagged.encode(), 4160), Ok(flagged));
         assert_eq!(flagged.check_known().unwrap_err().name, "000100");
