@@ -290,8 +290,7 @@ impl<'s> Scanner<'s> {
 
     /// Refuses to write what `commit`, whose entry `head` heads, has and this version would lose.
     pub(crate) fn check_writable(&self, head: &EntryHead, commit: &Commit) -> Result<()> {
-        let unknown = commit.unknown_to_writers.clone().or_else(|| commit.parameters.unknown_to_writers());
-        match unknown {
+        match commit.unknown_to_writers.clone() {
             Some(newer) => Err(newer.at(self.storage.path(), head.offset, true)),
             None => Ok(()),
         }

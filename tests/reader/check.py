@@ -2,10 +2,10 @@
 
     python check.py VLDEPOT FILE.. [--forged FOLDER]
 
-Every file is read by the second reader and listed by the command. The two must agree on names, order, lengths and
+The second reader reads every file and the command lists it. The two must agree on names, order, lengths and
 checksums. Files of FOLDER are as a later version might write them. Their names say what the reader must do:
-`reads_N_..` has N records, `refused_..` is refused as unsupported. Prints a line for each folder or file, and exits with
-1 if anything differs.
+`reads_N_..` has N records, and `refused_..` is refused as unsupported. Prints a line for each file, and exits
+with 1 if anything differs.
 """
 
 import json

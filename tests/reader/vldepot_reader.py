@@ -1,8 +1,8 @@
 """A second reader of depots, written from docs/reference/format.md alone.
 
-It reads a closed or a killed depot, and checks all that can be checked: every checksum, the index against the
-directories of the chunks, filters, hashes, and the order of names. It shares no code with the Rust crate, so that
-the two can only agree by what the document says. It is slow, and keeps the whole file in memory.
+It reads a closed or a killed depot, and checks all that can be checked: every checksum, the index against
+the directories of the chunks, filters, hashes, and the order of names. It shares no code with the Rust crate,
+so the two can only agree by what the document says. It is slow, and keeps the whole file in memory.
 
     records = Depot(path).records()          # [(name, bytes, metadata as MessagePack or None), ..]
 
@@ -138,9 +138,12 @@ class Location:
 class Segment:
     """An INDEX entry."""
 
-    def __init__(self, depot: Depot, offset: int, length: int, prefix_length: int, counts: tuple[int, int, int]):
+    def __init__(
+        self, depot: Depot, offset: int, length: int, prefix_length: int, counts: tuple[int, int, int]
+    ):
         head = depot.head(offset)
-        check(head is not None and head.kind == INDEX and head.length == length, "the INDEX entry of a commit")
+        is_index = head is not None and head.kind == INDEX and head.length == length
+        check(is_index, "the INDEX entry of a commit")
         prefix = depot.data[offset + 64 : offset + 64 + prefix_length]
         check(crc(prefix) == head.body_crc, "the prefix of a segment")
         head_length, n_parts = u32(prefix, 0), u32(prefix, 4)
@@ -225,7 +228,8 @@ class Segment:
             bucket = digest >> 64 - self.bucket_bits if self.bucket_bits else 0
             tag = (digest << self.bucket_bits & (1 << 64) - 1) >> 32
             entries = hashes[8 * buckets[bucket] : 8 * buckets[bucket + 1]]
-            check(struct.pack("<II", tag, number) in [entries[at : at + 8] for at in range(0, len(entries), 8)], "a hash")
+            listed = [entries[at : at + 8] for at in range(0, len(entries), 8)]
+            check(struct.pack("<II", tag, number) in listed, "a hash")
             if blocks:
                 block = 32 * ((digest >> 32) * (len(blocks) // 32) >> 32)
                 for word, salt in enumerate(SALTS):
@@ -319,7 +323,8 @@ class Depot:
             offset = end + 64 * gap
             end = offset + 64 * length
             segment = Segment(self, offset, 64 * length, prefix, (records, chunks, kills))
-            check((segment.first_ordinal, segment.first_chunk) == (ordinal, chunk), "segments that follow each other")
+            follows = (segment.first_ordinal, segment.first_chunk) == (ordinal, chunk)
+            check(follows, "segments that follow each other")
             ordinal, chunk = ordinal + records, chunk + chunks
             segments.append(segment)
         return commit, segments
@@ -372,7 +377,8 @@ class Depot:
         chunk_at = u32(prelude, 16)
         header = self.data[head.offset + chunk_at :][:32]
         flags = (header[31] >> 4 & 7 == 1) | (header[2] >> 1 & 1) << 1
-        return head.offset, chunk_at, u64(prelude, 24), u32(prelude, 20), u32(prelude, 40), u32(header, 8), flags
+        length, n, table_crc = u64(prelude, 24), u32(prelude, 20), u32(prelude, 40)
+        return head.offset, chunk_at, length, n, table_crc, u32(header, 8), flags
 
     # 4. Opening.
 

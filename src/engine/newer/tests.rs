@@ -138,8 +138,22 @@ fn append_body(writer: &mut Writer, sequence: u64, table: &[u8]) {
 
 /// A table with one more field, which no version knows: its vtable is written anew at the end.
 fn with_unknown_field(table: &[u8], known: usize) -> Vec<u8> {
-    let mut table = table.to_vec();
     let root = u32::from_le_bytes(table[..4].try_into().unwrap()) as usize;
+    with_unknown_field_at(table, root, known)
+}
+
+/// The same for the table that field number `field` of the root has.
+fn with_unknown_field_in(table: &[u8], field: usize, known: usize) -> Vec<u8> {
+    let word = |at: usize| u32::from_le_bytes(table[at..at + 4].try_into().unwrap()) as usize;
+    let root = word(0);
+    let vtable = root - word(root);
+    let slot = vtable + 4 + 2 * field;
+    let at = root + usize::from(u16::from_le_bytes(table[slot..slot + 2].try_into().unwrap()));
+    with_unknown_field_at(table, at + word(at), known)
+}
+
+fn with_unknown_field_at(table: &[u8], root: usize, known: usize) -> Vec<u8> {
+    let mut table = table.to_vec();
     let back = i32::from_le_bytes(table[root..root + 4].try_into().unwrap());
     let old = usize::try_from(i64::try_from(root).unwrap() - i64::from(back)).unwrap();
     let old_len = usize::from(u16::from_le_bytes(table[old..old + 2].try_into().unwrap()));
@@ -335,6 +349,9 @@ fn fields_of_a_commit_that_nothing_explains_stop_writers() {
     let field = with_commit(&closed(), |_, table| *table = with_unknown_field(table, 16));
     assert_reads(&field, N);
     assert_unwritable(&field, "field", "16 of a commit");
+    let copy = with_commit(&closed(), |_, table| *table = with_unknown_field_in(table, 8, 23));
+    assert_reads(&copy, N);
+    assert_unwritable(&copy, "field", "23 of the parameters in a commit");
     let explained = with_commit(&closed(), |commit, table| {
         commit.features.compatible = 2;
         *table = with_unknown_field(&commit.encode(), 16);

@@ -107,7 +107,7 @@ impl Commit {
             incompatible: table.incompatible(),
         };
         features.check_readable()?;
-        let parameters = table.parameters().ok_or("a commit without parameters")?;
+        let parameters = Parameters::from_table(table.parameters().ok_or("a commit without parameters")?)?;
         let (mut fields, mut segments) = (unknown_field(&table._tab, KNOWN_FIELDS), Vec::new());
         if let Some(table) = table.segments() {
             segments = segments_of(table)?;
@@ -115,7 +115,9 @@ impl Commit {
         }
         // A field that no feature bit explains may mean anything. One of a compatible feature may be dropped.
         let field = fields.map(|field| Newer::new("field", &format_args!("{field} of a commit")));
-        let field = field.filter(|_| !features.has_unknown_compatible());
+        let in_copy = |field| Newer::new("field", &format_args!("{field} of the parameters in a commit"));
+        let of_parameters = parameters.unknown_field.map(in_copy);
+        let field = field.or(of_parameters).filter(|_| !features.has_unknown_compatible());
         let unknown_to_writers = features.unknown_to_writers().or(field);
         let mut commit = Self {
             sequence: table.sequence(),
@@ -124,7 +126,7 @@ impl Commit {
             n_chunks: table.n_chunks(),
             raw_bytes: table.raw_bytes(),
             metadata: (table.metadata_offset(), table.metadata_length()),
-            parameters: Parameters::from_table(parameters)?,
+            parameters,
             time: table.time(),
             undo: table.undo(),
             losses: (table.losses_offset(), table.losses_length()),

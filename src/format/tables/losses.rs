@@ -3,7 +3,7 @@
 use flatbuffers::{FlatBufferBuilder, root};
 
 use super::{broken, fbs};
-use crate::format::growth::Fault;
+use crate::format::growth::{Fault, unknown_field};
 use crate::identity;
 
 /// A loss of records that the depot once had.
@@ -30,6 +30,18 @@ pub(crate) enum LossKind {
 /// The body of a LOSSES entry, with the oldest loss first.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Losses(pub(crate) Vec<Loss>);
+
+/// Fields of the tables that this version knows.
+const KNOWN_FIELDS: u16 = 1;
+const KNOWN_LOSS_FIELDS: u16 = 7;
+
+/// Refuses a field that this version does not know: whoever notes another loss writes all of them anew.
+fn check_fields(table: &flatbuffers::Table<'_>, known: u16) -> Result<(), Fault> {
+    match unknown_field(table, known) {
+        Some(field) => Err(Fault::newer("field", &format_args!("{field} of the note of a loss"))),
+        None => Ok(()),
+    }
+}
 
 impl Losses {
     /// The table as bytes.
@@ -64,6 +76,7 @@ impl Losses {
     /// Reads the table. The error says what was found instead.
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, Fault> {
         let table = root::<fbs::Losses<'_>>(bytes).map_err(|e| broken(&e))?;
+        check_fields(&table._tab, KNOWN_FIELDS)?;
         table.losses().iter().flatten().map(Loss::from_table).collect::<Result<_, _>>().map(Self)
     }
 }
@@ -96,6 +109,7 @@ impl Loss {
     }
 
     fn from_table(table: fbs::Loss<'_>) -> Result<Self, Fault> {
+        check_fields(&table._tab, KNOWN_LOSS_FIELDS)?;
         let mut rest = table.names().map(|names| names.bytes()).unwrap_or_default();
         let mut names = Vec::new();
         for length in table.name_lengths().iter().flatten() {
@@ -115,6 +129,17 @@ impl Loss {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_field_of_a_later_version_is_not_dropped() {
+        let mut builder = FlatBufferBuilder::new();
+        let start = builder.start_table();
+        builder.push_slot_always(4 + 2 * KNOWN_FIELDS, 1_u8);
+        let table = builder.end_table(start);
+        builder.finish_minimal(table);
+        let refused = Losses::decode(builder.finished_data());
+        assert_eq!(refused, Err(Fault::newer("field", &"1 of the note of a loss")));
+    }
 
     #[test]
     fn losses_come_back() {
