@@ -4,6 +4,7 @@
 
 use std::path::PathBuf;
 
+use vldepot::codecs::{AtomicFrame, AtomicFrameCodec};
 use vldepot::{Depot, Error, Layout, Placement, Raw};
 
 /// 700 floats that compress somewhat.
@@ -31,7 +32,36 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             }
         }
     }
+    write_columns(&folder.join("columns.vld"))?.close()?;
+    let killed = folder.join("killed");
+    std::fs::create_dir_all(&killed)?;
+    // As a killed program leaves it.
+    std::mem::forget(write_columns(&killed.join("columns.vld"))?);
     Ok(())
+}
+
+/// Writes frames with columns of every form, in several commits, and more that are not committed.
+fn write_columns(path: &std::path::Path) -> Result<Depot<AtomicFrameCodec>, Error> {
+    let columns = ["step", "time", "energy", "n_atoms"];
+    let options = Layout::fast().with_chunk_size(1 << 14).with_columns(columns);
+    let depot = Depot::builder(AtomicFrameCodec::new()).layout(options).create(path)?;
+    for n in 0..300_i32 {
+        let step = if n < 100 { 500 * n } else { n * n };
+        let frame = AtomicFrame::new().n_atoms(3 + n.unsigned_abs() as usize % 2).step(step.into());
+        let frame = match n % 7 {
+            0 => frame,
+            1 => frame.energy(f64::NAN).time(f64::INFINITY),
+            _ => frame.energy(-f64::from(n) / 3.0).time(f64::from(n) * 0.5),
+        };
+        depot.put(n, &frame)?;
+        if n % 100 == 99 {
+            depot.commit()?;
+        }
+    }
+    depot.remove(5)?;
+    depot.set_metadata(6, "moved")?;
+    depot.flush()?;
+    Ok(depot)
 }
 
 /// Writes records with names of all kinds and with all lengths, with commits and publications in

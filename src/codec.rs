@@ -6,6 +6,8 @@
 
 use std::fmt;
 
+use crate::scalar::{Scalar, ScalarField};
+
 /// Turns values into record bytes, and record bytes into borrowed views.
 ///
 /// # The law
@@ -63,6 +65,57 @@ pub trait Codec: Send + Sync + 'static {
     /// with 8. `f32` takes hardly more with 8 than with 4.
     fn element_size(&self) -> usize {
         4
+    }
+
+    /// The scalars that records have, such as a frame's energy. A depot keeps those that its options name in
+    /// columns: see [`Layout::columns`](crate::Layout::columns). The default is none.
+    ///
+    /// A name must be the same scalar, of the same kind, for ever.
+    fn scalars(&self) -> &[ScalarField] {
+        &[]
+    }
+
+    /// The scalar `name` of a record, one of [`scalars`](Self::scalars). `None` if this record does not have
+    /// it.
+    ///
+    /// It is asked for when a record is put in a depot with such a column.
+    ///
+    /// ```
+    /// use vldepot::{Codec, CodecError, Depot, Layout, Scalar, ScalarField};
+    ///
+    /// struct Kelvin;
+    /// impl Codec for Kelvin {
+    ///     // .. as in the example of `Codec`
+    /// #   type Item = f64;
+    /// #   type View<'a> = f64;
+    /// #   const ID: &'static str = "example.kelvin";
+    /// #   const ALIGN: usize = 8;
+    /// #   fn encode(&self, item: &f64, out: &mut Vec<u8>) -> Result<(), CodecError> {
+    /// #       out.extend_from_slice(&item.to_le_bytes());
+    /// #       Ok(())
+    /// #   }
+    /// #   fn view<'a>(&self, bytes: &'a [u8]) -> Result<f64, CodecError> {
+    /// #       let raw = bytes.try_into().map_err(|_| CodecError::length("a temperature", 8, bytes.len()))?;
+    /// #       Ok(f64::from_le_bytes(raw))
+    /// #   }
+    ///     fn scalars(&self) -> &[ScalarField] {
+    ///         const { &[ScalarField::float("temperature")] }
+    ///     }
+    ///     fn scalar(&self, view: &f64, name: &str) -> Option<Scalar> {
+    ///         (name == "temperature").then_some(Scalar::Float(*view))
+    ///     }
+    /// }
+    ///
+    /// let layout = Layout::default().with_columns(["temperature"]);
+    /// let depot = Depot::builder(Kelvin).layout(layout).memory()?;
+    /// depot.put("boiling", &373.15)?;
+    /// depot.put("freezing", &273.15)?;
+    /// assert_eq!(depot.column("temperature", ..)?.as_f64(), Some(&[373.15, 273.15][..]));
+    /// # Ok::<(), vldepot::Error>(())
+    /// ```
+    fn scalar(&self, view: &Self::View<'_>, name: &str) -> Option<Scalar> {
+        let _ = (view, name);
+        None
     }
 
     /// What a reader must know besides the id. Stored in the depot's header. At most 1024 bytes.

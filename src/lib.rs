@@ -73,6 +73,7 @@ pub mod maintain;
 mod named;
 mod options;
 mod random;
+mod scalar;
 pub mod storage;
 mod sync;
 #[cfg(any(test, feature = "testing"))]
@@ -91,6 +92,7 @@ pub use error::{Error, ErrorKind, Part, Result};
 pub use key::{AsKey, Key, MAX_KEY_LEN};
 pub use loader::{Batch, Loader, LoaderBuilder, LoaderState};
 pub use options::{CommitEvery, Layout, Mapping, OpenOptions, Placement, ReadOptions, Verify, WriteOptions};
+pub use scalar::{Column, Scalar, ScalarField, ScalarKind};
 
 /// The README's code, compiled and run.
 #[cfg(doctest)]

@@ -476,7 +476,7 @@ fn frame_codec() -> AtomicFrameCodec {
 
 fn make_frames(ground: &Ground) -> Vec<u8> {
     let storage = ground.storage("frames");
-    let options = layout(Layout::balanced());
+    let options = layout(Layout::balanced()).with_columns(["step", "energy", "time", "n_atoms"]);
     let depot = Depot::builder(frame_codec())
         .layout(options)
         .write_options(ground.writing())
@@ -500,6 +500,13 @@ fn check_frames(bytes: &[u8]) {
         check_identity(depot);
         assert_eq!(depot.codec().units(), Units::ase());
         assert_eq!((depot.codec().n_atoms(), depot.len()), (Some(N_ATOMS), 5));
+        // The first record is the topology, which has the number of atoms alone.
+        let column = |name| depot.column(name, ..).unwrap();
+        assert_eq!(column("n_atoms").as_i64().unwrap(), [5; 5]);
+        assert_eq!(column("step").as_i64().unwrap(), [0, 0, 500, 1000, 1500]);
+        assert_eq!(column("energy").as_f64().unwrap()[1..3], [-1234.5678; 2]);
+        assert_eq!(column("time").get(2), Some(vldepot::Scalar::Float(0.002)));
+        assert_eq!((column("step").n_absent(), column("energy").n_absent()), (1, 3));
         for n in 0..4 {
             check_frame(&depot.get(format!("frame_{n:06}")).unwrap().view(), n);
         }

@@ -8,6 +8,7 @@ use super::view::AtomicFrameView;
 use super::{AtomicFrameItem, write};
 use crate::codec::{Codec, CodecError};
 use crate::codecs::ndarray::DType;
+use crate::{Scalar, ScalarField};
 
 /// Frames of atoms: writes [`AtomicFrame`](super::AtomicFrame) and lends [`AtomicFrameView`].
 ///
@@ -195,6 +196,28 @@ impl Codec for AtomicFrameCodec {
             // With 8, f32 takes a few thousandths more than with 4. With 4, f64 takes a twentieth more than
             // with 8.
             Precision::F64 | Precision::AsGiven => DType::F64.size(),
+        }
+    }
+
+    /// `step`, `time`, `energy`, and `n_atoms`, the number of atoms.
+    fn scalars(&self) -> &[ScalarField] {
+        const {
+            &[
+                ScalarField::integer("step"),
+                ScalarField::float("time"),
+                ScalarField::float("energy"),
+                ScalarField::integer("n_atoms"),
+            ]
+        }
+    }
+
+    fn scalar(&self, view: &AtomicFrameView<'_>, name: &str) -> Option<Scalar> {
+        match name {
+            "step" => view.step().map(Scalar::Integer),
+            "time" => view.time().map(Scalar::Float),
+            "energy" => view.energy().map(Scalar::Float),
+            "n_atoms" => i64::try_from(view.n_atoms()).ok().map(Scalar::Integer),
+            _ => None,
         }
     }
 

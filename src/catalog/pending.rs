@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 use hashbrown::HashTable;
 
 use crate::chunk::ChunkAt;
+use crate::format::tables::Attributes;
 use crate::index::{Location, Records};
 
 /// The most records that can be put between two commits.
@@ -82,9 +83,9 @@ impl Pending {
     }
 
     /// Notes a record. No live record here may have its name.
-    pub(crate) fn insert(&mut self, hash: u64, name: &[u8], location: &Location, metadata: Option<&[u8]>) {
+    pub(crate) fn insert(&mut self, hash: u64, name: &[u8], location: &Location, attributes: Attributes<'_>) {
         let number = u32::try_from(self.records.len()).unwrap_or(u32::MAX);
-        self.records.push_hashed(hash, name, location, metadata);
+        self.records.push_hashed(hash, name, location, attributes);
         let records = &self.records;
         self.by_name.insert_unique(hash, number, |&number| records.hash(number as usize));
         self.changed = true;
@@ -115,7 +116,7 @@ impl Pending {
         for number in self.live() {
             let records = &self.records;
             let (hash, location) = (records.hash(number), records.location(number));
-            fresh.insert(hash, records.name(number), &location, records.metadata(number));
+            fresh.insert(hash, records.name(number), &location, records.attributes(number));
         }
         *self = fresh;
     }
@@ -135,9 +136,9 @@ impl Pending {
         self.records.location(number)
     }
 
-    /// MessagePack metadata of a record.
-    pub(crate) fn metadata(&self, number: usize) -> Option<&[u8]> {
-        self.records.metadata(number)
+    /// What is kept of a record besides its name and its place.
+    pub(crate) fn attributes(&self, number: usize) -> Attributes<'_> {
+        self.records.attributes(number)
     }
 
     /// All records, including dead ones.
@@ -188,7 +189,8 @@ mod tests {
         if let Some(old) = pending.find(7, name) {
             pending.mark_dead(old);
         }
-        pending.insert(7, name, &Location { address, ..Location::default() }, metadata);
+        let attributes = Attributes { metadata, scalars: &address.to_le_bytes() };
+        pending.insert(7, name, &Location { address, ..Location::default() }, attributes);
     }
 
     #[test]
@@ -210,7 +212,7 @@ mod tests {
             let number = pending.find(7, &vec![name; usize::from(name)]).unwrap();
             assert_eq!(pending.location(number).address, u64::from(name) + 200);
             let metadata = [2, name];
-            assert_eq!(pending.metadata(number), name.is_multiple_of(3).then_some(&metadata[..]));
+            assert_eq!(pending.attributes(number).metadata, name.is_multiple_of(3).then_some(&metadata[..]));
             assert!(!pending.dead().contains(&(number as u64)));
         }
         let listed: Vec<_> = pending.freeze().collect();
@@ -223,14 +225,15 @@ mod tests {
         for name in (0..50_u8).filter(|&name| name != 9) {
             let number = pending.find(7, &vec![name; usize::from(name)]).unwrap();
             let metadata = [2, name];
-            assert_eq!(pending.metadata(number), name.is_multiple_of(3).then_some(&metadata[..]));
+            assert_eq!(pending.attributes(number).metadata, name.is_multiple_of(3).then_some(&metadata[..]));
+            assert_eq!(pending.attributes(number).scalars, pending.location(number).address.to_le_bytes());
         }
     }
 
     #[test]
     fn numbers_that_are_none_are_empty() {
         let pending = Pending::default();
-        assert_eq!((pending.name(3), pending.metadata(3)), (&b""[..], None));
+        assert_eq!((pending.name(3), pending.attributes(3).metadata), (&b""[..], None));
         assert_eq!(pending.location(3), Location::default());
         assert!(pending.find(1, b"").is_none());
     }

@@ -7,6 +7,7 @@ use super::Snapshot;
 use super::pending::Pending;
 use crate::chunk::ChunkAt;
 use crate::error::Result;
+use crate::format::tables::{Attributes, OwnedAttributes};
 use crate::index::{Location, find_live_hashed, hash, select_live};
 
 /// A live record.
@@ -166,13 +167,16 @@ impl State {
         }
     }
 
-    /// MessagePack metadata of the record at a place.
-    pub(crate) fn metadata(&self, place: RecordId) -> Result<Option<Vec<u8>>> {
+    /// What is kept of the record at a place, besides its name and its location.
+    pub(crate) fn attributes(&self, place: RecordId) -> Result<OwnedAttributes> {
         match place {
-            RecordId::Pending(number) => Ok(self.pending.metadata(number).map(<[u8]>::to_vec)),
+            RecordId::Pending(number) => Ok(self.pending.attributes(number).to_owned()),
             RecordId::Committed(ordinal) => match self.snapshot.segment_of(ordinal) {
-                Some((segment, local)) => segment.metadata(local),
-                None => Ok(None),
+                Some((segment, local)) => Ok(OwnedAttributes {
+                    metadata: segment.metadata(local)?,
+                    scalars: segment.scalars(local)?,
+                }),
+                None => Ok(OwnedAttributes::default()),
             },
         }
     }
@@ -191,9 +195,9 @@ impl State {
     }
 
     /// Notes a new record. No live record may have its name. `hash` is the hash of the name.
-    pub(crate) fn insert(&mut self, hash: u64, name: &[u8], location: &Location, metadata: Option<&[u8]>) {
+    pub(crate) fn insert(&mut self, hash: u64, name: &[u8], location: &Location, attributes: Attributes<'_>) {
         self.raw_bytes = self.raw_bytes.saturating_add(u64::from(location.length));
-        self.pending.insert(hash, name, location, metadata);
+        self.pending.insert(hash, name, location, attributes);
     }
 
     /// Where chunk `chunk` is.

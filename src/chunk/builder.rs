@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use crate::buffer::AlignedBuf;
 use crate::format::chunk::MAX_DIRECTORY;
-use crate::format::tables::{Action, DirectoryBuilder};
+use crate::format::tables::{Action, Attributes, DirectoryBuilder};
 use crate::options::Placement;
 
 /// Bytes of operations in one directory after which a chunk takes no more of them.
 const DIRECTORY_ROOM: usize = MAX_DIRECTORY / 4;
-/// The most bytes that an operation takes in a directory, besides its name and metadata.
+/// The most bytes that an operation takes in a directory, besides its name and attributes.
 const OPERATION_BYTES: usize = 40;
 
 /// The open chunk: raw bytes so far, and the operations that belong to them.
@@ -85,7 +85,7 @@ impl OpenChunk {
         &mut self,
         name: &[u8],
         action: Action,
-        metadata: Option<&[u8]>,
+        attributes: Attributes<'_>,
         start: usize,
     ) {
         if let Action::Put { length, .. } = action {
@@ -94,8 +94,8 @@ impl OpenChunk {
             }
             self.puts = (self.puts.0 + 1, self.puts.1 + u64::from(length));
         }
-        self.directory_bytes += name.len() + metadata.map_or(0, <[u8]>::len) + OPERATION_BYTES;
-        self.directory.push(name, action, metadata);
+        self.directory_bytes += name.len() + attributes.len() + OPERATION_BYTES;
+        self.directory.push(name, action, attributes);
     }
 
     /// Mean raw bytes of the records that start here, or the chunk size if none does.

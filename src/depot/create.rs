@@ -87,7 +87,7 @@ impl<C: Codec> DepotBuilder<C> {
     pub fn create_in(self, storage: Arc<dyn Storage>) -> Result<Depot<C>> {
         let Self { codec, layout, write, open } = self;
         let engine = Engine::create(storage, layout, &write, &open, spec(&codec))?;
-        Ok(Depot { engine, codec: Arc::new(codec) })
+        Ok(Depot::new(engine, codec))
     }
 
     /// Makes a new depot in memory.
@@ -186,6 +186,7 @@ fn spec<C: Codec>(codec: &C) -> CodecSpec {
         parameters: codec.parameters(),
         align: C::ALIGN,
         element_size: codec.element_size(),
+        scalars: codec.scalars().to_vec(),
     }
 }
 
@@ -201,7 +202,7 @@ fn checked<C: Codec>(codec: C, open: impl FnOnce(CodecCheck<'_>) -> Result<Engin
     };
     let engine = open(CodecCheck { any: C::ID == Raw::ID, spec: &spec, learn: &mut learn })?;
     let Some(codec) = codec else { unreachable!("a codec that refuses the parameters is an error") };
-    Ok(Depot { engine, codec: Arc::new(codec) })
+    Ok(Depot::new(engine, codec))
 }
 
 /// Creating and opening.

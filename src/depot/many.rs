@@ -6,6 +6,7 @@ use super::{Depot, key_of, tagged};
 use crate::codec::Codec;
 use crate::engine::{ListedRecord, Listing, batch, in_record};
 use crate::error::{ErrorKind, Result};
+use crate::format::tables::{Attributes, OwnedAttributes};
 use crate::key::{AsKey, Key, TaggedName};
 
 /// Raw bytes and records that are copied together.
@@ -201,8 +202,10 @@ impl<C: Codec> Depot<C> {
             let taken = rest.iter().take_while(fits).count();
             let behind = rest.split_off(taken);
             for ((name, _), bytes) in rest.iter().zip(batch::read(&other.engine, &rest, &ahead, 1)?) {
-                let metadata = other.engine.metadata(name)?;
-                self.engine.put(name, &bytes, metadata.as_deref(), false)?;
+                let OwnedAttributes { metadata, scalars } = other.engine.attributes(name)?;
+                let scalars = self.scalars_copied(other, &scalars, name, &bytes)?;
+                let attributes = Attributes { metadata: metadata.as_deref(), scalars: &scalars };
+                self.engine.put(name, &bytes, attributes, false)?;
                 n += 1;
             }
             rest = behind;

@@ -12,6 +12,7 @@
 //! Users call this module, and so do `maintain`, the loader and the codecs. It only calls the engine's
 //! methods. So another engine, such as a folder of files, can serve the same `Depot`.
 
+mod columns;
 mod create;
 mod get;
 mod info;
@@ -46,6 +47,7 @@ use crate::codec::Codec;
 use crate::engine::{Engine, malformed};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{AsKey, Key, TaggedName, describe};
+use crate::scalar::ScalarField;
 
 /// Named, variable-length records, kept compressed, in a file or in memory.
 ///
@@ -76,6 +78,8 @@ use crate::key::{AsKey, Key, TaggedName, describe};
 pub struct Depot<C: Codec> {
     pub(crate) engine: Engine,
     pub(crate) codec: Arc<C>,
+    /// The first column that the codec does not give.
+    unknown_column: Option<ScalarField>,
 }
 
 /// Makes a key of a tagged name.
@@ -93,6 +97,12 @@ fn tagged(engine: &Engine, key: &(impl AsKey + ?Sized)) -> Result<TaggedName> {
 }
 
 impl<C: Codec> Depot<C> {
+    fn new(engine: Engine, codec: C) -> Self {
+        let mut columns = engine.parameters().columns.iter();
+        let unknown_column = columns.find(|column| !codec.scalars().contains(column)).cloned();
+        Self { engine, codec: Arc::new(codec), unknown_column }
+    }
+
     fn record(&self, name: &[u8], bytes: Bytes) -> Result<Record<C>> {
         Record::new(bytes, &self.codec).map_err(|source| self.codec_error(name, source))
     }

@@ -5,6 +5,7 @@ use super::{Depot, tagged};
 use crate::buffer::Bytes;
 use crate::codec::Codec;
 use crate::error::Result;
+use crate::format::tables::Attributes;
 use crate::key::AsKey;
 
 /// A thread's scratch buffer that grew beyond this is given back to the system.
@@ -83,7 +84,8 @@ impl<C: Codec> Depot<C> {
             self.codec.view(&Bytes::copy_of(bytes)).map(|_| ())
         };
         checked.map_err(|source| self.codec_error(&name, source))?;
-        self.engine.put(&name, bytes, None, false)
+        let scalars = self.scalars_of(&name, bytes)?;
+        self.engine.put(&name, bytes, Attributes { metadata: None, scalars: &scalars }, false)
     }
 
     pub(super) fn encode_and_put(
@@ -100,7 +102,10 @@ impl<C: Codec> Depot<C> {
         scratch.clear();
         let result = self
             .codec
-            .with_encoded(item, &mut scratch, |record| self.engine.put(&name, record, metadata, only_new))
+            .with_encoded(item, &mut scratch, |record| {
+                let scalars = self.scalars_of(&name, record)?;
+                self.engine.put(&name, record, Attributes { metadata, scalars: &scalars }, only_new)
+            })
             .map_err(|source| self.codec_error(&name, source))
             .flatten();
         if scratch.capacity() <= SCRATCH_KEPT {

@@ -14,6 +14,22 @@ use crate::key::{AsKey, Key, tagged_prefix};
 /// How many records, and how many of their raw bytes, are read together.
 const AT_ONCE: (usize, u64) = (256, 1 << 20);
 
+/// The positions of a range that are below `len`.
+pub(super) fn clip(positions: &impl RangeBounds<u64>, len: u64) -> ops::Range<u64> {
+    let start = match positions.start_bound() {
+        Bound::Included(&start) => start,
+        Bound::Excluded(&start) => start.saturating_add(1),
+        Bound::Unbounded => 0,
+    };
+    let end = match positions.end_bound() {
+        Bound::Included(&end) => end.saturating_add(1),
+        Bound::Excluded(&end) => end,
+        Bound::Unbounded => len,
+    };
+    let end = end.min(len);
+    start.min(end)..end
+}
+
 /// Ranges of positions and of names.
 impl<C: Codec> Depot<C> {
     /// Records at a range of positions, in the order of insertion. Can be iterated from both ends.
@@ -37,19 +53,7 @@ impl<C: Codec> Depot<C> {
     /// ```
     pub fn range(&self, positions: impl RangeBounds<u64>) -> Range<'_, C> {
         let moment = self.engine.moment();
-        let len = moment.len();
-        let start = match positions.start_bound() {
-            Bound::Included(&start) => start,
-            Bound::Excluded(&start) => start.saturating_add(1),
-            Bound::Unbounded => 0,
-        };
-        let end = match positions.end_bound() {
-            Bound::Included(&end) => end.saturating_add(1),
-            Bound::Excluded(&end) => end,
-            Bound::Unbounded => len,
-        };
-        let end = end.min(len);
-        let unread = start.min(end)..end;
+        let unread = clip(&positions, moment.len());
         Range { depot: self, moment, front: VecDeque::new(), unread, back: VecDeque::new() }
     }
 

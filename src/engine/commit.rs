@@ -178,7 +178,7 @@ impl Writer {
                     break false;
                 }
                 let Some(number) = live.next() else { break true };
-                bytes += pending.name(number).len() + pending.metadata(number).map_or(0, <[u8]>::len);
+                bytes += pending.name(number).len() + pending.attributes(number).len();
                 // There are at most `MAX_PENDING` records, so this always fits.
                 numbers.extend(u32::try_from(number));
             };

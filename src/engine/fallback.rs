@@ -12,7 +12,7 @@ use crate::chunk::ChunkAt;
 use crate::error::Result;
 use crate::format::chunk::ChunkRef;
 use crate::format::entry::Kind;
-use crate::format::tables::Parameters;
+use crate::format::tables::{Attributes, Parameters};
 use crate::index::{Location, hash};
 use crate::log::{self, EntryWalk, Scanner, Step};
 use crate::storage::Storage;
@@ -96,8 +96,8 @@ impl Rebuilt {
         self.records().location(number)
     }
 
-    pub(crate) fn metadata(&self, number: usize) -> Option<&[u8]> {
-        self.records().metadata(number)
+    pub(crate) fn attributes(&self, number: usize) -> Attributes<'_> {
+        self.records().attributes(number)
     }
 
     /// The reference to chunk `chunk`, if its entry and its header could be read.
@@ -141,13 +141,13 @@ fn replay(storage: &Arc<dyn Storage>, parameters: &Parameters, end: u64) -> Resu
         if records > MOST_RECORDS / 4 && records > 2 * state.pending.n_live() {
             state.pending.forget_dead();
         }
-        for (operation, location) in log::replay(&directory, chunk, parameters) {
+        for (operation, location, attributes) in log::replay(&directory, chunk, parameters) {
             let hash = hash(&operation.name);
             if let Some(found) = state.find_hashed(hash, &operation.name, &mut |_| ())? {
                 state.mark_dead(hash, &found);
             }
             if let Some(location) = location {
-                state.insert(hash, &operation.name, &location, operation.metadata.as_deref());
+                state.insert(hash, &operation.name, &location, attributes);
             }
         }
     }

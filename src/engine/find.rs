@@ -12,7 +12,7 @@ use super::shared::Shared;
 use crate::catalog::{Found, LostCommit, RecordId, Snapshot, State};
 use crate::error::{Error, ErrorKind, Result};
 use crate::events::event;
-use crate::format::tables::Losses;
+use crate::format::tables::{Losses, OwnedAttributes};
 use crate::index::{Location, expect_names};
 use crate::key::{TaggedName, describe};
 use crate::log::{self};
@@ -27,9 +27,9 @@ const NAMES_AT_ONCE: usize = 256;
 
 /// The records of a depot at one moment. Later changes to the depot do not change it.
 pub(crate) struct Moment {
-    state: State,
+    pub(super) state: State,
     /// Sorted ordinals of the committed records that were dead; `None` if the index could not tell.
-    dead: Option<Vec<u64>>,
+    pub(super) dead: Option<Vec<u64>>,
 }
 
 impl Moment {
@@ -38,7 +38,7 @@ impl Moment {
         self.state.len()
     }
 
-    fn place(&self, position: u64) -> Result<Option<RecordId>> {
+    pub(super) fn place(&self, position: u64) -> Result<Option<RecordId>> {
         match &self.dead {
             Some(dead) => Ok(self.state.place(position, dead)),
             None => self.state.at(position),
@@ -281,27 +281,27 @@ impl Engine {
         position.ok_or_else(|| self.not_found(&state, name))
     }
 
-    /// MessagePack metadata of the record that the index has at `place`.
-    pub(crate) fn metadata_at(&self, place: RecordId) -> Result<Option<Vec<u8>>> {
-        self.shared.read().metadata(place)
+    /// The attributes of the record that the index has at `place`.
+    pub(crate) fn attributes_at(&self, place: RecordId) -> Result<OwnedAttributes> {
+        self.shared.read().attributes(place)
     }
 
-    /// MessagePack metadata of a record.
-    pub(crate) fn metadata(&self, name: &[u8]) -> Result<Option<Vec<u8>>> {
+    /// The attributes of a record.
+    pub(crate) fn attributes(&self, name: &[u8]) -> Result<OwnedAttributes> {
         let state = self.shared.read();
-        let by_index = || {
-            let Some(found) = state.find(name)? else { return Ok(None) };
-            state.metadata(found.place).map(Some)
+        let by_index = || match state.find(name)? {
+            Some(found) => state.attributes(found.place).map(Some),
+            None => Ok(None),
         };
-        let metadata = match by_index() {
-            Ok(metadata) => metadata,
+        let attributes = match by_index() {
+            Ok(attributes) => attributes,
             Err(error) => {
                 let rebuilt = self.rebuilt(&state.snapshot, error)?;
                 let number = rebuilt.find(name, &state.pending.dead_names);
-                number.map(|number| rebuilt.metadata(number).map(<[u8]>::to_vec))
+                number.map(|number| rebuilt.attributes(number).to_owned())
             }
         };
-        metadata.ok_or_else(|| self.not_found(&state, name))
+        attributes.ok_or_else(|| self.not_found(&state, name))
     }
 
     /// MessagePack of the depot's own metadata.

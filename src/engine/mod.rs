@@ -11,7 +11,7 @@
 //! put         checks before writing          undo         taking a truncation back
 //! pieces      a long record piece by piece   totals       how much is in a depot
 //! newer       what later versions wrote      rounds       what many records need, in few calls
-//! ordered     names in their order
+//! ordered     names in their order               columns      scalars without the records
 //! ```
 //!
 //! `depot`, `maintain` and the loader call the engine. It calls the log, the catalog, chunks and the index,
@@ -50,6 +50,7 @@ use shared::Shared;
 
 mod append;
 pub(crate) mod batch;
+mod columns;
 mod commit;
 mod fallback;
 mod find;

@@ -16,6 +16,7 @@ use crate::format::tables::{Loss, Losses, Parameters, Shard};
 use crate::identity;
 use crate::log::{self, Header, Loaded, Tail, header_page};
 use crate::options::{Layout, Mapping, OpenOptions, WriteOptions};
+use crate::scalar::{MAX_COLUMNS, ScalarField};
 use crate::storage::{Storage, StorageExt};
 use crate::sync::OwnedByProcess;
 use crate::vlstore;
@@ -27,6 +28,32 @@ pub(crate) struct CodecSpec {
     pub(crate) parameters: Vec<u8>,
     pub(crate) align: usize,
     pub(crate) element_size: usize,
+    pub(crate) scalars: Vec<ScalarField>,
+}
+
+impl CodecSpec {
+    /// The scalars that are called `names`.
+    fn columns(&self, names: &[String]) -> Result<Vec<ScalarField>> {
+        if names.len() > MAX_COLUMNS {
+            return Err(Error::invalid_options(format!("{} columns: at most {MAX_COLUMNS}", names.len())));
+        }
+        if let Some(name) =
+            names.iter().enumerate().find_map(|(nth, name)| names[..nth].iter().find(|n| *n == name))
+        {
+            return Err(Error::invalid_options(format!("column `{name}` twice")));
+        }
+        let find = |name: &String| {
+            self.scalars.iter().find(|scalar| scalar.name == **name).cloned().ok_or_else(|| {
+                let there: Vec<_> = self.scalars.iter().map(|scalar| &*scalar.name).collect();
+                let there = if there.is_empty() { "none".into() } else { there.join(", ") };
+                Error::invalid_options(format!(
+                    "no column `{name}`: of the records of codec `{}`, the scalars are {there}",
+                    self.id
+                ))
+            })
+        };
+        names.iter().map(find).collect()
+    }
 }
 
 /// Compares the given codec with the one that a depot was written with.
@@ -79,6 +106,7 @@ impl Engine {
                 format!("codec `{}`: ALIGN must be a power of two up to 64, ID at most 64 bytes", codec.id);
             return Err(Error::invalid_options(why));
         }
+        let columns = codec.columns(&layout.columns)?;
         let parameters = Parameters {
             format_version: crate::format::FORMAT_VERSION,
             depot_id: identity::depot_id(),
@@ -97,6 +125,7 @@ impl Engine {
             shard: Shard::default(),
             filters: layout.name_filters,
             order: layout.name_order,
+            columns,
             unknown_field: None,
         };
         Self::create_with(storage, parameters, write, open)
@@ -164,7 +193,7 @@ impl Engine {
         match header {
             Header::Depot(parameters) => {
                 codec.check(&storage, &parameters)?;
-                let Loaded { parameters, state, tail, .. } = log::load(&storage, parameters, page, mapped)?;
+                let Loaded { parameters, state, tail, .. } = log::load(&storage, *parameters, page, mapped)?;
                 if !options.accept_loss
                     && let Some(error) = incomplete(&storage, &state)
                 {
@@ -189,6 +218,7 @@ impl Engine {
             parameters: Vec::new(),
             align: Raw::ALIGN,
             element_size: 1,
+            scalars: Vec::new(),
         };
         let check = CodecCheck { any: true, spec: &spec, learn: &mut |_| Ok(()) };
         let options = OpenOptions { mapping: Mapping::Never, accept_loss, ..OpenOptions::default() };
@@ -211,7 +241,7 @@ impl Engine {
         };
         codec.check(&storage, &parameters)?;
         let Loaded { parameters, state, tail, published, header_lost } =
-            log::load(&storage, parameters, page, mapped)?;
+            log::load(&storage, *parameters, page, mapped)?;
         check_writable(&*storage, &parameters, &state.snapshot)?;
         let len = storage.file_len()?;
         let lost = state.lost;
@@ -335,8 +365,14 @@ mod tests {
 
     #[test]
     fn parameters_that_do_not_fit_the_header_are_refused() {
-        let codec =
-            CodecSpec { id: "test", version: 1, parameters: vec![7; 5000], align: 16, element_size: 4 };
+        let codec = CodecSpec {
+            id: "test",
+            version: 1,
+            parameters: vec![7; 5000],
+            align: 16,
+            element_size: 4,
+            scalars: vec![],
+        };
         let storage = Arc::new(MemoryStorage::new());
         let (write, open) = (WriteOptions::default(), OpenOptions::default());
         let made = Engine::create(storage, Layout::default(), &write, &open, codec).map(|_| ());

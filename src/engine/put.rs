@@ -4,8 +4,10 @@ use super::Engine;
 use super::writer::NewRecord;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::chunk::MAX_DIRECTORY;
+use crate::format::tables::Attributes;
 use crate::index::Location;
 use crate::key::{MAX_KEY_LEN, describe};
+use crate::scalar::VALUE_LEN;
 
 /// The most bytes of a record's metadata, so that they fit into a chunk's directory.
 const MAX_METADATA: usize = MAX_DIRECTORY / 4;
@@ -16,7 +18,7 @@ impl Engine {
         &self,
         name: &[u8],
         bytes: &[u8],
-        metadata: Option<&[u8]>,
+        attributes: Attributes<'_>,
         only_new: bool,
     ) -> Result<()> {
         self.check_name(name)?;
@@ -25,12 +27,18 @@ impl Engine {
                 self.refuse_record(name, format!("{} bytes; a record has at most {}", bytes.len(), u32::MAX))
             );
         }
-        if let Some(metadata) = metadata {
+        if let Some(metadata) = attributes.metadata {
             self.check_metadata(name, metadata)?;
+        }
+        let row_len = VALUE_LEN * self.parameters().columns.len();
+        if attributes.scalars.len() != row_len {
+            let n = attributes.scalars.len() / VALUE_LEN;
+            return Err(self
+                .refuse_record(name, format!("{n} scalars, where the depot keeps {}", row_len / VALUE_LEN)));
         }
         let checksum = crc32c::crc32c(bytes);
         let mut writer = self.writer()?;
-        writer.put(&NewRecord { name, bytes, checksum, metadata, only_new }).map_err(
+        writer.put(&NewRecord { name, bytes, checksum, attributes, only_new }).map_err(
             |source| match source.kind() {
                 ErrorKind::InvalidRecord { .. } | ErrorKind::Exists | ErrorKind::Poisoned { .. } => source,
                 _ => ErrorKind::NotStored.at(self.path_buf()).of(describe(name)).because(source),

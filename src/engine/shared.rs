@@ -43,8 +43,9 @@ impl Shared {
     }
 
     /// What index segments of this depot have besides names and places.
-    pub(crate) fn extras(&self) -> Extras {
-        Extras { filter: self.parameters.filters, order: self.parameters.order }
+    pub(crate) fn extras(&self) -> Extras<'_> {
+        let Parameters { filters, order, columns, .. } = &self.parameters;
+        Extras { filter: *filters, order: *order, columns }
     }
 
     pub(crate) fn io(&self, action: impl Into<String>, source: io::Error) -> Error {

@@ -6,14 +6,15 @@ use super::Engine;
 use crate::catalog::{Snapshot, State};
 use crate::error::{ErrorKind, Part, Result};
 use crate::format::entry::Kind;
+use crate::format::tables::OwnedAttributes;
 use crate::index::Location;
 use crate::log::Scanner;
 
 /// The most commits to look at for the reason why nothing can be taken back.
 const MOST_COMMITS: usize = 10_000;
 
-/// A record of an earlier commit: tagged name, place, and MessagePack of its metadata.
-type Former = (Vec<u8>, Location, Option<Vec<u8>>);
+/// A record of an earlier commit: tagged name, place, and attributes.
+type Former = (Vec<u8>, Location, OwnedAttributes);
 
 impl Engine {
     /// Brings back the records that the last truncation removed, and commits. Returns how many there were.
@@ -33,8 +34,8 @@ impl Engine {
             return Err(refuse_undo(why_not(self, &now)?));
         }
         let (records, former) = former(self, now)?;
-        for (name, location, metadata) in &former {
-            writer.restore(name, location, metadata.as_deref())?;
+        for (name, location, attributes) in &former {
+            writer.restore(name, location, attributes.lend())?;
         }
         writer.commit()?;
         Ok(records)
@@ -96,7 +97,7 @@ fn former(engine: &Engine, now: Arc<Snapshot>) -> Result<(u64, Vec<Former>)> {
             return Err(unlike(format!("another record {}", crate::key::describe(&name))));
         }
         still_there += u64::from(live.is_some());
-        former.push((name, location, before.metadata(place)?));
+        former.push((name, location, before.attributes(place)?));
     }
     if first + still_there != n_after {
         return Err(unlike(format!(

@@ -11,7 +11,7 @@ use crate::chunk::{ChunkAt, Job, OpenChunk, Pool, Shape};
 use crate::error::{ErrorKind, Result};
 use crate::format::chunk::{EncodedEntry, encode_log};
 use crate::format::entry::Kind;
-use crate::format::tables::{Action, Losses};
+use crate::format::tables::{Action, Attributes, Losses};
 use crate::index::{Location, SEGMENT_ROOM, hash};
 use crate::log::Tail;
 use crate::options::{CommitEvery, Layout, WriteOptions};
@@ -25,8 +25,7 @@ pub(crate) struct NewRecord<'b> {
     pub(crate) name: &'b [u8],
     pub(crate) bytes: &'b [u8],
     pub(crate) checksum: u32,
-    /// MessagePack metadata.
-    pub(crate) metadata: Option<&'b [u8]>,
+    pub(crate) attributes: Attributes<'b>,
     /// Whether it is an error if there is a record with that name.
     pub(crate) only_new: bool,
 }
@@ -129,7 +128,7 @@ impl Writer {
             .of(crate::key::describe(record.name)));
         }
         let action = Action::Put { length, checksum: record.checksum };
-        self.open.note_operation(record.name, action, record.metadata, start);
+        self.open.note_operation(record.name, action, record.attributes, start);
         if !record.bytes.is_empty() {
             if self.open.used() == 0 {
                 self.shared.write().set_source(self.open_number, ChunkAt::Open);
@@ -146,14 +145,13 @@ impl Writer {
                 rest = self.open.fill(0, rest);
             }
         }
-        let metadata_len = record.metadata.map_or(0, <[u8]>::len);
         let mut state = self.shared.write();
         if let Some(found) = found {
             state.mark_dead(hash, &found);
         }
-        state.insert(hash, record.name, &location, record.metadata);
+        state.insert(hash, record.name, &location, record.attributes);
         drop(state);
-        self.changed(record.bytes.len() + record.name.len() + metadata_len);
+        self.changed(record.bytes.len() + record.name.len() + record.attributes.len());
         Ok(())
     }
 
@@ -167,11 +165,11 @@ impl Writer {
     }
 
     /// Notes an operation that has no payload.
-    fn note_operation(&mut self, name: &[u8], action: Action, metadata: Option<&[u8]>) {
+    fn note_operation(&mut self, name: &[u8], action: Action, attributes: Attributes<'_>) {
         if self.open.is_crowded() {
             self.seal(false);
         }
-        self.open.note_operation(name, action, metadata, 0);
+        self.open.note_operation(name, action, attributes, 0);
     }
 
     /// Where a record of `length` bytes starts in the open chunk. Opens a new chunk if needed.
@@ -188,7 +186,7 @@ impl Writer {
         self.append.check_alive()?;
         let found = self.shared.read().find(name)?;
         let Some(found) = found else { return Ok(false) };
-        self.note_operation(name, Action::Remove, None);
+        self.note_operation(name, Action::Remove, Attributes::default());
         self.shared.write().mark_dead(hash(name), &found);
         self.changed(name.len());
         Ok(true)
@@ -203,10 +201,12 @@ impl Writer {
         let Some(found) = found else { return Ok(false) };
         let Location { address, length, checksum, .. } = found.location;
         let action = Action::Metadata { address, length, checksum };
-        self.note_operation(name, action, Some(metadata));
+        let before = self.shared.read().attributes(found.place)?;
+        let attributes = Attributes { metadata: Some(metadata), ..before.lend() };
+        self.note_operation(name, action, attributes);
         let mut state = self.shared.write();
         state.mark_dead(hash, &found);
-        state.insert(hash, name, &found.location, Some(metadata));
+        state.insert(hash, name, &found.location, attributes);
         drop(state);
         self.changed(name.len() + metadata.len());
         Ok(true)
@@ -217,40 +217,41 @@ impl Writer {
         self.append.check_alive()?;
         let found = self.shared.read().find(from)?;
         let Some(found) = found else { return Ok(()) };
-        let metadata = self.shared.read().metadata(found.place)?;
+        let attributes = self.shared.read().attributes(found.place)?;
+        let attributes = attributes.lend();
         let Location { address, length, checksum, .. } = found.location;
         // The new name comes first. After a crash between the two, both are there, and never none.
-        self.note_operation(to, Action::Metadata { address, length, checksum }, metadata.as_deref());
-        self.note_operation(from, Action::Remove, None);
+        self.note_operation(to, Action::Metadata { address, length, checksum }, attributes);
+        self.note_operation(from, Action::Remove, Attributes::default());
         let mut state = self.shared.write();
         state.mark_dead(hash(from), &found);
-        state.insert(hash(to), to, &found.location, metadata.as_deref());
+        state.insert(hash(to), to, &found.location, attributes);
         drop(state);
-        self.changed(from.len() + to.len() + metadata.map_or(0, |metadata| metadata.len()));
+        self.changed(from.len() + to.len() + attributes.len());
         Ok(())
     }
 
-    /// Puts a record of an earlier commit at the end of the order, with the place and metadata it had.
+    /// Puts a record of an earlier commit at the end of the order, with the place and attributes it had.
     ///
     /// A live record with that name moves there.
     pub(crate) fn restore(
         &mut self,
         name: &[u8],
         location: &Location,
-        metadata: Option<&[u8]>,
+        attributes: Attributes<'_>,
     ) -> Result<()> {
         self.append.check_alive()?;
         let hash = hash(name);
         let found = self.shared.read().find_hashed(hash, name, &mut |_| ())?;
         let Location { address, length, checksum, .. } = *location;
-        self.note_operation(name, Action::Metadata { address, length, checksum }, metadata);
+        self.note_operation(name, Action::Metadata { address, length, checksum }, attributes);
         let mut state = self.shared.write();
         if let Some(found) = found {
             state.mark_dead(hash, &found);
         }
-        state.insert(hash, name, location, metadata);
+        state.insert(hash, name, location, attributes);
         drop(state);
-        self.changed(name.len() + metadata.map_or(0, <[u8]>::len));
+        self.changed(name.len() + attributes.len());
         Ok(())
     }
 

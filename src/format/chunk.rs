@@ -387,7 +387,7 @@ fn finish(
 
 #[cfg(test)]
 mod tests {
-    use super::super::tables::{Action, Operation};
+    use super::super::tables::{Action, Operation, OwnedAttributes};
     use super::*;
     use crate::blosc::{Compression, CompressionCodec};
 
@@ -395,7 +395,7 @@ mod tests {
         let put = |n: u8| Operation {
             name: vec![1, n],
             action: Action::Put { length: 16, checksum: u32::from(n) },
-            metadata: None,
+            attributes: OwnedAttributes::default(),
         };
         Directory { first_start: 0, operations: (0..9).map(put).collect() }
     }

@@ -179,6 +179,7 @@ pub mod vldepot {
             pub const VT_N_SHARDS: ::flatbuffers::VOffsetT = 44;
             pub const VT_FIRST_RECORD: ::flatbuffers::VOffsetT = 46;
             pub const VT_WITHOUT: ::flatbuffers::VOffsetT = 48;
+            pub const VT_COLUMNS: ::flatbuffers::VOffsetT = 50;
 
             #[inline]
             pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
@@ -196,6 +197,9 @@ pub mod vldepot {
                 builder.add_compatible(args.compatible);
                 builder.add_created(args.created);
                 builder.add_depot_id(args.depot_id);
+                if let Some(x) = args.columns {
+                    builder.add_columns(x);
+                }
                 builder.add_n_shards(args.n_shards);
                 builder.add_shard(args.shard);
                 if let Some(x) = args.data_set {
@@ -390,6 +394,19 @@ pub mod vldepot {
                 // which contains a valid value in this slot
                 unsafe { self._tab.get::<u8>(Parameters::VT_WITHOUT, Some(0)).unwrap() }
             }
+            #[inline]
+            pub fn columns(
+                &self,
+            ) -> Option<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<Column<'a>>>> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab.get::<::flatbuffers::ForwardsUOffset<
+                        ::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<Column>>,
+                    >>(Parameters::VT_COLUMNS, None)
+                }
+            }
         }
 
         impl ::flatbuffers::Verifiable for Parameters<'_> {
@@ -430,6 +447,9 @@ pub mod vldepot {
                     .visit_field::<u32>("n_shards", Self::VT_N_SHARDS, false)?
                     .visit_field::<u64>("first_record", Self::VT_FIRST_RECORD, false)?
                     .visit_field::<u8>("without", Self::VT_WITHOUT, false)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<
+                        ::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<Column>>,
+                    >>("columns", Self::VT_COLUMNS, false)?
                     .finish();
                 Ok(())
             }
@@ -458,6 +478,11 @@ pub mod vldepot {
             pub n_shards: u32,
             pub first_record: u64,
             pub without: u8,
+            pub columns: Option<
+                ::flatbuffers::WIPOffset<
+                    ::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<Column<'a>>>,
+                >,
+            >,
         }
         impl<'a> Default for ParametersArgs<'a> {
             #[inline]
@@ -486,6 +511,7 @@ pub mod vldepot {
                     n_shards: 0,
                     first_record: 0,
                     without: 0,
+                    columns: None,
                 }
             }
         }
@@ -594,6 +620,15 @@ pub mod vldepot {
                 self.fbb_.push_slot::<u8>(Parameters::VT_WITHOUT, without, 0);
             }
             #[inline]
+            pub fn add_columns(
+                &mut self,
+                columns: ::flatbuffers::WIPOffset<
+                    ::flatbuffers::Vector<'b, ::flatbuffers::ForwardsUOffset<Column<'b>>>,
+                >,
+            ) {
+                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Parameters::VT_COLUMNS, columns);
+            }
+            #[inline]
             pub fn new(
                 _fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
             ) -> ParametersBuilder<'a, 'b, A> {
@@ -633,6 +668,116 @@ pub mod vldepot {
                 ds.field("n_shards", &self.n_shards());
                 ds.field("first_record", &self.first_record());
                 ds.field("without", &self.without());
+                ds.field("columns", &self.columns());
+                ds.finish()
+            }
+        }
+        pub enum ColumnOffset {}
+        #[derive(Copy, Clone, PartialEq)]
+
+        pub struct Column<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
+
+        impl<'a> ::flatbuffers::Follow<'a> for Column<'a> {
+            type Inner = Column<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+            }
+        }
+
+        impl<'a> Column<'a> {
+            pub const VT_NAME: ::flatbuffers::VOffsetT = 4;
+            pub const VT_KIND: ::flatbuffers::VOffsetT = 6;
+
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                Column { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                args: &'args ColumnArgs<'args>,
+            ) -> ::flatbuffers::WIPOffset<Column<'bldr>> {
+                let mut builder = ColumnBuilder::new(_fbb);
+                if let Some(x) = args.name {
+                    builder.add_name(x);
+                }
+                builder.add_kind(args.kind);
+                builder.finish()
+            }
+
+            #[inline]
+            pub fn name(&self) -> Option<&'a str> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(Column::VT_NAME, None) }
+            }
+            #[inline]
+            pub fn kind(&self) -> u8 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u8>(Column::VT_KIND, Some(0)).unwrap() }
+            }
+        }
+
+        impl ::flatbuffers::Verifiable for Column<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("name", Self::VT_NAME, false)?
+                    .visit_field::<u8>("kind", Self::VT_KIND, false)?
+                    .finish();
+                Ok(())
+            }
+        }
+        pub struct ColumnArgs<'a> {
+            pub name: Option<::flatbuffers::WIPOffset<&'a str>>,
+            pub kind: u8,
+        }
+        impl<'a> Default for ColumnArgs<'a> {
+            #[inline]
+            fn default() -> Self {
+                ColumnArgs { name: None, kind: 0 }
+            }
+        }
+
+        pub struct ColumnBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> ColumnBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn add_name(&mut self, name: ::flatbuffers::WIPOffset<&'b str>) {
+                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Column::VT_NAME, name);
+            }
+            #[inline]
+            pub fn add_kind(&mut self, kind: u8) {
+                self.fbb_.push_slot::<u8>(Column::VT_KIND, kind, 0);
+            }
+            #[inline]
+            pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> ColumnBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                ColumnBuilder { fbb_: _fbb, start_: start }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<Column<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
+
+        impl ::core::fmt::Debug for Column<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("Column");
+                ds.field("name", &self.name());
+                ds.field("kind", &self.kind());
                 ds.finish()
             }
         }
@@ -662,6 +807,8 @@ pub mod vldepot {
             pub const VT_METADATA_LENGTHS: ::flatbuffers::VOffsetT = 18;
             pub const VT_METADATA: ::flatbuffers::VOffsetT = 20;
             pub const VT_MOVED: ::flatbuffers::VOffsetT = 22;
+            pub const VT_SCALARS: ::flatbuffers::VOffsetT = 24;
+            pub const VT_SCALARS_ABSENT: ::flatbuffers::VOffsetT = 26;
 
             #[inline]
             pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
@@ -673,6 +820,12 @@ pub mod vldepot {
                 args: &'args ChunkDirectoryArgs<'args>,
             ) -> ::flatbuffers::WIPOffset<ChunkDirectory<'bldr>> {
                 let mut builder = ChunkDirectoryBuilder::new(_fbb);
+                if let Some(x) = args.scalars_absent {
+                    builder.add_scalars_absent(x);
+                }
+                if let Some(x) = args.scalars {
+                    builder.add_scalars(x);
+                }
                 if let Some(x) = args.moved {
                     builder.add_moved(x);
                 }
@@ -819,6 +972,30 @@ pub mod vldepot {
                     )
                 }
             }
+            #[inline]
+            pub fn scalars(&self) -> Option<::flatbuffers::Vector<'a, u8>> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u8>>>(
+                        ChunkDirectory::VT_SCALARS,
+                        None,
+                    )
+                }
+            }
+            #[inline]
+            pub fn scalars_absent(&self) -> Option<::flatbuffers::Vector<'a, u8>> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u8>>>(
+                        ChunkDirectory::VT_SCALARS_ABSENT,
+                        None,
+                    )
+                }
+            }
         }
 
         impl ::flatbuffers::Verifiable for ChunkDirectory<'_> {
@@ -874,6 +1051,16 @@ pub mod vldepot {
                         Self::VT_MOVED,
                         false,
                     )?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u8>>>(
+                        "scalars",
+                        Self::VT_SCALARS,
+                        false,
+                    )?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u8>>>(
+                        "scalars_absent",
+                        Self::VT_SCALARS_ABSENT,
+                        false,
+                    )?
                     .finish();
                 Ok(())
             }
@@ -889,6 +1076,8 @@ pub mod vldepot {
             pub metadata_lengths: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u32>>>,
             pub metadata: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u8>>>,
             pub moved: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u64>>>,
+            pub scalars: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u8>>>,
+            pub scalars_absent: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u8>>>,
         }
         impl<'a> Default for ChunkDirectoryArgs<'a> {
             #[inline]
@@ -904,6 +1093,8 @@ pub mod vldepot {
                     metadata_lengths: None,
                     metadata: None,
                     moved: None,
+                    scalars: None,
+                    scalars_absent: None,
                 }
             }
         }
@@ -981,6 +1172,21 @@ pub mod vldepot {
                 self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(ChunkDirectory::VT_MOVED, moved);
             }
             #[inline]
+            pub fn add_scalars(&mut self, scalars: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, u8>>) {
+                self.fbb_
+                    .push_slot_always::<::flatbuffers::WIPOffset<_>>(ChunkDirectory::VT_SCALARS, scalars);
+            }
+            #[inline]
+            pub fn add_scalars_absent(
+                &mut self,
+                scalars_absent: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, u8>>,
+            ) {
+                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(
+                    ChunkDirectory::VT_SCALARS_ABSENT,
+                    scalars_absent,
+                );
+            }
+            #[inline]
             pub fn new(
                 _fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
             ) -> ChunkDirectoryBuilder<'a, 'b, A> {
@@ -1007,6 +1213,8 @@ pub mod vldepot {
                 ds.field("metadata_lengths", &self.metadata_lengths());
                 ds.field("metadata", &self.metadata());
                 ds.field("moved", &self.moved());
+                ds.field("scalars", &self.scalars());
+                ds.field("scalars_absent", &self.scalars_absent());
                 ds.finish()
             }
         }
@@ -1035,6 +1243,7 @@ pub mod vldepot {
             pub const VT_BUCKET_BITS: ::flatbuffers::VOffsetT = 16;
             pub const VT_SECTIONS: ::flatbuffers::VOffsetT = 18;
             pub const VT_ORDER: ::flatbuffers::VOffsetT = 20;
+            pub const VT_COLUMNS: ::flatbuffers::VOffsetT = 22;
 
             #[inline]
             pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
@@ -1050,6 +1259,9 @@ pub mod vldepot {
                 builder.add_n_chunks(args.n_chunks);
                 builder.add_first_chunk(args.first_chunk);
                 builder.add_first_ordinal(args.first_ordinal);
+                if let Some(x) = args.columns {
+                    builder.add_columns(x);
+                }
                 if let Some(x) = args.sections {
                     builder.add_sections(x);
                 }
@@ -1128,6 +1340,18 @@ pub mod vldepot {
                 // which contains a valid value in this slot
                 unsafe { self._tab.get::<u8>(SegmentHead::VT_ORDER, Some(0)).unwrap() }
             }
+            #[inline]
+            pub fn columns(&self) -> Option<::flatbuffers::Vector<'a, u8>> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u8>>>(
+                        SegmentHead::VT_COLUMNS,
+                        None,
+                    )
+                }
+            }
         }
 
         impl ::flatbuffers::Verifiable for SegmentHead<'_> {
@@ -1150,6 +1374,11 @@ pub mod vldepot {
                         false,
                     )?
                     .visit_field::<u8>("order", Self::VT_ORDER, false)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u8>>>(
+                        "columns",
+                        Self::VT_COLUMNS,
+                        false,
+                    )?
                     .finish();
                 Ok(())
             }
@@ -1164,6 +1393,7 @@ pub mod vldepot {
             pub bucket_bits: u8,
             pub sections: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u8>>>,
             pub order: u8,
+            pub columns: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u8>>>,
         }
         impl<'a> Default for SegmentHeadArgs<'a> {
             #[inline]
@@ -1178,6 +1408,7 @@ pub mod vldepot {
                     bucket_bits: 0,
                     sections: None,
                     order: 0,
+                    columns: None,
                 }
             }
         }
@@ -1227,6 +1458,10 @@ pub mod vldepot {
                 self.fbb_.push_slot::<u8>(SegmentHead::VT_ORDER, order, 0);
             }
             #[inline]
+            pub fn add_columns(&mut self, columns: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, u8>>) {
+                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(SegmentHead::VT_COLUMNS, columns);
+            }
+            #[inline]
             pub fn new(
                 _fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
             ) -> SegmentHeadBuilder<'a, 'b, A> {
@@ -1252,6 +1487,7 @@ pub mod vldepot {
                 ds.field("bucket_bits", &self.bucket_bits());
                 ds.field("sections", &self.sections());
                 ds.field("order", &self.order());
+                ds.field("columns", &self.columns());
                 ds.finish()
             }
         }

@@ -89,7 +89,7 @@ pub(crate) struct Merge<'s> {
     kills: Vec<Kill>,
     chunks: Vec<ChunkRef>,
     len: usize,
-    extras: Extras,
+    extras: Extras<'s>,
 }
 
 impl<'s> Merge<'s> {
@@ -97,11 +97,12 @@ impl<'s> Merge<'s> {
     ///
     /// # Errors
     /// [`Damaged`](crate::ErrorKind::Damaged) if one of them is damaged, and errors of reading.
-    pub(crate) fn new(segments: &'s [Arc<Segment>], extras: Extras) -> Result<Self> {
+    pub(crate) fn new(segments: &'s [Arc<Segment>], extras: Extras<'s>) -> Result<Self> {
         let first = segments.first().map(|s| s.reference).unwrap_or_default();
         let (mut kills, mut chunks, mut end) = (Vec::new(), Vec::new(), first.first_ordinal);
         for segment in segments {
             segment.check_all()?;
+            segment.check_columns(extras.columns)?;
             kills.extend(segment.kills()?);
             let SegmentRef { first_ordinal, n_records, first_chunk, n_chunks, .. } = segment.reference;
             end = first_ordinal + n_records;
@@ -261,6 +262,21 @@ impl Listing for Merge<'_> {
                     job(number, &value)?;
                 }
                 number += 1;
+            }
+        }
+        Ok(())
+    }
+
+    fn scalars(&self, job: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        if !self.segments.iter().any(|segment| segment.has_columns()) {
+            return Ok(());
+        }
+        let mut is_live = self.is_live();
+        for segment in self.segments {
+            for local in 0..segment.reference.n_records {
+                if is_live(segment.reference.first_ordinal + local) {
+                    job(&segment.scalars(local)?)?;
+                }
             }
         }
         Ok(())

@@ -7,6 +7,7 @@
 //! records    the records that go into a segment, in insertion order
 //! writer     writes a segment
 //! names      front-coded names inside a segment
+//! columns    scalars of records
 //! merge      decides when to merge segments, and merges them
 //! ```
 //!
@@ -15,6 +16,7 @@
 //! format calls them kills. Merging drops dead records and closes the gaps. Only the newest segments are
 //! ever merged, so no older ordinal changes.
 
+mod columns;
 mod filter;
 mod merge;
 mod names;

@@ -4,6 +4,7 @@
 
 use super::{Location, hash};
 use crate::error::Result;
+use crate::format::tables::Attributes;
 
 /// Gives records in the order of their ordinals.
 ///
@@ -38,6 +39,12 @@ pub(crate) trait Listing {
     /// # Errors
     /// The errors of reading the metadata, and those of `job`.
     fn metadata(&self, job: &mut dyn FnMut(u32, &[u8]) -> Result<()>) -> Result<()>;
+
+    /// Gives `job` the [row](crate::scalar::row) of scalars of each record, or nothing if no record has one.
+    ///
+    /// # Errors
+    /// The errors of reading the scalars, and those of `job`.
+    fn scalars(&self, job: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()>;
 }
 
 /// A record of an older segment that is dead.
@@ -61,6 +68,8 @@ pub(crate) struct Records {
     metadata: Vec<u8>,
     /// The number of each such record, and where its metadata end.
     metadata_ends: Vec<(u32, u64)>,
+    /// Rows of scalars of the same length, one after the other. Empty if records have none.
+    scalars: Vec<u8>,
 }
 
 /// Bytes `start..end`, or none if that range is not inside.
@@ -98,9 +107,23 @@ impl Records {
         Some(part(&self.metadata, start, self.metadata_ends[at].1))
     }
 
+    /// The row of scalars of a record, which is empty if records have none.
+    pub(crate) fn scalars(&self, number: usize) -> &[u8] {
+        let row_len = self.scalars.len().checked_div(self.len()).unwrap_or(0);
+        self.scalars
+            .get(row_len.saturating_mul(number)..)
+            .and_then(|rows| rows.get(..row_len))
+            .unwrap_or_default()
+    }
+
+    /// What is kept of a record besides its name and its place.
+    pub(crate) fn attributes(&self, number: usize) -> Attributes<'_> {
+        Attributes { metadata: self.metadata(number), scalars: self.scalars(number) }
+    }
+
     /// Appends a record.
-    pub(crate) fn push(&mut self, name: &[u8], location: &Location, metadata: Option<&[u8]>) {
-        self.push_hashed(hash(name), name, location, metadata);
+    pub(crate) fn push(&mut self, name: &[u8], location: &Location, attributes: Attributes<'_>) {
+        self.push_hashed(hash(name), name, location, attributes);
     }
 
     /// Like [`push`](Self::push), but with the hash of the name already known.
@@ -109,9 +132,10 @@ impl Records {
         hash: u64,
         name: &[u8],
         location: &Location,
-        metadata: Option<&[u8]>,
+        attributes: Attributes<'_>,
     ) {
-        if let Some(value) = metadata {
+        self.scalars.extend_from_slice(attributes.scalars);
+        if let Some(value) = attributes.metadata {
             self.metadata.extend_from_slice(value);
             let number = u32::try_from(self.len()).unwrap_or(u32::MAX);
             self.metadata_ends.push((number, self.metadata.len() as u64));
@@ -201,5 +225,12 @@ impl Listing for Chosen<'_> {
             }
         }
         Ok(())
+    }
+
+    fn scalars(&self, job: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        if self.records.scalars.is_empty() {
+            return Ok(());
+        }
+        self.each().try_for_each(|number| job(self.records.scalars(number)))
     }
 }

@@ -23,8 +23,9 @@ use crate::error::{Error, Part, Result};
 use crate::format::chunk::ChunkRef;
 use crate::format::entry::{EntryHead, HEAD_LEN, Kind};
 use crate::format::growth::{Fault, Newer};
-use crate::format::tables::{Order, SECTIONS, Section, SegmentHead, SegmentRef};
+use crate::format::tables::{Absent, Column, Order, SECTIONS, Section, SegmentHead, SegmentRef};
 use crate::le::{u32_at, u64_at};
+use crate::scalar::{ScalarField, VALUE_LEN, push_value};
 use crate::storage::{Storage, StorageExt, Windows};
 
 /// The fewest lookups after which a segment gets a filter, however small the segment is.
@@ -33,6 +34,8 @@ const LEAST_ASKED: u64 = 64;
 const STARTS_AHEAD: u64 = 16 << 20;
 /// Bytes read at a time when many pages are checked.
 const CHECKED_AT_ONCE: u64 = 256 << 10;
+/// Values of a column that are read together: at most as many bytes, times eight. A multiple of 8.
+const COLUMN_AT_ONCE: u64 = 256 << 10;
 
 // Sections by number. In the file, section `n` has kind `n + 1`. The filter comes first: so each of its
 // blocks lies in one page.
@@ -51,6 +54,7 @@ pub(super) const ORDER: usize = 11;
 pub(super) const ORDER_SUMS: usize = 12;
 pub(super) const KILL_RANKS: usize = 13;
 pub(super) const KILL_LENGTHS: usize = 14;
+const COLUMNS: usize = 15;
 
 /// An open index segment.
 pub(crate) struct Segment {
@@ -473,7 +477,7 @@ impl Segment {
             Pages::Read(slots) if pages.clone().all(|page| slots.has(usize::try_from(page).unwrap_or(0))) => {
                 pages.into_iter().try_for_each(|page| self.with_page(slots, page, &mut take)).ok()?;
             }
-            _ => self.checked_pages(pages, &mut |_, bytes| take(bytes)).ok()?,
+            _ => self.checked_pages(pages, CHECKED_AT_ONCE, &mut |_, bytes| take(bytes)).ok()?,
         }
         Some(made)
     }
@@ -719,6 +723,112 @@ impl Segment {
         Ok(None)
     }
 
+    /// Whether any record here may have a scalar.
+    pub(crate) fn has_columns(&self) -> bool {
+        !self.head.columns.is_empty()
+    }
+
+    /// Checks that the columns, if there are any, are those of the depot.
+    pub(crate) fn check_columns(&self, fields: &[ScalarField]) -> Result<()> {
+        let kinds = self.head.columns.iter().map(|column| column.kind);
+        if !self.has_columns() || kinds.eq(fields.iter().map(|field| field.kind)) {
+            return Ok(());
+        }
+        let expected = format!("the {} columns of the depot", fields.len());
+        Err(self.damaged_at_start(expected, format!("{} columns", self.head.columns.len())))
+    }
+
+    /// The row of scalars of local `ordinal`, which is empty if no record here has any.
+    pub(crate) fn scalars(&self, ordinal: u64) -> Result<Vec<u8>> {
+        let mut row = Vec::with_capacity(VALUE_LEN * self.head.columns.len());
+        let mut start = 0;
+        for column in &self.head.columns {
+            push_value(&mut row, self.scalar(*column, start, ordinal)?);
+            start += column.len(self.head.n_records);
+        }
+        Ok(row)
+    }
+
+    /// The value of local `ordinal` in a column that starts at `start` of the section.
+    fn scalar(&self, column: Column, start: u64, ordinal: u64) -> Result<Option<u64>> {
+        let is_absent = match column.absent {
+            Absent::None => false,
+            Absent::All => true,
+            Absent::Some => {
+                let at = start + column.elements_len(self.head.n_records) + ordinal / 8;
+                self.with(COLUMNS, at, 1, |bits| {
+                    bits.first().is_some_and(|bits| bits & 1 << (ordinal % 8) != 0)
+                })?
+            }
+        };
+        if is_absent {
+            return Ok(None);
+        }
+        let width = usize::from(column.width);
+        let at = start.saturating_add(ordinal.saturating_mul(u64::from(column.width)));
+        self.with(COLUMNS, at, width, |element| column.value(ordinal, element)).map(Some)
+    }
+
+    /// Gives `job` the values of the records in `ordinals`, which are local, in column number `nth`.
+    ///
+    /// A segment that is not mapped is read in large pieces, which are not kept.
+    pub(crate) fn column(
+        &self,
+        nth: usize,
+        ordinals: Range<u64>,
+        job: &mut dyn FnMut(Option<u64>),
+    ) -> Result<()> {
+        let n = self.head.n_records;
+        let Some(&column) = self.head.columns.get(nth) else {
+            ordinals.for_each(|_| job(None));
+            return Ok(());
+        };
+        let start: u64 = self.head.columns[..nth].iter().map(|column| column.len(n)).sum();
+        let width = u64::from(column.width);
+        let mut from = ordinals.start;
+        while from < ordinals.end {
+            let to = (from / COLUMN_AT_ONCE + 1).saturating_mul(COLUMN_AT_ONCE).min(ordinals.end);
+            let bits = if column.absent == Absent::Some {
+                let at = start + column.elements_len(n) + from / 8;
+                self.copied(COLUMNS, at..at + (to.div_ceil(8) - from / 8))?
+            } else {
+                Vec::new()
+            };
+            let elements = self.copied(COLUMNS, start + width * from..start + width * to)?;
+            let width = usize::from(column.width);
+            for ordinal in from..to {
+                let nth = usize::try_from(ordinal - from).unwrap_or(usize::MAX);
+                let in_bits = usize::try_from(ordinal / 8 - from / 8).unwrap_or(usize::MAX);
+                let is_absent = match column.absent {
+                    Absent::None => false,
+                    Absent::All => true,
+                    Absent::Some => bits.get(in_bits).is_some_and(|bits| bits & 1 << (ordinal % 8) != 0),
+                };
+                let element = elements.get(width * nth..width * (nth + 1)).unwrap_or_default();
+                job((!is_absent).then(|| column.value(ordinal, element)));
+            }
+            from = to;
+        }
+        Ok(())
+    }
+
+    /// The checked bytes of a part of a section. Pages that are not mapped are not kept.
+    fn copied(&self, section: usize, range: Range<u64>) -> Result<Vec<u8>> {
+        let len = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
+        let Section { offset, length } = self.head.sections[section];
+        if len == 0 || matches!(self.pages, Pages::Mapped { .. }) || range.end > length {
+            return self.with(section, range.start, len, <[u8]>::to_vec);
+        }
+        let range = offset + range.start..offset + range.end;
+        let mut out = Vec::with_capacity(len);
+        let pages = Self::page_of(range.start)..Self::page_of(range.end - 1) + 1;
+        self.checked_pages(pages, COLUMN_AT_ONCE * 8, &mut |read, bytes| {
+            let (from, to) = (range.start.max(read.start), range.end.min(read.end));
+            out.extend_from_slice(slice(bytes, from - read.start, to - read.start));
+        })?;
+        Ok(out)
+    }
+
     /// Gives `job` the tagged name of local `ordinal`.
     pub(super) fn with_name<T>(&self, ordinal: u64, job: impl FnOnce(&[u8]) -> T) -> Result<T> {
         let nth = usize::try_from(ordinal % BLOCK as u64).unwrap_or(0);
@@ -781,13 +891,18 @@ impl Segment {
     /// This reads even if the segment is mapped: bytes that no commit covers yet may be cut off at any time.
     pub(crate) fn check_all(&self) -> Result<()> {
         let n_pages = self.head.paged_len.div_ceil(PAGE as u64);
-        self.checked_pages(0..n_pages, &mut |_, _| ())
+        self.checked_pages(0..n_pages, CHECKED_AT_ONCE, &mut |_, _| ())
     }
 
-    /// Reads and checks pages, many at a time. `job` gets their bytes, and their range in the array of pages.
-    fn checked_pages(&self, pages: Range<u64>, job: &mut dyn FnMut(Range<u64>, &[u8])) -> Result<()> {
+    /// Reads and checks pages, about `at_once` bytes at a time. `job` gets their bytes, and their range in the array of pages.
+    fn checked_pages(
+        &self,
+        pages: Range<u64>,
+        at_once: u64,
+        job: &mut dyn FnMut(Range<u64>, &[u8]),
+    ) -> Result<()> {
         let page_size = PAGE as u64;
-        let at_once = (CHECKED_AT_ONCE / page_size).max(1);
+        let at_once = (at_once / page_size).max(1);
         let mut first = pages.start;
         while first < pages.end {
             let end = (first + at_once).min(pages.end);
@@ -902,6 +1017,7 @@ fn check_head(
         times(if ordered { head.n_records / SUMMED } else { 0 }, 8),
         times(if has_kill_ranks { head.n_tombstones } else { 0 }, 4),
         times(if has_kill_ranks { head.n_tombstones } else { 0 }, 4),
+        head.columns.iter().try_fold(0_u64, |sum, column| sum.checked_add(column.len(head.n_records))),
     ];
     for (number, (section, wanted)) in head.sections.iter().zip(wanted).enumerate() {
         let fits = section.offset.checked_add(section.length).is_some_and(|end| end <= head.paged_len);
@@ -961,6 +1077,7 @@ pub(crate) fn expect_names<'n>(segments: &[Arc<Segment>], names: impl Iterator<I
 pub(super) mod tests {
     use super::super::{Chosen, Extras, Records, SegmentPlan};
     use super::*;
+    use crate::format::tables::Attributes;
     use crate::storage::MemoryStorage;
     use crate::testing::fuzz::forge_index;
 
@@ -977,7 +1094,7 @@ pub(super) mod tests {
     ) -> Result<Segment> {
         let mut records = Records::default();
         for (length, name) in (1..).zip(names) {
-            records.push(name, &Location { length, ..Location::default() }, None);
+            records.push(name, &Location { length, ..Location::default() }, Attributes::default());
         }
         let plan = SegmentPlan {
             first_ordinal: 0,

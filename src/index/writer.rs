@@ -15,13 +15,15 @@
 //! opening a segment of a billion bytes reads a kilobyte. The pages are written first, because the table
 //! has their checksums.
 
+use super::columns::{Elements, Survey as ColumnSurvey};
 use super::names::{BLOCK, NameEncoder};
 use super::records::{Kill, Listing};
 use super::{bucket_of, filter, tag_of};
 use crate::error::Result;
 use crate::format::chunk::ChunkRef;
 use crate::format::entry::HEAD_LEN;
-use crate::format::tables::{Order, SECTIONS, Section, SegmentHead, SegmentRef, lay_out};
+use crate::format::tables::{Column, Order, SECTIONS, Section, SegmentHead, SegmentRef, lay_out};
+use crate::scalar::{ScalarField, value_of};
 
 /// Records between two sums of raw bytes in the order of names.
 pub(super) const SUMMED: u64 = 16;
@@ -43,16 +45,18 @@ const LEAST_FILTERED: u64 = 16;
 
 /// What a segment has besides names and places.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Extras {
+pub(crate) struct Extras<'c> {
     /// A filter of names.
     pub(crate) filter: bool,
     /// The order of names.
     pub(crate) order: bool,
+    /// The scalars that rows have.
+    pub(crate) columns: &'c [ScalarField],
 }
 
 #[cfg(any(test, all(feature = "testing", feature = "atomic", feature = "json")))]
-impl Extras {
-    pub(crate) const ALL: Self = Self { filter: true, order: true };
+impl Extras<'_> {
+    pub(crate) const ALL: Self = Self { filter: true, order: true, columns: &[] };
 }
 
 /// A segment to be written.
@@ -63,7 +67,7 @@ pub(crate) struct SegmentPlan<'l> {
     pub(crate) chunks: Vec<ChunkRef>,
     /// Dead records of older segments.
     pub(crate) kills: Vec<Kill>,
-    pub(crate) extras: Extras,
+    pub(crate) extras: Extras<'l>,
 }
 
 /// The start of the entry, to be written before the pages.
@@ -90,6 +94,7 @@ struct Survey {
     buckets: Vec<u32>,
     n_metadata: u64,
     metadata_len: u64,
+    columns: Vec<Column>,
 }
 
 impl SegmentPlan<'_> {
@@ -123,6 +128,7 @@ impl SegmentPlan<'_> {
             bucket_bits: survey.bits,
             order: survey.order,
             sections,
+            columns: survey.columns.clone(),
             paged_len,
             has_more: false,
         }
@@ -204,7 +210,13 @@ impl SegmentPlan<'_> {
             metadata_len += value.len() as u64;
             Ok(())
         })?;
-        Ok(Survey { order, blocks: names.finish(), bits, buckets, n_metadata, metadata_len })
+        let mut columns = ColumnSurvey::new(self.extras.columns);
+        self.listing.scalars(&mut |row| {
+            columns.add(row);
+            Ok(())
+        })?;
+        let columns = columns.finish();
+        Ok(Survey { order, blocks: names.finish(), bits, buckets, n_metadata, metadata_len, columns })
     }
 
     /// Where each array lies, and where the last one ends.
@@ -228,6 +240,7 @@ impl SegmentPlan<'_> {
             if survey.order == Order::Unknown { 0 } else { 8 * (n / SUMMED) },
             4 * n_ranked,
             4 * n_ranked,
+            survey.columns.iter().map(|column| column.len(n)).sum(),
         ];
         lay_out(lengths)
     }
@@ -284,7 +297,16 @@ impl SegmentPlan<'_> {
                 pages.end_array()?;
             }
         }
-        Ok(())
+        let mut columns = survey.columns.iter().enumerate();
+        columns.try_for_each(|(nth, column)| self.write_column(nth, *column, pages))
+    }
+
+    /// Writes the elements of column number `nth`, and the bits of the values that are absent.
+    fn write_column(&self, nth: usize, column: Column, pages: &mut PageWriter<'_>) -> Result<()> {
+        let mut elements = Elements::new(column);
+        self.listing.scalars(&mut |row| pages.push(elements.push(value_of(row, nth)).as_ref()))?;
+        pages.end_array()?;
+        pages.push(&elements.finish())
     }
 
     /// Whether there is more than one block of names.
@@ -458,6 +480,8 @@ pub(crate) fn page_table_len(prefix_len: usize, n_pages: u64) -> u64 {
 mod tests {
     use super::super::{Chosen, Location, Records};
     use super::*;
+    use crate::format::tables::Attributes;
+    use crate::scalar::push_value;
 
     #[test]
     fn pieces_and_windows_make_no_difference() {
@@ -465,18 +489,23 @@ mod tests {
         for number in 0..5000_u64 {
             let location = Location { address: 16 * number, ..Location::default() };
             let metadata = number.to_le_bytes();
+            let mut scalars = Vec::new();
+            push_value(&mut scalars, Some(number * number));
+            push_value(&mut scalars, (!number.is_multiple_of(5)).then_some(number));
             let metadata = number.is_multiple_of(7).then_some(&metadata[..]);
+            let attributes = Attributes { metadata, scalars: &scalars };
             let name = format!("frame_{:06}", number * 7919 % 5000);
-            records.push(name.as_bytes(), &location, metadata);
+            records.push(name.as_bytes(), &location, attributes);
         }
         let listing = Chosen::all(&records);
+        let columns = [ScalarField::integer("step"), ScalarField::float("energy")];
         let plan = || SegmentPlan {
             first_ordinal: 10,
             first_chunk: 2,
             listing: &listing,
             chunks: Vec::new(),
             kills: [3, 1].map(|ordinal| Kill { ordinal, ranked: Some((7, 8)) }).to_vec(),
-            extras: Extras::ALL,
+            extras: Extras { columns: &columns, ..Extras::ALL },
         };
         let (expected, start) = plan().into_bytes().unwrap();
         assert_eq!(expected.len() as u64, start.reference.length);

@@ -216,6 +216,7 @@ impl<'s> Scanner<'s> {
     pub(crate) fn snapshot(&self, head: &EntryHead, commit: &Commit) -> Result<Snapshot> {
         let segments =
             Segment::open_all(self.storage, &commit.segments, head.depot_id, self.mapped, self.file_len)?;
+        segments.iter().try_for_each(|segment| segment.check_columns(&commit.parameters.columns))?;
         Ok(Snapshot::new(commit, head.offset, segments))
     }
 

@@ -18,7 +18,7 @@ const MAX_FOREIGN_HEADER: usize = 16 << 20;
 /// What kind of file a header belongs to.
 pub(crate) enum Header {
     /// A depot.
-    Depot(Parameters),
+    Depot(Box<Parameters>),
     /// A Blosc2 frame that vlstore may have written.
     Foreign,
 }
@@ -61,7 +61,7 @@ fn find_header(storage: &Arc<dyn Storage>, page: &FirstPage) -> Result<Header> {
     let own = parsed.as_ref().ok().and_then(|header| bytes.get(header.metalayer(frame::DEPOT_LAYER)?));
     let refused = match (own, parsed) {
         (Some(content), _) => match read_parameters(content) {
-            Ok(parameters) => return Ok(Header::Depot(parameters)),
+            Ok(parameters) => return Ok(Header::Depot(Box::new(parameters))),
             Err((expected, fault)) => Some(fault.at(storage.path(), Part::Header, 0, expected)),
         },
         (None, Ok(_)) => None,
@@ -70,7 +70,7 @@ fn find_header(storage: &Arc<dyn Storage>, page: &FirstPage) -> Result<Header> {
     match refused {
         Some(error) if error.is_unsupported() => Err(error),
         refused => match (Scanner::new(storage, false)?.parameters_of_a_commit()?, refused) {
-            (Some(parameters), _) => Ok(Header::Depot(parameters)),
+            (Some(parameters), _) => Ok(Header::Depot(Box::new(parameters))),
             (None, None) => Ok(Header::Foreign),
             (None, Some(error)) => Err(error),
         },

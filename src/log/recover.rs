@@ -357,7 +357,7 @@ fn adopt(loaded: &mut Loaded, head: &EntryHead, entry: &(Directory, Option<Chunk
         state.set_source(next_chunk, ChunkAt::Stored(*reference));
     }
     let end = end.min(Location::MAX_ADDRESS);
-    for (operation, location) in replay(directory, next_chunk, &loaded.parameters) {
+    for (operation, location, attributes) in replay(directory, next_chunk, &loaded.parameters) {
         let outside = |location: Location| {
             location.address > Location::MAX_ADDRESS || location.length > 0 && location.end() > end
         };
@@ -370,7 +370,7 @@ fn adopt(loaded: &mut Loaded, head: &EntryHead, entry: &(Directory, Option<Chunk
             state.mark_dead(hash, &found);
         }
         if let Some(location) = location {
-            state.insert(hash, &operation.name, &location, operation.metadata.as_deref());
+            state.insert(hash, &operation.name, &location, attributes);
         }
     }
     true

@@ -196,7 +196,7 @@ fn copy_batch(
     let wanted: Vec<_> = batch.iter().map(|(name, location)| (name.as_slice(), *location)).collect();
     for ((name, location), bytes) in batch.iter().zip(read_each(source, &wanted)) {
         let bytes = bytes.map_err(|error| in_record(name, error))?;
-        target.put(name, &bytes, source.metadata(name)?.as_deref(), false)?;
+        target.put(name, &bytes, source.attributes(name)?.lend(), false)?;
         meter.add(u64::from(location.length));
     }
     Ok(())

@@ -93,7 +93,7 @@ fn walk(engine: &Engine, gone: &mut dyn FnMut(&[u8])) -> Result<()> {
             continue;
         }
         let directory = scanner.directory(&head, &scanner.prelude(&head)?)?;
-        for (operation, location) in replay(&directory, head.ordinal, parameters) {
+        for (operation, location, _) in replay(&directory, head.ordinal, parameters) {
             if matches!(operation.action, Action::Put { .. }) {
                 let live = engine.place_of(&operation.name)?;
                 if live.is_none() || live != location {

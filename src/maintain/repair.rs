@@ -29,12 +29,15 @@ use crate::format::FORMAT_VERSION;
 use crate::format::chunk::ChunkRef;
 use crate::format::entry::{EntryHead, HEAD_LEN, Kind};
 use crate::format::growth::Features;
-use crate::format::tables::{Directory, Loss, Operation, Parameters, SegmentRef, Shard};
+use crate::format::tables::{
+    Attributes, Directory, Loss, Operation, OwnedAttributes, Parameters, SegmentRef, Shard,
+};
 use crate::identity;
 use crate::index::{Location, Segment};
 use crate::key::Key;
 use crate::log::{Entry, EntryWalk, Scanner, Step, replay};
 use crate::options::Placement;
+use crate::scalar::no_values;
 use crate::storage::{FileStorage, StagedFile, Storage, check_another, check_file};
 
 /// Bytes of lost names that the new file notes. If the names take more, the loss is noted without them.
@@ -362,6 +365,7 @@ impl Found {
             shard: Shard::default(),
             filters: true,
             order: true,
+            columns: Vec::new(),
             unknown_field: None,
         };
         // Where records start depends on the alignment. The right alignment is the one with which most
@@ -383,8 +387,8 @@ impl Found {
             };
             let placed = replay(&directory, head.ordinal, parameters);
             right += placed
-                .filter_map(|(operation, location)| Some((operation, location?)))
-                .filter(|(_, location)| reading.read(location).is_ok())
+                .filter_map(|(_, location, _)| location)
+                .filter(|location| reading.read(location).is_ok())
                 .count();
         }
         right
@@ -467,8 +471,8 @@ impl Rescue<'_, '_> {
             // `orphans` has already reported a directory that cannot be read.
             let Ok(directory) = self.directory(head) else { continue };
             let parameters = self.reading.parameters().clone();
-            for (operation, location) in replay(&directory, head.ordinal, &parameters) {
-                self.operation(head, operation, location)?;
+            for (operation, location, attributes) in replay(&directory, head.ordinal, &parameters) {
+                self.operation(head, operation, location, attributes)?;
             }
         }
         orphans.try_for_each(|(_, records)| self.keep_all(records))
@@ -540,9 +544,13 @@ impl Rescue<'_, '_> {
     fn keep_all(&mut self, records: Vec<ListedRecord>) -> Result<()> {
         for ListedRecord { name, location } in records {
             let Ok(location) = location else { continue };
-            let metadata = self.index.as_ref().and_then(|index| index.metadata(&name).ok().flatten());
+            let attributes = self.index.as_ref().and_then(|index| index.attributes(&name).ok());
+            let attributes = attributes.unwrap_or_else(|| {
+                let scalars = no_values(self.reading.parameters().columns.len()).to_vec();
+                OwnedAttributes { metadata: None, scalars }
+            });
             match self.read(&name, &location) {
-                Ok(bytes) => self.keep(&name, &bytes, metadata.as_deref())?,
+                Ok(bytes) => self.keep(&name, &bytes, attributes.lend())?,
                 Err(error) => self.lose(&name, error)?,
             }
         }
@@ -563,15 +571,16 @@ impl Rescue<'_, '_> {
         head: &EntryHead,
         operation: &Operation,
         location: Option<Location>,
+        attributes: Attributes<'_>,
     ) -> Result<()> {
         let name = &operation.name;
         let fate = self.fate(head, name, location);
-        let mut metadata = operation.metadata.clone();
+        let mut attributes = attributes.to_owned();
         let live = match (&fate, &self.index) {
             (Fate::Void, _) => return Ok(()),
             (Fate::Live(place), Some(index)) => {
                 // Later operations may have given the record other metadata.
-                metadata = index.metadata_at(*place).unwrap_or(metadata);
+                attributes = index.attributes_at(*place).unwrap_or(attributes);
                 true
             }
             _ => false,
@@ -582,7 +591,7 @@ impl Rescue<'_, '_> {
             return Ok(());
         };
         match self.read(name, &location) {
-            Ok(bytes) => self.keep(name, &bytes, metadata.as_deref()),
+            Ok(bytes) => self.keep(name, &bytes, attributes.lend()),
             Err(error) if live || self.found.is_committed(head) => self.lose(name, error),
             // The writer was never told that this record is stored, so the record before it stays.
             Err(error) => {
@@ -600,9 +609,9 @@ impl Rescue<'_, '_> {
         self.reading.read_called(name, location)
     }
 
-    fn keep(&mut self, name: &[u8], bytes: &[u8], metadata: Option<&[u8]>) -> Result<()> {
+    fn keep(&mut self, name: &[u8], bytes: &[u8], attributes: Attributes<'_>) -> Result<()> {
         self.lost.remove(name);
-        self.target.put(name, bytes, metadata, false)
+        self.target.put(name, bytes, attributes, false)
     }
 
     /// A record of this name existed and is lost. An older one must not be taken for it.

@@ -399,7 +399,12 @@ impl Check<'_, '_> {
         };
         let directory = self.scanner.directory(head, &prelude);
         if let Some(directory) = self.ok_or_note_problem(directory) {
-            for (operation, location) in replay(&directory, head.ordinal, self.engine.parameters()) {
+            let n_columns = self.engine.parameters().columns.len();
+            if let Some(n) = directory.n_columns().filter(|&n| n != n_columns) {
+                let at = head.offset + prelude.directory_range().start;
+                self.damaged(Part::Directory, at, format!("{n_columns} columns of scalars"), n.to_string());
+            }
+            for (operation, location, _) in replay(&directory, head.ordinal, self.engine.parameters()) {
                 self.operation(&operation.name, location, head.ordinal);
             }
         } else {

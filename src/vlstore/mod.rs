@@ -32,6 +32,7 @@ use crate::format::chunk::ChunkRef;
 use crate::format::entry::{EntryHead, HEAD_LEN, Kind};
 use crate::format::frame::CODEC_AT;
 use crate::format::growth::Features;
+use crate::format::tables::Attributes;
 use crate::format::tables::{Parameters, Shard};
 use crate::index::{Chosen, Extras, Records, Segment, SegmentPlan};
 use crate::key::Key;
@@ -63,7 +64,7 @@ pub(crate) fn import(
         records.iter().enumerate().map(|(number, (name, _))| (name.as_slice(), number)).collect();
     for (number, (name, location)) in records.iter().enumerate() {
         if last.get(name.as_slice()) == Some(&number) {
-            index.push(name, location, None);
+            index.push(name, location, Attributes::default());
             n_records += 1;
             raw_bytes += u64::from(location.length);
         }
@@ -103,6 +104,7 @@ pub(crate) fn import(
         shard: Shard::default(),
         filters: false,
         order: true,
+        columns: Vec::new(),
         unknown_field: None,
     };
     Ok((parameters, state))
@@ -117,7 +119,7 @@ fn segment(records: &Records, chunks: Vec<ChunkRef>) -> Result<Segment> {
         listing,
         chunks,
         kills: Vec::new(),
-        extras: Extras { filter: false, order: true },
+        extras: Extras { filter: false, order: true, columns: &[] },
     };
     let (mut bytes, encoded) = plan.into_bytes()?;
     let reference = encoded.reference;

@@ -2,13 +2,14 @@
 
     python check.py VLDEPOT FILE.. [--forged FOLDER]
 
-The second reader reads every file and the command lists it. The two must agree on names, order, lengths and
-checksums. Files of FOLDER are as a later version might write them. Their names say what the reader must do:
+The second reader reads every file and the command lists it. The two must agree on names, order, lengths,
+checksums and scalars. Files of FOLDER are as a later version might write them. Their names say what the reader must do:
 `reads_N_..` has N records, and `refused_..` is refused as unsupported. Prints a line for each file, and exits
 with 1 if anything differs.
 """
 
 import json
+import math
 import pathlib
 import subprocess
 import sys
@@ -26,10 +27,18 @@ def key(name: bytes) -> tuple[str, object]:
     return "int", int.from_bytes(rest, "big", signed=tag == 3)
 
 
-def listed(vldepot: str, path: str) -> list[tuple[tuple[str, object], int, int]]:
+def shown(value: int | float | None) -> object:
+    """What `vldepot list --json` says of a scalar."""
+    return value if value is None or math.isfinite(value) else str(value)
+
+
+def listed(vldepot: str, path: str) -> list[tuple[tuple[str, object], int, int, object]]:
     done = subprocess.run([vldepot, "list", "--json", path], capture_output=True, text=True)
     lines = [json.loads(line) for line in done.stdout.splitlines()]
-    return [((line["type"], line["name"]), line["length"], line["checksum"]) for line in lines]
+    return [
+        ((line["type"], line["name"]), line["length"], line["checksum"], line.get("scalars", {}))
+        for line in lines
+    ]
 
 
 def main() -> int:
@@ -38,8 +47,12 @@ def main() -> int:
     vldepot, *files = [name for name in arguments if name not in ("--forged", forged)]
     failed = 0
     for path in files:
-        records = Depot(path).records()
-        ours = [(key(name), len(data), crc(data)) for name, data, _ in records]
+        depot = Depot(path)
+        records, columns = depot.records(), [name for name, _ in depot.parameters.columns]
+        ours = [
+            (key(name), len(data), crc(data), {c: shown(v) for c, v in zip(columns, scalars) if v is not None})
+            for name, data, _, scalars in records
+        ]
         same = ours == listed(vldepot, path)
         failed += not same
         print(f"{path}: {len(records)} records{'' if same else ', and the command lists others'}")

@@ -4,7 +4,9 @@ It reads a closed or a killed depot, and checks all that can be checked: every c
 the directories of the chunks, filters, hashes, and the order of names. It shares no code with the Rust crate,
 so the two can only agree by what the document says. It is slow, and keeps the whole file in memory.
 
-    records = Depot(path).records()          # [(name, bytes, metadata as MessagePack or None), ..]
+    depot = Depot(path)
+    depot.records()          # [(name, bytes, metadata as MessagePack or None, scalars), ..]
+    depot.parameters.columns # [(name, kind), ..] of the scalars
 
 Needs the packages blosc2, google-crc32c and xxhash.
 """
@@ -68,6 +70,17 @@ def varint(data: bytes, at: int) -> tuple[int, int]:
             return value, at
 
 
+def signed(bits: int) -> int:
+    return (bits + (1 << 63)) % (1 << 64) - (1 << 63)
+
+
+def zigzag(number: int) -> int:
+    return number >> 1 ^ -(number & 1)
+
+
+Scalars = tuple[int | float | None, ...]
+
+
 class Table:
     """A Flatbuffers table: https://flatbuffers.dev/internals."""
 
@@ -100,6 +113,14 @@ class Table:
         at = self.place(field)
         return Table(self.data, at + u32(self.data, at)) if at else None
 
+    def tables(self, field: int) -> list[Table]:
+        at = self.place(field)
+        if not at:
+            return []
+        at += u32(self.data, at)
+        places = range(at + 4, at + 4 + 4 * u32(self.data, at), 4)
+        return [Table(self.data, place + u32(self.data, place)) for place in places]
+
     def unknown(self, n_known: int) -> bool:
         return any(self.place(field) for field in range(n_known, self.n_fields))
 
@@ -111,6 +132,8 @@ class Parameters:
         self.codec_parameters = table.vector(4) or b""
         self.chunk_size, self.align = table.number(5, 4), table.number(12, 1)
         self.incompatible = table.number(17, 8)
+        self.columns = [((column.vector(0) or b"").decode(), column.number(1, 1)) for column in table.tables(23)]
+        known(all(kind <= 1 for _, kind in self.columns), "a kind of scalar")
         known(self.format_version <= 1, f"format version {self.format_version}")
         known(table.number(7, 1) <= 4 and table.number(9, 1) <= 2 and table.number(11, 1) <= 2, "a parameter")
 
@@ -175,12 +198,13 @@ class Segment:
         self.sections: dict[int, bytes] = {}
         at = 0
         for kind, length in zip(kinds, lengths):
-            known(1 <= kind <= 15 or kind >= 128, f"section {kind}")
+            known(1 <= kind <= 16 or kind >= 128, f"section {kind}")
             self.sections[kind] = pages[at : at + length]
             at += -(-length // 8) * 8
         self.names = self.read_names()
         self.kills = words(self.section(8), 8)
         self.metadata = self.read_metadata()
+        self.scalars = self.read_columns(table.vector(9) or b"", [kind for _, kind in depot.parameters.columns])
         self.check_look_up()
         self.check_order()
 
@@ -207,6 +231,38 @@ class Segment:
         ends = words(self.section(10), 4)
         data = self.section(11)
         return {n: data[a:b] for n, a, b in zip(words(self.section(9), 4), ends, ends[1:])}
+
+    def read_columns(self, packed: bytes, kinds: list[int]) -> list[Scalars]:
+        """The scalars of each record."""
+        n, data, at, start = self.n_records, self.section(16), 0, 0
+        columns: list[list[int | float | None]] = []
+        while at < len(packed):
+            form, at = packed[at], at + 1
+            width, floats, absent = form & 15, form >> 4 & 1, form >> 5
+            known(absent <= 2 and width in ((0, 4, 8) if floats else (0, 1, 2, 4, 8)), f"form {form:#x} of a column")
+            base, at = varint(packed, at)
+            step = 0
+            if not floats:
+                step, at = varint(packed, at)
+                base, step = zigzag(base), zigzag(step)
+            elements = data[start : start + n * width]
+            start += -(-n * width // 8) * 8
+            if width and floats:
+                values = list(struct.unpack(f"<{n}{'f' if width == 4 else 'd'}", elements))
+            elif floats:
+                values = [struct.unpack("<d", struct.pack("<Q", base))[0]] * n
+            else:
+                parts = words(elements, width) if width else [0] * n
+                values = [signed(base + step * number + part) for number, part in enumerate(parts)]
+            if absent == 1:
+                bits = int.from_bytes(data[start : start + -(-n // 64) * 8], "little")
+                start += -(-n // 64) * 8
+                values = [None if bits >> number & 1 else value for number, value in enumerate(values)]
+            columns.append([None] * n if absent == 2 else values)
+            check(floats == kinds[len(columns) - 1], "the kind of a column")
+        check(start == len(data), "the length of the columns")
+        check(len(columns) in (0, len(kinds)), "the number of columns")
+        return list(zip(*columns)) if columns else [(None,) * len(kinds)] * n
 
     def location(self, number: int) -> Location:
         word, length, checksum = struct.unpack_from("<QII", self.section(2), 16 * number)
@@ -340,11 +396,31 @@ class Depot:
         # A directory that would not shrink is stored as it is.
         raw = stored if u32(prelude, 0) == u32(prelude, 4) else blosc2.decompress2(stored)
         table = Table(bytes(raw))
-        known(not table.unknown(10), "a column of a directory")
+        known(not table.unknown(12), "a column of a directory")
         return prelude, table
 
-    def operations(self, head: Head) -> list[tuple[int, bytes, Location | None, bytes | None]]:
-        """Kind, name, place and metadata of each operation of a CHUNK or LOG entry."""
+    def scalars(self, table: Table, n: int) -> list[Scalars]:
+        """The scalars of the records that the `n` operations of a directory leave."""
+        data, absent = table.vector(10) or b"", table.vector(11)
+        kinds = [kind for _, kind in self.parameters.columns]
+        if n == 0 or not kinds:
+            check(not data, "scalars of no columns")
+            return [()] * n
+        check(len(data) == 8 * n * len(kinds), "the number of scalars")
+        absent = absent or bytes(n * len(kinds))
+        columns = []
+        for number, kind in enumerate(kinds):
+            planes = data[8 * n * number : 8 * n * (number + 1)]
+            value, values = 0, []
+            for record in range(n):
+                value = (value + int.from_bytes(planes[record::n], "little")) % (1 << 64)
+                shown = struct.unpack("<d", struct.pack("<Q", value))[0] if kind else signed(value)
+                values.append(None if absent[n * number + record] else shown)
+            columns.append(values)
+        return list(zip(*columns))
+
+    def operations(self, head: Head) -> list[tuple[int, bytes, Location | None, tuple]]:
+        """Kind, name, place, and metadata with scalars, of each operation of a CHUNK or LOG entry."""
         _, table = self.directory(head)
         names, lengths, crcs = table.vector(3) or b"", iter(table.numbers(4, 4)), iter(table.numbers(5, 4))
         name_lengths = table.numbers(2, 4)
@@ -353,6 +429,7 @@ class Depot:
         metadata, moved = table.vector(8) or b"", iter(table.numbers(9, 8))
         start = head.ordinal * self.parameters.chunk_size
         place, at, noted_at = table.number(0, 4), 0, 0
+        scalars = iter(self.scalars(table, sum(kind != 1 for kind in kinds)))
         operations = []
         for number, (kind, length) in enumerate(zip(kinds, name_lengths)):
             known(kind <= 2, f"operation {kind}")
@@ -368,7 +445,7 @@ class Depot:
             elif kind == 2:
                 address, word = next(moved), next(moved)
                 location = Location(address, word & 0xFFFFFFFF, word >> 32)
-            operations.append((kind, name, location, value))
+            operations.append((kind, name, location, (value, () if kind == 1 else next(scalars))))
         return operations
 
     def chunk_of(self, head: Head) -> tuple[int, int, int, int, int, int, int]:
@@ -444,7 +521,7 @@ class Depot:
             check(good, f"block {block}")
         return bytes(size) if flags & 1 else bytes(blosc2.decompress2(chunk))
 
-    def live(self) -> tuple[dict[bytes, tuple[Location, bytes | None]], dict[int, tuple]]:
+    def live(self) -> tuple[dict[bytes, tuple[Location, tuple]], dict[int, tuple]]:
         """Live records in their order by the index and what was adopted, and where their chunks are."""
         dead = {ordinal for segment in self.segments for ordinal in segment.kills}
         records, chunks = {}, {}
@@ -454,15 +531,16 @@ class Depot:
             for number, name in enumerate(segment.names):
                 if segment.first_ordinal + number not in dead:
                     check(name not in records, "a name that is live once")
-                    records[name] = (segment.location(number), segment.metadata.get(number))
+                    kept = (segment.metadata.get(number), segment.scalars[number])
+                    records[name] = (segment.location(number), kept)
         if self.commit is not None:
             check(len(records) == self.commit.number(3, 8), "the number of live records")
         self.replay(self.adopted, records, chunks)
         return records, chunks
 
-    def by_directories(self) -> tuple[dict[bytes, tuple[Location, bytes | None]], dict[int, tuple]]:
+    def by_directories(self) -> tuple[dict[bytes, tuple[Location, tuple]], dict[int, tuple]]:
         """The same by the directories alone."""
-        records: dict[bytes, tuple[Location, bytes | None]] = {}
+        records: dict[bytes, tuple[Location, tuple]] = {}
         chunks: dict[int, tuple] = {}
         self.replay([head for head in self.entries() if head.kind in (CHUNK, LOG)], records, chunks)
         return records, chunks
@@ -471,25 +549,26 @@ class Depot:
         for head in heads:
             if head.kind == CHUNK:
                 chunks[head.ordinal] = self.chunk_of(head)
-            for _, name, location, metadata in self.operations(head):
+            for _, name, location, kept in self.operations(head):
                 records.pop(name, None)
                 if location is not None:
-                    records[name] = (location, metadata)
+                    records[name] = (location, kept)
 
-    def records(self) -> list[tuple[bytes, bytes, bytes | None]]:
-        """Tagged name, bytes and metadata of all live records, in their order."""
+    def records(self) -> list[tuple[bytes, bytes, bytes | None, Scalars]]:
+        """Tagged name, bytes, metadata and scalars of all live records, in their order."""
         records, chunks = self.live()
         again, chunks_again = self.by_directories()
-        check(list(records.items()) == list(again.items()), "index and directories that agree")
+        # NaN is the same as NaN here.
+        check(repr(list(records.items())) == repr(list(again.items())), "index and directories that agree")
         check(chunks == chunks_again, "chunks of the index and of the entries")
         raw = {number: self.raw_chunk(reference) for number, reference in chunks.items()}
         out = []
-        for name, (location, metadata) in records.items():
+        for name, (location, (metadata, scalars)) in records.items():
             data, at, left = b"", location.address, location.length
             while left:
                 number, start = divmod(at, self.parameters.chunk_size)
                 part = raw[number][start : start + left]
                 data, at, left = data + part, at + len(part), left - len(part)
             check(crc(data) == location.crc, f"record {name!r}")
-            out.append((name, data, metadata))
+            out.append((name, data, metadata, scalars))
         return out

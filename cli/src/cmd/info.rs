@@ -72,6 +72,7 @@ fn table(info: &DepotInfo, metadata: &Map<String, Value>) -> Vec<(&'static str, 
         ("placement", layout.placement.to_string()),
         ("alignment", text::count(info.align as u64, "byte")),
         ("for vlstore", if layout.vlstore_compatible { "yes" } else { "no" }.into()),
+        ("columns", columns(&layout.columns)),
         ("records", text::grouped(info.records)),
         ("raw bytes", exact(info.raw_bytes)),
         ("file bytes", exact(info.file_bytes)),
@@ -102,6 +103,10 @@ fn table(info: &DepotInfo, metadata: &Map<String, Value>) -> Vec<(&'static str, 
         rows.push((label, format!("{} = {value}", text::without_controls(name))));
     }
     rows
+}
+
+fn columns(names: &[String]) -> String {
+    if names.is_empty() { "none".into() } else { names.join(", ") }
 }
 
 fn exact(n: u64) -> String {

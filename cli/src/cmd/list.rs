@@ -4,8 +4,8 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use clap::Args;
-use serde_json::json;
-use vldepot::{Depot, Key, OpenOptions, Raw};
+use serde_json::{Map, Value, json};
+use vldepot::{Depot, Key, OpenOptions, Raw, Scalar};
 
 use super::Run;
 use crate::failure::Failure;
@@ -21,7 +21,7 @@ pub(crate) struct List {
     /// Only string names that start with this.
     #[arg(long, value_name = "P")]
     prefix: Option<String>,
-    /// Also print the length, the chunk, the offset in the chunk, and the checksum.
+    /// Also print the length, the chunk, the offset in the chunk, the checksum, and the scalars in columns.
     #[arg(long, short)]
     long: bool,
     /// End each name with a NUL byte instead of a newline, and quote none.
@@ -47,7 +47,11 @@ impl Run for List {
             (None, None) => Box::new(depot.keys()),
         };
         if self.long {
-            writeln!(out, "{:>12}  {:>8}  {:>10}  {:8}  name", "length", "chunk", "offset", "crc32c")?;
+            write!(out, "{:>12}  {:>8}  {:>10}  {:8}  ", "length", "chunk", "offset", "crc32c")?;
+            for column in depot.columns() {
+                write!(out, "{:>20}  ", text::without_controls(&column.name))?;
+            }
+            writeln!(out, "name")?;
         }
         // A name that cannot be read does not stop the listing.
         let mut failed: Option<Failure> = None;
@@ -97,7 +101,16 @@ impl List {
             let at = depot.location(key)?;
             let checksum = at.checksum.map_or("-".into(), |checksum| format!("{checksum:08x}"));
             let name = text::name(key);
-            writeln!(out, "{:>12}  {:>8}  {:>10}  {checksum:8}  {name}", at.length, at.chunk, at.offset)?;
+            write!(out, "{:>12}  {:>8}  {:>10}  {checksum:8}  ", at.length, at.chunk, at.offset)?;
+            for column in depot.columns() {
+                let value = match depot.scalar(key, &column.name)? {
+                    None => "-".to_owned(),
+                    Some(Scalar::Integer(value)) => value.to_string(),
+                    Some(Scalar::Float(value)) => format!("{value:?}"),
+                };
+                write!(out, "{value:>20}  ")?;
+            }
+            writeln!(out, "{name}")?;
         } else {
             writeln!(out, "{}", text::name(key))?;
         }
@@ -112,8 +125,27 @@ fn print_json(depot: &Depot<Raw>, key: &Key, out: &mut dyn Write) -> Result<(), 
     let metadata = depot
         .metadata::<serde_json::Value>(key)?
         .map_or(String::new(), |metadata| format!(",\"metadata\":{metadata}"));
+    let scalars = if depot.columns().is_empty() {
+        String::new()
+    } else {
+        format!(",\"scalars\":{}", Value::Object(scalars(depot, key)?))
+    };
     // Written by hand, so that the name comes first.
     write!(out, "{{\"name\":{name},\"type\":\"{kind}\",\"length\":{},\"chunk\":{},", at.length, at.chunk)?;
-    writeln!(out, "\"offset\":{},\"checksum\":{checksum}{metadata}}}", at.offset)?;
+    writeln!(out, "\"offset\":{},\"checksum\":{checksum}{scalars}{metadata}}}", at.offset)?;
     Ok(())
+}
+
+/// The scalars that the record has, by the names of their columns. JSON has no NaN: it is text.
+fn scalars(depot: &Depot<Raw>, key: &Key) -> Result<Map<String, Value>, Failure> {
+    let mut scalars = Map::new();
+    for column in depot.columns() {
+        let value = match depot.scalar(key, &column.name)? {
+            None => continue,
+            Some(Scalar::Float(value)) if !value.is_finite() => json!(value.to_string().to_lowercase()),
+            Some(value) => json!(value),
+        };
+        scalars.insert(column.name.to_string(), value);
+    }
+    Ok(scalars)
 }

@@ -5,6 +5,7 @@ use flatbuffers::FlatBufferBuilder;
 use super::{broken, fbs};
 use crate::format::growth::{Fault, unknown_field};
 use crate::le::u32_at;
+use crate::scalar::{VALUE_LEN, push_value, value_of};
 
 /// What an entry did to one name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,14 +18,46 @@ pub(crate) enum Action {
     Metadata { address: u64, length: u32, checksum: u32 },
 }
 
+/// What a directory and the index keep of a record, besides its name and its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Attributes<'a> {
+    /// MessagePack metadata.
+    pub(crate) metadata: Option<&'a [u8]>,
+    /// A [row](crate::scalar::row) with a value for each column of the depot.
+    pub(crate) scalars: &'a [u8],
+}
+
+impl Attributes<'_> {
+    /// How many bytes they have.
+    pub(crate) fn len(&self) -> usize {
+        self.metadata.map_or(0, <[u8]>::len) + self.scalars.len()
+    }
+
+    pub(crate) fn to_owned(self) -> OwnedAttributes {
+        OwnedAttributes { metadata: self.metadata.map(<[u8]>::to_vec), scalars: self.scalars.to_vec() }
+    }
+}
+
+/// [`Attributes`] that own their bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct OwnedAttributes {
+    pub(crate) metadata: Option<Vec<u8>>,
+    pub(crate) scalars: Vec<u8>,
+}
+
+impl OwnedAttributes {
+    pub(crate) fn lend(&self) -> Attributes<'_> {
+        Attributes { metadata: self.metadata.as_deref(), scalars: &self.scalars }
+    }
+}
+
 /// One line of a directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Operation {
     /// The tagged name, see [`crate::key`].
     pub(crate) name: Vec<u8>,
     pub(crate) action: Action,
-    /// MessagePack metadata.
-    pub(crate) metadata: Option<Vec<u8>>,
+    pub(crate) attributes: OwnedAttributes,
 }
 
 /// The operations of one CHUNK or LOG entry, in order.
@@ -36,7 +69,7 @@ pub(crate) struct Directory {
 }
 
 /// Fields of the table that this version knows.
-const KNOWN_FIELDS: u16 = 10;
+const KNOWN_FIELDS: u16 = 12;
 
 const PUT: u8 = 0;
 const REMOVE: u8 = 1;
@@ -57,13 +90,20 @@ pub(crate) struct DirectoryBuilder {
     metadata_at: Vec<u32>,
     metadata_lengths: Vec<u32>,
     metadata: Vec<u8>,
+    /// Rows of scalars, one after the other.
+    scalars: Vec<u8>,
+    n_rows: usize,
 }
 
 impl DirectoryBuilder {
     /// Appends a line.
-    pub(crate) fn push(&mut self, name: &[u8], action: Action, metadata: Option<&[u8]>) {
+    pub(crate) fn push(&mut self, name: &[u8], action: Action, attributes: Attributes<'_>) {
         let small = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-        if let Some(value) = metadata {
+        if action != Action::Remove {
+            self.scalars.extend_from_slice(attributes.scalars);
+            self.n_rows += 1;
+        }
+        if let Some(value) = attributes.metadata {
             self.metadata_at.push(small(self.kinds.len()));
             self.metadata_lengths.push(small(value.len()));
             self.metadata.extend_from_slice(value);
@@ -92,6 +132,7 @@ impl DirectoryBuilder {
     /// The table as bytes, not yet compressed.
     pub(crate) fn encode(&self) -> Vec<u8> {
         let all_puts = self.kinds.iter().all(|&kind| kind == PUT);
+        let (scalars, absent) = split_rows(&self.scalars, self.n_rows);
         let mut builder = FlatBufferBuilder::new();
         let optional = |builder: &mut FlatBufferBuilder<'_>, v: &[u32]| {
             (!v.is_empty()).then(|| flatbuffers::WIPOffset::new(builder.create_vector(v).value()))
@@ -107,6 +148,8 @@ impl DirectoryBuilder {
             metadata_lengths: optional(&mut builder, &self.metadata_lengths),
             metadata: (!self.metadata.is_empty()).then(|| builder.create_vector(&self.metadata)),
             moved: (!self.moved.is_empty()).then(|| builder.create_vector(&self.moved)),
+            scalars: (!scalars.is_empty()).then(|| builder.create_vector(&scalars)),
+            scalars_absent: absent.contains(&1).then(|| builder.create_vector(&absent)),
         };
         let table = fbs::ChunkDirectory::create(&mut builder, &args);
         builder.finish_minimal(table);
@@ -119,10 +162,16 @@ impl Directory {
     #[cfg(any(test, all(feature = "testing", feature = "atomic", feature = "json")))]
     pub(crate) fn to_builder(&self) -> DirectoryBuilder {
         let mut builder = DirectoryBuilder { first_start: self.first_start, ..DirectoryBuilder::default() };
-        for Operation { name, action, metadata } in &self.operations {
-            builder.push(name, *action, metadata.as_deref());
+        for Operation { name, action, attributes } in &self.operations {
+            builder.push(name, *action, attributes.lend());
         }
         builder
+    }
+
+    /// How many scalars each record has; `None` if no operation leaves a record.
+    pub(crate) fn n_columns(&self) -> Option<usize> {
+        let mut left = self.operations.iter().filter(|operation| operation.action != Action::Remove);
+        left.next().map(|operation| operation.attributes.scalars.len() / VALUE_LEN)
     }
 
     /// Reads the table.
@@ -147,6 +196,14 @@ impl Directory {
         let mut moved = table.moved().unwrap_or_default().iter();
         let metadata_at = table.metadata_at().unwrap_or_default();
         let mut noted = metadata_at.iter().zip(table.metadata_lengths().unwrap_or_default()).peekable();
+        let n_rows = match kinds {
+            Some(kinds) => kinds.iter().filter(|&kind| kind != REMOVE).count(),
+            None => name_lengths.len(),
+        };
+        let scalars = table.scalars().map(|v| v.bytes()).unwrap_or_default();
+        let absent = table.scalars_absent().map(|v| v.bytes()).unwrap_or_default();
+        let (rows, row_len) = join_rows(scalars, absent, n_rows)?;
+        let mut rows = rows.chunks_exact(row_len.max(1));
         let mut operations = Vec::with_capacity(name_lengths.len());
         for (number, name_length) in name_lengths.iter().enumerate() {
             let (name, rest) = names.split_at_checked(name_length as usize).ok_or_else(short)?;
@@ -173,7 +230,10 @@ impl Directory {
                     Ok::<_, Fault>(value.to_vec())
                 })
                 .transpose()?;
-            operations.push(Operation { name: name.to_vec(), action, metadata: value });
+            let scalars = if action == Action::Remove { None } else { rows.next() };
+            let attributes =
+                OwnedAttributes { metadata: value, scalars: scalars.unwrap_or_default().to_vec() };
+            operations.push(Operation { name: name.to_vec(), action, attributes });
         }
         if !names.is_empty() || lengths.next().is_some() || noted.next().is_some() {
             return Err(short().into());
@@ -182,34 +242,97 @@ impl Directory {
     }
 }
 
+/// The columns of rows of scalars: the bytes of the differences, and which values are absent.
+fn split_rows(rows: &[u8], n_rows: usize) -> (Vec<u8>, Vec<u8>) {
+    let row_len = rows.len().checked_div(n_rows).unwrap_or(0);
+    let n_columns = row_len / VALUE_LEN;
+    let (mut bytes, mut absent) = (vec![0; 8 * n_rows * n_columns], vec![0; n_rows * n_columns]);
+    if bytes.is_empty() {
+        return (bytes, absent);
+    }
+    for (nth, (column, absent)) in
+        bytes.chunks_exact_mut(8 * n_rows).zip(absent.chunks_exact_mut(n_rows)).enumerate()
+    {
+        let mut before = 0_u64;
+        for (number, row) in rows.chunks_exact(row_len).enumerate() {
+            let value = value_of(row, nth);
+            absent[number] = u8::from(value.is_none());
+            let value = value.unwrap_or(before);
+            for (plane, byte) in value.wrapping_sub(before).to_le_bytes().into_iter().enumerate() {
+                column[plane * n_rows + number] = byte;
+            }
+            before = value;
+        }
+    }
+    (bytes, absent)
+}
+
+/// The rows that [`split_rows`] took apart, and the length of each.
+fn join_rows(bytes: &[u8], absent: &[u8], n_rows: usize) -> Result<(Vec<u8>, usize), Fault> {
+    let n_values = bytes.len() / 8;
+    let n_columns = n_values.checked_div(n_rows).unwrap_or(0);
+    let fits = n_columns * n_rows * 8 == bytes.len() && (absent.is_empty() || absent.len() == n_values);
+    if !fits {
+        return Err("scalars of another number of records".into());
+    }
+    let mut rows = Vec::with_capacity(VALUE_LEN * n_values);
+    let mut before = vec![0_u64; n_columns];
+    for number in 0..n_rows {
+        for (nth, before) in before.iter_mut().enumerate() {
+            let byte = |plane: usize| bytes.get(8 * n_rows * nth + plane * n_rows + number).copied();
+            let difference = std::array::from_fn(|plane| byte(plane).unwrap_or(0));
+            *before = before.wrapping_add(u64::from_le_bytes(difference));
+            let is_absent = absent.get(n_rows * nth + number).is_some_and(|&absent| absent != 0);
+            push_value(&mut rows, (!is_absent).then_some(*before));
+        }
+    }
+    Ok((rows, VALUE_LEN * n_columns))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn row(values: [Option<u64>; 2]) -> Vec<u8> {
+        let mut row = Vec::new();
+        for value in values {
+            push_value(&mut row, value);
+        }
+        row
+    }
+
     #[test]
     fn directories_come_back_with_every_kind_of_line() {
-        let directory = Directory {
-            first_start: 64,
-            operations: vec![
-                Operation {
-                    name: b"a".to_vec(),
-                    action: Action::Put { length: 7, checksum: 1 },
-                    metadata: None,
-                },
-                Operation { name: vec![], action: Action::Remove, metadata: None },
-                Operation {
-                    name: b"c".to_vec(),
-                    action: Action::Metadata { address: 1 << 40, length: 3, checksum: u32::MAX },
-                    metadata: Some(vec![0xc0]),
-                },
-                Operation {
-                    name: b"d".to_vec(),
-                    action: Action::Put { length: 0, checksum: 0 },
-                    metadata: Some(vec![]),
-                },
-            ],
-        };
-        assert_eq!(Directory::decode(&directory.to_builder().encode()), Ok(directory));
+        let rows = [[Some(7), Some(u64::MAX)], [None, Some(3)], [Some(1), None]].map(row);
+        for rows in [rows, [const { Vec::new() }; 3]] {
+            let line = |name: &[u8], action, metadata: Option<Vec<u8>>, row: &Vec<u8>| Operation {
+                name: name.to_vec(),
+                action,
+                attributes: OwnedAttributes { metadata, scalars: row.clone() },
+            };
+            let moved = Action::Metadata { address: 1 << 40, length: 3, checksum: u32::MAX };
+            let directory = Directory {
+                first_start: 64,
+                operations: vec![
+                    line(b"a", Action::Put { length: 7, checksum: 1 }, None, &rows[0]),
+                    line(b"", Action::Remove, None, &Vec::new()),
+                    line(b"c", moved, Some(vec![0xc0]), &rows[1]),
+                    line(b"d", Action::Put { length: 0, checksum: 0 }, Some(vec![]), &rows[2]),
+                ],
+            };
+            assert_eq!(Directory::decode(&directory.to_builder().encode()), Ok(directory));
+        }
         assert_eq!(Directory::decode(&DirectoryBuilder::default().encode()), Ok(Directory::default()));
+    }
+
+    #[test]
+    fn scalars_of_another_number_of_records_are_refused() {
+        let (bytes, absent) = split_rows(&[row([Some(1), None]), row([Some(2), None])].concat(), 2);
+        assert_eq!((bytes.len(), &absent[..]), (32, &[0, 0, 1, 1][..]));
+        assert!(join_rows(&bytes, &absent, 2).is_ok());
+        assert!(join_rows(&bytes, &absent, 3).is_err());
+        assert!(join_rows(&bytes, &absent, 0).is_err());
+        assert!(join_rows(&bytes[..24], &absent, 2).is_err());
+        assert!(join_rows(&bytes, &absent[..3], 2).is_err());
     }
 }

@@ -16,10 +16,10 @@ mod segment;
 mod varint;
 
 pub(crate) use commit::{Commit, SegmentRef};
-pub(crate) use directory::{Action, Directory, DirectoryBuilder, Operation};
+pub(crate) use directory::{Action, Attributes, Directory, DirectoryBuilder, Operation, OwnedAttributes};
 pub(crate) use losses::{Loss, LossKind, Losses};
 pub(crate) use parameters::{Parameters, Shard};
-pub(crate) use segment::{Order, SECTIONS, Section, SegmentHead, lay_out};
+pub(crate) use segment::{Absent, Column, Order, SECTIONS, Section, SegmentHead, lay_out};
 
 use flatbuffers::InvalidFlatbuffer;
 

@@ -7,6 +7,7 @@ use crate::blosc::{Compression, CompressionCodec, Filter};
 use crate::format::FORMAT_VERSION;
 use crate::format::growth::{Fault, Features, Newer, unknown_field};
 use crate::options::{Layout, Placement};
+use crate::scalar::{MAX_COLUMNS, ScalarField, ScalarKind};
 
 /// How the depot is laid out.
 #[allow(clippy::struct_field_names, reason = "the names of the schema")]
@@ -35,6 +36,8 @@ pub(crate) struct Parameters {
     /// Whether writers give index segments filters, and the order of names.
     pub(crate) filters: bool,
     pub(crate) order: bool,
+    /// The scalars of records that are kept in columns.
+    pub(crate) columns: Vec<ScalarField>,
     /// The first field of the table that this version does not know, if there is one. Not encoded.
     pub(crate) unknown_field: Option<u16>,
 }
@@ -52,7 +55,7 @@ const WITHOUT_FILTERS: u8 = 1;
 const WITHOUT_ORDER: u8 = 2;
 
 /// Fields of the table that this version knows.
-const KNOWN_FIELDS: u16 = 23;
+const KNOWN_FIELDS: u16 = 24;
 
 impl Parameters {
     /// The table as bytes.
@@ -69,6 +72,18 @@ impl Parameters {
     ) -> flatbuffers::WIPOffset<fbs::Parameters<'b>> {
         let codec_id = builder.create_string(&self.codec_id);
         let codec_parameters = builder.create_vector(&self.codec_parameters);
+        let columns = (!self.columns.is_empty()).then(|| {
+            let build = |ScalarField { name, kind }: &ScalarField| {
+                let name = Some(builder.create_string(name));
+                let kind = match kind {
+                    ScalarKind::Integer => 0,
+                    ScalarKind::Float => 1,
+                };
+                fbs::Column::create(builder, &fbs::ColumnArgs { name, kind })
+            };
+            let columns: Vec<_> = self.columns.iter().map(build).collect();
+            builder.create_vector(&columns)
+        });
         let small = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         let half = |n: u128| u64::try_from(n & u128::from(u64::MAX)).unwrap_or(0);
         let data_set = fbs::Id::new(half(self.data_set), half(self.data_set >> 64));
@@ -113,6 +128,7 @@ impl Parameters {
             first_record: self.shard.first_record,
             without: if self.filters { 0 } else { WITHOUT_FILTERS }
                 | if self.order { 0 } else { WITHOUT_ORDER },
+            columns,
         };
         fbs::Parameters::create(builder, &args)
     }
@@ -168,6 +184,7 @@ impl Parameters {
             shard: Shard { number: table.shard(), of: table.n_shards(), first_record: table.first_record() },
             filters: table.without() & WITHOUT_FILTERS == 0,
             order: table.without() & WITHOUT_ORDER == 0,
+            columns: table.columns().unwrap_or_default().iter().map(column).collect::<Result<_, _>>()?,
             unknown_field: unknown_field(&table._tab, KNOWN_FIELDS),
         };
         // The fields of a newer format may mean anything. The caller refuses it by its version.
@@ -175,6 +192,9 @@ impl Parameters {
             parameters.layout().validate().map_err(|e| format!("impossible parameters ({e})"))?;
             if !parameters.align.is_power_of_two() || parameters.align > 64 {
                 return Err(format!("records aligned to {} bytes", parameters.align).into());
+            }
+            if parameters.columns.len() > MAX_COLUMNS {
+                return Err(format!("{} columns", parameters.columns.len()).into());
             }
         }
         Ok(parameters)
@@ -196,8 +216,21 @@ impl Parameters {
             vlstore_compatible: self.vlstore,
             name_filters: self.filters,
             name_order: self.order,
+            columns: self.columns.iter().map(|column| column.name.clone().into_owned()).collect(),
         }
     }
+}
+
+fn column(table: fbs::Column<'_>) -> Result<ScalarField, Fault> {
+    if let Some(field) = unknown_field(&table._tab, 2) {
+        return Err(Fault::newer("field", &format_args!("{field} of a column")));
+    }
+    let kind = match table.kind() {
+        0 => ScalarKind::Integer,
+        1 => ScalarKind::Float,
+        other => return Err(Fault::newer("kind of scalar", &other)),
+    };
+    Ok(ScalarField { name: table.name().unwrap_or_default().to_owned().into(), kind })
 }
 
 #[cfg(test)]
@@ -223,6 +256,7 @@ pub(crate) mod tests {
             shard: Shard { number: 1, of: 2, first_record: 3 },
             filters: true,
             order: false,
+            columns: vec![ScalarField::integer("step"), ScalarField::float("energy")],
             unknown_field: None,
         }
     }
@@ -230,5 +264,31 @@ pub(crate) mod tests {
     #[test]
     fn parameters_come_back() {
         assert_eq!(Parameters::decode(&parameters().encode()), Ok(parameters()));
+    }
+
+    #[test]
+    fn a_kind_of_scalar_of_a_later_version_is_named() {
+        for kind in 0..=u8::MAX {
+            let mut builder = FlatBufferBuilder::new();
+            let name = Some(builder.create_string("spin"));
+            let column = fbs::Column::create(&mut builder, &fbs::ColumnArgs { name, kind });
+            let columns = Some(builder.create_vector(&[column]));
+            let args = fbs::ParametersArgs {
+                format_version: 1,
+                chunk_size: 4096,
+                typesize: 8,
+                align: 16,
+                columns,
+                ..fbs::ParametersArgs::default()
+            };
+            let table = fbs::Parameters::create(&mut builder, &args);
+            builder.finish_minimal(table);
+            let columns = Parameters::decode(builder.finished_data()).map(|parameters| parameters.columns);
+            match kind {
+                0 => assert_eq!(columns, Ok(vec![ScalarField::integer("spin")])),
+                1 => assert_eq!(columns, Ok(vec![ScalarField::float("spin")])),
+                kind => assert_eq!(columns, Err(Fault::newer("kind of scalar", &kind))),
+            }
+        }
     }
 }

@@ -5,6 +5,7 @@ use flatbuffers::{FlatBufferBuilder, root};
 use super::varint::{push_varint, take_varint};
 use super::{broken, fbs};
 use crate::format::growth::{Fault, unknown_field};
+use crate::scalar::{MAX_COLUMNS, ScalarKind};
 
 /// One array of an index segment, from the start of the first one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -14,7 +15,7 @@ pub(crate) struct Section {
 }
 
 /// The start of an index segment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct SegmentHead {
     pub(crate) first_ordinal: u64,
     pub(crate) n_records: u64,
@@ -26,6 +27,8 @@ pub(crate) struct SegmentHead {
     pub(crate) order: Order,
     /// By number: section `n` has kind `n + 1`. Those that are not in the file are empty.
     pub(crate) sections: [Section; SECTIONS],
+    /// In the order of the depot's parameters. None if no record here has a value.
+    pub(crate) columns: Vec<Column>,
     /// Where the last section ends, padding included: the bytes that pages cover.
     pub(crate) paged_len: u64,
     /// Whether there is more than this version knows: a merge would lose it.
@@ -45,13 +48,118 @@ pub(crate) enum Order {
 }
 
 /// How many kinds of sections this version knows.
-pub(crate) const SECTIONS: usize = 15;
+pub(crate) const SECTIONS: usize = 16;
 
 /// Sections of this kind and later ones may be left out of account.
 const IGNORABLE: u8 = 0x80;
 
 /// Fields of the table that this version knows.
-const KNOWN_FIELDS: u16 = 9;
+const KNOWN_FIELDS: u16 = 10;
+
+/// How a segment has the values of one column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Column {
+    pub(crate) kind: ScalarKind,
+    /// Bytes of an element for each record: 0, 1, 2, 4 or 8.
+    pub(crate) width: u8,
+    pub(crate) absent: Absent,
+    /// A value of a column of integers is `base` + `step` × the number of the record + its element. In a
+    /// column of floats without elements, all values have the bits `base`.
+    pub(crate) base: u64,
+    pub(crate) step: u64,
+}
+
+/// Which records have no value in a column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Absent {
+    None,
+    /// A bit for each record follows the elements. It is set if there is no value.
+    Some,
+    All,
+}
+
+const FLOATS: u8 = 0x10;
+const SOME_ABSENT: u8 = 0x20;
+const ALL_ABSENT: u8 = 0x40;
+
+impl Column {
+    /// Bytes of the elements of `n` records, padding included.
+    pub(crate) fn elements_len(&self, n: u64) -> u64 {
+        n.saturating_mul(u64::from(self.width)).checked_next_multiple_of(8).unwrap_or(u64::MAX)
+    }
+
+    /// Bytes of the column of `n` records.
+    pub(crate) fn len(&self, n: u64) -> u64 {
+        let bits = if self.absent == Absent::Some { n.div_ceil(64).saturating_mul(8) } else { 0 };
+        self.elements_len(n).saturating_add(bits)
+    }
+
+    /// The bits of the value of record `number`, which has these bytes as its element.
+    pub(crate) fn value(&self, number: u64, element: &[u8]) -> u64 {
+        let mut bytes = [0; 8];
+        bytes.iter_mut().zip(element).for_each(|(to, from)| *to = *from);
+        let element = u64::from_le_bytes(bytes);
+        match (self.kind, self.width) {
+            (ScalarKind::Integer, _) => {
+                self.base.wrapping_add(self.step.wrapping_mul(number)).wrapping_add(element)
+            }
+            (ScalarKind::Float, 0) => self.base,
+            (ScalarKind::Float, 4) => {
+                f64::from(f32::from_bits(u32::try_from(element).unwrap_or(u32::MAX))).to_bits()
+            }
+            (ScalarKind::Float, _) => element,
+        }
+    }
+
+    fn push(&self, out: &mut Vec<u8>) {
+        let floats = self.kind == ScalarKind::Float;
+        let absent = match self.absent {
+            Absent::None => 0,
+            Absent::Some => SOME_ABSENT,
+            Absent::All => ALL_ABSENT,
+        };
+        out.push(self.width | if floats { FLOATS } else { 0 } | absent);
+        if floats {
+            push_varint(out, self.base);
+        } else {
+            push_varint(out, zigzag(self.base));
+            push_varint(out, zigzag(self.step));
+        }
+    }
+
+    fn take(packed: &mut &[u8]) -> Result<Self, Fault> {
+        let cut = || "columns that are cut off".to_owned();
+        let (&form, rest) = packed.split_first().ok_or_else(cut)?;
+        *packed = rest;
+        let kind = if form & FLOATS == 0 { ScalarKind::Integer } else { ScalarKind::Float };
+        let absent = match form & (SOME_ABSENT | ALL_ABSENT) {
+            0 => Absent::None,
+            SOME_ABSENT => Absent::Some,
+            ALL_ABSENT => Absent::All,
+            _ => return Err(Fault::newer("form of a column", &form)),
+        };
+        let width = form & 0x0f;
+        let widths: &[u8] = if kind == ScalarKind::Float { &[0, 4, 8] } else { &[0, 1, 2, 4, 8] };
+        if form & 0x80 != 0 || !widths.contains(&width) {
+            return Err(Fault::newer("form of a column", &form));
+        }
+        let mut varint = || take_varint(packed).ok_or_else(cut);
+        let (base, step) = match kind {
+            ScalarKind::Integer => (unzigzag(varint()?), unzigzag(varint()?)),
+            ScalarKind::Float => (varint()?, 0),
+        };
+        Ok(Self { kind, width, absent, base, step })
+    }
+}
+
+/// Makes small negative numbers, in two's complement, small.
+fn zigzag(bits: u64) -> u64 {
+    bits << 1 ^ (bits.cast_signed() >> 63).cast_unsigned()
+}
+
+fn unzigzag(number: u64) -> u64 {
+    number >> 1 ^ (number & 1).wrapping_neg()
+}
 
 /// Where each section of the given lengths starts, and where the last one ends.
 pub(crate) fn lay_out(lengths: [u64; SECTIONS]) -> ([Section; SECTIONS], u64) {
@@ -73,6 +181,8 @@ impl SegmentHead {
             packed.push(kind);
             push_varint(&mut packed, section.length);
         }
+        let mut columns = Vec::new();
+        self.columns.iter().for_each(|column| column.push(&mut columns));
         let mut builder = FlatBufferBuilder::new();
         let small = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
         let args = fbs::SegmentHeadArgs {
@@ -89,6 +199,7 @@ impl SegmentHead {
                 Order::Listed => 2,
             },
             sections: Some(builder.create_vector(&packed)),
+            columns: (!columns.is_empty()).then(|| builder.create_vector(&columns)),
         };
         let table = fbs::SegmentHead::create(&mut builder, &args);
         builder.finish_minimal(table);
@@ -114,6 +225,7 @@ impl SegmentHead {
                 other => return Err(Fault::newer("order of names", &other)),
             },
             sections: [Section::default(); SECTIONS],
+            columns: Vec::new(),
             paged_len: 0,
             has_more: unknown_field(&table._tab, KNOWN_FIELDS).is_some(),
         };
@@ -135,6 +247,13 @@ impl SegmentHead {
             }
         }
         head.paged_len = end;
+        let mut columns = table.columns().map(|columns| columns.bytes()).unwrap_or_default();
+        while !columns.is_empty() {
+            if head.columns.len() == MAX_COLUMNS {
+                return Err(format!("more than {MAX_COLUMNS} columns").into());
+            }
+            head.columns.push(Column::take(&mut columns)?);
+        }
         Ok(head)
     }
 }
@@ -145,14 +264,25 @@ mod tests {
 
     #[test]
     fn heads_come_back_without_their_empty_sections() {
-        let (sections, paged_len) = lay_out([32, 8, 0, 5, 0, 0, 0, 0, 4, 0, 0, 0, 0, 0, 0]);
+        let (sections, paged_len) = lay_out([32, 8, 0, 5, 0, 0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0]);
         assert_eq!((sections[3].offset, sections[8].offset, paged_len), (40, 48, 56));
-        let head = SegmentHead { n_records: 2, sections, paged_len, ..SegmentHead::default() };
+        let column = |kind, width, absent, base: i64, step: i64| {
+            let (base, step) = (base.cast_unsigned(), step.cast_unsigned());
+            Column { kind, width, absent, base, step }
+        };
+        let columns = vec![
+            column(ScalarKind::Integer, 0, Absent::None, -5, i64::MIN),
+            column(ScalarKind::Integer, 8, Absent::Some, i64::MAX, 0),
+            column(ScalarKind::Float, 0, Absent::None, 0.5_f64.to_bits().cast_signed(), 0),
+            column(ScalarKind::Float, 4, Absent::All, 0, 0),
+        ];
+        let head = SegmentHead { n_records: 2, sections, columns, paged_len, ..SegmentHead::default() };
         let back = SegmentHead::decode(&head.encode()).unwrap();
         let given =
             |head: &SegmentHead| head.sections.map(|s| if s.length > 0 { s } else { Section::default() });
         assert_eq!(given(&back), given(&head));
         assert_eq!((back.n_records, back.paged_len, back.has_more), (2, 56, false));
+        assert_eq!(back.columns, head.columns);
     }
 
     /// A head with a section of this kind and 8 bytes after a section of locations.
@@ -172,7 +302,7 @@ mod tests {
             assert!(head.has_more, "a merge must not lose section {kind}");
             assert_eq!((head.sections[1].length, head.paged_len), (16, 24));
         }
-        for kind in 16..0x80 {
+        for kind in 17..0x80 {
             assert_eq!(SegmentHead::decode(&with_section(kind)), Err(Fault::newer("index section", &kind)));
         }
         for kind in [0, 1, 2] {
@@ -181,6 +311,38 @@ mod tests {
                 "out of order"
             );
         }
-        assert!(!SegmentHead::decode(&with_section(15)).unwrap().has_more);
+        assert!(!SegmentHead::decode(&with_section(16)).unwrap().has_more);
+    }
+
+    #[test]
+    fn columns_of_other_forms_are_refused_and_cut_ones_are_damaged() {
+        for form in 0..=u8::MAX {
+            let taken = Column::take(&mut &[form, 0, 0][..]);
+            let floats = form & FLOATS != 0;
+            let known = form & 0x80 == 0
+                && form & 0x60 != 0x60
+                && [0, 4, 8].iter().chain(if floats { &[][..] } else { &[1, 2] }).any(|w| form & 0x0f == *w);
+            assert_eq!(taken.is_ok(), known, "{form:#x}");
+            assert!(known || matches!(taken, Err(Fault::Newer(_))), "{form:#x}");
+            assert!(!known || matches!(Column::take(&mut &[form][..]), Err(Fault::Damaged(_))), "{form:#x}");
+        }
+    }
+
+    #[test]
+    fn values_come_from_their_elements() {
+        let column = Column {
+            kind: ScalarKind::Integer,
+            width: 1,
+            absent: Absent::None,
+            base: (-100_i64).cast_unsigned(),
+            step: 10,
+        };
+        assert_eq!(column.value(3, &[5]).cast_signed(), -65);
+        let floats = Column { kind: ScalarKind::Float, width: 4, base: 0, ..column };
+        assert_eq!(floats.value(3, &(-0.5_f32).to_le_bytes()), (-0.5_f64).to_bits());
+        let floats = Column { width: 8, ..floats };
+        assert_eq!(floats.value(3, &f64::NAN.to_le_bytes()), f64::NAN.to_bits());
+        assert_eq!((floats.len(3), column.len(3), column.elements_len(9)), (24, 8, 16));
+        assert_eq!(Column { absent: Absent::Some, ..column }.len(65), 72 + 16);
     }
 }

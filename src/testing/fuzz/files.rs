@@ -105,6 +105,14 @@ fn read_all<C: Codec>(depot: &Depot<C>) {
         let _ = (depot.metadata::<serde_json::Value>(key), depot.contains(key), depot.location(key));
     }
     let _ = depot.key_at(depot.len() / 2);
+    for column in depot.columns() {
+        if let Ok(values) = depot.column(&column.name, ..READ as u64) {
+            for (nth, key) in keys.iter().enumerate().take(values.len()) {
+                let scalar = depot.scalar(key, &column.name);
+                let _ = (values.get(nth), scalar, values.is_absent(nth));
+            }
+        }
+    }
     if info.is_ok_and(|info| info.layout.chunk_size > LARGEST_CHUNK) || !sizes_are_modest(depot, &keys) {
         return;
     }

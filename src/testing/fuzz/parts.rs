@@ -87,6 +87,7 @@ fn look_up(segment: &Arc<Segment>) {
         for (number, name) in (first..).zip(&names) {
             local = number + 1;
             let _ = (segment.location(number), segment.metadata(number), segment.name(number));
+            let _ = segment.scalars(number);
             let _ = find_live(std::slice::from_ref(segment), name, &mut |_| ());
             if let Ok(Some((ordinal, _))) = segment.find(hash(name), name, true, &mut |_| ()) {
                 let found = segment.name(ordinal - first_ordinal);
@@ -94,11 +95,17 @@ fn look_up(segment: &Arc<Segment>) {
             }
         }
     }
+    for nth in 0..3 {
+        let mut n = 0;
+        let read = segment.column(nth, n_records / 3..n_records.min(SOME * 10), &mut |_| n += 1);
+        assert!(read.is_err() || n == n_records.min(SOME * 10).saturating_sub(n_records / 3));
+    }
     for chunk in [first_chunk, first_chunk + n_chunks / 2, first_chunk + n_chunks, u64::MAX] {
         let _ = segment.chunk(chunk);
     }
     for ordinal in [0, 1, n_records, n_records / 2, u64::MAX] {
         let _ = (segment.location(ordinal), segment.name(ordinal), segment.metadata(ordinal));
+        let _ = segment.scalars(ordinal);
         let _ = segment.has_tombstone(ordinal);
     }
     if let Ok(mut dead) = segment.tombstones() {
