@@ -32,12 +32,25 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             }
         }
     }
+    for preset in Layout::PRESETS {
+        write_commits(&folder.join(format!("commits-{preset}.vld")), preset.parse()?)?;
+    }
     write_columns(&folder.join("columns.vld"))?.close()?;
     let killed = folder.join("killed");
     std::fs::create_dir_all(&killed)?;
     // As a killed program leaves it.
     std::mem::forget(write_columns(&killed.join("columns.vld"))?);
     Ok(())
+}
+
+/// Writes records of some bytes, with a commit after each.
+fn write_commits(path: &std::path::Path, options: Layout) -> Result<(), Error> {
+    let depot = Depot::builder(Raw).layout(options).create(path)?;
+    for n in 0..20u16 {
+        depot.put(n, &payload(n)[..usize::from(n) * 130])?;
+        depot.commit()?;
+    }
+    depot.close()
 }
 
 /// Writes frames with columns of every form, in several commits, and more that are not committed.

@@ -3,6 +3,7 @@
 //! A context belongs to one thread at a time. [`with_decoder`] keeps one per thread. The `_ctx` calls do not
 //! need `blosc2_init`, and no call here starts a thread.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::ptr::{NonNull, null_mut};
 
@@ -13,14 +14,34 @@ use super::error::{BloscError, refuse};
 use super::header::{ChunkHeader, NAN, REPEATED};
 use super::limits::{HEADER_LEN, MAX_CHUNK, MAX_OVERHEAD};
 use super::params::{Compression, CompressionCodec, Filter, Split, compcode};
+use super::sparse::{Frames, plane};
 use super::vet::{Vetted, vet};
 use super::zlib;
+use crate::le::u32_at;
 
 /// A compression context.
 pub(crate) struct Encoder {
     context: NonNull<sys::blosc2_context>,
     compression: Compression,
     block_size: usize,
+    split: Split,
+    /// For blocks of few bytes, once there was one.
+    sparse: Option<Box<Sparse>>,
+}
+
+/// Fewer bytes are stored as they are: a frame of them would hardly be shorter.
+const LEAST_COMPRESSED: usize = 64;
+
+/// What an encoder needs for blocks of few bytes.
+struct Sparse {
+    /// The header of a chunk of this encoder, with other lengths.
+    head: [u8; HEADER_LEN],
+    /// Compress bytes as they are, so many of them. A context of c-blosc2 has smaller blocks from then on if it
+    /// gets less than a block.
+    of_lengths: Vec<(usize, Encoder)>,
+    /// What they compress, and the chunk that they make.
+    padded: Vec<u8>,
+    room: Vec<u8>,
 }
 
 // SAFETY: a context is a heap object without thread-local parts; c-blosc2 allows any one thread at a time to
@@ -65,7 +86,7 @@ impl Encoder {
         let Some(context) = NonNull::new(context) else {
             return refuse("c-blosc2 could not create a compression context with these parameters");
         };
-        Ok(Self { context, compression, block_size })
+        Ok(Self { context, compression, block_size, split, sparse: None })
     }
 
     /// Raw bytes of a block.
@@ -151,12 +172,124 @@ impl Encoder {
         append_zero_blocks(out, at, &short, padding).map(Some)
     }
 
+    /// Compresses `raw`, which is at most half a block, and zeros after it up to `raw_len` bytes, to a chunk at
+    /// byte `at` of `out`.
+    ///
+    /// The encoder must be one of zstd whose blocks are not split, and `raw_len` whole blocks. The time and the
+    /// memory that this takes depend on `raw` alone.
+    pub(crate) fn compress_sparse(
+        &mut self,
+        raw: &[u8],
+        raw_len: usize,
+        out: &mut Vec<u8>,
+        at: usize,
+    ) -> Result<ChunkHeader, BloscError> {
+        let block_size = self.block_size;
+        let typesize = match self.compression.filter {
+            Filter::None => 1,
+            Filter::Shuffle => usize::from(self.compression.typesize()),
+            Filter::Bitshuffle => 0,
+        };
+        let zstd = self.compression.codec == CompressionCodec::Zstd && self.split == Split::Never;
+        let whole = block_size > 0 && raw_len.is_multiple_of(block_size) && raw.len() <= block_size / 2;
+        if !zstd || !whole || typesize == 0 || !block_size.is_multiple_of(typesize) {
+            return refuse(format!("{} of {raw_len} bytes in blocks of {block_size}", raw.len()));
+        }
+        let mut sparse = match self.sparse.take() {
+            Some(sparse) => sparse,
+            None => Box::new(self.make_sparse()?),
+        };
+        let mut frames = Frames::default();
+        for nth in 0..typesize {
+            let plane = if typesize == 1 { Cow::Borrowed(raw) } else { plane(raw, typesize, nth).into() };
+            let pushed = sparse.push(&plane, self.compression.level, &mut frames)?;
+            frames.push_repeated(0, (block_size / typesize).saturating_sub(pushed));
+        }
+        let stream = frames.finish();
+        // A chunk of one block, with one offset, and before its stream the length of that.
+        let padding = raw_len / block_size - 1;
+        let (start, offset) = (at + 4 * padding, HEADER_LEN + 4);
+        let stored_len = offset + 4 + stream.len();
+        let mut short = sparse.head;
+        self.sparse = Some(sparse);
+        let word = |n: usize| i32::try_from(n).map_err(|_| BloscError::new("a block longer than 2 GiB"));
+        for (place, n) in [(4, block_size), (8, block_size), (12, stored_len)] {
+            short[place..place + 4].copy_from_slice(&word(n)?.to_le_bytes());
+        }
+        if out.len() < start + stored_len {
+            out.resize(start + stored_len, 0);
+        }
+        out[start..start + HEADER_LEN].copy_from_slice(&short);
+        for (place, n) in [(HEADER_LEN, offset), (offset, stream.len())] {
+            out[start + place..][..4].copy_from_slice(&word(n)?.to_le_bytes());
+        }
+        out[start + offset + 4..start + stored_len].copy_from_slice(&stream);
+        append_zero_blocks(out, at, &ChunkHeader::parse(&short)?, padding)
+    }
+
+    fn make_sparse(&mut self) -> Result<Sparse, BloscError> {
+        let typesize = usize::from(self.compression.typesize());
+        let pattern: Vec<u8> = (0..typesize * 1024).map(|n| (n / 64).to_le_bytes()[0]).collect();
+        let mut room = Vec::new();
+        let header = self.compress_into(&pattern, &mut room, 0)?;
+        if header.is_memcpyed() || header.special() != 0 || header.n_streams() != 1 {
+            return refuse("a chunk of another kind than was asked for");
+        }
+        Ok(Sparse { head: header.bytes, of_lengths: Vec::new(), padded: Vec::new(), room })
+    }
+
     /// Compresses `raw` to a chunk.
     pub(crate) fn compress(&mut self, raw: &[u8]) -> Result<Vec<u8>, BloscError> {
         let mut out = Vec::new();
         let header = self.compress_into(raw, &mut out, 0)?;
         out.truncate(header.stored_len);
         Ok(out)
+    }
+}
+
+impl Sparse {
+    /// Appends bytes, and perhaps zeros, to a stream of zstd. Returns how many bytes there are with these.
+    fn push(&mut self, bytes: &[u8], level: u8, frames: &mut Frames) -> Result<usize, BloscError> {
+        let first = bytes.first().copied().unwrap_or(0);
+        if bytes.iter().all(|&byte| byte == first) {
+            frames.push_repeated(first, bytes.len());
+            return Ok(bytes.len());
+        }
+        if bytes.len() >= LEAST_COMPRESSED {
+            let length = bytes.len().next_power_of_two();
+            self.padded.clear();
+            self.padded.extend_from_slice(bytes);
+            self.padded.resize(length, 0);
+            let encoder = self.encoder_of(length, level)?;
+            let (mut room, padded) = (std::mem::take(&mut self.room), std::mem::take(&mut self.padded));
+            let header = self.of_lengths[encoder].1.compress_into(&padded, &mut room, 0)?;
+            (self.room, self.padded) = (room, padded);
+            // Not if they do not shrink.
+            if header.has_block_table() && header.n_blocks() == 1 {
+                // One offset, and the length of the stream.
+                let start = header.prefix_len() + 4;
+                let frame = self.room.get(start..header.stored_len).unwrap_or_default();
+                if u32_at(&self.room, start - 4).is_some_and(|length| length as usize == frame.len())
+                    && frame.len() < bytes.len()
+                {
+                    frames.push_frame(frame);
+                    return Ok(length);
+                }
+            }
+        }
+        frames.push_raw(bytes);
+        Ok(bytes.len())
+    }
+
+    /// The number of the encoder of so many bytes.
+    fn encoder_of(&mut self, length: usize, level: u8) -> Result<usize, BloscError> {
+        if let Some(at) = self.of_lengths.iter().position(|(of, _)| *of == length) {
+            return Ok(at);
+        }
+        let (codec, filter) = (CompressionCodec::Zstd, Filter::None);
+        let plain = Compression { codec, filter, level, typesize: Some(1) };
+        self.of_lengths.push((length, Encoder::with_split(plain, length, Split::Never)?));
+        Ok(self.of_lengths.len() - 1)
     }
 }
 
@@ -326,6 +459,49 @@ pub(super) mod tests {
                 assert!(back == raw, "{codec:?} {filter:?}");
             }
         }
+    }
+
+    #[test]
+    fn blocks_of_few_bytes_and_many_zeros_come_back() {
+        for (filter, typesize) in [
+            (Filter::None, 4),
+            (Filter::Shuffle, 1),
+            (Filter::Shuffle, 4),
+            (Filter::Shuffle, 7),
+            (Filter::Shuffle, 8),
+        ] {
+            let compression =
+                Compression { codec: CompressionCodec::Zstd, level: 1, filter, typesize: Some(typesize) };
+            for block_size in [7 << 13, 7 << 17] {
+                let mut encoder = Encoder::with_split(compression, block_size, Split::Never).unwrap();
+                for raw in
+                    [noisy_ramp(1200), noisy_ramp(20_000), vec![0; 500], b"a text of few bytes".repeat(40)]
+                {
+                    for used in [0, 1, 3, 64, 501, raw.len()] {
+                        let raw = &raw[..used.min(raw.len())];
+                        for n_blocks in [1, 2, 16] {
+                            let mut out = vec![0xa5; 100];
+                            let header =
+                                encoder.compress_sparse(raw, n_blocks * block_size, &mut out, 9).unwrap();
+                            let chunk = &out[9..9 + header.stored_len];
+                            let mut back = vec![1; n_blocks * block_size];
+                            decompress(chunk, &mut back).unwrap();
+                            assert!(
+                                back[..raw.len()] == *raw && back[raw.len()..].iter().all(|&byte| byte == 0)
+                            );
+                            let most = raw.len() + 30 * usize::from(typesize) + 8 * n_blocks + 60;
+                            assert!(
+                                chunk.len() <= most,
+                                "{} bytes for {used}, {filter:?} {typesize}",
+                                chunk.len()
+                            );
+                        }
+                    }
+                }
+            }
+        }
+        let mut lz4 = Encoder::new(Compression::lz4(), 1 << 14).unwrap();
+        assert!(lz4.compress_sparse(b"few", 1 << 15, &mut Vec::new(), 0).is_err());
     }
 
     #[test]

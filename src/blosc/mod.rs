@@ -14,7 +14,7 @@
 //! header     the 32 bytes at the start of a chunk       blocks   the table after it, and parts of chunks
 //! vet        looks through a chunk before C sees it     feature  parts of Blosc2 that are not read
 //! context    the only file that calls c-blosc2          zlib     decompresses zlib in Rust
-//! metadata   small buffers as chunks
+//! metadata   small buffers as chunks                 sparse   blocks of few bytes
 //! ```
 //!
 //! `format`, `log`, `chunk` and `vlstore` call this room; `options` and `error` use its types. It calls only
@@ -28,6 +28,7 @@ mod header;
 mod limits;
 mod metadata;
 mod params;
+mod sparse;
 mod vet;
 mod zlib;
 

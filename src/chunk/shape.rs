@@ -5,7 +5,7 @@
 //! blocks of zeros, which are appended without compressing them. Each costs [`Shape::zero_block_len`]
 //! bytes. A chunk with few records therefore has fewer, larger blocks, and if it has very few, another
 //! codec: in LZ4, the rest of a large block takes one byte for each 255, and a block split by bytes has
-//! an empty stream for each byte.
+//! an empty stream for each byte. If a block is mostly zeros, these are not compressed either.
 
 use crate::blosc::{Compression, CompressionCodec, Filter, Split};
 use crate::options::Layout;
@@ -14,6 +14,8 @@ use crate::options::Layout;
 const LARGEST_BLOCK: usize = 256 << 10;
 /// A chunk that is not full and has less in it than this is compressed by zstd, without splitting its blocks.
 const TINY: usize = 32 << 10;
+/// If less than this part of a block is in use, the zeros after that are not compressed.
+const SPARSE_PART: usize = 4;
 /// A chunk of an uncompressed depot stays uncompressed, with a hole at its end, if this part of it is in use.
 /// With less, views of its records would cost many times their length of file.
 const HOLE_PART: usize = 8;
@@ -30,7 +32,8 @@ pub(crate) struct Shape {
     pub(crate) split: Split,
     pub(crate) block_size: usize,
     pub(crate) chunk_size: usize,
-    /// Raw bytes that are compressed: those in use, and zeros up to the end of a block. The rest is appended.
+    /// Raw bytes that are compressed: those in use, and zeros up to the end of a block, unless they are most of
+    /// it. The rest is appended.
     pub(crate) compressed: usize,
 }
 
@@ -77,7 +80,9 @@ impl Shape {
         }
         let filter = if compression.filter == Filter::None { Filter::None } else { Filter::Shuffle };
         let tiny = Compression { codec: CompressionCodec::Zstd, filter, level: 1, ..compression };
-        of_size(&|block_size| shape(tiny, Split::Never, block_size))
+        let shape = of_size(&|block_size| shape(tiny, Split::Never, block_size));
+        let is_sparse = used < shape.block_size / SPARSE_PART && chunk_size.is_multiple_of(shape.block_size);
+        if is_sparse { Self { compressed: used, ..shape } } else { shape }
     }
 
     /// The same shape, with as many blocks as `used` bytes take.
@@ -127,7 +132,8 @@ mod tests {
                     assert!(shape.chunk_size.is_multiple_of(shape.block_size), "{shape:?}");
                     assert!(shape.compressed >= used && shape.compressed <= shape.chunk_size, "{shape:?}");
                     let whole = shape.compressed.is_multiple_of(shape.block_size);
-                    assert!(whole || shape.compressed == shape.chunk_size, "{shape:?}");
+                    let sparse = shape.compressed == used && used < shape.block_size;
+                    assert!(whole || sparse || shape.compressed == shape.chunk_size, "{shape:?}");
                     assert!(shape.overhead() <= FREE_OVERHEAD.max(used / OVERHEAD_PART), "{used}: {shape:?}");
                     assert!(shape.block_size <= LARGEST_BLOCK.max(layout.resolve_block_size(mean)));
                     if used > layout.chunk_size * 15 / 16 {

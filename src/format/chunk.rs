@@ -292,7 +292,7 @@ fn place_chunk(directory_end: usize, n_checksums: usize) -> usize {
 
 /// Compresses a chunk of `chunk_size` raw bytes into an entry.
 ///
-/// `raw` is the start of the chunk, whole blocks or all of it; what follows is zeros. Its first `used` bytes
+/// `raw` is the start of the chunk, whole blocks, less than one, or all of it; what follows is zeros. Its first `used` bytes
 /// are records. `bytes` is room for the entry, to be kept from chunk to chunk: fresh memory would cost more
 /// than the work done in it. The chunk is compressed directly to its place in the entry.
 pub(crate) fn encode_chunk(
@@ -310,7 +310,11 @@ pub(crate) fn encode_chunk(
     // Blocks of zeros at the end have no checksums.
     let mut checked = raw.len().div_ceil(encoder.block_size());
     let mut chunk_at = place_chunk(directory_end, 1 + checked);
-    let padded = if raw.len() < chunk_size {
+    let padded = if raw.len() < encoder.block_size().min(chunk_size) {
+        checked = 1;
+        chunk_at = place_chunk(directory_end, 1 + checked);
+        Some(encoder.compress_sparse(raw, chunk_size, &mut bytes, chunk_at)?)
+    } else if raw.len() < chunk_size {
         encoder.compress_padded(raw, chunk_size, &mut bytes, chunk_at)?
     } else {
         Some(encoder.compress_into(raw, &mut bytes, chunk_at)?)
