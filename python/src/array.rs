@@ -95,7 +95,9 @@ macro_rules! for_held {
 
 fn held<'py, T: numpy::Element>(array: &Bound<'py, PyUntypedArray>) -> PyResult<PyReadonlyArrayDyn<'py, T>> {
     let array = array.cast::<PyArrayDyn<T>>()?;
-    array.try_readonly().map_err(|error| PyValueError::new_err(format!("the array is being written: {error}")))
+    array
+        .try_readonly()
+        .map_err(|error| PyValueError::new_err(format!("the array is being written: {error}")))
 }
 
 impl<'py> Held<'py> {
@@ -107,7 +109,8 @@ impl<'py> Held<'py> {
             let why = format!("field `{field}`: an array of {} axes: at most {MAX_AXES}", array.ndim());
             return Err(crate::error::codec_error(py, CodecError::invalid(why)));
         }
-        let aligned = || array.as_any().getattr(intern!(py, "flags"))?.getattr(intern!(py, "aligned"))?.is_truthy();
+        let aligned =
+            || array.as_any().getattr(intern!(py, "flags"))?.getattr(intern!(py, "aligned"))?.is_truthy();
         let native = matches!(dtype.byteorder(), b'=' | b'|');
         if !array.is_c_contiguous() || !native || !aligned()? {
             let options = PyDict::new(py);
@@ -153,7 +156,10 @@ impl<'py> Held<'py> {
 
     /// The array, borrowed.
     pub(crate) fn any(&self) -> PyResult<AnyArray<'_>> {
-        fn view<'a, T: vldepot::codecs::Element>(shape: &[usize], elements: &'a [T]) -> PyResult<AnyArray<'a>> {
+        fn view<'a, T: vldepot::codecs::Element>(
+            shape: &[usize],
+            elements: &'a [T],
+        ) -> PyResult<AnyArray<'a>> {
             let array = ArrayView::from_shape(IxDyn(shape), elements);
             Ok(array.map_err(|error| PyValueError::new_err(error.to_string()))?.into())
         }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use pyo3::exceptions::PyTypeError;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyByteArray, PyBytes, PyMemoryView, PyString};
+use pyo3::types::{PyBytes, PyMemoryView, PyString};
 use vldepot::codecs::{AnyArray, AnyNdArray, AtomicFrame, AtomicFrameCodec, Json, Serde};
 use vldepot::{
     AsKey, Codec, CodecError, CodecInfo, Depot, DepotBuilder, Error, ErrorKind, Raw, Record, Result,
@@ -118,7 +118,9 @@ impl Chosen {
             let py = codec.py();
             let name = name.to_str()?;
             return Self::named(name).ok_or_else(|| {
-                let why = format!("no codec is called {name:?}; there are atomic_frame, array, bytes, msgpack, json");
+                let why = format!(
+                    "no codec is called {name:?}; there are atomic_frame, array, bytes, msgpack, json"
+                );
                 crate::error::raise(py, Error::new(ErrorKind::InvalidOptions { why }))
             });
         }
@@ -214,12 +216,12 @@ pub(crate) fn open(how: &How, chosen: Option<&Chosen>, options: &Options) -> Res
     let depot = how.run(Depot::builder(Raw), options)?;
     let info = depot.stored_codec();
     let found;
-    let chosen = match chosen {
-        Some(chosen) => chosen,
-        None => {
-            found = Chosen::of_id(&info.id).ok_or_else(|| wrong_codec(&depot, &info, "a codec of the library"))?;
-            &found
-        }
+    let chosen = if let Some(chosen) = chosen {
+        chosen
+    } else {
+        found =
+            Chosen::of_id(&info.id).ok_or_else(|| wrong_codec(&depot, &info, "a codec of the library"))?;
+        &found
     };
     if depot.info()?.format == "vlstore" && !matches!(chosen, Chosen::Bytes | Chosen::Object(_)) {
         // The file does not say its codec: it takes the one it is opened with.
@@ -261,7 +263,8 @@ fn wrong_codec(depot: &Depot<Raw>, info: &CodecInfo, given: &str) -> Error {
 }
 
 fn create(how: &How, chosen: &Chosen, options: &Options) -> Result<AnyDepot> {
-    let refuse = |source| Error::new(ErrorKind::CodecParameters { codec: "atomic_frame".into() }).because(source);
+    let refuse =
+        |source| Error::new(ErrorKind::CodecParameters { codec: "atomic_frame".into() }).because(source);
     Ok(match chosen {
         Chosen::Frames => {
             let codec = options.frames.codec(None).map_err(refuse)?;
@@ -280,7 +283,7 @@ fn create(how: &How, chosen: &Chosen, options: &Options) -> Result<AnyDepot> {
 
 impl Fetched {
     /// The value of Python. `object` is the codec, if it is one of Python's.
-    pub(crate) fn to_python<'py>(
+    pub(crate) fn into_python<'py>(
         self,
         py: Python<'py>,
         object: Option<&Py<PyAny>>,
@@ -308,7 +311,7 @@ impl Fetched {
 
 /// A value of Python that can be put.
 pub(crate) enum Prepared<'f, 'py> {
-    Frame(HeldFrame<'f, 'py>),
+    Frame(Box<HeldFrame<'f, 'py>>),
     Array(Held<'py>),
     Bytes(Bound<'py, PyBytes>),
     Value(Value),
@@ -316,7 +319,7 @@ pub(crate) enum Prepared<'f, 'py> {
 
 /// The same value, as the library takes it.
 pub(crate) enum Item<'a> {
-    Frame(AtomicFrame<'a>),
+    Frame(Box<AtomicFrame<'a>>),
     Array(AnyArray<'a>),
     Bytes(&'a [u8]),
     Value(&'a Value),
@@ -336,9 +339,6 @@ fn bytes_of<'py>(object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
     if let Ok(bytes) = object.cast::<PyBytes>() {
         return Ok(bytes.clone());
     }
-    if object.is_instance_of::<PyByteArray>() || object.is_instance_of::<PyMemoryView>() {
-        return Ok(object.call_method0("__bytes__").or_else(|_| object.call_method0("tobytes"))?.cast_into()?);
-    }
     let view = PyMemoryView::from(object).map_err(|_| {
         let found = object.get_type().name().map_or_else(|_| "?".to_owned(), |name| name.to_string());
         PyTypeError::new_err(format!("a depot of bytes takes bytes, or what exports a buffer, not {found}"))
@@ -347,7 +347,10 @@ fn bytes_of<'py>(object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
 }
 
 /// The frame of a value that is put into a depot of frames.
-pub(crate) fn frame_of<'py>(depot: CodecName, value: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, Frame>>> {
+pub(crate) fn frame_of<'py>(
+    depot: CodecName,
+    value: &Bound<'py, PyAny>,
+) -> PyResult<Option<Bound<'py, Frame>>> {
     match depot {
         CodecName::Frames => Frame::from_object(value).map(Some),
         _ => Ok(None),
@@ -394,7 +397,7 @@ impl AnyDepot {
             };
         }
         match (self, item) {
-            (Self::Frames(depot), Item::Frame(frame)) => put_one(depot, key, frame, put),
+            (Self::Frames(depot), Item::Frame(frame)) => put_one(depot, key, &**frame, put),
             (Self::Arrays(depot), Item::Array(array)) => {
                 put_array!(depot, array: F32, F64, F16, BF16, I8, I16, I32, I64, U8, U16, U32, U64, Bool)
             }
@@ -416,8 +419,10 @@ impl<'f, 'py> Prepared<'f, 'py> {
     ) -> PyResult<Self> {
         let py = value.py();
         Ok(match (codec, frame) {
-            (_, Some(frame)) => Self::Frame(HeldFrame::new(frame)?),
-            (CodecName::Frames | CodecName::Arrays, None) => Self::Array(Held::new("array", &as_array(value)?)?),
+            (_, Some(frame)) => Self::Frame(Box::new(HeldFrame::new(frame)?)),
+            (CodecName::Frames | CodecName::Arrays, None) => {
+                Self::Array(Held::new("array", &as_array(value)?)?)
+            }
             (CodecName::Bytes, None) => match object {
                 Some(codec) => {
                     let packed = codec.bind(py).call_method1(intern!(py, "pack"), (value,))?;
@@ -433,7 +438,7 @@ impl<'f, 'py> Prepared<'f, 'py> {
     /// The value, borrowed.
     pub(crate) fn item(&self) -> PyResult<Item<'_>> {
         Ok(match self {
-            Self::Frame(frame) => Item::Frame(frame.item()?),
+            Self::Frame(frame) => Item::Frame(Box::new(frame.item()?)),
             Self::Array(array) => Item::Array(array.any()?),
             Self::Bytes(bytes) => Item::Bytes(bytes.as_bytes()),
             Self::Value(value) => Item::Value(value),

@@ -107,6 +107,15 @@ pub(crate) fn open_depot<'py>(
     })
 }
 
+/// Whether the user has interrupted: the error of the signal's handler.
+#[expect(
+    clippy::redundant_closure_for_method_calls,
+    reason = "a method is not general enough in its lifetime"
+)]
+fn interrupted() -> PyResult<()> {
+    Python::attach(|py| py.check_signals())
+}
+
 /// Options of a truncation.
 fn truncation(dry_run: bool, all: bool) -> TruncateOptions {
     TruncateOptions::default().with_dry_run(dry_run).with_all(all)
@@ -141,7 +150,7 @@ impl PyDepot {
     }
 
     fn value<'py>(&self, py: Python<'py>, fetched: Fetched) -> PyResult<Bound<'py, PyAny>> {
-        fetched.to_python(py, self.object.as_ref())
+        fetched.into_python(py, self.object.as_ref())
     }
 
     fn to_values<'py>(&self, py: Python<'py>, fetched: Vec<Fetched>) -> PyResult<Vec<Bound<'py, PyAny>>> {
@@ -153,9 +162,8 @@ impl PyDepot {
             Ok(depot.find(key)?.map(C::fetched))
         }
         let name = key::name(name)?;
-        let found = self.with(py, |depot| {
-            Ok(for_depot!(depot, depot => for_name!(name, key => find(depot, key)))?)
-        })?;
+        let found =
+            self.with(py, |depot| Ok(for_depot!(depot, depot => for_name!(name, key => find(depot, key)))?))?;
         found.map(|found| self.value(py, found)).transpose()
     }
 
@@ -189,7 +197,12 @@ impl PyDepot {
         Bound::new(py, DepotIterator::new(listing, shape, object))
     }
 
-    fn list_records<'py>(&self, py: Python<'py>, shape: Shape, threads: usize) -> PyResult<Bound<'py, DepotIterator>> {
+    fn list_records<'py>(
+        &self,
+        py: Python<'py>,
+        shape: Shape,
+        threads: usize,
+    ) -> PyResult<Bound<'py, DepotIterator>> {
         fn records<C: Kind>(depot: &Depot<C>, threads: usize) -> Items<'_> {
             let records = depot.iter_with(&ReadOptions::default().with_threads(threads));
             Box::new(records.map(|entry| entry.map(|(key, record)| Entry::Record(key, C::fetched(record)))))
@@ -215,7 +228,8 @@ impl PyDepot {
             Ok(depot.get_many_at(positions, options)?.into_iter().map(C::fetched).collect())
         }
         let options = ReadOptions::default().with_threads(threads);
-        let fetched = self.with(py, |depot| Ok(for_depot!(depot, depot => get(depot, positions, &options))?))?;
+        let fetched =
+            self.with(py, |depot| Ok(for_depot!(depot, depot => get(depot, positions, &options))?))?;
         self.to_values(py, fetched)
     }
 
@@ -306,7 +320,11 @@ impl PyDepot {
             return Ok(());
         }
         let shown = name.repr()?.to_string_lossy().into_owned();
-        let shown = if name.is_instance_of::<PyString>() { format!("{:?}", name.extract::<String>()?) } else { shown };
+        let shown = if name.is_instance_of::<PyString>() {
+            format!("{:?}", name.extract::<String>()?)
+        } else {
+            shown
+        };
         Err(raise(py, Error::new(ErrorKind::NotFound).at(&self.path).of(shown)))
     }
 
@@ -373,7 +391,9 @@ impl PyDepot {
         fields: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<()> {
         let put = match (new, metadata.filter(|metadata| !metadata.is_none())) {
-            (true, Some(_)) => return Err(PyValueError::new_err("`new` and `metadata` do not go together yet")),
+            (true, Some(_)) => {
+                return Err(PyValueError::new_err("`new` and `metadata` do not go together yet"));
+            }
             (true, None) => Put::New,
             (false, Some(metadata)) => Put::WithMetadata(Value::new(metadata, Form::MessagePack)?),
             (false, None) => Put::Replace,
@@ -386,7 +406,9 @@ impl PyDepot {
             (None, None) if matches!(self.codec, CodecName::Msgpack | CodecName::Json) => {
                 self.store(name, &py.None().into_bound(py), &put)
             }
-            (None, _) => Err(PyTypeError::new_err("put takes a value; fields by keyword are for depots of frames")),
+            (None, _) => {
+                Err(PyTypeError::new_err("put takes a value; fields by keyword are for depots of frames"))
+            }
             (Some(_), Some(_)) => Err(PyTypeError::new_err("put takes a value or fields, not both")),
         }
     }
@@ -534,9 +556,7 @@ impl PyDepot {
         fn get<C: Kind>(depot: &Depot<C>, position: u64) -> vldepot::Result<Fetched> {
             depot.get_at(position).map(C::fetched)
         }
-        let many = positions.is_instance_of::<PySlice>() || positions.hasattr(intern!(py, "__len__"))?
-            && !is_scalar(positions)? || positions.hasattr(intern!(py, "__next__"))?;
-        if many {
+        if is_many(positions)? {
             let positions = self.positions(py, positions)?;
             return Ok(self.get_positions(py, &positions, threads)?.into_pyobject(py)?.into_any());
         }
@@ -548,9 +568,7 @@ impl PyDepot {
     /// The names at positions, which are given as to `at`.
     #[pyo3(signature = (positions, /))]
     fn names_at<'py>(&self, py: Python<'py>, positions: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-        let many = positions.is_instance_of::<PySlice>() || positions.hasattr(intern!(py, "__len__"))?
-            && !is_scalar(positions)?;
-        if many {
+        if is_many(positions)? {
             let positions = self.positions(py, positions)?;
             let names = self.names_at_positions(py, &positions)?;
             let names = names.iter().map(|name| key::to_python(py, name)).collect::<PyResult<Vec<_>>>()?;
@@ -651,7 +669,7 @@ impl PyDepot {
             for entry in depot.iter_with(&ReadOptions::default().with_threads(threads)) {
                 counts.push(frame::n_atoms(&entry?.1));
                 if counts.len().is_multiple_of(BETWEEN_SIGNALS) {
-                    Python::attach(|py| py.check_signals())?;
+                    interrupted()?;
                 }
             }
             Ok(counts)
@@ -662,7 +680,10 @@ impl PyDepot {
     /// The bytes of a record, as the codec encoded them: a read-only `memoryview` that keeps them alive.
     #[pyo3(signature = (name, /))]
     fn raw<'py>(&self, py: Python<'py>, name: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-        fn get<C: Kind>(depot: &Depot<C>, key: impl AsKey) -> vldepot::Result<Box<dyn AsRef<[u8]> + Send + Sync>> {
+        fn get<C: Kind>(
+            depot: &Depot<C>,
+            key: impl AsKey,
+        ) -> vldepot::Result<Box<dyn AsRef<[u8]> + Send + Sync>> {
             Ok(Box::new(depot.get(key)?))
         }
         struct Boxed(Box<dyn AsRef<[u8]> + Send + Sync>);
@@ -672,7 +693,8 @@ impl PyDepot {
             }
         }
         let name = key::name(name)?;
-        let record = self.with(py, |depot| Ok(for_depot!(depot, depot => for_name!(name, key => get(depot, key)))?))?;
+        let record =
+            self.with(py, |depot| Ok(for_depot!(depot, depot => for_name!(name, key => get(depot, key)))?))?;
         RecordBytes::view(py, Boxed(record))
     }
 
@@ -680,8 +702,8 @@ impl PyDepot {
     #[pyo3(signature = (name, /))]
     fn location<'py>(&self, py: Python<'py>, name: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         let name = key::name(name)?;
-        let found =
-            self.with(py, |depot| Ok(for_depot!(depot, depot => for_name!(name, key => depot.location(key)))?))?;
+        let found = self
+            .with(py, |depot| Ok(for_depot!(depot, depot => for_name!(name, key => depot.location(key)))?))?;
         report::location(py, &found)
     }
 
@@ -734,7 +756,7 @@ impl PyDepot {
     ///     >>> depot.update({name: b".." for name in ["run_2/b", "run_1/c", "run_2/a"]})
     ///     >>> list(depot.sorted_keys("run_2/", "run_3/"))
     ///     ['run_2/a', 'run_2/b']
-    #[pyo3(signature = (start = None, stop = None, /, *, reverse = false))]
+    #[pyo3(signature = (start = None, stop = None, *, reverse = false))]
     fn sorted_keys<'py>(
         &self,
         py: Python<'py>,
@@ -775,7 +797,7 @@ impl PyDepot {
 
     /// How many records, and how many raw bytes, have names from `start` on and before `stop`. This goes through none
     /// of them.
-    #[pyo3(signature = (start = None, stop = None, /))]
+    #[pyo3(signature = (start = None, stop = None))]
     fn totals<'py>(
         &self,
         py: Python<'py>,
@@ -815,8 +837,8 @@ impl PyDepot {
     #[pyo3(signature = (name, /))]
     fn metadata_of<'py>(&self, py: Python<'py>, name: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         let name = key::name(name)?;
-        let found: Option<Value> =
-            self.with(py, |depot| Ok(for_depot!(depot, depot => for_name!(name, key => depot.metadata(key)))?))?;
+        let found: Option<Value> = self
+            .with(py, |depot| Ok(for_depot!(depot, depot => for_name!(name, key => depot.metadata(key)))?))?;
         found.map_or_else(|| Ok(py.None().into_bound(py)), |value| value.to_python(py))
     }
 
@@ -836,7 +858,8 @@ impl PyDepot {
     }
 
     fn _all_metadata<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let all: Value = self.with(py, |depot| Ok(for_depot!(depot, depot => depot.all_depot_metadata())?))?;
+        let all: Value =
+            self.with(py, |depot| Ok(for_depot!(depot, depot => depot.all_depot_metadata())?))?;
         all.to_python(py)
     }
 
@@ -884,10 +907,8 @@ impl PyDepot {
             match Arc::try_unwrap(depot) {
                 Ok(depot) => Ok(for_depot!(depot, depot => depot.close())?),
                 // Another thread copies from it, and drops it when it is done.
-                Err(depot) => match self.writable {
-                    true => Ok(for_depot!(&*depot, depot => depot.publish())?),
-                    false => Ok(()),
-                },
+                Err(depot) if self.writable => Ok(for_depot!(&*depot, depot => depot.publish())?),
+                Err(_) => Ok(()),
             }
         });
         Ok(closed?)
@@ -975,7 +996,8 @@ impl PyDepot {
         all: bool,
     ) -> PyResult<Bound<'py, PyAny>> {
         let options = truncation(dry_run, all);
-        let removal = self.with_frames(py, |depot| Ok(depot.restart_at_step_with(step, newest, &options)?))?;
+        let removal =
+            self.with_frames(py, |depot| Ok(depot.restart_at_step_with(step, newest, &options)?))?;
         report::removal(py, &removal)
     }
 
@@ -1006,7 +1028,7 @@ impl PyDepot {
     #[pyo3(signature = (**options))]
     fn loader(&self, py: Python<'_>, options: Option<&Bound<'_, PyDict>>) -> PyResult<loader::Loader> {
         let options = loader::LoaderOptions::new(options, self.len_now(py)?)?;
-        let made = self.with(py, |depot| Ok(loader::build(depot, options)?))?;
+        let made = self.with(py, |depot| loader::build(depot, options))?;
         Ok(loader::Loader::new(made, self.object.as_ref().map(|object| object.clone_ref(py))))
     }
 
@@ -1125,7 +1147,11 @@ impl PyDepot {
         }
         let arguments = PyTuple::new(
             py,
-            [path.as_os_str().into_pyobject(py)?.into_any(), depot.codec(py), options.bind(py).clone().into_any()],
+            [
+                path.as_os_str().into_pyobject(py)?.into_any(),
+                depot.codec(py),
+                options.bind(py).clone().into_any(),
+            ],
         )?;
         Ok((py.import("vldepot._open")?.getattr("_reopen")?, arguments))
     }
@@ -1148,12 +1174,15 @@ impl PyDepot {
     }
 }
 
-fn is_scalar(object: &Bound<'_, PyAny>) -> PyResult<bool> {
-    // An array of numpy without axes is an integer, though it has a length by name.
-    Ok(match object.cast::<numpy::PyUntypedArray>() {
-        Ok(array) => numpy::PyUntypedArrayMethods::ndim(array) == 0,
-        Err(_) => object.is_instance_of::<PyString>() || object.is_instance_of::<PyBytes>(),
-    })
+/// Whether positions are given as many: a slice, an array, or another iterable of them.
+fn is_many(positions: &Bound<'_, PyAny>) -> PyResult<bool> {
+    if let Ok(array) = positions.cast::<numpy::PyUntypedArray>() {
+        // Without axes it is an integer.
+        return Ok(numpy::PyUntypedArrayMethods::ndim(array) > 0);
+    }
+    let text = positions.is_instance_of::<PyString>() || positions.is_instance_of::<PyBytes>();
+    Ok(positions.is_instance_of::<PySlice>()
+        || !text && positions.hasattr(intern!(positions.py(), "__iter__"))?)
 }
 
 impl PyDepot {

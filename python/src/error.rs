@@ -82,7 +82,7 @@ fn made(py: Python<'_>, kind: &str, message: &str, facts: Option<&Bound<'_, PyDi
 fn exception(py: Python<'_>, error: &Error) -> PyResult<PyErr> {
     let facts = PyDict::new(py);
     let kind = kind(error.kind(), &facts)?;
-    facts.set_item(intern!(py, "path"), error.path().map(|path| path.as_os_str()))?;
+    facts.set_item(intern!(py, "path"), error.path().map(std::path::Path::as_os_str))?;
     facts.set_item(intern!(py, "record"), error.record())?;
     facts.set_item(intern!(py, "is_damage"), error.is_damage())?;
     facts.set_item(intern!(py, "is_not_found"), error.is_not_found())?;
@@ -167,7 +167,9 @@ macro_rules! facts {
 fn part_facts(part: &Part, facts: &Bound<'_, PyDict>) -> PyResult<()> {
     facts.set_item("part", part.to_string())?;
     match part {
-        Part::Chunk(chunk) | Part::BlockTable(chunk) | Part::Record { chunk } => facts.set_item("chunk", chunk),
+        Part::Chunk(chunk) | Part::BlockTable(chunk) | Part::Record { chunk } => {
+            facts.set_item("chunk", chunk)
+        }
         Part::Block { chunk, block } => {
             facts.set_item("chunk", chunk)?;
             facts.set_item("block", block)
@@ -212,7 +214,9 @@ fn kind(kind: &ErrorKind, facts: &Bound<'_, PyDict>) -> PyResult<&'static str> {
             "Poisoned"
         }
         Kind::NotStored => "NotStored",
-        Kind::NotCommitted { waiting, newest, again } => facts!(facts, "NotCommitted", waiting, newest, again),
+        Kind::NotCommitted { waiting, newest, again } => {
+            facts!(facts, "NotCommitted", waiting, newest, again)
+        }
         Kind::InvalidOptions { why } => facts!(facts, "InvalidOptions", why),
         Kind::InvalidRecord { why } => facts!(facts, "InvalidRecord", why),
         Kind::Io { action } => facts!(facts, "Io", action),

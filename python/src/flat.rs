@@ -2,7 +2,9 @@
 
 use std::cell::RefCell;
 
-use numpy::{Element, PyArray1, PyArrayDescrMethods, PyArrayDyn, PyArrayMethods, PyUntypedArray, PyUntypedArrayMethods};
+use numpy::{
+    Element, PyArray1, PyArrayDescrMethods, PyArrayDyn, PyArrayMethods, PyUntypedArray, PyUntypedArrayMethods,
+};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -159,7 +161,9 @@ impl<'py> Out<'py> {
             let (name, array): (String, Bound<'py, PyAny>) = item?.extract()?;
             let known = FIELDS.iter().find(|(field, _)| *field == name);
             if name != "offsets" && known.is_none_or(|(_, field)| !wanted.contains(*field)) {
-                return Err(PyValueError::new_err(format!("out[{name:?}]: this is not one of the fields asked for")));
+                return Err(PyValueError::new_err(format!(
+                    "out[{name:?}]: this is not one of the fields asked for"
+                )));
             }
             if array.cast::<PyUntypedArray>().is_err() {
                 return Err(PyTypeError::new_err(format!("out[{name:?}] is not a numpy array")));
@@ -183,7 +187,9 @@ impl<'py> Out<'py> {
         let given = self.0.as_ref().map(|arrays| arrays.get_item(name)).transpose()?.flatten();
         let Some(given) = given else {
             let flat = PyArray1::from_vec(py, numbers.into_flattened());
-            return Ok(if row.is_empty() { flat.into_any() } else { flat.reshape(shape)?.into_any() }.unbind());
+            return Ok(
+                if row.is_empty() { flat.into_any() } else { flat.reshape(shape)?.into_any() }.unbind()
+            );
         };
         let refuse = |why: String| PyValueError::new_err(format!("out[{name:?}]: {why}"));
         let untyped = given.cast::<PyUntypedArray>()?.clone();
@@ -226,11 +232,15 @@ impl<'py> Out<'py> {
                 _ => atoms,
             };
             if array.shape().first().is_none_or(|&found| found < rows) {
-                return refuse(&format!("its shape is {:?}, and must have at least {rows} rows", array.shape()));
+                return refuse(&format!(
+                    "its shape is {:?}, and must have at least {rows} rows",
+                    array.shape()
+                ));
             }
-            let (low, high): (usize, usize) =
-                crate::array::numpy_function(array.py(), "lib")?.getattr("array_utils")?
-                    .call_method1("byte_bounds", (&array,))?.extract()?;
+            let (low, high): (usize, usize) = crate::array::numpy_function(array.py(), "lib")?
+                .getattr("array_utils")?
+                .call_method1("byte_bounds", (&array,))?
+                .extract()?;
             if let Some((.., other)) = ranges.iter().find(|(start, end, _)| *start < high && low < *end) {
                 return refuse(&format!("it shares memory with out[{other:?}]"));
             }
@@ -255,12 +265,12 @@ pub(crate) fn batch<'py>(
     py.detach(|| fill(&mut flat))?;
     out.check(&flat)?;
     let asked = |field| wanted.contains(field);
-    let FlatFrames { positions, velocities, forces, charges, types, masses, energy, time, cell, stress, .. } = &mut flat;
+    let FlatFrames {
+        positions, velocities, forces, charges, types, masses, energy, time, cell, stress, ..
+    } = &mut flat;
     macro_rules! placed {
         ($field:ident, $asked:ident, $numbers:expr, $row:expr) => {
-            asked(Fields::$asked)
-                .then(|| out.place(py, stringify!($field), $numbers, $row))
-                .transpose()?
+            asked(Fields::$asked).then(|| out.place(py, stringify!($field), $numbers, $row)).transpose()?
         };
     }
     let made = FlatBatch {

@@ -10,7 +10,9 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyString, PyTuple};
 use vldepot::codecs::atomic::NamedArray;
-use vldepot::codecs::{AtomicFrame, AtomicFrameCodec, AtomicFrameView, DType, Topology as TopologyItem, TopologyView};
+use vldepot::codecs::{
+    AtomicFrame, AtomicFrameCodec, AtomicFrameView, DType, Topology as TopologyItem, TopologyView,
+};
 use vldepot::{CodecError, Record};
 
 use crate::array::{self, Held};
@@ -180,8 +182,8 @@ impl Frame {
                 1 => view.velocities_any().map(Into::into),
                 2 => view.forces_any().map(Into::into),
                 3 => view.charges_any().map(Into::into),
-                4 => view.types().and_then(|types| lent(DType::I32, types.to_slice()?)),
-                _ => view.masses().and_then(|masses| lent(DType::F32, masses.to_slice()?)),
+                4 => view.types().and_then(|types| Some(lent(DType::I32, types.to_slice()?))),
+                _ => view.masses().and_then(|masses| Some(lent(DType::F32, masses.to_slice()?))),
             }
         })
     }
@@ -199,7 +201,10 @@ impl Frame {
                 for own in record.view().arrays().filter(|own| own.per_atom == per_atom) {
                     // By number, because `lend` must find the array by itself.
                     let array = lend(slf, |frame| {
-                        view_of(frame)?.arrays().find(|found| found.name == own.name).map(|own| own.array.into())
+                        view_of(frame)?
+                            .arrays()
+                            .find(|found| found.name == own.name)
+                            .map(|own| own.array.into())
                     })?;
                     out.set_item(own.name, array)?;
                 }
@@ -225,8 +230,8 @@ impl Frame {
     }
 }
 
-fn lent<T: bytemuck::NoUninit>(dtype: DType, numbers: &[T]) -> Option<Lent<'_>> {
-    Some(Lent { dtype, shape: IxDyn(&[numbers.len()]), bytes: bytemuck::cast_slice(numbers) })
+fn lent<T: bytemuck::NoUninit>(dtype: DType, numbers: &[T]) -> Lent<'_> {
+    Lent { dtype, shape: IxDyn(&[numbers.len()]), bytes: bytemuck::cast_slice(numbers) }
 }
 
 /// Reads one field, from the record or from what was given.
@@ -302,7 +307,8 @@ impl Frame {
     /// `[3, 3]` float64, one lattice vector per row (nm)
     #[getter]
     fn cell<'py>(slf: &Bound<'py, Self>) -> PyResult<Option<Bound<'py, PyAny>>> {
-        let matrix = field!(slf.get(), view => view.cell().and_then(|cell| doubles(&cell)), given => given.cell);
+        let matrix =
+            field!(slf.get(), view => view.cell().and_then(|cell| doubles(&cell)), given => given.cell);
         matrix_to_python(slf.py(), matrix)
     }
 
@@ -474,7 +480,8 @@ impl<'f, 'py> HeldFrame<'f, 'py> {
         for (name, per_atom, array) in &given.own {
             held.own.push((name, *per_atom, Held::new(name, array.bind(py))?));
         }
-        held.topology = given.topology.as_ref().map(|topology| HeldTopology::new(topology.bind(py))).transpose()?;
+        held.topology =
+            given.topology.as_ref().map(|topology| HeldTopology::new(topology.bind(py))).transpose()?;
         Ok(held)
     }
 
@@ -598,15 +605,15 @@ impl Topology {
         lend(slf, |topology| {
             let view = topology_of(topology)?;
             match at {
-                0 => view.types().and_then(|types| lent(DType::I32, types.to_slice()?)),
-                1 => view.masses().and_then(|masses| lent(DType::F32, masses.to_slice()?)),
-                2 => view.charges().and_then(|charges| lent(DType::F32, charges.to_slice()?)),
+                0 => view.types().and_then(|types| Some(lent(DType::I32, types.to_slice()?))),
+                1 => view.masses().and_then(|masses| Some(lent(DType::F32, masses.to_slice()?))),
+                2 => view.charges().and_then(|charges| Some(lent(DType::F32, charges.to_slice()?))),
                 3 => view.bonds().and_then(|bonds| {
                     let shape = IxDyn(bonds.shape());
-                    Some(Lent { shape, ..lent(DType::U32, bonds.to_slice()?)? })
+                    Some(Lent { shape, ..lent(DType::U32, bonds.to_slice()?) })
                 }),
-                4 => view.residues().and_then(|residues| lent(DType::U32, residues.to_slice()?)),
-                _ => view.molecules().and_then(|molecules| lent(DType::U32, molecules.to_slice()?)),
+                4 => view.residues().and_then(|residues| Some(lent(DType::U32, residues.to_slice()?))),
+                _ => view.molecules().and_then(|molecules| Some(lent(DType::U32, molecules.to_slice()?))),
             }
         })
     }
@@ -719,7 +726,9 @@ impl<'f, 'py> HeldTopology<'f, 'py> {
             TopologyContent::Given(given) => given,
             TopologyContent::Record(record) => {
                 let view = record.view().topology();
-                return view.map(|view| view.to_topology()).ok_or_else(|| PyAttributeError::new_err("topology"));
+                return view
+                    .map(|view| view.to_topology())
+                    .ok_or_else(|| PyAttributeError::new_err("topology"));
             }
         };
         let array = |at: usize| self.arrays[at].as_ref().map(Held::any).transpose();
@@ -743,4 +752,3 @@ impl<'f, 'py> HeldTopology<'f, 'py> {
 pub(crate) fn n_atoms(record: &FrameRecord) -> u32 {
     u32::try_from(record.view().n_atoms()).unwrap_or(u32::MAX)
 }
-

@@ -121,19 +121,18 @@ impl DepotIterator {
             let taken = self.taken.try_lock();
             taken.ok().and_then(|mut taken| taken.entries.pop_front())
         };
-        let entry = match at_hand {
-            Some(entry) => Some(entry),
-            None => {
-                // A long listing in one call, such as `list(depot)`, can be interrupted.
-                py.check_signals()?;
-                py.detach(|| self.take())?
-            }
+        let entry = if at_hand.is_some() {
+            at_hand
+        } else {
+            // A long listing in one call, such as `list(depot)`, can be interrupted.
+            py.check_signals()?;
+            py.detach(|| self.take())?
         };
         Ok(match entry {
             None => None,
             Some(Entry::Name(name)) => Some(key::to_python(py, &name)?),
             Some(Entry::Record(name, fetched)) => {
-                let value = fetched.to_python(py, self.object.as_ref())?;
+                let value = fetched.into_python(py, self.object.as_ref())?;
                 if self.shape == Shape::Values {
                     return Ok(Some(value));
                 }

@@ -51,14 +51,10 @@ pub(crate) fn name<'a>(object: &'a Bound<'_, PyAny>) -> PyResult<Name<'a>> {
             object.call_method0("__index__")
         }
     {
-        let why = || "integer names go from -2^63 to 2^64 - 1".to_owned();
-        return match index.extract::<i128>() {
-            Ok(number) => Ok(Name::Key(Key::from(i64::try_from(number).map_or_else(
-                |_| u64::try_from(number).map(Key::from).map_err(|_| refuse(py, object, why())),
-                |number| Ok(Key::from(number)),
-            )?))),
-            Err(_) => Err(refuse(py, object, why())),
-        };
+        let allowed = i128::from(i64::MIN)..=i128::from(u64::MAX);
+        let number = index.extract().ok().filter(|number| allowed.contains(number));
+        let refused = || refuse(py, object, "integer names go from -2^63 to 2^64 - 1".into());
+        return number.map(|number| Name::Key(Key::Int(number))).ok_or_else(refused);
     }
     let found = object.get_type().name()?;
     Err(PyTypeError::new_err(format!("a name is a str, bytes or an int, not {found}")))
@@ -114,7 +110,7 @@ impl<'py> Held<'py> {
             return Err(PyTypeError::new_err("names are given as a list, or another iterable of them"));
         }
         let objects = names.try_iter()?.collect::<PyResult<Vec<_>>>()?;
-        let strings = objects.iter().all(|object| object.is_instance_of::<PyString>());
+        let strings = objects.iter().all(PyAnyMethods::is_instance_of::<PyString>);
         Ok(Self { objects, strings })
     }
 

@@ -3,9 +3,9 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use numpy::{PyArray1, PyArrayDyn, PyArrayMethods};
-use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::exceptions::{PyIndexError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyDict, PyString};
+use pyo3::types::{PyBool, PyDict, PySlice, PyString};
 use vldepot::codecs::{AnyNdArray, AtomicFrameCodec};
 use vldepot::loader::OnError;
 use vldepot::{Depot, Error, ErrorKind, Key, LoaderState, Raw};
@@ -93,7 +93,9 @@ impl LoaderOptions {
                         "stop" => false,
                         "skip" => true,
                         other => {
-                            return Err(PyValueError::new_err(format!("on_error={other:?}: \"stop\" or \"skip\"")));
+                            return Err(PyValueError::new_err(format!(
+                                "on_error={other:?}: \"stop\" or \"skip\""
+                            )));
                         }
                     }
                 }
@@ -112,7 +114,9 @@ fn shuffle(value: &Bound<'_, PyAny>, seed: u64) -> PyResult<Option<Shuffle>> {
     match value.extract::<String>()?.as_str() {
         "windowed" => Ok(Some(Shuffle::Windowed(seed))),
         "full" => Ok(Some(Shuffle::Full(seed))),
-        other => Err(PyValueError::new_err(format!("shuffle={other:?}: True, False, \"windowed\" or \"full\""))),
+        other => {
+            Err(PyValueError::new_err(format!("shuffle={other:?}: True, False, \"windowed\" or \"full\"")))
+        }
     }
 }
 
@@ -122,7 +126,8 @@ fn costs(value: &Bound<'_, PyAny>) -> PyResult<Vec<u32>> {
     }
     if let Ok(array) = value.cast::<PyArrayDyn<i64>>() {
         let array = array.try_readonly()?;
-        let cost = |&cost: &i64| u32::try_from(cost).map_err(|_| PyValueError::new_err("costs are 0 to 2^32 - 1"));
+        let cost =
+            |&cost: &i64| u32::try_from(cost).map_err(|_| PyValueError::new_err("costs are 0 to 2^32 - 1"));
         return array.as_array().iter().map(cost).collect();
     }
     value.extract()
@@ -351,7 +356,7 @@ pub(crate) fn merge_states<'py>(states: &Bound<'py, PyAny>) -> PyResult<Bound<'p
 /// Records that a `Loader` hands out together: a sequence of values.
 ///
 /// It owns its records, so it can outlive the loader and the depot.
-#[pyclass(frozen, sequence, module = "vldepot")]
+#[pyclass(frozen, module = "vldepot")]
 pub(crate) struct Batch {
     batch: Arc<AnyBatch>,
     object: Option<Py<PyAny>>,
@@ -363,15 +368,29 @@ impl Batch {
         for_batch!(&*self.batch, batch => batch.len())
     }
 
-    fn __getitem__<'py>(&self, py: Python<'py>, position: isize) -> PyResult<Bound<'py, PyAny>> {
+    fn __getitem__<'py>(&self, py: Python<'py>, position: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         fn nth<C: Kind>(batch: &vldepot::Batch<C>, nth: usize) -> Option<Fetched> {
             batch.records().get(nth).cloned().map(C::fetched)
         }
-        let nth_record = usize::try_from(position).ok();
-        let fetched = py.detach(|| for_batch!(&*self.batch, batch => nth_record.and_then(|n| nth(batch, n))));
+        if let Ok(slice) = position.cast::<PySlice>() {
+            let indices = slice.indices(isize::try_from(self.__len__())?)?;
+            let mut values = Vec::with_capacity(indices.slicelength);
+            let mut at = indices.start;
+            for _ in 0..indices.slicelength {
+                values.push(self.__getitem__(py, at.into_pyobject(py)?.as_any())?);
+                at += indices.step;
+            }
+            return Ok(values.into_pyobject(py)?.into_any());
+        }
+        let number = key::position_number(position)?;
+        let from_front = if number < 0 { number + self.__len__() as i128 } else { number };
+        let at = usize::try_from(from_front).ok();
+        let fetched = py.detach(|| for_batch!(&*self.batch, batch => at.and_then(|at| nth(batch, at))));
         match fetched {
-            Some(fetched) => fetched.to_python(py, self.object.as_ref()),
-            None => Err(pyo3::exceptions::PyIndexError::new_err("the batch has no such record")),
+            Some(fetched) => fetched.into_python(py, self.object.as_ref()),
+            None => {
+                Err(PyIndexError::new_err(format!("no record {number}: the batch has {}", self.__len__())))
+            }
         }
     }
 

@@ -57,7 +57,8 @@ pub(crate) fn verify<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     let options = VerifyOptions::default().with_quick(quick);
     let found = interruptible(py, progress, |tell| maintain::verify(&path, &options, tell))?;
-    let problems = found.problems.iter().map(|error| error::object(py, error)).collect::<PyResult<Vec<_>>>()?;
+    let problems =
+        found.problems.iter().map(|error| error::object(py, error)).collect::<PyResult<Vec<_>>>()?;
     report!(py, "VerifyReport", {
         path: found.path.as_os_str(),
         quick: found.quick,
@@ -90,7 +91,8 @@ pub(crate) fn repair<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     let options = RepairOptions::default();
     let found = interruptible(py, progress, |tell| maintain::repair(&source, &target, &options, tell))?;
-    let problems = found.problems.iter().map(|error| error::object(py, error)).collect::<PyResult<Vec<_>>>()?;
+    let problems =
+        found.problems.iter().map(|error| error::object(py, error)).collect::<PyResult<Vec<_>>>()?;
     report!(py, "RepairReport", {
         records: found.records,
         lost: error::lost(py, &found.lost)?,

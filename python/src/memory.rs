@@ -14,9 +14,9 @@ use std::ptr;
 use ndarray::{Dimension, IxDyn};
 use numpy::npyffi::{self, NPY_ARRAY_CARRAY_RO, NPY_TYPES, NpyTypes, PY_ARRAY_API, PyArray_Descr, npy_intp};
 use pyo3::exceptions::PyBufferError;
-use pyo3::{PyClass, ffi};
 use pyo3::prelude::*;
 use pyo3::pyclass::boolean_struct::True;
+use pyo3::{PyClass, ffi};
 use vldepot::codecs::{AnyArrayView, DType};
 
 use crate::array::bfloat16;
@@ -96,9 +96,8 @@ pub(crate) fn lend<'py, O: PyClass<Frozen = True> + Sync>(
     // also if it fails. From here on the array keeps `owner` alive, and `owner` keeps `bytes`: `pick` works for
     // any lifetime `'a`, so what it gives borrows from the owner (or is static). The owner is frozen, so
     // nobody has it mutably, and Python objects do not move.
-    let failed = unsafe {
-        PY_ARRAY_API.PyArray_SetBaseObject(py, array.as_ptr().cast(), owner.clone().into_ptr())
-    };
+    let failed =
+        unsafe { PY_ARRAY_API.PyArray_SetBaseObject(py, array.as_ptr().cast(), owner.clone().into_ptr()) };
     if failed < 0 { Err(PyErr::fetch(py)) } else { Ok(Some(array)) }
 }
 

@@ -62,7 +62,8 @@ fn precision(value: &Bound<'_, PyAny>) -> PyResult<Precision> {
         Err(_) => numpy::PyArrayDescr::new(value.py(), value)?.getattr("name")?.extract()?,
     };
     let all = [Precision::F32, Precision::F64, Precision::F16, Precision::BF16, Precision::AsGiven];
-    let find = all.into_iter().find(|precision| precision.to_string().replace(' ', "_") == name.replace(' ', "_"));
+    let find =
+        all.into_iter().find(|precision| precision.to_string().replace(' ', "_") == name.replace(' ', "_"));
     find.ok_or_else(|| {
         let names = all.map(|precision| precision.to_string().replace(' ', "_"));
         invalid(value.py(), format!("no precision is called {name:?}; there are {}", names.join(", ")))
@@ -102,7 +103,10 @@ fn commit_every(value: &Bound<'_, PyAny>) -> PyResult<CommitEvery> {
     if let Ok(name) = value.cast::<PyString>() {
         return match name.to_str()? {
             "never" => Ok(CommitEvery::never()),
-            name => Err(invalid(value.py(), format!("commit_every={name:?}: a number of records, a dict, or \"never\""))),
+            name => Err(invalid(
+                value.py(),
+                format!("commit_every={name:?}: a number of records, a dict, or \"never\""),
+            )),
         };
     }
     let mut every = CommitEvery::default();
@@ -110,9 +114,13 @@ fn commit_every(value: &Bound<'_, PyAny>) -> PyResult<CommitEvery> {
         every = match name.extract::<String>()?.as_str() {
             "records" => every.with_records(limit.extract::<Option<u64>>()?),
             "bytes" => every.with_bytes(limit.extract::<Option<u64>>()?),
-            "seconds" => every.with_interval(limit.extract::<Option<f64>>()?.map(seconds).transpose().map_err(
-                |why| invalid(value.py(), why),
-            )?),
+            "seconds" => every.with_interval(
+                limit
+                    .extract::<Option<f64>>()?
+                    .map(seconds)
+                    .transpose()
+                    .map_err(|why| invalid(value.py(), why))?,
+            ),
             name => return Err(invalid(value.py(), format!("commit_every has no {name:?}"))),
         };
     }
@@ -124,10 +132,10 @@ fn seconds(seconds: f64) -> Result<Duration, String> {
 }
 
 /// `"zstd"`, or a compressor and a level: `("zstd", 9)`.
-fn compression(value: &Bound<'_, PyAny>, given: Compression) -> PyResult<Compression> {
+fn compression(value: &Bound<'_, PyAny>) -> PyResult<Compression> {
     if let Ok(pair) = value.cast::<PyTuple>() {
         let (codec, level): (Bound<'_, PyAny>, u8) = pair.extract()?;
-        return Ok(compression(&codec, given)?.with_level(level));
+        return Ok(compression(&codec)?.with_level(level));
     }
     let codec = parsed(value)?;
     Ok(match codec {
@@ -168,7 +176,7 @@ impl Options {
         let Self { layout, write, open, frames, for_frames } = self;
         match name {
             "preset" | "level" | "filter" | "typesize" => {}
-            "compression" => layout.compression = compression(value, layout.compression)?,
+            "compression" => layout.compression = compression(value)?,
             "chunk_size" => layout.chunk_size = value.extract()?,
             "block_size" => layout.block_size = Some(value.extract()?),
             "placement" => layout.placement = parsed(value)?,

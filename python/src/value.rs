@@ -55,9 +55,11 @@ impl Value {
         } else if let Ok(bool) = object.cast::<PyBool>() {
             Ok(Self::Bool(bool.is_true()))
         } else if object.is_instance_of::<PyInt>() {
-            object.extract().map(Self::Int).or_else(|_| object.extract().map(Self::Uint)).map_err(|_| {
-                PyValueError::new_err(format!("{object}: integers go from -2^63 to 2^64 - 1"))
-            })
+            object
+                .extract()
+                .map(Self::Int)
+                .or_else(|_| object.extract().map(Self::Uint))
+                .map_err(|_| PyValueError::new_err(format!("{object}: integers go from -2^63 to 2^64 - 1")))
         } else if let Ok(float) = object.cast::<PyFloat>() {
             Ok(Self::Float(float.value()))
         } else if let Ok(text) = object.cast::<PyString>() {
