@@ -1158,7 +1158,9 @@ impl PyDepot {
 
     /// `Depot[Frame]` in annotations.
     #[classmethod]
-    fn __class_getitem__<'py>(cls: &Bound<'py, PyType>, _value: &Bound<'py, PyAny>) -> Bound<'py, PyType> {
+    #[pyo3(signature = (value, /))]
+    fn __class_getitem__<'py>(cls: &Bound<'py, PyType>, value: &Bound<'py, PyAny>) -> Bound<'py, PyType> {
+        let _ = value;
         cls.clone()
     }
 

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use numpy::{PyArray1, PyArrayDyn, PyArrayMethods};
 use pyo3::exceptions::{PyIndexError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyDict, PySlice, PyString};
+use pyo3::types::{PyBool, PyDict, PyIterator, PySlice, PyString, PyType};
 use vldepot::codecs::{AnyNdArray, AtomicFrameCodec};
 use vldepot::loader::OnError;
 use vldepot::{Depot, Error, ErrorKind, Key, LoaderState, Raw};
@@ -329,6 +329,14 @@ impl Loader {
         self.with(py, |loader| for_loader!(loader, loader => loader.records()))
     }
 
+    /// `Loader[Frame]` in annotations.
+    #[classmethod]
+    #[pyo3(signature = (value, /))]
+    fn __class_getitem__<'py>(cls: &Bound<'py, PyType>, value: &Bound<'py, PyAny>) -> Bound<'py, PyType> {
+        let _ = value;
+        cls.clone()
+    }
+
     fn __repr__(&self, py: Python<'_>) -> String {
         let (records, epoch) =
             self.with(py, |loader| for_loader!(loader, loader => (loader.records(), loader.epoch())));
@@ -461,6 +469,19 @@ impl Batch {
     #[getter]
     fn ends_epoch(&self) -> bool {
         for_batch!(&*self.batch, batch => batch.ends_epoch())
+    }
+
+    /// `Batch[Frame]` in annotations.
+    #[classmethod]
+    #[pyo3(signature = (value, /))]
+    fn __class_getitem__<'py>(cls: &Bound<'py, PyType>, value: &Bound<'py, PyAny>) -> Bound<'py, PyType> {
+        let _ = value;
+        cls.clone()
+    }
+
+    fn __iter__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyIterator>> {
+        let all = PySlice::full(py);
+        self.__getitem__(py, all.as_any())?.try_iter()
     }
 
     fn __repr__(&self) -> String {

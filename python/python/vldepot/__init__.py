@@ -134,5 +134,4 @@ __all__ = [
     "plan_compact",
     "repair",
     "verify",
-    *errors.__all__,
 ]

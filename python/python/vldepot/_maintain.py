@@ -26,18 +26,21 @@ Progress = Callable[[int, int], Any] | Bar
 
 def _teller(progress: Progress | None) -> Callable[[int, int], Any] | None:
     """A function of the bytes done, and in total."""
-    update = getattr(progress, "update", None)
-    if progress is None or update is None:
-        return progress  # type: ignore[return-value]
+    if progress is None:
+        return None
+    bar: Any = progress
+    if not hasattr(bar, "update"):
+        tell: Callable[[int, int], Any] = bar
+        return tell
     before = 0
 
-    def tell(done: int, total: int) -> None:
+    def move(done: int, total: int) -> None:
         nonlocal before
-        progress.total = total
-        update(done - before)
+        bar.total = total
+        bar.update(done - before)
         before = done
 
-    return tell
+    return move
 
 
 def verify(path: Path, *, quick: bool = False, progress: Progress | None = None) -> VerifyReport:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import MutableMapping
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypedDict, TypeVar, Unpack, overload
 
 from . import _vldepot
 from ._vldepot import Depot, Frame
@@ -36,44 +36,64 @@ class Codec(Protocol[_V]):
         """The value of the bytes that `pack` gave. The memory is read-only, and stays as long as views of it."""
 
 
-def _options(given: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in given.items() if value is not None and name not in ("path", "codec")}
+class _Frames(TypedDict, total=False):
+    """What frames are stored as."""
+
+    precision: str | np.dtype[Any] | type | None
+    units: str | dict[str, str] | None
+    n_atoms: int | None
+
+
+class OpenOptions(_Frames, total=False):
+    """What `open` takes."""
+
+    mapping: Literal["auto", "never"] | None
+    verify: Literal["each_read", "once"] | None
+    cache_bytes: int | None
+    accept_loss: bool | None
+
+
+class AppendOptions(OpenOptions, total=False):
+    """What `append` takes."""
+
+    commit_every: CommitEvery | None
+    threads: int | None
+
+
+class CreateOptions(AppendOptions, total=False):
+    """What `create` takes."""
+
+    preset: Literal["balanced", "fast", "compact", "uncompressed"] | str | None
+    compression: Compression | None
+    level: int | None
+    filter: Literal["shuffle", "bitshuffle", "none"] | None
+    typesize: int | None
+    chunk_size: int | None
+    block_size: int | None
+    placement: Literal["no_cross", "contiguous", "start_aligned"] | None
+    vlstore_compatible: bool | None
+    name_filters: bool | None
+    name_order: bool | None
+
+
+def _make(how: str, source: Any, codec: Any, options: Any, known: type[Any]) -> Depot[Any]:
+    for option in options:
+        if option not in known.__annotations__:
+            raise TypeError(f"{how} has no option {option!r}; there are {', '.join(known.__annotations__)}")
+    return _vldepot._open(how, source, codec, options)
 
 
 @overload
-def create(path: Path, codec: Literal["atomic_frame"] = ..., **options: Any) -> Depot[Frame]: ...
+def create(path: Path, codec: Literal["atomic_frame"] = ..., **options: Unpack[CreateOptions]) -> Depot[Frame]: ...
 @overload
-def create(path: Path, codec: Literal["array"], **options: Any) -> Depot[NDArray[Any]]: ...
+def create(path: Path, codec: Literal["array"], **options: Unpack[CreateOptions]) -> Depot[NDArray[Any]]: ...
 @overload
-def create(path: Path, codec: Literal["bytes"], **options: Any) -> Depot[bytes]: ...
+def create(path: Path, codec: Literal["bytes"], **options: Unpack[CreateOptions]) -> Depot[bytes]: ...
 @overload
-def create(path: Path, codec: Literal["msgpack", "json"], **options: Any) -> Depot[Any]: ...
+def create(path: Path, codec: Literal["msgpack", "json"], **options: Unpack[CreateOptions]) -> Depot[Any]: ...
 @overload
-def create(path: Path, codec: Codec[_V], **options: Any) -> Depot[_V]: ...
-def create(
-    path: Path,
-    codec: Any = "atomic_frame",
-    *,
-    preset: str | None = None,
-    compression: Compression | None = None,
-    level: int | None = None,
-    filter: str | None = None,
-    typesize: int | None = None,
-    chunk_size: int | None = None,
-    block_size: int | None = None,
-    placement: str | None = None,
-    vlstore_compatible: bool | None = None,
-    name_filters: bool | None = None,
-    name_order: bool | None = None,
-    commit_every: CommitEvery | None = None,
-    threads: int | None = None,
-    mapping: str | None = None,
-    verify: str | None = None,
-    cache_bytes: int | None = None,
-    precision: str | np.dtype[Any] | type | None = None,
-    units: str | dict[str, str] | None = None,
-    n_atoms: int | None = None,
-) -> Depot[Any]:
+def create(path: Path, codec: Codec[_V], **options: Unpack[CreateOptions]) -> Depot[_V]: ...
+def create(path: Path, codec: Any = "atomic_frame", **options: Any) -> Depot[Any]:
     """Makes a new depot in a new file.
 
     Args:
@@ -118,19 +138,19 @@ def create(
         ...     depot["elements"]
         ['H', 'O']
     """
-    return _vldepot._open("create", path, codec, _options(locals()))
+    return _make("create", path, codec, options, CreateOptions)
 
 
 @overload
-def memory(codec: Literal["atomic_frame"] = ..., **options: Any) -> Depot[Frame]: ...
+def memory(codec: Literal["atomic_frame"] = ..., **options: Unpack[CreateOptions]) -> Depot[Frame]: ...
 @overload
-def memory(codec: Literal["array"], **options: Any) -> Depot[NDArray[Any]]: ...
+def memory(codec: Literal["array"], **options: Unpack[CreateOptions]) -> Depot[NDArray[Any]]: ...
 @overload
-def memory(codec: Literal["bytes"], **options: Any) -> Depot[bytes]: ...
+def memory(codec: Literal["bytes"], **options: Unpack[CreateOptions]) -> Depot[bytes]: ...
 @overload
-def memory(codec: Literal["msgpack", "json"], **options: Any) -> Depot[Any]: ...
+def memory(codec: Literal["msgpack", "json"], **options: Unpack[CreateOptions]) -> Depot[Any]: ...
 @overload
-def memory(codec: Codec[_V], **options: Any) -> Depot[_V]: ...
+def memory(codec: Codec[_V], **options: Unpack[CreateOptions]) -> Depot[_V]: ...
 def memory(codec: Any = "atomic_frame", **options: Any) -> Depot[Any]:
     """Makes a new depot in memory. The arguments are those of `create`, but for the path.
 
@@ -140,33 +160,22 @@ def memory(codec: Any = "atomic_frame", **options: Any) -> Depot[Any]:
         >>> depot["a"]
         b'first'
     """
-    return _vldepot._open("memory", None, codec, options)
+    return _make("memory", None, codec, options, CreateOptions)
 
 
 @overload
-def open(path: Path, codec: None = ..., **options: Any) -> Depot[Any]: ...
+def open(path: Path, codec: None = ..., **options: Unpack[OpenOptions]) -> Depot[Any]: ...
 @overload
-def open(path: Path, codec: Literal["atomic_frame"], **options: Any) -> Depot[Frame]: ...
+def open(path: Path, codec: Literal["atomic_frame"], **options: Unpack[OpenOptions]) -> Depot[Frame]: ...
 @overload
-def open(path: Path, codec: Literal["array"], **options: Any) -> Depot[NDArray[Any]]: ...
+def open(path: Path, codec: Literal["array"], **options: Unpack[OpenOptions]) -> Depot[NDArray[Any]]: ...
 @overload
-def open(path: Path, codec: Literal["bytes"], **options: Any) -> Depot[bytes]: ...
+def open(path: Path, codec: Literal["bytes"], **options: Unpack[OpenOptions]) -> Depot[bytes]: ...
 @overload
-def open(path: Path, codec: Literal["msgpack", "json"], **options: Any) -> Depot[Any]: ...
+def open(path: Path, codec: Literal["msgpack", "json"], **options: Unpack[OpenOptions]) -> Depot[Any]: ...
 @overload
-def open(path: Path, codec: Codec[_V], **options: Any) -> Depot[_V]: ...
-def open(
-    path: Path,
-    codec: Any = None,
-    *,
-    mapping: str | None = None,
-    verify: str | None = None,
-    cache_bytes: int | None = None,
-    accept_loss: bool | None = None,
-    precision: str | np.dtype[Any] | type | None = None,
-    units: str | dict[str, str] | None = None,
-    n_atoms: int | None = None,
-) -> Depot[Any]:
+def open(path: Path, codec: Codec[_V], **options: Unpack[OpenOptions]) -> Depot[_V]: ...
+def open(path: Path, codec: Any = None, **options: Any) -> Depot[Any]:
     """Opens a depot for reading. The cost does not depend on its size.
 
     It has everything up to the last commit, and the whole chunks after that. Many processes may read a file while one
@@ -196,34 +205,22 @@ def open(
         >>> len(depot), depot.codec
         (0, 'bytes')
     """
-    return _vldepot._open("open", path, codec, _options(locals()))
+    return _make("open", path, codec, options, OpenOptions)
 
 
 @overload
-def append(path: Path, codec: None = ..., **options: Any) -> Depot[Any]: ...
+def append(path: Path, codec: None = ..., **options: Unpack[AppendOptions]) -> Depot[Any]: ...
 @overload
-def append(path: Path, codec: Literal["atomic_frame"], **options: Any) -> Depot[Frame]: ...
+def append(path: Path, codec: Literal["atomic_frame"], **options: Unpack[AppendOptions]) -> Depot[Frame]: ...
 @overload
-def append(path: Path, codec: Literal["array"], **options: Any) -> Depot[NDArray[Any]]: ...
+def append(path: Path, codec: Literal["array"], **options: Unpack[AppendOptions]) -> Depot[NDArray[Any]]: ...
 @overload
-def append(path: Path, codec: Literal["bytes"], **options: Any) -> Depot[bytes]: ...
+def append(path: Path, codec: Literal["bytes"], **options: Unpack[AppendOptions]) -> Depot[bytes]: ...
 @overload
-def append(path: Path, codec: Literal["msgpack", "json"], **options: Any) -> Depot[Any]: ...
+def append(path: Path, codec: Literal["msgpack", "json"], **options: Unpack[AppendOptions]) -> Depot[Any]: ...
 @overload
-def append(path: Path, codec: Codec[_V], **options: Any) -> Depot[_V]: ...
-def append(
-    path: Path,
-    codec: Any = None,
-    *,
-    commit_every: CommitEvery | None = None,
-    threads: int | None = None,
-    verify: str | None = None,
-    cache_bytes: int | None = None,
-    accept_loss: bool | None = None,
-    precision: str | np.dtype[Any] | type | None = None,
-    units: str | dict[str, str] | None = None,
-    n_atoms: int | None = None,
-) -> Depot[Any]:
+def append(path: Path, codec: Codec[_V], **options: Unpack[AppendOptions]) -> Depot[_V]: ...
+def append(path: Path, codec: Any = None, **options: Any) -> Depot[Any]:
     """Opens an existing depot for writing. Its layout stays as it was created.
 
     After a crash it goes on from the last whole chunk; a torn end is cut off. The arguments are those of `create` and
@@ -240,21 +237,21 @@ def append(
         >>> with append(folder.name + "/a.vld") as depot:
         ...     depot["a"] = b"more"
     """
-    return _vldepot._open("append", path, codec, _options(locals()))
+    return _make("append", path, codec, options, AppendOptions)
 
 
 @overload
-def open_or_create(path: Path, codec: None = ..., **options: Any) -> Depot[Any]: ...
+def open_or_create(path: Path, codec: None = ..., **options: Unpack[CreateOptions]) -> Depot[Any]: ...
 @overload
-def open_or_create(path: Path, codec: Literal["atomic_frame"], **options: Any) -> Depot[Frame]: ...
+def open_or_create(path: Path, codec: Literal["atomic_frame"], **options: Unpack[CreateOptions]) -> Depot[Frame]: ...
 @overload
-def open_or_create(path: Path, codec: Literal["array"], **options: Any) -> Depot[NDArray[Any]]: ...
+def open_or_create(path: Path, codec: Literal["array"], **options: Unpack[CreateOptions]) -> Depot[NDArray[Any]]: ...
 @overload
-def open_or_create(path: Path, codec: Literal["bytes"], **options: Any) -> Depot[bytes]: ...
+def open_or_create(path: Path, codec: Literal["bytes"], **options: Unpack[CreateOptions]) -> Depot[bytes]: ...
 @overload
-def open_or_create(path: Path, codec: Literal["msgpack", "json"], **options: Any) -> Depot[Any]: ...
+def open_or_create(path: Path, codec: Literal["msgpack", "json"], **options: Unpack[CreateOptions]) -> Depot[Any]: ...
 @overload
-def open_or_create(path: Path, codec: Codec[_V], **options: Any) -> Depot[_V]: ...
+def open_or_create(path: Path, codec: Codec[_V], **options: Unpack[CreateOptions]) -> Depot[_V]: ...
 def open_or_create(path: Path, codec: Any = None, **options: Any) -> Depot[Any]:
     """Opens a depot for writing, and makes it first if there is none.
 
@@ -270,21 +267,21 @@ def open_or_create(path: Path, codec: Any = None, **options: Any) -> Depot[Any]:
         >>> len(open(folder.name + "/runs.vld"))
         3
     """
-    return _vldepot._open("open_or_create", path, codec, options)
+    return _make("open_or_create", path, codec, options, CreateOptions)
 
 
 @overload
-def from_bytes(content: bytes, codec: None = ..., **options: Any) -> Depot[Any]: ...
+def from_bytes(content: bytes, codec: None = ..., **options: Unpack[AppendOptions]) -> Depot[Any]: ...
 @overload
-def from_bytes(content: bytes, codec: Literal["atomic_frame"], **options: Any) -> Depot[Frame]: ...
+def from_bytes(content: bytes, codec: Literal["atomic_frame"], **options: Unpack[AppendOptions]) -> Depot[Frame]: ...
 @overload
-def from_bytes(content: bytes, codec: Literal["array"], **options: Any) -> Depot[NDArray[Any]]: ...
+def from_bytes(content: bytes, codec: Literal["array"], **options: Unpack[AppendOptions]) -> Depot[NDArray[Any]]: ...
 @overload
-def from_bytes(content: bytes, codec: Literal["bytes"], **options: Any) -> Depot[bytes]: ...
+def from_bytes(content: bytes, codec: Literal["bytes"], **options: Unpack[AppendOptions]) -> Depot[bytes]: ...
 @overload
-def from_bytes(content: bytes, codec: Literal["msgpack", "json"], **options: Any) -> Depot[Any]: ...
+def from_bytes(content: bytes, codec: Literal["msgpack", "json"], **options: Unpack[AppendOptions]) -> Depot[Any]: ...
 @overload
-def from_bytes(content: bytes, codec: Codec[_V], **options: Any) -> Depot[_V]: ...
+def from_bytes(content: bytes, codec: Codec[_V], **options: Unpack[AppendOptions]) -> Depot[_V]: ...
 def from_bytes(content: bytes, codec: Any = None, **options: Any) -> Depot[Any]:
     """Makes a writable depot in memory, with the content of a file or of `Depot.to_bytes`.
 
@@ -294,7 +291,7 @@ def from_bytes(content: bytes, codec: Any = None, **options: Any) -> Depot[Any]:
         >>> from_bytes(depot.to_bytes())["a"]
         b'first'
     """
-    return _vldepot._open("from_bytes", content, codec, options)
+    return _make("from_bytes", content, codec, options, AppendOptions)
 
 
 def _reopen(path: str, codec: Any, options: dict[str, Any]) -> Depot[Any]:

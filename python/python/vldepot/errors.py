@@ -105,10 +105,9 @@ class Error(Exception):
         for name, fact in facts.items():
             setattr(self, name, fact)
         if isinstance(self, OSError):
-            self.strerror = message
-            if self.errno is None:
-                self.errno = self._errno
-            self.filename = self.path
+            numbered = {"errno": facts.get("errno", self._errno), "strerror": message, "filename": self.path}
+            for name, fact in numbered.items():
+                setattr(self, name, fact)
 
     #: The number of an `OSError` if the system gave none.
     _errno: ClassVar[int | None] = None
