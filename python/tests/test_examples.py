@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import importlib
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,6 +21,16 @@ def test_the_examples_of_a_module_run(module: str) -> None:
     for test in found:
         runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE)
         assert runner.run(test).failed == 0, test.name
+
+
+def test_the_tutorial_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    page = Path(__file__).parents[2] / "docs" / "tutorial" / "python.md"
+    # The end of a block of code ends its last example.
+    text = page.read_text().replace("```", "")
+    test = doctest.DocTestParser().get_doctest(text, {}, page.name, str(page), 0)
+    assert len(test.examples) > 30
+    assert doctest.DocTestRunner().run(test).failed == 0
 
 
 def test_everything_public_is_documented() -> None:

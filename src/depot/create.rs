@@ -221,10 +221,7 @@ fn checked<C: Codec>(codec: C, open: impl FnOnce(CodecCheck<'_>) -> Result<Engin
 }
 
 /// Gives `check` the way to check a codec, and returns the codec with what it learnt.
-fn learned<C: Codec, T>(
-    codec: C,
-    check: impl FnOnce(CodecCheck<'_>) -> Result<T>,
-) -> Result<(T, Arc<C>)> {
+fn learned<C: Codec, T>(codec: C, check: impl FnOnce(CodecCheck<'_>) -> Result<T>) -> Result<(T, Arc<C>)> {
     let spec = spec(&codec);
     let mut codec = Some(codec);
     let mut learn = |stored: &[u8]| -> Result<(), CodecError> {

@@ -50,7 +50,9 @@ impl CodecCheck<'_> {
             return Err(ErrorKind::WrongCodec { stored, given }.at(storage.path()));
         }
         let refuse = |source| {
-            ErrorKind::CodecParameters { codec: spec.id.clone().into_owned() }.at(storage.path()).because(source)
+            ErrorKind::CodecParameters { codec: spec.id.clone().into_owned() }
+                .at(storage.path())
+                .because(source)
         };
         if parameters.codec_version > spec.version {
             return Err(refuse(CodecError::Parameter {
@@ -341,8 +343,13 @@ mod tests {
 
     #[test]
     fn parameters_that_do_not_fit_the_header_are_refused() {
-        let codec =
-            CodecSpec { id: "test".into(), version: 1, parameters: vec![7; 5000], align: 16, element_size: 4 };
+        let codec = CodecSpec {
+            id: "test".into(),
+            version: 1,
+            parameters: vec![7; 5000],
+            align: 16,
+            element_size: 4,
+        };
         let storage = Arc::new(MemoryStorage::new());
         let (write, open) = (WriteOptions::default(), OpenOptions::default());
         let made = Engine::create(storage, Layout::default(), &write, &open, codec).map(|_| ());
