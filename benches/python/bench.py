@@ -60,15 +60,16 @@ def sum_of(positions: Any) -> float:
 class Vldepot:
     """By name."""
 
-    def __init__(self, molecules: Molecules, folder: Path, preset: str) -> None:
-        self.name = f"vldepot {preset}"
+    def __init__(self, molecules: Molecules, folder: Path, preset: str, verify: str = "each_read") -> None:
+        self.name = f"vldepot {preset}" + (", verify once" if verify == "once" else "")
         path = folder / f"{preset}.vld"
-        with vldepot.create(path, preset=preset) as depot:
-            for i, name in enumerate(molecules.names):
-                positions, forces, types, energy = molecules[i]
-                depot.put(name, positions=positions, forces=forces, types=types, energy=energy)
+        if not path.exists():
+            with vldepot.create(path, preset=preset) as depot:
+                for i, name in enumerate(molecules.names):
+                    positions, forces, types, energy = molecules[i]
+                    depot.put(name, positions=positions, forces=forces, types=types, energy=energy)
         self.names = molecules.names
-        self.depot = vldepot.open(path, "atomic_frame")
+        self.depot = vldepot.open(path, "atomic_frame", verify=verify)
 
     def get(self, order: list[int]) -> float:
         depot, names, total = self.depot, self.names, 0.0
@@ -178,6 +179,7 @@ def main() -> None:
     folder = Path(tempfile.mkdtemp(prefix="vldepot-bench-"))
     try:
         engines: list[Any] = [Vldepot(molecules, folder, preset) for preset in ("uncompressed", "balanced", "fast")]
+        engines.insert(1, Vldepot(molecules, folder, "uncompressed", verify="once"))
         if not arguments.no_rivals:
             engines.append(Lmdb(molecules, folder))
             engines += [Atompack(molecules, folder, compression) for compression in ("none", "lz4", "zstd")]

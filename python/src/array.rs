@@ -6,7 +6,7 @@ use numpy::{
     PyArrayDescr, PyArrayDescrMethods, PyArrayDyn, PyArrayMethods, PyReadonlyArrayDyn, PyUntypedArray,
     PyUntypedArrayMethods,
 };
-use pyo3::exceptions::{PyImportError, PyValueError};
+use pyo3::exceptions::{PyImportError, PyTypeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -38,8 +38,11 @@ pub(crate) fn numpy_function<'py>(py: Python<'py>, name: &str) -> PyResult<Bound
 
 /// `numpy.asarray(object)`. An array is given back as it is.
 pub(crate) fn as_array<'py>(object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyUntypedArray>> {
-    if let Ok(array) = object.cast::<PyUntypedArray>() {
+    if let Ok(array) = object.cast_exact::<PyUntypedArray>() {
         return Ok(array.clone());
+    }
+    if object.cast::<PyUntypedArray>().is_ok() && object.hasattr(intern!(object.py(), "mask"))? {
+        return Err(PyTypeError::new_err("a mask is not stored: fill the masked array first"));
     }
     let array = numpy_function(object.py(), "asarray")?.call1((object,))?;
     Ok(array.cast_into::<PyUntypedArray>()?)

@@ -7,6 +7,7 @@ use pyo3::exceptions::{PyKeyError, PyTypeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PySlice, PyString, PyTuple, PyType};
+use pyo3::{PyTraverseError, PyVisit};
 use vldepot::codecs::AtomicFrameCodec;
 use vldepot::{AsKey, Depot, Error, ErrorKind, Key, ReadOptions, TruncateOptions};
 
@@ -1024,7 +1025,38 @@ impl PyDepot {
         self.with(py, |depot| Ok(for_depot!(depot, depot => depot.save(&path))?))
     }
 
-    /// A loader for training over the records that there are now. See `vldepot.Loader`, which lists the options.
+    /// A loader for training over the records that there are now.
+    ///
+    /// Args:
+    ///     batch_size: Records in a batch. The default is 32; with a budget, any number.
+    ///     shuffle: `True` or `"windowed"`: runs of records in random order, and all records within a window of such
+    ///         runs, nearly as fast as reading in order. `"full"`: each record among all others. The default is
+    ///         `False`.
+    ///     seed: Of the shuffle. The default is 0.
+    ///     window: Bytes of a window. The default is 64 MiB.
+    ///     group: Bytes of a run. The default is 1 MiB.
+    ///     positions: Only the records at these positions, in this order if not shuffled.
+    ///     range: Only the records at positions from the first of two ints to before the second.
+    ///     names: Only the records with these names.
+    ///     batch_bytes: Fill batches up to so many bytes.
+    ///     max_cost: Fill batches up to this sum of `costs`.
+    ///     costs: The cost of each record of the depot, such as `Depot.atom_counts` gives it.
+    ///     max_atoms: Fill batches up to so many atoms. Without `costs`, this reads all frames first.
+    ///     drop_last: Leave out the last batch of an epoch when it is not full.
+    ///     epochs: How many epochs. The default is 1.
+    ///     epoch: The number of the first epoch, on which its order depends. The default is 0.
+    ///     rank, world: Only the batches of this rank of so many. The default is 0 of 1.
+    ///     worker, workers: Only this worker's share of the rank's batches. The default is 0 of 1.
+    ///     even: Give every rank the same number of batches; some are repeated.
+    ///     lanes: Split an epoch into so many parts that take turns. Best a multiple of ranks times workers.
+    ///     prefetch: Batches to read ahead, at least. The default is 4.
+    ///     threads: Threads that read. The default is one per core, at most 4; with 0 the caller reads.
+    ///     on_error: `"stop"` (the default), or `"skip"` records that cannot be read: see `Batch.skipped`.
+    ///     state: Go on where a loader with the same options was: what `Loader.state` gave.
+    ///
+    /// Raises:
+    ///     InvalidOptions: When the options do not go together.
+    ///     OtherLoader: When the state is of a loader with other options, or of records that are not there any more.
     #[pyo3(signature = (**options))]
     fn loader(&self, py: Python<'_>, options: Option<&Bound<'_, PyDict>>) -> PyResult<loader::Loader> {
         let options = loader::LoaderOptions::new(options, self.len_now(py)?)?;
@@ -1162,6 +1194,11 @@ impl PyDepot {
     fn __class_getitem__<'py>(cls: &Bound<'py, PyType>, value: &Bound<'py, PyAny>) -> Bound<'py, PyType> {
         let _ = value;
         cls.clone()
+    }
+
+    /// A codec may refer to the depot: the garbage collector finds such circles.
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.object.as_ref().map_or(Ok(()), |object| visit.call(object))
     }
 
     /// The lengths of some records in bytes, evenly spread over the positions, for a chart.

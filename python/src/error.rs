@@ -52,9 +52,13 @@ pub(crate) fn raise(py: Python<'_>, error: Error) -> PyErr {
     exception(py, &error).unwrap_or_else(|failed| failed)
 }
 
-/// The exception for a codec that refuses a value, before a record is concerned.
+/// The exception for a value that no codec takes, before it is put under a name.
 pub(crate) fn codec_error(py: Python<'_>, source: CodecError) -> PyErr {
-    raise(py, Error::new(ErrorKind::Codec { codec: "atomic_frame" }).because(source))
+    let facts = PyDict::new(py);
+    match codec_facts(&source, &facts) {
+        Ok(()) => made(py, "Codec", &source.to_string(), Some(&facts)),
+        Err(failed) => failed,
+    }
 }
 
 /// An exception of the class for `kind`, as an object for a report.

@@ -57,7 +57,19 @@ struct GivenFrame {
 /// are given to be written are only referred to, until the frame is put.
 ///
 /// Each field is `None` where the frame has none. The units are those of the depot's codec; the default ones are in
-/// brackets.
+/// brackets. `arrays` and `per_frame` are dicts of your own arrays: per atom `[n_atoms, ..]`, and of any shape.
+///
+/// Raises:
+///     CodecError: When `cell` or `stress` is not 3 x 3, or `pbc` has not 3 values. All else is checked by `put`.
+///
+/// Example:
+///     >>> frame = vldepot.Frame(positions=np.zeros((2, 3)), step=5, arrays={"spin": np.array([1, -1])})
+///     >>> frame
+///     <vldepot.Frame of 2 atoms: positions, step=5, arrays>
+///     >>> depot = vldepot.memory()
+///     >>> depot["a"] = frame
+///     >>> depot["a"].arrays["spin"].tolist(), depot["a"].energy is None
+///     ([1, -1], True)
 #[pyclass(frozen, module = "vldepot")]
 pub(crate) struct Frame {
     content: Content,

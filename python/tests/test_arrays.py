@@ -95,6 +95,20 @@ def test_other_arrays_are_refused(wrong: Any) -> None:
     assert len(depot) == 0
 
 
+def test_what_would_be_lost_is_refused() -> None:
+    depot = vldepot.memory("array")
+    with pytest.raises(TypeError, match="mask"):
+        depot["a"] = np.ma.masked_array(np.zeros(3), mask=[0, 1, 0])
+    with pytest.raises(TypeError, match="mask"):
+        vldepot.Frame(positions=np.ma.masked_array(np.zeros((1, 3)), mask=True))
+
+    class Own(np.ndarray):
+        pass
+
+    depot["a"] = np.ones((1, 3)).view(Own)
+    assert type(depot["a"]) is np.ndarray and type(vldepot.Frame(positions=np.ones((1, 3)).view(Own)).positions) is np.ndarray
+
+
 def test_what_is_no_array_becomes_one() -> None:
     depot = vldepot.memory("array")
     depot["a"] = [[1, 2], [3, 4]]  # type: ignore[assignment]

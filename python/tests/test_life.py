@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import pickle
@@ -366,6 +367,25 @@ print(*sorted(new))
 """
     allowed = {"vldepot", "_vldepot", "__future__", "errno", "dataclasses", "_opcode", "reprlib", "copy", "keyword", "inspect", "dis", "opcode", "ast", "tokenize", "linecache"}
     assert set(run(code).stdout.split()) <= allowed
+
+
+def test_a_codec_that_knows_its_depot_is_no_leak(path: Path) -> None:
+    class Circle:
+        id = "example.circle"
+        depot: Any = None
+
+        def pack(self, value: bytes) -> bytes:
+            return value
+
+        def unpack(self, record: memoryview) -> bytes:
+            return bytes(record)
+
+    codec = Circle()
+    codec.depot = vldepot.create(path, codec)
+    codec.depot["a"] = b"1"
+    del codec
+    gc.collect()
+    assert vldepot.append(path, "bytes")["a"] == b"1"
 
 
 def test_the_depot_is_not_held_by_the_interpreter(path: Path) -> None:

@@ -31,6 +31,7 @@ Any program reads a frame by name. Its arrays are views of the record:
 """
 
 import sys as _sys
+from typing import TYPE_CHECKING as _TYPE_CHECKING
 
 if "free-threading" in _sys.version:
     raise ImportError(
@@ -41,18 +42,6 @@ if "free-threading" in _sys.version:
 from . import errors
 from ._maintain import compact, plan_compact, repair, verify
 from ._open import append, create, from_bytes, memory, open, open_or_create
-from ._reports import (
-    CodecInfo,
-    CompactReport,
-    DepotInfo,
-    Layout,
-    RecordLocation,
-    Refreshed,
-    Removal,
-    RepairReport,
-    Totals,
-    VerifyReport,
-)
 from ._views import Metadata
 from ._vldepot import Batch, Depot, FlatBatch, Frame, Loader, Topology, __version__, merge_states
 from .errors import (
@@ -102,6 +91,30 @@ from .errors import (
     Unsupported,
     WrongCodec,
 )
+
+if _TYPE_CHECKING:
+    from ._reports import (
+        CodecInfo,
+        CompactReport,
+        DepotInfo,
+        Layout,
+        RecordLocation,
+        Refreshed,
+        Removal,
+        RepairReport,
+        Totals,
+        VerifyReport,
+    )
+
+
+def __getattr__(name: str) -> object:
+    # The classes of reports are made when the first of them is needed, which keeps the import short.
+    if name in __all__:
+        from . import _reports
+
+        return getattr(_reports, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
 
 __all__ = [
     "Batch",

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from . import _vldepot
-from ._reports import CompactReport, Removal, RepairReport, VerifyReport
+
+if TYPE_CHECKING:
+    from ._reports import CompactReport, Removal, RepairReport, VerifyReport
 
 Path = str | os.PathLike[str]
 

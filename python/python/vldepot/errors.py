@@ -386,7 +386,7 @@ class CodecError(Error, ValueError):
     """The codec refused a value, or the bytes of a record.
 
     Attributes:
-        codec: The codec's id.
+        codec: The codec's id. `None` for a value that no codec takes.
         field: What it refused, such as `positions`. `None` where it is the value as a whole.
         index: The index in that field, for a number that is out of range.
         expected: The shape, dtype, length or range that was expected.
@@ -394,7 +394,7 @@ class CodecError(Error, ValueError):
     """
 
     kind = "Codec"
-    codec: str
+    codec: str | None = None
     field: str | None = None
     index: tuple[int, ...] | None = None
     expected: Any = None
