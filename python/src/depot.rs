@@ -33,7 +33,8 @@ const BETWEEN_SIGNALS: usize = 4096;
 #[pyclass(frozen, mapping, weakref, name = "Depot", module = "vldepot")]
 pub(crate) struct PyDepot {
     /// `None` once it is closed. Calls hold the lock for reading, without the GIL; closing takes it for writing.
-    /// Nobody asks for the GIL while holding it.
+    /// Nobody waits for it while holding the GIL, and no code of Python runs while it is held: such code could close
+    /// the depot.
     open: RwLock<Option<Arc<AnyDepot>>>,
     /// Listings that borrow from the depot. Closing ends them.
     listings: Mutex<Vec<Weak<Mutex<Option<Listing>>>>>,
@@ -108,15 +109,6 @@ pub(crate) fn open_depot<'py>(
     })
 }
 
-/// Whether the user has interrupted: the error of the signal's handler.
-#[expect(
-    clippy::redundant_closure_for_method_calls,
-    reason = "a method is not general enough in its lifetime"
-)]
-fn interrupted() -> PyResult<()> {
-    Python::attach(|py| py.check_signals())
-}
-
 /// Options of a truncation.
 fn truncation(dry_run: bool, all: bool) -> TruncateOptions {
     TruncateOptions::default().with_dry_run(dry_run).with_all(all)
@@ -135,15 +127,21 @@ impl PyDepot {
         })?)
     }
 
+    /// Refuses a depot of other records than frames.
+    fn check_frames(&self) -> PyResult<()> {
+        if self.codec == CodecName::Frames {
+            return Ok(());
+        }
+        Err(PyTypeError::new_err("this is for depots of frames (codec \"atomic_frame\")"))
+    }
+
     /// Runs `job` on the depot, which must be one of frames.
     fn with_frames<T: Send>(
         &self,
         py: Python<'_>,
         job: impl FnOnce(&Depot<AtomicFrameCodec>) -> Result<T, Failure> + Send,
     ) -> PyResult<T> {
-        if self.codec != CodecName::Frames {
-            return Err(PyTypeError::new_err("this is for depots of frames (codec \"atomic_frame\")"));
-        }
+        self.check_frames()?;
         self.with(py, |depot| match depot {
             AnyDepot::Frames(depot) => job(depot),
             _ => Err(Failure::Closed),
@@ -665,16 +663,23 @@ impl PyDepot {
     /// It is what a loader takes as `costs`, for batches of so many atoms.
     #[pyo3(signature = (*, threads = 1))]
     fn atom_counts<'py>(&self, py: Python<'py>, threads: usize) -> PyResult<Bound<'py, PyAny>> {
-        let counts = self.with_frames(py, |depot| {
-            let mut counts = Vec::new();
-            for entry in depot.iter_with(&ReadOptions::default().with_threads(threads)) {
-                counts.push(frame::n_atoms(&entry?.1));
-                if counts.len().is_multiple_of(BETWEEN_SIGNALS) {
-                    interrupted()?;
-                }
+        fn counts(depot: &AnyDepot, threads: usize) -> Items<'_> {
+            let AnyDepot::Frames(depot) = depot else { return Box::new(std::iter::empty()) };
+            let frames = depot.iter_with(&ReadOptions::default().with_threads(threads));
+            Box::new(frames.map(|frame| frame.map(|(_, record)| Entry::Atoms(frame::n_atoms(&record)))))
+        }
+        self.check_frames()?;
+        let listing = self.list(py, Shape::Values, move |depot| Ok(counts(depot, threads)))?;
+        let mut counts = Vec::new();
+        loop {
+            py.check_signals()?;
+            let before = counts.len();
+            let frames = listing.get();
+            py.detach(|| frames.take_atoms(&mut counts, BETWEEN_SIGNALS))?;
+            if counts.len() == before {
+                break;
             }
-            Ok(counts)
-        })?;
+        }
         Ok(numpy::PyArray1::from_vec(py, counts).into_any())
     }
 
@@ -1236,9 +1241,7 @@ impl PyDepot {
             Some(fields) => flat::fields(fields)?,
             None => vldepot::codecs::Fields::POSITIONS,
         };
-        if self.codec != CodecName::Frames {
-            return Err(PyTypeError::new_err("this is for depots of frames (codec \"atomic_frame\")"));
-        }
+        self.check_frames()?;
         let out = flat::Out::new(out, wanted)?;
         flat::batch(py, wanted, &out, |flat| {
             match self.open.read().unwrap_or_else(PoisonError::into_inner).as_deref() {

@@ -16,6 +16,8 @@ use crate::key;
 pub(crate) enum Entry {
     Name(Key),
     Record(Key, Fetched),
+    /// The number of atoms of a frame, where nothing else is asked for.
+    Atoms(u32),
 }
 
 pub(crate) type Items<'a> = Box<dyn Iterator<Item = vldepot::Result<Entry>> + Send + 'a>;
@@ -64,6 +66,17 @@ impl DepotIterator {
     pub(crate) fn new(listing: Shared, shape: Shape, object: Option<Py<PyAny>>) -> Self {
         let taken = Taken { entries: VecDeque::new(), failed: None, ended: false };
         Self { listing, taken: Mutex::new(taken), shape, object }
+    }
+
+    /// Takes at most so many numbers of atoms.
+    pub(crate) fn take_atoms(&self, out: &mut Vec<u32>, at_most: usize) -> Result<(), Failure> {
+        for _ in 0..at_most {
+            match self.take()? {
+                Some(Entry::Atoms(n_atoms)) => out.push(n_atoms),
+                _ => return Ok(()),
+            }
+        }
+        Ok(())
     }
 
     /// Takes the next entry, and some more if there is none at hand.
@@ -130,6 +143,7 @@ impl DepotIterator {
         };
         Ok(match entry {
             None => None,
+            Some(Entry::Atoms(n_atoms)) => Some(n_atoms.into_pyobject(py)?.into_any()),
             Some(Entry::Name(name)) => Some(key::to_python(py, &name)?),
             Some(Entry::Record(name, fetched)) => {
                 let value = fetched.into_python(py, self.object.as_ref())?;

@@ -332,6 +332,24 @@ def test_an_interrupt_ends_a_listing() -> None:
     assert len(list(depot)) == 5000
 
 
+def test_a_signal_handler_may_close_the_depot(molecules: Path) -> None:
+    depot = vldepot.open(molecules, "atomic_frame")
+
+    def close(*_: object) -> None:
+        depot.close()
+
+    handler = signal.signal(signal.SIGALRM, close)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.02)
+        with pytest.raises(vldepot.Closed):
+            while True:
+                depot.atom_counts()
+                list(depot.values())
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, handler)
+
+
 def test_compacting_says_what_goes_and_gains(path: Path) -> None:
     with vldepot.create(path, "bytes") as depot:
         depot.update({n: os.urandom(10_000) for n in range(100)})
