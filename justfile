@@ -25,6 +25,7 @@ fmt:
     cargo fmt --manifest-path benches/Cargo.toml
     cargo fmt --manifest-path benches/compare/Cargo.toml
     cargo fmt --manifest-path fuzz/Cargo.toml
+    cargo fmt --manifest-path python/Cargo.toml
 
 # the documentation, as docs.rs shows it
 doc:
@@ -41,6 +42,10 @@ oldest:
 # the packages, built from their archives
 package:
     .ci/run package
+
+# the Python package: built, installed into a fresh environment, tested
+python:
+    .ci/run python
 
 # measurements; arguments go to `cargo bench`, such as `--bench put`
 bench *args:

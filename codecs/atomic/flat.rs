@@ -103,7 +103,15 @@ impl FlatFrames {
         self.len() == 0
     }
 
-    pub(super) fn clear(&mut self) {
+    /// Removes all frames, and keeps the memory.
+    ///
+    /// ```
+    /// use vldepot::codecs::FlatFrames;
+    /// let mut flat = FlatFrames::new();
+    /// flat.clear();
+    /// assert_eq!((flat.len(), &flat.offsets[..]), (0, &[0][..]));
+    /// ```
+    pub fn clear(&mut self) {
         self.offsets.clear();
         self.offsets.push(0);
         self.positions.clear();
@@ -118,8 +126,30 @@ impl FlatFrames {
         self.stress.clear();
     }
 
-    /// Appends a frame's fields.
-    pub(super) fn push(&mut self, frame: &AtomicFrameView<'_>, fields: Fields) -> Result<(), CodecError> {
+    /// Appends a frame's fields, such as those of a frame that a [loader](crate::loader) gives.
+    ///
+    /// All frames must be pushed with the same fields.
+    ///
+    /// ```
+    /// use vldepot::Depot;
+    /// use vldepot::codecs::{AtomicFrame, AtomicFrameCodec, Fields, FlatFrames};
+    /// let depot = Depot::memory(AtomicFrameCodec::default())?;
+    /// depot.put(0, &AtomicFrame::new().positions(&vec![[1.0_f32; 3]; 2]))?;
+    /// depot.put(1, &AtomicFrame::new().positions(&vec![[2.0_f32; 3]; 3]))?;
+    ///
+    /// let mut flat = FlatFrames::new();
+    /// for batch in depot.loader().build()? {
+    ///     flat.clear();
+    ///     batch?.views().try_for_each(|frame| flat.push(&frame, Fields::POSITIONS))?;
+    ///     assert_eq!(flat.offsets, [0, 2, 5]);
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`CodecError`] when the frame lacks a field, or has it in another precision than f32. The arrays
+    /// are of no use then.
+    pub fn push(&mut self, frame: &AtomicFrameView<'_>, fields: Fields) -> Result<(), CodecError> {
         let n = frame.n_atoms();
         let absent = |field: &str| CodecError::invalid(format!("the frame has no {field} as asked for"));
         if frame.n_dims() != 3 && n > 0 {
@@ -156,6 +186,9 @@ impl FlatFrames {
         if fields.contains(Fields::STRESS) {
             let stress = frame.stress().and_then(|stress| matrix(&stress));
             self.stress.push(stress.ok_or_else(|| absent("stress"))?);
+        }
+        if self.offsets.is_empty() {
+            self.offsets.push(0);
         }
         self.offsets.push(self.offsets.last().copied().unwrap_or(0) + n);
         Ok(())

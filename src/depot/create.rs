@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::Depot;
+use super::{CodecInfo, Depot};
 use crate::codec::{Codec, CodecError, Raw};
 use crate::engine::{CodecCheck, CodecSpec, Engine};
 use crate::error::{Error, ErrorKind, Result};
@@ -35,6 +35,27 @@ pub struct DepotBuilder<C> {
     layout: Layout,
     write: WriteOptions,
     open: OpenOptions,
+    noted: Option<(CodecInfo, usize)>,
+}
+
+impl DepotBuilder<Raw> {
+    /// Notes another codec in a new depot than [`Raw`], which only passes the bytes on.
+    ///
+    /// This is for programs whose codecs are known at run time, such as bindings for other languages.
+    /// `element_size` is what [`Codec::element_size`] would give. An existing depot keeps its own codec.
+    ///
+    /// ```
+    /// use vldepot::{CodecInfo, Depot, Raw};
+    /// let codec = CodecInfo::new("example.kelvin", 1, Vec::new());
+    /// let depot = Depot::builder(Raw).note_codec(codec, 8).memory()?;
+    /// depot.put("boiling", &373.15_f64.to_le_bytes())?;
+    /// assert_eq!(depot.stored_codec().id, "example.kelvin");
+    /// # Ok::<(), vldepot::Error>(())
+    /// ```
+    pub fn note_codec(mut self, codec: CodecInfo, element_size: usize) -> Self {
+        self.noted = Some((codec, element_size));
+        self
+    }
 }
 
 impl<C: Codec> DepotBuilder<C> {
@@ -85,9 +106,13 @@ impl<C: Codec> DepotBuilder<C> {
     /// - [`ErrorKind::PathExists`] when the storage is not empty.
     /// - [`ErrorKind::Locked`], [`ErrorKind::InvalidOptions`].
     pub fn create_in(self, storage: Arc<dyn Storage>) -> Result<Depot<C>> {
-        let Self { codec, layout, write, open } = self;
-        let engine = Engine::create(storage, layout, &write, &open, spec(&codec))?;
-        Ok(Depot::new(engine, codec))
+        let Self { codec, layout, write, open, noted } = self;
+        let mut spec = spec(&codec);
+        if let Some((CodecInfo { id, version, parameters }, element_size)) = noted {
+            spec = CodecSpec { id: id.into(), version, parameters, element_size, ..spec };
+        }
+        let engine = Engine::create(storage, layout, &write, &open, spec)?;
+        Ok(Depot::new(engine, Arc::new(codec)))
     }
 
     /// Makes a new depot in memory.
@@ -181,7 +206,7 @@ fn not_created(path: &Path, source: io::Error) -> Error {
 
 fn spec<C: Codec>(codec: &C) -> CodecSpec {
     CodecSpec {
-        id: C::ID,
+        id: C::ID.into(),
         version: C::VERSION,
         parameters: codec.parameters(),
         align: C::ALIGN,
@@ -192,6 +217,12 @@ fn spec<C: Codec>(codec: &C) -> CodecSpec {
 
 /// Opens a depot with `codec`, which learns the parameters that the depot was written with.
 fn checked<C: Codec>(codec: C, open: impl FnOnce(CodecCheck<'_>) -> Result<Engine>) -> Result<Depot<C>> {
+    let (engine, codec) = learned(codec, open)?;
+    Ok(Depot::new(engine, codec))
+}
+
+/// Gives `check` the way to check a codec, and returns the codec with what it learnt.
+fn learned<C: Codec, T>(codec: C, check: impl FnOnce(CodecCheck<'_>) -> Result<T>) -> Result<(T, Arc<C>)> {
     let spec = spec(&codec);
     let mut codec = Some(codec);
     let mut learn = |stored: &[u8]| -> Result<(), CodecError> {
@@ -200,9 +231,36 @@ fn checked<C: Codec>(codec: C, open: impl FnOnce(CodecCheck<'_>) -> Result<Engin
         }
         Ok(())
     };
-    let engine = open(CodecCheck { any: C::ID == Raw::ID, spec: &spec, learn: &mut learn })?;
+    let done = check(CodecCheck { any: C::ID == Raw::ID, spec: &spec, learn: &mut learn })?;
     let Some(codec) = codec else { unreachable!("a codec that refuses the parameters is an error") };
-    Ok(Depot::new(engine, codec))
+    Ok((done, Arc::new(codec)))
+}
+
+/// Codecs that are known at run time.
+impl Depot<Raw> {
+    /// Goes on with another codec: that of the depot, once [`stored_codec`](Self::stored_codec) told it.
+    ///
+    /// The file is not opened again, and a writer keeps its lock.
+    ///
+    /// ```
+    /// use vldepot::codecs::Json;
+    /// use vldepot::{Depot, Raw};
+    /// let written = Depot::memory(Json::<Vec<u32>>::new())?;
+    /// written.put("a", &vec![1, 2])?;
+    ///
+    /// let depot = Depot::from_bytes(&written.to_bytes()?, Raw)?;
+    /// assert_eq!(depot.stored_codec().id, "serde.json");
+    /// let depot = depot.with_codec(Json::<Vec<u32>>::new())?;
+    /// assert_eq!(depot.get("a")?.view(), [1, 2]);
+    /// # Ok::<(), vldepot::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::WrongCodec`], [`ErrorKind::CodecParameters`]. The depot is closed then.
+    pub fn with_codec<C: Codec>(self, codec: C) -> Result<Depot<C>> {
+        let ((), codec) = learned(codec, |check| self.engine.check_codec(check))?;
+        Ok(Depot::new(self.engine, codec))
+    }
 }
 
 /// Creating and opening.
@@ -334,6 +392,7 @@ impl<C: Codec> Depot<C> {
             layout: Layout::default(),
             write: WriteOptions::default(),
             open: OpenOptions::default(),
+            noted: None,
         }
     }
 

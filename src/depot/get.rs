@@ -8,7 +8,7 @@ use crate::engine::batch;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{AsKey, Key};
 use crate::options::ReadOptions;
-use crate::storage::Windows;
+use crate::storage::{NONE, Windows};
 
 /// Reading.
 impl<C: Codec> Depot<C> {
@@ -144,6 +144,36 @@ impl<C: Codec> Depot<C> {
         let (wanted, ahead) = self.engine.locations(&names)?;
         let bytes = batch::read(&self.engine, &wanted, &ahead, options.threads)?;
         names.iter().zip(bytes).map(|(name, bytes)| self.record(name, bytes)).collect()
+    }
+
+    /// Reads the records at these positions, in the order of `positions`, duplicates included.
+    ///
+    /// Otherwise this is like [`get_many_with`](Self::get_many_with). No name is looked up.
+    ///
+    /// ```
+    /// # use vldepot::{Depot, Raw};
+    /// use vldepot::ReadOptions;
+    /// # let depot = Depot::memory(Raw)?;
+    /// depot.put("a", b"first")?;
+    /// depot.put("b", b"second")?;
+    /// let records = depot.get_many_at(&[1, 0, 1], &ReadOptions::default())?;
+    /// assert_eq!(records[2].view(), b"second");
+    /// # Ok::<(), vldepot::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::OutOfRange`], and the errors of [`get`](Self::get). The error is that of the first
+    /// position that has no record, or else of the first record that cannot be read.
+    pub fn get_many_at(&self, positions: &[u64], options: &ReadOptions) -> Result<Vec<Record<C>>> {
+        let wanted: Vec<_> =
+            self.engine.locations_at(positions)?.into_iter().map(|location| ((), location)).collect();
+        let read = batch::read_each_with(&self.engine, &wanted, &NONE, options.threads);
+        let record = |(bytes, &position): (Result<Bytes>, &u64)| {
+            let bytes = bytes.map_err(|error| self.engine.in_record_at(position, error))?;
+            let name = || self.engine.name_at(position).unwrap_or_default();
+            Record::new(bytes, &self.codec).map_err(|source| self.codec_error(&name(), source))
+        };
+        read.zip(positions).map(record).collect()
     }
 
     /// Shows each record to `job`, with the number of its key.

@@ -97,10 +97,10 @@ fn tagged(engine: &Engine, key: &(impl AsKey + ?Sized)) -> Result<TaggedName> {
 }
 
 impl<C: Codec> Depot<C> {
-    fn new(engine: Engine, codec: C) -> Self {
+    fn new(engine: Engine, codec: Arc<C>) -> Self {
         let mut columns = engine.parameters().columns.iter();
         let unknown_column = columns.find(|column| !codec.scalars().contains(column)).cloned();
-        Self { engine, codec: Arc::new(codec), unknown_column }
+        Self { engine, codec, unknown_column }
     }
 
     fn record(&self, name: &[u8], bytes: Bytes) -> Result<Record<C>> {

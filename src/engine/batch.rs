@@ -132,7 +132,7 @@ pub(crate) fn read_on<N>(
 }
 
 /// Like [`read`], but with a result for each record. Errors do not name the record.
-fn read_each_with<N: Sync>(
+pub(crate) fn read_each_with<N: Sync>(
     engine: &Engine,
     wanted: &[(N, Location)],
     before: &Windows,

@@ -216,6 +216,21 @@ impl Engine {
         self.at(&state, (position, state.at(position)), State::location, Rebuilt::location)
     }
 
+    /// The locations of the records at these positions. Looks at no name.
+    pub(crate) fn locations_at(&self, positions: &[u64]) -> Result<Vec<Location>> {
+        self.expect_positions(positions.iter().copied());
+        let mut out = Vec::with_capacity(positions.len());
+        // One lock for many positions, but not for so many that a writer waits long.
+        for positions in positions.chunks(NAMES_AT_ONCE) {
+            let state = self.shared.read();
+            for &position in positions {
+                let place = (position, state.at(position));
+                out.push(self.at(&state, place, State::location, Rebuilt::location)?);
+            }
+        }
+        Ok(out)
+    }
+
     /// Reads ahead the locations of the records at these positions, if they must be read.
     pub(crate) fn expect_positions(&self, positions: impl Iterator<Item = u64>) {
         if !self.shared.reads_ahead() {

@@ -1,5 +1,6 @@
 //! Making and opening depots: the header page, the lock, the codec check, and recovery after a crash.
 
+use std::borrow::Cow;
 use std::sync::{Arc, Mutex};
 
 use super::Engine;
@@ -23,7 +24,7 @@ use crate::vlstore;
 
 /// The description of a codec, without its type.
 pub(crate) struct CodecSpec {
-    pub(crate) id: &'static str,
+    pub(crate) id: Cow<'static, str>,
     pub(crate) version: u32,
     pub(crate) parameters: Vec<u8>,
     pub(crate) align: usize,
@@ -72,11 +73,13 @@ impl CodecCheck<'_> {
         }
         let Self { spec, learn, .. } = self;
         if parameters.codec_id != spec.id {
-            let (stored, given) = (parameters.codec_id.clone(), spec.id.to_owned());
+            let (stored, given) = (parameters.codec_id.clone(), spec.id.clone().into_owned());
             return Err(ErrorKind::WrongCodec { stored, given }.at(storage.path()));
         }
         let refuse = |source| {
-            ErrorKind::CodecParameters { codec: spec.id.to_owned() }.at(storage.path()).because(source)
+            ErrorKind::CodecParameters { codec: spec.id.clone().into_owned() }
+                .at(storage.path())
+                .because(source)
         };
         if parameters.codec_version > spec.version {
             return Err(refuse(CodecError::Parameter {
@@ -110,7 +113,7 @@ impl Engine {
         let parameters = Parameters {
             format_version: crate::format::FORMAT_VERSION,
             depot_id: identity::depot_id(),
-            codec_id: codec.id.to_owned(),
+            codec_id: codec.id.into_owned(),
             codec_version: codec.version,
             codec_parameters: codec.parameters,
             chunk_size: layout.chunk_size,
@@ -203,7 +206,7 @@ impl Engine {
                 Ok(Self::assemble(shared, None, tail, options))
             }
             Header::Foreign => {
-                let (parameters, state) = vlstore::import(&storage, codec.spec.id, codec.spec.align)?;
+                let (parameters, state) = vlstore::import(&storage, &codec.spec.id, codec.spec.align)?;
                 let shared = Arc::new(Shared::new(storage, parameters, mapped, state));
                 Ok(Self::assemble(shared, None, Tail::START, options))
             }
@@ -213,7 +216,7 @@ impl Engine {
     /// Like [`open`](Self::open), but for a depot of any codec, and without mapping the file.
     pub(crate) fn open_any(storage: Arc<dyn Storage>, accept_loss: bool) -> Result<Self> {
         let spec = CodecSpec {
-            id: Raw::ID,
+            id: Raw::ID.into(),
             version: Raw::VERSION,
             parameters: Vec::new(),
             align: Raw::ALIGN,
@@ -308,6 +311,11 @@ impl Engine {
         Ok(engine)
     }
 
+    /// Checks a codec for a depot that is open already. A file of vlstore does not tell its codec.
+    pub(crate) fn check_codec(&self, codec: CodecCheck<'_>) -> Result<()> {
+        if self.is_foreign() { Ok(()) } else { codec.check(&self.shared.storage, self.parameters()) }
+    }
+
     /// The error for a depot that lost a commit with some of its records.
     pub(crate) fn incomplete(&self) -> Option<Error> {
         incomplete(&self.shared.storage, &self.shared.read())
@@ -366,7 +374,7 @@ mod tests {
     #[test]
     fn parameters_that_do_not_fit_the_header_are_refused() {
         let codec = CodecSpec {
-            id: "test",
+            id: "test".into(),
             version: 1,
             parameters: vec![7; 5000],
             align: 16,

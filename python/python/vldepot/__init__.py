@@ -1,0 +1,150 @@
+"""A compressed depot of named, variable-length records: trajectory frames, arrays, values or bytes.
+
+A depot maps names to records, in one file or in memory. It survives crashes, checks every byte it gives back, and
+opens at once however large it is.
+
+    >>> import tempfile, vldepot
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> path = folder.name + "/run.vld"
+
+A simulation stores its trajectory, frame by frame:
+
+    >>> with vldepot.create(path) as depot:
+    ...     depot["frame_000000"] = vldepot.Frame(positions=[[0.0, 0.1, 0.2], [1.0, 1.1, 1.2]], step=500, energy=-3.5)
+    ...     depot.commit()  # from here on, the frame survives a killed process and a power loss
+
+Any program reads a frame by name. Its arrays are views of the record:
+
+    >>> depot = vldepot.open(path)
+    >>> frame = depot["frame_000000"]
+    >>> frame.energy, frame.positions.dtype, frame.positions.shape
+    (-3.5, dtype('float32'), (2, 3))
+
+| | |
+| --- | --- |
+| `create open append open_or_create memory from_bytes` | make and open a depot |
+| `Depot` | names, values, batches, metadata |
+| `Frame Topology FlatBatch` | atoms: one frame, what never changes, many frames as long arrays |
+| `Loader Batch merge_states` | training: shuffled, batched, split over ranks and workers, resumable |
+| `verify repair compact plan_compact` | check and mend files |
+| `errors` | every way in which a call can fail |
+"""
+
+import sys as _sys
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+
+if "free-threading" in _sys.version:
+    raise ImportError(
+        "vldepot does not support free-threaded Python yet: its wheels use the stable ABI, which those builds lack; "
+        "use the ordinary build of this version of Python"
+    )
+
+from . import errors
+from ._maintain import compact, plan_compact, repair, verify
+from ._open import append, create, from_bytes, memory, open, open_or_create
+from ._views import Metadata
+from ._vldepot import Batch, Depot, FlatBatch, Frame, Loader, Topology, __version__, merge_states
+from .errors import (
+    ChecksumError,
+    Closed,
+    CodecError,
+    CodecParameters,
+    CompressError,
+    Damaged,
+    DecompressError,
+    Error,
+    Exists,
+    FileNotFound,
+    Forked,
+    Gap,
+    Incomplete,
+    InvalidOptions,
+    InvalidRecord,
+    IoError,
+    Locked,
+    LostCommit,
+    LostEarlier,
+    MetadataError,
+    NewerFeature,
+    NewerFormat,
+    NoRoom,
+    NotADepot,
+    NotAFile,
+    NotCommitted,
+    NotCompacted,
+    NotFound,
+    NotPermitted,
+    NotStored,
+    NotUndone,
+    OtherLoader,
+    OutOfRange,
+    OutsideRecord,
+    Panicked,
+    PathExists,
+    Poisoned,
+    ReadOnly,
+    RemovesAll,
+    Replaced,
+    SameFile,
+    StillOpen,
+    TargetChanged,
+    Unsupported,
+    WrongCodec,
+)
+
+if _TYPE_CHECKING:
+    from ._reports import (
+        CodecInfo,
+        CompactReport,
+        DepotInfo,
+        Layout,
+        RecordLocation,
+        Refreshed,
+        Removal,
+        RepairReport,
+        Totals,
+        VerifyReport,
+    )
+
+
+def __getattr__(name: str) -> object:
+    # The classes of reports are made when the first of them is needed, which keeps the import short.
+    if name in __all__:
+        from . import _reports
+
+        return getattr(_reports, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+__all__ = [
+    "Batch",
+    "CodecInfo",
+    "CompactReport",
+    "Depot",
+    "DepotInfo",
+    "FlatBatch",
+    "Frame",
+    "Layout",
+    "Loader",
+    "Metadata",
+    "RecordLocation",
+    "Refreshed",
+    "Removal",
+    "RepairReport",
+    "Topology",
+    "Totals",
+    "VerifyReport",
+    "__version__",
+    "append",
+    "compact",
+    "create",
+    "errors",
+    "from_bytes",
+    "memory",
+    "merge_states",
+    "open",
+    "open_or_create",
+    "plan_compact",
+    "repair",
+    "verify",
+]

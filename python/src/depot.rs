@@ -1,0 +1,1265 @@
+//! `vldepot.Depot`: names, values, and what a depot says about itself.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
+
+use pyo3::exceptions::{PyKeyError, PyTypeError, PyValueError};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict, PySlice, PyString, PyTuple, PyType};
+use pyo3::{PyTraverseError, PyVisit};
+use vldepot::codecs::AtomicFrameCodec;
+use vldepot::{AsKey, Depot, Error, ErrorKind, Key, ReadOptions, TruncateOptions};
+
+use crate::codec::{AnyDepot, Chosen, CodecName, Fetched, How, Kind, Prepared, Put, for_depot, frame_of};
+use crate::codec::{ObjectCodec, open};
+use crate::error::{Failure, raise};
+use crate::flat::{self, FlatBatch};
+use crate::frame::{self, Frame};
+use crate::iter::{DepotIterator, Entry, Items, Listing, Shape, Shared};
+use crate::key::{self, for_name, for_names};
+use crate::loader;
+use crate::memory::RecordBytes;
+use crate::options::Options;
+use crate::report;
+use crate::value::{Form, Value};
+
+/// Records between two looks whether the user has interrupted.
+const BETWEEN_SIGNALS: usize = 4096;
+
+/// Named, variable-length records, kept compressed, in a file or in memory.
+///
+/// Made by `vldepot.create`, `open`, `append`, `open_or_create`, `memory` and `from_bytes`.
+#[pyclass(frozen, mapping, weakref, name = "Depot", module = "vldepot")]
+pub(crate) struct PyDepot {
+    /// `None` once it is closed. Calls hold the lock for reading, without the GIL; closing takes it for writing.
+    /// Nobody waits for it while holding the GIL, and no code of Python runs while it is held: such code could close
+    /// the depot.
+    open: RwLock<Option<Arc<AnyDepot>>>,
+    /// Listings that borrow from the depot. Closing ends them.
+    listings: Mutex<Vec<Weak<Mutex<Option<Listing>>>>>,
+    codec: CodecName,
+    /// The codec, if it is an object of Python.
+    object: Option<Py<PyAny>>,
+    /// As errors and messages show it.
+    path: PathBuf,
+    writable: bool,
+    /// How to open it again. `None` for a depot in memory.
+    file: Option<(PathBuf, Py<PyDict>)>,
+}
+
+/// Makes or opens a depot: what `vldepot.open` and its companions call.
+#[pyfunction]
+#[pyo3(name = "_open")]
+pub(crate) fn open_depot<'py>(
+    py: Python<'py>,
+    how: &str,
+    source: Option<&Bound<'py, PyAny>>,
+    codec: Option<&Bound<'py, PyAny>>,
+    options: &Bound<'py, PyDict>,
+) -> PyResult<PyDepot> {
+    let path = || match source {
+        Some(source) => source.extract::<PathBuf>(),
+        None => Err(PyTypeError::new_err("a path is needed")),
+    };
+    let how = match how {
+        "create" => How::Create(path()?),
+        "open" => How::Open(path()?),
+        "append" => How::Append(path()?),
+        "open_or_create" => How::OpenOrCreate(path()?),
+        "memory" => How::Memory,
+        "from_bytes" => {
+            let bytes = source.ok_or_else(|| PyTypeError::new_err("bytes are needed"))?;
+            How::FromBytes(bytes.cast::<PyBytes>()?.as_bytes().to_vec())
+        }
+        how => return Err(PyValueError::new_err(format!("no way to open is called {how:?}"))),
+    };
+    let parsed = Options::new(options)?;
+    let chosen = codec.filter(|codec| !codec.is_none()).map(Chosen::new).transpose()?;
+    let depot = py.detach(|| open(&how, chosen.as_ref(), &parsed)).map_err(Failure::from)?;
+    if let (Some(option), false) = (&parsed.for_frames, matches!(depot, AnyDepot::Frames(_))) {
+        let why = format!("the option {option} is for frames, and the depot is not one of frames");
+        return Err(raise(py, Error::new(ErrorKind::InvalidOptions { why })));
+    }
+    let (path, writable) = for_depot!(&depot, depot => (depot.path().to_owned(), depot.is_writable()));
+    let object = match chosen {
+        Some(Chosen::Object(ObjectCodec { object, .. })) => Some(object),
+        _ => None,
+    };
+    let file = match &how {
+        How::Memory | How::FromBytes(_) => None,
+        _ => {
+            let again = PyDict::new(py);
+            for name in ["mapping", "verify", "cache_bytes", "accept_loss"] {
+                if let Some(value) = options.get_item(name)? {
+                    again.set_item(name, value)?;
+                }
+            }
+            Some((std::path::absolute(&path)?, again.unbind()))
+        }
+    };
+    Ok(PyDepot {
+        codec: depot.codec_name(),
+        open: RwLock::new(Some(Arc::new(depot))),
+        listings: Mutex::default(),
+        object,
+        path,
+        writable,
+        file,
+    })
+}
+
+/// Options of a truncation.
+fn truncation(dry_run: bool, all: bool) -> TruncateOptions {
+    TruncateOptions::default().with_dry_run(dry_run).with_all(all)
+}
+
+impl PyDepot {
+    /// Runs `job` on the depot, without the GIL.
+    pub(crate) fn with<T: Send>(
+        &self,
+        py: Python<'_>,
+        job: impl FnOnce(&AnyDepot) -> Result<T, Failure> + Send,
+    ) -> PyResult<T> {
+        Ok(py.detach(|| match &*self.open.read().unwrap_or_else(PoisonError::into_inner) {
+            Some(depot) => job(depot),
+            None => Err(Failure::Closed),
+        })?)
+    }
+
+    /// Refuses a depot of other records than frames.
+    fn check_frames(&self) -> PyResult<()> {
+        if self.codec == CodecName::Frames {
+            return Ok(());
+        }
+        Err(PyTypeError::new_err("this is for depots of frames (codec \"atomic_frame\")"))
+    }
+
+    /// Runs `job` on the depot, which must be one of frames.
+    fn with_frames<T: Send>(
+        &self,
+        py: Python<'_>,
+        job: impl FnOnce(&Depot<AtomicFrameCodec>) -> Result<T, Failure> + Send,
+    ) -> PyResult<T> {
+        self.check_frames()?;
+        self.with(py, |depot| match depot {
+            AnyDepot::Frames(depot) => job(depot),
+            _ => Err(Failure::Closed),
+        })
+    }
+
+    fn value<'py>(&self, py: Python<'py>, fetched: Fetched) -> PyResult<Bound<'py, PyAny>> {
+        fetched.into_python(py, self.object.as_ref())
+    }
+
+    fn to_values<'py>(&self, py: Python<'py>, fetched: Vec<Fetched>) -> PyResult<Vec<Bound<'py, PyAny>>> {
+        fetched.into_iter().map(|fetched| self.value(py, fetched)).collect()
+    }
+
+    fn find<'py>(&self, py: Python<'py>, name: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        fn find<C: Kind>(depot: &Depot<C>, key: impl AsKey) -> vldepot::Result<Option<Fetched>> {
+            Ok(depot.find(key)?.map(C::fetched))
+        }
+        let name = key::name(name)?;
+        let found =
+            self.with(py, |depot| Ok(for_depot!(depot, depot => for_name!(name, key => find(depot, key)))?))?;
+        found.map(|found| self.value(py, found)).transpose()
+    }
+
+    fn store(&self, name: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>, put: &Put) -> PyResult<()> {
+        let py = name.py();
+        let key = key::name(name)?;
+        let frame = frame_of(self.codec, value)?;
+        let prepared = Prepared::new(self.codec, self.object.as_ref(), value, frame.as_ref())?;
+        let item = prepared.item()?;
+        self.with(py, |depot| Ok(for_name!(key, key => depot.put(key, &item, put))?))
+    }
+
+    /// Starts to list something.
+    fn list<'py>(
+        &self,
+        py: Python<'py>,
+        shape: Shape,
+        start: impl for<'d> FnOnce(&'d AnyDepot) -> vldepot::Result<Items<'d>> + Send,
+    ) -> PyResult<Bound<'py, DepotIterator>> {
+        let listing: Shared = py.detach(|| {
+            let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
+            let depot = Arc::clone(open.as_ref().ok_or(Failure::Closed)?);
+            let listing = Listing::try_new(depot, |depot| start(depot)).map_err(Failure::from)?;
+            let listing = Arc::new(Mutex::new(Some(listing)));
+            let mut listings = self.listings.lock().unwrap_or_else(PoisonError::into_inner);
+            listings.retain(|listing| listing.strong_count() > 0);
+            listings.push(Arc::downgrade(&listing));
+            Ok::<_, Failure>(listing)
+        })?;
+        let object = self.object.as_ref().map(|object| object.clone_ref(py));
+        Bound::new(py, DepotIterator::new(listing, shape, object))
+    }
+
+    fn list_records<'py>(
+        &self,
+        py: Python<'py>,
+        shape: Shape,
+        threads: usize,
+    ) -> PyResult<Bound<'py, DepotIterator>> {
+        fn records<C: Kind>(depot: &Depot<C>, threads: usize) -> Items<'_> {
+            let records = depot.iter_with(&ReadOptions::default().with_threads(threads));
+            Box::new(records.map(|entry| entry.map(|(key, record)| Entry::Record(key, C::fetched(record)))))
+        }
+        self.list(py, shape, move |depot| Ok(for_depot!(depot, depot => records(depot, threads))))
+    }
+
+    fn len_now(&self, py: Python<'_>) -> PyResult<u64> {
+        self.with(py, |depot| Ok(for_depot!(depot, depot => depot.len())))
+    }
+
+    fn get_positions<'py>(
+        &self,
+        py: Python<'py>,
+        positions: &[u64],
+        threads: usize,
+    ) -> PyResult<Vec<Bound<'py, PyAny>>> {
+        fn get<C: Kind>(
+            depot: &Depot<C>,
+            positions: &[u64],
+            options: &ReadOptions,
+        ) -> vldepot::Result<Vec<Fetched>> {
+            Ok(depot.get_many_at(positions, options)?.into_iter().map(C::fetched).collect())
+        }
+        let options = ReadOptions::default().with_threads(threads);
+        let fetched =
+            self.with(py, |depot| Ok(for_depot!(depot, depot => get(depot, positions, &options))?))?;
+        self.to_values(py, fetched)
+    }
+
+    /// The positions of a slice.
+    fn slice_positions(&self, slice: &Bound<'_, PySlice>) -> PyResult<Vec<u64>> {
+        let len = self.len_now(slice.py())?;
+        let indices = slice.indices(isize::try_from(len)?)?;
+        let position = |nth: usize| {
+            let nth = isize::try_from(nth).unwrap_or(isize::MAX);
+            u64::try_from(indices.start + nth * indices.step).unwrap_or(u64::MAX)
+        };
+        Ok((0..indices.slicelength).map(position).collect())
+    }
+
+    /// The names at these positions.
+    fn names_at_positions(&self, py: Python<'_>, positions: &[u64]) -> PyResult<Vec<Key>> {
+        self.with(py, |depot| {
+            Ok(for_depot!(depot, depot => positions.iter().map(|&position| depot.key_at(position)).collect::<vldepot::Result<_>>())?)
+        })
+    }
+
+    /// Positions from an int, a slice, or many ints.
+    fn positions(&self, py: Python<'_>, positions: &Bound<'_, PyAny>) -> PyResult<Vec<u64>> {
+        match positions.cast::<PySlice>() {
+            Ok(slice) => self.slice_positions(slice),
+            Err(_) => key::positions(positions, self.len_now(py)?),
+        }
+    }
+}
+
+/// Runs `$body` with `$range` bound to the range of names from `start` on and before `stop`.
+macro_rules! for_range {
+    ($start:expr, $stop:expr, $range:ident => $body:expr) => {
+        match ($start, $stop) {
+            (Some(start), Some(stop)) => {
+                let $range = start..stop;
+                $body
+            }
+            (Some(start), None) => {
+                let $range = start..;
+                $body
+            }
+            (None, Some(stop)) => {
+                let $range = ..stop;
+                $body
+            }
+            (None, None) => {
+                let $range = (std::ops::Bound::<Key>::Unbounded, std::ops::Bound::<Key>::Unbounded);
+                $body
+            }
+        }
+    };
+}
+
+fn optional_key(name: Option<&Bound<'_, PyAny>>) -> PyResult<Option<Key>> {
+    name.filter(|name| !name.is_none()).map(key::key).transpose()
+}
+
+/// Names in order, from either end.
+fn sorted<'d>(
+    names: impl DoubleEndedIterator<Item = vldepot::Result<Key>> + Send + 'd,
+    reverse: bool,
+) -> Items<'d> {
+    let entry = |name: vldepot::Result<Key>| name.map(Entry::Name);
+    if reverse { Box::new(names.rev().map(entry)) } else { Box::new(names.map(entry)) }
+}
+
+#[pymethods]
+impl PyDepot {
+    // The mapping.
+
+    fn __getitem__<'py>(&self, py: Python<'py>, name: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        fn get<C: Kind>(depot: &Depot<C>, key: impl AsKey) -> vldepot::Result<Fetched> {
+            depot.get(key).map(C::fetched)
+        }
+        let name = key::name(name)?;
+        let fetched =
+            self.with(py, |depot| Ok(for_depot!(depot, depot => for_name!(name, key => get(depot, key)))?))?;
+        self.value(py, fetched)
+    }
+
+    fn __setitem__(&self, name: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.store(name, value, &Put::Replace)
+    }
+
+    fn __delitem__(&self, py: Python<'_>, name: &Bound<'_, PyAny>) -> PyResult<()> {
+        if self.remove(py, name)? {
+            return Ok(());
+        }
+        let shown = name.repr()?.to_string_lossy().into_owned();
+        let shown = if name.is_instance_of::<PyString>() {
+            format!("{:?}", name.extract::<String>()?)
+        } else {
+            shown
+        };
+        Err(raise(py, Error::new(ErrorKind::NotFound).at(&self.path).of(shown)))
+    }
+
+    fn __contains__(&self, py: Python<'_>, name: &Bound<'_, PyAny>) -> PyResult<bool> {
+        let name = key::name(name)?;
+        self.with(py, |depot| Ok(for_depot!(depot, depot => for_name!(name, key => depot.contains(key)))?))
+    }
+
+    fn __len__(&self, py: Python<'_>) -> PyResult<usize> {
+        Ok(usize::try_from(self.len_now(py)?)?)
+    }
+
+    fn __iter__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, DepotIterator>> {
+        self.list(py, Shape::Names, |depot| {
+            Ok(for_depot!(depot, depot => Box::new(depot.keys().map(|key| key.map(Entry::Name))) as Items<'_>))
+        })
+    }
+
+    /// The value of that name, or `default` where there is none.
+    ///
+    /// Raises:
+    ///     LostCommit, LostEarlier: When the file may have lost the name.
+    #[pyo3(signature = (name, default = None, /))]
+    fn get<'py>(
+        &self,
+        py: Python<'py>,
+        name: &Bound<'py, PyAny>,
+        default: Option<Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let found = self.find(py, name)?;
+        Ok(found.or(default).unwrap_or_else(|| py.None().into_bound(py)))
+    }
+
+    /// Stores a record, and replaces the one of that name if there is one.
+    ///
+    /// A replaced record moves to the end of the order. The record can be read right away, and is durable after the
+    /// next `commit`.
+    ///
+    /// Args:
+    ///     name: A `str`, `bytes` or `int`.
+    ///     value: What the codec takes. For frames, the fields may be given as keyword arguments instead.
+    ///     new: Refuse to replace a record.
+    ///     metadata: Stored with the record, and read without touching it. Anything that MessagePack has.
+    ///
+    /// Raises:
+    ///     CodecError: When the codec refuses the value: a wrong shape or dtype.
+    ///     Exists: With `new`, when the name is taken.
+    ///     NotStored, NotCommitted: On a full disk.
+    ///     ReadOnly, Forked: When this process may not write.
+    ///
+    /// Example:
+    ///     >>> depot = vldepot.memory()
+    ///     >>> depot.put("frame_0", positions=[[0.0, 0.0, 0.1]], energy=-3.5, metadata={"temperature": 300})
+    ///     >>> depot["frame_0"].energy, depot.metadata_of("frame_0")
+    ///     (-3.5, {'temperature': 300})
+    #[pyo3(signature = (name, value = None, /, *, new = false, metadata = None, **fields))]
+    fn put(
+        &self,
+        py: Python<'_>,
+        name: &Bound<'_, PyAny>,
+        value: Option<&Bound<'_, PyAny>>,
+        new: bool,
+        metadata: Option<&Bound<'_, PyAny>>,
+        fields: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<()> {
+        let put = match (new, metadata.filter(|metadata| !metadata.is_none())) {
+            (true, Some(_)) => {
+                return Err(PyValueError::new_err("`new` and `metadata` do not go together yet"));
+            }
+            (true, None) => Put::New,
+            (false, Some(metadata)) => Put::WithMetadata(Value::new(metadata, Form::MessagePack)?),
+            (false, None) => Put::Replace,
+        };
+        match (value, fields) {
+            (Some(value), None) => self.store(name, value, &put),
+            (None, Some(fields)) if self.codec == CodecName::Frames => {
+                self.store(name, Bound::new(py, Frame::from_fields(fields)?)?.as_any(), &put)
+            }
+            (None, None) if matches!(self.codec, CodecName::Msgpack | CodecName::Json) => {
+                self.store(name, &py.None().into_bound(py), &put)
+            }
+            (None, _) => {
+                Err(PyTypeError::new_err("put takes a value; fields by keyword are for depots of frames"))
+            }
+            (Some(_), Some(_)) => Err(PyTypeError::new_err("put takes a value or fields, not both")),
+        }
+    }
+
+    /// Removes a record, and returns false if there was none. Its bytes stay in the file until it is compacted.
+    #[pyo3(signature = (name, /))]
+    fn remove(&self, py: Python<'_>, name: &Bound<'_, PyAny>) -> PyResult<bool> {
+        let name = key::name(name)?;
+        self.with(py, |depot| Ok(for_depot!(depot, depot => for_name!(name, key => depot.remove(key)))?))
+    }
+
+    /// Removes a record and returns its value, or `default` where there is none and a default is given.
+    ///
+    /// Raises:
+    ///     NotFound: Where there is none, and no default.
+    #[pyo3(signature = (name, /, *default))]
+    fn pop<'py>(
+        &self,
+        py: Python<'py>,
+        name: &Bound<'py, PyAny>,
+        default: &Bound<'py, PyTuple>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        if default.len() > 1 {
+            return Err(PyTypeError::new_err("pop takes a name, and one default at most"));
+        }
+        match self.find(py, name)? {
+            Some(value) => {
+                self.remove(py, name)?;
+                Ok(value)
+            }
+            None if default.is_empty() => self.__getitem__(py, name),
+            None => default.get_item(0),
+        }
+    }
+
+    /// Removes the record that was put last, and returns its name and value.
+    ///
+    /// Raises:
+    ///     KeyError: When the depot is empty.
+    fn popitem<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
+        let Some(last) = self.len_now(py)?.checked_sub(1) else {
+            return Err(PyKeyError::new_err("the depot is empty"));
+        };
+        let names = self.names_at_positions(py, &[last])?;
+        let name = key::to_python(py, &names[0])?;
+        let value = self.pop(py, &name, &PyTuple::empty(py))?;
+        Ok((name, value))
+    }
+
+    /// The value of that name. Where there is none, `value` is stored first.
+    #[pyo3(signature = (name, value, /))]
+    fn setdefault<'py>(
+        &self,
+        py: Python<'py>,
+        name: &Bound<'py, PyAny>,
+        value: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        if let Some(found) = self.find(py, name)? {
+            return Ok(found);
+        }
+        self.store(name, value, &Put::Replace)?;
+        self.__getitem__(py, name)
+    }
+
+    /// Stores many records: those of a mapping, or of an iterable of names and values.
+    #[pyo3(signature = (records, /))]
+    fn update(&self, py: Python<'_>, records: &Bound<'_, PyAny>) -> PyResult<()> {
+        let pairs = match records.getattr_opt(intern!(py, "items"))? {
+            Some(items) => items.call0()?,
+            None => records.clone(),
+        };
+        for (n, pair) in pairs.try_iter()?.enumerate() {
+            if n.is_multiple_of(BETWEEN_SIGNALS) {
+                py.check_signals()?;
+            }
+            let (name, value): (Bound<'_, PyAny>, Bound<'_, PyAny>) = pair?.extract()?;
+            self.store(&name, &value, &Put::Replace)?;
+        }
+        Ok(())
+    }
+
+    /// Removes all records. The depot's own metadata stay.
+    fn clear(&self, py: Python<'_>) -> PyResult<()> {
+        self.with(py, |depot| Ok(for_depot!(depot, depot => depot.clear())?))?;
+        Ok(())
+    }
+
+    /// The names, in the order of insertion.
+    fn keys<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        slf.py().import("vldepot._views")?.getattr("Names")?.call1((slf,))
+    }
+
+    /// The values, in the order of insertion.
+    ///
+    /// Args:
+    ///     threads: Threads that decode. With more than one, they read ahead of the loop.
+    #[pyo3(signature = (*, threads = 1))]
+    fn values<'py>(slf: &Bound<'py, Self>, threads: usize) -> PyResult<Bound<'py, PyAny>> {
+        slf.py().import("vldepot._views")?.getattr("Values")?.call1((slf, threads))
+    }
+
+    /// Names and values, in the order of insertion.
+    ///
+    /// Args:
+    ///     threads: Threads that decode. With more than one, they read ahead of the loop.
+    #[pyo3(signature = (*, threads = 1))]
+    fn items<'py>(slf: &Bound<'py, Self>, threads: usize) -> PyResult<Bound<'py, PyAny>> {
+        slf.py().import("vldepot._views")?.getattr("Items")?.call1((slf, threads))
+    }
+
+    fn _iter_values<'py>(&self, py: Python<'py>, threads: usize) -> PyResult<Bound<'py, DepotIterator>> {
+        self.list_records(py, Shape::Values, threads)
+    }
+
+    fn _iter_items<'py>(&self, py: Python<'py>, threads: usize) -> PyResult<Bound<'py, DepotIterator>> {
+        self.list_records(py, Shape::Items, threads)
+    }
+
+    // By position, and many records together.
+
+    /// Records by position, in the order of insertion.
+    ///
+    /// Args:
+    ///     positions: An int, a slice, or many ints: a list or an array of them. Negative ones count from the end.
+    ///     threads: Threads that decode, where many are read.
+    ///
+    /// Returns:
+    ///     The value for an int, and a list of values otherwise.
+    ///
+    /// Raises:
+    ///     OutOfRange: When there is no record at a position. It is an `IndexError`.
+    ///
+    /// Example:
+    ///     >>> depot = vldepot.memory("bytes")
+    ///     >>> depot.update({"a": b"first", "b": b"second", "c": b"third"})
+    ///     >>> depot.at(-1), depot.at(slice(0, 2)), depot.at([2, 0])
+    ///     (b'third', [b'first', b'second'], [b'third', b'first'])
+    #[pyo3(signature = (positions, /, *, threads = 1))]
+    fn at<'py>(
+        &self,
+        py: Python<'py>,
+        positions: &Bound<'py, PyAny>,
+        threads: usize,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        fn get<C: Kind>(depot: &Depot<C>, position: u64) -> vldepot::Result<Fetched> {
+            depot.get_at(position).map(C::fetched)
+        }
+        if is_many(positions)? {
+            let positions = self.positions(py, positions)?;
+            return Ok(self.get_positions(py, &positions, threads)?.into_pyobject(py)?.into_any());
+        }
+        let position = key::position(py, key::position_number(positions)?, self.len_now(py)?)?;
+        let fetched = self.with(py, |depot| Ok(for_depot!(depot, depot => get(depot, position))?))?;
+        self.value(py, fetched)
+    }
+
+    /// The names at positions, which are given as to `at`.
+    #[pyo3(signature = (positions, /))]
+    fn names_at<'py>(&self, py: Python<'py>, positions: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        if is_many(positions)? {
+            let positions = self.positions(py, positions)?;
+            let names = self.names_at_positions(py, &positions)?;
+            let names = names.iter().map(|name| key::to_python(py, name)).collect::<PyResult<Vec<_>>>()?;
+            return Ok(names.into_pyobject(py)?.into_any());
+        }
+        let position = key::position(py, key::position_number(positions)?, self.len_now(py)?)?;
+        let names = self.names_at_positions(py, &[position])?;
+        key::to_python(py, &names[0])
+    }
+
+    /// Reads many records, in the order of `names`, duplicates included. Every block is decoded once.
+    ///
+    /// Args:
+    ///     names: Any iterable of names.
+    ///     threads: Threads that decode, each at least a megabyte.
+    ///
+    /// Raises:
+    ///     NotFound: When a name has no record.
+    #[pyo3(signature = (names, /, *, threads = 1))]
+    fn get_many<'py>(
+        &self,
+        py: Python<'py>,
+        names: &Bound<'py, PyAny>,
+        threads: usize,
+    ) -> PyResult<Vec<Bound<'py, PyAny>>> {
+        fn get<C: Kind, K: AsKey>(
+            depot: &Depot<C>,
+            keys: &[K],
+            options: &ReadOptions,
+        ) -> vldepot::Result<Vec<Fetched>> {
+            Ok(depot.get_many_with(keys, options)?.into_iter().map(C::fetched).collect())
+        }
+        let held = key::Held::new(names)?;
+        let names = held.names()?;
+        let options = ReadOptions::default().with_threads(threads);
+        let fetched = self.with(py, |depot| {
+            Ok(for_depot!(depot, depot => for_names!(&names, keys => get(depot, keys, &options)))?)
+        })?;
+        self.to_values(py, fetched)
+    }
+
+    /// Reads frames as a few long arrays, in the order of `names`, duplicates included.
+    ///
+    /// Every block is decoded once, and nothing is made for a frame. Of large frames, only the blocks with the wanted
+    /// fields are decoded. The depot's precision must be float32.
+    ///
+    /// Args:
+    ///     names: Any iterable of names.
+    ///     fields: `positions velocities forces charges types masses energy time cell stress`: one name, or several.
+    ///     out: Arrays to fill, by name: a dict, or a `FlatBatch`. They have room for at least as many rows, and the
+    ///         batch has their first rows.
+    ///
+    /// Raises:
+    ///     CodecError: When a frame lacks a field.
+    ///     ValueError: When `out` cannot take the fields. Arrays of `out` that were checked by then may be filled.
+    ///
+    /// Example:
+    ///     >>> depot = vldepot.memory()
+    ///     >>> depot["a"] = {"positions": [[1.0, 1.0, 1.0], [2.0, 2.0, 2.0]], "energy": -1.0}
+    ///     >>> depot["b"] = {"positions": [[3.0, 3.0, 3.0]], "energy": -2.0}
+    ///     >>> batch = depot.get_flat(["b", "a"], ["positions", "energy"])
+    ///     >>> batch.offsets.tolist(), batch.positions.shape, batch.energy.tolist()
+    ///     ([0, 1, 3], (3, 3), [-2.0, -1.0])
+    #[pyo3(signature = (names, /, fields = None, *, out = None))]
+    fn get_flat<'py>(
+        &self,
+        py: Python<'py>,
+        names: &Bound<'py, PyAny>,
+        fields: Option<&Bound<'py, PyAny>>,
+        out: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<FlatBatch> {
+        let held = key::Held::new(names)?;
+        let names = held.names()?;
+        for_names!(&names, keys => self.flat_of(py, keys, fields, out))
+    }
+
+    /// Like `get_flat`, for positions, which are given as to `at`.
+    #[pyo3(signature = (positions, /, fields = None, *, out = None))]
+    fn get_flat_at<'py>(
+        &self,
+        py: Python<'py>,
+        positions: &Bound<'py, PyAny>,
+        fields: Option<&Bound<'py, PyAny>>,
+        out: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<FlatBatch> {
+        let positions = self.positions(py, positions)?;
+        let names = self.names_at_positions(py, &positions)?;
+        self.flat_of(py, &names, fields, out)
+    }
+
+    /// The number of atoms of each frame, in the order of insertion: `[len]` uint32. This reads all frames.
+    ///
+    /// It is what a loader takes as `costs`, for batches of so many atoms.
+    #[pyo3(signature = (*, threads = 1))]
+    fn atom_counts<'py>(&self, py: Python<'py>, threads: usize) -> PyResult<Bound<'py, PyAny>> {
+        fn counts(depot: &AnyDepot, threads: usize) -> Items<'_> {
+            let AnyDepot::Frames(depot) = depot else { return Box::new(std::iter::empty()) };
+            let frames = depot.iter_with(&ReadOptions::default().with_threads(threads));
+            Box::new(frames.map(|frame| frame.map(|(_, record)| Entry::Atoms(frame::n_atoms(&record)))))
+        }
+        self.check_frames()?;
+        let listing = self.list(py, Shape::Values, move |depot| Ok(counts(depot, threads)))?;
+        let mut counts = Vec::new();
+        loop {
+            py.check_signals()?;
+            let before = counts.len();
+            let frames = listing.get();
+            py.detach(|| frames.take_atoms(&mut counts, BETWEEN_SIGNALS))?;
+            if counts.len() == before {
+                break;
+            }
+        }
+        Ok(numpy::PyArray1::from_vec(py, counts).into_any())
+    }
+
+    /// The bytes of a record, as the codec encoded them: a read-only `memoryview` that keeps them alive.
+    #[pyo3(signature = (name, /))]
+    fn raw<'py>(&self, py: Python<'py>, name: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        fn get<C: Kind>(
+            depot: &Depot<C>,
+            key: impl AsKey,
+        ) -> vldepot::Result<Box<dyn AsRef<[u8]> + Send + Sync>> {
+            Ok(Box::new(depot.get(key)?))
+        }
+        struct Boxed(Box<dyn AsRef<[u8]> + Send + Sync>);
+        impl AsRef<[u8]> for Boxed {
+            fn as_ref(&self) -> &[u8] {
+                (*self.0).as_ref()
+            }
+        }
+        let name = key::name(name)?;
+        let record =
+            self.with(py, |depot| Ok(for_depot!(depot, depot => for_name!(name, key => get(depot, key)))?))?;
+        RecordBytes::view(py, Boxed(record))
+    }
+
+    /// Where the record lies in the file.
+    #[pyo3(signature = (name, /))]
+    fn location<'py>(&self, py: Python<'py>, name: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        let name = key::name(name)?;
+        let found = self
+            .with(py, |depot| Ok(for_depot!(depot, depot => for_name!(name, key => depot.location(key)))?))?;
+        report::location(py, &found)
+    }
+
+    /// Gives a record another name, which must be free. It moves to the end of the order.
+    #[pyo3(signature = (name, new_name, /))]
+    fn rename(&self, py: Python<'_>, name: &Bound<'_, PyAny>, new_name: &Bound<'_, PyAny>) -> PyResult<()> {
+        let (from, to) = (key::key(name)?, key::key(new_name)?);
+        self.with(py, |depot| Ok(for_depot!(depot, depot => depot.rename(&from, &to))?))
+    }
+
+    /// Copies records from another depot of the same codec, with their metadata, and returns how many.
+    ///
+    /// Args:
+    ///     other: The depot to copy from.
+    ///     names: Which records; all of them by default.
+    #[pyo3(signature = (other, names = None, /))]
+    fn copy_from(&self, py: Python<'_>, other: &Self, names: Option<&Bound<'_, PyAny>>) -> PyResult<u64> {
+        let names = names.filter(|names| !names.is_none());
+        let keys = names.map(|names| key::Held::new(names)?.objects_as_keys()).transpose()?;
+        if std::ptr::eq(self, other) {
+            return Err(PyValueError::new_err("a depot does not copy from itself"));
+        }
+        let source = py.detach(|| other.open.read().unwrap_or_else(PoisonError::into_inner).clone());
+        let source = source.ok_or(Failure::Closed)?;
+        let copied = self.with(py, |depot| {
+            Ok(for_depot!(depot, to => for_depot!(&*source, from => match &keys {
+                Some(keys) => to.copy_from(from, keys),
+                None => to.copy_all_from(from),
+            }))?)
+        });
+        // Dropping the last reference closes the other depot, if it was closed meanwhile.
+        py.detach(|| drop(source));
+        copied
+    }
+
+    // Names in order.
+
+    /// The names from `start` on and before `stop`, in the order of names.
+    ///
+    /// Strings sort by their bytes, and come before bytes; integers come last, and sort by their value. Finding the
+    /// range takes a binary search in the index.
+    ///
+    /// Args:
+    ///     start: The first name; the first of all by default.
+    ///     stop: The name to stop before; the end by default.
+    ///     reverse: From the last to the first.
+    ///
+    /// Example:
+    ///     >>> depot = vldepot.memory("bytes")
+    ///     >>> depot.update({name: b".." for name in ["run_2/b", "run_1/c", "run_2/a"]})
+    ///     >>> list(depot.sorted_keys("run_2/", "run_3/"))
+    ///     ['run_2/a', 'run_2/b']
+    #[pyo3(signature = (start = None, stop = None, *, reverse = false))]
+    fn sorted_keys<'py>(
+        &self,
+        py: Python<'py>,
+        start: Option<&Bound<'py, PyAny>>,
+        stop: Option<&Bound<'py, PyAny>>,
+        reverse: bool,
+    ) -> PyResult<Bound<'py, DepotIterator>> {
+        let (start, stop) = (optional_key(start)?, optional_key(stop)?);
+        self.list(py, Shape::Names, move |depot| {
+            for_depot!(depot, depot => for_range!(start, stop, range => Ok(sorted(depot.sorted_keys(range)?, reverse))))
+        })
+    }
+
+    /// The names that are `str` and start with `prefix`, in the order of names.
+    #[pyo3(signature = (prefix, /, *, reverse = false))]
+    fn keys_with_prefix<'py>(
+        &self,
+        py: Python<'py>,
+        prefix: String,
+        reverse: bool,
+    ) -> PyResult<Bound<'py, DepotIterator>> {
+        self.list(py, Shape::Names, move |depot| {
+            Ok(for_depot!(depot, depot => sorted(depot.keys_with_prefix(&prefix), reverse)))
+        })
+    }
+
+    /// The names that are `str` and match a glob such as `run_*/frame_00?`, in the order of insertion. This looks at
+    /// every name.
+    #[pyo3(signature = (pattern, /))]
+    fn keys_matching<'py>(&self, py: Python<'py>, pattern: String) -> PyResult<Bound<'py, DepotIterator>> {
+        self.list(py, Shape::Names, move |depot| {
+            for_depot!(depot, depot => {
+                let names = depot.keys_matching(&pattern)?;
+                Ok(Box::new(names.map(|name| name.map(Entry::Name))) as Items<'_>)
+            })
+        })
+    }
+
+    /// How many records, and how many raw bytes, have names from `start` on and before `stop`. This goes through none
+    /// of them.
+    #[pyo3(signature = (start = None, stop = None))]
+    fn totals<'py>(
+        &self,
+        py: Python<'py>,
+        start: Option<&Bound<'py, PyAny>>,
+        stop: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let (start, stop) = (optional_key(start)?, optional_key(stop)?);
+        let totals = self.with(py, |depot| {
+            Ok(for_depot!(depot, depot => for_range!(start, stop, range => depot.totals(range)))?)
+        })?;
+        report::totals(py, &totals)
+    }
+
+    /// How many records, and how many raw bytes, have names that are `str` and start with `prefix`.
+    #[pyo3(signature = (prefix, /))]
+    fn totals_with_prefix<'py>(&self, py: Python<'py>, prefix: &str) -> PyResult<Bound<'py, PyAny>> {
+        let totals =
+            self.with(py, |depot| Ok(for_depot!(depot, depot => depot.totals_with_prefix(prefix))?))?;
+        report::totals(py, &totals)
+    }
+
+    // Metadata.
+
+    /// The depot's own metadata: a mutable mapping from `str` to anything that MessagePack has.
+    ///
+    /// Example:
+    ///     >>> depot = vldepot.memory()
+    ///     >>> depot.metadata["time_step_ps"] = 0.002
+    ///     >>> dict(depot.metadata)
+    ///     {'time_step_ps': 0.002}
+    #[getter]
+    fn metadata<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        slf.py().import("vldepot._views")?.getattr("Metadata")?.call1((slf,))
+    }
+
+    /// The metadata of a record, or `None` where it has none. This does not touch the record.
+    #[pyo3(signature = (name, /))]
+    fn metadata_of<'py>(&self, py: Python<'py>, name: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        let name = key::name(name)?;
+        let found: Option<Value> = self
+            .with(py, |depot| Ok(for_depot!(depot, depot => for_name!(name, key => depot.metadata(key)))?))?;
+        found.map_or_else(|| Ok(py.None().into_bound(py)), |value| value.to_python(py))
+    }
+
+    /// Replaces the metadata of a record, which moves to the end of the order.
+    #[pyo3(signature = (name, metadata, /))]
+    fn set_metadata_of(
+        &self,
+        py: Python<'_>,
+        name: &Bound<'_, PyAny>,
+        metadata: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        let name = key::name(name)?;
+        let value = Value::new(metadata, Form::MessagePack)?;
+        self.with(py, |depot| {
+            Ok(for_depot!(depot, depot => for_name!(name, key => depot.set_metadata(key, &value)))?)
+        })
+    }
+
+    fn _all_metadata<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let all: Value =
+            self.with(py, |depot| Ok(for_depot!(depot, depot => depot.all_depot_metadata())?))?;
+        all.to_python(py)
+    }
+
+    fn _set_metadata(&self, py: Python<'_>, name: &str, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        let value = Value::new(value, Form::MessagePack)?;
+        self.with(py, |depot| Ok(for_depot!(depot, depot => depot.set_depot_metadata(name, &value))?))
+    }
+
+    fn _remove_metadata(&self, py: Python<'_>, name: &str) -> PyResult<bool> {
+        self.with(py, |depot| Ok(for_depot!(depot, depot => depot.remove_depot_metadata(name))?))
+    }
+
+    // Making durable, following, going back, closing.
+
+    /// Makes everything put so far durable: it survives a killed process and a power loss.
+    ///
+    /// Raises:
+    ///     NotCommitted: On a full disk. It says how many records wait.
+    fn commit(&self, py: Python<'_>) -> PyResult<()> {
+        self.with(py, |depot| Ok(for_depot!(depot, depot => depot.commit())?))
+    }
+
+    /// Hands all records put so far to the system, without a sync: they survive a killed process, not a power loss.
+    fn flush(&self, py: Python<'_>) -> PyResult<()> {
+        self.with(py, |depot| Ok(for_depot!(depot, depot => depot.flush())?))
+    }
+
+    /// Commits, and completes the file as a standard Blosc2 frame, which other programs read.
+    fn publish(&self, py: Python<'_>) -> PyResult<()> {
+        self.with(py, |depot| Ok(for_depot!(depot, depot => depot.publish())?))
+    }
+
+    /// Closes the depot; a writer commits and publishes first. Arrays and records that were read stay valid.
+    ///
+    /// This waits for calls of other threads. A second call does nothing.
+    fn close(&self, py: Python<'_>) -> PyResult<()> {
+        let closed: Result<(), Failure> = py.detach(|| {
+            let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
+            let Some(depot) = open.take() else { return Ok(()) };
+            for listing in self.listings.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+                if let Some(listing) = listing.upgrade() {
+                    *listing.lock().unwrap_or_else(PoisonError::into_inner) = None;
+                }
+            }
+            match Arc::try_unwrap(depot) {
+                Ok(depot) => Ok(for_depot!(depot, depot => depot.close())?),
+                // Another thread copies from it, and drops it when it is done.
+                Err(depot) if self.writable => Ok(for_depot!(&*depot, depot => depot.publish())?),
+                Err(_) => Ok(()),
+            }
+        });
+        Ok(closed?)
+    }
+
+    fn __enter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
+        slf
+    }
+
+    #[pyo3(signature = (*_exception))]
+    fn __exit__(&self, py: Python<'_>, _exception: &Bound<'_, PyTuple>) -> PyResult<()> {
+        self.close(py)
+    }
+
+    /// Moves a reader forward to what its writer has committed since.
+    fn refresh<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let refreshed = self.with(py, |depot| Ok(for_depot!(depot, depot => depot.refresh())?))?;
+        report::refreshed(py, &refreshed)
+    }
+
+    /// Removes every record after the one of that name, in the order of insertion, and commits.
+    ///
+    /// Args:
+    ///     dry_run: Only say what would be removed.
+    #[pyo3(signature = (name, /, *, dry_run = false))]
+    fn truncate_after<'py>(
+        &self,
+        py: Python<'py>,
+        name: &Bound<'py, PyAny>,
+        dry_run: bool,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let name = key::name(name)?;
+        let options = truncation(dry_run, false);
+        let removal = self.with(py, |depot| {
+            Ok(for_depot!(depot, depot => for_name!(name, key => depot.truncate_after_with(key, &options)))?)
+        })?;
+        report::removal(py, &removal)
+    }
+
+    /// Removes the frames with a larger step than `step`, and commits. Records without a step are kept.
+    ///
+    /// Args:
+    ///     dry_run: Only say what would be removed.
+    ///     all: Allow that no frame with a step stays.
+    ///
+    /// Raises:
+    ///     RemovesAll: When no frame with a step would stay.
+    #[pyo3(signature = (step, /, *, dry_run = false, all = false))]
+    fn truncate_after_step<'py>(
+        &self,
+        py: Python<'py>,
+        step: i64,
+        dry_run: bool,
+        all: bool,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let options = truncation(dry_run, all);
+        let removal = self.with_frames(py, |depot| Ok(depot.truncate_after_step_with(step, &options)?))?;
+        report::removal(py, &removal)
+    }
+
+    /// Makes the depot ready for a run that starts again at `step`: removes the frames after it.
+    ///
+    /// Args:
+    ///     step: The step of the checkpoint.
+    ///     newest: The step of the newest frame that the run had stored when it was at `step`.
+    ///     dry_run: Only say what would be removed.
+    ///     all: Allow that no frame with a step stays.
+    ///
+    /// Raises:
+    ///     Gap: When the file does not have the frame of step `newest`: the run would leave a gap. Nothing is removed.
+    ///
+    /// Example:
+    ///     >>> depot = vldepot.memory()
+    ///     >>> for step in range(0, 1600, 100):
+    ///     ...     depot[step] = vldepot.Frame(positions=[[0.0, 0.0, 0.0]], step=step)
+    ///     >>> depot.restart_at_step(1250, newest=1200).removed
+    ///     3
+    #[pyo3(signature = (step, /, newest, *, dry_run = false, all = false))]
+    fn restart_at_step<'py>(
+        &self,
+        py: Python<'py>,
+        step: i64,
+        newest: i64,
+        dry_run: bool,
+        all: bool,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let options = truncation(dry_run, all);
+        let removal =
+            self.with_frames(py, |depot| Ok(depot.restart_at_step_with(step, newest, &options)?))?;
+        report::removal(py, &removal)
+    }
+
+    /// Brings back what the last truncation removed, and returns how many records that are.
+    ///
+    /// Raises:
+    ///     NotUndone: When something was put, removed or changed since, or nothing was truncated.
+    fn undo_truncate(&self, py: Python<'_>) -> PyResult<u64> {
+        self.with(py, |depot| Ok(for_depot!(depot, depot => depot.undo_truncate())?))
+    }
+
+    /// The bytes of the depot's file. A writer commits and publishes first.
+    fn to_bytes<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        let bytes = self.with(py, |depot| Ok(for_depot!(depot, depot => depot.to_bytes())?))?;
+        Ok(PyBytes::new(py, &bytes))
+    }
+
+    /// Writes the depot to a new file, durably. The file appears when all of it is written.
+    ///
+    /// Raises:
+    ///     PathExists: When there is a file at the path.
+    #[pyo3(signature = (path, /))]
+    fn save(&self, py: Python<'_>, path: PathBuf) -> PyResult<()> {
+        self.with(py, |depot| Ok(for_depot!(depot, depot => depot.save(&path))?))
+    }
+
+    /// A loader for training over the records that there are now.
+    ///
+    /// Args:
+    ///     batch_size: Records in a batch. The default is 32; with a budget, any number.
+    ///     shuffle: `True` or `"windowed"`: runs of records in random order, and all records within a window of such
+    ///         runs, nearly as fast as reading in order. `"full"`: each record among all others. The default is
+    ///         `False`.
+    ///     seed: Of the shuffle. The default is 0.
+    ///     window: Bytes of a window. The default is 64 MiB.
+    ///     group: Bytes of a run. The default is 1 MiB.
+    ///     positions: Only the records at these positions, in this order if not shuffled.
+    ///     range: Only the records at positions from the first of two ints to before the second.
+    ///     names: Only the records with these names.
+    ///     batch_bytes: Fill batches up to so many bytes.
+    ///     max_cost: Fill batches up to this sum of `costs`.
+    ///     costs: The cost of each record of the depot, such as `Depot.atom_counts` gives it.
+    ///     max_atoms: Fill batches up to so many atoms. Without `costs`, this reads all frames first.
+    ///     drop_last: Leave out the last batch of an epoch when it is not full.
+    ///     epochs: How many epochs. The default is 1.
+    ///     epoch: The number of the first epoch, on which its order depends. The default is 0.
+    ///     rank, world: Only the batches of this rank of so many. The default is 0 of 1.
+    ///     worker, workers: Only this worker's share of the rank's batches. The default is 0 of 1.
+    ///     even: Give every rank the same number of batches; some are repeated.
+    ///     lanes: Split an epoch into so many parts that take turns. Best a multiple of ranks times workers.
+    ///     prefetch: Batches to read ahead, at least. The default is 4.
+    ///     threads: Threads that read. The default is one per core, at most 4; with 0 the caller reads.
+    ///     on_error: `"stop"` (the default), or `"skip"` records that cannot be read: see `Batch.skipped`.
+    ///     state: Go on where a loader with the same options was: what `Loader.state` gave.
+    ///
+    /// Raises:
+    ///     InvalidOptions: When the options do not go together.
+    ///     OtherLoader: When the state is of a loader with other options, or of records that are not there any more.
+    #[pyo3(signature = (**options))]
+    fn loader(&self, py: Python<'_>, options: Option<&Bound<'_, PyDict>>) -> PyResult<loader::Loader> {
+        let options = loader::LoaderOptions::new(options, self.len_now(py)?)?;
+        let made = self.with(py, |depot| loader::build(depot, options))?;
+        Ok(loader::Loader::new(made, self.object.as_ref().map(|object| object.clone_ref(py))))
+    }
+
+    // What the depot says about itself.
+
+    /// What the depot is, and how much is in it.
+    fn info<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let info = self.with(py, |depot| Ok(for_depot!(depot, depot => depot.info())?))?;
+        report::info(py, &info)
+    }
+
+    /// Why the depot is not whole: the error that opening it without `accept_loss` gives. `None` when it is whole.
+    #[getter]
+    fn incomplete<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let error = self.with(py, |depot| Ok(for_depot!(depot, depot => depot.incomplete())))?;
+        error.map(|error| crate::error::object(py, &error)).transpose()
+    }
+
+    /// The codec that the depot is open with: `atomic_frame array bytes msgpack json`, or an object of yours.
+    #[getter]
+    fn codec<'py>(&self, py: Python<'py>) -> Bound<'py, PyAny> {
+        match &self.object {
+            Some(object) => object.bind(py).clone(),
+            None => PyString::new(py, self.codec_str()).into_any(),
+        }
+    }
+
+    /// The units of the numbers of frames, by what they are units of. `None` for a depot of other records.
+    #[getter]
+    fn units<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyDict>>> {
+        if self.codec != CodecName::Frames {
+            return Ok(None);
+        }
+        let units = self.with_frames(py, |depot| Ok(depot.codec().units()))?;
+        let out = PyDict::new(py);
+        for (name, unit) in [
+            ("length", &units.length),
+            ("time", &units.time),
+            ("energy", &units.energy),
+            ("mass", &units.mass),
+            ("charge", &units.charge),
+            ("pressure", &units.pressure),
+        ] {
+            out.set_item(name, &**unit)?;
+        }
+        Ok(Some(out))
+    }
+
+    /// The precision of frames, such as `float32`. `None` for a depot of other records.
+    #[getter]
+    fn precision(&self, py: Python<'_>) -> PyResult<Option<String>> {
+        if self.codec != CodecName::Frames {
+            return Ok(None);
+        }
+        self.with_frames(py, |depot| Ok(Some(depot.codec().precision().to_string().replace(' ', "_"))))
+    }
+
+    /// How many atoms each frame has. `None` where the number may differ.
+    #[getter]
+    fn n_atoms(&self, py: Python<'_>) -> PyResult<Option<usize>> {
+        if self.codec != CodecName::Frames {
+            return Ok(None);
+        }
+        self.with_frames(py, |depot| Ok(depot.codec().n_atoms()))
+    }
+
+    /// The depot's file, or `<memory>`.
+    #[getter]
+    fn path(&self) -> &std::ffi::OsStr {
+        self.path.as_os_str()
+    }
+
+    /// Whether the depot was created or opened for writing.
+    #[getter]
+    fn writable(&self) -> bool {
+        self.writable
+    }
+
+    /// Whether the depot is closed.
+    #[getter]
+    fn closed(&self, py: Python<'_>) -> bool {
+        py.detach(|| self.open.read().unwrap_or_else(PoisonError::into_inner).is_none())
+    }
+
+    fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
+        let codec = match &self.object {
+            Some(object) => object.bind(py).get_type().name()?.to_string(),
+            None => self.codec_str().to_owned(),
+        };
+        let path = self.path.display();
+        if self.closed(py) {
+            return Ok(format!("<vldepot.Depot {path}, closed>"));
+        }
+        let info = self.with(py, |depot| Ok(for_depot!(depot, depot => depot.info())?))?;
+        let records = if info.records == 1 { "record" } else { "records" };
+        let mode = if self.writable { ", open for writing" } else { "" };
+        let (n, bytes) = (info.records, info.file_bytes);
+        Ok(format!("<vldepot.Depot {path}: {n} {records} of {codec}, {bytes} bytes{mode}>"))
+    }
+
+    fn _repr_html_<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        slf.py().import("vldepot._show")?.getattr("html")?.call1((slf,))
+    }
+
+    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyTuple>)> {
+        let (py, depot) = (slf.py(), slf.get());
+        let refuse = |why: &str| {
+            let error = py.import("pickle")?.getattr("PicklingError")?;
+            Err(PyErr::from_value(error.call1((why,))?))
+        };
+        let Some((path, options)) = &depot.file else {
+            return refuse("a depot in memory cannot be pickled: save it, and open the file");
+        };
+        if depot.writable {
+            return refuse("a depot that is open for writing cannot be pickled: a file has one writer");
+        }
+        let arguments = PyTuple::new(
+            py,
+            [
+                path.as_os_str().into_pyobject(py)?.into_any(),
+                depot.codec(py),
+                options.bind(py).clone().into_any(),
+            ],
+        )?;
+        Ok((py.import("vldepot._open")?.getattr("_reopen")?, arguments))
+    }
+
+    /// `Depot[Frame]` in annotations.
+    #[classmethod]
+    #[pyo3(signature = (value, /))]
+    fn __class_getitem__<'py>(cls: &Bound<'py, PyType>, value: &Bound<'py, PyAny>) -> Bound<'py, PyType> {
+        let _ = value;
+        cls.clone()
+    }
+
+    /// A codec may refer to the depot: the garbage collector finds such circles.
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.object.as_ref().map_or(Ok(()), |object| visit.call(object))
+    }
+
+    /// The lengths of some records in bytes, evenly spread over the positions, for a chart.
+    fn _some_lengths(&self, py: Python<'_>, at_most: u64) -> PyResult<Vec<u64>> {
+        fn lengths<C: Kind>(depot: &Depot<C>, at_most: u64) -> vldepot::Result<Vec<u64>> {
+            let (len, n) = (depot.len(), depot.len().min(at_most));
+            let position = |nth: u64| u64::try_from(u128::from(nth) * u128::from(len) / u128::from(n.max(1)));
+            let length = |nth| Ok(depot.location(depot.key_at(position(nth).unwrap_or_default())?)?.length);
+            (0..n).map(length).collect()
+        }
+        self.with(py, |depot| Ok(for_depot!(depot, depot => lengths(depot, at_most))?))
+    }
+}
+
+/// Whether positions are given as many: a slice, an array, or another iterable of them.
+fn is_many(positions: &Bound<'_, PyAny>) -> PyResult<bool> {
+    if let Ok(array) = positions.cast::<numpy::PyUntypedArray>() {
+        // Without axes it is an integer.
+        return Ok(numpy::PyUntypedArrayMethods::ndim(array) > 0);
+    }
+    let text = positions.is_instance_of::<PyString>() || positions.is_instance_of::<PyBytes>();
+    Ok(positions.is_instance_of::<PySlice>()
+        || !text && positions.hasattr(intern!(positions.py(), "__iter__"))?)
+}
+
+impl PyDepot {
+    fn flat_of<K: AsKey + Sync>(
+        &self,
+        py: Python<'_>,
+        keys: &[K],
+        fields: Option<&Bound<'_, PyAny>>,
+        out: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<FlatBatch> {
+        let wanted = match fields {
+            Some(fields) => flat::fields(fields)?,
+            None => vldepot::codecs::Fields::POSITIONS,
+        };
+        self.check_frames()?;
+        let out = flat::Out::new(out, wanted)?;
+        flat::batch(py, wanted, &out, |flat| {
+            match self.open.read().unwrap_or_else(PoisonError::into_inner).as_deref() {
+                Some(AnyDepot::Frames(depot)) => Ok(depot.get_many_flat_into(keys, wanted, flat)?),
+                _ => Err(Failure::Closed),
+            }
+        })
+    }
+}
+
+impl PyDepot {
+    fn codec_str(&self) -> &'static str {
+        match self.codec {
+            CodecName::Frames => "atomic_frame",
+            CodecName::Arrays => "array",
+            CodecName::Bytes => "bytes",
+            CodecName::Msgpack => "msgpack",
+            CodecName::Json => "json",
+        }
+    }
+}

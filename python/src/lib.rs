@@ -1,0 +1,56 @@
+//! The extension module `vldepot._vldepot`: conversion and naming, and nothing else.
+//!
+//! ```text
+//! depot     Depot                        key      names: str, bytes, int
+//! loader    Loader, Batch                value    None, numbers, text, lists, dicts, through serde
+//! frame     Frame, Topology              array    numpy arrays that are written
+//! flat      FlatBatch                    memory   memory that numpy reads without a copy; all that is unsafe
+//! iter      listings of a depot          options  keyword arguments
+//! maintain  verify, repair, compact      error    one exception for each kind of error
+//! codec     depots of any codec          report   what the library reports, as Python's dataclasses
+//! ```
+//!
+//! The format, the codecs and the loader are the library's. The package around this module is in `python/vldepot`.
+
+mod array;
+mod codec;
+mod depot;
+mod error;
+mod flat;
+mod frame;
+mod iter;
+mod key;
+mod loader;
+mod maintain;
+#[allow(unsafe_code, reason = "it says why each block is sound")]
+mod memory;
+mod options;
+mod report;
+mod value;
+
+use pyo3::prelude::*;
+
+/// Conversion between Python and the library.
+#[pymodule]
+mod _vldepot {
+    #[pymodule_export]
+    use super::depot::{PyDepot, open_depot};
+    #[pymodule_export]
+    use super::error::examples;
+    #[pymodule_export]
+    use super::flat::{FlatBatch, flat_from_dict};
+    #[pymodule_export]
+    use super::frame::{Frame, Topology, frame_from_dict, topology_from_dict};
+    #[pymodule_export]
+    use super::iter::DepotIterator;
+    #[pymodule_export]
+    use super::loader::{Batch, Loader, merge_states};
+    #[pymodule_export]
+    use super::maintain::{compact, plan_compact, repair, verify};
+    #[pymodule_export]
+    use super::memory::RecordBytes;
+
+    #[pymodule_export]
+    #[allow(non_upper_case_globals)]
+    const __version__: &str = env!("CARGO_PKG_VERSION");
+}

@@ -1,0 +1,124 @@
+//! Checking, repairing and compacting files, with progress that may end them.
+
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::path::PathBuf;
+
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use vldepot::maintain::{self, Progress, RepairOptions, VerifyOptions};
+
+use crate::error::{self, Failure};
+use crate::report::{self, report};
+
+/// What unwinds through the library when progress ends the work.
+struct Ended(PyErr);
+
+/// Runs `work` without the GIL, and gives it a function that tells how far it is.
+///
+/// If that function raises, or a signal handler does (`KeyboardInterrupt`), the work ends. The library cannot be
+/// told to stop, so the stack is unwound through it: what it has made by then is dropped, as after a panic.
+fn interruptible<T: Send>(
+    py: Python<'_>,
+    progress: Option<&Bound<'_, PyAny>>,
+    work: impl FnOnce(&mut dyn FnMut(Progress)) -> vldepot::Result<T> + Send,
+) -> PyResult<T> {
+    let progress = progress.filter(|progress| !progress.is_none()).map(|progress| progress.clone().unbind());
+    let done = py.detach(move || {
+        let mut tell = |now: Progress| {
+            let told = Python::attach(|py| {
+                py.check_signals()?;
+                match &progress {
+                    Some(progress) => progress.call1(py, (now.done, now.total)).map(|_| ()),
+                    None => Ok(()),
+                }
+            });
+            if let Err(error) = told {
+                resume_unwind(Box::new(Ended(error)));
+            }
+        };
+        match catch_unwind(AssertUnwindSafe(|| work(&mut tell))) {
+            Ok(done) => done.map_err(Failure::from),
+            Err(payload) => match payload.downcast::<Ended>() {
+                Ok(ended) => Err(Failure::Python(ended.0)),
+                Err(payload) => resume_unwind(payload),
+            },
+        }
+    });
+    Ok(done?)
+}
+
+#[pyfunction]
+#[pyo3(name = "_verify")]
+pub(crate) fn verify<'py>(
+    py: Python<'py>,
+    path: PathBuf,
+    quick: bool,
+    progress: Option<&Bound<'py, PyAny>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let options = VerifyOptions::default().with_quick(quick);
+    let found = interruptible(py, progress, |tell| maintain::verify(&path, &options, tell))?;
+    let problems =
+        found.problems.iter().map(|error| error::object(py, error)).collect::<PyResult<Vec<_>>>()?;
+    report!(py, "VerifyReport", {
+        path: found.path.as_os_str(),
+        quick: found.quick,
+        format: found.format,
+        file_bytes: found.file_bytes,
+        entries: found.entries,
+        chunks: found.chunks,
+        index_segments: found.index_segments,
+        commits: found.commits,
+        unknown_entries: found.unknown_entries,
+        records: found.records,
+        records_read: found.records_read,
+        bytes_read: found.bytes_read,
+        uncommitted_records: found.uncommitted_records,
+        torn_bytes: found.torn_bytes,
+        standard_frame: found.standard_frame,
+        losses: found.losses.clone(),
+        damaged_records: error::lost(py, &found.damaged_records)?,
+        problems: problems,
+    })
+}
+
+#[pyfunction]
+#[pyo3(name = "_repair")]
+pub(crate) fn repair<'py>(
+    py: Python<'py>,
+    source: PathBuf,
+    target: PathBuf,
+    progress: Option<&Bound<'py, PyAny>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let options = RepairOptions::default();
+    let found = interruptible(py, progress, |tell| maintain::repair(&source, &target, &options, tell))?;
+    let problems =
+        found.problems.iter().map(|error| error::object(py, error)).collect::<PyResult<Vec<_>>>()?;
+    report!(py, "RepairReport", {
+        records: found.records,
+        lost: error::lost(py, &found.lost)?,
+        problems: problems,
+    })
+}
+
+#[pyfunction]
+#[pyo3(name = "_compact")]
+pub(crate) fn compact<'py>(
+    py: Python<'py>,
+    path: PathBuf,
+    progress: Option<&Bound<'py, PyAny>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let found = interruptible(py, progress, |tell| maintain::compact(&path, tell))?;
+    report!(py, "CompactReport", {
+        records: found.records,
+        bytes_before: found.bytes_before,
+        bytes_after: found.bytes_after,
+        other_names: found.other_names,
+    })
+}
+
+#[pyfunction]
+#[pyo3(name = "_plan_compact")]
+pub(crate) fn plan_compact(py: Python<'_>, path: PathBuf) -> PyResult<Bound<'_, PyAny>> {
+    let removal = py.detach(|| maintain::plan_compact(&path)).map_err(Failure::from)?;
+    report::removal(py, &removal)
+}

@@ -1,0 +1,110 @@
+//! What the library reports, as the classes of `vldepot._reports`.
+
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use vldepot::{DepotInfo, Key, Layout, RecordLocation, Refreshed, Removal, Totals};
+
+use crate::key;
+
+/// Makes a report of a class, from its fields by name.
+macro_rules! report {
+    ($py:expr, $class:literal, { $($field:ident: $value:expr),* $(,)? }) => {{
+        let fields = PyDict::new($py);
+        $(fields.set_item(stringify!($field), $value)?;)*
+        $py.import("vldepot._reports")?.getattr($class)?.call((), Some(&fields))
+    }};
+}
+pub(crate) use report;
+
+pub(crate) fn layout<'py>(py: Python<'py>, layout: &Layout) -> PyResult<Bound<'py, PyAny>> {
+    let compression = &layout.compression;
+    report!(py, "Layout", {
+        preset: preset(layout),
+        compression: compression.codec.to_string(),
+        level: compression.level,
+        filter: compression.filter.to_string(),
+        typesize: compression.typesize,
+        chunk_size: layout.chunk_size,
+        block_size: layout.block_size,
+        placement: layout.placement.to_string(),
+        vlstore_compatible: layout.vlstore_compatible,
+        name_filters: layout.name_filters,
+        name_order: layout.name_order,
+    })
+}
+
+/// The preset that the layout is, but for the typesize, which is the codec's.
+fn preset(layout: &Layout) -> Option<&'static str> {
+    Layout::PRESETS.into_iter().find(|name| {
+        name.parse::<Layout>().is_ok_and(|mut preset| {
+            preset.compression.typesize = layout.compression.typesize;
+            preset == *layout
+        })
+    })
+}
+
+pub(crate) fn info<'py>(py: Python<'py>, info: &DepotInfo) -> PyResult<Bound<'py, PyAny>> {
+    let codec = report!(py, "CodecInfo", {
+        id: &info.codec.id,
+        version: info.codec.version,
+        parameters: pyo3::types::PyBytes::new(py, &info.codec.parameters),
+    })?;
+    report!(py, "DepotInfo", {
+        path: info.path.as_os_str(),
+        format: info.format,
+        format_version: info.format_version,
+        data_set_id: &info.data_set_id,
+        codec: codec,
+        layout: layout(py, &info.layout)?,
+        align: info.align,
+        records: info.records,
+        raw_bytes: info.raw_bytes,
+        file_bytes: info.file_bytes,
+        ratio: info.ratio,
+        chunks: info.chunks,
+        index_segments: info.index_segments,
+        index_bytes: info.index_bytes,
+        dead_records: info.dead_records,
+        commits: info.commits,
+        uncommitted_records: info.uncommitted_records,
+        torn_bytes: info.torn_bytes,
+        lost_commits: info.lost_commits,
+        complete: info.complete,
+        losses: info.losses.clone(),
+        created: info.created,
+    })
+}
+
+pub(crate) fn location<'py>(py: Python<'py>, location: &RecordLocation) -> PyResult<Bound<'py, PyAny>> {
+    report!(py, "RecordLocation", {
+        chunk: location.chunk,
+        offset: location.offset,
+        length: location.length,
+        checksum: location.checksum,
+        file_offset: location.file_offset,
+    })
+}
+
+pub(crate) fn removal<'py>(py: Python<'py>, removal: &Removal) -> PyResult<Bound<'py, PyAny>> {
+    let name = |key: &Option<Key>| key.as_ref().map(|key| key::to_python(py, key)).transpose();
+    report!(py, "Removal", {
+        removed: removal.removed,
+        kept: removal.kept,
+        first: name(&removal.first)?,
+        last: name(&removal.last)?,
+        everything: removal.everything,
+    })
+}
+
+pub(crate) fn refreshed<'py>(py: Python<'py>, refreshed: &Refreshed) -> PyResult<Bound<'py, PyAny>> {
+    report!(py, "Refreshed", {
+        before: refreshed.before,
+        now: refreshed.now,
+        kept: refreshed.kept,
+        changed: refreshed.changed(),
+    })
+}
+
+pub(crate) fn totals<'py>(py: Python<'py>, totals: &Totals) -> PyResult<Bound<'py, PyAny>> {
+    report!(py, "Totals", { records: totals.records, raw_bytes: totals.raw_bytes })
+}
