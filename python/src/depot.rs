@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PySlice, PyString, PyTuple, PyType};
 use pyo3::{PyTraverseError, PyVisit};
 use vldepot::codecs::AtomicFrameCodec;
-use vldepot::{AsKey, Depot, Error, ErrorKind, Key, ReadOptions, TruncateOptions};
+use vldepot::{AsKey, Depot, Error, ErrorKind, Key, ReadOptions, Scalar, ScalarKind, TruncateOptions};
 
 use crate::codec::{AnyDepot, Chosen, CodecName, Fetched, How, Kind, Prepared, Put, for_depot, frame_of};
 use crate::codec::{ObjectCodec, open};
@@ -823,6 +823,103 @@ impl PyDepot {
         let totals =
             self.with(py, |depot| Ok(for_depot!(depot, depot => depot.totals_with_prefix(prefix))?))?;
         report::totals(py, &totals)
+    }
+
+    // Columns.
+
+    /// The scalars that the depot keeps in columns: their names and their dtypes.
+    ///
+    /// Example:
+    ///     >>> depot = vldepot.memory(columns=["step", "energy"])
+    ///     >>> depot.columns
+    ///     {'step': dtype('int64'), 'energy': dtype('float64')}
+    #[getter]
+    fn columns<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let columns = self.with(py, |depot| Ok(for_depot!(depot, depot => depot.columns().to_vec())))?;
+        let found = PyDict::new(py);
+        for column in columns {
+            let dtype = match column.kind {
+                ScalarKind::Integer => numpy::dtype::<i64>(py),
+                ScalarKind::Float => numpy::dtype::<f64>(py),
+            };
+            found.set_item(&*column.name, dtype)?;
+        }
+        Ok(found)
+    }
+
+    /// One scalar of the records at the positions from `start` on and before `stop`, without reading a record.
+    ///
+    /// Args:
+    ///     name: The name of the column.
+    ///     start: A position. Negative ones count from the end.
+    ///     stop: A position. The default is the end.
+    ///     masked: Return a masked array, in which the values that records do not have are masked.
+    ///
+    /// Returns:
+    ///     An array `[n]` of float64, or of int64 for whole numbers. Values that records do not have are NaN, and
+    ///     whole numbers become float64 if there are any such.
+    ///
+    /// Raises:
+    ///     InvalidOptions: When the depot keeps no such column.
+    ///
+    /// Example:
+    ///     >>> depot = vldepot.memory(columns=["energy"])
+    ///     >>> for n in range(3):
+    ///     ...     depot[n] = vldepot.Frame(positions=[[0.0, 0.0, n]], energy=-0.5 * n)
+    ///     >>> depot.column("energy")
+    ///     array([-0. , -0.5, -1. ])
+    #[pyo3(signature = (name, /, start=0, stop=None, *, masked=false))]
+    fn column<'py>(
+        &self,
+        py: Python<'py>,
+        name: &str,
+        start: isize,
+        stop: Option<isize>,
+        masked: bool,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let len = isize::try_from(self.len_now(py)?)?;
+        let place = |at: isize| (if at < 0 { at + len } else { at }).clamp(0, len).unsigned_abs() as u64;
+        let range = place(start)..place(stop.unwrap_or(len)).max(place(start));
+        let column = self.with(py, |depot| Ok(for_depot!(depot, depot => depot.column(name, range))?))?;
+        let absent = || (0..column.len()).map(|nth| column.is_absent(nth)).collect::<Vec<bool>>();
+        let values = match (column.as_i64(), column.as_f64()) {
+            (Some(integers), _) if column.n_absent() == 0 || masked => {
+                numpy::PyArray1::from_slice(py, integers).into_any()
+            }
+            (None, Some(floats)) => numpy::PyArray1::from_slice(py, floats).into_any(),
+            _ => {
+                let floats = column.iter().map(|value| value.map_or(f64::NAN, Scalar::to_f64));
+                numpy::PyArray1::from_iter(py, floats).into_any()
+            }
+        };
+        if !masked {
+            return Ok(values);
+        }
+        let mask = numpy::PyArray1::from_vec(py, absent());
+        py.import("numpy.ma")?.getattr("MaskedArray")?.call1((values, mask))
+    }
+
+    /// One scalar of one record, or `None` where it does not have it. The record is not read.
+    ///
+    /// Raises:
+    ///     NotFound: When there is no such record.
+    ///     InvalidOptions: When the depot keeps no such column.
+    #[pyo3(signature = (name, column, /))]
+    fn scalar<'py>(
+        &self,
+        py: Python<'py>,
+        name: &Bound<'py, PyAny>,
+        column: &str,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let name = key::name(name)?;
+        let found = self.with(py, |depot| {
+            Ok(for_depot!(depot, depot => for_name!(name, key => depot.scalar(key, column)))?)
+        })?;
+        Ok(match found {
+            None => None,
+            Some(Scalar::Integer(value)) => Some(value.into_pyobject(py)?.into_any()),
+            Some(Scalar::Float(value)) => Some(value.into_pyobject(py)?.into_any()),
+        })
     }
 
     // Metadata.

@@ -183,6 +183,7 @@ impl Options {
             "vlstore_compatible" => layout.vlstore_compatible = value.extract()?,
             "name_filters" => layout.name_filters = value.extract()?,
             "name_order" => layout.name_order = value.extract()?,
+            "columns" => layout.columns = value.extract()?,
             "commit_every" => write.commit_every = commit_every(value)?,
             "threads" => write.threads = Some(value.extract()?),
             "mapping" => open.mapping = parsed(value)?,

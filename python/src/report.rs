@@ -30,14 +30,16 @@ pub(crate) fn layout<'py>(py: Python<'py>, layout: &Layout) -> PyResult<Bound<'p
         vlstore_compatible: layout.vlstore_compatible,
         name_filters: layout.name_filters,
         name_order: layout.name_order,
+        columns: pyo3::types::PyTuple::new(py, &layout.columns)?,
     })
 }
 
-/// The preset that the layout is, but for the typesize, which is the codec's.
+/// The preset that the layout is, but for the typesize, which is the codec's, and the columns.
 fn preset(layout: &Layout) -> Option<&'static str> {
     Layout::PRESETS.into_iter().find(|name| {
         name.parse::<Layout>().is_ok_and(|mut preset| {
             preset.compression.typesize = layout.compression.typesize;
+            preset.columns.clone_from(&layout.columns);
             preset == *layout
         })
     })

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import MutableMapping
+from collections.abc import MutableMapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypedDict, TypeVar, Unpack, overload
 
 from . import _vldepot
@@ -74,6 +74,7 @@ class CreateOptions(AppendOptions, total=False):
     vlstore_compatible: bool | None
     name_filters: bool | None
     name_order: bool | None
+    columns: Sequence[str] | None
 
 
 def _make(how: str, source: Any, codec: Any, options: Any, known: type[Any]) -> Depot[Any]:
@@ -113,6 +114,8 @@ def create(path: Path, codec: Any = "atomic_frame", **options: Any) -> Depot[Any
         vlstore_compatible: Also write what the package vlstore needs to read the file.
         name_filters: Keep filters of the names, which tell fast that a name is not there. The default is `True`.
         name_order: Keep the order of the names for `sorted_keys`. The default is `True`.
+        columns: Scalars of records to keep in columns, for `Depot.column`: of frames, some of `step`, `time`, `energy`
+            and `n_atoms`. The default is none.
         commit_every: Commit after so many records, or a dict with some of `records`, `bytes` and `seconds`, or
             `"never"`. The default is every 2^20 records or 256 MiB.
         threads: Threads that compress. The default is one per core, at most 4.

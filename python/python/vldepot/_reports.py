@@ -31,6 +31,8 @@ class Layout:
     vlstore_compatible: bool
     name_filters: bool
     name_order: bool
+    #: The scalars of records that are kept in columns.
+    columns: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
