@@ -181,6 +181,31 @@ fn columns_survive_a_crash_a_compaction_and_a_repair() {
 }
 
 #[test]
+fn columns_survive_a_truncation_that_is_taken_back_and_are_seen_by_followers() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run.vld");
+    let depot = Depot::builder(AtomicFrameCodec::new()).layout(layout()).create(&path).unwrap();
+    let follower = Depot::open(&path, Raw).unwrap();
+    let mut expected = Vec::new();
+    for round in 0..4 {
+        for step in 50 * round..50 * (round + 1) {
+            depot.put(step, &frame(step)).unwrap();
+            expected.push((Key::from(step), step));
+        }
+        depot.commit().unwrap();
+        let _ = follower.refresh().unwrap();
+        check(&follower, &expected);
+    }
+    assert_eq!(depot.truncate_after(99).unwrap(), 100);
+    check(&depot, &expected[..100]);
+    assert_eq!(depot.undo_truncate().unwrap(), 100);
+    check(&depot, &expected);
+    let _ = follower.refresh().unwrap();
+    check(&follower, &expected);
+    depot.close().unwrap();
+}
+
+#[test]
 fn columns_are_there_again_without_the_index() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("run.vld");
