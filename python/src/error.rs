@@ -5,7 +5,7 @@
 use std::error::Error as _;
 use std::io;
 
-use pyo3::exceptions::{PyException, PyOSError, PyRuntimeError};
+use pyo3::exceptions::{PyException, PyOSError, PyRuntimeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -120,6 +120,9 @@ fn cause(py: Python<'_>, source: &(dyn std::error::Error + 'static)) -> PyResult
             Some(number) => PyOSError::new_err((number, error.to_string())),
             None => PyOSError::new_err(error.to_string()),
         });
+    }
+    if source.is::<CodecError>() {
+        return Ok(PyValueError::new_err(source.to_string()));
     }
     Ok(match source.downcast_ref::<BloscError>() {
         Some(error) => PyRuntimeError::new_err(error.to_string()),

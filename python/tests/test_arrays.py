@@ -305,6 +305,7 @@ def test_a_refused_field_is_named_with_what_was_expected(fields: Any, field: str
     error = caught.value
     assert (error.field, error.expected, error.found) == (field, expected, found)
     assert isinstance(error, ValueError) and field in str(error) and len(depot) == 0
+    assert error.__cause__ is None or type(error.__cause__) is ValueError
 
 
 def test_numbers_that_do_not_fit_are_refused() -> None:
