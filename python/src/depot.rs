@@ -922,6 +922,36 @@ impl PyDepot {
         })
     }
 
+    /// Scalars of all records by column, and their names: what a data frame is made from.
+    ///
+    /// No record is read.
+    ///
+    /// Args:
+    ///     columns: The columns to take. The default is all that the depot keeps.
+    ///     names: Whether to take the names too, as `"name"`.
+    ///
+    /// Returns:
+    ///     A dict of arrays `[n]` as those of `column`, and of the list of names. pandas and polars take it:
+    ///     `pandas.DataFrame(depot.table())`, `polars.DataFrame(depot.table())`.
+    ///
+    /// Raises:
+    ///     InvalidOptions: When the depot keeps no such column.
+    ///     ValueError: When records were put or removed meanwhile, so that the columns do not fit together.
+    ///
+    /// Example:
+    ///     >>> depot = vldepot.memory(columns=["step", "energy"])
+    ///     >>> depot.put("a", positions=[[0.0, 0.0, 0.0]], step=5, energy=-1.5)
+    ///     >>> depot.table()
+    ///     {'name': ['a'], 'step': array([5]), 'energy': array([-1.5])}
+    #[pyo3(signature = (columns = None, *, names = true))]
+    fn table<'py>(
+        slf: &Bound<'py, Self>,
+        columns: Option<Vec<String>>,
+        names: bool,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        slf.py().import("vldepot._views")?.getattr("table")?.call1((slf, columns, names))
+    }
+
     // Metadata.
 
     /// The depot's own metadata: a mutable mapping from `str` to anything that MessagePack has.

@@ -60,3 +60,16 @@ def test_columns_that_are_not_there_are_named() -> None:
     depot = vldepot.memory(columns=["energy"])
     with pytest.raises(vldepot.NotFound):
         depot.scalar("none", "energy")
+
+
+def test_a_table_has_names_and_columns() -> None:
+    depot = vldepot.memory(columns=["step", "energy"])
+    assert list(depot.table()) == ["name", "step", "energy"]
+    frames(depot, 20)
+    table = depot.table()
+    assert table["name"] == [f"frame_{step}" for step in range(20)]
+    assert table["step"].tolist() == [500 * step for step in range(20)]
+    assert list(depot.table(["energy"], names=False)) == ["energy"]
+    with pytest.raises(vldepot.InvalidOptions):
+        depot.table(["spin"])
+    assert vldepot.memory("bytes").table() == {"name": []}
