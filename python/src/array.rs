@@ -48,6 +48,16 @@ pub(crate) fn as_array<'py>(object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, P
     Ok(array.cast_into::<PyUntypedArray>()?)
 }
 
+/// Like [`as_array`], but whole numbers that are not an array yet, such as those of `[[0, 0, 0]]`, become float64.
+pub(crate) fn as_reals<'py>(object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyUntypedArray>> {
+    let array = as_array(object)?;
+    let is_array = object.hasattr(intern!(object.py(), "dtype"))?;
+    if is_array || !matches!(array.dtype().kind(), b'i' | b'u' | b'b') {
+        return Ok(array);
+    }
+    Ok(as_doubles(object)?.into_any().cast_into()?)
+}
+
 /// `numpy.asarray(object, dtype=float64)`
 pub(crate) fn as_doubles<'py>(object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyArrayDyn<f64>>> {
     let py = object.py();

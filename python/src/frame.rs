@@ -145,7 +145,8 @@ impl Frame {
             let name = name.cast_into::<PyString>()?;
             let name = name.to_str()?;
             if let Some(at) = ARRAYS.iter().position(|array| *array == name) {
-                given.arrays[at] = Some(array::as_array(&value)?.unbind());
+                let array = if name == "types" { array::as_array(&value) } else { array::as_reals(&value) };
+                given.arrays[at] = Some(array?.unbind());
                 continue;
             }
             match name {
@@ -582,7 +583,9 @@ impl Topology {
             let name = name.cast_into::<PyString>()?;
             let name = name.to_str()?;
             if let Some(at) = TOPOLOGY_ARRAYS.iter().position(|array| *array == name) {
-                given.arrays[at] = Some(array::as_array(&value)?.unbind());
+                let real = ["masses", "charges"].contains(&name);
+                let array = if real { array::as_reals(&value) } else { array::as_array(&value) };
+                given.arrays[at] = Some(array?.unbind());
                 continue;
             }
             let names = || -> PyResult<Vec<String>> {

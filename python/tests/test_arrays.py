@@ -337,3 +337,11 @@ def test_frames_of_each_precision() -> None:
         assert same(depot["a"].positions, values.astype(dtype))
         assert depot["a"].charges.dtype == np.dtype(dtype)
         assert depot["a"].replace(energy=1.0).positions.dtype == np.dtype(dtype)
+
+
+def test_lists_of_whole_numbers_are_positions() -> None:
+    depot = vldepot.memory()
+    depot["a"] = vldepot.Frame(positions=[[0, 0, 1]], charges=[1], types=[8], masses=[16])
+    assert depot["a"].positions.tolist() == [[0.0, 0.0, 1.0]] and depot["a"].types.tolist() == [8]
+    with pytest.raises(vldepot.CodecError, match="expected dtype a float, found int64"):
+        depot["b"] = vldepot.Frame(positions=np.zeros((1, 3), np.int64))
