@@ -382,6 +382,33 @@ def test_frames_are_there_for_readers_after_each_commit(path: Path) -> None:
             assert reader.at(-1).step == 40
 
 
+def test_the_guide_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """docs/how-to/store-openmm-trajectories.md: its recipe twice, as if the run had been killed at step 3333."""
+    monkeypatch.chdir(tmp_path)
+    page = Path(__file__).parents[3] / "docs" / "how-to" / "store-openmm-trajectories.md"
+    recipe, loop, reading = (block.split("```")[0] for block in page.read_text().split("```python\n")[1:])
+    first = argon(2)
+    exec(recipe.replace("5_000", "3_333"), {"simulation": first})
+    assert first.currentStep == 3333 and steps(Path("run.vld"))[-1] == 3300
+    second = argon(2)
+    exec(recipe, {"simulation": second})
+    assert steps(Path("run.vld")) == list(range(100, 5001, 100))
+    third = argon(2)
+    third.loadCheckpoint("run.chk")
+    with DepotReporter("run.vld", 100, append=True) as frames:
+        third.reporters.append(frames)
+        exec(loop, {"simulation": third, "frames": frames})
+        third.step(250)
+    fourth = argon(2)
+    fourth.loadCheckpoint("run.chk")
+    assert fourth.currentStep == 8000
+    with DepotReporter("run.vld", 100, append=True) as frames:
+        fourth.reporters.append(frames)
+        fourth.step(1)
+    assert steps(Path("run.vld")) == list(range(100, 8001, 100))
+    exec(reading, {})
+
+
 def killed_at(folder: Path, last_step: int, step: int | None) -> list[str]:
     """Runs to `last_step`, and kills the process when it says that it is at `step` or beyond. Returns what it said."""
     command = [sys.executable, str(Path(__file__).with_name("systems.py")), str(folder), str(last_step)]

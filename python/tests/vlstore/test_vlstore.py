@@ -5,7 +5,9 @@ Where a package is missing that only some of them need, those skip: vlstore itse
 
 from __future__ import annotations
 
+import doctest
 import hashlib
+import importlib
 import importlib.util
 import json
 import os
@@ -20,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import examples
 
 import vldepot
 from vldepot.vlstore import (
@@ -805,6 +808,27 @@ def test_vlstore_and_this_module_read_each_others_files(path: Path, alignment: A
             store_.put(key, value)
     back = real.SChunkStore(path)
     assert {key: bytes(back.get(key)) for key in back} == data
+
+
+def test_the_guide_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """docs/how-to/move-from-vlstore.md"""
+    monkeypatch.chdir(tmp_path)
+    page = Path(__file__).parents[3] / "docs" / "how-to" / "move-from-vlstore.md"
+    names: dict[str, Any] = {}
+    blocks = page.read_text().split("```python\n")[1:]
+    for block in blocks:
+        exec(compile(block.split("```")[0], page.name, "exec"), names)
+    assert len(blocks) == 2
+    with vldepot.open("frames_new.vld", "bytes") as depot:
+        assert len(depot) == 10
+
+
+@pytest.mark.parametrize("module", ["vlstore", "vlstore.store", "vlstore.serialize", "vlstore.loader"])
+def test_the_examples_of_a_module_run(module: str) -> None:
+    found = examples(importlib.import_module(f"vldepot.{module}"))
+    assert found
+    for test in found:
+        assert doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE).run(test).failed == 0, test.name
 
 
 def test_the_readme_of_vlstore_runs(path: Path) -> None:
