@@ -139,8 +139,8 @@ class DepotReporter:
         self._include = [name for name, wanted in fields if wanted]
         self._depot: Depot[Frame] | None = None
         self._closed = False
-        #: The simulation's step when this was last asked, and that of the newest frame stored since it restarted.
-        self._step = 0
+        #: The simulation's step when this was last asked, and when it restarted; the step of the newest frame.
+        self._step = self._begin = 0
         self._newest: int | None = None
         #: Checkpoints of the current step that wait for its frame.
         self._waiting: list[Callable[[], None]] = []
@@ -161,6 +161,8 @@ class DepotReporter:
             self._open(simulation)
         elif step < self._step:
             self._restart(self._depot, step)
+        else:
+            self._refuse_gap(step)
         self._step = step
         return _description(self._interval - step % self._interval, self._periodic, self._include)
 
@@ -260,6 +262,20 @@ class DepotReporter:
         self._depot = depot
         return depot
 
+    def _refuse_gap(self, step: int) -> None:
+        """Refuses to go on when the last frame that was due was not stored: the disk was full, for example."""
+        due = step - step % self._interval
+        if due > self._begin and (self._newest is None or self._newest < due):
+            there = "none" if self._newest is None else f"that of step {self._newest}"
+            raise errors.Gap(
+                f"{self._path}: the frame of step {due} was not stored, and the newest is {there}: "
+                "go on from the last checkpoint",
+                path=self._path,
+                step=step,
+                expected=due,
+                found=self._newest,
+            )
+
     def _restart(self, depot: Depot[Frame], step: int) -> None:
         """Makes the depot ready for a run that goes on at `step`."""
         stored = depot.metadata[_METADATA]
@@ -277,7 +293,8 @@ class DepotReporter:
         if kept != runs:
             depot.metadata[_METADATA] = {**stored, "runs": [[run.start, run.interval] for run in kept]}
             depot.commit()
-        self._step, self._newest, self._waiting = step, newest, []
+        self._step = self._begin = step
+        self._newest, self._waiting = newest, []
 
     def _save_after_frame(self, simulation: Any, write: Callable[[], None]) -> None:
         """Commits and writes a checkpoint; if the frame of the current step is still to come, right after it."""
@@ -442,7 +459,8 @@ class _System:
             different = np.flatnonzero(np.asarray(there) != np.asarray(here))
             if len(different):
                 atom = int(different[0])
-                raise OtherSystem(path, f"{what} of atom {atom}", *(np.asarray(all)[atom].item() for all in (there, here)))
+                in_depot, found = (np.asarray(values)[atom].item() for values in (there, here))
+                raise OtherSystem(path, f"{what} of atom {atom}", in_depot, found)
 
 
 def _unit() -> Any:

@@ -269,6 +269,21 @@ def test_a_simulation_may_go_back_while_it_runs(path: Path) -> None:
     assert steps(path) == [10, 20, 30, 40, 50]
 
 
+def test_a_frame_that_was_not_stored_is_not_forgotten(path: Path) -> None:
+    """A disk was full, say, or the reporter was taken out for a while."""
+    simulation = argon()
+    with DepotReporter(path, 10) as frames:
+        simulation.reporters.append(frames)
+        simulation.step(10)
+        simulation.reporters.clear()
+        simulation.step(25)
+        simulation.reporters.append(frames)
+        with pytest.raises(vldepot.Gap, match="step 30 was not stored") as caught:
+            simulation.step(10)
+        assert (caught.value.step, caught.value.expected, caught.value.found) == (35, 30, 10)
+        assert simulation.currentStep == 35
+
+
 def test_another_system_is_refused(path: Path) -> None:
     simulation = waters(3)
     with DepotReporter(path, 10) as frames:

@@ -10,7 +10,6 @@ import hashlib
 import importlib
 import importlib.util
 import json
-import os
 import pickle
 import random
 import signal
@@ -85,6 +84,17 @@ def same(a: BackedAtomicData, b: BackedAtomicData) -> bool:
     return a.name == b.name and a.n_sites == b.n_sites and all(np.array_equal(x, y) for x, y in arrays)
 
 
+def file_of_vlstore(path: Path, records: dict[Any, bytes]) -> None:
+    """A file as vlstore writes it: each record in a chunk of its own."""
+    blosc2 = pytest.importorskip("blosc2", reason="python-blosc2 is not installed")
+    meta = {SChunkStore.META_MAGIC: SChunkStore.MAGIC}
+    file = blosc2.SChunk(chunksize=4096, urlpath=str(path), contiguous=True, meta=meta)
+    for record in records.values():
+        file.append_data(record.ljust(4096, b"\0"))
+    table = [(key, 4096 * n, 4096 * n + len(record)) for n, (key, record) in enumerate(records.items())]
+    file.vlmeta[SChunkStore.VLMETA_SAVEDLOOKUP] = table
+
+
 def test_v1_files_stores_and_memory_behave_the_same(make: Make) -> None:
     """V1: over a file's path, over a store, and over nothing."""
     with make() as depot:
@@ -118,7 +128,7 @@ def test_v2_keys_of_three_types_live_side_by_side(make: Make) -> None:
         depot.put(key, content(n, 20 + n))
     for n, key in enumerate(keys):
         assert depot.get(key) == content(n, 20 + n)
-    assert list(depot) == keys
+    assert list(depot) == keys and all(key in depot and key in depot.lookup for key in keys)
     depot.put(True, b"as in a dict, True is 1")
     assert depot.get(1) == b"as in a dict, True is 1" and len(depot) == len(keys)
 
@@ -138,6 +148,7 @@ def test_v2_a_missing_key_is_named(make: Make) -> None:
         assert wrong not in depot
     with pytest.raises(ValueError, match="2\\^64"):
         depot.put(2**64, b"")
+    assert 2**64 not in depot
 
 
 def test_v3_overwriting(make: Make) -> None:
@@ -186,7 +197,7 @@ def test_v5_locations_prove_the_alignment(make: Make, alignment: Any) -> None:
     assert [depot.get(n) for n in range(len(lengths))] == [content(n, length) for n, length in enumerate(lengths)]
     places = depot.backing.locations
     assert [len(place) for place in places] == lengths
-    for before, place in zip(places, places[1:]):
+    for before, place in zip(places, places[1:], strict=False):
         gap = place.start - before.end
         assert gap >= 0 and place.block_size == 1000
         if alignment == CONTIGUOUS_ALIGNMENT:
@@ -358,6 +369,8 @@ def test_v9_reopen_and_read_and_append(path: Path) -> None:
         "b": b"second",
         "c": b"after the end of the block",
     }
+    path.write_bytes(b"")
+    SChunkStore(path).put("a", b"an empty file becomes a store")
     with pytest.raises(ValueError, match="folder"):
         SChunkStore(path.parent)
     with pytest.raises(ValueError, match="folder"):
@@ -501,6 +514,7 @@ def test_v12_atomic_frames(make: Make) -> None:
         assert same(one, back) and bytes(back.raw) == bytes(one.raw)
         assert (back.masses.dtype, back.atom_types.dtype) == (np.float32, np.int32)
         assert back.pos.shape == back.forces.shape == (one.n_sites, 3)
+    assert all(same(pickle.loads(pickle.dumps(one)), one) for one in frames.values())
     back = depot.get(2)
     raw = np.frombuffer(back.raw, dtype=np.uint8)
     assert all(np.shares_memory(raw, array) for array in (back.pos, back.forces, back.masses, back.atom_types))
@@ -542,19 +556,17 @@ def test_v12_the_library_reads_and_writes_such_frames(path: Path) -> None:
     with vldepot.memory("atomic_frame") as written:
         written.put("a", name=one.name, positions=one.pos, forces=one.forces, types=one.atom_types, masses=one.masses)
         assert same(BackedAtomicDataCodec.unpack(bytes(written.raw("a"))), one)
-    blosc2 = pytest.importorskip("blosc2", reason="python-blosc2 is not installed")
     # A file as vlstore writes it does not say its codec, so it may be named.
-    frames = blosc2.SChunk(
-        chunksize=4096, urlpath=str(path), contiguous=True, meta={SChunkStore.META_MAGIC: SChunkStore.MAGIC}
-    )
-    frames.append_data(bytes(one.raw).ljust(4096, b"\0"))
-    frames.vlmeta[SChunkStore.VLMETA_SAVEDLOOKUP] = [("a", 0, len(one.raw))]
+    file_of_vlstore(path, {"a": bytes(one.raw)})
     with vldepot.open(path, "atomic_frame") as depot:
         back = depot["a"]
         assert (back.name, back.n_atoms) == (one.name, one.n_sites)
         for found, expected in (
-            (back.positions, one.pos), (back.forces, one.forces), (back.types, one.atom_types), (back.masses, one.masses)
-        ):  # fmt: skip
+            (back.positions, one.pos),
+            (back.forces, one.forces),
+            (back.types, one.atom_types),
+            (back.masses, one.masses),
+        ):
             assert found is not None and np.array_equal(found, expected)
 
 
@@ -642,7 +654,9 @@ def filled(request: pytest.FixtureRequest) -> Depot[BackedAtomicData]:
     return depot
 
 
-@pytest.mark.parametrize("read_size, batch_size, merge, n_buffers", [(1, 1, True, 2), (3, 7, False, 1), (99, 500, True, 3)])
+@pytest.mark.parametrize(
+    "read_size, batch_size, merge, n_buffers", [(1, 1, True, 2), (3, 7, False, 1), (99, 500, True, 3)]
+)
 @pytest.mark.parametrize("shuffle", [True, False])
 def test_v14_every_record_once(
     filled: Depot[BackedAtomicData], read_size: int, batch_size: int, merge: bool, n_buffers: int, shuffle: bool
@@ -765,21 +779,21 @@ def test_files_as_vlstore_writes_them_are_read(name: str) -> None:
             key = bytes.fromhex(key)
         elif record["key"]["type"] == "int":
             key = int(key)
-        expected = bytes(record["len"]) if record["zeros"] else bytes((i * 7 + n * 31) % 251 for i in range(record["len"]))
+        length = record["len"]
+        expected = bytes(length) if record["zeros"] else bytes((i * 7 + n * 31) % 251 for i in range(length))
         assert store[key] == expected
         assert store.lookup[key].start == record["start"] and len(store.lookup[key]) == record["len"]
     with pytest.raises(vldepot.Error):
         SChunkStore(FIXTURES / name, read_only=False)
 
 
-SHARED = os.environ.get("VLDEPOT_VLSTORE_FILES")
+SHARED = Path(__file__).parents[4] / "shared" / "data" / "vlstore"
 
 
-@pytest.mark.skipif(not SHARED, reason="VLDEPOT_VLSTORE_FILES names no folder of files that vlstore wrote")
+@pytest.mark.skipif(not SHARED.exists(), reason="the shared files that vlstore itself wrote are not here")
 def test_files_of_vlstore_itself_are_read() -> None:
-    folder = Path(SHARED or "")
-    for name, described in json.loads((folder / "expected.json").read_text()).items():
-        store = SChunkStore(folder / name)
+    for name, described in json.loads((SHARED / "expected.json").read_text()).items():
+        store = SChunkStore(SHARED / name)
         frames = Depot(BackedAtomicDataCodec, store)
         for record in described["records"]:
             key = record["key"]["value"]
@@ -816,9 +830,14 @@ def test_the_guide_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     page = Path(__file__).parents[3] / "docs" / "how-to" / "move-from-vlstore.md"
     names: dict[str, Any] = {}
     blocks = page.read_text().split("```python\n")[1:]
-    for block in blocks:
+    assert len(blocks) == 3
+    for number, block in enumerate(blocks):
+        if number == 2:
+            file_of_vlstore(Path("old.b2frame"), {"a": bytes(frame(3).raw)})
+            names["old"] = "old.b2frame"
         exec(compile(block.split("```")[0], page.name, "exec"), names)
-    assert len(blocks) == 2
+    with vldepot.open("as_frames.vld", "atomic_frame") as frames:
+        assert np.array_equal(frames["a"].positions, frame(3).pos)
     with vldepot.open("frames_new.vld", "bytes") as depot:
         assert len(depot) == 10
 

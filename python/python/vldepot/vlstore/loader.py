@@ -78,10 +78,8 @@ class BlockShuffleBatch(Generic[_T]):
         self._random: Any = random if seed is None else random.Random(seed)
         #: The keys of each chunk, in their order in storage. A record across chunks belongs to its first one.
         self.ownership: dict[int, list[TYPE_KEY]] = {}
-        for start, block, key in sorted(
-            ((place.start, place.start_block, key) for key, place in backing.lookup.items()), key=lambda one: one[0]
-        ):
-            self.ownership.setdefault(block, []).append(key)
+        for key, place in sorted(backing.lookup.items(), key=lambda item: item[1].start):
+            self.ownership.setdefault(place.start_block, []).append(key)
 
     def key_groups(self, shuffle: bool = False) -> list[list[TYPE_KEY]]:
         """The keys that are read together, in their order in storage; the groups are shuffled if asked."""

@@ -254,6 +254,9 @@ class BackedAtomicData:
         raw = byte_view(_frame(name.encode(), pushes.shape[0], ncodim, vectors))
         return cls(raw, FBFrame(raw))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (_unpack_frame, (bytes(self.raw),))
+
 
 def _frame(name: bytes, nsites: int, ncodim: int, vectors: list[NDArray[Any]]) -> bytearray:
     """The bytes of a frame: see the drawing above."""

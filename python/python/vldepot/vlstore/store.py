@@ -31,7 +31,7 @@ _Out = TypeVar("_Out")
 _Path: TypeAlias = str | os.PathLike[str]
 
 TYPE_KEY: TypeAlias = str | int | bytes
-TYPE_ALIGNMENT: TypeAlias = Literal["no_cross", "contiguous", "start"]
+TYPE_ALIGNMENT: TypeAlias = Literal["no_cross"] | Literal["contiguous"] | Literal["start"]
 
 #: Raw bytes of a chunk.
 DEFAULT_CHUNK_SIZE: Final = 2**22
@@ -189,9 +189,7 @@ class LocationIndex(Generic[_K]):
         """The index of what `to_ordered_pairs` gave."""
         return cls({key: Location.from_start_end(start, end, block_size) for key, start, end in pairs})
 
-    def plan(
-        self, size: int, alignment: TYPE_ALIGNMENT = NOCROSS_ALIGNMENT, block_size: int | None = None
-    ) -> Location:
+    def plan(self, size: int, alignment: TYPE_ALIGNMENT = NOCROSS_ALIGNMENT, block_size: int | None = None) -> Location:
         """Where the next record of `size` bytes would go, by vlstore's rules.
 
         Depots place records by the same strategies, and let each start at a multiple of some bytes: this is an
@@ -224,7 +222,10 @@ class _Places(Mapping[TYPE_KEY, Location]):
         return Location.from_start_end(start, start + place.length, size)
 
     def __contains__(self, key: object) -> bool:
-        return isinstance(key, str | int | bytes) and _name(key) in self._backing.reading()
+        try:
+            return _name(key) in self._backing.reading()
+        except (TypeError, errors.InvalidRecord):  # nothing that could name a record
+            return False
 
     def __iter__(self) -> Iterator[TYPE_KEY]:
         return iter(self._backing.reading().names_at(slice(None)))
@@ -467,7 +468,7 @@ class SChunkStore:
             raise TypeError("a store is no part of python-blosc2: give a path, or what _create_default_schunk makes")
         elif os.path.isdir(location):
             raise ValueError(f"{os.fspath(location)} is a folder, and the location is to be a file")
-        elif os.path.exists(location):
+        elif os.path.exists(location) and os.path.getsize(location) > 0:
             self.backing = Backing.open(location, read_only)
         elif os.path.isdir(os.path.dirname(os.path.abspath(location))):
             self.backing = _create_default_schunk(filename=location, **kwargs)
@@ -555,9 +556,7 @@ class SChunkStore:
         self, keys: Iterable[TYPE_KEY], *, presorted: bool = ..., out: None = ...
     ) -> tuple[bytearray, list[slice]]: ...
     @overload
-    def fused_get(
-        self, keys: Iterable[TYPE_KEY], *, presorted: bool = ..., out: _Out
-    ) -> tuple[_Out, list[slice]]: ...
+    def fused_get(self, keys: Iterable[TYPE_KEY], *, presorted: bool = ..., out: _Out) -> tuple[_Out, list[slice]]: ...
     def fused_get(
         self, keys: Iterable[TYPE_KEY], *, presorted: bool = False, out: Any = None
     ) -> tuple[Any, list[slice]]:
