@@ -29,6 +29,7 @@ No tensor shares memory with a file, a map or a cache: each owns what it shows, 
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -1025,7 +1026,11 @@ class _Iteration(Iterator[Any]):
                 raise RuntimeError("more batches than an epoch has: were workers given other options?")
             self._move(self._epoch + 1, 0)
             raise StopIteration
-        item = next(self._batches, None)
+        try:
+            item = next(self._batches, None)
+        except Exception as error:
+            self._end_if_killed(error)
+            raise
         if item is None:
             raise RuntimeError(f"batches are missing: {self._delivered} came of {self._total}")
         batch, after = item
@@ -1038,6 +1043,29 @@ class _Iteration(Iterator[Any]):
         else:
             self._move(self._epoch + 1, 0)
         return batch
+
+    def _end_if_killed(self, error: Exception) -> None:
+        """Raises an error that says so, if a worker was killed, and ends the others.
+
+        PyTorch's own may be a lost connection, since batches are fetched from the worker that made them. And as long as
+        it watches its workers, it raises another error wherever the program happens to be.
+        """
+        workers = getattr(self._batches, "_workers", [])
+        for worker in workers:
+            if isinstance(error, (OSError, EOFError)):
+                with contextlib.suppress(RuntimeError):
+                    worker.join(timeout=2 / len(workers))
+        codes = [(worker.pid, worker.exitcode) for worker in workers if worker.exitcode]
+        if not codes:
+            return
+        for _ in range(2):
+            with contextlib.suppress(RuntimeError):
+                self._batches._shutdown_workers()  # type: ignore[attr-defined]
+                break
+        how = ", ".join(f"{pid} ({code})" for pid, code in codes)
+        raise RuntimeError(
+            f"DataLoader workers were killed or died: {how}. What was delivered before counts: state_dict() is right"
+        ) from error
 
     def _move(self, epoch: int, batch: int) -> None:
         self._dataset._at = (epoch, batch)
