@@ -5,10 +5,29 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
-import vldepot.torch
+import vldepot
 from vldepot.torch import DataLoader, DepotIterable, FrameBatch
+
+#: Molecules in the fixture `molecules`.
+N = 300
+
+
+def frame(n: int) -> vldepot.Frame:
+    """A molecule all of whose numbers follow from `n`."""
+    atoms = n % 13 + 1
+    positions = n + np.arange(3 * atoms).reshape(atoms, 3) / 64
+    return vldepot.Frame(
+        positions=positions,
+        forces=-positions,
+        types=np.full(atoms, n % 7 + 1),
+        energy=float(n),
+        arrays={"partial": np.arange(atoms, dtype=np.float64) + n},
+        per_frame={"dipole": np.array([n, 0.0, 1.0])},
+    )
+
 
 FIELDS = ["positions", "energy", "types"]
 

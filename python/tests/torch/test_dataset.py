@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+
+pytest.importorskip("vldepot.torch", reason="PyTorch is not installed")
+
 import torch
 import torch.utils.data
-from conftest import N, frame
-from shared import FIELDS, check, flat
+from shared import FIELDS, N, check, flat, frame
 
 import vldepot
 import vldepot.torch

@@ -15,10 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+pytest.importorskip("vldepot.torch", reason="PyTorch is not installed")
+
 import torch
 import torch.utils.data
-from conftest import N, frame
-from shared import FIELDS, check, dataset, drain, flat, loader
+from shared import FIELDS, N, check, dataset, drain, flat, frame, loader
 
 import vldepot
 from vldepot.torch import DataLoader, DepotIterable, FrameBatch
