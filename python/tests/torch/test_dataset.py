@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from typing import Any
 
@@ -171,6 +172,21 @@ def test_batches(molecules: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert [int(sample["index"]) for sample in batch] == [4, 2] and torch.equal(batch[-1]["positions"], batch.positions[5:])
     copied = pickle.loads(pickle.dumps(batch))
     assert check(copied) == [4, 2]
+    for limit in (0, 1 << 20):  # in shared memory, and through the pipe
+        monkeypatch.setattr(vldepot.torch, "_BY_PIPE", limit)
+        sent = pickle.loads(bytes(ForkingPickler.dumps(batch)))
+        assert check(sent) == [4, 2]
+        sent.positions.fill_(7)
+        assert int(sent.indices[0]) == 4 and sent.offsets.tolist() == [0, 5, 8] and check(batch) == [4, 2]
+    batch.fields["odd"] = torch.tensor([True, False, True])[::2]
+    batch.fields["none"] = torch.empty(0, 3, dtype=torch.float16)
+    sent = pickle.loads(pickle.dumps(batch))
+    assert sent.odd.tolist() == [True, True] and sent.none.shape == (0, 3) and sent.none.dtype == torch.float16
+    batch.fields["odd"] = torch.ones(2, requires_grad=True)
+    assert pickle.loads(pickle.dumps(batch)).odd.requires_grad
+    del batch.fields["odd"], batch.fields["none"]
+    empty = DepotDataset(molecules, FIELDS).__getitems__([])
+    assert len(pickle.loads(pickle.dumps(empty))) == 0
     sample = pickle.loads(pickle.dumps(batch[0]))
     assert type(sample) is FrameSample and sample.per_atom == batch.per_atom
     pinned = []

@@ -30,7 +30,7 @@ WORKERS = [(0, "fork"), (1, "fork"), (4, "fork"), (1, "forkserver"), (4, "forkse
 
 @pytest.mark.parametrize(("workers", "context"), WORKERS)
 def test_every_record_comes_once_in_each_epoch(molecules: Path, workers: int, context: str) -> None:
-    epochs = 10 if context == "fork" else 3
+    epochs = 10
     orders = []
     for persistent in (False, True) if context == "fork" and workers else (context != "fork",):
         loading = loader(molecules, workers, context, persistent)
@@ -204,6 +204,48 @@ def test_persistent_workers_take_another_state(molecules: Path) -> None:
     assert loading.epoch == 1
 
 
+RANK = """
+import json, sys
+import torch.distributed
+from shared import drain, loader
+
+if __name__ == "__main__":
+    path, rank, meeting = sys.argv[1:]
+    torch.distributed.init_process_group("gloo", init_method="file://" + meeting, rank=int(rank), world_size=2)
+    loading = loader(path, 1, "spawn", even=True)
+    numbers = drain(loading, 5)
+    state = loading.state_dict()
+    torch.distributed.barrier()
+    numbers += drain(loading)
+    torch.distributed.barrier()
+    print(json.dumps([numbers, state]))
+"""
+
+
+def test_ranks_are_those_of_torch_distributed(molecules: Path, tmp_path: Path) -> None:
+    script = tmp_path / "rank.py"
+    script.write_text(RANK)
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    command = [sys.executable, "-W", "ignore", script, molecules]
+    runs = [
+        subprocess.Popen([*command, str(rank), tmp_path / "meeting"], stdout=subprocess.PIPE, text=True, env=environment)
+        for rank in range(2)
+    ]
+    ranks, states = zip(*(json.loads(run.communicate(timeout=150)[0]) for run in runs), strict=True)
+    whole = drain(loader(molecules))
+    assert ranks[0] == whole[0::2] and ranks[1] == [*whole[1::2], whole[0]] and len(whole) % 2 == 1
+    assert states[0] == states[1] and (states[0]["epoch"], states[0]["next_batch"]) == (0, 10)
+
+
+def test_a_fork_in_the_middle_of_an_epoch_without_workers(molecules: Path) -> None:
+    whole = drain(loader(molecules))
+    alone = loader(molecules, threads=2)
+    batches = iter(alone)
+    first = [check(next(batches)) for _ in range(3)]
+    assert drain(loader(molecules, 4)) == whole
+    assert first + [check(batch) for batch in batches] == whole
+
+
 def test_an_abandoned_iterator_is_of_no_use(molecules: Path) -> None:
     for workers in (0, 2):
         loading = loader(molecules, workers)
@@ -366,6 +408,32 @@ def test_workers_in_another_order_are_refused(molecules: Path) -> None:
         assert sorted(flat(drain(loading))) == list(range(N))
     except RuntimeError as error:
         assert "another order" in str(error)
+
+
+def test_the_stateful_loader_of_torchdata(molecules: Path) -> None:
+    loaders = pytest.importorskip("torchdata.stateful_dataloader", reason="torchdata is not installed")
+
+    def make(workers: int) -> Any:
+        how = {"multiprocessing_context": "fork", "timeout": 60} if workers else {}
+        return loaders.StatefulDataLoader(dataset(molecules), batch_size=None, num_workers=workers, **how)
+
+    whole = drain(loader(molecules))
+    for workers in (0, 3):
+        got: list[list[int]] = []
+        state = None
+        for stop in (5, 4, 100):
+            loading = make(workers)
+            if state is not None:
+                loading.load_state_dict(state)
+            got += drain(loading, stop)
+            state = loading.state_dict()
+        assert got == whole
+    some = make(3)
+    drain(some, 4)
+    other = make(2)
+    other.load_state_dict(some.state_dict())
+    with pytest.raises(vldepot.InvalidOptions, match="another number"):
+        drain(other)
 
 
 class Dies:
