@@ -69,8 +69,10 @@ _PER_FRAME = frozenset({"energy", "time", "cell", "stress"})
 _FLAT = (*sorted(_PER_ATOM), *sorted(_PER_FRAME))
 #: The fields of the precision of the depot. The flat reader gives them in float32 alone.
 _FLOATS = frozenset({"positions", "velocities", "forces", "charges"})
-#: Batches of at most so many bytes go through the pipe from a worker, larger ones through shared memory.
-_BY_PIPE = 1 << 20
+#: Batches of at most so many bytes go through the pipe from a worker, larger ones through shared memory. With the rest of
+#: the message they fit into what a pipe takes at once (4096 bytes): of a longer one, a killed worker may leave a part, and
+#: the reader would wait for the rest for ever.
+_BY_PIPE = 1 << 10
 #: Where a depot keeps its splits.
 _SPLITS = "splits"
 #: Depots that a fork inherited. Dropping one might wait for a thread that the fork does not have.
@@ -885,7 +887,7 @@ class DepotIterable(IterableDataset[Any]):
             OtherLoader: When the options or the records are others, so that it would not go on exactly.
             InvalidOptions: When this is not a state, or that of one worker of another number of them.
         """
-        if state.get("version") != 1 or not isinstance(state.get("sources"), Sequence):
+        if not isinstance(state, Mapping) or state.get("version") != 1 or not isinstance(state.get("sources"), Sequence):
             raise InvalidOptions("this is not a state of vldepot.torch")
         epoch, batch = state.get("epoch"), state.get("next_batch")
         if not isinstance(epoch, int) or not isinstance(batch, int) or epoch < 0 or batch < 0:
