@@ -36,7 +36,7 @@ def to_frame(atoms: Any, *, step: int | None = None, time: float | None = None) 
     Raises:
         TypeError: Info, a constraint or a result is not what ASE's JSON can hold. Named in the message.
     """
-    from ase.io.jsonio import decode, encode
+    from ase.io.jsonio import decode, encode  # type: ignore[import-not-found,import-untyped,unused-ignore]
 
     calc = atoms.calc
     stale = calc is None or (hasattr(calc, "check_state") and len(calc.check_state(atoms)) > 0)
@@ -76,10 +76,10 @@ def to_atoms(frame: Frame) -> Any:
     Raises:
         ValueError: The frame has no positions, or no types.
     """
-    from ase import Atoms
-    from ase.calculators.singlepoint import SinglePointCalculator
-    from ase.constraints import dict2constraint
-    from ase.io.jsonio import decode
+    from ase import Atoms  # type: ignore[import-not-found,import-untyped,unused-ignore]
+    from ase.calculators.singlepoint import SinglePointCalculator  # type: ignore[import-not-found,import-untyped,unused-ignore]
+    from ase.constraints import dict2constraint  # type: ignore[import-not-found,import-untyped,unused-ignore]
+    from ase.io.jsonio import decode  # type: ignore[import-not-found,import-untyped,unused-ignore]
 
     if frame.positions is None or frame.types is None:
         raise ValueError("Atoms need positions and types; a topology record has none")

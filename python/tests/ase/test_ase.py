@@ -42,3 +42,14 @@ def test_what_cannot_be_kept_is_named():
     atoms.info["thing"] = object()
     with pytest.raises(TypeError, match="thing"):
         vldepot.ase.to_frame(atoms)
+
+
+def test_ase_knows_the_extension(tmp_path):
+    import ase.io
+
+    path = str(tmp_path / "b.vld")
+    ase.io.write(path, [molecule("H2O"), molecule("CH4")])
+    ase.io.write(path, molecule("NH3"), append=True)
+    assert [len(a) for a in ase.io.read(path, ":")] == [3, 5, 4]
+    assert [len(a) for a in ase.io.iread(path, "1:")] == [5, 4]
+    assert len(ase.io.read(path)) == 4 and len(ase.io.read(path, -2)) == 5
