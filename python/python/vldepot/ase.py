@@ -1,3 +1,4 @@
+# mypy: disable-error-code="no-untyped-call"
 """`ase.Atoms` in depots, both ways: positions in angstrom, energies in eV, as ASE has them.
 
 A depot made here records ASE's units and holds float64: values come back to the last bit.
