@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-ase = pytest.importorskip("ase", reason="needs the package ase")
+pytest.importorskip("ase.build", reason="needs the package ase")
+import ase  # noqa: E402
 from ase.build import bulk, molecule  # noqa: E402
 from ase.calculators.emt import EMT  # noqa: E402
 from ase.constraints import FixAtoms  # noqa: E402
