@@ -26,7 +26,12 @@ impl Segment {
             Order::Listed => {
                 let number =
                     self.with(ORDER, rank.saturating_mul(4), 4, |bytes| u32_at(bytes, 0).unwrap_or(u32::MAX));
-                number.map(u64::from)
+                let number = u64::from(number?);
+                if number < self.reference.n_records {
+                    return Ok(number);
+                }
+                let expected = format!("one of {} records in the order of names", self.reference.n_records);
+                Err(self.damaged_at_start(expected, format!("record {number}")))
             }
             Order::Identity | Order::Unknown => Ok(rank),
         }
@@ -148,5 +153,18 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn an_order_with_a_record_that_is_not_there_is_damaged() {
+        let segment = opened_of([&b"b"[..], b"a", b"c"], 0, |body| {
+            let order = [1_u32, 0, 2].map(u32::to_le_bytes);
+            let at = body.windows(12).rposition(|window| *window == *order.as_flattened()).unwrap();
+            body[at + 8..at + 12].fill(0xff);
+        });
+        let segment = segment.unwrap();
+        assert_eq!((segment.at_rank(0).unwrap(), segment.at_rank(1).unwrap()), (1, 0));
+        let error = segment.at_rank(2).unwrap_err();
+        assert!(error.is_damage() && error.to_string().contains("record 4294967295"), "{error}");
     }
 }
