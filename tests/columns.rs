@@ -275,6 +275,32 @@ fn whoever_cannot_give_a_column_does_not_put() {
 }
 
 #[test]
+fn records_without_any_scalar_are_renamed_compacted_and_merged_like_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run.vld");
+    let layout = Layout::default().with_columns(["energy", "step"]);
+    let depot = Depot::builder(AtomicFrameCodec::new()).layout(layout).create(&path).unwrap();
+    for name in ["a", "b"] {
+        depot.put(name, &AtomicFrame::new().n_atoms(2)).unwrap();
+    }
+    depot.commit().unwrap();
+    depot.set_metadata("a", "checked").unwrap();
+    depot.put("c", &AtomicFrame::new().n_atoms(2).energy(-2.0).step(7)).unwrap();
+    depot.rename("b", "d").unwrap();
+    let energies = |depot: &Depot<AtomicFrameCodec>| {
+        let column = depot.column("energy", ..).unwrap();
+        column.iter().collect::<Vec<_>>()
+    };
+    let expected = [None, Some(Scalar::Float(-2.0)), None];
+    assert_eq!(energies(&depot), expected);
+    depot.close().unwrap();
+    compact(&path, |_| ()).unwrap();
+    let depot = Depot::open(&path, AtomicFrameCodec::new()).unwrap();
+    assert_eq!(energies(&depot), expected);
+    assert_eq!(depot.scalar("c", "step").unwrap(), Some(Scalar::Integer(7)));
+}
+
+#[test]
 fn columns_that_are_not_there_are_named() {
     let refused = |columns: &[&str]| {
         let layout = Layout::default().with_columns(columns.iter().copied());

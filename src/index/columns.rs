@@ -124,9 +124,10 @@ impl Survey {
         self.n += 1;
     }
 
-    /// The forms; none if no record has a value.
+    /// The forms; none if there are no rows. A segment whose records have no value says so too: its rows must be
+    /// as long as all others.
     pub(super) fn finish(self) -> Vec<Column> {
-        if self.columns.iter().all(|column| column.n_absent == self.n) {
+        if self.n == 0 {
             return Vec::new();
         }
         self.columns.iter().map(|column| column.form(self.n)).collect()
@@ -224,7 +225,7 @@ mod tests {
         assert_eq!(floats(&[0.1, 0.2]), 8);
         assert_eq!(floats(&[0.1, 0.1]), 0);
         assert_eq!(floats(&[0.0, -0.0]), 4);
-        assert!(forms(ScalarKind::Float, &[None, None]).is_empty());
+        assert_eq!(forms(ScalarKind::Float, &[None, None])[0].absent, Absent::All);
         assert!(forms(ScalarKind::Float, &[]).is_empty());
     }
 
