@@ -52,3 +52,32 @@ fn a_commit_of_some_bytes_grows_the_file_by_little() {
         assert!(grown < 1400, "{preset}: {grown} bytes for a record of 60");
     }
 }
+
+/// A record of so many bytes that hardly shrinks.
+fn noise(len: usize) -> Vec<u8> {
+    let mut state = len as u64;
+    let mut next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 56).to_le_bytes()[0]
+    };
+    (0..len).map(|_| next()).collect()
+}
+
+#[test]
+fn commits_of_few_and_of_many_bytes_take_turns() {
+    for preset in Layout::PRESETS {
+        for chunk_size in [1 << 16, 1 << 17, 1 << 18, 1 << 19, 1 << 20, 4 << 20] {
+            let preset: Layout = preset.parse().unwrap();
+            let layout = preset.with_chunk_size(chunk_size).with_block_size(None);
+            let depot = Depot::builder(Raw).layout(layout).memory().unwrap();
+            let lengths = [10, 1000, 10_000, 100, 20_000, 31_000, 5, 40_000, 3000, 100_000, 1, 9000];
+            for (n, len) in (0_u32..).zip(lengths) {
+                depot.put(n, &noise(len)).unwrap();
+                depot.commit().unwrap();
+            }
+            for (n, len) in (0_u32..).zip(lengths) {
+                assert!(depot.get(n).unwrap().view() == noise(len));
+            }
+        }
+    }
+}

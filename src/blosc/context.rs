@@ -36,8 +36,7 @@ const LEAST_COMPRESSED: usize = 64;
 struct Sparse {
     /// The header of a chunk of this encoder, with other lengths.
     head: [u8; HEADER_LEN],
-    /// Compress bytes as they are, so many of them. A context of c-blosc2 has smaller blocks from then on if it
-    /// gets less than a block.
+    /// Compress bytes as they are, so many of them.
     of_lengths: Vec<(usize, Encoder)>,
     /// What they compress, and the chunk that they make.
     padded: Vec<u8>,
@@ -97,7 +96,8 @@ impl Encoder {
     /// Compresses `raw` to a chunk, and writes it into `out` from byte `at` on.
     ///
     /// `out` grows if needed, and can be used again for the next chunk. Bytes before the chunk stay as they
-    /// are.
+    /// are. If `raw` is less than a block, c-blosc2 makes smaller blocks from then on: use this encoder for
+    /// nothing longer.
     ///
     /// The header of the chunk is checked against the parameters. `BLOSC_*` environment variables override
     /// them inside c-blosc2, and a depot of mixed parameters would not be a standard frame.
@@ -227,11 +227,13 @@ impl Encoder {
         append_zero_blocks(out, at, &ChunkHeader::parse(&short)?, padding)
     }
 
-    fn make_sparse(&mut self) -> Result<Sparse, BloscError> {
+    fn make_sparse(&self) -> Result<Sparse, BloscError> {
         let typesize = usize::from(self.compression.typesize());
         let pattern: Vec<u8> = (0..typesize * 1024).map(|n| (n / 64).to_le_bytes()[0]).collect();
         let mut room = Vec::new();
-        let header = self.compress_into(&pattern, &mut room, 0)?;
+        // Not this encoder, which would have smaller blocks from then on.
+        let mut like_this = Self::with_split(self.compression, pattern.len(), self.split)?;
+        let header = like_this.compress_into(&pattern, &mut room, 0)?;
         if header.is_memcpyed() || header.special() != 0 || header.n_streams() != 1 {
             return refuse("a chunk of another kind than was asked for");
         }
