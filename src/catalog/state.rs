@@ -167,18 +167,31 @@ impl State {
         }
     }
 
-    /// What is kept of the record at a place, besides its name and its location.
-    pub(crate) fn attributes(&self, place: RecordId) -> Result<OwnedAttributes> {
+    /// MessagePack metadata of the record at a place.
+    pub(crate) fn metadata(&self, place: RecordId) -> Result<Option<Vec<u8>>> {
         match place {
-            RecordId::Pending(number) => Ok(self.pending.attributes(number).to_owned()),
+            RecordId::Pending(number) => Ok(self.pending.attributes(number).metadata.map(<[u8]>::to_vec)),
             RecordId::Committed(ordinal) => match self.snapshot.segment_of(ordinal) {
-                Some((segment, local)) => Ok(OwnedAttributes {
-                    metadata: segment.metadata(local)?,
-                    scalars: segment.scalars(local)?,
-                }),
-                None => Ok(OwnedAttributes::default()),
+                Some((segment, local)) => segment.metadata(local),
+                None => Ok(None),
             },
         }
+    }
+
+    /// The row of scalars of the record at a place.
+    pub(crate) fn scalars(&self, place: RecordId) -> Result<Vec<u8>> {
+        match place {
+            RecordId::Pending(number) => Ok(self.pending.attributes(number).scalars.to_vec()),
+            RecordId::Committed(ordinal) => match self.snapshot.segment_of(ordinal) {
+                Some((segment, local)) => segment.scalars(local),
+                None => Ok(Vec::new()),
+            },
+        }
+    }
+
+    /// What is kept of the record at a place, besides its name and its location.
+    pub(crate) fn attributes(&self, place: RecordId) -> Result<OwnedAttributes> {
+        Ok(OwnedAttributes { metadata: self.metadata(place)?, scalars: self.scalars(place)? })
     }
 
     /// Notes that a found record is dead. `hash` is the hash of its name.

@@ -80,8 +80,30 @@ impl<C: Codec> Depot<C> {
     /// [`ErrorKind::NotFound`], and the errors of [`column`](Self::column).
     pub fn scalar(&self, key: impl AsKey, column: &str) -> Result<Option<Scalar>> {
         let nth = self.engine.column_number(column)?;
-        let bits = self.engine.scalar(&tagged(&self.engine, &key)?, nth)?;
-        Ok(bits.map(|bits| Scalar::of_bits(self.columns()[nth].kind, bits)))
+        Ok(self.scalars(key)?.into_iter().nth(nth).flatten())
+    }
+
+    /// All scalars of one record, in the order of [`columns`](Self::columns). The record is not read.
+    ///
+    /// ```
+    /// use vldepot::codecs::{AtomicFrame, AtomicFrameCodec};
+    /// use vldepot::{Depot, Layout, Scalar};
+    ///
+    /// let layout = Layout::default().with_columns(["energy", "n_atoms"]);
+    /// let depot = Depot::builder(AtomicFrameCodec::new()).layout(layout).memory()?;
+    /// depot.put("raw", &AtomicFrame::new().n_atoms(2))?;
+    /// assert_eq!(depot.scalars("raw")?, [None, Some(Scalar::Integer(2))]);
+    /// # Ok::<(), vldepot::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`], and [`Error::is_damage`](crate::Error::is_damage).
+    pub fn scalars(&self, key: impl AsKey) -> Result<Vec<Option<Scalar>>> {
+        let row = self.engine.scalars(&tagged(&self.engine, &key)?)?;
+        let value = |(nth, column): (usize, &ScalarField)| {
+            value_of(&row, nth).map(|bits| Scalar::of_bits(column.kind, bits))
+        };
+        Ok(self.columns().iter().enumerate().map(value).collect())
     }
 
     /// The row of scalars of a record with these bytes, which this depot's codec encoded.

@@ -65,7 +65,7 @@ impl<C: Codec> Depot<C> {
     /// - [`ErrorKind::Metadata`] when the metadata are not a `T`.
     pub fn metadata<T: DeserializeOwned>(&self, key: impl AsKey) -> Result<Option<T>> {
         let name = tagged(&self.engine, &key)?;
-        let Some(bytes) = self.engine.attributes(&name)?.metadata else { return Ok(None) };
+        let Some(bytes) = self.engine.metadata(&name)? else { return Ok(None) };
         self.decode_metadata(&bytes).map(Some).map_err(|error| error.of(describe(&name)))
     }
 

@@ -12,7 +12,7 @@ use super::shared::Shared;
 use crate::catalog::{Found, LostCommit, RecordId, Snapshot, State};
 use crate::error::{Error, ErrorKind, Result};
 use crate::events::event;
-use crate::format::tables::{Losses, OwnedAttributes};
+use crate::format::tables::{Attributes, Losses, OwnedAttributes};
 use crate::index::{Location, expect_names};
 use crate::key::{TaggedName, describe};
 use crate::log::{self};
@@ -301,22 +301,46 @@ impl Engine {
         self.shared.read().attributes(place)
     }
 
-    /// The attributes of a record.
-    pub(crate) fn attributes(&self, name: &[u8]) -> Result<OwnedAttributes> {
+    /// What the index keeps of a record, by `read`, or by the directories and `of_attributes`.
+    fn kept<T>(
+        &self,
+        name: &[u8],
+        read: impl Fn(&State, RecordId) -> Result<T>,
+        of_attributes: impl Fn(Attributes<'_>) -> T,
+    ) -> Result<T> {
         let state = self.shared.read();
         let by_index = || match state.find(name)? {
-            Some(found) => state.attributes(found.place).map(Some),
+            Some(found) => read(&state, found.place).map(Some),
             None => Ok(None),
         };
-        let attributes = match by_index() {
-            Ok(attributes) => attributes,
+        let found = match by_index() {
+            Ok(found) => found,
             Err(error) => {
                 let rebuilt = self.rebuilt(&state.snapshot, error)?;
                 let number = rebuilt.find(name, &state.pending.dead_names);
-                number.map(|number| rebuilt.attributes(number).to_owned())
+                number.map(|number| of_attributes(rebuilt.attributes(number)))
             }
         };
-        attributes.ok_or_else(|| self.not_found(&state, name))
+        found.ok_or_else(|| self.not_found(&state, name))
+    }
+
+    /// The attributes of a record.
+    pub(crate) fn attributes(&self, name: &[u8]) -> Result<OwnedAttributes> {
+        self.kept(name, State::attributes, |Attributes { metadata, scalars }| OwnedAttributes {
+            metadata: metadata.map(<[u8]>::to_vec),
+            scalars: scalars.to_vec(),
+        })
+    }
+
+    /// MessagePack metadata of a record.
+    #[cfg(feature = "serde")]
+    pub(crate) fn metadata(&self, name: &[u8]) -> Result<Option<Vec<u8>>> {
+        self.kept(name, State::metadata, |attributes| attributes.metadata.map(<[u8]>::to_vec))
+    }
+
+    /// The row of scalars of a record.
+    pub(crate) fn scalars(&self, name: &[u8]) -> Result<Vec<u8>> {
+        self.kept(name, State::scalars, |attributes| attributes.scalars.to_vec())
     }
 
     /// MessagePack of the depot's own metadata.

@@ -201,8 +201,8 @@ impl Writer {
         let Some(found) = found else { return Ok(false) };
         let Location { address, length, checksum, .. } = found.location;
         let action = Action::Metadata { address, length, checksum };
-        let before = self.shared.read().attributes(found.place)?;
-        let attributes = Attributes { metadata: Some(metadata), ..before.lend() };
+        let scalars = self.shared.read().scalars(found.place)?;
+        let attributes = Attributes { metadata: Some(metadata), scalars: &scalars };
         self.note_operation(name, action, attributes);
         let mut state = self.shared.write();
         state.mark_dead(hash, &found);

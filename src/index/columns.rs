@@ -124,8 +124,7 @@ impl Survey {
         self.n += 1;
     }
 
-    /// The forms; none if there are no rows. A segment whose records have no value says so too: its rows must be
-    /// as long as all others.
+    /// The forms; none if there are no rows.
     pub(super) fn finish(self) -> Vec<Column> {
         if self.n == 0 {
             return Vec::new();

@@ -268,7 +268,7 @@ impl Listing for Merge<'_> {
     }
 
     fn scalars(&self, job: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
-        if !self.segments.iter().any(|segment| segment.has_columns()) {
+        if self.extras.columns.is_empty() {
             return Ok(());
         }
         let mut is_live = self.is_live();

@@ -723,22 +723,18 @@ impl Segment {
         Ok(None)
     }
 
-    /// Whether any record here may have a scalar.
-    pub(crate) fn has_columns(&self) -> bool {
-        !self.head.columns.is_empty()
-    }
-
-    /// Checks that the columns, if there are any, are those of the depot.
+    /// Checks that the columns are those of the depot. Without records there are none.
     pub(crate) fn check_columns(&self, fields: &[ScalarField]) -> Result<()> {
         let kinds = self.head.columns.iter().map(|column| column.kind);
-        if !self.has_columns() || kinds.eq(fields.iter().map(|field| field.kind)) {
+        let fields = if self.head.n_records == 0 { &[] } else { fields };
+        if kinds.eq(fields.iter().map(|field| field.kind)) {
             return Ok(());
         }
         let expected = format!("the {} columns of the depot", fields.len());
         Err(self.damaged_at_start(expected, format!("{} columns", self.head.columns.len())))
     }
 
-    /// The row of scalars of local `ordinal`, which is empty if no record here has any.
+    /// The row of scalars of local `ordinal`.
     pub(crate) fn scalars(&self, ordinal: u64) -> Result<Vec<u8>> {
         let mut row = Vec::with_capacity(VALUE_LEN * self.head.columns.len());
         let mut start = 0;

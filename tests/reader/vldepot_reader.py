@@ -261,8 +261,8 @@ class Segment:
             columns.append([None] * n if absent == 2 else values)
             check(floats == kinds[len(columns) - 1], "the kind of a column")
         check(start == len(data), "the length of the columns")
-        check(len(columns) in (0, len(kinds)), "the number of columns")
-        return list(zip(*columns)) if columns else [(None,) * len(kinds)] * n
+        check(len(columns) == (len(kinds) if n else 0), "the number of columns")
+        return list(zip(*columns)) if columns else [()] * n
 
     def location(self, number: int) -> Location:
         word, length, checksum = struct.unpack_from("<QII", self.section(2), 16 * number)

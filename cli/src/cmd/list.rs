@@ -102,8 +102,8 @@ impl List {
             let checksum = at.checksum.map_or("-".into(), |checksum| format!("{checksum:08x}"));
             let name = text::name(key);
             write!(out, "{:>12}  {:>8}  {:>10}  {checksum:8}  ", at.length, at.chunk, at.offset)?;
-            for column in depot.columns() {
-                let value = match depot.scalar(key, &column.name)? {
+            for value in depot.scalars(key)? {
+                let value = match value {
                     None => "-".to_owned(),
                     Some(Scalar::Integer(value)) => value.to_string(),
                     Some(Scalar::Float(value)) => format!("{value:?}"),
@@ -139,8 +139,8 @@ fn print_json(depot: &Depot<Raw>, key: &Key, out: &mut dyn Write) -> Result<(), 
 /// The scalars that the record has, by the names of their columns. JSON has no NaN: it is text.
 fn scalars(depot: &Depot<Raw>, key: &Key) -> Result<Map<String, Value>, Failure> {
     let mut scalars = Map::new();
-    for column in depot.columns() {
-        let value = match depot.scalar(key, &column.name)? {
+    for (column, value) in depot.columns().iter().zip(depot.scalars(key)?) {
+        let value = match value {
             None => continue,
             Some(Scalar::Float(value)) if !value.is_finite() => json!(value.to_string().to_lowercase()),
             Some(value) => json!(value),

@@ -27,7 +27,7 @@ pub(crate) struct SegmentHead {
     pub(crate) order: Order,
     /// By number: section `n` has kind `n + 1`. Those that are not in the file are empty.
     pub(crate) sections: [Section; SECTIONS],
-    /// In the order of the depot's parameters. None if no record here has a value.
+    /// In the order of the depot's parameters. None if there are no records here.
     pub(crate) columns: Vec<Column>,
     /// Where the last section ends, padding included: the bytes that pages cover.
     pub(crate) paged_len: u64,
