@@ -4,15 +4,18 @@
     python benches/python/bench.py --records 100000 --repeat 5
 
 Each cell is the median of `--repeat` passes, which take turns over the engines. The last column is the ratio to the
-best rival of the same run. Nothing here asserts a time.
+best rival of the same run. With `--rust`, the library reads the same files without Python, and takes turns too.
+Nothing here asserts a time.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 import statistics
 import struct
+import subprocess
 import sys
 import tempfile
 import time
@@ -62,7 +65,7 @@ class Vldepot:
 
     def __init__(self, molecules: Molecules, folder: Path, preset: str, verify: str = "each_read") -> None:
         self.name = f"vldepot {preset}" + (", verify once" if verify == "once" else "")
-        path = folder / f"{preset}.vld"
+        self.path = path = folder / f"{preset}.vld"
         if not path.exists():
             with vldepot.create(path, preset=preset) as depot:
                 for i, name in enumerate(molecules.names):
@@ -158,6 +161,68 @@ class Atompack:
         return total
 
 
+class Rust:
+    """The library without Python, on a file that was stored by Python."""
+
+    def __init__(self, program: str, path: Path, order: Path) -> None:
+        self.process = subprocess.Popen(
+            [program, str(path), str(order)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        self.answer()
+
+    @staticmethod
+    def program() -> str:
+        """Builds it."""
+        manifest = Path(__file__).resolve().parents[1] / "Cargo.toml"
+        build = ["cargo", "bench", "--no-run", "--message-format=json", "--manifest-path", str(manifest)]
+        built = subprocess.run([*build, "--bench", "beside_python"], check=True, stdout=subprocess.PIPE, text=True)
+        messages = [json.loads(line) for line in built.stdout.splitlines()]
+        return next(str(message["executable"]) for message in messages if message.get("executable"))
+
+    def answer(self) -> str:
+        assert self.process.stdout
+        line = self.process.stdout.readline().strip()
+        if not line:
+            raise SystemExit("the Rust program ended")
+        return line
+
+    def seconds(self, what: str) -> float:
+        assert self.process.stdin
+        print(what, file=self.process.stdin, flush=True)
+        return float(self.answer())
+
+
+def beside_rust(engines: list[Vldepot], molecules: Molecules, order: list[int], folder: Path, repeat: int) -> None:
+    """What Python costs on top of the library. The cost of an empty call is that of a read without atoms."""
+    program, n = Rust.program(), len(molecules)
+    (folder / "names.txt").write_text("".join(molecules.names[i] + "\n" for i in order))
+    empty = Molecules(n)
+    empty.sizes[:], empty.ends[:] = 0, 0
+    empty.positions, empty.forces, empty.numbers = empty.positions[:0], empty.forces[:0], empty.numbers[:0]
+    (folder / "empty").mkdir()
+    pythons = [Vldepot(empty, folder / "empty", "uncompressed"), *engines]
+    rusts = [Rust(program, python.path, folder / "names.txt") for python in pythons]
+    seconds: dict[tuple[int, str, str], list[float]] = {}
+    for _ in range(repeat):
+        for k, (python, rust) in enumerate(zip(pythons, rusts, strict=True)):
+            for what in ("get", "flat"):
+                started = time.perf_counter()
+                getattr(python, what)(order)
+                seconds.setdefault((k, "python", what), []).append(time.perf_counter() - started)
+                seconds.setdefault((k, "rust", what), []).append(rust.seconds(what))
+    median = {key: statistics.median(times) for key, times in seconds.items()}
+    print("\nPython beside Rust, records/s; the ratio is of speeds, each without the time of reading empty molecules")
+    for what in ("get", "flat"):
+        for k, python in enumerate(pythons):
+            name = "empty molecules" if k == 0 else python.name
+            ours, theirs = median[k, "python", what], median[k, "rust", what]
+            line = f"  {what:5} {name:26} {n / ours:10,.0f} {n / theirs:10,.0f}"
+            if k:
+                apart = (theirs - median[0, "rust", what]) / (ours - median[0, "python", what])
+                line += f"  {theirs / ours:5.2f} as they are, {apart:5.2f} without"
+            print(line)
+
+
 def measure(work: Callable[[list[int]], float], order: list[int], expected: float) -> float:
     """Records a second."""
     started = time.perf_counter()
@@ -174,11 +239,13 @@ def main() -> None:
     parser.add_argument("--records", type=int, default=100_000)
     parser.add_argument("--repeat", type=int, default=5)
     parser.add_argument("--no-rivals", action="store_true", help="vldepot alone")
+    parser.add_argument("--rust", action="store_true", help="the library without Python too, which is built for it")
     arguments = parser.parse_args()
     molecules = Molecules(arguments.records)
     folder = Path(tempfile.mkdtemp(prefix="vldepot-bench-"))
     try:
-        engines: list[Any] = [Vldepot(molecules, folder, preset) for preset in ("uncompressed", "balanced", "fast")]
+        ours = [Vldepot(molecules, folder, preset) for preset in ("uncompressed", "balanced", "fast")]
+        engines: list[Any] = list(ours)
         engines.insert(1, Vldepot(molecules, folder, "uncompressed", verify="once"))
         if not arguments.no_rivals:
             engines.append(Lmdb(molecules, folder))
@@ -199,6 +266,8 @@ def main() -> None:
             for name, rate in medians.items():
                 ratio = f"{rate / max(rivals):8.2f} x the best rival" if rivals else ""
                 print(f"  {name:32} {rate:10,.0f} records/s{ratio}")
+        if arguments.rust:
+            beside_rust(ours, molecules, order, folder, arguments.repeat)
     finally:
         shutil.rmtree(folder)
 
