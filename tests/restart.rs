@@ -374,6 +374,71 @@ fn a_cut_by_step_goes_past_records_without_a_step_and_keeps_them() {
     assert_eq!(depot.key_at(6).unwrap(), Key::Str("topology".into()));
 }
 
+/// Steps that stay after a cut at step 500, when `change` was made to a run of the steps 0 to 900.
+fn cut_at_500(change: impl Fn(&Depot<AtomicFrameCodec>)) -> Vec<i64> {
+    let depot = Depot::memory(AtomicFrameCodec::new()).unwrap();
+    run(&depot, (0..10).map(|n| n * 100));
+    depot.commit().unwrap();
+    change(&depot);
+    let removal = depot.restart_at_step(500, 500).unwrap();
+    let mut left = steps(&depot);
+    assert_eq!(removal.removed + left.len() as u64, 10);
+    left.sort_unstable();
+    left
+}
+
+#[test]
+fn frames_that_moved_to_the_end_do_not_hide_later_ones() {
+    let whole = [0, 100, 200, 300, 400, 500];
+    let annotate = |depot: &Depot<AtomicFrameCodec>, steps: &[i64]| {
+        for &step in steps {
+            depot.set_metadata(frame_name(step), "checked").unwrap();
+        }
+    };
+    assert_eq!(cut_at_500(|_| ()), whole);
+    assert_eq!(cut_at_500(|depot| annotate(depot, &[500])), whole);
+    assert_eq!(cut_at_500(|depot| annotate(depot, &[100])), whole);
+    assert_eq!(cut_at_500(|depot| annotate(depot, &[0, 100, 200, 300, 400, 500])), whole);
+    assert_eq!(cut_at_500(|depot| annotate(depot, &[700, 200])), whole);
+    assert_eq!(cut_at_500(|depot| run(depot, [100, 300].into_iter())), whole);
+    assert_eq!(cut_at_500(|depot| depot.rename(frame_name(300), "kept").unwrap()), whole);
+    assert_eq!(
+        cut_at_500(|depot| {
+            annotate(depot, &[0, 100]);
+            depot.commit().unwrap();
+            run(depot, [200].into_iter());
+        }),
+        whole
+    );
+}
+
+#[test]
+fn many_frames_that_moved_do_not_hide_later_ones_in_any_number_of_commits() {
+    for commits in [false, true] {
+        let depot = Depot::memory(AtomicFrameCodec::new()).unwrap();
+        run(&depot, 0..1000);
+        for step in 0..500 {
+            depot.set_metadata(frame_name(step), "checked").unwrap();
+            if commits && step % 5 == 0 {
+                depot.commit().unwrap();
+            }
+        }
+        assert_eq!(depot.truncate_after_step(600).unwrap(), 399);
+        assert_eq!(depot.restart_at_step(450, 450).unwrap().removed, 150);
+        let mut left = steps(&depot);
+        left.sort_unstable();
+        assert_eq!(left, (0..=450).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn steps_out_of_order_are_cut_too() {
+    let depot = Depot::memory(AtomicFrameCodec::new()).unwrap();
+    run(&depot, [0, 200, 100, 300].into_iter());
+    assert_eq!(depot.truncate_after_step(150).unwrap(), 2);
+    assert_eq!(steps(&depot), [0, 100]);
+}
+
 #[test]
 fn a_restart_after_a_gap_is_refused_with_both_steps_before_anything_is_cut() {
     let folder = tempfile::tempdir().unwrap();

@@ -2,16 +2,21 @@
 
 use std::collections::HashSet;
 
-use super::{AtomicFrameCodec, AtomicFrameView};
+use super::AtomicFrameCodec;
 use crate::{Cut, Depot, Error, ErrorKind, Removal, Result, TruncateOptions};
+
+/// So many frames in a row that stay are the part of a run that stays. What was replaced before it was committed
+/// leaves no trace, so two might be two of those.
+const IN_A_ROW: u64 = 32;
 
 /// Restarting a run by step.
 impl Depot<AtomicFrameCodec> {
     /// Removes the frames with a larger step than `step`, commits, and returns how many there were.
     ///
-    /// It goes back from the end to the first frame with a step that is not larger. Records without a
-    /// step, such as a topology, are kept wherever they are. [`undo_truncate`](Self::undo_truncate)
-    /// brings the frames back.
+    /// It takes it that the frames were put in the order of their steps, and goes back from the end until 32
+    /// frames in a row stay. If frames were replaced, renamed or given metadata since, it goes back by as many more
+    /// as there may be of them ([`moved_at_most`](Self::moved_at_most)). Records without a step, such as a
+    /// topology, are kept wherever they are. [`undo_truncate`](Self::undo_truncate) brings the frames back.
     ///
     /// ```
     /// use vldepot::Depot;
@@ -88,23 +93,22 @@ impl Depot<AtomicFrameCodec> {
     }
 
     fn cut_after(&self, step: i64, newest: Option<i64>, options: TruncateOptions) -> Result<Removal> {
-        let mut found = None;
-        let decide = |frame: AtomicFrameView<'_>, found: &mut Option<i64>| match frame.step() {
-            None => Cut::Keep,
-            Some(of_frame) if of_frame > step => Cut::Remove,
-            of_frame => {
-                *found = of_frame;
-                Cut::Stop
-            }
-        };
+        // Among so many frames that stay, one is where it was put, and all before it have smaller steps.
+        let enough = self.moved_at_most()?.saturating_add(IN_A_ROW);
         let look = TruncateOptions::default().with_dry_run(true);
-        let mut looked_at = HashSet::new();
-        let mut planned = self.truncate_by(&look, |key, frame| {
-            let cut = decide(frame, &mut found);
-            if cut == Cut::Remove {
+        let (mut found, mut stay, mut looked_at) = (None, 0, HashSet::new());
+        let mut planned = self.truncate_by(&look, |key, frame| match frame.step() {
+            None => Cut::Keep,
+            Some(of_frame) if of_frame > step => {
+                stay = 0;
                 looked_at.insert(key.clone());
+                Cut::Remove
             }
-            cut
+            of_frame => {
+                found = found.max(of_frame);
+                stay += 1;
+                if stay < enough { Cut::Keep } else { Cut::Stop }
+            }
         })?;
         if let Some(expected) = newest
             && found.is_none_or(|found| found < expected)
@@ -122,9 +126,14 @@ impl Depot<AtomicFrameCodec> {
         }
         // Removes only frames that were looked at: what other threads put or remove meanwhile stays as
         // it is.
-        let removal = self.truncate_by(&options, |key, frame| match decide(frame, &mut found) {
-            Cut::Remove if !looked_at.contains(key) => Cut::Keep,
-            cut => cut,
+        let mut left = looked_at.len();
+        let removal = self.truncate_by(&options, |key, frame| {
+            if left == 0 {
+                return Cut::Stop;
+            }
+            let known = frame.step().is_some_and(|of_frame| of_frame > step) && looked_at.contains(key);
+            left -= usize::from(known);
+            if known { Cut::Remove } else { Cut::Keep }
         })?;
         Ok(Removal { everything: planned.everything, ..removal })
     }

@@ -261,6 +261,38 @@ impl<C: Codec> Depot<C> {
         Ok(Removal { removed, kept, ..removal })
     }
 
+    /// How many records may be at another place than the one they were put at: an upper bound.
+    ///
+    /// A record moves to the end of the order when it is replaced or renamed, or gets other metadata. So in an order
+    /// that was once that of the steps of a run, this many records may be out of it. The bound is 0 again after
+    /// [compaction](crate::maintain::compact), which writes the records in the order that they have.
+    ///
+    /// This looks at the place of each record in the file, and reads none.
+    ///
+    /// ```
+    /// # use vldepot::{Depot, Raw};
+    /// # let depot = Depot::memory(Raw)?;
+    /// depot.put_many([("a", vec![1]), ("b", vec![2]), ("c", vec![3])])?;
+    /// assert_eq!(depot.moved_at_most()?, 0);
+    /// depot.set_metadata("a", "checked")?;
+    /// assert!(depot.moved_at_most()? >= 1);
+    /// # Ok::<(), vldepot::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::is_damage`] when the places cannot be read.
+    pub fn moved_at_most(&self) -> Result<u64> {
+        let (engine, moment) = (&self.engine, self.engine.moment());
+        let (mut moved, mut last) = (0, 0);
+        for position in 0..moment.len() {
+            let address = engine.location_in(&moment, position)?.address;
+            moved += u64::from(address < last);
+            last = last.max(address);
+        }
+        // A replaced record is stored anew. Until the index is merged, the old one is known to be dead.
+        Ok(moved + engine.n_dead())
+    }
+
     /// Brings back what the last truncation removed, each record in its place, and commits.
     ///
     /// Returns how many records there were. This works until anything else is committed, also after the

@@ -25,6 +25,14 @@ pub(crate) struct Totals {
 }
 
 impl Engine {
+    /// How many records are known to have been replaced or removed. Merging the index forgets them.
+    pub(crate) fn n_dead(&self) -> u64 {
+        let state = self.shared.read();
+        let committed: u64 =
+            state.snapshot.segments.iter().map(|segment| segment.reference.n_tombstones).sum();
+        committed + (state.pending.tombstones.len() + state.pending.dead().len()) as u64
+    }
+
     /// How much is in the depot now.
     pub(crate) fn totals(&self) -> Totals {
         let state = self.shared.read();
