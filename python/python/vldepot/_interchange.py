@@ -83,8 +83,8 @@ class OtherAtoms(ValueError):
 
     Attributes:
         path: The depot.
-        record: The name of the frame.
-        what: What differs: `number of atoms`, `types`, `topology`.
+        record: The name of the frame, or of the topology.
+        what: What differs: `number of atoms`, `topology`, or `type of atom 3`, for example.
         expected: What the first frame has.
         found: What this frame has.
     """
@@ -95,8 +95,8 @@ class OtherAtoms(ValueError):
 
     def __str__(self) -> str:
         return (
-            f"{self.path}: frame {self.record!r} has {self.what} {self.found}, and the first frame {self.expected}; "
-            "a trajectory has the same atoms in all frames: choose some with records="
+            f"{self.path}: {self.what} is {self.found!r} in record {self.record!r}, and {self.expected!r} in the first "
+            "frame; a trajectory has the same atoms in all frames: choose some with records="
         )
 
 
@@ -208,6 +208,16 @@ def cell_of(lengths: Any, angles: Any) -> NDArray[np.float64]:
     return cell
 
 
+def same(a: Any, b: Any) -> bool:
+    """Whether two dicts of arrays are the same, NaN included."""
+    if isinstance(a, dict) and isinstance(b, dict):
+        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+    if hasattr(a, "to_dict"):
+        return hasattr(b, "to_dict") and same(a.to_dict(), b.to_dict())
+    a, b = np.asarray(a), np.asarray(b)
+    return bool(a.dtype.kind == b.dtype.kind and np.array_equal(a, b, equal_nan=a.dtype.kind == "f"))
+
+
 class Frames:
     """The frames of a depot, in its order, by number.
 
@@ -237,8 +247,8 @@ class Frames:
 
     def _count(self) -> None:
         if self._records is not None:
-            pattern = isinstance(self._records, str)
-            self._names = list(self.depot.keys_matching(self._records)) if pattern else list(self._records)
+            records = self._records
+            self._names = list(self.depot.keys_matching(records)) if isinstance(records, str) else records
             self._n = len(self._names)
             return
         start, stop = 0, len(self.depot)
@@ -258,9 +268,14 @@ class Frames:
     def name(self, number: int) -> Any:
         return self.depot.names_at(self._start + number) if self._names is None else self._names[number]
 
+    def named(self, name: Any) -> Frame:
+        found: Frame = self.depot[name]
+        return found
+
     def at(self, number: int) -> Frame:
         """Raises `NoFrame`, and what a depot raises."""
-        found = self.depot.at(self._start + number) if self._names is None else self.depot[self._names[number]]
+        at = self._start + number
+        found: Frame = self.depot.at(at) if self._names is None else self.named(self._names[number])
         if not _is_frame(found):
             what = "neither positions nor velocities nor forces, so it is no frame: choose others with records="
             raise NoFrame(f"{self.path}: record {self.name(number)!r} has {what}")
@@ -273,13 +288,13 @@ class Frames:
         return self.at(0)
 
     def topology(self, first: Frame) -> Frame:
-        """The record that has the topology of the first frame: the one it names, itself, or the only one there is."""
+        """The record that has the topology of a frame: the one it names, itself, or the only one there is."""
         if first.topology_name is not None:
-            return self.depot[first.topology_name]
+            return self.named(first.topology_name)
         if first.topology is None and self._names is None:
             others = [*range(self._start), *range(self._start + self._n, len(self.depot))]
             if len(others) == 1:
-                only = self.depot.at(others[0])
+                only: Frame = self.depot.at(others[0])
                 if only.topology is not None and only.n_atoms == first.n_atoms:
                     return only
         return first
@@ -312,7 +327,7 @@ class SameAtoms:
             if len(other):
                 atom = int(other[0])
                 expected, there = int(self._types[atom]), int(types[atom])
-                raise OtherAtoms(self._path, frames.name(number), f"for atom {atom} type", expected, there)
+                raise OtherAtoms(self._path, frames.name(number), f"type of atom {atom}", expected, there)
 
 
 @dataclass
@@ -342,19 +357,23 @@ class Atoms:
     record: Frame
 
     @classmethod
-    def of(cls, frames: Frames, atomic_numbers: bool | None = None) -> Atoms:
-        """Raises `OtherAtoms` where the topology has another number of atoms than the first frame."""
-        first = frames.first()
+    def of(cls, frames: Frames, first: Frame, atomic_numbers: bool | None = None) -> Atoms:
+        """Raises `OtherAtoms` where the topology has another number of atoms than the frame."""
         record = frames.topology(first)
         n_atoms = int(first.n_atoms or 0)
         if record.n_atoms != n_atoms:
-            raise OtherAtoms(frames.path, frames.name(0), "number of atoms", f"'s topology {record.n_atoms}", n_atoms)
+            raise OtherAtoms(frames.path, first.topology_name, "number of atoms", n_atoms, record.n_atoms)
         units = frames.units
         topology = record.topology or Topology()
         types = _either(topology.types, first.types)
         if atomic_numbers is None:
             made_by = {"openmm", "mdanalysis", "mdtraj", "chemfiles"} & set(frames.depot.metadata)
             atomic_numbers = bool(made_by) or units.names["time"] == "Å√(u/eV)"
+        if atomic_numbers and types is not None:
+            wrong = np.flatnonzero((types < 0) | (types >= len(SYMBOLS)))
+            if len(wrong):
+                what = f"type {types[wrong[0]]} of atom {wrong[0]} is no atomic number"
+                raise ValueError(f"{frames.path}: {what}; say atomic_numbers=False")
         masses, charges = _either(topology.masses, first.masses), _either(topology.charges, first.charges)
         own = record.arrays
         chain = own.get("chain")

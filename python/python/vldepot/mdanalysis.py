@@ -53,6 +53,7 @@ from ._interchange import (
     UnknownUnit,
     box_of,
     cell_of,
+    same,
     scaled,
 )
 from ._open import CreateOptions, append as append_to, create, open as open_depot
@@ -127,7 +128,7 @@ class DepotReader(ReaderBase):  # type: ignore[misc,unused-ignore]
         self._kwargs["records"] = self._records
         self._options = {option: kwargs[option] for option in _OPEN if option in kwargs}
         self._dt: float | None = kwargs.get("dt")
-        self._number = -1
+        self._frame = -1
         frames = self._open()
         first = frames.first()
         self._same = SameAtoms(frames, first)
@@ -181,12 +182,12 @@ class DepotReader(ReaderBase):  # type: ignore[misc,unused-ignore]
             frames.depot.close()
 
     def _reopen(self) -> None:
-        self._number = -1
+        self._frame = -1
 
     def _read_next_timestep(self, ts: Any = None) -> Any:
-        if self._number + 1 >= self.n_frames:
+        if self._frame + 1 >= self.n_frames:
             raise EOFError
-        return self._read_frame(self._number + 1)
+        return self._read_frame(self._frame + 1)
 
     def _read_frame(self, frame: int) -> Any:
         frames = self._open()
@@ -196,7 +197,7 @@ class DepotReader(ReaderBase):  # type: ignore[misc,unused-ignore]
             raise Unreadable(f"frame {frame}: {error}") from error
         self._same.check(frames, frame, found)
         self._fill(found)
-        self._number = self.ts.frame = frame
+        self._frame = self.ts.frame = frame
         return self.ts
 
     def _fill(self, found: Frame) -> None:
@@ -298,7 +299,7 @@ class DepotParser(TopologyReaderBase):  # type: ignore[misc,unused-ignore]
         options = {option: kwargs[option] for option in _OPEN if option in kwargs}
         frames = Frames(self.filename, records, **options)
         try:
-            return _attributes(Atoms.of(frames, atomic_numbers), frames.path)
+            return _attributes(Atoms.of(frames, frames.first(), atomic_numbers), frames.path)
         finally:
             frames.depot.close()
 
@@ -363,6 +364,7 @@ class DepotWriter(WriterBase):  # type: ignore[misc,unused-ignore]
 
     _IGNORED = ("start", "step", "dt", "bonds", "remarks")
     _depot: Depot[Frame] | None = None
+    _staged: str | None = None
 
     def __init__(
         self,
@@ -392,7 +394,7 @@ class DepotWriter(WriterBase):  # type: ignore[misc,unused-ignore]
             name for name, wanted in (("positions", positions), ("velocities", velocities), ("forces", forces)) if wanted
         ]
         self._topology = topology
-        self._staged: str | None = None
+        self._staged = None
         self._ix: NDArray[np.int64] | None = None
         self._warned: set[str] = set()
         self._written = 0
@@ -438,7 +440,7 @@ class DepotWriter(WriterBase):  # type: ignore[misc,unused-ignore]
         try:
             atoms, universe = obj.atoms, obj.universe
         except AttributeError:
-            raise TypeError(f"a DepotWriter takes an AtomGroup or a Universe, not {type(obj).__name__}") from None
+            raise TypeError(f"a {type(obj).__name__} is neither an AtomGroup or Universe") from None
         ix = np.asarray(atoms.ix, np.int64)
         if len(ix) != self.n_atoms:
             raise ValueError(f"{self.filename}: {len(ix)} atoms, and the writer was made for {self.n_atoms}")
@@ -512,7 +514,7 @@ class DepotWriter(WriterBase):  # type: ignore[misc,unused-ignore]
         if _TOPOLOGY not in depot:
             depot.put(_TOPOLOGY, **fields)
             depot.commit()
-        elif not _equal(Frame(**fields).to_dict(), depot[_TOPOLOGY].to_dict()):
+        elif not same(Frame(**fields).to_dict(), depot[_TOPOLOGY].to_dict()):
             raise ValueError(f"{self.filename}: the depot is of other atoms, or their attributes differ")
 
     def _give_up(self) -> None:
@@ -538,11 +540,10 @@ class DepotWriter(WriterBase):  # type: ignore[misc,unused-ignore]
             if self._staged is not None:
                 _replace(self._staged, self.filename)
 
-    def __exit__(self, kind: Any, error: Any, trace: Any) -> bool:
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
         if kind is not None and self._staged is not None:
             self._give_up()
         self.close()
-        return False
 
 
 def _refuse_others(path: str) -> None:
@@ -575,16 +576,6 @@ def _replace(new: str, path: str) -> None:
             os.fsync(folder)
         finally:
             os.close(folder)
-
-
-def _equal(a: Any, b: Any) -> bool:
-    """Whether two dicts of arrays are the same, NaN included."""
-    if isinstance(a, dict) and isinstance(b, dict):
-        return a.keys() == b.keys() and all(_equal(a[key], b[key]) for key in a)
-    if hasattr(a, "to_dict"):
-        return hasattr(b, "to_dict") and _equal(a.to_dict(), b.to_dict())
-    a, b = np.asarray(a), np.asarray(b)
-    return a.dtype.kind == b.dtype.kind and np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
 
 
 # What a `DepotWriter` stores of a topology. The fields of `Topology`, and the arrays `residue_number` and `chain`, are
@@ -653,9 +644,12 @@ def _record(atoms: Any, universe: Any, path: str) -> dict[str, Any]:
 def _values(attribute: Any, index: NDArray[Any]) -> NDArray[Any]:
     """The values of an attribute, also of text, of which MDAnalysis has numbers of names."""
     names = getattr(attribute, "name_lookup", None)
-    if names is not None:
-        return np.asarray(names, object)[attribute.nmidx[index]]
-    return np.asarray(attribute.values)[index]
+    values: NDArray[Any] = (
+        np.asarray(attribute.values)[index]
+        if names is None
+        else np.asarray(names, object)[attribute.nmidx[index]]
+    )
+    return values
 
 
 def _stored(attribute: Any, index: NDArray[Any], texts: dict[str, list[str]]) -> NDArray[Any] | None:
@@ -685,10 +679,6 @@ def _attributes(atoms: Atoms, path: str) -> Any:
     values: dict[str, Any] = {"names": atoms.names, "masses": atoms.masses, "charges": atoms.charges}
     if atoms.types is not None:
         if atoms.are_elements:
-            wrong = np.flatnonzero((atoms.types < 0) | (atoms.types >= len(SYMBOLS)))
-            if len(wrong):
-                number = int(atoms.types[wrong[0]])
-                raise ValueError(f"{path}: type {number} of atom {wrong[0]} is no atomic number; say atomic_numbers=False")
             values["elements"] = np.array(SYMBOLS, object)[atoms.types]
         else:
             values["types"] = [str(each) for each in atoms.types]
