@@ -377,10 +377,14 @@ class Atoms:
         masses, charges = _either(topology.masses, first.masses), _either(topology.charges, first.charges)
         own = record.arrays
         chain = own.get("chain")
-        numbers = own.get("residue_number")
-        number_of_atom = topology.residues if topology.residue_names is None else numbers
-        if topology.residue_names is not None and topology.residues is not None:
-            key = np.asarray(topology.residues, np.int64)
+        # Without names, `residues` are numbers.
+        index, number_of_atom = own.get("residue"), own.get("residue_number")
+        if topology.residue_names is not None:
+            index = _either(index, topology.residues)
+        else:
+            number_of_atom = _either(number_of_atom, topology.residues)
+        if index is not None:
+            key = np.asarray(index, np.int64)
             pairs = key if chain is None else np.stack([key, np.asarray(chain, np.int64)], axis=1)
             _, at, residue_of_atom = np.unique(pairs, axis=0, return_index=True, return_inverse=True)
         elif number_of_atom is not None:

@@ -121,6 +121,8 @@ def read(
 
 
 def _from_chemfiles(topology: Any) -> Frame:
+    import chemfiles
+
     atoms = list(topology.atoms)
     n_atoms = len(atoms)
     masses, charges = np.array([atom.mass for atom in atoms]), np.array([atom.charge for atom in atoms])
@@ -135,7 +137,7 @@ def _from_chemfiles(topology: Any) -> Frame:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 numbers[n], has_number[n] = residue.id, True
-        except Exception:  # it has no id
+        except chemfiles.ChemfilesError:  # it has no id
             pass
     bonds = np.asarray(topology.bonds, np.uint32).reshape(-1, 2)
     arrays: dict[str, Any] = {"chemfiles.mass": masses, "chemfiles.charge": charges}

@@ -85,7 +85,8 @@ class DepotReader(ReaderBase):  # type: ignore[misc,unused-ignore]
     Frames are what a depot holds, in its order, but for records of topologies. A frame of `ts` has `positions` (Å),
     `velocities` (Å/ps), `forces` (kJ/(mol Å)), `dimensions` and `time` (ps) where the depot's frame has them, and in
     `ts.data`: `step`, `energy` (kJ/mol), `stress` (bar), `charges` (e), the arrays of `per_frame` under their names,
-    and those of `arrays` as a dict `ts.data["arrays"]`. The last two are as they are stored.
+    and those of `arrays` as a dict `ts.data["arrays"]`. The last two are as they are stored. What `vldepot.ase` keeps
+    for ASE alone (info, constraints, other results) is left out.
 
     A cell that does not lie as MDAnalysis's do (first vector along x, second in the plane of x and y) is turned there,
     and positions, velocities and forces with it: `ts.data["rotation"]` is the `[3, 3]` matrix `R` of
@@ -217,6 +218,8 @@ class DepotReader(ReaderBase):  # type: ignore[misc,unused-ignore]
         if self._dt is None and found.time is not None:
             ts.time = found.time * self._time
         for name, values in found.per_frame.items():
+            if name.startswith("ase."):
+                continue
             data[_OTHER + name if name in (*_FIELDS, *_KEPT, "time") else name] = values[()]
         if found.arrays:
             data["arrays"] = found.arrays
@@ -400,16 +403,16 @@ class DepotWriter(WriterBase):  # type: ignore[misc,unused-ignore]
         self._written = 0
         there = os.path.exists(self.filename) and os.path.getsize(self.filename) > 0
         if append and there:
+            _refuse_others(self.filename, "and append goes on with its own depots only")
             depot = append_to(self.filename, "atomic_frame", **{**options, "n_atoms": self.n_atoms})
             self._depot = depot
-            if _MARK not in depot.metadata:
-                self._give_up()
-                raise ValueError(f"{self.filename}: it was not made by a DepotWriter, which goes on with its own depots only")
         else:
             path = self.filename
             if there:
                 if not replace:
-                    _refuse_others(self.filename)
+                    _refuse_others(self.filename, "replace=True replaces it")
+                    # Raises where another process writes it.
+                    append_to(self.filename, "atomic_frame").close()
                 path = self._staged = f"{self.filename}.new"
                 _remove_stale(path)
             depot = create(path, "atomic_frame", **{"units": ANGSTROM, **options, "n_atoms": self.n_atoms})
@@ -494,14 +497,24 @@ class DepotWriter(WriterBase):  # type: ignore[misc,unused-ignore]
             elif key == "cell" and number and array.shape == (3, 3):
                 fields.setdefault("cell", array * self._factors["positions"])
             elif key == "arrays" and isinstance(value, dict):
-                fields["arrays"] = {name: np.asarray(each)[ix] for name, each in value.items()}
+                turned = "rotation" in ts.data
+                fields["arrays"] = {}
+                for name, each in value.items():
+                    if turned and np.shape(each)[1:] == (3,):
+                        self._warn(f"arrays[{name!r}] may be vectors, which were not turned as positions were,")
+                    else:
+                        fields["arrays"][name] = np.asarray(each)[ix]
             elif number and isinstance(key, str):
                 own[key.removeprefix(_OTHER)] = array
-            elif key not in self._warned:
-                self._warned.add(key)
-                warnings.warn(f"{self.filename}: ts.data[{key!r}] is no array of numbers, and is not kept", stacklevel=4)
+            else:
+                self._warn(f"ts.data[{key!r}] is no array of numbers")
         if own:
             fields["per_frame"] = own
+
+    def _warn(self, what: str) -> None:
+        if what not in self._warned:
+            self._warned.add(what)
+            warnings.warn(f"{self.filename}: {what} and is not kept", stacklevel=5)
 
     def _factor(self, quantity: str) -> float:
         return self._stored.factor(quantity) if self.convert_units else 1.0
@@ -546,18 +559,16 @@ class DepotWriter(WriterBase):  # type: ignore[misc,unused-ignore]
         self.close()
 
 
-def _refuse_others(path: str) -> None:
-    """Raises unless a depot is one that a writer may replace."""
+def _refuse_others(path: str, remedy: str) -> None:
+    """Raises unless a depot is one that a writer made."""
     try:
         with open_depot(path, "atomic_frame") as depot:
             ours = len(depot) == 0 or _MARK in depot.metadata
     except (errors.WrongCodec, errors.NotADepot):
         ours = False
     if not ours:
-        why = "there is something at this path that no DepotWriter made; replace=True replaces it"
-        raise errors.PathExists(f"{path}: {why}", path=path)
-    # Raises where another process writes it.
-    append_to(path, "atomic_frame").close()
+        why = "there is something at this path that no DepotWriter made"
+        raise errors.PathExists(f"{path}: {why}; {remedy}", path=path)
 
 
 def _remove_stale(path: str) -> None:
@@ -578,9 +589,9 @@ def _replace(new: str, path: str) -> None:
             os.close(folder)
 
 
-# What a `DepotWriter` stores of a topology. The fields of `Topology`, and the arrays `residue_number` and `chain`, are
-# for all readers. What these cannot say stands beside them, under `mdanalysis.` and the attribute's name: numbers as
-# they are, text as numbers of texts that the JSON of `mdanalysis.attributes` lists.
+# What a `DepotWriter` stores of a topology. The fields of `Topology`, and the arrays `residue_number`, `residue` and
+# `chain` (both from 0), are for all readers. What these cannot say stands beside them, under `mdanalysis.` and the
+# attribute's name: numbers as they are, text as numbers of texts that the JSON of `mdanalysis.attributes` lists.
 
 
 def _record(atoms: Any, universe: Any, path: str) -> dict[str, Any]:
@@ -590,8 +601,11 @@ def _record(atoms: Any, universe: Any, path: str) -> dict[str, Any]:
     residues, residue_of_atom = np.unique(atoms.resindices, return_inverse=True)
     segment_of_residue = universe.residues.segindices[residues]
     segments, chain_of_residue = np.unique(segment_of_residue, return_inverse=True)
-    known: dict[str, Any] = {"residues": residue_of_atom.astype(np.uint32)}
-    arrays: dict[str, Any] = {"chain": chain_of_residue[residue_of_atom].astype(np.int32)}
+    known: dict[str, Any] = {}
+    arrays: dict[str, Any] = {
+        "residue": residue_of_atom.astype(np.int32),
+        "chain": chain_of_residue[residue_of_atom].astype(np.int32),
+    }
     own: dict[str, Any] = {}
     listed: dict[str, Any] = {"version": _VERSION, "texts": {}, "orders": {}, "guessed": []}
     of_level = ((AtomAttr, ix), (ResidueAttr, residues), (SegmentAttr, segments))
@@ -627,7 +641,7 @@ def _record(atoms: Any, universe: Any, path: str) -> dict[str, Any]:
         elif name in ("masses", "charges"):
             known[name] = values.astype(np.float32)
         elif name == "resnames":
-            known["residue_names"] = list(values)
+            known["residues"], known["residue_names"] = residue_of_atom.astype(np.uint32), list(values)
         elif name == "resids" and np.array_equal(values, values.astype(np.int32)):
             arrays["residue_number"] = values.astype(np.int32)[residue_of_atom]
         elif name == "molnums" and values.min() >= 0:
