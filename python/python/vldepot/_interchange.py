@@ -143,7 +143,7 @@ class Units:
 def scaled(
     values: NDArray[Any], factor: float, out: NDArray[Any] | None = None, rotation: NDArray[np.float64] | None = None
 ) -> NDArray[Any]:
-    """`values @ rotation * factor`, computed in float64 and rounded once, to float32 unless `out` says otherwise."""
+    """`values @ rotation * factor`, rounded once, to float32 unless `out` says otherwise."""
     if out is None:
         out = np.empty(values.shape, np.float32)
     if rotation is not None:
@@ -152,6 +152,8 @@ def scaled(
         values = values.astype(np.float32)
     if factor == 1.0:
         np.copyto(out, values, casting="same_kind")
+    elif values.dtype == out.dtype == np.float32 and np.float32(factor) == factor:
+        np.multiply(values, np.float32(factor), out=out)
     else:
         np.multiply(values, factor, out=out, dtype=np.float64, casting="same_kind")
     return out
