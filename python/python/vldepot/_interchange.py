@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -95,8 +95,8 @@ class OtherAtoms(ValueError):
 
     def __str__(self) -> str:
         return (
-            f"{self.path}: {self.what} is {self.found!r} in record {self.record!r}, and {self.expected!r} in the first "
-            "frame; a trajectory has the same atoms in all frames: choose some with records="
+            f"{self.path}: {self.what} is {self.found!r} in record {self.record!r}, and {self.expected!r} in "
+            "the first frame; a trajectory has the same atoms in all frames: choose some with records="
         )
 
 
@@ -141,7 +141,10 @@ class Units:
 
 
 def scaled(
-    values: NDArray[Any], factor: float, out: NDArray[Any] | None = None, rotation: NDArray[np.float64] | None = None
+    values: NDArray[Any],
+    factor: float,
+    out: NDArray[Any] | None = None,
+    rotation: NDArray[np.float64] | None = None,
 ) -> NDArray[Any]:
     """`values @ rotation * factor`, rounded once, to float32 unless `out` says otherwise."""
     if out is None:
@@ -165,8 +168,8 @@ class Box:
 
     lengths: NDArray[np.float64]
     angles: NDArray[np.float64]
-    #: What turns vectors of the frame (as rows, from the right) to where such a cell lies: the first vector along x,
-    #: the second in the plane of x and y. `None` where they lie so.
+    #: What turns vectors of the frame (as rows, from the right) to where such a cell lies: the first vector
+    #: along x, the second in the plane of x and y. `None` where they lie so.
     rotation: NDArray[np.float64] | None
 
 
@@ -187,12 +190,13 @@ def box_of(cell: NDArray[np.float64]) -> Box | None:
     rotation = None
     # Less than float32 can show.
     if abs(cell[[0, 0, 1], [1, 2, 2]]).max() > 1e-7 * lengths.max() or (np.diag(cell) <= 0).any():
-        rotation = np.linalg.solve(cell, np.linalg.cholesky(cell @ cell.T))
+        turned, triangle = np.linalg.qr(cell.T)
+        rotation = turned * np.sign(np.diag(triangle))
     return Box(lengths, angles, rotation)
 
 
 def cell_of(lengths: Any, angles: Any) -> NDArray[np.float64]:
-    """Three lattice vectors, as rows, of lengths and angles (degrees): the first along x, the second in x and y.
+    """Three lattice vectors, as rows, of lengths and angles (degrees): first along x, second in x and y.
 
     Raises:
         ValueError: There is no such cell.
@@ -223,8 +227,8 @@ def same(a: Any, b: Any) -> bool:
 class Frames:
     """The frames of a depot, in its order, by number.
 
-    Records without positions, velocities and forces are no frames: those at the start and at the end of a depot, where
-    records of topologies lie, are left out.
+    Records without positions, velocities and forces are no frames: those at the start and at the end of a
+    depot, where records of topologies lie, are left out.
 
     Args:
         path: The depot.
@@ -235,6 +239,8 @@ class Frames:
     def __init__(self, path: Any, records: str | Iterable[Any] | None = None, **options: Any) -> None:
         self.depot: Depot[Frame] = open_depot(path, "atomic_frame", **options)
         self.path = self.depot.path
+        if isinstance(records, Iterator):
+            raise TypeError("records= is an iterator, which gives its names only once: make a list of it")
         self._records = records if records is None or isinstance(records, str) else list(records)
         self._names: list[Any] | None = None
         self._start = self._n = 0
@@ -261,7 +267,7 @@ class Frames:
         self._start, self._n = start, stop - start
 
     def refresh(self) -> int:
-        """Moves forward to what a writer has committed since. Gives how many frames are new, or fewer if negative."""
+        """Moves forward to what a writer has committed. Gives how many frames are new: fewer if negative."""
         before = self._n
         if self.depot.refresh().changed:
             self._count()
@@ -279,7 +285,9 @@ class Frames:
         at = self._start + number
         found: Frame = self.depot.at(at) if self._names is None else self.named(self._names[number])
         if not _is_frame(found):
-            what = "neither positions nor velocities nor forces, so it is no frame: choose others with records="
+            what = (
+                "neither positions nor velocities nor forces, so it is no frame: choose others with records="
+            )
             raise NoFrame(f"{self.path}: record {self.name(number)!r} has {what}")
         return found
 
@@ -287,7 +295,10 @@ class Frames:
         """Raises `NoFrame`."""
         if not self._n:
             raise NoFrame(f"{self.path}: no frame is there")
-        return self.at(0)
+        first = self.at(0)
+        if not first.n_atoms:
+            raise NoFrame(f"{self.path}: frame {self.name(0)!r} has no atoms")
+        return first
 
     def topology(self, first: Frame) -> Frame:
         """The record that has the topology of a frame: the one it names, itself, or the only one there is."""
@@ -390,7 +401,7 @@ class Atoms:
             pairs = key if chain is None else np.stack([key, np.asarray(chain, np.int64)], axis=1)
             _, at, residue_of_atom = np.unique(pairs, axis=0, return_index=True, return_inverse=True)
         elif number_of_atom is not None:
-            # Numbers may come again in another chain, or after 9999: a residue goes on as long as they are the same.
+            # Numbers may come again in another chain, or after 9999: a residue ends where they change.
             keys = [np.asarray(each) for each in (number_of_atom, chain) if each is not None]
             begins = np.any([np.diff(each) != 0 for each in keys], axis=0)
             at = np.flatnonzero(np.concatenate([[True], begins]))
@@ -436,9 +447,9 @@ def _either(first: Any, second: Any) -> Any:
 
 SYMBOLS = (
     "",
-    *"H He Li Be B C N O F Ne Na Mg Al Si P S Cl Ar K Ca Sc Ti V Cr Mn Fe Co Ni Cu Zn Ga Ge As Se Br Kr".split(),
-    *"Rb Sr Y Zr Nb Mo Tc Ru Rh Pd Ag Cd In Sn Sb Te I Xe Cs Ba La Ce Pr Nd Pm Sm Eu Gd Tb Dy Ho Er Tm".split(),
-    *"Yb Lu Hf Ta W Re Os Ir Pt Au Hg Tl Pb Bi Po At Rn Fr Ra Ac Th Pa U Np Pu Am Cm Bk Cf Es Fm Md No".split(),
-    *"Lr Rf Db Sg Bh Hs Mt Ds Rg Cn Nh Fl Mc Lv Ts Og".split(),
+    *"H He Li Be B C N O F Ne Na Mg Al Si P S Cl Ar K Ca Sc Ti V Cr Mn Fe Co Ni Cu Zn Ga Ge As Se Br".split(),
+    *"Kr Rb Sr Y Zr Nb Mo Tc Ru Rh Pd Ag Cd In Sn Sb Te I Xe Cs Ba La Ce Pr Nd Pm Sm Eu Gd Tb Dy Ho".split(),
+    *"Er Tm Yb Lu Hf Ta W Re Os Ir Pt Au Hg Tl Pb Bi Po At Rn Fr Ra Ac Th Pa U Np Pu Am Cm Bk Cf Es".split(),
+    *"Fm Md No Lr Rf Db Sg Bh Hs Mt Ds Rg Cn Nh Fl Mc Lv Ts Og".split(),
 )
 NUMBERS = {symbol: number for number, symbol in enumerate(SYMBOLS)}

@@ -32,17 +32,19 @@ __all__ = ["NoFrame", "OtherAtoms", "UnknownUnit", "read", "write"]
 _OWN = "chemfiles."
 
 
-def write(path: str | os.PathLike[str], frames: Iterable[Any], *, same_atoms: bool = False, **options: Any) -> None:
+def write(
+    path: str | os.PathLike[str], frames: Iterable[Any], *, same_atoms: bool = False, **options: Any
+) -> None:
     """Writes many `chemfiles.Frame`, or a `chemfiles.Trajectory`, to a new depot.
 
-    Kept are positions, velocities, cells, steps, times (the property `time`, in ps), and of the topology names, types,
-    atomic numbers, masses, charges, bonds and residues with name and id. Other properties, and orders of bonds, are not.
-    The number of atoms may change from frame to frame.
+    Kept are positions, velocities, cells, steps, times (the property `time`, in ps), and of the topology
+    names, types, atomic numbers, masses, charges, bonds and residues with name and id. Other properties, and
+    orders of bonds, are not. The number of atoms may change from frame to frame.
 
     Args:
         path: The depot's path. Nothing must be there.
         frames: The frames.
-        same_atoms: All frames have the topology of the first, so that it need not be read again, which is slow.
+        same_atoms: All frames have the topology of the first. It is slow to read, and is read once.
         options: What `vldepot.create` takes, but for `units`.
 
     Raises:
@@ -58,7 +60,9 @@ def write(path: str | os.PathLike[str], frames: Iterable[Any], *, same_atoms: bo
                     name, newest = f"topology_{n:09}", topology
                     depot.put(name, topology)
             elif len(frame.atoms) != newest.n_atoms:
-                raise OtherAtoms(depot.path, f"frame_{n:09}", "number of atoms", newest.n_atoms, len(frame.atoms))
+                raise OtherAtoms(
+                    depot.path, f"frame_{n:09}", "number of atoms", newest.n_atoms, len(frame.atoms)
+                )
             matrix = frame.cell.matrix
             depot.put(
                 f"frame_{n:09}",
@@ -87,7 +91,8 @@ def read(
         path: The depot.
         index: Which frames.
         records: The names of the frames, or a glob pattern of them. By default all.
-        atomic_numbers: Whether the depot's `types` are atomic numbers; by default, if they should be by who wrote it.
+        atomic_numbers: Whether the depot's `types` are atomic numbers; by default, if they should be by who
+            wrote it.
 
     Raises:
         UnknownUnit, NoFrame: The depot's units are not known, or there is a frame without positions.
@@ -117,7 +122,6 @@ def read(
         if found.time is not None:
             frame["time"] = found.time * units.time
         yield frame
-
 
 
 def _from_chemfiles(topology: Any) -> Frame:
@@ -154,8 +158,14 @@ def _from_chemfiles(topology: Any) -> Frame:
             residue_names=[*(residue.name for residue in residues), ""],
             bonds=bonds if len(bonds) else None,
         ),
-        arrays={**arrays, "chemfiles.in_residue": of_atom < len(residues), "chemfiles.numbered": has_number[of_atom]},
-        per_frame={_OWN + "types": np.frombuffer(json.dumps([atom.type for atom in atoms]).encode(), np.uint8)},
+        arrays={
+            **arrays,
+            "chemfiles.in_residue": of_atom < len(residues),
+            "chemfiles.numbered": has_number[of_atom],
+        },
+        per_frame={
+            _OWN + "types": np.frombuffer(json.dumps([atom.type for atom in atoms]).encode(), np.uint8)
+        },
     )
 
 
@@ -189,8 +199,14 @@ def _to_chemfiles(atoms: Atoms) -> Any:
         for n, of in enumerate(members):
             if of:
                 has_number = atoms.residue_numbers is not None and (numbered is None or numbered[of[0]])
-                number = int(atoms.residue_numbers[n]) if has_number and atoms.residue_numbers is not None else None
-                made = chemfiles.Residue("" if atoms.residue_names is None else atoms.residue_names[n], number)
+                number = (
+                    int(atoms.residue_numbers[n])
+                    if has_number and atoms.residue_numbers is not None
+                    else None
+                )
+                made = chemfiles.Residue(
+                    "" if atoms.residue_names is None else atoms.residue_names[n], number
+                )
                 for each in of:
                     made.atoms.append(each)
                 out.residues.append(made)

@@ -35,8 +35,12 @@ from MDAnalysis.core.topologyattrs import (  # type: ignore[import-not-found,imp
     SegmentAttr,
     _Connection,
 )
-from MDAnalysis.lib.util import store_init_arguments  # type: ignore[import-not-found,import-untyped,unused-ignore]
-from MDAnalysis.topology.base import TopologyReaderBase  # type: ignore[import-not-found,import-untyped,unused-ignore]
+from MDAnalysis.lib.util import (  # type: ignore[import-not-found,import-untyped,unused-ignore]
+    store_init_arguments,
+)
+from MDAnalysis.topology.base import (  # type: ignore[import-not-found,import-untyped,unused-ignore]
+    TopologyReaderBase,
+)
 from numpy.typing import NDArray
 
 from . import errors
@@ -82,16 +86,16 @@ class Unreadable(RuntimeError):
 class DepotReader(ReaderBase):  # type: ignore[misc,unused-ignore]
     """Reads the trajectory of a depot of frames.
 
-    Frames are what a depot holds, in its order, but for records of topologies. A frame of `ts` has `positions` (Å),
-    `velocities` (Å/ps), `forces` (kJ/(mol Å)), `dimensions` and `time` (ps) where the depot's frame has them, and in
-    `ts.data`: `step`, `energy` (kJ/mol), `stress` (bar), `charges` (e), the arrays of `per_frame` under their names,
-    and those of `arrays` as a dict `ts.data["arrays"]`. The last two are as they are stored. What `vldepot.ase` keeps
-    for ASE alone (info, constraints, other results) is left out.
+    Frames are what a depot holds, in its order, but for records of topologies. A frame of `ts` has
+    `positions` (Å), `velocities` (Å/ps), `forces` (kJ/(mol Å)), `dimensions` and `time` (ps) where the
+    depot's frame has them, and in `ts.data`: `step`, `energy` (kJ/mol), `stress` (bar), `charges` (e), the
+    arrays of `per_frame` under their names, and those of `arrays` as a dict `ts.data["arrays"]`. The last two
+    are as they are stored. What `vldepot.ase` keeps for ASE alone (info, constraints, results) is left out.
 
-    A cell that does not lie as MDAnalysis's do (first vector along x, second in the plane of x and y) is turned there,
-    and positions, velocities and forces with it: `ts.data["rotation"]` is the `[3, 3]` matrix `R` of
-    `given = stored @ R`. `dimensions` are `None` where `pbc` is not true for all three vectors, or the cell spans no
-    volume; `ts.data` has `pbc` and the `cell` (Å) then.
+    A cell that does not lie as MDAnalysis's do (first vector along x, second in the plane of x and y) is
+    turned there, and positions, velocities and forces with it: `ts.data["rotation"]` is the `[3, 3]` matrix
+    `R` of `given = stored @ R`. `dimensions` are `None` where `pbc` is not true for all three vectors, or the
+    cell spans no volume; `ts.data` has `pbc` and the `cell` (Å) then.
 
     Args:
         filename: The depot's path.
@@ -107,7 +111,8 @@ class DepotReader(ReaderBase):  # type: ignore[misc,unused-ignore]
         vldepot.WrongCodec: The depot holds no frames. And what else `vldepot.open` raises.
 
     And when a frame is read:
-        OtherAtoms: It has another number of atoms than the first one, or other types, or names another topology.
+        OtherAtoms: It has another number of atoms than the first one, or other types, or names another
+            topology.
         Unreadable: It could not be read.
     """
 
@@ -125,8 +130,7 @@ class DepotReader(ReaderBase):  # type: ignore[misc,unused-ignore]
         **kwargs: Any,
     ) -> None:
         super().__init__(filename, convert_units=convert_units, **kwargs)
-        self._records = records if records is None or isinstance(records, str) else list(records)
-        self._kwargs["records"] = self._records
+        self._records = records
         self._options = {option: kwargs[option] for option in _OPEN if option in kwargs}
         self._dt: float | None = kwargs.get("dt")
         self._frame = -1
@@ -167,7 +171,7 @@ class DepotReader(ReaderBase):  # type: ignore[misc,unused-ignore]
         return int(Frames(filename, records).first().n_atoms or 0)
 
     def refresh(self) -> int:
-        """Moves forward to what the depot's writer has committed since it was opened, and gives how many frames are new.
+        """Moves forward to what the depot's writer has committed, and gives how many frames are new.
 
         The number is negative where a run went back. The current frame stays as it is.
 
@@ -207,7 +211,11 @@ class DepotReader(ReaderBase):  # type: ignore[misc,unused-ignore]
         data.clear()
         data.update(kept)
         rotation = self._fill_cell(found)
-        for field, factor in (("positions", self._length), ("velocities", self._velocity), ("forces", self._force)):
+        for field, factor in (
+            ("positions", self._length),
+            ("velocities", self._velocity),
+            ("forces", self._force),
+        ):
             values = getattr(found, field)
             setattr(ts, f"has_{field}", values is not None)
             if values is not None:
@@ -255,23 +263,26 @@ class DepotReader(ReaderBase):  # type: ignore[misc,unused-ignore]
                 warnings.warn(f"{self.filename}: {why}: they have no dimensions", stacklevel=2)
         return None
 
-    def Writer(self, filename: str | os.PathLike[str], n_atoms: int | None = None, **kwargs: Any) -> DepotWriter:
+    def Writer(
+        self, filename: str | os.PathLike[str], n_atoms: int | None = None, **kwargs: Any
+    ) -> DepotWriter:
         """A writer for as many atoms as this trajectory has."""
         return DepotWriter(filename, self.n_atoms if n_atoms is None else n_atoms, **kwargs)
 
 
 class DepotParser(TopologyReaderBase):  # type: ignore[misc,unused-ignore]
-    """Reads the topology of a depot of frames: of the record that the first frame names, or of the frame itself.
+    """Reads the topology of a depot: that of the record that the first frame names, or of the frame itself.
 
-    What is not stored is absent: nothing is guessed here. (`Universe` guesses types and masses that are absent, unless
-    it is told `to_guess=()`.)
+    What is not stored is absent: nothing is guessed here. (`Universe` guesses types and masses that are
+    absent, unless it is told `to_guess=()`.)
 
     | attribute | from |
     | --- | --- |
     | `names`, `masses` (u), `charges` (e), `bonds` | fields of these names |
     | `elements` | `types`, if they are atomic numbers |
     | `types` | `types`, if they are ids, as text |
-    | `resnames`, `resids` | `residue_names`; `arrays["residue_number"]`, or `residues` where there are no names |
+    | `resnames` | `residue_names` |
+    | `resids` | `arrays["residue_number"]`, or `residues` where there are no names |
     | `segids` | `arrays["chain"]`, as text |
     | `molnums` | `molecules`, where each residue is of one molecule |
 
@@ -290,8 +301,8 @@ class DepotParser(TopologyReaderBase):  # type: ignore[misc,unused-ignore]
 
         Args:
             records: As for `DepotReader`.
-            atomic_numbers: Whether the depot's `types` are atomic numbers. By default they are if they should be by
-                who wrote the depot: the modules of vldepot for OpenMM, ASE, MDAnalysis, mdtraj and chemfiles.
+            atomic_numbers: Whether the depot's `types` are atomic numbers. By default they are if they should
+                be by who wrote it: vldepot's modules for OpenMM, ASE, MDAnalysis, mdtraj and chemfiles.
             kwargs: As for `DepotReader`.
 
         Raises:
@@ -310,33 +321,34 @@ class DepotParser(TopologyReaderBase):  # type: ignore[misc,unused-ignore]
 class DepotWriter(WriterBase):  # type: ignore[misc,unused-ignore]
     """Writes a trajectory, and the topology of its atoms, to a depot of frames.
 
-    Frames are called `frame_000000000` and so on, and have what `ts` has: positions, velocities, forces, the cell, the
-    time if the trajectory has times, and of `ts.data` the fields that a `DepotReader` puts there; other numbers and
-    arrays of it go into `per_frame`. What cannot be kept is named in a warning. The record `topology` has the
-    attributes of the atoms of the first frame.
+    Frames are called `frame_000000000` and so on, and have what `ts` has: positions, velocities, forces, the
+    cell, the time if the trajectory has times, and of `ts.data` the fields that a `DepotReader` puts there;
+    other numbers and arrays of it go into `per_frame`. What cannot be kept is named in a warning. The record
+    `topology` has the attributes of the atoms of the first frame.
 
     By default numbers are stored in MDAnalysis's units, and come back to the last bit.
 
-    A new depot appears at once. One that is already there is replaced when the writer is closed, if it was made by a
-    `DepotWriter` (or holds nothing): until then, and if a `with` block ends by an exception, the file stays as it is,
-    and what is written goes to `FILENAME.new`. All else that may be at the path is refused, unless `replace` is true.
+    A new depot appears at once. One that is already there is replaced when the writer is closed, if it was
+    made by a `DepotWriter` (or holds nothing): until then, and if a `with` block ends by an exception, the
+    file stays as it is, and what is written goes to `FILENAME.new`. All else that may be at the path is
+    refused, unless `replace` is true.
 
-    Frames are durable when the writer is closed, or as `commit_every` says: a writer that is killed loses those after
-    the last commit.
+    Frames are durable when the writer is closed, or as `commit_every` says: a writer that is killed loses
+    those after the last commit.
 
     Args:
         filename: The depot's path.
         n_atoms: The number of atoms of all frames.
         convert_units: Convert to the depot's units. Otherwise numbers are stored as they are.
-        append: Go on with a depot that a `DepotWriter` made of the same atoms, in its units. One is made where there is
-            none.
+        append: Go on with a depot that a `DepotWriter` made of the same atoms, in its units. One is made
+            where there is none.
         replace: Replace whatever is at the path.
         positions: Store positions.
         velocities: Store velocities where a trajectory has them.
         forces: Store forces where a trajectory has them.
         topology: Store the topology.
-        kwargs: What `vldepot.create` takes: `units`, `precision`, `preset`, `commit_every` and so on. `start`, `step`,
-            `dt`, `bonds` and `remarks`, which MDAnalysis has for other formats, are ignored.
+        kwargs: What `vldepot.create` takes: `units`, `precision`, `preset`, `commit_every` and so on.
+            `start`, `step`, `dt`, `bonds` and `remarks`, which MDAnalysis has for other formats, are ignored.
 
     Raises:
         vldepot.PathExists: There is something else at the path.
@@ -346,8 +358,8 @@ class DepotWriter(WriterBase):  # type: ignore[misc,unused-ignore]
 
     And from `write`:
         TypeError: It was given no atoms.
-        ValueError: The atoms are others than those of the first frame, or another number, or one of them comes twice;
-            or `dimensions` make no cell.
+        ValueError: The atoms are others than those of the first frame, or another number, or one of them
+            comes twice; or `dimensions` make no cell.
 
     Example:
         with mda.Writer("out.vld", n_atoms=u.atoms.n_atoms, commit_every=100) as writer:
@@ -394,7 +406,9 @@ class DepotWriter(WriterBase):  # type: ignore[misc,unused-ignore]
         self.n_atoms = int(n_atoms)
         self.convert_units = convert_units
         self._include = [
-            name for name, wanted in (("positions", positions), ("velocities", velocities), ("forces", forces)) if wanted
+            name
+            for name, wanted in (("positions", positions), ("velocities", velocities), ("forces", forces))
+            if wanted
         ]
         self._topology = topology
         self._staged = None
@@ -434,6 +448,8 @@ class DepotWriter(WriterBase):  # type: ignore[misc,unused-ignore]
                 self._factors = dict.fromkeys(("positions", "velocities", "forces", "time", "energy"), 1.0)
         except BaseException:
             self._give_up()
+            if not there:
+                os.remove(self.filename)
             raise
 
     def _write_next_frame(self, obj: Any) -> None:
@@ -501,7 +517,9 @@ class DepotWriter(WriterBase):  # type: ignore[misc,unused-ignore]
                 fields["arrays"] = {}
                 for name, each in value.items():
                     if turned and np.shape(each)[1:] == (3,):
-                        self._warn(f"arrays[{name!r}] may be vectors, which were not turned as positions were,")
+                        self._warn(
+                            f"arrays[{name!r}] may be vectors, which were not turned as positions were,"
+                        )
                     else:
                         fields["arrays"][name] = np.asarray(each)[ix]
             elif number and isinstance(key, str):
@@ -589,9 +607,10 @@ def _replace(new: str, path: str) -> None:
             os.close(folder)
 
 
-# What a `DepotWriter` stores of a topology. The fields of `Topology`, and the arrays `residue_number`, `residue` and
-# `chain` (both from 0), are for all readers. What these cannot say stands beside them, under `mdanalysis.` and the
-# attribute's name: numbers as they are, text as numbers of texts that the JSON of `mdanalysis.attributes` lists.
+# What a `DepotWriter` stores of a topology. The fields of `Topology`, and the arrays `residue_number`,
+# `residue` and `chain` (both from 0), are for all readers. What these cannot say stands beside them, under
+# `mdanalysis.` and the attribute's name: numbers as they are, text as numbers of texts that the JSON of
+# `mdanalysis.attributes` lists.
 
 
 def _record(atoms: Any, universe: Any, path: str) -> dict[str, Any]:
@@ -625,7 +644,9 @@ def _record(atoms: Any, universe: Any, path: str) -> dict[str, Any]:
         guessed = bool(attribute.is_guessed)
         stored = _stored(attribute, level, listed["texts"])
         if stored is None:
-            warnings.warn(f"{path}: the attribute {name!r} is neither text nor numbers, and is not kept", stacklevel=6)
+            warnings.warn(
+                f"{path}: the attribute {name!r} is neither text nor numbers, and is not kept", stacklevel=6
+            )
             continue
         if guessed:
             listed["guessed"].append(name)
@@ -672,9 +693,10 @@ def _stored(attribute: Any, index: NDArray[Any], texts: dict[str, list[str]]) ->
         return values
     if not all(isinstance(value, str) for value in values):
         return None
-    found, numbers = np.unique(values.astype(str) if values.dtype == object else values, return_inverse=True)
-    texts[attribute.attrname] = found.tolist()
-    return numbers.astype(np.uint32)
+    numbers: dict[str, int] = {}
+    stored = [numbers.setdefault(str(value), len(numbers)) for value in values]
+    texts[attribute.attrname] = list(numbers)
+    return np.array(stored, np.uint32)
 
 
 def _inside(attribute: Any, ix: NDArray[Any], n_atoms: int) -> tuple[NDArray[np.uint32], list[Any]]:
@@ -717,7 +739,9 @@ def _attributes(atoms: Atoms, path: str) -> Any:
             continue
         kind = _TOPOLOGY_ATTRS.get(name)
         if kind is None:
-            warnings.warn(f"{path}: MDAnalysis knows no attribute {name!r} here, so it is left out", stacklevel=6)
+            warnings.warn(
+                f"{path}: MDAnalysis knows no attribute {name!r} here, so it is left out", stacklevel=6
+            )
         elif issubclass(kind, _Connection):
             made.append(kind([tuple(map(int, row)) for row in each], order=listed["orders"].get(name)))
         else:

@@ -1,5 +1,7 @@
 # mypy: disable-error-code="no-untyped-call"
-"""Trajectories of mdtraj in depots, both ways. Numbers are those of mdtraj: nm and ps, and come back to the last bit.
+"""Trajectories of mdtraj in depots, both ways.
+
+Numbers are those of mdtraj (nm, ps), and come back to the last bit.
 
 Example:
     import mdtraj
@@ -36,14 +38,16 @@ def load(
 ) -> Any:
     """The `mdtraj.Trajectory` of a depot of frames: positions, times, cells and the topology.
 
-    mdtraj has no place for velocities, forces, energies, masses and charges. A cell that does not lie as mdtraj's do
-    (first vector along x, second in the plane of x and y) is turned there, and the positions with it.
+    mdtraj has no place for velocities, forces, energies, masses and charges. A cell that does not lie as
+    mdtraj's do (first vector along x, second in the plane of x and y) is turned there, and the positions with
+    it.
 
     Args:
         path: The depot.
         index: Which frames.
         records: The names of the frames, or a glob pattern of them. By default all.
-        atomic_numbers: Whether the depot's `types` are atomic numbers; by default, if they should be by who wrote it.
+        atomic_numbers: Whether the depot's `types` are atomic numbers; by default, if they should be by who
+            wrote it.
 
     Raises:
         OtherAtoms: A frame has other atoms than the first one.
@@ -73,7 +77,9 @@ def load(
             boxes.append((box.lengths * units.length * _NM, box.angles))
     for what, found in (("time", times), ("cell", boxes)):
         if len(found) not in (0, len(numbers)):
-            raise ValueError(f"{frames.path}: {len(found)} of {len(numbers)} frames have a {what}; mdtraj has all or none")
+            raise ValueError(
+                f"{frames.path}: {len(found)} of {len(numbers)} frames have a {what}; mdtraj has all or none"
+            )
     frames.depot.close()
     lengths, angles = np.array(boxes).swapaxes(0, 1) if boxes else (None, None)
     return mdtraj.Trajectory(xyz, topology, times or None, lengths, angles)
@@ -82,8 +88,8 @@ def load(
 def save(trajectory: Any, path: str | os.PathLike[str], **options: Any) -> None:
     """Writes an `mdtraj.Trajectory` to a new depot: positions, times, cells, and the topology.
 
-    Of the topology, names, elements, bonds, residues (name, number) and which atoms are of one chain are kept. Names of
-    chains and segments, serial numbers, formal charges, and types and orders of bonds are not.
+    Of the topology, names, elements, bonds, residues (name, number) and which atoms are of one chain are
+    kept. Names of chains and segments, serial numbers, formal charges, and types and orders of bonds are not.
 
     Args:
         trajectory: The trajectory.
@@ -114,7 +120,9 @@ def _from_mdtraj(topology: Any) -> Frame:
         n_atoms=len(atoms),
         topology=Topology(
             names=[atom.name for atom in atoms],
-            types=np.array([0 if atom.element is None else atom.element.atomic_number for atom in atoms], np.int32),
+            types=np.array(
+                [0 if atom.element is None else atom.element.atomic_number for atom in atoms], np.int32
+            ),
             residues=np.array([atom.residue.index for atom in atoms], np.uint32),
             residue_names=[residue.name for residue in residues],
             bonds=bonds if len(bonds) else None,
@@ -133,7 +141,9 @@ def _to_mdtraj(atoms: Atoms, path: str) -> Any:
     chains = [out.add_chain() for _ in range(int(atoms.chain_of_residue.max()) + 1)]
     # mdtraj numbers atoms residue by residue, and residues chain by chain.
     if (np.diff(atoms.residue_of_atom) < 0).any() or (np.diff(atoms.chain_of_residue) < 0).any():
-        raise ValueError(f"{path}: mdtraj takes the atoms of a residue, and the residues of a chain, only one after another")
+        raise ValueError(
+            f"{path}: mdtraj takes atoms of a residue, and residues of a chain, only one after another"
+        )
     residues = [
         out.add_residue(
             "" if atoms.residue_names is None else atoms.residue_names[n],

@@ -67,7 +67,10 @@ def test_frames_come_back_to_the_last_bit(path, same_atoms):
     for found, expected in zip(vldepot.chemfiles.read(path), frames, strict=True):
         same(found, expected)
         assert found["time"] == 0.1
-    assert [each.has_velocities() for each in vldepot.chemfiles.read(path, slice(None, None, -1))] == [False, True]
+    assert [each.has_velocities() for each in vldepot.chemfiles.read(path, slice(None, None, -1))] == [
+        False,
+        True,
+    ]
     with pytest.raises(vldepot.PathExists):
         vldepot.chemfiles.write(path, frames)
     with vldepot.open(path) as depot:
@@ -80,7 +83,9 @@ def test_frames_of_other_atoms_have_their_own_topology(path):
     # Topologies lie between the frames, so the frames are named.
     for found, expected in zip(vldepot.chemfiles.read(path, records="frame_*"), frames, strict=True):
         same(found, expected)
-    with pytest.raises(vldepot.chemfiles.OtherAtoms, match="number of atoms is 6 in record 'frame_000000001', and 12"):
+    with pytest.raises(
+        vldepot.chemfiles.OtherAtoms, match="number of atoms is 6 in record 'frame_000000001', and 12"
+    ):
         vldepot.chemfiles.write(path.with_name("b.vld"), frames, same_atoms=True)
 
 
@@ -105,7 +110,10 @@ def test_other_depots_are_read(path):
         depot["b"] = {"velocities": np.ones((2, 3))}
     read = vldepot.chemfiles.read(path, atomic_numbers=True)
     first = next(read)
-    assert first.positions.tolist() == [[10, 10, 10]] * 2 and [atom.name for atom in first.atoms] == ["O", "H"]
+    assert first.positions.tolist() == [[10, 10, 10]] * 2 and [atom.name for atom in first.atoms] == [
+        "O",
+        "H",
+    ]
     assert first.atoms[0].mass == pytest.approx(15.999) and not first.cell.matrix.any()
     with pytest.raises(vldepot.chemfiles.NoFrame, match="'b' has no positions"):
         next(read)
@@ -117,6 +125,10 @@ def test_mdanalysis_reads_what_chemfiles_stored(path):
 
     vldepot.chemfiles.write(path, [frame(4)])
     u = mda.Universe(path)
-    assert u.atoms.names[:3].tolist() == ["OW", "HW1", "MW"] and u.atoms.elements[:3].tolist() == ["O", "H", ""]
+    assert u.atoms.names[:3].tolist() == ["OW", "HW1", "MW"] and u.atoms.elements[:3].tolist() == [
+        "O",
+        "H",
+        "",
+    ]
     assert u.residues.resnames.tolist() == ["SOL"] * 3 + [""] and len(u.bonds) == 4
     assert np.allclose(u.atoms.charges, [atom.charge for atom in frame(4).atoms])

@@ -68,7 +68,12 @@ def test_mdanalysis_reads_what_mdtraj_stored(path):
     trajectory = waters()
     vldepot.mdtraj.save(trajectory, path)
     u = mda.Universe(path)
-    assert u.atoms.elements[:4].tolist() == ["O", "H", "H", ""] and u.residues.resids.tolist() == [9998, 9999, 10000, 10001]
+    assert u.atoms.elements[:4].tolist() == ["O", "H", "H", ""] and u.residues.resids.tolist() == [
+        9998,
+        9999,
+        10000,
+        10001,
+    ]
     assert len(u.segments) == 2 and len(u.bonds) == 8
     for n, ts in enumerate(u.trajectory):
         assert np.allclose(ts.positions, 10 * trajectory.xyz[n], rtol=1e-6) and ts.time == 2.5 * n

@@ -1,4 +1,4 @@
-"""MDAnalysis's own tests of readers and writers, on depots. They come with the package MDAnalysisTests, of 110 MB."""
+"""MDAnalysis's own tests of readers and writers, on depots. They come with the package MDAnalysisTests."""
 
 from __future__ import annotations
 
@@ -40,7 +40,9 @@ class Reference(BaseReference):
 
 class _Depots:
     @staticmethod
-    @pytest.fixture(params=[{}, {"units": "gromacs"}, {"units": "ase", "precision": "float64"}], ids=["", "nm", "eV"])
+    @pytest.fixture(
+        params=[{}, {"units": "gromacs"}, {"units": "ase", "precision": "float64"}], ids=["", "nm", "eV"]
+    )
     def ref(request, tmp_path_factory):
         return Reference(tmp_path_factory.mktemp("reference"), request.param)
 

@@ -25,7 +25,9 @@ import vldepot.mdanalysis as vm  # noqa: E402
 pytestmark = [
     # Of MDAnalysis itself, which guesses masses and times.
     pytest.mark.filterwarnings("ignore:.*(guess|dt information|independent timesteps|Element information).*"),
-    pytest.mark.filterwarnings("ignore:.*(Found no information for attr|Unit cell dimensions|Unknown element).*"),
+    pytest.mark.filterwarnings(
+        "ignore:.*(Found no information for attr|Unit cell dimensions|Unknown element).*"
+    ),
 ]
 
 
@@ -68,14 +70,22 @@ def same_trajectory(found: Any, expected: Any, exact: bool = True) -> None:
     assert len(found) == len(expected)
     for n in range(len(expected)):
         a, b = found[n], expected[n]
-        assert (a.has_positions, a.has_velocities, a.has_forces) == (b.has_positions, b.has_velocities, b.has_forces)
+        assert (a.has_positions, a.has_velocities, a.has_forces) == (
+            b.has_positions,
+            b.has_velocities,
+            b.has_forces,
+        )
         for field in ("positions", "velocities", "forces"):
             if getattr(a, f"has_{field}"):
                 there, given = getattr(a, field), getattr(b, field)
                 assert np.array_equal(there, given) if exact else np.allclose(there, given, rtol=3e-7), field
         assert (a.dimensions is None) == (b.dimensions is None)
         if a.dimensions is not None:
-            assert np.array_equal(a.dimensions, b.dimensions) if exact else np.allclose(a.dimensions, b.dimensions)
+            assert (
+                np.array_equal(a.dimensions, b.dimensions)
+                if exact
+                else np.allclose(a.dimensions, b.dimensions)
+            )
         assert a.time == pytest.approx(b.time, rel=0 if exact else 1e-12)
 
 
@@ -135,6 +145,39 @@ def test_an_unknown_unit_is_named(path):
     assert mda.Universe(path, convert_units=False).atoms.positions.tolist() == [[1, 1, 1]] * 2
     with pytest.raises(vm.UnknownUnit):
         mda.Writer(path.with_name("b.vld"), n_atoms=2, units={"energy": "BTU"})
+    assert os.listdir(path.parent) == [path.name]
+
+
+@pytest.mark.parametrize("precision", ["float16", "bfloat16", "float64"])
+def test_numbers_of_any_precision_are_read(path, precision):
+    if precision == "bfloat16":
+        pytest.importorskip("ml_dtypes", reason="needs the package ml_dtypes")
+    with vldepot.create(path, precision=precision) as depot:
+        depot["a"] = {"positions": np.array([[1.5, -2, 1024]])}
+    assert mda.Universe(path).atoms.positions.tolist() == [[15, -20, 10240]]
+
+
+def test_a_reader_follows_a_run_that_goes_back(path):
+    def put(depot, *numbers):
+        for n in numbers:
+            depot[f"f{n}"] = {"positions": np.full((1, 3), float(n)), "step": n, "time": float(n)}
+        depot.commit()
+
+    with vldepot.create(path) as depot:
+        put(depot, 1, 2, 3, 4)
+        u = mda.Universe(path)
+        u.trajectory[3]
+        depot.truncate_after("f2")
+        assert u.trajectory.refresh() == -2 and len(u.trajectory) == 2
+        with pytest.raises(StopIteration):
+            u.trajectory.next()
+        put(depot, 5, 6, 7)
+        assert u.trajectory.refresh() == 3 and u.trajectory.refresh() == 0
+        assert [ts.data["step"] for ts in u.trajectory] == [1, 2, 5, 6, 7]
+        # A copy in another process has the frames that this reader has, not more.
+        copy = pickle.dumps(u)
+        put(depot, 8)
+        assert len(pickle.loads(copy).trajectory) == 5
 
 
 @pytest.mark.parametrize("extension", ["xtc", "trr", "dcd"])
@@ -192,9 +235,15 @@ def test_data_of_a_timestep_come_back(path):
     ts = u.trajectory.ts
     stress = np.arange(9.0).reshape(3, 3)
     given = {
-        "step": 10**12, "energy": -1.5, "stress": stress, "lambda": 0.25, "box_vectors": np.arange(4, dtype=np.int16),
-        "charges": np.linspace(-1, 1, 12, dtype=np.float32), "arrays": {"spin": np.arange(12)}, "note": "text",
-    }  # fmt: skip
+        "step": 10**12,
+        "energy": -1.5,
+        "stress": stress,
+        "lambda": 0.25,
+        "box_vectors": np.arange(4, dtype=np.int16),
+        "charges": np.linspace(-1, 1, 12, dtype=np.float32),
+        "arrays": {"spin": np.arange(12)},
+        "note": "text",
+    }
     ts.data.update(given)
     chosen = u.atoms[[3, 1]]
     with pytest.warns(UserWarning, match="'note'"):
@@ -203,7 +252,10 @@ def test_data_of_a_timestep_come_back(path):
     assert (data["step"], data["energy"], data["lambda"]) == (10**12, -1.5, 0.25)
     assert np.array_equal(data["stress"], stress) and "note" not in data
     assert data["box_vectors"].dtype == np.int16 and data["box_vectors"].tolist() == [0, 1, 2, 3]
-    assert np.array_equal(data["charges"], given["charges"][[3, 1]]) and data["arrays"]["spin"].tolist() == [3, 1]
+    assert np.array_equal(data["charges"], given["charges"][[3, 1]]) and data["arrays"]["spin"].tolist() == [
+        3,
+        1,
+    ]
 
 
 def test_a_name_that_a_field_has_does_not_hide_it(path):
@@ -265,7 +317,11 @@ def test_residues_are_told_apart(path):
     # A number comes again in another chain, and after 9999.
     numbers, chains = np.array([1, 1, 2, 1, 1], np.int32), np.array([0, 0, 0, 0, 1], np.int32)
     with vldepot.create(path) as depot:
-        depot.put("t", topology=vldepot.Topology(names=list("abcde")), arrays={"residue_number": numbers, "chain": chains})
+        depot.put(
+            "t",
+            topology=vldepot.Topology(names=list("abcde")),
+            arrays={"residue_number": numbers, "chain": chains},
+        )
         depot["a"] = {"positions": np.ones((5, 3)), "topology_name": "t"}
     u = mda.Universe(path)
     assert u.residues.resids.tolist() == [1, 2, 1, 1] and u.atoms.resindices.tolist() == [0, 0, 1, 2, 3]
@@ -320,7 +376,10 @@ class TestOtherPrograms:
             simulation.reporters.append(frames)
             simulation.step(10)
         u = mda.Universe(depot)
-        assert np.allclose(u.dimensions, [13.5, 13.5, 13.5, 90, 90, 90]) and "rotation" not in u.trajectory.ts.data
+        assert (
+            np.allclose(u.dimensions, [13.5, 13.5, 13.5, 90, 90, 90])
+            and "rotation" not in u.trajectory.ts.data
+        )
         assert u.residues.resids[:2].tolist() == [10, 11] and u.atoms.elements[0] == "Ar"
 
     @pytest.mark.parametrize("hand", ["right", "left"])
@@ -368,7 +427,11 @@ class TestOtherPrograms:
         with pytest.warns(UserWarning, match="some lattice vectors only"):
             u = mda.Universe(path)
         data = u.trajectory.ts.data
-        assert u.dimensions is None and data["pbc"] == (True, True, False) and np.array_equal(data["cell"], slab.cell.array)
+        assert (
+            u.dimensions is None
+            and data["pbc"] == (True, True, False)
+            and np.array_equal(data["cell"], slab.cell.array)
+        )
         copy = path.with_name("b.vld")
         u.atoms.write(copy, precision="float64")
         with vldepot.open(copy) as depot:
@@ -426,6 +489,18 @@ class TestWhatIsNoTrajectory:
             depot.put("t", topology=topology)
         u = mda.Universe(path)
         assert len(u.trajectory) == 2 and u.atoms.names.tolist() == ["A", "B"]
+
+    def test_no_atoms(self, path):
+        with vldepot.create(path) as depot:
+            depot["a"] = {"positions": np.ones((0, 3))}
+        with pytest.raises(ValueError, match="no atoms"):
+            mda.Universe(path)
+
+    def test_an_iterator_of_names(self, path):
+        with vldepot.create(path) as depot:
+            depot["a"] = {"positions": np.ones((1, 3))}
+        with vldepot.open(path) as depot, pytest.raises(TypeError, match="only once"):
+            mda.Universe(path, records=depot.keys_with_prefix("a"))
 
     def test_a_topology_of_other_atoms(self, path):
         with vldepot.create(path) as depot:
@@ -589,7 +664,10 @@ class TestWriting:
             mda.Writer(path, n_atoms=11, append=True)
         other = waters()
         other.atoms.names = "X"
-        with pytest.raises(ValueError, match="attributes differ"), mda.Writer(path, n_atoms=12, append=True) as writer:
+        with (
+            pytest.raises(ValueError, match="attributes differ"),
+            mda.Writer(path, n_atoms=12, append=True) as writer,
+        ):
             writer.write(other)
         assert len(mda.Universe(path).trajectory) == 6
 
@@ -617,13 +695,31 @@ os.kill(os.getpid(), signal.SIGKILL)
         u.atoms.write(path, frames="all")
         assert len(mda.Universe(path).trajectory) == 6 and not path.with_name("test.vld.new").exists()
 
+    def test_a_writer_that_is_not_closed_is_closed_at_the_end(self, path):
+        script = """
+import sys
+import MDAnalysis as mda, vldepot.mdanalysis
+u = mda.Universe.empty(2, trajectory=True)
+writer = mda.Writer(sys.argv[1], n_atoms=2)
+writer.write(u)
+"""
+        for _ in range(2):
+            subprocess.run([sys.executable, "-W", "ignore", "-c", script, path], check=True)
+        assert len(mda.Universe(path).trajectory) == 1 and os.listdir(path.parent) == [path.name]
+
     def test_a_selection_has_its_topology(self, path):
         u = waters()
         chosen = u.select_atoms("resid 9998 9999 and name HW2 OW")[::-1]
         chosen.write(path, frames="all")
         found = mda.Universe(path)
-        assert found.atoms.names.tolist() == ["HW2", "OW"] * 2 and found.atoms.bonds.indices.tolist() == [[0, 1], [2, 3]]
-        assert found.residues.resids.tolist() == [9998, 9999] and found.segments.segids.tolist() == ["WAT", "ÄTZ"]
+        assert found.atoms.names.tolist() == ["HW2", "OW"] * 2 and found.atoms.bonds.indices.tolist() == [
+            [0, 1],
+            [2, 3],
+        ]
+        assert found.residues.resids.tolist() == [9998, 9999] and found.segments.segids.tolist() == [
+            "WAT",
+            "ÄTZ",
+        ]
         assert found.atoms.resids.tolist() == [9999, 9999, 9998, 9998] and len(found.angles) == 0
         for n, _ in enumerate(u.trajectory):
             assert np.array_equal(found.trajectory[n].positions, chosen.positions)
@@ -671,12 +767,16 @@ os.kill(os.getpid(), signal.SIGKILL)
         u = waters()
         order = [1.5, "ar", object(), *[None] * 5]
         u.del_TopologyAttr("bonds")
-        u.add_TopologyAttr(mda.core.topologyattrs.Bonds([(3 * i, 3 * i + j) for i in range(4) for j in (1, 2)], order=order))
+        u.add_TopologyAttr(
+            mda.core.topologyattrs.Bonds([(3 * i, 3 * i + j) for i in range(4) for j in (1, 2)], order=order)
+        )
         with pytest.warns(UserWarning, match="orders of bonds"):
             u.atoms.write(path)
         u.del_TopologyAttr("bonds")
         order[2] = 1
-        u.add_TopologyAttr(mda.core.topologyattrs.Bonds([(3 * i, 3 * i + j) for i in range(4) for j in (1, 2)], order=order))
+        u.add_TopologyAttr(
+            mda.core.topologyattrs.Bonds([(3 * i, 3 * i + j) for i in range(4) for j in (1, 2)], order=order)
+        )
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             u.atoms.write(path)
