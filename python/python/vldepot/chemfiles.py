@@ -66,8 +66,8 @@ def write(
             matrix = frame.cell.matrix
             depot.put(
                 f"frame_{n:09}",
-                positions=frame.positions,
-                velocities=frame.velocities if frame.has_velocities() else None,
+                positions=frame.positions.reshape(-1, 3),
+                velocities=frame.velocities.reshape(-1, 3) if frame.has_velocities() else None,
                 cell=matrix.T if matrix.any() else None,
                 pbc=bool(matrix.any()),
                 step=frame.step,
@@ -110,10 +110,10 @@ def read(
             newest = (found.topology_name, _to_chemfiles(Atoms.of(frames, found, atomic_numbers)))
         frame = chemfiles.Frame()
         frame.resize(len(found.positions))
-        scaled(found.positions, units.length, frame.positions)
+        scaled(found.positions, units.length, frame.positions.reshape(-1, 3))
         if found.velocities is not None:
             frame.add_velocities()
-            scaled(found.velocities, units.velocity, frame.velocities)
+            scaled(found.velocities, units.velocity, frame.velocities.reshape(-1, 3))
         frame.topology = newest[1]
         if found.cell is not None and any(found.pbc or (True,)):
             frame.cell = chemfiles.UnitCell(np.ascontiguousarray(found.cell.T) * units.length)

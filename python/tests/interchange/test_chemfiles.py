@@ -89,6 +89,11 @@ def test_frames_of_other_atoms_have_their_own_topology(path):
         vldepot.chemfiles.write(path.with_name("b.vld"), frames, same_atoms=True)
 
 
+def test_a_frame_may_be_empty(path):
+    vldepot.chemfiles.write(path, [chemfiles.Frame(), frame(2)])
+    assert [len(each.atoms) for each in vldepot.chemfiles.read(path, records="frame_*")] == [0, 6]
+
+
 def test_files_that_chemfiles_wrote_come_back(tmp_path):
     frames = [frame(4, seed=n) for n in range(3)]
     for extension in ("xyz", "gro", "trr"):
