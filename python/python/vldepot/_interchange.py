@@ -398,8 +398,10 @@ class Atoms:
             number_of_atom = _either(number_of_atom, topology.residues)
         if index is not None:
             key = np.asarray(index, np.int64)
-            pairs = key if chain is None else np.stack([key, np.asarray(chain, np.int64)], axis=1)
-            _, at, residue_of_atom = np.unique(pairs, axis=0, return_index=True, return_inverse=True)
+            if chain is not None:
+                _, of = np.unique(chain, return_inverse=True)
+                key = key * (of.max() + 1) + of
+            _, at, residue_of_atom = np.unique(key, return_index=True, return_inverse=True)
         elif number_of_atom is not None:
             # Numbers may come again in another chain, or after 9999: a residue ends where they change.
             keys = [np.asarray(each) for each in (number_of_atom, chain) if each is not None]

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import warnings
 from collections.abc import Iterable
 from typing import Any, ClassVar
@@ -190,7 +191,11 @@ class DepotReader(ReaderBase):  # type: ignore[misc,unused-ignore]
         self._frame = -1
 
     def _read_next_timestep(self, ts: Any = None) -> Any:
-        if self._frame + 1 >= self.n_frames:
+        try:
+            n_frames = self.n_frames
+        except OSError as error:
+            raise Unreadable(str(error)) from error
+        if self._frame + 1 >= n_frames:
             raise EOFError
         return self._read_frame(self._frame + 1)
 
@@ -411,28 +416,29 @@ class DepotWriter(WriterBase):  # type: ignore[misc,unused-ignore]
             if wanted
         ]
         self._topology = topology
+        self._path = os.path.realpath(filename)
         self._staged = None
         self._ix: NDArray[np.int64] | None = None
         self._warned: set[str] = set()
         self._written = 0
-        there = os.path.exists(self.filename) and os.path.getsize(self.filename) > 0
+        there = os.path.exists(self._path) and os.path.getsize(self._path) > 0
         if append and there:
-            _refuse_others(self.filename, "and append goes on with its own depots only")
-            depot = append_to(self.filename, "atomic_frame", **{**options, "n_atoms": self.n_atoms})
-            self._depot = depot
+            _refuse_others(self._path, "and append goes on with its own depots only")
+            depot = append_to(self._path, "atomic_frame", **{**options, "n_atoms": self.n_atoms})
         else:
-            path = self.filename
+            path = self._path
             if there:
                 if not replace:
-                    _refuse_others(self.filename, "replace=True replaces it")
+                    _refuse_others(path, "replace=True replaces it")
                     # Raises where another process writes it.
-                    append_to(self.filename, "atomic_frame").close()
-                path = self._staged = f"{self.filename}.new"
+                    append_to(path, "atomic_frame").close()
+                path = self._staged = f"{path}.new"
                 _remove_stale(path)
             depot = create(path, "atomic_frame", **{"units": ANGSTROM, **options, "n_atoms": self.n_atoms})
-            self._depot = depot
-            depot.metadata[_MARK] = {"version": _VERSION}
+        self._depot = depot
         try:
+            if _MARK not in depot.metadata:
+                depot.metadata[_MARK] = {"version": _VERSION}
             self._stored = Units(self.filename, depot.units or {})
             self._number = len(depot) - (_TOPOLOGY in depot)
             if convert_units:
@@ -449,7 +455,7 @@ class DepotWriter(WriterBase):  # type: ignore[misc,unused-ignore]
         except BaseException:
             self._give_up()
             if not there:
-                os.remove(self.filename)
+                os.remove(self._path)
             raise
 
     def _write_next_frame(self, obj: Any) -> None:
@@ -552,9 +558,11 @@ class DepotWriter(WriterBase):  # type: ignore[misc,unused-ignore]
         """Closes the depot, and leaves a file that should have been replaced as it was."""
         depot, self._depot = self._depot, None
         if depot is not None:
-            depot.close()
-            if self._staged is not None:
-                os.remove(self._staged)
+            try:
+                depot.close()
+            finally:
+                if self._staged is not None:
+                    os.remove(self._staged)
 
     def commit(self) -> None:
         """Makes all frames so far durable."""
@@ -569,7 +577,7 @@ class DepotWriter(WriterBase):  # type: ignore[misc,unused-ignore]
         if depot is not None:
             depot.close()
             if self._staged is not None:
-                _replace(self._staged, self.filename)
+                _replace(self._staged, self._path)
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
         if kind is not None and self._staged is not None:
@@ -598,6 +606,7 @@ def _remove_stale(path: str) -> None:
 
 
 def _replace(new: str, path: str) -> None:
+    shutil.copymode(path, new)
     os.replace(new, path)
     if os.name == "posix":
         folder = os.open(os.path.dirname(path) or ".", os.O_RDONLY)

@@ -545,6 +545,11 @@ class TestWhatIsNoTrajectory:
             list(t)
         with pytest.raises(vm.Unreadable):
             list(t[1:3])
+        monkeypatch.undo()
+        t.close()
+        path.unlink()
+        with pytest.raises(vm.Unreadable, match="cannot open"):
+            t.next()
 
 
 def _radii(pickled: bytes) -> list[float]:
@@ -608,6 +613,16 @@ class TestWriting:
         assert len(mda.Universe(path).trajectory) == 1 and os.listdir(path.parent) == [path.name]
         mda.Writer(path, n_atoms=12).close()  # nothing was written
         assert len(mda.Universe(path).trajectory) == 1 and os.listdir(path.parent) == [path.name]
+
+    def test_a_link_and_the_mode_of_a_file_stay(self, path):
+        u = waters()
+        u.atoms.write(path)
+        path.chmod(0o640)
+        link = path.with_name("link.vld")
+        link.symlink_to(path.name)
+        u.atoms.write(link, frames="all")
+        assert link.is_symlink() and len(mda.Universe(path).trajectory) == 6
+        assert path.stat().st_mode & 0o777 == 0o640
 
     def test_a_trajectory_may_be_written_over_itself(self, path):
         waters().atoms.write(path, frames="all")
