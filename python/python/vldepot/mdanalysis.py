@@ -708,6 +708,10 @@ def _stored(attribute: Any, index: NDArray[Any], texts: dict[str, list[str]]) ->
     return np.array(stored, np.uint32)
 
 
+def _loaded(name: str, stored: NDArray[Any], texts: dict[str, list[str]]) -> NDArray[Any]:
+    return np.array(texts[name], object)[stored] if name in texts else np.array(stored)
+
+
 def _inside(attribute: Any, ix: NDArray[Any], n_atoms: int) -> tuple[NDArray[np.uint32], list[Any]]:
     """Bonds, angles and so on between the chosen atoms that are no guesses, and their orders."""
     place = np.full(n_atoms, -1, np.int64)
@@ -734,14 +738,19 @@ def _attributes(atoms: Atoms, path: str) -> Any:
     own = {**atoms.record.arrays, **atoms.record.per_frame}
     listed: dict[str, Any] = {"guessed": [], "orders": {}, "texts": {}}
     if _ATTRIBUTES in own:
-        listed = json.loads(own.pop(_ATTRIBUTES).tobytes())
-        if listed["version"] != _VERSION:
+        try:
+            listed |= json.loads(own.pop(_ATTRIBUTES).tobytes())
+            values = {
+                key.removeprefix("mdanalysis."): _loaded(
+                    key.removeprefix("mdanalysis."), stored, listed["texts"]
+                )
+                for key, stored in own.items()
+                if key.startswith("mdanalysis.")
+            }
+        except (TypeError, ValueError, AttributeError, IndexError) as error:
+            raise ValueError(f"{path}: {_ATTRIBUTES!r} is not what a DepotWriter stores: {error}") from error
+        if listed.get("version") != _VERSION:
             raise ValueError(f"{path}: the topology was written by a later version of vldepot.mdanalysis")
-        values = {}
-        for key in [key for key in own if key.startswith("mdanalysis.")]:
-            name, stored = key.removeprefix("mdanalysis."), own[key]
-            texts = listed["texts"].get(name)
-            values[name] = np.array(stored) if texts is None else np.array(texts, object)[stored]
     made = []
     for name, each in values.items():
         if each is None:

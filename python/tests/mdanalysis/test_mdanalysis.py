@@ -490,6 +490,18 @@ class TestWhatIsNoTrajectory:
         u = mda.Universe(path)
         assert len(u.trajectory) == 2 and u.atoms.names.tolist() == ["A", "B"]
 
+    @pytest.mark.parametrize(
+        "text", ["", "[]", "{", '{"texts": 5}', '{"texts": {"names": []}}', '{"version": 2}']
+    )
+    def test_attributes_that_are_not_ours(self, path, text):
+        with vldepot.create(path) as depot:
+            own = {"mdanalysis.attributes": np.frombuffer(text.encode(), np.uint8)}
+            names = {"mdanalysis.names": np.array([0, 7], np.uint32)}
+            depot.put("t", topology=vldepot.Topology(names=["A", "B"]), arrays=names, per_frame=own)
+            depot["a"] = {"positions": np.ones((2, 3)), "topology_name": "t"}
+        with pytest.raises(ValueError, match="not what a DepotWriter stores|later version"):
+            mda.Universe(path)
+
     def test_no_atoms(self, path):
         with vldepot.create(path) as depot:
             depot["a"] = {"positions": np.ones((0, 3))}
