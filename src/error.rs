@@ -322,6 +322,14 @@ pub enum ErrorKind {
     /// [`put_new`](crate::Depot::put_new) or [`rename`](crate::Depot::rename) to a name that is taken.
     /// [`put`](crate::Depot::put) would replace the record.
     Exists,
+    /// A path in an archive that is none: absolute, with a part `..` or a NUL byte, or a link that leads out.
+    InvalidPath { why: String },
+    /// A file was asked for, and a folder is there.
+    IsAFolder,
+    /// A folder was asked for, and a file is there.
+    NotAFolder,
+    /// A folder to be removed still has something in it.
+    NotEmpty { records: u64 },
     /// A position at or past the end. The depot has `len` records.
     OutOfRange { position: u64, len: u64 },
     /// The bytes asked for end at `end`, but the record has only `len`.
@@ -438,6 +446,10 @@ impl ErrorKind {
                 | Self::Exists
                 | Self::NotStored
                 | Self::InvalidRecord { .. }
+                | Self::InvalidPath { .. }
+                | Self::IsAFolder
+                | Self::NotAFolder
+                | Self::NotEmpty { .. }
                 | Self::Codec { .. }
         )
     }
@@ -525,6 +537,12 @@ impl ErrorKind {
             ),
             Self::InvalidOptions { why } => write!(f, "invalid options: {why}"),
             Self::InvalidRecord { why } => write!(f, "record {record} refused: {why}"),
+            Self::InvalidPath { why } => write!(f, "path {record} refused: {why}"),
+            Self::IsAFolder => write!(f, "{record} is a folder"),
+            Self::NotAFolder => write!(f, "{record} is a file, not a folder"),
+            Self::NotEmpty { records } => {
+                write!(f, "the folder {record} is not empty: {records} records are in it")
+            }
             Self::Io { action } => write!(f, "cannot {action}"),
             Self::Codec { codec } => write!(f, "record {record} is not what codec `{codec}` holds"),
             Self::Metadata { why } => write!(f, "the metadata are not of the type that was asked for: {why}"),

@@ -32,6 +32,7 @@
 //! | [`Layout`], [`WriteOptions`], [`OpenOptions`], [`ReadOptions`] | layout, presets, commits, reading |
 //! | [`storage`] | files, memory, and storages of your own |
 //! | [`maintain`] | verify, repair, compact |
+//! | `archive` | folders of files in a depot (feature `archive`) |
 //! | [`Error`], [`ErrorKind`] | every way in which a call can fail |
 //!
 //! # Features
@@ -43,12 +44,15 @@
 //! | `serde` | yes | metadata, the MessagePack codec, and serde for options, reports and keys |
 //! | `json` | yes | the JSON codec; turns on `serde` |
 //! | `glob` | yes | names by glob pattern |
+//! | `archive` | no | folders of files; turns on `serde` and `glob` |
 //! | `log` | no | events through the `log` crate |
 //! | `testing` | no | conformance suites for storages and codecs |
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(test, allow(clippy::cast_possible_truncation, clippy::cast_precision_loss))]
 
+#[cfg(feature = "archive")]
+pub mod archive;
 mod blosc;
 mod buffer;
 mod catalog;
@@ -133,3 +137,8 @@ struct SmallAndLargeRecords;
 #[cfg(doctest)]
 #[doc = include_str!("../docs/tutorial/a-simulation-that-restarts.md")]
 struct Simulations;
+
+/// The code of the guide to archives, compiled and run.
+#[cfg(all(doctest, feature = "archive"))]
+#[doc = include_str!("../docs/how-to/pack-a-folder-of-files.md")]
+struct Archives;

@@ -118,7 +118,10 @@ impl From<vldepot::Error> for Failure {
             NOT_FOUND
         } else if matches!(
             error.kind(),
-            ErrorKind::InvalidOptions { .. } | ErrorKind::SameFile { .. } | ErrorKind::RemovesAll { .. }
+            ErrorKind::InvalidOptions { .. }
+                | ErrorKind::InvalidPath { .. }
+                | ErrorKind::SameFile { .. }
+                | ErrorKind::RemovesAll { .. }
         ) {
             USAGE
         } else {

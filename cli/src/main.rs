@@ -4,12 +4,14 @@
 //! cmd       one file per verb, and the list of them
 //! print     one file per codec whose records can be shown, and the list of them
 //! name      names as arguments
+//! archive   paths as arguments, and what the verbs on archives share
 //! progress  a bar for long work
 //! failure   exit codes, and how errors are reported
 //! system    standard output and signals
 //! text      numbers, dates and names for people
 //! ```
 
+mod archive;
 mod cmd;
 mod failure;
 mod name;

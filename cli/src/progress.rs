@@ -3,6 +3,8 @@
 use indicatif::{ProgressBar, ProgressStyle};
 use vldepot::maintain::Progress;
 
+use crate::text;
+
 /// Shows how far a verb is. It disappears when dropped.
 pub(crate) struct Bar(ProgressBar);
 
@@ -20,6 +22,31 @@ impl Bar {
     pub(crate) fn show(&self, progress: Progress) {
         self.0.set_length(progress.total);
         self.0.set_position(progress.done);
+    }
+}
+
+/// Shows how much a verb has done, where nobody knows how much there is. It disappears when dropped.
+pub(crate) struct Spinner(ProgressBar);
+
+impl Spinner {
+    /// A spinner named `what`.
+    pub(crate) fn new(what: &'static str) -> Self {
+        // Cannot fail: the template is a constant.
+        let style = ProgressStyle::with_template("{msg} {spinner} {human_pos} entries, {prefix}")
+            .unwrap_or_else(|_| ProgressStyle::default_spinner());
+        Self(ProgressBar::new_spinner().with_style(style).with_message(what))
+    }
+
+    /// Updates it.
+    pub(crate) fn show(&self, progress: vldepot::archive::Progress) {
+        self.0.set_prefix(text::bytes(progress.bytes));
+        self.0.set_position(progress.entries);
+    }
+}
+
+impl Drop for Spinner {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
     }
 }
 

@@ -280,7 +280,7 @@ impl<C: Codec> Depot<C> {
     /// ```
     ///
     /// # Errors
-    /// [`Error::is_damage`] when the places cannot be read.
+    /// [`Error::is_damage`](crate::Error::is_damage) when the places cannot be read.
     pub fn moved_at_most(&self) -> Result<u64> {
         let (engine, moment) = (&self.engine, self.engine.moment());
         let (mut moved, mut last) = (0, 0);

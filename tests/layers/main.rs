@@ -51,6 +51,7 @@ const ROOMS: &[(&str, Uses)] = &[
     ("maintain", Below(&["depot"])),
     ("loader", Below(&["depot", "workers", "random"])),
     ("codecs", PublicFace),
+    ("archive", PublicFace),
     ("testing", All),
     ("lib", All),
 ];

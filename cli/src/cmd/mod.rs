@@ -1,10 +1,19 @@
 //! The verbs, one file each: the arguments, and what the verb does with them.
 
+mod add;
 mod cat;
 mod compact;
+mod create;
+mod du;
+mod extract;
+mod find;
 mod info;
 mod list;
+mod mv;
 mod repair;
+mod rm;
+mod stat;
+mod tree;
 mod truncate;
 mod verify;
 
@@ -53,6 +62,15 @@ verbs![
     repair::Repair,
     compact::Compact,
     truncate::Truncate,
+    create::Create,
+    add::Add,
+    extract::Extract,
+    find::Find,
+    du::Du,
+    tree::Tree,
+    stat::Stat,
+    rm::Rm,
+    mv::Mv,
 ];
 
 impl Verb {

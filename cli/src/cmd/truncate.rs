@@ -26,8 +26,7 @@ pub(crate) struct Truncate {
     /// The last record to keep.
     #[arg(long, value_name = "NAME", allow_negative_numbers = true)]
     after: Option<String>,
-    /// The last step to keep, in a depot of frames. Goes back from the end to the first frame that is not
-    /// after this step. Records without a step stay.
+    /// The last step to keep, in a depot of frames. Records without a step stay.
     #[arg(long, value_name = "STEP", allow_negative_numbers = true, conflicts_with = "kind")]
     after_step: Option<i64>,
     /// With --after-step: remove nothing unless the newest frame that stays is of this step or later. Give

@@ -1,0 +1,118 @@
+//! `vldepot extract`: writes files of an archive to the disk.
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::json;
+use vldepot::archive::{ArchivePath, ExtractOptions, Extracted};
+
+use super::Run;
+use super::add::told;
+use crate::archive;
+use crate::failure::Failure;
+use crate::progress::Spinner;
+use crate::text;
+
+/// Write files of an archive to the disk.
+///
+/// Modes and times are those of the archive. Nothing is written outside of the folder, no link is followed, and
+/// nothing is replaced without --force. A file that cannot be written is named, and the others are written.
+#[derive(Args)]
+pub(crate) struct Extract {
+    /// The archive.
+    file: PathBuf,
+    /// Files and folders of the archive. Without any, everything.
+    paths: Vec<OsString>,
+    /// Write to this folder, which is made if it is missing.
+    #[arg(long, short = 'C', value_name = "DIR", default_value = ".", hide_default_value = true)]
+    directory: PathBuf,
+    /// Leave out what matches: a glob for the last name, or for the whole path if it has a `/`.
+    #[arg(long, value_name = "GLOB")]
+    exclude: Vec<String>,
+    /// Write only files that match one of these globs.
+    #[arg(long, short, value_name = "GLOB")]
+    include: Vec<String>,
+    /// Replace files and links that are there.
+    #[arg(long, short)]
+    force: bool,
+    /// Give files their owners, and the setuid and setgid bits. Only root can.
+    #[arg(long)]
+    same_owner: bool,
+    /// Threads that write files.
+    #[arg(long, short = 'j', value_name = "N")]
+    threads: Option<usize>,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Extract {
+    fn options(&self) -> Result<ExtractOptions, Failure> {
+        let mut options = ExtractOptions::new();
+        for pattern in &self.exclude {
+            options = options.exclude(pattern)?;
+        }
+        for pattern in &self.include {
+            options = options.include(pattern)?;
+        }
+        if self.force {
+            options = options.overwrite();
+        }
+        if self.same_owner {
+            options = options.with_owner();
+        }
+        Ok(match self.threads {
+            Some(threads) => options.with_threads(threads),
+            None => options,
+        })
+    }
+}
+
+impl Run for Extract {
+    fn json(&self) -> bool {
+        self.json
+    }
+
+    fn run(&self, out: &mut dyn Write) -> Result<(), Failure> {
+        let options = self.options()?;
+        let archive = archive::open(&self.file)?;
+        let mut paths = self.paths.iter().map(|path| archive::path(path)).collect::<Result<Vec<_>, _>>()?;
+        if paths.is_empty() {
+            paths.push(ArchivePath::ROOT);
+        }
+        for path in &paths {
+            // Before anything is written.
+            archive.stat(path)?;
+        }
+        let spinner = Spinner::new("extracting");
+        let mut all = Extracted::default();
+        for path in &paths {
+            let done = archive.extract(path, &self.directory, &options, |progress| spinner.show(progress))?;
+            all.files += done.files;
+            all.folders += done.folders;
+            all.links += done.links;
+            all.bytes += done.bytes;
+            all.failed += done.failed;
+            all.failures.extend(done.failures);
+        }
+        drop(spinner);
+        let Extracted { files, folders, links, bytes, failed, .. } = all;
+        if self.json {
+            let object = json!({
+                "files": files, "folders": folders, "links": links, "bytes": bytes, "failed": failed });
+            writeln!(out, "{object}")?;
+        } else {
+            let words = told(files, folders, links, bytes);
+            writeln!(
+                out,
+                "{}: {words} extracted to {}",
+                text::path(&self.file),
+                text::path(&self.directory)
+            )?;
+        }
+        archive::without(&all.failures, failed, "could not be extracted")?;
+        archive::complete(&archive)
+    }
+}

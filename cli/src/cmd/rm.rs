@@ -1,0 +1,77 @@
+//! `vldepot rm`: takes files and folders out of an archive.
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::json;
+use vldepot::archive::Archive;
+
+use super::Run;
+use crate::archive;
+use crate::failure::Failure;
+use crate::text;
+
+/// Take files and folders out of an archive.
+///
+/// Their bytes stay in the file until it is compacted. With an error, nothing is taken out.
+#[derive(Args)]
+pub(crate) struct Rm {
+    /// The archive. No other program may be writing it.
+    file: PathBuf,
+    /// Files and folders.
+    #[arg(required = true)]
+    paths: Vec<OsString>,
+    /// Take out folders with all that is in them.
+    #[arg(long, short)]
+    recursive: bool,
+    /// Only say how much would be taken out.
+    #[arg(long, short = 'n')]
+    dry_run: bool,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Run for Rm {
+    fn json(&self) -> bool {
+        self.json
+    }
+
+    fn run(&self, out: &mut dyn Write) -> Result<(), Failure> {
+        let paths = self.paths.iter().map(|path| archive::path(path)).collect::<Result<Vec<_>, _>>()?;
+        let archive = if self.dry_run { archive::open(&self.file)? } else { Archive::append(&self.file)? };
+        let (mut records, mut bytes) = (0, 0);
+        for path in &paths {
+            if path.is_root() {
+                return Err(Failure::usage("the whole archive is not taken out: name what is in it"));
+            }
+            if !archive.is_file(path)? && archive.is_dir(path)? && !self.recursive {
+                let path = archive::shown(path);
+                return Err(Failure::usage(format!("{path} is a folder: --recursive takes it out")));
+            }
+            let totals = archive.totals(path)?;
+            records += totals.records;
+            bytes += totals.raw_bytes;
+        }
+        if !self.dry_run {
+            for path in &paths {
+                if archive.is_file(path)? {
+                    archive.remove_file(path)?;
+                } else if archive.is_dir(path)? {
+                    archive.remove_dir_all(path)?;
+                }
+            }
+            archive.close()?;
+        }
+        if self.json {
+            writeln!(out, "{}", json!({ "records": records, "bytes": bytes, "dry_run": self.dry_run }))?;
+            return Ok(());
+        }
+        let what = if self.dry_run { "would be taken out" } else { "taken out" };
+        let records = text::count(records, "record");
+        writeln!(out, "{}: {records}, {} {what}", text::path(&self.file), text::bytes(bytes))?;
+        Ok(())
+    }
+}

@@ -1,0 +1,19 @@
+//! Files of the disk, put into an archive and written out again.
+//!
+//! ```text
+//! add       walk ──> readers (threads) ──> the depot, in the order of the walk
+//! extract   names ──> writers (threads) ──> files, below an open folder; then the folders' modes and times
+//! ```
+//!
+//! Extraction opens each folder from the one above it and follows no link, so nothing is written outside of its
+//! target, whatever the archive holds and whatever others do in the target meanwhile.
+
+mod add;
+mod extract;
+mod patterns;
+mod report;
+mod xattrs;
+
+pub use add::{AddOptions, Added, Source};
+pub use extract::{ExtractOptions, Extracted};
+pub use report::{Failure, Progress};

@@ -1,0 +1,485 @@
+//! Out of an archive, to the disk.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::{ffi, thread};
+
+use rustix::fs::{self, AtFlags, Mode, OFlags, Timespec, Timestamps};
+use rustix::io::Errno;
+
+use super::patterns::{compiled, matches_any};
+use super::report::{Failure, Failures, Progress, threads};
+use super::xattrs;
+use crate::archive::folder::Archive;
+use crate::archive::path::ArchivePath;
+use crate::archive::stat::{FileAttributes, FileKind};
+use crate::archive::tree::Entry;
+use crate::{Error, ErrorKind, Result};
+
+/// How many records a writer takes at once.
+const AT_ONCE: usize = 64;
+
+/// Longer records are written piece by piece.
+const SHORT: u64 = 4 << 20;
+
+/// What to extract, and how. See [`Archive::extract`].
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct ExtractOptions {
+    threads: Option<usize>,
+    exclude: Vec<glob::Pattern>,
+    include: Vec<glob::Pattern>,
+    overwrite: bool,
+    owner: bool,
+}
+
+impl ExtractOptions {
+    /// Everything, over nothing that is there, with as many writers as there are cores, but at most 4.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets the number of threads that write files.
+    #[must_use]
+    pub fn with_threads(mut self, threads: usize) -> Self {
+        self.threads = Some(threads.max(1));
+        self
+    }
+
+    /// Leaves out paths that match a pattern: see [`AddOptions::exclude`](super::AddOptions::exclude).
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidOptions`] for a pattern that is none.
+    pub fn exclude(mut self, pattern: &str) -> Result<Self> {
+        self.exclude.push(compiled(pattern)?);
+        Ok(self)
+    }
+
+    /// Extracts only files and links that match one of the patterns that are included.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidOptions`] for a pattern that is none.
+    pub fn include(mut self, pattern: &str) -> Result<Self> {
+        self.include.push(compiled(pattern)?);
+        Ok(self)
+    }
+
+    /// Replaces files and links that are there. Folders are never replaced.
+    #[must_use]
+    pub fn overwrite(mut self) -> Self {
+        self.overwrite = true;
+        self
+    }
+
+    /// Gives files the owner, and with him the bits for setuid, setgid and sticky, that the archive has. Only root can.
+    #[must_use]
+    pub fn with_owner(mut self) -> Self {
+        self.owner = true;
+        self
+    }
+
+    fn threads(&self) -> usize {
+        self.threads.unwrap_or_else(threads)
+    }
+
+    fn wants(&self, entry: &Entry) -> bool {
+        let excluded = !self.exclude.is_empty()
+            && (matches_any(&self.exclude, &entry.path)
+                || entry.path.folders().any(|folder| matches_any(&self.exclude, &folder)));
+        let included = self.include.is_empty() || !entry.is_dir && matches_any(&self.include, &entry.path);
+        included && !excluded
+    }
+}
+
+/// What [`Archive::extract`] did.
+#[derive(Debug, Default)]
+#[non_exhaustive]
+pub struct Extracted {
+    /// Files that were written.
+    pub files: u64,
+    /// Folders that the archive has records of.
+    pub folders: u64,
+    /// Links.
+    pub links: u64,
+    /// Bytes of the files.
+    pub bytes: u64,
+    /// What could not be written, up to 1,000 of them.
+    pub failures: Vec<Failure>,
+    /// How many could not be written.
+    pub failed: u64,
+}
+
+/// What all writers of one extraction know and count.
+struct Work<'w> {
+    archive: &'w Archive,
+    options: &'w ExtractOptions,
+    target: &'w Path,
+    root: OwnedFd,
+    done: Mutex<Done>,
+}
+
+#[derive(Default)]
+struct Done {
+    extracted: Extracted,
+    failures: Failures,
+    /// Folders get their modes and times when all is in them.
+    folders: Vec<ArchivePath>,
+    /// Why nothing more can be written, if so.
+    full: Option<io::Error>,
+}
+
+impl Archive {
+    /// Writes a file or a link, or a folder with all that is in it, to the folder `target`, with its whole path in
+    /// the archive.
+    ///
+    /// Modes, times and extended attributes are those of the archive. A damaged record is a failure of that file, and
+    /// nothing is left of it. Links are written as they are, wherever they lead, and none is followed: where a folder
+    /// should be and a link is, that is a failure. A failure does not stop the others.
+    ///
+    /// # Errors
+    /// - [`ErrorKind::NotFound`].
+    /// - [`ErrorKind::Io`] when the target cannot be made or opened, or the disk is full.
+    /// - [`Error::is_damage`] when not all names can be listed.
+    pub fn extract(
+        &self,
+        from: &ArchivePath,
+        target: impl AsRef<Path>,
+        options: &ExtractOptions,
+        mut progress: impl FnMut(Progress),
+    ) -> Result<Extracted> {
+        let target = target.as_ref();
+        let entries = self.entries(from)?;
+        let io = |source| refused("make the folder", target, source);
+        std::fs::create_dir_all(target).map_err(io)?;
+        // The target itself may be a link.
+        let root =
+            fs::open(target, FOLDER - OFlags::NOFOLLOW, Mode::empty()).map_err(|error| io(error.into()))?;
+        let work = Work { archive: self, options, target, root, done: Mutex::default() };
+        let (give, take) = sync_channel::<Vec<Entry>>(2 * options.threads());
+        let take = Mutex::new(take);
+        let listed = thread::scope(|scope| {
+            for _ in 0..options.threads() {
+                scope.spawn(|| {
+                    let mut writer = Writer { work: &work, open: Vec::new() };
+                    loop {
+                        let next = lock(&take).recv();
+                        let Ok(batch) = next else { return };
+                        writer.write_all(&batch);
+                    }
+                });
+            }
+            let listed = work.list(entries, &give, &mut progress);
+            drop(give);
+            listed
+        });
+        work.finish(listed, &mut progress)
+    }
+
+    /// A file, or a folder and all below it.
+    fn entries(&self, from: &ArchivePath) -> Result<Box<dyn Iterator<Item = Result<Entry>> + '_>> {
+        if self.is_file(from)? {
+            return Ok(Box::new(std::iter::once(Ok(Entry { path: from.clone(), is_dir: false }))));
+        }
+        let below = self.walk(from)?;
+        let has_own = !from.is_root() && self.depot().contains(from.folder_key())?;
+        let own = has_own.then(|| Ok(Entry { path: from.clone(), is_dir: true }));
+        Ok(Box::new(own.into_iter().chain(below)))
+    }
+}
+
+fn refused(action: &str, path: &Path, source: io::Error) -> Error {
+    Error::new(ErrorKind::Io { action: action.into() }).at(path).because(source)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Work<'_> {
+    /// Hands out what is wanted, until the writers cannot go on.
+    fn list(
+        &self,
+        entries: impl Iterator<Item = Result<Entry>>,
+        give: &SyncSender<Vec<Entry>>,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<()> {
+        let mut batch = Vec::new();
+        for entry in entries {
+            match entry {
+                Ok(entry) if self.options.wants(&entry) => batch.push(entry),
+                Ok(_) => {}
+                // Nothing can be written for a name that is no path.
+                Err(error) if matches!(error.kind(), ErrorKind::InvalidPath { .. }) => {
+                    lock(&self.done).failures.push(self.target, io::Error::other(error));
+                }
+                Err(error) => return Err(error),
+            }
+            if batch.len() >= AT_ONCE {
+                if give.send(std::mem::take(&mut batch)).is_err() || lock(&self.done).full.is_some() {
+                    return Ok(());
+                }
+                progress(self.progress());
+            }
+        }
+        // It fails only when a writer has panicked, which ends the scope.
+        _ = give.send(batch);
+        Ok(())
+    }
+
+    fn progress(&self) -> Progress {
+        let Extracted { files, folders, links, bytes, .. } = lock(&self.done).extracted;
+        Progress { entries: files + folders + links, bytes }
+    }
+
+    /// Gives the folders their modes and times, those below before those above.
+    fn finish(self, listed: Result<()>, progress: &mut dyn FnMut(Progress)) -> Result<Extracted> {
+        let mut folders = std::mem::take(&mut lock(&self.done).folders);
+        folders.sort_unstable();
+        let mut writer = Writer { work: &self, open: Vec::new() };
+        for folder in folders.into_iter().rev() {
+            let done = writer.finish_folder(&folder);
+            writer.note(&folder, done);
+        }
+        progress(self.progress());
+        let Done { mut extracted, failures, full, .. } =
+            self.done.into_inner().unwrap_or_else(PoisonError::into_inner);
+        if let Some(source) = full {
+            return Err(refused("write files", self.target, source));
+        }
+        listed?;
+        (extracted.failures, extracted.failed) = (failures.kept, failures.n);
+        Ok(extracted)
+    }
+}
+
+/// How folders are opened.
+const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
+/// How files are made.
+const FILE: OFlags =
+    OFlags::WRONLY.union(OFlags::CREATE).union(OFlags::EXCL).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
+/// Folders that a writer keeps open, one in the other. Deeper ones are opened each time.
+const KEPT_OPEN: usize = 64;
+
+/// Writes entries below the target.
+struct Writer<'w> {
+    work: &'w Work<'w>,
+    /// Names and folders, each in the one before it.
+    open: Vec<(Vec<u8>, OwnedFd)>,
+}
+
+impl Writer<'_> {
+    fn write_all(&mut self, batch: &[Entry]) {
+        for entry in batch {
+            if lock(&self.work.done).full.is_some() {
+                return;
+            }
+            let done = self.write(entry);
+            self.note(&entry.path, done);
+        }
+    }
+
+    fn note(&self, path: &ArchivePath, done: io::Result<()>) {
+        let Err(error) = done else { return };
+        let mut done = lock(&self.work.done);
+        if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
+            done.full = Some(error);
+        } else {
+            done.failures.push(self.work.target.join(ffi::OsStr::from_bytes(path.as_bytes())), error);
+        }
+    }
+
+    fn write(&mut self, entry: &Entry) -> io::Result<()> {
+        let path = &entry.path;
+        if entry.is_dir {
+            self.folder(path)?;
+            let mut done = lock(&self.work.done);
+            done.extracted.folders += 1;
+            done.folders.push(path.clone());
+            return Ok(());
+        }
+        let (archive, options) = (self.work.archive, self.work.options);
+        let attributes = archive.attributes(path, false).map_err(io::Error::other)?;
+        let folder = self.folder(&path.parent().unwrap_or_default())?;
+        let name = path.file_name().unwrap_or_default();
+        if attributes.kind == Some(FileKind::Link) {
+            write_link(archive, path, folder, name, &attributes, options)?;
+            lock(&self.work.done).extracted.links += 1;
+            return Ok(());
+        }
+        let bytes = write_file(archive, path, folder, name, &attributes, options)?;
+        let mut done = lock(&self.work.done);
+        done.extracted.files += 1;
+        done.extracted.bytes += bytes;
+        Ok(())
+    }
+
+    /// Opens a folder, and makes it and those it lies in where they are missing.
+    fn folder(&mut self, path: &ArchivePath) -> io::Result<BorrowedFd<'_>> {
+        let names = || path.as_bytes().split(|&byte| byte == b'/').filter(|name| !name.is_empty());
+        let same = names().zip(&self.open).take_while(|(name, (open, _))| name == open).count();
+        self.open.truncate(same);
+        let mut deep: Option<OwnedFd> = None;
+        for name in names().skip(same) {
+            let above = deep.as_ref().or(self.open.last().map(|(_, open)| open)).unwrap_or(&self.work.root);
+            let opened = open_folder(above.as_fd(), name)?;
+            // Far down, only the last one stays open until the next call.
+            if deep.is_some() || self.open.len() >= KEPT_OPEN {
+                deep = Some(opened);
+            } else {
+                self.open.push((name.to_vec(), opened));
+            }
+        }
+        if let Some(deep) = deep {
+            // No name is empty: it is not taken for another one.
+            self.open.push((Vec::new(), deep));
+        }
+        Ok(self.open.last().map_or(self.work.root.as_fd(), |(_, open)| open.as_fd()))
+    }
+
+    fn finish_folder(&mut self, path: &ArchivePath) -> io::Result<()> {
+        let (archive, options) = (self.work.archive, self.work.options);
+        let attributes = archive.attributes(path, true).map_err(io::Error::other)?;
+        let folder = self.folder(path)?;
+        give(folder, &attributes, options)
+    }
+}
+
+fn open_folder(above: BorrowedFd<'_>, name: &[u8]) -> io::Result<OwnedFd> {
+    match fs::openat(above, name, FOLDER, Mode::empty()) {
+        Err(Errno::NOENT) => {}
+        Err(Errno::LOOP | Errno::NOTDIR) => {
+            let what = match fs::statat(above, name, AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(stat) if fs::FileType::from_raw_mode(stat.st_mode) == fs::FileType::Symlink => {
+                    "a link, which is not followed,"
+                }
+                _ => "a file",
+            };
+            let name = ArchivePath::shown(name);
+            return Err(io::Error::new(
+                io::ErrorKind::NotADirectory,
+                format!("{what} is where the folder {name} should be"),
+            ));
+        }
+        opened => return Ok(opened?),
+    }
+    match fs::mkdirat(above, name, Mode::from_raw_mode(0o777)) {
+        Ok(()) | Err(Errno::EXIST) => {}
+        Err(error) => return Err(error.into()),
+    }
+    Ok(fs::openat(above, name, FOLDER, Mode::empty())?)
+}
+
+/// Makes something new, by `make`. What is in its place is removed if that is wanted.
+fn make<T>(
+    folder: BorrowedFd<'_>,
+    name: &[u8],
+    options: &ExtractOptions,
+    make: impl Fn() -> rustix::io::Result<T>,
+) -> io::Result<T> {
+    match make() {
+        Err(Errno::EXIST) if options.overwrite => {
+            fs::unlinkat(folder, name, AtFlags::empty())?;
+            Ok(make()?)
+        }
+        Err(Errno::EXIST) => {
+            Err(io::Error::new(io::ErrorKind::AlreadyExists, "it is there already, and was not replaced"))
+        }
+        made => Ok(made?),
+    }
+}
+
+/// Writes a file, and returns its length.
+fn write_file(
+    archive: &Archive,
+    path: &ArchivePath,
+    folder: BorrowedFd<'_>,
+    name: &[u8],
+    attributes: &FileAttributes,
+    options: &ExtractOptions,
+) -> io::Result<u64> {
+    let key = path.key();
+    let length = archive.depot().location(&key).map_err(io::Error::other)?.length;
+    // A damaged record is found before anything is written for it, if it is short.
+    let short = (length <= SHORT).then(|| archive.depot().get(&key)).transpose().map_err(io::Error::other)?;
+    let file = make(folder, name, options, || fs::openat(folder, name, FILE, Mode::from_raw_mode(0o600)))?;
+    let mut file = File::from(file);
+    let written = match short {
+        Some(record) => file.write_all(record.view()),
+        None => archive.depot().read_to(&key, &mut file).map(|_| ()).map_err(told),
+    };
+    if let Err(error) = written.and_then(|()| give(file.as_fd(), attributes, options)) {
+        _ = fs::unlinkat(folder, name, AtFlags::empty());
+        return Err(error);
+    }
+    Ok(length)
+}
+
+/// The error as the system's, if the system refused something.
+fn told(error: Error) -> io::Error {
+    match error.io_kind() {
+        Some(kind) => io::Error::new(kind, error),
+        None => io::Error::other(error),
+    }
+}
+
+fn write_link(
+    archive: &Archive,
+    path: &ArchivePath,
+    folder: BorrowedFd<'_>,
+    name: &[u8],
+    attributes: &FileAttributes,
+    options: &ExtractOptions,
+) -> io::Result<()> {
+    let target = archive.depot().get(path.key()).map_err(io::Error::other)?;
+    make(folder, name, options, || fs::symlinkat(target.view(), folder, name))?;
+    if let Some(times) = times(attributes) {
+        fs::utimensat(folder, name, &times, AtFlags::SYMLINK_NOFOLLOW)?;
+    }
+    if options.owner {
+        let (uid, gid) = owner(attributes);
+        fs::chownat(folder, name, uid, gid, AtFlags::SYMLINK_NOFOLLOW)?;
+    }
+    Ok(())
+}
+
+/// Gives a file or a folder its attributes.
+fn give(file: BorrowedFd<'_>, attributes: &FileAttributes, options: &ExtractOptions) -> io::Result<()> {
+    if options.owner {
+        let (uid, gid) = owner(attributes);
+        fs::fchown(file, uid, gid)?;
+    }
+    match xattrs::set(file, &attributes.xattrs) {
+        // A file system without them keeps the file all the same.
+        Err(error) if error.kind() != io::ErrorKind::Unsupported => return Err(error),
+        _ => {}
+    }
+    if let Some(mode) = attributes.mode {
+        // Others' setuid bits would make programs of somebody else's run as us.
+        let bits = if options.owner { 0o7777 } else { 0o777 };
+        fs::fchmod(file, Mode::from_raw_mode(mode & bits))?;
+    }
+    if let Some(times) = times(attributes) {
+        fs::futimens(file, &times)?;
+    }
+    Ok(())
+}
+
+fn owner(attributes: &FileAttributes) -> (Option<fs::Uid>, Option<fs::Gid>) {
+    // The largest number stands for no change, and is nobody's.
+    let known = |id: &u32| *id != u32::MAX;
+    let uid = attributes.uid.filter(known).map(fs::Uid::from_raw);
+    (uid, attributes.gid.filter(known).map(fs::Gid::from_raw))
+}
+
+fn times(attributes: &FileAttributes) -> Option<Timestamps> {
+    let last_modification =
+        Timespec { tv_sec: attributes.mtime?, tv_nsec: attributes.mtime_ns.min(999_999_999).into() };
+    Some(Timestamps { last_access: Timespec { tv_sec: 0, tv_nsec: fs::UTIME_OMIT }, last_modification })
+}

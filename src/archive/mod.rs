@@ -1,0 +1,48 @@
+//! Archives: folders of files in one depot.
+//!
+//! An [`Archive`] is a depot of raw bytes whose names are paths. Each file is a record, so everything that
+//! reads a depot reads an archive too, with the path as the name.
+//!
+//! ```
+//! use vldepot::archive::Archive;
+//!
+//! let archive = Archive::memory()?;
+//! archive.write("images/cat.jpg", b"...")?;
+//! archive.write("images/more/dog.jpg", b"....")?;
+//! let names: Vec<String> =
+//!     archive.read_dir("images")?.map(|entry| Ok(entry?.path.to_string())).collect::<vldepot::Result<_>>()?;
+//! assert_eq!(names, ["images/cat.jpg", "images/more"]);
+//! assert_eq!(archive.totals("images")?.raw_bytes, 7);
+//! # Ok::<(), vldepot::Error>(())
+//! ```
+//!
+//! ```text
+//! path    the one rule for paths      folder  the archive: files, folders and links by path
+//! stat    mode, times, owner          tree    folders, listed, walked and matched
+//! file    one file, to read in        disk    files of the disk, put into an archive and written out again
+//! ```
+//!
+//! | in the archive | name of the record | bytes | metadata |
+//! | --- | --- | --- | --- |
+//! | file `a/b` | `a/b` | the file's | [`FileAttributes`] |
+//! | folder `a` | `a/` | none | [`FileAttributes`] |
+//! | link `a/c` | `a/c` | the path that it leads to | [`FileAttributes`] with `kind = "link"` |
+//!
+//! A path that is UTF-8 is a string name, any other a byte name. Folders may be missing: a file `a/b` makes a
+//! folder `a`, whether it has a record or not.
+
+#[cfg(unix)]
+mod disk;
+mod file;
+mod folder;
+mod path;
+mod stat;
+mod tree;
+
+#[cfg(unix)]
+pub use disk::{AddOptions, Added, ExtractOptions, Extracted, Failure, Progress, Source};
+pub use file::File;
+pub use folder::{Archive, layout};
+pub use path::ArchivePath;
+pub use stat::{AttributeValue, FileAttributes, FileKind, Stat};
+pub use tree::{Entry, Glob, ReadDir, Walk};
