@@ -22,6 +22,7 @@ use crate::loader;
 use crate::memory::RecordBytes;
 use crate::options::Options;
 use crate::report;
+use crate::table::{NamesAndColumns, Table};
 use crate::value::{Form, Value};
 
 /// Records between two looks whether the user has interrupted.
@@ -931,8 +932,7 @@ impl PyDepot {
     ///     names: Whether to take the names too, as `"name"`.
     ///
     /// Returns:
-    ///     A dict of arrays `[n]` as those of `column`, and of the list of names. pandas and polars take it:
-    ///     `pandas.DataFrame(depot.table())`, `polars.DataFrame(depot.table())`.
+    ///     A `Table`: a mapping of arrays `[n]`, and of the list of names, which polars, pyarrow and pandas take too.
     ///
     /// Raises:
     ///     InvalidOptions: When the depot keeps no such column.
@@ -941,15 +941,24 @@ impl PyDepot {
     /// Example:
     ///     >>> depot = vldepot.memory(columns=["step", "energy"])
     ///     >>> depot.put("a", positions=[[0.0, 0.0, 0.0]], step=5, energy=-1.5)
-    ///     >>> depot.table()
+    ///     >>> dict(depot.table())
     ///     {'name': ['a'], 'step': array([5]), 'energy': array([-1.5])}
     #[pyo3(signature = (columns = None, *, names = true))]
-    fn table<'py>(
-        slf: &Bound<'py, Self>,
-        columns: Option<Vec<String>>,
-        names: bool,
-    ) -> PyResult<Bound<'py, PyAny>> {
-        slf.py().import("vldepot._views")?.getattr("table")?.call1((slf, columns, names))
+    fn table(&self, py: Python<'_>, columns: Option<Vec<String>>, names: bool) -> PyResult<Table> {
+        fn read<C: Kind>(
+            depot: &Depot<C>,
+            columns: Option<&Vec<String>>,
+            names: bool,
+        ) -> vldepot::Result<NamesAndColumns> {
+            let kept = || depot.columns().iter().map(|column| column.name.to_string()).collect();
+            let columns: Vec<String> = columns.map_or_else(kept, Clone::clone);
+            let read = |name: String| depot.column(&name, ..).map(|column| (name, column));
+            let columns = columns.into_iter().map(read).collect::<vldepot::Result<_>>()?;
+            Ok((names.then(|| depot.keys().collect()).transpose()?, columns))
+        }
+        let read =
+            self.with(py, |depot| Ok(for_depot!(depot, depot => read(depot, columns.as_ref(), names))?))?;
+        Table::new(read).map_err(|why| PyValueError::new_err(format!("{}: {why}", self.path.display())))
     }
 
     // Metadata.

@@ -23,7 +23,7 @@ Any program reads a frame by name. Its arrays are views of the record:
 | | |
 | --- | --- |
 | `create open append open_or_create memory from_bytes` | make and open a depot |
-| `Depot` | names, values, batches, metadata |
+| `Depot Table` | names, values, batches, metadata; scalars by column |
 | `Frame Topology FlatBatch` | atoms: one frame, what never changes, many frames as long arrays |
 | `Loader Batch merge_states` | training: shuffled, batched, split over ranks and workers, resumable |
 | `verify repair compact plan_compact` | check and mend files |
@@ -43,7 +43,7 @@ from . import errors
 from ._maintain import compact, plan_compact, repair, verify
 from ._open import append, create, from_bytes, memory, open, open_or_create
 from ._views import Metadata
-from ._vldepot import Batch, Depot, FlatBatch, Frame, Loader, Topology, __version__, merge_states
+from ._vldepot import Batch, Depot, FlatBatch, Frame, Loader, Table, Topology, __version__, merge_states
 from .errors import (
     ChecksumError,
     Closed,
@@ -131,6 +131,7 @@ __all__ = [
     "Refreshed",
     "Removal",
     "RepairReport",
+    "Table",
     "Topology",
     "Totals",
     "VerifyReport",
