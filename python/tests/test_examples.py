@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from conftest import examples
 
-MODULES = ["vldepot", "vldepot._open", "vldepot._maintain", "vldepot.errors"]
+MODULES = ["vldepot", "vldepot._open", "vldepot._maintain", "vldepot.errors", "vldepot.vlstore"]
 
 
 @pytest.mark.parametrize("module", MODULES)

@@ -20,14 +20,20 @@ Any program reads a frame by name. Its arrays are views of the record:
     >>> frame.energy, frame.positions.dtype, frame.positions.shape
     (-3.5, dtype('float32'), (2, 3))
 
-| | |
+| for | there are |
 | --- | --- |
-| `create open append open_or_create memory from_bytes` | make and open a depot |
-| `Depot Table` | names, values, batches, metadata; scalars by column |
-| `Frame Topology FlatBatch` | atoms: one frame, what never changes, many frames as long arrays |
-| `Loader Batch merge_states` | training: shuffled, batched, split over ranks and workers, resumable |
-| `verify repair compact plan_compact` | check and mend files |
-| `errors` | every way in which a call can fail |
+| depots | `create`, `open`, `append`, `open_or_create`, `memory`, `from_bytes`, `Depot` |
+| atoms | `Frame`, `Topology`, and `FlatBatch` for many frames as long arrays |
+| training | `Loader`, `Batch`, `merge_states`; `vldepot.torch` for PyTorch |
+| simulations | `vldepot.openmm`, `vldepot.ase` |
+| scalars of all records | `Table` |
+| files | `verify`, `repair`, `compact`, `plan_compact` |
+| failures | `vldepot.errors` |
+| code written for vlstore | `vldepot.vlstore` |
+
+In signatures, `Name` is a `str`, `bytes` or `int`; `Position` is an int, counted from the end if negative; `Positions`
+is a slice, or several of them; `Fields` is the name of a field of frames, or several; `Out` is a `FlatBatch` or a dict
+of arrays to be filled; `V` is what the depot's codec gives and takes.
 """
 
 import sys as _sys

@@ -28,7 +28,6 @@ _Field: TypeAlias = Literal[
     "positions", "velocities", "forces", "charges", "types", "masses", "energy", "time", "cell", "stress"
 ]
 _Fields: TypeAlias = _Field | Iterable[_Field] | Iterable[str]
-_Out: TypeAlias = FlatBatch | Mapping[str, NDArray[Any]]
 
 __all__ = [
     "Batch",
@@ -182,6 +181,8 @@ class FlatBatch:
     def to_dict(self) -> dict[str, NDArray[Any]]: ...
     def frame_of_atom(self) -> NDArray[np.int64]: ...
     def __reduce__(self) -> tuple[Any, ...]: ...
+
+_Out: TypeAlias = FlatBatch | Mapping[str, NDArray[Any]]
 
 @final
 class Batch(Generic[_V]):
