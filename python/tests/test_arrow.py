@@ -44,7 +44,7 @@ def test_a_table_is_looked_up_by_column(table: vldepot.Table) -> None:
     assert table.get("spin") is None and table.get("spin", 1) == 1 and table.get("name") == table["name"]
     assert [name for name, _ in table.items()] == table.keys() and len(table.values()) == 3
     assert table["step"].dtype == np.float64 and np.isnan(table["step"][3])
-    with pytest.raises(KeyError, match="no column \"spin\"; there are name, step, energy"):
+    with pytest.raises(KeyError, match='no column "spin"; there are name, step, energy'):
         table["spin"]
     assert repr(table) == "<vldepot.Table of 20 rows: name, step, energy>"
     with pytest.raises(TypeError, match="dict"):
