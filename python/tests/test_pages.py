@@ -18,11 +18,11 @@ RUN_BY = {
     "README.md": "test_pages.py",
     "python/README.md": "test_pages.py",
     "docs/tutorial/python.md": "test_examples.py",
-    "docs/how-to/move-from-atompack.md": "move/test_pages.py",
-    "docs/how-to/move-from-hdf5.md": "move/test_pages.py",
-    "docs/how-to/move-from-lmdb.md": "move/test_pages.py",
+    "docs/how-to/move-from-atompack.md": "move/test_move_pages.py",
+    "docs/how-to/move-from-hdf5.md": "move/test_move_pages.py",
+    "docs/how-to/move-from-lmdb.md": "move/test_move_pages.py",
     "docs/how-to/move-from-vlstore.md": "vlstore/test_vlstore.py",
-    "docs/how-to/move-from-xtc.md": "move/test_pages.py",
+    "docs/how-to/move-from-xtc.md": "move/test_move_pages.py",
     "docs/how-to/store-openmm-trajectories.md": "openmm/test_openmm.py",
 }
 # These are sketches around data and models of the reader. Their code is compiled, and not run.
@@ -65,7 +65,7 @@ def test_the_commands_of_the_readme_run(tmp_path: Path) -> None:
     environment = {**os.environ, "PATH": path}
     done = subprocess.run(command[1], shell=True, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("[[0.  0.1 0.2]] <vldepot.Depot first.vld: 1 records")
+    assert done.stdout.startswith("[[0.  0.1 0.2]] <vldepot.Depot first.vld: 1 record of ")
 
 
 def test_the_readme_of_the_package_runs(

@@ -16,6 +16,9 @@ import lmdb  # type: ignore[import-not-found,import-untyped,unused-ignore]
 
 import vldepot
 
+# Bytes of the head of a database that is inside another.
+HEAD_BYTES = 48
+
 
 def text_or_bytes(key: bytes) -> str | bytes:
     """A key as a name: text if it is UTF-8, and bytes if not."""
@@ -23,6 +26,15 @@ def text_or_bytes(key: bytes) -> str | bytes:
         return key.decode()
     except UnicodeDecodeError:
         return key
+
+
+def is_database(file: Any, transaction: Any, key: bytes) -> bool:
+    """Whether a value is no value, but the head of a database inside the file."""
+    try:
+        file.open_db(key, txn=transaction, create=False)
+    except lmdb.Error:
+        return False
+    return True
 
 
 def convert(
@@ -45,6 +57,10 @@ def convert(
         inner = file.open_db(database, create=False) if database else None
         with file.begin(db=inner) as transaction, vldepot.create(target, codec, **options) as depot:
             for key, packed in transaction.cursor():
+                if database is None and len(packed) == HEAD_BYTES and is_database(file, transaction, key):
+                    raise ValueError(
+                        f"{source} has databases inside, {key!r} for one: name the one to convert"
+                    )
                 # Keys that would get the same name are not merged.
                 depot.put(name(key), value(packed), new=True)
             return len(depot)

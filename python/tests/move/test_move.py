@@ -201,6 +201,26 @@ def test_keys_that_become_one_name_are_refused(tmp_path: Path) -> None:
         )
 
 
+def test_databases_inside_a_file_are_not_taken_for_values(tmp_path: Path) -> None:
+    import lmdb
+
+    convert = converter("from_lmdb").convert
+    with lmdb.open(str(tmp_path / "a.lmdb"), max_dbs=4) as file, file.begin(write=True) as transaction:
+        transaction.put(b"1", bytes(48))
+        transaction.put(b"a", b"first", db=file.open_db(b"inner", txn=transaction))
+        several = file.open_db(b"several", txn=transaction, dupsort=True)
+        transaction.put(b"a", b"first", db=several)
+        transaction.put(b"a", b"second", db=several)
+    with pytest.raises(ValueError, match="has databases inside, b'inner' for one"):
+        convert(str(tmp_path / "a.lmdb"), str(tmp_path / "all.vld"))
+    assert convert(str(tmp_path / "a.lmdb"), str(tmp_path / "inner.vld"), database=b"inner") == 1
+    with pytest.raises(vldepot.Exists):
+        convert(str(tmp_path / "a.lmdb"), str(tmp_path / "several.vld"), database=b"several")
+    with lmdb.open(str(tmp_path / "b.lmdb")) as file, file.begin(write=True) as transaction:
+        transaction.put(b"1", bytes(48))
+    assert convert(str(tmp_path / "b.lmdb"), str(tmp_path / "b.vld")) == 1
+
+
 # Databases of ASE
 
 
