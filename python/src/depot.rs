@@ -22,7 +22,7 @@ use crate::loader;
 use crate::memory::RecordBytes;
 use crate::options::Options;
 use crate::report;
-use crate::table::{NamesAndColumns, Table};
+use crate::table::{Data, NamesAndColumns, Table};
 use crate::value::{Form, Value};
 
 /// Records between two looks whether the user has interrupted.
@@ -1060,6 +1060,8 @@ impl PyDepot {
     /// Args:
     ///     columns: The columns to take. The default is all that the depot keeps.
     ///     names: Whether to take the names too, as `"name"`.
+    ///     metadata: Names in the metadata of records to take as columns too: numbers, text or bools. Each record's
+    ///         metadata is decoded for that.
     ///
     /// Returns:
     ///     A `Table`: the list of names and an array `[n]` for each scalar, by their names. polars, pyarrow and pandas
@@ -1067,15 +1069,23 @@ impl PyDepot {
     ///
     /// Raises:
     ///     InvalidOptions: When the depot keeps no such column.
-    ///     ValueError: When records were put or removed meanwhile, so that the columns do not fit together.
+    ///     ValueError: When records were put or removed meanwhile, so that the columns do not fit together; when two
+    ///         columns would have one name; when metadata of one name are of several types, or of none that a column has.
     ///
     /// Example:
     ///     >>> depot = vldepot.memory(columns=["step", "energy"])
-    ///     >>> depot.put("a", positions=[[0.0, 0.0, 0.0]], step=5, energy=-1.5)
-    ///     >>> dict(depot.table())
-    ///     {'name': ['a'], 'step': array([5]), 'energy': array([-1.5])}
-    #[pyo3(signature = (columns = None, *, names = true))]
-    fn table(&self, py: Python<'_>, columns: Option<Vec<String>>, names: bool) -> PyResult<Table> {
+    ///     >>> fields = {"positions": [[0.0, 0.0, 0.0]], "step": 5, "energy": -1.5}
+    ///     >>> depot.put("a", fields, metadata={"temperature": 300})
+    ///     >>> dict(depot.table(metadata=["temperature"]))
+    ///     {'name': ['a'], 'step': array([5]), 'energy': array([-1.5]), 'temperature': array([300])}
+    #[pyo3(signature = (columns = None, *, names = true, metadata = None))]
+    fn table(
+        &self,
+        py: Python<'_>,
+        columns: Option<Vec<String>>,
+        names: bool,
+        metadata: Option<Vec<String>>,
+    ) -> PyResult<Table> {
         fn read<C: Kind>(
             depot: &Depot<C>,
             columns: Option<&Vec<String>>,
@@ -1083,13 +1093,42 @@ impl PyDepot {
         ) -> vldepot::Result<NamesAndColumns> {
             let kept = || depot.columns().iter().map(|column| column.name.to_string()).collect();
             let columns: Vec<String> = columns.map_or_else(kept, Clone::clone);
-            let read = |name: String| depot.column(&name, ..).map(|column| (name, column));
+            let read =
+                |name: String| depot.column(&name, ..).map(|column| (name, Data::Stored(Arc::new(column))));
             let columns = columns.into_iter().map(read).collect::<vldepot::Result<_>>()?;
             Ok((names.then(|| depot.keys().collect()).transpose()?, columns))
         }
-        let read =
-            self.with(py, |depot| Ok(for_depot!(depot, depot => read(depot, columns.as_ref(), names))?))?;
-        Table::new(read).map_err(|why| PyValueError::new_err(format!("{}: {why}", self.path.display())))
+        let refuse = |why| PyValueError::new_err(format!("{}: {why}", self.path.display()));
+        let metadata = metadata.unwrap_or_default();
+        let all_names = names || !metadata.is_empty();
+        let (keys, mut columns) =
+            self.with(py, |depot| Ok(for_depot!(depot, depot => read(depot, columns.as_ref(), all_names))?))?;
+        let mut values = vec![Vec::new(); metadata.len()];
+        for some in
+            keys.as_deref().unwrap_or_default().chunks(BETWEEN_SIGNALS).filter(|_| !metadata.is_empty())
+        {
+            py.check_signals()?;
+            self.with(py, |depot| {
+                for key in some {
+                    let found: Option<Value> = for_depot!(depot, depot => depot.metadata(key))?;
+                    for (name, values) in metadata.iter().zip(&mut values) {
+                        values.push(
+                            found
+                                .as_ref()
+                                .and_then(|found| found.member(name))
+                                .cloned()
+                                .unwrap_or(Value::None),
+                        );
+                    }
+                }
+                Ok(())
+            })?;
+        }
+        for (name, values) in metadata.into_iter().zip(values) {
+            let data = Data::of_metadata(&name, values).map_err(refuse)?;
+            columns.push((name, data));
+        }
+        Table::new((keys.filter(|_| names), columns)).map_err(refuse)
     }
 
     // Metadata.

@@ -1,9 +1,11 @@
 //! `vldepot.Table`: scalars of all records by column, for numpy and for data frames.
 
+use std::collections::HashSet;
 use std::ffi::{CStr, CString};
 use std::sync::Arc;
 
 use ndarray::IxDyn;
+use numpy::PyArray1;
 use pyo3::exceptions::{PyKeyError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyCapsule, PyDict, PyIterator, PyList, PyTuple};
@@ -13,6 +15,7 @@ use vldepot::{Column, Key, Scalar};
 use crate::arrow::{ArrowArrayStream, ArrowSchema, Buffer, Field};
 use crate::key;
 use crate::memory::{Lent, lend};
+use crate::value::Value;
 
 /// The column of names.
 const NAME: &str = "name";
@@ -38,12 +41,120 @@ const NAME: &str = "name";
 #[pyclass(frozen, name = "Table", module = "vldepot")]
 pub(crate) struct Table {
     names: Option<Vec<Key>>,
-    columns: Vec<(String, Arc<Column>)>,
+    columns: Vec<(String, Data)>,
     rows: usize,
 }
 
+/// The values of a column.
+pub(crate) enum Data {
+    /// A column of the depot, which is shared.
+    Stored(Arc<Column>),
+    Integers(Vec<Option<i64>>),
+    Floats(Vec<Option<f64>>),
+    Bools(Vec<Option<bool>>),
+    Text(Vec<Option<String>>),
+}
+
+impl Data {
+    fn len(&self) -> usize {
+        match self {
+            Self::Stored(column) => column.len(),
+            Self::Integers(values) => values.len(),
+            Self::Floats(values) => values.len(),
+            Self::Bools(values) => values.len(),
+            Self::Text(values) => values.len(),
+        }
+    }
+
+    /// What the records' metadata have under one name, as a column of one type.
+    pub(crate) fn of_metadata(name: &str, values: Vec<Value>) -> Result<Self, String> {
+        const EXACT: u64 = 1 << 53;
+        let (mut integers, mut floats, mut bools, mut text) = (false, false, false, false);
+        for value in &values {
+            match value {
+                Value::None => {}
+                Value::Int(_) | Value::Uint(_) => integers = true,
+                Value::Float(_) => floats = true,
+                Value::Bool(_) => bools = true,
+                Value::Str(_) => text = true,
+                Value::Bytes(_) | Value::List(_) | Value::Map(_) => {
+                    return Err(format!(
+                        "metadata {name:?}: a column has numbers, bools or text, and a record has {}",
+                        value.kind()
+                    ));
+                }
+            }
+        }
+        if u8::from(integers || floats) + u8::from(bools) + u8::from(text) > 1 {
+            return Err(format!(
+                "metadata {name:?}: records have values of several types, and a column has one"
+            ));
+        }
+        let too_large = |value: &Value| format!("metadata {name:?}: {value:?} does not fit into the column");
+        let values = values.into_iter();
+        Ok(if text {
+            Self::Text(
+                values.map(|value| if let Value::Str(text) = value { Some(text) } else { None }).collect(),
+            )
+        } else if bools {
+            Self::Bools(
+                values.map(|value| if let Value::Bool(bool) = value { Some(bool) } else { None }).collect(),
+            )
+        } else if integers && !floats {
+            let integer = |value| match value {
+                Value::Int(integer) => Ok(Some(integer)),
+                Value::Uint(_) => Err(too_large(&value)),
+                _ => Ok(None),
+            };
+            Self::Integers(values.map(integer).collect::<Result<_, _>>()?)
+        } else {
+            #[allow(clippy::cast_precision_loss, reason = "those that would lose some are refused")]
+            let float = |value| match value {
+                Value::Int(integer) if integer.unsigned_abs() <= EXACT => Ok(Some(integer as f64)),
+                Value::Int(_) | Value::Uint(_) => Err(too_large(&value)),
+                Value::Float(float) => Ok(Some(float)),
+                _ => Ok(None),
+            };
+            Self::Floats(values.map(float).collect::<Result<_, _>>()?)
+        })
+    }
+
+    /// The type, the number of nulls, and the buffers.
+    fn exported(&self) -> (&'static CStr, usize, Vec<Option<Buffer>>) {
+        fn with<T: Copy + Default + bytemuck::Pod + Send + Sync>(
+            format: &'static CStr,
+            values: &[Option<T>],
+        ) -> (&'static CStr, usize, Vec<Option<Buffer>>) {
+            let (nulls, present) = present(values.iter().map(Option::is_some));
+            let numbers = values.iter().map(|value| value.unwrap_or_default()).collect();
+            (format, nulls, vec![present, Some(owned::<T>(numbers))])
+        }
+        match self {
+            Self::Stored(column) => {
+                let (nulls, present) = present((0..column.len()).map(|nth| !column.is_absent(nth)));
+                let format = if column.as_i64().is_some() { c"l" } else { c"g" };
+                (format, nulls, vec![present, Some(Arc::new(Numbers(Arc::clone(column))))])
+            }
+            Self::Integers(values) => with(c"l", values),
+            Self::Floats(values) => with(c"g", values),
+            Self::Bools(values) => {
+                let (nulls, present) = present(values.iter().map(Option::is_some));
+                let set = bits(values.iter().map(|value| *value == Some(true)));
+                (c"b", nulls, vec![present, Some(owned(set))])
+            }
+            Self::Text(values) => {
+                let (nulls, present) = present(values.iter().map(Option::is_some));
+                let parts = values.iter().map(|text| text.as_deref().unwrap_or_default().as_bytes());
+                let (format, mut buffers) = joined(c"U", parts);
+                buffers[0] = present;
+                (format, nulls, buffers)
+            }
+        }
+    }
+}
+
 /// Names, if they were asked for, and columns by their name.
-pub(crate) type NamesAndColumns = (Option<Vec<Key>>, Vec<(String, Column)>);
+pub(crate) type NamesAndColumns = (Option<Vec<Key>>, Vec<(String, Data)>);
 
 /// The numbers of a column.
 struct Numbers(Arc<Column>);
@@ -74,16 +185,19 @@ fn owned<T: bytemuck::Pod + Send + Sync>(numbers: Vec<T>) -> Buffer {
     Arc::new(Owned(numbers))
 }
 
-/// A bit for each row that has a value.
-fn present(column: &Column) -> Option<Buffer> {
-    if column.n_absent() == 0 {
-        return None;
-    }
-    let mut bits = vec![0_u8; column.len().div_ceil(8)];
-    for nth in (0..column.len()).filter(|&nth| !column.is_absent(nth)) {
+/// A bit for each row.
+fn bits(rows: impl ExactSizeIterator<Item = bool>) -> Vec<u8> {
+    let mut bits = vec![0_u8; rows.len().div_ceil(8)];
+    for (nth, _) in rows.enumerate().filter(|&(_, set)| set) {
         bits[nth / 8] |= 1 << (nth % 8);
     }
-    Some(owned(bits))
+    bits
+}
+
+/// How many rows have no value, and a bit for each that has one, if not all have.
+fn present(rows: impl ExactSizeIterator<Item = bool> + Clone) -> (usize, Option<Buffer>) {
+    let nulls = rows.clone().filter(|&present| !present).count();
+    (nulls, (nulls > 0).then(|| owned(bits(rows))))
 }
 
 /// Strings or bytes one after the other, and where each starts.
@@ -126,16 +240,19 @@ impl Table {
         if lengths.len() > 1 {
             return Err(format!("the depot changed while its columns were read, to {lengths:?} records"));
         }
-        let rows = lengths.first().copied().unwrap_or(0);
-        let columns = columns.into_iter().map(|(name, column)| (name, Arc::new(column))).collect();
-        Ok(Self { names, columns, rows })
+        let table = Self { names, columns, rows: lengths.first().copied().unwrap_or(0) };
+        let mut seen = HashSet::new();
+        if let Some(twice) = table.labels().find(|label| !seen.insert(*label)) {
+            return Err(format!("two columns would be called {twice:?}"));
+        }
+        Ok(table)
     }
 
     fn labels(&self) -> impl Iterator<Item = &str> {
         self.names.iter().map(|_| NAME).chain(self.columns.iter().map(|(name, _)| &**name))
     }
 
-    fn column(&self, name: &str) -> Option<&Arc<Column>> {
+    fn column(&self, name: &str) -> Option<&Data> {
         self.columns.iter().find(|(column, _)| column == name).map(|(_, column)| column)
     }
 
@@ -150,12 +267,9 @@ impl Table {
                 fields.push(Field { name: label(NAME)?, format, nulls: 0, buffers });
             }
             for (name, column) in &self.columns {
-                fields.push(Field {
-                    name: label(name)?,
-                    format: if column.as_i64().is_some() { c"l" } else { c"g" },
-                    nulls: i64::try_from(column.n_absent()).unwrap_or(i64::MAX),
-                    buffers: vec![present(column), Some(Arc::new(Numbers(Arc::clone(column))))],
-                });
+                let (format, nulls, buffers) = column.exported();
+                let nulls = i64::try_from(nulls).unwrap_or(i64::MAX);
+                fields.push(Field { name: label(name)?, format, nulls, buffers });
             }
             Ok::<_, String>(fields)
         });
@@ -175,16 +289,32 @@ impl Table {
             let there: Vec<&str> = table.labels().collect();
             return Err(PyKeyError::new_err(format!("no column {name:?}; there are {}", there.join(", "))));
         };
-        if column.as_i64().is_some() && column.n_absent() > 0 {
-            let floats = column.iter().map(|value| value.map_or(f64::NAN, Scalar::to_f64));
-            return Ok(numpy::PyArray1::from_iter(py, floats).into_any());
+        let floats = |floats: Vec<f64>| PyArray1::from_vec(py, floats).into_any();
+        match column {
+            Data::Text(texts) => Ok(PyList::new(py, texts)?.into_any()),
+            Data::Bools(bools) => Ok(PyList::new(py, bools)?.into_any()),
+            Data::Floats(numbers) => {
+                Ok(floats(numbers.iter().map(|number| number.unwrap_or(f64::NAN)).collect()))
+            }
+            Data::Integers(numbers) => match numbers.iter().copied().collect::<Option<Vec<i64>>>() {
+                Some(all) => Ok(PyArray1::from_vec(py, all).into_any()),
+                None => Ok(floats(
+                    numbers.iter().map(|n| n.map_or(f64::NAN, |n| Scalar::Integer(n).to_f64())).collect(),
+                )),
+            },
+            Data::Stored(column) if column.as_i64().is_some() && column.n_absent() > 0 => {
+                Ok(floats(column.iter().map(|value| value.map_or(f64::NAN, Scalar::to_f64)).collect()))
+            }
+            Data::Stored(column) => {
+                let dtype = if column.as_i64().is_some() { DType::I64 } else { DType::F64 };
+                let shape = IxDyn(&[column.len()]);
+                let lent = lend(slf, |table| match table.column(name)? {
+                    Data::Stored(column) => Some(Lent { dtype, shape, bytes: bytes_of(column) }),
+                    _ => None,
+                })?;
+                lent.ok_or_else(|| PyKeyError::new_err(name.to_owned()))
+            }
         }
-        let dtype = if column.as_i64().is_some() { DType::I64 } else { DType::F64 };
-        let lent = lend(slf, |table| {
-            let column = table.column(name)?;
-            Some(Lent { dtype, shape: IxDyn(&[column.len()]), bytes: bytes_of(column) })
-        })?;
-        lent.ok_or_else(|| PyKeyError::new_err(name.to_owned()))
     }
 
     fn __contains__(&self, name: &Bound<'_, PyAny>) -> bool {
@@ -205,10 +335,11 @@ impl Table {
         PyList::new(py, self.labels())
     }
 
-    /// The columns: of the names a list, of each scalar an array `[n]`.
+    /// The columns: arrays `[n]` of numbers, and lists of names, text and bools.
     ///
-    /// The arrays are float64, or int64 for whole numbers, and read-only views of the table. Values that records do not
-    /// have are NaN; whole numbers become float64 if there are any such, which copies them.
+    /// The arrays are float64, or int64 for whole numbers. Those of the depot's scalars are read-only views of the table.
+    /// Values that records do not have are NaN, or `None` in lists; whole numbers become float64 if there are any such,
+    /// which copies them.
     fn values<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyList>> {
         let columns = slf.get().labels().map(|label| Self::__getitem__(slf, label));
         PyList::new(slf.py(), columns.collect::<PyResult<Vec<_>>>()?)
@@ -241,7 +372,8 @@ impl Table {
 
     /// The schema, as a capsule of the Arrow PyCapsule interface.
     ///
-    /// Names are large strings, large binary, int64 or uint64; scalars int64 or float64. All may be null.
+    /// Names are large strings, large binary, int64 or uint64; scalars int64 or float64; metadata these, large strings
+    /// or bools. All may be null.
     ///
     /// Raises:
     ///     ValueError: When the names are of several kinds, which no column can have.

@@ -221,3 +221,68 @@ def test_a_table_needs_no_pyarrow(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[('a', 1.5)]"
+
+
+def test_metadata_of_records_are_columns_too() -> None:
+    depot = vldepot.memory(columns=["energy"])
+    metadata: list[Any] = [
+        {"temperature": 300, "smiles": "C", "relaxed": True, "gap": 1, "unused": [1]},
+        None,
+        {"temperature": 310, "smiles": "", "gap": 0.5},
+        "no dict",
+        {"temperature": None, "relaxed": False, "smiles": "Å"},
+    ]
+    for n, value in enumerate(metadata):
+        depot.put(f"m{n}", positions=ORIGIN, energy=-1.0 * n, metadata=value)
+    table = depot.table(metadata=["temperature", "smiles", "relaxed", "gap", "missing"])
+    assert table.keys() == ["name", "energy", "temperature", "smiles", "relaxed", "gap", "missing"]
+    np.testing.assert_array_equal(table["temperature"], [300, np.nan, 310, np.nan, np.nan])
+    assert table["smiles"] == ["C", None, "", None, "Å"] and table["relaxed"] == [True, None, None, None, False]
+    np.testing.assert_array_equal(table["gap"], [1.0, np.nan, 0.5, np.nan, np.nan])
+    assert np.isnan(table["missing"]).all()
+    found = pyarrow.table(table)
+    found.validate(full=True)
+    assert found["temperature"].to_pylist() == [300, None, 310, None, None]
+    assert found.schema.field("temperature").type == pyarrow.int64()
+    assert found["smiles"].to_pylist() == ["C", None, "", None, "Å"]
+    assert found["relaxed"].to_pylist() == [True, None, None, None, False]
+    assert found["gap"].to_pylist() == [1.0, None, 0.5, None, None] and found["missing"].null_count == 5
+    frame = polars.DataFrame(depot.table([], names=False, metadata=["relaxed", "smiles"]))
+    assert frame.rows() == [(True, "C"), (None, None), (None, ""), (None, None), (False, "Å")]
+    assert depot.table(metadata=[]).keys() == ["name", "energy"]
+    depot = vldepot.memory("json")
+    for n in range(10_000):
+        depot.put(n, n, metadata={"n": n})
+    np.testing.assert_array_equal(depot.table(metadata=["n"])["n"], np.arange(10_000))
+    assert vldepot.memory("json").table(metadata=["n"]).shape == (0, 2)
+
+
+@pytest.mark.parametrize(
+    ("values", "why"),
+    [
+        ([1, "a"], "several types"),
+        ([True, 1], "several types"),
+        ([[1]], "a record has a list"),
+        ([{"a": 1}], "a record has a dict"),
+        ([b"a"], "a record has bytes"),
+        ([2**63], "does not fit"),
+        ([0.5, 2**53 + 1], "does not fit"),
+    ],
+)
+def test_metadata_that_are_no_column_are_refused(values: list[Any], why: str) -> None:
+    depot = vldepot.memory("json")
+    for n, value in enumerate(values):
+        depot.put(n, n, metadata={"x": value})
+    with pytest.raises(ValueError, match=f"\"x\".*{why}"):
+        depot.table(metadata=["x"])
+
+
+def test_columns_of_one_name_are_refused() -> None:
+    depot = depot_of(["a"])
+    depot.set_metadata_of("a", {"energy": 1, "name": 2})
+    for arguments in ({"columns": ["step", "step"]}, {"metadata": ["energy"]}, {"metadata": ["name"]}):
+        with pytest.raises(ValueError, match="two columns would be called"):
+            depot.table(**arguments)  # type: ignore[arg-type]
+    assert depot.table([], names=False, metadata=["energy", "name"]).shape == (1, 2)
+    with pytest.raises(TypeError):
+        depot.table("step")
