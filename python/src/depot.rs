@@ -1055,7 +1055,7 @@ impl PyDepot {
 
     /// Scalars of all records by column, and their names: what a data frame is made from.
     ///
-    /// No record is read.
+    /// No record is read. Rows belong together although other threads put and remove records meanwhile.
     ///
     /// Args:
     ///     columns: The columns to take. The default is all that the depot keeps.
@@ -1069,8 +1069,9 @@ impl PyDepot {
     ///
     /// Raises:
     ///     InvalidOptions: When the depot keeps no such column.
-    ///     ValueError: When records were put or removed meanwhile, so that the columns do not fit together; when two
-    ///         columns would have one name; when metadata of one name are of several types, or of none that a column has.
+    ///     ValueError: When two columns would have one name, or metadata of one name are of several types, or of none
+    ///         that a column has.
+    ///     NotFound: When a record whose metadata are asked for was removed meanwhile.
     ///
     /// Example:
     ///     >>> depot = vldepot.memory(columns=["step", "energy"])
@@ -1092,11 +1093,15 @@ impl PyDepot {
             names: bool,
         ) -> vldepot::Result<NamesAndColumns> {
             let kept = || depot.columns().iter().map(|column| column.name.to_string()).collect();
-            let columns: Vec<String> = columns.map_or_else(kept, Clone::clone);
-            let read =
-                |name: String| depot.column(&name, ..).map(|column| (name, Data::Stored(Arc::new(column))));
-            let columns = columns.into_iter().map(read).collect::<vldepot::Result<_>>()?;
-            Ok((names.then(|| depot.keys().collect()).transpose()?, columns))
+            let labels: Vec<String> = columns.map_or_else(kept, Clone::clone);
+            let (names, columns) = if names {
+                let (names, columns) = depot.names_and_columns(&labels)?;
+                (Some(names), columns)
+            } else {
+                (None, depot.columns_together(&labels)?)
+            };
+            let stored = columns.into_iter().map(|column| Data::Stored(Arc::new(column)));
+            Ok((names, labels.into_iter().zip(stored).collect()))
         }
         let refuse = |why| PyValueError::new_err(format!("{}: {why}", self.path.display()));
         let metadata = metadata.unwrap_or_default();

@@ -286,3 +286,25 @@ def test_columns_of_one_name_are_refused() -> None:
     assert depot.table([], names=False, metadata=["energy", "name"]).shape == (1, 2)
     with pytest.raises(TypeError):
         depot.table("step")
+
+
+def test_rows_belong_together_while_another_thread_replaces_records() -> None:
+    depot = vldepot.memory(columns=["step", "energy"])
+    frames = [Frame(positions=ORIGIN, step=n, energy=float(n)) for n in range(300)]
+    depot.update(dict(enumerate(frames)))
+    done = threading.Event()
+
+    def replace() -> None:
+        for turn in range(20):
+            depot.update({n: frames[n] for n in range(turn % 7, 300, 7)})
+            del depot[turn]
+        done.set()
+
+    thread = threading.Thread(target=replace)
+    thread.start()
+    while not done.is_set():
+        table = depot.table()
+        names = np.array(table["name"])
+        np.testing.assert_array_equal(table["step"], names)
+        np.testing.assert_array_equal(table["energy"], names)
+    thread.join()
