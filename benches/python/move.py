@@ -27,7 +27,7 @@ import vldepot
 
 
 class Water:
-    """Frames of molecular dynamics: positions, velocities and forces of atoms that move a little from frame to frame."""
+    """Frames of molecular dynamics: positions, velocities and forces of atoms that move a little."""
 
     def __init__(self, n: int, atoms: int = 4902) -> None:
         random = np.random.default_rng(7)

@@ -22,9 +22,9 @@ const NAME: &str = "name";
 
 /// Scalars of all records by column, and their names: what a data frame is made from.
 ///
-/// Made by `Depot.table`. Its columns are looked up by name. It does not change with the depot. Libraries that know Arrow
-/// take it as it is, by the PyCapsule interface: the numbers are shared and not copied, and values that records do not
-/// have are nulls. pyarrow is not needed for that.
+/// Made by `Depot.table`. Its columns are looked up by name. It does not change with the depot. Libraries that know
+/// Arrow take it as it is, by the PyCapsule interface: the depot's scalars are shared and not copied, and values that
+/// records do not have are nulls. pyarrow is not needed for that.
 ///
 /// Example:
 ///     >>> depot = vldepot.memory(columns=["step", "energy"])
@@ -336,9 +336,9 @@ impl Table {
 
     /// The columns: arrays `[n]` of numbers, and lists of names, text and bools.
     ///
-    /// The arrays are float64, or int64 for whole numbers. Those of the depot's scalars are read-only views of the table.
-    /// Values that records do not have are NaN, or `None` in lists; whole numbers become float64 if there are any such,
-    /// which copies them.
+    /// The arrays are float64, or int64 for whole numbers. Those of the depot's scalars are read-only views of the
+    /// table. Values that records do not have are NaN, or `None` in lists; whole numbers become float64 if there are
+    /// any such, which copies them.
     fn values<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyList>> {
         let columns = slf.get().labels().map(|label| Self::__getitem__(slf, label));
         PyList::new(slf.py(), columns.collect::<PyResult<Vec<_>>>()?)
