@@ -361,3 +361,45 @@ fn a_codec_that_gives_another_kind_of_number_is_refused() {
     depot.commit().unwrap();
     assert_eq!(depot.column("length", ..).unwrap().get(0), None);
 }
+
+#[test]
+fn rows_belong_together_while_another_thread_replaces_records() {
+    let depot = Depot::builder(AtomicFrameCodec::new()).layout(layout()).memory().unwrap();
+    let put = |n: u32| {
+        let frame = AtomicFrame::new().n_atoms(n as usize + 1).step(n.into()).time(n.into()).energy(n.into());
+        depot.put(n, &frame).unwrap();
+    };
+    (0..300).for_each(put);
+    depot.commit().unwrap();
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for round in 0..40_u32 {
+                (round % 7..300).step_by(7).for_each(put);
+                depot.remove(round).unwrap();
+                if round % 10 == 9 {
+                    depot.commit().unwrap();
+                }
+            }
+            done.store(true, std::sync::atomic::Ordering::Relaxed);
+        });
+        let mut last = false;
+        while !std::mem::replace(&mut last, done.load(std::sync::atomic::Ordering::Relaxed)) {
+            let (names, columns) = depot.names_and_columns(&["energy", "step", "n_atoms"]).unwrap();
+            assert!(names.len() >= 260);
+            for (row, name) in names.iter().enumerate() {
+                let number = i64::try_from(name.as_int().unwrap()).unwrap();
+                assert_eq!(columns[0].get(row), Some(Scalar::Float(Scalar::Integer(number).to_f64())));
+                assert_eq!(columns[1].get(row), Some(Scalar::Integer(number)));
+                assert_eq!(columns[2].get(row), Some(Scalar::Integer(number + 1)));
+            }
+            let columns = depot.columns_together(&["step", "n_atoms"]).unwrap();
+            let rows = columns[0].as_i64().unwrap().iter().zip(columns[1].as_i64().unwrap());
+            assert!(rows.into_iter().all(|(step, n_atoms)| step + 1 == *n_atoms));
+        }
+    });
+    let refused = depot.names_and_columns(&["spin"]).unwrap_err();
+    assert!(matches!(refused.kind(), ErrorKind::InvalidOptions { .. }), "{refused}");
+    let (names, columns) = depot.names_and_columns(&[""; 0]).unwrap();
+    assert_eq!((names.len() as u64, columns.len()), (depot.len(), 0));
+}

@@ -22,6 +22,7 @@ use crate::loader;
 use crate::memory::RecordBytes;
 use crate::options::Options;
 use crate::report;
+use crate::table::{Data, NamesAndColumns, Table};
 use crate::value::{Form, Value};
 
 /// Records between two looks whether the user has interrupted.
@@ -30,6 +31,20 @@ const BETWEEN_SIGNALS: usize = 4096;
 /// Named, variable-length records, kept compressed, in a file or in memory.
 ///
 /// Made by `vldepot.create`, `open`, `append`, `open_or_create`, `memory` and `from_bytes`.
+///
+/// It is a mutable mapping of names to values, in the order of insertion: `depot[name]`, `depot[name] = value`, `del`,
+/// `in`, `len` and iteration work as with a dict. It is a context manager too, and `close` ends it.
+///
+/// What a method raises stands with it. Besides that, every method raises `Closed` after `close`; every method that
+/// reads raises `ChecksumError`, `DecompressError`, `Damaged` or `IoError` when the file is not what was written or
+/// cannot be read; and every method that writes raises `ReadOnly` or `Forked` where this process may not, and
+/// `NotStored`, `NotCommitted` or `Poisoned` when the disk is full or fails.
+///
+/// Example:
+///     >>> depot = vldepot.memory("json")
+///     >>> depot["a"] = [1, 2]
+///     >>> depot["a"], "b" in depot, len(depot), list(depot)
+///     ([1, 2], False, 1, ['a'])
 #[pyclass(frozen, mapping, weakref, name = "Depot", module = "vldepot")]
 pub(crate) struct PyDepot {
     /// `None` once it is closed. Calls hold the lock for reading, without the GIL; closing takes it for writing.
@@ -346,6 +361,11 @@ impl PyDepot {
     ///
     /// Raises:
     ///     LostCommit, LostEarlier: When the file may have lost the name.
+    ///
+    /// Example:
+    ///     >>> depot = vldepot.memory("json")
+    ///     >>> depot.get("missing", 0)
+    ///     0
     #[pyo3(signature = (name, default = None, /))]
     fn get<'py>(
         &self,
@@ -423,6 +443,12 @@ impl PyDepot {
     ///
     /// Raises:
     ///     NotFound: Where there is none, and no default.
+    ///
+    /// Example:
+    ///     >>> depot = vldepot.memory("json")
+    ///     >>> depot["a"] = 1
+    ///     >>> depot.pop("a"), depot.pop("a", None)
+    ///     (1, None)
     #[pyo3(signature = (name, /, *default))]
     fn pop<'py>(
         &self,
@@ -473,6 +499,16 @@ impl PyDepot {
     }
 
     /// Stores many records: those of a mapping, or of an iterable of names and values.
+    ///
+    /// Raises:
+    ///     CodecError: When the codec refuses a value. The records before it are stored.
+    ///
+    /// Example:
+    ///     >>> depot = vldepot.memory("json")
+    ///     >>> depot.update({"a": 1, "b": 2})
+    ///     >>> depot.update([("b", 3)])
+    ///     >>> dict(depot.items())
+    ///     {'a': 1, 'b': 3}
     #[pyo3(signature = (records, /))]
     fn update(&self, py: Python<'_>, records: &Bound<'_, PyAny>) -> PyResult<()> {
         let pairs = match records.getattr_opt(intern!(py, "items"))? {
@@ -496,6 +532,9 @@ impl PyDepot {
     }
 
     /// The names, in the order of insertion.
+    ///
+    /// Returns:
+    ///     A view, like that of a dict: with `len` and `in`, and it follows the depot.
     fn keys<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         slf.py().import("vldepot._views")?.getattr("Names")?.call1((slf,))
     }
@@ -565,6 +604,18 @@ impl PyDepot {
     }
 
     /// The names at positions, which are given as to `at`.
+    ///
+    /// Returns:
+    ///     The name for an int, and a list of names otherwise.
+    ///
+    /// Raises:
+    ///     OutOfRange: When there is no record at a position.
+    ///
+    /// Example:
+    ///     >>> depot = vldepot.memory("bytes")
+    ///     >>> depot.update({"a": b"", 7: b""})
+    ///     >>> depot.names_at(-1), depot.names_at([0, 0])
+    ///     (7, ['a', 'a'])
     #[pyo3(signature = (positions, /))]
     fn names_at<'py>(&self, py: Python<'py>, positions: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         if is_many(positions)? {
@@ -586,6 +637,12 @@ impl PyDepot {
     ///
     /// Raises:
     ///     NotFound: When a name has no record.
+    ///
+    /// Example:
+    ///     >>> depot = vldepot.memory("json")
+    ///     >>> depot.update({"a": 1, "b": 2})
+    ///     >>> depot.get_many(["b", "a", "b"], threads=2)
+    ///     [2, 1, 2]
     #[pyo3(signature = (names, /, *, threads = 1))]
     fn get_many<'py>(
         &self,
@@ -614,6 +671,10 @@ impl PyDepot {
     /// Every block is decoded once, and nothing is made for a frame. Of large frames, only the blocks with the wanted
     /// fields are decoded. The depot's precision must be float32.
     ///
+    /// Returns:
+    ///     A `FlatBatch`. Its arrays own their memory, so that other libraries may share it:
+    ///     `torch.from_dlpack(batch.positions)` copies nothing.
+    ///
     /// Args:
     ///     names: Any iterable of names.
     ///     fields: `positions velocities forces charges types masses energy time cell stress`: one name, or several.
@@ -621,7 +682,9 @@ impl PyDepot {
     ///         batch has their first rows.
     ///
     /// Raises:
+    ///     NotFound: When a name has no record.
     ///     CodecError: When a frame lacks a field.
+    ///     TypeError: When the depot is not one of frames.
     ///     ValueError: When `out` cannot take the fields. Arrays of `out` that were checked by then may be filled.
     ///
     /// Example:
@@ -645,6 +708,9 @@ impl PyDepot {
     }
 
     /// Like `get_flat`, for positions, which are given as to `at`.
+    ///
+    /// Raises:
+    ///     OutOfRange: When there is no record at a position.
     #[pyo3(signature = (positions, /, fields = None, *, out = None))]
     fn get_flat_at<'py>(
         &self,
@@ -661,6 +727,15 @@ impl PyDepot {
     /// The number of atoms of each frame, in the order of insertion: `[len]` uint32. This reads all frames.
     ///
     /// It is what a loader takes as `costs`, for batches of so many atoms.
+    ///
+    /// Raises:
+    ///     TypeError: When the depot is not one of frames.
+    ///
+    /// Example:
+    ///     >>> depot = vldepot.memory()
+    ///     >>> depot.update({n: {"positions": np.zeros((n, 3))} for n in (2, 5)})
+    ///     >>> depot.atom_counts()
+    ///     array([2, 5], dtype=uint32)
     #[pyo3(signature = (*, threads = 1))]
     fn atom_counts<'py>(&self, py: Python<'py>, threads: usize) -> PyResult<Bound<'py, PyAny>> {
         fn counts(depot: &AnyDepot, threads: usize) -> Items<'_> {
@@ -684,6 +759,15 @@ impl PyDepot {
     }
 
     /// The bytes of a record, as the codec encoded them: a read-only `memoryview` that keeps them alive.
+    ///
+    /// Raises:
+    ///     NotFound: When there is no such record.
+    ///
+    /// Example:
+    ///     >>> depot = vldepot.memory("json")
+    ///     >>> depot["a"] = [1, 2]
+    ///     >>> bytes(depot.raw("a"))
+    ///     b'[1,2]'
     #[pyo3(signature = (name, /))]
     fn raw<'py>(&self, py: Python<'py>, name: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         fn get<C: Kind>(
@@ -705,6 +789,9 @@ impl PyDepot {
     }
 
     /// Where the record lies in the file.
+    ///
+    /// Raises:
+    ///     NotFound: When there is no such record.
     #[pyo3(signature = (name, /))]
     fn location<'py>(&self, py: Python<'py>, name: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         let name = key::name(name)?;
@@ -714,6 +801,10 @@ impl PyDepot {
     }
 
     /// Gives a record another name, which must be free. It moves to the end of the order.
+    ///
+    /// Raises:
+    ///     NotFound: When there is no such record.
+    ///     Exists: When the new name is taken.
     #[pyo3(signature = (name, new_name, /))]
     fn rename(&self, py: Python<'_>, name: &Bound<'_, PyAny>, new_name: &Bound<'_, PyAny>) -> PyResult<()> {
         let (from, to) = (key::key(name)?, key::key(new_name)?);
@@ -725,6 +816,17 @@ impl PyDepot {
     /// Args:
     ///     other: The depot to copy from.
     ///     names: Which records; all of them by default.
+    ///
+    /// Raises:
+    ///     WrongCodec: When the other depot has another codec.
+    ///     NotFound: When a name has no record there.
+    ///     ValueError: When the other depot is this one.
+    ///
+    /// Example:
+    ///     >>> source, target = vldepot.memory("json"), vldepot.memory("json")
+    ///     >>> source.update({"a": 1, "b": 2, "c": 3})
+    ///     >>> target.copy_from(source, ["c", "a"]), list(target)
+    ///     (2, ['c', 'a'])
     #[pyo3(signature = (other, names = None, /))]
     fn copy_from(&self, py: Python<'_>, other: &Self, names: Option<&Bound<'_, PyAny>>) -> PyResult<u64> {
         let names = names.filter(|names| !names.is_none());
@@ -777,6 +879,16 @@ impl PyDepot {
     }
 
     /// The names that are `str` and start with `prefix`, in the order of names.
+    ///
+    /// Args:
+    ///     prefix: What they start with.
+    ///     reverse: From the last to the first.
+    ///
+    /// Example:
+    ///     >>> depot = vldepot.memory("bytes")
+    ///     >>> depot.update({name: b".." for name in ["run_2/b", "run_1/c", "run_2/a"]})
+    ///     >>> list(depot.keys_with_prefix("run_2/"))
+    ///     ['run_2/a', 'run_2/b']
     #[pyo3(signature = (prefix, /, *, reverse = false))]
     fn keys_with_prefix<'py>(
         &self,
@@ -791,6 +903,9 @@ impl PyDepot {
 
     /// The names that are `str` and match a glob such as `run_*/frame_00?`, in the order of insertion. This looks at
     /// every name.
+    ///
+    /// Raises:
+    ///     InvalidOptions: When the pattern is malformed.
     #[pyo3(signature = (pattern, /))]
     fn keys_matching<'py>(&self, py: Python<'py>, pattern: String) -> PyResult<Bound<'py, DepotIterator>> {
         self.list(py, Shape::Names, move |depot| {
@@ -803,6 +918,16 @@ impl PyDepot {
 
     /// How many records, and how many raw bytes, have names from `start` on and before `stop`. This goes through none
     /// of them.
+    ///
+    /// Args:
+    ///     start: The first name; the first of all by default.
+    ///     stop: The name to stop before; the end by default.
+    ///
+    /// Example:
+    ///     >>> depot = vldepot.memory("bytes")
+    ///     >>> depot.update({n: b"1234" for n in range(100)})
+    ///     >>> depot.totals(10, 20)
+    ///     Totals(records=10, raw_bytes=40)
     #[pyo3(signature = (start = None, stop = None))]
     fn totals<'py>(
         &self,
@@ -904,6 +1029,12 @@ impl PyDepot {
     /// Raises:
     ///     NotFound: When there is no such record.
     ///     InvalidOptions: When the depot keeps no such column.
+    ///
+    /// Example:
+    ///     >>> depot = vldepot.memory(columns=["energy"])
+    ///     >>> depot.put("a", positions=[[0.0, 0.0, 0.0]], energy=-1.5)
+    ///     >>> depot.scalar("a", "energy")
+    ///     -1.5
     #[pyo3(signature = (name, column, /))]
     fn scalar<'py>(
         &self,
@@ -924,32 +1055,85 @@ impl PyDepot {
 
     /// Scalars of all records by column, and their names: what a data frame is made from.
     ///
-    /// No record is read.
+    /// No record is read. Rows belong together although other threads put and remove records meanwhile.
     ///
     /// Args:
     ///     columns: The columns to take. The default is all that the depot keeps.
     ///     names: Whether to take the names too, as `"name"`.
+    ///     metadata: Names in the metadata of records to take as columns too: numbers, text or bools. Each record's
+    ///         metadata is decoded for that.
     ///
     /// Returns:
-    ///     A dict of arrays `[n]` as those of `column`, and of the list of names. pandas and polars take it:
-    ///     `pandas.DataFrame(depot.table())`, `polars.DataFrame(depot.table())`.
+    ///     A `Table`: the list of names and an array `[n]` for each scalar, by their names. polars, pyarrow and pandas
+    ///     take it too.
     ///
     /// Raises:
     ///     InvalidOptions: When the depot keeps no such column.
-    ///     ValueError: When records were put or removed meanwhile, so that the columns do not fit together.
+    ///     ValueError: When two columns would have one name, or metadata of one name are of several types, or of none
+    ///         that a column has.
+    ///     NotFound: When a record whose metadata are asked for was removed meanwhile.
     ///
     /// Example:
     ///     >>> depot = vldepot.memory(columns=["step", "energy"])
-    ///     >>> depot.put("a", positions=[[0.0, 0.0, 0.0]], step=5, energy=-1.5)
-    ///     >>> depot.table()
-    ///     {'name': ['a'], 'step': array([5]), 'energy': array([-1.5])}
-    #[pyo3(signature = (columns = None, *, names = true))]
-    fn table<'py>(
-        slf: &Bound<'py, Self>,
+    ///     >>> fields = {"positions": [[0.0, 0.0, 0.0]], "step": 5, "energy": -1.5}
+    ///     >>> depot.put("a", fields, metadata={"temperature": 300})
+    ///     >>> dict(depot.table(metadata=["temperature"]))
+    ///     {'name': ['a'], 'step': array([5]), 'energy': array([-1.5]), 'temperature': array([300])}
+    #[pyo3(signature = (columns = None, *, names = true, metadata = None))]
+    fn table(
+        &self,
+        py: Python<'_>,
         columns: Option<Vec<String>>,
         names: bool,
-    ) -> PyResult<Bound<'py, PyAny>> {
-        slf.py().import("vldepot._views")?.getattr("table")?.call1((slf, columns, names))
+        metadata: Option<Vec<String>>,
+    ) -> PyResult<Table> {
+        fn read<C: Kind>(
+            depot: &Depot<C>,
+            columns: Option<&Vec<String>>,
+            names: bool,
+        ) -> vldepot::Result<NamesAndColumns> {
+            let kept = || depot.columns().iter().map(|column| column.name.to_string()).collect();
+            let labels: Vec<String> = columns.map_or_else(kept, Clone::clone);
+            let (names, columns) = if names {
+                let (names, columns) = depot.names_and_columns(&labels)?;
+                (Some(names), columns)
+            } else {
+                (None, depot.columns_together(&labels)?)
+            };
+            let stored = columns.into_iter().map(|column| Data::Stored(Arc::new(column)));
+            Ok((names, labels.into_iter().zip(stored).collect()))
+        }
+        let refuse = |why| PyValueError::new_err(format!("{}: {why}", self.path.display()));
+        let metadata = metadata.unwrap_or_default();
+        let all_names = names || !metadata.is_empty();
+        let (keys, mut columns) =
+            self.with(py, |depot| Ok(for_depot!(depot, depot => read(depot, columns.as_ref(), all_names))?))?;
+        let mut values = vec![Vec::new(); metadata.len()];
+        for some in
+            keys.as_deref().unwrap_or_default().chunks(BETWEEN_SIGNALS).filter(|_| !metadata.is_empty())
+        {
+            py.check_signals()?;
+            self.with(py, |depot| {
+                for key in some {
+                    let found: Option<Value> = for_depot!(depot, depot => depot.metadata(key))?;
+                    for (name, values) in metadata.iter().zip(&mut values) {
+                        values.push(
+                            found
+                                .as_ref()
+                                .and_then(|found| found.member(name))
+                                .cloned()
+                                .unwrap_or(Value::None),
+                        );
+                    }
+                }
+                Ok(())
+            })?;
+        }
+        for (name, values) in metadata.into_iter().zip(values) {
+            let data = Data::of_metadata(&name, values).map_err(refuse)?;
+            columns.push((name, data));
+        }
+        Table::new((keys.filter(|_| names), columns)).map_err(refuse)
     }
 
     // Metadata.
@@ -967,6 +1151,10 @@ impl PyDepot {
     }
 
     /// The metadata of a record, or `None` where it has none. This does not touch the record.
+    ///
+    /// Raises:
+    ///     NotFound: When there is no such record.
+    ///     MetadataError: When they cannot be read.
     #[pyo3(signature = (name, /))]
     fn metadata_of<'py>(&self, py: Python<'py>, name: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         let name = key::name(name)?;
@@ -976,6 +1164,14 @@ impl PyDepot {
     }
 
     /// Replaces the metadata of a record, which moves to the end of the order.
+    ///
+    /// Args:
+    ///     name: The record.
+    ///     metadata: Anything that MessagePack has.
+    ///
+    /// Raises:
+    ///     NotFound: When there is no such record.
+    ///     TypeError: When MessagePack does not have it.
     #[pyo3(signature = (name, metadata, /))]
     fn set_metadata_of(
         &self,
@@ -1057,6 +1253,12 @@ impl PyDepot {
     }
 
     /// Moves a reader forward to what its writer has committed since.
+    ///
+    /// Returns:
+    ///     `Refreshed`: which records are new.
+    ///
+    /// Raises:
+    ///     Replaced: When the path leads to another file now, such as a compacted one: open it again.
     fn refresh<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let refreshed = self.with(py, |depot| Ok(for_depot!(depot, depot => depot.refresh())?))?;
         report::refreshed(py, &refreshed)
@@ -1066,6 +1268,18 @@ impl PyDepot {
     ///
     /// Args:
     ///     dry_run: Only say what would be removed.
+    ///
+    /// Returns:
+    ///     `Removal`: how many records, and which. `undo_truncate` brings them back.
+    ///
+    /// Raises:
+    ///     NotFound: When there is no such record.
+    ///
+    /// Example:
+    ///     >>> depot = vldepot.memory("json")
+    ///     >>> depot.update({"a": 1, "b": 2, "c": 3})
+    ///     >>> depot.truncate_after("a").removed, depot.undo_truncate(), len(depot)
+    ///     (2, 2, 3)
     #[pyo3(signature = (name, /, *, dry_run = false))]
     fn truncate_after<'py>(
         &self,
@@ -1112,6 +1326,7 @@ impl PyDepot {
     ///
     /// Raises:
     ///     Gap: When the file does not have the frame of step `newest`: the run would leave a gap. Nothing is removed.
+    ///     RemovesAll: When no frame with a step would stay.
     ///
     /// Example:
     ///     >>> depot = vldepot.memory()
@@ -1143,6 +1358,12 @@ impl PyDepot {
     }
 
     /// The bytes of the depot's file. A writer commits and publishes first.
+    ///
+    /// Example:
+    ///     >>> depot = vldepot.memory("json")
+    ///     >>> depot["a"] = 1
+    ///     >>> vldepot.from_bytes(depot.to_bytes())["a"]
+    ///     1
     fn to_bytes<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
         let bytes = self.with(py, |depot| Ok(for_depot!(depot, depot => depot.to_bytes())?))?;
         Ok(PyBytes::new(py, &bytes))

@@ -57,6 +57,16 @@ pub(crate) fn fields(object: &Bound<'_, PyAny>) -> PyResult<Fields> {
 /// Many frames as a few long arrays, one frame after the other.
 ///
 /// The arrays own their memory, or lie in the arrays given as `out`. Arrays that were not asked for are `None`.
+/// Frame `i` has the rows `offsets[i]` to `offsets[i + 1]` of the arrays per atom, and row `i` of the others.
+///
+/// Example:
+///     >>> depot = vldepot.memory()
+///     >>> depot.update({n: {"positions": np.ones((n, 3))} for n in (1, 2)})
+///     >>> batch = depot.get_flat([1, 2], "positions")
+///     >>> batch
+///     <vldepot.FlatBatch of 2 frames: offsets, positions>
+///     >>> batch.offsets, batch.frame_of_atom()
+///     (array([0, 1, 3]), array([0, 1, 1]))
 #[pyclass(frozen, get_all, module = "vldepot")]
 pub(crate) struct FlatBatch {
     /// `[frames + 1]` int64. Frame `i` has the atoms `offsets[i]` to `offsets[i + 1]` of the arrays per atom.

@@ -281,25 +281,25 @@ impl Frame {
         self.number_of_atoms(py)
     }
 
-    /// `[n_atoms, 3]` (nm)
+    /// `[n_atoms, 3]` (nm), of the depot's precision: float32 by default.
     #[getter]
     fn positions<'py>(slf: &Bound<'py, Self>) -> PyResult<Option<Bound<'py, PyAny>>> {
         Self::array(slf, 0)
     }
 
-    /// `[n_atoms, 3]` (nm/ps)
+    /// `[n_atoms, 3]` (nm/ps), of the depot's precision.
     #[getter]
     fn velocities<'py>(slf: &Bound<'py, Self>) -> PyResult<Option<Bound<'py, PyAny>>> {
         Self::array(slf, 1)
     }
 
-    /// `[n_atoms, 3]` (kJ/mol/nm)
+    /// `[n_atoms, 3]` (kJ/mol/nm), of the depot's precision.
     #[getter]
     fn forces<'py>(slf: &Bound<'py, Self>) -> PyResult<Option<Bound<'py, PyAny>>> {
         Self::array(slf, 2)
     }
 
-    /// `[n_atoms]` (e)
+    /// `[n_atoms]` (e), of the depot's precision.
     #[getter]
     fn charges<'py>(slf: &Bound<'py, Self>) -> PyResult<Option<Bound<'py, PyAny>>> {
         Self::array(slf, 3)
@@ -428,6 +428,11 @@ impl Frame {
     }
 
     /// The same frame with other fields. A field that becomes `None` is left out.
+    ///
+    /// Example:
+    ///     >>> frame = vldepot.Frame(positions=np.zeros((2, 3)), step=5)
+    ///     >>> frame.replace(step=6, energy=-1.0)
+    ///     <vldepot.Frame of 2 atoms: positions, step=6, energy=-1.0>
     #[pyo3(signature = (**fields))]
     fn replace<'py>(slf: &Bound<'py, Self>, fields: Option<&Bound<'py, PyDict>>) -> PyResult<Self> {
         let all = Self::to_dict(slf)?;
@@ -557,6 +562,16 @@ const TOPOLOGY_FIELDS: [&str; 6] = [
 ];
 
 /// What does not change in a run. Every field is optional.
+///
+/// It is stored once, in a frame of its own, and the other frames name that record in `topology_name`.
+///
+/// Example:
+///     >>> water = vldepot.Topology(types=[8, 1, 1], names=["O", "H1", "H2"], bonds=[[0, 1], [0, 2]])
+///     >>> depot = vldepot.memory()
+///     >>> depot.put("topology", topology=water)
+///     >>> depot.put("frame_0", positions=np.zeros((3, 3)), topology_name="topology")
+///     >>> depot[depot["frame_0"].topology_name].topology.bonds.tolist()
+///     [[0, 1], [0, 2]]
 #[pyclass(frozen, module = "vldepot")]
 pub(crate) struct Topology {
     content: TopologyContent,

@@ -4,7 +4,8 @@
 //! depot     Depot                        key      names: str, bytes, int
 //! loader    Loader, Batch                value    None, numbers, text, lists, dicts, through serde
 //! frame     Frame, Topology              array    numpy arrays that are written
-//! flat      FlatBatch                    memory   memory that numpy reads without a copy; all that is unsafe
+//! flat      FlatBatch                    memory   memory that numpy reads without a copy; unsafe
+//! table     Table                        arrow    columns that other libraries read without a copy; unsafe
 //! iter      listings of a depot          options  keyword arguments
 //! maintain  verify, repair, compact      error    one exception for each kind of error
 //! codec     depots of any codec          report   what the library reports, as Python's dataclasses
@@ -13,6 +14,8 @@
 //! The format, the codecs and the loader are the library's. The package around this module is in `python/vldepot`.
 
 mod array;
+#[allow(unsafe_code, reason = "it says why each block is sound")]
+mod arrow;
 mod codec;
 mod depot;
 mod error;
@@ -26,6 +29,7 @@ mod maintain;
 mod memory;
 mod options;
 mod report;
+mod table;
 mod value;
 
 use pyo3::prelude::*;
@@ -49,6 +53,8 @@ mod _vldepot {
     use super::maintain::{compact, plan_compact, repair, verify};
     #[pymodule_export]
     use super::memory::RecordBytes;
+    #[pymodule_export]
+    use super::table::Table;
 
     #[pymodule_export]
     #[allow(non_upper_case_globals)]

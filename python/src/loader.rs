@@ -306,6 +306,14 @@ impl Loader {
     /// Where the loader is, after the batch that was handed out last: a dict that JSON and pickle keep.
     ///
     /// `Depot.loader(state=...)` goes on from there, on any number of ranks, workers and threads.
+    ///
+    /// Example:
+    ///     >>> depot = vldepot.memory("bytes")
+    ///     >>> depot.update({n: bytes([n]) for n in range(10)})
+    ///     >>> loader = depot.loader(batch_size=4, shuffle=True)
+    ///     >>> batch, state = next(loader), loader.state()
+    ///     >>> [len(batch) for batch in depot.loader(batch_size=4, shuffle=True, state=state)]
+    ///     [4, 2]
     fn state<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let state = self.with(py, |loader| for_loader!(loader, loader => loader.state()));
         Value::of(&state)?.to_python(py)
@@ -417,7 +425,15 @@ impl Batch {
         names.iter().map(|name| key::to_python(py, name)).collect()
     }
 
-    /// The frames of the batch as a few long arrays. See `Depot.get_flat`.
+    /// The frames of the batch as a few long arrays: a `FlatBatch`. See `Depot.get_flat`.
+    ///
+    /// Args:
+    ///     fields: As for `Depot.get_flat`.
+    ///     out: As for `Depot.get_flat`.
+    ///
+    /// Raises:
+    ///     CodecError: When a frame lacks a field.
+    ///     TypeError: When the depot is not one of frames.
     #[pyo3(signature = (fields = None, *, out = None))]
     fn flat<'py>(
         &self,

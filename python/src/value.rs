@@ -95,6 +95,26 @@ impl Value {
         }
     }
 
+    /// The value of that name in a dictionary.
+    pub(crate) fn member(&self, name: &str) -> Option<&Self> {
+        let Self::Map(entries) = self else { return None };
+        entries.iter().find(|(key, _)| matches!(key, Self::Str(text) if text == name)).map(|(_, value)| value)
+    }
+
+    /// What it is, in a word of Python.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Self::None => "None",
+            Self::Bool(_) => "a bool",
+            Self::Int(_) | Self::Uint(_) => "an int",
+            Self::Float(_) => "a float",
+            Self::Str(_) => "a str",
+            Self::Bytes(_) => "bytes",
+            Self::List(_) => "a list",
+            Self::Map(_) => "a dict",
+        }
+    }
+
     /// The value of Python.
     pub(crate) fn to_python<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         Ok(match self {

@@ -72,4 +72,4 @@ def test_a_table_has_names_and_columns() -> None:
     assert list(depot.table(["energy"], names=False)) == ["energy"]
     with pytest.raises(vldepot.InvalidOptions):
         depot.table(["spin"])
-    assert vldepot.memory("bytes").table() == {"name": []}
+    assert dict(vldepot.memory("bytes").table()) == {"name": []}

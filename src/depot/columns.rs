@@ -2,12 +2,14 @@
 
 use std::ops::RangeBounds;
 
+use super::keys::Keys;
 use super::range::clip;
 use super::{Depot, tagged};
 use crate::buffer::Bytes;
 use crate::codec::Codec;
+use crate::engine::Moment;
 use crate::error::{ErrorKind, Result};
-use crate::key::{AsKey, describe};
+use crate::key::{AsKey, Key, describe};
 use crate::scalar::{Column, Scalar, ScalarField, push_value, row, value_of};
 
 use super::record::is_aligned;
@@ -59,6 +61,46 @@ impl<C: Codec> Depot<C> {
         let moment = self.engine.moment();
         let positions = clip(&positions, moment.len());
         self.engine.column(&moment, positions, nth)
+    }
+
+    /// The names of all records and several of their scalars, all as of one moment: what a data frame is made from.
+    ///
+    /// Unlike calls of [`keys`](Self::keys) and [`column`](Self::column) one after the other, rows belong together
+    /// although other threads put and remove records meanwhile. The columns are in the order of `columns`.
+    ///
+    /// ```
+    /// use vldepot::codecs::{AtomicFrame, AtomicFrameCodec};
+    /// use vldepot::{Depot, Layout};
+    ///
+    /// let layout = Layout::default().with_columns(["step", "energy"]);
+    /// let depot = Depot::builder(AtomicFrameCodec::new()).layout(layout).memory()?;
+    /// depot.put("relaxed", &AtomicFrame::new().n_atoms(2).step(7).energy(-3.25))?;
+    /// let (names, columns) = depot.names_and_columns(&["energy", "step"])?;
+    /// assert_eq!((names[0].as_str(), columns[0].as_f64()), (Some("relaxed"), Some(&[-3.25][..])));
+    /// assert_eq!(columns[1].as_i64(), Some(&[7][..]));
+    /// # Ok::<(), vldepot::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// The errors of [`column`](Self::column).
+    pub fn names_and_columns(&self, columns: &[impl AsRef<str>]) -> Result<(Vec<Key>, Vec<Column>)> {
+        let moment = self.engine.moment();
+        let columns = self.columns_in(&moment, columns)?;
+        Ok((Keys::at(&self.engine, &moment).collect::<Result<_>>()?, columns))
+    }
+
+    /// Like [`names_and_columns`](Self::names_and_columns), without the names.
+    ///
+    /// # Errors
+    /// The errors of [`column`](Self::column).
+    pub fn columns_together(&self, columns: &[impl AsRef<str>]) -> Result<Vec<Column>> {
+        self.columns_in(&self.engine.moment(), columns)
+    }
+
+    fn columns_in(&self, moment: &Moment, columns: &[impl AsRef<str>]) -> Result<Vec<Column>> {
+        let column =
+            |name: &str| self.engine.column(moment, 0..moment.len(), self.engine.column_number(name)?);
+        columns.iter().map(|name| column(name.as_ref())).collect()
     }
 
     /// One scalar of one record; `None` if the record does not have it. The record is not read.

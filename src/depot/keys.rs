@@ -2,7 +2,7 @@
 
 use super::iter::split;
 use super::key_of;
-use crate::engine::{Engine, FoundName, ListedRecord, Listing, in_record};
+use crate::engine::{Engine, FoundName, ListedRecord, Listing, Moment, in_record};
 use crate::error::{Error, Result};
 use crate::key::Key;
 
@@ -21,7 +21,20 @@ pub struct Keys<'d> {
 
 impl<'d> Keys<'d> {
     pub(super) fn new(engine: &'d Engine, wanted: impl Fn(&[u8]) -> bool + Send + 'd) -> Self {
-        let (listing, failed) = split(Listing::new(engine));
+        Self::of(engine, Listing::new(engine), wanted)
+    }
+
+    /// All names, as of that moment.
+    pub(super) fn at(engine: &'d Engine, moment: &Moment) -> Self {
+        Self::of(engine, Listing::at(engine, moment), |_| true)
+    }
+
+    fn of(
+        engine: &'d Engine,
+        listing: Result<Listing<'d>>,
+        wanted: impl Fn(&[u8]) -> bool + Send + 'd,
+    ) -> Self {
+        let (listing, failed) = split(listing);
         Self { engine, listing, failed, found: Vec::new().into_iter(), wanted: Box::new(wanted) }
     }
 }

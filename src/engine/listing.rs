@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use super::Engine;
 use super::fallback::Rebuilt;
+use super::find::Moment;
 use super::read::in_record;
 use super::read_ahead::Wanted;
-use crate::catalog::{DeadNames, PendingRecords, Snapshot};
+use crate::catalog::{DeadNames, PendingRecords, Snapshot, State};
 use crate::error::{Error, Part, Result};
 use crate::index::{Location, Segment, find_live};
 use crate::key::Key;
@@ -59,7 +60,15 @@ pub(crate) struct Listing<'e> {
 
 impl<'e> Listing<'e> {
     pub(crate) fn new(engine: &'e Engine) -> Result<Self> {
-        let state = engine.shared.read();
+        Self::of(engine, &engine.shared.read())
+    }
+
+    /// The records of that moment.
+    pub(crate) fn at(engine: &'e Engine, moment: &Moment) -> Result<Self> {
+        Self::of(engine, &moment.state)
+    }
+
+    fn of(engine: &'e Engine, state: &State) -> Result<Self> {
         let mut rebuilt = None;
         let (mut dead, doubtful) = match state.snapshot.tombstones() {
             Ok(dead) => (dead.to_vec(), false),

@@ -20,14 +20,21 @@ Any program reads a frame by name. Its arrays are views of the record:
     >>> frame.energy, frame.positions.dtype, frame.positions.shape
     (-3.5, dtype('float32'), (2, 3))
 
-| | |
+| for | there are |
 | --- | --- |
-| `create open append open_or_create memory from_bytes` | make and open a depot |
-| `Depot` | names, values, batches, metadata |
-| `Frame Topology FlatBatch` | atoms: one frame, what never changes, many frames as long arrays |
-| `Loader Batch merge_states` | training: shuffled, batched, split over ranks and workers, resumable |
-| `verify repair compact plan_compact` | check and mend files |
-| `errors` | every way in which a call can fail |
+| depots | `create`, `open`, `append`, `open_or_create`, `memory`, `from_bytes`, `Depot` |
+| atoms | `Frame`, `Topology`, and `FlatBatch` for many frames as long arrays |
+| training | `Loader`, `Batch`, `merge_states`; `vldepot.torch` for PyTorch |
+| simulations | `vldepot.openmm`, `vldepot.ase` |
+| analysis | `vldepot.mdanalysis`, `vldepot.mdtraj`, `vldepot.chemfiles` |
+| scalars of all records | `Table` |
+| files | `verify`, `repair`, `compact`, `plan_compact` |
+| failures | `vldepot.errors` |
+| code written for vlstore | `vldepot.vlstore` |
+
+In signatures, `Name` is a `str`, `bytes` or `int`; `Position` is an int, counted from the end if negative; `Positions`
+is a slice, or several of them; `Fields` is the name of a field of frames, or several; `Out` is a `FlatBatch` or a dict
+of arrays to be filled; `V` is what the depot's codec gives and takes.
 """
 
 import sys as _sys
@@ -43,7 +50,7 @@ from . import errors
 from ._maintain import compact, plan_compact, repair, verify
 from ._open import append, create, from_bytes, memory, open, open_or_create
 from ._views import Metadata
-from ._vldepot import Batch, Depot, FlatBatch, Frame, Loader, Topology, __version__, merge_states
+from ._vldepot import Batch, Depot, FlatBatch, Frame, Loader, Table, Topology, __version__, merge_states
 from .errors import (
     ChecksumError,
     Closed,
@@ -131,6 +138,7 @@ __all__ = [
     "Refreshed",
     "Removal",
     "RepairReport",
+    "Table",
     "Topology",
     "Totals",
     "VerifyReport",

@@ -13,26 +13,30 @@ Name = str | bytes | int
 class Layout:
     """How a depot lays out its bytes."""
 
-    #: The preset that this layout is, if it is one: `balanced fast compact uncompressed`.
     preset: str | None
-    #: The compressor: `zstd lz4 lz4hc blosclz zlib none`.
+    """The preset that this layout is, if it is one: `balanced fast compact uncompressed`."""
     compression: str
+    """The compressor: `zstd lz4 lz4hc blosclz zlib none`."""
     level: int
-    #: How bytes are rearranged before compression: `shuffle bitshuffle none`.
+    """How hard the compressor tries: 0 to 9."""
     filter: str
-    #: Bytes of the elements that the filter works on.
+    """How bytes are rearranged before compression: `shuffle bitshuffle none`."""
     typesize: int | None
-    #: Raw bytes of a chunk.
+    """Bytes of the elements that the filter works on."""
     chunk_size: int
-    #: Raw bytes of a block. `None` where it depends on the records.
+    """Raw bytes of a chunk."""
     block_size: int | None
-    #: Where records may start and end: `no_cross contiguous start_aligned`.
+    """Raw bytes of a block. `None` where it depends on the records."""
     placement: str
+    """Where records may start and end: `no_cross contiguous start_aligned`."""
     vlstore_compatible: bool
+    """Whether the file also has what the package vlstore needs to read it."""
     name_filters: bool
+    """Whether there are filters of the names, which tell fast that a name is not there."""
     name_order: bool
-    #: The scalars of records that are kept in columns.
+    """Whether the order of the names is kept, for `Depot.sorted_keys`."""
     columns: tuple[str, ...] = ()
+    """The scalars of records that are kept in columns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +44,11 @@ class CodecInfo:
     """The codec that a depot was written with."""
 
     id: str
+    """Its name, such as `atomic_frame`."""
     version: int
-    #: What a reader must know besides the id.
+    """The version of what it writes."""
     parameters: bytes
+    """What a reader must know besides the id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,57 +56,65 @@ class DepotInfo:
     """What a depot is, and how much is in it."""
 
     path: str
-    #: `depot`, or `vlstore` for a file of that package.
+    """The file, or `<memory>`."""
     format: str
+    """`depot`, or `vlstore` for a file of that package."""
     format_version: int
-    #: The id of the depot's records. A depot made by compacting or repairing this one has the same.
+    """The version of the file format."""
     data_set_id: str
+    """The id of the depot's records. A depot made by compacting or repairing this one has the same."""
     codec: CodecInfo
+    """The codec that the depot was written with."""
     layout: Layout
-    #: Records start at multiples of this many bytes.
+    """How the depot lays out its bytes."""
     align: int
-    #: Number of live records.
+    """Records start at multiples of this many bytes."""
     records: int
-    #: Raw bytes of live records.
+    """Number of live records."""
     raw_bytes: int
-    #: Length of the file in bytes.
+    """Raw bytes of live records."""
     file_bytes: int
-    #: `raw_bytes / file_bytes`
+    """Length of the file in bytes."""
     ratio: float
+    """`raw_bytes / file_bytes`"""
     chunks: int
+    """Number of chunks."""
     index_segments: int
+    """Number of segments of the index."""
     index_bytes: int
-    #: Records that were replaced or removed since the index was last merged.
+    """Bytes of the index in the file."""
     dead_records: int
+    """Records that were replaced or removed since the index was last merged."""
     commits: int
-    #: Records after the last commit.
+    """Number of commits."""
     uncommitted_records: int
-    #: Bytes after the last whole entry, which readers ignore.
+    """Records after the last commit."""
     torn_bytes: int
-    #: Commits that the header names but that cannot be read.
+    """Bytes after the last whole entry, which readers ignore."""
     lost_commits: int
-    #: Whether nothing is missing.
+    """Commits that the header names but that cannot be read."""
     complete: bool
-    #: What the depot lost before, as its file records it.
+    """Whether nothing is missing."""
     losses: list[str]
-    #: When it was created, in seconds since 1970. 0 if unknown.
+    """What the depot lost before, as its file records it."""
     created: int
+    """When it was created, in seconds since 1970. 0 if unknown."""
 
 
 @dataclass(frozen=True, slots=True)
 class RecordLocation:
     """Where a record lies."""
 
-    #: Number of the chunk in which the record starts.
     chunk: int
-    #: Raw bytes from the start of that chunk to the record.
+    """Number of the chunk in which the record starts."""
     offset: int
-    #: Raw bytes of the record.
+    """Raw bytes from the start of that chunk to the record."""
     length: int
-    #: CRC32C of the raw bytes. `None` in files of other programs.
+    """Raw bytes of the record."""
     checksum: int | None
-    #: Where the chunk's entry starts in the file. `None` for a chunk that is not written yet.
+    """CRC32C of the raw bytes. `None` in files of other programs."""
     file_offset: int | None
+    """Where the chunk's entry starts in the file. `None` for a chunk that is not written yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,27 +122,29 @@ class Removal:
     """What a truncation or a compaction removed, or would remove."""
 
     removed: int
+    """Number of records that are gone, or would be."""
     kept: int
-    #: The first removed record, in the order of insertion.
+    """Number of records that stay."""
     first: Name | None
-    #: The last removed record.
+    """The first removed record, in the order of insertion."""
     last: Name | None
-    #: Whether no record stays, or no frame with a step.
+    """The last removed record."""
     everything: bool
+    """Whether no record stays, or no frame with a step."""
 
 
 @dataclass(frozen=True, slots=True)
 class Refreshed:
     """What a reader found when it moved forward."""
 
-    #: Number of records before.
     before: int
-    #: Number of records now.
+    """Number of records before."""
     now: int
-    #: How many of the first records are the same as before.
+    """Number of records now."""
     kept: int
-    #: Whether the writer did anything.
+    """How many of the first records are the same as before."""
     changed: bool
+    """Whether the writer did anything."""
 
     @property
     def new_records(self) -> range:
@@ -146,7 +162,9 @@ class Totals:
     """How much is in a range of names."""
 
     records: int
+    """Number of records."""
     raw_bytes: int
+    """Raw bytes of these records."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,33 +172,41 @@ class VerifyReport:
     """What was checked, and what is damaged."""
 
     path: str
-    #: Whether the data were left out.
+    """The file."""
     quick: bool
-    #: `depot`, or `vlstore` for a file of that package, which has no checksums.
+    """Whether the data were left out."""
     format: str
+    """`depot`, or `vlstore` for a file of that package, which has no checksums."""
     file_bytes: int
-    #: Entries whose checksums were compared; `chunks`, `index_segments` and `commits` are among them.
+    """Length of the file in bytes."""
     entries: int
+    """Entries whose checksums were compared; `chunks`, `index_segments` and `commits` are among them."""
     chunks: int
+    """Number of chunks among the entries."""
     index_segments: int
+    """Number of segments of the index among the entries."""
     commits: int
-    #: Entries that a later version wrote, and that this version may skip.
+    """Number of commits among the entries."""
     unknown_entries: int
-    #: Live records that were looked up by name.
+    """Entries that a later version wrote, and that this version may skip."""
     records: int
-    #: Records that were read and compared with their checksum.
+    """Live records that were looked up by name."""
     records_read: int
+    """Records that were read and compared with their checksum."""
     bytes_read: int
+    """Raw bytes of the records that were read."""
     uncommitted_records: int
+    """Records after the last commit."""
     torn_bytes: int
-    #: Whether the file is a standard Blosc2 frame of all its chunks.
+    """Bytes after the last whole entry, which readers ignore."""
     standard_frame: bool
-    #: What the depot lost earlier, as it notes itself.
+    """Whether the file is a standard Blosc2 frame of all its chunks."""
     losses: list[str]
-    #: Names of records that cannot be read or found, and why.
+    """What the depot lost earlier, as it notes itself."""
     damaged_records: list[tuple[Name, Error]]
-    #: All other damage.
+    """Names of records that cannot be read or found, and why."""
     problems: list[Error]
+    """All other damage."""
 
     @property
     def is_whole(self) -> bool:
@@ -192,12 +218,12 @@ class VerifyReport:
 class RepairReport:
     """What was kept, and what was not."""
 
-    #: Records in the new depot.
     records: int
-    #: Names of records that are named somewhere and cannot be read, and why.
+    """Records in the new depot."""
     lost: list[tuple[Name, Error]]
-    #: All other damage.
+    """Names of records that are named somewhere and cannot be read, and why."""
     problems: list[Error]
+    """All other damage."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +231,10 @@ class CompactReport:
     """What compacting gained."""
 
     records: int
+    """Number of records in the new file."""
     bytes_before: int
+    """Length of the old file."""
     bytes_after: int
-    #: Other names (hard links) of the old file, which still lead to it.
+    """Length of the new file."""
     other_names: int
+    """Other names (hard links) of the old file, which still lead to it."""

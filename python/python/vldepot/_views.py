@@ -83,14 +83,3 @@ class Metadata(MutableMapping[str, Any]):
 
     def __repr__(self) -> str:
         return repr(self._depot._all_metadata())
-
-
-def table(depot: Depot[Any], columns: list[str] | None, names: bool) -> dict[str, Any]:
-    """What `Depot.table` gives."""
-    found: dict[str, Any] = {"name": list(depot.keys())} if names else {}
-    for column in depot.columns if columns is None else columns:
-        found[column] = depot.column(column)
-    lengths = {len(values) for values in found.values()}
-    if len(lengths) > 1:
-        raise ValueError(f"{depot!r} changed while its columns were read, to {sorted(lengths)} records")
-    return found

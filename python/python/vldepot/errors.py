@@ -84,8 +84,8 @@ class Error(Exception):
         is_io: Whether the system refused to read or write.
     """
 
-    #: The name of the library's kind of error. Empty for classes that only gather others.
     kind: ClassVar[str] = ""
+    """The name of the library's kind of error. Empty for classes that only gather others."""
 
     path: str | None
     record: str | None
@@ -142,7 +142,9 @@ class LostCommit(Error, LookupError):
 
     kind = "LostCommit"
     commit: int
+    """The number of the lost commit."""
     offset: int
+    """Where it is in the file, in bytes."""
 
 
 class Incomplete(Error):
@@ -150,7 +152,9 @@ class Incomplete(Error):
 
     kind = "Incomplete"
     commit: int
+    """The number of the lost commit."""
     offset: int
+    """Where it is in the file, in bytes."""
     records: int
 
 
@@ -172,6 +176,7 @@ class OutOfRange(Error, IndexError):
 
     kind = "OutOfRange"
     position: int
+    """The position that was asked for, without its sign."""
     len: int
 
 
@@ -195,6 +200,7 @@ class SameFile(Error, ValueError):
 
     kind = "SameFile"
     source_path: str
+    """The file that the new one is made from."""
 
 
 class NotAFile(Error, OSError):
@@ -209,6 +215,7 @@ class TargetChanged(Error, OSError):
 
     kind = "TargetChanged"
     found: str
+    """What is there now."""
 
 
 class Replaced(Error, OSError):
@@ -238,7 +245,9 @@ class WrongCodec(Error, ValueError):
 
     kind = "WrongCodec"
     stored: str
+    """The id of the codec that wrote the depot."""
     given: str
+    """The id of the codec that was given."""
 
 
 class CodecParameters(Error, ValueError):
@@ -252,6 +261,7 @@ class CodecParameters(Error, ValueError):
 
     kind = "CodecParameters"
     codec: str
+    """The id of the codec."""
     field: str
     expected: str
     found: str
@@ -262,6 +272,7 @@ class NotADepot(Error, ValueError):
 
     kind = "NotADepot"
     found: str
+    """What it is instead."""
 
 
 class NewerFormat(Error, NotImplementedError):
@@ -269,7 +280,9 @@ class NewerFormat(Error, NotImplementedError):
 
     kind = "NewerFormat"
     found: int
+    """The version of the file."""
     supported: int
+    """The newest version that this program reads."""
 
 
 class NewerFeature(Error, NotImplementedError):
@@ -278,8 +291,11 @@ class NewerFeature(Error, NotImplementedError):
 
     kind = "NewerFeature"
     what: str
+    """What kind of thing it is."""
     name: str
+    """Its name or number."""
     offset: int
+    """Where it is in the file, in bytes."""
     readable: bool
 
 
@@ -288,8 +304,11 @@ class Unsupported(Error, NotImplementedError):
 
     kind = "Unsupported"
     what: str
+    """What kind of thing it is."""
     name: str
+    """Its name or number."""
     offset: int
+    """Where it is in the file, in bytes."""
 
 
 class Locked(Error, BlockingIOError):
@@ -344,6 +363,7 @@ class InvalidOptions(Error, ValueError):
 
     kind = "InvalidOptions"
     why: str
+    """What does not fit, in words."""
 
 
 class InvalidRecord(Error, ValueError):
@@ -351,6 +371,7 @@ class InvalidRecord(Error, ValueError):
 
     kind = "InvalidRecord"
     why: str
+    """Why no depot can hold it, in words."""
 
 
 class IoError(Error, OSError):
@@ -380,6 +401,7 @@ class MetadataError(Error, TypeError):
 
     kind = "Metadata"
     why: str
+    """Why they cannot be read, in words."""
 
 
 class CodecError(Error, ValueError):
@@ -406,6 +428,7 @@ class CompressError(Error, RuntimeError):
 
     kind = "Compress"
     chunk: int
+    """The number of the chunk."""
 
 
 class ChecksumError(Error):
@@ -434,7 +457,9 @@ class DecompressError(Error):
 
     kind = "Decompress"
     chunk: int
+    """The number of the chunk."""
     offset: int
+    """Where it is in the file, in bytes."""
 
 
 class Damaged(Error):
@@ -469,7 +494,9 @@ class RemovesAll(Error, ValueError):
 
     kind = "RemovesAll"
     records: int
+    """How many records would go."""
     what: str
+    """What would be removed: records, or frames with a step."""
 
 
 class Gap(Error, ValueError):
@@ -497,7 +524,9 @@ class OtherLoader(Error, ValueError):
     kind = "OtherLoader"
     what: str
     state: str
+    """What it is where the state was taken."""
     given: str
+    """What it is in this loader."""
 
 
 class Panicked(Error, RuntimeError):
@@ -505,7 +534,9 @@ class Panicked(Error, RuntimeError):
 
     kind = "Panicked"
     what: str
+    """Which thread it was."""
     message: str
+    """What it said."""
 
 
 class Closed(Error, ValueError):

@@ -90,12 +90,11 @@ class DepotReporter:
     Raises:
         vldepot.PathExists: When the path is taken, without `append`.
         TypeError: For an option that does not exist.
-
-    And from the simulation's `step`, before it moves:
-        OtherSystem: When the depot's frames have other atoms.
-        vldepot.Gap: When frames before the current step are missing.
-        vldepot.RemovesAll: When no frame would stay, without `startOver`. Mostly no checkpoint was loaded.
-        vldepot.Locked: When another process writes the depot.
+        OtherSystem: From the simulation's first `step`, before it moves, when the depot's frames have other atoms.
+        vldepot.Gap: From there, when frames before the current step are missing.
+        vldepot.RemovesAll: From there, when no frame would stay, without `startOver`. Mostly no checkpoint was
+            loaded.
+        vldepot.Locked: From there, when another process writes the depot.
 
     Example:
         frames = DepotReporter("run.vld", 100, precision="float64", commit_every={"seconds": 10})

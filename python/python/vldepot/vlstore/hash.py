@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 HASH_SEED: Final = 617491234
+"""The seed of `byte_hash`, which is vlstore's."""
 
 
 def byte_hash(content: Any, /, seed: int = HASH_SEED) -> str:

@@ -73,11 +73,11 @@ class BlockShuffleBatch(Generic[_T]):
         self.buffer_size = buffer_size
         self.shuffle = shuffle
         self.end_block_merge = end_block_merge
-        #: Kept for code that resets it: iterating again is always allowed.
         self.entered = False
+        """Kept for code that resets it: iterating again is always allowed."""
         self._random: Any = random if seed is None else random.Random(seed)
-        #: The keys of each chunk, in their order in storage. A record across chunks belongs to its first one.
         self.ownership: dict[int, list[TYPE_KEY]] = {}
+        """The keys of each chunk, in their order in storage. A record across chunks belongs to its first one."""
         for key, place in sorted(backing.lookup.items(), key=lambda item: item[1].start):
             self.ownership.setdefault(place.start_block, []).append(key)
 

@@ -58,9 +58,9 @@ def _unpack_floats(data: Any, /) -> NDArray[np.float32]:
     return np.frombuffer(byte_view(data), dtype=np.float32)
 
 
-#: Arrays `[n]` of float32. Arrays of more dimensions come back flat. Other dtypes, and arrays that are not
-#: C-contiguous, are a `ValueError`.
 flatfloatndarray_codec: Codec[NDArray[np.float32]] = Codec(pack=_pack_floats, unpack=_unpack_floats)
+"""Arrays `[n]` of float32. Arrays of more dimensions come back flat. Other dtypes, and arrays that are not
+C-contiguous, are a `ValueError`."""
 
 
 # An atomic frame is a table of Flatbuffers, of which these are the fields. It is written in this order:
@@ -295,5 +295,5 @@ def _unpack_frame(data: Any, /) -> BackedAtomicData:
     return BackedAtomicData(view, FBFrame(view))
 
 
-#: Frames of particles. Numbers of sites may differ from frame to frame.
 BackedAtomicDataCodec: Codec[BackedAtomicData] = Codec(pack=_pack_frame, unpack=_unpack_frame)
+"""Frames of particles. Numbers of sites may differ from frame to frame."""

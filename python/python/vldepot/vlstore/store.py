@@ -31,16 +31,18 @@ _Out = TypeVar("_Out")
 _Path: TypeAlias = str | os.PathLike[str]
 
 TYPE_KEY: TypeAlias = str | int | bytes
+"""What names a record."""
 TYPE_ALIGNMENT: TypeAlias = Literal["no_cross"] | Literal["contiguous"] | Literal["start"]
+"""Where records may start and end: one of the three alignments."""
 
-#: Raw bytes of a chunk.
 DEFAULT_CHUNK_SIZE: Final = 2**22
-#: A record that does not fit into what is left of a chunk starts the next one.
+"""Raw bytes of a chunk."""
 NOCROSS_ALIGNMENT: Final = "no_cross"
-#: Records follow each other, across chunks.
+"""A record that does not fit into what is left of a chunk starts the next one."""
 CONTIGUOUS_ALIGNMENT: Final = "contiguous"
-#: Every record starts a chunk.
+"""Records follow each other, across chunks."""
 START_ALIGNMENT: Final = "start"
+"""Every record starts a chunk."""
 
 _PLACEMENTS: dict[str, str] = {"no_cross": "no_cross", "contiguous": "contiguous", "start": "start_aligned"}
 _ALIGNMENTS: dict[str, TYPE_ALIGNMENT] = {"no_cross": "no_cross", "contiguous": "contiguous", "start_aligned": "start"}
@@ -137,6 +139,7 @@ class LocationIndex(Generic[_K]):
 
     def __init__(self, locs: dict[_K, Location] | None = None) -> None:
         self.backing: Mapping[_K, Location] = {} if locs is None else locs
+        """The places by key."""
 
     @property
     def first(self) -> Location:
@@ -442,9 +445,11 @@ class SChunkStore:
     """
 
     VLMETA_SAVEDLOOKUP: Final = "saved_lookup"
+    """Where vlstore's files keep the places of their records."""
     META_MAGIC: Final = "magic"
-    #: What a file of this format has in its header.
+    """Where vlstore's files keep `MAGIC`."""
     MAGIC: Final = bytes.fromhex("a49a3367cf7d44d1b097e051058336eb")
+    """What a file of vlstore has in its header."""
 
     def __init__(
         self,
