@@ -15,16 +15,16 @@ Example:
 from __future__ import annotations
 
 import json
+import operator
 import os
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from . import errors
-from ._ase_values import Unkept, pack, restored, stored, unpack
+from ._ase_frames import GROMACS, Units, atoms_of, frame_of
 from ._open import AppendOptions, CreateOptions, append, create, open, open_or_create
 from ._runs import OtherSystem, Run, newest_step
 from ._vldepot import Depot, Frame, Topology
@@ -42,20 +42,7 @@ __all__ = [
     "write_vld",
 ]
 
-_MANIFEST = "ase"
 _METADATA = "ase"
-_VERSION = 1
-_ULPS = "momenta.ulps"
-_VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
-_GROMACS = {"length": "nm", "time": "ps", "energy": "kJ/mol", "mass": "u", "charge": "e", "pressure": "bar"}
-_ASE = {
-    "length": "Å",
-    "time": "Å√(u/eV)",
-    "energy": "eV",
-    "mass": "u",
-    "charge": "e",
-    "pressure": "eV/Å^3",
-}
 
 _Path = str | os.PathLike[str]
 
@@ -82,7 +69,7 @@ def to_frame(
         TypeError: Something of `atoms` cannot be kept. Named in the message.
         ValueError: A unit is not known.
     """
-    return _frame(atoms, _Units(units), step=step, time=time)
+    return frame_of(atoms, Units(units), step=step, time=time)
 
 
 def to_atoms(frame: Frame, *, units: str | Mapping[str, str] = "ase", topology: Topology | None = None) -> Any:
@@ -99,7 +86,7 @@ def to_atoms(frame: Frame, *, units: str | Mapping[str, str] = "ase", topology: 
     Raises:
         ValueError: The frame has no positions, or no types; or a unit is not known.
     """
-    return _atoms(frame, _Units(units), topology)
+    return atoms_of(frame, Units(units), topology)
 
 
 def write(file: _Path | Depot[Frame], images: Any, *, append: bool = False, **options: Any) -> None:
@@ -215,7 +202,7 @@ def restart(file: _Path, atoms: Any) -> int:
         _compare(path, frame, atoms)
         if frame.step is None:
             raise ValueError(f"{path}: the newest frame has no step: it is of no run that a DepotWriter stored")
-        stored = _atoms(frame, _Units.of(depot), None)
+        stored = atoms_of(frame, Units.of(depot), None)
         atoms.set_cell(stored.cell)
         atoms.set_celldisp(stored.get_celldisp())
         atoms.positions[:] = stored.positions
@@ -320,7 +307,7 @@ class DepotWriter:
             depot = _create(self._path, options)
         self._depot = depot
         self._close = weakref.finalize(self, Depot.close, depot)
-        self._units, self._exact = _Units.of(depot), _is_exact(depot)
+        self._units, self._exact = Units.of(depot), _is_exact(depot)
         try:
             if dyn is not None:
                 self._go_on_after(depot, dyn.nsteps if dyn.nsteps > 0 else -1)
@@ -355,7 +342,7 @@ class DepotWriter:
             if time is None and hasattr(self._dyn, "get_time"):
                 time = self._dyn.get_time() + self._time_before
         wanted = None if self._properties is None else set(self._properties)
-        frame = _frame(image, self._units, step=step, time=time, exact=self._exact, wanted=wanted)
+        frame = frame_of(image, self._units, step=step, time=time, exact=self._exact, wanted=wanted)
         if step is None:
             if self._runs or _METADATA in depot.metadata:
                 raise ValueError(f"{self._path}: the frames before have steps: give step=, or make the writer with dyn=")
@@ -467,494 +454,6 @@ class DepotWriter:
         return int(found[0]) if len(found) == 1 and found[0] > 0 else None
 
 
-class _Units:
-    """How many of ASE's units a unit of a depot is."""
-
-    def __init__(self, units: str | Mapping[str, str]) -> None:
-        named = {"ase": _ASE, "gromacs": _GROMACS}
-        if isinstance(units, str) and units not in named:
-            raise ValueError(f"no units are called {units!r}; there are {', '.join(named)}")
-        self._names = named[units] if isinstance(units, str) else {**_GROMACS, **units}
-        self._known: dict[str, float] = {}
-
-    @classmethod
-    def of(cls, depot: Depot[Frame]) -> _Units:
-        return cls(depot.units or _GROMACS)
-
-    def __call__(self, quantity: str) -> float:
-        if self._names[quantity] == _ASE[quantity]:
-            return 1.0
-        if quantity not in self._known:
-            name, known = self._names[quantity], _known_units()[quantity]
-            if name not in known:
-                raise ValueError(
-                    f"the unit of {quantity} is {name!r}, which is not known here; known are {', '.join(known)}"
-                )
-            self._known[quantity] = known[name]
-        return self._known[quantity]
-
-    @property
-    def velocity(self) -> float:
-        return self("length") / self("time")
-
-    @property
-    def force(self) -> float:
-        return self("energy") / self("length")
-
-
-def _known_units() -> dict[str, dict[str, float]]:
-    from ase import units  # type: ignore[import-not-found,import-untyped,unused-ignore]
-
-    fs, pascal = units.fs, units.Pascal
-    energy = {
-        "eV": 1.0,
-        "meV": 1e-3,
-        "kJ/mol": units.kJ / units.mol,
-        "kcal/mol": units.kcal / units.mol,
-        "Ha": units.Hartree,
-        "Hartree": units.Hartree,
-        "Ry": units.Rydberg,
-        "J": units.J,
-    }
-    return {
-        "length": {
-            "Å": 1.0, "A": 1.0, "Angstrom": 1.0, "angstrom": 1.0, "nm": 10.0, "pm": 0.01, "m": 1e10,
-            "Bohr": units.Bohr, "bohr": units.Bohr,
-        },  # fmt: skip
-        "time": {"Å√(u/eV)": 1.0, "fs": fs, "ps": 1e3 * fs, "ns": 1e6 * fs, "s": units.second},
-        "energy": energy,
-        "mass": {"u": 1.0, "amu": 1.0, "Da": 1.0, "g/mol": 1.0, "kg": units.kg},
-        "charge": {"e": 1.0, "C": units.C},
-        "pressure": {
-            "eV/Å^3": 1.0, "Pa": pascal, "kPa": 1e3 * pascal, "MPa": 1e6 * pascal, "GPa": units.GPa,
-            "bar": units.bar, "kbar": 1e3 * units.bar, "atm": 101325.0 * pascal,
-            "kJ/mol/nm^3": energy["kJ/mol"] / 1e3, "kcal/mol/Å^3": energy["kcal/mol"],
-        },  # fmt: skip
-    }  # fmt: skip
-
-
-def _frame(
-    atoms: Any,
-    units: _Units,
-    *,
-    step: int | None,
-    time: float | None,
-    exact: bool = True,
-    wanted: set[str] | None = None,
-) -> Frame:
-    """The frame of `atoms`. If not `exact`, what would only save the last digits is left out."""
-    from ase import Atoms  # type: ignore[import-not-found,import-untyped,unused-ignore]
-
-    if not isinstance(atoms, Atoms):
-        raise TypeError(f"a frame is made of ase.Atoms, not of {type(atoms).__module__}.{type(atoms).__qualname__}")
-    exact = exact and units("length") == units("time") == units("energy") == units("mass") == 1.0
-    fields: dict[str, Any] = {"pbc": [bool(p) for p in atoms.pbc]}
-    info = dict(atoms.info)
-    if step is None:
-        step, time = _step(info.get("step")), _time(info.get("time_fs")) if time is None else time
-    else:
-        info.pop("step", None)
-        info.pop("time_fs", None)
-    if step is not None:
-        fields["step"] = step
-    if time is not None:
-        fields["time"] = time / units("time")
-    if atoms.cell.array.any():
-        fields["cell"] = atoms.cell.array / units("length")
-
-    own, per_frame, in_fields, renamed = _arrays(atoms, units, fields, exact)
-
-    def store(name: str, array: NDArray[Any], into: dict[str, NDArray[Any]] = per_frame) -> str:
-        while name in own or name in per_frame or name == _MANIFEST:
-            name += "_"
-        into[name] = array
-        return name
-
-    for name, array in renamed.items():
-        renamed[name] = [store(name, array[0], own), array[1]]
-    calculator, results = _results(atoms, wanted)
-    manifest: dict[str, Any] = {"version": _VERSION, "fields": in_fields}
-    if renamed:
-        manifest["arrays"] = renamed
-    if info:
-        manifest["info"] = [[pack(key, ("info", key), store), pack(info[key], ("info", key), store)] for key in info]
-    if results:
-        manifest["results"] = [
-            [pack(key, ("results", key), store), _result(key, value, atoms, units, fields, own, store)]
-            for key, value in results.items()
-        ]
-    if results and calculator:
-        manifest["calculator"] = calculator
-    if atoms.constraints:
-        manifest["constraints"] = [
-            pack(_constraint(constraint), ("constraints", at), store) for at, constraint in enumerate(atoms.constraints)
-        ]
-    if np.any(atoms.get_celldisp()):
-        manifest["celldisp"] = pack(np.asarray(atoms.get_celldisp()), ("celldisp",), store)
-    text = json.dumps(manifest, separators=(",", ":"), allow_nan=False)
-    return Frame(arrays=own, per_frame={**per_frame, _MANIFEST: np.frombuffer(text.encode(), np.uint8)}, **fields)
-
-
-def _arrays(
-    atoms: Any, units: _Units, fields: dict[str, Any], exact: bool
-) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]], dict[str, str], dict[str, Any]]:
-    """The arrays of `atoms`: puts some into `fields`, and returns the others.
-
-    Returns:
-        Arrays of the frame per atom, and per frame; the dtypes of those that are fields; and those that are stored under
-        another name or dtype, with it.
-    """
-    own: dict[str, NDArray[Any]] = {}
-    in_fields: dict[str, str] = {}
-    renamed: dict[str, Any] = {}
-    n_atoms = len(atoms)
-
-    def real(key: str, *shape: int) -> NDArray[np.float64] | None:
-        return _real(atoms.arrays[key], (n_atoms, *shape)) if key in atoms.arrays else None
-
-    def in_field(key: str) -> None:
-        in_fields[key] = atoms.arrays[key].dtype.str
-
-    if atoms.numbers.dtype.kind not in "iu":
-        raise Unkept(f"arrays['numbers'] cannot be kept: an array of {atoms.numbers.dtype}")
-    positions = real("positions", 3)
-    if positions is None:
-        raise Unkept(f"arrays['positions'] cannot be kept: {atoms.positions.shape} of {atoms.positions.dtype}")
-    fields["types"], fields["positions"] = atoms.numbers, positions / units("length")
-    in_field("numbers")
-    in_field("positions")
-
-    masses, momenta, charges = real("masses"), real("momenta", 3), real("initial_charges")
-    if masses is None and momenta is not None and "masses" not in atoms.arrays:
-        masses = atoms.get_masses()
-    if masses is not None:
-        with np.errstate(over="ignore"):
-            singles = fields["masses"] = (masses / units("mass")).astype(np.float32)
-        if "masses" in atoms.arrays and (not exact or np.array_equal(singles, masses, equal_nan=True)):
-            in_field("masses")
-    if momenta is not None and masses is not None:
-        with np.errstate(all="ignore"):
-            velocities = momenta / masses[:, None]
-            back = velocities * masses[:, None]
-        fields["velocities"] = velocities / units.velocity
-        ulps = (momenta.view(np.int64) - back.view(np.int64)).astype(np.int8)
-        if not exact:
-            in_field("momenta")
-        elif np.array_equal(back.view(np.int64) + ulps, momenta.view(np.int64)):
-            in_field("momenta")
-            if ulps.any():
-                own[_ULPS] = ulps
-    if charges is not None:
-        fields["charges"] = charges / units("charge")
-        in_field("initial_charges")
-
-    for key, array in atoms.arrays.items():
-        if type(key) is not str:
-            raise Unkept(f"arrays[{key!r}] cannot be kept: its name is no text")
-        if key not in in_fields:
-            kept, dtype = stored(array, ("arrays", key)) if array.dtype != object else (None, None)
-            if kept is None:
-                raise Unkept(f"arrays[{key!r}] cannot be kept: it holds Python objects")
-            if dtype is not None or key in (_MANIFEST, _ULPS):
-                renamed[key] = (kept, dtype)
-            else:
-                own[key] = kept
-    return own, {}, in_fields, renamed
-
-
-def _results(atoms: Any, wanted: set[str] | None) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What the calculator is, and what it has at hand for the atoms as they are."""
-    from ase.calculators.calculator import all_properties  # type: ignore[import-not-found,import-untyped,unused-ignore]
-
-    calc = atoms.calc
-    if calc is None:
-        return {}, {}
-    if hasattr(calc, "results"):
-        of = getattr(calc, "atoms", None)
-        changed = calc.check_state(atoms) if hasattr(calc, "check_state") else []
-        # ASE takes a NaN for a change.
-        if any(of is None or not _is_same(of, atoms, what) for what in changed):
-            return {}, {}
-        results = dict(calc.results)
-    else:
-        results = {}
-        for name in all_properties:
-            value = calc.get_property(name, atoms, allow_calculation=False) if hasattr(calc, "get_property") else None
-            if value is not None:
-                results[name] = value
-    if wanted is not None:
-        results = {name: value for name, value in results.items() if name in wanted}
-    calculator: dict[str, Any] = {}
-    if isinstance(getattr(calc, "name", None), str):
-        calculator["name"] = calc.name
-    parameters = {}
-    for name, value in dict(getattr(calc, "parameters", None) or {}).items():
-        try:
-            parameters[name] = pack(value, ("parameters", name), _refuse)
-        except Unkept:
-            continue
-    if parameters:
-        calculator["parameters"] = parameters
-    return calculator, results
-
-
-def _refuse(name: str, _array: Any) -> str:
-    raise Unkept(name)
-
-
-def _is_same(before: Any, now: Any, what: str) -> bool:
-    if what in ("cell", "pbc"):
-        return np.array_equal(np.asarray(getattr(before, what)), np.asarray(getattr(now, what)), equal_nan=True)
-    both = before.arrays.get(what), now.arrays.get(what)
-    return both[0] is not None and both[1] is not None and np.array_equal(*both, equal_nan=True)
-
-
-def _result(
-    key: Any,
-    value: Any,
-    atoms: Any,
-    units: _Units,
-    fields: dict[str, Any],
-    own: dict[str, NDArray[Any]],
-    store: Callable[..., str],
-) -> Any:
-    """What JSON holds of a result; energy, forces and stress go to `fields`."""
-    from ase.outputs import all_outputs  # type: ignore[import-not-found,import-untyped,unused-ignore]
-
-    form: str | None = None
-    if key == "energy" and (energy := _real(value, ())) is not None:
-        fields["energy"] = float(energy) / units("energy")
-        form = "float" if type(value) is float else "scalar" if isinstance(value, np.generic) else "array"
-    elif key == "forces" and (forces := _real(value, (len(atoms), 3))) is not None:
-        fields["forces"], form = forces / units.force, "array"
-    elif key == "stress" and (stress := _real(value, (3, 3))) is not None:
-        fields["stress"], form = stress / units("pressure"), "array"
-    elif key == "stress" and (stress := _real(value, (6,))) is not None:
-        matrix = np.empty((3, 3))
-        for (i, j), component in zip(_VOIGT, stress, strict=True):
-            matrix[i, j] = matrix[j, i] = component
-        fields["stress"], form = matrix / units("pressure"), "voigt"
-    if form == "float":
-        return {"$field": form}
-    if form is not None and isinstance(value, np.ndarray | np.generic) and value.dtype.kind == "f":
-        return {"$field": f"{form} {value.dtype.str}"}
-    spec = getattr(all_outputs.get(key) if isinstance(key, str) else None, "shapespec", ())
-    if spec[:1] == ("natoms",) and isinstance(value, np.ndarray) and value.shape[:1] == (len(atoms),):
-        return pack(value, ("results", key), lambda name, array: store(name, array, own))
-    return pack(value, ("results", key), store)
-
-
-def _constraint(constraint: Any) -> Any:
-    from ase.constraints import dict2constraint  # type: ignore[import-not-found,import-untyped,unused-ignore]
-
-    why = "ASE does not make it again from its todict()"
-    try:
-        described = constraint.todict()
-        if type(dict2constraint(described)) is type(constraint):
-            return described
-    except AttributeError:
-        why = "it has no todict()"
-    except Exception as error:
-        why = f"{type(error).__name__} {error}".strip()
-    raise Unkept(f"the constraint {type(constraint).__name__} cannot be kept: {why}")
-
-
-def _atoms(frame: Frame, units: _Units, topology: Topology | None) -> Any:
-    from ase import Atoms
-    from ase.constraints import dict2constraint
-
-    if frame.positions is None:
-        raise ValueError("Atoms need positions, and this record has none")
-    types = frame.types if frame.types is not None else None if topology is None else topology.types
-    if types is None:
-        raise ValueError("Atoms need types, and neither this frame nor a topology that it names has any")
-    if frame.positions.shape[1:] != (3,):
-        raise ValueError(f"Atoms have three coordinates, and this frame has {frame.positions.shape[1]}")
-    own, per_frame = frame.arrays, frame.per_frame
-    manifest = _manifest(per_frame.pop(_MANIFEST, None))
-    in_fields: dict[str, str] = manifest.get("fields", {})
-    cell = None if frame.cell is None else frame.cell * units("length")
-    # Who stores a cell and does not say more has a periodic system.
-    pbc = frame.pbc if frame.pbc is not None else frame.cell is not None
-    atoms = Atoms(numbers=types, positions=frame.positions * units("length"), cell=cell, pbc=pbc)
-    for key, dtype in in_fields.items():
-        if key in ("numbers", "positions"):
-            atoms.arrays[key] = restored(atoms.arrays[key], dtype)
-
-    # Each array that belongs to something is taken out; the others are arrays of the atoms, and info.
-    used: set[str] = {_ULPS}
-    arrays = _Noted({**own, **per_frame}, used)
-    try:
-        for key, (name, dtype) in manifest.get("arrays", {}).items():
-            atoms.arrays[key] = restored(arrays[name], dtype)
-        info = {unpack(key, arrays): unpack(value, arrays) for key, value in manifest.get("info", ())}
-        results = {
-            unpack(key, arrays): _in_field(frame, unpack(key, arrays), value["$field"], units)
-            if isinstance(value, dict) and "$field" in value
-            else unpack(value, arrays)
-            for key, value in manifest.get("results", ())
-        }
-        constraints = [dict2constraint(unpack(value, arrays)) for value in manifest.get("constraints", ())]
-        celldisp = unpack(manifest.get("celldisp"), arrays)
-        calculator = unpack(manifest.get("calculator", {}), {})
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ValueError(f"per_frame[{_MANIFEST!r}] is not what vldepot.ase writes: {error}") from error
-    for key, array in own.items():
-        if key in used:
-            continue
-        if key in ("numbers", "positions"):
-            raise ValueError(f"the frame has an array of its own called {key!r}, as Atoms have")
-        atoms.arrays[key] = np.array(array)
-    for key, array in per_frame.items():
-        if key not in used:
-            info.setdefault(key, np.array(array) if array.ndim else array[()])
-
-    _set_masses_and_momenta(atoms, frame, units, topology, in_fields, own.get(_ULPS), bool(manifest))
-    charges = frame.charges
-    if charges is None and topology is not None:
-        charges = topology.charges
-    if charges is not None and "initial_charges" not in atoms.arrays:
-        dtype = in_fields.get("initial_charges", "<f8")
-        atoms.arrays["initial_charges"] = (np.asarray(charges, np.float64) * units("charge")).astype(dtype)
-    if topology is not None:
-        _set_names(atoms, topology)
-    if frame.step is not None:
-        info.setdefault("step", frame.step)
-    if frame.time is not None:
-        info.setdefault("time_fs", frame.time * units("time") / _fs())
-    if frame.name is not None:
-        info.setdefault("name", frame.name)
-    atoms.info.update(info)
-    atoms.set_constraint(constraints)
-    if celldisp is not None:
-        atoms.set_celldisp(celldisp)
-    for key, there in (("energy", frame.energy), ("forces", frame.forces), ("stress", frame.stress)):
-        if there is not None and key not in results:
-            results[key] = _in_field(frame, key, "float" if key == "energy" else "voigt <f8" if key == "stress" else "array <f8", units)
-    if results:
-        _set_calculator(atoms, results, calculator)
-    return atoms
-
-
-class _Noted(dict[str, NDArray[Any]]):
-    """Arrays by name, that notes which were asked for."""
-
-    def __init__(self, arrays: dict[str, NDArray[Any]], used: set[str]) -> None:
-        super().__init__(arrays)
-        self._used = used
-
-    def __getitem__(self, name: str) -> NDArray[Any]:
-        array = super().__getitem__(name)
-        self._used.add(name)
-        return array
-
-
-def _manifest(raw: NDArray[Any] | None) -> dict[str, Any]:
-    if raw is None:
-        return {}
-    try:
-        manifest = json.loads(raw.tobytes())
-        version = manifest["version"]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise ValueError(f"per_frame[{_MANIFEST!r}] is not what vldepot.ase writes: {error}") from error
-    if version != _VERSION:
-        raise ValueError(f"per_frame[{_MANIFEST!r}] is of version {version}: this version of vldepot reads {_VERSION}")
-    return dict(manifest)
-
-
-def _set_masses_and_momenta(
-    atoms: Any,
-    frame: Frame,
-    units: _Units,
-    topology: Topology | None,
-    in_fields: dict[str, str],
-    ulps: NDArray[Any] | None,
-    ours: bool,
-) -> None:
-    masses = frame.masses
-    if masses is None and topology is not None:
-        masses = topology.masses
-    if masses is not None and "masses" not in atoms.arrays:
-        # ASE's own masses are not set; unless the ASE that wrote the frame had others.
-        are_default = ours and "masses" not in in_fields
-        if not are_default or not np.array_equal(masses, atoms.get_masses().astype(np.float32)):
-            atoms.arrays["masses"] = (np.asarray(masses, np.float64) * units("mass")).astype(
-                in_fields.get("masses", "<f8")
-            )
-    if frame.velocities is not None and "momenta" not in atoms.arrays:
-        velocities = np.asarray(frame.velocities, np.float64) * units.velocity
-        with np.errstate(all="ignore"):
-            momenta = velocities * np.asarray(atoms.get_masses(), np.float64)[:, None]
-        if ulps is not None:
-            momenta = (momenta.view(np.int64) + ulps).view(np.float64)
-        atoms.arrays["momenta"] = momenta.astype(in_fields.get("momenta", "<f8"))
-
-
-def _set_names(atoms: Any, topology: Topology) -> None:
-    """The names of atoms and residues, as ASE's reader of PDB files calls them."""
-    if topology.names is not None:
-        atoms.arrays.setdefault("atomtypes", np.array(topology.names, dtype=str))
-    if topology.residues is not None and topology.residue_names:
-        names = np.array(topology.residue_names, dtype=str)
-        atoms.arrays.setdefault("residuenames", names[topology.residues])
-    elif topology.residues is not None:
-        atoms.arrays.setdefault("residuenumbers", np.array(topology.residues, np.int64))
-
-
-def _in_field(frame: Frame, key: str, form: str, units: _Units) -> Any:
-    """A result that is a field of the frame, in the form that it had."""
-    value = getattr(frame, key) if key in ("energy", "forces", "stress") else None
-    if value is None:
-        raise ValueError(f"the frame has no {key}")
-    unit = {"energy": "energy", "stress": "pressure"}.get(key)
-    array = np.asarray(value, np.float64) * (units.force if unit is None else units(unit))
-    kind, _, dtype = form.partition(" ")
-    if kind == "float":
-        return float(array)
-    if kind == "scalar":
-        return np.dtype(dtype).type(array)
-    if kind == "voigt":
-        array = np.array([array[place] for place in _VOIGT])
-    return array.astype(dtype)
-
-
-def _set_calculator(atoms: Any, results: dict[str, Any], calculator: dict[str, Any]) -> None:
-    from ase.calculators.singlepoint import SinglePointCalculator  # type: ignore[import-not-found,import-untyped,unused-ignore]
-
-    calc = SinglePointCalculator(atoms)
-    calc.results.update(results)
-    calc.name = calculator.get("name", calc.name)
-    calc.parameters.update(calculator.get("parameters", {}))
-    atoms.calc = calc
-
-
-def _real(value: Any, shape: tuple[int, ...]) -> NDArray[np.float64] | None:
-    """A number or an array of that shape as float64, if that holds it."""
-    if not isinstance(value, int | float | np.ndarray | np.generic) or isinstance(value, bool):
-        return None
-    array = np.asarray(value)
-    if array.shape != shape or array.dtype.kind not in "fiu" or array.dtype.itemsize > 8:
-        return None
-    return np.ascontiguousarray(array, np.float64).reshape(shape)
-
-
-def _step(value: Any) -> int | None:
-    is_integer = isinstance(value, int | np.integer) and not isinstance(value, bool)
-    return int(value) if is_integer and -(1 << 63) <= value < 1 << 63 else None
-
-
-def _time(value: Any) -> float | None:
-    """The time in ASE's unit of one in fs."""
-    time = _real(value, ()) if value is not None else None
-    return None if time is None else float(time) * _fs()
-
-
-def _fs() -> float:
-    from ase.units import fs  # type: ignore[import-not-found,import-untyped,unused-ignore]
-
-    return float(fs)
-
-
 def _images_of(images: Any) -> Iterable[Any]:
     from ase import Atoms
 
@@ -976,9 +475,9 @@ def _one_image(atoms: Any) -> Any:
 
 def _write_all(depot: Depot[Frame], images: Iterable[Any]) -> None:
     _of_frames(depot)
-    units, exact = _Units.of(depot), _is_exact(depot)
+    units, exact = Units.of(depot), _is_exact(depot)
     for atoms in images:
-        depot.put(_next_name(depot), _frame(atoms, units, step=None, time=None, exact=exact), new=True)
+        depot.put(_next_name(depot), frame_of(atoms, units, step=None, time=None, exact=exact), new=True)
     depot.commit()
 
 
@@ -992,22 +491,35 @@ def _next_name(depot: Depot[Frame]) -> str:
 def _index(index: int | slice | str) -> int | slice:
     from ase.utils import string2index  # type: ignore[import-not-found,import-untyped,unused-ignore]
 
+    found = index
     if isinstance(index, str):
-        found: int | slice | str = string2index(index)
-        if isinstance(found, str):
-            raise ValueError(f"{index!r} is no index of frames")
-        return found
-    return index
+        try:
+            found = string2index(index)
+        except ValueError:
+            pass
+    if isinstance(found, str):
+        raise ValueError(f"{found!r} is no index of frames, such as '-1' or '::2'")
+    return found if isinstance(found, slice) else operator.index(found)
 
 
 def _places(depot: Depot[Frame]) -> range:
     """The positions of frames: topologies before and after them are none."""
     first, last = 0, len(depot)
-    while first < last and not _is_image(depot.at(first)):
+    while first < last and not _is_image_at(depot, first):
         first += 1
-    while first < last and not _is_image(depot.at(last - 1)):
+    while first < last and not _is_image_at(depot, last - 1):
         last -= 1
     return range(first, last)
+
+
+def _is_image_at(depot: Depot[Frame], place: int) -> bool:
+    try:
+        return _is_image(depot.at(place))
+    except errors.Error as error:
+        # Whoever asks for this one is told so.
+        if error.is_damage:
+            return True
+        raise
 
 
 def _is_image(frame: Frame) -> bool:
@@ -1015,7 +527,7 @@ def _is_image(frame: Frame) -> bool:
 
 
 def _read_all(depot: Depot[Frame], index: int | slice) -> Iterator[Any]:
-    places, units = _places(depot), _Units.of(depot)
+    places, units = _places(depot), Units.of(depot)
     if not isinstance(index, slice):
         if not -len(places) <= index < len(places):
             raise IndexError(f"{depot.path}: there is no frame {index}: it has {len(places)} frames")
@@ -1029,7 +541,7 @@ def _read_all(depot: Depot[Frame], index: int | slice) -> Iterator[Any]:
             record = depot.get(name)
             topologies[name] = None if record is None else record.topology
         try:
-            yield _atoms(frame, units, None if name is None else topologies[name])
+            yield atoms_of(frame, units, None if name is None else topologies[name])
         except ValueError as error:
             raise ValueError(f"{depot.path}: {depot.names_at(place)!r}: {error}") from error
 
@@ -1077,17 +589,17 @@ def _defaults(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _create(path: str, options: Mapping[str, Any]) -> Depot[Frame]:
-    return create(path, "atomic_frame", **_defaults(options))  # type: ignore[typeddict-item]
+    return create(path, "atomic_frame", **_defaults(options))
 
 
 def _append(path: str, options: Mapping[str, Any]) -> Depot[Frame]:
     _defaults(options)
     kept = {name: value for name, value in options.items() if name in AppendOptions.__annotations__}
-    return append(path, "atomic_frame", **kept)  # type: ignore[typeddict-item]
+    return append(path, "atomic_frame", **kept)
 
 
 def _open_or_create(path: str, options: Mapping[str, Any]) -> Depot[Frame]:
     """A depot that is there keeps its own units and precision, unless others are asked for, which is an error."""
     if _is_there(path):
         return open_or_create(path, "atomic_frame", **options)
-    return open_or_create(path, "atomic_frame", **_defaults(options))  # type: ignore[typeddict-item]
+    return open_or_create(path, "atomic_frame", **_defaults(options))
