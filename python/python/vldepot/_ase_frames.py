@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._ase_values import Unkept, pack, restored, stored, unpack
+from ._ase_values import Unkept, is_stored, pack, restored, unpack
 from ._vldepot import Depot, Frame, Topology
 
 ASE = {
@@ -125,20 +125,20 @@ def frame_of(
     if atoms.cell.array.any():
         fields["cell"] = atoms.cell.array / units("length")
 
-    own, per_frame, in_fields, renamed = _arrays(atoms, units, fields, exact)
+    own: dict[str, NDArray[Any]] = {}
+    per_frame: dict[str, NDArray[Any]] = {}
 
     def store(name: str, array: NDArray[Any], into: dict[str, NDArray[Any]] = per_frame) -> str:
-        while name in own or name in per_frame or name == MANIFEST:
+        while name in own or name in per_frame or name in (MANIFEST, _ULPS):
             name += "_"
         into[name] = array
         return name
 
-    for name, array in renamed.items():
-        renamed[name] = [store(name, array[0], own), array[1]]
+    in_fields, packed = _arrays(atoms, units, fields, own, store, exact)
     calculator, results = _results(atoms, wanted)
-    manifest: dict[str, Any] = {"version": _VERSION, "fields": in_fields}
-    if renamed:
-        manifest["arrays"] = renamed
+    manifest: dict[str, Any] = {"version": _VERSION, "order": list(atoms.arrays), "fields": in_fields}
+    if packed:
+        manifest["arrays"] = packed
     if info:
         manifest["info"] = [[pack(key, ("info", key), store), pack(info[key], ("info", key), store)] for key in info]
     if results:
@@ -159,17 +159,20 @@ def frame_of(
 
 
 def _arrays(
-    atoms: Any, units: Units, fields: dict[str, Any], exact: bool
-) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]], dict[str, str], dict[str, Any]]:
-    """The arrays of `atoms`: puts some into `fields`, and returns the others.
+    atoms: Any,
+    units: Units,
+    fields: dict[str, Any],
+    own: dict[str, NDArray[Any]],
+    store: Callable[..., str],
+    exact: bool,
+) -> tuple[dict[str, str], dict[str, Any]]:
+    """Puts the arrays of `atoms` into `fields` and `own`.
 
     Returns:
-        Arrays of the frame per atom, and per frame; the dtypes of those that are fields; and those that are stored under
-        another name or dtype, with it.
+        The dtypes of those that are in `fields`, and what JSON holds of those that are not stored as they are.
     """
-    own: dict[str, NDArray[Any]] = {}
     in_fields: dict[str, str] = {}
-    renamed: dict[str, Any] = {}
+    packed: dict[str, Any] = {}
     n_atoms = len(atoms)
 
     def real(key: str, *shape: int) -> NDArray[np.float64] | None:
@@ -213,18 +216,15 @@ def _arrays(
         fields["charges"] = charges / units("charge")
         in_field("initial_charges")
 
-    for key, array in atoms.arrays.items():
+    others = {key: array for key, array in atoms.arrays.items() if key not in in_fields}
+    for key in others:
         if type(key) is not str:
             raise Unkept(f"arrays[{key!r}] cannot be kept: its name is no text")
-        if key not in in_fields:
-            kept, dtype = stored(array, ("arrays", key)) if array.dtype != object else (None, None)
-            if kept is None:
-                raise Unkept(f"arrays[{key!r}] cannot be kept: it holds Python objects")
-            if dtype is not None or key in (MANIFEST, _ULPS):
-                renamed[key] = (kept, dtype)
-            else:
-                own[key] = kept
-    return own, {}, in_fields, renamed
+    plain = [key for key, array in others.items() if is_stored(array) and key not in (MANIFEST, _ULPS)]
+    own.update((key, others.pop(key)) for key in plain)
+    for key, array in others.items():
+        packed[key] = pack(array, ("arrays", key), lambda _, kept, key=key: store(key, kept, own))
+    return in_fields, packed
 
 
 def _results(atoms: Any, wanted: set[str] | None) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -350,8 +350,8 @@ def atoms_of(frame: Frame, units: Units, topology: Topology | None) -> Any:
     used: set[str] = {_ULPS}
     arrays = _Noted({**own, **per_frame}, used)
     try:
-        for key, (name, dtype) in manifest.get("arrays", {}).items():
-            atoms.arrays[key] = restored(arrays[name], dtype)
+        for key, value in manifest.get("arrays", {}).items():
+            atoms.arrays[key] = unpack(value, arrays)
         info = {unpack(key, arrays): unpack(value, arrays) for key, value in manifest.get("info", ())}
         results = {
             unpack(key, arrays): _in_field(frame, unpack(key, arrays), value["$field"], units)
@@ -389,6 +389,9 @@ def atoms_of(frame: Frame, units: Units, topology: Topology | None) -> Any:
         info.setdefault("time_fs", frame.time * units("time") / _fs())
     if frame.name is not None:
         info.setdefault("name", frame.name)
+    atoms.arrays = {
+        key: atoms.arrays[key] for key in dict.fromkeys([*manifest.get("order", ()), *atoms.arrays]) if key in atoms.arrays
+    }
     atoms.info.update(info)
     atoms.set_constraint(constraints)
     if celldisp is not None:

@@ -76,18 +76,20 @@ def unpack(packed: Any, arrays: Mapping[str, NDArray[Any]]) -> Any:
     return _UNPACK[tag](packed[tag], arrays)
 
 
-def stored(array: NDArray[Any], where: tuple[Any, ...]) -> tuple[NDArray[Any], str | None]:
-    """An array as a depot can store it, and its dtype if that is another one.
+def is_stored(array: NDArray[Any]) -> bool:
+    """Whether a depot gives an array back as it is."""
+    dtype = array.dtype
+    return type(array) is np.ndarray and dtype.isnative and dtype.itemsize in _STORED.get(dtype.kind, ())
 
-    Raises:
-        Unkept: The dtype cannot be kept.
-    """
+
+def _stored(array: NDArray[Any], where: tuple[Any, ...]) -> tuple[NDArray[Any], str | None]:
+    """An array as a depot can store it, and its dtype if that is another one."""
     if type(array) is not np.ndarray:
         raise Unkept(f"{_named(where)} cannot be kept: it is a {type(array).__module__}.{type(array).__qualname__}")
     dtype = array.dtype
     native = dtype.newbyteorder("=")
     if dtype.itemsize in _STORED.get(dtype.kind, ()):
-        return array, None if dtype == native else dtype.str
+        return array, None if dtype.isnative else dtype.str
     flat = np.ascontiguousarray(array, native).reshape(-1)
     if dtype.kind == "c" and dtype.itemsize in (8, 16):
         parts: Any = np.float32 if dtype.itemsize == 8 else np.float64
@@ -148,7 +150,7 @@ def _pack(value: Any, where: tuple[Any, ...], store: Store) -> Any:
     elif isinstance(value, np.ndarray):
         if value.dtype == object and kind is np.ndarray:
             return {"$objects": [list(value.shape), _pack(value.ravel().tolist(), where, store)]}
-        array, dtype = stored(value, where)
+        array, dtype = _stored(value, where)
         return {"$array": [store(".".join(map(str, where)), array), dtype]}
     elif kind is datetime:
         return {"$datetime": value.isoformat()}

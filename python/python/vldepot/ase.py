@@ -177,6 +177,16 @@ def write_vld(filename: str, images: Iterable[Any], append: bool = False, **opti
     write(filename, images, append=append, **options)
 
 
+def __getattr__(name: str) -> Any:
+    """`vld` is what ASE loads to learn of the format."""
+    if name != "vld":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from ase.utils.plugins import ExternalIOFormat  # type: ignore[import-not-found,import-untyped,unused-ignore]
+
+    # The glob is a list, since ASE's newer plugins take no single one.
+    return ExternalIOFormat(desc="vldepot depot of frames", code="+S", module=__name__, glob=["*.vld"])
+
+
 def restart(file: _Path, atoms: Any) -> int:
     """Puts `atoms` where the newest frame of a run is, and returns its step: 0 if there is no frame yet.
 

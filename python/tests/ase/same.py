@@ -36,7 +36,7 @@ def assert_same(old: Any, new: Any, where: str = "") -> None:
 
 def assert_same_atoms(old: Any, new: Any, *, results: bool = True) -> None:
     """All that `ase.Atoms` have, and the results of their calculators."""
-    assert sorted(old.arrays) == sorted(new.arrays)
+    assert list(old.arrays) == list(new.arrays)
     for key in old.arrays:
         assert_same(old.arrays[key], new.arrays[key], f"arrays[{key!r}]")
     assert_same(np.array(old.cell), np.array(new.cell), "cell")
@@ -46,7 +46,7 @@ def assert_same_atoms(old: Any, new: Any, *, results: bool = True) -> None:
     assert [c.todict() for c in old.constraints].__repr__() == [c.todict() for c in new.constraints].__repr__()
     if results:
         there = [dict(a.calc.results) if a.calc is not None else {} for a in (old, new)]
-        assert sorted(there[0], key=str) == sorted(there[1], key=str)
+        assert list(there[0]) == list(there[1])
         for key, value in there[0].items():
             assert_same(value, there[1][key], f"results[{key!r}]")
         assert not there[1] or not new.calc.check_state(new)

@@ -212,7 +212,7 @@ def test_what_holds_itself_is_refused() -> None:
     [
         np.array(["a", "bcd", ""]), np.array([b"a", b"bc", b""]), np.array([True, False, True]), np.arange(3, dtype=np.uint8),
         np.array([1 + 2j, np.nan, 0]), np.arange(3, dtype=">i4"), np.zeros((3, 2, 4), np.float16), np.zeros((3, 0)),
-        np.array(["2026-01-01"] * 3, dtype="M8[D]"),
+        np.array(["2026-01-01"] * 3, dtype="M8[D]"), np.array(["a", None, (1, 2.5)], object),
     ],
 )  # fmt: skip
 def test_arrays_per_atom_of_any_dtype(path: Path, array: np.ndarray[Any, Any]) -> None:
@@ -226,7 +226,7 @@ def test_arrays_per_atom_of_any_dtype(path: Path, array: np.ndarray[Any, Any]) -
 
 def test_arrays_that_cannot_be_kept_are_named() -> None:
     for array, what in (
-        (np.array([None, "a", 1.0], object), "Python objects"),
+        (np.array([None, "a", Thing()], object), "Thing"),
         (np.zeros(3, np.longdouble), "longdouble|float128"),
         (np.zeros(3, "i4,f8"), "i4"),
     ):
