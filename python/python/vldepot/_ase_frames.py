@@ -110,7 +110,9 @@ def frame_of(
     from ase import Atoms  # type: ignore[import-not-found,import-untyped,unused-ignore]
 
     if not isinstance(atoms, Atoms):
-        raise TypeError(f"a frame is made of ase.Atoms, not of {type(atoms).__module__}.{type(atoms).__qualname__}")
+        raise TypeError(
+            f"a frame is made of ase.Atoms, not of {type(atoms).__module__}.{type(atoms).__qualname__}"
+        )
     fields: dict[str, Any] = {"pbc": [bool(p) for p in atoms.pbc]}
     info = dict(atoms.info)
     if step is None:
@@ -140,7 +142,9 @@ def frame_of(
     if packed:
         manifest["arrays"] = packed
     if info:
-        manifest["info"] = [[pack(key, ("info", key), store), pack(info[key], ("info", key), store)] for key in info]
+        manifest["info"] = [
+            [pack(key, ("info", key), store), pack(info[key], ("info", key), store)] for key in info
+        ]
     if results:
         manifest["results"] = [
             [pack(key, ("results", key), store), _result(key, value, atoms, units, fields, own, store)]
@@ -150,12 +154,15 @@ def frame_of(
         manifest["calculator"] = calculator
     if atoms.constraints:
         manifest["constraints"] = [
-            pack(_constraint(constraint), ("constraints", at), store) for at, constraint in enumerate(atoms.constraints)
+            pack(_constraint(constraint), ("constraints", at), store)
+            for at, constraint in enumerate(atoms.constraints)
         ]
     if np.any(atoms.get_celldisp()):
         manifest["celldisp"] = pack(np.asarray(atoms.get_celldisp()), ("celldisp",), store)
     text = json.dumps(manifest, separators=(",", ":"), allow_nan=False)
-    return Frame(arrays=own, per_frame={**per_frame, MANIFEST: np.frombuffer(text.encode(), np.uint8)}, **fields)
+    return Frame(
+        arrays=own, per_frame={**per_frame, MANIFEST: np.frombuffer(text.encode(), np.uint8)}, **fields
+    )
 
 
 def _arrays(
@@ -185,7 +192,9 @@ def _arrays(
         raise Unkept(f"arrays['numbers'] cannot be kept: an array of {atoms.numbers.dtype}")
     positions = real("positions", 3)
     if positions is None:
-        raise Unkept(f"arrays['positions'] cannot be kept: {atoms.positions.shape} of {atoms.positions.dtype}")
+        raise Unkept(
+            f"arrays['positions'] cannot be kept: {atoms.positions.shape} of {atoms.positions.dtype}"
+        )
     fields["types"], fields["positions"] = atoms.numbers, positions / units("length")
     in_field("numbers")
     in_field("positions")
@@ -244,7 +253,11 @@ def _results(atoms: Any, wanted: set[str] | None) -> tuple[dict[str, Any], dict[
     else:
         results = {}
         for name in all_properties:
-            value = calc.get_property(name, atoms, allow_calculation=False) if hasattr(calc, "get_property") else None
+            value = (
+                calc.get_property(name, atoms, allow_calculation=False)
+                if hasattr(calc, "get_property")
+                else None
+            )
             if value is not None:
                 results[name] = value
     if wanted is not None:
@@ -269,7 +282,9 @@ def _refuse(name: str, _array: Any) -> str:
 
 def _is_same(before: Any, now: Any, what: str) -> bool:
     if what in ("cell", "pbc"):
-        return np.array_equal(np.asarray(getattr(before, what)), np.asarray(getattr(now, what)), equal_nan=True)
+        return np.array_equal(
+            np.asarray(getattr(before, what)), np.asarray(getattr(now, what)), equal_nan=True
+        )
     both = before.arrays.get(what), now.arrays.get(what)
     return both[0] is not None and both[1] is not None and np.array_equal(*both, equal_nan=True)
 
@@ -390,7 +405,9 @@ def atoms_of(frame: Frame, units: Units, topology: Topology | None) -> Any:
     if frame.name is not None:
         info.setdefault("name", frame.name)
     atoms.arrays = {
-        key: atoms.arrays[key] for key in dict.fromkeys([*manifest.get("order", ()), *atoms.arrays]) if key in atoms.arrays
+        key: atoms.arrays[key]
+        for key in dict.fromkeys([*manifest.get("order", ()), *atoms.arrays])
+        if key in atoms.arrays
     }
     atoms.info.update(info)
     atoms.set_constraint(constraints)
@@ -398,7 +415,12 @@ def atoms_of(frame: Frame, units: Units, topology: Topology | None) -> Any:
         atoms.set_celldisp(celldisp)
     for key, there in (("energy", frame.energy), ("forces", frame.forces), ("stress", frame.stress)):
         if there is not None and key not in results:
-            results[key] = _in_field(frame, key, "float" if key == "energy" else "voigt <f8" if key == "stress" else "array <f8", units)
+            results[key] = _in_field(
+                frame,
+                key,
+                "float" if key == "energy" else "voigt <f8" if key == "stress" else "array <f8",
+                units,
+            )
     if results:
         _set_calculator(atoms, results, calculator)
     return atoms
@@ -426,7 +448,9 @@ def _manifest(raw: NDArray[Any] | None) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"per_frame[{MANIFEST!r}] is not what vldepot.ase writes: {error}") from error
     if version != _VERSION:
-        raise ValueError(f"per_frame[{MANIFEST!r}] is of version {version}: this version of vldepot reads {_VERSION}")
+        raise ValueError(
+            f"per_frame[{MANIFEST!r}] is of version {version}: this version of vldepot reads {_VERSION}"
+        )
     return dict(manifest)
 
 

@@ -85,7 +85,9 @@ def is_stored(array: NDArray[Any]) -> bool:
 def _stored(array: NDArray[Any], where: tuple[Any, ...]) -> tuple[NDArray[Any], str | None]:
     """An array as a depot can store it, and its dtype if that is another one."""
     if type(array) is not np.ndarray:
-        raise Unkept(f"{_named(where)} cannot be kept: it is a {type(array).__module__}.{type(array).__qualname__}")
+        raise Unkept(
+            f"{_named(where)} cannot be kept: it is a {type(array).__module__}.{type(array).__qualname__}"
+        )
     dtype = array.dtype
     native = dtype.newbyteorder("=")
     if dtype.itemsize in _STORED.get(dtype.kind, ()):
@@ -140,7 +142,8 @@ def _pack(value: Any, where: tuple[Any, ...], store: Store) -> Any:
             return {key: _pack(item, (*where, key), store) for key, item in value.items()}
         return {
             "$dict": [
-                [_pack(key, (*where, key), store), _pack(item, (*where, key), store)] for key, item in value.items()
+                [_pack(key, (*where, key), store), _pack(item, (*where, key), store)]
+                for key, item in value.items()
             ]
         }
     if isinstance(value, np.generic):

@@ -21,7 +21,9 @@ class OtherSystem(ValueError):
         self.path, self.what, self.expected, self.found = path, what, expected, found
 
     def __str__(self) -> str:
-        return f"{self.path}: another system: {self.what} is {self.found!r}, and {self.expected!r} in the depot"
+        return (
+            f"{self.path}: another system: {self.what} is {self.found!r}, and {self.expected!r} in the depot"
+        )
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from . import errors
-from ._ase_frames import GROMACS, Units, atoms_of, frame_of
+from ._ase_frames import Units, atoms_of, frame_of
 from ._open import AppendOptions, CreateOptions, append, create, open, open_or_create
 from ._runs import OtherSystem, Run, newest_step
 from ._vldepot import Depot, Frame, Topology
@@ -72,7 +72,9 @@ def to_frame(
     return frame_of(atoms, Units(units), step=step, time=time)
 
 
-def to_atoms(frame: Frame, *, units: str | Mapping[str, str] = "ase", topology: Topology | None = None) -> Any:
+def to_atoms(
+    frame: Frame, *, units: str | Mapping[str, str] = "ase", topology: Topology | None = None
+) -> Any:
     """The `ase.Atoms` of a frame; results are in a `SinglePointCalculator`.
 
     A frame's step and time are in `info["step"]` and `info["time_fs"]`. Of a frame that another program stored, charges
@@ -211,7 +213,9 @@ def restart(file: _Path, atoms: Any) -> int:
         frame = depot.at(places[-1])
         _compare(path, frame, atoms)
         if frame.step is None:
-            raise ValueError(f"{path}: the newest frame has no step: it is of no run that a DepotWriter stored")
+            raise ValueError(
+                f"{path}: the newest frame has no step: it is of no run that a DepotWriter stored"
+            )
         stored = atoms_of(frame, Units.of(depot), None)
         atoms.set_cell(stored.cell)
         atoms.set_celldisp(stored.get_celldisp())
@@ -355,7 +359,9 @@ class DepotWriter:
         frame = frame_of(image, self._units, step=step, time=time, exact=self._exact, wanted=wanted)
         if step is None:
             if self._runs or _METADATA in depot.metadata:
-                raise ValueError(f"{self._path}: the frames before have steps: give step=, or make the writer with dyn=")
+                raise ValueError(
+                    f"{self._path}: the frames before have steps: give step=, or make the writer with dyn="
+                )
             depot.put(_next_name(depot), frame, new=True)
             return
         self._store(depot, step, frame)
@@ -479,7 +485,9 @@ def _images_of(images: Any) -> Iterable[Any]:
 def _one_image(atoms: Any) -> Any:
     images = list(atoms.iterimages()) if hasattr(atoms, "iterimages") else [atoms]
     if len(images) != 1:
-        raise TypeError(f"a DepotWriter stores one Atoms a step, and {type(atoms).__name__} has {len(images)}")
+        raise TypeError(
+            f"a DepotWriter stores one Atoms a step, and {type(atoms).__name__} has {len(images)}"
+        )
     return images[0]
 
 

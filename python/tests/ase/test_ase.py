@@ -30,7 +30,7 @@ from ase.constraints import (
 )
 from ase.outputs import all_outputs
 from ase.spacegroup import Spacegroup, crystal
-from same import assert_same, assert_same_atoms
+from ase_checks import assert_same, assert_same_atoms
 
 import vldepot
 import vldepot.ase
@@ -61,7 +61,13 @@ def through(images: Any, path: Path, **options: Any) -> list[ase.Atoms]:
 
 
 def test_atoms_come_back_to_the_last_bit(path: Path) -> None:
-    images = [copper(), ase.Atoms("H"), molecule("H2O"), ase.Atoms(), ase.Atoms(cell=[1, 2, 3], pbc=[0, 1, 0])]
+    images = [
+        copper(),
+        ase.Atoms("H"),
+        molecule("H2O"),
+        ase.Atoms(),
+        ase.Atoms(cell=[1, 2, 3], pbc=[0, 1, 0]),
+    ]
     for old, new in zip(images, through(images, path), strict=True):
         assert_same_atoms(old, new)
     assert_same_atoms(images[0], vldepot.ase.read(path, 0))
@@ -93,7 +99,10 @@ def test_what_a_frame_has_a_field_for_is_in_it(path: Path) -> None:
         assert frame.stress.tolist() == [[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]]
         assert set(frame.arrays) == {"tags", "initial_magmoms", "masses", "momenta.ulps", "results.energies"}
         assert frame.arrays["momenta.ulps"].dtype == np.int8 and abs(frame.arrays["momenta.ulps"]).max() < 3
-        assert frame.per_frame["results.free_energy" if "results.free_energy" in frame.per_frame else "ase"].size > 0
+        assert (
+            frame.per_frame["results.free_energy" if "results.free_energy" in frame.per_frame else "ase"].size
+            > 0
+        )
 
 
 def test_momenta_cost_no_second_array_unless_velocities_do_not_give_them(path: Path) -> None:
@@ -144,7 +153,9 @@ def test_values_of_info_come_back_as_they_were(path: Path, value: Any) -> None:
         assert found.info["key"] == value
 
 
-@pytest.mark.parametrize("key", ["", "$x", "ase", "info.key", 1, (1, 2), None, 1.5, b"a", np.int64(3), "größe"])
+@pytest.mark.parametrize(
+    "key", ["", "$x", "ase", "info.key", 1, (1, 2), None, 1.5, b"a", np.int64(3), "größe"]
+)
 def test_any_key_is_kept(path: Path, key: Any) -> None:
     atoms = ase.Atoms("H2", positions=[[0, 0, 0], [0, 0, 1]])
     atoms.info = {key: np.arange(2), "info.key_": np.eye(2), "last": 1}
@@ -263,7 +274,9 @@ def test_dtypes_of_the_arrays_that_are_fields(path: Path) -> None:
         assert "masses" not in depot.at(0).arrays, "float32 is what the field has"
 
 
-@pytest.mark.parametrize("energy", [0.1, 1, np.float64(0.1), np.float32(0.1), np.array(0.1), np.array([0.1]), np.nan, None])
+@pytest.mark.parametrize(
+    "energy", [0.1, 1, np.float64(0.1), np.float32(0.1), np.array(0.1), np.array([0.1]), np.nan, None]
+)
 def test_an_energy_of_any_type(path: Path, energy: Any) -> None:
     atoms = molecule("H2O")
     atoms.calc = SinglePointCalculator(atoms)
@@ -413,14 +426,28 @@ def test_a_depot_in_gromacs_units_is_converted(path: Path) -> None:
     assert atoms.get_stress() == pytest.approx(np.array([1, 1, 1, 0, 0, 0]) * units.bar)
     assert np.allclose(atoms.cell.array, 10 * np.eye(3)) and atoms.pbc.all()
     assert atoms.get_initial_charges().tolist() == [0.5] and atoms.get_masses() == pytest.approx([39.948])
-    assert atoms.info["step"] == 7 and atoms.info["time_fs"] == pytest.approx(2000) and atoms.info["name"] == "argon"
+    assert (
+        atoms.info["step"] == 7
+        and atoms.info["time_fs"] == pytest.approx(2000)
+        and atoms.info["name"] == "argon"
+    )
     assert atoms.info["kinetic_energy"] == 2.5 and atoms.info["v"].tolist() == [0, 1, 2]
     assert atoms.arrays["mine"].tolist() == [3]
     # And back.
     vldepot.ase.write(path, atoms, append=True)
     with vldepot.open(path, "atomic_frame") as depot:
         old, new = depot.at(0), depot.at(1)
-        for field in ("positions", "velocities", "forces", "charges", "masses", "cell", "energy", "stress", "time"):
+        for field in (
+            "positions",
+            "velocities",
+            "forces",
+            "charges",
+            "masses",
+            "cell",
+            "energy",
+            "stress",
+            "time",
+        ):
             assert np.allclose(getattr(old, field), getattr(new, field), rtol=1e-14), field
         assert new.step == 7 and depot.units["length"] == "nm"
     again = vldepot.ase.read(path)
@@ -436,7 +463,9 @@ def test_all_known_units_are_right() -> None:
         assert GROMACS[name] in known[name]
     assert known["energy"]["kcal/mol"] == pytest.approx(0.0433641, rel=1e-5)
     assert known["energy"]["kJ/mol"] == pytest.approx(0.01036427, rel=1e-6)
-    assert known["energy"]["Ha"] == pytest.approx(27.2113860) and known["energy"]["Ry"] == pytest.approx(13.605693)
+    assert known["energy"]["Ha"] == pytest.approx(27.2113860) and known["energy"]["Ry"] == pytest.approx(
+        13.605693
+    )
     assert known["length"]["bohr"] == pytest.approx(0.529177211)
     assert known["time"]["ps"] == pytest.approx(98.22694788)
     assert known["pressure"]["GPa"] == pytest.approx(1 / 160.21766208)
@@ -446,7 +475,9 @@ def test_all_known_units_are_right() -> None:
     assert known["charge"]["C"] == pytest.approx(1 / 1.6021766208e-19)
 
 
-@pytest.mark.parametrize("units_of", [{"length": "Bohr", "energy": "Ha", "time": "fs"}, {"length": "pm", "pressure": "GPa"}])
+@pytest.mark.parametrize(
+    "units_of", [{"length": "Bohr", "energy": "Ha", "time": "fs"}, {"length": "pm", "pressure": "GPa"}]
+)
 def test_units_there_and_back(path: Path, units_of: dict[str, str]) -> None:
     atoms = copper()
     (found,) = through(atoms, path, units=units_of, preset="compact")
@@ -485,9 +516,14 @@ def test_single_precision_is_kept_as_such(path: Path) -> None:
     with vldepot.open(path, "atomic_frame") as depot:
         frame = depot.at(0)
         assert frame.positions.dtype == np.float32
-        assert not {"momenta", "momenta.ulps", "masses"} & set(frame.arrays), "no digits that the rest has not"
+        assert not {"momenta", "momenta.ulps", "masses"} & set(frame.arrays), (
+            "no digits that the rest has not"
+        )
     assert np.allclose(found.get_momenta(), atoms.get_momenta(), rtol=1e-6)
-    assert found.get_momenta().dtype == np.float64 and found.get_potential_energy() == atoms.get_potential_energy()
+    assert (
+        found.get_momenta().dtype == np.float64
+        and found.get_potential_energy() == atoms.get_potential_energy()
+    )
 
 
 def test_topologies_are_no_images(path: Path) -> None:
@@ -624,7 +660,9 @@ def test_indices_are_those_of_a_list(path: Path, index: Any) -> None:
     for old, new in zip(*([a] if isinstance(a, ase.Atoms) else a for a in (expected, found)), strict=True):
         assert_same_atoms(old, new)
     if isinstance(expected, list):
-        assert [a.positions[0, 0] for a in vldepot.ase.iread(path, index)] == [a.positions[0, 0] for a in expected]
+        assert [a.positions[0, 0] for a in vldepot.ase.iread(path, index)] == [
+            a.positions[0, 0] for a in expected
+        ]
 
 
 def test_what_is_no_index_is_refused(path: Path) -> None:
@@ -674,7 +712,9 @@ def test_a_damaged_record_is_named(path: Path) -> None:
     for index in (":", -1, "::2"):
         with pytest.raises(vldepot.ChecksumError, match="frame_0000000002"):
             vldepot.ase.read(path, index)
-    assert [a.positions[0, 0] for a in vldepot.ase.read(path, ":2")] == [a.positions[0, 0] for a in images[:2]]
+    assert [a.positions[0, 0] for a in vldepot.ase.read(path, ":2")] == [
+        a.positions[0, 0] for a in images[:2]
+    ]
     assert_same_atoms(vldepot.ase.read(path, 0), images[0])
     data = bytearray(whole)
     path.write_bytes(bytes(data[: len(data) // 2]))
@@ -704,7 +744,9 @@ def test_a_depot_is_replaced_at_once_or_not_at_all(path: Path) -> None:
     assert sorted(file.name for file in path.parent.iterdir()) == ["notes.txt", path.name]
 
 
-@pytest.mark.skipif(not hasattr(__import__("os"), "geteuid") or __import__("os").geteuid() == 0, reason="root may all")
+@pytest.mark.skipif(
+    not hasattr(__import__("os"), "geteuid") or __import__("os").geteuid() == 0, reason="root may all"
+)
 def test_a_file_that_may_not_be_written_is_read(path: Path) -> None:
     vldepot.ase.write(path, copper())
     path.chmod(0o444)

@@ -43,7 +43,9 @@ def assert_same_atoms(old: Any, new: Any, *, results: bool = True) -> None:
     assert_same(old.pbc, new.pbc, "pbc")
     assert_same(old.get_celldisp(), new.get_celldisp(), "celldisp")
     assert_same(old.info, new.info, "info")
-    assert [c.todict() for c in old.constraints].__repr__() == [c.todict() for c in new.constraints].__repr__()
+    assert [c.todict() for c in old.constraints].__repr__() == [
+        c.todict() for c in new.constraints
+    ].__repr__()
     if results:
         there = [dict(a.calc.results) if a.calc is not None else {} for a in (old, new)]
         assert list(there[0]) == list(there[1])

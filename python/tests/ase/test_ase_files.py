@@ -21,7 +21,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.constraints import FixAtoms, FixCartesian
 from ase.db import connect
 from ase.md.verlet import VelocityVerlet
-from same import assert_same_atoms
+from ase_checks import assert_same_atoms
 
 import vldepot
 import vldepot.ase
@@ -52,15 +52,24 @@ def assorted(seed: int = 0) -> list[ase.Atoms]:
     """Structures that extended XYZ can hold: of mixed sizes, with and without a cell."""
     random = np.random.default_rng(seed)
     images = []
-    for atoms in (molecule("CH3CH2OH"), fcc111("Cu", (2, 2, 2), vacuum=5.0), ase.Atoms("He"), bulk("NaCl", "rocksalt", 5.6)):
-        atoms.info.update(label="a label", count=int(random.integers(100)), weight=float(random.normal()), flag=True)
+    for atoms in (
+        molecule("CH3CH2OH"),
+        fcc111("Cu", (2, 2, 2), vacuum=5.0),
+        ase.Atoms("He"),
+        bulk("NaCl", "rocksalt", 5.6),
+    ):
+        atoms.info.update(
+            label="a label", count=int(random.integers(100)), weight=float(random.normal()), flag=True
+        )
         atoms.info["vector"] = random.normal(size=3)
         atoms.info["virial"] = random.normal(size=(3, 3))
         atoms.set_array("spin", random.normal(size=(len(atoms), 3)))
         atoms.set_array("group", random.integers(0, 5, len(atoms)))
         atoms.set_array("kind", np.array([f"k{n}" for n in range(len(atoms))]))
         atoms.set_array("chosen", random.integers(0, 2, len(atoms)).astype(bool))
-        calc = SinglePointCalculator(atoms, energy=float(random.normal()), forces=random.normal(size=(len(atoms), 3)))
+        calc = SinglePointCalculator(
+            atoms, energy=float(random.normal()), forces=random.normal(size=(len(atoms), 3))
+        )
         if atoms.pbc.any():
             calc.results.update(stress=random.normal(size=6), dipole=random.normal(size=3))
         calc.results["magmoms"] = random.normal(size=len(atoms))
@@ -216,5 +225,3 @@ def test_a_depot_of_openmm_is_read(path: Path) -> None:
     assert atoms.get_masses() == pytest.approx([39.948] * 2) and atoms.info["time_fs"] == pytest.approx(40)
     run("convert", path.name, "a.xyz", cwd=path.parent)
     assert [a.info["step"] for a in ase.io.read(path.with_name("a.xyz"), ":")] == [10, 20]
-
-
