@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._ase_values import Unkept, is_stored, pack, restored, unpack
+from ._ase_values import Unkept, is_stored, pack, unpack
 from ._vldepot import Depot, Frame, Topology
 
 ASE = {
@@ -26,6 +27,7 @@ GROMACS = {"length": "nm", "time": "ps", "energy": "kJ/mol", "mass": "u", "charg
 #: The entry of `per_frame` that says how the arrays of a frame belong together.
 MANIFEST = "ase"
 _VERSION = 1
+_NOT_OURS = f"per_frame[{MANIFEST!r}] is not what vldepot.ase writes"
 #: What the last bits of momenta are more than those of velocities times masses.
 _ULPS = "momenta.ulps"
 _VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
@@ -115,11 +117,16 @@ def frame_of(
         )
     fields: dict[str, Any] = {"pbc": [bool(p) for p in atoms.pbc]}
     info = dict(atoms.info)
+    step_before, time_before = _step(info.get("step")), _time(info.get("time_fs"))
     if step is None:
-        step, time = _step(info.get("step")), _time(info.get("time_fs")) if time is None else time
+        step = step_before
+        time = time_before if time is None else time
     else:
-        info.pop("step", None)
-        info.pop("time_fs", None)
+        # What a reader of an earlier frame put there.
+        if step_before is not None:
+            del info["step"]
+        if time_before is not None:
+            del info["time_fs"]
     if step is not None:
         fields["step"] = step
     if time is not None:
@@ -131,6 +138,7 @@ def frame_of(
     per_frame: dict[str, NDArray[Any]] = {}
 
     def store(name: str, array: NDArray[Any], into: dict[str, NDArray[Any]] = per_frame) -> str:
+        name = name.encode(errors="backslashreplace").decode()
         while name in own or name in per_frame or name in (MANIFEST, _ULPS):
             name += "_"
         into[name] = array
@@ -202,7 +210,7 @@ def _arrays(
     is_ours = units("length") == units("time") == units("mass") == 1.0
     masses, momenta, charges = real("masses"), real("momenta", 3), real("initial_charges")
     if masses is None and momenta is not None and "masses" not in atoms.arrays:
-        masses = atoms.get_masses()
+        masses = _default_masses(atoms)
     if masses is not None:
         with np.errstate(over="ignore"):
             singles = fields["masses"] = (masses / units("mass")).astype(np.float32)
@@ -229,11 +237,22 @@ def _arrays(
     for key in others:
         if type(key) is not str:
             raise Unkept(f"arrays[{key!r}] cannot be kept: its name is no text")
-    plain = [key for key, array in others.items() if is_stored(array) and key not in (MANIFEST, _ULPS)]
+    plain = [key for key, array in others.items() if is_stored(array) and _is_name(key)]
     own.update((key, others.pop(key)) for key in plain)
     for key, array in others.items():
-        packed[key] = pack(array, ("arrays", key), lambda _, kept, key=key: store(key, kept, own))
+        packed[key] = pack(array, ("arrays", key), functools.partial(_store_as, key, own, store))
     return in_fields, packed
+
+
+def _is_name(key: str) -> bool:
+    """Whether an array of the atoms may have this name in a frame."""
+    return key not in (MANIFEST, _ULPS) and key.encode(errors="replace").decode() == key
+
+
+def _store_as(
+    key: str, own: dict[str, NDArray[Any]], store: Callable[..., str], _name: str, array: NDArray[Any]
+) -> str:
+    return store(key, array, own)
 
 
 def _results(atoms: Any, wanted: set[str] | None) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -252,12 +271,8 @@ def _results(atoms: Any, wanted: set[str] | None) -> tuple[dict[str, Any], dict[
         results = dict(calc.results)
     else:
         results = {}
-        for name in all_properties:
-            value = (
-                calc.get_property(name, atoms, allow_calculation=False)
-                if hasattr(calc, "get_property")
-                else None
-            )
+        for name in all_properties if hasattr(calc, "get_property") else ():
+            value = calc.get_property(name, atoms, allow_calculation=False)
             if value is not None:
                 results[name] = value
     if wanted is not None:
@@ -268,7 +283,8 @@ def _results(atoms: Any, wanted: set[str] | None) -> tuple[dict[str, Any], dict[
     parameters = {}
     for name, value in dict(getattr(calc, "parameters", None) or {}).items():
         try:
-            parameters[name] = pack(value, ("parameters", name), _refuse)
+            if type(name) is str and not name.startswith("$"):
+                parameters[name] = pack(value, ("parameters", name), _refuse)
         except Unkept:
             continue
     if parameters:
@@ -329,157 +345,195 @@ def _constraint(constraint: Any) -> Any:
 
     why = "ASE does not make it again from its todict()"
     try:
-        described = constraint.todict()
-        if type(dict2constraint(described)) is type(constraint):
+        described = constraint.todict() if hasattr(constraint, "todict") else None
+        if described is None:
+            why = "it has no todict()"
+        elif type(dict2constraint(described)) is type(constraint):
             return described
-    except AttributeError:
-        why = "it has no todict()"
     except Exception as error:
         why = f"{type(error).__name__} {error}".strip()
     raise Unkept(f"the constraint {type(constraint).__name__} cannot be kept: {why}")
 
 
 def atoms_of(frame: Frame, units: Units, topology: Topology | None) -> Any:
+    """The `ase.Atoms` of a frame."""
     from ase import Atoms
-    from ase.constraints import dict2constraint
 
     if frame.positions is None:
         raise ValueError("Atoms need positions, and this record has none")
-    types = frame.types if frame.types is not None else None if topology is None else topology.types
-    if types is None:
-        raise ValueError("Atoms need types, and neither this frame nor a topology that it names has any")
     if frame.positions.shape[1:] != (3,):
         raise ValueError(f"Atoms have three coordinates, and this frame has {frame.positions.shape[1]}")
-    own, per_frame = frame.arrays, frame.per_frame
+    found = frame if topology is None else _Both(frame, topology)
+    if found.types is None:
+        raise ValueError("Atoms need types, and neither this frame nor a topology that it names has any")
+    per_frame = frame.per_frame
     manifest = _manifest(per_frame.pop(MANIFEST, None))
-    in_fields: dict[str, str] = manifest.get("fields", {})
-    cell = None if frame.cell is None else frame.cell * units("length")
+    in_fields = manifest["fields"]
     # Who stores a cell and does not say more has a periodic system.
     pbc = frame.pbc if frame.pbc is not None else frame.cell is not None
-    atoms = Atoms(numbers=types, positions=frame.positions * units("length"), cell=cell, pbc=pbc)
-    for key, dtype in in_fields.items():
-        if key in ("numbers", "positions"):
-            atoms.arrays[key] = restored(atoms.arrays[key], dtype)
+    atoms = Atoms(
+        numbers=found.types,
+        positions=np.asarray(frame.positions, np.float64) * units("length"),
+        cell=None if frame.cell is None else frame.cell * units("length"),
+        pbc=pbc,
+    )
+    for key in ("numbers", "positions"):
+        atoms.arrays[key] = atoms.arrays[key].astype(in_fields.get(key, atoms.arrays[key].dtype))
 
     # Each array that belongs to something is taken out; the others are arrays of the atoms, and info.
-    used: set[str] = {_ULPS}
-    arrays = _Noted({**own, **per_frame}, used)
-    try:
-        for key, value in manifest.get("arrays", {}).items():
-            atoms.arrays[key] = unpack(value, arrays)
-        info = {unpack(key, arrays): unpack(value, arrays) for key, value in manifest.get("info", ())}
-        results = {
-            unpack(key, arrays): _in_field(frame, unpack(key, arrays), value["$field"], units)
-            if isinstance(value, dict) and "$field" in value
-            else unpack(value, arrays)
-            for key, value in manifest.get("results", ())
-        }
-        constraints = [dict2constraint(unpack(value, arrays)) for value in manifest.get("constraints", ())]
-        celldisp = unpack(manifest.get("celldisp"), arrays)
-        calculator = unpack(manifest.get("calculator", {}), {})
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ValueError(f"per_frame[{MANIFEST!r}] is not what vldepot.ase writes: {error}") from error
-    for key, array in own.items():
-        if key in used:
-            continue
+    arrays = _Noted({**frame.arrays, **per_frame})
+    ulps = arrays[_ULPS] if _ULPS in arrays and "momenta" in in_fields else None
+    results = _fill(atoms, frame, units, manifest, arrays)
+    for key, array in frame.arrays.items():
         if key in ("numbers", "positions"):
             raise ValueError(f"the frame has an array of its own called {key!r}, as Atoms have")
-        atoms.arrays[key] = np.array(array)
+        if key not in arrays.used:
+            atoms.arrays[key] = np.array(array)
     for key, array in per_frame.items():
-        if key not in used:
-            info.setdefault(key, np.array(array) if array.ndim else array[()])
+        if key not in arrays.used:
+            atoms.info.setdefault(key, np.array(array) if array.ndim else array[()])
 
-    _set_masses_and_momenta(atoms, frame, units, topology, in_fields, own.get(_ULPS), bool(manifest))
-    charges = frame.charges
-    if charges is None and topology is not None:
-        charges = topology.charges
-    if charges is not None and "initial_charges" not in atoms.arrays:
-        dtype = in_fields.get("initial_charges", "<f8")
-        atoms.arrays["initial_charges"] = (np.asarray(charges, np.float64) * units("charge")).astype(dtype)
+    _set_masses(atoms, found.masses, units, in_fields, ours="version" in manifest)
+    if frame.velocities is not None and "momenta" not in atoms.arrays:
+        _set_momenta(atoms, frame.velocities, units, in_fields, ulps)
+    if found.charges is not None and "initial_charges" not in atoms.arrays:
+        charges = np.asarray(found.charges, np.float64) * units("charge")
+        atoms.arrays["initial_charges"] = charges.astype(in_fields.get("initial_charges", "<f8"))
     if topology is not None:
         _set_names(atoms, topology)
+    order = dict.fromkeys([*manifest["order"], *atoms.arrays])
+    atoms.arrays = {key: atoms.arrays[key] for key in order if key in atoms.arrays}
     if frame.step is not None:
-        info.setdefault("step", frame.step)
+        atoms.info.setdefault("step", frame.step)
     if frame.time is not None:
-        info.setdefault("time_fs", frame.time * units("time") / _fs())
+        atoms.info.setdefault("time_fs", frame.time * units("time") / _fs())
     if frame.name is not None:
-        info.setdefault("name", frame.name)
-    atoms.arrays = {
-        key: atoms.arrays[key]
-        for key in dict.fromkeys([*manifest.get("order", ()), *atoms.arrays])
-        if key in atoms.arrays
-    }
-    atoms.info.update(info)
-    atoms.set_constraint(constraints)
-    if celldisp is not None:
-        atoms.set_celldisp(celldisp)
-    for key, there in (("energy", frame.energy), ("forces", frame.forces), ("stress", frame.stress)):
-        if there is not None and key not in results:
-            results[key] = _in_field(
-                frame,
-                key,
-                "float" if key == "energy" else "voigt <f8" if key == "stress" else "array <f8",
-                units,
-            )
+        atoms.info.setdefault("name", frame.name)
+    for key, form in (("energy", "float"), ("forces", "array <f8"), ("stress", "voigt <f8")):
+        if getattr(frame, key) is not None and key not in results:
+            results[key] = _in_field(frame, key, form, units)
     if results:
-        _set_calculator(atoms, results, calculator)
+        _set_calculator(atoms, results, manifest["calculator"])
     return atoms
+
+
+class _Both:
+    """What a frame has, or else its topology."""
+
+    def __init__(self, frame: Frame, topology: Topology) -> None:
+        n_atoms = frame.n_atoms
+        self.types, self.masses, self.charges = (
+            there if there is not None else of_topology
+            for there, of_topology in (
+                (frame.types, topology.types),
+                (frame.masses, topology.masses),
+                (frame.charges, topology.charges),
+            )
+        )
+        for array in (self.types, self.masses, self.charges, topology.names, topology.residues):
+            if array is not None and len(array) != n_atoms:
+                raise ValueError(f"the topology is of {len(array)} atoms, and the frame of {n_atoms}")
+
+
+def _fill(
+    atoms: Any, frame: Frame, units: Units, manifest: dict[str, Any], arrays: Mapping[str, NDArray[Any]]
+) -> dict[str, Any]:
+    """Gives the atoms what the manifest says, and returns the results."""
+    from ase.constraints import dict2constraint
+
+    try:
+        for key, value in manifest["arrays"].items():
+            atoms.arrays[key] = unpack(value, arrays)
+        for key, value in manifest["info"]:
+            atoms.info[unpack(key, arrays)] = unpack(value, arrays)
+        atoms.set_constraint([dict2constraint(unpack(value, arrays)) for value in manifest["constraints"]])
+        if "celldisp" in manifest:
+            atoms.set_celldisp(unpack(manifest["celldisp"], arrays))
+        results: dict[Any, Any] = {}
+        for key, value in manifest["results"]:
+            key = unpack(key, arrays)
+            is_field = isinstance(value, dict) and "$field" in value
+            results[key] = (
+                _in_field(frame, key, value["$field"], units) if is_field else unpack(value, arrays)
+            )
+        manifest["calculator"] = unpack(manifest["calculator"], {})
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise ValueError(f"{_NOT_OURS}: {error}") from error
+    return results
 
 
 class _Noted(dict[str, NDArray[Any]]):
     """Arrays by name, that notes which were asked for."""
 
-    def __init__(self, arrays: dict[str, NDArray[Any]], used: set[str]) -> None:
+    def __init__(self, arrays: dict[str, NDArray[Any]]) -> None:
         super().__init__(arrays)
-        self._used = used
+        self.used: set[str] = set()
 
     def __getitem__(self, name: str) -> NDArray[Any]:
         array = super().__getitem__(name)
-        self._used.add(name)
+        self.used.add(name)
         return array
 
 
 def _manifest(raw: NDArray[Any] | None) -> dict[str, Any]:
+    """The manifest, with all of its parts but the displacement of the cell."""
+    parts: dict[str, type] = {
+        "order": list, "fields": dict, "arrays": dict, "info": list, "results": list, "calculator": dict,
+        "constraints": list,
+    }  # fmt: skip
+    found: dict[str, Any] = {part: kind() for part, kind in parts.items()}
     if raw is None:
-        return {}
+        return found
     try:
-        manifest = json.loads(raw.tobytes())
-        version = manifest["version"]
+        found.update(json.loads(raw.tobytes()))
+        version = found["version"]
+        fit = all(isinstance(found[part], kind) for part, kind in parts.items())
+        fit = fit and all(isinstance(key, str) for key in found["order"])
+        fit = fit and all(np.dtype(dtype).kind in "fiu" for dtype in found["fields"].values())
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise ValueError(f"per_frame[{MANIFEST!r}] is not what vldepot.ase writes: {error}") from error
+        raise ValueError(f"{_NOT_OURS}: {error}") from error
     if version != _VERSION:
         raise ValueError(
             f"per_frame[{MANIFEST!r}] is of version {version}: this version of vldepot reads {_VERSION}"
         )
-    return dict(manifest)
+    if not fit:
+        raise ValueError(f"{_NOT_OURS}: a part has the wrong type")
+    return found
 
 
-def _set_masses_and_momenta(
-    atoms: Any,
-    frame: Frame,
-    units: Units,
-    topology: Topology | None,
-    in_fields: dict[str, str],
-    ulps: NDArray[Any] | None,
-    ours: bool,
+def _set_masses(
+    atoms: Any, masses: NDArray[Any] | None, units: Units, in_fields: dict[str, str], *, ours: bool
 ) -> None:
-    masses = frame.masses
-    if masses is None and topology is not None:
-        masses = topology.masses
-    if masses is not None and "masses" not in atoms.arrays:
-        # ASE's own masses are not set; unless the ASE that wrote the frame had others.
-        are_default = ours and "masses" not in in_fields
-        if not are_default or not np.array_equal(masses, atoms.get_masses().astype(np.float32)):
-            atoms.arrays["masses"] = (np.asarray(masses, np.float64) * units("mass")).astype(
-                in_fields.get("masses", "<f8")
-            )
-    if frame.velocities is not None and "momenta" not in atoms.arrays:
-        velocities = np.asarray(frame.velocities, np.float64) * units.velocity
-        with np.errstate(all="ignore"):
-            momenta = velocities * np.asarray(atoms.get_masses(), np.float64)[:, None]
-        if ulps is not None:
-            momenta = (momenta.view(np.int64) + ulps).view(np.float64)
-        atoms.arrays["momenta"] = momenta.astype(in_fields.get("momenta", "<f8"))
+    if masses is None or "masses" in atoms.arrays:
+        return
+    # ASE's own masses are not set; unless the ASE that wrote the frame had others.
+    own = _default_masses(atoms) if ours and "masses" not in in_fields else None
+    if own is None or not np.array_equal(masses, (own / units("mass")).astype(np.float32)):
+        converted = np.asarray(masses, np.float64) * units("mass")
+        atoms.arrays["masses"] = converted.astype(in_fields.get("masses", "<f8"))
+
+
+def _set_momenta(
+    atoms: Any, velocities: NDArray[Any], units: Units, in_fields: dict[str, str], ulps: NDArray[Any] | None
+) -> None:
+    masses = atoms.arrays["masses"] if "masses" in atoms.arrays else _default_masses(atoms)
+    if masses is None:
+        raise ValueError("momenta need masses: the frame has none, and its types are no atomic numbers")
+    with np.errstate(all="ignore"):
+        momenta = np.asarray(velocities, np.float64) * units.velocity
+        momenta *= np.asarray(masses, np.float64)[:, None]
+    if ulps is not None:
+        momenta = (momenta.view(np.int64) + ulps).view(np.float64)
+    atoms.arrays["momenta"] = momenta.astype(in_fields.get("momenta", "<f8"))
+
+
+def _default_masses(atoms: Any) -> NDArray[np.float64] | None:
+    """The masses that ASE gives atoms of these numbers, if all are of elements."""
+    from ase.data import atomic_masses  # type: ignore[import-not-found,import-untyped,unused-ignore]
+
+    numbers = atoms.numbers
+    are_elements = ((numbers >= 0) & (numbers < len(atomic_masses))).all()
+    return np.asarray(atomic_masses[numbers], np.float64) if are_elements else None
 
 
 def _set_names(atoms: Any, topology: Topology) -> None:
@@ -527,7 +581,9 @@ def _real(value: Any, shape: tuple[int, ...]) -> NDArray[np.float64] | None:
     array = np.asarray(value)
     if array.shape != shape or array.dtype.kind not in "fiu" or array.dtype.itemsize > 8:
         return None
-    return np.ascontiguousarray(array, np.float64).reshape(shape)
+    real = np.ascontiguousarray(array, np.float64).reshape(shape)
+    # Not all integers of 64 bits are float64.
+    return real if array.dtype.kind == "f" or (abs(real) <= 1 << 53).all() else None
 
 
 def _step(value: Any) -> int | None:

@@ -31,6 +31,8 @@ from numpy.typing import NDArray
 
 #: What a depot stores as it is: kinds of dtypes, and bytes of an element.
 _STORED = {"b": (1,), "i": (1, 2, 4, 8), "u": (1, 2, 4, 8), "f": (2, 4, 8)}
+#: The most values in each other. Reading takes some calls of a function for each.
+_DEPTH = 100
 _PARTS: dict[str, type] = {"U": np.uint32, "S": np.uint8, "M": np.int64, "m": np.int64}
 
 Store = Callable[[str, NDArray[Any]], str]
@@ -52,10 +54,7 @@ def pack(value: Any, where: tuple[Any, ...], store: Store) -> Any:
     Raises:
         Unkept: Names the part of the value that cannot be kept.
     """
-    try:
-        return _pack(value, where, store)
-    except RecursionError:
-        raise Unkept(f"{_named(where)} cannot be kept: it is nested too deep, or holds itself") from None
+    return _pack(value, where, store)
 
 
 def unpack(packed: Any, arrays: Mapping[str, NDArray[Any]]) -> Any:
@@ -104,7 +103,7 @@ def _stored(array: NDArray[Any], where: tuple[Any, ...]) -> tuple[NDArray[Any], 
     return flat.view(parts).reshape(shape), dtype.str
 
 
-def restored(array: NDArray[Any], dtype_str: str | None) -> NDArray[Any]:
+def _restored(array: NDArray[Any], dtype_str: str | None) -> NDArray[Any]:
     """A copy of a stored array, as it was."""
     if dtype_str is None:
         return np.array(array)
@@ -125,6 +124,8 @@ def _named(where: tuple[Any, ...]) -> str:
 
 
 def _pack(value: Any, where: tuple[Any, ...], store: Store) -> Any:
+    if len(where) > _DEPTH:
+        raise Unkept(f"{_named(where[:2])} cannot be kept: it is nested too deep, or holds itself")
     kind = type(value)
     if value is None or kind in (bool, int, str):
         return value
@@ -183,7 +184,7 @@ def _array(packed: Any, arrays: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
     name, dtype = packed
     if name not in arrays:
         raise ValueError(f"the array {name!r} is not there")
-    return restored(arrays[name], dtype)
+    return _restored(arrays[name], dtype)
 
 
 def _objects(packed: Any, arrays: Mapping[str, NDArray[Any]]) -> NDArray[Any]:

@@ -370,7 +370,7 @@ class DepotWriter:
 
     def set_description(self, description: Mapping[str, Any]) -> None:
         """Keeps what ASE says of the run, in the metadata of the depot, where this is the `trajectory=` of one."""
-        from ase.io.jsonio import encode
+        from ase.io.jsonio import encode  # type: ignore[import-not-found,import-untyped,unused-ignore]
 
         if self._depot is not None:
             told = json.loads(encode(dict(description)))
@@ -452,11 +452,13 @@ class DepotWriter:
                 expected=due,
                 found=newest,
             )
-        depot.put(f"frame_{step:010}", frame)
-        self._newest = step
-        if not self._runs or self._runs[-1].interval != interval:
+        is_new_run = not self._runs or self._runs[-1].interval != interval
+        if is_new_run:
             self._runs.append(Run(step - 1, interval))
             depot.metadata[_METADATA] = {"runs": [[run.start, run.interval] for run in self._runs]}
+        depot.put(f"frame_{step:010}", frame)
+        self._newest = step
+        if is_new_run:
             depot.commit()
 
     def _interval(self) -> int | None:
@@ -471,7 +473,7 @@ class DepotWriter:
 
 
 def _images_of(images: Any) -> Iterable[Any]:
-    from ase import Atoms
+    from ase import Atoms  # type: ignore[import-not-found,import-untyped,unused-ignore]
 
     if isinstance(images, Atoms):
         return [images]
