@@ -117,6 +117,9 @@ def test_momenta_cost_no_second_array_unless_velocities_do_not_give_them(path: P
     single = atoms.copy()
     single.arrays["momenta"] = single.arrays["momenta"].astype(np.float32)
     images.append(single)
+    whole = atoms.copy()
+    whole.arrays["momenta"] = np.full((3, 3), (1 << 60) + 1)
+    images.append(whole)
     for old, new in zip(images, through(images, path), strict=True):
         assert_same_atoms(old, new)
     with vldepot.open(path, "atomic_frame") as depot:
@@ -154,7 +157,7 @@ def test_values_of_info_come_back_as_they_were(path: Path, value: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "key", ["", "$x", "ase", "info.key", 1, (1, 2), None, 1.5, b"a", np.int64(3), "größe"]
+    "key", ["", "\ud800", "$x", "ase", "info.key", 1, (1, 2), None, 1.5, b"a", np.int64(3), "größe"]
 )
 def test_any_key_is_kept(path: Path, key: Any) -> None:
     atoms = ase.Atoms("H2", positions=[[0, 0, 0], [0, 0, 1]])
@@ -209,6 +212,14 @@ def test_what_cannot_be_kept_is_named(path: Path, value: Any, what: str) -> None
 def test_what_holds_itself_is_refused() -> None:
     atoms = ase.Atoms("H")
     atoms.info["thing"] = [atoms.info]
+    with pytest.raises(TypeError, match=r"info\['thing'\].* nested too deep"):
+        vldepot.ase.to_frame(atoms)
+    deep: Any = ()
+    for _ in range(98):
+        deep = (deep,)
+    atoms.info["thing"] = deep
+    assert_same(vldepot.ase.to_atoms(vldepot.ase.to_frame(atoms)).info, atoms.info)
+    atoms.info["thing"] = (deep, {"a": (deep,)})
     with pytest.raises(TypeError, match="nested too deep"):
         vldepot.ase.to_frame(atoms)
     with_calculator = molecule("H2O")
@@ -582,6 +593,13 @@ def test_frames_that_are_no_atoms_are_named(path: Path) -> None:
         (b'{"version": 1, "results": [["energy", {"$field": "float"}]]}', "no energy"),
         (b'{"version": 1, "results": [["arrays", {"$field": "float"}]]}', "no arrays"),
         (b'{"version": 1, "constraints": [{"name": "os"}]}', "not what"),
+        (b'{"version": 1, "order": [[]]}', "not what"),
+        (b'{"version": 1, "order": {}}', "not what"),
+        (b'{"version": 1, "fields": {"positions": "O"}}', "not what"),
+        (b'{"version": 1, "fields": {"positions": "what"}}', "not what"),
+        (b'{"version": 1, "fields": []}', "not what"),
+        (b'{"version": 1, "celldisp": "a"}', "not what"),
+        (b'{"version": 1, "info": [["a", ' + b"[" * 900 + b"]" * 900 + b"]]}", "not what"),
         (b"[" * 100_000, "not what"),
     ],
 )  # fmt: skip
@@ -770,3 +788,36 @@ def test_examples_run(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.chdir(path.parent)
     assert doctest.testmod(vldepot.ase).failed == 0
+
+
+def test_numbers_that_are_no_elements(path: Path) -> None:
+    atoms = ase.Atoms(numbers=[200, 300], positions=[[0, 0, 0], [0, 0, 1]])
+    atoms.arrays["momenta"] = np.ones((2, 3))
+    (found,) = through(atoms, path)
+    assert_same_atoms(atoms, found)
+    atoms.set_masses([1.0, 2.5])
+    (found,) = through(atoms, path)
+    assert_same_atoms(atoms, found)
+    with vldepot.create(path.with_name("b.vld")) as depot:
+        depot["a"] = vldepot.Frame(positions=np.zeros((1, 3)), velocities=np.zeros((1, 3)), types=[200])
+    with pytest.raises(ValueError, match="momenta need masses"):
+        vldepot.ase.read(path.with_name("b.vld"))
+    with pytest.raises(vldepot.CodecError, match="types"):
+        vldepot.ase.write(path, ase.Atoms(numbers=[2**40]))
+
+
+def test_a_topology_of_other_atoms_is_refused(path: Path) -> None:
+    with vldepot.create(path) as depot:
+        depot.put("topology", topology=vldepot.Topology(types=[1, 2, 3], masses=[1, 2, 3]))
+        depot.put("a", positions=np.zeros((2, 3)), types=[1, 2], topology_name="topology")
+        depot.put("b", positions=np.zeros((2, 3)), types=[1, 2], topology_name="gone")
+    assert len(vldepot.ase.read(path)) == 2
+    with pytest.raises(ValueError, match="'a': the topology is of 3 atoms, and the frame of 2"):
+        vldepot.ase.read(path, 0)
+
+
+def test_single_precision_is_converted_without_another_rounding(path: Path) -> None:
+    positions = np.array([[0.1, 0.2, 0.3]], np.float32)
+    with vldepot.create(path) as depot:
+        depot["a"] = vldepot.Frame(positions=positions, types=[1])
+    assert np.array_equal(vldepot.ase.read(path).positions, positions.astype(np.float64) * 10)
