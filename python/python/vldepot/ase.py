@@ -247,7 +247,8 @@ class DepotWriter:
     Args:
         file: The depot's path.
         atoms: What is stored: an `Atoms`, or a filter of one. By default that of `dyn`.
-        dyn: What counts the steps. Without it, frames have the step that `write` is told, or none.
+        dyn: What counts the steps. It may be set later, as the attribute `dyn`: then nothing is removed. Without
+            it, frames have the step that `write` is told, or none.
         append: Go on in a depot that is there. One is made where none is.
         properties: Results to store, such as `["energy", "forces", "stress"]`. They are computed if they are not at
             hand. By default all that the calculator has at hand are stored, and nothing is computed.
@@ -296,16 +297,14 @@ class DepotWriter:
         if dyn is not None and not hasattr(dyn, "nsteps"):
             raise TypeError(f"dyn is a {type(dyn).__name__}, which counts no steps: it has no nsteps")
         self._atoms = atoms if atoms is not None or dyn is None else dyn.atoms
-        self._dyn = dyn
+        self.dyn = dyn
         self._properties = None if properties is None else list(properties)
         self._start_over = start_over
-        #: Where the depot's frames of steps came from; `None` until the first one is stored here.
+        self._began = False
         self._runs: list[Run] = []
-        self._ready = False
-        #: The steps of the first frame that this writer was asked for, and of the newest that is stored.
+        #: The step from which on frames must not be missing, and that of the newest frame.
         self._first: int | None = None
         self._newest: int | None = None
-        #: What is to be added to the time of `dyn`, which knows nothing of a time step that was another one before.
         self._time_before = 0.0
         self._depot: Depot[Frame] | None = None
         self._writes = (world if comm is None else comm).rank == 0
@@ -324,7 +323,7 @@ class DepotWriter:
         self._units, self._exact = Units.of(depot), _is_exact(depot)
         try:
             if dyn is not None:
-                self._go_on_after(depot, dyn.nsteps if dyn.nsteps > 0 else -1)
+                self._begin(depot, dyn.nsteps if dyn.nsteps > 0 else -1)
         except BaseException:
             self.close()
             raise
@@ -351,10 +350,10 @@ class DepotWriter:
         depot = self._depot
         if depot is None:
             raise errors.Closed(f"{self._path}: the DepotWriter was closed")
-        if step is None and self._dyn is not None:
-            step = int(self._dyn.nsteps)
-            if time is None and hasattr(self._dyn, "get_time"):
-                time = self._dyn.get_time() + self._time_before
+        if step is None and self.dyn is not None:
+            step = int(self.dyn.nsteps)
+            if time is None and hasattr(self.dyn, "get_time"):
+                time = self.dyn.get_time() + self._time_before
         wanted = None if self._properties is None else set(self._properties)
         frame = frame_of(image, self._units, step=step, time=time, exact=self._exact, wanted=wanted)
         if step is None:
@@ -404,42 +403,52 @@ class DepotWriter:
     def __repr__(self) -> str:
         return f"<vldepot.ase.DepotWriter {self._path}>"
 
-    def _go_on_after(self, depot: Depot[Frame], step: int) -> None:
-        """Makes the depot ready for a run whose next frame comes after `step`; -1 before the first."""
+    def _begin(self, depot: Depot[Frame], step: int | None) -> None:
+        """Makes the depot ready for a run whose next frame comes after `step`; -1 before the first.
+
+        If that is not known, all frames stay, and the next one has to fit them.
+        """
         stored = depot.metadata.get(_METADATA)
         if stored is None and len(depot):
             raise OtherSystem(self._path, "what stored the frames", "no DepotWriter", "a DepotWriter")
-        runs = [Run(*run) for run in stored["runs"]] if stored else []
+        self._runs = [Run(*run) for run in stored["runs"]] if stored else []
         last = depot.at(-1) if len(depot) else None
         if last is not None and self._atoms is not None:
             _compare(self._path, last, _one_image(self._atoms))
-        newest = newest_step(runs, step)
-        if newest is not None:
-            depot.restart_at_step(step, newest)
-        elif depot.truncate_after_step(step, dry_run=True).removed:
-            # Only the frame before the first step, which a run stores again, is no loss.
-            only_first = last is not None and last.step == 0
-            ran = bool(runs) and step > runs[0].start
-            depot.truncate_after_step(step, all=self._start_over or only_first or ran)
-        self._runs = [run for run in runs if run.start < step]
-        last = depot.at(-1) if len(depot) else None
-        self._newest = None if last is None else last.step
-        dyn = self._dyn
-        if last is not None and last.step is not None and last.time is not None and hasattr(dyn, "dt"):
-            then = last.time * self._units("time")
-            before = then - (dyn.get_time() - (dyn.nsteps - last.step) * dyn.dt)
-            # Less is what rounding makes.
-            self._time_before = before if abs(before) > 1e-9 * abs(then) else 0.0
-        self._ready = True
+        if step is not None:
+            newest = newest_step(self._runs, step)
+            if newest is not None:
+                depot.restart_at_step(step, newest)
+            elif depot.truncate_after_step(step, dry_run=True).removed:
+                # Only the frame before the first step, which a run stores again, is no loss.
+                only_first = last is not None and last.step == 0
+                ran = bool(self._runs) and step > self._runs[0].start
+                depot.truncate_after_step(step, all=self._start_over or only_first or ran)
+            self._runs = [run for run in self._runs if run.start < step]
+            last = depot.at(-1) if len(depot) else None
+        if last is not None:
+            self._newest = last.step
+            self._first = None if step is not None or last.step is None else last.step + 1
+            self._time_before = self._earlier(last)
+        self._began = True
+
+    def _earlier(self, last: Frame) -> float:
+        """What is to be added to the time of `dyn`, which knows nothing of the time steps of the runs before."""
+        if last.step is None or last.time is None or not hasattr(self.dyn, "dt"):
+            return 0.0
+        then = last.time * self._units("time")
+        before = then - (self.dyn.get_time() - (self.dyn.nsteps - last.step) * self.dyn.dt)
+        # Less is what rounding makes.
+        return float(before) if abs(before) > 1e-9 * abs(then) else 0.0
 
     def _store(self, depot: Depot[Frame], step: int, frame: Frame) -> None:
-        if not self._ready:
-            self._go_on_after(depot, step - 1)
+        if not self._began:
+            self._begin(depot, None)
         newest, interval = self._newest, self._interval()
         if newest is not None and step < newest:
             raise ValueError(
                 f"{self._path}: the run is at step {step}, and the newest frame is of step {newest}: "
-                "a run that goes back takes a new DepotWriter with append=True"
+                "a run that goes back takes a new DepotWriter with dyn= and append=True"
             )
         first = self._first = step if self._first is None else self._first
         due = step - 1 - (step - 1) % interval if interval else -1
@@ -463,7 +472,7 @@ class DepotWriter:
 
     def _interval(self) -> int | None:
         """Steps from frame to frame, if this is attached once, and so that it is called again and again."""
-        dyn = self._dyn
+        dyn = self.dyn
         found = []
         for function, interval, *_ in getattr(dyn, "observers", ()):
             owner = getattr(function, "__self__", function)
@@ -485,6 +494,8 @@ def _images_of(images: Any) -> Iterable[Any]:
 
 
 def _one_image(atoms: Any) -> Any:
+    if atoms is None:
+        raise TypeError("there are no atoms: give them to the DepotWriter, or to its write")
     images = list(atoms.iterimages()) if hasattr(atoms, "iterimages") else [atoms]
     if len(images) != 1:
         raise TypeError(

@@ -405,26 +405,41 @@ def test_steps_of_ones_own(path: Path) -> None:
     with DepotWriter(path, append=True) as frames:
         with pytest.raises(ValueError, match="give step="):
             frames.write(atoms)
-        frames.write(atoms, step=5)
+        with pytest.raises(ValueError, match="step 5, and the newest frame is of step 8"):
+            frames.write(atoms, step=5)
         frames.write(atoms, step=9)
-    assert steps(path) == [0, 3, 5, 9]
+    assert steps(path) == [0, 3, 8, 9]
     with vldepot.open(path, "atomic_frame") as depot:
         assert depot.at(1).time == 1.5
 
 
 def test_the_trajectory_of_a_run(path: Path) -> None:
     """As `trajectory=` of an ASE object."""
-    atoms = moving()
-    with DepotWriter(path) as frames:
-        dyn = VelocityVerlet(atoms, units.fs, trajectory=frames, loginterval=3)
-        dyn.run(7)
-    assert [len(a) for a in ase.io.read(path, ":")] == [32] * 3
+    for last in (7, 20):
+        atoms = moving()
+        step = restart(path, atoms)
+        with DepotWriter(path, atoms, append=True) as frames:
+            dyn = VelocityVerlet(atoms, units.fs, trajectory=frames, loginterval=3)
+            dyn.nsteps, frames.dyn = step, dyn
+            dyn.run(last - step)
+    assert steps(path) == [0, 3, 6, 9, 12, 15, 18]
     with vldepot.open(path) as depot:
-        assert depot.metadata["ase.description"]["md-type"] == "VelocityVerlet"
+        # Before 3.24, ASE told so only once, and to other objects.
+        assert depot.metadata.get("ase.description", {}).get("md-type") in (None, "VelocityVerlet")
+        assert depot.metadata["ase"]["runs"] == [[-1, 3]]
+    # A restart that was forgotten, and one from another place.
+    for start, error in ((0, ValueError), (30, vldepot.Gap)):
+        atoms = moving()
+        with DepotWriter(path, atoms, append=True) as frames:
+            dyn = VelocityVerlet(atoms, units.fs, trajectory=frames, loginterval=3)
+            dyn.nsteps, frames.dyn = start, dyn
+            with pytest.raises(error, match="newest"):
+                dyn.run(20)
+    assert steps(path) == [0, 3, 6, 9, 12, 15, 18]
     relaxed = path.with_name("relaxed.vld")
-    with DepotWriter(relaxed) as frames:
+    with DepotWriter(relaxed, atoms) as frames:
         BFGS(atoms, logfile=None, trajectory=frames).run(fmax=0, steps=2)
-    assert len(ase.io.read(relaxed, ":")) == 3
+    assert steps(relaxed) == [None] * 3
 
 
 def test_what_a_writer_does_not_take(path: Path) -> None:
@@ -440,6 +455,9 @@ def test_what_a_writer_does_not_take(path: Path) -> None:
             frames.write()
         with pytest.raises(TypeError, match="made of ase.Atoms"):
             frames.write("atoms")
+    path.unlink()
+    with DepotWriter(path) as frames, pytest.raises(TypeError, match="there are no atoms"):
+        frames.write()
     with pytest.raises(TypeError, match="color"):
         DepotWriter(path, atoms, append=True, color="red")
     assert steps(path) == []
@@ -549,3 +567,18 @@ def test_a_run_killed_again_and_again_has_every_step_once(tmp_path: Path, kind: 
         atoms.calc = Springs()
         VelocityVerlet(atoms, 2 * units.fs).run(last_step)
         assert np.array_equal(atoms.positions, ase.io.read(path).positions)
+
+
+def test_the_guide_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """docs/how-to/use-ase.md: its recipe twice, as if the run had been killed at step 333."""
+    monkeypatch.chdir(tmp_path)
+    page = Path(__file__).parents[3] / "docs" / "how-to" / "use-ase.md"
+    files, recipe = (block.split("```")[0] for block in page.read_text().split("```python\n")[1:])
+    names: dict[str, Any] = {}
+    exec(files, names)
+    assert [len(a) for a in names["images"]] == [3, 5, 4]
+    for end in ("333", "1_000"):
+        atoms = bulk("Cu", cubic=True)
+        atoms.calc = EMT()
+        exec(recipe.replace("1_000", end), {"atoms": atoms})
+    assert steps(Path("run.vld")) == list(range(0, 1001, 10))
