@@ -54,7 +54,7 @@ class Units:
             name, known = self._names[quantity], known_units()[quantity]
             if name not in known:
                 raise ValueError(
-                    f"the unit of {quantity} is {name!r}, which is not known here; known are {', '.join(known)}"
+                    f"the unit of {quantity} is {name!r}, which is not known; there are {', '.join(known)}"
                 )
             self._known[quantity] = known[name]
         return self._known[quantity]
@@ -184,7 +184,7 @@ def _arrays(
     """Puts the arrays of `atoms` into `fields` and `own`.
 
     Returns:
-        The dtypes of those that are in `fields`, and what JSON holds of those that are not stored as they are.
+        The dtypes of those that are in `fields`, and what JSON holds of those that are stored in another way.
     """
     in_fields: dict[str, str] = {}
     packed: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""What a restarted run needs to know of the frames that it finds: of which system they are, and which must be there."""
+"""What a restarted run asks of the frames it finds: of which system they are, and which must be there."""
 
 from __future__ import annotations
 
@@ -38,8 +38,10 @@ class Run:
 
 
 def newest_step(runs: Sequence[Run], step: int) -> int | None:
-    """The step of the newest frame that a depot has when the simulation is at `step`. `None` if there is none, or if
-    it is not known."""
+    """The step of the newest frame that a depot has when the simulation is at `step`.
+
+    `None` if there is none, or if it is not known.
+    """
     end = step
     for run in reversed(runs):
         if run.start >= end:

@@ -1,8 +1,8 @@
 # mypy: disable-error-code="no-untyped-call"
 """`ase.Atoms` in depots, both ways, and an observer that stores the runs of `ase.md` and `ase.optimize`.
 
-A depot made here is in ASE's units and holds float64: values come back to the last bit. Depots in other units, such as
-those of OpenMM and GROMACS, are read and written too: the fields of frames are converted.
+A depot made here is in ASE's units and holds float64: values come back to the last bit. Depots in other
+units, such as those of OpenMM and GROMACS, are read and written too: the fields of frames are converted.
 
 Example:
     >>> from ase.build import molecule
@@ -17,6 +17,7 @@ from __future__ import annotations
 import json
 import operator
 import os
+import shutil
 import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -25,7 +26,8 @@ import numpy as np
 
 from . import errors
 from ._ase_frames import Units, atoms_of, frame_of
-from ._open import AppendOptions, CreateOptions, append, create, open, open_or_create
+from ._open import CreateOptions, create, open, open_or_create
+from ._open import append as _append
 from ._runs import OtherSystem, Run, newest_step
 from ._vldepot import Depot, Frame, Topology
 
@@ -52,12 +54,12 @@ def to_frame(
 ) -> Frame:
     """The frame of `atoms`.
 
-    Numbers, positions, cell, velocities, masses, initial charges, and the energy, forces and stress of the calculator
-    are fields of the frame. Every other array of `atoms` is in `arrays`, info and other results are in `arrays` or
-    `per_frame`, and `per_frame["ase"]` is JSON that says how they belong together.
+    Numbers, positions, cell, velocities, masses, initial charges, and the energy, forces and stress of the
+    calculator are fields of the frame. Every other array of `atoms` is in `arrays`, info and other results
+    are in `arrays` or `per_frame`, and `per_frame["ase"]` is JSON that says how they belong together.
 
-    Results are those that the calculator has at hand for these atoms: nothing is computed, and results of atoms that
-    changed since are left out.
+    Results are those that the calculator has at hand for these atoms: nothing is computed, and results of
+    atoms that changed since are left out.
 
     Args:
         atoms: An `ase.Atoms`.
@@ -77,8 +79,9 @@ def to_atoms(
 ) -> Any:
     """The `ase.Atoms` of a frame; results are in a `SinglePointCalculator`.
 
-    A frame's step and time are in `info["step"]` and `info["time_fs"]`. Of a frame that another program stored, charges
-    become initial charges, `arrays` arrays of the atoms, and `per_frame` info; these two are not converted.
+    A frame's step and time are in `info["step"]` and `info["time_fs"]`. Of a frame that another program
+    stored, charges become initial charges, `arrays` arrays of the atoms, and `per_frame` info; these two are
+    not converted.
 
     Args:
         frame: A frame with positions.
@@ -94,11 +97,13 @@ def to_atoms(
 def write(file: _Path | Depot[Frame], images: Any, *, append: bool = False, **options: Any) -> None:
     """Writes one `Atoms` or many to a new depot, or with `append` after the frames of an old one.
 
-    Without `append` a depot at the path is replaced, once all images are written. With it, one is made where none is.
+    Without `append` a depot at the path is replaced, once all images are written. With it, one is made where
+    none is.
 
     Args:
         file: A path, or an open depot of frames, to which frames are appended.
-        images: An `Atoms`, or an iterable of them, such as an `ase.io.Trajectory`. Generators are read as they go.
+        images: An `Atoms`, or an iterable of them, such as an `ase.io.Trajectory`. Generators are read as
+            they go.
         append: Keep what is there.
         **options: What `vldepot.create` takes. By default `precision="float64"` and `units="ase"`.
 
@@ -118,13 +123,17 @@ def write(file: _Path | Depot[Frame], images: Any, *, append: bool = False, **op
         with _open_or_create(path, options) as depot:
             _write_all(depot, images)
         return
-    if _is_there(path):
+    path = os.path.realpath(path)
+    is_there = _is_there(path)
+    if is_there:
         # Whoever still writes it is found by this, and so is what is no depot.
-        _append(path, {}).close()
+        _append(path, "atomic_frame").close()
     new = f"{path}.{os.getpid()}.new"
     try:
         with _create(new, options) as depot:
             _write_all(depot, images)
+        if is_there:
+            shutil.copymode(path, new)
         os.replace(new, path)
     except BaseException:
         if os.path.exists(new):
@@ -137,7 +146,8 @@ def read(file: _Path | Depot[Frame], index: int | slice | str | None = -1) -> An
 
     Args:
         file: A path, or an open depot of frames.
-        index: A number, a slice, or text of either, such as `":"`, `"-5:"` and `"::2"`. By default the last frame.
+        index: A number, a slice, or text of either, such as `":"`, `"-5:"` and `"::2"`. By default the last
+            frame.
 
     Raises:
         IndexError: There is no such frame.
@@ -192,8 +202,8 @@ def __getattr__(name: str) -> Any:
 def restart(file: _Path, atoms: Any) -> int:
     """Puts `atoms` where the newest frame of a run is, and returns its step: 0 if there is no frame yet.
 
-    Positions, cell and momenta are set, and nothing else. Call it before the `Dynamics` is made: some copy what they
-    need then.
+    Positions, cell and momenta are set, and nothing else. Call it before the `Dynamics` is made: some copy
+    what they need then.
 
     Args:
         file: The path that a `DepotWriter` writes to. There need not be anything.
@@ -211,7 +221,7 @@ def restart(file: _Path, atoms: Any) -> int:
         if not places:
             return 0
         frame = depot.at(places[-1])
-        _compare(path, frame, atoms)
+        _compare(path, frame, atoms, Units.of(depot))
         if frame.step is None:
             raise ValueError(
                 f"{path}: the newest frame has no step: it is of no run that a DepotWriter stored"
@@ -228,11 +238,11 @@ def restart(file: _Path, atoms: Any) -> int:
 class DepotWriter:
     """Stores the run of an `ase.md` or `ase.optimize` object in a depot.
 
-    A frame has what `to_frame` says, with `step` the number of steps that `dyn` has made, and `time` that of a
-    molecular dynamics. It is called `frame_` and its step in ten digits. Attach it like any other observer.
+    A frame has what `to_frame` says, with `step` the number of steps that `dyn` has made, and `time` that of
+    a molecular dynamics. It is called `frame_` and its step in ten digits. Attach it like any other observer.
 
-    With `append`, a run goes on at the step that `dyn` is at when the writer is made: frames after it are removed, and
-    a gap or another system is refused. `restart` finds that step.
+    With `append`, a run goes on at the step that `dyn` is at when the writer is made: frames after it are
+    removed, and a gap or another system is refused. `restart` finds that step.
 
         atoms.calc = ...
         step = restart("run.vld", atoms)
@@ -247,20 +257,21 @@ class DepotWriter:
     Args:
         file: The depot's path.
         atoms: What is stored: an `Atoms`, or a filter of one. By default that of `dyn`.
-        dyn: What counts the steps. It may be set later, as the attribute `dyn`: then nothing is removed. Without
-            it, frames have the step that `write` is told, or none.
+        dyn: What counts the steps. It may be set later, as the attribute `dyn`: then nothing is removed.
+            Without it, frames have the step that `write` is told, or none.
         append: Go on in a depot that is there. One is made where none is.
-        properties: Results to store, such as `["energy", "forces", "stress"]`. They are computed if they are not at
-            hand. By default all that the calculator has at hand are stored, and nothing is computed.
+        properties: Results to store, such as `["energy", "forces", "stress"]`. They are computed if they are
+            not at hand. By default all that the calculator has at hand are stored, and nothing is computed.
         start_over: With `append` and `dyn` at step 0, remove the frames that are there.
         comm: As in ASE's Trajectory: only rank 0 writes. By default `ase.parallel.world`.
-        **options: What `vldepot.create` takes. By default `precision="float64"`, `units="ase"` and a commit every
-            minute: `commit_every={"seconds": 60}`.
+        **options: What `vldepot.create` takes. By default `precision="float64"`, `units="ase"` and a commit
+            every minute: `commit_every={"seconds": 60}`.
 
     Raises:
         vldepot.PathExists: The path is taken, without `append`.
         OtherSystem: The depot's newest frame has other atoms, or no DepotWriter stored it.
-        vldepot.Gap: Frames before the current step are missing; also from `write`, when the frame before was not stored.
+        vldepot.Gap: Frames before the current step are missing; also from `write`, when the frame before was
+            not stored.
         vldepot.RemovesAll: No frame would stay, without `start_over`. Mostly `dyn.nsteps` was not set.
         vldepot.Locked: Another process writes the depot.
 
@@ -368,7 +379,7 @@ class DepotWriter:
     __call__ = write
 
     def set_description(self, description: Mapping[str, Any]) -> None:
-        """Keeps what ASE says of the run, in the metadata of the depot, where this is the `trajectory=` of one."""
+        """What ASE calls, where this is the `trajectory=` of a run. It goes into the depot's metadata."""
         from ase.io.jsonio import encode  # type: ignore[import-not-found,import-untyped,unused-ignore]
 
         if self._depot is not None:
@@ -414,7 +425,7 @@ class DepotWriter:
         self._runs = [Run(*run) for run in stored["runs"]] if stored else []
         last = depot.at(-1) if len(depot) else None
         if last is not None and self._atoms is not None:
-            _compare(self._path, last, _one_image(self._atoms))
+            _compare(self._path, last, _one_image(self._atoms), self._units)
         if step is not None:
             newest = newest_step(self._runs, step)
             if newest is not None:
@@ -433,7 +444,7 @@ class DepotWriter:
         self._began = True
 
     def _earlier(self, last: Frame) -> float:
-        """What is to be added to the time of `dyn`, which knows nothing of the time steps of the runs before."""
+        """What the time of `dyn` lacks: it does not know of another time step before."""
         if last.step is None or last.time is None or not hasattr(self.dyn, "dt"):
             return 0.0
         then = last.time * self._units("time")
@@ -455,7 +466,8 @@ class DepotWriter:
         if due >= first and (newest is None or newest < due):
             there = "none" if newest is None else f"that of step {newest}"
             raise errors.Gap(
-                f"{self._path}: the frame of step {due} was not stored, and the newest is {there}: go on from there",
+                f"{self._path}: the frame of step {due} was not stored, and the newest is {there}: "
+                "go on from there",
                 path=self._path,
                 step=step,
                 expected=due,
@@ -577,18 +589,19 @@ def _read_all(depot: Depot[Frame], index: int | slice) -> Iterator[Any]:
             raise ValueError(f"{depot.path}: {depot.names_at(place)!r}: {error}") from error
 
 
-def _compare(path: str, frame: Frame, atoms: Any) -> None:
+def _compare(path: str, frame: Frame, atoms: Any, units: Units) -> None:
     """Refuses a frame of other atoms, and names the first difference."""
     types = () if frame.types is None else frame.types
     if len(types) != len(atoms):
         raise OtherSystem(path, "number of atoms", len(types), len(atoms))
-    expected: list[tuple[str, Any, Any]] = [("atomic number", types, atoms.numbers)]
-    if frame.masses is not None:
-        expected.append(("mass", frame.masses, atoms.get_masses().astype(np.float32)))
-    for what, there, here in expected:
-        different = np.flatnonzero(np.asarray(there) != here)
-        if len(different):
-            atom = int(different[0])
+    masses = atoms.get_masses()
+    stored = masses if frame.masses is None else frame.masses * units("mass")
+    for what, there, here, is_same in (
+        ("atomic number", types, atoms.numbers, np.equal(types, atoms.numbers)),
+        ("mass", stored, masses, np.isclose(stored, masses, rtol=1e-6, equal_nan=True)),
+    ):
+        if not is_same.all():
+            atom = int(np.flatnonzero(~is_same)[0])
             raise OtherSystem(path, f"{what} of atom {atom}", there[atom].item(), here[atom].item())
 
 
@@ -603,7 +616,7 @@ def _is_there(path: str) -> bool:
 
 
 def _is_exact(depot: Depot[Frame]) -> bool:
-    return depot.precision in ("float64", "as given", "as_given")
+    return depot.precision in ("float64", "as_given")
 
 
 def _of_frames(depot: Depot[Any]) -> Depot[Frame]:
@@ -623,14 +636,8 @@ def _create(path: str, options: Mapping[str, Any]) -> Depot[Frame]:
     return create(path, "atomic_frame", **_defaults(options))
 
 
-def _append(path: str, options: Mapping[str, Any]) -> Depot[Frame]:
-    _defaults(options)
-    kept = {name: value for name, value in options.items() if name in AppendOptions.__annotations__}
-    return append(path, "atomic_frame", **kept)
-
-
 def _open_or_create(path: str, options: Mapping[str, Any]) -> Depot[Frame]:
-    """A depot that is there keeps its own units and precision, unless others are asked for, which is an error."""
+    """A depot that is there keeps its units and precision. To ask for others is an error."""
     if _is_there(path):
         return open_or_create(path, "atomic_frame", **options)
     return open_or_create(path, "atomic_frame", **_defaults(options))
