@@ -148,6 +148,8 @@ def _pack(value: Any, where: tuple[Any, ...], store: Store) -> Any:
             ]
         }
     if isinstance(value, np.generic):
+        if value.dtype.kind in "Mm":
+            return {"$scalar": [value.dtype.str, int(value.view(np.int64))]}
         item = value.item()
         if value.dtype.kind in "biufcUS" and type(item) in (bool, int, float, complex, str, bytes):
             return {"$scalar": [value.dtype.str, _pack(item, where, store)]}
@@ -178,6 +180,11 @@ def _pack_ase(value: Any, where: tuple[Any, ...]) -> Any:
     except Exception as error:
         why = str(error)
     raise Unkept(f"{_named(where)} cannot be kept: it is a {type(value).__qualname__}, and {why}")
+
+
+def _scalar(packed: Any, arrays: Mapping[str, NDArray[Any]]) -> Any:
+    dtype, value = np.dtype(packed[0]), unpack(packed[1], arrays)
+    return np.int64(value).view(dtype) if dtype.kind in "Mm" else dtype.type(value)
 
 
 def _array(packed: Any, arrays: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
@@ -213,7 +220,7 @@ _UNPACK: dict[str, Callable[[Any, Mapping[str, NDArray[Any]]], Any]] = {
     "$bytes": lambda packed, _: bytes.fromhex(packed),
     "$tuple": lambda packed, arrays: tuple(unpack(packed, arrays)),
     "$dict": lambda packed, arrays: {unpack(key, arrays): unpack(value, arrays) for key, value in packed},
-    "$scalar": lambda packed, arrays: np.dtype(packed[0]).type(unpack(packed[1], arrays)),
+    "$scalar": _scalar,
     "$array": _array,
     "$objects": _objects,
     "$datetime": lambda packed, _: datetime.fromisoformat(packed),

@@ -14,6 +14,7 @@ Example:
 
 from __future__ import annotations
 
+import itertools
 import json
 import operator
 import os
@@ -104,7 +105,7 @@ def write(file: _Path | Depot[Frame], images: Any, *, append: bool = False, **op
         file: A path, or an open depot of frames, to which frames are appended.
         images: An `Atoms`, or an iterable of them, such as an `ase.io.Trajectory`. Generators are read as
             they go.
-        append: Keep what is there.
+        append: Keep what is there. Images before one that cannot be kept are stored then.
         **options: What `vldepot.create` takes. By default `precision="float64"` and `units="ase"`.
 
     Raises:
@@ -207,13 +208,13 @@ def restart(file: _Path, atoms: Any) -> int:
 
     Args:
         file: The path that a `DepotWriter` writes to. There need not be anything.
-        atoms: The atoms of the run, as at its first start.
+        atoms: The atoms of the run, or a filter of them, as at its first start.
 
     Raises:
         OtherSystem: The frames have other atoms.
         ValueError: The newest frame has no step.
     """
-    path = _path(file)
+    path, atoms = _path(file), _one_image(atoms)
     if not _is_there(path):
         return 0
     with open(path, "atomic_frame") as depot:
@@ -331,7 +332,7 @@ class DepotWriter:
             depot = _create(self._path, options)
         self._depot = depot
         self._close = weakref.finalize(self, Depot.close, depot)
-        self._units, self._exact = Units.of(depot), _is_exact(depot)
+        self._units, self._exact, self._names = Units.of(depot), _is_exact(depot), _new_names(depot)
         try:
             if dyn is not None:
                 self._begin(depot, dyn.nsteps if dyn.nsteps > 0 else -1)
@@ -354,6 +355,8 @@ class DepotWriter:
         """
         image = _one_image(self._atoms if atoms is None else atoms)
         for name in self._properties or ():
+            if image.calc is None:
+                raise ValueError(f"there is no calculator to compute {name!r}")
             # On all ranks, since a calculator may need them all.
             image.calc.get_property(name, image)
         if not self._writes:
@@ -361,10 +364,13 @@ class DepotWriter:
         depot = self._depot
         if depot is None:
             raise errors.Closed(f"{self._path}: the DepotWriter was closed")
-        if step is None and self.dyn is not None:
+        is_counted = step is None and self.dyn is not None
+        if is_counted:
             step = int(self.dyn.nsteps)
-            if time is None and hasattr(self.dyn, "get_time"):
-                time = self.dyn.get_time() + self._time_before
+        if step is not None and not self._began:
+            self._begin(depot, None)
+        if is_counted and time is None and hasattr(self.dyn, "get_time"):
+            time = self.dyn.get_time() + self._time_before
         wanted = None if self._properties is None else set(self._properties)
         frame = frame_of(image, self._units, step=step, time=time, exact=self._exact, wanted=wanted)
         if step is None:
@@ -372,7 +378,7 @@ class DepotWriter:
                 raise ValueError(
                     f"{self._path}: the frames before have steps: give step=, or make the writer with dyn="
                 )
-            depot.put(_next_name(depot), frame, new=True)
+            depot.put(next(self._names), frame, new=True)
             return
         self._store(depot, step, frame)
 
@@ -453,8 +459,6 @@ class DepotWriter:
         return float(before) if abs(before) > 1e-9 * abs(then) else 0.0
 
     def _store(self, depot: Depot[Frame], step: int, frame: Frame) -> None:
-        if not self._began:
-            self._begin(depot, None)
         newest, interval = self._newest, self._interval()
         if newest is not None and step < newest:
             raise ValueError(
@@ -519,16 +523,16 @@ def _one_image(atoms: Any) -> Any:
 def _write_all(depot: Depot[Frame], images: Iterable[Any]) -> None:
     _of_frames(depot)
     units, exact = Units.of(depot), _is_exact(depot)
+    names = _new_names(depot)
     for atoms in images:
-        depot.put(_next_name(depot), frame_of(atoms, units, step=None, time=None, exact=exact), new=True)
+        depot.put(next(names), frame_of(atoms, units, step=None, time=None, exact=exact), new=True)
     depot.commit()
 
 
-def _next_name(depot: Depot[Frame]) -> str:
-    number = len(depot)
-    while (name := f"frame_{number:010}") in depot:
-        number += 1
-    return name
+def _new_names(depot: Depot[Frame]) -> Iterator[str]:
+    for number in itertools.count(len(depot)):
+        if (name := f"frame_{number:010}") not in depot:
+            yield name
 
 
 def _index(index: int | slice | str) -> int | slice:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -140,6 +141,7 @@ def test_momenta_cost_no_second_array_unless_velocities_do_not_give_them(path: P
         np.array(["2026-01-01", "NaT"], dtype="M8[s]"), np.array([None, "a", {"b": np.arange(2)}], dtype=object),
         np.array([], dtype=str), [np.arange(2), np.float64(1)], {"deep": [{"er": np.eye(2)}]},
         datetime(2026, 1, 2, 3, 4, 5, 6, timezone.utc), datetime(2026, 1, 2), Spacegroup(14, 2),
+        np.datetime64("2026-01-01T00:00:01.5"), np.datetime64("NaT"), np.timedelta64(3, "D"),
         bulk("Cu").cell, bulk("Cu").cell.bandpath("GX", npoints=3), molecule("H2O"),
     ],
 )  # fmt: skip
@@ -192,7 +194,7 @@ class Odd:
         (object(), "object"), (Thing(), "Thing"), ({1, 2}, "set"), (lambda: 0, "function"), (ase.Atoms, "type"),
         (np.ma.masked_array([1, 2], [0, 1]), "MaskedArray"), (np.longdouble(1), "longdouble"),
         (np.zeros(2, np.longdouble), "float128"), (np.zeros(2, "i4,f8"), "array of"),
-        (np.array([object()], dtype=object), "object"), (np.datetime64("2026-01-01"), "datetime64"),
+        (np.array([object()], dtype=object), "object"),
         ([1, [2, Thing()]], r"\[1\]\[1\]"), ({"a": {2: Thing()}}, r"\['a'\]\[2\]"), (np.clongdouble(1), "clongdouble"),
     ],
 )  # fmt: skip
@@ -624,6 +626,14 @@ def test_names_do_not_collide_after_removals(path: Path) -> None:
     assert [len(a) for a in vldepot.ase.read(path, ":")] == [3, 3, 3, 3, 3, 5, 5]
     with vldepot.open(path) as depot:
         assert list(depot)[-2:] == ["frame_0000000005", "frame_0000000006"]
+    with vldepot.append(path, "atomic_frame") as depot:
+        for name in list(depot)[:4]:
+            del depot[name]
+    with vldepot.ase.DepotWriter(path, molecule("NH3"), append=True) as frames:
+        frames.write()
+        frames.write()
+    with vldepot.open(path) as depot:
+        assert list(depot)[-2:] == ["frame_0000000003", "frame_0000000004"]
 
 
 def test_an_open_depot_is_read_and_written(path: Path) -> None:
@@ -831,3 +841,71 @@ def test_single_precision_is_converted_without_another_rounding(path: Path) -> N
     with vldepot.create(path) as depot:
         depot["a"] = vldepot.Frame(positions=positions, types=[1])
     assert np.array_equal(vldepot.ase.read(path).positions, positions.astype(np.float64) * 10)
+
+
+def anything(chance: random.Random, depth: int = 0) -> Any:
+    """A value of some type."""
+    simple: list[Any] = [
+        None, True, 10**40, 0.1, float("nan"), -0.0, "größe", "$x", b"\x00", 1j, np.float32(0.1), np.bool_(False),
+        np.str_("a"), np.complex64(1j), np.float16(2),
+    ]  # fmt: skip
+    which = chance.randrange(9 if depth < 4 else 5)
+    if which < 5:
+        return chance.choice(simple)
+    if which == 5:
+        return [anything(chance, depth + 1) for _ in range(chance.randrange(4))]
+    if which == 6:
+        return tuple(anything(chance, depth + 1) for _ in range(chance.randrange(4)))
+    if which == 7:
+        return {key(chance): anything(chance, depth + 1) for _ in range(chance.randrange(4))}
+    return array(chance, tuple(chance.randrange(4) for _ in range(chance.randrange(3))))
+
+
+def key(chance: random.Random) -> Any:
+    return chance.choice(
+        ["a", "$a", "ase", "momenta.ulps", "info.a", "a_", "", 1, 2.5, (1, "b"), None, b"x", "tags"]
+    )
+
+
+def array(chance: random.Random, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
+    numbers = np.asarray(np.random.default_rng(chance.randrange(1 << 30)).normal(size=shape) * 100)
+    dtypes = ["f8", "f4", "f2", ">f8", "i1", "i8", ">u2", "?", "c16", "c8", ">c16", "U5", ">U3", "S3"]
+    dtype = chance.choice([*dtypes, "M8[s]", "m8[D]", "O"])
+    numbers = abs(numbers) if "u" in dtype else numbers
+    return numbers.astype("i8" if dtype[0] in "Mm" else dtype).astype(dtype)
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_whatever_atoms_hold_comes_back(path: Path, seed: int) -> None:
+    chance, numbers = random.Random(seed), np.random.default_rng(seed)
+    images = []
+    for n_atoms in (0, 1, 2, 3, 8):
+        atoms = ase.Atoms(
+            numbers=numbers.integers(0, 100, n_atoms), positions=numbers.normal(size=(n_atoms, 3))
+        )
+        atoms.pbc = numbers.integers(0, 2, 3)
+        if chance.random() < 0.7:
+            atoms.set_cell(numbers.normal(size=(3, 3)))
+        if chance.random() < 0.5:
+            atoms.set_momenta(numbers.normal(size=(n_atoms, 3)) * 10.0 ** chance.randrange(-5, 5))
+        for name in ("masses", "initial_charges", "initial_magmoms", "mine", "ase", "info.a", "forces"):
+            if chance.random() < 0.3:
+                shape = (n_atoms, *(chance.randrange(1, 3) for _ in range(chance.randrange(2))))
+                usual = numbers.uniform(1, 100, n_atoms)
+                # ASE compares these two with those of the calculator, which takes numbers.
+                is_usual = name.startswith("initial") or chance.random() < 0.5
+                atoms.arrays[name] = usual if is_usual else array(chance, shape)
+        atoms.info = {key(chance): anything(chance) for _ in range(chance.randrange(5))}
+        atoms.calc = SinglePointCalculator(atoms)
+        for name in ("energy", "forces", "stress", "dipole", "magmoms", "charges", "energies", key(chance)):
+            if chance.random() < 0.4:
+                shapes = [(n_atoms, 3), (n_atoms,), (6,), (3, 3), ()]
+                usual = numbers.normal(size=chance.choice(shapes))
+                atoms.calc.results[name] = chance.choice(
+                    [np.asarray(usual), array(chance, chance.choice(shapes)), anything(chance)]
+                )
+        images.append(atoms)
+    for old, new in zip(images, through(images, path), strict=True):
+        if not old.calc.results:
+            old.calc = None
+        assert_same_atoms(old, new)

@@ -164,6 +164,15 @@ def test_results_are_computed_if_they_are_asked_for(path: Path) -> None:
         frames.write()
 
 
+def test_atoms_without_a_calculator(path: Path) -> None:
+    with DepotWriter(path, molecule("H2O")) as frames:
+        frames.write()
+    with DepotWriter(path, molecule("H2O"), append=True, properties=["energy"]) as frames:
+        with pytest.raises(ValueError, match="no calculator to compute 'energy'"):
+            frames.write()
+    assert steps(path) == [None]
+
+
 def test_a_run_goes_on_where_it_was(path: Path) -> None:
     """A restarted run of Verlet is the run that was never stopped, to the last bit."""
     whole = moving()
@@ -376,7 +385,7 @@ def test_a_restart_sets_the_cell(path: Path) -> None:
         opt.run(fmax=0, steps=7)
     again = bulk("Cu", cubic=True, a=3.8)
     again.set_constraint(FixAtoms([0, 1, 2, 3]))
-    assert restart(path, again) == 7
+    assert restart(path, FrechetCellFilter(again)) == 7
     assert np.array_equal(again.positions, atoms.positions) and np.array_equal(
         again.cell.array, atoms.cell.array
     )
@@ -415,11 +424,11 @@ def test_steps_of_ones_own(path: Path) -> None:
 
 def test_the_trajectory_of_a_run(path: Path) -> None:
     """As `trajectory=` of an ASE object."""
-    for last in (7, 20):
+    for last, fs in ((7, 1), (20, 2)):
         atoms = moving()
         step = restart(path, atoms)
         with DepotWriter(path, atoms, append=True) as frames:
-            dyn = VelocityVerlet(atoms, units.fs, trajectory=frames, loginterval=3)
+            dyn = VelocityVerlet(atoms, fs * units.fs, trajectory=frames, loginterval=3)
             dyn.nsteps, frames.dyn = step, dyn
             dyn.run(last - step)
     assert steps(path) == [0, 3, 6, 9, 12, 15, 18]
@@ -427,6 +436,8 @@ def test_the_trajectory_of_a_run(path: Path) -> None:
         # Before 3.24, ASE told so only once, and to other objects.
         assert depot.metadata.get("ase.description", {}).get("md-type") in (None, "VelocityVerlet")
         assert depot.metadata["ase"]["runs"] == [[-1, 3]]
+    times = [a.info["time_fs"] for a in ase.io.read(path, ":")]
+    assert times == pytest.approx([0, 3, 6, 12, 18, 24, 30])
     # A restart that was forgotten, and one from another place.
     for start, error in ((0, ValueError), (30, vldepot.Gap)):
         atoms = moving()
