@@ -557,8 +557,12 @@ def test_a_run_killed_again_and_again_has_every_step_once(tmp_path: Path, kind: 
     print("seed", seed)
     path, begins = tmp_path / "run.vld", []
     for life in range(6):
-        # Somewhat further each time; the process runs on until the signal comes, so it dies anywhere.
-        step = 0 if life == 0 else begins[-1] + chance.randrange(1, 12 * INTERVAL)
+        # Somewhat further each time, and every other time past the next commit. The process runs on until the
+        # signal comes, so it dies anywhere.
+        further = (
+            chance.randrange(4 * INTERVAL, 10 * INTERVAL) if life % 2 else chance.randrange(1, 4 * INTERVAL)
+        )
+        step = 0 if life == 0 else (steps(path) or [0])[-1] + further
         lines = killed_at(kind, tmp_path, 1_000_000, step)
         begins.append(int(lines[0].split()[1]))
     assert begins == sorted(begins) and begins[-1] > 0, begins
