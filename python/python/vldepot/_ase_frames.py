@@ -84,19 +84,33 @@ def known_units() -> dict[str, dict[str, float]]:
     }
     return {
         "length": {
-            "Å": 1.0, "A": 1.0, "Angstrom": 1.0, "angstrom": 1.0, "nm": 10.0, "pm": 0.01, "m": 1e10,
-            "Bohr": units.Bohr, "bohr": units.Bohr,
-        },  # fmt: skip
+            "Å": 1.0,
+            "A": 1.0,
+            "Angstrom": 1.0,
+            "angstrom": 1.0,
+            "nm": 10.0,
+            "pm": 0.01,
+            "m": 1e10,
+            "Bohr": units.Bohr,
+            "bohr": units.Bohr,
+        },
         "time": {"Å√(u/eV)": 1.0, "fs": fs, "ps": 1e3 * fs, "ns": 1e6 * fs, "s": units.second},
         "energy": energy,
         "mass": {"u": 1.0, "amu": 1.0, "Da": 1.0, "g/mol": 1.0, "kg": units.kg},
         "charge": {"e": 1.0, "C": units.C},
         "pressure": {
-            "eV/Å^3": 1.0, "Pa": pascal, "kPa": 1e3 * pascal, "MPa": 1e6 * pascal, "GPa": units.GPa,
-            "bar": units.bar, "kbar": 1e3 * units.bar, "atm": 101325.0 * pascal,
-            "kJ/mol/nm^3": energy["kJ/mol"] / 1e3, "kcal/mol/Å^3": energy["kcal/mol"],
-        },  # fmt: skip
-    }  # fmt: skip
+            "eV/Å^3": 1.0,
+            "Pa": pascal,
+            "kPa": 1e3 * pascal,
+            "MPa": 1e6 * pascal,
+            "GPa": units.GPa,
+            "bar": units.bar,
+            "kbar": 1e3 * units.bar,
+            "atm": 101325.0 * pascal,
+            "kJ/mol/nm^3": energy["kJ/mol"] / 1e3,
+            "kcal/mol/Å^3": energy["kcal/mol"],
+        },
+    }
 
 
 def frame_of(
@@ -478,9 +492,14 @@ class _Noted(dict[str, NDArray[Any]]):
 def _manifest(raw: NDArray[Any] | None) -> dict[str, Any]:
     """The manifest, with all of its parts but the displacement of the cell."""
     parts: dict[str, type] = {
-        "order": list, "fields": dict, "arrays": dict, "info": list, "results": list, "calculator": dict,
+        "order": list,
+        "fields": dict,
+        "arrays": dict,
+        "info": list,
+        "results": list,
+        "calculator": dict,
         "constraints": list,
-    }  # fmt: skip
+    }
     found: dict[str, Any] = {part: kind() for part, kind in parts.items()}
     if raw is None:
         return found
