@@ -9,7 +9,7 @@ What JSON has stands as it is. All else is an object with one key:
     {"$tuple": [..]}
     {"$dict": [[key, value], ..]}     a dict with keys that are no text, or begin with "$"
     {"$scalar": [dtype, value]}       a scalar of numpy
-    {"$array": [name, dtype]}         an array that is stored beside the JSON; dtype is null if that is its own
+    {"$array": [name, dtype]}         an array beside the JSON; dtype is null if it is stored with its own
     {"$objects": [shape, [..]]}       an array of Python objects
     {"$datetime": "2026-11-28T.."}
     {"$spacegroup": [number, setting]}
