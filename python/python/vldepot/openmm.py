@@ -34,6 +34,7 @@ from numpy.typing import NDArray
 
 from . import errors
 from ._open import CreateOptions, create, open_or_create
+from ._runs import OtherSystem, Run, newest_step
 from ._vldepot import Depot, Frame, Topology
 
 __all__ = ["CheckpointReporter", "DepotReporter", "OtherSystem"]
@@ -41,24 +42,6 @@ __all__ = ["CheckpointReporter", "DepotReporter", "OtherSystem"]
 _TOPOLOGY = "topology"
 _METADATA = "openmm"
 _OURS = ("n_atoms", "units")
-
-
-class OtherSystem(ValueError):
-    """A depot holds frames of another system than the one that is simulated. Nothing was changed.
-
-    Attributes:
-        path: The depot.
-        what: What differs: `number of atoms`, or an atom's property, such as `element of atom 3`.
-        expected: What the depot has.
-        found: What the simulation has.
-    """
-
-    def __init__(self, path: str, what: str, expected: object, found: object) -> None:
-        super().__init__(path, what, expected, found)
-        self.path, self.what, self.expected, self.found = path, what, expected, found
-
-    def __str__(self) -> str:
-        return f"{self.path}: another system: {self.what} is {self.found!r}, and {self.expected!r} in the depot"
 
 
 class DepotReporter:
@@ -278,8 +261,8 @@ class DepotReporter:
     def _restart(self, depot: Depot[Frame], step: int) -> None:
         """Makes the depot ready for a run that goes on at `step`."""
         stored = depot.metadata[_METADATA]
-        runs = [_Run(*run) for run in stored["runs"]]
-        newest = _newest(runs, step)
+        runs = [Run(*run) for run in stored["runs"]]
+        newest = newest_step(runs, step)
         # A simulation that is further than where the depot begins has loaded a checkpoint, so it may begin anew.
         everything = self._start_over or step > runs[0].start
         if newest is not None:
@@ -288,7 +271,7 @@ class DepotReporter:
             depot.truncate_after_step(step, all=everything)
         kept = [run for run in runs if run.start < step]
         if not kept or kept[-1].interval != self._interval:
-            kept.append(_Run(step, self._interval))
+            kept.append(Run(step, self._interval))
         if kept != runs:
             depot.metadata[_METADATA] = {**stored, "runs": [[run.start, run.interval] for run in kept]}
             depot.commit()
@@ -355,27 +338,6 @@ class CheckpointReporter:
 
     def __repr__(self) -> str:
         return f"<vldepot.openmm.CheckpointReporter {self._path}: every {self._interval} steps>"
-
-
-@dataclass(frozen=True)
-class _Run:
-    """A stretch of a run: frames at the multiples of `interval` that come after the step `start`."""
-
-    start: int
-    interval: int
-
-
-def _newest(runs: list[_Run], step: int) -> int | None:
-    """The step of the newest frame that a depot has when the simulation is at `step`."""
-    end = step
-    for run in reversed(runs):
-        if run.start >= end:
-            continue
-        newest = end - end % run.interval
-        if newest > run.start:
-            return newest
-        end = run.start
-    return None
 
 
 @dataclass(frozen=True)
