@@ -29,10 +29,10 @@ No tensor shares memory with a file, a map or a cache: each owns what it shows, 
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import math
 import os
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -42,8 +42,10 @@ import torch.distributed
 import torch.utils.data
 from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset, get_worker_info
+from torch.utils.data._utils.pin_memory import pin_memory as _pinned
 
 from . import Depot, Frame, open
+from ._torch_workers import Job, Workers
 from .errors import Damaged, InvalidOptions, NotFound
 
 if TYPE_CHECKING:
@@ -218,14 +220,18 @@ class FrameBatch:
         """The same batch in pinned memory. A `DataLoader` with `pin_memory=True` calls it."""
         return self._map(lambda tensor: tensor.pin_memory())
 
+    def _by_parts(self) -> tuple[Any, ...]:
+        """What the workers of `DataLoader` pickle: they hand over each tensor as it is."""
+        return FrameBatch._restored, (self.__dict__,)
+
     def __reduce__(self) -> tuple[Any, ...]:
-        # All tensors in one buffer. A worker hands over each tensor as a file of its own, through a handshake of about
-        # 0.7 ms; a small buffer goes through the pipe instead.
+        # All tensors in one buffer. A worker of PyTorch's loader hands over each tensor as a file of its own, through a
+        # handshake of about 0.7 ms; a small buffer goes through the pipe instead.
         named = {**self.fields, "": self.offsets, " ": self.indices}
         if self.sources is not None:
             named["  "] = self.sources
         if any(tensor.device.type != "cpu" or tensor.requires_grad for tensor in named.values()):
-            return FrameBatch._restored, (self.__dict__,)
+            return self._by_parts()
         layout, length = [], 0
         for name, tensor in named.items():
             layout.append((name, tensor.dtype, tuple(tensor.shape), length))
@@ -937,11 +943,11 @@ class DepotIterable(IterableDataset[Any]):
         if worker is not None and self._restored is not None:
             epoch, start = self._restored
             self._restored = None
-        return self._batches(epoch, start, rank, world, number, workers)
+        return self._batches(Job(epoch, start, rank, world), number, workers)
 
-    def _batches(
-        self, epoch: int, start: int, rank: int, world: int, worker: int, workers: int
-    ) -> Iterator[tuple[Any, int]]:
+    def _batches(self, job: Job, worker: int, workers: int) -> Iterator[tuple[Any, int]]:
+        """The batches of a job that one of so many workers makes, each with the place after it."""
+        epoch, start, rank, world = job
         n, slot, stride = self._epoch_batches(epoch), rank + world * worker, world * workers
         end = self._end(n, start, world)
         readers = [_Reader(self, source, epoch, n, stride, workers) for source in self._sources]
@@ -1071,11 +1077,7 @@ class _Iteration(Iterator[Any]):
                 raise RuntimeError("more batches than an epoch has: were workers given other options?")
             self._move(self._epoch + 1, 0)
             raise StopIteration
-        try:
-            item = next(self._batches, None)
-        except Exception as error:
-            self._end_if_killed(error)
-            raise
+        item = next(self._batches, None)
         if item is None:
             raise RuntimeError(f"batches are missing: {self._delivered} came of {self._total}")
         batch, after = item
@@ -1089,44 +1091,10 @@ class _Iteration(Iterator[Any]):
             self._move(self._epoch + 1, 0)
         return batch
 
-    def _end_if_killed(self, error: Exception) -> None:
-        """Raises an error that says so, if a worker was killed, and ends the others.
-
-        PyTorch's own may be a lost connection, since batches are fetched from the worker that made them. And as long as
-        it watches its workers, it raises another error wherever the program happens to be.
-        """
-        workers = getattr(self._batches, "_workers", [])
-        for worker in workers:
-            if isinstance(error, (OSError, EOFError)):
-                with contextlib.suppress(RuntimeError):
-                    worker.join(timeout=2 / len(workers))
-        codes = [(worker.pid, worker.exitcode) for worker in workers if worker.exitcode]
-        if not codes:
-            return
-        for _ in range(2):
-            with contextlib.suppress(RuntimeError):
-                self._batches._shutdown_workers()  # type: ignore[attr-defined]
-                break
-        how = ", ".join(f"{pid} ({code})" for pid, code in codes)
-        raise RuntimeError(
-            f"DataLoader workers were killed or died: {how}. What was delivered before counts: state_dict() is right"
-        ) from error
-
     def _move(self, epoch: int, batch: int) -> None:
         self._dataset._at = (epoch, batch)
         if self._alone:
             self._dataset._begin()
-
-
-class _Marked(IterableDataset[Any]):
-    """A data set whose batches say the place after them."""
-
-    def __init__(self, dataset: DepotIterable) -> None:
-        super().__init__()
-        self.dataset = dataset
-
-    def __iter__(self) -> Iterator[Any]:
-        return self.dataset._marked()
 
 
 def _as_it_is(item: Any) -> Any:
@@ -1164,7 +1132,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         True
     """
 
-    source: DepotIterable
+    dataset: DepotIterable
 
     def __init__(
         self,
@@ -1182,7 +1150,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         if not isinstance(dataset, DepotIterable):
             raise TypeError(f"this is for a DepotIterable, not {type(dataset).__name__}: use torch's DataLoader")
         super().__init__(
-            _Marked(dataset),
+            dataset,
             batch_size=None,
             num_workers=num_workers,
             collate_fn=_as_it_is,
@@ -1194,37 +1162,66 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             prefetch_factor=prefetch_factor,
             persistent_workers=persistent_workers,
         )
-        self.source = dataset
+        self._workers: Workers | None = None
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
-        self.source._begin()
-        return _Iteration(self.source, super().__iter__())
+        dataset, pinned = self.dataset, self._pins()
+        dataset._begin()
+        if self.num_workers == 0:
+            batches = dataset._marked()
+            return _Iteration(dataset, ((_pinned(one), after) for one, after in batches) if pinned else batches)  # type: ignore[no-untyped-call]
+        workers = self._workers or Workers(
+            dataset._batches,
+            dataset,
+            self.num_workers,
+            context=self.multiprocessing_context or torch.multiprocessing.get_context(),
+            slots=cast(int, self.prefetch_factor),
+            seed=int(torch.empty((), dtype=torch.int64).random_(generator=self.generator)),
+            begin=self.worker_init_fn,
+            timeout=self.timeout,
+            pinned=pinned,
+        )
+        if self.persistent_workers:
+            self._workers = workers
+        return _Iteration(dataset, self._delivered(workers, workers.run(Job(*dataset._at, *dataset._place()))))
+
+    def _delivered(self, workers: Workers, batches: Iterator[tuple[Any, int]]) -> Iterator[tuple[Any, int]]:
+        yield from batches
+        if workers is not self._workers:
+            workers.close()
+
+    def _pins(self) -> bool:
+        if self.pin_memory and not torch.accelerator.is_available():
+            warnings.warn("pin_memory: there is no accelerator to pin memory for", stacklevel=3)
+            return False
+        return self.pin_memory
 
     def __len__(self) -> int:
         """How many batches this rank has in the current epoch, counted from its start."""
-        return self.source.n_batches()
+        return self.dataset.n_batches()
 
     @property
     def epoch(self) -> int:
         """The epoch of the next batch, counted from 0."""
-        return self.source.epoch
+        return self.dataset.epoch
 
     def set_epoch(self, epoch: int, *, restart: bool = False) -> None:
         """As `DepotIterable.set_epoch`. Persistent workers follow."""
-        self.source.set_epoch(epoch, restart=restart)
+        self.dataset.set_epoch(epoch, restart=restart)
 
     def state_dict(self) -> dict[str, Any]:
         """After which batch the training loop is: a small dict of numbers and text.
 
         With several ranks, keep that of rank 0, taken when all ranks are at the same step.
         """
-        return self.source.state_dict()
+        return self.dataset.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Goes on after that batch. See `DepotIterable.load_state_dict`."""
-        self.source.load_state_dict(state)
-        # Persistent workers know the old plan: the next epoch starts others.
-        self._iterator = None
+        self.dataset.load_state_dict(state)
+        if self._workers is not None:
+            # They know the old plan: the next epoch starts others.
+            self._workers.close()
 
 
 # -- PyTorch Geometric ------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -163,7 +164,7 @@ def test_a_depot_that_grew_goes_on_with_the_records_of_the_state(tmp_path: Path)
         depot.update({n: frame(n) for n in range(100, 150)})
     for workers in (0, 2):
         resumed = loader(path, workers)
-        assert resumed.source.n_batches() == 22
+        assert resumed.dataset.n_batches() == 22
         resumed.load_state_dict(state)
         assert first + drain(resumed) == whole
     # Workers of a data set that was made before agree on its records.
@@ -479,6 +480,34 @@ def test_a_killed_worker_is_an_error(molecules: Path, tmp_path: Path, workers: i
     resumed = loader(molecules)
     resumed.load_state_dict(lines[-1][1])
     assert sorted(numbers + flat(drain(resumed))) == list(range(N))
+
+
+class DiesAsItSends:
+    """Makes large objects of Python, and kills its worker while it hands one over, or soon after."""
+
+    def __init__(self, delay: float) -> None:
+        self.delay = delay
+
+    def __call__(self, batch: FrameBatch) -> Any:
+        if float(batch.energy.sum()) % 4 == 3:
+            threading.Timer(self.delay, os.kill, (os.getpid(), signal.SIGKILL)).start()
+        return [bytes(3_000_000), list(range(100_000)), batch]
+
+
+@pytest.mark.parametrize("context", ["fork", "forkserver"])
+def test_a_worker_killed_as_it_sends_much_is_an_error(molecules: Path, context: str) -> None:
+    for delay in (0.0, 0.002, 0.005, 0.01, 0.02):
+        loading = loader(molecules, 2, context, batch_transform=DiesAsItSends(delay))
+        seen: list[int] = []
+        with pytest.raises(RuntimeError, match="killed or died"):
+            while True:
+                for zeros, numbers, batch in loading:
+                    assert zeros == bytes(3_000_000) and numbers[-1] == 99_999
+                    seen += check(batch)
+        resumed = loader(molecules)
+        state = loading.state_dict()
+        resumed.load_state_dict(state)
+        assert state["epoch"] or sorted(seen + flat(drain(resumed))) == list(range(N))
 
 
 def fail(sample: Any) -> Any:
