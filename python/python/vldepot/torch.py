@@ -31,6 +31,7 @@ from __future__ import annotations
 
 import copy
 import math
+import operator
 import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -75,10 +76,41 @@ _FLOATS = frozenset({"positions", "velocities", "forces", "charges"})
 #: the message they fit into what a pipe takes at once (4096 bytes): of a longer one, a killed worker may leave a part, and
 #: the reader would wait for the rest for ever.
 _BY_PIPE = 1 << 10
+#: More threads than this would only be in each other's way.
+_MOST_THREADS = 1024
+_MOST = 2**63 - 1
 #: Where a depot keeps its splits.
 _SPLITS = "splits"
 #: Depots that a fork inherited. Dropping one might wait for a thread that the fork does not have.
 _inherited: list[Any] = []
+
+
+# -- options ----------------------------------------------------------------------------------------------------------
+
+
+def _whole(name: str, value: Any, least: int, most: int) -> None:
+    """Refuses an option that is not `None` or a whole number in a range."""
+    if value is None:
+        return
+    if isinstance(value, (bool, np.bool_)) or not hasattr(value, "__index__"):
+        raise TypeError(f"{name} is a whole number, not {value!r}")
+    if not least <= operator.index(value) <= most:
+        raise InvalidOptions(f"{name}={value}: it is {f'at most {most}' if value > most else f'{least} or more'}")
+
+
+def _callable(**given: Any) -> None:
+    for name, value in given.items():
+        if value is not None and not callable(value):
+            raise TypeError(f"{name} is a function, not {value!r}")
+
+
+def _costs(costs: Any) -> NDArray[np.uint32]:
+    array = np.asarray(costs)
+    if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
+        raise TypeError(f"costs are a row of whole numbers, not {array.dtype} {list(array.shape)}")
+    if array.size and not 0 <= int(array.min()) <= int(array.max()) < 2**32:
+        raise InvalidOptions(f"costs are 0 to 2^32 - 1; here are {array.min()} to {array.max()}")
+    return array.astype(np.uint32)
 
 
 # -- tensors ----------------------------------------------------------------------------------------------------------
@@ -484,6 +516,8 @@ class DepotDataset(Dataset[Any]):
         codec: Any = None,
         **options: Any,
     ) -> None:
+        _whole("threads", threads, 0, _MOST_THREADS)
+        _callable(transform=transform)
         self.path = _path(path)
         self.transform = transform
         self._threads = threads
@@ -743,6 +777,30 @@ class DepotIterable(IterableDataset[Any]):
         single = isinstance(paths, (str, os.PathLike)) or isinstance(paths, Depot)
         all_paths = [_path(path) for path in ([cast(_Path, paths)] if single else cast("Sequence[_Path]", paths))]
         budgets = [max_atoms, max_cost, batch_bytes]
+        for name, given, least, most in (
+            ("batch_size", batch_size, 1, _MOST),
+            ("max_atoms", max_atoms, 1, _MOST),
+            ("max_cost", max_cost, 1, _MOST),
+            ("batch_bytes", batch_bytes, 1, _MOST),
+            ("window", window, 1, _MOST),
+            ("group", group, 1, _MOST),
+            ("lanes", lanes, 1, 1 << 16),
+            ("prefetch", prefetch, 0, 1 << 31),
+            ("threads", threads, 0, _MOST_THREADS),
+            ("rank", rank, 0, _MOST),
+            ("world", world, 1, _MOST),
+            ("seed", seed, 0, 2**64 - 1),
+        ):
+            _whole(name, given, least, most)
+        _callable(transform=transform, collate=collate, batch_transform=batch_transform)
+        for name, given, choices in (
+            ("even", even, (True, False)),
+            ("drop_last", drop_last, (True, False)),
+            ("shuffle", shuffle, (True, False, None, "windowed", "full")),
+            ("on_error", on_error, ("stop", "skip")),
+        ):
+            if not any(given is one or (isinstance(one, str) and given == one) for one in choices):
+                raise InvalidOptions(f"{name}={given!r}: it is one of {', '.join(map(repr, choices))}")
         if sum(one is not None for one in budgets) > 1:
             raise InvalidOptions("max_atoms, max_cost and batch_bytes: give one of them")
         if sum(one is not None for one in (indices, names, split)) > 1:
@@ -751,6 +809,8 @@ class DepotIterable(IterableDataset[Any]):
             raise InvalidOptions(f"rank {rank} of {world}: ranks go from 0 to one less than their number")
         if not all_paths:
             raise InvalidOptions("no depots")
+        if weights is not None and any(isinstance(weight, (str, bool)) for weight in weights):
+            raise TypeError(f"weights are numbers, not {list(weights)!r}")
         if len(all_paths) > 1 and any(one is not None for one in (*budgets, indices, names)):
             raise InvalidOptions("several depots take a batch_size, and no budget, indices or names")
         if batch_size is None and not any(one is not None for one in budgets):
@@ -763,7 +823,7 @@ class DepotIterable(IterableDataset[Any]):
             wanted = {
                 "batch_size": share,
                 "max_cost": max_cost,
-                "costs": costs,
+                "costs": None if costs is None else _costs(costs),
                 "batch_bytes": batch_bytes,
                 "shuffle": shuffle or None,
                 # Depots of the same size must not be read in the same order.
@@ -790,11 +850,11 @@ class DepotIterable(IterableDataset[Any]):
         self._shared = _share(torch.zeros(_SHARED, dtype=torch.int64))
 
     def _weigh(self) -> None:
-        """Refuses depots that have nothing to share."""
-        if len(self._sources) > 1:
-            empty = [source.path for source in self._sources if source.n_batches(0) == 0]
-            if empty:
-                raise InvalidOptions(f"{empty[0]} has not enough records for its share of a batch")
+        """Refuses what has records and can never give a batch, and depots that have nothing to share."""
+        for source in self._sources:
+            if (source.records or len(self._sources) > 1) and source.n_batches(0) == 0:
+                share = source.options.get("batch_size")
+                raise InvalidOptions(f"{source.path} has {source.records} records, which make no batch of {share}")
 
     # Numbers of batches.
 
@@ -1149,6 +1209,11 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
     ) -> None:
         if not isinstance(dataset, DepotIterable):
             raise TypeError(f"this is for a DepotIterable, not {type(dataset).__name__}: use torch's DataLoader")
+        _whole("num_workers", num_workers, 0, 1 << 16)
+        _whole("prefetch_factor", prefetch_factor, 1, 1 << 16)
+        _callable(worker_init_fn=worker_init_fn)
+        if not 0 <= timeout < math.inf:
+            raise InvalidOptions(f"timeout={timeout}: it is a number of seconds, or 0 for none")
         super().__init__(
             dataset,
             batch_size=None,

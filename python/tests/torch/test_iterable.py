@@ -291,6 +291,37 @@ def test_subsets(molecules: Path) -> None:
         loader(molecules, indices=[N])
 
 
+NAN = float("nan")
+WRONG: list[dict[str, Any]] = [
+    *({name: value} for name in ("batch_size", "max_atoms", "batch_bytes", "lanes", "window", "group") for value in (0, -1, NAN, 2.5, True, "5", 10**30)),
+    *({name: value} for name in ("seed", "prefetch", "threads") for value in (-1, NAN, 2.5, True, "5", 10**30)),
+    *({"max_cost": value, "costs": [1] * N} for value in (0, -1, NAN)),
+    *({"max_cost": 5, "costs": costs} for costs in ([1], [NAN] * N, [-1] * N, [2**32] * N, [[1] * N], 5)),
+    *({"rank": rank, "world": world} for rank, world in ((0, 0), (-1, 2), (2, 2), (0.5, 2), (0, NAN), (0, None))),
+    *({"weights": weights} for weights in ([NAN], [0], [-1], [float("inf")], ["1"], [True], [1, 1])),
+    *({name: 3} for name in ("transform", "collate", "batch_transform", "even", "drop_last", "shuffle", "on_error")),
+    {"batch_size": N + 1, "drop_last": True},
+    {"indices": [1, 2], "drop_last": True},
+]
+
+
+@pytest.mark.parametrize("options", WRONG, ids=lambda options: " ".join(f"{name}={value!r:.9}" for name, value in options.items()))
+def test_options_that_can_give_no_batch_are_refused(molecules: Path, options: dict[str, Any]) -> None:
+    with pytest.raises((vldepot.InvalidOptions, TypeError), match=list(options)[0] if len(options) == 1 else None):
+        DepotIterable(molecules, FIELDS, **options)
+
+
+def test_options_of_the_loader_that_are_refused(molecules: Path) -> None:
+    for options in (
+        *({"num_workers": value} for value in (-1, NAN, True, "2")),
+        *({"num_workers": 1, "prefetch_factor": value} for value in (0, -1, 1.5)),
+        *({"num_workers": 1, "timeout": value} for value in (-1, NAN, float("inf"))),
+        {"num_workers": 1, "worker_init_fn": 3},
+    ):
+        with pytest.raises((vldepot.InvalidOptions, TypeError)):
+            DataLoader(dataset(molecules), **options)
+
+
 def check_mixed(batches: list[FrameBatch]) -> list[list[int]]:
     numbers = []
     for batch in batches:
