@@ -5,6 +5,7 @@
 | `DepotIterable` | shuffled batches from the loader of the library: whole chunks are read, workers and ranks share an epoch |
 | `DataLoader` | PyTorch's, for a `DepotIterable`: its `state_dict` counts the batches that were *delivered* |
 | `DepotDataset` | records by position, for samplers of PyTorch |
+| `Join` | another depot that has more fields of the same records, by name |
 | `FrameBatch`, `FrameSample`, `collate` | many frames, or one, as tensors |
 | `to_data`, `to_batch` | the same for PyTorch Geometric |
 | `write_split`, `read_split` | named parts of a depot, such as the training set, kept in the depot |
@@ -58,6 +59,7 @@ __all__ = [
     "DepotIterable",
     "FrameBatch",
     "FrameSample",
+    "Join",
     "collate",
     "read_split",
     "to_batch",
@@ -76,6 +78,8 @@ _FLOATS = frozenset({"positions", "velocities", "forces", "charges"})
 #: the message they fit into what a pipe takes at once (4096 bytes): of a longer one, a killed worker may leave a part, and
 #: the reader would wait for the rest for ever.
 _BY_PIPE = 1 << 10
+#: Names that are looked up in other depots at a time.
+_LOOKED_UP = 1 << 16
 #: More threads than this would only be in each other's way.
 _MOST_THREADS = 1024
 _MOST = 2**63 - 1
@@ -456,7 +460,7 @@ def read_split(depot: Depot[Any], split: str) -> list[str | int]:
     return cast("list[str | int]", splits[split])
 
 
-# -- by position ------------------------------------------------------------------------------------------------------
+# -- depots that are open ---------------------------------------------------------------------------------------------
 
 
 def _path(path: _Path) -> str:
@@ -465,7 +469,170 @@ def _path(path: _Path) -> str:
     return os.path.abspath(os.fspath(path))
 
 
-class DepotDataset(Dataset[Any]):
+class _Opens:
+    """Has a depot open, in each process on its own."""
+
+    path: str
+    _how: tuple[Any, dict[str, Any]]
+    _depot: Depot[Any] | None = None
+    _pid = 0
+
+    def _open(self) -> Depot[Any]:
+        """This process's depot."""
+        if self._depot is None or self._pid != os.getpid():
+            if self._depot is not None:
+                _inherited.append(self._depot)
+            codec, options = self._how
+            depot = open(self.path, codec, **options)
+            self._check(depot)
+            self._depot, self._pid = depot, os.getpid()
+        return self._depot
+
+    def _check(self, depot: Depot[Any]) -> None:
+        """Refuses a depot that is not the one that was seen before."""
+
+    def close(self) -> None:
+        """Closes this process's depot. It opens again when it is needed."""
+        if self._depot is not None and self._pid == os.getpid():
+            self._depot.close()
+            self._depot = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_depot": None, "_pid": 0}
+
+
+# -- by name ----------------------------------------------------------------------------------------------------------
+
+
+class Join(_Opens):
+    """Another depot that has records of the same names, such as labels or features: for `join=` of a data set.
+
+    What it has of a record joins the fields of the frame of that name. Names that only this depot has do not matter.
+
+    Args:
+        path: The depot: one of frames, or one of arrays.
+        fields: Of frames, which fields; the default is as in `DepotDataset`. Of arrays, what to call them: one name.
+        per_atom: Of arrays: whether they have a row for each atom, `[n, ..]`. They then become `[sum n, ..]`. Else all
+            have the same shape, and become `[frames, ..]`.
+        missing: What to do about a record of the data set that is not here: `"error"`, or `"skip"`, which leaves the
+            record out of the data set. All names are looked up when the data set is made, which takes some seconds for
+            10^6 of them, and a byte of memory for each.
+        codec, **options: As in `vldepot.open`. Records are read one by one; `cache_bytes` keeps what lies beside them.
+
+    Raises:
+        InvalidOptions: When the depot has records of another kind, or fields do not fit it.
+
+    Example:
+        >>> import tempfile
+        >>> folder = tempfile.mkdtemp()
+        >>> with vldepot.create(folder + "/frames.vld") as depot:
+        ...     depot.update({n: vldepot.Frame(positions=np.zeros((n + 1, 3))) for n in range(4)})
+        >>> with vldepot.create(folder + "/labels.vld", "array") as depot:
+        ...     depot.update({n: np.array([n, n / 2]) for n in range(1, 9)})
+        >>> labels = vldepot.torch.Join(folder + "/labels.vld", "gap", missing="skip")
+        >>> dataset = vldepot.torch.DepotIterable(folder + "/frames.vld", "positions", join=labels)
+        >>> [(batch.n_atoms.tolist(), batch.gap.tolist()) for batch in dataset]
+        [([2, 3, 4], [[1.0, 0.5], [2.0, 1.0], [3.0, 1.5]])]
+    """
+
+    def __init__(
+        self,
+        path: _Path,
+        fields: Iterable[str] | str | None = None,
+        *,
+        per_atom: bool = False,
+        missing: Literal["error", "skip"] = "error",
+        codec: Any = None,
+        **options: Any,
+    ) -> None:
+        if missing not in ("error", "skip"):
+            raise InvalidOptions(f'missing={missing!r}: it is "error" or "skip"')
+        self.path, self.missing, self.per_atom = _path(path), missing, per_atom
+        self._how = (codec, options)
+        depot = self._open()
+        self._fields: _Fields | None = None
+        if depot.codec == "atomic_frame":
+            if per_atom:
+                raise InvalidOptions("per_atom is for depots of arrays: frames know which fields have a row for each atom")
+            self._fields = _Fields(depot, fields)
+            self.names = self._fields.names
+        elif depot.codec == "array":
+            if not isinstance(fields, str):
+                raise InvalidOptions(f"{self.path} has arrays: give one name to call them by, not {fields!r}")
+            self.names = (fields,)
+        else:
+            raise InvalidOptions(f"{self.path}: frames and arrays can be joined, not records of codec {depot.codec!r}")
+
+    def add(self, batch: FrameBatch, names: list[Any], whose: str) -> None:
+        """Puts what the records of these names have into a batch of frames of the depot `whose`."""
+        depot, counts, per_atom = self._open(), batch.n_atoms, frozenset[str]()
+        if self._fields is not None:
+            here = self._fields.batch(
+                lambda fields: depot.get_flat(names, fields), lambda: depot.get_many(names), range(len(names))
+            )
+            fields, lengths = here.fields, here.n_atoms
+            per_atom = here.per_atom & here.fields.keys()
+        else:
+            arrays = depot.get_many(names)
+            if self.per_atom:
+                lengths = torch.tensor([array.shape[0] if array.ndim else -1 for array in arrays], dtype=torch.int64)
+                per_atom = frozenset(self.names)
+            shapes = {array.shape[1:] if self.per_atom and array.ndim else array.shape for array in arrays}
+            if len(shapes) > 1 or len({array.dtype for array in arrays}) > 1:
+                kinds = ", ".join(sorted({f"{array.dtype} {list(array.shape)}" for array in arrays})[:4])
+                raise ValueError(f"{self.path}: arrays of a batch have other shapes or types: {kinds}")
+            put = np.concatenate if self.per_atom else np.stack
+            fields = {self.names[0]: _tensor(put(arrays)) if arrays else torch.empty(0)}
+        if per_atom and not torch.equal(lengths, counts):
+            other = int((lengths != counts).nonzero()[0])
+            raise ValueError(
+                f"record {names[other]!r} has {counts[other]} atoms in {whose}, and {lengths[other]} in {self.path}"
+            )
+        batch.fields.update(fields)
+        batch.per_atom |= per_atom
+
+
+def _joins(join: Join | Iterable[Join] | None, fields: _Fields | None, path: str) -> list[Join]:
+    """The depots to join, if all have fields of their own."""
+    joins = [join] if isinstance(join, Join) else list(join or ())
+    for one in joins:
+        if not isinstance(one, Join):
+            raise TypeError(f"join takes vldepot.torch.Join, one or several, not {one!r}")
+    if not joins:
+        return joins
+    if fields is None:
+        raise InvalidOptions(f"depots are joined to depots of frames, and {path} is none")
+    names = [*fields.names, *(name for one in joins for name in one.names)]
+    twice = {name for name in names if names.count(name) > 1}
+    if twice:
+        raise InvalidOptions(f"more than one depot is to give {', '.join(sorted(twice))}: name the fields of each")
+    return joins
+
+
+def _in_all(joins: list[Join], depot: Depot[Any], at: NDArray[np.int64] | None, names: list[Any] | None) -> Any:
+    """Which of the records chosen by position or name are in all joined depots: `[len]` bool."""
+    n = len(depot) if at is None and names is None else len(cast(Any, at if names is None else names))
+    kept = np.ones(n, dtype=np.bool_)
+    for start in range(0, n if joins else 0, _LOOKED_UP):
+        part = slice(start, min(start + _LOOKED_UP, n))
+        if names is not None:
+            some = names[part]
+        else:
+            some = depot.names_at(np.arange(part.start, part.stop) if at is None else at[part])
+        for join in joins:
+            other = join._open()
+            here = np.fromiter((name in other for name in some), np.bool_, len(some))
+            if join.missing == "error" and not here.all():
+                first = some[int(np.flatnonzero(~here)[0])]
+                raise NotFound(f'{join.path} has no record {first!r}, as {depot.path} has; missing="skip" leaves it out')
+            kept[part] &= here
+    return kept
+
+
+# -- by position ------------------------------------------------------------------------------------------------------
+
+
+class DepotDataset(_Opens, Dataset[Any]):
     """Records by number, for PyTorch's own `DataLoader` and its samplers.
 
     A batch is read at once (`__getitems__`), and only its fields are decoded. It comes as a `FrameBatch`, which
@@ -480,6 +647,7 @@ class DepotDataset(Dataset[Any]):
         indices: Positions of the records to take, in this order. By default all.
         names: Names of the records to take, in this order.
         split: A part that `write_split` has kept.
+        join: Depots that have more fields of the frames, by the same names.
         transform: What to make of each record, a `FrameSample` or the value of another codec. It runs in the worker.
             Batches are then lists of what it returns.
         threads: Threads that read a batch of values. Frames without a transform are read on one.
@@ -511,6 +679,7 @@ class DepotDataset(Dataset[Any]):
         indices: Iterable[int] | NDArray[np.integer[Any]] | None = None,
         names: Iterable[str | bytes | int] | None = None,
         split: str | None = None,
+        join: Join | Iterable[Join] | None = None,
         transform: Callable[[Any], Any] | None = None,
         threads: int = 1,
         codec: Any = None,
@@ -522,8 +691,6 @@ class DepotDataset(Dataset[Any]):
         self.transform = transform
         self._threads = threads
         self._how = (codec, options)
-        self._depot: Depot[Any] | None = None
-        self._pid = 0
         self._seen: tuple[str, int, Any] | None = None
         depot = self._open()
         self._seen = (depot.info().data_set_id, len(depot), depot.names_at(-1) if len(depot) else None)
@@ -543,32 +710,21 @@ class DepotDataset(Dataset[Any]):
                 raise NotFound(f"{self.path}: no record is called {missing!r}")
         elif indices is not None:
             self._indices = _positions(indices, len(depot))
+        self._joins = _joins(join, self._fields, self.path)
+        kept = _in_all(self._joins, depot, self._indices, self._names)
+        if not kept.all():
+            if self._names is not None:
+                self._names = [name for name, one in zip(self._names, kept, strict=True) if one]
+            else:
+                self._indices = np.flatnonzero(kept) if self._indices is None else self._indices[kept]
 
-    def _open(self) -> Depot[Any]:
-        """This process's depot."""
-        if self._depot is None or self._pid != os.getpid():
-            if self._depot is not None:
-                _inherited.append(self._depot)
-            codec, options = self._how
-            depot = open(self.path, codec, **options)
-            if self._seen is not None:
-                self._check(depot, *self._seen)
-            self._depot, self._pid = depot, os.getpid()
-        return self._depot
-
-    def _check(self, depot: Depot[Any], data_set: str, length: int, last: Any) -> None:
+    def _check(self, depot: Depot[Any]) -> None:
+        if self._seen is None:
+            return
+        data_set, length, last = self._seen
         same = depot.info().data_set_id == data_set and len(depot) >= length
         if not same or (length and depot.names_at(length - 1) != last):
             raise Damaged(f"{self.path} is not what it was when the data set was made: records were removed or replaced")
-
-    def close(self) -> None:
-        """Closes this process's depot. It opens again when it is needed."""
-        if self._depot is not None and self._pid == os.getpid():
-            self._depot.close()
-            self._depot = None
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_depot": None, "_pid": 0}
 
     def __len__(self) -> int:
         if self._names is not None:
@@ -598,6 +754,8 @@ class DepotDataset(Dataset[Any]):
             batch = self._fields.batch(
                 lambda fields: depot.get_flat(names, fields), lambda: depot.get_many(names), chosen
             )
+        for join in self._joins:
+            join.add(batch, depot.names_at(at) if names is None else names, self.path)
         return batch if self.transform is None else [self.transform(sample) for sample in batch]
 
     def __repr__(self) -> str:
@@ -635,13 +793,20 @@ class _Source:
         #: The loader's state at the start, which fixes the records and their order for all processes.
         self.plan: dict[str, Any] | None = None
         self.fields: _Fields | None = None
+        self.joins: list[Join] = []
         self.records = 0
         self._batches: dict[int, int] = {}
 
     def open(self) -> Depot[Any]:
         return open(self.path, self.codec, **self.opening)
 
-    def prepare(self, fields: Iterable[str] | str | None, max_atoms: int | None, split: str | None) -> None:
+    def prepare(
+        self,
+        fields: Iterable[str] | str | None,
+        max_atoms: int | None,
+        split: str | None,
+        join: Join | Iterable[Join] | None,
+    ) -> None:
         """Looks at the depot: its fields, its costs, its plan."""
         with self.open() as depot:
             if depot.codec == "atomic_frame":
@@ -653,7 +818,24 @@ class _Source:
             if max_atoms is not None:
                 self.options["max_cost"] = max_atoms
                 self.options["costs"] = depot.atom_counts(threads=os.cpu_count() or 1)
+            self.joins = _joins(join, self.fields, self.path)
+            if self.joins:
+                self._keep_joined(depot)
             self.plan_from(depot, None)
+
+    def _keep_joined(self, depot: Depot[Any]) -> None:
+        names, at = self.options.get("names"), self.options.get("positions")
+        at = None if at is None else _positions(at, len(depot))
+        missing = None if names is None else next((name for name in names if name not in depot), None)
+        if missing is not None:
+            raise NotFound(f"{self.path}: no record is called {missing!r}")
+        kept = _in_all(self.joins, depot, at, names)
+        if kept.all():
+            return
+        if names is not None:
+            self.options["names"] = [name for name, one in zip(names, kept, strict=True) if one]
+        else:
+            self.options["positions"] = np.flatnonzero(kept) if at is None else at[kept]
 
     def plan_from(self, depot: Depot[Any], plan: dict[str, Any] | None) -> None:
         if plan is not None:
@@ -713,6 +895,7 @@ class DepotIterable(IterableDataset[Any]):
         even: Give every rank the same number of batches, as training in step needs: the first batches of the epoch come
             again on the ranks that lack one, or, with `drop_last`, the last step is left out.
         indices, names, split: Which records, of a single depot. A shuffled order does not depend on theirs.
+        join: Depots that have more fields of the frames, by the same names.
         transform: What to make of each record, in the worker, before `collate`.
         collate: What to make of the list of a batch's records. By default frames become a `FrameBatch`, as long as the
             transform returns `FrameSample`s; all else stays a list.
@@ -762,6 +945,7 @@ class DepotIterable(IterableDataset[Any]):
         indices: Iterable[int] | NDArray[np.integer[Any]] | None = None,
         names: Iterable[str | bytes | int] | None = None,
         split: str | None = None,
+        join: Join | Iterable[Join] | None = None,
         transform: Callable[[Any], Any] | None = None,
         collate: Callable[[list[Any]], Any] | None = None,
         batch_transform: Callable[[Any], Any] | None = None,
@@ -793,14 +977,16 @@ class DepotIterable(IterableDataset[Any]):
         ):
             _whole(name, given, least, most)
         _callable(transform=transform, collate=collate, batch_transform=batch_transform)
-        for name, given, choices in (
+        choices: tuple[Any, ...]
+        chosen: Any
+        for name, chosen, choices in (
             ("even", even, (True, False)),
             ("drop_last", drop_last, (True, False)),
             ("shuffle", shuffle, (True, False, None, "windowed", "full")),
             ("on_error", on_error, ("stop", "skip")),
         ):
-            if not any(given is one or (isinstance(one, str) and given == one) for one in choices):
-                raise InvalidOptions(f"{name}={given!r}: it is one of {', '.join(map(repr, choices))}")
+            if not any(chosen is one or (isinstance(one, str) and chosen == one) for one in choices):
+                raise InvalidOptions(f"{name}={chosen!r}: it is one of {', '.join(map(repr, choices))}")
         if sum(one is not None for one in budgets) > 1:
             raise InvalidOptions("max_atoms, max_cost and batch_bytes: give one of them")
         if sum(one is not None for one in (indices, names, split)) > 1:
@@ -816,6 +1002,7 @@ class DepotIterable(IterableDataset[Any]):
         if batch_size is None and not any(one is not None for one in budgets):
             batch_size = 32
         shares = _shares(len(all_paths), weights, batch_size)
+        joins = join if join is None or isinstance(join, Join) else list(join)
         self.even, self.transform, self.collate, self.batch_transform = even, transform, collate, batch_transform
         self._drop_last, self._threads, self._given = drop_last, threads, (rank, world)
         self._sources = []
@@ -838,7 +1025,7 @@ class DepotIterable(IterableDataset[Any]):
                 "prefetch": prefetch,
             }
             source = _Source(path, codec, dict(options), {name: one for name, one in wanted.items() if one is not None})
-            source.prepare(fields, max_atoms, split)
+            source.prepare(fields, max_atoms, split, joins)
             self._sources.append(source)
         self._weigh()
         # Of this process: the epoch and number of the next batch, which iterator counts, and where a worker is.
@@ -1026,6 +1213,9 @@ class DepotIterable(IterableDataset[Any]):
                 cast(_Fields, source.fields).batch(part.flat, lambda part=part: part[:], part.indices)  # type: ignore[misc]
                 for source, part in zip(sources, parts, strict=True)
             ]
+            for source, part, batch in zip(sources, parts, batches, strict=True):
+                for join in source.joins:
+                    join.add(batch, part.names, source.path)
             if self.transform is None and self.collate is None:
                 made: Any = _concatenate(batches)
             else:
