@@ -54,7 +54,9 @@ class LmdbDataset(torch.utils.data.Dataset[Any]):
         if self.transaction is None:
             import lmdb
 
-            store = lmdb.open(self.path, subdir=False, readonly=True, lock=False, readahead=False, meminit=False)
+            store = lmdb.open(
+                self.path, subdir=False, readonly=True, lock=False, readahead=False, meminit=False
+            )
             self.transaction = store.begin(buffers=True)
         return self.transaction.get
 
@@ -138,7 +140,12 @@ def store_lmdb(molecules: Molecules, path: Path) -> str:
             with store.begin(write=True) as transaction:
                 for i in range(start, min(start + 10_000, len(molecules))):
                     positions, forces, types, energy = molecules[i]
-                    packed = HEAD.pack(len(positions), energy) + positions.tobytes() + forces.tobytes() + types.tobytes()
+                    packed = (
+                        HEAD.pack(len(positions), energy)
+                        + positions.tobytes()
+                        + forces.tobytes()
+                        + types.tobytes()
+                    )
                     transaction.put(molecules.names[i].encode(), packed, append=True)
     return str(path)
 
@@ -201,7 +208,9 @@ def main() -> None:
         loaders: dict[str, Any] = {}
         for preset in ("balanced", "fast", "uncompressed"):
             path = store_vldepot(molecules, folder / f"{preset}.vld", preset)
-            dataset = vldepot.torch.DepotIterable(path, fields, batch_size=arguments.batch, shuffle=True, lanes=lanes)
+            dataset = vldepot.torch.DepotIterable(
+                path, fields, batch_size=arguments.batch, shuffle=True, lanes=lanes
+            )
             loaders[f"vldepot {preset}"] = vldepot.torch.DataLoader(dataset, **how)
         path = str(folder / "balanced.vld")
         random = vldepot.torch.DepotDataset(path, fields)
@@ -220,10 +229,15 @@ def main() -> None:
                 # The first epoch starts the workers.
                 if turn:
                     rates[name].append(rate)
-        print(f"{len(molecules)} molecules, batches of {arguments.batch}, {arguments.workers} workers by {arguments.context}")
+        print(
+            f"{len(molecules)} molecules, batches of {arguments.batch}, {arguments.workers} workers by {arguments.context}"
+        )
         print(f"Python {sys.version.split()[0]}, PyTorch {torch.__version__}, numpy {np.__version__}")
         medians = {name: statistics.median(rates[name]) for name in loaders}
-        best = {rival: max(rate for name, rate in medians.items() if name.startswith(rival)) for rival in ("LMDB", "Atompack")}
+        best = {
+            rival: max(rate for name, rate in medians.items() if name.startswith(rival))
+            for rival in ("LMDB", "Atompack")
+        }
         for name, rate in medians.items():
             ratios = "".join(f"{rate / other:7.2f} x {rival}" for rival, other in best.items())
             print(f"  {name:32} {rate:10,.0f} molecules/s{ratios}")

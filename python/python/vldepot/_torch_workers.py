@@ -178,7 +178,11 @@ def _read(memory: _Memory, start: int, pieces: int, pinned: bool) -> Any:
     pickled = memory.view(at, at + lengths[0])
     at += _aligned(lengths[0])
     for length in lengths[1:]:
-        own = torch.empty(length, dtype=torch.uint8, pin_memory=True).numpy() if pinned else np.empty(length, np.uint8)
+        own = (
+            torch.empty(length, dtype=torch.uint8, pin_memory=True).numpy()
+            if pinned
+            else np.empty(length, np.uint8)
+        )
         own[:] = np.frombuffer(memory.view(at, at + length), np.uint8)
         buffers.append(own)
         at += _aligned(length)
@@ -296,7 +300,9 @@ def _work(
 class _Hand:
     """A worker, as the main process sees it."""
 
-    def __init__(self, context: Any, number: int, args: Callable[..., tuple[Any, ...]], close: list[Connection]) -> None:
+    def __init__(
+        self, context: Any, number: int, args: Callable[..., tuple[Any, ...]], close: list[Connection]
+    ) -> None:
         theirs_to_read, self.commands = context.Pipe(duplex=False)
         self.messages, theirs_to_write = context.Pipe(duplex=False)
         self.memory = _Memory()
@@ -304,7 +310,9 @@ class _Hand:
         close += [self.commands, self.messages]
         others = list(close) if context.get_start_method() == "fork" else []
         self.process = context.Process(
-            target=_work, args=args(number, (theirs_to_read, theirs_to_write), self.memory, others), daemon=True
+            target=_work,
+            args=args(number, (theirs_to_read, theirs_to_write), self.memory, others),
+            daemon=True,
         )
         try:
             self.process.start()
@@ -326,7 +334,9 @@ class _Hand:
         until = time.monotonic() + timeout if timeout else float("inf")
         while True:
             ready = self.poll.poll(1000 * max(min(_LOOK, until - time.monotonic()), 0))
-            if any(fd != self.messages.fileno() for fd, _ in ready) or (not ready and not self.process.is_alive()):
+            if any(fd != self.messages.fileno() for fd, _ in ready) or (
+                not ready and not self.process.is_alive()
+            ):
                 # What it had sent before is there by now.
                 ready = self.only_messages.poll(0)
                 if not ready:
@@ -363,7 +373,9 @@ class Workers:
         pinned: bool,
     ) -> None:
         if sys.platform == "win32":
-            raise NotImplementedError("workers need pipes of POSIX: on Windows, use num_workers=0, whose threads read ahead")
+            raise NotImplementedError(
+                "workers need pipes of POSIX: on Windows, use num_workers=0, whose threads read ahead"
+            )
         self._timeout, self._pinned = timeout, pinned
         self._pid, self._run, self._hands = os.getpid(), 0, []
         ends: list[Connection] = []
@@ -420,7 +432,9 @@ class Workers:
     def _died(self) -> RuntimeError:
         for hand in self._hands:
             hand.process.join(timeout=0.2)
-        codes = [(hand.process.pid, hand.process.exitcode) for hand in self._hands if not hand.process.is_alive()]
+        codes = [
+            (hand.process.pid, hand.process.exitcode) for hand in self._hands if not hand.process.is_alive()
+        ]
         self.close(patience=0.5)
         how = ", ".join(f"{pid} ({code})" for pid, code in codes)
         return RuntimeError(

@@ -74,6 +74,8 @@ _PER_FRAME = frozenset({"energy", "time", "cell", "stress"})
 _FLAT = (*sorted(_PER_ATOM), *sorted(_PER_FRAME))
 #: The fields of the precision of the depot. The flat reader gives them in float32 alone.
 _FLOATS = frozenset({"positions", "velocities", "forces", "charges"})
+#: What `dtype` is about.
+_REALS = _FLOATS | {"masses"}
 #: Batches of at most so many bytes go through the pipe from a worker, larger ones through shared memory. With the rest of
 #: the message they fit into what a pipe takes at once (4096 bytes): of a longer one, a killed worker may leave a part, and
 #: the reader would wait for the rest for ever.
@@ -99,7 +101,9 @@ def _whole(name: str, value: Any, least: int, most: int) -> None:
     if isinstance(value, (bool, np.bool_)) or not hasattr(value, "__index__"):
         raise TypeError(f"{name} is a whole number, not {value!r}")
     if not least <= operator.index(value) <= most:
-        raise InvalidOptions(f"{name}={value}: it is {f'at most {most}' if value > most else f'{least} or more'}")
+        raise InvalidOptions(
+            f"{name}={value}: it is {f'at most {most}' if value > most else f'{least} or more'}"
+        )
 
 
 def _callable(**given: Any) -> None:
@@ -146,7 +150,9 @@ class FrameSample(dict[str, Tensor]):
     #: The names of those that have a row for each atom.
     per_atom: frozenset[str]
 
-    def __init__(self, tensors: Mapping[str, Tensor] | None = None, per_atom: Iterable[str] = _PER_ATOM) -> None:
+    def __init__(
+        self, tensors: Mapping[str, Tensor] | None = None, per_atom: Iterable[str] = _PER_ATOM
+    ) -> None:
         super().__init__(tensors or {})
         self.per_atom = frozenset(per_atom)
 
@@ -232,7 +238,8 @@ class FrameBatch:
             raise IndexError(f"no frame {which}: the batch has {len(self)}")
         atoms = slice(int(self.offsets[number]), int(self.offsets[number + 1]))
         sample = {
-            name: tensor[atoms] if name in self.per_atom else tensor[number] for name, tensor in self.fields.items()
+            name: tensor[atoms] if name in self.per_atom else tensor[number]
+            for name, tensor in self.fields.items()
         }
         return FrameSample({**sample, "index": self.indices[number]}, self.per_atom)
 
@@ -298,7 +305,9 @@ def _part(buffer: Tensor, dtype: torch.dtype, shape: tuple[int, ...], start: int
     return buffer[start : start + dtype.itemsize * math.prod(shape)].view(dtype).view(shape)
 
 
-def _unpack(buffer: Tensor | bytearray, layout: list[tuple[Any, ...]], per_atom: frozenset[str]) -> FrameBatch:
+def _unpack(
+    buffer: Tensor | bytearray, layout: list[tuple[Any, ...]], per_atom: frozenset[str]
+) -> FrameBatch:
     whole = _bytes(buffer) if isinstance(buffer, bytearray) else buffer
     fields = {name: _part(whole, dtype, shape, start) for name, dtype, shape, start in layout}
     offsets, indices, sources = fields.pop(""), fields.pop(" "), fields.pop("  ", None)
@@ -361,6 +370,26 @@ def _concatenate(batches: Sequence[FrameBatch]) -> FrameBatch:
     )
 
 
+def _dtype(dtype: Any, fields: _Fields | None) -> torch.dtype | None:
+    if dtype is not None and (not isinstance(dtype, torch.dtype) or not dtype.is_floating_point):
+        raise TypeError(f"dtype is a type of real numbers of PyTorch, such as torch.float64, not {dtype!r}")
+    if dtype is not None and fields is None:
+        raise InvalidOptions("dtype is for depots of frames")
+    return dtype  # type: ignore[no-any-return]
+
+
+def _converted(batch: FrameBatch, dtype: torch.dtype | None, path: str) -> FrameBatch:
+    """The batch with its numbers of each atom in another precision, if they fit."""
+    for name in _REALS & batch.fields.keys() if dtype is not None else ():
+        given = batch.fields[name]
+        made = given.to(dtype)
+        if made.dtype.itemsize < given.dtype.itemsize and made.isinf().sum() > given.isinf().sum():
+            most = given[given.isfinite()].abs().max()
+            raise ValueError(f"{path}: {name} of up to {most:.6g} do not fit into {dtype}")
+        batch.fields[name] = made
+    return batch
+
+
 class _Fields:
     """Which fields of frames are wanted, and how to get them as tensors."""
 
@@ -376,7 +405,9 @@ class _Fields:
         narrow = depot.precision in (None, "float32")
         self.flat = all(name in _FLAT and (narrow or name not in _FLOATS) for name in self.names)
 
-    def batch(self, flat: Callable[[tuple[str, ...]], Any], frames: Callable[[], list[Frame]], at: Any) -> FrameBatch:
+    def batch(
+        self, flat: Callable[[tuple[str, ...]], Any], frames: Callable[[], list[Frame]], at: Any
+    ) -> FrameBatch:
         """The fields of many frames, from the flat reader where it has all of them."""
         indices = _tensor(np.array(at, dtype=np.int64))
         if self.flat:
@@ -401,7 +432,9 @@ class _Fields:
                 elif value is None and name not in _FLAT:
                     value = frame.per_frame.get(name)
                 if value is None:
-                    raise NotFound(f"frame {frame.name!r} has no field {name!r}; it has {', '.join(frame.fields)}")
+                    raise NotFound(
+                        f"frame {frame.name!r} has no field {name!r}; it has {', '.join(frame.fields)}"
+                    )
                 parts.append(np.asarray(value))
             if not parts:
                 fields[name] = torch.empty(0)
@@ -553,7 +586,9 @@ class Join(_Opens):
         self._fields: _Fields | None = None
         if depot.codec == "atomic_frame":
             if per_atom:
-                raise InvalidOptions("per_atom is for depots of arrays: frames know which fields have a row for each atom")
+                raise InvalidOptions(
+                    "per_atom is for depots of arrays: frames know which fields have a row for each atom"
+                )
             self._fields = _Fields(depot, fields)
             self.names = self._fields.names
         elif depot.codec == "array":
@@ -561,7 +596,9 @@ class Join(_Opens):
                 raise InvalidOptions(f"{self.path} has arrays: give one name to call them by, not {fields!r}")
             self.names = (fields,)
         else:
-            raise InvalidOptions(f"{self.path}: frames and arrays can be joined, not records of codec {depot.codec!r}")
+            raise InvalidOptions(
+                f"{self.path}: frames and arrays can be joined, not records of codec {depot.codec!r}"
+            )
 
     def add(self, batch: FrameBatch, names: list[Any], whose: str) -> None:
         """Puts what the records of these names have into a batch of frames of the depot `whose`."""
@@ -575,7 +612,9 @@ class Join(_Opens):
         else:
             arrays = depot.get_many(names)
             if self.per_atom:
-                lengths = torch.tensor([array.shape[0] if array.ndim else -1 for array in arrays], dtype=torch.int64)
+                lengths = torch.tensor(
+                    [array.shape[0] if array.ndim else -1 for array in arrays], dtype=torch.int64
+                )
                 per_atom = frozenset(self.names)
             shapes = {array.shape[1:] if self.per_atom and array.ndim else array.shape for array in arrays}
             if len(shapes) > 1 or len({array.dtype for array in arrays}) > 1:
@@ -605,11 +644,15 @@ def _joins(join: Join | Iterable[Join] | None, fields: _Fields | None, path: str
     names = [*fields.names, *(name for one in joins for name in one.names)]
     twice = {name for name in names if names.count(name) > 1}
     if twice:
-        raise InvalidOptions(f"more than one depot is to give {', '.join(sorted(twice))}: name the fields of each")
+        raise InvalidOptions(
+            f"more than one depot is to give {', '.join(sorted(twice))}: name the fields of each"
+        )
     return joins
 
 
-def _in_all(joins: list[Join], depot: Depot[Any], at: NDArray[np.int64] | None, names: list[Any] | None) -> Any:
+def _in_all(
+    joins: list[Join], depot: Depot[Any], at: NDArray[np.int64] | None, names: list[Any] | None
+) -> Any:
     """Which of the records chosen by position or name are in all joined depots: `[len]` bool."""
     n = len(depot) if at is None and names is None else len(cast(Any, at if names is None else names))
     kept = np.ones(n, dtype=np.bool_)
@@ -624,7 +667,9 @@ def _in_all(joins: list[Join], depot: Depot[Any], at: NDArray[np.int64] | None, 
             here = np.fromiter((name in other for name in some), np.bool_, len(some))
             if join.missing == "error" and not here.all():
                 first = some[int(np.flatnonzero(~here)[0])]
-                raise NotFound(f'{join.path} has no record {first!r}, as {depot.path} has; missing="skip" leaves it out')
+                raise NotFound(
+                    f'{join.path} has no record {first!r}, as {depot.path} has; missing="skip" leaves it out'
+                )
             kept[part] &= here
     return kept
 
@@ -648,6 +693,8 @@ class DepotDataset(_Opens, Dataset[Any]):
         names: Names of the records to take, in this order.
         split: A part that `write_split` has kept.
         join: Depots that have more fields of the frames, by the same names.
+        dtype: What positions, velocities, forces, charges and masses are converted to; by default they stay as they are
+            stored. Numbers that do not fit are an error. Energies, times, cells and stresses stay float64.
         transform: What to make of each record, a `FrameSample` or the value of another codec. It runs in the worker.
             Batches are then lists of what it returns.
         threads: Threads that read a batch of values. Frames without a transform are read on one.
@@ -680,6 +727,7 @@ class DepotDataset(_Opens, Dataset[Any]):
         names: Iterable[str | bytes | int] | None = None,
         split: str | None = None,
         join: Join | Iterable[Join] | None = None,
+        dtype: torch.dtype | None = None,
         transform: Callable[[Any], Any] | None = None,
         threads: int = 1,
         codec: Any = None,
@@ -696,7 +744,9 @@ class DepotDataset(_Opens, Dataset[Any]):
         self._seen = (depot.info().data_set_id, len(depot), depot.names_at(-1) if len(depot) else None)
         self._fields = _Fields(depot, fields) if depot.codec == "atomic_frame" else None
         if self._fields is None and fields is not None:
-            raise InvalidOptions(f"fields are for depots of frames; {self.path} is one of codec {depot.codec!r}")
+            raise InvalidOptions(
+                f"fields are for depots of frames; {self.path} is one of codec {depot.codec!r}"
+            )
         if sum(one is not None for one in (indices, names, split)) > 1:
             raise InvalidOptions("indices, names and split: give one of them")
         self._names: list[Any] | None = None
@@ -710,6 +760,7 @@ class DepotDataset(_Opens, Dataset[Any]):
                 raise NotFound(f"{self.path}: no record is called {missing!r}")
         elif indices is not None:
             self._indices = _positions(indices, len(depot))
+        self._dtype = _dtype(dtype, self._fields)
         self._joins = _joins(join, self._fields, self.path)
         kept = _in_all(self._joins, depot, self._indices, self._names)
         if not kept.all():
@@ -724,7 +775,9 @@ class DepotDataset(_Opens, Dataset[Any]):
         data_set, length, last = self._seen
         same = depot.info().data_set_id == data_set and len(depot) >= length
         if not same or (length and depot.names_at(length - 1) != last):
-            raise Damaged(f"{self.path} is not what it was when the data set was made: records were removed or replaced")
+            raise Damaged(
+                f"{self.path} is not what it was when the data set was made: records were removed or replaced"
+            )
 
     def __len__(self) -> int:
         if self._names is not None:
@@ -744,7 +797,11 @@ class DepotDataset(_Opens, Dataset[Any]):
         names = None if self._names is None else [self._names[number] for number in chosen]
         at = chosen if self._indices is None else self._indices[chosen]
         if self._fields is None:
-            values = depot.at(at, threads=self._threads) if names is None else depot.get_many(names, threads=self._threads)
+            values = (
+                depot.at(at, threads=self._threads)
+                if names is None
+                else depot.get_many(names, threads=self._threads)
+            )
             made = [_value(value) for value in values]
             return made if self.transform is None else [self.transform(value) for value in made]
         if names is None:
@@ -756,6 +813,7 @@ class DepotDataset(_Opens, Dataset[Any]):
             )
         for join in self._joins:
             join.add(batch, depot.names_at(at) if names is None else names, self.path)
+        batch = _converted(batch, self._dtype, self.path)
         return batch if self.transform is None else [self.transform(sample) for sample in batch]
 
     def __repr__(self) -> str:
@@ -812,7 +870,9 @@ class _Source:
             if depot.codec == "atomic_frame":
                 self.fields = _Fields(depot, fields)
             elif fields is not None:
-                raise InvalidOptions(f"fields are for depots of frames; {self.path} is one of codec {depot.codec!r}")
+                raise InvalidOptions(
+                    f"fields are for depots of frames; {self.path} is one of codec {depot.codec!r}"
+                )
             if split is not None:
                 self.options["names"] = read_split(depot, split)
             if max_atoms is not None:
@@ -896,6 +956,8 @@ class DepotIterable(IterableDataset[Any]):
             again on the ranks that lack one, or, with `drop_last`, the last step is left out.
         indices, names, split: Which records, of a single depot. A shuffled order does not depend on theirs.
         join: Depots that have more fields of the frames, by the same names.
+        dtype: What positions, velocities, forces, charges and masses are converted to; by default they stay as they are
+            stored. Numbers that do not fit are an error. Energies, times, cells and stresses stay float64.
         transform: What to make of each record, in the worker, before `collate`.
         collate: What to make of the list of a batch's records. By default frames become a `FrameBatch`, as long as the
             transform returns `FrameSample`s; all else stays a list.
@@ -946,6 +1008,7 @@ class DepotIterable(IterableDataset[Any]):
         names: Iterable[str | bytes | int] | None = None,
         split: str | None = None,
         join: Join | Iterable[Join] | None = None,
+        dtype: torch.dtype | None = None,
         transform: Callable[[Any], Any] | None = None,
         collate: Callable[[list[Any]], Any] | None = None,
         batch_transform: Callable[[Any], Any] | None = None,
@@ -959,7 +1022,9 @@ class DepotIterable(IterableDataset[Any]):
     ) -> None:
         super().__init__()
         single = isinstance(paths, (str, os.PathLike)) or isinstance(paths, Depot)
-        all_paths = [_path(path) for path in ([cast(_Path, paths)] if single else cast("Sequence[_Path]", paths))]
+        all_paths = [
+            _path(path) for path in ([cast(_Path, paths)] if single else cast("Sequence[_Path]", paths))
+        ]
         budgets = [max_atoms, max_cost, batch_bytes]
         for name, given, least, most in (
             ("batch_size", batch_size, 1, _MOST),
@@ -1003,7 +1068,12 @@ class DepotIterable(IterableDataset[Any]):
             batch_size = 32
         shares = _shares(len(all_paths), weights, batch_size)
         joins = join if join is None or isinstance(join, Join) else list(join)
-        self.even, self.transform, self.collate, self.batch_transform = even, transform, collate, batch_transform
+        self.even, self.transform, self.collate, self.batch_transform = (
+            even,
+            transform,
+            collate,
+            batch_transform,
+        )
         self._drop_last, self._threads, self._given = drop_last, threads, (rank, world)
         self._sources = []
         for number, (path, share) in enumerate(zip(all_paths, shares, strict=True)):
@@ -1019,14 +1089,19 @@ class DepotIterable(IterableDataset[Any]):
                 "group": group,
                 "lanes": lanes,
                 "drop_last": drop_last,
-                "positions": None if indices is None else np.asarray(indices if isinstance(indices, np.ndarray) else list(indices)),
+                "positions": None
+                if indices is None
+                else np.asarray(indices if isinstance(indices, np.ndarray) else list(indices)),
                 "names": None if names is None else list(names),
                 "on_error": on_error,
                 "prefetch": prefetch,
             }
-            source = _Source(path, codec, dict(options), {name: one for name, one in wanted.items() if one is not None})
+            source = _Source(
+                path, codec, dict(options), {name: one for name, one in wanted.items() if one is not None}
+            )
             source.prepare(fields, max_atoms, split, joins)
             self._sources.append(source)
+            self._dtype = _dtype(dtype, source.fields)
         self._weigh()
         # Of this process: the epoch and number of the next batch, which iterator counts, and where a worker is.
         self._at = (0, 0)
@@ -1041,7 +1116,9 @@ class DepotIterable(IterableDataset[Any]):
         for source in self._sources:
             if (source.records or len(self._sources) > 1) and source.n_batches(0) == 0:
                 share = source.options.get("batch_size")
-                raise InvalidOptions(f"{source.path} has {source.records} records, which make no batch of {share}")
+                raise InvalidOptions(
+                    f"{source.path} has {source.records} records, which make no batch of {share}"
+                )
 
     # Numbers of batches.
 
@@ -1120,7 +1197,10 @@ class DepotIterable(IterableDataset[Any]):
         """
         worker = get_worker_info()
         epoch, batch = self._at
-        state: dict[str, Any] = {"version": 1, "sources": [copy.deepcopy(source.plan) for source in self._sources]}
+        state: dict[str, Any] = {
+            "version": 1,
+            "sources": [copy.deepcopy(source.plan) for source in self._sources],
+        }
         if worker is not None:
             epoch, batch = self._worker_at or self._restored or self._started()
             state["worker"] = [worker.id, worker.num_workers, *self._place()]
@@ -1140,7 +1220,11 @@ class DepotIterable(IterableDataset[Any]):
             OtherLoader: When the options or the records are others, so that it would not go on exactly.
             InvalidOptions: When this is not a state, or that of one worker of another number of them.
         """
-        if not isinstance(state, Mapping) or state.get("version") != 1 or not isinstance(state.get("sources"), Sequence):
+        if (
+            not isinstance(state, Mapping)
+            or state.get("version") != 1
+            or not isinstance(state.get("sources"), Sequence)
+        ):
             raise InvalidOptions("this is not a state of vldepot.torch")
         epoch, batch = state.get("epoch"), state.get("next_batch")
         if not isinstance(epoch, int) or not isinstance(batch, int) or epoch < 0 or batch < 0:
@@ -1184,7 +1268,9 @@ class DepotIterable(IterableDataset[Any]):
         worker = get_worker_info()
         number, workers = (0, 1) if worker is None else (worker.id, worker.num_workers)
         if worker is not None and int(self._shared[_PLANS]) != self._plans:
-            raise RuntimeError("load_state_dict was called after these workers had started: make a new DataLoader")
+            raise RuntimeError(
+                "load_state_dict was called after these workers had started: make a new DataLoader"
+            )
         rank, world = self._place()
         epoch, start = self._started()
         if worker is not None and self._restored is not None:
@@ -1216,6 +1302,7 @@ class DepotIterable(IterableDataset[Any]):
             for source, part, batch in zip(sources, parts, batches, strict=True):
                 for join in source.joins:
                     join.add(batch, part.names, source.path)
+                _converted(batch, self._dtype, source.path)
             if self.transform is None and self.collate is None:
                 made: Any = _concatenate(batches)
             else:
@@ -1263,14 +1350,18 @@ def _shares(depots: int, weights: Sequence[float] | None, batch_size: int | None
     for number in by_rest[: batch_size - sum(shares)]:
         shares[number] += 1
     if min(shares) < 1:
-        raise InvalidOptions(f"a batch of {batch_size} has no record of depot {shares.index(0)}: weights {list(weights)}")
+        raise InvalidOptions(
+            f"a batch of {batch_size} has no record of depot {shares.index(0)}: weights {list(weights)}"
+        )
     return list(shares)
 
 
 class _Reader:
     """Reads batches of one depot in an epoch of all, by their number in it."""
 
-    def __init__(self, dataset: DepotIterable, source: _Source, epoch: int, n: int, stride: int, workers: int) -> None:
+    def __init__(
+        self, dataset: DepotIterable, source: _Source, epoch: int, n: int, stride: int, workers: int
+    ) -> None:
         self.source, self.stride = source, stride
         self.depot = source.open()
         self.n = source.n_batches(epoch, self.depot)
@@ -1293,7 +1384,9 @@ class _Reader:
         self.at = None
         batch = next(self.loader, None)
         if batch is None or (batch.epoch, batch.number) != (epoch, number):
-            raise RuntimeError(f"{self.source.path}: asked for batch {number} of epoch {epoch}, but got {batch!r}")
+            raise RuntimeError(
+                f"{self.source.path}: asked for batch {number} of epoch {epoch}, but got {batch!r}"
+            )
         self.at = (epoch, number + self.stride)
         return batch
 
@@ -1304,7 +1397,9 @@ class _Iteration(Iterator[Any]):
     What was only read ahead, by threads or by workers, does not count.
     """
 
-    def __init__(self, dataset: DepotIterable, batches: Iterator[tuple[Any, int]], *, alone: bool = False) -> None:
+    def __init__(
+        self, dataset: DepotIterable, batches: Iterator[tuple[Any, int]], *, alone: bool = False
+    ) -> None:
         self._dataset, self._batches, self._alone = dataset, batches, alone
         self._epoch, self._start = dataset._at
         self._world = dataset._place()[1]
@@ -1320,7 +1415,9 @@ class _Iteration(Iterator[Any]):
     def __next__(self) -> Any:
         dataset = self._dataset
         if dataset._iteration != self._iteration:
-            raise RuntimeError("the data set was iterated anew, or moved: this iterator is of no use any more")
+            raise RuntimeError(
+                "the data set was iterated anew, or moved: this iterator is of no use any more"
+            )
         if self._delivered == self._total:
             # Ends the workers, or leaves them waiting for the next epoch.
             if next(self._batches, None) is not None:
@@ -1334,7 +1431,9 @@ class _Iteration(Iterator[Any]):
         self._delivered += 1
         expected = min(self._start + self._delivered * self._world, self._n)
         if after != expected:
-            raise RuntimeError(f"batches came in another order: the place is {after}, and should be {expected}")
+            raise RuntimeError(
+                f"batches came in another order: the place is {after}, and should be {expected}"
+            )
         if self._delivered < self._total:
             self._move(self._epoch, after)
         else:
@@ -1398,7 +1497,9 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         persistent_workers: bool = False,
     ) -> None:
         if not isinstance(dataset, DepotIterable):
-            raise TypeError(f"this is for a DepotIterable, not {type(dataset).__name__}: use torch's DataLoader")
+            raise TypeError(
+                f"this is for a DepotIterable, not {type(dataset).__name__}: use torch's DataLoader"
+            )
         _whole("num_workers", num_workers, 0, 1 << 16)
         _whole("prefetch_factor", prefetch_factor, 1, 1 << 16)
         _callable(worker_init_fn=worker_init_fn)
@@ -1424,7 +1525,9 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         dataset._begin()
         if self.num_workers == 0:
             batches = dataset._marked()
-            return _Iteration(dataset, ((_pinned(one), after) for one, after in batches) if pinned else batches)  # type: ignore[no-untyped-call]
+            return _Iteration(
+                dataset, ((_pinned(one), after) for one, after in batches) if pinned else batches
+            )  # type: ignore[no-untyped-call]
         workers = self._workers or Workers(
             dataset._batches,
             dataset,
@@ -1438,7 +1541,9 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         )
         if self.persistent_workers:
             self._workers = workers
-        return _Iteration(dataset, self._delivered(workers, workers.run(Job(*dataset._at, *dataset._place()))))
+        return _Iteration(
+            dataset, self._delivered(workers, workers.run(Job(*dataset._at, *dataset._place())))
+        )
 
     def _delivered(self, workers: Workers, batches: Iterator[tuple[Any, int]]) -> Iterator[tuple[Any, int]]:
         yield from batches
@@ -1500,7 +1605,9 @@ def to_data(sample: Mapping[str, Tensor]) -> Any:
     fields = {}
     for name, tensor in sample.items():
         tensor = tensor.to(torch.int64) if name == "types" else tensor
-        fields[_GEOMETRIC.get(name, "idx" if name == "index" else name)] = tensor if name in per_atom else tensor[None]
+        fields[_GEOMETRIC.get(name, "idx" if name == "index" else name)] = (
+            tensor if name in per_atom else tensor[None]
+        )
     counts = [len(sample[name]) for name in sample if name in per_atom]
     return Data(**fields, num_nodes=counts[0] if counts else None)
 

@@ -53,7 +53,9 @@ def check_joined(batch: FrameBatch) -> list[int]:
     numbers = check(batch)
     of_atoms = batch.indices[batch.batch]
     assert torch.equal(batch.charges, (of_atoms / 4).float()) and torch.equal(batch.time, batch.indices / 2.0)
-    assert batch.rows.dtype == torch.float64 and torch.equal(batch.rows, of_atoms[:, None].expand(-1, 2).double())
+    assert batch.rows.dtype == torch.float64 and torch.equal(
+        batch.rows, of_atoms[:, None].expand(-1, 2).double()
+    )
     assert batch.vector.dtype == torch.int32 and batch.vector.tolist() == [[n, -n] for n in numbers]
     assert {"charges", "rows"} <= batch.per_atom and "vector" not in batch.per_atom
     return numbers
@@ -93,7 +95,10 @@ def test_records_that_are_not_in_all(molecules: Path, labels: dict[str, Path]) -
     assert sorted(seen) == left
     again = DepotIterable(molecules, FIELDS, join=joins(labels, few), batch_size=7, shuffle=True)
     again.load_state_dict(state)
-    assert state["next_batch"] and flat([check_joined(batch) for batch in again]) == seen[7 * state["next_batch"] :]
+    assert (
+        state["next_batch"]
+        and flat([check_joined(batch) for batch in again]) == seen[7 * state["next_batch"] :]
+    )
     by_number = DepotDataset(molecules, FIELDS, join=few)
     assert len(by_number) == len(left) and check(by_number.__getitems__(range(len(left)))) == left
     for subset in ({"indices": [9, 4, -1]}, {"split": "train"}):
@@ -101,7 +106,12 @@ def test_records_that_are_not_in_all(molecules: Path, labels: dict[str, Path]) -
         chosen = [n for n in chosen if n % 3]
         some = flat([check(batch) for batch in DepotIterable(molecules, FIELDS, join=few, **subset)])
         assert some == chosen
-        assert DepotDataset(molecules, "energy", join=few, **subset).__getitems__(range(len(chosen))).few.tolist() == chosen
+        assert (
+            DepotDataset(molecules, "energy", join=few, **subset)
+            .__getitems__(range(len(chosen)))
+            .few.tolist()
+            == chosen
+        )
     assert len(list(DepotIterable(molecules, FIELDS, join=few, max_atoms=40))) > 1
 
 
@@ -138,6 +148,8 @@ def test_mixed_depots_share_their_labels(molecules: Path, few: Path, tmp_path: P
     with vldepot.create(tmp_path / "both.vld", "array") as depot:
         depot.update({f"m{n:03}": np.array(n) for n in range(N)})
         depot.update({f"f{n:03}": np.array(1000 + n) for n in range(70)})
-    dataset = DepotIterable([molecules, few], "energy", join=Join(tmp_path / "both.vld", "label"), batch_size=8, shuffle=True)
+    dataset = DepotIterable(
+        [molecules, few], "energy", join=Join(tmp_path / "both.vld", "label"), batch_size=8, shuffle=True
+    )
     for batch in dataset:
         assert torch.equal(batch.label.double(), batch.energy) and len(batch) == len(batch.sources)
