@@ -3,10 +3,10 @@
     pip install ./python -r benches/python/requirements-torch.txt
     python benches/python/torch_epochs.py --records 100000 --repeat 5
 
-Every engine stores the same molecules and gives the same batches: positions, forces, numbers and energies of 64
-shuffled molecules, one after the other as few tensors. The rivals use PyTorch's DataLoader as it is, with a map-style
-data set that each worker opens for itself, and `__getitems__` to read a batch at once. Every batch is checked for
-what it sums to. Nothing here asserts a time.
+Every engine stores the same molecules and gives the same batches: positions, forces, numbers and energies of
+64 shuffled molecules, one after the other as few tensors. The rivals use PyTorch's DataLoader as it is, with
+a map-style data set that each worker opens for itself, and `__getitems__` to read a batch at once. Every
+batch is checked for what it sums to. Nothing here asserts a time.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ def collate(samples: list[Any]) -> Arrays:
 
 
 class AtompackDataset(torch.utils.data.Dataset[Any]):
-    """By position, a batch at once with `get_molecules_flat`, which its documentation names as the fastest way."""
+    """By position, a batch at once with `get_molecules_flat`, which its documentation calls the fastest."""
 
     def __init__(self, path: str, n: int) -> None:
         self.path, self.n, self.database = path, n, None
@@ -230,7 +230,8 @@ def main() -> None:
                 if turn:
                     rates[name].append(rate)
         print(
-            f"{len(molecules)} molecules, batches of {arguments.batch}, {arguments.workers} workers by {arguments.context}"
+            f"{len(molecules)} molecules, batches of {arguments.batch}, "
+            f"{arguments.workers} workers by {arguments.context}"
         )
         print(f"Python {sys.version.split()[0]}, PyTorch {torch.__version__}, numpy {np.__version__}")
         medians = {name: statistics.median(rates[name]) for name in loaders}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -269,7 +270,7 @@ def test_batches(molecules: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     copied = pickle.loads(pickle.dumps(batch))
     assert check(copied) == [4, 2]
     for limit in (0, 1 << 20):  # in shared memory, and through the pipe
-        monkeypatch.setattr(vldepot.torch, "_BY_PIPE", limit)
+        monkeypatch.setattr("vldepot.torch._batch._BY_PIPE", limit)
         sent = pickle.loads(bytes(ForkingPickler.dumps(batch)))
         assert check(sent) == [4, 2]
         sent.positions.fill_(7)
@@ -355,5 +356,14 @@ def test_pytorch_geometric(molecules: Path) -> None:
 def test_examples() -> None:
     import doctest
 
-    failed, tried = doctest.testmod(vldepot.torch, extraglobs={"np": np, "torch": torch, "vldepot": vldepot})
-    assert failed == 0 and tried > 20
+    known = {"np": np, "torch": torch, "vldepot": vldepot}
+    modules = [
+        vldepot.torch,
+        *(module for name, module in vars(vldepot.torch).items() if isinstance(module, ModuleType)),
+    ]
+    results = [
+        doctest.testmod(module, extraglobs=known)
+        for module in modules
+        if module.__name__.startswith("vldepot")
+    ]
+    assert sum(result.failed for result in results) == 0 and sum(result.attempted for result in results) > 30

@@ -253,7 +253,8 @@ from shared import drain, loader
 
 if __name__ == "__main__":
     path, rank, meeting = sys.argv[1:]
-    torch.distributed.init_process_group("gloo", init_method="file://" + meeting, rank=int(rank), world_size=2)
+    meeting = "file://" + meeting
+    torch.distributed.init_process_group("gloo", init_method=meeting, rank=int(rank), world_size=2)
     loading = loader(path, 1, "spawn", even=True)
     numbers = drain(loading, 5)
     state = loading.state_dict()

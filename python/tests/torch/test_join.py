@@ -21,7 +21,7 @@ from vldepot.torch import DataLoader, DepotDataset, DepotIterable, FrameBatch, J
 
 @pytest.fixture(scope="module")
 def labels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Of each molecule, in another order: charges as a frame, a row for each atom, a vector; some have no `few`."""
+    """Of each molecule, in another order: charges, a row for each atom, a vector; some have no `few`."""
     folder = tmp_path_factory.mktemp("labels")
     numbers = np.random.default_rng(3).permutation(N + 20).tolist()
     with vldepot.create(folder / "frames.vld") as depot:

@@ -1,4 +1,4 @@
-"""The processes that make batches for `vldepot.torch.DataLoader`.
+"""The processes that make batches for `DataLoader`.
 
 Each worker has two pipes and a file in memory, which it shares with the main process and with nobody else:
 
@@ -6,9 +6,9 @@ Each worker has two pipes and a file in memory, which it shares with the main pr
     worker ──> main   messages: a batch is in the slot at these bytes of the file
     the file          slots: pickles, with the bytes of tensors and arrays beside them
 
-A worker that is killed can do no harm. A message is shorter than what a pipe takes at once, so it comes whole or not at
-all, and it comes when its slot is complete. There is no lock that a dead process could hold. The main process waits for
-a message and for the end of the worker at the same time.
+A worker that is killed can do no harm. A message is shorter than what a pipe takes at once, so it comes whole
+or not at all, and it comes when its slot is complete. There is no lock that a dead process could hold. The
+main process waits for a message and for the end of the worker at the same time.
 
 What it hands out owns its memory: it is copied out of the slot, which is then used again.
 """
@@ -54,7 +54,7 @@ def _aligned(length: int) -> int:
     return -(-length // _ALIGN) * _ALIGN
 
 
-# -- pickles, with tensors beside them ------------------------------------------------------------------------------
+# -- pickles, with tensors beside them -----------------------------------------------------------------------
 
 
 def _tensor(array: Any, dtype: torch.dtype, shape: tuple[int, ...]) -> Tensor:
@@ -77,7 +77,7 @@ class _Pickler(pickle.Pickler):
         )
         if not plain or value.numel() == 0:
             return NotImplemented
-        array = value.contiguous().view(-1).view(torch.uint8).numpy()
+        array: Any = value.contiguous().view(-1).view(torch.uint8).numpy()
         return _tensor, (pickle.PickleBuffer(array), value.dtype, tuple(value.shape))
 
 
@@ -103,11 +103,12 @@ def _pickled_error(error: BaseException, worker: int) -> tuple[memoryview, list[
         if type(pickle.loads(parts[0], buffers=[np.array(buffer) for buffer in parts[1]])) is type(error):
             return parts
     with contextlib.suppress(Exception):
-        return _pickled(ExceptionWrapper((type(error), error, None), f"in worker {worker}"))
+        info = (type(error), error, None)
+        return _pickled(ExceptionWrapper(info, f"in worker {worker}"))  # type: ignore[no-untyped-call]
     return _pickled(RuntimeError(f"in worker {worker}: {trace}"))
 
 
-# -- shared memory --------------------------------------------------------------------------------------------------
+# -- shared memory -------------------------------------------------------------------------------------------
 
 
 class _Memory:
@@ -115,7 +116,8 @@ class _Memory:
 
     def __init__(self) -> None:
         if sys.platform == "linux":
-            # Unlike files in /dev/shm it does not count towards that folder's size, which containers keep small.
+            # Unlike files in /dev/shm it does not count towards that folder's size, which containers keep
+            # small.
             self.fd = os.memfd_create("vldepot")
         else:
             with tempfile.TemporaryFile() as file:
@@ -129,7 +131,7 @@ class _Memory:
         self.fd, self.bytes = state.detach(), memoryview(b"")
 
     def lengthen(self, length: int) -> None:
-        """Makes sure that the bytes are there: a map of a file that has no room ends the process that touches it."""
+        """Makes sure that there is room: to touch a map without it would end the process."""
         if hasattr(os, "posix_fallocate"):
             os.posix_fallocate(self.fd, 0, length)
         else:
@@ -189,7 +191,7 @@ def _read(memory: _Memory, start: int, pieces: int, pinned: bool) -> Any:
     return pickle.loads(pickled, buffers=buffers)
 
 
-# -- in a worker ----------------------------------------------------------------------------------------------------
+# -- in a worker ---------------------------------------------------------------------------------------------
 
 
 class Job(NamedTuple):
@@ -268,7 +270,7 @@ def _work(
     random.seed(seed)
     torch.manual_seed(seed)
     np.random.seed(np.random.SeedSequence([seed, number]).generate_state(4))
-    _torch_worker._worker_info = _torch_worker.WorkerInfo(  # type: ignore[attr-defined]
+    _torch_worker._worker_info = _torch_worker.WorkerInfo(
         id=number, num_workers=workers, seed=seed, dataset=dataset
     )
     worker = _Worker(number, *ends, _Slots(memory, n_slots))
@@ -294,7 +296,7 @@ def _work(
                 worker.send(run, _ERROR, 0, _pickled_error(error, number))
 
 
-# -- in the main process --------------------------------------------------------------------------------------------
+# -- in the main process -------------------------------------------------------------------------------------
 
 
 class _Hand:
@@ -330,7 +332,7 @@ class _Hand:
             os.write(self.commands.fileno(), _NUMBERS.pack(*numbers))
 
     def message(self, timeout: float) -> tuple[int, ...] | None:
-        """Its next message, or `None` when it has died. It is waited for, at most `timeout` seconds unless that is 0."""
+        """Its next message, or `None` when it has died. Waits at most `timeout` seconds, unless that is 0."""
         until = time.monotonic() + timeout if timeout else float("inf")
         while True:
             ready = self.poll.poll(1000 * max(min(_LOOK, until - time.monotonic()), 0))
@@ -419,7 +421,7 @@ class Workers:
                 self._return(hand, message)
             if kind == _ERROR:
                 if isinstance(item, ExceptionWrapper):
-                    item.reraise()
+                    item.reraise()  # type: ignore[no-untyped-call]
                 raise item
             if ended:
                 raise RuntimeError("a worker has more batches than it should")
@@ -438,7 +440,8 @@ class Workers:
         self.close(patience=0.5)
         how = ", ".join(f"{pid} ({code})" for pid, code in codes)
         return RuntimeError(
-            f"DataLoader workers were killed or died: {how}. What was delivered before counts: state_dict() is right"
+            f"DataLoader workers were killed or died: {how}. "
+            "What was delivered before counts: state_dict() is right"
         )
 
     def __bool__(self) -> bool:
