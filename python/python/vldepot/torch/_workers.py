@@ -37,7 +37,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torch._utils import ExceptionWrapper
 from torch.utils.data._utils import worker as _torch_worker
 
 #: A command or a message: six numbers, far less than the 512 bytes that any pipe takes at once.
@@ -93,19 +92,14 @@ def _pickled(value: Any) -> tuple[memoryview, list[memoryview]]:
     return file.getbuffer(), buffers
 
 
-def _pickled_error(error: BaseException, worker: int) -> tuple[memoryview, list[memoryview]]:
-    """The error itself with what happened in the worker as a note, or one of the same type with its text."""
+def _pickled_error(error: Exception, worker: int) -> tuple[memoryview, list[memoryview]]:
+    """The error, if it can be pickled, and what to add to it; else one with the same text."""
     trace = "".join(traceback.format_exception(error))
-    error.add_note(f"\nIn worker {worker}:\n{trace}")
-    error.__traceback__ = error.__cause__ = error.__context__ = None
     with contextlib.suppress(Exception):
-        parts = _pickled(error)
-        if type(pickle.loads(parts[0], buffers=[np.array(buffer) for buffer in parts[1]])) is type(error):
+        parts = _pickled((error, f"\nIn worker {worker}:\n{trace}"))
+        if isinstance(pickle.loads(parts[0], buffers=map(np.array, parts[1]))[0], type(error)):
             return parts
-    with contextlib.suppress(Exception):
-        info = (type(error), error, None)
-        return _pickled(ExceptionWrapper(info, f"in worker {worker}"))  # type: ignore[no-untyped-call]
-    return _pickled(RuntimeError(f"in worker {worker}: {trace}"))
+    return _pickled((RuntimeError(f"in worker {worker}: {trace}"), None))
 
 
 # -- shared memory -------------------------------------------------------------------------------------------
@@ -420,9 +414,10 @@ class Workers:
             finally:
                 self._return(hand, message)
             if kind == _ERROR:
-                if isinstance(item, ExceptionWrapper):
-                    item.reraise()  # type: ignore[no-untyped-call]
-                raise item
+                error, trace = item
+                if trace is not None:
+                    error.add_note(trace)
+                raise error
             if ended:
                 raise RuntimeError("a worker has more batches than it should")
             yield item, after
