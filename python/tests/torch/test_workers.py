@@ -109,6 +109,31 @@ def test_errors_of_workers(molecules: Path) -> None:
         next(iter(slow))
 
 
+def no_room(number: int) -> None:
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
+
+
+def grows(batch: FrameBatch) -> Any:
+    return torch.zeros(1 << (10 + int(batch.indices[0]) // 10))
+
+
+def test_batches_for_which_there_is_no_memory(molecules: Path) -> None:
+    how: dict[str, Any] = {
+        "num_workers": 1,
+        "prefetch_factor": 1,
+        "multiprocessing_context": "fork",
+        "timeout": 60,
+    }
+    growing = dataset(molecules, shuffle=False, batch_transform=grows)
+    sizes = [len(zeros) for _, zeros in zip(range(12), DataLoader(growing, **how), strict=False)]
+    assert sizes == [1 << (10 + 7 * number // 10) for number in range(12)]
+    growing.set_epoch(1)
+    with pytest.raises(OSError, match="File too large"):
+        list(DataLoader(growing, worker_init_fn=no_room, **how))
+
+
 def test_persistent_workers_go_on_after_an_error(molecules: Path) -> None:
     whole = drain(loader(molecules))
     loading = loader(molecules, 2, persistent=True)

@@ -108,6 +108,8 @@ def _pickled_error(error: Exception, worker: int) -> tuple[memoryview, list[memo
 class _Memory:
     """A file without a name, which two processes map. One writes and lengthens it, the other reads."""
 
+    fd = -1
+
     def __init__(self) -> None:
         if sys.platform == "linux":
             # Unlike files in /dev/shm it does not count towards that folder's size, which containers keep
@@ -135,6 +137,9 @@ class _Memory:
         if end > len(self.bytes):
             self.bytes = memoryview(mmap.mmap(self.fd, os.fstat(self.fd).st_size))
         return self.bytes[start:end]
+
+    def __del__(self) -> None:
+        self.close()
 
     def close(self) -> None:
         if self.fd >= 0:
@@ -237,8 +242,11 @@ class _Worker:
             self.obey()
         if self.job is not None:
             return False
-        slot = self.slots.free.popleft()
-        self.tell(run, kind, after, slot, *self.slots.write(slot, parts))
+        slot = self.slots.free[0]
+        place = self.slots.write(slot, parts)
+        # Only now: an error of this write needs a slot too.
+        self.slots.free.popleft()
+        self.tell(run, kind, after, slot, *place)
         return True
 
 
@@ -368,12 +376,11 @@ class Workers:
         timeout: float,
         pinned: bool,
     ) -> None:
-        if sys.platform == "win32":
-            raise NotImplementedError(
-                "workers need pipes of POSIX: on Windows, use num_workers=0, whose threads read ahead"
-            )
+        self._pid, self._run = os.getpid(), 0
+        self._hands: list[_Hand] = []
         self._timeout, self._pinned = timeout, pinned
-        self._pid, self._run, self._hands = os.getpid(), 0, []
+        if sys.platform == "win32":
+            raise NotImplementedError("workers need pipes of POSIX: on Windows, use num_workers=0")
         ends: list[Connection] = []
 
         def args(number: int, pipes: Any, memory: _Memory, others: list[Connection]) -> tuple[Any, ...]:
