@@ -1,4 +1,4 @@
-"""The workers of the loader: whatever is made comes over, and whatever happens to a process is an error or an end."""
+"""The workers of the loader: what is made comes over, and what happens to a process is an error or an end."""
 
 from __future__ import annotations
 

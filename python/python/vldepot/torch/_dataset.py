@@ -150,7 +150,7 @@ class DepotDataset(_Opens, Dataset[Any]):
         return self.__getitems__([number])[0]
 
     def __getitems__(self, numbers: Sequence[int]) -> Any:
-        """The records of these numbers, in this order: a `FrameBatch`, or a list of values, or transformed."""
+        """The records of these numbers, in this order: a `FrameBatch`, or a list of values or transforms."""
         depot, chosen = self._open(), _positions(numbers, len(self))
         names = None if self._names is None else [self._names[number] for number in chosen]
         at = chosen if self._indices is None else self._indices[chosen]

@@ -29,6 +29,8 @@ _FLOATS = frozenset({"positions", "velocities", "forces", "charges"})
 _REALS = _FLOATS | {"masses"}
 #: Names that are looked up in other depots at a time.
 _LOOKED_UP = 1 << 16
+#: Decoded blocks of a joined depot that are kept: as many bytes as a shuffle's window has.
+_JOINED_CACHE = 64 << 20
 #: Where a depot keeps its splits.
 _SPLITS = "splits"
 #: Depots that a fork inherited. Dropping one might wait for a thread that the fork does not have.
@@ -208,8 +210,8 @@ class Join(_Opens):
         missing: What to do about a record of the data set that is not here: `"error"`, or `"skip"`, which
             leaves the record out of the data set. All names are looked up when the data set is made, which
             takes some seconds for 10^6 of them, and a byte of memory for each.
-        codec, **options: As in `vldepot.open`. Records are read one by one; `cache_bytes` keeps what lies
-            beside them.
+        codec, **options: As in `vldepot.open`. Each record is read on its own, so `cache_bytes` is 64 MiB here
+            by default, in each process: what lies beside a record is then decoded once for many.
 
     Raises:
         InvalidOptions: When the depot has records of another kind, or fields do not fit it.
@@ -240,7 +242,7 @@ class Join(_Opens):
         if missing not in ("error", "skip"):
             raise InvalidOptions(f'missing={missing!r}: it is "error" or "skip"')
         self.path, self.missing, self.per_atom = _path(path), missing, per_atom
-        self._how = (codec, options)
+        self._how = (codec, {"cache_bytes": _JOINED_CACHE, **options})
         depot = self._open()
         self._fields: _Fields | None = None
         if depot.codec == "atomic_frame":
