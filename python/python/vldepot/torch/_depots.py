@@ -210,8 +210,8 @@ class Join(_Opens):
         missing: What to do about a record of the data set that is not here: `"error"`, or `"skip"`, which
             leaves the record out of the data set. All names are looked up when the data set is made, which
             takes some seconds for 10^6 of them, and a byte of memory for each.
-        codec, **options: As in `vldepot.open`. Each record is read on its own, so `cache_bytes` is 64 MiB here
-            by default, in each process: what lies beside a record is then decoded once for many.
+        codec, **options: As in `vldepot.open`. Each record is read on its own, so `cache_bytes` is 64 MiB
+            here by default, in each process: what lies beside a record is then decoded once for many.
 
     Raises:
         InvalidOptions: When the depot has records of another kind, or fields do not fit it.
