@@ -220,10 +220,11 @@ def main() -> None:
         loaders: dict[str, Any] = {}
         for preset in ("balanced", "fast", "uncompressed"):
             path = store_vldepot(molecules, folder / f"{preset}.vld", preset)
-            dataset = vldepot.torch.DepotIterable(
-                path, fields, batch_size=arguments.batch, shuffle=True, lanes=lanes
-            )
-            loaders[f"vldepot {preset}"] = vldepot.torch.DataLoader(dataset, **how)
+            for note, window in (("", None), (", small windows", 16 << 20)):
+                dataset = vldepot.torch.DepotIterable(
+                    path, fields, batch_size=arguments.batch, shuffle=True, lanes=lanes, window=window
+                )
+                loaders[f"vldepot {preset}{note}"] = vldepot.torch.DataLoader(dataset, **how)
         path = str(folder / "balanced.vld")
         random = vldepot.torch.DepotDataset(path, fields)
         loaders["vldepot balanced, by samplers"] = rival(random, vldepot.torch.collate)
