@@ -13,11 +13,13 @@ import vldepot
 
 # This folder is called torch too, so it is `vldepot.torch` that says whether PyTorch is there.
 try:
-    import vldepot.torch as _torch
+    import vldepot.torch
 except ImportError:
     pass
 else:
-    _torch.torch.set_num_threads(1)
+    import torch
+
+    torch.set_num_threads(1)
     # Children of the fork server then need not import them anew.
     multiprocessing.set_forkserver_preload(["torch", "vldepot.torch"])
 

@@ -48,7 +48,9 @@ def dataset(path: Path, **options: Any) -> DepotIterable:
     return DepotIterable(path, FIELDS, **{"batch_size": 7, "shuffle": True, "seed": 5, **options})
 
 
-def loader(path: Path, workers: int = 0, context: str | None = "fork", persistent: bool = False, **options: Any) -> DataLoader:
+def loader(
+    path: Path, workers: int = 0, context: str | None = "fork", persistent: bool = False, **options: Any
+) -> DataLoader:
     """A loader with a limit to how long it waits, so that no test hangs."""
     how: dict[str, Any] = {}
     if workers:

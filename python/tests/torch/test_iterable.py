@@ -11,6 +11,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,15 @@ from shared import FIELDS, N, check, dataset, drain, flat, frame, loader
 import vldepot
 from vldepot.torch import DataLoader, DepotIterable, FrameBatch
 
-WORKERS = [(0, "fork"), (1, "fork"), (4, "fork"), (1, "forkserver"), (4, "forkserver"), (1, "spawn"), (4, "spawn")]
+WORKERS = [
+    (0, "fork"),
+    (1, "fork"),
+    (4, "fork"),
+    (1, "forkserver"),
+    (4, "forkserver"),
+    (1, "spawn"),
+    (4, "spawn"),
+]
 
 
 @pytest.mark.parametrize(("workers", "context"), WORKERS)
@@ -60,7 +69,10 @@ def test_two_ranks_share_an_epoch(molecules: Path, workers: int, lanes: int | No
 def test_even_ranks_have_as_many_batches(molecules: Path, world: int) -> None:
     whole = drain(loader(molecules))
     for drop_last in (False, True):
-        ranks = [drain(loader(molecules, 0, rank=rank, world=world, even=True, drop_last=drop_last)) for rank in range(world)]
+        ranks = [
+            drain(loader(molecules, 0, rank=rank, world=world, even=True, drop_last=drop_last))
+            for rank in range(world)
+        ]
         assert len({len(rank) for rank in ranks}) == 1
         steps = [batch for step in zip(*ranks, strict=True) for batch in step]
         full = [batch for batch in whole if len(batch) == 7] if drop_last else whole
@@ -73,7 +85,16 @@ def test_even_ranks_have_as_many_batches(molecules: Path, world: int) -> None:
 @pytest.mark.parametrize("seed", range(6))
 def test_a_state_goes_on_exactly_after_any_stops(molecules: Path, few: Path, seed: int) -> None:
     choose = random.Random(seed)
-    options = choose.choice([{}, {"shuffle": "full"}, {"shuffle": False}, {"lanes": 4}, {"max_atoms": 40, "batch_size": None}, {"drop_last": True}])
+    options = choose.choice(
+        [
+            {},
+            {"shuffle": "full"},
+            {"shuffle": False},
+            {"lanes": 4},
+            {"max_atoms": 40, "batch_size": None},
+            {"drop_last": True},
+        ]
+    )
     alone = loader(molecules, **options)
     whole = [drain(alone) for _ in range(3)]
     expected = [batch for epoch in whole for batch in epoch]
@@ -120,7 +141,9 @@ def test_a_state_goes_on_with_other_ranks_and_workers(molecules: Path, worlds: t
     for steps in (1, 4, 9):
         first = [loader(molecules, 2 if rank == 0 else 0, rank=rank, world=before) for rank in range(before)]
         done = [drain(one, steps) for one in first]
-        assert sorted(flat([batch for rank in done for batch in rank])) == sorted(flat(whole[: before * steps]))
+        assert sorted(flat([batch for rank in done for batch in rank])) == sorted(
+            flat(whole[: before * steps])
+        )
         states = [one.state_dict() for one in first]
         assert all(state == states[0] for state in states)
         rest = [loader(molecules, 3 if rank == 0 else 0, rank=rank, world=after) for rank in range(after)]
@@ -133,20 +156,39 @@ def test_a_state_refuses_what_would_not_go_on_exactly(molecules: Path, few: Path
     loading = loader(molecules)
     drain(loading, 3)
     state = loading.state_dict()
-    for options in ({"seed": 6}, {"batch_size": 8}, {"shuffle": "full"}, {"lanes": 2}, {"drop_last": True}, {"split": "train"}, {"max_atoms": 40}):
+    for options in (
+        {"seed": 6},
+        {"batch_size": 8},
+        {"shuffle": "full"},
+        {"lanes": 2},
+        {"drop_last": True},
+        {"split": "train"},
+        {"max_atoms": 40},
+    ):
         with pytest.raises(vldepot.OtherLoader):
             loader(molecules, **options).load_state_dict(state)
     with pytest.raises(vldepot.OtherLoader):
         loader(few).load_state_dict(state)
     with pytest.raises(vldepot.InvalidOptions):
         DepotIterable([molecules, few], FIELDS, batch_size=7).load_state_dict(state)
-    for wrong in ({}, {"version": 2}, {**state, "epoch": -1}, {**state, "next_batch": "3"}, {**state, "worker": [0, 2, 0, 1]}):
+    for wrong in (
+        {},
+        {"version": 2},
+        {**state, "epoch": -1},
+        {**state, "next_batch": "3"},
+        {**state, "worker": [0, 2, 0, 1]},
+    ):
         with pytest.raises(vldepot.InvalidOptions):
             loader(molecules).load_state_dict(wrong)
     # A refused state changes nothing.
     fresh = loader(molecules)
     with pytest.raises(vldepot.OtherLoader):
-        fresh.load_state_dict({**state, "sources": [{**state["sources"][0], "plan": {**state["sources"][0]["plan"], "records": 3}}]})
+        fresh.load_state_dict(
+            {
+                **state,
+                "sources": [{**state["sources"][0], "plan": {**state["sources"][0]["plan"], "records": 3}}],
+            }
+        )
     assert flat(drain(fresh)) == flat(drain(loader(molecules)))
 
 
@@ -163,7 +205,7 @@ def test_a_depot_that_grew_goes_on_with_the_records_of_the_state(tmp_path: Path)
         depot.update({n: frame(n) for n in range(100, 150)})
     for workers in (0, 2):
         resumed = loader(path, workers)
-        assert resumed.source.n_batches() == 22
+        assert resumed.dataset.n_batches() == 22
         resumed.load_state_dict(state)
         assert first + drain(resumed) == whole
     # Workers of a data set that was made before agree on its records.
@@ -211,7 +253,8 @@ from shared import drain, loader
 
 if __name__ == "__main__":
     path, rank, meeting = sys.argv[1:]
-    torch.distributed.init_process_group("gloo", init_method="file://" + meeting, rank=int(rank), world_size=2)
+    meeting = "file://" + meeting
+    torch.distributed.init_process_group("gloo", init_method=meeting, rank=int(rank), world_size=2)
     loading = loader(path, 1, "spawn", even=True)
     numbers = drain(loading, 5)
     state = loading.state_dict()
@@ -228,7 +271,9 @@ def test_ranks_are_those_of_torch_distributed(molecules: Path, tmp_path: Path) -
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
     command = [sys.executable, "-W", "ignore", script, molecules]
     runs = [
-        subprocess.Popen([*command, str(rank), tmp_path / "meeting"], stdout=subprocess.PIPE, text=True, env=environment)
+        subprocess.Popen(
+            [*command, str(rank), tmp_path / "meeting"], stdout=subprocess.PIPE, text=True, env=environment
+        )
         for rank in range(2)
     ]
     ranks, states = zip(*(json.loads(run.communicate(timeout=150)[0]) for run in runs), strict=True)
@@ -272,8 +317,13 @@ def test_budgets_of_atoms(molecules: Path, workers: int) -> None:
             batches += 1
         assert sorted(numbers) == list(range(N)) and batches == expected
     costs = [n % 13 + 1 for n in range(N)]
-    assert drain(loader(molecules, max_cost=50, costs=costs, batch_size=None)) == drain(loader(molecules, max_atoms=50, batch_size=None))
-    ranks = [drain(loader(molecules, workers, max_atoms=50, batch_size=None, rank=rank, world=2)) for rank in range(2)]
+    assert drain(loader(molecules, max_cost=50, costs=costs, batch_size=None)) == drain(
+        loader(molecules, max_atoms=50, batch_size=None)
+    )
+    ranks = [
+        drain(loader(molecules, workers, max_atoms=50, batch_size=None, rank=rank, world=2))
+        for rank in range(2)
+    ]
     assert sorted(flat(ranks[0] + ranks[1])) == list(range(N))
     assert sorted(flat(drain(loader(molecules, batch_bytes=4000, batch_size=None)))) == list(range(N))
 
@@ -290,6 +340,55 @@ def test_subsets(molecules: Path) -> None:
         loader(molecules, indices=[N])
 
 
+NAN = float("nan")
+WRONG: list[dict[str, Any]] = [
+    *(
+        {name: value}
+        for name in ("batch_size", "max_atoms", "batch_bytes", "lanes", "window", "group")
+        for value in (0, -1, NAN, 2.5, True, "5", 10**30)
+    ),
+    *(
+        {name: value}
+        for name in ("seed", "prefetch", "threads")
+        for value in (-1, NAN, 2.5, True, "5", 10**30)
+    ),
+    *({"max_cost": value, "costs": [1] * N} for value in (0, -1, NAN)),
+    *({"max_cost": 5, "costs": costs} for costs in ([1], [NAN] * N, [-1] * N, [2**32] * N, [[1] * N], 5)),
+    *(
+        {"rank": rank, "world": world}
+        for rank, world in ((0, 0), (-1, 2), (2, 2), (0.5, 2), (0, NAN), (0, None))
+    ),
+    *({"weights": weights} for weights in ([NAN], [0], [-1], [float("inf")], ["1"], [True], [1, 1])),
+    *(
+        {name: 3}
+        for name in ("transform", "collate", "batch_transform", "even", "drop_last", "shuffle", "on_error")
+    ),
+    {"batch_size": N + 1, "drop_last": True},
+    {"indices": [1, 2], "drop_last": True},
+]
+
+
+@pytest.mark.parametrize(
+    "options", WRONG, ids=lambda options: " ".join(f"{name}={value!r:.9}" for name, value in options.items())
+)
+def test_options_that_can_give_no_batch_are_refused(molecules: Path, options: dict[str, Any]) -> None:
+    with pytest.raises(
+        (vldepot.InvalidOptions, TypeError), match=list(options)[0] if len(options) == 1 else None
+    ):
+        DepotIterable(molecules, FIELDS, **options)
+
+
+def test_options_of_the_loader_that_are_refused(molecules: Path) -> None:
+    for options in (
+        *({"num_workers": value} for value in (-1, NAN, True, "2")),
+        *({"num_workers": 1, "prefetch_factor": value} for value in (0, -1, 1.5)),
+        *({"num_workers": 1, "timeout": value} for value in (-1, NAN, float("inf"))),
+        {"num_workers": 1, "worker_init_fn": 3},
+    ):
+        with pytest.raises((vldepot.InvalidOptions, TypeError)):
+            DataLoader(dataset(molecules), **options)
+
+
 def check_mixed(batches: list[FrameBatch]) -> list[list[int]]:
     numbers = []
     for batch in batches:
@@ -302,7 +401,11 @@ def check_mixed(batches: list[FrameBatch]) -> list[list[int]]:
 
 def test_depots_are_mixed_by_weights(molecules: Path, few: Path) -> None:
     def mixed(workers: int = 0, **options: Any) -> DataLoader:
-        both = DepotIterable([molecules, few], FIELDS, **{"batch_size": 8, "weights": [3, 1], "shuffle": True, "seed": 2, **options})
+        both = DepotIterable(
+            [molecules, few],
+            FIELDS,
+            **{"batch_size": 8, "weights": [3, 1], "shuffle": True, "seed": 2, **options},
+        )
         how = {"multiprocessing_context": "fork", "timeout": 60} if workers else {}
         return DataLoader(both, num_workers=workers, **how)
 
@@ -332,7 +435,14 @@ def test_depots_are_mixed_by_weights(molecules: Path, few: Path) -> None:
         assert some == epochs[0][:stop]
     with pytest.raises(vldepot.OtherLoader):
         mixed(weights=[1, 1]).load_state_dict(first.state_dict())
-    for wrong in ({"weights": [1]}, {"weights": [1, 0]}, {"weights": [1000, 1]}, {"batch_size": None, "max_atoms": 50}, {"indices": [1]}, {"weights": [1, 200], "batch_size": 400, "drop_last": True}):
+    for wrong in (
+        {"weights": [1]},
+        {"weights": [1, 0]},
+        {"weights": [1000, 1]},
+        {"batch_size": None, "max_atoms": 50},
+        {"indices": [1]},
+        {"weights": [1, 200], "batch_size": 400, "drop_last": True},
+    ):
         with pytest.raises(vldepot.InvalidOptions):
             mixed(**wrong)
 
@@ -354,9 +464,19 @@ def test_transforms(molecules: Path) -> None:
     for workers in (0, 2):
         changed = list(loader(molecules, workers, transform=double))
         plain = list(loader(molecules, workers))
-        assert all(torch.equal(one.positions, 2 * other.positions) and torch.equal(one.offsets, other.offsets) and torch.equal(one.indices, other.indices) for one, other in zip(changed, plain, strict=True))
-        assert list(loader(molecules, workers, transform=energy)) == [batch.energy.tolist() for batch in plain]
-        assert list(loader(molecules, workers, transform=energy, collate=torch.tensor))[0].tolist() == plain[0].energy.tolist()
+        assert all(
+            torch.equal(one.positions, 2 * other.positions)
+            and torch.equal(one.offsets, other.offsets)
+            and torch.equal(one.indices, other.indices)
+            for one, other in zip(changed, plain, strict=True)
+        )
+        assert list(loader(molecules, workers, transform=energy)) == [
+            batch.energy.tolist() for batch in plain
+        ]
+        assert (
+            list(loader(molecules, workers, transform=energy, collate=torch.tensor))[0].tolist()
+            == plain[0].energy.tolist()
+        )
         assert list(loader(molecules, workers, batch_transform=total)) == [total(batch) for batch in plain]
 
 
@@ -366,10 +486,21 @@ def test_records_of_other_codecs(tmp_path: Path) -> None:
     with vldepot.create(tmp_path / "values.vld", "msgpack") as depot:
         depot.update({n: {"n": n} for n in range(50)})
     for workers in (0, 2):
-        arrays = [record for batch in DataLoader(DepotIterable(tmp_path / "arrays.vld"), num_workers=workers) for record in batch]
-        assert all(torch.equal(array, torch.full((n % 3, 2), n)) for n, array in enumerate(arrays)) and len(arrays) == 50
+        arrays = [
+            record
+            for batch in DataLoader(DepotIterable(tmp_path / "arrays.vld"), num_workers=workers)
+            for record in batch
+        ]
+        assert (
+            all(torch.equal(array, torch.full((n % 3, 2), n)) for n, array in enumerate(arrays))
+            and len(arrays) == 50
+        )
         arrays[1] += 1  # it is writable
-        values = [record for batch in DataLoader(DepotIterable(tmp_path / "values.vld"), num_workers=workers) for record in batch]
+        values = [
+            record
+            for batch in DataLoader(DepotIterable(tmp_path / "values.vld"), num_workers=workers)
+            for record in batch
+        ]
         assert values == [{"n": n} for n in range(50)]
     with pytest.raises(vldepot.InvalidOptions):
         DepotIterable(tmp_path / "values.vld", "positions")
@@ -389,7 +520,9 @@ def test_the_data_set_without_a_loader(molecules: Path) -> None:
 def test_the_loader_of_pytorch_reads_too_but_has_no_state(molecules: Path, context: str) -> None:
     whole = drain(loader(molecules))
     once = dataset(molecules, rank=0, world=1)
-    plain = torch.utils.data.DataLoader(once, batch_size=None, num_workers=2, multiprocessing_context=context, timeout=60)
+    plain = torch.utils.data.DataLoader(
+        once, batch_size=None, num_workers=2, multiprocessing_context=context, timeout=60
+    )
     assert drain(plain) == whole
     with pytest.raises(RuntimeError, match="vldepot.torch.DataLoader"):
         once.state_dict()
@@ -471,7 +604,9 @@ def test_a_killed_worker_is_an_error(molecules: Path, tmp_path: Path, workers: i
         check=False,
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
     )
-    assert run.returncode == 1 and re.search("RuntimeError: DataLoader workers? .*killed", run.stderr), run.stderr
+    assert run.returncode == 1 and re.search("RuntimeError: DataLoader workers? .*killed", run.stderr), (
+        run.stderr
+    )
     lines = [json.loads(line) for line in run.stdout.splitlines()]
     numbers = flat([line[0] for line in lines])
     assert lines and 123 not in numbers
@@ -479,6 +614,34 @@ def test_a_killed_worker_is_an_error(molecules: Path, tmp_path: Path, workers: i
     resumed = loader(molecules)
     resumed.load_state_dict(lines[-1][1])
     assert sorted(numbers + flat(drain(resumed))) == list(range(N))
+
+
+class DiesAsItSends:
+    """Makes large objects of Python, and kills its worker while it hands one over, or soon after."""
+
+    def __init__(self, delay: float) -> None:
+        self.delay = delay
+
+    def __call__(self, batch: FrameBatch) -> Any:
+        if float(batch.energy.sum()) % 4 == 3:
+            threading.Timer(self.delay, os.kill, (os.getpid(), signal.SIGKILL)).start()
+        return [bytes(3_000_000), list(range(100_000)), batch]
+
+
+@pytest.mark.parametrize("context", ["fork", "forkserver"])
+def test_a_worker_killed_as_it_sends_much_is_an_error(molecules: Path, context: str) -> None:
+    for delay in (0.0, 0.002, 0.005, 0.01, 0.02):
+        loading = loader(molecules, 2, context, batch_transform=DiesAsItSends(delay))
+        seen: list[int] = []
+        with pytest.raises(RuntimeError, match="killed or died"):
+            while True:
+                for zeros, numbers, batch in loading:
+                    assert zeros == bytes(3_000_000) and numbers[-1] == 99_999
+                    seen += check(batch)
+        resumed = loader(molecules)
+        state = loading.state_dict()
+        resumed.load_state_dict(state)
+        assert state["epoch"] or sorted(seen + flat(drain(resumed))) == list(range(N))
 
 
 def fail(sample: Any) -> Any:
@@ -499,7 +662,9 @@ def test_errors_of_workers_come_through(molecules: Path, tmp_path: Path) -> None
             drain(loader(path, workers))
         skipping = loader(path, workers, on_error="skip")
         left = flat(drain(skipping))
-        assert 50 not in left and 50 <= len(left) == len(set(left))  # those that share its block are lost with it
+        assert 50 not in left and 50 <= len(left) == len(
+            set(left)
+        )  # those that share its block are lost with it
 
 
 def test_pickles(molecules: Path) -> None:
@@ -534,7 +699,9 @@ def resident_in_worker(batch: FrameBatch) -> FrameBatch:
     return batch
 
 
-@pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="there is no /proc to read the memory from")
+@pytest.mark.skipif(
+    not os.path.exists("/proc/self/statm"), reason="there is no /proc to read the memory from"
+)
 @pytest.mark.parametrize("workers", [0, 2])
 def test_memory_does_not_grow(molecules: Path, workers: int) -> None:
     loading = loader(molecules, workers, persistent=True, batch_transform=resident_in_worker, batch_size=2)
