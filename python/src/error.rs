@@ -225,6 +225,10 @@ fn kind(kind: &ErrorKind, facts: &Bound<'_, PyDict>) -> PyResult<&'static str> {
             facts!(facts, "NotCommitted", waiting, newest, again)
         }
         Kind::InvalidOptions { why } => facts!(facts, "InvalidOptions", why),
+        Kind::InvalidPath { why } => facts!(facts, "InvalidPath", why),
+        Kind::IsAFolder => "IsAFolder",
+        Kind::NotAFolder => "NotAFolder",
+        Kind::NotEmpty { records } => facts!(facts, "NotEmpty", records),
         Kind::InvalidRecord { why } => facts!(facts, "InvalidRecord", why),
         Kind::Io { action } => facts!(facts, "Io", action),
         Kind::Metadata { why } => facts!(facts, "Metadata", why),
@@ -287,6 +291,10 @@ pub(crate) fn examples(py: Python<'_>) -> PyResult<Vec<Bound<'_, PyAny>>> {
         Kind::NotStored,
         Kind::NotCommitted { waiting: 1, newest: Some(text()), again: true },
         Kind::InvalidOptions { why: text() },
+        Kind::InvalidPath { why: text() },
+        Kind::IsAFolder,
+        Kind::NotAFolder,
+        Kind::NotEmpty { records: 1 },
         Kind::InvalidRecord { why: text() },
         Kind::Metadata { why: text() },
         Kind::Codec { codec: "atomic_frame" },

@@ -35,8 +35,10 @@ __all__ = [
     "Gap",
     "Incomplete",
     "InvalidOptions",
+    "InvalidPath",
     "InvalidRecord",
     "IoError",
+    "IsAFolder",
     "Locked",
     "LostCommit",
     "LostEarlier",
@@ -46,8 +48,10 @@ __all__ = [
     "NoRoom",
     "NotADepot",
     "NotAFile",
+    "NotAFolder",
     "NotCommitted",
     "NotCompacted",
+    "NotEmpty",
     "NotFound",
     "NotPermitted",
     "NotStored",
@@ -364,6 +368,37 @@ class InvalidOptions(Error, ValueError):
     kind = "InvalidOptions"
     why: str
     """What does not fit, in words."""
+
+
+class InvalidPath(Error, ValueError):
+    """A path that no archive can have: absolute, with a part `..` or a NUL byte, or a link that leads out."""
+
+    kind = "InvalidPath"
+    why: str
+    """What is wrong with it, in words."""
+
+
+class IsAFolder(Error, IsADirectoryError):
+    """A file of an archive was asked for, and a folder is there."""
+
+    kind = "IsAFolder"
+    _errno = _errno.EISDIR
+
+
+class NotAFolder(Error, NotADirectoryError):
+    """A folder of an archive was asked for, and a file is there."""
+
+    kind = "NotAFolder"
+    _errno = _errno.ENOTDIR
+
+
+class NotEmpty(Error, OSError):
+    """A folder of an archive that was to be removed has `records` records in it."""
+
+    kind = "NotEmpty"
+    _errno = _errno.ENOTEMPTY
+    records: int
+    """How many records are in it."""
 
 
 class InvalidRecord(Error, ValueError):
