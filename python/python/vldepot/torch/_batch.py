@@ -47,6 +47,7 @@ class FrameSample(dict[str, Tensor]):
 
     #: The names of those that have a row for each atom.
     per_atom: frozenset[str]
+    """The names of the tensors that have a row for each atom."""
 
     def __init__(
         self, tensors: Mapping[str, Tensor] | None = None, per_atom: Iterable[str] = _PER_ATOM
@@ -86,7 +87,9 @@ class FrameBatch:
     """
 
     fields: dict[str, Tensor]
+    """The tensors by name: those per atom `[sum n, ..]`, all others with a row for each frame."""
     per_atom: frozenset[str]
+    """The names of the tensors that have a row for each atom."""
     offsets: Tensor
     indices: Tensor
     sources: Tensor | None
