@@ -45,7 +45,6 @@ class FrameSample(dict[str, Tensor]):
     is the frame's position in the depot.
     """
 
-    #: The names of those that have a row for each atom.
     per_atom: frozenset[str]
     """The names of the tensors that have a row for each atom."""
 
