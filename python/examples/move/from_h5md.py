@@ -167,7 +167,7 @@ def convert(source: str, target: str, group: str | None = None, **options: Any) 
                         np.diag(edges.astype(np.float64)) if edges.ndim == 1 else edges.astype(np.float64)
                     )
                 potential = found.pop("observables/potential_energy", None)
-                depot[f"frame_{step:09}"] = vldepot.Frame(
+                depot[f"frame_{step:010}"] = vldepot.Frame(
                     **fields,
                     pbc=pbc,
                     step=step,

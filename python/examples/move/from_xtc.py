@@ -24,7 +24,7 @@ def convert(source: str, target: str, **options: Any) -> int:
         for number, frame in enumerate(frames):
             cell = np.asarray(frame.box, np.float64)
             box: dict[str, Any] = {"cell": cell, "pbc": True} if cell.any() else {}
-            depot[f"frame_{number:09}"] = vldepot.Frame(
+            depot[f"frame_{number:010}"] = vldepot.Frame(
                 positions=frame.x, step=frame.step, time=frame.time, **box
             )
             precision = frame.prec

@@ -57,15 +57,15 @@ def write(
             if newest is None or not same_atoms:
                 topology = _from_chemfiles(frame.topology)
                 if newest is None or not same(topology.to_dict(), newest.to_dict()):
-                    name, newest = f"topology_{n:09}", topology
+                    name, newest = f"topology_{n:010}", topology
                     depot.put(name, topology)
             elif len(frame.atoms) != newest.n_atoms:
                 raise OtherAtoms(
-                    depot.path, f"frame_{n:09}", "number of atoms", newest.n_atoms, len(frame.atoms)
+                    depot.path, f"frame_{n:010}", "number of atoms", newest.n_atoms, len(frame.atoms)
                 )
             matrix = frame.cell.matrix
             depot.put(
-                f"frame_{n:09}",
+                f"frame_{n:010}",
                 positions=frame.positions.reshape(-1, 3),
                 velocities=frame.velocities.reshape(-1, 3) if frame.has_velocities() else None,
                 cell=matrix.T if matrix.any() else None,

@@ -231,7 +231,8 @@ class DepotReader(ReaderBase):  # type: ignore[misc,unused-ignore]
         if self._dt is None and found.time is not None:
             ts.time = found.time * self._time
         for name, values in found.per_frame.items():
-            if name.startswith("ase."):
+            # The manifest of `vldepot.ase`.
+            if name == "ase":
                 continue
             data[_OTHER + name if name in (*_FIELDS, *_KEPT, "time") else name] = values[()]
         if found.arrays:
@@ -491,7 +492,7 @@ class DepotWriter(WriterBase):  # type: ignore[misc,unused-ignore]
         if "time" in ts.data or "dt" in ts.data:
             fields["time"] = float(ts.time) * self._factors["time"]
         self._add_data(fields, ts, ix)
-        depot.put(f"frame_{self._number:09}", new=True, **fields)
+        depot.put(f"frame_{self._number:010}", new=True, **fields)
         self._number += 1
         self._written += 1
 

@@ -110,7 +110,7 @@ def save(trajectory: Any, path: str | os.PathLike[str], **options: Any) -> None:
             if trajectory.unitcell_lengths is not None:
                 fields["cell"] = cell_of(trajectory.unitcell_lengths[n], trajectory.unitcell_angles[n])
                 fields["pbc"] = True
-            depot.put(f"frame_{n:09}", positions=trajectory.xyz[n], time=float(trajectory.time[n]), **fields)
+            depot.put(f"frame_{n:010}", positions=trajectory.xyz[n], time=float(trajectory.time[n]), **fields)
 
 
 def _from_mdtraj(topology: Any) -> Frame:

@@ -378,12 +378,12 @@ def test_all_of_h5md_is_kept_or_named(tmp_path: Path) -> None:
     depot = vldepot.open(tmp_path / "a.vld", "atomic_frame")
     assert depot.units is not None
     assert [depot.units[name] for name in ("length", "time", "energy")] == ["Å", "fs", "eV"]
-    assert list(depot) == ["topology", *(f"frame_{step:09}" for step in (100, 110, 120, 130))]
+    assert list(depot) == ["topology", *(f"frame_{step:010}" for step in (100, 110, 120, 130))]
     topology = depot["topology"]
     assert topology.topology is not None and topology.per_frame["tag"].tolist() == list(range(5))
     assert topology.topology.types is not None and topology.topology.types.tolist() == list(range(5))
     for n, step in enumerate((100, 110, 120, 130)):
-        frame = depot[f"frame_{step:09}"]
+        frame = depot[f"frame_{step:010}"]
         assert frame.positions is not None and frame.positions.dtype == np.float64
         np.testing.assert_array_equal(frame.positions, random(4, 5, 3, dtype=np.float64)[n])
         np.testing.assert_array_equal(frame.arrays["spin"], random(4, 5)[n])
@@ -392,7 +392,7 @@ def test_all_of_h5md_is_kept_or_named(tmp_path: Path) -> None:
         np.testing.assert_array_equal(frame.cell, np.diag([1.0, 2.0, 3.0]))
         assert (frame.velocities is None) == (step not in (110, 130))
         assert list(frame.per_frame) == (["observables/all/pressure"] if step == 120 else [])
-    np.testing.assert_array_equal(depot["frame_000000130"].velocities, random(2, 5, 3)[1])
+    np.testing.assert_array_equal(depot["frame_0000000130"].velocities, random(2, 5, 3)[1])
 
 
 def test_what_is_unclear_in_h5md_is_refused(tmp_path: Path) -> None:
