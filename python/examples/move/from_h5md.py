@@ -2,7 +2,7 @@
 
     python from_h5md.py run.h5md run.vld [GROUP]      GROUP of `/particles`; the only one by default
 
-Frames are named by their step: `frame_000000500`. What does not change is in the record `topology`. Datasets that a
+Frames are named by their step: `frame_0000000500`. What does not change is in the record `topology`. Datasets that a
 depot has no place for are printed.
 """
 

@@ -2,7 +2,7 @@
 
     python from_xtc.py run.xtc run.vld
 
-Frames are named by their number, as steps may come twice: `frame_000000017`.
+Frames are named by their number, as steps may come twice: `frame_0000000017`.
 """
 
 from __future__ import annotations

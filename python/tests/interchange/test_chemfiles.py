@@ -74,7 +74,7 @@ def test_frames_come_back_to_the_last_bit(path, same_atoms):
     with pytest.raises(vldepot.PathExists):
         vldepot.chemfiles.write(path, frames)
     with vldepot.open(path) as depot:
-        assert list(depot) == ["topology_000000000", "frame_0000000000", "frame_0000000001"]
+        assert list(depot) == ["topology_0000000000", "frame_0000000000", "frame_0000000001"]
 
 
 def test_frames_of_other_atoms_have_their_own_topology(path):
