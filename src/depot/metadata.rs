@@ -48,6 +48,30 @@ impl<C: Codec> Depot<C> {
         self.encode_and_put(&key, item, Some(&metadata), false)
     }
 
+    /// Stores a new record with metadata, and refuses to replace one. Otherwise like
+    /// [`put_with_metadata`](Self::put_with_metadata).
+    ///
+    /// ```
+    /// # use vldepot::{Depot, Raw};
+    /// # let depot = Depot::memory(Raw)?;
+    /// depot.put_new_with_metadata("a", b"first", "converged")?;
+    /// assert!(depot.put_new_with_metadata("a", b"second", "not yet").is_err());
+    /// assert_eq!(depot.metadata::<String>("a")?.as_deref(), Some("converged"));
+    /// # Ok::<(), vldepot::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// The errors of [`put_with_metadata`](Self::put_with_metadata), and [`ErrorKind::Exists`].
+    pub fn put_new_with_metadata(
+        &self,
+        key: impl AsKey,
+        item: &C::Item,
+        metadata: &(impl Serialize + ?Sized),
+    ) -> Result<()> {
+        let metadata = self.encode_metadata(metadata)?;
+        self.encode_and_put(&key, item, Some(&metadata), true)
+    }
+
     /// The record's metadata as a `T`, or `None` if it has none. This does not touch the record itself.
     ///
     /// ```
