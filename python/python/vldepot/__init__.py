@@ -41,7 +41,8 @@ if "free-threading" in _sys.version:
 
 from . import errors
 from ._maintain import compact, plan_compact, repair, verify
-from ._open import append, create, from_bytes, memory, open, open_or_create
+from ._open import append, create, from_bytes, memory, open_or_create
+from ._open import open as open
 from ._views import Metadata
 from ._vldepot import Batch, Depot, FlatBatch, Frame, Loader, Topology, __version__, merge_states
 from .errors import (
@@ -116,24 +117,70 @@ def __getattr__(name: str) -> object:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
+# Without `open`, so that `import *` leaves the one of Python in place.
 __all__ = [
     "Batch",
+    "ChecksumError",
+    "Closed",
+    "CodecError",
     "CodecInfo",
+    "CodecParameters",
     "CompactReport",
+    "CompressError",
+    "Damaged",
+    "DecompressError",
     "Depot",
     "DepotInfo",
+    "Error",
+    "Exists",
+    "FileNotFound",
     "FlatBatch",
+    "Forked",
     "Frame",
+    "Gap",
+    "Incomplete",
+    "InvalidOptions",
+    "InvalidRecord",
+    "IoError",
     "Layout",
     "Loader",
+    "Locked",
+    "LostCommit",
+    "LostEarlier",
     "Metadata",
+    "MetadataError",
+    "NewerFeature",
+    "NewerFormat",
+    "NoRoom",
+    "NotADepot",
+    "NotAFile",
+    "NotCommitted",
+    "NotCompacted",
+    "NotFound",
+    "NotPermitted",
+    "NotStored",
+    "NotUndone",
+    "OtherLoader",
+    "OutOfRange",
+    "OutsideRecord",
+    "Panicked",
+    "PathExists",
+    "Poisoned",
+    "ReadOnly",
     "RecordLocation",
     "Refreshed",
     "Removal",
+    "RemovesAll",
     "RepairReport",
+    "Replaced",
+    "SameFile",
+    "StillOpen",
+    "TargetChanged",
     "Topology",
     "Totals",
+    "Unsupported",
     "VerifyReport",
+    "WrongCodec",
     "__version__",
     "append",
     "compact",
@@ -142,7 +189,6 @@ __all__ = [
     "from_bytes",
     "memory",
     "merge_states",
-    "open",
     "open_or_create",
     "plan_compact",
     "repair",
