@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import os
 import subprocess
 import sys
+import threading
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import vldepot
@@ -244,6 +248,35 @@ except vldepot.Closed:
 """
     done = run(code, path)
     assert done.stdout.split() == ["closed"], done.stderr
+
+
+def test_closing_waits_for_a_flat_batch_of_another_thread(path: Path) -> None:
+    depot = vldepot.create(path, preset="uncompressed")
+    for n in range(50):
+        depot[n] = {"positions": np.full((20_000, 3), n, np.float32)}
+    depot.commit()
+    begun = threading.Event()
+    batches: list[vldepot.FlatBatch] = []
+
+    def names() -> Iterator[int]:
+        yield from itertools.islice(itertools.cycle(range(50)), 2_000)
+        begun.set()
+
+    def read() -> None:
+        try:
+            batches.append(depot.get_flat(names()))
+        except vldepot.Closed:  # `close` came before the call
+            pass
+
+    reading = threading.Thread(target=read)
+    reading.start()
+    begun.wait()
+    depot.close()
+    # Whatever the thread reads, it is done, and the file is free.
+    vldepot.append(path).close()
+    reading.join()
+    for batch in batches:
+        assert len(batch) == 2_000 and batch.positions is not None and batch.positions[-1].tolist() == [49.0] * 3
 
 
 def test_numpy_is_found_when_the_package_is_imported(tmp_path: Path) -> None:

@@ -275,7 +275,9 @@ class Depot(MutableMapping[str | bytes | int, _V]):
     def setdefault(self, name: _Name, /, default: _V) -> _V: ...
     def update(  # type: ignore[override]
         self,
-        records: Mapping[Any, _V | dict[str, Any]] | Iterable[tuple[_Name, _V | dict[str, Any]]] = ...,
+        records: Mapping[Any, _V | dict[str, Any]]
+        | Iterable[tuple[_Name, _V | dict[str, Any]]]
+        | Iterable[list[Any]] = ...,
         /,
         **named: _V | dict[str, Any],
     ) -> None: ...
