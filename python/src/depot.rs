@@ -34,6 +34,9 @@ const BETWEEN_SIGNALS: usize = 4096;
 /// Time between two such looks in one long call.
 const TIME_BETWEEN_SIGNALS: Duration = Duration::from_millis(50);
 
+/// Frames between two looks at the clock, which costs as much as a small frame.
+const FRAMES_BETWEEN_LOOKS: usize = 8;
+
 /// An argument, if it is given: `None` of Python may be a value.
 enum Given<'py> {
     Absent,
@@ -1621,10 +1624,12 @@ impl PyDepot {
             let depot =
                 open.as_ref().and_then(|open| open.as_ref().map(Arc::clone)).ok_or(Failure::Closed)?;
             let AnyDepot::Frames(frames) = &*depot else { return Err(Failure::Closed) };
-            let mut looked = Instant::now();
+            let (mut looked, mut frames_read) = (Instant::now(), 0_usize);
             catching(|| {
                 frames.get_many_flat_telling(keys, wanted, flat, || {
-                    if !is_main || looked.elapsed() < TIME_BETWEEN_SIGNALS {
+                    frames_read += 1;
+                    let look = is_main && frames_read % FRAMES_BETWEEN_LOOKS == 0;
+                    if !look || looked.elapsed() < TIME_BETWEEN_SIGNALS {
                         return;
                     }
                     // A handler of a signal may close the depot, for which it must be free.
