@@ -184,13 +184,13 @@ impl PyDepot {
         self.writable && std::process::id() != self.owner
     }
 
-    /// Completes the file and closes the depot. It stays open if that fails.
-    fn close_now(&self) -> Result<(), Failure> {
+    /// Completes the file and closes the depot. It stays open if that fails. Listings go on if they are not `ended`.
+    fn close_now(&self, ended: bool) -> Result<(), Failure> {
         let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
         let Some(depot) = open.as_deref() else { return Ok(()) };
         for_depot!(depot, depot => depot.finish())?;
         for listing in self.listings.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
-            if let Some(listing) = listing.upgrade() {
+            if let Some(listing) = listing.upgrade().filter(|_| ended) {
                 *listing.lock().unwrap_or_else(PoisonError::into_inner) = None;
             }
         }
@@ -214,7 +214,8 @@ impl PyDepot {
             let named = format!("<vldepot.Depot {}, open for writing>", self.path.display());
             let told = CString::new(format!("unclosed {named}")).unwrap_or_default();
             let warned = PyErr::warn(py, &py.get_type::<PyResourceWarning>(), &told, 1);
-            let closed = py.detach(|| self.close_now()).map_err(PyErr::from);
+            // A loop over a depot that nobody else has goes on.
+            let closed = py.detach(|| self.close_now(false)).map_err(PyErr::from);
             for failed in [warned.err(), closed.err()].into_iter().flatten() {
                 failed.write_unraisable(py, Some(PyString::new(py, &named).as_any()));
             }
@@ -1263,7 +1264,7 @@ impl PyDepot {
     ///     Poisoned: When a sync failed. The records can still be read, and copied to another depot.
     ///     Forked: In a fork of the process that writes.
     fn close(&self, py: Python<'_>) -> PyResult<()> {
-        Ok(py.detach(|| self.close_now())?)
+        Ok(py.detach(|| self.close_now(true))?)
     }
 
     /// Closes a depot that the interpreter would leave open when it ends.

@@ -122,6 +122,17 @@ def test_a_writer_that_nobody_closes_is_a_resource_warning(path: Path) -> None:
     assert is_whole(path, 3)
 
 
+def test_a_loop_goes_on_over_a_depot_that_nobody_else_has(path: Path) -> None:
+    with vldepot.create(path, "bytes") as depot:
+        depot.update({n: b"" for n in range(1000)})
+    with pytest.warns(ResourceWarning):
+        assert [name for name, _ in vldepot.append(path).items()] == list(range(1000))
+        values = iter(vldepot.append(path).values())
+    assert len(list(values)) == 1000
+    # The loop was the last to have the file.
+    vldepot.append(path).close()
+
+
 def test_an_exception_on_its_way_is_not_lost(path: Path) -> None:
     # The depot goes while the exception of the call is on its way.
     with pytest.warns(ResourceWarning, match="unclosed"), pytest.raises(TypeError, match="takes bytes, or what exports a buffer, not int"):
