@@ -220,6 +220,12 @@ pub enum CodecError {
         /// How many it has.
         found: usize,
     },
+    /// A record has no such field, and it was asked for.
+    #[error("it has no {field}")]
+    Absent {
+        /// The field's name in the schema.
+        field: String,
+    },
     /// An integer that its field cannot hold, or that refers to something that is not there.
     #[error("field `{field}` at {index}: found {found}, {}", allowed(*least, *most))]
     Range {

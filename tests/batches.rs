@@ -11,9 +11,11 @@
 
 use std::sync::Arc;
 
-use vldepot::codecs::{AtomicFrame, AtomicFrameCodec, Fields, FlatFrames};
+use vldepot::codecs::{AtomicFrame, AtomicFrameCodec, Fields, FlatFrames, Precision};
 use vldepot::storage::MemoryStorage;
-use vldepot::{Depot, Layout, Mapping, OpenOptions, Placement, Raw, ReadOptions, Verify, WriteOptions};
+use vldepot::{
+    CodecError, Depot, Layout, Mapping, OpenOptions, Placement, Raw, ReadOptions, Verify, WriteOptions,
+};
 
 fn writing() -> WriteOptions {
     WriteOptions::default().with_threads(0)
@@ -326,5 +328,16 @@ fn a_frame_without_a_field_that_is_asked_for_is_named() {
     assert!(depot.get_many_flat(&["whole", "bare"], Fields::POSITIONS).is_ok());
     let error = depot.get_many_flat(&["whole", "bare"], Fields::ENERGY).unwrap_err();
     assert!(error.to_string().contains("\"bare\""), "{error}");
-    assert!(std::error::Error::source(&error).unwrap().to_string().contains("energy"), "{error:?}");
+    let refused = |error: &vldepot::Error| {
+        std::error::Error::source(error).and_then(|source| source.downcast_ref::<CodecError>()).cloned()
+    };
+    assert_eq!(refused(&error), Some(CodecError::Absent { field: "energy".into() }));
+    // One in another precision is another error.
+    let doubles = Depot::memory(AtomicFrameCodec::default().with_precision(Precision::F64)).unwrap();
+    doubles.put("a", &AtomicFrame::new().positions(vec![[1.0_f64; 3]; 2]).charges(vec![1.0_f64; 2])).unwrap();
+    for (field, name) in [(Fields::POSITIONS, "positions"), (Fields::CHARGES, "charges")] {
+        let error = doubles.get_many_flat(&["a"], field).unwrap_err();
+        let (expected, found) = ("float32".into(), "float64".into());
+        assert_eq!(refused(&error), Some(CodecError::Dtype { field: name.into(), expected, found }));
+    }
 }

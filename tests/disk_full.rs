@@ -302,8 +302,12 @@ fn run_with(disk: &dyn Disk, room: u64, options: &(Layout, WriteOptions), close_
         depot.close().unwrap();
     } else {
         history.check(&depot, &path, &what);
+        if depot.finish().is_err() {
+            assert!(content_of(&depot) == history.now, "{what}: not finished");
+        }
         disk.set_room(ENOUGH);
-        depot.commit().unwrap();
+        depot.finish().unwrap();
+        assert!(content_of(&depot) == history.now, "{what}: finished");
         depot.close().unwrap();
         assert!(content_of(&Depot::open(&path, Raw).unwrap()) == history.now, "{what}: closed");
     }

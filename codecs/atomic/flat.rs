@@ -8,6 +8,7 @@
 
 use super::AtomicFrameView;
 use crate::codec::CodecError;
+use crate::codecs::ndarray::{AnyArrayView, DType};
 
 /// The fields to read. Join them with `|`.
 ///
@@ -151,41 +152,46 @@ impl FlatFrames {
     /// are of no use then.
     pub fn push(&mut self, frame: &AtomicFrameView<'_>, fields: Fields) -> Result<(), CodecError> {
         let n = frame.n_atoms();
-        let absent = |field: &str| CodecError::invalid(format!("the frame has no {field} as asked for"));
         if frame.n_dims() != 3 && n > 0 {
             return Err(CodecError::shape("positions", &[n, 3], &[n, frame.n_dims()]));
         }
-        let vectors = |field, name, array: Option<ndarray::ArrayView2<'_, f32>>, out: &mut Vec<_>| {
+        let vectors = |field, name, array: Option<ndarray::ArrayView2<'_, f32>>, stored, out: &mut Vec<_>| {
             if !fields.contains(field) {
                 return Ok(());
             }
             let numbers = array.as_ref().and_then(|array| array.as_slice());
-            let (rows, _) = numbers.ok_or_else(|| absent(name))?.as_chunks::<3>();
+            let (rows, _) = numbers.ok_or_else(|| missing(name, stored))?.as_chunks::<3>();
             if rows.len() != n {
-                return Err(absent(name));
+                return Err(missing(name, stored));
             }
             out.extend_from_slice(rows);
             Ok(())
         };
+        let dtype = |array: Option<AnyArrayView<'_>>| array.map(|array| array.dtype());
         let positions = (n == 0 || frame.positions().nrows() == n).then(|| frame.positions());
-        vectors(Fields::POSITIONS, "positions in f32", positions, &mut self.positions)?;
-        vectors(Fields::VELOCITIES, "velocities in f32", frame.velocities(), &mut self.velocities)?;
-        vectors(Fields::FORCES, "forces in f32", frame.forces(), &mut self.forces)?;
-        numbers(fields, Fields::CHARGES, "charges in f32", frame.charges(), &mut self.charges)?;
-        numbers(fields, Fields::TYPES, "types", frame.types(), &mut self.types)?;
-        numbers(fields, Fields::MASSES, "masses", frame.masses(), &mut self.masses)?;
+        let stored = dtype(frame.positions_any());
+        vectors(Fields::POSITIONS, "positions", positions, stored, &mut self.positions)?;
+        let stored = dtype(frame.velocities_any());
+        vectors(Fields::VELOCITIES, "velocities", frame.velocities(), stored, &mut self.velocities)?;
+        let stored = dtype(frame.forces_any());
+        vectors(Fields::FORCES, "forces", frame.forces(), stored, &mut self.forces)?;
+        let stored = dtype(frame.charges_any());
+        numbers(fields, (Fields::CHARGES, "charges"), frame.charges(), stored, &mut self.charges)?;
+        numbers(fields, (Fields::TYPES, "types"), frame.types(), None, &mut self.types)?;
+        numbers(fields, (Fields::MASSES, "masses"), frame.masses(), None, &mut self.masses)?;
         if fields.contains(Fields::ENERGY) {
-            self.energy.push(frame.energy().ok_or_else(|| absent("energy"))?);
+            self.energy.push(frame.energy().ok_or_else(|| missing("energy", None))?);
         }
         if fields.contains(Fields::TIME) {
-            self.time.push(frame.time().ok_or_else(|| absent("time"))?);
+            self.time.push(frame.time().ok_or_else(|| missing("time", None))?);
         }
         if fields.contains(Fields::CELL) {
-            self.cell.push(frame.cell().and_then(|cell| matrix(&cell)).ok_or_else(|| absent("cell"))?);
+            let cell = frame.cell().and_then(|cell| matrix(&cell));
+            self.cell.push(cell.ok_or_else(|| missing("cell", None))?);
         }
         if fields.contains(Fields::STRESS) {
             let stress = frame.stress().and_then(|stress| matrix(&stress));
-            self.stress.push(stress.ok_or_else(|| absent("stress"))?);
+            self.stress.push(stress.ok_or_else(|| missing("stress", None))?);
         }
         if self.offsets.is_empty() {
             self.offsets.push(0);
@@ -229,17 +235,27 @@ impl FlatFrames {
 
 fn numbers<T: Copy>(
     fields: Fields,
-    field: Fields,
-    name: &str,
+    (field, name): (Fields, &str),
     array: Option<ndarray::ArrayView1<'_, T>>,
+    stored: Option<DType>,
     out: &mut Vec<T>,
 ) -> Result<(), CodecError> {
     if fields.contains(field) {
         let numbers = array.as_ref().and_then(|array| array.as_slice());
-        let absent = || CodecError::invalid(format!("the frame has no {name} as asked for"));
-        out.extend_from_slice(numbers.ok_or_else(absent)?);
+        out.extend_from_slice(numbers.ok_or_else(|| missing(name, stored))?);
     }
     Ok(())
+}
+
+/// Why a frame's field cannot be taken: it is absent, or `stored` in another precision.
+fn missing(field: &str, stored: Option<DType>) -> CodecError {
+    let field = field.to_owned();
+    match stored {
+        Some(dtype) if dtype != DType::F32 => {
+            CodecError::Dtype { field, expected: DType::F32.name().into(), found: dtype.name().into() }
+        }
+        _ => CodecError::Absent { field },
+    }
 }
 
 fn matrix(array: &ndarray::ArrayView2<'_, f64>) -> Option<[[f64; 3]; 3]> {

@@ -52,6 +52,35 @@ impl Depot<AtomicFrameCodec> {
         fields: Fields,
         out: &mut FlatFrames,
     ) -> Result<()> {
+        self.get_many_flat_telling(keys, fields, out, || ())
+    }
+
+    /// Like [`get_many_flat_into`](Depot::get_many_flat_into), and calls `tell` before it takes each
+    /// frame, so that long work shows how far it is.
+    ///
+    /// A panic of `tell` ends the work, and goes on through this call.
+    ///
+    /// ```
+    /// use vldepot::Depot;
+    /// use vldepot::codecs::{AtomicFrame, AtomicFrameCodec, Fields, FlatFrames};
+    ///
+    /// let depot = Depot::memory(AtomicFrameCodec::default())?;
+    /// depot.put("a", &AtomicFrame::new().positions(&vec![[1.0_f32; 3]; 2]))?;
+    /// let (mut flat, mut read) = (FlatFrames::new(), 0);
+    /// depot.get_many_flat_telling(&["a", "a"], Fields::POSITIONS, &mut flat, || read += 1)?;
+    /// assert_eq!(read, 2);
+    /// # Ok::<(), vldepot::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Same as [`get_many_flat`](Depot::get_many_flat). The arrays are of no use then.
+    pub fn get_many_flat_telling<K: AsKey>(
+        &self,
+        keys: &[K],
+        fields: Fields,
+        out: &mut FlatFrames,
+        mut tell: impl FnMut(),
+    ) -> Result<()> {
         out.clear();
         let mut stored = out.stored.take().unwrap_or_default();
         stored.clear();
@@ -60,6 +89,7 @@ impl Depot<AtomicFrameCodec> {
         let mut in_order = true;
         let mut reader = PartialReader::new(fields);
         self.visit_parts(keys, |number, parts| {
+            tell();
             let nth = stored.len();
             let pushed = !parts.is_whole() && reader.push(parts, &mut stored);
             if !pushed {

@@ -340,15 +340,15 @@ fn real(
             Real::Typed(write_array(builder, None, kind, array))
         }
         DType::F64 => {
-            let reals = to_reals(field, array, |x| x, f64::is_finite)?;
+            let reals = to_reals(field, array, dtype, |x| x, f64::is_finite)?;
             Real::Typed(write_bytes(builder, None, kind, dtype, shape, bytemuck::cast_slice(&reals)))
         }
         DType::F16 => {
-            let reals = to_reals(field, array, to_f16, f16::is_finite)?;
+            let reals = to_reals(field, array, dtype, to_f16, f16::is_finite)?;
             Real::Typed(write_bytes(builder, None, kind, dtype, shape, bytemuck::cast_slice(&reals)))
         }
         DType::BF16 => {
-            let reals = to_reals(field, array, to_bf16, bf16::is_finite)?;
+            let reals = to_reals(field, array, dtype, to_bf16, bf16::is_finite)?;
             Real::Typed(write_bytes(builder, None, kind, dtype, shape, bytemuck::cast_slice(&reals)))
         }
         _ => return Err(not_of(field, "a float", array)),
@@ -392,7 +392,7 @@ fn to_singles<'b>(field: &str, array: &'b AnyArray<'_>) -> Result<Cow<'b, [f32]>
     if let AnyArray::F32(singles) = array {
         return Ok(in_order(singles));
     }
-    to_reals(field, array, |x| x as f32, f32::is_finite).map(Cow::Owned)
+    to_reals(field, array, DType::F32, |x| x as f32, f32::is_finite).map(Cow::Owned)
 }
 
 fn in_order<'b, T: Clone>(array: &'b CowArray<'_, T, ndarray::IxDyn>) -> Cow<'b, [T]> {
@@ -405,6 +405,7 @@ fn in_order<'b, T: Clone>(array: &'b CowArray<'_, T, ndarray::IxDyn>) -> Cow<'b,
 fn to_reals<T: Copy>(
     field: &str,
     array: &AnyArray<'_>,
+    dtype: DType,
     to: impl Fn(f64) -> T,
     is_finite: impl Fn(T) -> bool,
 ) -> Result<Vec<T>, CodecError> {
@@ -412,8 +413,8 @@ fn to_reals<T: Copy>(
         let rounded = to(x);
         if x.is_finite() && !is_finite(rounded) {
             return Err(CodecError::invalid(format!(
-                "field `{field}`: {x} does not fit {}; choose a wider precision",
-                std::any::type_name::<T>()
+                "field `{field}`: {x:e} does not fit {}; choose a wider precision",
+                dtype.name()
             )));
         }
         Ok(rounded)

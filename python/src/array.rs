@@ -29,6 +29,26 @@ pub(crate) fn bfloat16(py: Python<'_>) -> PyResult<Bound<'_, PyArrayDescr>> {
     PyArrayDescr::new(py, module.getattr(intern!(py, "bfloat16"))?)
 }
 
+/// Finds numpy, and the C functions of it that this crate calls.
+///
+/// This runs when the module is imported. Later, a signal could come in between, and there would be no way to
+/// tell.
+pub(crate) fn find_numpy(py: Python<'_>) -> PyResult<()> {
+    py.import("numpy").map_err(|cause| {
+        if !cause.is_instance_of::<PyImportError>(py) {
+            return cause;
+        }
+        let error = PyImportError::new_err(format!(
+            "vldepot needs numpy 2.0 or later, which cannot be imported: {}",
+            cause.value(py)
+        ));
+        error.set_cause(py, Some(cause));
+        error
+    })?;
+    let _ = numpy::dtype::<f64>(py);
+    Ok(())
+}
+
 /// A function of numpy.
 pub(crate) fn numpy_function<'py>(py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
     static NUMPY: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
@@ -48,14 +68,27 @@ pub(crate) fn as_array<'py>(object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, P
     Ok(array.cast_into::<PyUntypedArray>()?)
 }
 
-/// Like [`as_array`], but whole numbers that are not an array yet, such as those of `[[0, 0, 0]]`, become float64.
+/// Like [`as_array`], but whole numbers become float64, as those of `[[0, 0, 0]]`. They must be the same
+/// there.
 pub(crate) fn as_reals<'py>(object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyUntypedArray>> {
     let array = as_array(object)?;
-    let is_array = object.hasattr(intern!(object.py(), "dtype"))?;
-    if is_array || !matches!(array.dtype().kind(), b'i' | b'u' | b'b') {
+    if !matches!(array.dtype().kind(), b'i' | b'u') {
         return Ok(array);
     }
-    Ok(as_doubles(object)?.into_any().cast_into()?)
+    let doubles = as_doubles(&array)?;
+    // Only integers of 64 bits can be others. They are compared as those of Python, which are exact.
+    if array.dtype().itemsize() == 8 {
+        let largest = 2.0_f64.powi(53);
+        let all_small = doubles.try_readonly()?.as_array().iter().all(|number| number.abs() < largest);
+        let same = || {
+            let (integers, doubles) = (array.call_method0("tolist")?, doubles.call_method0("tolist")?);
+            integers.eq(doubles)
+        };
+        if !all_small && !same()? {
+            return Err(PyValueError::new_err("an integer above 2^53, which is no float64"));
+        }
+    }
+    Ok(doubles.into_any().cast_into()?)
 }
 
 /// `numpy.asarray(object, dtype=float64)`
@@ -157,8 +190,8 @@ impl<'py> Held<'py> {
             }
             _ if dtype.getattr(intern!(py, "name"))?.eq("bfloat16")? => Self::Bf16(held(array)?),
             _ => {
-                let found = dtype.getattr(intern!(py, "name"))?.extract()?;
-                let expected = "a bool, an integer or a float".into();
+                let found = dtype.str()?.to_string();
+                let expected = "a bool, an integer or a float of at most 64 bits".into();
                 return Err(crate::error::codec_error(
                     py,
                     CodecError::Dtype { field: field.into(), expected, found },

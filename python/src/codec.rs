@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use pyo3::exceptions::PyTypeError;
+use pyo3::exceptions::{PyRuntimeError, PyStopIteration, PyTypeError};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyMemoryView, PyString};
+use pyo3::types::{PyBytes, PyMemoryView, PyString, PyType};
 use vldepot::codecs::{AnyArray, AnyNdArray, AtomicFrame, AtomicFrameCodec, Json, Serde};
 use vldepot::{
     AsKey, Codec, CodecError, CodecInfo, Depot, DepotBuilder, Error, ErrorKind, Raw, Record, Result,
@@ -124,6 +124,12 @@ impl Chosen {
                 crate::error::raise(py, Error::new(ErrorKind::InvalidOptions { why }))
             });
         }
+        if codec.is_instance_of::<PyType>() {
+            let name = codec.cast::<PyType>()?.name()?;
+            return Err(PyTypeError::new_err(format!(
+                "a codec is an object, not a class: give an instance, such as {name}()"
+            )));
+        }
         for name in ["pack", "unpack"] {
             if !codec.getattr_opt(name)?.is_some_and(|method| method.is_callable()) {
                 return Err(PyTypeError::new_err(format!(
@@ -132,7 +138,9 @@ impl Chosen {
             }
         }
         let id = match codec.getattr_opt("id")? {
-            Some(id) => id.extract::<String>()?,
+            Some(id) => id.extract::<String>().map_err(|error| {
+                PyTypeError::new_err(format!("a codec's `id` is a str: {}", error.value(codec.py())))
+            })?,
             None => return Err(PyTypeError::new_err("a codec has an `id`, a str that the file keeps")),
         };
         let own = [Raw::ID, AtomicFrameCodec::ID, AnyNdArray::ID, Msgpack::ID, JsonValue::ID];
@@ -155,7 +163,8 @@ impl Chosen {
             "bytes" => Self::Bytes,
             "msgpack" => Self::Msgpack,
             "json" => Self::Json,
-            _ => return None,
+            // As the file and the library's messages name it.
+            id => return Self::of_id(id),
         })
     }
 
@@ -211,7 +220,9 @@ impl How {
 /// Makes or opens a depot. Without a codec, an existing depot says its own.
 pub(crate) fn open(how: &How, chosen: Option<&Chosen>, options: &Options) -> Result<AnyDepot> {
     if !how.exists() {
-        return create(how, chosen.unwrap_or(&Chosen::Frames), options);
+        let chosen = chosen.unwrap_or(&Chosen::Frames);
+        options.check(matches!(chosen, Chosen::Frames))?;
+        return create(how, chosen, options);
     }
     let depot = how.run(Depot::builder(Raw), options)?;
     let info = depot.stored_codec();
@@ -300,7 +311,15 @@ impl Fetched {
             Self::Bytes(record) => match object {
                 Some(codec) => {
                     let bytes = RecordBytes::view(py, record)?;
-                    codec.bind(py).call_method1(intern!(py, "unpack"), (bytes,))?
+                    codec.bind(py).call_method1(intern!(py, "unpack"), (bytes,)).map_err(|error| {
+                        // It would end the loop in which the value is read, as if there were no more.
+                        if error.is_instance_of::<PyStopIteration>(py) {
+                            let why = PyRuntimeError::new_err("the codec's `unpack` raised StopIteration");
+                            why.set_cause(py, Some(error));
+                            return why;
+                        }
+                        error
+                    })?
                 }
                 None => PyBytes::new(py, record.as_bytes()).into_any(),
             },
@@ -333,15 +352,18 @@ pub(crate) enum Put {
     New,
     /// Replaces the one of that name, with metadata.
     WithMetadata(Value),
+    /// Refuses to replace one, with metadata.
+    NewWithMetadata(Value),
 }
 
-fn bytes_of<'py>(object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
+/// The bytes of a `bytes`, or of what exports a buffer. `who` needs them, as an error says.
+pub(crate) fn bytes_of<'py>(who: &str, object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
     if let Ok(bytes) = object.cast::<PyBytes>() {
         return Ok(bytes.clone());
     }
     let view = PyMemoryView::from(object).map_err(|_| {
         let found = object.get_type().name().map_or_else(|_| "?".to_owned(), |name| name.to_string());
-        PyTypeError::new_err(format!("a depot of bytes takes bytes, or what exports a buffer, not {found}"))
+        PyTypeError::new_err(format!("{who} bytes, or what exports a buffer, not {found}"))
     })?;
     Ok(view.call_method0("tobytes")?.cast_into()?)
 }
@@ -367,6 +389,19 @@ pub(crate) enum CodecName {
     Json,
 }
 
+impl CodecName {
+    /// As users name it.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Frames => "atomic_frame",
+            Self::Arrays => "array",
+            Self::Bytes => "bytes",
+            Self::Msgpack => "msgpack",
+            Self::Json => "json",
+        }
+    }
+}
+
 impl AnyDepot {
     pub(crate) fn codec_name(&self) -> CodecName {
         match self {
@@ -385,6 +420,7 @@ impl AnyDepot {
                 Put::Replace => depot.put(key, item),
                 Put::New => depot.put_new(key, item),
                 Put::WithMetadata(metadata) => depot.put_with_metadata(key, item, metadata),
+                Put::NewWithMetadata(metadata) => depot.put_new_with_metadata(key, item, metadata),
             }
         }
         macro_rules! put_array {
@@ -426,9 +462,9 @@ impl<'f, 'py> Prepared<'f, 'py> {
             (CodecName::Bytes, None) => match object {
                 Some(codec) => {
                     let packed = codec.bind(py).call_method1(intern!(py, "pack"), (value,))?;
-                    Self::Bytes(bytes_of(&packed)?)
+                    Self::Bytes(bytes_of("the codec's `pack` must give", &packed)?)
                 }
-                None => Self::Bytes(bytes_of(value)?),
+                None => Self::Bytes(bytes_of("a depot of bytes takes", value)?),
             },
             (CodecName::Msgpack, None) => Self::Value(Value::new(value, Form::MessagePack)?),
             (CodecName::Json, None) => Self::Value(Value::new(value, Form::Json)?),

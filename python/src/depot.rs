@@ -1,9 +1,12 @@
 //! `vldepot.Depot`: names, values, and what a depot says about itself.
 
+use std::collections::BTreeMap;
+use std::ffi::CString;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
+use std::time::{Duration, Instant};
 
-use pyo3::exceptions::{PyKeyError, PyTypeError, PyValueError};
+use pyo3::exceptions::{PyKeyError, PyResourceWarning, PyTypeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PySlice, PyString, PyTuple, PyType};
@@ -12,21 +15,59 @@ use vldepot::codecs::AtomicFrameCodec;
 use vldepot::{AsKey, Depot, Error, ErrorKind, Key, ReadOptions, Scalar, ScalarKind, TruncateOptions};
 
 use crate::codec::{AnyDepot, Chosen, CodecName, Fetched, How, Kind, Prepared, Put, for_depot, frame_of};
-use crate::codec::{ObjectCodec, open};
-use crate::error::{Failure, raise};
+use crate::codec::{ObjectCodec, bytes_of, open};
+use crate::error::{Failure, placed, raise, short};
 use crate::flat::{self, FlatBatch};
 use crate::frame::{self, Frame};
 use crate::iter::{DepotIterator, Entry, Items, Listing, Shape, Shared};
 use crate::key::{self, for_name, for_names};
 use crate::loader;
+use crate::maintain::{catching, end};
 use crate::memory::RecordBytes;
-use crate::options::Options;
+use crate::options::{self, Options};
 use crate::report;
 use crate::table::{Data, NamesAndColumns, Table};
 use crate::value::{Form, Value};
 
 /// Records between two looks whether the user has interrupted.
 const BETWEEN_SIGNALS: usize = 4096;
+
+/// Time between two such looks in one long call.
+const TIME_BETWEEN_SIGNALS: Duration = Duration::from_millis(50);
+
+/// Frames between two looks at the clock, which costs as much as a small frame.
+const FRAMES_BETWEEN_LOOKS: usize = 8;
+
+/// An argument, if it is given: `None` of Python may be a value.
+enum Given<'py> {
+    Absent,
+    Value(Bound<'py, PyAny>),
+}
+
+impl<'py> FromPyObject<'_, 'py> for Given<'py> {
+    type Error = std::convert::Infallible;
+
+    fn extract(object: Borrowed<'_, 'py, PyAny>) -> Result<Self, Self::Error> {
+        Ok(Self::Value(object.to_owned()))
+    }
+}
+
+impl<'py> Given<'py> {
+    fn value(self) -> Option<Bound<'py, PyAny>> {
+        match self {
+            Self::Absent => None,
+            Self::Value(value) => Some(value),
+        }
+    }
+}
+
+/// The depot's own metadata, as they were read last.
+#[derive(Default)]
+struct KeptMetadata {
+    /// Grows whenever they may have changed.
+    moment: u64,
+    all: Option<Arc<BTreeMap<String, Value>>>,
+}
 
 /// Named, variable-length records, kept compressed, in a file or in memory.
 ///
@@ -39,6 +80,14 @@ const BETWEEN_SIGNALS: usize = 4096;
 /// reads raises `ChecksumError`, `DecompressError`, `Damaged` or `IoError` when the file is not what was written or
 /// cannot be read; and every method that writes raises `ReadOnly` or `Forked` where this process may not, and
 /// `NotStored`, `NotCommitted` or `Poisoned` when the disk is full or fails.
+///
+/// A loss stays known. In a file that lost a commit, or was repaired with a loss, a name that is not there
+/// may have been lost. Then `in`, `get`, `pop`, `setdefault`, `remove` and `del` raise `LostCommit` or
+/// `LostEarlier`, also with a default. `put` stores such a name again.
+///
+/// Close a depot that you write, best by `with`. One that is only dropped is completed too, with a
+/// `ResourceWarning`, and what fails then goes to `sys.unraisablehook`. So is one that is still open when the
+/// interpreter ends.
 ///
 /// Example:
 ///     >>> depot = vldepot.memory("json")
@@ -61,6 +110,9 @@ pub(crate) struct PyDepot {
     writable: bool,
     /// How to open it again. `None` for a depot in memory.
     file: Option<(PathBuf, Py<PyDict>)>,
+    metadata: Mutex<KeptMetadata>,
+    /// The process that opened it.
+    owner: u32,
 }
 
 /// Makes or opens a depot: what `vldepot.open` and its companions call.
@@ -74,7 +126,7 @@ pub(crate) fn open_depot<'py>(
     options: &Bound<'py, PyDict>,
 ) -> PyResult<PyDepot> {
     let path = || match source {
-        Some(source) => source.extract::<PathBuf>(),
+        Some(source) => options::path(source),
         None => Err(PyTypeError::new_err("a path is needed")),
     };
     let how = match how {
@@ -85,17 +137,14 @@ pub(crate) fn open_depot<'py>(
         "memory" => How::Memory,
         "from_bytes" => {
             let bytes = source.ok_or_else(|| PyTypeError::new_err("bytes are needed"))?;
-            How::FromBytes(bytes.cast::<PyBytes>()?.as_bytes().to_vec())
+            How::FromBytes(bytes_of("from_bytes takes", bytes)?.as_bytes().to_vec())
         }
         how => return Err(PyValueError::new_err(format!("no way to open is called {how:?}"))),
     };
     let parsed = Options::new(options)?;
     let chosen = codec.filter(|codec| !codec.is_none()).map(Chosen::new).transpose()?;
     let depot = py.detach(|| open(&how, chosen.as_ref(), &parsed)).map_err(Failure::from)?;
-    if let (Some(option), false) = (&parsed.for_frames, matches!(depot, AnyDepot::Frames(_))) {
-        let why = format!("the option {option} is for frames, and the depot is not one of frames");
-        return Err(raise(py, Error::new(ErrorKind::InvalidOptions { why })));
-    }
+    parsed.check(matches!(depot, AnyDepot::Frames(_))).map_err(Failure::from)?;
     let (path, writable) = for_depot!(&depot, depot => (depot.path().to_owned(), depot.is_writable()));
     let object = match chosen {
         Some(Chosen::Object(ObjectCodec { object, .. })) => Some(object),
@@ -121,7 +170,22 @@ pub(crate) fn open_depot<'py>(
         path,
         writable,
         file,
+        metadata: Mutex::default(),
+        owner: std::process::id(),
     })
+}
+
+impl Drop for PyDepot {
+    fn drop(&mut self) {
+        Python::attach(|py| {
+            // An exception may be on its way while its frames go.
+            let raised = PyErr::take(py);
+            self.close_at_last(py);
+            if let Some(raised) = raised {
+                raised.restore(py);
+            }
+        });
+    }
 }
 
 /// Options of a truncation.
@@ -130,6 +194,77 @@ fn truncation(dry_run: bool, all: bool) -> TruncateOptions {
 }
 
 impl PyDepot {
+    /// Whether this process is a fork of the one that opened the depot for writing.
+    fn is_forked(&self) -> bool {
+        self.writable && std::process::id() != self.owner
+    }
+
+    /// Completes the file and closes the depot. It stays open if that fails. Listings go on if they are not `ended`.
+    fn close_now(&self, ended: bool) -> Result<(), Failure> {
+        let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
+        let Some(depot) = open.as_deref() else { return Ok(()) };
+        for_depot!(depot, depot => depot.finish())?;
+        for listing in self.listings.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+            if let Some(listing) = listing.upgrade().filter(|_| ended) {
+                *listing.lock().unwrap_or_else(PoisonError::into_inner) = None;
+            }
+        }
+        // If another thread copies from it, it drops it when it is done.
+        *open = None;
+        Ok(())
+    }
+
+    /// Lets go of the depot without completing its file.
+    fn let_go(&self) {
+        if let Ok(mut open) = self.open.try_write() {
+            *open = None;
+        }
+    }
+
+    /// Closes a depot that nobody closed. Whoever writes a file is warned, as by files of Python, and what a
+    /// call would raise goes to `sys.unraisablehook`.
+    fn close_at_last(&self, py: Python<'_>) {
+        let is_open = py.detach(|| self.open.read().unwrap_or_else(PoisonError::into_inner).is_some());
+        if is_open && self.writable && self.file.is_some() && !self.is_forked() {
+            let named = format!("<vldepot.Depot {}, open for writing>", self.path.display());
+            let told = CString::new(format!("unclosed {named}")).unwrap_or_default();
+            let warned = PyErr::warn(py, &py.get_type::<PyResourceWarning>(), &told, 1);
+            // A loop over a depot that nobody else has goes on.
+            let closed = py.detach(|| self.close_now(false)).map_err(PyErr::from);
+            for failed in [warned.err(), closed.err()].into_iter().flatten() {
+                failed.write_unraisable(py, Some(PyString::new(py, &named).as_any()));
+            }
+        }
+        py.detach(|| self.let_go());
+    }
+
+    /// The depot's own metadata. They are read once until they change.
+    fn own_metadata(&self, py: Python<'_>) -> PyResult<Arc<BTreeMap<String, Value>>> {
+        self.with(py, |depot| {
+            let moment = {
+                let kept = self.metadata.lock().unwrap_or_else(PoisonError::into_inner);
+                if let Some(all) = &kept.all {
+                    return Ok(Arc::clone(all));
+                }
+                kept.moment
+            };
+            let all: BTreeMap<String, Value> = for_depot!(depot, depot => depot.all_depot_metadata())?;
+            let all = Arc::new(all);
+            let mut kept = self.metadata.lock().unwrap_or_else(PoisonError::into_inner);
+            if kept.moment == moment {
+                kept.all = Some(Arc::clone(&all));
+            }
+            Ok(all)
+        })
+    }
+
+    /// Forgets the metadata that were read, after what may have changed them.
+    fn metadata_changed(&self) {
+        let mut kept = self.metadata.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.moment += 1;
+        kept.all = None;
+    }
+
     /// Runs `job` on the depot, without the GIL.
     pub(crate) fn with<T: Send>(
         &self,
@@ -184,10 +319,19 @@ impl PyDepot {
     fn store(&self, name: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>, put: &Put) -> PyResult<()> {
         let py = name.py();
         let key = key::name(name)?;
-        let frame = frame_of(self.codec, value)?;
-        let prepared = Prepared::new(self.codec, self.object.as_ref(), value, frame.as_ref())?;
+        let frame = frame_of(self.codec, value).map_err(|error| self.refused(name, error))?;
+        let prepared = Prepared::new(self.codec, self.object.as_ref(), value, frame.as_ref());
+        let prepared = prepared.map_err(|error| self.refused(name, error))?;
         let item = prepared.item()?;
         self.with(py, |depot| Ok(for_name!(key, key => depot.put(key, &item, put))?))
+    }
+
+    /// The refusal of a value, with what it was to be stored as.
+    fn refused(&self, name: &Bound<'_, PyAny>, error: PyErr) -> PyErr {
+        match (key::key(name), &self.object) {
+            (Ok(key), None) => placed(name.py(), error, &self.path, &key, self.codec.as_str()),
+            _ => error,
+        }
     }
 
     /// Starts to list something.
@@ -260,9 +404,17 @@ impl PyDepot {
 
     /// The names at these positions.
     fn names_at_positions(&self, py: Python<'_>, positions: &[u64]) -> PyResult<Vec<Key>> {
-        self.with(py, |depot| {
-            Ok(for_depot!(depot, depot => positions.iter().map(|&position| depot.key_at(position)).collect::<vldepot::Result<_>>())?)
-        })
+        let mut names = Vec::with_capacity(positions.len());
+        for some in positions.chunks(BETWEEN_SIGNALS) {
+            py.check_signals()?;
+            self.with(py, |depot| {
+                for &position in some {
+                    names.push(for_depot!(depot, depot => depot.key_at(position))?);
+                }
+                Ok(())
+            })?;
+        }
+        Ok(names)
     }
 
     /// Positions from an int, a slice, or many ints.
@@ -333,12 +485,7 @@ impl PyDepot {
         if self.remove(py, name)? {
             return Ok(());
         }
-        let shown = name.repr()?.to_string_lossy().into_owned();
-        let shown = if name.is_instance_of::<PyString>() {
-            format!("{:?}", name.extract::<String>()?)
-        } else {
-            shown
-        };
+        let shown = key::shown(&key::key(name)?);
         Err(raise(py, Error::new(ErrorKind::NotFound).at(&self.path).of(shown)))
     }
 
@@ -366,7 +513,7 @@ impl PyDepot {
     ///     >>> depot = vldepot.memory("json")
     ///     >>> depot.get("missing", 0)
     ///     0
-    #[pyo3(signature = (name, default = None, /))]
+    #[pyo3(signature = (name, /, default = None))]
     fn get<'py>(
         &self,
         py: Python<'py>,
@@ -399,73 +546,80 @@ impl PyDepot {
     ///     >>> depot.put("frame_0", positions=[[0.0, 0.0, 0.1]], energy=-3.5, metadata={"temperature": 300})
     ///     >>> depot["frame_0"].energy, depot.metadata_of("frame_0")
     ///     (-3.5, {'temperature': 300})
-    #[pyo3(signature = (name, value = None, /, *, new = false, metadata = None, **fields))]
-    fn put(
+    #[pyo3(signature = (name, value = Given::Absent, /, *, new = false, metadata = None, **fields))]
+    fn put<'py>(
         &self,
-        py: Python<'_>,
-        name: &Bound<'_, PyAny>,
-        value: Option<&Bound<'_, PyAny>>,
+        py: Python<'py>,
+        name: &Bound<'py, PyAny>,
+        value: Given<'py>,
         new: bool,
-        metadata: Option<&Bound<'_, PyAny>>,
-        fields: Option<&Bound<'_, PyDict>>,
+        metadata: Option<&Bound<'py, PyAny>>,
+        fields: Option<&Bound<'py, PyDict>>,
     ) -> PyResult<()> {
         let put = match (new, metadata.filter(|metadata| !metadata.is_none())) {
-            (true, Some(_)) => {
-                return Err(PyValueError::new_err("`new` and `metadata` do not go together yet"));
-            }
+            (true, Some(metadata)) => Put::NewWithMetadata(Value::new(metadata, Form::MessagePack)?),
             (true, None) => Put::New,
             (false, Some(metadata)) => Put::WithMetadata(Value::new(metadata, Form::MessagePack)?),
             (false, None) => Put::Replace,
         };
-        match (value, fields) {
-            (Some(value), None) => self.store(name, value, &put),
+        match (value.value(), fields) {
+            (Some(value), None) => self.store(name, &value, &put),
             (None, Some(fields)) if self.codec == CodecName::Frames => {
-                self.store(name, Bound::new(py, Frame::from_fields(fields)?)?.as_any(), &put)
+                let frame = Frame::from_fields(fields).map_err(|error| self.refused(name, error))?;
+                self.store(name, Bound::new(py, frame)?.as_any(), &put)
             }
-            (None, None) if matches!(self.codec, CodecName::Msgpack | CodecName::Json) => {
-                self.store(name, &py.None().into_bound(py), &put)
+            (None, None) if self.codec == CodecName::Frames => {
+                Err(PyTypeError::new_err("put takes a frame, or its fields by keyword, such as positions=.."))
             }
-            (None, _) => {
-                Err(PyTypeError::new_err("put takes a value; fields by keyword are for depots of frames"))
-            }
+            (None, None) => Err(PyTypeError::new_err("put takes a name and a value")),
+            (None, Some(_)) => Err(PyTypeError::new_err("fields by keyword are for depots of frames")),
             (Some(_), Some(_)) => Err(PyTypeError::new_err("put takes a value or fields, not both")),
         }
     }
 
     /// Removes a record, and returns false if there was none. Its bytes stay in the file until it is compacted.
+    ///
+    /// Raises:
+    ///     LostCommit, LostEarlier: When there was none, and the file may have lost it.
     #[pyo3(signature = (name, /))]
     fn remove(&self, py: Python<'_>, name: &Bound<'_, PyAny>) -> PyResult<bool> {
         let name = key::name(name)?;
-        self.with(py, |depot| Ok(for_depot!(depot, depot => for_name!(name, key => depot.remove(key)))?))
+        self.with(py, |depot| {
+            Ok(for_depot!(depot, depot => for_name!(name, key => {
+                let removed = depot.remove(key.to_key())?;
+                if !removed {
+                    // Where the file may have lost the name, looking for it is an error.
+                    depot.contains(key)?;
+                }
+                removed
+            })))
+        })
     }
 
     /// Removes a record and returns its value, or `default` where there is none and a default is given.
     ///
     /// Raises:
     ///     NotFound: Where there is none, and no default.
+    ///     LostCommit, LostEarlier: When the file may have lost the name, also with a default.
     ///
     /// Example:
     ///     >>> depot = vldepot.memory("json")
     ///     >>> depot["a"] = 1
     ///     >>> depot.pop("a"), depot.pop("a", None)
     ///     (1, None)
-    #[pyo3(signature = (name, /, *default))]
+    #[pyo3(signature = (name, /, default = Given::Absent))]
     fn pop<'py>(
         &self,
         py: Python<'py>,
         name: &Bound<'py, PyAny>,
-        default: &Bound<'py, PyTuple>,
+        default: Given<'py>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        if default.len() > 1 {
-            return Err(PyTypeError::new_err("pop takes a name, and one default at most"));
-        }
         match self.find(py, name)? {
             Some(value) => {
                 self.remove(py, name)?;
                 Ok(value)
             }
-            None if default.is_empty() => self.__getitem__(py, name),
-            None => default.get_item(0),
+            None => default.value().map_or_else(|| self.__getitem__(py, name), Ok),
         }
     }
 
@@ -479,29 +633,35 @@ impl PyDepot {
         };
         let names = self.names_at_positions(py, &[last])?;
         let name = key::to_python(py, &names[0])?;
-        let value = self.pop(py, &name, &PyTuple::empty(py))?;
+        let value = self.pop(py, &name, Given::Absent)?;
         Ok((name, value))
     }
 
-    /// The value of that name. Where there is none, `value` is stored first.
-    #[pyo3(signature = (name, value, /))]
+    /// The value of that name. Where there is none, `default` is stored first.
+    ///
+    /// Raises:
+    ///     LostCommit, LostEarlier: When the file may have lost the name. Nothing is stored then: `put`
+    ///         stores it.
+    #[pyo3(signature = (name, /, default = None))]
     fn setdefault<'py>(
         &self,
         py: Python<'py>,
         name: &Bound<'py, PyAny>,
-        value: &Bound<'py, PyAny>,
+        default: Option<Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         if let Some(found) = self.find(py, name)? {
             return Ok(found);
         }
-        self.store(name, value, &Put::Replace)?;
+        let value = default.unwrap_or_else(|| py.None().into_bound(py));
+        self.store(name, &value, &Put::Replace)?;
         self.__getitem__(py, name)
     }
 
-    /// Stores many records: those of a mapping, or of an iterable of names and values.
+    /// Stores many records: those of a mapping, or of an iterable of pairs of a name and a value, and those
+    /// given by keyword. If one is refused, those before it are stored.
     ///
     /// Raises:
-    ///     CodecError: When the codec refuses a value. The records before it are stored.
+    ///     CodecError: When the codec refuses a value.
     ///
     /// Example:
     ///     >>> depot = vldepot.memory("json")
@@ -509,20 +669,40 @@ impl PyDepot {
     ///     >>> depot.update([("b", 3)])
     ///     >>> dict(depot.items())
     ///     {'a': 1, 'b': 3}
-    #[pyo3(signature = (records, /))]
-    fn update(&self, py: Python<'_>, records: &Bound<'_, PyAny>) -> PyResult<()> {
-        let pairs = match records.getattr_opt(intern!(py, "items"))? {
-            Some(items) => items.call0()?,
-            None => records.clone(),
-        };
-        for (n, pair) in pairs.try_iter()?.enumerate() {
-            if n.is_multiple_of(BETWEEN_SIGNALS) {
-                py.check_signals()?;
+    #[pyo3(signature = (records = Given::Absent, /, **named))]
+    fn update<'py>(
+        &self,
+        py: Python<'py>,
+        records: Given<'py>,
+        named: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<()> {
+        let refuse = || PyTypeError::new_err("update takes a mapping, or pairs of a name and a value");
+        if let Some(records) = records.value() {
+            let pairs = match records.getattr_opt(intern!(py, "items"))? {
+                Some(items) => items.call0()?,
+                None => records,
+            };
+            for (n, pair) in pairs.try_iter().map_err(|_| refuse())?.enumerate() {
+                if n.is_multiple_of(BETWEEN_SIGNALS) {
+                    py.check_signals()?;
+                }
+                let pair = pair?;
+                let text = pair.is_instance_of::<PyString>() || pair.is_instance_of::<PyBytes>();
+                let Ok(items) = pair.try_iter() else { return Err(refuse()) };
+                let items = items.take(3).collect::<PyResult<Vec<_>>>()?;
+                let ([name, value], false) = (&items[..], text) else { return Err(refuse()) };
+                self.store(name, value, &Put::Replace)?;
             }
-            let (name, value): (Bound<'_, PyAny>, Bound<'_, PyAny>) = pair?.extract()?;
+        }
+        for (name, value) in named.into_iter().flatten() {
             self.store(&name, &value, &Put::Replace)?;
         }
         Ok(())
+    }
+
+    /// The names, from the one that was put last to the first.
+    fn __reversed__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        slf.py().import("vldepot._views")?.getattr("names_reversed")?.call1((slf,))
     }
 
     /// Removes all records. The depot's own metadata stay.
@@ -544,7 +724,8 @@ impl PyDepot {
     /// Args:
     ///     threads: Threads that decode. With more than one, they read ahead of the loop.
     #[pyo3(signature = (*, threads = 1))]
-    fn values<'py>(slf: &Bound<'py, Self>, threads: usize) -> PyResult<Bound<'py, PyAny>> {
+    fn values<'py>(slf: &Bound<'py, Self>, threads: i64) -> PyResult<Bound<'py, PyAny>> {
+        options::threads(slf.py(), threads)?;
         slf.py().import("vldepot._views")?.getattr("Values")?.call1((slf, threads))
     }
 
@@ -553,7 +734,8 @@ impl PyDepot {
     /// Args:
     ///     threads: Threads that decode. With more than one, they read ahead of the loop.
     #[pyo3(signature = (*, threads = 1))]
-    fn items<'py>(slf: &Bound<'py, Self>, threads: usize) -> PyResult<Bound<'py, PyAny>> {
+    fn items<'py>(slf: &Bound<'py, Self>, threads: i64) -> PyResult<Bound<'py, PyAny>> {
+        options::threads(slf.py(), threads)?;
         slf.py().import("vldepot._views")?.getattr("Items")?.call1((slf, threads))
     }
 
@@ -589,16 +771,17 @@ impl PyDepot {
         &self,
         py: Python<'py>,
         positions: &Bound<'py, PyAny>,
-        threads: usize,
+        threads: i64,
     ) -> PyResult<Bound<'py, PyAny>> {
         fn get<C: Kind>(depot: &Depot<C>, position: u64) -> vldepot::Result<Fetched> {
             depot.get_at(position).map(C::fetched)
         }
+        let threads = options::threads(py, threads)?;
         if is_many(positions)? {
             let positions = self.positions(py, positions)?;
             return Ok(self.get_positions(py, &positions, threads)?.into_pyobject(py)?.into_any());
         }
-        let position = key::position(py, key::position_number(positions)?, self.len_now(py)?)?;
+        let position = key::position(positions, self.len_now(py)?)?;
         let fetched = self.with(py, |depot| Ok(for_depot!(depot, depot => get(depot, position))?))?;
         self.value(py, fetched)
     }
@@ -624,7 +807,7 @@ impl PyDepot {
             let names = names.iter().map(|name| key::to_python(py, name)).collect::<PyResult<Vec<_>>>()?;
             return Ok(names.into_pyobject(py)?.into_any());
         }
-        let position = key::position(py, key::position_number(positions)?, self.len_now(py)?)?;
+        let position = key::position(positions, self.len_now(py)?)?;
         let names = self.names_at_positions(py, &[position])?;
         key::to_python(py, &names[0])
     }
@@ -648,7 +831,7 @@ impl PyDepot {
         &self,
         py: Python<'py>,
         names: &Bound<'py, PyAny>,
-        threads: usize,
+        threads: i64,
     ) -> PyResult<Vec<Bound<'py, PyAny>>> {
         fn get<C: Kind, K: AsKey>(
             depot: &Depot<C>,
@@ -659,7 +842,7 @@ impl PyDepot {
         }
         let held = key::Held::new(names)?;
         let names = held.names()?;
-        let options = ReadOptions::default().with_threads(threads);
+        let options = ReadOptions::default().with_threads(options::threads(py, threads)?);
         let fetched = self.with(py, |depot| {
             Ok(for_depot!(depot, depot => for_names!(&names, keys => get(depot, keys, &options)))?)
         })?;
@@ -669,7 +852,8 @@ impl PyDepot {
     /// Reads frames as a few long arrays, in the order of `names`, duplicates included.
     ///
     /// Every block is decoded once, and nothing is made for a frame. Of large frames, only the blocks with the wanted
-    /// fields are decoded. The depot's precision must be float32.
+    /// fields are decoded. Positions, velocities, forces and charges are float32, and must be stored as that:
+    /// `get_many` reads frames of another precision.
     ///
     /// Returns:
     ///     A `FlatBatch`. Its arrays own their memory, so that other libraries may share it:
@@ -678,12 +862,13 @@ impl PyDepot {
     /// Args:
     ///     names: Any iterable of names.
     ///     fields: `positions velocities forces charges types masses energy time cell stress`: one name, or several.
+    ///         The default is `positions`.
     ///     out: Arrays to fill, by name: a dict, or a `FlatBatch`. They have room for at least as many rows, and the
     ///         batch has their first rows.
     ///
     /// Raises:
     ///     NotFound: When a name has no record.
-    ///     CodecError: When a frame lacks a field.
+    ///     CodecError: When a frame lacks a field, or has it in another precision than float32.
     ///     TypeError: When the depot is not one of frames.
     ///     ValueError: When `out` cannot take the fields. Arrays of `out` that were checked by then may be filled.
     ///
@@ -707,7 +892,9 @@ impl PyDepot {
         for_names!(&names, keys => self.flat_of(py, keys, fields, out))
     }
 
-    /// Like `get_flat`, for positions, which are given as to `at`.
+    /// Like `get_flat`, for positions: a slice, or a list or another iterable of ints.
+    ///
+    /// Negative positions count from the end. `depot.get_flat_at([3])` reads one frame.
     ///
     /// Raises:
     ///     OutOfRange: When there is no record at a position.
@@ -719,6 +906,12 @@ impl PyDepot {
         fields: Option<&Bound<'py, PyAny>>,
         out: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<FlatBatch> {
+        if !is_many(positions)? {
+            let found = positions.get_type().name()?;
+            return Err(PyTypeError::new_err(format!(
+                "positions are a slice, or a list or another iterable of ints, not {found}"
+            )));
+        }
         let positions = self.positions(py, positions)?;
         let names = self.names_at_positions(py, &positions)?;
         self.flat_of(py, &names, fields, out)
@@ -737,13 +930,14 @@ impl PyDepot {
     ///     >>> depot.atom_counts()
     ///     array([2, 5], dtype=uint32)
     #[pyo3(signature = (*, threads = 1))]
-    fn atom_counts<'py>(&self, py: Python<'py>, threads: usize) -> PyResult<Bound<'py, PyAny>> {
+    fn atom_counts<'py>(&self, py: Python<'py>, threads: i64) -> PyResult<Bound<'py, PyAny>> {
         fn counts(depot: &AnyDepot, threads: usize) -> Items<'_> {
             let AnyDepot::Frames(depot) = depot else { return Box::new(std::iter::empty()) };
             let frames = depot.iter_with(&ReadOptions::default().with_threads(threads));
             Box::new(frames.map(|frame| frame.map(|(_, record)| Entry::Atoms(frame::n_atoms(&record)))))
         }
         self.check_frames()?;
+        let threads = options::threads(py, threads)?;
         let listing = self.list(py, Shape::Values, move |depot| Ok(counts(depot, threads)))?;
         let mut counts = Vec::new();
         loop {
@@ -1058,7 +1252,7 @@ impl PyDepot {
     /// No record is read. Rows belong together although other threads put and remove records meanwhile.
     ///
     /// Args:
-    ///     columns: The columns to take. The default is all that the depot keeps.
+    ///     columns: The columns to take, or the name of one. The default is all that the depot keeps.
     ///     names: Whether to take the names too, as `"name"`.
     ///     metadata: Names in the metadata of records to take as columns too: numbers, text or bools. Each record's
     ///         metadata is decoded for that.
@@ -1083,7 +1277,7 @@ impl PyDepot {
     fn table(
         &self,
         py: Python<'_>,
-        columns: Option<Vec<String>>,
+        columns: Option<&Bound<'_, PyAny>>,
         names: bool,
         metadata: Option<Vec<String>>,
     ) -> PyResult<Table> {
@@ -1103,6 +1297,7 @@ impl PyDepot {
             let stored = columns.into_iter().map(|column| Data::Stored(Arc::new(column)));
             Ok((names, labels.into_iter().zip(stored).collect()))
         }
+        let columns = columns.filter(|columns| !columns.is_none()).map(options::columns).transpose()?;
         let refuse = |why| PyValueError::new_err(format!("{}: {why}", self.path.display()));
         let metadata = metadata.unwrap_or_default();
         let all_names = names || !metadata.is_empty();
@@ -1186,19 +1381,52 @@ impl PyDepot {
         })
     }
 
-    fn _all_metadata<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let all: Value =
-            self.with(py, |depot| Ok(for_depot!(depot, depot => depot.all_depot_metadata())?))?;
-        all.to_python(py)
+    fn _all_metadata<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let all = PyDict::new(py);
+        for (name, value) in &*self.own_metadata(py)? {
+            all.set_item(name, value.to_python(py)?)?;
+        }
+        Ok(all)
     }
 
-    fn _set_metadata(&self, py: Python<'_>, name: &str, value: &Bound<'_, PyAny>) -> PyResult<()> {
+    fn _metadata_names(&self, py: Python<'_>) -> PyResult<Vec<String>> {
+        Ok(self.own_metadata(py)?.keys().cloned().collect())
+    }
+
+    fn _get_metadata<'py>(&self, py: Python<'py>, name: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        let all = self.own_metadata(py)?;
+        let found = name.cast::<PyString>().ok().and_then(|name| all.get(name.to_str().ok()?));
+        match found {
+            Some(value) => value.to_python(py),
+            None => Err(PyKeyError::new_err(name.clone().unbind())),
+        }
+    }
+
+    fn _set_metadata(
+        &self,
+        py: Python<'_>,
+        name: &Bound<'_, PyAny>,
+        value: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        let Ok(name) = name.extract::<String>() else {
+            let name = short(name);
+            return Err(PyTypeError::new_err(format!(
+                "names of metadata are str of Unicode text, not {name}"
+            )));
+        };
+        let name = name.as_str();
         let value = Value::new(value, Form::MessagePack)?;
-        self.with(py, |depot| Ok(for_depot!(depot, depot => depot.set_depot_metadata(name, &value))?))
+        let set =
+            self.with(py, |depot| Ok(for_depot!(depot, depot => depot.set_depot_metadata(name, &value))?));
+        self.metadata_changed();
+        set
     }
 
     fn _remove_metadata(&self, py: Python<'_>, name: &str) -> PyResult<bool> {
-        self.with(py, |depot| Ok(for_depot!(depot, depot => depot.remove_depot_metadata(name))?))
+        let removed =
+            self.with(py, |depot| Ok(for_depot!(depot, depot => depot.remove_depot_metadata(name))?));
+        self.metadata_changed();
+        removed
     }
 
     // Making durable, following, going back, closing.
@@ -1223,24 +1451,23 @@ impl PyDepot {
 
     /// Closes the depot; a writer commits and publishes first. Arrays and records that were read stay valid.
     ///
-    /// This waits for calls of other threads. A second call does nothing.
+    /// This waits for calls of other threads; a long `get_flat` of the main thread ends with `Closed` instead. A
+    /// second call does nothing.
+    ///
+    /// Raises:
+    ///     NotCommitted, IoError: On a full disk. The depot stays open then, and nothing is lost: make room,
+    ///         and call `commit` or `close` again. At the end of a `with` block it stays open too.
+    ///     Poisoned: When a sync failed. The records can still be read, and copied to another depot.
+    ///     Forked: In a fork of the process that writes.
     fn close(&self, py: Python<'_>) -> PyResult<()> {
-        let closed: Result<(), Failure> = py.detach(|| {
-            let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
-            let Some(depot) = open.take() else { return Ok(()) };
-            for listing in self.listings.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
-                if let Some(listing) = listing.upgrade() {
-                    *listing.lock().unwrap_or_else(PoisonError::into_inner) = None;
-                }
-            }
-            match Arc::try_unwrap(depot) {
-                Ok(depot) => Ok(for_depot!(depot, depot => depot.close())?),
-                // Another thread copies from it, and drops it when it is done.
-                Err(depot) if self.writable => Ok(for_depot!(&*depot, depot => depot.publish())?),
-                Err(_) => Ok(()),
-            }
-        });
-        Ok(closed?)
+        Ok(py.detach(|| self.close_now(true))?)
+    }
+
+    /// Closes a depot that the interpreter would leave open when it ends.
+    fn _close_at_exit(&self, py: Python<'_>) {
+        if !self.is_forked() {
+            self.close_at_last(py);
+        }
     }
 
     fn __enter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
@@ -1249,6 +1476,11 @@ impl PyDepot {
 
     #[pyo3(signature = (*_exception))]
     fn __exit__(&self, py: Python<'_>, _exception: &Bound<'_, PyTuple>) -> PyResult<()> {
+        if self.is_forked() {
+            // A fork has written nothing, so there is nothing to tell.
+            py.detach(|| self.let_go());
+            return Ok(());
+        }
         self.close(py)
     }
 
@@ -1260,7 +1492,9 @@ impl PyDepot {
     /// Raises:
     ///     Replaced: When the path leads to another file now, such as a compacted one: open it again.
     fn refresh<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let refreshed = self.with(py, |depot| Ok(for_depot!(depot, depot => depot.refresh())?))?;
+        let refreshed = self.with(py, |depot| Ok(for_depot!(depot, depot => depot.refresh())?));
+        self.metadata_changed();
+        let refreshed = refreshed?;
         report::refreshed(py, &refreshed)
     }
 
@@ -1291,7 +1525,9 @@ impl PyDepot {
         let options = truncation(dry_run, false);
         let removal = self.with(py, |depot| {
             Ok(for_depot!(depot, depot => for_name!(name, key => depot.truncate_after_with(key, &options)))?)
-        })?;
+        });
+        self.metadata_changed();
+        let removal = removal?;
         report::removal(py, &removal)
     }
 
@@ -1312,7 +1548,9 @@ impl PyDepot {
         all: bool,
     ) -> PyResult<Bound<'py, PyAny>> {
         let options = truncation(dry_run, all);
-        let removal = self.with_frames(py, |depot| Ok(depot.truncate_after_step_with(step, &options)?))?;
+        let removal = self.with_frames(py, |depot| Ok(depot.truncate_after_step_with(step, &options)?));
+        self.metadata_changed();
+        let removal = removal?;
         report::removal(py, &removal)
     }
 
@@ -1344,8 +1582,9 @@ impl PyDepot {
         all: bool,
     ) -> PyResult<Bound<'py, PyAny>> {
         let options = truncation(dry_run, all);
-        let removal =
-            self.with_frames(py, |depot| Ok(depot.restart_at_step_with(step, newest, &options)?))?;
+        let removal = self.with_frames(py, |depot| Ok(depot.restart_at_step_with(step, newest, &options)?));
+        self.metadata_changed();
+        let removal = removal?;
         report::removal(py, &removal)
     }
 
@@ -1354,7 +1593,9 @@ impl PyDepot {
     /// Raises:
     ///     NotUndone: When something was put, removed or changed since, or nothing was truncated.
     fn undo_truncate(&self, py: Python<'_>) -> PyResult<u64> {
-        self.with(py, |depot| Ok(for_depot!(depot, depot => depot.undo_truncate())?))
+        let undone = self.with(py, |depot| Ok(for_depot!(depot, depot => depot.undo_truncate())?));
+        self.metadata_changed();
+        undone
     }
 
     /// The bytes of the depot's file. A writer commits and publishes first.
@@ -1374,7 +1615,7 @@ impl PyDepot {
     /// Raises:
     ///     PathExists: When there is a file at the path.
     #[pyo3(signature = (path, /))]
-    fn save(&self, py: Python<'_>, path: PathBuf) -> PyResult<()> {
+    fn save(&self, py: Python<'_>, #[pyo3(from_py_with = options::path)] path: PathBuf) -> PyResult<()> {
         self.with(py, |depot| Ok(for_depot!(depot, depot => depot.save(&path))?))
     }
 
@@ -1566,6 +1807,12 @@ impl PyDepot {
     }
 }
 
+fn is_main_thread(py: Python<'_>) -> PyResult<bool> {
+    let threading = py.import(intern!(py, "threading"))?;
+    let main = threading.call_method0(intern!(py, "main_thread"))?.getattr(intern!(py, "ident"))?;
+    threading.call_method0(intern!(py, "get_ident"))?.eq(main)
+}
+
 /// Whether positions are given as many: a slice, an array, or another iterable of them.
 fn is_many(positions: &Bound<'_, PyAny>) -> PyResult<bool> {
     if let Ok(array) = positions.cast::<numpy::PyUntypedArray>() {
@@ -1591,23 +1838,41 @@ impl PyDepot {
         };
         self.check_frames()?;
         let out = flat::Out::new(out, wanted)?;
+        // Handlers run on the main thread alone. Whoever closes waits for the others.
+        let is_main = is_main_thread(py)?;
         flat::batch(py, wanted, &out, |flat| {
-            match self.open.read().unwrap_or_else(PoisonError::into_inner).as_deref() {
-                Some(AnyDepot::Frames(depot)) => Ok(depot.get_many_flat_into(keys, wanted, flat)?),
-                _ => Err(Failure::Closed),
-            }
+            let read = || self.open.read().unwrap_or_else(PoisonError::into_inner);
+            let mut open = Some(read());
+            let depot =
+                open.as_ref().and_then(|open| open.as_ref().map(Arc::clone)).ok_or(Failure::Closed)?;
+            let AnyDepot::Frames(frames) = &*depot else { return Err(Failure::Closed) };
+            let (mut looked, mut frames_read) = (Instant::now(), 0_usize);
+            catching(|| {
+                frames.get_many_flat_telling(keys, wanted, flat, || {
+                    frames_read += 1;
+                    let look = is_main && frames_read % FRAMES_BETWEEN_LOOKS == 0;
+                    if !look || looked.elapsed() < TIME_BETWEEN_SIGNALS {
+                        return;
+                    }
+                    // A handler of a signal may close the depot, for which it must be free.
+                    open = None;
+                    if let Some(error) = Python::attach(|py| py.check_signals().err()) {
+                        end(Failure::Python(error));
+                    }
+                    let again = read();
+                    if again.is_none() {
+                        end(Failure::Closed);
+                    }
+                    open = Some(again);
+                    looked = Instant::now();
+                })
+            })
         })
     }
 }
 
 impl PyDepot {
     fn codec_str(&self) -> &'static str {
-        match self.codec {
-            CodecName::Frames => "atomic_frame",
-            CodecName::Arrays => "array",
-            CodecName::Bytes => "bytes",
-            CodecName::Msgpack => "msgpack",
-            CodecName::Json => "json",
-        }
+        self.codec.as_str()
     }
 }

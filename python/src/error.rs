@@ -5,12 +5,12 @@
 use std::error::Error as _;
 use std::io;
 
-use pyo3::exceptions::{PyException, PyOSError, PyRuntimeError, PyValueError};
+use pyo3::exceptions::{PyException, PyOSError, PyOverflowError, PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyTuple, PyType};
-use vldepot::{BloscError, CodecError, Error, ErrorKind, Part};
+use vldepot::{BloscError, CodecError, Error, ErrorKind, Key, Part};
 
 use crate::key;
 
@@ -61,6 +61,141 @@ pub(crate) fn codec_error(py: Python<'_>, source: CodecError) -> PyErr {
     }
 }
 
+/// The exception for a field that is `found` to be something else than `expected`.
+pub(crate) fn refused_field(py: Python<'_>, field: &str, expected: &str, found: &Bound<'_, PyAny>) -> PyErr {
+    let found = short(found);
+    let facts = PyDict::new(py);
+    let set = || -> PyResult<()> {
+        facts.set_item(intern!(py, "field"), field)?;
+        facts.set_item(intern!(py, "expected"), expected)?;
+        facts.set_item(intern!(py, "found"), &found)
+    };
+    let message = format!("field `{field}`: expected {expected}, found {found}");
+    set().map_or_else(|failed| failed, |()| made(py, "Codec", &message, Some(&facts)))
+}
+
+/// An error of reading `field`, with its name. An array that numpy cannot make is refused by the codec.
+pub(crate) fn in_field(py: Python<'_>, field: &str, error: PyErr) -> PyErr {
+    if error.is_instance_of::<PyTypeError>(py) {
+        return PyTypeError::new_err(format!("field `{field}`: {}", error.value(py)));
+    }
+    let refused = error.is_instance_of::<PyValueError>(py) || error.is_instance_of::<PyOverflowError>(py);
+    if !refused || is_ours(py, &error) {
+        return error;
+    }
+    let facts = PyDict::new(py);
+    match facts.set_item(intern!(py, "field"), field) {
+        Ok(()) => made(py, "Codec", &format!("field `{field}`: {}", error.value(py)), Some(&facts)),
+        Err(failed) => failed,
+    }
+}
+
+/// An error of reading an option: it names the option and what was given.
+pub(crate) fn in_option(name: &str, value: &Bound<'_, PyAny>, error: PyErr) -> PyErr {
+    let py = value.py();
+    if is_ours(py, &error) {
+        return error;
+    }
+    if error.is_instance_of::<PyTypeError>(py) {
+        return PyTypeError::new_err(format!("{name}={}: {}", short(value), error.value(py)));
+    }
+    if error.is_instance_of::<PyOverflowError>(py) {
+        let why = format!("{name}={}: the number is too small or too large", short(value));
+        return raise(py, Error::new(ErrorKind::InvalidOptions { why }));
+    }
+    if error.is_instance_of::<PyValueError>(py) {
+        let why = format!("{name}={}: {}", short(value), error.value(py));
+        return raise(py, Error::new(ErrorKind::InvalidOptions { why }));
+    }
+    error
+}
+
+/// Whether it is an exception of `vldepot.errors`.
+fn is_ours(py: Python<'_>, error: &PyErr) -> bool {
+    error.value(py).hasattr(intern!(py, "_facts")).unwrap_or(false)
+}
+
+/// The object as messages show it, cut where it is long.
+pub(crate) fn short(object: &Bound<'_, PyAny>) -> String {
+    const SHOWN: usize = 60;
+    let shown = object.repr().map_or_else(|_| "?".to_owned(), |shown| shown.to_string_lossy().into_owned());
+    let shown = shown.split_whitespace().collect::<Vec<_>>().join(" ");
+    match shown.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("{}..", &shown[..end]),
+        None => shown,
+    }
+}
+
+/// A refusal of a value that is put, with the depot's path, the record's name and the codec.
+pub(crate) fn placed(py: Python<'_>, error: PyErr, path: &std::path::Path, key: &Key, codec: &str) -> PyErr {
+    let place = || -> PyResult<Option<PyErr>> {
+        let value = error.value(py);
+        if !value.is_instance(class(py, "Codec")?.as_any())? || !value.getattr("path")?.is_none() {
+            return Ok(None);
+        }
+        let facts = value.getattr("_facts")?.cast_into::<PyDict>()?.copy()?;
+        let why: String = value.getattr("_message")?.extract()?;
+        let record = key::shown(key);
+        let codec = user_name(codec);
+        facts.set_item(intern!(py, "path"), path.as_os_str())?;
+        facts.set_item(intern!(py, "record"), &record)?;
+        facts.set_item(intern!(py, "codec"), codec)?;
+        let message = format!("{}: record {record} is not what codec `{codec}` holds: {why}", path.display());
+        let placed = made(py, "Codec", &message, Some(&facts));
+        placed.set_cause(py, Some(PyValueError::new_err(why)));
+        Ok(Some(placed))
+    };
+    match place() {
+        Ok(Some(placed)) => placed,
+        _ => error,
+    }
+}
+
+/// Why frames cannot be read as flat arrays.
+pub(crate) fn not_flat(py: Python<'_>, failure: Failure) -> PyErr {
+    let Failure::Library(error) = &failure else { return failure.into() };
+    let source = error.source().and_then(|source| source.downcast_ref::<CodecError>());
+    let Some(CodecError::Dtype { field, expected, found }) = source else { return failure.into() };
+    let record = error.record().map_or_else(|| "a frame".to_owned(), |record| format!("record {record}"));
+    let path = error.path().map_or_else(String::new, |path| format!("{}: ", path.display()));
+    let message = format!("{path}{record} has its {field} in {found}, and flat batches are {expected}");
+    let explained = || -> PyResult<PyErr> {
+        let plain = exception(py, error)?;
+        let facts = plain.value(py).getattr("_facts")?.cast_into::<PyDict>()?;
+        let explained = made(py, "Codec", &message, Some(&facts));
+        explained.set_cause(py, plain.cause(py));
+        Ok(explained)
+    };
+    explained().unwrap_or_else(|failed| failed)
+}
+
+/// The exception for a position that has no record.
+pub(crate) fn out_of_range(position: &Bound<'_, PyAny>, len: u64) -> PyErr {
+    let py = position.py();
+    let facts = PyDict::new(py);
+    let set = || -> PyResult<String> {
+        let position = position.call_method0(intern!(py, "__index__"))?;
+        facts.set_item(intern!(py, "position"), &position)?;
+        facts.set_item(intern!(py, "len"), len)?;
+        facts.set_item(intern!(py, "is_not_found"), true)?;
+        Ok(format!("no record at position {}: the depot has {len}", short(&position)))
+    };
+    set().map_or_else(|failed| failed, |message| made(py, "OutOfRange", &message, Some(&facts)))
+}
+
+/// A codec of the library as users of this package name it. Other ids are their own names. A version may follow.
+pub(crate) fn user_name(id: &str) -> &str {
+    let versioned = id.rsplit_once(' ').filter(|(_, version)| version.parse::<u32>().is_ok());
+    match versioned.map_or(id, |(id, _)| id) {
+        "raw" => "bytes",
+        "ndarray" => "array",
+        "serde.msgpack" => "msgpack",
+        "serde.json" => "json",
+        "atomic_frame" => "atomic_frame",
+        _ => id,
+    }
+}
+
 /// An exception of the class for `kind`, as an object for a report.
 pub(crate) fn object<'py>(py: Python<'py>, error: &Error) -> PyResult<Bound<'py, PyAny>> {
     Ok(exception(py, error)?.into_value(py).into_bound(py).into_any())
@@ -84,6 +219,16 @@ fn made(py: Python<'_>, kind: &str, message: &str, facts: Option<&Bound<'_, PyDi
 }
 
 fn exception(py: Python<'_>, error: &Error) -> PyResult<PyErr> {
+    if let ErrorKind::WrongCodec { stored, given } = error.kind()
+        && (user_name(stored), user_name(given)) != (stored, given)
+    {
+        let (stored, given) = (user_name(stored).to_owned(), user_name(given).to_owned());
+        let mut renamed = Error::new(ErrorKind::WrongCodec { stored, given });
+        if let Some(path) = error.path() {
+            renamed = renamed.at(path);
+        }
+        return exception(py, &renamed);
+    }
     let facts = PyDict::new(py);
     let kind = kind(error.kind(), &facts)?;
     facts.set_item(intern!(py, "path"), error.path().map(std::path::Path::as_os_str))?;
@@ -92,14 +237,28 @@ fn exception(py: Python<'_>, error: &Error) -> PyResult<PyErr> {
     facts.set_item(intern!(py, "is_not_found"), error.is_not_found())?;
     facts.set_item(intern!(py, "is_unsupported"), error.is_unsupported())?;
     facts.set_item(intern!(py, "is_io"), error.is_io())?;
-    let Some(source) = error.source() else { return Ok(made(py, kind, &error.to_string(), Some(&facts))) };
+    let mut said = error.to_string();
+    if let ErrorKind::Codec { codec: id } = error.kind() {
+        said = said.replace(&format!("codec `{id}`"), &format!("codec `{}`", user_name(id)));
+    } else if let ErrorKind::CodecParameters { codec: id } = error.kind() {
+        said = said.replace(&format!("codec `{id}`"), &format!("codec `{}`", user_name(id)));
+    }
+    let Some(source) = error.source() else { return Ok(made(py, kind, &said, Some(&facts))) };
     if let Some(os) = os_error(source) {
         facts.set_item(intern!(py, "errno"), os)?;
     }
     if let Some(refused) = source.downcast_ref::<CodecError>() {
         codec_facts(refused, &facts)?;
     }
-    let exception = made(py, kind, &format!("{error}: {source}"), Some(&facts));
+    let message = match (source.downcast_ref::<CodecError>(), error.path(), error.record()) {
+        // What was asked for is not there: the record is as it should be.
+        (Some(CodecError::Absent { field }), Some(path), Some(record)) => {
+            format!("{}: record {record} has no {field}", path.display())
+        }
+        (Some(CodecError::Absent { field }), ..) => format!("a frame has no {field}"),
+        _ => format!("{said}: {source}"),
+    };
+    let exception = made(py, kind, &message, Some(&facts));
     exception.set_cause(py, Some(cause(py, source)?));
     Ok(exception)
 }
@@ -143,6 +302,7 @@ fn codec_facts(error: &CodecError, facts: &Bound<'_, PyDict>) -> PyResult<()> {
             facts.set_item("expected", expected)?;
             facts.set_item("found", found)
         }
+        CodecError::Absent { field } => facts.set_item("field", field),
         CodecError::Length { what, expected, found } => {
             facts.set_item("field", what)?;
             facts.set_item("expected", expected)?;
@@ -206,7 +366,10 @@ fn kind(kind: &ErrorKind, facts: &Bound<'_, PyDict>) -> PyResult<&'static str> {
         Kind::StillOpen => "StillOpen",
         Kind::NoRoom { needed, free } => facts!(facts, "NoRoom", needed, free),
         Kind::WrongCodec { stored, given } => facts!(facts, "WrongCodec", stored, given),
-        Kind::CodecParameters { codec } => facts!(facts, "CodecParameters", codec),
+        Kind::CodecParameters { codec } => {
+            let codec = user_name(codec);
+            facts!(facts, "CodecParameters", codec)
+        }
         Kind::NotADepot { found } => facts!(facts, "NotADepot", found),
         Kind::NewerFormat { found, supported } => facts!(facts, "NewerFormat", found, supported),
         Kind::NewerFeature { what, name, offset, readable } => {
@@ -232,7 +395,10 @@ fn kind(kind: &ErrorKind, facts: &Bound<'_, PyDict>) -> PyResult<&'static str> {
         Kind::InvalidRecord { why } => facts!(facts, "InvalidRecord", why),
         Kind::Io { action } => facts!(facts, "Io", action),
         Kind::Metadata { why } => facts!(facts, "Metadata", why),
-        Kind::Codec { codec } => facts!(facts, "Codec", codec),
+        Kind::Codec { codec } => {
+            let codec = user_name(codec);
+            facts!(facts, "Codec", codec)
+        }
         Kind::Compress { chunk } => facts!(facts, "Compress", chunk),
         Kind::Checksum { part, offset, expected, found } => {
             part_facts(part, facts)?;

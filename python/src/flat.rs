@@ -11,6 +11,8 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 use vldepot::codecs::{Fields, FlatFrames};
 
+use crate::error::not_flat;
+
 thread_local! {
     /// Keeps the memory in which frames are put in order.
     static SCRATCH: RefCell<FlatFrames> = RefCell::default();
@@ -167,7 +169,13 @@ impl<'py> Out<'py> {
             Ok(batch) => FlatBatch::to_dict(batch)?.into_any(),
             Err(_) => out.clone(),
         };
-        for item in given.call_method0(intern!(out.py(), "items"))?.try_iter()? {
+        let Some(items) = given.getattr_opt(intern!(out.py(), "items"))? else {
+            let found = out.get_type().name()?;
+            return Err(PyTypeError::new_err(format!(
+                "out is a dict of arrays by name, or a FlatBatch, not {found}"
+            )));
+        };
+        for item in items.call0()?.try_iter()? {
             let (name, array): (String, Bound<'py, PyAny>) = item?.extract()?;
             let known = FIELDS.iter().find(|(field, _)| *field == name);
             if name != "offsets" && known.is_none_or(|(_, field)| !wanted.contains(*field)) {
@@ -272,7 +280,7 @@ pub(crate) fn batch<'py>(
     fill: impl FnOnce(&mut FlatFrames) -> Result<(), crate::error::Failure> + Send,
 ) -> PyResult<FlatBatch> {
     let mut flat = SCRATCH.take();
-    py.detach(|| fill(&mut flat))?;
+    py.detach(|| fill(&mut flat)).map_err(|failure| not_flat(py, failure))?;
     out.check(&flat)?;
     let asked = |field| wanted.contains(field);
     let FlatFrames {

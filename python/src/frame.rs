@@ -4,11 +4,11 @@
 //! written.
 
 use ndarray::IxDyn;
-use numpy::{PyArrayMethods, PyUntypedArray, PyUntypedArrayMethods};
-use pyo3::exceptions::{PyAttributeError, PyTypeError};
+use numpy::{PyArrayDescr, PyArrayDescrMethods, PyArrayMethods, PyUntypedArray, PyUntypedArrayMethods};
+use pyo3::exceptions::{PyAttributeError, PyOverflowError, PyTypeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyString, PyTuple};
+use pyo3::types::{PyBool, PyBytes, PyDict, PyInt, PyList, PyMappingProxy, PyString, PyTuple};
 use vldepot::codecs::atomic::NamedArray;
 use vldepot::codecs::{
     AtomicFrame, AtomicFrameCodec, AtomicFrameView, DType, Topology as TopologyItem, TopologyView,
@@ -16,7 +16,7 @@ use vldepot::codecs::{
 use vldepot::{CodecError, Record};
 
 use crate::array::{self, Held};
-use crate::error::codec_error;
+use crate::error::{codec_error, in_field, refused_field, short};
 use crate::memory::{Lent, lend};
 
 type FrameRecord = Record<AtomicFrameCodec>;
@@ -54,13 +54,20 @@ struct GivenFrame {
 /// One frame of atoms.
 ///
 /// A frame that a depot gives lends its arrays from the record: they are read-only, and keep it alive. Arrays that
-/// are given to be written are only referred to, until the frame is put.
+/// are given to be written are only referred to, until the frame is put. Whole numbers become float64 at
+/// once.
+///
+/// A depot stores positions, velocities, forces and charges in its `precision`, which is float32 unless
+/// `create` was told otherwise. Float64 is rounded to it, and tiny numbers become 0. What would become
+/// infinite is refused.
 ///
 /// Each field is `None` where the frame has none. The units are those of the depot's codec; the default ones are in
-/// brackets. `arrays` and `per_frame` are dicts of your own arrays: per atom `[n_atoms, ..]`, and of any shape.
+/// brackets. `arrays` and `per_frame` hold your own arrays by name: per atom `[n_atoms, ..]`, and of any
+/// shape.
 ///
 /// Raises:
-///     CodecError: When `cell` or `stress` is not 3 x 3, or `pbc` has not 3 values. All else is checked by `put`.
+///     CodecError: When a scalar is none, `cell` or `stress` is not 3 x 3, or `pbc` is no bool and not three
+///         of them. All else is checked by `put`.
 ///
 /// Example:
 ///     >>> frame = vldepot.Frame(positions=np.zeros((2, 3)), step=5, arrays={"spin": np.array([1, -1])})
@@ -96,7 +103,12 @@ fn matrix_to_python(py: Python<'_>, matrix: Option<Matrix>) -> PyResult<Option<B
 }
 
 fn matrix(field: &str, object: &Bound<'_, PyAny>) -> PyResult<Matrix> {
-    let array = array::as_doubles(object)?;
+    let py = object.py();
+    let given = array::as_array(object).map_err(|error| in_field(py, field, error))?;
+    if !matches!(given.dtype().kind(), b'f' | b'i' | b'u') {
+        return Err(refused_field(py, field, "numbers of float64", object));
+    }
+    let array = array::as_doubles(&given)?;
     if array.shape() != [3, 3] {
         return Err(codec_error(object.py(), CodecError::shape(field, &[3, 3], array.shape())));
     }
@@ -105,16 +117,102 @@ fn matrix(field: &str, object: &Bound<'_, PyAny>) -> PyResult<Matrix> {
     rows.try_into().map_err(|_| PyTypeError::new_err("a matrix of 3 x 3"))
 }
 
+/// The kind of a scalar of numpy, as `numpy.dtype.kind` gives it.
+fn scalar_kind(object: &Bound<'_, PyAny>) -> PyResult<Option<u8>> {
+    let Some(dtype) = object.getattr_opt(intern!(object.py(), "dtype"))? else { return Ok(None) };
+    // A scalar of another package is asked for its number, as any object is.
+    let Ok(dtype) = dtype.cast_into::<PyArrayDescr>() else { return Ok(None) };
+    let shape = object.getattr_opt(intern!(object.py(), "shape"))?;
+    let is_scalar = shape.is_some_and(|shape| shape.len().is_ok_and(|axes| axes == 0));
+    Ok(Some(if is_scalar { dtype.kind() } else { b'?' }))
+}
+
+/// A bool, or 0 or 1, of Python or numpy.
+fn flag(object: &Bound<'_, PyAny>) -> PyResult<Option<bool>> {
+    if let Ok(bool) = object.cast::<PyBool>() {
+        return Ok(Some(bool.is_true()));
+    }
+    Ok(match scalar_kind(object)? {
+        Some(b'b') => Some(object.is_truthy()?),
+        None if !object.is_instance_of::<PyInt>() => None,
+        None | Some(b'i' | b'u') => match object.extract::<i64>() {
+            Ok(0) => Some(false),
+            Ok(1) => Some(true),
+            _ => None,
+        },
+        _ => None,
+    })
+}
+
 fn three(object: &Bound<'_, PyAny>) -> PyResult<[bool; 3]> {
-    if let Ok(one) = object.extract::<bool>() {
+    if let Some(one) = flag(object)? {
         return Ok([one; 3]);
     }
+    let refuse = |found: &Bound<'_, PyAny>| refused_field(found.py(), "pbc", "a bool, or three", found);
+    let has_array = object.hasattr(intern!(object.py(), "__array__"))?;
+    let array = has_array.then(|| array::as_array(object)).transpose()?;
+    if array.is_none() && !object.is_instance_of::<PyList>() && !object.is_instance_of::<PyTuple>() {
+        return Err(refuse(object));
+    }
+    let items = array.as_ref().map_or(object, |array| array.as_any());
     let mut out = Vec::new();
-    for item in object.try_iter()? {
-        out.push(item?.is_truthy()?);
+    for item in items.try_iter().map_err(|_| refuse(object))? {
+        let item = item?;
+        out.push(flag(&item)?.ok_or_else(|| refuse(&item))?);
     }
     let found = out.len();
     out.try_into().map_err(|_| codec_error(object.py(), CodecError::shape("pbc", &[3], &[found])))
+}
+
+/// A whole number. A bool is none.
+fn whole<T: for<'a, 'p> FromPyObject<'a, 'p, Error = PyErr>>(
+    field: &str,
+    expected: &str,
+    object: &Bound<'_, PyAny>,
+) -> PyResult<T> {
+    let refuse = || refused_field(object.py(), field, expected, object);
+    if object.is_instance_of::<PyBool>() || !matches!(scalar_kind(object)?, None | Some(b'i' | b'u')) {
+        return Err(refuse());
+    }
+    object.extract().map_err(|error| or_else(object.py(), error, refuse))
+}
+
+/// What was refused, unless `error` is of something else, such as an interrupt.
+fn or_else(py: Python<'_>, error: PyErr, refuse: impl FnOnce() -> PyErr) -> PyErr {
+    let refused = error.is_instance_of::<PyTypeError>(py)
+        || error.is_instance_of::<PyValueError>(py)
+        || error.is_instance_of::<PyOverflowError>(py);
+    if refused { refuse() } else { error }
+}
+
+/// A number. A whole one must be the same as a float64.
+fn real(field: &str, object: &Bound<'_, PyAny>) -> PyResult<f64> {
+    let refuse = || refused_field(object.py(), field, "a number of float64", object);
+    if !matches!(scalar_kind(object)?, None | Some(b'b' | b'i' | b'u' | b'f')) {
+        return Err(refuse());
+    }
+    let number: f64 = object.extract().map_err(|error| or_else(object.py(), error, refuse))?;
+    if object.is_instance_of::<PyInt>() && !object.eq(number)? {
+        return Err(refuse());
+    }
+    Ok(number)
+}
+
+fn field_name(name: &Bound<'_, PyAny>) -> PyResult<String> {
+    name.extract().map_err(|_| PyTypeError::new_err(format!("names of fields are str, not {}", short(name))))
+}
+
+fn text(field: &str, object: &Bound<'_, PyAny>) -> PyResult<String> {
+    object.extract().map_err(|_| refused_field(object.py(), field, "a str of Unicode text", object))
+}
+
+/// An array, and the name of the field if there is none.
+fn array_of<'py>(
+    field: &str,
+    object: &Bound<'py, PyAny>,
+    read: impl FnOnce(&Bound<'py, PyAny>) -> PyResult<Bound<'py, PyUntypedArray>>,
+) -> PyResult<Py<PyUntypedArray>> {
+    read(object).map(Bound::unbind).map_err(|error| in_field(object.py(), field, error))
 }
 
 fn own_arrays(
@@ -122,10 +220,19 @@ fn own_arrays(
     per_atom: bool,
     out: &mut Vec<(String, bool, Py<PyUntypedArray>)>,
 ) -> PyResult<()> {
-    let items = object.call_method0(intern!(object.py(), "items"))?;
-    for item in items.try_iter()? {
-        let (name, value): (String, Bound<'_, PyAny>) = item?.extract()?;
-        out.push((name, per_atom, array::as_array(&value)?.unbind()));
+    let field = if per_atom { "arrays" } else { "per_frame" };
+    let Some(items) = object.getattr_opt(intern!(object.py(), "items"))? else {
+        let found = object.get_type().name()?;
+        return Err(PyTypeError::new_err(format!("field `{field}`: a dict of arrays by name, not {found}")));
+    };
+    for item in items.call0()?.try_iter()? {
+        let (name, value): (Bound<'_, PyAny>, Bound<'_, PyAny>) = item?.extract()?;
+        let Ok(name) = name.extract::<String>() else {
+            let name = short(&name);
+            return Err(PyTypeError::new_err(format!("field `{field}`: names are str, not {name}")));
+        };
+        let array = array_of(&name, &value, array::as_array)?;
+        out.push((name, per_atom, array));
     }
     Ok(())
 }
@@ -142,25 +249,25 @@ impl Frame {
             if value.is_none() {
                 continue;
             }
-            let name = name.cast_into::<PyString>()?;
-            let name = name.to_str()?;
+            let name = field_name(&name)?;
+            let name = &*name;
             if let Some(at) = ARRAYS.iter().position(|array| *array == name) {
-                let array = if name == "types" { array::as_array(&value) } else { array::as_reals(&value) };
-                given.arrays[at] = Some(array?.unbind());
+                let read = if name == "types" { array::as_array } else { array::as_reals };
+                given.arrays[at] = Some(array_of(name, &value, read)?);
                 continue;
             }
             match name {
-                "name" => given.name = Some(value.extract()?),
-                "n_atoms" => given.n_atoms = Some(value.extract()?),
+                "name" => given.name = Some(text(name, &value)?),
+                "n_atoms" => given.n_atoms = Some(whole(name, "a number of atoms", &value)?),
                 "cell" => given.cell = Some(matrix("cell", &value)?),
                 "pbc" => given.pbc = Some(three(&value)?),
-                "step" => given.step = Some(value.extract()?),
-                "time" => given.time = Some(value.extract()?),
-                "energy" => given.energy = Some(value.extract()?),
+                "step" => given.step = Some(whole(name, "a whole number from -2^63 to 2^63 - 1", &value)?),
+                "time" => given.time = Some(real(name, &value)?),
+                "energy" => given.energy = Some(real(name, &value)?),
                 "stress" => given.stress = Some(matrix("stress", &value)?),
                 "arrays" => own_arrays(&value, true, &mut given.own)?,
                 "per_frame" => own_arrays(&value, false, &mut given.own)?,
-                "topology_name" => given.topology_name = Some(value.extract()?),
+                "topology_name" => given.topology_name = Some(text(name, &value)?),
                 "topology" => given.topology = Some(Topology::from_object(&value)?.unbind()),
                 _ => {
                     return Err(PyTypeError::new_err(format!(
@@ -358,15 +465,17 @@ impl Frame {
     }
 
     /// The writer's own arrays `[n_atoms, ..]`, by name. Empty where there are none.
+    ///
+    /// It cannot be changed: `frame.replace(arrays={**frame.arrays, "spin": spin})` makes another frame.
     #[getter]
-    fn arrays<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyDict>> {
-        Self::own(slf, true)
+    fn arrays<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyMappingProxy>> {
+        Ok(PyMappingProxy::new(slf.py(), Self::own(slf, true)?.as_mapping()))
     }
 
-    /// The writer's own arrays of any shape, by name. Empty where there are none.
+    /// The writer's own arrays of any shape, by name. Empty where there are none. It cannot be changed.
     #[getter]
-    fn per_frame<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyDict>> {
-        Self::own(slf, false)
+    fn per_frame<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyMappingProxy>> {
+        Ok(PyMappingProxy::new(slf.py(), Self::own(slf, false)?.as_mapping()))
     }
 
     /// Name of the record in the same depot that holds the topology.
@@ -414,7 +523,11 @@ impl Frame {
         let out = PyDict::new(slf.py());
         for name in Self::fields(slf)? {
             let name = name.cast_into::<PyString>()?;
-            let value = slf.getattr(&name)?;
+            let value = match name.to_str()? {
+                "arrays" => Self::own(slf, true)?.into_any(),
+                "per_frame" => Self::own(slf, false)?.into_any(),
+                name => slf.getattr(name)?,
+            };
             match value.cast::<Topology>() {
                 Ok(topology) => out.set_item(name, Topology::to_dict(topology)?)?,
                 Err(_) => out.set_item(name, value)?,
@@ -595,19 +708,23 @@ impl Topology {
             if value.is_none() {
                 continue;
             }
-            let name = name.cast_into::<PyString>()?;
-            let name = name.to_str()?;
+            let name = field_name(&name)?;
+            let name = &*name;
             if let Some(at) = TOPOLOGY_ARRAYS.iter().position(|array| *array == name) {
                 let real = ["masses", "charges"].contains(&name);
-                let array = if real { array::as_reals(&value) } else { array::as_array(&value) };
-                given.arrays[at] = Some(array?.unbind());
+                let read = if real { array::as_reals } else { array::as_array };
+                given.arrays[at] = Some(array_of(TOPOLOGY_FIELDS[at], &value, read)?);
                 continue;
             }
             let names = || -> PyResult<Vec<String>> {
                 if value.is_instance_of::<PyString>() || value.is_instance_of::<PyBytes>() {
-                    return Err(PyTypeError::new_err(format!("{name} is a list of names")));
+                    return Err(PyTypeError::new_err(format!("field `topology.{name}`: a list of names")));
                 }
-                value.try_iter()?.map(|name| name?.extract()).collect()
+                let field = format!("topology.{name}");
+                let Ok(items) = value.try_iter() else {
+                    return Err(refused_field(value.py(), &field, "a list of names", &value));
+                };
+                items.map(|name| text(&field, &name?)).collect()
             };
             match name {
                 "names" => given.names = Some(names()?),
@@ -622,10 +739,11 @@ impl Topology {
         if let Ok(topology) = object.cast::<Self>() {
             return Ok(topology.clone());
         }
-        match object.cast::<PyDict>() {
-            Ok(fields) => Bound::new(object.py(), Self::from_fields(fields)?),
-            Err(_) => Err(PyTypeError::new_err("a topology is a vldepot.Topology or a dict")),
+        if let Ok(fields) = object.cast::<PyDict>() {
+            return Bound::new(object.py(), Self::from_fields(fields)?);
         }
+        let found = object.get_type().name()?;
+        Err(PyTypeError::new_err(format!("field `topology`: a vldepot.Topology or a dict, not {found}")))
     }
 
     fn array<'py>(slf: &Bound<'py, Self>, at: usize) -> PyResult<Option<Bound<'py, PyAny>>> {

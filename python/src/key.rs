@@ -6,7 +6,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyInt, PyString};
 use vldepot::{Error, ErrorKind, Key};
 
-use crate::error::raise;
+use crate::error::{out_of_range, raise};
 
 /// A name, borrowed from Python.
 pub(crate) enum Name<'a> {
@@ -67,6 +67,22 @@ pub(crate) fn key(object: &Bound<'_, PyAny>) -> PyResult<Key> {
         Name::Bytes(bytes) => Key::from(bytes.to_vec()),
         Name::Key(key) => key,
     })
+}
+
+/// The name as messages show it. A long one is cut.
+pub(crate) fn shown(key: &Key) -> String {
+    const SHOWN: usize = 200;
+    match key {
+        Key::Str(name) if name.len() > SHOWN => {
+            let end = (0..=SHOWN).rev().find(|&end| name.is_char_boundary(end)).unwrap_or(0);
+            format!("{:?}.. ({} bytes)", &name[..end], name.len())
+        }
+        Key::Bytes(name) if name.len() > SHOWN => {
+            format!("{}.. ({} bytes)", Key::Bytes(name[..SHOWN].to_vec()), name.len())
+        }
+        Key::Str(name) => format!("{name:?}"),
+        key => key.to_string(),
+    }
 }
 
 /// The name as Python has it.
@@ -135,14 +151,30 @@ impl Held<'_> {
 
 /// Reads positions, counted from the end if negative: an array of int64, or any iterable of integers.
 pub(crate) fn positions(object: &Bound<'_, PyAny>, len: u64) -> PyResult<Vec<u64>> {
-    let numbers: Vec<i128> = match object.cast::<PyArray1<i64>>() {
-        Ok(array) => array.try_readonly()?.as_array().iter().map(|&number| number.into()).collect(),
-        Err(_) => object.try_iter()?.map(|number| position_number(&number?)).collect::<PyResult<_>>()?,
+    let py = object.py();
+    if let Ok(array) = object.cast::<PyArray1<i64>>() {
+        let array = array.try_readonly()?;
+        let place = |&number: &i64| {
+            from_front(number.into(), len)
+                .map_or_else(|| Err(out_of_range(number.into_pyobject(py)?.as_any(), len)), Ok)
+        };
+        return array.as_array().iter().map(place).collect();
+    }
+    let Ok(numbers) = object.try_iter() else {
+        let found = object.get_type().name()?;
+        return Err(PyTypeError::new_err(format!(
+            "positions are a slice, or a list or another iterable of ints, not {found}"
+        )));
     };
-    numbers.into_iter().map(|number| position(object.py(), number, len)).collect()
+    numbers.map(|number| position(&number?, len)).collect()
 }
 
-/// Reads an integer that is not a `bool`.
+fn from_front(number: i128, len: u64) -> Option<u64> {
+    let from_front = if number < 0 { number + i128::from(len) } else { number };
+    u64::try_from(from_front).ok().filter(|&position| position < len)
+}
+
+/// Reads an integer that is not a `bool`. One that is far too large is taken for the largest.
 pub(crate) fn position_number(object: &Bound<'_, PyAny>) -> PyResult<i128> {
     if !object.is_instance_of::<PyBool>() {
         if object.is_instance_of::<PyInt>() {
@@ -157,11 +189,6 @@ pub(crate) fn position_number(object: &Bound<'_, PyAny>) -> PyResult<i128> {
 }
 
 /// The position from the front. One that does not exist is an error.
-pub(crate) fn position(py: Python<'_>, number: i128, len: u64) -> PyResult<u64> {
-    let from_front = if number < 0 { number + i128::from(len) } else { number };
-    let found = u64::try_from(from_front).ok().filter(|&position| position < len);
-    found.ok_or_else(|| {
-        let position = u64::try_from(number.unsigned_abs()).unwrap_or(u64::MAX);
-        raise(py, Error::new(ErrorKind::OutOfRange { position, len }))
-    })
+pub(crate) fn position(object: &Bound<'_, PyAny>, len: u64) -> PyResult<u64> {
+    from_front(position_number(object)?, len).map_or_else(|| Err(out_of_range(object, len)), Ok)
 }

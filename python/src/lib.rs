@@ -37,6 +37,13 @@ use pyo3::prelude::*;
 /// Conversion between Python and the library.
 #[pymodule]
 mod _vldepot {
+    use pyo3::prelude::*;
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        super::array::find_numpy(module.py())
+    }
+
     #[pymodule_export]
     use super::depot::{PyDepot, open_depot};
     #[pymodule_export]

@@ -58,53 +58,76 @@ impl LoaderOptions {
         let mut options = Self::default();
         let Some(given) = given else { return Ok(options) };
         let seed = given.get_item("seed")?.filter(|seed| !seed.is_none());
-        let seed = seed.map_or(Ok(0), |seed| seed.extract::<u64>())?;
+        let number = |seed: Bound<'_, PyAny>| {
+            seed.extract::<u64>().map_err(|error| error::in_option("seed", &seed, error))
+        };
+        let seed = seed.map_or(Ok(0), number)?;
         for (name, value) in given {
             if value.is_none() {
                 continue;
             }
             let name = name.cast_into::<PyString>()?;
-            match name.to_str()? {
-                "seed" => {}
-                "shuffle" => options.shuffle = shuffle(&value, seed)?,
-                "window" => options.window = Some(value.extract()?),
-                "group" => options.group = Some(value.extract()?),
-                "positions" => options.positions = Some(key::positions(&value, len)?),
-                "range" => options.range = Some(value.extract()?),
-                "names" => options.names = Some(key::Held::new(&value)?.objects_as_keys()?),
-                "batch_size" => options.batch_size = Some(value.extract()?),
-                "batch_bytes" => options.batch_bytes = Some(value.extract()?),
-                "max_cost" => options.max_cost = Some(value.extract()?),
-                "costs" => options.costs = Some(costs(&value)?),
-                "max_atoms" => options.max_atoms = Some(value.extract()?),
-                "drop_last" => options.drop_last = value.extract()?,
-                "epochs" => options.epochs = Some(value.extract()?),
-                "epoch" => options.epoch = value.extract()?,
-                "rank" => options.rank = value.extract()?,
-                "world" => options.world = Some(value.extract()?),
-                "worker" => options.worker = value.extract()?,
-                "workers" => options.workers = Some(value.extract()?),
-                "even" => options.even = value.extract()?,
-                "lanes" => options.lanes = Some(value.extract()?),
-                "prefetch" => options.prefetch = Some(value.extract()?),
-                "threads" => options.threads = Some(value.extract()?),
-                "on_error" => {
-                    options.skip = match value.extract::<String>()?.as_str() {
-                        "stop" => false,
-                        "skip" => true,
-                        other => {
-                            return Err(PyValueError::new_err(format!(
-                                "on_error={other:?}: \"stop\" or \"skip\""
-                            )));
-                        }
-                    }
-                }
-                "state" => options.state = Some(Value::new(&value, Form::Json)?.read()?),
-                name => return Err(PyTypeError::new_err(format!("a loader has no option {name:?}"))),
-            }
+            let name = name.to_str()?;
+            options.set(name, &value, seed, len).map_err(|error| error::in_option(name, &value, error))?;
         }
         Ok(options)
     }
+
+    fn set(&mut self, name: &str, value: &Bound<'_, PyAny>, seed: u64, len: u64) -> PyResult<()> {
+        let options = self;
+        match name {
+            "seed" => {}
+            "shuffle" => options.shuffle = shuffle(value, seed)?,
+            "window" => options.window = Some(value.extract()?),
+            "group" => options.group = Some(value.extract()?),
+            "positions" => options.positions = Some(key::positions(value, len)?),
+            "range" => options.range = Some(value.extract()?),
+            "names" => options.names = Some(key::Held::new(value)?.objects_as_keys()?),
+            "batch_size" => options.batch_size = Some(value.extract()?),
+            "batch_bytes" => options.batch_bytes = Some(value.extract()?),
+            "max_cost" => options.max_cost = Some(value.extract()?),
+            "costs" => options.costs = Some(costs(value)?),
+            "max_atoms" => options.max_atoms = Some(value.extract()?),
+            "drop_last" => options.drop_last = value.extract()?,
+            "epochs" => options.epochs = Some(value.extract()?),
+            "epoch" => options.epoch = value.extract()?,
+            "rank" => options.rank = value.extract()?,
+            "world" => options.world = Some(value.extract()?),
+            "worker" => options.worker = value.extract()?,
+            "workers" => options.workers = Some(value.extract()?),
+            "even" => options.even = value.extract()?,
+            "lanes" => options.lanes = Some(value.extract()?),
+            "prefetch" => options.prefetch = Some(value.extract()?),
+            "threads" => options.threads = Some(value.extract()?),
+            "on_error" => {
+                options.skip = match value.extract::<String>()?.as_str() {
+                    "stop" => false,
+                    "skip" => true,
+                    _ => {
+                        return Err(PyValueError::new_err("\"stop\" or \"skip\""));
+                    }
+                }
+            }
+            "state" => options.state = Some(state(value)?),
+            _ => return Err(PyTypeError::new_err("a loader has no such option")),
+        }
+        Ok(())
+    }
+}
+
+/// What `Loader.state` gave.
+fn state(value: &Bound<'_, PyAny>) -> PyResult<LoaderState> {
+    let read = Value::new(value, Form::Json).and_then(|value| value.read());
+    read.map_err(|error| {
+        let py = value.py();
+        let known = error.is_instance_of::<PyTypeError>(py) || error.is_instance_of::<PyValueError>(py);
+        if !known {
+            return error;
+        }
+        let refused = PyValueError::new_err("a state is what `Loader.state` gave, and this is none");
+        refused.set_cause(py, Some(error));
+        refused
+    })
 }
 
 fn shuffle(value: &Bound<'_, PyAny>, seed: u64) -> PyResult<Option<Shuffle>> {
@@ -114,9 +137,7 @@ fn shuffle(value: &Bound<'_, PyAny>, seed: u64) -> PyResult<Option<Shuffle>> {
     match value.extract::<String>()?.as_str() {
         "windowed" => Ok(Some(Shuffle::Windowed(seed))),
         "full" => Ok(Some(Shuffle::Full(seed))),
-        other => {
-            Err(PyValueError::new_err(format!("shuffle={other:?}: True, False, \"windowed\" or \"full\"")))
-        }
+        _ => Err(PyValueError::new_err("True, False, \"windowed\" or \"full\"")),
     }
 }
 
@@ -363,8 +384,7 @@ impl Loader {
 #[pyo3(signature = (states, /))]
 pub(crate) fn merge_states<'py>(states: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     let py = states.py();
-    let state = |state: PyResult<Bound<'py, PyAny>>| Value::new(&state?, Form::Json)?.read::<LoaderState>();
-    let states = states.try_iter()?.map(state).collect::<PyResult<Vec<_>>>()?;
+    let states = states.try_iter()?.map(|given| state(&given?)).collect::<PyResult<Vec<_>>>()?;
     let merged = LoaderState::merge(&states).map_err(Failure::from)?;
     Value::of(&merged)?.to_python(py)
 }
@@ -425,7 +445,7 @@ impl Batch {
         names.iter().map(|name| key::to_python(py, name)).collect()
     }
 
-    /// The frames of the batch as a few long arrays: a `FlatBatch`. See `Depot.get_flat`.
+    /// The frames of the batch as a few long arrays, by default their positions: a `FlatBatch`. See `Depot.get_flat`.
     ///
     /// Args:
     ///     fields: As for `Depot.get_flat`.

@@ -8,10 +8,27 @@ use pyo3::types::PyDict;
 use vldepot::maintain::{self, Progress, RepairOptions, VerifyOptions};
 
 use crate::error::{self, Failure};
+use crate::options;
 use crate::report::{self, report};
 
 /// What unwinds through the library when progress ends the work.
-struct Ended(PyErr);
+struct Ended(Failure);
+
+/// Ends the work that [`catching`] runs, by unwinding through it.
+pub(crate) fn end(why: Failure) -> ! {
+    resume_unwind(Box::new(Ended(why)))
+}
+
+/// Runs `work`, which [`end`] may end.
+pub(crate) fn catching<T>(work: impl FnOnce() -> vldepot::Result<T>) -> Result<T, Failure> {
+    match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(done) => done.map_err(Failure::from),
+        Err(payload) => match payload.downcast::<Ended>() {
+            Ok(ended) => Err(ended.0),
+            Err(payload) => resume_unwind(payload),
+        },
+    }
+}
 
 /// Runs `work` without the GIL, and gives it a function that tells how far it is.
 ///
@@ -33,16 +50,10 @@ fn interruptible<T: Send>(
                 }
             });
             if let Err(error) = told {
-                resume_unwind(Box::new(Ended(error)));
+                end(Failure::Python(error));
             }
         };
-        match catch_unwind(AssertUnwindSafe(|| work(&mut tell))) {
-            Ok(done) => done.map_err(Failure::from),
-            Err(payload) => match payload.downcast::<Ended>() {
-                Ok(ended) => Err(Failure::Python(ended.0)),
-                Err(payload) => resume_unwind(payload),
-            },
-        }
+        catching(|| work(&mut tell))
     });
     Ok(done?)
 }
@@ -51,7 +62,7 @@ fn interruptible<T: Send>(
 #[pyo3(name = "_verify")]
 pub(crate) fn verify<'py>(
     py: Python<'py>,
-    path: PathBuf,
+    #[pyo3(from_py_with = options::path)] path: PathBuf,
     quick: bool,
     progress: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, PyAny>> {
@@ -85,8 +96,8 @@ pub(crate) fn verify<'py>(
 #[pyo3(name = "_repair")]
 pub(crate) fn repair<'py>(
     py: Python<'py>,
-    source: PathBuf,
-    target: PathBuf,
+    #[pyo3(from_py_with = options::path)] source: PathBuf,
+    #[pyo3(from_py_with = options::path)] target: PathBuf,
     progress: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let options = RepairOptions::default();
@@ -104,7 +115,7 @@ pub(crate) fn repair<'py>(
 #[pyo3(name = "_compact")]
 pub(crate) fn compact<'py>(
     py: Python<'py>,
-    path: PathBuf,
+    #[pyo3(from_py_with = options::path)] path: PathBuf,
     progress: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let found = interruptible(py, progress, |tell| maintain::compact(&path, tell))?;
@@ -118,7 +129,10 @@ pub(crate) fn compact<'py>(
 
 #[pyfunction]
 #[pyo3(name = "_plan_compact")]
-pub(crate) fn plan_compact(py: Python<'_>, path: PathBuf) -> PyResult<Bound<'_, PyAny>> {
+pub(crate) fn plan_compact(
+    py: Python<'_>,
+    #[pyo3(from_py_with = options::path)] path: PathBuf,
+) -> PyResult<Bound<'_, PyAny>> {
     let removal = py.detach(|| maintain::plan_compact(&path)).map_err(Failure::from)?;
     report::removal(py, &removal)
 }

@@ -1,14 +1,15 @@
 //! Keyword arguments as the library's options.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
-use pyo3::exceptions::PyTypeError;
+use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
 use vldepot::codecs::{AtomicFrameCodec, Precision, Units};
 use vldepot::{CodecError, CommitEvery, Compression, Error, ErrorKind, Layout, OpenOptions, WriteOptions};
 
-use crate::error::raise;
+use crate::error::{in_option, raise};
 
 /// All options of a depot, and of the codec of frames.
 #[derive(Default)]
@@ -44,6 +45,25 @@ impl FrameOptions {
         }
         Ok(codec)
     }
+}
+
+/// Names of columns: one, or several.
+pub(crate) fn columns(value: &Bound<'_, PyAny>) -> PyResult<Vec<String>> {
+    match value.cast::<PyString>() {
+        Ok(name) => Ok(vec![name.to_str()?.to_owned()]),
+        Err(_) => value.extract(),
+    }
+}
+
+/// A path: a `str`, `bytes`, or an object with `__fspath__`.
+pub(crate) fn path(value: &Bound<'_, PyAny>) -> PyResult<PathBuf> {
+    value.py().import("os")?.getattr("fsdecode")?.call1((value,))?.extract()
+}
+
+/// How many threads a method is to use.
+pub(crate) fn threads(py: Python<'_>, threads: i64) -> PyResult<usize> {
+    usize::try_from(threads)
+        .map_err(|_| invalid(py, format!("threads={threads}: a number of threads is not negative")))
 }
 
 fn invalid(py: Python<'_>, why: String) -> PyErr {
@@ -103,14 +123,14 @@ fn commit_every(value: &Bound<'_, PyAny>) -> PyResult<CommitEvery> {
     if let Ok(name) = value.cast::<PyString>() {
         return match name.to_str()? {
             "never" => Ok(CommitEvery::never()),
-            name => Err(invalid(
-                value.py(),
-                format!("commit_every={name:?}: a number of records, a dict, or \"never\""),
-            )),
+            _ => Err(PyValueError::new_err("a number of records, a dict, or \"never\"")),
         };
     }
     let mut every = CommitEvery::default();
-    for (name, limit) in value.cast::<PyDict>()? {
+    let Ok(limits) = value.cast::<PyDict>() else {
+        return Err(PyValueError::new_err("a number of records, a dict, or \"never\""));
+    };
+    for (name, limit) in limits {
         every = match name.extract::<String>()?.as_str() {
             "records" => every.with_records(limit.extract::<Option<u64>>()?),
             "bytes" => every.with_bytes(limit.extract::<Option<u64>>()?),
@@ -156,20 +176,35 @@ impl Options {
         }
         for (name, value) in given {
             if !value.is_none() {
-                options.set(name.cast::<PyString>()?.to_str()?, &value)?;
+                let name = name.cast::<PyString>()?.to_str()?;
+                options.set(name, &value).map_err(|error| in_option(name, &value, error))?;
             }
         }
         // These three refine the compressor, whatever the order.
         for name in ["level", "filter", "typesize"] {
             let Some(value) = given.get_item(name)?.filter(|value| !value.is_none()) else { continue };
             let compression = options.layout.compression;
-            options.layout.compression = match name {
-                "level" => compression.with_level(value.extract()?),
-                "filter" => compression.with_filter(parsed(&value)?),
-                _ => compression.with_typesize(value.extract::<u8>()?),
+            let refined = || -> PyResult<Compression> {
+                Ok(match name {
+                    "level" => compression.with_level(value.extract()?),
+                    "filter" => compression.with_filter(parsed(&value)?),
+                    _ => compression.with_typesize(value.extract::<u8>()?),
+                })
             };
+            options.layout.compression = refined().map_err(|error| in_option(name, &value, error))?;
         }
         Ok(options)
+    }
+
+    /// Refuses options for frames where the depot is not one of frames.
+    pub(crate) fn check(&self, is_of_frames: bool) -> vldepot::Result<()> {
+        match &self.for_frames {
+            Some(option) if !is_of_frames => {
+                let why = format!("the option {option} is for frames, and the depot is not one of frames");
+                Err(Error::new(ErrorKind::InvalidOptions { why }))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn set(&mut self, name: &str, value: &Bound<'_, PyAny>) -> PyResult<()> {
@@ -183,7 +218,7 @@ impl Options {
             "vlstore_compatible" => layout.vlstore_compatible = value.extract()?,
             "name_filters" => layout.name_filters = value.extract()?,
             "name_order" => layout.name_order = value.extract()?,
-            "columns" => layout.columns = value.extract()?,
+            "columns" => layout.columns = columns(value)?,
             "commit_every" => write.commit_every = commit_every(value)?,
             "threads" => write.threads = Some(value.extract()?),
             "mapping" => open.mapping = parsed(value)?,
@@ -193,7 +228,7 @@ impl Options {
             "precision" => frames.precision = Some(precision(value)?),
             "units" => frames.units = Some(units(value)?),
             "n_atoms" => frames.n_atoms = Some(value.extract()?),
-            _ => return Err(PyTypeError::new_err(format!("a depot has no option {name:?}"))),
+            _ => return Err(PyTypeError::new_err("a depot has no such option")),
         }
         if ["precision", "units", "n_atoms"].contains(&name) {
             *for_frames = Some(name.to_owned());

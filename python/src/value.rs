@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use numpy::PyUntypedArray;
+use numpy::{PyArrayDescr, PyArrayDescrMethods, PyUntypedArray};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -10,6 +10,8 @@ use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyString, PyT
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::ser::{SerializeMap, SerializeSeq, Serializer};
 use serde::{Deserialize, Serialize};
+
+use crate::error::short;
 
 /// As deep as values may nest. The library refuses deeper ones too; this limit is for lists inside themselves.
 const MAX_DEPTH: usize = 1023;
@@ -35,63 +37,129 @@ pub(crate) enum Form {
     Json,
 }
 
-impl Value {
-    /// Reads a value of Python. Refuses what would come back as something else.
-    pub(crate) fn new(object: &Bound<'_, PyAny>, form: Form) -> PyResult<Self> {
-        Self::nested(object, form, 0)
+/// Why a value is refused, and where it is in what was given, from the inside out.
+struct Refused {
+    error: PyErr,
+    place: Vec<String>,
+}
+
+impl<E: Into<PyErr>> From<E> for Refused {
+    fn from(error: E) -> Self {
+        Self { error: error.into(), place: Vec::new() }
+    }
+}
+
+impl Refused {
+    fn at(mut self, place: impl ToString) -> Self {
+        self.place.push(place.to_string());
+        self
     }
 
-    fn nested(object: &Bound<'_, PyAny>, form: Form, depth: usize) -> PyResult<Self> {
-        let py = object.py();
+    fn into_error(self, py: Python<'_>) -> PyErr {
+        // Of a very deep value, the outermost places are enough.
+        const SHOWN: usize = 10;
+        if self.place.is_empty() {
+            return self.error;
+        }
+        let shown: Vec<&str> = self.place.iter().rev().take(SHOWN).map(String::as_str).collect();
+        let mut place = format!("[{}]", shown.join("]["));
+        if self.place.len() > SHOWN {
+            place.push_str("..");
+        }
+        let message = format!("at {place}: {}", self.error.value(py));
+        if self.error.is_instance_of::<PyTypeError>(py) {
+            PyTypeError::new_err(message)
+        } else if self.error.get_type(py).is(py.get_type::<PyValueError>()) {
+            PyValueError::new_err(message)
+        } else {
+            self.error
+        }
+    }
+}
+
+/// The number of Python that a scalar of numpy, or of a package like it, is. `None` if there is none: Python
+/// has no float of more than 64 bits, and what numpy calls the item of a time depends on its unit.
+fn scalar_item<'py>(object: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
+    let py = object.py();
+    if object.is_instance_of::<PyUntypedArray>() {
+        return Ok(None);
+    }
+    let Some(dtype) = object.getattr_opt(intern!(py, "dtype"))? else { return Ok(None) };
+    if let Ok(dtype) = dtype.cast_into::<PyArrayDescr>()
+        && !matches!((dtype.kind(), dtype.itemsize()), (b'b' | b'i' | b'u', _) | (b'f', ..=8) | (b'V', 2))
+    {
+        return Ok(None);
+    }
+    let item = object.call_method0(intern!(py, "item"))?;
+    Ok(Some(item).filter(|item| !item.get_type().is(object.get_type())))
+}
+
+impl Value {
+    /// Reads a value of Python. Refuses what would come back as something else, and says where it is.
+    pub(crate) fn new(object: &Bound<'_, PyAny>, form: Form) -> PyResult<Self> {
+        Self::nested(object, form, 0).map_err(|refused| refused.into_error(object.py()))
+    }
+
+    fn nested(object: &Bound<'_, PyAny>, form: Form, depth: usize) -> Result<Self, Refused> {
         let inner = |object: &Bound<'_, PyAny>| {
             if depth == MAX_DEPTH {
                 let why = format!("lists and dictionaries more than {MAX_DEPTH} inside each other");
-                return Err(PyValueError::new_err(why));
+                return Err(PyValueError::new_err(why).into());
             }
             Self::nested(object, form, depth + 1)
+        };
+        let list = |items: &mut dyn Iterator<Item = Bound<'_, PyAny>>| {
+            let item = |(n, item): (usize, Bound<'_, PyAny>)| inner(&item).map_err(|error| error.at(n));
+            items.enumerate().map(item).collect::<Result<_, _>>().map(Self::List)
         };
         if object.is_none() {
             Ok(Self::None)
         } else if let Ok(bool) = object.cast::<PyBool>() {
             Ok(Self::Bool(bool.is_true()))
         } else if object.is_instance_of::<PyInt>() {
-            object
+            let refuse = |_| {
+                let why = format!("{}: integers go from -2^63 to 2^64 - 1", short(object));
+                PyValueError::new_err(why)
+            };
+            Ok(object
                 .extract()
                 .map(Self::Int)
                 .or_else(|_| object.extract().map(Self::Uint))
-                .map_err(|_| PyValueError::new_err(format!("{object}: integers go from -2^63 to 2^64 - 1")))
+                .map_err(refuse)?)
         } else if let Ok(float) = object.cast::<PyFloat>() {
             Ok(Self::Float(float.value()))
         } else if let Ok(text) = object.cast::<PyString>() {
-            Ok(Self::Str(text.to_str()?.to_owned()))
+            let why = "text with a lone surrogate is not Unicode text";
+            Ok(Self::Str(text.to_str().map_err(|_| PyValueError::new_err(why))?.to_owned()))
         } else if let Ok(bytes) = object.cast::<PyBytes>() {
             if form == Form::Json {
-                return Err(PyTypeError::new_err("JSON has no bytes"));
+                return Err(PyTypeError::new_err("JSON has no bytes").into());
             }
             Ok(Self::Bytes(bytes.as_bytes().to_vec()))
-        } else if let Ok(list) = object.cast::<PyList>() {
-            list.iter().map(|item| inner(&item)).collect::<PyResult<_>>().map(Self::List)
-        } else if let Ok(tuple) = object.cast::<PyTuple>() {
-            tuple.iter().map(|item| inner(&item)).collect::<PyResult<_>>().map(Self::List)
+        } else if let Ok(items) = object.cast::<PyList>() {
+            list(&mut items.iter())
+        } else if let Ok(items) = object.cast::<PyTuple>() {
+            list(&mut items.iter())
         } else if let Ok(map) = object.cast::<PyDict>() {
             let entry = |(key, value): (Bound<'_, PyAny>, Bound<'_, PyAny>)| {
                 if form == Form::Json && !key.is_instance_of::<PyString>() {
-                    return Err(PyTypeError::new_err("keys of JSON are str"));
+                    let why = format!("{}: keys of JSON are str", short(&key));
+                    return Err(PyTypeError::new_err(why).into());
                 }
                 if key.is_instance_of::<PyTuple>() {
-                    return Err(PyTypeError::new_err("a tuple would come back as a list, which is no key"));
+                    let why = format!("{}: a tuple would come back as a list, which is no key", short(&key));
+                    return Err(PyTypeError::new_err(why).into());
                 }
-                Ok((inner(&key)?, inner(&value)?))
+                let entry = inner(&value).map_err(|error| error.at(short(&key)))?;
+                Ok((inner(&key)?, entry))
             };
-            map.iter().map(entry).collect::<PyResult<_>>().map(Self::Map)
-        } else if !object.is_instance_of::<PyUntypedArray>() && object.hasattr(intern!(py, "dtype"))? {
-            // A scalar of numpy. Its item is one of the above, or the same again.
-            let item = object.call_method0(intern!(py, "item"))?;
+            map.iter().map(entry).collect::<Result<_, _>>().map(Self::Map)
+        } else if let Some(item) = scalar_item(object)? {
             inner(&item)
         } else {
             let found = object.get_type().name()?;
             let why = "there are None, bool, int, float, str, bytes, list, tuple and dict";
-            Err(PyTypeError::new_err(format!("{found} cannot be stored: {why}")))
+            Err(PyTypeError::new_err(format!("{found} cannot be stored: {why}")).into())
         }
     }
 

@@ -343,7 +343,7 @@ def test_options_reach_the_library(path: Path) -> None:
             vldepot.memory(**options)
     with pytest.raises(TypeError, match="colour"):
         vldepot.memory(colour="red")
-    with pytest.raises(OverflowError):
+    with pytest.raises(vldepot.InvalidOptions, match="chunk_size=-1"):
         vldepot.memory(chunk_size=-1)
     with pytest.raises(vldepot.InvalidOptions, match="precision"):
         vldepot.memory("bytes", precision="float64")

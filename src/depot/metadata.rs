@@ -48,13 +48,15 @@ impl<C: Codec> Depot<C> {
         self.encode_and_put(&key, item, Some(&metadata), false)
     }
 
-    /// Stores a new record with metadata, and refuses to replace one.
+    /// Stores a new record with metadata, and refuses to replace one. Otherwise like
+    /// [`put_with_metadata`](Self::put_with_metadata).
     ///
     /// ```
     /// # use vldepot::{Depot, Raw};
     /// # let depot = Depot::memory(Raw)?;
-    /// depot.put_new_with_metadata("a", b"first", "draft")?;
-    /// assert!(depot.put_new_with_metadata("a", b"second", "draft").is_err());
+    /// depot.put_new_with_metadata("a", b"first", "converged")?;
+    /// assert!(depot.put_new_with_metadata("a", b"second", "not yet").is_err());
+    /// assert_eq!(depot.metadata::<String>("a")?.as_deref(), Some("converged"));
     /// # Ok::<(), vldepot::Error>(())
     /// ```
     ///

@@ -219,8 +219,28 @@ impl<C: Codec> Depot<C> {
     ///
     /// # Errors
     /// Same as [`publish`](Self::publish). The handle is gone then, and so is what was not committed. If
-    /// the disk may be full, call [`commit`](Self::commit) first, because a commit can be tried again.
+    /// the disk may be full, call [`finish`](Self::finish) first, because it can be tried again.
     pub fn close(self) -> Result<()> {
+        self.finish()
+    }
+
+    /// Does what [`close`](Self::close) does, and keeps the handle, so that it can be tried again.
+    ///
+    /// A depot that is finished may still be read, and written. Finishing a depot that was opened for
+    /// reading does nothing.
+    ///
+    /// ```
+    /// # use vldepot::{Depot, Raw};
+    /// # let depot = Depot::memory(Raw)?;
+    /// depot.put("a", b"first")?;
+    /// depot.finish()?; // on a full disk: make room, and call it again
+    /// assert_eq!(depot.get("a")?.view(), b"first");
+    /// # Ok::<(), vldepot::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Same as [`publish`](Self::publish).
+    pub fn finish(&self) -> Result<()> {
         if self.engine.is_writable() { self.engine.writer()?.publish(true) } else { Ok(()) }
     }
 }

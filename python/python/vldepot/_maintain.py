@@ -11,7 +11,7 @@ from . import _vldepot
 if TYPE_CHECKING:
     from ._reports import CompactReport, Removal, RepairReport, VerifyReport
 
-Path = str | os.PathLike[str]
+Path = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
 
 class Bar(Protocol):

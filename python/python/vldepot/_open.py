@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import weakref
 from collections.abc import MutableMapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypedDict, TypeVar, Unpack, overload
 
@@ -12,12 +14,13 @@ from ._vldepot import Depot, Frame
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+    from typing_extensions import Buffer
 
 MutableMapping.register(Depot)
 
 _V = TypeVar("_V")
 
-Path = str | os.PathLike[str]
+Path = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 Compression = str | tuple[str, int]
 CommitEvery = int | dict[str, Any] | Literal["never"]
 
@@ -74,14 +77,28 @@ class CreateOptions(AppendOptions, total=False):
     vlstore_compatible: bool | None
     name_filters: bool | None
     name_order: bool | None
-    columns: Sequence[str] | None
+    columns: str | Sequence[str] | None
+
+
+#: The depots that are open for writing a file.
+_writers: weakref.WeakSet[Depot[Any]] = weakref.WeakSet()
+
+
+@atexit.register
+def _close_writers() -> None:
+    """Closes what is still open when the interpreter ends: a daemon thread may keep a depot until it is too late."""
+    for depot in list(_writers):
+        depot._close_at_exit()
 
 
 def _make(how: str, source: Any, codec: Any, options: Any, known: type[Any]) -> Depot[Any]:
     for option in options:
         if option not in known.__annotations__:
             raise TypeError(f"{how} has no option {option!r}; there are {', '.join(known.__annotations__)}")
-    return _vldepot._open(how, source, codec, options)
+    depot = _vldepot._open(how, source, codec, options)
+    if depot.writable and how not in ("memory", "from_bytes"):
+        _writers.add(depot)
+    return depot
 
 
 @overload
@@ -99,9 +116,10 @@ def create(path: Path, codec: Any = "atomic_frame", **options: Any) -> Depot[Any
 
     Args:
         path: Where. Nothing must be there, but for an empty file that nobody writes.
-        codec: What the records are: `"atomic_frame"` (`Frame`), `"array"` (numpy arrays of any dtype and shape),
-            `"bytes"`, `"msgpack"` or `"json"` (None, bools, numbers, text, lists, dicts), or an object of yours with
-            `pack(value) -> bytes`, `unpack(memoryview) -> value` and an `id`, a `str` that the file keeps.
+        codec: What the records are: `"atomic_frame"` (`Frame`), `"array"` (numpy arrays of bools, integers and floats
+            of at most 64 bits, of any shape; bfloat16 too), `"bytes"`, `"msgpack"` or `"json"` (None, bools, numbers,
+            text, lists, dicts), or an object of yours with `pack(value) -> bytes`, `unpack(memoryview) -> value` and an
+            `id`, a `str` that the file keeps.
         preset: `"balanced"` (zstd), `"fast"` (LZ4), `"compact"` (zstd 9) or `"uncompressed"`. The other options of
             the layout change it.
         compression: `"zstd"`, `"lz4"`, `"lz4hc"`, `"blosclz"` or `"none"`, or with a level: `("zstd", 9)`.
@@ -123,7 +141,8 @@ def create(path: Path, codec: Any = "atomic_frame", **options: Any) -> Depot[Any
         verify: `"each_read"` or `"once"`: how often a record's checksum is compared.
         cache_bytes: Bytes of decoded chunks to keep. The default is 0.
         precision: Of positions, velocities, forces and charges of frames: `float32` (the default), `float64`,
-            `float16`, `bfloat16` or `as_given`.
+            `float16`, `bfloat16` or `as_given`. Numbers are rounded to it, and tiny ones become 0. A number that would
+            become infinite is refused.
         units: Names of the units of frames: `"gromacs"` (the default), `"ase"`, or a dict with some of `length`,
             `time`, `energy`, `mass`, `charge` and `pressure`. Numbers are never converted.
         n_atoms: The number of atoms that all frames must have.
@@ -274,19 +293,23 @@ def open_or_create(path: Path, codec: Any = None, **options: Any) -> Depot[Any]:
 
 
 @overload
-def from_bytes(content: bytes, codec: None = ..., **options: Unpack[AppendOptions]) -> Depot[Any]: ...
+def from_bytes(content: Buffer, codec: None = ..., **options: Unpack[AppendOptions]) -> Depot[Any]: ...
 @overload
-def from_bytes(content: bytes, codec: Literal["atomic_frame"], **options: Unpack[AppendOptions]) -> Depot[Frame]: ...
+def from_bytes(content: Buffer, codec: Literal["atomic_frame"], **options: Unpack[AppendOptions]) -> Depot[Frame]: ...
 @overload
-def from_bytes(content: bytes, codec: Literal["array"], **options: Unpack[AppendOptions]) -> Depot[NDArray[Any]]: ...
+def from_bytes(content: Buffer, codec: Literal["array"], **options: Unpack[AppendOptions]) -> Depot[NDArray[Any]]: ...
 @overload
-def from_bytes(content: bytes, codec: Literal["bytes"], **options: Unpack[AppendOptions]) -> Depot[bytes]: ...
+def from_bytes(content: Buffer, codec: Literal["bytes"], **options: Unpack[AppendOptions]) -> Depot[bytes]: ...
 @overload
-def from_bytes(content: bytes, codec: Literal["msgpack", "json"], **options: Unpack[AppendOptions]) -> Depot[Any]: ...
+def from_bytes(content: Buffer, codec: Literal["msgpack", "json"], **options: Unpack[AppendOptions]) -> Depot[Any]: ...
 @overload
-def from_bytes(content: bytes, codec: Codec[_V], **options: Unpack[AppendOptions]) -> Depot[_V]: ...
-def from_bytes(content: bytes, codec: Any = None, **options: Any) -> Depot[Any]:
+def from_bytes(content: Buffer, codec: Codec[_V], **options: Unpack[AppendOptions]) -> Depot[_V]: ...
+def from_bytes(content: Buffer, codec: Any = None, **options: Any) -> Depot[Any]:
     """Makes a writable depot in memory, with the content of a file or of `Depot.to_bytes`.
+
+    Args:
+        content: `bytes`, or anything that exports a buffer. It is copied.
+        codec: As for `open`.
 
     Example:
         >>> depot = memory("bytes")

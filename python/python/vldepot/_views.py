@@ -11,6 +11,26 @@ if TYPE_CHECKING:
 
 _V = TypeVar("_V")
 
+#: Names that are looked up together by `reversed`.
+_AT_ONCE = 4096
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether two values are equal. Arrays are if all their elements are."""
+    if one is other:
+        return True
+    if hasattr(one, "shape") or hasattr(other, "shape"):
+        import numpy as np
+
+        return bool(np.array_equal(one, other))
+    return bool(one == other)
+
+
+def names_reversed(depot: Depot[Any]) -> Iterator[Name]:
+    """What `reversed(depot)` gives."""
+    for stop in range(len(depot), 0, -_AT_ONCE):
+        yield from reversed(depot.names_at(slice(max(0, stop - _AT_ONCE), stop)))
+
 
 class Names(KeysView["Name"]):
     """The names of a depot, in the order of insertion."""
@@ -22,6 +42,9 @@ class Names(KeysView["Name"]):
 
     def __iter__(self) -> Iterator[Name]:
         return iter(self._mapping)
+
+    def __reversed__(self) -> Iterator[Name]:
+        return names_reversed(self._mapping)
 
     def __repr__(self) -> str:
         return f"<names of {self._mapping!r}>"
@@ -39,6 +62,9 @@ class Values(ValuesView[_V]):
     def __iter__(self) -> Iterator[_V]:
         return self._mapping._iter_values(self._threads)
 
+    def __contains__(self, value: object) -> bool:
+        return any(_same(found, value) for found in self)
+
     def __repr__(self) -> str:
         return f"<values of {self._mapping!r}>"
 
@@ -55,6 +81,12 @@ class Items(ItemsView["Name", _V]):
     def __iter__(self) -> Iterator[tuple[Name, _V]]:
         return self._mapping._iter_items(self._threads)
 
+    def __contains__(self, item: object) -> bool:
+        if not isinstance(item, tuple) or len(item) != 2:
+            return False
+        name, value = item
+        return name in self._mapping and _same(self._mapping[name], value)
+
     def __repr__(self) -> str:
         return f"<items of {self._mapping!r}>"
 
@@ -66,7 +98,7 @@ class Metadata(MutableMapping[str, Any]):
         self._depot = depot
 
     def __getitem__(self, name: str) -> Any:
-        return self._depot._all_metadata()[name]
+        return self._depot._get_metadata(name)
 
     def __setitem__(self, name: str, value: Any) -> None:
         self._depot._set_metadata(name, value)
@@ -76,10 +108,10 @@ class Metadata(MutableMapping[str, Any]):
             raise KeyError(name)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._depot._all_metadata())
+        return iter(self._depot._metadata_names())
 
     def __len__(self) -> int:
-        return len(self._depot._all_metadata())
+        return len(self._depot._metadata_names())
 
     def __repr__(self) -> str:
         return repr(self._depot._all_metadata())

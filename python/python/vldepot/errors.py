@@ -420,7 +420,7 @@ class IoError(Error, OSError):
         by_number = {_errno.ENOENT: FileNotFound, _errno.EACCES: NotPermitted, _errno.EPERM: NotPermitted}
         if cls is IoError:
             cls = by_number.get(facts.get("errno", 0), cls)
-        return super().__new__(cls)
+        return super().__new__(cls, *args)
 
 
 class FileNotFound(IoError, FileNotFoundError):

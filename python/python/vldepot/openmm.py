@@ -193,11 +193,14 @@ class DepotReporter:
         _replace(os.fspath(file), _checkpoint(simulation, writeState))
 
     def close(self) -> None:
-        """Commits and closes the depot. The reporter stores nothing after that."""
+        """Commits and closes the depot. The reporter stores nothing after that.
+
+        If that fails, on a full disk, nothing is lost: make room, and call it again.
+        """
         self._closed = True
-        depot, self._depot = self._depot, None
-        if depot is not None:
-            depot.close()
+        if self._depot is not None:
+            self._depot.close()
+            self._depot = None
 
     def __enter__(self) -> DepotReporter:
         return self
