@@ -284,8 +284,7 @@ def test_columns_of_one_name_are_refused() -> None:
         with pytest.raises(ValueError, match="two columns would be called"):
             depot.table(**arguments)  # type: ignore[arg-type]
     assert depot.table([], names=False, metadata=["energy", "name"]).shape == (1, 2)
-    with pytest.raises(TypeError):
-        depot.table("step")
+    assert list(depot.table("step", names=False)) == ["step"]
 
 
 def test_rows_belong_together_while_another_thread_replaces_records() -> None:
