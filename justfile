@@ -26,6 +26,7 @@ fmt:
     cargo fmt --manifest-path benches/compare/Cargo.toml
     cargo fmt --manifest-path fuzz/Cargo.toml
     cargo fmt --manifest-path python/Cargo.toml
+    ruff format && ruff check --fix
 
 # the documentation, as docs.rs shows it
 doc:

@@ -87,7 +87,7 @@ def check(path):
         # As vlstore reads it: in items, cut to bytes.
         first = start // typesize
         items = schunk.get_slice(first, -(-end // typesize))
-        data = bytes(items)[start - first * typesize:][: end - start]
+        data = bytes(items)[start - first * typesize :][: end - start]
         require(data == content[start:end], f"record {key!r} reads otherwise than its chunks")
     return f"{line}, {len(rows)} records"
 

@@ -97,7 +97,9 @@ class Lmdb:
         import lmdb
 
         self.names = [name.encode() for name in molecules.names]
-        self.store = lmdb.open(str(folder / "molecules.lmdb"), map_size=1 << 33, subdir=False, readahead=False)
+        self.store = lmdb.open(
+            str(folder / "molecules.lmdb"), map_size=1 << 33, subdir=False, readahead=False
+        )
         for start in range(0, len(molecules), 10_000):
             with self.store.begin(write=True) as transaction:
                 for i in range(start, min(start + 10_000, len(molecules))):
@@ -175,7 +177,9 @@ class Rust:
         """Builds it."""
         manifest = Path(__file__).resolve().parents[1] / "Cargo.toml"
         build = ["cargo", "bench", "--no-run", "--message-format=json", "--manifest-path", str(manifest)]
-        built = subprocess.run([*build, "--bench", "beside_python"], check=True, stdout=subprocess.PIPE, text=True)
+        built = subprocess.run(
+            [*build, "--bench", "beside_python"], check=True, stdout=subprocess.PIPE, text=True
+        )
         messages = [json.loads(line) for line in built.stdout.splitlines()]
         return next(str(message["executable"]) for message in messages if message.get("executable"))
 
@@ -192,7 +196,9 @@ class Rust:
         return float(self.answer())
 
 
-def beside_rust(engines: list[Vldepot], molecules: Molecules, order: list[int], folder: Path, repeat: int) -> None:
+def beside_rust(
+    engines: list[Vldepot], molecules: Molecules, order: list[int], folder: Path, repeat: int
+) -> None:
     """What Python costs on top of the library. The cost of an empty call is that of a read without atoms."""
     program, n = Rust.program(), len(molecules)
     (folder / "names.txt").write_text("".join(molecules.names[i] + "\n" for i in order))
@@ -211,7 +217,9 @@ def beside_rust(engines: list[Vldepot], molecules: Molecules, order: list[int], 
                 seconds.setdefault((k, "python", what), []).append(time.perf_counter() - started)
                 seconds.setdefault((k, "rust", what), []).append(rust.seconds(what))
     median = {key: statistics.median(times) for key, times in seconds.items()}
-    print("\nPython beside Rust, records/s; the ratio is of speeds, each without the time of reading empty molecules")
+    print(
+        "\nPython beside Rust, records/s; the ratio is of speeds, each without the time of reading empty molecules"
+    )
     for what in ("get", "flat"):
         for k, python in enumerate(pythons):
             name = "empty molecules" if k == 0 else python.name
@@ -239,7 +247,9 @@ def main() -> None:
     parser.add_argument("--records", type=int, default=100_000)
     parser.add_argument("--repeat", type=int, default=5)
     parser.add_argument("--no-rivals", action="store_true", help="vldepot alone")
-    parser.add_argument("--rust", action="store_true", help="the library without Python too, which is built for it")
+    parser.add_argument(
+        "--rust", action="store_true", help="the library without Python too, which is built for it"
+    )
     arguments = parser.parse_args()
     molecules = Molecules(arguments.records)
     folder = Path(tempfile.mkdtemp(prefix="vldepot-bench-"))
@@ -259,7 +269,10 @@ def main() -> None:
                     rate = measure(getattr(engine, what), order, expected)
                     rates.setdefault((engine.name, what), []).append(rate)
         print(f"{len(molecules)} molecules, Python {sys.version.split()[0]}, numpy {np.__version__}")
-        for what, title in (("get", "random get, positions summed"), ("flat", f"flat batches of {BATCH}, shuffled")):
+        for what, title in (
+            ("get", "random get, positions summed"),
+            ("flat", f"flat batches of {BATCH}, shuffled"),
+        ):
             medians = {engine.name: statistics.median(rates[engine.name, what]) for engine in engines}
             rivals = [rate for name, rate in medians.items() if not name.startswith("vldepot")]
             print(f"\n{title}")

@@ -1,6 +1,6 @@
 """A simulation that is interrupted, and goes on without a gap or a frame twice.
 
-    python python/examples/restart.py run.vld
+python python/examples/restart.py run.vld
 """
 
 from __future__ import annotations
@@ -32,7 +32,11 @@ class Springs:
     def frame(self) -> vldepot.Frame:
         energy = 0.5 * float((self.velocities**2).sum() + (self.positions**2).sum())
         return vldepot.Frame(
-            positions=self.positions, velocities=self.velocities, step=self.step, time=self.step * 0.01, energy=energy
+            positions=self.positions,
+            velocities=self.velocities,
+            step=self.step,
+            time=self.step * 0.01,
+            energy=energy,
         )
 
 

@@ -1,6 +1,6 @@
 """A training loop on shuffled batches of so many atoms, which is stopped and resumed.
 
-    python python/examples/train.py molecules.vld
+python python/examples/train.py molecules.vld
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ def make(path: Path, n: int = 2000) -> None:
     with vldepot.create(path, "atomic_frame") as depot:
         for i in range(n):
             positions = random.normal(size=(random.integers(5, 50), 3)).astype(np.float32)
-            depot[f"molecule_{i:06}"] = vldepot.Frame(positions=positions, energy=0.5 * float((positions**2).sum()))
+            depot[f"molecule_{i:06}"] = vldepot.Frame(
+                positions=positions, energy=0.5 * float((positions**2).sum())
+            )
 
 
 class Model:
@@ -46,7 +48,9 @@ def train(
     for batch, _ in zip(loader, range(most), strict=False):
         loss = model.learn(batch.flat(["positions", "energy"]))
         if batch.ends_epoch:
-            print(f"epoch {batch.epoch}: {batch.number + 1} batches, loss {loss:.4f}, factor {model.factor:.4f}")
+            print(
+                f"epoch {batch.epoch}: {batch.number + 1} batches, loss {loss:.4f}, factor {model.factor:.4f}"
+            )
     return loader.state()
 
 

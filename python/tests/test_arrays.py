@@ -19,7 +19,7 @@ DTYPES = ["f4", "f8", "f2", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "?"]
 def noise(dtype: Any, shape: tuple[int, ...], seed: int) -> Any:
     """Any bits that the dtype has."""
     random, dtype = np.random.default_rng(seed), np.dtype(dtype)
-    if dtype == bool:
+    if dtype == np.bool_:
         return random.integers(0, 2, shape).astype(bool)
     n = int(np.prod(shape)) * dtype.itemsize
     return np.frombuffer(random.bytes(n), dtype).reshape(shape)
@@ -40,7 +40,12 @@ def test_arrays_come_back_bit_by_bit(dtype: str) -> None:
         assert same(depot[n], array) and not depot[n].flags.writeable and depot[n].flags.c_contiguous
     big = noise(dtype, (50, 60, 3), 9)
     kept = big[::2, ::-3, 1]
-    for name, view in (("cut", kept), ("fortran", np.asfortranarray(big)), ("turned", big.T), ("reversed", big[::-1])):
+    for name, view in (
+        ("cut", kept),
+        ("fortran", np.asfortranarray(big)),
+        ("turned", big.T),
+        ("reversed", big[::-1]),
+    ):
         depot[name] = view
         assert same(depot[name], np.array(view, order="C"))
     swapped = np.array(big, big.dtype.newbyteorder(">"))
@@ -83,10 +88,22 @@ def test_bfloat16_takes_ml_dtypes() -> None:
     assert same(depot["a"], array)
     frames = vldepot.memory(precision="bfloat16")
     frames["a"] = {"positions": [[0.5, 1.0, 2.0]]}
-    assert frames["a"].positions.dtype == ml_dtypes.bfloat16 and frames["a"].positions.tolist() == [[0.5, 1.0, 2.0]]
+    assert frames["a"].positions.dtype == ml_dtypes.bfloat16 and frames["a"].positions.tolist() == [
+        [0.5, 1.0, 2.0]
+    ]
 
 
-@pytest.mark.parametrize("wrong", [np.zeros(2, complex), np.array(["a"]), np.array([None]), np.zeros(2, "M8[s]"), np.zeros(2, "f4,f4"), np.zeros((1,) * 33)])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        np.zeros(2, complex),
+        np.array(["a"]),
+        np.array([None]),
+        np.zeros(2, "M8[s]"),
+        np.zeros(2, "f4,f4"),
+        np.zeros((1,) * 33),
+    ],
+)
 def test_other_arrays_are_refused(wrong: Any) -> None:
     depot = vldepot.memory("array")
     with pytest.raises(vldepot.CodecError) as caught:
@@ -106,7 +123,10 @@ def test_what_would_be_lost_is_refused() -> None:
         pass
 
     depot["a"] = np.ones((1, 3)).view(Own)
-    assert type(depot["a"]) is np.ndarray and type(vldepot.Frame(positions=np.ones((1, 3)).view(Own)).positions) is np.ndarray
+    assert (
+        type(depot["a"]) is np.ndarray
+        and type(vldepot.Frame(positions=np.ones((1, 3)).view(Own)).positions) is np.ndarray
+    )
 
 
 def test_what_is_no_array_becomes_one() -> None:
@@ -122,7 +142,9 @@ def address(array: Any) -> int:
 
 def mapped(path: Path) -> list[tuple[int, int]]:
     """Where the file is mapped."""
-    lines = [line.split() for line in Path("/proc/self/maps").read_text().splitlines() if line.endswith(str(path))]
+    lines = [
+        line.split() for line in Path("/proc/self/maps").read_text().splitlines() if line.endswith(str(path))
+    ]
     return [(int(line[0].split("-")[0], 16), int(line[0].split("-")[1], 16)) for line in lines]
 
 
@@ -133,11 +155,16 @@ def test_views_lie_in_the_map_of_an_uncompressed_file(molecules: Path) -> None:
         one, two = frame.positions, frame.positions
         assert address(one) == address(two) == address(depot[name].positions), "nothing is copied"
         assert one.base is frame and not one.flags.owndata
-        assert any(start <= address(one) and address(one) + one.nbytes <= end for start, end in mapped(molecules))
+        assert any(
+            start <= address(one) and address(one) + one.nbytes <= end for start, end in mapped(molecules)
+        )
         # The file has these bytes, at the place in the map.
         assert one.tobytes() in molecules.read_bytes()
     view = depot.raw("m150")
-    assert view.readonly and any(start <= np.frombuffer(view, np.uint8).__array_interface__["data"][0] < end for start, end in mapped(molecules))
+    assert view.readonly and any(
+        start <= np.frombuffer(view, np.uint8).__array_interface__["data"][0] < end
+        for start, end in mapped(molecules)
+    )
 
 
 def test_views_of_a_compressed_record_share_its_block() -> None:
@@ -151,7 +178,12 @@ def test_views_of_a_compressed_record_share_its_block() -> None:
 def test_arrays_outlive_the_depot_the_record_and_the_file(molecules: Path) -> None:
     depot = vldepot.open(molecules, "atomic_frame")
     expected = depot["m100"].positions.copy()
-    views = [depot["m100"].positions, depot.get_many(["m100"])[0].positions, depot.at(100).positions, depot["m100"].types]
+    views = [
+        depot["m100"].positions,
+        depot.get_many(["m100"])[0].positions,
+        depot.at(100).positions,
+        depot["m100"].types,
+    ]
     raw = depot.raw("m100")
     record = bytes(raw)
     depot.close()
@@ -160,7 +192,11 @@ def test_arrays_outlive_the_depot_the_record_and_the_file(molecules: Path) -> No
     molecules.unlink()
     for n in range(50):
         np.full(100_000, n)  # what is freed by now is used again
-    assert all((view == expected).all() for view in views[:3]) and views[3].shape == (11,) and bytes(raw) == record
+    assert (
+        all((view == expected).all() for view in views[:3])
+        and views[3].shape == (11,)
+        and bytes(raw) == record
+    )
     arrays = vldepot.memory("array")
     arrays["a"] = expected
     kept = arrays["a"]
@@ -178,7 +214,10 @@ def test_nobody_writes_into_a_record(molecules: Path) -> None:
         positions.flags.writeable = True
     with pytest.raises(ValueError):
         positions.setflags(write=True)
-    for wrong in (lambda: positions.view().setflags(write=True), lambda: np.asarray(memoryview(positions)).setflags(write=True)):
+    for wrong in (
+        lambda: positions.view().setflags(write=True),
+        lambda: np.asarray(memoryview(positions)).setflags(write=True),
+    ):
         with pytest.raises(ValueError):
             wrong()
     raw = depot.raw("m100")
@@ -274,7 +313,23 @@ def test_absent_fields_are_none() -> None:
     depot["empty"] = vldepot.Frame()
     depot["atoms"] = vldepot.Frame(n_atoms=5)
     assert depot["empty"].n_atoms == 0 and depot["atoms"].n_atoms == 5
-    for name in ("positions", "velocities", "forces", "charges", "types", "masses", "cell", "pbc", "step", "time", "energy", "stress", "name", "topology", "topology_name"):
+    for name in (
+        "positions",
+        "velocities",
+        "forces",
+        "charges",
+        "types",
+        "masses",
+        "cell",
+        "pbc",
+        "step",
+        "time",
+        "energy",
+        "stress",
+        "name",
+        "topology",
+        "topology_name",
+    ):
         assert getattr(depot["empty"], name) is None
         assert getattr(vldepot.Frame(), name) is None
     assert depot["empty"].arrays == {} and depot["empty"].per_frame == {}
@@ -292,13 +347,20 @@ def test_absent_fields_are_none() -> None:
         ({"types": [1.5]}, "types", "an integer", "float64"),
         ({"types": np.array([2**40])}, "types", (-(2**31), 2**31 - 1), 2**40),
         ({"positions": np.zeros((1, 3)), "arrays": {"a": np.zeros(2)}}, "a", (1,), (2,)),
-        ({"positions": np.zeros((1, 3), complex)}, "positions", "a bool, an integer or a float of at most 64 bits", "complex128"),
+        (
+            {"positions": np.zeros((1, 3), complex)},
+            "positions",
+            "a bool, an integer or a float of at most 64 bits",
+            "complex128",
+        ),
         ({"n_atoms": 2, "topology": {"bonds": [[0, 2]]}}, "topology.bonds", (0, 1), 2),
         ({"cell": [1.0, 2.0, 3.0]}, "cell", (3, 3), (3,)),
         ({"pbc": (True, False)}, "pbc", (3,), (2,)),
     ],
 )
-def test_a_refused_field_is_named_with_what_was_expected(fields: Any, field: str, expected: Any, found: Any) -> None:
+def test_a_refused_field_is_named_with_what_was_expected(
+    fields: Any, field: str, expected: Any, found: Any
+) -> None:
     depot = vldepot.memory()
     with pytest.raises(vldepot.CodecError) as caught:
         depot["x"] = fields
@@ -323,9 +385,21 @@ def test_numbers_that_do_not_fit_are_refused() -> None:
 
 def test_scalars_of_numpy_are_numbers() -> None:
     depot = vldepot.memory()
-    depot["a"] = vldepot.Frame(step=np.int32(5), energy=np.float32(0.5), time=np.float64(1), pbc=np.array([True, False, True]), n_atoms=np.int64(2))
+    depot["a"] = vldepot.Frame(
+        step=np.int32(5),
+        energy=np.float32(0.5),
+        time=np.float64(1),
+        pbc=np.array([True, False, True]),
+        n_atoms=np.int64(2),
+    )
     frame = depot["a"]
-    assert (frame.step, frame.energy, frame.time, frame.pbc, frame.n_atoms) == (5, 0.5, 1.0, (True, False, True), 2)
+    assert (frame.step, frame.energy, frame.time, frame.pbc, frame.n_atoms) == (
+        5,
+        0.5,
+        1.0,
+        (True, False, True),
+        2,
+    )
     assert vldepot.Frame(pbc=True).pbc == (True, True, True)
 
 

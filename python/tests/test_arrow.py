@@ -237,7 +237,13 @@ def test_metadata_of_records_are_columns_too() -> None:
     table = depot.table(metadata=["temperature", "smiles", "relaxed", "gap", "missing"])
     assert table.keys() == ["name", "energy", "temperature", "smiles", "relaxed", "gap", "missing"]
     np.testing.assert_array_equal(table["temperature"], [300, np.nan, 310, np.nan, np.nan])
-    assert table["smiles"] == ["C", None, "", None, "Å"] and table["relaxed"] == [True, None, None, None, False]
+    assert table["smiles"] == ["C", None, "", None, "Å"] and table["relaxed"] == [
+        True,
+        None,
+        None,
+        None,
+        False,
+    ]
     np.testing.assert_array_equal(table["gap"], [1.0, np.nan, 0.5, np.nan, np.nan])
     assert np.isnan(table["missing"]).all()
     found = pyarrow.table(table)
@@ -273,7 +279,7 @@ def test_metadata_that_are_no_column_are_refused(values: list[Any], why: str) ->
     depot = vldepot.memory("json")
     for n, value in enumerate(values):
         depot.put(n, n, metadata={"x": value})
-    with pytest.raises(ValueError, match=f"\"x\".*{why}"):
+    with pytest.raises(ValueError, match=f'"x".*{why}'):
         depot.table(metadata=["x"])
 
 

@@ -124,7 +124,7 @@ def test_a_writer_that_nobody_closes_is_a_resource_warning(path: Path) -> None:
 
 def test_a_loop_goes_on_over_a_depot_that_nobody_else_has(path: Path) -> None:
     with vldepot.create(path, "bytes") as depot:
-        depot.update({n: b"" for n in range(1000)})
+        depot.update(dict.fromkeys(range(1000), b""))
     with pytest.warns(ResourceWarning):
         assert [name for name, _ in vldepot.append(path).items()] == list(range(1000))
         values = iter(vldepot.append(path).values())
@@ -135,7 +135,10 @@ def test_a_loop_goes_on_over_a_depot_that_nobody_else_has(path: Path) -> None:
 
 def test_an_exception_on_its_way_is_not_lost(path: Path) -> None:
     # The depot goes while the exception of the call is on its way.
-    with pytest.warns(ResourceWarning, match="unclosed"), pytest.raises(TypeError, match="takes bytes, or what exports a buffer, not int"):
+    with (
+        pytest.warns(ResourceWarning, match="unclosed"),
+        pytest.raises(TypeError, match="takes bytes, or what exports a buffer, not int"),
+    ):
         vldepot.create(path, "bytes")["a"] = 5  # type: ignore[call-overload]
     assert is_whole(path, 0)
 
@@ -287,7 +290,9 @@ def test_closing_waits_for_a_flat_batch_of_another_thread(path: Path) -> None:
     vldepot.append(path).close()
     reading.join()
     for batch in batches:
-        assert len(batch) == 2_000 and batch.positions is not None and batch.positions[-1].tolist() == [49.0] * 3
+        assert (
+            len(batch) == 2_000 and batch.positions is not None and batch.positions[-1].tolist() == [49.0] * 3
+        )
 
 
 def test_numpy_is_found_when_the_package_is_imported(tmp_path: Path) -> None:
@@ -315,7 +320,10 @@ try:
 except ImportError as error:
     print(error)
 """
-    assert run(code, tmp_path).stdout.strip() == "vldepot needs numpy 2.0 or later, which cannot be imported: not today"
+    assert (
+        run(code, tmp_path).stdout.strip()
+        == "vldepot needs numpy 2.0 or later, which cannot be imported: not today"
+    )
 
 
 def test_a_path_may_be_bytes(path: Path, tmp_path: Path) -> None:
@@ -324,7 +332,11 @@ def test_a_path_may_be_bytes(path: Path, tmp_path: Path) -> None:
         depot["a"] = b"1"
         assert depot.path == str(path)
         depot.save(os.fsencode(tmp_path / "saved.vld"))
-    assert len(vldepot.open(name)) == 1 and vldepot.verify(name).is_whole and vldepot.plan_compact(name).removed == 0
+    assert (
+        len(vldepot.open(name)) == 1
+        and vldepot.verify(name).is_whole
+        and vldepot.plan_compact(name).removed == 0
+    )
     assert vldepot.repair(name, os.fsencode(tmp_path / "repaired.vld")).records == 1
     assert vldepot.compact(name).records == 1
     for wrong in (5, None, 1.5):

@@ -43,7 +43,12 @@ def test_a_depot_is_a_mutable_mapping() -> None:
 
 def test_a_missing_name_is_a_key_error_with_facts() -> None:
     depot = vldepot.memory("bytes")
-    for lose in (lambda: depot["a"], lambda: depot.pop("a"), lambda: depot.__delitem__("a"), lambda: depot.get_many(["a"])):
+    for lose in (
+        lambda: depot["a"],
+        lambda: depot.pop("a"),
+        lambda: depot.__delitem__("a"),
+        lambda: depot.get_many(["a"]),
+    ):
         with pytest.raises(KeyError) as caught:
             lose()
         assert type(caught.value) is vldepot.NotFound
@@ -51,10 +56,17 @@ def test_a_missing_name_is_a_key_error_with_facts() -> None:
         assert str(caught.value) == '<memory>: no record is called "a"'
 
 
-@pytest.mark.parametrize("name", [None, 1.5, True, ("a",), [1], np.float64(1), np.bool_(True), bytearray(b"a"), slice(1)])
+@pytest.mark.parametrize(
+    "name", [None, 1.5, True, ("a",), [1], np.float64(1), np.bool_(True), bytearray(b"a"), slice(1)]
+)
 def test_what_is_no_name_is_a_type_error(name: Any) -> None:
     depot = vldepot.memory("bytes")
-    for use in (lambda: depot[name], lambda: depot.__setitem__(name, b""), lambda: name in depot, lambda: depot.get(name)):
+    for use in (
+        lambda: depot[name],
+        lambda: depot.__setitem__(name, b""),
+        lambda: name in depot,
+        lambda: depot.get(name),
+    ):
         with pytest.raises(TypeError):
             use()
 
@@ -92,9 +104,24 @@ def test_positions_are_those_of_python() -> None:
     depot.update(enumerate(values))
     for position in (0, 19, -1, -20, np.int64(3), np.array(4), np.uint8(7)):
         assert depot.at(position) == values[position] and depot.names_at(position) == range(20)[position]
-    for cut in (slice(None), slice(2, 9), slice(None, None, -1), slice(15, 2, -4), slice(-3, None), slice(30, 40), slice(5, 5)):
+    for cut in (
+        slice(None),
+        slice(2, 9),
+        slice(None, None, -1),
+        slice(15, 2, -4),
+        slice(-3, None),
+        slice(30, 40),
+        slice(5, 5),
+    ):
         assert depot.at(cut) == values[cut] and depot.names_at(cut) == list(range(20))[cut]
-    for many in ([3, -1, 3], np.array([5, -20, 0]), np.array([1, 2], np.uint8), (n for n in (4, 4)), range(3), []):
+    for many in (
+        [3, -1, 3],
+        np.array([5, -20, 0]),
+        np.array([1, 2], np.uint8),
+        (n for n in (4, 4)),
+        range(3),
+        [],
+    ):
         wanted = list(many) if not isinstance(many, collections.abc.Generator) else [4, 4]
         assert depot.at(many) == [values[n] for n in wanted]
     for outside in (20, -21, 10**30, -(10**30), [0, 20], np.array([-21]), 2**63):
@@ -118,17 +145,21 @@ def test_many_records_come_in_the_order_of_the_request(molecules: Path, threads:
     positions = np.random.default_rng(0).permutation(200)
     assert [frame.energy for frame in depot.at(positions, threads=threads)] == positions.tolist()
     assert [value.energy for value in depot.values(threads=threads)] == list(range(200))
-    assert [(name, value.step) for name, value in depot.items(threads=threads)] == [(f"m{n:03}", 10 * n) for n in range(200)]
+    assert [(name, value.step) for name, value in depot.items(threads=threads)] == [
+        (f"m{n:03}", 10 * n) for n in range(200)
+    ]
 
 
 def test_names_are_found_in_order_by_prefix_and_by_glob() -> None:
     depot = vldepot.memory("bytes")
-    depot.update({name: b".." for name in ["run_2/b", "run_1/c", "run_2/a", "x"]})
-    depot.update({n: b"." for n in (5, -2, 3)})
+    depot.update(dict.fromkeys(["run_2/b", "run_1/c", "run_2/a", "x"], b".."))
+    depot.update(dict.fromkeys((5, -2, 3), b"."))
     assert list(depot.sorted_keys()) == ["run_1/c", "run_2/a", "run_2/b", "x", -2, 3, 5]
     assert list(depot.sorted_keys(reverse=True)) == [5, 3, -2, "x", "run_2/b", "run_2/a", "run_1/c"]
     assert list(depot.sorted_keys("run_2/", "run_3")) == ["run_2/a", "run_2/b"]
-    assert list(depot.sorted_keys(-2, 4)) == [-2, 3] and list(depot.sorted_keys(stop=None)) == list(depot.sorted_keys())
+    assert list(depot.sorted_keys(-2, 4)) == [-2, 3] and list(depot.sorted_keys(stop=None)) == list(
+        depot.sorted_keys()
+    )
     assert list(depot.keys_with_prefix("run_2/", reverse=True)) == ["run_2/b", "run_2/a"]
     assert list(depot.keys_matching("run_?/[ab]")) == ["run_2/b", "run_2/a"]
     assert depot.totals("run_2/", "run_3") == vldepot.Totals(records=2, raw_bytes=4)
@@ -139,7 +170,12 @@ def test_names_are_found_in_order_by_prefix_and_by_glob() -> None:
 
 def test_metadata_are_values_of_python() -> None:
     depot = vldepot.memory("bytes")
-    value = {"t": 300, "list": [1, 2.5, None, True, "å", b"\0"], "nested": {"n": -(2**63), "m": 2**64 - 1}, 5: "int key"}
+    value = {
+        "t": 300,
+        "list": [1, 2.5, None, True, "å", b"\0"],
+        "nested": {"n": -(2**63), "m": 2**64 - 1},
+        5: "int key",
+    }
     depot.put("a", b"x", metadata=value)
     assert depot.metadata_of("a") == value
     depot["b"] = b"y"
@@ -165,9 +201,25 @@ def test_metadata_are_values_of_python() -> None:
 @pytest.mark.parametrize("codec", ["msgpack", "json"])
 def test_values_come_back_or_are_refused(codec: str) -> None:
     depot = vldepot.memory(codec)  # type: ignore[call-overload]
-    values: list[Any] = [None, True, 0, -1, 2**64 - 1, -(2**63), 0.1, -0.0, "", "å", [], [[1], {}], {"a": {"b": [None]}}]
-    depot.update({n: value for n, value in enumerate(values)})
-    assert list(depot.values()) == values and [type(value) for value in depot.values()] == [type(value) for value in values]
+    values: list[Any] = [
+        None,
+        True,
+        0,
+        -1,
+        2**64 - 1,
+        -(2**63),
+        0.1,
+        -0.0,
+        "",
+        "å",
+        [],
+        [[1], {}],
+        {"a": {"b": [None]}},
+    ]
+    depot.update(dict(enumerate(values)))
+    assert list(depot.values()) == values and [type(value) for value in depot.values()] == [
+        type(value) for value in values
+    ]
     endless: list[Any] = []
     endless.append(endless)
     for wrong in (2**64, {1, 2}, object(), endless, 1j, np.zeros(3), {(1,): 2}, "\ud800"):
@@ -185,7 +237,13 @@ def test_values_come_back_or_are_refused(codec: str) -> None:
 
 def test_bytes_take_what_exports_a_buffer() -> None:
     depot = vldepot.memory("bytes")
-    for value in (b"abc", bytearray(b"abc"), memoryview(b"xabc")[1:], np.frombuffer(b"abc", np.uint8), memoryview(b"axbxcx")[::2]):
+    for value in (
+        b"abc",
+        bytearray(b"abc"),
+        memoryview(b"xabc")[1:],
+        np.frombuffer(b"abc", np.uint8),
+        memoryview(b"axbxcx")[::2],
+    ):
         depot["a"] = value
         assert depot["a"] == b"abc"
     for wrong in ("abc", 5, None, [1, 2]):
@@ -275,7 +333,12 @@ def test_put_has_its_modes() -> None:
         depot.put("a", vldepot.Frame(energy=2.0), new=True)
     assert caught.value.record == '"a"' and depot["a"].energy == 1.0
     depot.put("b", {"energy": 2.0}, new=True)
-    for wrong in (lambda: depot.put("c"), lambda: depot.put("c", {}, energy=1.0), lambda: depot.put("c", 5), lambda: depot.put("c", foo=1)):
+    for wrong in (
+        lambda: depot.put("c"),
+        lambda: depot.put("c", {}, energy=1.0),
+        lambda: depot.put("c", 5),
+        lambda: depot.put("c", foo=1),
+    ):
         with pytest.raises(TypeError):
             wrong()
     depot.rename("a", "z")
@@ -318,7 +381,9 @@ def test_options_reach_the_library(path: Path) -> None:
         vlstore_compatible=True,
     )
     layout = depot.info().layout
-    assert layout == vldepot.Layout(None, "zstd", 5, "bitshuffle", 8, 1 << 16, 1 << 12, "contiguous", True, False, False)
+    assert layout == vldepot.Layout(
+        None, "zstd", 5, "bitshuffle", 8, 1 << 16, 1 << 12, "contiguous", True, False, False
+    )
     for n in range(11):
         depot[n] = np.arange(n)
     assert depot.info().commits >= 2
@@ -364,7 +429,11 @@ def test_frames_know_their_precision_units_and_number_of_atoms(path: Path) -> No
         assert depot["c"].positions.dtype == np.float64
     with pytest.raises(vldepot.CodecParameters) as caught:
         vldepot.open(path, precision="float32")
-    assert (caught.value.field, caught.value.expected, caught.value.found) == ("precision", "float64", "float32")
+    assert (caught.value.field, caught.value.expected, caught.value.found) == (
+        "precision",
+        "float64",
+        "float32",
+    )
     with pytest.raises(vldepot.CodecParameters):
         vldepot.append(path, n_atoms=3)
     assert vldepot.memory("bytes").units is None and vldepot.memory("bytes").precision is None
@@ -374,7 +443,15 @@ def test_a_depot_shows_what_is_inside(molecules: Path) -> None:
     depot = vldepot.open(molecules)
     assert repr(depot).endswith(f"test.vld: 200 records of atomic_frame, {molecules.stat().st_size} bytes>")
     page = depot._repr_html_()
-    for part in ("200 records".split()[0], "atomic_frame", "none 0", "positions", "float32 [1, 3]", "<svg", "m000"):
+    for part in (
+        "200 records".split()[0],
+        "atomic_frame",
+        "none 0",
+        "positions",
+        "float32 [1, 3]",
+        "<svg",
+        "m000",
+    ):
         assert part in page
     depot.close()
     assert "closed" in repr(depot) and "closed" in depot._repr_html_()
@@ -382,13 +459,19 @@ def test_a_depot_shows_what_is_inside(molecules: Path) -> None:
         other = vldepot.memory(codec)  # type: ignore[call-overload]
         assert "<table" in other._repr_html_()
         other["<b>"] = {"array": np.zeros(3), "bytes": b"<i>"}.get(codec, "<i>")
-        assert "<b>" not in other._repr_html_() and "<i>" not in other._repr_html_() and "&lt;b&gt;" in other._repr_html_()
+        assert (
+            "<b>" not in other._repr_html_()
+            and "<i>" not in other._repr_html_()
+            and "&lt;b&gt;" in other._repr_html_()
+        )
 
 
 def test_an_empty_depot_is_no_special_case(path: Path) -> None:
     vldepot.create(path).close()
     depot = vldepot.open(path, "atomic_frame")
-    assert len(depot) == 0 and list(depot) == [] and list(depot.values()) == [] and depot.at(slice(None)) == []
+    assert (
+        len(depot) == 0 and list(depot) == [] and list(depot.values()) == [] and depot.at(slice(None)) == []
+    )
     assert depot.get_flat([]).positions.shape == (0, 3) and depot.get_flat([]).offsets.tolist() == [0]
     assert list(depot.loader()) == [] and depot.atom_counts().tolist() == []
     assert list(depot.sorted_keys()) == [] and depot.totals().records == 0

@@ -34,7 +34,11 @@ RENAMED = {("Poisoned", "cause"): "why"}
 def test_every_kind_has_a_class_and_an_example() -> None:
     kinds = kinds_of_the_library()
     assert len(kinds) > 35
-    classes = {cls.kind: cls for cls in vars(errors).values() if isinstance(cls, type) and issubclass(cls, errors.Error) and "kind" in vars(cls) and cls.kind}
+    classes = {
+        cls.kind: cls
+        for cls in vars(errors).values()
+        if isinstance(cls, type) and issubclass(cls, errors.Error) and "kind" in vars(cls) and cls.kind
+    }
     assert set(classes) == set(kinds), "mirror each ErrorKind in python/vldepot/errors.py and src/error.rs"
     examples = {type(error).kind: error for error in _examples_of_errors()}
     assert set(examples) == set(kinds), "give each ErrorKind an example in python/src/error.rs"
@@ -42,7 +46,9 @@ def test_every_kind_has_a_class_and_an_example() -> None:
         for field in fields:
             fact = RENAMED.get((kind, field), field)
             assert hasattr(examples[kind], fact), f"{kind}.{fact}"
-            assert any(fact in cls.__annotations__ for cls in classes[kind].__mro__ if "__annotations__" in vars(cls)), f"{kind}.{fact} has no annotation"
+            assert any(
+                fact in cls.__annotations__ for cls in classes[kind].__mro__ if "__annotations__" in vars(cls)
+            ), f"{kind}.{fact} has no annotation"
 
 
 @pytest.mark.parametrize("error", _examples_of_errors(), ids=lambda error: type(error).kind)
@@ -109,7 +115,15 @@ def test_a_closed_depot_says_so(molecules: Path) -> None:
     next(names), next(values)
     depot.close()
     depot.close()
-    for use in (lambda: depot["m000"], lambda: len(depot), lambda: list(depot), lambda: list(depot.values()), lambda: depot.info(), lambda: depot.get_flat(["m000"]), lambda: depot.loader()):
+    for use in (
+        lambda: depot["m000"],
+        lambda: len(depot),
+        lambda: list(depot),
+        lambda: list(depot.values()),
+        lambda: depot.info(),
+        lambda: depot.get_flat(["m000"]),
+        lambda: depot.loader(),
+    ):
         with pytest.raises(vldepot.Closed) as caught:
             use()
         assert isinstance(caught.value, ValueError)
@@ -141,9 +155,16 @@ def test_damage_is_told_with_its_facts(path: Path, preset: str) -> None:
     assert 1 <= len(damaged) <= 5
     error = damaged[0]
     assert error.is_damage and not error.is_io and error.path == str(path) and error.record is not None
-    assert isinstance(error, vldepot.ChecksumError) and error.expected != error.found and error.chunk == 0 and error.offset > 0
+    assert (
+        isinstance(error, vldepot.ChecksumError)
+        and error.expected != error.found
+        and error.chunk == 0
+        and error.offset > 0
+    )
     report = vldepot.verify(path)
-    assert not report.is_whole and {str(name) for name, _ in report.damaged_records} == {one.record for one in damaged}
+    assert not report.is_whole and {str(name) for name, _ in report.damaged_records} == {
+        one.record for one in damaged
+    }
     assert all(error.is_damage for _, error in report.damaged_records)
     repaired = vldepot.repair(path, path.with_name("repaired.vld"))
     assert repaired.records == 50 - len(damaged) and len(repaired.lost) == len(damaged)

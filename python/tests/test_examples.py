@@ -41,6 +41,8 @@ def test_everything_public_is_documented() -> None:
         if name == "__version__":
             continue
         assert value.__doc__, name
-        for member, attribute in vars(value).items() if isinstance(value, type) and value.__module__ == "vldepot" else []:
+        for member, attribute in (
+            vars(value).items() if isinstance(value, type) and value.__module__ == "vldepot" else []
+        ):
             if not member.startswith("_") and not isinstance(attribute, (str, int)):
                 assert attribute.__doc__, f"{name}.{member}"

@@ -12,7 +12,18 @@ import pytest
 
 import vldepot
 
-FIELDS = ["positions", "velocities", "forces", "charges", "types", "masses", "energy", "time", "cell", "stress"]
+FIELDS = [
+    "positions",
+    "velocities",
+    "forces",
+    "charges",
+    "types",
+    "masses",
+    "energy",
+    "time",
+    "cell",
+    "stress",
+]
 
 
 @pytest.fixture
@@ -22,8 +33,19 @@ def depot() -> vldepot.Depot[vldepot.Frame]:
     for n in range(40):
         atoms = n % 7
         vectors = {name: random.normal(size=(atoms, 3)) for name in FIELDS[:3]}
-        numbers = {"charges": random.normal(size=atoms), "types": random.integers(0, 9, atoms), "masses": random.normal(size=atoms)}
-        depot[f"f{n}"] = {**vectors, **numbers, "energy": float(n), "time": n / 2, "cell": random.normal(size=(3, 3)), "stress": random.normal(size=(3, 3))}
+        numbers = {
+            "charges": random.normal(size=atoms),
+            "types": random.integers(0, 9, atoms),
+            "masses": random.normal(size=atoms),
+        }
+        depot[f"f{n}"] = {
+            **vectors,
+            **numbers,
+            "energy": float(n),
+            "time": n / 2,
+            "cell": random.normal(size=(3, 3)),
+            "stress": random.normal(size=(3, 3)),
+        }
     return depot
 
 
@@ -48,12 +70,16 @@ def test_flat_arrays_are_the_frames_one_after_the_other(depot: vldepot.Depot[vld
     assert (batch.frame_of_atom() == np.repeat(np.arange(len(names)), np.diff(batch.offsets))).all()
     assert depot.get_flat(names).positions is not None and depot.get_flat(names).energy is None
     at = depot.get_flat_at([-1, 5, 5], ["energy"])
-    assert at.energy.tolist() == [39.0, 5.0, 5.0] and depot.get_flat_at(slice(0, 3), "time").time.tolist() == [0.0, 0.5, 1.0]
+    assert at.energy.tolist() == [39.0, 5.0, 5.0] and depot.get_flat_at(
+        slice(0, 3), "time"
+    ).time.tolist() == [0.0, 0.5, 1.0]
     again = pickle.loads(pickle.dumps(batch))
     assert (again.offsets == batch.offsets).all()
 
 
-def test_flat_arrays_own_their_memory_and_are_shared_through_dlpack(depot: vldepot.Depot[vldepot.Frame]) -> None:
+def test_flat_arrays_own_their_memory_and_are_shared_through_dlpack(
+    depot: vldepot.Depot[vldepot.Frame],
+) -> None:
     batch = depot.get_flat(["f3", "f5"], ["positions", "energy"])
     positions = batch.positions
     shared = np.from_dlpack(positions)
@@ -70,14 +96,25 @@ def test_flat_arrays_own_their_memory_and_are_shared_through_dlpack(depot: vldep
 
 def test_out_is_filled_and_used_again(depot: vldepot.Depot[vldepot.Frame]) -> None:
     names = ["f5", "f2", "f6"]
-    out = {"positions": np.empty((50, 3), np.float32), "energy": np.empty(3), "cell": np.empty((9, 3, 3)), "offsets": np.empty(4, np.int64)}
+    out = {
+        "positions": np.empty((50, 3), np.float32),
+        "energy": np.empty(3),
+        "cell": np.empty((9, 3, 3)),
+        "offsets": np.empty(4, np.int64),
+    }
     for _ in range(3):
         batch = depot.get_flat(names, ["positions", "energy", "cell", "forces"], out=out)
         for field in ("positions", "energy", "cell", "forces"):
             assert (getattr(batch, field) == expected(depot, names, field)).all()
         assert batch.positions.base is out["positions"] and batch.positions.shape == (13, 3)
-        assert np.shares_memory(batch.offsets, out["offsets"]) and not np.shares_memory(batch.forces, out["positions"])
-    again = depot.get_flat(["f6"], ["positions", "energy", "cell"], out={name: array for name, array in out.items() if name != "offsets"})
+        assert np.shares_memory(batch.offsets, out["offsets"]) and not np.shares_memory(
+            batch.forces, out["positions"]
+        )
+    again = depot.get_flat(
+        ["f6"],
+        ["positions", "energy", "cell"],
+        out={name: array for name, array in out.items() if name != "offsets"},
+    )
     assert (again.positions == depot["f6"].positions).all()
     same = depot.get_flat(names, ["positions"])
     reused = depot.get_flat(names, ["positions"], out=same)
@@ -138,7 +175,10 @@ def test_large_frames_give_the_wanted_fields(path: Path) -> None:
     random = np.random.default_rng(2)
     with vldepot.create(path) as depot:
         for n in range(4):
-            depot[n] = {name: random.normal(size=(20_000, 3)).astype(np.float32) for name in ("positions", "velocities", "forces")}
+            depot[n] = {
+                name: random.normal(size=(20_000, 3)).astype(np.float32)
+                for name in ("positions", "velocities", "forces")
+            }
     depot = vldepot.open(path)
     batch = depot.get_flat([3, 0], "forces")
     assert (batch.forces == np.concatenate([depot[3].forces, depot[0].forces])).all()

@@ -109,7 +109,7 @@ def test_context_managers_close_and_commit(path: Path) -> None:
 
 def test_an_iterator_does_not_keep_a_file_locked(path: Path) -> None:
     writer = vldepot.create(path, "bytes")
-    writer.update({n: b"" for n in range(1000)})
+    writer.update(dict.fromkeys(range(1000), b""))
     names, values = iter(writer), iter(writer.values())
     next(names), next(values)
     writer.close()
@@ -120,7 +120,7 @@ def test_an_iterator_does_not_keep_a_file_locked(path: Path) -> None:
 
 def test_an_iterator_has_the_records_of_its_start() -> None:
     depot = vldepot.memory("bytes")
-    depot.update({n: b"" for n in range(600)})
+    depot.update(dict.fromkeys(range(600), b""))
     names = iter(depot)
     seen = []
     for name in names:
@@ -316,7 +316,7 @@ def test_an_interrupt_ends_long_work(path: Path, tmp_path: Path, work: str) -> N
 
 def test_an_interrupt_ends_a_listing() -> None:
     depot = vldepot.memory("bytes")
-    depot.update({n: b"" for n in range(5000)})
+    depot.update(dict.fromkeys(range(5000), b""))
     names = iter(depot)
     next(names)
     handler = signal.signal(signal.SIGALRM, signal.default_int_handler)
@@ -383,7 +383,24 @@ import vldepot
 new = {name.split(".")[0] for name in set(sys.modules) - before}
 print(*sorted(new))
 """
-    allowed = {"vldepot", "_vldepot", "__future__", "atexit", "errno", "dataclasses", "_opcode", "reprlib", "copy", "keyword", "inspect", "dis", "opcode", "ast", "tokenize", "linecache"}
+    allowed = {
+        "vldepot",
+        "_vldepot",
+        "__future__",
+        "atexit",
+        "errno",
+        "dataclasses",
+        "_opcode",
+        "reprlib",
+        "copy",
+        "keyword",
+        "inspect",
+        "dis",
+        "opcode",
+        "ast",
+        "tokenize",
+        "linecache",
+    }
     assert set(run(code).stdout.split()) <= allowed
 
 

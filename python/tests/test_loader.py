@@ -16,7 +16,17 @@ def indices(loader: vldepot.Loader[vldepot.Frame]) -> list[int]:
     return [int(index) for batch in loader for index in batch.indices]
 
 
-@pytest.mark.parametrize("options", [{}, {"shuffle": True, "seed": 3}, {"shuffle": "full"}, {"shuffle": True, "threads": 0}, {"max_atoms": 50, "shuffle": True}, {"batch_bytes": 3000}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"shuffle": True, "seed": 3},
+        {"shuffle": "full"},
+        {"shuffle": True, "threads": 0},
+        {"max_atoms": 50, "shuffle": True},
+        {"batch_bytes": 3000},
+    ],
+)
 def test_an_epoch_has_every_record_once(molecules: Path, options: dict[str, object]) -> None:
     depot = vldepot.open(molecules, "atomic_frame")
     seen = []
@@ -35,7 +45,11 @@ def test_an_epoch_has_every_record_once(molecules: Path, options: dict[str, obje
 def test_ranks_and_workers_share_an_epoch(molecules: Path) -> None:
     depot = vldepot.open(molecules, "atomic_frame")
     options = {"batch_size": 7, "shuffle": True, "seed": 1}
-    parts = [indices(depot.loader(**options, rank=rank, world=2, worker=worker, workers=2)) for rank in range(2) for worker in range(2)]
+    parts = [
+        indices(depot.loader(**options, rank=rank, world=2, worker=worker, workers=2))
+        for rank in range(2)
+        for worker in range(2)
+    ]
     assert sorted(sum(parts, [])) == list(range(200)) and all(parts)
 
 
@@ -72,16 +86,31 @@ def test_subsets_and_costs(molecules: Path) -> None:
     loader = depot.loader(batch_size=64)
     assert (loader.records, loader.remaining(), loader.epoch) == (200, 4, 0)
     batch = next(loader)
-    assert (batch.number, batch.epoch, batch.ends_epoch, batch.is_repeated, batch.skipped, len(batch)) == (0, 0, False, False, [], 64)
+    assert (batch.number, batch.epoch, batch.ends_epoch, batch.is_repeated, batch.skipped, len(batch)) == (
+        0,
+        0,
+        False,
+        False,
+        [],
+        64,
+    )
     assert batch[-1].energy == 63.0 and "64 records" in repr(batch) and "200 records" in repr(loader)
-    assert [frame.energy for frame in batch[60:]] == [60.0, 61.0, 62.0, 63.0] and batch[::-32][1].energy == 31.0
+    assert [frame.energy for frame in batch[60:]] == [60.0, 61.0, 62.0, 63.0] and batch[::-32][
+        1
+    ].energy == 31.0
     for outside in (64, -65, 10**30):
         with pytest.raises(IndexError):
             batch[outside]
     for options in ({"batch_size": 0}, {"max_cost": 5}, {"rank": 2, "world": 2}):
         with pytest.raises(vldepot.InvalidOptions):
             depot.loader(**options)
-    for wrong in ({"colour": 1}, {"shuffle": "yes"}, {"on_error": "ignore"}, {"positions": ["a"]}, {"state": 5}):
+    for wrong in (
+        {"colour": 1},
+        {"shuffle": "yes"},
+        {"on_error": "ignore"},
+        {"positions": ["a"]},
+        {"state": 5},
+    ):
         with pytest.raises((TypeError, ValueError)):
             depot.loader(**wrong)
     with pytest.raises(IndexError):

@@ -40,7 +40,9 @@ def blocks(page: Path, language: str = "python") -> list[str]:
 
 
 def test_every_page_with_python_has_its_test() -> None:
-    found = {page.relative_to(ROOT).as_posix() for page in PAGES if blocks(page) or page == ROOT / "README.md"}
+    found = {
+        page.relative_to(ROOT).as_posix() for page in PAGES if blocks(page) or page == ROOT / "README.md"
+    }
     assert found <= set(RUN_BY) | COMPILED, "a page has code that no test runs"
     for page, test in RUN_BY.items():
         name = Path(page).stem
@@ -59,11 +61,15 @@ def test_the_commands_of_the_readme_run(tmp_path: Path) -> None:
     """README.md"""
     text = (ROOT / "README.md").read_text()
     section = text[text.index("\n## Python\n") :]
-    command = re.search(r"^```sh\npip install \./python .*\n(python -c .*)\n```$", section, flags=re.MULTILINE)
+    command = re.search(
+        r"^```sh\npip install \./python .*\n(python -c .*)\n```$", section, flags=re.MULTILINE
+    )
     assert command is not None
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     environment = {**os.environ, "PATH": path}
-    done = subprocess.run(command[1], shell=True, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    done = subprocess.run(
+        command[1], shell=True, cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("[[0.  0.1 0.2]] <vldepot.Depot first.vld: 1 record of ")
 

@@ -87,7 +87,21 @@ def test_periodic_directions_are_bools(pbc: Any, found: tuple[bool, ...]) -> Non
 
 @pytest.mark.parametrize(
     "pbc",
-    ["TFF", "xyz", ["False", "True", "0"], [float("nan"), None, []], {"x": 0, "y": 0, "z": 0}, b"\0\1\0", [0, 1, 2], [1.0, 0.0, 0.0], {0, 1}, 2, 1.0, np.array([1.0, 0.0, 1.0]), [[True], [True], [True]]],
+    [
+        "TFF",
+        "xyz",
+        ["False", "True", "0"],
+        [float("nan"), None, []],
+        {"x": 0, "y": 0, "z": 0},
+        b"\0\1\0",
+        [0, 1, 2],
+        [1.0, 0.0, 0.0],
+        {0, 1},
+        2,
+        1.0,
+        np.array([1.0, 0.0, 1.0]),
+        [[True], [True], [True]],
+    ],
 )
 def test_what_is_not_a_bool_is_no_periodic_direction(pbc: Any) -> None:
     with pytest.raises(vldepot.CodecError, match="field `pbc`") as caught:
@@ -101,7 +115,12 @@ def test_a_codec_cannot_end_a_loop() -> None:
 
     depot = vldepot.memory(Numbers(empty))
     depot.update({"a": 1, "b": 2})
-    for read in (lambda: list(depot.values()), lambda: list(depot.items()), lambda: depot.get_many(["a"]), lambda: depot["a"]):
+    for read in (
+        lambda: list(depot.values()),
+        lambda: list(depot.items()),
+        lambda: depot.get_many(["a"]),
+        lambda: depot["a"],
+    ):
         with pytest.raises(RuntimeError, match="StopIteration") as caught:
             read()
         assert isinstance(caught.value.__cause__, StopIteration)
@@ -129,15 +148,25 @@ def test_errors_of_the_system_show_their_message(path: Path) -> None:
     with pytest.raises(FileNotFoundError) as caught:
         vldepot.open(path)
     assert caught.value.errno == errno.ENOENT and caught.value.filename == str(path)
-    assert caught.value.args == (str(caught.value),) and repr(caught.value) == f"FileNotFound({str(caught.value)!r})"
+    assert (
+        caught.value.args == (str(caught.value),)
+        and repr(caught.value) == f"FileNotFound({str(caught.value)!r})"
+    )
     again = pickle.loads(pickle.dumps(caught.value))
     assert repr(again) == repr(caught.value) and again.errno == errno.ENOENT
 
 
 def test_a_position_is_told_as_it_was_given() -> None:
     depot = vldepot.memory("bytes")
-    depot.update({n: b"" for n in range(10)})
-    for position, asked in ((-100, -100), (2**70, 2**70), (-(2**200), -(2**200)), (np.int64(-11), -11), ([0, 10], 10), (np.array([0, -11]), -11)):
+    depot.update(dict.fromkeys(range(10), b""))
+    for position, asked in (
+        (-100, -100),
+        (2**70, 2**70),
+        (-(2**200), -(2**200)),
+        (np.int64(-11), -11),
+        ([0, 10], 10),
+        (np.array([0, -11]), -11),
+    ):
         for look in (depot.at, depot.names_at):
             with pytest.raises(vldepot.OutOfRange) as caught:
                 look(position)
@@ -150,13 +179,27 @@ def test_a_position_is_told_as_it_was_given() -> None:
             one()
 
 
-@pytest.mark.parametrize(("value", "dtype"), [(np.array(["abcde"]), "<U5"), (np.zeros(2, complex), "complex128"), (np.zeros(2, "M8[s]"), "datetime64[s]"), (np.zeros(2, np.longdouble), "float128")])
+@pytest.mark.parametrize(
+    ("value", "dtype"),
+    [
+        (np.array(["abcde"]), "<U5"),
+        (np.zeros(2, complex), "complex128"),
+        (np.zeros(2, "M8[s]"), "datetime64[s]"),
+        (np.zeros(2, np.longdouble), "float128"),
+    ],
+)
 def test_a_refused_array_is_named_as_numpy_does(value: Any, dtype: str) -> None:
     depot = vldepot.memory("array")
     with pytest.raises(vldepot.CodecError) as caught:
         depot["a"] = value
     error = caught.value
-    assert (error.found, error.codec, error.record, error.path, error.field) == (dtype, "array", '"a"', "<memory>", "array")
+    assert (error.found, error.codec, error.record, error.path, error.field) == (
+        dtype,
+        "array",
+        '"a"',
+        "<memory>",
+        "array",
+    )
     assert dtype in str(error) and isinstance(error.__cause__, ValueError)
     again = pickle.loads(pickle.dumps(error))
     assert (str(again), again.found) == (str(error), dtype)
@@ -164,10 +207,18 @@ def test_a_refused_array_is_named_as_numpy_does(value: Any, dtype: str) -> None:
 
 def test_a_refused_field_names_the_record() -> None:
     depot = vldepot.memory()
-    for put in (lambda: depot.put("a", positions=Z, cell=[1.0]), lambda: depot.put("a", {"step": 1.5}), lambda: depot.__setitem__("a", {"positions": np.zeros((2, 2))})):
+    for put in (
+        lambda: depot.put("a", positions=Z, cell=[1.0]),
+        lambda: depot.put("a", {"step": 1.5}),
+        lambda: depot.__setitem__("a", {"positions": np.zeros((2, 2))}),
+    ):
         with pytest.raises(vldepot.CodecError) as caught:
             put()
-        assert (caught.value.record, caught.value.path, caught.value.codec) == ('"a"', "<memory>", "atomic_frame")
+        assert (caught.value.record, caught.value.path, caught.value.codec) == (
+            '"a"',
+            "<memory>",
+            "atomic_frame",
+        )
         assert '<memory>: record "a"' in str(caught.value)
 
 
@@ -208,7 +259,13 @@ def test_a_refused_scalar_names_its_field(field: str, value: Any) -> None:
 
 
 def test_wrong_types_of_fields_are_type_errors_with_their_name() -> None:
-    wrong: list[dict[str, Any]] = [{"arrays": 5}, {"arrays": {1: np.ones(2)}}, {"topology": 5}, {"topology": {"names": "HOH"}}, {"positions": np.ma.masked_array(Z, mask=True)}]
+    wrong: list[dict[str, Any]] = [
+        {"arrays": 5},
+        {"arrays": {1: np.ones(2)}},
+        {"topology": 5},
+        {"topology": {"names": "HOH"}},
+        {"positions": np.ma.masked_array(Z, mask=True)},
+    ]
     with pytest.raises(TypeError, match="names of fields are str, not 1"):
         vldepot.memory()["a"] = {1: Z}  # type: ignore[dict-item]
     for fields in wrong:
@@ -218,9 +275,17 @@ def test_wrong_types_of_fields_are_type_errors_with_their_name() -> None:
 
 def test_whole_numbers_are_positions() -> None:
     depot = vldepot.memory(precision="float64")
-    for integers in ([[0, 1, -2]], np.array([[0, 1, -2]]), np.array([[0, 1, -2]], np.int8), np.array([[0, 1, 2**53]], np.uint64), np.array([[2**60, 0, 0]])):
+    for integers in (
+        [[0, 1, -2]],
+        np.array([[0, 1, -2]]),
+        np.array([[0, 1, -2]], np.int8),
+        np.array([[0, 1, 2**53]], np.uint64),
+        np.array([[2**60, 0, 0]]),
+    ):
         depot.put("a", positions=integers, forces=integers)
-        assert depot["a"].positions.dtype == np.float64 and (depot["a"].positions == np.asarray(integers)).all()
+        assert (
+            depot["a"].positions.dtype == np.float64 and (depot["a"].positions == np.asarray(integers)).all()
+        )
         assert (depot["a"].forces == np.asarray(integers)).all()
     with pytest.raises(vldepot.CodecError):
         depot.put("a", positions=np.ones((1, 3), bool))
@@ -228,7 +293,9 @@ def test_whole_numbers_are_positions() -> None:
 
 def test_large_numbers_are_told_shortly_and_small_ones_are_rounded() -> None:
     depot = vldepot.memory()
-    with pytest.raises(vldepot.CodecError, match="1e300 does not fit float32; choose a wider precision") as caught:
+    with pytest.raises(
+        vldepot.CodecError, match="1e300 does not fit float32; choose a wider precision"
+    ) as caught:
         depot.put("a", positions=[[1e300, 0.0, 0.0]])
     assert len(str(caught.value)) < 200
     depot.put("a", positions=[[1e-300, 0.1, 0.0]])
@@ -253,8 +320,15 @@ def test_a_field_that_frames_do_not_have_is_no_damage() -> None:
     for field in ("positions", "charges"):
         with pytest.raises(vldepot.CodecError) as caught:
             doubles.get_flat(["f0"], [field])
-        assert (caught.value.field, caught.value.expected, caught.value.found) == (field, "float32", "float64")
-        assert str(caught.value) == f'<memory>: record "f0" has its {field} in float64, and flat batches are float32'
+        assert (caught.value.field, caught.value.expected, caught.value.found) == (
+            field,
+            "float32",
+            "float64",
+        )
+        assert (
+            str(caught.value)
+            == f'<memory>: record "f0" has its {field} in float64, and flat batches are float32'
+        )
 
 
 def test_messages_name_codecs_as_users_do() -> None:
@@ -294,7 +368,13 @@ def test_one_column_may_be_named_alone() -> None:
 
 
 def test_codecs_are_named_as_users_name_them(path: Path) -> None:
-    for codec, alias in (("bytes", "raw"), ("array", "ndarray"), ("msgpack", "serde.msgpack"), ("json", "serde.json"), ("atomic_frame", "atomic_frame")):
+    for codec, alias in (
+        ("bytes", "raw"),
+        ("array", "ndarray"),
+        ("msgpack", "serde.msgpack"),
+        ("json", "serde.json"),
+        ("atomic_frame", "atomic_frame"),
+    ):
         vldepot.create(path, alias).close()  # type: ignore[call-overload]
         assert vldepot.open(path).codec == codec and vldepot.open(path, alias).codec == codec  # type: ignore[call-overload]
         other: Any = "array" if codec != "array" else "json"
@@ -306,7 +386,17 @@ def test_codecs_are_named_as_users_name_them(path: Path) -> None:
         path.unlink()
 
 
-@pytest.mark.parametrize("options", [{"threads": -1}, {"chunk_size": -1}, {"n_atoms": -1}, {"level": 300}, {"commit_every": -1}, {"cache_bytes": 2**70}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"threads": -1},
+        {"chunk_size": -1},
+        {"n_atoms": -1},
+        {"level": 300},
+        {"commit_every": -1},
+        {"cache_bytes": 2**70},
+    ],
+)
 def test_options_out_of_range_are_named(options: dict[str, Any]) -> None:
     with pytest.raises(vldepot.InvalidOptions, match=next(iter(options))):
         vldepot.memory(**options)
@@ -341,7 +431,12 @@ def test_a_refused_value_says_where_it_is() -> None:
         with pytest.raises(ValueError, match=r"at \[0\]: 36893488147419103232: integers go from"):
             depot["x"] = [2**65]
         assert len(depot) == 0
-    for wrong, name in ((np.longdouble(1), "longdouble"), (np.datetime64("2020-01-01T00", "ns"), "datetime64"), (np.complex128(1), "complex128"), (decimal.Decimal(1), "Decimal")):
+    for wrong, name in (
+        (np.longdouble(1), "longdouble"),
+        (np.datetime64("2020-01-01T00", "ns"), "datetime64"),
+        (np.complex128(1), "complex128"),
+        (decimal.Decimal(1), "Decimal"),
+    ):
         with pytest.raises(TypeError, match=f"{name} cannot be stored"):
             vldepot.memory("msgpack")["x"] = wrong
     depot = vldepot.memory("msgpack")
@@ -387,7 +482,7 @@ def test_a_depot_is_a_mapping_in_its_calls_too() -> None:
     values = vldepot.memory("msgpack")
     assert values.setdefault("a") is None and "a" in values
     many = vldepot.memory("bytes")
-    many.update({n: b"" for n in range(10_000)})
+    many.update(dict.fromkeys(range(10000), b""))
     assert list(reversed(many)) == list(range(9_999, -1, -1))
     for buffer in (bytearray, memoryview):
         assert len(vldepot.from_bytes(buffer(depot.to_bytes()))) == 4
@@ -439,7 +534,9 @@ def test_metadata_are_those_of_now(path: Path) -> None:
     assert writer.metadata["n000"] == {"n": [0]}
     writer.metadata["n000"] = "changed"
     del writer.metadata["n001"]
-    assert writer.metadata["n000"] == "changed" and "n001" not in writer.metadata and len(writer.metadata) == 99
+    assert (
+        writer.metadata["n000"] == "changed" and "n001" not in writer.metadata and len(writer.metadata) == 99
+    )
     writer.commit()
     reader = vldepot.open(path)
     assert dict(reader.metadata) == dict(writer.metadata)

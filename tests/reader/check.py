@@ -50,7 +50,12 @@ def main() -> int:
         depot = Depot(path)
         records, columns = depot.records(), [name for name, _ in depot.parameters.columns]
         ours = [
-            (key(name), len(data), crc(data), {c: shown(v) for c, v in zip(columns, scalars) if v is not None})
+            (
+                key(name),
+                len(data),
+                crc(data),
+                {c: shown(v) for c, v in zip(columns, scalars) if v is not None},
+            )
             for name, data, _, scalars in records
         ]
         same = ours == listed(vldepot, path)

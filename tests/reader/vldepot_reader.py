@@ -132,7 +132,9 @@ class Parameters:
         self.codec_parameters = table.vector(4) or b""
         self.chunk_size, self.align = table.number(5, 4), table.number(12, 1)
         self.incompatible = table.number(17, 8)
-        self.columns = [((column.vector(0) or b"").decode(), column.number(1, 1)) for column in table.tables(23)]
+        self.columns = [
+            ((column.vector(0) or b"").decode(), column.number(1, 1)) for column in table.tables(23)
+        ]
         known(all(kind <= 1 for _, kind in self.columns), "a kind of scalar")
         known(self.format_version <= 1, f"format version {self.format_version}")
         known(table.number(7, 1) <= 4 and table.number(9, 1) <= 2 and table.number(11, 1) <= 2, "a parameter")
@@ -204,7 +206,9 @@ class Segment:
         self.names = self.read_names()
         self.kills = words(self.section(8), 8)
         self.metadata = self.read_metadata()
-        self.scalars = self.read_columns(table.vector(9) or b"", [kind for _, kind in depot.parameters.columns])
+        self.scalars = self.read_columns(
+            table.vector(9) or b"", [kind for _, kind in depot.parameters.columns]
+        )
         self.check_look_up()
         self.check_order()
 
@@ -239,7 +243,10 @@ class Segment:
         while at < len(packed):
             form, at = packed[at], at + 1
             width, floats, absent = form & 15, form >> 4 & 1, form >> 5
-            known(absent <= 2 and width in ((0, 4, 8) if floats else (0, 1, 2, 4, 8)), f"form {form:#x} of a column")
+            known(
+                absent <= 2 and width in ((0, 4, 8) if floats else (0, 1, 2, 4, 8)),
+                f"form {form:#x} of a column",
+            )
             base, at = varint(packed, at)
             step = 0
             if not floats:

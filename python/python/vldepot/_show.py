@@ -70,7 +70,9 @@ def html(depot: Depot[Any]) -> str:
         try:
             value = depot.at(0)
             fields = value.to_dict() if hasattr(value, "to_dict") else {"value": value}
-            listed = "<br>".join(f"<code>{escape(key)}</code> {escape(_field(item))}" for key, item in fields.items())
+            listed = "<br>".join(
+                f"<code>{escape(key)}</code> {escape(_field(item))}" for key, item in fields.items()
+            )
         except Exception as error:  # noqa: BLE001 - a page shows what is wrong
             listed = escape(str(error))
         rows.append((f"first record, <code>{escape(repr(name))}</code>", listed))

@@ -61,7 +61,9 @@ from ._interchange import (
     same,
     scaled,
 )
-from ._open import CreateOptions, append as append_to, create, open as open_depot
+from ._open import CreateOptions, create
+from ._open import append as append_to
+from ._open import open as open_depot
 from ._vldepot import Depot, Frame, Topology
 
 __all__ = ["DepotParser", "DepotReader", "DepotWriter", "NoFrame", "OtherAtoms", "UnknownUnit", "Unreadable"]

@@ -178,7 +178,9 @@ class DepotReporter:
         if self._depot is not None:
             self._depot.commit()
 
-    def saveCheckpoint(self, simulation: Any, file: str | os.PathLike[str], *, writeState: bool = False) -> None:
+    def saveCheckpoint(
+        self, simulation: Any, file: str | os.PathLike[str], *, writeState: bool = False
+    ) -> None:
         """Commits the depot, then writes a checkpoint of the simulation and replaces `file` by it at once.
 
         Killed at any moment, `file` is the former checkpoint or the new one, and the depot has all frames before it.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import random
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -140,7 +140,7 @@ def test_momenta_cost_no_second_array_unless_velocities_do_not_give_them(path: P
         np.arange(3, dtype=">f8"), np.array(["a", "b"], dtype=">U3"), np.asfortranarray(np.arange(6.0).reshape(2, 3)),
         np.array(["2026-01-01", "NaT"], dtype="M8[s]"), np.array([None, "a", {"b": np.arange(2)}], dtype=object),
         np.array([], dtype=str), [np.arange(2), np.float64(1)], {"deep": [{"er": np.eye(2)}]},
-        datetime(2026, 1, 2, 3, 4, 5, 6, timezone.utc), datetime(2026, 1, 2), Spacegroup(14, 2),
+        datetime(2026, 1, 2, 3, 4, 5, 6, UTC), datetime(2026, 1, 2), Spacegroup(14, 2),
         np.datetime64("2026-01-01T00:00:01.5"), np.datetime64("NaT"), np.timedelta64(3, "D"),
         bulk("Cu").cell, bulk("Cu").cell.bandpath("GX", npoints=3), molecule("H2O"),
     ],

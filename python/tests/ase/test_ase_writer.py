@@ -22,12 +22,11 @@ from ase.build import bulk, molecule
 from ase.calculators.emt import EMT
 from ase.constraints import FixAtoms
 from ase.filters import FrechetCellFilter
-
 from ase.md.verlet import VelocityVerlet
 from ase.mep import NEB
 from ase.optimize import BFGS, FIRE
-from ase_runs import INTERVAL, Springs, argon, heat, made
 from ase_checks import assert_same_atoms
+from ase_runs import INTERVAL, Springs, argon, heat, made
 
 import vldepot
 from vldepot.ase import DepotWriter, OtherSystem, restart

@@ -50,7 +50,9 @@ def waters(n: int = 4, seed: int = 1, oxygen: str = "O") -> app.Simulation:
         system.addParticle(0.0)
         force.addParticle(0.0, 0.1, 0.0)
         topology.addAtom("M", None, residue)
-        system.setVirtualSite(first + 3, openmm.ThreeParticleAverageSite(first, first + 1, first + 2, 0.8, 0.1, 0.1))
+        system.setVirtualSite(
+            first + 3, openmm.ThreeParticleAverageSite(first, first + 1, first + 2, 0.8, 0.1, 0.1)
+        )
         atoms = list(residue.atoms())
         for hydrogen in (1, 2):
             bonds.addBond(first, first + hydrogen, 0.1, 1e5)

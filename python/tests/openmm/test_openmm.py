@@ -324,7 +324,11 @@ def test_the_same_atoms_of_other_places_are_another_system(path: Path) -> None:
     simulation.reporters.append(DepotReporter(path, 10, append=True, atomSubset=[4, 5, 6], startOver=True))
     with pytest.raises(OtherSystem) as caught:
         simulation.step(1)
-    assert (caught.value.what, caught.value.expected, caught.value.found) == ("atomSubset", [0, 1, 2], [4, 5, 6])
+    assert (caught.value.what, caught.value.expected, caught.value.found) == (
+        "atomSubset",
+        [0, 1, 2],
+        [4, 5, 6],
+    )
 
 
 def test_options_are_refused_before_the_run(path: Path) -> None:

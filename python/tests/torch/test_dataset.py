@@ -296,7 +296,7 @@ def test_batches(molecules: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(IndexError):
         batch[2]
     with pytest.raises(AttributeError, match="velocities"):
-        batch.velocities
+        _ = batch.velocities
     for wrong in ([], [batch[0], FrameSample({"energy": torch.zeros(())})]):
         with pytest.raises(ValueError):
             collate(wrong)

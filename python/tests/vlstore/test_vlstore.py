@@ -137,7 +137,12 @@ def test_v2_a_missing_key_is_named(make: Make) -> None:
     """V2: a typed error that names the key."""
     depot = make()
     depot.put("a", b"x")
-    for get in (depot.get, depot.backing.get, depot.lookup.__getitem__, lambda key: depot.fused_get(["a", key])):
+    for get in (
+        depot.get,
+        depot.backing.get,
+        depot.lookup.__getitem__,
+        lambda key: depot.fused_get(["a", key]),
+    ):
         with pytest.raises(KeyError, match="gone") as caught:
             get("gone")
         assert isinstance(caught.value, vldepot.NotFound) and caught.value.record == '"gone"'
@@ -194,7 +199,9 @@ def test_v5_locations_prove_the_alignment(make: Make, alignment: Any) -> None:
     for n, length in enumerate(lengths):
         depot.put(n, content(n, length))
     assert depot.backing.alignment == alignment and depot.backing.chunksize == 1000
-    assert [depot.get(n) for n in range(len(lengths))] == [content(n, length) for n, length in enumerate(lengths)]
+    assert [depot.get(n) for n in range(len(lengths))] == [
+        content(n, length) for n, length in enumerate(lengths)
+    ]
     places = depot.backing.locations
     assert [len(place) for place in places] == lengths
     for before, place in zip(places, places[1:], strict=False):
@@ -293,7 +300,9 @@ def test_v7_fused_reads(make: Make, alignment: Any) -> None:
     request += request[:3]
     size = depot.backing.fused_size(request)
     buffer, slices = depot.backing.fused_get(request)
-    assert len(buffer) == size == depot.fused_buffer_size(request) == depot.backing.fused_size(sorted(request))
+    assert (
+        len(buffer) == size == depot.fused_buffer_size(request) == depot.backing.fused_size(sorted(request))
+    )
     assert [bytes(buffer[one]) for one in slices] == [data[key] for key in request]
     out = np.zeros(size // 4 + 1, dtype=np.float32)
     given, again = depot.backing.fused_get(request, out=out)
@@ -305,7 +314,9 @@ def test_v7_fused_reads(make: Make, alignment: Any) -> None:
     in_storage = sorted(request, key=lambda key: depot.lookup[key].start)
     assert depot.fused_get(request) == [data[key] for key in in_storage]
     assert depot.fused_get(iter(request)) == [data[key] for key in in_storage]
-    assert depot.fused_get(in_storage, presorted=True, buffer=bytearray(size)) == [data[key] for key in in_storage]
+    assert depot.fused_get(in_storage, presorted=True, buffer=bytearray(size)) == [
+        data[key] for key in in_storage
+    ]
     assert depot.fused_get([]) == [] and depot.backing.fused_get([]) == (b"", [])
     assert depot.backing.fused_size([]) == 0
     for get in (
@@ -419,9 +430,18 @@ def test_v9_stores_are_pickled(path: Path) -> None:
 
 def test_v10_parameters_are_kept(path: Path) -> None:
     """V10: compressor, level, typesize, chunk size and the user's notes, at creation and after."""
-    cparams = {"codec": 2, "clevel": 7, "typesize": 8, "filters": [0, 0, 0, 0, 0, 2], "nthreads": 1, "blocksize": 4096}
+    cparams = {
+        "codec": 2,
+        "clevel": 7,
+        "typesize": 8,
+        "filters": [0, 0, 0, 0, 0, 2],
+        "nthreads": 1,
+        "blocksize": 4096,
+    }
     meta = {"author": "me", b"numbers": [1, 2]}
-    store = SChunkStore(path, chunksize=1 << 16, cparams=cparams, meta=meta, contiguous=True, dparams={"nthreads": 1})
+    store = SChunkStore(
+        path, chunksize=1 << 16, cparams=cparams, meta=meta, contiguous=True, dparams={"nthreads": 1}
+    )
     store["a"] = bytes(1000)
     store.backing.vlmeta["later"] = {"x": 1}
     store.close()
@@ -517,7 +537,9 @@ def test_v12_atomic_frames(make: Make) -> None:
     assert all(same(pickle.loads(pickle.dumps(one)), one) for one in frames.values())
     back = depot.get(2)
     raw = np.frombuffer(back.raw, dtype=np.uint8)
-    assert all(np.shares_memory(raw, array) for array in (back.pos, back.forces, back.masses, back.atom_types))
+    assert all(
+        np.shares_memory(raw, array) for array in (back.pos, back.forces, back.masses, back.atom_types)
+    )
     assert not np.shares_memory(raw, np.frombuffer(frames[2].raw, dtype=np.uint8))
     assert all(same(frames[n], one) for n, one in zip(range(5), depot.fused_get(range(5)), strict=True))
 
@@ -554,7 +576,9 @@ def test_v12_the_library_reads_and_writes_such_frames(path: Path) -> None:
     """V12: this module reads frames of the codec `atomic_frame`, and that codec reads frames of this module."""
     one = frame(3)
     with vldepot.memory("atomic_frame") as written:
-        written.put("a", name=one.name, positions=one.pos, forces=one.forces, types=one.atom_types, masses=one.masses)
+        written.put(
+            "a", name=one.name, positions=one.pos, forces=one.forces, types=one.atom_types, masses=one.masses
+        )
         assert same(BackedAtomicDataCodec.unpack(bytes(written.raw("a"))), one)
     # A file as vlstore writes it does not say its codec, so it may be named.
     file_of_vlstore(path, {"a": bytes(one.raw)})
@@ -659,7 +683,12 @@ def filled(request: pytest.FixtureRequest) -> Depot[BackedAtomicData]:
 )
 @pytest.mark.parametrize("shuffle", [True, False])
 def test_v14_every_record_once(
-    filled: Depot[BackedAtomicData], read_size: int, batch_size: int, merge: bool, n_buffers: int, shuffle: bool
+    filled: Depot[BackedAtomicData],
+    read_size: int,
+    batch_size: int,
+    merge: bool,
+    n_buffers: int,
+    shuffle: bool,
 ) -> None:
     """V14: by `stream` and in batches, also of records across chunks; and what was served stays as it was."""
     loader = BlockShuffleBatch(
@@ -671,7 +700,9 @@ def test_v14_every_record_once(
         names = [int(one.name.split()[1]) for one in served]
         assert sorted(names) == list(range(200))
         assert (names == list(range(200))) is not shuffle
-        assert all(same(one, frame(n, 1000 if n % 50 == 7 else n % 90)) for n, one in zip(names, served, strict=True))
+        assert all(
+            same(one, frame(n, 1000 if n % 50 == 7 else n % 90)) for n, one in zip(names, served, strict=True)
+        )
 
 
 def test_v14_one_chunk_and_no_record() -> None:
@@ -809,7 +840,9 @@ def test_files_of_vlstore_itself_are_read() -> None:
 @pytest.mark.parametrize("alignment", ALIGNMENTS)
 def test_vlstore_and_this_module_read_each_others_files(path: Path, alignment: Any) -> None:
     real = pytest.importorskip("vlstore.store", reason="vlstore is not installed")
-    data: dict[Any, bytes] = {key: content(n, 1 + 700 * n) for n, key in enumerate(("a", 1, b"c", "", 2**63, "f"))}
+    data: dict[Any, bytes] = {
+        key: content(n, 1 + 700 * n) for n, key in enumerate(("a", 1, b"c", "", 2**63, "f"))
+    }
     theirs = path.with_name("theirs.b2frame")
     with real.SChunkStore(theirs, alignment=alignment, chunksize=1024) as store:
         for key, value in data.items():
@@ -847,7 +880,9 @@ def test_the_examples_of_a_module_run(module: str) -> None:
     found = examples(importlib.import_module(f"vldepot.{module}"))
     assert found
     for test in found:
-        assert doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE).run(test).failed == 0, test.name
+        assert doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE).run(test).failed == 0, (
+            test.name
+        )
 
 
 def test_the_readme_of_vlstore_runs(path: Path) -> None:

@@ -84,10 +84,15 @@ def write(mode, chunk, cparams, name=None, unread=None):
         lines.append(line)
     stream += bytes(-len(stream) % chunk)
     schunk = blosc2.SChunk(
-        chunksize=chunk, urlpath=str(path), contiguous=True, mode="w", meta={"magic": MAGIC},
-        cparams={"nthreads": 1, **cparams}, dparams={"nthreads": 1},
+        chunksize=chunk,
+        urlpath=str(path),
+        contiguous=True,
+        mode="w",
+        meta={"magic": MAGIC},
+        cparams={"nthreads": 1, **cparams},
+        dparams={"nthreads": 1},
     )
-    pieces = [bytes(stream[at:at + chunk]) for at in range(0, len(stream), chunk)]
+    pieces = [bytes(stream[at : at + chunk]) for at in range(0, len(stream), chunk)]
     # The chunk inserted late lies behind the others in the file.
     late = 1 if mode == "start" else None
     for number, piece in enumerate(pieces):
@@ -107,20 +112,24 @@ def filtered(codec, typesize, filters, **more):
     """Parameters with filters, each alone or with its parameter."""
     filters = [each if isinstance(each, tuple) else (each, 0) for each in filters]
     return {
-        "codec": codec, "typesize": typesize, "clevel": 5,
-        "filters": [each for each, _ in filters], "filters_meta": [meta for _, meta in filters], **more,
+        "codec": codec,
+        "typesize": typesize,
+        "clevel": 5,
+        "filters": [each for each, _ in filters],
+        "filters_meta": [meta for _, meta in filters],
+        **more,
     }
 
 
 def compress_own(given, out, meta, schunk):
     packed = zlib.compress(given.tobytes())
-    out[:len(packed)] = np.frombuffer(packed, np.uint8)
+    out[: len(packed)] = np.frombuffer(packed, np.uint8)
     return len(packed)
 
 
 def decompress_own(given, out, meta, schunk):
     raw = zlib.decompress(given.tobytes())
-    out[:len(raw)] = np.frombuffer(raw, np.uint8)
+    out[: len(raw)] = np.frombuffer(raw, np.uint8)
     return len(raw)
 
 
@@ -133,14 +142,37 @@ expected = {
     **write("contiguous", 1024, {"typesize": 1, "codec": blosc2.Codec.ZSTD, "clevel": 0}),
     **write("start", 1024, {"typesize": 4, "codec": blosc2.Codec.LZ4, "clevel": 5}),
     **write("no_cross", 2048, filtered(C.ZLIB, 4, [F.SHUFFLE], blocksize=768), "zlib"),
-    **write("contiguous", 2048, filtered(
-        C.ZLIB, 8, [F.BITSHUFFLE], blocksize=512, splitmode=blosc2.SplitMode.ALWAYS_SPLIT,
-    ), "zlib_split"),
+    **write(
+        "contiguous",
+        2048,
+        filtered(
+            C.ZLIB,
+            8,
+            [F.BITSHUFFLE],
+            blocksize=512,
+            splitmode=blosc2.SplitMode.ALWAYS_SPLIT,
+        ),
+        "zlib_split",
+    ),
     **write("contiguous", 2048, filtered(C.ZSTD, 4, [(F.TRUNC_PREC, 23), F.SHUFFLE]), "precision"),
     **write("contiguous", 4096, filtered(C.ZSTD, 4, [F.DELTA, F.SHUFFLE]), "delta", "filter DELTA"),
-    **write("contiguous", 4096, filtered(C.ZLIB, 4, [F.SHUFFLE, (F.BYTEDELTA, 4)]), "bytedelta", "filter BYTEDELTA"),
-    **write("contiguous", 4096, filtered(C.ZSTD, 8, [(F.SHUFFLE, 4)]), "shuffle", "filter SHUFFLE with parameter 4"),
-    **write("contiguous", 65536, filtered(C.ZSTD, 1, [F.NOFILTER], use_dict=True), "dictionary", "a dictionary"),
+    **write(
+        "contiguous",
+        4096,
+        filtered(C.ZLIB, 4, [F.SHUFFLE, (F.BYTEDELTA, 4)]),
+        "bytedelta",
+        "filter BYTEDELTA",
+    ),
+    **write(
+        "contiguous",
+        4096,
+        filtered(C.ZSTD, 8, [(F.SHUFFLE, 4)]),
+        "shuffle",
+        "filter SHUFFLE with parameter 4",
+    ),
+    **write(
+        "contiguous", 65536, filtered(C.ZSTD, 1, [F.NOFILTER], use_dict=True), "dictionary", "a dictionary"
+    ),
     **write("contiguous", 4096, filtered(200, 1, [F.NOFILTER]), "plugin", "codec 200, defined by a user"),
 }
 with open(HERE / "expected.json", "w", encoding="utf-8") as out:

@@ -149,7 +149,9 @@ class FBFrame:
         at += self._read("<I", at)
         length = self._read("<I", at)
         if at + 4 + length * size > len(self._view):
-            raise ValueError(f"these {len(self._view)} bytes are no atomic frame: one of its arrays ends after them")
+            raise ValueError(
+                f"these {len(self._view)} bytes are no atomic frame: one of its arrays ends after them"
+            )
         return at + 4, length
 
     def _array(self, field: int, dtype: Any) -> NDArray[Any]:
@@ -240,7 +242,9 @@ class BackedAtomicData:
         if check:
             for what, array in (("positions", places), ("forces", pushes)):
                 if array.ndim != 2:
-                    raise ValueError(f"{what} must be of 2 dimensions, [nsites, n_codim], and are of {array.ndim}")
+                    raise ValueError(
+                        f"{what} must be of 2 dimensions, [nsites, n_codim], and are of {array.ndim}"
+                    )
                 if array.shape[0] != nsites:
                     raise ValueError(f"{what} must be of {nsites} sites, and are of {array.shape[0]}")
             if places.shape != pushes.shape:

@@ -45,7 +45,11 @@ START_ALIGNMENT: Final = "start"
 """Every record starts a chunk."""
 
 _PLACEMENTS: dict[str, str] = {"no_cross": "no_cross", "contiguous": "contiguous", "start": "start_aligned"}
-_ALIGNMENTS: dict[str, TYPE_ALIGNMENT] = {"no_cross": "no_cross", "contiguous": "contiguous", "start_aligned": "start"}
+_ALIGNMENTS: dict[str, TYPE_ALIGNMENT] = {
+    "no_cross": "no_cross",
+    "contiguous": "contiguous",
+    "start_aligned": "start",
+}
 _META = "vlstore.meta"
 #: The smallest chunk that a depot may have.
 _MIN_CHUNK = 64
@@ -82,7 +86,9 @@ class Location:
         if not -self.block_size < self.end_offset <= 0:
             raise ValueError(f"end_offset is {self.end_offset}, and must be from {1 - self.block_size} to 0")
         if not 0 <= self.start_offset < self.block_size:
-            raise ValueError(f"start_offset is {self.start_offset}, and must be from 0 to {self.block_size - 1}")
+            raise ValueError(
+                f"start_offset is {self.start_offset}, and must be from 0 to {self.block_size - 1}"
+            )
 
     @classmethod
     def from_start_end(cls, start: int, end: int, block_size: int) -> Location:
@@ -192,7 +198,9 @@ class LocationIndex(Generic[_K]):
         """The index of what `to_ordered_pairs` gave."""
         return cls({key: Location.from_start_end(start, end, block_size) for key, start, end in pairs})
 
-    def plan(self, size: int, alignment: TYPE_ALIGNMENT = NOCROSS_ALIGNMENT, block_size: int | None = None) -> Location:
+    def plan(
+        self, size: int, alignment: TYPE_ALIGNMENT = NOCROSS_ALIGNMENT, block_size: int | None = None
+    ) -> Location:
         """Where the next record of `size` bytes would go, by vlstore's rules.
 
         Depots place records by the same strategies, and let each start at a multiple of some bytes: this is an
@@ -263,7 +271,9 @@ class Backing:
         vlmeta: What the user notes later.
     """
 
-    def __init__(self, path: _Path | None, options: dict[str, Any], meta: Mapping[Any, Any] | None = None) -> None:
+    def __init__(
+        self, path: _Path | None, options: dict[str, Any], meta: Mapping[Any, Any] | None = None
+    ) -> None:
         self.urlpath: str | None = None if path is None else os.path.abspath(path)
         self.chunksize: int = options.get("chunk_size", DEFAULT_CHUNK_SIZE)
         self.typesize: int = options.get("typesize") or 1
@@ -308,7 +318,9 @@ class Backing:
     def writing(self) -> _CoreDepot[bytes]:
         """The depot, opened again for writing after it was closed."""
         if self.read_only:
-            raise ValueError(f"{self.urlpath} is open for reading only; SChunkStore(path, read_only=False) appends")
+            raise ValueError(
+                f"{self.urlpath} is open for reading only; SChunkStore(path, read_only=False) appends"
+            )
         depot = self.reading()
         if not depot.writable and self.urlpath is not None:
             depot.close()
@@ -470,7 +482,9 @@ class SChunkStore:
             self.backing = _create_default_schunk(**kwargs)
             self.backing.create(alignment)
         elif hasattr(location, "nchunks"):
-            raise TypeError("a store is no part of python-blosc2: give a path, or what _create_default_schunk makes")
+            raise TypeError(
+                "a store is no part of python-blosc2: give a path, or what _create_default_schunk makes"
+            )
         elif os.path.isdir(location):
             raise ValueError(f"{os.fspath(location)} is a folder, and the location is to be a file")
         elif os.path.exists(location) and os.path.getsize(location) > 0:
@@ -525,10 +539,16 @@ class SChunkStore:
         self, key: TYPE_KEY, *, out: None = ..., return_location: Literal[False] = ..., method: str = ...
     ) -> bytes: ...
     @overload
-    def get(self, key: TYPE_KEY, *, out: _Out, return_location: Literal[False] = ..., method: str = ...) -> _Out: ...
+    def get(
+        self, key: TYPE_KEY, *, out: _Out, return_location: Literal[False] = ..., method: str = ...
+    ) -> _Out: ...
     @overload
-    def get(self, key: TYPE_KEY, *, out: Any = ..., return_location: Literal[True], method: str = ...) -> Location: ...
-    def get(self, key: TYPE_KEY, *, out: Any = None, return_location: bool = False, method: str = "slice") -> Any:
+    def get(
+        self, key: TYPE_KEY, *, out: Any = ..., return_location: Literal[True], method: str = ...
+    ) -> Location: ...
+    def get(
+        self, key: TYPE_KEY, *, out: Any = None, return_location: bool = False, method: str = "slice"
+    ) -> Any:
         """The bytes of a record.
 
         Args:
@@ -561,7 +581,9 @@ class SChunkStore:
         self, keys: Iterable[TYPE_KEY], *, presorted: bool = ..., out: None = ...
     ) -> tuple[bytearray, list[slice]]: ...
     @overload
-    def fused_get(self, keys: Iterable[TYPE_KEY], *, presorted: bool = ..., out: _Out) -> tuple[_Out, list[slice]]: ...
+    def fused_get(
+        self, keys: Iterable[TYPE_KEY], *, presorted: bool = ..., out: _Out
+    ) -> tuple[_Out, list[slice]]: ...
     def fused_get(
         self, keys: Iterable[TYPE_KEY], *, presorted: bool = False, out: Any = None
     ) -> tuple[Any, list[slice]]:
