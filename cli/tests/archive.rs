@@ -101,6 +101,21 @@ fn nothing_that_is_there_is_replaced_without_force() {
 }
 
 #[test]
+fn an_archive_is_not_stored_in_itself() {
+    let place = place();
+    let folder = place.path();
+    for args in [
+        &["create", "data/a.vld", "data"][..],
+        &["create", "-f", "data/a.vld", "data"],
+        &["add", "data/a.vld", "data"],
+    ] {
+        let (out, _) = exits(0, folder, args);
+        assert!(out.contains("4 files, 4 folders, 1 link"), "{out}");
+        assert!(!exits(0, folder, &["list", "data/a.vld"]).0.contains(".vld"));
+    }
+}
+
+#[test]
 fn a_failed_create_leaves_no_file() {
     let place = place();
     let folder = place.path();

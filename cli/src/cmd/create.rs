@@ -49,6 +49,7 @@ impl Run for Create {
         if let Some(threads) = self.sources.threads() {
             write = write.with_threads(threads);
         }
+        let options = self.sources.options()?;
         let is_there = self.file.symlink_metadata().is_ok();
         if is_there && !self.force {
             let file = text::path(&self.file);
@@ -56,9 +57,11 @@ impl Run for Create {
         }
         let staged =
             if is_there { StagedFile::replace(&self.file)? } else { StagedFile::create(&self.file)? };
+        // It lies beside the file, so it may be found where files are stored from.
+        let options = options.without_file(staged.path());
         let builder = Depot::builder(Raw).layout(layout).write_options(write);
         let archive = Archive::new(builder.create_in(staged.storage())?);
-        let added = store(&archive, &self.sources, &self.sources.options()?)?;
+        let added = store(&archive, &self.sources, &options)?;
         archive.close()?;
         staged.publish()?;
         let size = std::fs::metadata(&self.file).map_or(0, |metadata| metadata.len());

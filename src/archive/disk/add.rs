@@ -6,8 +6,8 @@ use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex};
 use std::thread;
 
 use walkdir::WalkDir;
@@ -36,6 +36,7 @@ pub struct AddOptions {
     threads: Option<usize>,
     exclude: Vec<glob::Pattern>,
     include: Vec<glob::Pattern>,
+    left_out: Vec<PathBuf>,
     no_owner: bool,
     only_new: bool,
 }
@@ -72,6 +73,14 @@ impl AddOptions {
     pub fn include(mut self, pattern: &str) -> Result<Self> {
         self.include.push(compiled(pattern)?);
         Ok(self)
+    }
+
+    /// Leaves out a file of the disk, under whatever name it is found, such as one that is being written. The
+    /// archive's own file is left out in any case.
+    #[must_use]
+    pub fn without_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.left_out.push(path.into());
+        self
     }
 
     /// Does not note who owns the files.
@@ -144,8 +153,8 @@ enum Content {
     Long,
     Folder(FileAttributes),
     Link(Vec<u8>, FileAttributes),
-    /// The archive's own file.
-    Own,
+    /// A file that is not to be stored.
+    LeftOut,
 }
 
 type Batch = Vec<std::result::Result<(Found, Content), Failure>>;
@@ -237,7 +246,7 @@ impl Archive {
     ) -> Result<()> {
         let Found { from, to, .. } = found;
         let stored = match content {
-            Content::Own => Ok(()),
+            Content::LeftOut => Ok(()),
             Content::Folder(attributes) => self.create_dir_with(to, &attributes).map(|()| added.folders += 1),
             _ if options.only_new && self.is_file(to)? => {
                 Err(Error::new(ErrorKind::Exists).at(self.depot().path()).of(format!("\"{to}\"")))
@@ -246,7 +255,7 @@ impl Archive {
                 self.write_link(to, target, &attributes).map(|()| added.links += 1)
             }
             Content::File(bytes, attributes) => self.store_file(to, &bytes, &attributes, added),
-            Content::Long => match read(from, options, u64::MAX, None) {
+            Content::Long => match read(from, options, u64::MAX, &[]) {
                 Ok(Content::File(bytes, attributes)) => self.store_file(to, &bytes, &attributes, added),
                 Ok(_) => Ok(()),
                 Err(error) => {
@@ -287,15 +296,19 @@ struct Walker<'w, S> {
     sources: S,
     walk: Option<(Source, walkdir::IntoIter)>,
     options: &'w AddOptions,
-    /// Device and number of the archive's own file, which is not stored in itself.
-    own: Option<(u64, u64)>,
+    /// Device and number of files that are left out.
+    left_out: Arc<[(u64, u64)]>,
     next: usize,
 }
 
 impl<'w, S: Iterator<Item = Source>> Walker<'w, S> {
     fn new(archive: &Archive, sources: S, options: &'w AddOptions) -> Self {
-        let own = fs::metadata(archive.depot().path()).ok().map(|own| (own.dev(), own.ino()));
-        Self { sources, walk: None, options, own, next: 0 }
+        // The archive is not stored in itself.
+        let own = std::iter::once(archive.depot().path());
+        let left_out = own.chain(options.left_out.iter().map(PathBuf::as_path));
+        let left_out =
+            left_out.filter_map(|path| fs::metadata(path).ok()).map(|file| (file.dev(), file.ino()));
+        Self { sources, walk: None, options, left_out: left_out.collect(), next: 0 }
     }
 
     /// The next paths, and the number of their batch.
@@ -361,14 +374,14 @@ fn is_wanted(options: &AddOptions, Found { to, kind, .. }: &Found) -> bool {
 /// Reads what the walk finds, until it ends or nobody wants more.
 fn read_all<S: Iterator<Item = Source>>(walk: &Mutex<Walker<'_, S>>, done: &SyncSender<(usize, Batch)>) {
     loop {
-        let (batch, options, own) = {
+        let (batch, options, left_out) = {
             let mut walk = walk.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            (walk.batch(), walk.options, walk.own)
+            (walk.batch(), walk.options, Arc::clone(&walk.left_out))
         };
         let Some((number, batch)) = batch else { return };
         let read = batch.into_iter().map(|found| {
             let found = found?;
-            match content(&found, options, own) {
+            match content(&found, options, &left_out) {
                 Ok(content) => Ok((found, content)),
                 Err(error) => Err(Failure { path: found.from, error }),
             }
@@ -379,10 +392,10 @@ fn read_all<S: Iterator<Item = Source>>(walk: &Mutex<Walker<'_, S>>, done: &Sync
     }
 }
 
-fn content(found: &Found, options: &AddOptions, own: Option<(u64, u64)>) -> io::Result<Content> {
+fn content(found: &Found, options: &AddOptions, left_out: &[(u64, u64)]) -> io::Result<Content> {
     let (path, kind) = (&found.from, found.kind);
     if kind.is_file() {
-        return read(path, options, LONG, own);
+        return read(path, options, LONG, left_out);
     }
     let attributes = || Ok::<_, io::Error>(attributes(&fs::symlink_metadata(path)?, options));
     if kind.is_dir() {
@@ -396,7 +409,7 @@ fn content(found: &Found, options: &AddOptions, own: Option<(u64, u64)>) -> io::
 
 /// Reads a file whole, if it has at most `most` bytes. What is not a file any more is not read, and no link is
 /// followed.
-fn read(path: &Path, options: &AddOptions, most: u64, own: Option<(u64, u64)>) -> io::Result<Content> {
+fn read(path: &Path, options: &AddOptions, most: u64, left_out: &[(u64, u64)]) -> io::Result<Content> {
     // Without O_NONBLOCK, opening a pipe that took the file's place would wait for ever.
     let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY;
     let file = fs::OpenOptions::new().read(true).custom_flags(flags).open(path)?;
@@ -405,8 +418,8 @@ fn read(path: &Path, options: &AddOptions, most: u64, own: Option<(u64, u64)>) -
         return Err(io::Error::new(io::ErrorKind::Unsupported, "it is no file any more"));
     }
     let len = before.len();
-    if own == Some((before.dev(), before.ino())) {
-        return Ok(Content::Own);
+    if left_out.contains(&(before.dev(), before.ino())) {
+        return Ok(Content::LeftOut);
     }
     if len > MAX_LEN {
         return Err(io::Error::new(
