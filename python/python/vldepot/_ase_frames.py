@@ -380,7 +380,7 @@ def atoms_of(frame: Frame, units: Units, topology: Topology | None) -> Any:
     found = frame if topology is None else _Both(frame, topology)
     if found.types is None:
         raise ValueError("Atoms need types, and neither this frame nor a topology that it names has any")
-    per_frame = frame.per_frame
+    per_frame = dict(frame.per_frame)
     manifest = _manifest(per_frame.pop(MANIFEST, None))
     in_fields = manifest["fields"]
     # Who stores a cell and does not say more has a periodic system.

@@ -238,7 +238,7 @@ class DepotReader(ReaderBase):  # type: ignore[misc,unused-ignore]
                 continue
             data[_OTHER + name if name in (*_FIELDS, *_KEPT, "time") else name] = values[()]
         if found.arrays:
-            data["arrays"] = found.arrays
+            data["arrays"] = dict(found.arrays)
         if found.step is not None:
             data["step"] = found.step
         if found.energy is not None:
