@@ -103,6 +103,20 @@ fn attributes_come_back() {
 }
 
 #[test]
+fn metadata_of_other_programs_are_no_attributes() {
+    let depot = Depot::memory(Raw).unwrap();
+    depot.put_with_metadata("text", b"..", "converged").unwrap();
+    depot.put_with_metadata("mode", b"..", &BTreeMap::from([("mode", "fast")])).unwrap();
+    depot.put_with_metadata("large", b"..", &BTreeMap::from([("mtime", u64::MAX)])).unwrap();
+    let archive = Archive::new(depot);
+    for name in ["text", "mode", "large"] {
+        let stat = archive.stat(name).unwrap();
+        assert_eq!((stat.size, stat.attributes), (2, FileAttributes::new()), "{name}");
+        assert_eq!(archive.read(name).unwrap().view(), b"..");
+    }
+}
+
+#[test]
 fn links_are_followed_inside_the_archive_and_nowhere_else() {
     let archive = tree(&["a/b/file", "other"]);
     let none = FileAttributes::new();

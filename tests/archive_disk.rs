@@ -7,14 +7,14 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use vldepot::archive::{AddOptions, Archive, ArchivePath, ExtractOptions, FileAttributes};
+use vldepot::archive::{AddOptions, Archive, ArchivePath, ExtractOptions, FileAttributes, Selection};
 use vldepot::{Depot, Raw};
 
-fn add(archive: &Archive, from: &Path) -> vldepot::archive::Added {
+fn add(archive: &Archive, from: &Path) -> vldepot::archive::Transfer {
     archive.add(from, &ArchivePath::ROOT, &AddOptions::new().with_threads(3), |_| ()).unwrap()
 }
 
-fn extract(archive: &Archive, to: &Path) -> vldepot::archive::Extracted {
+fn extract(archive: &Archive, to: &Path) -> vldepot::archive::Transfer {
     archive.extract(&ArchivePath::ROOT, to, &ExtractOptions::new().with_threads(3), |_| ()).unwrap()
 }
 
@@ -130,13 +130,14 @@ fn patterns_choose() {
         fs::write(from.join(path), path).unwrap();
     }
     let archive = Archive::memory().unwrap();
-    let options = AddOptions::new().include("*.png").unwrap().exclude("cache").unwrap();
+    let selection = Selection::new().include("*.png").unwrap().exclude("cache").unwrap();
+    let options = AddOptions::new().with_selection(selection);
     assert_eq!(archive.add(&from, &ArchivePath::ROOT, &options, |_| ()).unwrap().files, 2);
     assert!(archive.is_file("a/1.png").unwrap() && archive.is_file("b/5.png").unwrap());
-    let options = ExtractOptions::new().exclude("b/*").unwrap();
+    let options = ExtractOptions::new().with_selection(Selection::new().exclude("b/*").unwrap());
     let out = place.path().join("out");
     assert_eq!(archive.extract(&ArchivePath::ROOT, &out, &options, |_| ()).unwrap().files, 1);
-    assert!(AddOptions::new().exclude("[").is_err());
+    assert!(Selection::new().exclude("[").is_err());
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
-use vldepot::archive::{AddOptions, Archive, ArchivePath, Failure as OfOne, Source, Stat};
+use vldepot::archive::{AddOptions, Archive, ArchivePath, Selection, Source, Stat, Transfer};
 use vldepot::{Depot, OpenOptions, Raw};
 
 use crate::failure::Failure;
@@ -60,17 +60,59 @@ pub(crate) fn complete(archive: &Archive) -> Result<(), Failure> {
 }
 
 /// Ends a verb that did what it could: with an error that says what it could not do.
-pub(crate) fn without(failures: &[OfOne], failed: u64, what: &str) -> Result<(), Failure> {
-    for failure in failures.iter().take(SHOWN) {
+pub(crate) fn without(done: &Transfer, what: &str) -> Result<(), Failure> {
+    for failure in done.failures.iter().take(SHOWN) {
         let error = crate::failure::chain(&failure.error);
         eprintln!("vldepot: {}: {}", text::path(&failure.path), text::without_controls(&error));
     }
-    if failed == 0 {
+    if done.failed == 0 {
         return Ok(());
     }
-    let more = failed.saturating_sub(failures.len().min(SHOWN) as u64);
-    let more = if more == 0 { String::new() } else { format!(", {}", text::more(more, "failure")) };
-    Err(Failure::other(format!("{} {what}{more}; all others were", text::grouped(failed))))
+    let more = done.failed.saturating_sub(done.failures.len().min(SHOWN) as u64);
+    let more = if more == 0 { String::new() } else { format!(" ({} not shown)", text::grouped(more)) };
+    Err(Failure::other(format!("{} {what}{more}; all others were", text::grouped(done.failed))))
+}
+
+/// What was stored or extracted, in words.
+pub(crate) fn in_words(done: &Transfer) -> String {
+    let mut words = text::count(done.files, "file");
+    for (n, thing) in [(done.folders, "folder"), (done.links, "link")] {
+        if n > 0 {
+            words = format!("{words}, {}", text::count(n, thing));
+        }
+    }
+    format!("{words}, {}", text::bytes(done.bytes))
+}
+
+/// What was stored or extracted, as the members of a JSON object.
+pub(crate) fn counts(done: &Transfer) -> Map<String, Value> {
+    let members = [
+        ("files", done.files),
+        ("folders", done.folders),
+        ("links", done.links),
+        ("bytes", done.bytes),
+        ("failed", done.failed),
+    ];
+    members.into_iter().map(|(name, n)| (name.to_owned(), json!(n))).collect()
+}
+
+/// Which paths are stored or extracted.
+#[derive(clap::Args)]
+pub(crate) struct Globs {
+    /// Leave out what matches: a glob for the last name, or for the whole path if it has a `/`.
+    #[arg(long, value_name = "GLOB")]
+    exclude: Vec<String>,
+    /// Take only files that match one of these globs.
+    #[arg(long, short, value_name = "GLOB")]
+    include: Vec<String>,
+}
+
+impl Globs {
+    pub(crate) fn get(&self) -> Result<Selection, Failure> {
+        let all = Selection::new();
+        let some = self.exclude.iter().try_fold(all, |selection, glob| selection.exclude(glob))?;
+        Ok(self.include.iter().try_fold(some, |selection, glob| selection.include(glob))?)
+    }
 }
 
 /// Files on the disk that are to be stored.
@@ -88,12 +130,8 @@ pub(crate) struct Sources {
     /// The paths of --files-from end with NUL bytes, not with lines.
     #[arg(long, short = '0', requires = "files_from")]
     null: bool,
-    /// Leave out what matches: a glob for the last name, or for the whole path if it has a `/`.
-    #[arg(long, value_name = "GLOB")]
-    exclude: Vec<String>,
-    /// Store only files that match one of these globs.
-    #[arg(long, short, value_name = "GLOB")]
-    include: Vec<String>,
+    #[command(flatten)]
+    selection: Globs,
     /// Threads that read files, and as many that compress.
     #[arg(long, short = 'j', value_name = "N")]
     threads: Option<usize>,
@@ -105,17 +143,11 @@ impl Sources {
     }
 
     pub(crate) fn options(&self) -> Result<AddOptions, Failure> {
-        let mut options = AddOptions::new();
-        for pattern in &self.exclude {
-            options = options.exclude(pattern)?;
-        }
-        for pattern in &self.include {
-            options = options.include(pattern)?;
-        }
-        if let Some(threads) = self.threads() {
-            options = options.with_threads(threads);
-        }
-        Ok(options)
+        let options = AddOptions::new().with_selection(self.selection.get()?);
+        Ok(match self.threads() {
+            Some(threads) => options.with_threads(threads),
+            None => options,
+        })
     }
 
     /// All that is to be stored.

@@ -177,7 +177,9 @@ fn files_are_added_replaced_moved_and_taken_out() {
     exits(3, folder, &["rm", "a.vld", "d/e/top", "nothing"]);
     exits(0, folder, &["rm", "a.vld", "d/e/top"]);
     exits(3, folder, &["stat", "a.vld", "d/e/top"]);
-    exits(0, folder, &["rm", "-r", "a.vld", "d"]);
+    // What lies in another one of the paths goes, and counts, with it.
+    let (out, _) = exits(0, folder, &["rm", "-r", "a.vld", "d/e", "d", "d/e/2.txt", "d"]);
+    assert!(out.starts_with("a.vld: 4 records, "), "{out}");
     assert_eq!(exits(0, folder, &["list", "a.vld"]).0, "");
 }
 
@@ -223,10 +225,11 @@ fn hostile_names_stay_inside_and_do_not_control_the_terminal() {
         depot.put(name, b"..").unwrap();
     }
     depot.put(7, b"..").unwrap();
+    depot.put("a/".repeat(5000).trim_end_matches('/'), b"..").unwrap();
     depot.close().unwrap();
     let (_, error) = exits(4, folder, &["extract", "a.vld", "-C", "out"]);
     assert!(!folder.join("escaped").exists());
-    assert!(error.contains("3 could not be extracted"), "{error}");
+    assert!(error.contains("4 could not be extracted"), "{error}");
     assert_eq!(fs::read_dir(folder.join("out")).unwrap().count(), 2);
     for args in [["find", "a.vld"], ["tree", "a.vld"], ["du", "a.vld"]] {
         let output = run(folder, &args);
@@ -250,5 +253,64 @@ fn a_reader_that_leaves_early_is_no_error() {
         drop(child.stdout.take());
         let output = child.wait_with_output().unwrap();
         assert_eq!((output.status.code(), output.stderr.len()), (Some(0), 0), "{verb}");
+    }
+}
+
+#[test]
+fn an_interrupted_create_leaves_the_old_archive_and_nothing_else() {
+    let place = place();
+    let folder = place.path();
+    let many = folder.join("many");
+    fs::create_dir(&many).unwrap();
+    for i in 0..3000_u32 {
+        fs::write(many.join(i.to_string()), i.to_le_bytes().repeat(200)).unwrap();
+    }
+    exits(0, folder, &["create", "a.vld", "data"]);
+    let old = fs::read(folder.join("a.vld")).unwrap();
+    let mut interrupted = 0;
+    for wait in 0..30 {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_vldepot"))
+            .current_dir(folder)
+            .args(["create", "-f", "a.vld", "many"])
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(wait));
+        child.kill().unwrap();
+        if child.wait().unwrap().success() {
+            break;
+        }
+        if fs::read(folder.join("a.vld")).unwrap() != old {
+            // It was in its place already.
+            break;
+        }
+        interrupted += 1;
+    }
+    assert!(interrupted > 0);
+    exits(0, folder, &["verify", "a.vld"]);
+    exits(0, folder, &["create", "-f", "a.vld", "many"]);
+    assert_eq!(exits(0, folder, &["find", "a.vld", "--type", "f"]).0.lines().count(), 3000);
+    let left: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left.len(), 3, "{left:?}");
+}
+
+#[test]
+fn an_interrupted_add_leaves_a_whole_archive() {
+    let place = place();
+    let folder = place.path();
+    exits(0, folder, &["create", "a.vld", "data"]);
+    for wait in [0, 2, 5, 10, 20, 40] {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_vldepot"))
+            .current_dir(folder)
+            .args(["add", "a.vld", "data"])
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(wait));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        exits(0, folder, &["verify", "a.vld"]);
+        exits(0, folder, &["extract", "a.vld", "-C", &format!("out{wait}")]);
+        assert_eq!(seen(&folder.join(format!("out{wait}/data"))), seen(&folder.join("data")));
     }
 }

@@ -10,10 +10,11 @@
 
 mod add;
 mod extract;
-mod patterns;
 mod report;
+mod selection;
 mod xattrs;
 
-pub use add::{AddOptions, Added, Source};
-pub use extract::{ExtractOptions, Extracted};
-pub use report::{Failure, Progress};
+pub use add::{AddOptions, Source};
+pub use extract::ExtractOptions;
+pub use report::{Failure, Progress, Transfer};
+pub use selection::Selection;

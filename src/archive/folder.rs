@@ -406,7 +406,11 @@ impl Archive {
 
     pub(super) fn attributes(&self, path: &ArchivePath, is_folder: bool) -> Result<FileAttributes> {
         let key = if is_folder { path.folder_key() } else { path.key() };
-        Ok(self.depot.metadata(key)?.unwrap_or_default())
+        match self.depot.metadata(key) {
+            // Records of other programs have metadata of other kinds.
+            Err(error) if matches!(error.kind(), ErrorKind::Metadata { .. }) => Ok(FileAttributes::default()),
+            attributes => Ok(attributes?.unwrap_or_default()),
+        }
     }
 
     /// The path of the file that a path leads to, by links or at once.

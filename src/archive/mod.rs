@@ -40,7 +40,7 @@ mod stat;
 mod tree;
 
 #[cfg(unix)]
-pub use disk::{AddOptions, Added, ExtractOptions, Extracted, Failure, Progress, Source};
+pub use disk::{AddOptions, ExtractOptions, Failure, Progress, Selection, Source, Transfer};
 pub use file::File;
 pub use folder::{Archive, layout};
 pub use path::ArchivePath;

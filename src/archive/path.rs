@@ -4,6 +4,10 @@ use std::borrow::Cow;
 
 use crate::{Error, ErrorKind, Key, MAX_KEY_LEN, Result};
 
+/// The most names in a path. Folders in folders are gone through one in the other, and deeper ones would be no use: no
+/// system opens so long a path.
+const MAX_PARTS: usize = 4096;
+
 /// A path in an archive, from its root: names with `/` between them. The root itself has no name.
 ///
 /// ```
@@ -26,8 +30,8 @@ impl ArchivePath {
     /// Checks a path, and takes out what says nothing: `.`, `//`, and a `/` at the end.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidPath`] for a path that starts with `/`, has a part `..` or a NUL byte, or is longer
-    /// than a name can be.
+    /// [`ErrorKind::InvalidPath`] for a path that starts with `/`, has a part `..` or a NUL byte, is longer than a
+    /// name can be, or has more than 4,096 parts.
     pub fn new(path: impl AsRef<[u8]>) -> Result<Self> {
         let path = path.as_ref();
         let refuse = |why: &str| {
@@ -44,12 +48,16 @@ impl ArchivePath {
         if path.len() >= MAX_KEY_LEN {
             return refuse("it is longer than 16 MiB");
         }
-        let mut clean = Vec::with_capacity(path.len());
+        let (mut clean, mut parts) = (Vec::with_capacity(path.len()), 0);
         for part in path.split(|&byte| byte == b'/') {
             match part {
                 b"" | b"." => {}
                 b".." => return refuse("it has a part `..`, which may lead out of the archive"),
                 part => {
+                    parts += 1;
+                    if parts > MAX_PARTS {
+                        return refuse("it has more than 4,096 parts");
+                    }
                     if !clean.is_empty() {
                         clean.push(b'/');
                     }
@@ -228,6 +236,7 @@ mod tests {
         }
         assert!(ArchivePath::new(vec![b'a'; MAX_KEY_LEN]).is_err());
         assert!(ArchivePath::new(vec![b'a'; MAX_KEY_LEN - 1]).is_ok());
+        assert!(ArchivePath::new("a/".repeat(4096)).is_ok() && ArchivePath::new("a/".repeat(4097)).is_err());
     }
 
     #[test]

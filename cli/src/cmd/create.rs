@@ -11,8 +11,8 @@ use vldepot::storage::StagedFile;
 use vldepot::{CommitEvery, Depot, Layout, Raw, WriteOptions};
 
 use super::Run;
-use super::add::{done, in_words, store, to_json};
-use crate::archive::Sources;
+use super::add::store;
+use crate::archive::{self, Sources};
 use crate::failure::Failure;
 use crate::text;
 
@@ -60,19 +60,19 @@ impl Run for Create {
         // It lies beside the file, so it may be found where files are stored from.
         let options = options.without_file(staged.path());
         let builder = Depot::builder(Raw).layout(layout).write_options(write);
-        let archive = Archive::new(builder.create_in(staged.storage())?);
-        let added = store(&archive, &self.sources, &options)?;
-        archive.close()?;
+        let new = Archive::new(builder.create_in(staged.storage())?);
+        let added = store(&new, &self.sources, &options)?;
+        new.close()?;
         staged.publish()?;
         let size = std::fs::metadata(&self.file).map_or(0, |metadata| metadata.len());
         if self.json {
-            let mut object = to_json(&added);
+            let mut object = archive::counts(&added);
             object.insert("file_bytes".to_owned(), size.into());
             writeln!(out, "{}", Value::from(object))?;
         } else {
-            let (file, words) = (text::path(&self.file), in_words(&added));
+            let (file, words) = (text::path(&self.file), archive::in_words(&added));
             writeln!(out, "{file}: {words}, stored in {}", text::bytes(size))?;
         }
-        done(&added)
+        archive::without(&added, "could not be stored")
     }
 }

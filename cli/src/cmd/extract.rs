@@ -5,12 +5,11 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use clap::Args;
-use serde_json::json;
-use vldepot::archive::{ArchivePath, ExtractOptions, Extracted};
+use serde_json::Value;
+use vldepot::archive::{ArchivePath, ExtractOptions, Transfer};
 
 use super::Run;
-use super::add::told;
-use crate::archive;
+use crate::archive::{self, Globs};
 use crate::failure::Failure;
 use crate::progress::Spinner;
 use crate::text;
@@ -28,12 +27,8 @@ pub(crate) struct Extract {
     /// Write to this folder, which is made if it is missing.
     #[arg(long, short = 'C', value_name = "DIR", default_value = ".", hide_default_value = true)]
     directory: PathBuf,
-    /// Leave out what matches: a glob for the last name, or for the whole path if it has a `/`.
-    #[arg(long, value_name = "GLOB")]
-    exclude: Vec<String>,
-    /// Write only files that match one of these globs.
-    #[arg(long, short, value_name = "GLOB")]
-    include: Vec<String>,
+    #[command(flatten)]
+    selection: Globs,
     /// Replace files and links that are there.
     #[arg(long, short)]
     force: bool,
@@ -50,13 +45,7 @@ pub(crate) struct Extract {
 
 impl Extract {
     fn options(&self) -> Result<ExtractOptions, Failure> {
-        let mut options = ExtractOptions::new();
-        for pattern in &self.exclude {
-            options = options.exclude(pattern)?;
-        }
-        for pattern in &self.include {
-            options = options.include(pattern)?;
-        }
+        let mut options = ExtractOptions::new().with_selection(self.selection.get()?);
         if self.force {
             options = options.overwrite();
         }
@@ -87,32 +76,19 @@ impl Run for Extract {
             archive.stat(path)?;
         }
         let spinner = Spinner::new("extracting");
-        let mut all = Extracted::default();
+        let mut all = Transfer::default();
         for path in &paths {
             let done = archive.extract(path, &self.directory, &options, |progress| spinner.show(progress))?;
-            all.files += done.files;
-            all.folders += done.folders;
-            all.links += done.links;
-            all.bytes += done.bytes;
-            all.failed += done.failed;
-            all.failures.extend(done.failures);
+            all = all.and(done);
         }
         drop(spinner);
-        let Extracted { files, folders, links, bytes, failed, .. } = all;
         if self.json {
-            let object = json!({
-                "files": files, "folders": folders, "links": links, "bytes": bytes, "failed": failed });
-            writeln!(out, "{object}")?;
+            writeln!(out, "{}", Value::from(archive::counts(&all)))?;
         } else {
-            let words = told(files, folders, links, bytes);
-            writeln!(
-                out,
-                "{}: {words} extracted to {}",
-                text::path(&self.file),
-                text::path(&self.directory)
-            )?;
+            let (words, to) = (archive::in_words(&all), text::path(&self.directory));
+            writeln!(out, "{}: {words} extracted to {to}", text::path(&self.file))?;
         }
-        archive::without(&all.failures, failed, "could not be extracted")?;
+        archive::without(&all, "could not be extracted")?;
         archive::complete(&archive)
     }
 }

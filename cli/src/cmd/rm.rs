@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::json;
-use vldepot::archive::Archive;
+use vldepot::archive::{Archive, ArchivePath};
 
 use super::Run;
 use crate::archive;
@@ -41,6 +41,7 @@ impl Run for Rm {
 
     fn run(&self, out: &mut dyn Write) -> Result<(), Failure> {
         let paths = self.paths.iter().map(|path| archive::path(path)).collect::<Result<Vec<_>, _>>()?;
+        let paths = apart(paths);
         let archive = if self.dry_run { archive::open(&self.file)? } else { Archive::append(&self.file)? };
         let (mut records, mut bytes) = (0, 0);
         for path in &paths {
@@ -59,7 +60,7 @@ impl Run for Rm {
             for path in &paths {
                 if archive.is_file(path)? {
                     archive.remove_file(path)?;
-                } else if archive.is_dir(path)? {
+                } else {
                     archive.remove_dir_all(path)?;
                 }
             }
@@ -74,4 +75,22 @@ impl Run for Rm {
         writeln!(out, "{}: {records}, {} {what}", text::path(&self.file), text::bytes(bytes))?;
         Ok(())
     }
+}
+
+/// Without paths that come twice, or lie in another one: they go with that.
+fn apart(mut paths: Vec<ArchivePath>) -> Vec<ArchivePath> {
+    paths.sort_unstable();
+    paths.dedup();
+    let all = paths.clone();
+    paths.retain(|path| {
+        let mut above = path.parent();
+        while let Some(folder) = above {
+            if all.binary_search(&folder).is_ok() {
+                return false;
+            }
+            above = folder.parent();
+        }
+        true
+    });
+    paths
 }

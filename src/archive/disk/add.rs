@@ -1,19 +1,19 @@
 //! From the disk into an archive.
 
-use std::collections::BTreeMap;
+use std::collections::VecDeque;
 use std::fs::{self, FileType, Metadata};
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
 use walkdir::WalkDir;
 
-use super::patterns::{compiled, matches_any};
-use super::report::{Failure, Failures, Progress, threads};
+use super::report::{Failure, Progress, Transfer, lock, threads};
+use super::selection::Selection;
 use super::xattrs;
 use crate::archive::folder::Archive;
 use crate::archive::path::ArchivePath;
@@ -23,7 +23,7 @@ use crate::{Error, ErrorKind, Result};
 /// How many paths a reader takes at once.
 const AT_ONCE: usize = 64;
 
-/// Longer files are read one at a time, by the thread that stores them, so that not several are in memory.
+/// Bytes of files that a reader takes at once. Longer files are read one at a time, by the thread that stores them.
 const LONG: u64 = 8 << 20;
 
 /// The longest record.
@@ -34,8 +34,7 @@ const MAX_LEN: u64 = u32::MAX as u64;
 #[non_exhaustive]
 pub struct AddOptions {
     threads: Option<usize>,
-    exclude: Vec<glob::Pattern>,
-    include: Vec<glob::Pattern>,
+    selection: Selection,
     left_out: Vec<PathBuf>,
     no_owner: bool,
     only_new: bool,
@@ -54,25 +53,11 @@ impl AddOptions {
         self
     }
 
-    /// Leaves out paths in the archive that match a pattern, with all below them.
-    ///
-    /// A pattern without `/` is matched with the last name, and another one with the whole path.
-    ///
-    /// # Errors
-    /// [`ErrorKind::InvalidOptions`] for a pattern that is none.
-    pub fn exclude(mut self, pattern: &str) -> Result<Self> {
-        self.exclude.push(compiled(pattern)?);
-        Ok(self)
-    }
-
-    /// Adds only files and links that match one of the patterns that are included. Folders are added with what
-    /// they hold.
-    ///
-    /// # Errors
-    /// [`ErrorKind::InvalidOptions`] for a pattern that is none.
-    pub fn include(mut self, pattern: &str) -> Result<Self> {
-        self.include.push(compiled(pattern)?);
-        Ok(self)
+    /// Sets which paths are taken.
+    #[must_use]
+    pub fn with_selection(mut self, selection: Selection) -> Self {
+        self.selection = selection;
+        self
     }
 
     /// Leaves out a file of the disk, under whatever name it is found, such as one that is being written. The
@@ -121,24 +106,6 @@ impl Source {
     }
 }
 
-/// What [`Archive::add`] did.
-#[derive(Debug, Default)]
-#[non_exhaustive]
-pub struct Added {
-    /// Files that were stored.
-    pub files: u64,
-    /// Folders.
-    pub folders: u64,
-    /// Links.
-    pub links: u64,
-    /// Bytes of the files.
-    pub bytes: u64,
-    /// What could not be stored, up to 1,000 of them.
-    pub failures: Vec<Failure>,
-    /// How many could not be stored.
-    pub failed: u64,
-}
-
 /// A path that the walk found.
 struct Found {
     from: PathBuf,
@@ -157,6 +124,7 @@ enum Content {
     LeftOut,
 }
 
+type Wanted = std::result::Result<Found, Failure>;
 type Batch = Vec<std::result::Result<(Found, Content), Failure>>;
 
 impl Archive {
@@ -168,14 +136,14 @@ impl Archive {
     ///
     /// # Errors
     /// The errors of [`write`](Self::write), but for those of single files, which are among
-    /// [`Added::failures`].
+    /// [`Transfer::failures`].
     pub fn add(
         &self,
         from: impl AsRef<Path>,
         to: &ArchivePath,
         options: &AddOptions,
         progress: impl FnMut(Progress),
-    ) -> Result<Added> {
+    ) -> Result<Transfer> {
         self.add_all([Source::new(from.as_ref(), to.clone())], options, progress)
     }
 
@@ -183,57 +151,56 @@ impl Archive {
     ///
     /// # Errors
     /// The errors of [`add`](Self::add).
-    pub fn add_all<S>(
+    pub fn add_all(
         &self,
-        sources: S,
+        sources: impl IntoIterator<Item = Source>,
         options: &AddOptions,
         mut progress: impl FnMut(Progress),
-    ) -> Result<Added>
-    where
-        S: IntoIterator<Item = Source>,
-        S::IntoIter: Send,
-    {
+    ) -> Result<Transfer> {
         let threads = options.threads.unwrap_or_else(threads);
-        let walk = Mutex::new(Walker::new(self, sources.into_iter(), options));
-        let (done, batches) = sync_channel(2 * threads);
+        let mut walk = Walk { sources: sources.into_iter(), current: None, options };
+        let reader = Reader { options, left_out: left_out(self, options) };
+        let (give, take) = channel::<(Vec<Wanted>, Sender<Batch>)>();
+        let take = Arc::new(Mutex::new(take));
         thread::scope(|scope| {
+            // Dropped at the end of this scope, which ends the readers.
+            let give = give;
             for _ in 0..threads {
-                let (walk, done) = (&walk, done.clone());
-                scope.spawn(move || read_all(walk, &done));
+                let (reader, take) = (&reader, Arc::clone(&take));
+                scope.spawn(move || {
+                    loop {
+                        let next = lock(&take).recv();
+                        let Ok((wanted, done)) = next else { return };
+                        // Nobody waits for it after an error.
+                        _ = done.send(reader.read_all(wanted));
+                    }
+                });
             }
-            drop(done);
-            self.store_all(batches, options, &mut progress)
-        })
-    }
-
-    /// Stores batches in the order of their numbers.
-    fn store_all(
-        &self,
-        batches: Receiver<(usize, Batch)>,
-        options: &AddOptions,
-        progress: &mut dyn FnMut(Progress),
-    ) -> Result<Added> {
-        let (mut added, mut failures) = (Added::default(), Failures::default());
-        let mut early = BTreeMap::new();
-        let mut next = 0;
-        for (number, batch) in batches {
-            early.insert(number, batch);
-            while let Some(batch) = early.remove(&next) {
-                next += 1;
-                for found in batch {
-                    match found {
-                        Ok((found, content)) => {
-                            self.store(&found, content, options, &mut added, &mut failures)?;
-                        }
-                        Err(failure) => failures.push(failure.path, failure.error),
+            // Only the readers have it: if all have panicked, nobody waits for them.
+            drop(take);
+            let mut added = Transfer::default();
+            // Batches that are being read, in the order of the walk. So many at most are in memory.
+            let mut ahead = VecDeque::new();
+            loop {
+                while ahead.len() < 2 * threads
+                    && let Some(wanted) = walk.batch()
+                {
+                    let (done, batch) = channel();
+                    if give.send((wanted, done)).is_ok() {
+                        ahead.push_back(batch);
                     }
                 }
-                let entries = added.files + added.folders + added.links;
-                progress(Progress { entries, bytes: added.bytes });
+                let Some(batch) = ahead.pop_front() else { return Ok(added) };
+                // There is none if a reader panicked. The scope passes that on.
+                for found in batch.recv().unwrap_or_default() {
+                    match found {
+                        Ok((found, content)) => self.store(&found, content, options, &mut added)?,
+                        Err(failure) => added.fail(failure),
+                    }
+                }
+                progress(added.progress());
             }
-        }
-        (added.failures, added.failed) = (failures.kept, failures.n);
-        Ok(added)
+        })
     }
 
     fn store(
@@ -241,10 +208,10 @@ impl Archive {
         found: &Found,
         content: Content,
         options: &AddOptions,
-        added: &mut Added,
-        failures: &mut Failures,
+        added: &mut Transfer,
     ) -> Result<()> {
         let Found { from, to, .. } = found;
+        let fail = |error| Failure { path: from.clone(), error };
         let stored = match content {
             Content::LeftOut => Ok(()),
             Content::Folder(attributes) => self.create_dir_with(to, &attributes).map(|()| added.folders += 1),
@@ -255,17 +222,17 @@ impl Archive {
                 self.write_link(to, target, &attributes).map(|()| added.links += 1)
             }
             Content::File(bytes, attributes) => self.store_file(to, &bytes, &attributes, added),
-            Content::Long => match read(from, options, u64::MAX, &[]) {
+            Content::Long => match read(from, options, MAX_LEN, &[]) {
                 Ok(Content::File(bytes, attributes)) => self.store_file(to, &bytes, &attributes, added),
                 Ok(_) => Ok(()),
                 Err(error) => {
-                    failures.push(from, error);
+                    added.fail(fail(error));
                     Ok(())
                 }
             },
         };
         match stored {
-            Err(error) if is_of_one_file(&error) => failures.push(from, io::Error::other(error)),
+            Err(error) if is_of_one_file(&error) => added.fail(fail(io::Error::other(error))),
             stored => stored?,
         }
         Ok(())
@@ -276,7 +243,7 @@ impl Archive {
         to: &ArchivePath,
         bytes: &[u8],
         attributes: &FileAttributes,
-        added: &mut Added,
+        added: &mut Transfer,
     ) -> Result<()> {
         self.write_with(to, bytes, attributes)?;
         added.files += 1;
@@ -291,57 +258,47 @@ fn is_of_one_file(error: &Error) -> bool {
     matches!(error.kind(), Exists | InvalidPath { .. } | InvalidRecord { .. } | IsAFolder | NotAFolder)
 }
 
-/// The walks over the disk, in the order of names, and the number of the next batch.
-struct Walker<'w, S> {
-    sources: S,
-    walk: Option<(Source, walkdir::IntoIter)>,
-    options: &'w AddOptions,
-    /// Device and number of files that are left out.
-    left_out: Arc<[(u64, u64)]>,
-    next: usize,
+/// Device and number of the files that are not stored. The archive is not stored in itself.
+fn left_out(archive: &Archive, options: &AddOptions) -> Vec<(u64, u64)> {
+    let paths = std::iter::once(archive.depot().path()).chain(options.left_out.iter().map(PathBuf::as_path));
+    paths.filter_map(|path| fs::metadata(path).ok()).map(|file| (file.dev(), file.ino())).collect()
 }
 
-impl<'w, S: Iterator<Item = Source>> Walker<'w, S> {
-    fn new(archive: &Archive, sources: S, options: &'w AddOptions) -> Self {
-        // The archive is not stored in itself.
-        let own = std::iter::once(archive.depot().path());
-        let left_out = own.chain(options.left_out.iter().map(PathBuf::as_path));
-        let left_out =
-            left_out.filter_map(|path| fs::metadata(path).ok()).map(|file| (file.dev(), file.ino()));
-        Self { sources, walk: None, options, left_out: left_out.collect(), next: 0 }
-    }
+/// The walks over the disk, each in the order of names.
+struct Walk<'w, S> {
+    sources: S,
+    current: Option<(Source, walkdir::IntoIter)>,
+    options: &'w AddOptions,
+}
 
-    /// The next paths, and the number of their batch.
-    fn batch(&mut self) -> Option<(usize, Vec<std::result::Result<Found, Failure>>)> {
+impl<S: Iterator<Item = Source>> Walk<'_, S> {
+    /// The next paths.
+    fn batch(&mut self) -> Option<Vec<Wanted>> {
         let mut batch = Vec::new();
         while batch.len() < AT_ONCE {
-            let Some((source, walk)) = &mut self.walk else {
+            let Some((source, walk)) = &mut self.current else {
                 let Some(source) = self.sources.next() else { break };
                 let walk = WalkDir::new(&source.from)
                     .follow_root_links(false)
                     .max_depth(if source.is_alone { 0 } else { usize::MAX })
                     .sort_by_file_name();
-                self.walk = Some((source, walk.into_iter()));
+                self.current = Some((source, walk.into_iter()));
                 continue;
             };
             let Some(found) = walk.next() else {
-                self.walk = None;
+                self.current = None;
                 continue;
             };
             let found = found_in(source, found).map(|found| {
                 let is_wanted = is_wanted(self.options, &found);
-                if found.kind.is_dir() && matches_any(&self.options.exclude, &found.to) {
+                if found.kind.is_dir() && self.options.selection.excludes(&found.to) {
                     walk.skip_current_dir();
                 }
                 is_wanted.then_some(found)
             });
             batch.extend(found.transpose());
         }
-        if batch.is_empty() {
-            return None;
-        }
-        self.next += 1;
-        Some((self.next - 1, batch))
+        (!batch.is_empty()).then_some(batch)
     }
 }
 
@@ -361,55 +318,57 @@ fn found_in(
 }
 
 fn is_wanted(options: &AddOptions, Found { to, kind, .. }: &Found) -> bool {
-    if matches_any(&options.exclude, to) {
+    if options.selection.excludes(to) {
         return false;
     }
-    if kind.is_dir() {
-        !to.is_root()
-    } else {
-        options.include.is_empty() || matches_any(&options.include, to)
-    }
+    if kind.is_dir() { !to.is_root() } else { options.selection.includes(to) }
 }
 
-/// Reads what the walk finds, until it ends or nobody wants more.
-fn read_all<S: Iterator<Item = Source>>(walk: &Mutex<Walker<'_, S>>, done: &SyncSender<(usize, Batch)>) {
-    loop {
-        let (batch, options, left_out) = {
-            let mut walk = walk.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            (walk.batch(), walk.options, Arc::clone(&walk.left_out))
-        };
-        let Some((number, batch)) = batch else { return };
-        let read = batch.into_iter().map(|found| {
+/// Reads what the walk finds.
+struct Reader<'r> {
+    options: &'r AddOptions,
+    left_out: Vec<(u64, u64)>,
+}
+
+impl Reader<'_> {
+    fn read_all(&self, batch: Vec<Wanted>) -> Batch {
+        // So many bytes of a batch are in memory. Files that are longer than what is left are read when they are
+        // stored.
+        let mut room = LONG;
+        let mut read = |found: Wanted| {
             let found = found?;
-            match content(&found, options, &left_out) {
-                Ok(content) => Ok((found, content)),
+            match self.read(&found, room) {
+                Ok(content) => {
+                    if let Content::File(bytes, _) = &content {
+                        room -= bytes.len() as u64;
+                    }
+                    Ok((found, content))
+                }
                 Err(error) => Err(Failure { path: found.from, error }),
             }
-        });
-        if done.send((number, read.collect())).is_err() {
-            return;
+        };
+        batch.into_iter().map(&mut read).collect()
+    }
+
+    fn read(&self, found: &Found, room: u64) -> io::Result<Content> {
+        let (path, kind) = (&found.from, found.kind);
+        if kind.is_file() {
+            return read(path, self.options, room, &self.left_out);
+        }
+        let attributes = || Ok::<_, io::Error>(attributes(&fs::symlink_metadata(path)?, self.options));
+        if kind.is_dir() {
+            Ok(Content::Folder(attributes()?.with_xattrs(xattrs::of_path(path))))
+        } else if kind.is_symlink() {
+            Ok(Content::Link(fs::read_link(path)?.into_os_string().into_encoded_bytes(), attributes()?))
+        } else {
+            Err(io::Error::new(io::ErrorKind::Unsupported, "neither a file, a folder nor a link: not stored"))
         }
     }
 }
 
-fn content(found: &Found, options: &AddOptions, left_out: &[(u64, u64)]) -> io::Result<Content> {
-    let (path, kind) = (&found.from, found.kind);
-    if kind.is_file() {
-        return read(path, options, LONG, left_out);
-    }
-    let attributes = || Ok::<_, io::Error>(attributes(&fs::symlink_metadata(path)?, options));
-    if kind.is_dir() {
-        Ok(Content::Folder(attributes()?.with_xattrs(xattrs::of_path(path))))
-    } else if kind.is_symlink() {
-        Ok(Content::Link(fs::read_link(path)?.into_os_string().into_encoded_bytes(), attributes()?))
-    } else {
-        Err(io::Error::new(io::ErrorKind::Unsupported, "neither a file, a folder nor a link: not stored"))
-    }
-}
-
-/// Reads a file whole, if it has at most `most` bytes. What is not a file any more is not read, and no link is
+/// Reads a file whole, if it has at most `room` bytes. What is not a file any more is not read, and no link is
 /// followed.
-fn read(path: &Path, options: &AddOptions, most: u64, left_out: &[(u64, u64)]) -> io::Result<Content> {
+fn read(path: &Path, options: &AddOptions, room: u64, left_out: &[(u64, u64)]) -> io::Result<Content> {
     // Without O_NONBLOCK, opening a pipe that took the file's place would wait for ever.
     let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY;
     let file = fs::OpenOptions::new().read(true).custom_flags(flags).open(path)?;
@@ -427,7 +386,7 @@ fn read(path: &Path, options: &AddOptions, most: u64, left_out: &[(u64, u64)]) -
             format!("it has {len} bytes, and a file in an archive has at most {MAX_LEN}"),
         ));
     }
-    if len > most {
+    if len > room {
         return Ok(Content::Long);
     }
     let mut bytes = Vec::new();

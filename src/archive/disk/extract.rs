@@ -6,14 +6,14 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::mpsc::{SyncSender, sync_channel};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::{ffi, thread};
 
 use rustix::fs::{self, AtFlags, Mode, OFlags, Timespec, Timestamps};
 use rustix::io::Errno;
 
-use super::patterns::{compiled, matches_any};
-use super::report::{Failure, Failures, Progress, threads};
+use super::report::{Failure, Progress, Transfer, lock, threads};
+use super::selection::Selection;
 use super::xattrs;
 use crate::archive::folder::Archive;
 use crate::archive::path::ArchivePath;
@@ -32,8 +32,7 @@ const SHORT: u64 = 4 << 20;
 #[non_exhaustive]
 pub struct ExtractOptions {
     threads: Option<usize>,
-    exclude: Vec<glob::Pattern>,
-    include: Vec<glob::Pattern>,
+    selection: Selection,
     overwrite: bool,
     owner: bool,
 }
@@ -51,22 +50,11 @@ impl ExtractOptions {
         self
     }
 
-    /// Leaves out paths that match a pattern: see [`AddOptions::exclude`](super::AddOptions::exclude).
-    ///
-    /// # Errors
-    /// [`ErrorKind::InvalidOptions`] for a pattern that is none.
-    pub fn exclude(mut self, pattern: &str) -> Result<Self> {
-        self.exclude.push(compiled(pattern)?);
-        Ok(self)
-    }
-
-    /// Extracts only files and links that match one of the patterns that are included.
-    ///
-    /// # Errors
-    /// [`ErrorKind::InvalidOptions`] for a pattern that is none.
-    pub fn include(mut self, pattern: &str) -> Result<Self> {
-        self.include.push(compiled(pattern)?);
-        Ok(self)
+    /// Sets which paths are taken.
+    #[must_use]
+    pub fn with_selection(mut self, selection: Selection) -> Self {
+        self.selection = selection;
+        self
     }
 
     /// Replaces files and links that are there. Folders are never replaced.
@@ -88,30 +76,10 @@ impl ExtractOptions {
     }
 
     fn wants(&self, entry: &Entry) -> bool {
-        let excluded = !self.exclude.is_empty()
-            && (matches_any(&self.exclude, &entry.path)
-                || entry.path.folders().any(|folder| matches_any(&self.exclude, &folder)));
-        let included = self.include.is_empty() || !entry.is_dir && matches_any(&self.include, &entry.path);
-        included && !excluded
+        let (selection, path) = (&self.selection, &entry.path);
+        let included = if entry.is_dir { !selection.is_of_files() } else { selection.includes(path) };
+        included && !selection.excludes(path) && !selection.excludes_a_folder_of(path)
     }
-}
-
-/// What [`Archive::extract`] did.
-#[derive(Debug, Default)]
-#[non_exhaustive]
-pub struct Extracted {
-    /// Files that were written.
-    pub files: u64,
-    /// Folders that the archive has records of.
-    pub folders: u64,
-    /// Links.
-    pub links: u64,
-    /// Bytes of the files.
-    pub bytes: u64,
-    /// What could not be written, up to 1,000 of them.
-    pub failures: Vec<Failure>,
-    /// How many could not be written.
-    pub failed: u64,
 }
 
 /// What all writers of one extraction know and count.
@@ -125,8 +93,7 @@ struct Work<'w> {
 
 #[derive(Default)]
 struct Done {
-    extracted: Extracted,
-    failures: Failures,
+    extracted: Transfer,
     /// Folders get their modes and times when all is in them.
     folders: Vec<ArchivePath>,
     /// Why nothing more can be written, if so.
@@ -151,7 +118,7 @@ impl Archive {
         target: impl AsRef<Path>,
         options: &ExtractOptions,
         mut progress: impl FnMut(Progress),
-    ) -> Result<Extracted> {
+    ) -> Result<Transfer> {
         let target = target.as_ref();
         let entries = self.entries(from)?;
         let io = |source| refused("make the folder", target, source);
@@ -161,11 +128,12 @@ impl Archive {
             fs::open(target, FOLDER - OFlags::NOFOLLOW, Mode::empty()).map_err(|error| io(error.into()))?;
         let work = Work { archive: self, options, target, root, done: Mutex::default() };
         let (give, take) = sync_channel::<Vec<Entry>>(2 * options.threads());
-        let take = Mutex::new(take);
+        let take = Arc::new(Mutex::new(take));
         let listed = thread::scope(|scope| {
             for _ in 0..options.threads() {
-                scope.spawn(|| {
-                    let mut writer = Writer { work: &work, open: Vec::new() };
+                let (work, take) = (&work, Arc::clone(&take));
+                scope.spawn(move || {
+                    let mut writer = Writer { work, open: Vec::new() };
                     loop {
                         let next = lock(&take).recv();
                         let Ok(batch) = next else { return };
@@ -173,9 +141,10 @@ impl Archive {
                     }
                 });
             }
-            let listed = work.list(entries, &give, &mut progress);
-            drop(give);
-            listed
+            // Only the writers have it: if all have panicked, nobody waits for them.
+            drop(take);
+            let give = give;
+            work.list(entries, &give, &mut progress)
         });
         work.finish(listed, &mut progress)
     }
@@ -196,10 +165,6 @@ fn refused(action: &str, path: &Path, source: io::Error) -> Error {
     Error::new(ErrorKind::Io { action: action.into() }).at(path).because(source)
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Work<'_> {
     /// Hands out what is wanted, until the writers cannot go on.
     fn list(
@@ -215,7 +180,8 @@ impl Work<'_> {
                 Ok(_) => {}
                 // Nothing can be written for a name that is no path.
                 Err(error) if matches!(error.kind(), ErrorKind::InvalidPath { .. }) => {
-                    lock(&self.done).failures.push(self.target, io::Error::other(error));
+                    let failure = Failure { path: self.target.to_owned(), error: io::Error::other(error) };
+                    lock(&self.done).extracted.fail(failure);
                 }
                 Err(error) => return Err(error),
             }
@@ -223,7 +189,7 @@ impl Work<'_> {
                 if give.send(std::mem::take(&mut batch)).is_err() || lock(&self.done).full.is_some() {
                     return Ok(());
                 }
-                progress(self.progress());
+                progress(lock(&self.done).extracted.progress());
             }
         }
         // It fails only when a writer has panicked, which ends the scope.
@@ -231,13 +197,8 @@ impl Work<'_> {
         Ok(())
     }
 
-    fn progress(&self) -> Progress {
-        let Extracted { files, folders, links, bytes, .. } = lock(&self.done).extracted;
-        Progress { entries: files + folders + links, bytes }
-    }
-
     /// Gives the folders their modes and times, those below before those above.
-    fn finish(self, listed: Result<()>, progress: &mut dyn FnMut(Progress)) -> Result<Extracted> {
+    fn finish(self, listed: Result<()>, progress: &mut dyn FnMut(Progress)) -> Result<Transfer> {
         let mut folders = std::mem::take(&mut lock(&self.done).folders);
         folders.sort_unstable();
         let mut writer = Writer { work: &self, open: Vec::new() };
@@ -245,15 +206,12 @@ impl Work<'_> {
             let done = writer.finish_folder(&folder);
             writer.note(&folder, done);
         }
-        progress(self.progress());
-        let Done { mut extracted, failures, full, .. } =
-            self.done.into_inner().unwrap_or_else(PoisonError::into_inner);
+        progress(lock(&self.done).extracted.progress());
+        let Done { extracted, full, .. } = self.done.into_inner().unwrap_or_else(PoisonError::into_inner);
         if let Some(source) = full {
             return Err(refused("write files", self.target, source));
         }
-        listed?;
-        (extracted.failures, extracted.failed) = (failures.kept, failures.n);
-        Ok(extracted)
+        listed.map(|()| extracted)
     }
 }
 
@@ -291,7 +249,8 @@ impl Writer<'_> {
         if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
             done.full = Some(error);
         } else {
-            done.failures.push(self.work.target.join(ffi::OsStr::from_bytes(path.as_bytes())), error);
+            let path = self.work.target.join(ffi::OsStr::from_bytes(path.as_bytes()));
+            done.extracted.fail(Failure { path, error });
         }
     }
 

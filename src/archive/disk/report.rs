@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// How many threads read or write files, unless told otherwise.
 pub(super) fn threads() -> usize {
@@ -28,21 +29,53 @@ pub struct Failure {
     pub error: io::Error,
 }
 
+/// What was added or extracted.
+#[derive(Debug, Default)]
+#[non_exhaustive]
+pub struct Transfer {
+    /// Files.
+    pub files: u64,
+    /// Folders that have records of their own.
+    pub folders: u64,
+    /// Links.
+    pub links: u64,
+    /// Bytes of the files.
+    pub bytes: u64,
+    /// What could not be added or extracted, up to 1,000 of them.
+    pub failures: Vec<Failure>,
+    /// How many could not be.
+    pub failed: u64,
+}
+
 /// Failures that are kept. Further ones are counted.
 const KEPT: usize = 1000;
 
-/// Failures, the first of them kept.
-#[derive(Debug, Default)]
-pub(super) struct Failures {
-    pub(super) kept: Vec<Failure>,
-    pub(super) n: u64,
-}
+impl Transfer {
+    /// The sum of two.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        self.files += other.files;
+        self.folders += other.folders;
+        self.links += other.links;
+        self.bytes += other.bytes;
+        self.failed += other.failed;
+        self.failures.extend(other.failures);
+        self.failures.truncate(KEPT);
+        self
+    }
 
-impl Failures {
-    pub(super) fn push(&mut self, path: impl Into<PathBuf>, error: io::Error) {
-        self.n += 1;
-        if self.kept.len() < KEPT {
-            self.kept.push(Failure { path: path.into(), error });
+    pub(super) fn progress(&self) -> Progress {
+        Progress { entries: self.files + self.folders + self.links, bytes: self.bytes }
+    }
+
+    pub(super) fn fail(&mut self, failure: Failure) {
+        self.failed += 1;
+        if self.failures.len() < KEPT {
+            self.failures.push(failure);
         }
     }
+}
+
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
