@@ -257,7 +257,8 @@ impl Model {
             }
             Operation::WriteNew(path) => {
                 let can = !self.is_dir(path) && self.can_make(path);
-                // The folders are made before the file is found to be there, which changes nothing: they are there too.
+                // The folders are made before the file is found to be there, which changes nothing: they are
+                // there too.
                 can && !self.files.contains_key(path) && self.apply(&Operation::Write(path.clone(), 1))
             }
             Operation::Mkdir(path) => {

@@ -189,8 +189,8 @@ fn nothing_is_written_outside_of_the_target() {
     assert_eq!(fs::read_dir(&outside).unwrap().count(), 0);
     assert_eq!(fs::read(to.join("ok")).unwrap(), b"bad");
     assert_eq!(fs::read_link(to.join("escape")).unwrap(), Path::new("../outside"));
-    // Five names that are no paths, the link's file or the link itself, and the file below the target's link, whose
-    // folder is one too.
+    // Five names that are no paths, the link's file or the link itself, and the file below the target's link,
+    // whose folder is one too.
     assert!(extracted.failed >= 7, "{:?}", extracted.failures);
     let names: Vec<_> = seen(&to).into_iter().map(|(path, ..)| path.display().to_string()).collect();
     assert!(

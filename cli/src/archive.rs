@@ -123,8 +123,8 @@ pub(crate) struct Sources {
     /// Look for the paths, and those of --files-from, in this folder. Stored paths begin below it.
     #[arg(long, short = 'C', value_name = "DIR", default_value = ".", hide_default_value = true)]
     directory: PathBuf,
-    /// Also store the paths in this file, one a line; `-` for standard input. Folders are stored without what is in
-    /// them.
+    /// Also store the paths in this file, one a line; `-` for standard input. Folders are stored without what
+    /// is in them.
     #[arg(long, short = 'T', value_name = "FILE")]
     files_from: Option<PathBuf>,
     /// The paths of --files-from end with NUL bytes, not with lines.

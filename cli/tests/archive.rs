@@ -15,7 +15,8 @@ fn run(folder: &Path, args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_vldepot")).current_dir(folder).args(args).output().unwrap()
 }
 
-/// Runs the command, and returns what it printed and what it said of errors. Panics unless it exits with `code`.
+/// Runs the command, and returns what it printed and what it said of errors. Panics unless it exits with
+/// `code`.
 fn exits(code: i32, folder: &Path, args: &[&str]) -> (String, String) {
     let output = run(folder, args);
     let (out, error) = (output.stdout, String::from_utf8(output.stderr).unwrap());

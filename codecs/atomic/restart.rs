@@ -5,8 +5,8 @@ use std::collections::HashSet;
 use super::AtomicFrameCodec;
 use crate::{Cut, Depot, Error, ErrorKind, Removal, Result, TruncateOptions};
 
-/// So many frames in a row that stay are the part of a run that stays. What was replaced before it was committed
-/// leaves no trace, so two might be two of those.
+/// So many frames in a row that stay are the part of a run that stays. What was replaced before it was
+/// committed leaves no trace, so two might be two of those.
 const IN_A_ROW: u64 = 32;
 
 /// Restarting a run by step.
@@ -14,9 +14,10 @@ impl Depot<AtomicFrameCodec> {
     /// Removes the frames with a larger step than `step`, commits, and returns how many there were.
     ///
     /// It takes it that the frames were put in the order of their steps, and goes back from the end until 32
-    /// frames in a row stay. If frames were replaced, renamed or given metadata since, it goes back by as many more
-    /// as there may be of them ([`moved_at_most`](Self::moved_at_most)). Records without a step, such as a
-    /// topology, are kept wherever they are. [`undo_truncate`](Self::undo_truncate) brings the frames back.
+    /// frames in a row stay. If frames were replaced, renamed or given metadata since, it goes back by as
+    /// many more as there may be of them ([`moved_at_most`](Self::moved_at_most)). Records without a step,
+    /// such as a topology, are kept wherever they are. [`undo_truncate`](Self::undo_truncate) brings the
+    /// frames back.
     ///
     /// ```
     /// use vldepot::Depot;

@@ -1,16 +1,16 @@
 //! Columns as other libraries take them, without a copy: the C stream interface of Arrow.
 //!
-//! A stream gives its schema and one batch of rows. The structures are those of the Arrow C data interface and the
-//! Arrow C stream interface, which never change. Nothing here knows Python, and every callback may come from any
-//! thread.
+//! A stream gives its schema and one batch of rows. The structures are those of the Arrow C data interface
+//! and the Arrow C stream interface, which never change. Nothing here knows Python, and every callback may
+//! come from any thread.
 //!
 //! ```text
 //! ArrowArrayStream ── private ──> Exported: fields, rows
 //! ArrowArray ──────── private ──> HeldArray: pointers to buffers, what owns them, children
 //! ```
 //!
-//! Whoever has a structure calls its `release` once. Moving one leaves a `release` of null behind, so that nothing is
-//! released twice. Dropping one here releases it if nobody moved it away.
+//! Whoever has a structure calls its `release` once. Moving one leaves a `release` of null behind, so that
+//! nothing is released twice. Dropping one here releases it if nobody moved it away.
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::ptr;
@@ -26,8 +26,8 @@ pub(crate) struct Field {
     /// The type, as the interface writes it.
     pub(crate) format: &'static CStr,
     pub(crate) nulls: i64,
-    /// The buffers of that type, in their order, each aligned for its elements. The first one has a bit for each row
-    /// that has a value; `None` if all have.
+    /// The buffers of that type, in their order, each aligned for its elements. The first one has a bit for
+    /// each row that has a value; `None` if all have.
     pub(crate) buffers: Vec<Option<Buffer>>,
 }
 
@@ -91,8 +91,8 @@ struct HeldArray {
 
 const NULLABLE: i64 = 2;
 
-// SAFETY: each owns what it points to, and that may move to another thread: names, and buffers that are `Send` and
-// `Sync`.
+// SAFETY: each owns what it points to, and that may move to another thread: names, and buffers that are
+// `Send` and `Sync`.
 unsafe impl Send for ArrowArrayStream {}
 // SAFETY: as above.
 unsafe impl Send for ArrowSchema {}
@@ -217,14 +217,16 @@ unsafe fn give<T>(out: *mut T, made: T) -> c_int {
 /// What a stream exports.
 ///
 /// # Safety
-/// `stream` is one that `ArrowArrayStream::new` made, which is not released, and which nobody else uses during `'a`.
+/// `stream` is one that `ArrowArrayStream::new` made, which is not released, and which nobody else uses
+/// during `'a`.
 unsafe fn exported<'a>(stream: *mut ArrowArrayStream) -> &'a mut Exported {
     // SAFETY: as the caller promises; `private` is the box that `new` made, until `release_stream` takes it.
     unsafe { &mut *(*stream).private.cast::<Exported>() }
 }
 
 unsafe extern "C" fn get_schema(stream: *mut ArrowArrayStream, out: *mut ArrowSchema) -> c_int {
-    // SAFETY: the interface demands a stream that is not released, from one thread at a time, and room at `out`.
+    // SAFETY: the interface demands a stream that is not released, from one thread at a time, and room at
+    // `out`.
     unsafe { give(out, ArrowSchema::of(&exported(stream).fields)) }
 }
 
@@ -243,8 +245,8 @@ unsafe extern "C" fn get_last_error(_stream: *mut ArrowArrayStream) -> *const c_
 }
 
 unsafe extern "C" fn release_stream(stream: *mut ArrowArrayStream) {
-    // SAFETY: the interface demands a stream that is not released, so `private` is the box of `new`. From here on the
-    // stream is marked as released.
+    // SAFETY: the interface demands a stream that is not released, so `private` is the box of `new`. From
+    // here on the stream is marked as released.
     unsafe {
         drop(Box::from_raw((*stream).private.cast::<Exported>()));
         (*stream).private = ptr::null_mut();
@@ -253,8 +255,8 @@ unsafe extern "C" fn release_stream(stream: *mut ArrowArrayStream) {
 }
 
 unsafe extern "C" fn release_schema(schema: *mut ArrowSchema) {
-    // SAFETY: the interface demands a schema that is not released, so `private` is the box of `new`, and so are the
-    // children. Dropping a child releases it, unless somebody moved it away.
+    // SAFETY: the interface demands a schema that is not released, so `private` is the box of `new`, and so
+    // are the children. Dropping a child releases it, unless somebody moved it away.
     unsafe {
         let held = Box::from_raw((*schema).private.cast::<HeldSchema>());
         for &child in &held.children {

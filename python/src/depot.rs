@@ -73,13 +73,14 @@ struct KeptMetadata {
 ///
 /// Made by `vldepot.create`, `open`, `append`, `open_or_create`, `memory` and `from_bytes`.
 ///
-/// It is a mutable mapping of names to values, in the order of insertion: `depot[name]`, `depot[name] = value`, `del`,
-/// `in`, `len` and iteration work as with a dict. It is a context manager too, and `close` ends it.
+/// It is a mutable mapping of names to values, in the order of insertion: `depot[name]`, `depot[name] =
+/// value`, `del`, `in`, `len` and iteration work as with a dict. It is a context manager too, and `close`
+/// ends it.
 ///
-/// What a method raises stands with it. Besides that, every method raises `Closed` after `close`; every method that
-/// reads raises `ChecksumError`, `DecompressError`, `Damaged` or `IoError` when the file is not what was written or
-/// cannot be read; and every method that writes raises `ReadOnly` or `Forked` where this process may not, and
-/// `NotStored`, `NotCommitted` or `Poisoned` when the disk is full or fails.
+/// What a method raises stands with it. Besides that, every method raises `Closed` after `close`; every
+/// method that reads raises `ChecksumError`, `DecompressError`, `Damaged` or `IoError` when the file is not
+/// what was written or cannot be read; and every method that writes raises `ReadOnly` or `Forked` where this
+/// process may not, and `NotStored`, `NotCommitted` or `Poisoned` when the disk is full or fails.
 ///
 /// A loss stays known. In a file that lost a commit, or was repaired with a loss, a name that is not there
 /// may have been lost. Then `in`, `get`, `pop`, `setdefault`, `remove` and `del` raise `LostCommit` or
@@ -96,9 +97,9 @@ struct KeptMetadata {
 ///     ([1, 2], False, 1, ['a'])
 #[pyclass(frozen, mapping, weakref, name = "Depot", module = "vldepot")]
 pub(crate) struct PyDepot {
-    /// `None` once it is closed. Calls hold the lock for reading, without the GIL; closing takes it for writing.
-    /// Nobody waits for it while holding the GIL, and no code of Python runs while it is held: such code could close
-    /// the depot.
+    /// `None` once it is closed. Calls hold the lock for reading, without the GIL; closing takes it for
+    /// writing. Nobody waits for it while holding the GIL, and no code of Python runs while it is held: such
+    /// code could close the depot.
     open: RwLock<Option<Arc<AnyDepot>>>,
     /// Listings that borrow from the depot. Closing ends them.
     listings: Mutex<Vec<Weak<Mutex<Option<Listing>>>>>,
@@ -199,7 +200,8 @@ impl PyDepot {
         self.writable && std::process::id() != self.owner
     }
 
-    /// Completes the file and closes the depot. It stays open if that fails. Listings go on if they are not `ended`.
+    /// Completes the file and closes the depot. It stays open if that fails. Listings go on if they are not
+    /// `ended`.
     fn close_now(&self, ended: bool) -> Result<(), Failure> {
         let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
         let Some(depot) = open.as_deref() else { return Ok(()) };
@@ -526,8 +528,8 @@ impl PyDepot {
 
     /// Stores a record, and replaces the one of that name if there is one.
     ///
-    /// A replaced record moves to the end of the order. The record can be read right away, and is durable after the
-    /// next `commit`.
+    /// A replaced record moves to the end of the order. The record can be read right away, and is durable
+    /// after the next `commit`.
     ///
     /// Args:
     ///     name: A `str`, `bytes` or `int`.
@@ -577,7 +579,8 @@ impl PyDepot {
         }
     }
 
-    /// Removes a record, and returns false if there was none. Its bytes stay in the file until it is compacted.
+    /// Removes a record, and returns false if there was none. Its bytes stay in the file until it is
+    /// compacted.
     ///
     /// Raises:
     ///     LostCommit, LostEarlier: When there was none, and the file may have lost it.
@@ -752,7 +755,8 @@ impl PyDepot {
     /// Records by position, in the order of insertion.
     ///
     /// Args:
-    ///     positions: An int, a slice, or many ints: a list or an array of them. Negative ones count from the end.
+    ///     positions: An int, a slice, or many ints: a list or an array of them. Negative ones count from the
+    ///         end.
     ///     threads: Threads that decode, where many are read.
     ///
     /// Returns:
@@ -851,9 +855,9 @@ impl PyDepot {
 
     /// Reads frames as a few long arrays, in the order of `names`, duplicates included.
     ///
-    /// Every block is decoded once, and nothing is made for a frame. Of large frames, only the blocks with the wanted
-    /// fields are decoded. Positions, velocities, forces and charges are float32, and must be stored as that:
-    /// `get_many` reads frames of another precision.
+    /// Every block is decoded once, and nothing is made for a frame. Of large frames, only the blocks with
+    /// the wanted fields are decoded. Positions, velocities, forces and charges are float32, and must be
+    /// stored as that: `get_many` reads frames of another precision.
     ///
     /// Returns:
     ///     A `FlatBatch`. Its arrays own their memory, so that other libraries may share it:
@@ -861,16 +865,17 @@ impl PyDepot {
     ///
     /// Args:
     ///     names: Any iterable of names.
-    ///     fields: `positions velocities forces charges types masses energy time cell stress`: one name, or several.
-    ///         The default is `positions`.
-    ///     out: Arrays to fill, by name: a dict, or a `FlatBatch`. They have room for at least as many rows, and the
-    ///         batch has their first rows.
+    ///     fields: `positions velocities forces charges types masses energy time cell stress`: one name, or
+    ///         several. The default is `positions`.
+    ///     out: Arrays to fill, by name: a dict, or a `FlatBatch`. They have room for at least as many rows,
+    ///         and the batch has their first rows.
     ///
     /// Raises:
     ///     NotFound: When a name has no record.
     ///     CodecError: When a frame lacks a field, or has it in another precision than float32.
     ///     TypeError: When the depot is not one of frames.
-    ///     ValueError: When `out` cannot take the fields. Arrays of `out` that were checked by then may be filled.
+    ///     ValueError: When `out` cannot take the fields. Arrays of `out` that were checked by then may be
+    ///         filled.
     ///
     /// Example:
     ///     >>> depot = vldepot.memory()
@@ -1045,8 +1050,8 @@ impl PyDepot {
 
     /// The names from `start` on and before `stop`, in the order of names.
     ///
-    /// Strings sort by their bytes, and come before bytes; integers come last, and sort by their value. Finding the
-    /// range takes a binary search in the index.
+    /// Strings sort by their bytes, and come before bytes; integers come last, and sort by their value.
+    /// Finding the range takes a binary search in the index.
     ///
     /// Args:
     ///     start: The first name; the first of all by default.
@@ -1095,8 +1100,8 @@ impl PyDepot {
         })
     }
 
-    /// The names that are `str` and match a glob such as `run_*/frame_00?`, in the order of insertion. This looks at
-    /// every name.
+    /// The names that are `str` and match a glob such as `run_*/frame_00?`, in the order of insertion. This
+    /// looks at every name.
     ///
     /// Raises:
     ///     InvalidOptions: When the pattern is malformed.
@@ -1110,8 +1115,8 @@ impl PyDepot {
         })
     }
 
-    /// How many records, and how many raw bytes, have names from `start` on and before `stop`. This goes through none
-    /// of them.
+    /// How many records, and how many raw bytes, have names from `start` on and before `stop`. This goes
+    /// through none of them.
     ///
     /// Args:
     ///     start: The first name; the first of all by default.
@@ -1166,7 +1171,8 @@ impl PyDepot {
         Ok(found)
     }
 
-    /// One scalar of the records at the positions from `start` on and before `stop`, without reading a record.
+    /// One scalar of the records at the positions from `start` on and before `stop`, without reading a
+    /// record.
     ///
     /// Args:
     ///     name: The name of the column.
@@ -1175,8 +1181,8 @@ impl PyDepot {
     ///     masked: Return a masked array, in which the values that records do not have are masked.
     ///
     /// Returns:
-    ///     An array `[n]` of float64, or of int64 for whole numbers. Values that records do not have are NaN, and
-    ///     whole numbers become float64 if there are any such.
+    ///     An array `[n]` of float64, or of int64 for whole numbers. Values that records do not have are NaN,
+    ///     and whole numbers become float64 if there are any such.
     ///
     /// Raises:
     ///     InvalidOptions: When the depot keeps no such column.
@@ -1254,17 +1260,17 @@ impl PyDepot {
     /// Args:
     ///     columns: The columns to take, or the name of one. The default is all that the depot keeps.
     ///     names: Whether to take the names too, as `"name"`.
-    ///     metadata: Names in the metadata of records to take as columns too: numbers, text or bools. Each record's
-    ///         metadata is decoded for that.
+    ///     metadata: Names in the metadata of records to take as columns too: numbers, text or bools. Each
+    ///         record's metadata is decoded for that.
     ///
     /// Returns:
-    ///     A `Table`: the list of names and an array `[n]` for each scalar, by their names. polars, pyarrow and pandas
-    ///     take it too.
+    ///     A `Table`: the list of names and an array `[n]` for each scalar, by their names. polars, pyarrow
+    ///     and pandas take it too.
     ///
     /// Raises:
     ///     InvalidOptions: When the depot keeps no such column.
-    ///     ValueError: When two columns would have one name, or metadata of one name are of several types, or of none
-    ///         that a column has.
+    ///     ValueError: When two columns would have one name, or metadata of one name are of several types, or
+    ///         of none that a column has.
     ///     NotFound: When a record whose metadata are asked for was removed meanwhile.
     ///
     /// Example:
@@ -1439,7 +1445,8 @@ impl PyDepot {
         self.with(py, |depot| Ok(for_depot!(depot, depot => depot.commit())?))
     }
 
-    /// Hands all records put so far to the system, without a sync: they survive a killed process, not a power loss.
+    /// Hands all records put so far to the system, without a sync: they survive a killed process, not a power
+    /// loss.
     fn flush(&self, py: Python<'_>) -> PyResult<()> {
         self.with(py, |depot| Ok(for_depot!(depot, depot => depot.flush())?))
     }
@@ -1451,8 +1458,8 @@ impl PyDepot {
 
     /// Closes the depot; a writer commits and publishes first. Arrays and records that were read stay valid.
     ///
-    /// This waits for calls of other threads; a long `get_flat` of the main thread ends with `Closed` instead. A
-    /// second call does nothing.
+    /// This waits for calls of other threads; a long `get_flat` of the main thread ends with `Closed`
+    /// instead. A second call does nothing.
     ///
     /// Raises:
     ///     NotCommitted, IoError: On a full disk. The depot stays open then, and nothing is lost: make room,
@@ -1563,7 +1570,8 @@ impl PyDepot {
     ///     all: Allow that no frame with a step stays.
     ///
     /// Raises:
-    ///     Gap: When the file does not have the frame of step `newest`: the run would leave a gap. Nothing is removed.
+    ///     Gap: When the file does not have the frame of step `newest`: the run would leave a gap. Nothing is
+    ///         removed.
     ///     RemovesAll: When no frame with a step would stay.
     ///
     /// Example:
@@ -1623,9 +1631,9 @@ impl PyDepot {
     ///
     /// Args:
     ///     batch_size: Records in a batch. The default is 32; with a budget, any number.
-    ///     shuffle: `True` or `"windowed"`: runs of records in random order, and all records within a window of such
-    ///         runs, nearly as fast as reading in order. `"full"`: each record among all others. The default is
-    ///         `False`.
+    ///     shuffle: `True` or `"windowed"`: runs of records in random order, and all records within a window
+    ///         of such runs, nearly as fast as reading in order. `"full"`: each record among all others. The
+    ///         default is `False`.
     ///     seed: Of the shuffle. The default is 0.
     ///     window: Bytes of a window. The default is 64 MiB.
     ///     group: Bytes of a run. The default is 1 MiB.
@@ -1650,7 +1658,8 @@ impl PyDepot {
     ///
     /// Raises:
     ///     InvalidOptions: When the options do not go together.
-    ///     OtherLoader: When the state is of a loader with other options, or of records that are not there any more.
+    ///     OtherLoader: When the state is of a loader with other options, or of records that are not there
+    ///         any more.
     #[pyo3(signature = (**options))]
     fn loader(&self, py: Python<'_>, options: Option<&Bound<'_, PyDict>>) -> PyResult<loader::Loader> {
         let options = loader::LoaderOptions::new(options, self.len_now(py)?)?;
@@ -1666,7 +1675,8 @@ impl PyDepot {
         report::info(py, &info)
     }
 
-    /// Why the depot is not whole: the error that opening it without `accept_loss` gives. `None` when it is whole.
+    /// Why the depot is not whole: the error that opening it without `accept_loss` gives. `None` when it is
+    /// whole.
     #[getter]
     fn incomplete<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
         let error = self.with(py, |depot| Ok(for_depot!(depot, depot => depot.incomplete())))?;

@@ -183,7 +183,8 @@ pub(crate) fn out_of_range(position: &Bound<'_, PyAny>, len: u64) -> PyErr {
     set().map_or_else(|failed| failed, |message| made(py, "OutOfRange", &message, Some(&facts)))
 }
 
-/// A codec of the library as users of this package name it. Other ids are their own names. A version may follow.
+/// A codec of the library as users of this package name it. Other ids are their own names. A version may
+/// follow.
 pub(crate) fn user_name(id: &str) -> &str {
     let versioned = id.rsplit_once(' ').filter(|(_, version)| version.parse::<u32>().is_ok());
     match versioned.map_or(id, |(id, _)| id) {

@@ -58,8 +58,9 @@ pub(crate) fn fields(object: &Bound<'_, PyAny>) -> PyResult<Fields> {
 
 /// Many frames as a few long arrays, one frame after the other.
 ///
-/// The arrays own their memory, or lie in the arrays given as `out`. Arrays that were not asked for are `None`.
-/// Frame `i` has the rows `offsets[i]` to `offsets[i + 1]` of the arrays per atom, and row `i` of the others.
+/// The arrays own their memory, or lie in the arrays given as `out`. Arrays that were not asked for are
+/// `None`. Frame `i` has the rows `offsets[i]` to `offsets[i + 1]` of the arrays per atom, and row `i` of the
+/// others.
 ///
 /// Example:
 ///     >>> depot = vldepot.memory()

@@ -1,7 +1,7 @@
 //! Frames of atoms: `vldepot.Frame` and `vldepot.Topology`.
 //!
-//! Both are either a record that was read, whose arrays are lent as Python asks for them, or what Python gave to be
-//! written.
+//! Both are either a record that was read, whose arrays are lent as Python asks for them, or what Python gave
+//! to be written.
 
 use ndarray::IxDyn;
 use numpy::{PyArrayDescr, PyArrayDescrMethods, PyArrayMethods, PyUntypedArray, PyUntypedArrayMethods};
@@ -25,7 +25,8 @@ type Matrix = [[f64; 3]; 3];
 
 /// Arrays of a frame by their name.
 const ARRAYS: [&str; 6] = ["positions", "velocities", "forces", "charges", "types", "masses"];
-/// All fields of a frame but `arrays`, `per_frame` and those of the topology, in the order in which they are shown.
+/// All fields of a frame but `arrays`, `per_frame` and those of the topology, in the order in which they are
+/// shown.
 const SCALARS: [&str; 8] = ["name", "n_atoms", "cell", "pbc", "step", "time", "energy", "stress"];
 
 enum Content {
@@ -53,17 +54,17 @@ struct GivenFrame {
 
 /// One frame of atoms.
 ///
-/// A frame that a depot gives lends its arrays from the record: they are read-only, and keep it alive. Arrays that
-/// are given to be written are only referred to, until the frame is put. Whole numbers become float64 at
+/// A frame that a depot gives lends its arrays from the record: they are read-only, and keep it alive. Arrays
+/// that are given to be written are only referred to, until the frame is put. Whole numbers become float64 at
 /// once.
 ///
 /// A depot stores positions, velocities, forces and charges in its `precision`, which is float32 unless
 /// `create` was told otherwise. Float64 is rounded to it, and tiny numbers become 0. What would become
 /// infinite is refused.
 ///
-/// Each field is `None` where the frame has none. The units are those of the depot's codec; the default ones are in
-/// brackets. `arrays` and `per_frame` hold your own arrays by name: per atom `[n_atoms, ..]`, and of any
-/// shape.
+/// Each field is `None` where the frame has none. The units are those of the depot's codec; the default ones
+/// are in brackets. `arrays` and `per_frame` hold your own arrays by name: per atom `[n_atoms, ..]`, and of
+/// any shape.
 ///
 /// Raises:
 ///     CodecError: When a scalar is none, `cell` or `stress` is not 3 x 3, or `pbc` is no bool and not three

@@ -11,7 +11,8 @@
 //! codec     depots of any codec          report   what the library reports, as Python's dataclasses
 //! ```
 //!
-//! The format, the codecs and the loader are the library's. The package around this module is in `python/vldepot`.
+//! The format, the codecs and the loader are the library's. The package around this module is in
+//! `python/vldepot`.
 
 mod array;
 #[allow(unsafe_code, reason = "it says why each block is sound")]

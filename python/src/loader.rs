@@ -279,8 +279,9 @@ fn of<C: Kind>(depot: &Depot<C>, options: LoaderOptions) -> vldepot::Result<vlde
 
 /// Hands out batches of records, as an iterator: what `Depot.loader` makes.
 ///
-/// It reads the records that were there when it was made, ahead of the loop and on threads of its own, without the
-/// GIL. It can outlive the depot. A process made by `fork` goes on from the same batch, with its own threads.
+/// It reads the records that were there when it was made, ahead of the loop and on threads of its own,
+/// without the GIL. It can outlive the depot. A process made by `fork` goes on from the same batch, with its
+/// own threads.
 ///
 /// Example:
 ///     >>> depot = vldepot.memory("bytes")
@@ -373,7 +374,8 @@ impl Loader {
     }
 }
 
-/// Merges the states of all workers of a rank into the state of the rank, which resumes on any number of them.
+/// Merges the states of all workers of a rank into the state of the rank, which resumes on any number of
+/// them.
 ///
 /// Args:
 ///     states: What `Loader.state` gave, in any order.
@@ -445,7 +447,8 @@ impl Batch {
         names.iter().map(|name| key::to_python(py, name)).collect()
     }
 
-    /// The frames of the batch as a few long arrays, by default their positions: a `FlatBatch`. See `Depot.get_flat`.
+    /// The frames of the batch as a few long arrays, by default their positions: a `FlatBatch`. See
+    /// `Depot.get_flat`.
     ///
     /// Args:
     ///     fields: As for `Depot.get_flat`.

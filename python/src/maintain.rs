@@ -32,8 +32,9 @@ pub(crate) fn catching<T>(work: impl FnOnce() -> vldepot::Result<T>) -> Result<T
 
 /// Runs `work` without the GIL, and gives it a function that tells how far it is.
 ///
-/// If that function raises, or a signal handler does (`KeyboardInterrupt`), the work ends. The library cannot be
-/// told to stop, so the stack is unwound through it: what it has made by then is dropped, as after a panic.
+/// If that function raises, or a signal handler does (`KeyboardInterrupt`), the work ends. The library cannot
+/// be told to stop, so the stack is unwound through it: what it has made by then is dropped, as after a
+/// panic.
 fn interruptible<T: Send>(
     py: Python<'_>,
     progress: Option<&Bound<'_, PyAny>>,

@@ -72,10 +72,10 @@ pub(crate) fn lend<'py, O: PyClass<Frozen = True> + Sync>(
     let descr = descr(py, dtype)?;
     let n_axes = c_int::try_from(shape.ndim())?;
     // SAFETY: the type is that of numpy arrays. `descr` is a new reference, which the call takes over, also
-    // if it fails. `shape` has `n_axes` lengths, which numpy reads and copies; `usize` and `npy_intp` have one
-    // size, and no length is above `isize::MAX`, since `bytes` has all elements (numpy checks the rest). The
-    // data are `bytes`: as long and as aligned as shape and dtype ask for, both asserted above. They are not
-    // written, since the array is not writable, and numpy lets nobody make it so: its base exports no
+    // if it fails. `shape` has `n_axes` lengths, which numpy reads and copies; `usize` and `npy_intp` have
+    // one size, and no length is above `isize::MAX`, since `bytes` has all elements (numpy checks the rest).
+    // The data are `bytes`: as long and as aligned as shape and dtype ask for, both asserted above. They are
+    // not written, since the array is not writable, and numpy lets nobody make it so: its base exports no
     // writable buffer.
     let array = unsafe {
         PY_ARRAY_API.PyArray_NewFromDescr(
@@ -92,10 +92,10 @@ pub(crate) fn lend<'py, O: PyClass<Frozen = True> + Sync>(
     };
     // SAFETY: a new reference, or null with an exception.
     let array = unsafe { Bound::from_owned_ptr_or_err(py, array)? };
-    // SAFETY: `array` is an array without a base, as made above. The call takes over the reference to `owner`,
-    // also if it fails. From here on the array keeps `owner` alive, and `owner` keeps `bytes`: `pick` works for
-    // any lifetime `'a`, so what it gives borrows from the owner (or is static). The owner is frozen, so
-    // nobody has it mutably, and Python objects do not move.
+    // SAFETY: `array` is an array without a base, as made above. The call takes over the reference to
+    // `owner`, also if it fails. From here on the array keeps `owner` alive, and `owner` keeps `bytes`:
+    // `pick` works for any lifetime `'a`, so what it gives borrows from the owner (or is static). The owner
+    // is frozen, so nobody has it mutably, and Python objects do not move.
     let failed =
         unsafe { PY_ARRAY_API.PyArray_SetBaseObject(py, array.as_ptr().cast(), owner.clone().into_ptr()) };
     if failed < 0 { Err(PyErr::fetch(py)) } else { Ok(Some(array)) }
@@ -125,9 +125,9 @@ impl RecordBytes {
         }
         let bytes: &[u8] = (*slf.get().0).as_ref();
         let len = ffi::Py_ssize_t::try_from(bytes.len())?;
-        // SAFETY: Python gives a `view` to fill, which is not null. The buffer is read-only (1): a consumer that
-        // asks for a writable one gets an exception. `bytes` stay: the view keeps a reference to `slf`, which
-        // is frozen and owns them.
+        // SAFETY: Python gives a `view` to fill, which is not null. The buffer is read-only (1): a consumer
+        // that asks for a writable one gets an exception. `bytes` stay: the view keeps a reference to `slf`,
+        // which is frozen and owns them.
         let failed = unsafe {
             ffi::PyBuffer_FillInfo(view, slf.as_ptr(), bytes.as_ptr().cast_mut().cast(), len, 1, flags)
         };

@@ -22,9 +22,9 @@ const NAME: &str = "name";
 
 /// Scalars of all records by column, and their names: what a data frame is made from.
 ///
-/// Made by `Depot.table`. Its columns are looked up by name. It does not change with the depot. Libraries that know
-/// Arrow take it as it is, by the PyCapsule interface: the depot's scalars are shared and not copied, and values that
-/// records do not have are nulls. pyarrow is not needed for that.
+/// Made by `Depot.table`. Its columns are looked up by name. It does not change with the depot. Libraries
+/// that know Arrow take it as it is, by the PyCapsule interface: the depot's scalars are shared and not
+/// copied, and values that records do not have are nulls. pyarrow is not needed for that.
 ///
 /// Example:
 ///     >>> depot = vldepot.memory(columns=["step", "energy"])
@@ -37,7 +37,8 @@ const NAME: &str = "name";
 ///     (['a', 'b'], array([5, 6]), array([-1.5,  nan]))
 ///
 /// With the library of your choice: `polars.DataFrame(table)`, `pyarrow.table(table)`,
-/// `pandas.DataFrame.from_arrow(table)` (pandas 3 with pyarrow), or `pandas.DataFrame(dict(table))` from the arrays.
+/// `pandas.DataFrame.from_arrow(table)` (pandas 3 with pyarrow), or `pandas.DataFrame(dict(table))` from the
+/// arrays.
 #[pyclass(frozen, name = "Table", module = "vldepot")]
 pub(crate) struct Table {
     names: Option<Vec<Key>>,
@@ -336,9 +337,9 @@ impl Table {
 
     /// The columns: arrays `[n]` of numbers, and lists of names, text and bools.
     ///
-    /// The arrays are float64, or int64 for whole numbers. Those of the depot's scalars are read-only views of the
-    /// table. Values that records do not have are NaN, or `None` in lists; whole numbers become float64 if there are
-    /// any such, which copies them.
+    /// The arrays are float64, or int64 for whole numbers. Those of the depot's scalars are read-only views
+    /// of the table. Values that records do not have are NaN, or `None` in lists; whole numbers become
+    /// float64 if there are any such, which copies them.
     fn values<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyList>> {
         let columns = slf.get().labels().map(|label| Self::__getitem__(slf, label));
         PyList::new(slf.py(), columns.collect::<PyResult<Vec<_>>>()?)
@@ -371,8 +372,8 @@ impl Table {
 
     /// The schema, as a capsule of the Arrow PyCapsule interface.
     ///
-    /// Names are large strings, large binary, int64 or uint64; scalars int64 or float64; metadata these, large strings
-    /// or bools. All may be null.
+    /// Names are large strings, large binary, int64 or uint64; scalars int64 or float64; metadata these,
+    /// large strings or bools. All may be null.
     ///
     /// Raises:
     ///     ValueError: When the names are of several kinds, which no column can have.

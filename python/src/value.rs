@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::short;
 
-/// As deep as values may nest. The library refuses deeper ones too; this limit is for lists inside themselves.
+/// As deep as values may nest. The library refuses deeper ones too; this limit is for lists inside
+/// themselves.
 const MAX_DEPTH: usize = 1023;
 
 /// `None`, bools, numbers, text, bytes, lists and dictionaries.

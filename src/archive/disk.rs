@@ -5,8 +5,8 @@
 //! extract   names ──> writers (threads) ──> files, below an open folder; then the folders' modes and times
 //! ```
 //!
-//! Extraction opens each folder from the one above it and follows no link, so nothing is written outside of its
-//! target, whatever the archive holds and whatever others do in the target meanwhile.
+//! Extraction opens each folder from the one above it and follows no link, so nothing is written outside of
+//! its target, whatever the archive holds and whatever others do in the target meanwhile.
 
 mod add;
 mod extract;

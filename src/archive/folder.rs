@@ -20,7 +20,8 @@ const FOLDER_MODE: u32 = 0o755;
 /// Permission bits of files that are written from memory.
 const FILE_MODE: u32 = 0o644;
 
-/// A layout for files of all kinds: their bytes are not shuffled, as those of arrays are, and blocks are larger.
+/// A layout for files of all kinds: their bytes are not shuffled, as those of arrays are, and blocks are
+/// larger.
 ///
 /// ```
 /// use vldepot::archive::{Archive, layout};
@@ -185,7 +186,8 @@ impl Archive {
         self.create_dir_with(path, &attributes)
     }
 
-    /// Makes a folder with attributes, or gives them to the one that is there. The folders it lies in are made.
+    /// Makes a folder with attributes, or gives them to the one that is there. The folders it lies in are
+    /// made.
     ///
     /// # Errors
     /// The errors of [`create_dir`](Self::create_dir).
@@ -289,7 +291,8 @@ impl Archive {
         Ok(self.totals_below(&path)?.records > 0)
     }
 
-    /// How many records are below a folder, its own included, and how many bytes they have. A file counts as one.
+    /// How many records are below a folder, its own included, and how many bytes they have. A file counts as
+    /// one.
     ///
     /// This takes a search in the index, however much there is.
     ///
@@ -326,7 +329,8 @@ impl Archive {
     /// Removes an empty folder.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`], [`ErrorKind::NotAFolder`], [`ErrorKind::NotEmpty`], and those of [`Depot::remove`].
+    /// [`ErrorKind::NotFound`], [`ErrorKind::NotAFolder`], [`ErrorKind::NotEmpty`], and those of
+    /// [`Depot::remove`].
     pub fn remove_dir(&self, path: impl AsRef<[u8]>) -> Result<()> {
         let path = self.folder(path)?;
         let own = u64::from(!path.is_root() && self.depot.contains(path.folder_key())?);
@@ -356,7 +360,8 @@ impl Archive {
 
     /// Gives a file, a link or a folder with all that is in it another path, whose folders are made.
     ///
-    /// A folder's files are renamed one by one, and take effect together with the next [`commit`](Self::commit).
+    /// A folder's files are renamed one by one, and take effect together with the next
+    /// [`commit`](Self::commit).
     ///
     /// # Errors
     /// - [`ErrorKind::NotFound`], [`ErrorKind::Exists`].

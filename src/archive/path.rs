@@ -4,8 +4,8 @@ use std::borrow::Cow;
 
 use crate::{Error, ErrorKind, Key, MAX_KEY_LEN, Result};
 
-/// The most names in a path. Folders in folders are gone through one in the other, and deeper ones would be no use: no
-/// system opens so long a path.
+/// The most names in a path. Folders in folders are gone through one in the other, and deeper ones would be
+/// no use: no system opens so long a path.
 const MAX_PARTS: usize = 4096;
 
 /// A path in an archive, from its root: names with `/` between them. The root itself has no name.
@@ -30,8 +30,8 @@ impl ArchivePath {
     /// Checks a path, and takes out what says nothing: `.`, `//`, and a `/` at the end.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidPath`] for a path that starts with `/`, has a part `..` or a NUL byte, is longer than a
-    /// name can be, or has more than 4,096 parts.
+    /// [`ErrorKind::InvalidPath`] for a path that starts with `/`, has a part `..` or a NUL byte, is longer
+    /// than a name can be, or has more than 4,096 parts.
     pub fn new(path: impl AsRef<[u8]>) -> Result<Self> {
         let path = path.as_ref();
         let refuse = |why: &str| {

@@ -1,7 +1,7 @@
 //! Folders: listed, walked and matched by their names' order.
 //!
-//! Names that start with `a/` follow each other in the order of names. So a folder is a range of names, and its
-//! subfolders are ranges inside, which a listing steps over.
+//! Names that start with `a/` follow each other in the order of names. So a folder is a range of names, and
+//! its subfolders are ranges inside, which a listing steps over.
 
 use std::ops::Bound;
 
@@ -71,7 +71,8 @@ impl Archive {
         Ok(Walk { archive: self, names: self.keys_below(&folder)?, own })
     }
 
-    /// All paths that match a pattern: `*` any characters of one name, `?` one, `[a-z]`, and `**` any folders.
+    /// All paths that match a pattern: `*` any characters of one name, `?` one, `[a-z]`, and `**` any
+    /// folders.
     ///
     /// Only folders that may hold a match are listed. With `**`, all below the folder that the pattern starts
     /// with is looked at, and folders without a record of their own are not found.
@@ -91,7 +92,8 @@ impl Archive {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidOptions`] for a pattern that is none, and the errors of [`read_dir`](Self::read_dir).
+    /// [`ErrorKind::InvalidOptions`] for a pattern that is none, and the errors of
+    /// [`read_dir`](Self::read_dir).
     pub fn glob(&self, pattern: &str) -> Result<Glob<'_>> {
         Glob::new(self, pattern)
     }

@@ -63,10 +63,12 @@ impl<C: Codec> Depot<C> {
         self.engine.column(&moment, positions, nth)
     }
 
-    /// The names of all records and several of their scalars, all as of one moment: what a data frame is made from.
+    /// The names of all records and several of their scalars, all as of one moment: what a data frame is made
+    /// from.
     ///
-    /// Unlike calls of [`keys`](Self::keys) and [`column`](Self::column) one after the other, rows belong together
-    /// although other threads put and remove records meanwhile. The columns are in the order of `columns`.
+    /// Unlike calls of [`keys`](Self::keys) and [`column`](Self::column) one after the other, rows belong
+    /// together although other threads put and remove records meanwhile. The columns are in the order of
+    /// `columns`.
     ///
     /// ```
     /// use vldepot::codecs::{AtomicFrame, AtomicFrameCodec};

@@ -263,8 +263,9 @@ impl<C: Codec> Depot<C> {
 
     /// How many records may be at another place than the one they were put at: an upper bound.
     ///
-    /// A record moves to the end of the order when it is replaced or renamed, or gets other metadata. So in an order
-    /// that was once that of the steps of a run, this many records may be out of it. The bound is 0 again after
+    /// A record moves to the end of the order when it is replaced or renamed, or gets other metadata. So in
+    /// an order that was once that of the steps of a run, this many records may be out of it. The bound is 0
+    /// again after
     /// [compaction](crate::maintain::compact), which writes the records in the order that they have.
     ///
     /// This looks at the place of each record in the file, and reads none.

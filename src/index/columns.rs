@@ -1,7 +1,8 @@
 //! Columns of scalars in a segment: which form each takes, and its elements.
 //!
-//! Integers that go up by the same step, such as the steps of a run, take no bytes. Other integers take as many
-//! as their differences to the least one need. Floats take four bytes if they all are numbers of four bytes.
+//! Integers that go up by the same step, such as the steps of a run, take no bytes. Other integers take as
+//! many as their differences to the least one need. Floats take four bytes if they all are numbers of four
+//! bytes.
 
 use crate::format::tables::{Absent, Column};
 use crate::scalar::{ScalarField, ScalarKind, value_of};

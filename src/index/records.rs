@@ -40,7 +40,8 @@ pub(crate) trait Listing {
     /// The errors of reading the metadata, and those of `job`.
     fn metadata(&self, job: &mut dyn FnMut(u32, &[u8]) -> Result<()>) -> Result<()>;
 
-    /// Gives `job` the [row](crate::scalar::row) of scalars of each record, or nothing if the depot has no columns.
+    /// Gives `job` the [row](crate::scalar::row) of scalars of each record, or nothing if the depot has no
+    /// columns.
     ///
     /// # Errors
     /// The errors of reading the scalars, and those of `job`.

@@ -890,7 +890,8 @@ impl Segment {
         self.checked_pages(0..n_pages, CHECKED_AT_ONCE, &mut |_, _| ())
     }
 
-    /// Reads and checks pages, about `at_once` bytes at a time. `job` gets their bytes, and their range in the array of pages.
+    /// Reads and checks pages, about `at_once` bytes at a time. `job` gets their bytes, and their range in
+    /// the array of pages.
     fn checked_pages(
         &self,
         pages: Range<u64>,

@@ -15,8 +15,8 @@ use crate::text;
 
 /// Store files and folders in an archive that is there.
 ///
-/// A path that is in the archive already is replaced. What is stored takes effect with one commit at the end, and with
-/// others on the way if there is much.
+/// A path that is in the archive already is replaced. What is stored takes effect with one commit at the end,
+/// and with others on the way if there is much.
 #[derive(Args)]
 pub(crate) struct Add {
     /// The archive. No other program may be writing it.

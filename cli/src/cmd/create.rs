@@ -18,8 +18,8 @@ use crate::text;
 
 /// Store files and folders in a new archive.
 ///
-/// Modes, times, owners, extended attributes and links are kept. The archive appears when it is complete. A file that
-/// cannot be read is named, and the others are stored.
+/// Modes, times, owners, extended attributes and links are kept. The archive appears when it is complete. A
+/// file that cannot be read is named, and the others are stored.
 #[derive(Args)]
 pub(crate) struct Create {
     /// The new archive.

@@ -16,8 +16,9 @@ use crate::text;
 
 /// Write files of an archive to the disk.
 ///
-/// Modes and times are those of the archive. Nothing is written outside of the folder, no link is followed, and
-/// nothing is replaced without --force. A file that cannot be written is named, and the others are written.
+/// Modes and times are those of the archive. Nothing is written outside of the folder, no link is followed,
+/// and nothing is replaced without --force. A file that cannot be written is named, and the others are
+/// written.
 #[derive(Args)]
 pub(crate) struct Extract {
     /// The archive.

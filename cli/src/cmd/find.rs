@@ -28,7 +28,8 @@ pub(crate) struct Find {
     /// It is a file (`f`), a folder (`d`) or a link (`l`).
     #[arg(long = "type", short, value_name = "T", value_enum)]
     kind: Option<Kind>,
-    /// The size is at least `+N`, at most `-N`, or `N` bytes. `k`, `M` and `G` after the number count KiB, MiB and GiB.
+    /// The size is at least `+N`, at most `-N`, or `N` bytes. `k`, `M` and `G` after the number count KiB,
+    /// MiB and GiB.
     #[arg(long, value_name = "N", allow_hyphen_values = true)]
     size: Option<String>,
     /// At most so many names deep: 1 for what lies in the folder itself.

@@ -23,7 +23,8 @@ use crate::{Error, ErrorKind, Result};
 /// How many paths a reader takes at once.
 const AT_ONCE: usize = 64;
 
-/// Bytes of files that a reader takes at once. Longer files are read one at a time, by the thread that stores them.
+/// Bytes of files that a reader takes at once. Longer files are read one at a time, by the thread that stores
+/// them.
 const LONG: u64 = 8 << 20;
 
 /// The longest record.
@@ -128,11 +129,12 @@ type Wanted = std::result::Result<Found, Failure>;
 type Batch = Vec<std::result::Result<(Found, Content), Failure>>;
 
 impl Archive {
-    /// Adds a file, a link, or a folder with all that is in it, as `to`. The root `.` takes what a folder holds.
+    /// Adds a file, a link, or a folder with all that is in it, as `to`. The root `.` takes what a folder
+    /// holds.
     ///
-    /// Modes, times, owners and extended attributes are kept, and links as links. Files with several names are
-    /// stored once for each. Pipes, sockets and devices are failures, and so are files of 4 GiB and more, and files
-    /// that change while they are read. A failure does not stop the others.
+    /// Modes, times, owners and extended attributes are kept, and links as links. Files with several names
+    /// are stored once for each. Pipes, sockets and devices are failures, and so are files of 4 GiB and more,
+    /// and files that change while they are read. A failure does not stop the others.
     ///
     /// # Errors
     /// The errors of [`write`](Self::write), but for those of single files, which are among
@@ -332,8 +334,8 @@ struct Reader<'r> {
 
 impl Reader<'_> {
     fn read_all(&self, batch: Vec<Wanted>) -> Batch {
-        // So many bytes of a batch are in memory. Files that are longer than what is left are read when they are
-        // stored.
+        // So many bytes of a batch are in memory. Files that are longer than what is left are read when they
+        // are stored.
         let mut room = LONG;
         let mut read = |found: Wanted| {
             let found = found?;
@@ -366,8 +368,8 @@ impl Reader<'_> {
     }
 }
 
-/// Reads a file whole, if it has at most `room` bytes. What is not a file any more is not read, and no link is
-/// followed.
+/// Reads a file whole, if it has at most `room` bytes. What is not a file any more is not read, and no link
+/// is followed.
 fn read(path: &Path, options: &AddOptions, room: u64, left_out: &[(u64, u64)]) -> io::Result<Content> {
     // Without O_NONBLOCK, opening a pipe that took the file's place would wait for ever.
     let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY;

@@ -64,7 +64,8 @@ impl ExtractOptions {
         self
     }
 
-    /// Gives files the owner, and with him the bits for setuid, setgid and sticky, that the archive has. Only root can.
+    /// Gives files the owner that the archive has, and the bits for setuid, setgid and sticky. Only
+    /// root can.
     #[must_use]
     pub fn with_owner(mut self) -> Self {
         self.owner = true;
@@ -101,12 +102,13 @@ struct Done {
 }
 
 impl Archive {
-    /// Writes a file or a link, or a folder with all that is in it, to the folder `target`, with its whole path in
-    /// the archive.
+    /// Writes a file or a link, or a folder with all that is in it, to the folder `target`, with its whole
+    /// path in the archive.
     ///
-    /// Modes, times and extended attributes are those of the archive. A damaged record is a failure of that file, and
-    /// nothing is left of it. Links are written as they are, wherever they lead, and none is followed: where a folder
-    /// should be and a link is, that is a failure. A failure does not stop the others.
+    /// Modes, times and extended attributes are those of the archive. A damaged record is a failure of that
+    /// file, and nothing is left of it. Links are written as they are, wherever they lead, and none is
+    /// followed: where a folder should be and a link is, that is a failure. A failure does not stop the
+    /// others.
     ///
     /// # Errors
     /// - [`ErrorKind::NotFound`].

@@ -5,8 +5,8 @@ use crate::{Error, ErrorKind, Result};
 
 /// Which paths of an archive are added or extracted: by default all.
 ///
-/// A glob without `/` is matched with the last name of a path, and another one with the whole path, where `*` stops at
-/// `/` and `**` does not.
+/// A glob without `/` is matched with the last name of a path, and another one with the whole path, where `*`
+/// stops at `/` and `**` does not.
 ///
 /// ```
 /// use vldepot::archive::{AddOptions, Selection};

@@ -49,7 +49,8 @@ pub(super) fn of_path(folder: &Path) -> BTreeMap<String, AttributeValue> {
     std::fs::File::open(folder).map(of).unwrap_or_default()
 }
 
-/// Gives them to a file. Names of other name spaces are left out: an archive from elsewhere sets no capabilities.
+/// Gives them to a file. Names of other name spaces are left out: an archive from elsewhere sets no
+/// capabilities.
 pub(super) fn set(file: impl AsFd, attributes: &BTreeMap<String, AttributeValue>) -> io::Result<()> {
     for (name, AttributeValue(value)) in attributes {
         if name.as_bytes().starts_with(PREFIX) {
