@@ -40,6 +40,31 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     std::fs::create_dir_all(&killed)?;
     // As a killed program leaves it.
     std::mem::forget(write_columns(&killed.join("columns.vld"))?);
+    let cut_short = killed.join("cut_short.vld");
+    write_cut_short(&cut_short)?;
+    // And as the next one goes on from there.
+    let gone_on = folder.join("cut_short.vld");
+    std::fs::copy(&cut_short, &gone_on)?;
+    let depot = Depot::append(&gone_on, Raw)?;
+    for n in 0..20u16 {
+        depot.put(n, &payload(n)[..2500])?;
+    }
+    depot.close()?;
+    Ok(())
+}
+
+/// Writes records of several chunks, the last of them not to its end.
+fn write_cut_short(path: &std::path::Path) -> Result<(), Box<dyn std::error::Error>> {
+    let layout = Layout::uncompressed().with_chunk_size(4096).with_block_size(1024);
+    let depot = Depot::builder(Raw).layout(layout).create(path)?;
+    depot.put("replaced", &payload(1)[..100])?;
+    depot.put("whole", &payload(2).repeat(4))?;
+    depot.commit()?;
+    depot.put("replaced", &payload(3).repeat(5))?;
+    depot.flush()?;
+    std::mem::forget(depot);
+    let len = std::fs::metadata(path)?.len();
+    std::fs::OpenOptions::new().write(true).open(path)?.set_len(len - 3000)?;
     Ok(())
 }
 

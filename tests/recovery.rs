@@ -5,6 +5,10 @@
 
 use std::fs;
 
+use std::sync::Arc;
+
+use vldepot::maintain::{RepairOptions, VerifyOptions, repair_in, verify_in};
+use vldepot::storage::{MemoryStorage, Storage};
 use vldepot::{CommitEvery, Depot, ErrorKind, Layout, OpenOptions, Raw, WriteOptions};
 
 fn payload(n: u32) -> Vec<u8> {
@@ -398,6 +402,99 @@ fn a_damaged_index_costs_no_record() {
                 Ok(record) => assert!(record.view() == payload(if n == 7 { 1007 } else { n })),
                 Err(error) => assert!(error.is_damage() || n == 8, "byte {at}: record {n}: {error}"),
             }
+        }
+    }
+}
+
+fn content(storage: &MemoryStorage) -> Vec<u8> {
+    let mut bytes = vec![0; usize::try_from(storage.len().unwrap()).unwrap()];
+    storage.read_at(0, &mut bytes).unwrap();
+    bytes
+}
+
+/// A depot with a committed record `old`, and bytes of its file after `more` was done and written, not committed.
+fn unfinished(more: impl Fn(&Depot<Raw>)) -> (usize, Vec<u8>) {
+    let layout = Layout::default().with_chunk_size(4096).with_block_size(1024);
+    let storage = Arc::new(MemoryStorage::new());
+    let depot = Depot::builder(Raw).layout(layout).create_in(Arc::clone(&storage) as _).unwrap();
+    depot.put("old", b"old").unwrap();
+    depot.put("replaced", b"before").unwrap();
+    depot.commit().unwrap();
+    let committed = content(&storage).len();
+    more(&depot);
+    depot.flush().unwrap();
+    let bytes = content(&storage);
+    drop(depot);
+    (committed, bytes)
+}
+
+fn assert_whole(storage: &Arc<MemoryStorage>, what: &str) {
+    let report = verify_in(Arc::clone(storage) as _, &VerifyOptions::default(), |_| {}).unwrap();
+    assert!(report.is_whole(), "{what}: {report:?}");
+    let to = Arc::new(MemoryStorage::new());
+    let repaired =
+        repair_in(Arc::clone(storage) as _, Arc::clone(&to) as _, &RepairOptions::default(), |_| {}).unwrap();
+    assert!(repaired.lost.is_empty() && repaired.problems.is_empty(), "{what}: {repaired:?}");
+}
+
+#[test]
+fn a_record_that_was_cut_short_is_not_there_and_no_damage() {
+    let noise: Vec<u8> =
+        (0..30_000_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 11).to_le_bytes()[0]).collect();
+    let (committed, bytes) = unfinished(|depot| {
+        depot.put("short", b"short").unwrap();
+        depot.put("replaced", &noise).unwrap();
+        depot.put("long", &noise[1..]).unwrap();
+    });
+    for len in (committed..bytes.len()).step_by(509).chain([bytes.len()]) {
+        let storage = Arc::new(MemoryStorage::from_bytes(&bytes[..len]));
+        let what = format!("{len} of {} bytes", bytes.len());
+        assert_whole(&storage, &what);
+        let replaced = Depot::builder(Raw)
+            .open_in(Arc::clone(&storage) as _)
+            .unwrap()
+            .get("replaced")
+            .unwrap()
+            .view()
+            .to_vec();
+        assert!(replaced == b"before" || replaced == noise, "{what}");
+        // Somebody goes on: the bytes of other records come where those of the long one would have been.
+        let depot = Depot::builder(Raw).append_in(Arc::clone(&storage) as _).unwrap();
+        assert_eq!(depot.get("replaced").unwrap().view(), replaced, "{what}");
+        let long = depot.find("long").unwrap().map(|record| record.view().to_vec());
+        for n in 0..20_u32 {
+            depot.put(n, &noise[..2000]).unwrap();
+        }
+        depot.flush().unwrap();
+        // Killed before it commits, and after.
+        for commit in [false, true] {
+            if commit {
+                depot.commit().unwrap();
+            }
+            let storage = Arc::new(MemoryStorage::from_bytes(&content(&storage)));
+            let what = format!("{what}, gone on, committed: {commit}");
+            assert_whole(&storage, &what);
+            let depot = Depot::builder(Raw).open_in(Arc::clone(&storage) as _).unwrap();
+            assert_eq!(depot.get("replaced").unwrap().view(), replaced, "{what}");
+            assert_eq!(depot.find("long").unwrap().map(|record| record.view().to_vec()), long, "{what}");
+            assert_eq!(depot.get(19).unwrap().view(), &noise[..2000], "{what}");
+            drop(depot);
+            // Without an index, the directories alone say what there is.
+            let mut damaged = content(&storage);
+            for (at, kind) in entries(&damaged) {
+                let len = u64::from_le_bytes(damaged[at + 40..at + 48].try_into().unwrap());
+                if kind == 2 {
+                    damaged[at + 64..at + usize::try_from(len).unwrap()].fill(0xa5);
+                }
+            }
+            let to = Arc::new(MemoryStorage::new());
+            let from = Arc::new(MemoryStorage::from_bytes(&damaged));
+            let repaired =
+                repair_in(from as _, Arc::clone(&to) as _, &RepairOptions::default(), |_| {}).unwrap();
+            assert!(repaired.lost.is_empty(), "{what}, without an index: {repaired:?}");
+            let depot = Depot::builder(Raw).open_in(to as _).unwrap();
+            assert_eq!(depot.get("replaced").unwrap().view(), replaced, "{what}, without an index");
+            assert_eq!(depot.find("long").unwrap().map(|record| record.view().to_vec()), long, "{what}");
         }
     }
 }

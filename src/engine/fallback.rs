@@ -10,11 +10,11 @@ use std::sync::Arc;
 use crate::catalog::{DeadNames, Pending, RecordId, Snapshot, State};
 use crate::chunk::ChunkAt;
 use crate::error::Result;
-use crate::format::chunk::ChunkRef;
-use crate::format::entry::Kind;
-use crate::format::tables::{Attributes, Parameters};
+use crate::format::chunk::{ChunkRef, Prelude};
+use crate::format::entry::{EntryHead, Kind};
+use crate::format::tables::{Attributes, Directory, Parameters};
 use crate::index::{Location, hash};
-use crate::log::{self, EntryWalk, Scanner, Step};
+use crate::log::{self, EntryWalk, FirstStarts, Scanner, Step};
 use crate::storage::Storage;
 
 /// The most records that are held in memory. They take about 100 bytes each.
@@ -109,31 +109,50 @@ impl Rebuilt {
     }
 }
 
-fn replay(storage: &Arc<dyn Storage>, parameters: &Parameters, end: u64) -> Result<Option<State>> {
+/// The entry of a chunk or of a log, its prelude and its directory.
+type Job<'j> = dyn FnMut(&Scanner<'_>, &EntryHead, &Prelude, &Directory) -> Result<bool> + 'j;
+
+/// Gives `job` all directories up to the commit at `end`, until it returns false. Returns whether they are whole, and
+/// `job` took them all.
+fn each_directory(storage: &Arc<dyn Storage>, depot_id: u64, end: u64, job: &mut Job<'_>) -> Result<bool> {
     let scanner = Scanner::new(storage, false)?;
-    let mut state = State::default();
-    for (next, step) in (1..).zip(EntryWalk::new(&scanner, Some(parameters.depot_id))) {
-        let Step::Entry(entry) = step? else { return Ok(None) };
+    for (next, step) in (1..).zip(EntryWalk::new(&scanner, Some(depot_id))) {
+        let Step::Entry(entry) = step? else { return Ok(false) };
         let head = entry.head;
         if head.sequence != next || !entry.in_place() || !entry.whole {
-            return Ok(None);
+            return Ok(false);
         }
         if head.offset >= end {
-            return Ok(Some(state));
+            return Ok(true);
         }
         scanner.check_known(&head)?;
-        if !matches!(head.kind, Kind::Chunk | Kind::Log) {
-            continue;
+        if matches!(head.kind, Kind::Chunk | Kind::Log) {
+            let prelude = scanner.prelude(&head)?;
+            let directory = scanner.directory(&head, &prelude)?;
+            if !job(&scanner, &head, &prelude, &directory)? {
+                return Ok(false);
+            }
         }
+    }
+    Ok(false)
+}
+
+fn replay(storage: &Arc<dyn Storage>, parameters: &Parameters, end: u64) -> Result<Option<State>> {
+    // Whether a record was cut short is known by the chunks after its own.
+    let mut first_starts = FirstStarts::default();
+    each_directory(storage, parameters.depot_id, end, &mut |_, head, _, directory| {
+        first_starts.note(head.ordinal, directory);
+        Ok(true)
+    })?;
+    let mut state = State::default();
+    let all = each_directory(storage, parameters.depot_id, end, &mut |scanner, head, prelude, directory| {
         let chunk = state.pending.chunks.len() as u64;
         if head.ordinal != chunk {
-            return Ok(None);
+            return Ok(false);
         }
-        let prelude = scanner.prelude(&head)?;
-        let directory = scanner.directory(&head, &prelude)?;
         if head.kind == Kind::Chunk {
             // A chunk with a damaged header costs only its records. They give an error when they are read.
-            let source = scanner.chunk_ref(&head, &prelude).map_or(ChunkAt::Missing, ChunkAt::Stored);
+            let source = scanner.chunk_ref(head, prelude).map_or(ChunkAt::Missing, ChunkAt::Stored);
             state.set_source(chunk, source);
         }
         // Records that were replaced must not take memory.
@@ -141,7 +160,10 @@ fn replay(storage: &Arc<dyn Storage>, parameters: &Parameters, end: u64) -> Resu
         if records > MOST_RECORDS / 4 && records > 2 * state.pending.n_live() {
             state.pending.forget_dead();
         }
-        for (operation, location, attributes) in log::replay(&directory, chunk, parameters) {
+        for (operation, location, attributes) in log::replay(directory, chunk, parameters) {
+            if location.is_some_and(|location| first_starts.cut_short(&location, parameters)) {
+                continue;
+            }
             let hash = hash(&operation.name);
             if let Some(found) = state.find_hashed(hash, &operation.name, &mut |_| ())? {
                 state.mark_dead(hash, &found);
@@ -150,6 +172,7 @@ fn replay(storage: &Arc<dyn Storage>, parameters: &Parameters, end: u64) -> Resu
                 state.insert(hash, &operation.name, &location, attributes);
             }
         }
-    }
-    Ok(None)
+        Ok(true)
+    })?;
+    Ok(all.then_some(state))
 }

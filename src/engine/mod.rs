@@ -124,7 +124,12 @@ impl Engine {
         self.shared.read().len()
     }
 
-    /// The number of the newest commit that can be read.
+    /// Where the newest commit that can be read lies.
+    pub(crate) fn commit_offset(&self) -> u64 {
+        self.shared.read().snapshot.offset
+    }
+
+    /// Its number.
     pub(crate) fn newest_commit(&self) -> u64 {
         self.shared.read().snapshot.sequence
     }

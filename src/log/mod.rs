@@ -20,5 +20,5 @@ mod walk;
 pub(crate) use entries::{FirstPage, Scanner, Slots, Tail};
 pub(crate) use header::{Header, header_page, read_header};
 pub(crate) use recover::{Loaded, load, notes_after, read_metadata};
-pub(crate) use replay::replay;
+pub(crate) use replay::{FirstStarts, goes_on, replay};
 pub(crate) use walk::{Entry, EntryWalk, Step};

@@ -15,7 +15,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::{EntryWalk, FirstPage, Scanner, Slots, Step, Tail, replay};
+use super::{EntryWalk, FirstPage, FirstStarts, Scanner, Slots, Step, Tail, replay};
 use crate::catalog::{LostCommit, Snapshot, State};
 use crate::chunk::ChunkAt;
 use crate::error::{Error, Part, Result};
@@ -249,9 +249,13 @@ impl Scanner<'_> {
         let chunks = loaded.state.snapshot.n_chunks + loaded.state.pending.chunks.len() as u64;
         let new_chunks = entries.iter().filter(|(_, (_, reference))| reference.is_some()).count() as u64;
         let end = (chunks + new_chunks).saturating_mul(loaded.parameters.chunk_size as u64);
+        let mut first_starts = FirstStarts::default();
+        for (head, (directory, _)) in &entries {
+            first_starts.note(head.ordinal, directory);
+        }
         let mut n_adopted = 0;
         for (head, entry) in &entries {
-            if !adopt(loaded, head, entry, end) {
+            if !adopt(loaded, head, entry, end, &first_starts) {
                 break;
             }
             loaded.tail = Tail::after(head);
@@ -341,8 +345,15 @@ impl Scanner<'_> {
 
 /// Replays the operations of an entry that no commit covers. Returns whether it could.
 ///
-/// Bytes from address `end` on never reached the disk. Records that need them are left out.
-fn adopt(loaded: &mut Loaded, head: &EntryHead, entry: &(Directory, Option<ChunkRef>), end: u64) -> bool {
+/// Bytes from address `end` on never reached the disk. Records that need them are left out, and so are those that were
+/// cut short before.
+fn adopt(
+    loaded: &mut Loaded,
+    head: &EntryHead,
+    entry: &(Directory, Option<ChunkRef>),
+    end: u64,
+    first_starts: &FirstStarts,
+) -> bool {
     if let Kind::Other(_) = head.kind {
         return true;
     }
@@ -359,7 +370,9 @@ fn adopt(loaded: &mut Loaded, head: &EntryHead, entry: &(Directory, Option<Chunk
     let end = end.min(Location::MAX_ADDRESS);
     for (operation, location, attributes) in replay(directory, next_chunk, &loaded.parameters) {
         let outside = |location: Location| {
-            location.address > Location::MAX_ADDRESS || location.length > 0 && location.end() > end
+            location.address > Location::MAX_ADDRESS
+                || location.length > 0 && location.end() > end
+                || first_starts.cut_short(&location, &loaded.parameters)
         };
         if location.is_some_and(outside) {
             continue;

@@ -35,7 +35,7 @@ use crate::format::tables::{
 use crate::identity;
 use crate::index::{Location, Segment};
 use crate::key::Key;
-use crate::log::{Entry, EntryWalk, Scanner, Step, replay};
+use crate::log::{Entry, EntryWalk, FirstStarts, Scanner, Step, replay};
 use crate::options::Placement;
 use crate::scalar::no_values;
 use crate::storage::{FileStorage, StagedFile, Storage, check_another, check_file};
@@ -165,8 +165,17 @@ pub fn repair_in(
     found.problems.extend(damaged);
     let reading = Engine::over_chunks(Arc::clone(&from), parameters.clone(), chunks);
     let target = Engine::create_like(to, &parameters)?;
-    let mut rescue =
-        Rescue { scanner: &scanner, index, reading, target, found, lost: BTreeMap::new(), unnamed, meter };
+    let mut rescue = Rescue {
+        scanner: &scanner,
+        index,
+        reading,
+        target,
+        found,
+        lost: BTreeMap::new(),
+        first_starts: FirstStarts::default(),
+        unnamed,
+        meter,
+    };
     rescue.run()?;
     rescue.metadata()?;
     rescue.losses()?;
@@ -237,6 +246,10 @@ impl Found {
                 }
             };
             let head = entry.head;
+            // The start of an entry is a torn end too.
+            if !entry.whole && entry.in_place() && head.offset >= tail && head.offset > found.slot_at {
+                continue;
+            }
             scanner.check_known(&head)?;
             match head.kind {
                 // If there are several copies of an entry, the one at the offset it was written at
@@ -454,6 +467,7 @@ struct Rescue<'r, 's> {
     target: Engine,
     found: Found,
     lost: BTreeMap<Vec<u8>, Error>,
+    first_starts: FirstStarts,
     /// Whether records may be lost that nothing names.
     unnamed: bool,
     meter: Meter<'r>,
@@ -490,7 +504,11 @@ impl Rescue<'_, '_> {
         let n_chunks = n_chunks.unwrap_or(0).max(n_index).min(self.scanner.file_len / HEAD_LEN as u64);
         let mut named = vec![false; usize::try_from(n_chunks).unwrap_or(0)];
         for head in heads {
-            match self.directory(head) {
+            let directory = self.directory(head);
+            if let Ok(directory) = &directory {
+                self.first_starts.note(head.ordinal, directory);
+            }
+            match directory {
                 Ok(_) if head.kind == Kind::Chunk => {
                     if let Some(named) = usize::try_from(head.ordinal).ok().and_then(|n| named.get_mut(n)) {
                         *named = true;
@@ -585,6 +603,12 @@ impl Rescue<'_, '_> {
             }
             _ => false,
         };
+        if !live
+            && location
+                .is_some_and(|location| self.first_starts.cut_short(&location, self.reading.parameters()))
+        {
+            return Ok(());
+        }
         let Some(location) = location else {
             self.target.writer()?.remove(name)?;
             self.lost.remove(name);
@@ -593,9 +617,12 @@ impl Rescue<'_, '_> {
         match self.read(name, &location) {
             Ok(bytes) => self.keep(name, &bytes, attributes.lend()),
             Err(error) if live || self.found.is_committed(head) => self.lose(name, error),
-            // The writer was never told that this record is stored, so the record before it stays.
+            // The writer was never told that this record is stored, so the record before it stays. Without its last
+            // chunks it is what a killed writer leaves, and no damage.
             Err(error) => {
-                self.found.problems.push(error);
+                if self.reading.chunk_of(location.end().saturating_sub(1)).0 < self.reading.n_chunks() {
+                    self.found.problems.push(error);
+                }
                 Ok(())
             }
         }

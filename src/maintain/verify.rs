@@ -27,7 +27,7 @@ use crate::format::frame::{self, HEADER_LEN};
 use crate::format::tables::LossKind;
 use crate::index::{Location, Segment};
 use crate::le::u64_at;
-use crate::log::{Entry, EntryWalk, Scanner, Step, replay};
+use crate::log::{Entry, EntryWalk, FirstStarts, Scanner, Step, goes_on, replay};
 use crate::storage::{FileStorage, Storage};
 
 /// Raw bytes and records that are read together.
@@ -221,8 +221,10 @@ struct Directories {
     /// Pending records that a directory names.
     named_pending: BTreeSet<usize>,
     /// Names for which the index does not give the place that a directory gives, with the chunk of that
-    /// directory.
-    unsettled: HashMap<Vec<u8>, u64>,
+    /// directory and the place. Places of records that go on in other chunks come after the one before them: they may
+    /// have been cut short.
+    unsettled: HashMap<Vec<u8>, Vec<(u64, Location)>>,
+    first_starts: FirstStarts,
     /// Names that the damaged index cannot look up.
     unasked: HashSet<Vec<u8>>,
     /// Names of records that were reported.
@@ -404,7 +406,14 @@ impl Check<'_, '_> {
                 let at = head.offset + prelude.directory_range().start;
                 self.damaged(Part::Directory, at, format!("{n_columns} columns of scalars"), n.to_string());
             }
+            let end = self.engine.n_chunks().saturating_mul(self.engine.parameters().chunk_size as u64);
+            let is_committed = head.offset < self.engine.commit_offset();
+            self.directories.first_starts.note(head.ordinal, &directory);
             for (operation, location, _) in replay(&directory, head.ordinal, self.engine.parameters()) {
+                // A killed writer leaves a record without its last bytes, which is none.
+                if !is_committed && location.is_some_and(|location| location.end() > end) {
+                    continue;
+                }
                 self.operation(&operation.name, location, head.ordinal);
             }
         } else {
@@ -431,12 +440,16 @@ impl Check<'_, '_> {
                 directories.note_named(found.place);
                 directories.unsettled.remove(name);
             }
-            Ok(_) if location.is_some() => {
-                directories.unsettled.insert(name.to_vec(), chunk);
-            }
-            Ok(_) => {
-                directories.unsettled.remove(name);
-            }
+            Ok(_) => match location {
+                Some(location) => {
+                    let places = directories.unsettled.entry(name.to_vec()).or_default();
+                    if !goes_on(&location, self.engine.parameters()) {
+                        places.clear();
+                    }
+                    places.push((chunk, location));
+                }
+                None => _ = directories.unsettled.remove(name),
+            },
             Err(_) if location.is_some() => {
                 directories.unasked.insert(name.to_vec());
             }
@@ -602,7 +615,12 @@ impl Check<'_, '_> {
         if incomplete || self.engine.is_foreign() {
             return;
         }
-        for (name, chunk) in unsettled {
+        let (first_starts, parameters) =
+            (std::mem::take(&mut self.directories.first_starts), self.engine.parameters());
+        for (name, places) in unsettled {
+            let mut newest = places.into_iter().rev();
+            let place = newest.find(|(_, location)| !first_starts.cut_short(location, parameters));
+            let Some((chunk, _)) = place else { continue };
             let expected = format!("the record that the directory of chunk {chunk} names");
             let error = self.scanner.damaged(Part::Index, 0, expected, "another one, or none");
             self.note_lost_record(&name, error);

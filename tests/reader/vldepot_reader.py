@@ -553,13 +553,25 @@ class Depot:
         return records, chunks
 
     def replay(self, heads: list[Head], records: dict, chunks: dict) -> None:
+        size, firsts, replayed = self.parameters.chunk_size, {}, []
         for head in heads:
             if head.kind == CHUNK:
                 chunks[head.ordinal] = self.chunk_of(head)
-            for _, name, location, kept in self.operations(head):
-                records.pop(name, None)
-                if location is not None:
-                    records[name] = (location, kept)
+            operations = self.operations(head)
+            replayed += operations
+            puts = [location.address for kind, _, location, _ in operations if kind == 0 and location]
+            if puts:
+                firsts.setdefault(head.ordinal, puts[0])
+        for _, name, location, kept in replayed:
+            if location is not None and location.length:
+                end = location.address + location.length
+                later = range(location.address // size + 1, (end - 1) // size + 1)
+                # It was cut short.
+                if any(chunk not in chunks or firsts.get(chunk, end) < end for chunk in later):
+                    continue
+            records.pop(name, None)
+            if location is not None:
+                records[name] = (location, kept)
 
     def records(self) -> list[tuple[bytes, bytes, bytes | None, Scalars]]:
         """Tagged name, bytes, metadata and scalars of all live records, in their order."""
