@@ -128,6 +128,7 @@ impl Error {
             | ErrorKind::LostCommit { .. }
             | ErrorKind::LostEarlier { .. }
             | ErrorKind::Incomplete { .. }
+            | ErrorKind::MissingShard { .. }
             | ErrorKind::Damaged { .. } => true,
             ErrorKind::Io { .. } => self.io_kind() == Some(io::ErrorKind::UnexpectedEof),
             _ => self.inner().is_some_and(Self::is_damage),
@@ -314,6 +315,12 @@ pub enum ErrorKind {
     /// The file lost something it had committed, and was opened without
     /// [`OpenOptions::accept_loss`](crate::OpenOptions::accept_loss). `records` are left.
     Incomplete { commit: u64, offset: u64, records: u64 },
+    /// A shard of a folder of shards is not there, cannot be read, or has lost something. `why` says which. The
+    /// shard had `records` when the manifest was last written.
+    ///
+    /// Opened with [`OpenOptions::accept_loss`](crate::OpenOptions::accept_loss), the other shards can be read,
+    /// and names that none of them has give this error.
+    MissingShard { shard: String, records: u64, why: String },
     /// No live record has this name, but one may have been lost earlier.
     ///
     /// The file notes such a loss when it is repaired, or appended to after it was opened with
@@ -471,6 +478,9 @@ impl ErrorKind {
                  missing; records that are left: {records}; `vldepot repair {} NEW` saves all there is",
                 path.display()
             ),
+            Self::MissingShard { shard, records, why } => {
+                write!(f, "the shard {shard}, which had {records} records, cannot be read as a whole: {why}")
+            }
             Self::LostEarlier { how } => write!(f, "no record is called {record} in what is left: {how}"),
             Self::Exists => write!(f, "a record called {record} exists already, and is not replaced"),
             Self::OutOfRange { position, len } => {

@@ -74,10 +74,14 @@ mod le;
 pub mod loader;
 mod log;
 pub mod maintain;
+#[cfg(feature = "shards")]
+mod manifest;
 mod named;
 mod options;
 mod random;
 mod scalar;
+#[cfg(feature = "shards")]
+pub mod shards;
 pub mod storage;
 mod sync;
 #[cfg(any(test, feature = "testing"))]

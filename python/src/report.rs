@@ -79,6 +79,7 @@ pub(crate) fn info<'py>(py: Python<'py>, info: &DepotInfo) -> PyResult<Bound<'py
 
 pub(crate) fn location<'py>(py: Python<'py>, location: &RecordLocation) -> PyResult<Bound<'py, PyAny>> {
     report!(py, "RecordLocation", {
+        shard: location.shard,
         chunk: location.chunk,
         offset: location.offset,
         length: location.length,

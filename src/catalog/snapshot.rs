@@ -4,11 +4,12 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use super::members::Members;
 use crate::error::Result;
 use crate::format::chunk::ChunkRef;
 use crate::format::growth::Newer;
 use crate::format::tables::Commit;
-use crate::index::{PageCache, Segment};
+use crate::index::{Location, PageCache, Segment, find_live, kills};
 use crate::storage::Ahead;
 use crate::sync::OnceMap;
 
@@ -34,6 +35,8 @@ pub(crate) struct Snapshot {
     pub(crate) losses: (u64, u64),
     /// What a program that writes must know and this version does not, if the commit has anything.
     pub(crate) unknown_to_writers: Option<Newer>,
+    /// The depots that this is put together of. Without any, it is of one depot alone.
+    pub(crate) members: Members,
     /// Ordinals of dead records, found when first asked for.
     pub(crate) dead: OnceLock<Vec<u64>>,
     /// Ranks of dead records, by segment, found when first asked for. `None` if not all of them are known.
@@ -138,6 +141,7 @@ impl Snapshot {
         for segment in &self.segments {
             dead.extend(segment.tombstones()?);
         }
+        dead.extend(&self.members.superseded);
         dead.sort_unstable();
         let twice = dead.windows(2).any(|pair| pair[0] == pair[1]);
         if let Some(&last) = dead.last()
@@ -157,8 +161,10 @@ impl Snapshot {
         }
         let mut of_segments: Vec<Vec<(u32, u32)>> = vec![Vec::new(); self.segments.len()];
         let mut all_known = true;
-        for kill in self.segments.iter().map(|segment| segment.kills()).collect::<Result<Vec<_>>>()?.concat()
-        {
+        let mut dead =
+            self.segments.iter().map(|segment| segment.kills()).collect::<Result<Vec<_>>>()?.concat();
+        dead.extend(kills(&self.segments, &self.members.superseded));
+        for kill in dead {
             let number = self.segment_number(kill.ordinal);
             match (kill.ranked, of_segments.get_mut(number)) {
                 (Some(ranked), Some(of_segment)) => of_segment.push(ranked),
@@ -193,16 +199,44 @@ impl Snapshot {
 
     /// Reads ahead the reference to a committed chunk. Returns it if it is in memory.
     pub(crate) fn expect_chunk(&self, ahead: &mut Ahead<'_>, chunk: u64) -> Option<ChunkRef> {
-        self.segments.get(self.segment_of_chunk(chunk))?.expect_chunk(ahead, chunk)
+        self.segment_of_chunk(chunk)?.expect_chunk(ahead, chunk)
     }
 
-    fn segment_of_chunk(&self, chunk: u64) -> usize {
-        self.segments.partition_point(|s| s.reference.first_chunk + s.reference.n_chunks <= chunk)
+    fn segment_of_chunk(&self, chunk: u64) -> Option<&Arc<Segment>> {
+        let segments = if self.members.is_set() {
+            self.segments.get(self.members.of_chunk(chunk)?.segments.clone())?
+        } else {
+            &self.segments
+        };
+        let before = |s: &Arc<Segment>| s.reference.first_chunk + s.reference.n_chunks <= chunk;
+        segments.get(segments.partition_point(before))
+    }
+
+    /// The live record called `name`: its ordinal and its place. `hash` is the hash of the name.
+    ///
+    /// See [`State::find_guessing`](super::State::find_guessing) for `guess`.
+    pub(crate) fn find(
+        &self,
+        hash: u64,
+        name: &[u8],
+        guess: &mut dyn FnMut(&Location),
+    ) -> Result<Option<(u64, Location)>> {
+        if !self.members.is_set() {
+            return find_live(&self.segments, hash, name, self.segments.len() > 1, guess);
+        }
+        for member in self.members.list.iter().rev() {
+            let segments = self.segments.get(member.segments.clone()).unwrap_or_default();
+            if let Some(found) = find_live(segments, hash, name, true, guess)? {
+                // What supersedes it is in another member, or in one that is missing.
+                return Ok((!self.members.is_superseded_by_missing(found.0)).then_some(found));
+            }
+        }
+        Ok(None)
     }
 
     /// The reference to a committed chunk.
     pub(crate) fn chunk(&self, chunk: u64) -> Result<Option<ChunkRef>> {
-        self.segments.get(self.segment_of_chunk(chunk)).map(|segment| segment.chunk(chunk)).transpose()
+        self.segment_of_chunk(chunk).map(|segment| segment.chunk(chunk)).transpose()
     }
 }
 

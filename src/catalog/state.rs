@@ -8,7 +8,7 @@ use super::pending::Pending;
 use crate::chunk::ChunkAt;
 use crate::error::Result;
 use crate::format::tables::{Attributes, OwnedAttributes};
-use crate::index::{Location, find_live_hashed, hash, select_live};
+use crate::index::{Location, hash, select_live};
 
 /// A live record.
 #[derive(Debug, Clone)]
@@ -95,9 +95,11 @@ impl State {
             let location = self.pending.location(number);
             return Ok(Some(Found { location, place: RecordId::Pending(number) }));
         }
-        Ok(find_live_hashed(&self.snapshot.segments, hash, name, guess)?
-            .filter(|(_, ordinal, _)| !self.pending.tombstones.contains(ordinal))
-            .map(|(_, ordinal, location)| Found { location, place: RecordId::Committed(ordinal) }))
+        Ok(self
+            .snapshot
+            .find(hash, name, guess)?
+            .filter(|(ordinal, _)| !self.pending.tombstones.contains(ordinal))
+            .map(|(ordinal, location)| Found { location, place: RecordId::Committed(ordinal) }))
     }
 
     /// The place of the live record at `position`.
@@ -215,6 +217,9 @@ impl State {
 
     /// Where chunk `chunk` is.
     pub(crate) fn source(&self, chunk: u64) -> Result<Option<ChunkAt>> {
+        if self.snapshot.members.is_set() {
+            return Ok(self.snapshot.chunk(chunk)?.map(ChunkAt::Stored));
+        }
         match chunk.checked_sub(self.snapshot.n_chunks) {
             Some(number) => {
                 Ok(usize::try_from(number).ok().and_then(|n| self.pending.chunks.get(n)).cloned())

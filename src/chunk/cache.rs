@@ -6,7 +6,7 @@
 //! up to half of it. For any later reads, this costs at most a few times as much as the best choice.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::buffer::Bytes;
 use crate::format::chunk::ChunkRef;
@@ -35,7 +35,7 @@ struct Content {
 
 /// Decoded chunks. The least recently used one makes room.
 #[derive(Debug)]
-pub(super) struct Cache {
+pub(crate) struct Cache {
     limit: usize,
     content: Mutex<Content>,
 }
@@ -51,8 +51,13 @@ pub(super) enum Advice {
 }
 
 impl Cache {
+    /// A cache of `bytes` bytes, if that is any.
+    pub(crate) fn of(bytes: usize) -> Option<Arc<Self>> {
+        (bytes > 0).then(|| Arc::new(Self::new(bytes)))
+    }
+
     /// A cache of `limit` bytes.
-    pub(super) fn new(limit: usize) -> Self {
+    fn new(limit: usize) -> Self {
         Self { limit, content: Mutex::default() }
     }
 

@@ -18,6 +18,7 @@ mod shape;
 
 pub(crate) use at::ChunkAt;
 pub(crate) use builder::OpenChunk;
+pub(crate) use cache::Cache;
 pub(crate) use pool::{Job, Pool};
-pub(crate) use reader::ChunkReader;
+pub(crate) use reader::{ChunkReader, TABLES_LIMIT};
 pub(crate) use shape::Shape;

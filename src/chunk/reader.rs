@@ -11,6 +11,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::ops::Range;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, RwLock};
 
@@ -27,7 +28,7 @@ use crate::storage::{Ahead, NONE, Storage, StorageExt, Windows};
 use crate::sync::{self, OnceMap};
 
 /// The most bytes of block tables that are kept.
-const TABLES_LIMIT: usize = 16 << 20;
+pub(crate) const TABLES_LIMIT: usize = 16 << 20;
 
 /// Raw bytes decoded at a time, unless a block has more.
 ///
@@ -95,8 +96,12 @@ pub(crate) struct ChunkReader {
     checked: OnceMap<(ChunkRef, ChunkHeader)>,
     /// Tables that had to be read, because the storage does not lend them.
     tables: RwLock<Tables>,
+    /// The most bytes of block tables that are kept.
+    tables_limit: usize,
     /// Decoded chunks, if they are to be kept.
-    cache: Option<Cache>,
+    cache: Option<Arc<Cache>>,
+    /// The number of the first chunk in the cache, which several readers may share.
+    first_cached: u64,
 }
 
 /// Where blocks are decoded to.
@@ -134,8 +139,15 @@ impl ChunkReader {
             known_len: AtomicU64::new(0),
             checked: OnceMap::default(),
             tables: RwLock::default(),
+            tables_limit: TABLES_LIMIT,
             cache: None,
+            first_cached: 0,
         }
+    }
+
+    /// The path of the file.
+    pub(crate) fn path(&self) -> &Path {
+        self.storage.path()
     }
 
     /// Tells the reader that the file has at least `len` bytes, so that it need not ask.
@@ -143,9 +155,15 @@ impl ChunkReader {
         Self { known_len: AtomicU64::new(len), ..self }
     }
 
-    /// Lets the reader keep up to `bytes` bytes of decoded chunks.
-    pub(crate) fn with_cache(mut self, bytes: usize) -> Self {
-        self.cache = (bytes > 0).then(|| Cache::new(bytes));
+    /// Lets the reader keep decoded chunks in `cache`, its first chunk as number `first`.
+    pub(crate) fn with_cache(mut self, cache: Option<&Arc<Cache>>, first: u64) -> Self {
+        (self.cache, self.first_cached) = (cache.cloned(), first);
+        self
+    }
+
+    /// Lets the reader keep up to `bytes` bytes of block tables.
+    pub(crate) fn with_tables_limit(mut self, bytes: usize) -> Self {
+        self.tables_limit = bytes;
         self
     }
 
@@ -161,7 +179,7 @@ impl ChunkReader {
         needed: impl FnOnce() -> usize,
     ) -> Option<Bytes> {
         let cache = self.cache.as_ref()?;
-        match cache.ask(chunk, at, self.chunk_size, needed()) {
+        match cache.ask(self.first_cached + chunk, at, self.chunk_size, needed()) {
             Advice::Kept(whole) => Some(whole),
             Advice::DecodePart => None,
             Advice::DecodeWhole => {
@@ -169,7 +187,7 @@ impl ChunkReader {
                 // A damaged chunk is read in parts, each with its own error.
                 self.decode(chunk, at, ahead, 0, &mut raw).ok()?;
                 let whole = Bytes::from_heap(Arc::new(raw), 0..self.chunk_size);
-                cache.keep(chunk, *at, whole.clone());
+                cache.keep(self.first_cached + chunk, *at, whole.clone());
                 Some(whole)
             }
         }
@@ -551,7 +569,12 @@ impl ChunkReader {
         let block_size = (at.block_size as usize).max(1);
         let first_last = |range: &Range<usize>| range.start / block_size..range.end.div_ceil(block_size);
         if let Some(cache) = &self.cache {
-            match cache.would(chunk, at, self.chunk_size, first_last(&range).len() * block_size) {
+            match cache.would(
+                self.first_cached + chunk,
+                at,
+                self.chunk_size,
+                first_last(&range).len() * block_size,
+            ) {
                 Advice::Kept(_) => return,
                 Advice::DecodeWhole => range = 0..self.chunk_size,
                 Advice::DecodePart => {}
@@ -600,7 +623,7 @@ impl ChunkReader {
         let table = Arc::new(table);
         let bytes = table.bytes.len() + size_of::<BlockTable>();
         let mut tables = sync::write(&self.tables);
-        if tables.bytes + bytes > TABLES_LIMIT {
+        if tables.bytes + bytes > self.tables_limit {
             tables.by_chunk.clear();
             tables.bytes = 0;
         }

@@ -8,6 +8,8 @@ use super::{CodecInfo, Depot};
 use crate::codec::{Codec, CodecError, Raw};
 use crate::engine::{CodecCheck, CodecSpec, Engine};
 use crate::error::{Error, ErrorKind, Result};
+#[cfg(feature = "shards")]
+use crate::manifest;
 use crate::options::{Layout, OpenOptions, WriteOptions};
 use crate::storage::{FileStorage, MemoryStorage, StagedFile, Storage};
 
@@ -129,6 +131,11 @@ impl<C: Codec> DepotBuilder<C> {
     /// Same as [`Depot::open`].
     pub fn open(self, path: impl AsRef<Path>) -> Result<Depot<C>> {
         let path = path.as_ref();
+        #[cfg(feature = "shards")]
+        if manifest::is_set(path) {
+            let Self { codec, open, .. } = self;
+            return checked(codec, |check| Engine::open_set(path, &open, check));
+        }
         let storage = FileStorage::open(path).map_err(|source| Error::io(path, "open the file", source))?;
         self.open_in(Arc::new(storage))
     }
@@ -148,6 +155,12 @@ impl<C: Codec> DepotBuilder<C> {
     /// The errors of [`Depot::append`], and [`ErrorKind::InvalidOptions`].
     pub fn append(self, path: impl AsRef<Path>) -> Result<Depot<C>> {
         let path = path.as_ref();
+        #[cfg(feature = "shards")]
+        if manifest::is_set(path) {
+            let why = "a folder of shards is not opened for writing: `shards::Writer` adds records to it, and \
+                       `shards::remove` removes them";
+            return Err(ErrorKind::InvalidOptions { why: why.to_owned() }.at(path));
+        }
         let storage = FileStorage::open_writable(path)
             .map_err(|source| Error::io(path, "open the file for writing", source))?;
         self.append_in(Arc::new(storage))

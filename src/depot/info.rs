@@ -13,6 +13,9 @@ use crate::options::Layout;
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct RecordLocation {
+    /// The number, in the manifest's order, of the shard that has the record. `None` if the depot is one file.
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
+    pub shard: Option<u64>,
     /// Number of the chunk in which the record starts.
     pub chunk: u64,
     /// Raw bytes from the start of that chunk to the record.
@@ -32,7 +35,9 @@ impl RecordLocation {
             Ok(ChunkAt::Stored(reference)) => Some(reference.offset),
             _ => None,
         };
+        let (shard, chunk) = engine.in_file(chunk);
         Self {
+            shard,
             chunk,
             offset: offset as u64,
             length: u64::from(location.length),

@@ -2,11 +2,14 @@
 //!
 //! The file keeps them as MessagePack. The depot's own metadata are one map from names to values.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::{Depot, tagged};
 use crate::codec::Codec;
+use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Part, Result};
 use crate::exact::{Exact, Form};
 use crate::key::{AsKey, describe};
@@ -182,7 +185,7 @@ impl<C: Codec> Depot<C> {
     /// - [`ErrorKind::Metadata`] when the entry is not a `T`.
     /// - [`Error::is_damage`].
     pub fn depot_metadata<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>> {
-        let map = self.map_of(self.engine.depot_metadata()?.as_deref())?;
+        let map = self.map_of(depot_metadata(&self.engine)?.as_deref())?;
         let Some((_, value)) = map.iter().find(|(other, _)| other == name) else { return Ok(None) };
         self.decode_metadata(value).map(Some)
     }
@@ -205,7 +208,7 @@ impl<C: Codec> Depot<C> {
     /// Same as [`depot_metadata`](Self::depot_metadata).
     pub fn all_depot_metadata<T: DeserializeOwned>(&self) -> Result<T> {
         // Without entries, the metadata are the empty map.
-        let bytes = self.engine.depot_metadata()?.unwrap_or_else(|| vec![EMPTY_MAP]);
+        let bytes = depot_metadata(&self.engine)?.unwrap_or_else(|| vec![EMPTY_MAP]);
         self.map_of(Some(&bytes))?;
         self.decode_metadata(&bytes)
     }
@@ -245,13 +248,30 @@ impl<C: Codec> Depot<C> {
     }
 
     fn map_of(&self, stored: Option<&[u8]>) -> Result<Entries> {
-        let Some(stored) = stored else { return Ok(Entries::new()) };
-        read_map(stored).ok_or_else(|| {
-            let found = format!("{} bytes of something else", stored.len());
-            let offset = self.engine.metadata_offset();
-            Error::damaged(self.engine.path(), Part::Metadata, offset, "a MessagePack map of names", found)
-        })
+        map_of(&self.engine, stored)
     }
+}
+
+fn map_of(engine: &Engine, stored: Option<&[u8]>) -> Result<Entries> {
+    let Some(stored) = stored else { return Ok(Entries::new()) };
+    read_map(stored).ok_or_else(|| {
+        let found = format!("{} bytes of something else", stored.len());
+        let offset = engine.metadata_offset();
+        Error::damaged(engine.path(), Part::Metadata, offset, "a MessagePack map of names", found)
+    })
+}
+
+/// MessagePack of the depot's own metadata. Those of a set are the entries of all its depots, of which the newest
+/// has the last word.
+pub(crate) fn depot_metadata(engine: &Engine) -> Result<Option<Vec<u8>>> {
+    if !engine.is_set() {
+        return engine.depot_metadata();
+    }
+    let mut all = BTreeMap::new();
+    for stored in engine.metadata_of_members()? {
+        all.extend(map_of(engine, Some(&stored))?);
+    }
+    Ok((!all.is_empty()).then(|| write_map(&all.into_iter().collect())))
 }
 
 /// Names, each with its value in MessagePack.

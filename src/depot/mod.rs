@@ -36,6 +36,8 @@ pub use create::DepotBuilder;
 pub use info::{CodecInfo, DepotInfo, RecordLocation};
 pub use iter::Iter;
 pub use keys::Keys;
+#[cfg(feature = "shards")]
+pub(crate) use metadata::depot_metadata;
 pub use parts::{Parts, Then};
 pub use range::{Range, SortedKeys, Totals};
 pub use record::Record;

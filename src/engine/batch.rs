@@ -364,13 +364,15 @@ impl<'w, N> BatchReader<'w, N> {
             return numbers.iter().for_each(|&number| self.single(number, sink));
         };
         if at.is(ChunkRef::FOREIGN) {
-            let whole = engine.reader.foreign(chunk, &at, &self.ahead).ok();
+            let (reader, chunk) = engine.reader(chunk);
+            let whole = reader.foreign(chunk, &at, &self.ahead).ok();
             return self.share_whole(group, whole.as_ref(), sink);
         }
         if at.is(ChunkRef::ZEROS | ChunkRef::UNCOMPRESSED) {
             return self.share_stored(group, &at, sink);
         }
-        if let Some(whole) = engine.reader.cached(chunk, &at, &self.ahead, || self.touched(group, &at)) {
+        let (reader, in_file) = engine.reader(chunk);
+        if let Some(whole) = reader.cached(in_file, &at, &self.ahead, || self.touched(group, &at)) {
             return self.share_whole(group, Some(&whole), sink);
         }
         let mut rest = numbers;
@@ -401,10 +403,11 @@ impl<'w, N> BatchReader<'w, N> {
     /// Shares the records of a chunk that is not compressed, if the storage lends its bytes. Otherwise reads
     /// each alone.
     fn share_stored(&self, group: Group<'_>, at: &ChunkRef, sink: &mut Sink<'_>) {
-        let Group { base, numbers, .. } = group;
+        let Group { chunk, base, numbers } = group;
+        let (reader, _) = self.engine.reader(chunk);
         let inside = numbers.iter().filter_map(|&number| self.inside(number, base));
         let whole = inside.reduce(|whole, range| whole.start.min(range.start)..whole.end.max(range.end));
-        let lent = whole.and_then(|whole| Some((whole.start, self.engine.reader.lend(at, whole)?)));
+        let lent = whole.and_then(|whole| Some((whole.start, reader.lend(at, whole)?)));
         let Some((start, lent)) = lent else {
             return numbers.iter().for_each(|&number| self.single(number, sink));
         };
@@ -545,7 +548,8 @@ impl<'w, N> BatchReader<'w, N> {
             raw[..done].copy_from_slice(&before.raw[from..from + done]);
         }
         let first = range.start / block;
-        self.engine.reader.decode_behind(chunk, at, &self.ahead, (first, done), &mut raw, seen)?;
+        let (reader, in_file) = self.engine.reader(chunk);
+        reader.decode_behind(in_file, at, &self.ahead, (first, done), &mut raw, seen)?;
         Ok(Run { chunk, range, raw: Arc::new(raw) })
     }
 }

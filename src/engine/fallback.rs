@@ -5,9 +5,10 @@
 //! one of them is whole: otherwise records that a lost directory removed or replaced would come back.
 //! They must also have as many records as the commit counts.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::catalog::{DeadNames, Pending, RecordId, Snapshot, State};
+use crate::catalog::{DeadNames, Members, Pending, RecordId, Snapshot, State};
 use crate::chunk::ChunkAt;
 use crate::error::Result;
 use crate::format::chunk::{ChunkRef, Prelude};
@@ -25,6 +26,13 @@ const MOST_RECORDS: u64 = 1 << 22;
 pub(crate) struct Rebuilt {
     /// A state without an index: all its records are pending.
     state: State,
+    /// The first number of each member of a set, and what is added to its addresses. Records have room for the
+    /// addresses of one file only.
+    firsts: Vec<(usize, u64)>,
+    /// Where the chunks of each slot are, if the records are those of several depots.
+    slots: HashMap<u64, Vec<ChunkAt>>,
+    /// The chunk numbers of a slot.
+    stride: u64,
 }
 
 impl Rebuilt {
@@ -39,8 +47,40 @@ impl Rebuilt {
         if snapshot.n_records > MOST_RECORDS {
             return None;
         }
-        let state = replay(storage, parameters, snapshot.offset).ok().flatten()?;
-        (state.len() == snapshot.n_records).then_some(Self { state })
+        let rebuilt = if snapshot.members.is_set() {
+            Self::of_set(parameters, &snapshot.members)?
+        } else {
+            let state = replay(storage, parameters, snapshot.offset).ok().flatten()?;
+            Self { state, firsts: Vec::new(), slots: HashMap::new(), stride: 0 }
+        };
+        (rebuilt.state.len() == snapshot.n_records).then_some(rebuilt)
+    }
+
+    /// Replays the directories of all depots of a set, the newest of which has the last word.
+    ///
+    /// `None` if records of the set are in no commit, or some of its depots are missing: what these supersede is not
+    /// known then.
+    fn of_set(parameters: &Parameters, members: &Members) -> Option<Self> {
+        if members.list.iter().any(|member| member.is_ahead) || !members.missing.is_empty() {
+            return None;
+        }
+        let (mut state, mut firsts, mut slots) = (State::default(), Vec::new(), HashMap::new());
+        for member in &members.list {
+            let parameters = Parameters { depot_id: member.depot_id, ..parameters.clone() };
+            let alone = replay(&member.storage, &parameters, member.offset).ok().flatten()?;
+            let shift = member.slot * members.stride * parameters.chunk_size as u64;
+            firsts.push((state.pending.records().len(), shift));
+            for number in alone.pending.live() {
+                let (name, location) = (alone.pending.name(number), alone.pending.location(number));
+                let hash = alone.pending.records().hash(number);
+                if let Some(found) = state.find_hashed(hash, name, &mut |_| ()).ok()? {
+                    state.mark_dead(hash, &found);
+                }
+                state.insert(hash, name, &location, alone.pending.attributes(number));
+            }
+            slots.insert(member.slot, alone.pending.chunks);
+        }
+        Some(Self { state, firsts, slots, stride: members.stride })
     }
 
     fn records(&self) -> &Pending {
@@ -93,7 +133,10 @@ impl Rebuilt {
     }
 
     pub(crate) fn location(&self, number: usize) -> Location {
-        self.records().location(number)
+        let location = self.records().location(number);
+        let nth = self.firsts.partition_point(|&(first, _)| first <= number);
+        let shift = nth.checked_sub(1).map_or(0, |nth| self.firsts[nth].1);
+        Location { address: location.address + shift, ..location }
     }
 
     pub(crate) fn attributes(&self, number: usize) -> Attributes<'_> {
@@ -102,8 +145,15 @@ impl Rebuilt {
 
     /// The reference to chunk `chunk`, if its entry and its header could be read.
     pub(crate) fn chunk(&self, chunk: u64) -> Option<ChunkRef> {
-        match self.state.source(chunk) {
-            Ok(Some(ChunkAt::Stored(reference))) => Some(reference),
+        let source = match chunk.checked_div(self.stride) {
+            Some(slot) => {
+                let number = usize::try_from(chunk % self.stride).ok()?;
+                self.slots.get(&slot)?.get(number).cloned()
+            }
+            None => self.state.source(chunk).ok().flatten(),
+        };
+        match source {
+            Some(ChunkAt::Stored(reference)) => Some(reference),
             _ => None,
         }
     }
@@ -137,6 +187,7 @@ fn each_directory(storage: &Arc<dyn Storage>, depot_id: u64, end: u64, job: &mut
     Ok(false)
 }
 
+/// A state with the live records of one depot, all of them pending.
 fn replay(storage: &Arc<dyn Storage>, parameters: &Parameters, end: u64) -> Result<Option<State>> {
     // Whether a record was cut short is known by the chunks after its own.
     let mut first_starts = FirstStarts::default();

@@ -9,7 +9,7 @@ use super::Engine;
 use super::fallback::Rebuilt;
 use super::rounds::{PLACES_AHEAD, RECORDS_AHEAD, Upto};
 use super::shared::Shared;
-use crate::catalog::{Found, LostCommit, RecordId, Snapshot, State};
+use crate::catalog::{Found, LostCommit, Members, Missing, RecordId, Snapshot, State};
 use crate::error::{Error, ErrorKind, Result};
 use crate::events::event;
 use crate::format::tables::{Attributes, Losses, OwnedAttributes};
@@ -117,6 +117,9 @@ impl Engine {
     /// The error that says why there is no record called `name`.
     pub(super) fn not_found(&self, state: &State, name: &[u8]) -> Error {
         let path = self.path_buf();
+        if let Some(error) = self.missing(&state.snapshot.members) {
+            return error.of(describe(name));
+        }
         if let Some(LostCommit { sequence, offset }) = state.lost {
             return ErrorKind::LostCommit { commit: sequence, offset }.at(path).of(describe(name));
         }
@@ -140,12 +143,21 @@ impl Engine {
     }
 
     fn losses_of(&self, snapshot: &Snapshot) -> Result<Losses> {
-        let (offset, length) = snapshot.losses;
-        if length == 0 {
-            return Ok(Losses::default());
+        let own = (&self.shared.storage, self.shared.parameters.depot_id, snapshot.losses);
+        let members = snapshot.members.list.iter().map(|m| (&m.storage, m.depot_id, m.losses));
+        let mut all = Losses::default();
+        for (storage, depot_id, (offset, length)) in std::iter::once(own).chain(members) {
+            if length > 0 {
+                all.0.extend(log::Scanner::new(storage, false)?.losses(offset, depot_id)?.0);
+            }
         }
-        let scanner = log::Scanner::new(&self.shared.storage, false)?;
-        scanner.losses(offset, self.shared.parameters.depot_id)
+        Ok(all)
+    }
+
+    /// The error for a set without one of its shards.
+    pub(super) fn missing(&self, members: &Members) -> Option<Error> {
+        let Missing { shard, why, records } = members.missing.first()?.clone();
+        Some(ErrorKind::MissingShard { shard, records, why }.at(self.path()))
     }
 
     /// The locations of the records with these names, and what was read ahead of the records.
@@ -352,6 +364,16 @@ impl Engine {
             return Ok(Some(new.to_vec()));
         }
         self.committed_metadata()
+    }
+
+    /// MessagePack of the own metadata of each depot of a set that has any, oldest first.
+    #[cfg(feature = "serde")]
+    pub(crate) fn metadata_of_members(&self) -> Result<Vec<Vec<u8>>> {
+        let snapshot = Arc::clone(&self.shared.read().snapshot);
+        let members = snapshot.members.list.iter().filter(|member| member.metadata.1 > 0);
+        members
+            .map(|member| log::read_metadata(&member.storage, member.metadata.0, member.depot_id))
+            .collect()
     }
 
     /// Offset of the depot's own metadata as of the last commit, or 0.

@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use super::Engine;
 use super::shared::Shared;
-use crate::catalog::{Snapshot, State};
+use super::shelf::Shelf;
+use crate::catalog::{Member, Snapshot, State};
 use crate::chunk::ChunkAt;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::format::chunk::ChunkRef;
 use crate::format::entry::EntryHead;
 use crate::format::tables::Parameters;
@@ -97,10 +98,21 @@ impl Engine {
     /// A copy of a snapshot with newly opened segments.
     fn snapshot_again(&self, old: &Snapshot) -> Result<Arc<Snapshot>> {
         let Shared { storage, parameters, mapped, .. } = &*self.shared;
-        let references: Vec<_> = old.segments.iter().map(|segment| segment.reference).collect();
-        let segments =
-            Segment::open_all(storage, &references, parameters.depot_id, *mapped, storage.file_len()?)?;
+        let segments = if old.members.is_set() {
+            let pages = Arc::default();
+            let of_member = |member: &Member| {
+                let segments = old.segments.get(member.segments.clone()).unwrap_or_default().iter();
+                segments
+                    .map(|segment| segment.reopened(member.depot_id, *mapped, &pages).map(Arc::new))
+                    .collect()
+            };
+            old.members.list.iter().map(of_member).collect::<Result<Vec<Vec<_>>>>()?.concat()
+        } else {
+            let references: Vec<_> = old.segments.iter().map(|segment| segment.reference).collect();
+            Segment::open_all(storage, &references, parameters.depot_id, *mapped, storage.file_len()?)?
+        };
         Ok(Arc::new(Snapshot {
+            members: old.members.clone(),
             sequence: old.sequence,
             offset: old.offset,
             segments,
@@ -117,6 +129,10 @@ impl Engine {
 
     /// Gives `write` all bytes of the file, with their offsets. A depot that writes is published first.
     pub(crate) fn copy_to(&self, mut write: impl FnMut(u64, &[u8]) -> Result<()>) -> Result<()> {
+        if self.is_set() {
+            let why = "a folder of shards is not one file: `vldepot reshard` makes one of it".to_owned();
+            return Err(ErrorKind::InvalidOptions { why }.at(self.path()));
+        }
         // The writer stays locked, so that the copy is of one moment.
         let writer = if self.is_writable() {
             let mut writer = self.writer()?;
@@ -141,8 +157,12 @@ impl Engine {
 
     fn reader_of(&self, state: State) -> Self {
         let Shared { storage, parameters, mapped, .. } = &*self.shared;
+        let members = &state.snapshot.members;
+        let shelf = members.is_set().then(|| Shelf::new(members, parameters, *mapped, 0));
         let shared = Shared::new(Arc::clone(storage), parameters.clone(), *mapped, state);
         let options = OpenOptions { verify: self.verify, ..OpenOptions::default() };
-        Self::assemble(Arc::new(shared), None, Tail::START, &options)
+        let mut engine = Self::assemble(Arc::new(shared), None, Tail::START, &options);
+        engine.shelf = shelf;
+        engine
     }
 }

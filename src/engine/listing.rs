@@ -10,7 +10,7 @@ use super::read::in_record;
 use super::read_ahead::Wanted;
 use crate::catalog::{DeadNames, PendingRecords, Snapshot, State};
 use crate::error::{Error, Part, Result};
-use crate::index::{Location, Segment, find_live};
+use crate::index::{Location, Segment, hash};
 use crate::key::Key;
 
 /// The error for a name that is not a key.
@@ -143,8 +143,8 @@ impl<'e> Listing<'e> {
                     continue;
                 }
                 let location = if self.doubtful {
-                    match find_live(&self.snapshot.segments, &name, &mut |_| ()) {
-                        Ok(Some((_, live, location))) if live == ordinal => Ok(location),
+                    match self.snapshot.find(hash(&name), &name, &mut |_| ()) {
+                        Ok(Some((live, location))) if live == ordinal => Ok(location),
                         Ok(_) => continue,
                         Err(error) => Err(error),
                     }

@@ -12,6 +12,7 @@
 //! pieces      a long record piece by piece   totals       how much is in a depot
 //! newer       what later versions wrote      rounds       what many records need, in few calls
 //! ordered     names in their order               columns      scalars without the records
+//! set         several depots as one              shelf        readers of their chunks
 //! ```
 //!
 //! `depot`, `maintain` and the loader call the engine. It calls the log, the catalog, chunks and the index,
@@ -47,6 +48,7 @@ use crate::storage::{Storage, StorageExt};
 use crate::sync::{self, OwnedByProcess};
 use fallback::Rebuilt;
 use shared::Shared;
+use shelf::Shelf;
 
 mod append;
 pub(crate) mod batch;
@@ -66,7 +68,10 @@ mod read;
 pub(crate) mod read_ahead;
 mod refresh;
 mod rounds;
+#[cfg(feature = "shards")]
+mod set;
 mod shared;
+mod shelf;
 mod totals;
 mod truncate;
 mod undo;
@@ -86,7 +91,12 @@ pub(crate) use writer::Writer;
 /// A depot below its codec: from names to bytes.
 pub(crate) struct Engine {
     shared: Arc<Shared>,
+    /// Reads the chunks of the file.
     reader: ChunkReader,
+    /// Reads the chunks of all files, if they are several.
+    shelf: Option<Shelf>,
+    #[cfg(feature = "shards")]
+    set: Option<set::Set>,
     verify: Verify,
     writer: Option<Mutex<Writer>>,
     /// The process that opened the depot. Only this process may write, and a fork of it may not.
@@ -165,9 +175,30 @@ impl Engine {
         *sync::lock(&self.tail)
     }
 
-    /// Bytes of the file.
+    /// Bytes of the file, or of all files of a set.
     pub(crate) fn file_len(&self) -> Result<u64> {
+        let snapshot = Arc::clone(&self.shared.read().snapshot);
+        if snapshot.members.is_set() {
+            return snapshot.members.list.iter().map(|member| member.storage.file_len()).sum();
+        }
         self.shared.storage.file_len()
+    }
+
+    /// Whether several depots are read as one.
+    pub(crate) fn is_set(&self) -> bool {
+        self.shelf.is_some()
+    }
+
+    /// The shard that has a chunk, by its number, if this is a set, and the number of the chunk in its file.
+    pub(crate) fn in_file(&self, chunk: u64) -> (Option<u64>, u64) {
+        let snapshot = Arc::clone(&self.shared.read().snapshot);
+        (snapshot.members.number_of_chunk(chunk).map(|number| number as u64), self.reader(chunk).1)
+    }
+
+    /// The reader of a chunk, and the number of the chunk in its file.
+    fn reader(&self, chunk: u64) -> (&ChunkReader, u64) {
+        let in_set = self.shelf.as_ref().and_then(|shelf| shelf.reader(chunk));
+        in_set.unwrap_or((&self.reader, chunk))
     }
 
     /// Whether bytes must be read, so that it is worth reading many in one call.
@@ -194,7 +225,7 @@ impl Engine {
 
     /// Bytes after the last whole entry. They are a torn end, which a reader ignores.
     pub(crate) fn torn_bytes(&self, file_bytes: u64) -> u64 {
-        if self.is_writable() || self.is_foreign() {
+        if self.is_writable() || self.is_foreign() || self.is_set() {
             return 0;
         }
         file_bytes.saturating_sub(self.tail().offset)

@@ -8,7 +8,7 @@ use super::newer::check_writable;
 use super::shared::Shared;
 use super::writer::Writer;
 use crate::catalog::{LostCommit, State};
-use crate::chunk::ChunkReader;
+use crate::chunk::{Cache, ChunkReader};
 use crate::codec::{Codec, CodecError, Raw};
 use crate::error::{Error, ErrorKind, Part, Result};
 use crate::events::event;
@@ -33,6 +33,18 @@ pub(crate) struct CodecSpec {
 }
 
 impl CodecSpec {
+    /// That of bytes.
+    pub(super) fn of_raw() -> Self {
+        Self {
+            id: Raw::ID.into(),
+            version: Raw::VERSION,
+            parameters: Vec::new(),
+            align: Raw::ALIGN,
+            element_size: 1,
+            scalars: Vec::new(),
+        }
+    }
+
     /// The scalars that are called `names`.
     fn columns(&self, names: &[String]) -> Result<Vec<ScalarField>> {
         if names.len() > MAX_COLUMNS {
@@ -67,7 +79,7 @@ pub(crate) struct CodecCheck<'c> {
 }
 
 impl CodecCheck<'_> {
-    fn check(self, storage: &Arc<dyn Storage>, parameters: &Parameters) -> Result<()> {
+    pub(super) fn check(self, storage: &Arc<dyn Storage>, parameters: &Parameters) -> Result<()> {
         if self.any {
             return Ok(());
         }
@@ -170,13 +182,16 @@ impl Engine {
         let Shared { storage, parameters, mapped, .. } = &*shared;
         let foreign = parameters.depot_id == 0;
         let reader = ChunkReader::new(Arc::clone(storage), parameters.chunk_size, *mapped, foreign)
-            .with_cache(options.cache_bytes)
+            .with_cache(Cache::of(options.cache_bytes).as_ref(), 0)
             // All committed chunks lie before the tail.
             .with_known_len(tail.offset);
         let (verify, owner) = (options.verify, OwnedByProcess::here());
         Self {
             shared,
             reader,
+            shelf: None,
+            #[cfg(feature = "shards")]
+            set: None,
             verify,
             writer: writer.map(Mutex::new),
             owner,
@@ -215,14 +230,7 @@ impl Engine {
 
     /// Like [`open`](Self::open), but for a depot of any codec, and without mapping the file.
     pub(crate) fn open_any(storage: Arc<dyn Storage>, accept_loss: bool) -> Result<Self> {
-        let spec = CodecSpec {
-            id: Raw::ID.into(),
-            version: Raw::VERSION,
-            parameters: Vec::new(),
-            align: Raw::ALIGN,
-            element_size: 1,
-            scalars: Vec::new(),
-        };
+        let spec = CodecSpec::of_raw();
         let check = CodecCheck { any: true, spec: &spec, learn: &mut |_| Ok(()) };
         let options = OpenOptions { mapping: Mapping::Never, accept_loss, ..OpenOptions::default() };
         Self::open(storage, &options, check)
@@ -318,7 +326,8 @@ impl Engine {
 
     /// The error for a depot that lost a commit with some of its records.
     pub(crate) fn incomplete(&self) -> Option<Error> {
-        incomplete(&self.shared.storage, &self.shared.read())
+        let state = self.shared.read();
+        self.missing(&state.snapshot.members).or_else(|| incomplete(&self.shared.storage, &state))
     }
 }
 

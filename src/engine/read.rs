@@ -40,7 +40,8 @@ impl Engine {
     }
 
     fn no_chunk(&self, chunk: u64) -> Error {
-        Error::damaged(self.path_buf(), Part::Index, 0, format!("a chunk {chunk}"), "no such chunk")
+        let (reader, chunk) = self.reader(chunk);
+        Error::damaged(reader.path(), Part::Index, 0, format!("a chunk {chunk}"), "no such chunk")
     }
 
     /// Raw bytes of one chunk, which may be open, sealed or stored. Stored bytes may be in `ahead`.
@@ -48,7 +49,8 @@ impl Engine {
         loop {
             match self.source(chunk)? {
                 ChunkAt::Stored(reference) => {
-                    return self.reader.bytes_ahead(chunk, &reference, start..start + len, ahead);
+                    let (reader, chunk) = self.reader(chunk);
+                    return reader.bytes_ahead(chunk, &reference, start..start + len, ahead);
                 }
                 ChunkAt::Sealed(raw) if start.saturating_add(len) <= raw.len() => {
                     return Ok(Bytes::from_heap(raw, start..start + len));
@@ -92,17 +94,17 @@ impl Engine {
             return Err(self.not_found(&state, name));
         };
         if let Some((_, bytes)) = lent.filter(|(guessed, _)| *guessed == location) {
-            let sequence = state.snapshot.sequence;
-            let ordinal = match place {
-                RecordId::Committed(ordinal) if self.verify == Verify::Once => Some(ordinal),
+            let once = match place {
+                RecordId::Committed(ordinal) if self.verify == Verify::Once => {
+                    Some((ordinal, Arc::clone(&state.snapshot)))
+                }
                 _ => None,
             };
-            let verified = ordinal.is_some_and(|ordinal| state.snapshot.verified.get(ordinal));
             drop(state);
-            if !verified {
+            if !once.as_ref().is_some_and(|(ordinal, snapshot)| snapshot.verified.get(*ordinal)) {
                 self.check(&location, &bytes).map_err(|source| in_record(name, source))?;
-                if let Some(ordinal) = ordinal {
-                    self.note_verified(ordinal, sequence);
+                if let Some((ordinal, snapshot)) = once {
+                    snapshot.verified.set(ordinal, snapshot.n_ordinals());
                 }
             }
             return Ok(bytes);
@@ -116,7 +118,8 @@ impl Engine {
         if range.is_empty() || range.end > self.shared.parameters.chunk_size {
             return self.read_called(name, &location);
         }
-        let read = self.reader.bytes_ahead(chunk, &at, range, &ahead);
+        let (reader, in_file) = self.reader(chunk);
+        let read = reader.bytes_ahead(in_file, &at, range, &ahead);
         read.and_then(|bytes| self.check(&location, &bytes).map(|()| bytes))
             .map_err(|source| in_record(name, source))
     }
@@ -129,7 +132,7 @@ impl Engine {
         }
         match state.source(chunk) {
             Ok(Some(ChunkAt::Stored(at))) => {
-                let bytes = self.reader.lend(&at, range)?;
+                let bytes = self.reader(chunk).0.lend(&at, range)?;
                 prefetch(&bytes);
                 Some((*location, bytes))
             }
@@ -141,14 +144,6 @@ impl Engine {
     pub(crate) fn range_of(&self, location: &Location) -> (u64, Range<usize>) {
         let (chunk, start) = self.chunk_of(location.address);
         (chunk, start..start + location.length as usize)
-    }
-
-    /// Notes that the checksum of a record matched, if commit `sequence` is still the newest.
-    fn note_verified(&self, ordinal: u64, sequence: u64) {
-        let state = self.shared.read();
-        if state.snapshot.sequence == sequence {
-            state.snapshot.verified.set(ordinal, state.snapshot.n_ordinals());
-        }
     }
 
     /// The checked bytes of the record at `location`. Errors do not name the record.
@@ -186,7 +181,8 @@ impl Engine {
         }
         let start = ((record.start + range.start) / block * block).max(record.start);
         let end = (record.start + range.end).next_multiple_of(block).min(record.end);
-        let bytes = self.reader.bytes(chunk, &at, start..end)?;
+        let (reader, chunk) = self.reader(chunk);
+        let bytes = reader.bytes(chunk, &at, start..end)?;
         Ok(Some((start - record.start, bytes)))
     }
 
@@ -244,13 +240,7 @@ impl Engine {
         if found == location.checksum {
             return Ok(());
         }
-        Err(ErrorKind::Checksum {
-            part: Part::Record { chunk: first },
-            offset: self.file_offset(first),
-            expected: location.checksum,
-            found,
-        }
-        .at(self.path_buf()))
+        Err(self.other_bytes(location, found))
     }
 
     /// Compares a record's bytes with its checksum.
@@ -270,13 +260,10 @@ impl Engine {
     #[cold]
     pub(super) fn other_bytes(&self, location: &Location, found: u32) -> Error {
         let (chunk, _) = self.chunk_of(location.address);
-        ErrorKind::Checksum {
-            part: Part::Record { chunk },
-            offset: self.file_offset(chunk),
-            expected: location.checksum,
-            found,
-        }
-        .at(self.path_buf())
+        let offset = self.file_offset(chunk);
+        let (reader, chunk) = self.reader(chunk);
+        let part = Part::Record { chunk };
+        ErrorKind::Checksum { part, offset, expected: location.checksum, found }.at(reader.path())
     }
 
     /// Where the entry of a chunk starts in the file, or 0 if it is not written yet.

@@ -47,6 +47,10 @@ impl Engine {
         if self.is_foreign() {
             return Ok(Moved::nowhere(self.shared.read().len()));
         }
+        #[cfg(feature = "shards")]
+        if let Some(set) = &self.set {
+            return self.refresh_set(set);
+        }
         let loaded = FirstPage::read(storage)
             .and_then(|page| log::load(storage, parameters.clone(), page, *mapped))
             .map_err(|error| self.if_overwritten(error))?;
@@ -54,16 +58,23 @@ impl Engine {
         if let Some(error) = self.newly_lost(&old, &loaded.state) {
             return Err(self.if_overwritten(error));
         }
-        let before = old.len();
         if loaded.tail == *tail {
-            return Ok(Moved::nowhere(before));
+            return Ok(Moved::nowhere(old.len()));
         }
-        let now = loaded.state.len();
-        // In a forged index, more records may be listed than it counts.
-        let kept = common_prefix(&old, &loaded.state)?.min(before).min(now);
         drop(old);
+        let moved = self.move_to(loaded.state)?;
         *tail = loaded.tail;
-        *self.shared.write() = loaded.state;
+        Ok(moved)
+    }
+
+    /// Takes over a newer state.
+    pub(super) fn move_to(&self, new: State) -> Result<Moved> {
+        let old = self.shared.read();
+        let (before, now) = (old.len(), new.len());
+        // In a forged index, more records may be listed than it counts.
+        let kept = common_prefix(&old, &new)?.min(before).min(now);
+        drop(old);
+        *self.shared.write() = new;
         Ok(Moved { before, now, kept, changed: true })
     }
 

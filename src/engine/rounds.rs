@@ -180,7 +180,8 @@ impl Engine {
             };
             match source {
                 Some(ChunkAt::Stored(at)) if upto != Upto::Place => {
-                    self.reader.expect(ahead, chunk, &at, start..start + len, upto == Upto::Blocks);
+                    let (reader, chunk) = self.reader(chunk);
+                    reader.expect(ahead, chunk, &at, start..start + len, upto == Upto::Blocks);
                 }
                 _ => {}
             }

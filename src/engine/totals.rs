@@ -1,6 +1,8 @@
 //! How much is in a depot.
 
 use super::Engine;
+#[cfg(feature = "shards")]
+use crate::{chunk::ChunkAt, error::Result};
 
 /// How much is in a depot at one moment.
 pub(crate) struct Totals {
@@ -33,6 +35,17 @@ impl Engine {
         committed + (state.pending.tombstones.len() + state.pending.dead().len()) as u64
     }
 
+    /// Bytes of a file that is being written. Chunks that are not in it yet count as if they were not compressed.
+    #[cfg(feature = "shards")]
+    pub(crate) fn bytes_so_far(&self) -> Result<u64> {
+        let open = self.writer()?.open.used() as u64;
+        let is_sealed = |chunk: &&ChunkAt| matches!(chunk, ChunkAt::Sealed(_));
+        let chunks = &self.shared.read().pending.chunks;
+        let written = chunks.iter().rev().skip_while(|chunk| matches!(chunk, ChunkAt::Open));
+        let sealed = written.take_while(is_sealed).count() as u64;
+        Ok(self.file_len()? + open + sealed * self.parameters().chunk_size as u64)
+    }
+
     /// How much is in the depot now.
     pub(crate) fn totals(&self) -> Totals {
         let state = self.shared.read();
@@ -48,7 +61,7 @@ impl Engine {
             dead_records: segments.iter().map(|segment| segment.reference.n_tombstones).sum(),
             commits: newest,
             lost_commits: state.unread.or(state.lost).map_or(0, |lost| lost.sequence - newest),
-            complete: state.lost.is_none(),
+            complete: state.lost.is_none() && state.snapshot.members.missing.is_empty(),
         }
     }
 }

@@ -180,6 +180,17 @@ pub(crate) struct ChunkRef {
 }
 
 impl ChunkRef {
+    /// A reference to no chunk: it is after the end of any file.
+    #[cfg(feature = "shards")]
+    pub(crate) const NOWHERE: Self = Self {
+        offset: u64::MAX,
+        chunk_at: 0,
+        chunk_len: 0,
+        n_checksums: 0,
+        table_crc: 0,
+        block_size: 0,
+        flags: Self::UNCOMPRESSED,
+    };
     /// Bytes of a reference in the index.
     pub(crate) const LEN: usize = 32;
     /// The chunk is all zeros: only Blosc2's 32-byte header is stored.

@@ -32,7 +32,9 @@ pub(crate) use pages::PageCache;
 pub(crate) use records::{Chosen, Records};
 #[cfg(any(test, all(feature = "testing", feature = "atomic", feature = "json")))]
 pub(crate) use segment::CHUNKS as CHUNKS_SECTION;
-pub(crate) use segment::{Segment, Way, expect_names, find_live, find_live_hashed};
+#[cfg(feature = "shards")]
+pub(crate) use segment::Shift;
+pub(crate) use segment::{Segment, Way, expect_names, find_live};
 pub(crate) use writer::{Extras, SEGMENT_ROOM, SegmentPlan, piece_for};
 #[cfg(any(test, all(feature = "testing", feature = "atomic", feature = "json")))]
 pub(crate) use writer::{PAGE, page_table_len, prefix_len};

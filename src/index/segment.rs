@@ -16,7 +16,7 @@ use super::filter::{self, Filter};
 use super::names::{BLOCK, NameDecoder, nth_is};
 use super::pages::{PageCache, Slots};
 use super::records::Kill;
-use super::writer::{PAGE, SUMMED, page_table_len, prefix_len};
+use super::writer::{PAGE, SUMMED, SegmentPlan, page_table_len, prefix_len};
 use super::{Location, bucket_of, hash, tag_of};
 use crate::buffer::{Bytes, prefetch};
 use crate::error::{Error, Part, Result};
@@ -26,7 +26,7 @@ use crate::format::growth::{Fault, Newer};
 use crate::format::tables::{Absent, Column, Order, SECTIONS, Section, SegmentHead, SegmentRef};
 use crate::le::{u32_at, u64_at};
 use crate::scalar::{ScalarField, VALUE_LEN, push_value};
-use crate::storage::{Storage, StorageExt, Windows};
+use crate::storage::{MemoryStorage, Storage, StorageExt, Windows};
 
 /// The fewest lookups after which a segment gets a filter, however small the segment is.
 const LEAST_ASKED: u64 = 64;
@@ -56,10 +56,20 @@ pub(super) const KILL_RANKS: usize = 13;
 pub(super) const KILL_LENGTHS: usize = 14;
 const COLUMNS: usize = 15;
 
+/// What is added to the numbers in a segment when its depot is read as one of several.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Shift {
+    pub(crate) ordinals: u64,
+    pub(crate) chunks: u64,
+    pub(crate) addresses: u64,
+}
+
 /// An open index segment.
 pub(crate) struct Segment {
     storage: Arc<dyn Storage>,
+    /// Its numbers are shifted.
     pub(crate) reference: SegmentRef,
+    shift: Shift,
     head: SegmentHead,
     /// Where the pages start in the file.
     base: u64,
@@ -110,6 +120,26 @@ impl Segment {
         let len = start_len(storage, &reference, storage.file_len()?)?;
         let start = read(storage, reference.offset, len)?;
         Self::open_start(storage, &start, reference, depot_id, mapped)
+    }
+
+    /// Opens a segment that is in memory and in no file, as one of depot `depot_id`.
+    pub(crate) fn in_memory(plan: SegmentPlan<'_>, depot_id: u64) -> Result<Self> {
+        let (mut bytes, start) = plan.into_bytes()?;
+        let reference = start.reference;
+        let head = EntryHead {
+            kind: Kind::Index,
+            body_crc: start.body_crc,
+            sequence: 1,
+            ordinal: 0,
+            offset: reference.offset,
+            length: reference.length,
+            depot_id,
+            previous: 0,
+            reserved: [0; 3],
+        };
+        bytes[..HEAD_LEN].copy_from_slice(&head.encode());
+        let memory: Arc<dyn Storage> = Arc::new(MemoryStorage::from_bytes(&bytes));
+        Self::open(&memory, reference, depot_id, true)
     }
 
     /// Opens the segments at all `references`, whose starts are read together. They share the cache of pages.
@@ -242,6 +272,7 @@ impl Segment {
         Ok(Self {
             storage: Arc::clone(storage),
             reference,
+            shift: Shift::default(),
             head,
             base,
             table,
@@ -257,6 +288,24 @@ impl Segment {
     /// checksums of all pages.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         self.reference == other.reference && self.prefix_crc == other.prefix_crc
+    }
+
+    /// Makes the segment that of a depot which is read as one of several.
+    pub(crate) fn shifted(mut self, shift: Shift) -> Self {
+        self.reference.first_ordinal += shift.ordinals - self.shift.ordinals;
+        self.reference.first_chunk += shift.chunks - self.shift.chunks;
+        self.shift = shift;
+        self
+    }
+
+    /// The segment opened anew, as it is in depot `depot_id`, with the same shift. It shares no lock with this
+    /// one.
+    pub(crate) fn reopened(&self, depot_id: u64, mapped: bool, pages: &Arc<PageCache>) -> Result<Self> {
+        let mut reference = self.reference;
+        reference.first_ordinal -= self.shift.ordinals;
+        reference.first_chunk -= self.shift.chunks;
+        let segment = Self::open(&self.storage, reference, depot_id, mapped)?;
+        Ok(segment.shifted(self.shift).sharing(pages))
     }
 
     /// Lets the segment share `cache` with others. To be called before any page is read.
@@ -672,7 +721,8 @@ impl Segment {
             Location::LEN,
             Location::decode,
         )?;
-        Ok(location.unwrap_or_default())
+        let location = location.unwrap_or_default();
+        Ok(Location { address: location.address + self.shift.addresses, ..location })
     }
 
     /// The reference to a chunk. `chunk` is its number in the whole depot.
@@ -684,6 +734,7 @@ impl Segment {
 
     /// Whether this segment says that the older record `ordinal` is dead.
     pub(crate) fn has_tombstone(&self, ordinal: u64) -> Result<bool> {
+        let Some(ordinal) = ordinal.checked_sub(self.shift.ordinals) else { return Ok(false) };
         let (mut from, mut to) = (0, self.head.n_tombstones);
         while from < to {
             let middle = u64::midpoint(from, to);
@@ -700,7 +751,8 @@ impl Segment {
     /// All ordinals that this segment declares dead, in increasing order.
     pub(crate) fn tombstones(&self) -> Result<Vec<u64>> {
         let len = usize::try_from(8 * self.head.n_tombstones).unwrap_or(usize::MAX);
-        self.with(KILLS, 0, len, |bytes| bytes.chunks_exact(8).filter_map(|raw| u64_at(raw, 0)).collect())
+        let shifted = |raw: &[u8]| u64_at(raw, 0).map(|ordinal| ordinal.saturating_add(self.shift.ordinals));
+        self.with(KILLS, 0, len, |bytes| bytes.chunks_exact(8).filter_map(shifted).collect())
     }
 
     /// MessagePack metadata of local `ordinal`.
@@ -1026,28 +1078,17 @@ fn check_head(
     Ok((n_pages, table_len))
 }
 
-/// Finds the live record called `name` in `segments`, which start with the oldest.
+/// Finds the live record called `name` in the `segments` of one depot, which start with the oldest.
 ///
-/// Returns the number of its segment, its ordinal and its location. For `guess`, see [`Segment::find`].
+/// Returns its ordinal and its location. `hash` is the hash of the name. `several` says whether these segments are
+/// several, or there are others to be asked. For `guess`, see [`Segment::find`].
 pub(crate) fn find_live(
-    segments: &[Arc<Segment>],
-    name: &[u8],
-    guess: &mut dyn FnMut(&Location),
-) -> Result<Option<(usize, u64, Location)>> {
-    if segments.is_empty() {
-        return Ok(None);
-    }
-    find_live_hashed(segments, hash(name), name, guess)
-}
-
-/// Like [`find_live`], but with the hash of the name already known.
-pub(crate) fn find_live_hashed(
     segments: &[Arc<Segment>],
     hash: u64,
     name: &[u8],
+    several: bool,
     guess: &mut dyn FnMut(&Location),
-) -> Result<Option<(usize, u64, Location)>> {
-    let several = segments.len() > 1;
+) -> Result<Option<(u64, Location)>> {
     for (number, segment) in segments.iter().enumerate().rev() {
         if let Some((ordinal, location)) = segment.find(hash, name, several, guess)? {
             for newer in &segments[number + 1..] {
@@ -1055,7 +1096,7 @@ pub(crate) fn find_live_hashed(
                     return Ok(None);
                 }
             }
-            return Ok(Some((number, ordinal, location)));
+            return Ok(Some((ordinal, location)));
         }
     }
     Ok(None)
@@ -1072,10 +1113,9 @@ pub(crate) fn expect_names<'n>(segments: &[Arc<Segment>], names: impl Iterator<I
 
 #[cfg(test)]
 pub(super) mod tests {
-    use super::super::{Chosen, Extras, Records, SegmentPlan};
+    use super::super::{Chosen, Extras, Records};
     use super::*;
     use crate::format::tables::Attributes;
-    use crate::storage::MemoryStorage;
     use crate::testing::fuzz::forge_index;
 
     /// A segment of one record called `name`, changed by `change`, with checksums made to match.

@@ -4,12 +4,15 @@
 //! verify    checks every checksum, the index against the chunks, the Blosc2 frame
 //! repair    writes all that can be read of a damaged file to a new one
 //! compact   replaces a file by one without what was removed and replaced
+//! shards    checks a folder of shards
 //! plan      finds what compacting would remove for good
 //! ```
 
 mod compact;
 mod plan;
 mod repair;
+#[cfg(feature = "shards")]
+mod shards;
 mod verify;
 
 use crate::error::Error;
@@ -53,20 +56,20 @@ impl LostRecord {
 const PROGRESS_STEP: u64 = 4 << 20;
 
 /// Counts bytes and reports progress now and then.
-struct Meter<'p> {
+pub(crate) struct Meter<'p> {
     tell: &'p mut dyn FnMut(Progress),
     now: Progress,
     told: u64,
 }
 
 impl<'p> Meter<'p> {
-    fn new(total: u64, tell: &'p mut dyn FnMut(Progress)) -> Self {
+    pub(crate) fn new(total: u64, tell: &'p mut dyn FnMut(Progress)) -> Self {
         let now = Progress { done: 0, total };
         tell(now);
         Self { tell, now, told: 0 }
     }
 
-    fn add(&mut self, bytes: u64) {
+    pub(crate) fn add(&mut self, bytes: u64) {
         self.now.done = (self.now.done + bytes).min(self.now.total);
         if self.now.done - self.told >= PROGRESS_STEP {
             self.told = self.now.done;
@@ -74,7 +77,7 @@ impl<'p> Meter<'p> {
         }
     }
 
-    fn finish(mut self) {
+    pub(crate) fn finish(mut self) {
         self.now.done = self.now.total;
         (self.tell)(self.now);
     }

@@ -70,7 +70,7 @@ pub struct VerifyReport {
     pub path: PathBuf,
     /// Whether the data were left out.
     pub quick: bool,
-    /// `depot` or `vlstore`. A file of vlstore has no checksums, so wrong bytes can go unnoticed.
+    /// `depot`, `shards` for a folder of them, or `vlstore`. A file of vlstore has no checksums, so wrong bytes can go unnoticed.
     pub format: &'static str,
     /// Bytes of the file.
     pub file_bytes: u64,
@@ -114,7 +114,7 @@ impl VerifyReport {
     }
 }
 
-/// Checks the file at `path`.
+/// Checks the file at `path`, or all shards of a folder.
 ///
 /// The file may be open elsewhere, even for writing. The check covers what is committed when it starts.
 /// `progress` is called now and then.
@@ -143,9 +143,14 @@ impl VerifyReport {
 pub fn verify(
     path: impl AsRef<Path>,
     options: &VerifyOptions,
-    progress: impl FnMut(Progress),
+    #[cfg_attr(not(feature = "shards"), expect(unused_mut, reason = "only a folder of shards borrows it"))]
+    mut progress: impl FnMut(Progress),
 ) -> Result<VerifyReport> {
     let path = path.as_ref();
+    #[cfg(feature = "shards")]
+    if crate::manifest::is_set(path) {
+        return super::shards::verify_set(path, *options, &mut progress);
+    }
     let storage = FileStorage::open(path).map_err(|source| Error::io(path, "open the file", source))?;
     verify_in(Arc::new(storage), options, progress)
 }

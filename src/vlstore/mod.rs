@@ -29,7 +29,6 @@ use crate::catalog::{Snapshot, State};
 use crate::error::Result;
 use crate::format::FORMAT_VERSION;
 use crate::format::chunk::ChunkRef;
-use crate::format::entry::{EntryHead, HEAD_LEN, Kind};
 use crate::format::frame::CODEC_AT;
 use crate::format::growth::Features;
 use crate::format::tables::Attributes;
@@ -37,7 +36,7 @@ use crate::format::tables::{Parameters, Shard};
 use crate::index::{Chosen, Extras, Records, Segment, SegmentPlan};
 use crate::key::Key;
 use crate::options::Placement;
-use crate::storage::{MemoryStorage, Storage};
+use crate::storage::Storage;
 use frame::{File, unread};
 use names::saved_lookup;
 
@@ -121,22 +120,7 @@ fn segment(records: &Records, chunks: Vec<ChunkRef>) -> Result<Segment> {
         kills: Vec::new(),
         extras: Extras { filter: false, order: true, columns: &[] },
     };
-    let (mut bytes, encoded) = plan.into_bytes()?;
-    let reference = encoded.reference;
-    let head = EntryHead {
-        kind: Kind::Index,
-        body_crc: encoded.body_crc,
-        sequence: 1,
-        ordinal: 0,
-        offset: reference.offset,
-        length: reference.length,
-        depot_id: 0,
-        previous: 0,
-        reserved: [0; 3],
-    };
-    bytes[..HEAD_LEN].copy_from_slice(&head.encode());
-    let memory: Arc<dyn Storage> = Arc::new(MemoryStorage::from_bytes(&bytes));
-    Segment::open(&memory, reference, 0, true)
+    Segment::in_memory(plan, 0)
 }
 
 /// Writes vlstore's table of names.
@@ -166,6 +150,7 @@ pub(crate) fn lookup_of(snapshot: &Snapshot) -> Result<Vec<u8>> {
 mod tests {
     use super::*;
     use crate::chunk::ChunkReader;
+    use crate::storage::MemoryStorage;
     use crate::{Depot, Layout, Raw};
 
     #[test]

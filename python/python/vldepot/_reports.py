@@ -105,6 +105,8 @@ class DepotInfo:
 class RecordLocation:
     """Where a record lies."""
 
+    shard: int | None
+    """The number, in the manifest's order, of the shard that has it. `None` if the depot is one file."""
     chunk: int
     """Number of the chunk in which the record starts."""
     offset: int

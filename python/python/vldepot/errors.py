@@ -43,6 +43,7 @@ __all__ = [
     "LostCommit",
     "LostEarlier",
     "MetadataError",
+    "MissingShard",
     "NewerFeature",
     "NewerFormat",
     "NoRoom",
@@ -160,6 +161,20 @@ class Incomplete(Error):
     offset: int
     """Where it is in the file, in bytes."""
     records: int
+
+
+class MissingShard(Error, LookupError):
+    """A shard of a folder of shards is not there, cannot be read, or has lost something. `why` says which.
+
+    With `accept_loss`, the other shards can be read, and names that none of them has give this error.
+    """
+
+    kind = "MissingShard"
+    shard: str
+    """Its path in the folder."""
+    records: int
+    """How many records it had when the manifest was last written."""
+    why: str
 
 
 class LostEarlier(Error, LookupError):

@@ -88,7 +88,7 @@ fn look_up(segment: &Arc<Segment>) {
             local = number + 1;
             let _ = (segment.location(number), segment.metadata(number), segment.name(number));
             let _ = segment.scalars(number);
-            let _ = find_live(std::slice::from_ref(segment), name, &mut |_| ());
+            let _ = find_live(std::slice::from_ref(segment), hash(name), name, false, &mut |_| ());
             if let Ok(Some((ordinal, _))) = segment.find(hash(name), name, true, &mut |_| ()) {
                 let found = segment.name(ordinal - first_ordinal);
                 assert!(found.is_ok_and(|found| found == *name), "a name that is another's");

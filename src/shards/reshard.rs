@@ -1,0 +1,212 @@
+//! Copies a depot or a set into shards of another size, or into one file.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::merge::{Merged, make_folder, survey};
+use crate::depot::depot_metadata;
+use crate::engine::{Engine, ListedRecord, Listing, in_record, read_each};
+use crate::error::{Error, ErrorKind, Result};
+use crate::index::Location;
+use crate::maintain::{Meter, Progress};
+use crate::manifest::{Manifest, Shard};
+use crate::storage::{FileStorage, StagedFile, Storage, sync_folder};
+
+/// Raw bytes and records that are read together.
+const BATCH_BYTES: usize = 8 << 20;
+const BATCH_RECORDS: usize = 1024;
+
+/// How [`reshard`] divides records.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct ReshardOptions {
+    /// Bytes of a file after which the next shard begins. The default, `None`, is one file instead of a folder.
+    pub shard_bytes: Option<u64>,
+}
+
+impl ReshardOptions {
+    /// Sets [`shard_bytes`](Self#structfield.shard_bytes).
+    #[must_use]
+    pub fn with_shard_bytes(mut self, bytes: impl Into<Option<u64>>) -> Self {
+        self.shard_bytes = bytes.into();
+        self
+    }
+}
+
+/// Copies all live records of a depot or a set, in their order, to `target`, which must not be there: a folder of
+/// shards, or one file. Names, metadata and layout stay as they are.
+///
+/// The target appears when it is finished. What a killed process left is removed by the next try.
+///
+/// ```
+/// use vldepot::shards::{ReshardOptions, reshard};
+/// use vldepot::{Depot, Raw};
+/// # let root = tempfile::tempdir()?;
+/// # let (file, folder) = (root.path().join("run.vld"), root.path().join("run"));
+/// let depot = Depot::create(&file, Raw)?;
+/// for step in 0..100 {
+///     depot.put(step, &[7; 1000])?;
+/// }
+/// depot.close()?;
+/// reshard(&file, &folder, &ReshardOptions::default().with_shard_bytes(16 << 30), |_| {})?;
+/// assert_eq!(Depot::open(&folder, Raw)?.len(), 100);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+/// - The errors of [`Depot::open`], and those of the first record that cannot be read.
+/// - [`ErrorKind::PathExists`] when the target is there.
+/// - [`ErrorKind::Locked`] when another process makes the same target.
+/// - [`ErrorKind::Io`] when it cannot be written.
+pub fn reshard(
+    source: impl AsRef<Path>,
+    target: impl AsRef<Path>,
+    options: &ReshardOptions,
+    mut progress: impl FnMut(Progress),
+) -> Result<Merged> {
+    let (source, target) = (source.as_ref(), target.as_ref());
+    let engine = Engine::open_path(source)?;
+    if engine.is_foreign() {
+        let found = "a file of another program, which can be read and not rewritten";
+        return Err(ErrorKind::NotADepot { found: found.into() }.at(source));
+    }
+    let (records, raw_bytes, _) = engine.counts();
+    let mut meter = Meter::new(raw_bytes, &mut progress);
+    let Some(shard_bytes) = options.shard_bytes else {
+        let staged = StagedFile::create(target)?;
+        copy(&engine, u64::MAX, &mut || Ok(staged.storage()), &mut meter)?;
+        staged.publish()?;
+        meter.finish();
+        return Ok(Merged { shards: 1, added: 1, records, raw_bytes, ..Merged::default() });
+    };
+    if target.symlink_metadata().is_ok() {
+        return Err(ErrorKind::PathExists.at(target));
+    }
+    let unfinished = Unfinished::new(target)?;
+    let mut manifest = Manifest::new();
+    let mut next = || {
+        let name = format!("shard_{:05}.vld", manifest.shards.len());
+        let path = unfinished.path.join(&name);
+        let storage =
+            FileStorage::create(&path).map_err(|source| Error::io(&path, "make the shard", source))?;
+        manifest.shards.push(Shard::new(name));
+        Ok(Arc::new(storage) as Arc<dyn Storage>)
+    };
+    copy(&engine, shard_bytes.max(1), &mut next, &mut meter)?;
+    let shards = manifest.shards;
+    let merged = Manifest::change(&unfinished.path, |manifest| {
+        manifest.shards.clone_from(&shards);
+        survey(&unfinished.path, manifest)
+    })?;
+    unfinished.publish(target)?;
+    meter.finish();
+    Ok(Merged { added: merged.shards, ..merged })
+}
+
+/// Writes all records to depots in the storages that `next` gives, and closes them.
+fn copy(
+    source: &Engine,
+    shard_bytes: u64,
+    next: &mut dyn FnMut() -> Result<Arc<dyn Storage>>,
+    meter: &mut Meter<'_>,
+) -> Result<()> {
+    let mut listing = Listing::new(source)?;
+    let mut target = Engine::create_like(next()?, source.parameters())?;
+    let mut batch: Vec<(Vec<u8>, Location)> = Vec::new();
+    let mut bytes = 0;
+    loop {
+        let listed = listing.next().transpose()?;
+        let ended = listed.is_none();
+        if let Some(ListedRecord { name, location }) = listed {
+            let location = location.map_err(|error| in_record(&name, error))?;
+            bytes += location.length as usize;
+            batch.push((name, location));
+        }
+        if !ended && batch.len() < BATCH_RECORDS && bytes < BATCH_BYTES {
+            continue;
+        }
+        let wanted: Vec<_> = batch.iter().map(|(name, location)| (name.as_slice(), *location)).collect();
+        for ((name, location), bytes) in batch.iter().zip(read_each(source, &wanted)) {
+            let bytes = bytes.map_err(|error| in_record(name, error))?;
+            if target.bytes_so_far()? >= shard_bytes {
+                finish(source, &target)?;
+                target = Engine::create_like(next()?, source.parameters())?;
+            }
+            target.put(name, &bytes, source.attributes(name)?.lend(), false)?;
+            meter.add(u64::from(location.length));
+        }
+        if ended {
+            return finish(source, &target);
+        }
+        batch.clear();
+        bytes = 0;
+    }
+}
+
+/// Gives a depot the metadata of the whole, and what is known to be lost, and closes it.
+fn finish(source: &Engine, target: &Engine) -> Result<()> {
+    let mut writer = target.writer()?;
+    if let Some(metadata) = depot_metadata(source)? {
+        writer.set_depot_metadata(metadata)?;
+    }
+    let losses = source.losses()?;
+    if !losses.0.is_empty() {
+        writer.set_losses(&losses)?;
+    }
+    writer.publish(true)
+}
+
+/// A folder that is written beside its place.
+struct Unfinished {
+    path: PathBuf,
+    is_published: bool,
+}
+
+impl Unfinished {
+    fn new(target: &Path) -> Result<Self> {
+        let name = target.file_name().ok_or_else(|| Error::invalid_options("a target without a name"))?;
+        let mut hidden = OsString::from(".");
+        hidden.push(name);
+        hidden.push(".vldepot-unfinished");
+        let path = target.with_file_name(hidden);
+        if path.is_dir() {
+            refuse_if_written(&path)?;
+            fs::remove_dir_all(&path).map_err(|source| Error::io(&path, "remove what was left", source))?;
+        }
+        make_folder(&path)?;
+        Ok(Self { path, is_published: false })
+    }
+
+    fn publish(mut self, target: &Path) -> Result<()> {
+        // A rename replaces an empty folder, which is no loss, and refuses all else.
+        fs::rename(&self.path, target)
+            .map_err(|source| Error::io(target, "put the folder in its place", source))?;
+        self.is_published = true;
+        sync_folder(target).map_err(|source| Error::io(target, "sync the folder's parent", source))
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        if !self.is_published {
+            // The error that led here is the one to report.
+            _ = fs::remove_dir_all(&self.path);
+        }
+    }
+}
+
+/// Refuses a folder in which another process writes a shard.
+fn refuse_if_written(folder: &Path) -> Result<()> {
+    let failed = |source| Error::io(folder, "list the folder", source);
+    for entry in fs::read_dir(folder).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        if let Ok(storage) = FileStorage::open_writable(&path)
+            && !storage.try_lock().map_err(|source| Error::io(&path, "lock the file", source))?
+        {
+            return Err(ErrorKind::Locked.at(path));
+        }
+    }
+    Ok(())
+}
