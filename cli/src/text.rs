@@ -138,6 +138,22 @@ pub(crate) fn more(n: u64, thing: &str) -> String {
     format!("{} more {thing}{}", grouped(n), if n == 1 { "" } else { "s" })
 }
 
+/// A number of bytes, as it is given on the command line.
+pub(crate) fn parse_bytes(text: &str) -> Result<u64, String> {
+    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+    let shift = match &text[digits.len()..] {
+        "" => 0,
+        "k" | "K" => 10,
+        "M" => 20,
+        "G" => 30,
+        "T" => 40,
+        unit => return Err(format!("{unit:?} is no unit of bytes: there are k, M, G and T")),
+    };
+    let number =
+        digits.parse::<u64>().map_err(|_| "a number of bytes is expected, such as 500M".to_owned())?;
+    number.checked_mul(1 << shift).filter(|&n| n > 0).ok_or_else(|| "not so many bytes".to_owned())
+}
+
 /// `12897280` as `12.3 MiB`. Exact below 1 KiB.
 pub(crate) fn bytes(n: u64) -> String {
     const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
@@ -199,6 +215,14 @@ mod tests {
         }
         // A file may contain any number.
         assert!(date(i64::MAX).ends_with("UTC") && date(i64::MIN).ends_with("UTC"));
+    }
+
+    #[test]
+    fn bytes_are_given_with_units() {
+        assert_eq!([parse_bytes("7"), parse_bytes("2k"), parse_bytes("3G")], [Ok(7), Ok(2048), Ok(3 << 30)]);
+        for wrong in ["", "0", "k", "1B", "-1", "1.5G", "99999999999T"] {
+            assert!(parse_bytes(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

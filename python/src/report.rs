@@ -54,6 +54,7 @@ pub(crate) fn info<'py>(py: Python<'py>, info: &DepotInfo) -> PyResult<Bound<'py
     report!(py, "DepotInfo", {
         path: info.path.as_os_str(),
         format: info.format,
+        shards: info.shards,
         format_version: info.format_version,
         data_set_id: &info.data_set_id,
         codec: codec,

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! add       walk ──> readers (threads) ──> the depot, in the order of the walk
+//! sharded   add, into one shard after the other
 //! extract   names ──> writers (threads) ──> files, below an open folder; then the folders' modes and times
 //! ```
 //!
@@ -12,9 +13,11 @@ mod add;
 mod extract;
 mod report;
 mod selection;
+mod sharded;
 mod xattrs;
 
 pub use add::{AddOptions, Source};
 pub use extract::ExtractOptions;
 pub use report::{Failure, Progress, Transfer};
 pub use selection::Selection;
+pub use sharded::add_to_shards;

@@ -8,7 +8,8 @@ use super::file::File;
 use super::path::{ArchivePath, bytes_of, key_of};
 use super::stat::{FileAttributes, FileKind, Stat};
 use crate::{
-    CompressionCodec, Depot, Error, ErrorKind, Filter, Layout, Raw, Record, RecordLocation, Result, Totals,
+    CompressionCodec, Depot, Error, ErrorKind, Filter, Key, Layout, Raw, Record, RecordLocation, Result,
+    Totals,
 };
 
 /// The longest chain of links that is followed.
@@ -50,12 +51,29 @@ pub struct Archive {
     depot: Depot<Raw>,
     /// The folder that was last seen to be there, with all that it lies in.
     known: Mutex<Option<ArchivePath>>,
+    /// The older shards, if this is written as a shard of a set.
+    older: Option<Box<Archive>>,
 }
 
 impl Archive {
     /// An archive in this depot.
     pub fn new(depot: Depot<Raw>) -> Self {
-        Self { depot, known: Mutex::new(None) }
+        Self { depot, known: Mutex::new(None), older: None }
+    }
+
+    /// Lets what is written here be checked against an archive that this is a newer part of.
+    pub(super) fn over(mut self, older: Option<Self>) -> Self {
+        self.older = older.map(Box::new);
+        self
+    }
+
+    /// Whether a name is taken, here or in the older shards.
+    fn has(&self, key: Key) -> Result<bool> {
+        match &self.older {
+            Some(older) if !self.depot.contains(&key)? => older.has(key),
+            Some(_) => Ok(true),
+            None => self.depot.contains(key),
+        }
     }
 
     /// Makes a new archive in a file, with the default [`layout`].
@@ -179,7 +197,7 @@ impl Archive {
     /// [`ErrorKind::NotAFolder`] when one of them is a file, and the errors of [`Depot::put`].
     pub fn create_dir(&self, path: impl AsRef<[u8]>) -> Result<()> {
         let path = ArchivePath::new(path)?;
-        if path.is_root() || self.depot.contains(path.folder_key())? {
+        if path.is_root() || self.has(path.folder_key())? {
             return Ok(());
         }
         let attributes = FileAttributes::new().with_mode(FOLDER_MODE).with_modified(SystemTime::now());
@@ -196,7 +214,7 @@ impl Archive {
         if path.is_root() {
             return Ok(());
         }
-        if self.depot.contains(path.key())? {
+        if self.has(path.key())? {
             return Err(self.error(ErrorKind::NotAFolder, &path));
         }
         self.make_folders_of(&path)?;
@@ -276,7 +294,7 @@ impl Archive {
     /// The errors of [`exists`](Self::exists).
     pub fn is_file(&self, path: impl AsRef<[u8]>) -> Result<bool> {
         let path = ArchivePath::new(path)?;
-        Ok(!path.is_root() && self.depot.contains(path.key())?)
+        Ok(!path.is_root() && self.has(path.key())?)
     }
 
     /// Whether there is a folder: with a record of its own, or with something in it.
@@ -311,6 +329,21 @@ impl Archive {
             Err(error) => return Err(error),
         }
         Ok(totals)
+    }
+
+    /// The names of the records of a path: that of a file or a link, or those of a folder and of all that is in it.
+    ///
+    /// This is for what has no method here, such as [`shards::remove`](crate::shards::remove).
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`], and those of [`Depot::sorted_keys`].
+    pub fn keys_of(&self, path: impl AsRef<[u8]>) -> Result<Vec<Key>> {
+        let path = ArchivePath::new(path)?;
+        if self.is_file(&path)? {
+            return Ok(vec![path.key()]);
+        }
+        let folder = self.folder(&path)?;
+        self.keys_below(&folder)?.collect()
     }
 
     /// Removes a file or a link.
@@ -456,7 +489,7 @@ impl Archive {
 
     /// Checks that there is no folder at `path`, and makes those that it lies in.
     fn make_room_for(&self, path: &ArchivePath) -> Result<()> {
-        if path.is_root() || self.depot.contains(path.folder_key())? {
+        if path.is_root() || self.has(path.folder_key())? {
             return Err(self.error(ErrorKind::IsAFolder, path));
         }
         self.make_folders_of(path)
@@ -470,10 +503,10 @@ impl Archive {
             return Ok(());
         }
         for folder in path.folders() {
-            if known(&folder) || self.depot.contains(folder.folder_key())? {
+            if known(&folder) || self.has(folder.folder_key())? {
                 continue;
             }
-            if self.depot.contains(folder.key())? {
+            if self.has(folder.key())? {
                 return Err(self.error(ErrorKind::NotAFolder, &folder));
             }
             let attributes = FileAttributes::new().with_mode(FOLDER_MODE);

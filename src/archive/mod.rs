@@ -40,7 +40,7 @@ mod stat;
 mod tree;
 
 #[cfg(unix)]
-pub use disk::{AddOptions, ExtractOptions, Failure, Progress, Selection, Source, Transfer};
+pub use disk::{AddOptions, ExtractOptions, Failure, Progress, Selection, Source, Transfer, add_to_shards};
 pub use file::File;
 pub use folder::{Archive, layout};
 pub use path::ArchivePath;

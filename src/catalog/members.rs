@@ -4,6 +4,7 @@
 //! Chunks do not: each member has a *slot*, a range of chunk numbers that stays its own for as long as the set
 //! is open, whatever members come and go.
 
+use std::error::Error as _;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -72,7 +73,14 @@ pub(crate) struct Missing {
 
 impl Missing {
     pub(crate) fn new(shard: &str, records: u64, error: &Error) -> Self {
-        Self { shard: shard.to_owned(), why: error.to_string(), records }
+        let mut why = error.to_string();
+        let mut cause = error.source();
+        while let Some(source) = cause {
+            why.push_str(": ");
+            why.push_str(&source.to_string());
+            cause = source.source();
+        }
+        Self { shard: shard.to_owned(), why, records }
     }
 }
 

@@ -111,8 +111,11 @@ pub struct DepotInfo {
     /// The file, or `<memory>`.
     #[cfg_attr(feature = "serde", serde(serialize_with = "lossy"))]
     pub path: PathBuf,
-    /// `depot`, or `vlstore` for a file of that package.
+    /// `depot`, `shards` for a folder of them, or `vlstore` for a file of that package.
     pub format: &'static str,
+    /// How many shards are read as one. `None` if it is one file.
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
+    pub shards: Option<u64>,
     /// Version of the file format.
     pub format_version: u32,
     /// The id of the depot's records, 32 hexadecimal digits. A depot made by compacting or repairing this one
@@ -171,7 +174,12 @@ impl DepotInfo {
         let ratio = totals.raw_bytes as f64 / file_bytes.max(1) as f64;
         Ok(Self {
             path: engine.path().to_owned(),
-            format: if parameters.depot_id == 0 { "vlstore" } else { "depot" },
+            format: match (parameters.depot_id, engine.is_set()) {
+                (0, _) => "vlstore",
+                (_, true) => "shards",
+                (_, false) => "depot",
+            },
+            shards: engine.is_set().then(|| engine.n_shards()),
             format_version: parameters.format_version,
             data_set_id: match parameters.data_set {
                 0 => String::new(),

@@ -96,7 +96,7 @@ pub(crate) struct Engine {
     /// Reads the chunks of all files, if they are several.
     shelf: Option<Shelf>,
     #[cfg(feature = "shards")]
-    set: Option<set::Set>,
+    set: Option<set::files::Set>,
     verify: Verify,
     writer: Option<Mutex<Writer>>,
     /// The process that opened the depot. Only this process may write, and a fork of it may not.
@@ -182,6 +182,11 @@ impl Engine {
             return snapshot.members.list.iter().map(|member| member.storage.file_len()).sum();
         }
         self.shared.storage.file_len()
+    }
+
+    /// How many depots are read as one.
+    pub(crate) fn n_shards(&self) -> u64 {
+        self.shared.read().snapshot.members.list.len() as u64
     }
 
     /// Whether several depots are read as one.

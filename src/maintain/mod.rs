@@ -4,11 +4,13 @@
 //! verify    checks every checksum, the index against the chunks, the Blosc2 frame
 //! repair    writes all that can be read of a damaged file to a new one
 //! compact   replaces a file by one without what was removed and replaced
+//! path      checks what is at a path: a file or a folder
 //! shards    checks a folder of shards
 //! plan      finds what compacting would remove for good
 //! ```
 
 mod compact;
+mod path;
 mod plan;
 mod repair;
 #[cfg(feature = "shards")]
@@ -19,9 +21,10 @@ use crate::error::Error;
 use crate::key::Key;
 
 pub use compact::{CompactReport, compact, compact_into};
+pub use path::verify;
 pub use plan::plan_compact;
 pub use repair::{RepairOptions, RepairReport, repair, repair_in};
-pub use verify::{VerifyOptions, VerifyReport, verify, verify_in};
+pub use verify::{VerifyOptions, VerifyReport, verify_in};
 
 /// How far a long job is, in bytes read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

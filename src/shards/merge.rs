@@ -50,6 +50,11 @@ pub struct Merged {
     pub examples: Vec<Key>,
 }
 
+/// Whether there is a set of shards at `path`: a folder with a manifest.
+pub fn is_set(path: impl AsRef<Path>) -> bool {
+    manifest::is_set(path.as_ref())
+}
+
 /// The depots in a folder that are no shards of it yet: files `*.vld`, in the order of their names.
 ///
 /// # Errors

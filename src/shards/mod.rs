@@ -44,8 +44,10 @@
 
 mod merge;
 mod reshard;
+mod staged;
 mod writer;
 
-pub use merge::{MergeOptions, Merged, found, merge, remove};
+pub use merge::{MergeOptions, Merged, found, is_set, merge, remove};
 pub use reshard::{ReshardOptions, reshard};
+pub use staged::StagedSet;
 pub use writer::{Writer, WriterOptions};

@@ -1,18 +1,17 @@
 //! Copies a depot or a set into shards of another size, or into one file.
 
-use std::ffi::OsString;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
-use super::merge::{Merged, make_folder, survey};
+use super::merge::{Merged, survey};
+use super::staged::StagedSet;
 use crate::depot::depot_metadata;
 use crate::engine::{Engine, ListedRecord, Listing, in_record, read_each};
 use crate::error::{Error, ErrorKind, Result};
 use crate::index::Location;
 use crate::maintain::{Meter, Progress};
 use crate::manifest::{Manifest, Shard};
-use crate::storage::{FileStorage, StagedFile, Storage, sync_folder};
+use crate::storage::{FileStorage, StagedFile, Storage};
 
 /// Raw bytes and records that are read together.
 const BATCH_BYTES: usize = 8 << 20;
@@ -81,14 +80,11 @@ pub fn reshard(
         meter.finish();
         return Ok(Merged { shards: 1, added: 1, records, raw_bytes, ..Merged::default() });
     };
-    if target.symlink_metadata().is_ok() {
-        return Err(ErrorKind::PathExists.at(target));
-    }
-    let unfinished = Unfinished::new(target)?;
+    let staged = StagedSet::create(target)?;
     let mut manifest = Manifest::new();
     let mut next = || {
         let name = format!("shard_{:05}.vld", manifest.shards.len());
-        let path = unfinished.path.join(&name);
+        let path = staged.path().join(&name);
         let storage =
             FileStorage::create(&path).map_err(|source| Error::io(&path, "make the shard", source))?;
         manifest.shards.push(Shard::new(name));
@@ -96,11 +92,11 @@ pub fn reshard(
     };
     copy(&engine, shard_bytes.max(1), &mut next, &mut meter)?;
     let shards = manifest.shards;
-    let merged = Manifest::change(&unfinished.path, |manifest| {
+    let merged = Manifest::change(staged.path(), |manifest| {
         manifest.shards.clone_from(&shards);
-        survey(&unfinished.path, manifest)
+        survey(staged.path(), manifest)
     })?;
-    unfinished.publish(target)?;
+    staged.publish()?;
     meter.finish();
     Ok(Merged { added: merged.shards, ..merged })
 }
@@ -156,57 +152,4 @@ fn finish(source: &Engine, target: &Engine) -> Result<()> {
         writer.set_losses(&losses)?;
     }
     writer.publish(true)
-}
-
-/// A folder that is written beside its place.
-struct Unfinished {
-    path: PathBuf,
-    is_published: bool,
-}
-
-impl Unfinished {
-    fn new(target: &Path) -> Result<Self> {
-        let name = target.file_name().ok_or_else(|| Error::invalid_options("a target without a name"))?;
-        let mut hidden = OsString::from(".");
-        hidden.push(name);
-        hidden.push(".vldepot-unfinished");
-        let path = target.with_file_name(hidden);
-        if path.is_dir() {
-            refuse_if_written(&path)?;
-            fs::remove_dir_all(&path).map_err(|source| Error::io(&path, "remove what was left", source))?;
-        }
-        make_folder(&path)?;
-        Ok(Self { path, is_published: false })
-    }
-
-    fn publish(mut self, target: &Path) -> Result<()> {
-        // A rename replaces an empty folder, which is no loss, and refuses all else.
-        fs::rename(&self.path, target)
-            .map_err(|source| Error::io(target, "put the folder in its place", source))?;
-        self.is_published = true;
-        sync_folder(target).map_err(|source| Error::io(target, "sync the folder's parent", source))
-    }
-}
-
-impl Drop for Unfinished {
-    fn drop(&mut self) {
-        if !self.is_published {
-            // The error that led here is the one to report.
-            _ = fs::remove_dir_all(&self.path);
-        }
-    }
-}
-
-/// Refuses a folder in which another process writes a shard.
-fn refuse_if_written(folder: &Path) -> Result<()> {
-    let failed = |source| Error::io(folder, "list the folder", source);
-    for entry in fs::read_dir(folder).map_err(failed)? {
-        let path = entry.map_err(failed)?.path();
-        if let Ok(storage) = FileStorage::open_writable(&path)
-            && !storage.try_lock().map_err(|source| Error::io(&path, "lock the file", source))?
-        {
-            return Err(ErrorKind::Locked.at(path));
-        }
-    }
-    Ok(())
 }

@@ -159,7 +159,7 @@ impl<C: Codec + Clone> Writer<C> {
     fn with_shard<T>(&self, put: impl FnOnce(&Depot<C>) -> Result<T>) -> Result<T> {
         let mut shard = sync::lock(&self.shard);
         if let Some(open) = &*shard
-            && open.engine.bytes_so_far()? >= self.options.shard_bytes
+            && self.is_full(open)?
         {
             end(&mut shard)?;
         }
@@ -169,7 +169,19 @@ impl<C: Codec + Clone> Writer<C> {
         }
     }
 
-    fn new_shard(&self) -> Result<Depot<C>> {
+    /// Whether a shard is so large that the next one should begin.
+    ///
+    /// # Errors
+    /// [`ErrorKind::ReadOnly`] for a depot that is not being written.
+    pub fn is_full(&self, shard: &Depot<C>) -> Result<bool> {
+        Ok(shard.engine.bytes_so_far()? >= self.options.shard_bytes)
+    }
+
+    /// Makes a shard that the caller writes and closes, and names it in the manifest.
+    ///
+    /// # Errors
+    /// The errors of [`Depot::create`], and those of changing the manifest.
+    pub fn new_shard(&self) -> Result<Depot<C>> {
         let first =
             if manifest::is_set(&self.folder) { Manifest::read(&self.folder)?.shards.len() } else { 0 };
         for number in first.. {

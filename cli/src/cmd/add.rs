@@ -1,11 +1,13 @@
 //! `vldepot add`: stores files and folders in an archive that is there.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::Value;
-use vldepot::archive::{AddOptions, Archive, Transfer};
+use vldepot::archive::{AddOptions, Archive, Transfer, add_to_shards};
+use vldepot::shards::{self, WriterOptions};
+use vldepot::{Depot, DepotBuilder, Raw};
 
 use super::Run;
 use crate::archive::{self, Sources};
@@ -26,6 +28,10 @@ pub(crate) struct Add {
     /// Replace nothing: a path that is in the archive already is named as a failure.
     #[arg(long)]
     new: bool,
+    /// In a folder of shards, begin a new shard after so many bytes. `k`, `M`, `G` and `T` after the number count
+    /// KiB, MiB, GiB and TiB.
+    #[arg(long, short, value_name = "N", value_parser = text::parse_bytes, default_value = "16G")]
+    shard_size: u64,
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
@@ -41,6 +47,11 @@ impl Run for Add {
         if self.new {
             options = options.only_new();
         }
+        if shards::is_set(&self.file) {
+            let (builder, shards) =
+                (Depot::builder(Raw), WriterOptions::default().with_shard_bytes(self.shard_size));
+            return add_to_set(&self.file, &self.sources, builder, shards, &options, self.json, out);
+        }
         let depot = Archive::append(&self.file)?;
         let added = store(&depot, &self.sources, &options)?;
         depot.close()?;
@@ -51,6 +62,31 @@ impl Run for Add {
         }
         archive::without(&added, "could not be stored")
     }
+}
+
+/// Stores what the arguments name in new shards of a folder.
+pub(super) fn add_to_set(
+    folder: &Path,
+    sources: &Sources,
+    builder: DepotBuilder<Raw>,
+    shards: WriterOptions,
+    options: &AddOptions,
+    json: bool,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
+    let spinner = Spinner::new("storing");
+    let (added, merged) =
+        add_to_shards(folder, sources.all()?, builder, shards, options, |progress| spinner.show(progress))?;
+    drop(spinner);
+    if json {
+        let mut object = archive::counts(&added);
+        object.insert("shards".to_owned(), merged.shards.into());
+        writeln!(out, "{}", Value::from(object))?;
+    } else {
+        let (words, shards) = (archive::in_words(&added), text::count(merged.shards, "shard"));
+        writeln!(out, "{}: {words} added; {shards} now", text::path(folder))?;
+    }
+    archive::without(&added, "could not be stored")
 }
 
 /// Stores what the arguments name.

@@ -7,11 +7,12 @@ use clap::Args;
 use clap::builder::PossibleValuesParser;
 use serde_json::Value;
 use vldepot::archive::{Archive, layout};
+use vldepot::shards::WriterOptions;
 use vldepot::storage::StagedFile;
 use vldepot::{CommitEvery, Depot, Layout, Raw, WriteOptions};
 
 use super::Run;
-use super::add::store;
+use super::add::{add_to_set, store};
 use crate::archive::{self, Sources};
 use crate::failure::Failure;
 use crate::text;
@@ -32,6 +33,10 @@ pub(crate) struct Create {
     /// How to compress: `balanced` and `compact` with zstd, `fast` with LZ4.
     #[arg(long, default_value = "balanced", value_parser = PossibleValuesParser::new(Layout::PRESETS))]
     preset: String,
+    /// Make a folder of shards instead of one file, and begin a new one after so many bytes. `k`, `M`, `G` and `T`
+    /// after the number count KiB, MiB, GiB and TiB.
+    #[arg(long, short, value_name = "N", value_parser = text::parse_bytes, conflicts_with = "force")]
+    shard_size: Option<u64>,
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
@@ -50,6 +55,15 @@ impl Run for Create {
             write = write.with_threads(threads);
         }
         let options = self.sources.options()?;
+        let builder = Depot::builder(Raw).layout(layout).write_options(write);
+        if let Some(bytes) = self.shard_size {
+            if self.file.symlink_metadata().is_ok() {
+                let file = text::path(&self.file);
+                return Err(Failure::other(format!("{file}: it is there already; `vldepot add` adds to it")));
+            }
+            let shards = WriterOptions::default().with_shard_bytes(bytes);
+            return add_to_set(&self.file, &self.sources, builder, shards, &options, self.json, out);
+        }
         let is_there = self.file.symlink_metadata().is_ok();
         if is_there && !self.force {
             let file = text::path(&self.file);
@@ -59,7 +73,6 @@ impl Run for Create {
             if is_there { StagedFile::replace(&self.file)? } else { StagedFile::create(&self.file)? };
         // It lies beside the file, so it may be found where files are stored from.
         let options = options.without_file(staged.path());
-        let builder = Depot::builder(Raw).layout(layout).write_options(write);
         let new = Archive::new(builder.create_in(staged.storage())?);
         let added = store(&new, &self.sources, &options)?;
         new.close()?;

@@ -62,6 +62,9 @@ fn table(info: &DepotInfo, metadata: &Map<String, Value>) -> Vec<(&'static str, 
         ("format", format!("{}, version {}", info.format, info.format_version)),
         ("codec", format!("{}, version {}", info.codec.id, info.codec.version)),
     ];
+    if let Some(shards) = info.shards {
+        rows.insert(2, ("shards", text::grouped(shards)));
+    }
     if !info.codec.parameters.is_empty() {
         rows.push(("parameters", parameters(&info.codec.parameters)));
     }

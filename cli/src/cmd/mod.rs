@@ -11,6 +11,7 @@ mod info;
 mod list;
 mod mv;
 mod repair;
+mod reshard;
 mod rm;
 mod stat;
 mod tree;
@@ -60,6 +61,7 @@ verbs![
     cat::Cat,
     verify::Verify,
     repair::Repair,
+    reshard::Reshard,
     compact::Compact,
     truncate::Truncate,
     create::Create,

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::json;
 use vldepot::archive::{Archive, ArchivePath};
+use vldepot::shards;
 
 use super::Run;
 use crate::archive;
@@ -42,7 +43,9 @@ impl Run for Rm {
     fn run(&self, out: &mut dyn Write) -> Result<(), Failure> {
         let paths = self.paths.iter().map(|path| archive::path(path)).collect::<Result<Vec<_>, _>>()?;
         let paths = apart(paths);
-        let archive = if self.dry_run { archive::open(&self.file)? } else { Archive::append(&self.file)? };
+        let is_set = shards::is_set(&self.file);
+        let archive =
+            if self.dry_run || is_set { archive::open(&self.file)? } else { Archive::append(&self.file)? };
         let (mut records, mut bytes) = (0, 0);
         for path in &paths {
             if path.is_root() {
@@ -56,7 +59,12 @@ impl Run for Rm {
             records += totals.records;
             bytes += totals.raw_bytes;
         }
-        if !self.dry_run {
+        if !self.dry_run && is_set {
+            let keys: Vec<_> =
+                paths.iter().map(|path| archive.keys_of(path)).collect::<Result<Vec<_>, _>>()?.concat();
+            drop(archive);
+            shards::remove(&self.file, &keys)?;
+        } else if !self.dry_run {
             for path in &paths {
                 if archive.is_file(path)? {
                     archive.remove_file(path)?;

@@ -51,8 +51,13 @@ impl Run for Verify {
         let records = text::count(report.damaged_records.len() as u64, "record");
         let problems = text::count(report.problems.len() as u64, "other problem");
         let file = self.file.display();
+        let repair = if report.format == "shards" {
+            "`vldepot repair SHARD NEW` saves the rest of a shard".to_owned()
+        } else {
+            format!("`vldepot repair {file} NEW` saves the rest")
+        };
         Err(Failure::damage(format!(
-            "{file}: {records} of {} cannot be read, {problems}: `vldepot repair {file} NEW` saves the rest",
+            "{file}: {records} of {} cannot be read, {problems}: {repair}",
             text::grouped(report.records)
         )))
     }
@@ -96,7 +101,7 @@ fn tell(report: &VerifyReport, all: bool, out: &mut dyn Write) -> Result<(), Fai
         text::count(report.commits, "commit"),
     );
     let (data, structure) = match (report.format, report.quick) {
-        ("depot", false) => (
+        ("depot" | "shards", false) => (
             format!(
                 "{} of {records} read ({})",
                 text::grouped(report.records_read),
@@ -104,7 +109,9 @@ fn tell(report: &VerifyReport, all: bool, out: &mut dyn Write) -> Result<(), Fai
             ),
             format!("; {checked} checked"),
         ),
-        ("depot", true) => (format!("the data of {records} were NOT read"), format!("; {checked} checked")),
+        ("depot" | "shards", true) => {
+            (format!("the data of {records} were NOT read"), format!("; {checked} checked"))
+        }
         (_, false) => {
             (format!("{} of {records} read; the file has no checksums", report.records_read), String::new())
         }

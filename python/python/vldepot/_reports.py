@@ -58,7 +58,9 @@ class DepotInfo:
     path: str
     """The file, or `<memory>`."""
     format: str
-    """`depot`, or `vlstore` for a file of that package."""
+    """`depot`, `shards` for a folder of them, or `vlstore` for a file of that package."""
+    shards: int | None
+    """How many shards are read as one. `None` if it is one file."""
     format_version: int
     """The version of the file format."""
     data_set_id: str

@@ -61,7 +61,7 @@ impl AddOptions {
         self
     }
 
-    /// Leaves out a file of the disk, under whatever name it is found, such as one that is being written. The
+    /// Leaves out a file or a folder of the disk, under whatever name it is found, such as one that is being written. The
     /// archive's own file is left out in any case.
     #[must_use]
     pub fn without_file(mut self, path: impl Into<PathBuf>) -> Self {
@@ -157,54 +157,88 @@ impl Archive {
         &self,
         sources: impl IntoIterator<Item = Source>,
         options: &AddOptions,
-        mut progress: impl FnMut(Progress),
+        progress: impl FnMut(Progress),
     ) -> Result<Transfer> {
-        let threads = options.threads.unwrap_or_else(threads);
-        let mut walk = Walk { sources: sources.into_iter(), current: None, options };
-        let reader = Reader { options, left_out: left_out(self, options) };
-        let (give, take) = channel::<(Vec<Wanted>, Sender<Batch>)>();
-        let take = Arc::new(Mutex::new(take));
-        thread::scope(|scope| {
-            // Dropped at the end of this scope, which ends the readers.
-            let give = give;
-            for _ in 0..threads {
-                let (reader, take) = (&reader, Arc::clone(&take));
-                scope.spawn(move || {
-                    loop {
-                        let next = lock(&take).recv();
-                        let Ok((wanted, done)) = next else { return };
-                        // Nobody waits for it after an error.
-                        _ = done.send(reader.read_all(wanted));
-                    }
-                });
-            }
-            // Only the readers have it: if all have panicked, nobody waits for them.
-            drop(take);
-            let mut added = Transfer::default();
-            // Batches that are being read, in the order of the walk. So many at most are in memory.
-            let mut ahead = VecDeque::new();
-            loop {
-                while ahead.len() < 2 * threads
-                    && let Some(wanted) = walk.batch()
-                {
-                    let (done, batch) = channel();
-                    if give.send((wanted, done)).is_ok() {
-                        ahead.push_back(batch);
-                    }
-                }
-                let Some(batch) = ahead.pop_front() else { return Ok(added) };
-                // There is none if a reader panicked. The scope passes that on.
-                for found in batch.recv().unwrap_or_default() {
-                    match found {
-                        Ok((found, content)) => self.store(&found, content, options, &mut added)?,
-                        Err(failure) => added.fail(failure),
-                    }
-                }
-                progress(added.progress());
-            }
-        })
+        add_into(&mut &*self, sources, options, progress)
+    }
+}
+
+/// Where files are stored.
+pub(super) trait Target {
+    /// The archive for the next file.
+    fn archive(&mut self) -> Result<&Archive>;
+
+    /// Its path on the disk, or that of the set that it is a shard of.
+    fn path(&self) -> &Path;
+}
+
+impl Target for &Archive {
+    fn archive(&mut self) -> Result<&Archive> {
+        Ok(self)
     }
 
+    fn path(&self) -> &Path {
+        self.depot().path()
+    }
+}
+
+/// See [`Archive::add_all`].
+pub(super) fn add_into(
+    target: &mut impl Target,
+    sources: impl IntoIterator<Item = Source>,
+    options: &AddOptions,
+    mut progress: impl FnMut(Progress),
+) -> Result<Transfer> {
+    let threads = options.threads.unwrap_or_else(threads);
+    let left_out = left_out(target.path(), options);
+    let mut walk = Walk { sources: sources.into_iter(), current: None, options, left_out: &left_out };
+    let reader = Reader { options, left_out: &left_out };
+    let (give, take) = channel::<(Vec<Wanted>, Sender<Batch>)>();
+    let take = Arc::new(Mutex::new(take));
+    thread::scope(|scope| {
+        // Dropped at the end of this scope, which ends the readers.
+        let give = give;
+        for _ in 0..threads {
+            let (reader, take) = (&reader, Arc::clone(&take));
+            scope.spawn(move || {
+                loop {
+                    let next = lock(&take).recv();
+                    let Ok((wanted, done)) = next else { return };
+                    // Nobody waits for it after an error.
+                    _ = done.send(reader.read_all(wanted));
+                }
+            });
+        }
+        // Only the readers have it: if all have panicked, nobody waits for them.
+        drop(take);
+        let mut added = Transfer::default();
+        // Batches that are being read, in the order of the walk. So many at most are in memory.
+        let mut ahead = VecDeque::new();
+        loop {
+            while ahead.len() < 2 * threads
+                && let Some(wanted) = walk.batch()
+            {
+                let (done, batch) = channel();
+                if give.send((wanted, done)).is_ok() {
+                    ahead.push_back(batch);
+                }
+            }
+            let Some(batch) = ahead.pop_front() else { return Ok(added) };
+            // There is none if a reader panicked. The scope passes that on.
+            for found in batch.recv().unwrap_or_default() {
+                match found {
+                    Ok((found, content)) => {
+                        target.archive()?.store(&found, content, options, &mut added)?;
+                    }
+                    Err(failure) => added.fail(failure),
+                }
+            }
+            progress(added.progress());
+        }
+    })
+}
+
+impl Archive {
     fn store(
         &self,
         found: &Found,
@@ -261,8 +295,8 @@ fn is_of_one_file(error: &Error) -> bool {
 }
 
 /// Device and number of the files that are not stored. The archive is not stored in itself.
-fn left_out(archive: &Archive, options: &AddOptions) -> Vec<(u64, u64)> {
-    let paths = std::iter::once(archive.depot().path()).chain(options.left_out.iter().map(PathBuf::as_path));
+fn left_out(archive: &Path, options: &AddOptions) -> Vec<(u64, u64)> {
+    let paths = std::iter::once(archive).chain(options.left_out.iter().map(PathBuf::as_path));
     paths.filter_map(|path| fs::metadata(path).ok()).map(|file| (file.dev(), file.ino())).collect()
 }
 
@@ -271,6 +305,7 @@ struct Walk<'w, S> {
     sources: S,
     current: Option<(Source, walkdir::IntoIter)>,
     options: &'w AddOptions,
+    left_out: &'w [(u64, u64)],
 }
 
 impl<S: Iterator<Item = Source>> Walk<'_, S> {
@@ -292,11 +327,16 @@ impl<S: Iterator<Item = Source>> Walk<'_, S> {
                 continue;
             };
             let found = found_in(source, found).map(|found| {
-                let is_wanted = is_wanted(self.options, &found);
-                if found.kind.is_dir() && self.options.selection.excludes(&found.to) {
+                let is_left_out = || {
+                    let is_it =
+                        |metadata: Metadata| self.left_out.contains(&(metadata.dev(), metadata.ino()));
+                    fs::symlink_metadata(&found.from).is_ok_and(is_it)
+                };
+                if found.kind.is_dir() && (self.options.selection.excludes(&found.to) || is_left_out()) {
                     walk.skip_current_dir();
+                    return None;
                 }
-                is_wanted.then_some(found)
+                is_wanted(self.options, &found).then_some(found)
             });
             batch.extend(found.transpose());
         }
@@ -329,7 +369,7 @@ fn is_wanted(options: &AddOptions, Found { to, kind, .. }: &Found) -> bool {
 /// Reads what the walk finds.
 struct Reader<'r> {
     options: &'r AddOptions,
-    left_out: Vec<(u64, u64)>,
+    left_out: &'r [(u64, u64)],
 }
 
 impl Reader<'_> {
@@ -355,7 +395,7 @@ impl Reader<'_> {
     fn read(&self, found: &Found, room: u64) -> io::Result<Content> {
         let (path, kind) = (&found.from, found.kind);
         if kind.is_file() {
-            return read(path, self.options, room, &self.left_out);
+            return read(path, self.options, room, self.left_out);
         }
         let attributes = || Ok::<_, io::Error>(attributes(&fs::symlink_metadata(path)?, self.options));
         if kind.is_dir() {

@@ -4,6 +4,7 @@
 //! it, with shifted numbers. Records that no commit covers get a segment in memory, so that the records of one
 //! shard follow each other. The rest of the engine reads the whole like the index of one file.
 
+pub(super) mod files;
 mod superseded;
 
 use std::io;
@@ -26,21 +27,7 @@ use crate::manifest::{Manifest, Shard, is_set, path_in};
 use crate::options::{Mapping, OpenOptions};
 use crate::storage::{FileStorage, Storage};
 use crate::sync;
-
-/// What a set is opened from, and its open files.
-pub(super) struct Set {
-    folder: PathBuf,
-    options: OpenOptions,
-    /// By slot. A file keeps its slot, and no other one gets it.
-    files: Mutex<Vec<Opened>>,
-}
-
-/// A shard that was opened.
-struct Opened {
-    /// As in the manifest.
-    path: String,
-    storage: Arc<dyn Storage>,
-}
+use files::{Opened, Set};
 
 /// Stands for all files of a set, where a storage is asked for its name. It has no bytes of its own.
 struct Folder(PathBuf);
