@@ -5,6 +5,7 @@
 use std::path::PathBuf;
 
 use vldepot::codecs::{AtomicFrame, AtomicFrameCodec};
+use vldepot::shards::{self, MergeOptions};
 use vldepot::{Depot, Error, Layout, Placement, Raw};
 
 /// 700 floats that compress somewhat.
@@ -50,7 +51,30 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         depot.put(n, &payload(n)[..2500])?;
     }
     depot.close()?;
+    _ = write_shards(&folder.join("shards"))?;
+    // What the manifest notes is not true any more.
+    let changed = folder.join("shards_changed");
+    let paths = write_shards(&changed)?;
+    let depot = Depot::append(&paths[1], Raw)?;
+    depot.put(3, &payload(3))?;
+    depot.close()?;
     Ok(())
+}
+
+/// Writes three shards, of which the newer ones supersede records of the older ones. Returns their paths.
+fn write_shards(folder: &std::path::Path) -> Result<Vec<PathBuf>, Box<dyn std::error::Error>> {
+    std::fs::create_dir_all(folder)?;
+    let paths: Vec<_> = (0..3).map(|n| folder.join(format!("größe {n}.vld"))).collect();
+    for (number, path) in (0..3u16).zip(&paths) {
+        let depot = Depot::create(path, Raw)?;
+        for n in 0..100 {
+            depot.put(80 * number + n, &payload(n))?;
+        }
+        depot.remove(80 * number + 50)?;
+        depot.close()?;
+    }
+    shards::merge(folder, &paths, &MergeOptions::default())?;
+    Ok(paths)
 }
 
 /// Writes records of several chunks, the last of them not to its end.

@@ -2,10 +2,10 @@
 
     python check.py VLDEPOT FILE.. [--forged FOLDER]
 
-The second reader reads every file and the command lists it. The two must agree on names, order, lengths,
-checksums and scalars. Files of FOLDER are as a later version might write them. Their names say what the reader must do:
-`reads_N_..` has N records, and `refused_..` is refused as unsupported. Prints a line for each file, and exits
-with 1 if anything differs.
+The second reader reads every file, or folder of shards, and the command lists it. The two must agree on names,
+order, lengths, checksums and scalars. Files of FOLDER are as a later version might write them. Their names say what
+the reader must do: `reads_N_..` has N records, and `refused_..` is refused as unsupported. Prints a line for each
+file, and exits with 1 if anything differs.
 """
 
 import json
@@ -14,7 +14,7 @@ import pathlib
 import subprocess
 import sys
 
-from vldepot_reader import Damaged, Depot, Unsupported, crc
+from vldepot_reader import Damaged, Depot, Shards, Unsupported, crc
 
 
 def key(name: bytes) -> tuple[str, object]:
@@ -47,7 +47,7 @@ def main() -> int:
     vldepot, *files = [name for name in arguments if name not in ("--forged", forged)]
     failed = 0
     for path in files:
-        depot = Depot(path)
+        depot = Shards(path) if pathlib.Path(path).is_dir() else Depot(path)
         records, columns = depot.records(), [name for name, _ in depot.parameters.columns]
         ours = [
             (

@@ -4,7 +4,7 @@ It reads a closed or a killed depot, and checks all that can be checked: every c
 the directories of the chunks, filters, hashes, and the order of names. It shares no code with the Rust crate,
 so the two can only agree by what the document says. It is slow, and keeps the whole file in memory.
 
-    depot = Depot(path)
+    depot = Depot(path)      # or Shards(folder)
     depot.records()          # [(name, bytes, metadata as MessagePack or None, scalars), ..]
     depot.parameters.columns # [(name, kind), ..] of the scalars
 
@@ -13,6 +13,8 @@ Needs the packages blosc2, google-crc32c and xxhash.
 
 from __future__ import annotations
 
+import json
+import pathlib
 import struct
 from dataclasses import dataclass
 
@@ -591,3 +593,43 @@ class Depot:
             check(crc(data) == location.crc, f"record {name!r}")
             out.append((name, data, metadata, scalars))
         return out
+
+    def ordinals(self) -> dict[bytes, int]:
+        """The ordinals of all live records, if every entry is covered by the commit."""
+        dead = {ordinal for segment in self.segments for ordinal in segment.kills}
+        named = ((s.first_ordinal + n, name) for s in self.segments for n, name in enumerate(s.names))
+        return {name: ordinal for ordinal, name in named if ordinal not in dead}
+
+
+class Shards:
+    """A folder of shards, as docs/reference/format.md, section 10, defines it."""
+
+    def __init__(self, folder: str):
+        manifest = json.loads((pathlib.Path(folder) / "shards.json").read_text(encoding="utf-8"))
+        check(manifest["format"] == "vldepot shards", "the format of a manifest")
+        stored = manifest.pop("crc32c")
+        text = json.dumps(manifest, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+        check(int(stored, 16) == crc(text.encode()), "the checksum of the manifest")
+        known(manifest["version"] == 1, "a later version of the manifest")
+        self.shards = [(shard, Depot(f"{folder}/{shard['path']}")) for shard in manifest["shards"]]
+        self.parameters = self.shards[0][1].parameters
+
+    @staticmethod
+    def is_as_noted(shard: dict, depot: Depot) -> bool:
+        """Whether a shard is in the state that the manifest names."""
+        sequence = 0 if depot.commit is None else depot.commit.number(0, 8)
+        same = int(shard["depot"], 16) == depot.parameters.depot_id and sequence == shard["commit"]
+        return same and not depot.adopted
+
+    def records(self) -> list[tuple[bytes, bytes, bytes | None, Scalars]]:
+        """Tagged name, bytes, metadata and scalars of all records, in their order."""
+        all_records = [depot.records() for _, depot in self.shards]
+        newest = {record[0]: number for number, records in enumerate(all_records) for record in records}
+        if all(self.is_as_noted(shard, depot) for shard, depot in self.shards):
+            for number, (shard, depot) in enumerate(self.shards):
+                check(shard["records"] == len(all_records[number]), "the number of a shard's records")
+                ordinals = depot.ordinals()
+                ours = sorted(ordinals[record[0]] for record in all_records[number] if newest[record[0]] > number)
+                noted = [n for first, last in shard.get("superseded", []) for n in range(first, last + 1)]
+                check(ours == noted, "the ordinals of superseded records")
+        return [r for number, records in enumerate(all_records) for r in records if newest[r[0]] == number]
