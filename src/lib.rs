@@ -142,6 +142,11 @@ struct SmallAndLargeRecords;
 #[doc = include_str!("../docs/tutorial/a-simulation-that-restarts.md")]
 struct Simulations;
 
+/// The code of the guide to shards, compiled and run.
+#[cfg(all(doctest, feature = "shards"))]
+#[doc = include_str!("../docs/how-to/use-shards.md")]
+struct Sharded;
+
 /// The code of the guide to archives, compiled and run.
 #[cfg(all(doctest, feature = "archive"))]
 #[doc = include_str!("../docs/how-to/pack-a-folder-of-files.md")]
