@@ -8,6 +8,7 @@
 //! table     Table                        arrow    columns that other libraries read without a copy; unsafe
 //! iter      listings of a depot          options  keyword arguments
 //! maintain  verify, repair, compact      error    one exception for each kind of error
+//! shards    folders of shards
 //! codec     depots of any codec          report   what the library reports, as Python's dataclasses
 //! ```
 //!
@@ -30,6 +31,7 @@ mod maintain;
 mod memory;
 mod options;
 mod report;
+mod shards;
 mod table;
 mod value;
 
@@ -61,6 +63,8 @@ mod _vldepot {
     use super::maintain::{compact, plan_compact, repair, verify};
     #[pymodule_export]
     use super::memory::RecordBytes;
+    #[pymodule_export]
+    use super::shards::{found, is_set, merge, remove, reshard};
     #[pymodule_export]
     use super::table::Table;
 

@@ -35,7 +35,7 @@ pub(crate) fn catching<T>(work: impl FnOnce() -> vldepot::Result<T>) -> Result<T
 /// If that function raises, or a signal handler does (`KeyboardInterrupt`), the work ends. The library cannot
 /// be told to stop, so the stack is unwound through it: what it has made by then is dropped, as after a
 /// panic.
-fn interruptible<T: Send>(
+pub(crate) fn interruptible<T: Send>(
     py: Python<'_>,
     progress: Option<&Bound<'_, PyAny>>,
     work: impl FnOnce(&mut dyn FnMut(Progress)) -> vldepot::Result<T> + Send,

@@ -162,6 +162,24 @@ class Refreshed:
 
 
 @dataclass(frozen=True, slots=True)
+class Merged:
+    """What is in a folder of shards."""
+
+    shards: int
+    """Shards of the folder."""
+    added: int
+    """Shards that are new in it."""
+    records: int
+    """Its records."""
+    raw_bytes: int
+    """Their raw bytes, those of superseded records included."""
+    superseded: int
+    """Records that one with the same name in a newer shard supersedes."""
+    examples: list[Name]
+    """The names of some superseded records."""
+
+
+@dataclass(frozen=True, slots=True)
 class Totals:
     """How much is in a range of names."""
 
@@ -180,7 +198,7 @@ class VerifyReport:
     quick: bool
     """Whether the data were left out."""
     format: str
-    """`depot`, or `vlstore` for a file of that package, which has no checksums."""
+    """`depot`, `shards` for a folder of them, or `vlstore` for a file of that package, which has no checksums."""
     file_bytes: int
     """Length of the file in bytes."""
     entries: int

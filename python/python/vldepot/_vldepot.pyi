@@ -10,6 +10,7 @@ from typing_extensions import Buffer
 from ._reports import (
     CompactReport,
     DepotInfo,
+    Merged,
     RecordLocation,
     Refreshed,
     Removal,
@@ -47,11 +48,16 @@ __all__ = [
     "__version__",
     "_compact",
     "_examples_of_errors",
+    "_found_shards",
     "_flat_from_dict",
     "_frame_from_dict",
+    "_is_set",
+    "_merge_shards",
     "_open",
     "_plan_compact",
+    "_remove_from_shards",
     "_repair",
+    "_reshard",
     "_topology_from_dict",
     "_verify",
     "merge_states",
@@ -448,6 +454,13 @@ def _verify(path: _Path, quick: bool, progress: Callable[[int, int], Any] | None
 def _repair(source: _Path, target: _Path, progress: Callable[[int, int], Any] | None) -> RepairReport: ...
 def _compact(path: _Path, progress: Callable[[int, int], Any] | None) -> CompactReport: ...
 def _plan_compact(path: _Path) -> Removal: ...
+def _is_set(path: _Path) -> bool: ...
+def _found_shards(folder: _Path) -> list[os.PathLike[str]]: ...
+def _merge_shards(folder: _Path, depots: list[str], unique: bool) -> Merged: ...
+def _remove_from_shards(folder: _Path, names: list[_Name]) -> int: ...
+def _reshard(
+    source: _Path, target: _Path, shard_bytes: int | None, progress: Callable[[int, int], Any] | None
+) -> Merged: ...
 def _frame_from_dict(fields: dict[str, Any]) -> Frame: ...
 def _topology_from_dict(fields: dict[str, Any]) -> Topology: ...
 def _flat_from_dict(arrays: dict[str, Any]) -> FlatBatch: ...
