@@ -1,9 +1,38 @@
-//! A progress bar on stderr for verbs that take long, if stderr is a terminal.
+//! What is told beside the output: a progress bar on stderr if that is a terminal, and a summary at the end.
 
-use indicatif::{ProgressBar, ProgressStyle};
+use std::fmt;
+use std::io::Write;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use vldepot::maintain::Progress;
 
+use crate::failure::Failure;
 use crate::text;
+
+static QUIET: AtomicBool = AtomicBool::new(false);
+
+/// From now on, no progress and no summary is shown.
+pub(crate) fn be_quiet() {
+    QUIET.store(true, Ordering::Relaxed);
+}
+
+pub(crate) fn is_quiet() -> bool {
+    QUIET.load(Ordering::Relaxed)
+}
+
+/// Prints a line that sums up what was done.
+pub(crate) fn tell(out: &mut dyn Write, line: fmt::Arguments<'_>) -> Result<(), Failure> {
+    if !is_quiet() {
+        writeln!(out, "{line}")?;
+    }
+    Ok(())
+}
+
+/// Draws nothing when stderr is no terminal.
+fn target() -> ProgressDrawTarget {
+    if is_quiet() { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() }
+}
 
 /// Shows how far a verb is. It disappears when dropped.
 pub(crate) struct Bar(ProgressBar);
@@ -14,8 +43,7 @@ impl Bar {
         // Cannot fail: the template is a constant.
         let style = ProgressStyle::with_template("{msg} {wide_bar} {bytes}/{total_bytes} {eta}")
             .unwrap_or_else(|_| ProgressStyle::default_bar());
-        // Draws nothing when stderr is no terminal.
-        Self(ProgressBar::new(0).with_style(style).with_message(what))
+        Self(ProgressBar::with_draw_target(Some(0), target()).with_style(style).with_message(what))
     }
 
     /// Updates the bar.
@@ -34,7 +62,7 @@ impl Spinner {
         // Cannot fail: the template is a constant.
         let style = ProgressStyle::with_template("{msg} {spinner} {human_pos} entries, {prefix}")
             .unwrap_or_else(|_| ProgressStyle::default_spinner());
-        Self(ProgressBar::new_spinner().with_style(style).with_message(what))
+        Self(ProgressBar::with_draw_target(None, target()).with_style(style).with_message(what))
     }
 
     /// Updates it.

@@ -41,7 +41,7 @@ fn is_plain(name: &str) -> bool {
 ///
 /// These are Unicode's controls, its two line separators, and its marks that change the direction of
 /// writing. JSON lets the controls from U+007F on pass.
-fn is_control(c: char) -> bool {
+pub(crate) fn is_control(c: char) -> bool {
     c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 

@@ -10,7 +10,7 @@ use vldepot::archive::{AddOptions, Archive, Transfer};
 use super::Run;
 use crate::archive::{self, Sources};
 use crate::failure::Failure;
-use crate::progress::Spinner;
+use crate::progress::{self, Spinner};
 use crate::text;
 
 /// Store files and folders in an archive that is there.
@@ -27,7 +27,7 @@ pub(crate) struct Add {
     #[arg(long)]
     new: bool,
     /// Print one JSON object.
-    #[arg(long)]
+    #[arg(long, visible_alias = "jsonl")]
     json: bool,
 }
 
@@ -47,7 +47,10 @@ impl Run for Add {
         if self.json {
             writeln!(out, "{}", Value::from(archive::counts(&added)))?;
         } else {
-            writeln!(out, "{}: {} added", text::path(&self.file), archive::in_words(&added))?;
+            progress::tell(
+                out,
+                format_args!("{}: {} added", text::path(&self.file), archive::in_words(&added)),
+            )?;
         }
         archive::without(&added, "could not be stored")
     }

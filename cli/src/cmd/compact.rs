@@ -9,7 +9,7 @@ use vldepot::maintain::{compact, plan_compact};
 use super::Run;
 use super::truncate::{removed, to_json};
 use crate::failure::Failure;
-use crate::progress::Bar;
+use crate::progress::{self, Bar};
 use crate::text;
 
 /// Rewrite a depot without removed and replaced records.
@@ -22,10 +22,10 @@ pub(crate) struct Compact {
     file: PathBuf,
     /// Only say which removed and replaced records would be gone for good. This works while another program
     /// writes the depot.
-    #[arg(long)]
+    #[arg(long, short = 'n')]
     dry_run: bool,
     /// Print one JSON object.
-    #[arg(long)]
+    #[arg(long, visible_alias = "jsonl")]
     json: bool,
 }
 
@@ -63,10 +63,10 @@ impl Run for Compact {
         let records = text::count(report.records, "record");
         let (before, after) = (text::bytes(report.bytes_before), text::bytes(report.bytes_after));
         let file = text::path(&self.file);
-        writeln!(out, "{file}: {records}, {before} before, {after} now")?;
+        progress::tell(out, format_args!("{file}: {records}, {before} before, {after} now"))?;
         if report.other_names > 0 {
             let links = text::count(report.other_names, "other hard link");
-            writeln!(out, "{file}: the old file has {links}, so its space is not freed")?;
+            progress::tell(out, format_args!("{file}: the old file has {links}, so its space is not freed"))?;
         }
         Ok(())
     }

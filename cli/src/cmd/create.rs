@@ -14,7 +14,7 @@ use super::Run;
 use super::add::store;
 use crate::archive::{self, Sources};
 use crate::failure::Failure;
-use crate::text;
+use crate::{progress, text};
 
 /// Store files and folders in a new archive.
 ///
@@ -33,7 +33,7 @@ pub(crate) struct Create {
     #[arg(long, default_value = "balanced", value_parser = PossibleValuesParser::new(Layout::PRESETS))]
     preset: String,
     /// Print one JSON object.
-    #[arg(long)]
+    #[arg(long, visible_alias = "jsonl")]
     json: bool,
 }
 
@@ -71,7 +71,7 @@ impl Run for Create {
             writeln!(out, "{}", Value::from(object))?;
         } else {
             let (file, words) = (text::path(&self.file), archive::in_words(&added));
-            writeln!(out, "{file}: {words}, stored in {}", text::bytes(size))?;
+            progress::tell(out, format_args!("{file}: {words}, stored in {}", text::bytes(size)))?;
         }
         archive::without(&added, "could not be stored")
     }

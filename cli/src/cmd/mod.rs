@@ -3,12 +3,14 @@
 mod add;
 mod cat;
 mod compact;
+mod completions;
 mod create;
 mod du;
 mod extract;
 mod find;
 mod info;
 mod list;
+mod man;
 mod mv;
 mod repair;
 mod rm;
@@ -71,6 +73,8 @@ verbs![
     stat::Stat,
     rm::Rm,
     mv::Mv,
+    completions::Completions,
+    man::Man,
 ];
 
 impl Verb {
