@@ -57,6 +57,11 @@ impl Failure {
         Self::new(DAMAGE, message)
     }
 
+    /// A file or a record that is not there.
+    pub(crate) fn not_found(message: impl Into<String>) -> Self {
+        Self::new(NOT_FOUND, message)
+    }
+
     /// Anything but damage, wrong usage, and what is not found.
     pub(crate) fn other(message: impl Into<String>) -> Self {
         Self::new(OTHER, message)

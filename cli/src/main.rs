@@ -5,6 +5,7 @@
 //! print     one file per codec whose records can be shown, and the list of them
 //! name      names as arguments
 //! archive   paths as arguments, and what the verbs on archives share
+//! records   which records are meant, and how they are copied
 //! progress  a bar for long work
 //! failure   exit codes, and how errors are reported
 //! system    standard output and signals
@@ -18,6 +19,7 @@ mod failure;
 mod name;
 mod print;
 mod progress;
+mod records;
 mod system;
 mod text;
 

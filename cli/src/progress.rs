@@ -72,6 +72,30 @@ impl Spinner {
     }
 }
 
+/// Shows how many records of how many are done. It disappears when dropped.
+pub(crate) struct Count(ProgressBar);
+
+impl Count {
+    /// A bar named `what`.
+    pub(crate) fn new(what: &'static str, records: u64) -> Self {
+        // Cannot fail: the template is a constant.
+        let style = ProgressStyle::with_template("{msg} {wide_bar} {human_pos}/{human_len} {eta}")
+            .unwrap_or_else(|_| ProgressStyle::default_bar());
+        Self(ProgressBar::with_draw_target(Some(records), target()).with_style(style).with_message(what))
+    }
+
+    /// So many more are done.
+    pub(crate) fn add(&self, records: u64) {
+        self.0.inc(records);
+    }
+}
+
+impl Drop for Count {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
+}
+
 impl Drop for Spinner {
     fn drop(&mut self) {
         self.0.finish_and_clear();

@@ -11,10 +11,12 @@ mod find;
 mod info;
 mod list;
 mod man;
+mod merge;
 mod mv;
 mod repair;
 mod rm;
 mod stat;
+mod subset;
 mod tree;
 mod truncate;
 mod verify;
@@ -73,6 +75,8 @@ verbs![
     stat::Stat,
     rm::Rm,
     mv::Mv,
+    subset::Subset,
+    merge::Merge,
     completions::Completions,
     man::Man,
 ];
