@@ -5,6 +5,7 @@ mod cat;
 mod compact;
 mod completions;
 mod create;
+mod diff;
 mod du;
 mod extract;
 mod find;
@@ -75,6 +76,7 @@ verbs![
     stat::Stat,
     rm::Rm,
     mv::Mv,
+    diff::Diff,
     subset::Subset,
     merge::Merge,
     completions::Completions,
