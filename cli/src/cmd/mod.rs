@@ -18,6 +18,7 @@ mod repair;
 mod rm;
 mod stat;
 mod subset;
+mod sync;
 mod tree;
 mod truncate;
 mod verify;
@@ -79,6 +80,7 @@ verbs![
     diff::Diff,
     subset::Subset,
     merge::Merge,
+    sync::Sync,
     completions::Completions,
     man::Man,
 ];
