@@ -1,6 +1,7 @@
 //! The verbs, one file each: the arguments, and what the verb does with them.
 
 mod add;
+mod bench;
 mod cat;
 mod compact;
 mod completions;
@@ -81,6 +82,7 @@ verbs![
     subset::Subset,
     merge::Merge,
     sync::Sync,
+    bench::Bench,
     completions::Completions,
     man::Man,
 ];

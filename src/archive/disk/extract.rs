@@ -393,8 +393,7 @@ fn write_file(
     // A damaged record is found before anything is written for it, if it is short.
     let short = (length <= SHORT).then(|| archive.depot().get(&key)).transpose().map_err(io::Error::other)?;
     // A file that replaces another one is complete when it does.
-    let unfinished =
-        (options.overwrite && fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW).is_ok()).then(unfinished);
+    let unfinished = options.overwrite.then(unfinished);
     let new = unfinished.as_deref().map_or(name, str::as_bytes);
     let file = make(folder, new, options, || fs::openat(folder, new, FILE, Mode::from_raw_mode(0o600)))?;
     let mut file = File::from(file);
