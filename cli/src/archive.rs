@@ -35,6 +35,14 @@ pub(crate) fn key(path: &ArchivePath) -> Key {
     }
 }
 
+/// The record of a folder.
+pub(crate) fn folder_key(path: &ArchivePath) -> Key {
+    match key(path) {
+        Key::Str(path) => Key::Str(path + "/"),
+        _ => Key::Bytes([path.as_bytes(), b"/"].concat()),
+    }
+}
+
 /// As text for a terminal.
 pub(crate) fn shown(path: &ArchivePath) -> String {
     if path.is_root() { ".".to_owned() } else { text::without_controls(&path.to_string()) }
@@ -108,7 +116,7 @@ pub(crate) fn counts(done: &Transfer) -> Map<String, Value> {
 #[derive(clap::Args)]
 pub(crate) struct Globs {
     /// Leave out what matches: a glob for the last name, or for the whole path if it has a `/`.
-    #[arg(long, value_name = "GLOB")]
+    #[arg(long, short = 'x', value_name = "GLOB")]
     exclude: Vec<String>,
     /// Take only files that match one of these globs.
     #[arg(long, short, value_name = "GLOB")]

@@ -140,7 +140,15 @@ impl From<vldepot::Error> for Failure {
         } else {
             OTHER
         };
-        Self::new(exit, chain(&error))
+        // Nobody tries again with what was not written: the command ends here.
+        let lost = matches!(error.kind(), ErrorKind::NotCommitted { .. } | ErrorKind::NotStored);
+        match (std::error::Error::source(&error), error.path()) {
+            (Some(cause), Some(path)) if lost => {
+                let path = text::path(path);
+                Self::new(exit, format!("{path}: not everything could be stored: {}", chain(cause)))
+            }
+            _ => Self::new(exit, chain(&error)),
+        }
     }
 }
 

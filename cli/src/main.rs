@@ -62,7 +62,11 @@ fn main() -> ExitCode {
         };
         // Flush after a failure too: what the verb printed before it is still useful.
         let flushed = out.flush().map_err(Failure::from);
-        done.and(flushed)
+        match (done, flushed) {
+            // A difference that was found, and could not be told of.
+            (Err(found), Err(failed)) if found.is_quiet() && !failed.is_quiet() => Err(failed),
+            (done, flushed) => done.and(flushed),
+        }
     });
     match result {
         Ok(()) => ExitCode::SUCCESS,

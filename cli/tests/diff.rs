@@ -132,6 +132,12 @@ fn whatever_fails_is_told_of() {
     std::fs::write(place.path("poem"), b"no depot").unwrap();
     let (_, err) = run(4, &["diff", &place.text("poem"), &a, "--json"]);
     assert_eq!(serde_json::from_str::<Value>(&err).unwrap()["exit"], 4);
+    // A difference that cannot be told of is more than a difference.
+    if let Ok(full) = std::fs::File::options().write(true).open("/dev/full") {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_vldepot"));
+        let output = command.args(["diff", &a, &b]).stdout(full).output().unwrap();
+        assert_eq!(output.status.code(), Some(4));
+    }
     // A reader that leaves.
     let mut child = Command::new(env!("CARGO_BIN_EXE_vldepot"))
         .args(["diff", &a, &b])

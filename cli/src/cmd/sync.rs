@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::{Value, json};
 use vldepot::archive::{Archive, ArchivePath, Transfer};
-use vldepot::{Depot, Raw};
+use vldepot::{Depot, OpenOptions, Raw};
 
 use super::Run;
 use crate::failure::Failure;
@@ -210,5 +210,10 @@ impl Run for Sync {
 
 /// An archive to compare with, of which nothing is known to be lost.
 fn whole(file: &Path) -> Result<Archive, Failure> {
-    Ok(Archive::open(file)?)
+    Ok(Archive::new(Depot::builder(Raw).open_options(reading()).open(file)?))
+}
+
+/// Files are read one by one in the order of their names, which is mostly that of the archive.
+fn reading() -> OpenOptions {
+    OpenOptions::default().with_cache_bytes(16 << 20)
 }

@@ -30,7 +30,7 @@ pub(super) fn pack(work: &mut Work<'_>, is_new: bool) -> Result<Transfer, Failur
         return update(work, &archive, target);
     }
     if !is_new {
-        let archive = Archive::append(target)?;
+        let archive = Archive::new(Depot::builder(Raw).open_options(super::reading()).append(target)?);
         let done = update(work, &archive, target)?;
         archive.close()?;
         return Ok(done);
@@ -93,11 +93,12 @@ fn wanted(work: &Work<'_>, archive: &Archive, found: &OnDisk) -> Result<Wanted, 
     let metadata = &found.metadata;
     // A pipe, a socket or a device is named as a failure when it is stored.
     let Some(kind) = disk::kind(metadata) else { return Ok(Wanted::Store(Change::New)) };
-    let stat = match archive.stat(&found.path) {
-        Ok(stat) => stat,
-        Err(error) if error.is_not_found() => return Ok(Wanted::Store(Change::New)),
-        Err(error) => return Err(error.into()),
-    };
+    // Whether a folder without a record is implied by other names is slow to tell, and needs not be known.
+    let depot = archive.depot();
+    if !depot.contains(names::key(&found.path))? && !depot.contains(names::folder_key(&found.path))? {
+        return Ok(Wanted::Store(Change::New));
+    }
+    let stat = archive.stat(&found.path)?;
     if stat.kind != kind {
         return Ok(Wanted::Store(Change::Changed));
     }
