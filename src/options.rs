@@ -12,7 +12,7 @@
 
 use std::time::Duration;
 
-use crate::blosc::{Compression, CompressionCodec, DEFAULT_TYPESIZE, MAX_BLOCK, MAX_CHUNK};
+use crate::blosc::{Compression, CompressionCodec, DEFAULT_TYPESIZE, Filter, MAX_BLOCK, MAX_CHUNK};
 use crate::error::{Error, Result};
 use crate::named::named;
 
@@ -267,6 +267,40 @@ impl Layout {
     pub fn with_columns<S: Into<String>>(mut self, columns: impl IntoIterator<Item = S>) -> Self {
         self.columns = columns.into_iter().map(Into::into).collect();
         self
+    }
+
+    /// This layout, compressed as `by` is: with its compression and its block size, as far as they fit.
+    ///
+    /// All else stays. So do the size of elements, and that single bytes, as those of files, are not shuffled.
+    /// A block size that does not divide the chunk size is left out.
+    ///
+    /// ```
+    /// use vldepot::{CompressionCodec, Layout};
+    /// let layout = Layout::balanced().with_chunk_size(1 << 16).recompressed(&Layout::fast());
+    /// assert_eq!(layout.compression.codec, CompressionCodec::Lz4);
+    /// assert_eq!(layout.chunk_size, 1 << 16);
+    /// ```
+    #[must_use]
+    pub fn recompressed(&self, by: &Self) -> Self {
+        let typesize = self.compression.typesize.or(by.compression.typesize);
+        let compression = Compression { typesize, ..by.compression };
+        let new = self.clone().with_compression(compression);
+        let of_elements = |layout: Self| match typesize {
+            Some(1) => layout.of_single_bytes(),
+            _ => layout,
+        };
+        let sizes = [by.block_size, None, self.block_size].into_iter();
+        let mut fit = sizes.map(|size| of_elements(new.clone().with_block_size(size)));
+        fit.find(|layout| layout.validate().is_ok()).unwrap_or(new)
+    }
+
+    /// This layout for bytes that are no arrays: they are not shuffled, and blocks are larger, since small files
+    /// are alike and smaller blocks would see less of that.
+    pub(crate) fn of_single_bytes(self) -> Self {
+        let compression = self.compression.with_filter(Filter::None).with_typesize(1);
+        let compresses = compression.codec != CompressionCodec::None;
+        let block_size = self.block_size.or(compresses.then_some(64 << 10));
+        self.with_compression(compression).with_block_size(block_size)
     }
 
     /// Checks that the settings fit together.

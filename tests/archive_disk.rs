@@ -220,3 +220,46 @@ fn a_damaged_record_leaves_no_file() {
     assert_eq!(extracted.files + extracted.failed, 200);
     assert_eq!(seen(&place.path().join("to")).len() as u64, extracted.files);
 }
+
+#[test]
+fn a_file_is_replaced_by_a_complete_one_or_stays() {
+    let place = tempfile::tempdir().unwrap();
+    let (path, to) = (place.path().join("a.vld"), place.path().join("to"));
+    let archive = Archive::create(&path).unwrap();
+    let mut state = 1_u32;
+    let mut byte = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        state.to_le_bytes()[3]
+    };
+    // Written piece by piece.
+    let long: Vec<u8> = (0..9_000_000).map(|_| byte()).collect();
+    archive.write("long", &long).unwrap();
+    archive.write("short", b"new").unwrap();
+    archive.write("folder", b"a file").unwrap();
+    archive.close().unwrap();
+    fs::create_dir_all(to.join("folder")).unwrap();
+    for name in ["long", "short", "folder/kept"] {
+        fs::write(to.join(name), b"old").unwrap();
+    }
+    let whole = fs::read(&path).unwrap();
+    let mut bytes = whole.clone();
+    bytes[5_000_000] ^= 1;
+    fs::write(&path, bytes).unwrap();
+    let options = ExtractOptions::new().overwrite();
+    let archive = Archive::open(&path).unwrap();
+    let entries = || archive.walk(ArchivePath::ROOT).unwrap().map(Result::unwrap);
+    let done = archive.extract_entries(entries(), &to, &options, |_| ()).unwrap();
+    assert_eq!((done.files, done.failed), (1, 2));
+    assert_eq!(fs::read(to.join("long")).unwrap(), b"old");
+    assert_eq!(fs::read(to.join("short")).unwrap(), b"new");
+    assert_eq!(fs::read(to.join("folder/kept")).unwrap(), b"old");
+    assert_eq!(fs::read_dir(&to).unwrap().count(), 3, "nothing else is left");
+
+    fs::write(&path, whole).unwrap();
+    let archive = Archive::open(&path).unwrap();
+    let some = archive.walk(ArchivePath::ROOT).unwrap().map(Result::unwrap);
+    let some = some.filter(|entry| entry.path.as_bytes() == b"long");
+    let done = archive.extract_entries(some, &to, &options, |_| ()).unwrap();
+    assert_eq!((done.files, done.failed), (1, 0));
+    assert!(fs::read(to.join("long")).unwrap() == long);
+}

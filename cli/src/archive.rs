@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 use vldepot::archive::{AddOptions, Archive, ArchivePath, Selection, Source, Stat, Transfer};
-use vldepot::{Depot, OpenOptions, Raw};
+use vldepot::{Depot, Key, OpenOptions, Raw};
 
 use crate::failure::Failure;
 use crate::text;
@@ -25,6 +25,22 @@ pub(crate) fn open(file: &Path) -> Result<Archive, Failure> {
 /// A path in an archive, as it was given.
 pub(crate) fn path(given: &OsStr) -> Result<ArchivePath, Failure> {
     Ok(ArchivePath::new(given.as_bytes())?)
+}
+
+/// The record of a file or a link.
+pub(crate) fn key(path: &ArchivePath) -> Key {
+    match std::str::from_utf8(path.as_bytes()) {
+        Ok(path) => Key::Str(path.to_owned()),
+        Err(_) => Key::Bytes(path.as_bytes().to_vec()),
+    }
+}
+
+/// The record of a folder.
+pub(crate) fn folder_key(path: &ArchivePath) -> Key {
+    match key(path) {
+        Key::Str(path) => Key::Str(path + "/"),
+        _ => Key::Bytes([path.as_bytes(), b"/"].concat()),
+    }
 }
 
 /// As text for a terminal.
@@ -100,7 +116,7 @@ pub(crate) fn counts(done: &Transfer) -> Map<String, Value> {
 #[derive(clap::Args)]
 pub(crate) struct Globs {
     /// Leave out what matches: a glob for the last name, or for the whole path if it has a `/`.
-    #[arg(long, value_name = "GLOB")]
+    #[arg(long, short = 'x', value_name = "GLOB")]
     exclude: Vec<String>,
     /// Take only files that match one of these globs.
     #[arg(long, short, value_name = "GLOB")]

@@ -15,6 +15,8 @@ pub(crate) const DAMAGE: u8 = 1;
 pub(crate) const USAGE: u8 = 2;
 /// No such file, no such record.
 pub(crate) const NOT_FOUND: u8 = 3;
+/// What was compared differs.
+pub(crate) const DIFFERENT: u8 = 5;
 /// Everything else: reading, writing, and files that are not depots.
 pub(crate) const OTHER: u8 = 4;
 
@@ -25,7 +27,8 @@ Exit codes:
   1  the file is damaged
   2  wrong usage
   3  no such file or record
-  4  any other error: reading, writing, or a file that is not a depot";
+  4  any other error: reading, writing, or a file that is not a depot
+  5  `diff` found a difference";
 
 /// The failure that a verb returns.
 #[derive(Debug)]
@@ -57,9 +60,19 @@ impl Failure {
         Self::new(DAMAGE, message)
     }
 
+    /// A file or a record that is not there.
+    pub(crate) fn not_found(message: impl Into<String>) -> Self {
+        Self::new(NOT_FOUND, message)
+    }
+
     /// Anything but damage, wrong usage, and what is not found.
     pub(crate) fn other(message: impl Into<String>) -> Self {
         Self::new(OTHER, message)
+    }
+
+    /// A difference that was looked for and found. The output tells of it.
+    pub(crate) fn different() -> Self {
+        Self { exit: DIFFERENT, message: None, lines: false }
     }
 
     /// Adds what the user could do about it.
@@ -127,7 +140,15 @@ impl From<vldepot::Error> for Failure {
         } else {
             OTHER
         };
-        Self::new(exit, chain(&error))
+        // Nobody tries again with what was not written: the command ends here.
+        let lost = matches!(error.kind(), ErrorKind::NotCommitted { .. } | ErrorKind::NotStored);
+        match (std::error::Error::source(&error), error.path()) {
+            (Some(cause), Some(path)) if lost => {
+                let path = text::path(path);
+                Self::new(exit, format!("{path}: not everything could be stored: {}", chain(cause)))
+            }
+            _ => Self::new(exit, chain(&error)),
+        }
     }
 }
 

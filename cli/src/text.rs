@@ -30,6 +30,44 @@ pub(crate) fn json_name(key: &Key) -> (&'static str, Value) {
     }
 }
 
+/// Reads a name back that [`name`] printed. `None` for a line that it cannot have printed.
+pub(crate) fn parse_name(line: &str) -> Option<Key> {
+    if let Some(rest) = line.strip_prefix("b\"") {
+        return unescaped(rest.strip_suffix('"')?).map(Key::Bytes);
+    }
+    if line.starts_with('"') {
+        return serde_json::from_str(line).ok().map(Key::Str);
+    }
+    let range = i128::from(i64::MIN)..=i128::from(u64::MAX);
+    match line.parse::<i128>() {
+        Ok(value) if value.to_string() == line => range.contains(&value).then_some(Key::Int(value)),
+        _ => Some(Key::Str(line.to_owned())),
+    }
+}
+
+/// Bytes that were escaped as Rust does it.
+fn unescaped(text: &str) -> Option<Vec<u8>> {
+    let mut out = Vec::new();
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        out.push(match byte {
+            b'\\' => match bytes.next()? {
+                b't' => b'\t',
+                b'r' => b'\r',
+                b'n' => b'\n',
+                b'x' => {
+                    let digits = [bytes.next()?, bytes.next()?];
+                    *from_hex(std::str::from_utf8(&digits).ok()?)?.first()?
+                }
+                quote @ (b'\'' | b'"' | b'\\') => quote,
+                _ => return None,
+            },
+            byte => byte,
+        });
+    }
+    Some(out)
+}
+
 fn is_plain(name: &str) -> bool {
     let like_another = name.starts_with('"')
         || name.starts_with("b\"")
@@ -41,7 +79,7 @@ fn is_plain(name: &str) -> bool {
 ///
 /// These are Unicode's controls, its two line separators, and its marks that change the direction of
 /// writing. JSON lets the controls from U+007F on pass.
-fn is_control(c: char) -> bool {
+pub(crate) fn is_control(c: char) -> bool {
     c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
@@ -259,6 +297,12 @@ mod tests {
             (Key::Bytes(b"a\n\xff".to_vec()), "b\"a\\n\\xff\""),
         ] {
             assert_eq!(name(&key), expected);
+            assert_eq!(parse_name(expected), Some(key));
+        }
+        let large = Key::Str("99999999999999999999999".into());
+        assert_eq!(parse_name(&name(&large)), Some(large));
+        for line in ["b\"", "b\"\\x0\"", "\"", "\"a", "99999999999999999999999"] {
+            assert_eq!(parse_name(line), None, "{line}");
         }
     }
 

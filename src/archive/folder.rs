@@ -7,10 +7,7 @@ use std::time::SystemTime;
 use super::file::File;
 use super::path::{ArchivePath, bytes_of, key_of};
 use super::stat::{FileAttributes, FileKind, Stat};
-use crate::{
-    CompressionCodec, Depot, Error, ErrorKind, Filter, Key, Layout, Raw, Record, RecordLocation, Result,
-    Totals,
-};
+use crate::{Depot, Error, ErrorKind, Key, Layout, Raw, Record, RecordLocation, Result, Totals};
 
 /// The longest chain of links that is followed.
 const MAX_LINKS: usize = 40;
@@ -35,13 +32,8 @@ const FILE_MODE: u32 = 0o644;
 /// ```
 #[must_use]
 pub fn layout(layout: Layout) -> Layout {
-    let compression = layout.compression.with_filter(Filter::None).with_typesize(1);
-    let block_size = layout.block_size.or((compression.codec != CompressionCodec::None).then_some(BLOCK));
-    layout.with_compression(compression).with_block_size(block_size)
+    layout.of_single_bytes()
 }
-
-/// Bytes of a block of files. Small files are alike, and smaller blocks would see less of that.
-const BLOCK: usize = 64 << 10;
 
 /// Folders of files, kept in a depot. See the [module](super).
 ///

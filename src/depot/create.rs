@@ -37,7 +37,7 @@ pub struct DepotBuilder<C> {
     layout: Layout,
     write: WriteOptions,
     open: OpenOptions,
-    noted: Option<(CodecInfo, usize)>,
+    noted: Option<CodecSpec>,
 }
 
 impl DepotBuilder<Raw> {
@@ -55,7 +55,42 @@ impl DepotBuilder<Raw> {
     /// # Ok::<(), vldepot::Error>(())
     /// ```
     pub fn note_codec(mut self, codec: CodecInfo, element_size: usize) -> Self {
-        self.noted = Some((codec, element_size));
+        let CodecInfo { id, version, parameters } = codec;
+        let spec = spec(&self.codec);
+        self.noted = Some(CodecSpec { id: id.into(), version, parameters, element_size, ..spec });
+        self
+    }
+
+    /// Makes a new depot like `other`: with its codec, its layout and its columns.
+    ///
+    /// It takes copies of records of `other`, whatever their codec: see [`Depot::copy_from`]. A layout that is
+    /// given afterwards takes the place of that of `other`, but must name the same columns. Metadata are not
+    /// copied: see [`Depot::copy_depot_metadata_from`].
+    ///
+    /// ```
+    /// use vldepot::codecs::Json;
+    /// use vldepot::{Depot, Layout, Raw};
+    /// let layout = Layout::fast().with_chunk_size(1 << 16);
+    /// let other = Depot::builder(Json::<u32>::new()).layout(layout).memory()?;
+    /// other.put("a", &7)?;
+    ///
+    /// let depot = Depot::builder(Raw).like(&other).memory()?;
+    /// depot.copy_all_from(&other)?;
+    /// assert_eq!(depot.stored_codec().id, "serde.json");
+    /// assert_eq!(depot.info()?.layout, other.info()?.layout);
+    /// # Ok::<(), vldepot::Error>(())
+    /// ```
+    pub fn like<D: Codec>(mut self, other: &Depot<D>) -> Self {
+        let stored = other.engine.parameters();
+        self.layout = stored.layout();
+        self.noted = Some(CodecSpec {
+            id: stored.codec_id.clone().into(),
+            version: stored.codec_version,
+            parameters: stored.codec_parameters.clone(),
+            align: stored.align,
+            element_size: self.layout.compression.typesize.unwrap_or_default().into(),
+            scalars: stored.columns.clone(),
+        });
         self
     }
 }
@@ -109,10 +144,7 @@ impl<C: Codec> DepotBuilder<C> {
     /// - [`ErrorKind::Locked`], [`ErrorKind::InvalidOptions`].
     pub fn create_in(self, storage: Arc<dyn Storage>) -> Result<Depot<C>> {
         let Self { codec, layout, write, open, noted } = self;
-        let mut spec = spec(&codec);
-        if let Some((CodecInfo { id, version, parameters }, element_size)) = noted {
-            spec = CodecSpec { id: id.into(), version, parameters, element_size, ..spec };
-        }
+        let spec = noted.unwrap_or_else(|| spec(&codec));
         let engine = Engine::create(storage, layout, &write, &open, spec)?;
         Ok(Depot::new(engine, Arc::new(codec)))
     }

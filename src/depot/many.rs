@@ -146,7 +146,33 @@ impl<C: Codec> Depot<C> {
     pub fn copy_from<D: Codec, K: AsKey>(&self, other: &Depot<D>, keys: &[K]) -> Result<u64> {
         self.check_same_codec(other)?;
         let names = other.names(keys)?;
-        self.copy_names(other, &names)
+        self.copy_names(other, &names, &names)
+    }
+
+    /// Copies records from another depot under other names, given as pairs of the name there and the name here.
+    /// Otherwise like [`copy_from`](Self::copy_from).
+    ///
+    /// ```
+    /// use vldepot::{Depot, Raw};
+    /// let (from, to) = (Depot::memory(Raw)?, Depot::memory(Raw)?);
+    /// from.put("a", b"first")?;
+    /// to.copy_from_as(&from, &[("a", "run_1/a")])?;
+    /// assert_eq!(to.get("run_1/a")?.view(), b"first");
+    /// # Ok::<(), vldepot::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Same as [`copy_from`](Self::copy_from).
+    pub fn copy_from_as<D: Codec, K: AsKey, L: AsKey>(
+        &self,
+        other: &Depot<D>,
+        keys: &[(K, L)],
+    ) -> Result<u64> {
+        self.check_same_codec(other)?;
+        let there: Vec<_> =
+            keys.iter().map(|(there, _)| tagged(&other.engine, there)).collect::<Result<_>>()?;
+        let here: Vec<_> = keys.iter().map(|(_, here)| tagged(&self.engine, here)).collect::<Result<_>>()?;
+        self.copy_names(other, &there, &here)
     }
 
     /// Copies all records from another depot, with their metadata, and returns how many.
@@ -170,11 +196,11 @@ impl<C: Codec> Depot<C> {
         for key in other.keys() {
             names.push(tagged(&other.engine, &key?)?);
             if names.len() == AT_ONCE.1 {
-                n += self.copy_names(other, &names)?;
+                n += self.copy_names(other, &names, &names)?;
                 names.clear();
             }
         }
-        Ok(n + self.copy_names(other, &names)?)
+        Ok(n + self.copy_names(other, &names, &names)?)
     }
 
     fn check_same_codec<D: Codec>(&self, other: &Depot<D>) -> Result<()> {
@@ -190,8 +216,15 @@ impl<C: Codec> Depot<C> {
         Err(ErrorKind::WrongCodec { stored, given }.at(other.engine.path()))
     }
 
-    fn copy_names<D: Codec>(&self, other: &Depot<D>, names: &[TaggedName]) -> Result<u64> {
+    /// Copies the records called `names` there, which are called `new` here.
+    fn copy_names<D: Codec>(
+        &self,
+        other: &Depot<D>,
+        names: &[TaggedName],
+        new: &[TaggedName],
+    ) -> Result<u64> {
         let ((mut rest, ahead), mut n) = (other.engine.locations(names)?, 0);
+        let mut new = new.iter();
         while !rest.is_empty() {
             let mut sum = 0;
             let fits = |(_, location): &&(&[u8], crate::index::Location)| {
@@ -201,11 +234,12 @@ impl<C: Codec> Depot<C> {
             };
             let taken = rest.iter().take_while(fits).count();
             let behind = rest.split_off(taken);
-            for ((name, _), bytes) in rest.iter().zip(batch::read(&other.engine, &rest, &ahead, 1)?) {
+            let read = batch::read(&other.engine, &rest, &ahead, 1)?;
+            for (((name, _), bytes), new) in rest.iter().zip(read).zip(&mut new) {
                 let OwnedAttributes { metadata, scalars } = other.engine.attributes(name)?;
-                let scalars = self.scalars_copied(other, &scalars, name, &bytes)?;
+                let scalars = self.scalars_copied(other, &scalars, new, &bytes)?;
                 let attributes = Attributes { metadata: metadata.as_deref(), scalars: &scalars };
-                self.engine.put(name, &bytes, attributes, false)?;
+                self.engine.put(new, &bytes, attributes, false)?;
                 n += 1;
             }
             rest = behind;

@@ -213,6 +213,90 @@ impl<C: Codec> Depot<C> {
         self.decode_metadata(&bytes)
     }
 
+    /// Copies the entries of another depot's own metadata that this one does not have. Returns the names of those
+    /// that it has with other values, which stay.
+    ///
+    /// ```
+    /// # use vldepot::{Depot, Raw};
+    /// let (from, to) = (Depot::memory(Raw)?, Depot::memory(Raw)?);
+    /// from.set_depot_metadata("program", "md 1.2")?;
+    /// from.set_depot_metadata("title", "water")?;
+    /// to.set_depot_metadata("title", "ice")?;
+    /// assert_eq!(to.copy_depot_metadata_from(&from)?, ["title"]);
+    /// assert_eq!(to.depot_metadata::<String>("program")?.as_deref(), Some("md 1.2"));
+    /// # Ok::<(), vldepot::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// The errors of [`set_depot_metadata`](Self::set_depot_metadata), and
+    /// [`Error::is_damage`](crate::Error::is_damage) when the other depot's metadata cannot be read.
+    pub fn copy_depot_metadata_from<D: Codec>(&self, other: &Depot<D>) -> Result<Vec<String>> {
+        let theirs = other.map_of(other.engine.depot_metadata()?.as_deref())?;
+        let mut differing = Vec::new();
+        self.change_depot_metadata(|map| {
+            let before = map.len();
+            for (name, value) in theirs {
+                match map.binary_search_by(|(found, _)| found.cmp(&name)) {
+                    Ok(at) if map[at].1 == value => {}
+                    Ok(_) => differing.push(name),
+                    Err(at) => map.insert(at, (name, value)),
+                }
+            }
+            map.len() > before
+        })?;
+        Ok(differing)
+    }
+
+    /// Names of the entries of the depots' own metadata that only one of them has, or that differ.
+    ///
+    /// ```
+    /// # use vldepot::{Depot, Raw};
+    /// let (one, other) = (Depot::memory(Raw)?, Depot::memory(Raw)?);
+    /// one.set_depot_metadata("title", "water")?;
+    /// other.set_depot_metadata("title", "ice")?;
+    /// other.set_depot_metadata("program", "md 1.2")?;
+    /// assert_eq!(one.differing_depot_metadata(&other)?, ["program", "title"]);
+    /// # Ok::<(), vldepot::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::is_damage`](crate::Error::is_damage) when the metadata of one cannot be read.
+    pub fn differing_depot_metadata<D: Codec>(&self, other: &Depot<D>) -> Result<Vec<String>> {
+        let ours = self.map_of(self.engine.depot_metadata()?.as_deref())?;
+        let theirs = other.map_of(other.engine.depot_metadata()?.as_deref())?;
+        let without = |entries: &Entries, others: &Entries| -> Vec<String> {
+            entries.iter().filter(|entry| !others.contains(entry)).map(|(name, _)| name.clone()).collect()
+        };
+        let mut names = [without(&ours, &theirs), without(&theirs, &ours)].concat();
+        names.sort_unstable();
+        names.dedup();
+        Ok(names)
+    }
+
+    /// Whether a record has the same metadata as one of another depot. They are compared as they are stored.
+    ///
+    /// ```
+    /// # use vldepot::{Depot, Raw};
+    /// let (one, other) = (Depot::memory(Raw)?, Depot::memory(Raw)?);
+    /// one.put_with_metadata("a", b"..", "converged")?;
+    /// other.put("a", b"..")?;
+    /// assert!(!one.has_metadata_of("a", &other, "a")?);
+    /// # Ok::<(), vldepot::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`], and [`Error::is_damage`](crate::Error::is_damage).
+    pub fn has_metadata_of<D: Codec>(
+        &self,
+        key: impl AsKey,
+        other: &Depot<D>,
+        other_key: impl AsKey,
+    ) -> Result<bool> {
+        let ours = self.engine.metadata(&tagged(&self.engine, &key)?)?;
+        let theirs = other.engine.metadata(&tagged(&other.engine, &other_key)?)?;
+        Ok(ours == theirs)
+    }
+
     /// Changes the depot's own metadata, and stores them if `change` returns true.
     fn change_depot_metadata(&self, change: impl FnOnce(&mut Entries) -> bool) -> Result<bool> {
         // Reads and writes under one lock. Otherwise two threads could lose one of two entries.

@@ -23,6 +23,7 @@ use crate::sync::OwnedByProcess;
 use crate::vlstore;
 
 /// The description of a codec, without its type.
+#[derive(Debug, Clone)]
 pub(crate) struct CodecSpec {
     pub(crate) id: Cow<'static, str>,
     pub(crate) version: u32,

@@ -9,16 +9,56 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::{Meter, Progress};
+use crate::blosc::CompressionCodec;
 use crate::engine::{Engine, ListedRecord, Listing, in_record, read_each};
 use crate::error::{Error, ErrorKind, Part, Result};
 use crate::events::event;
+use crate::format::tables::Parameters;
 use crate::index::Location;
 use crate::log::Scanner;
+use crate::options::Layout;
 use crate::storage::{FileStorage, StagedFile, Storage, check_file};
 
 /// Raw bytes and records that are copied together.
 const BATCH_BYTES: usize = 8 << 20;
 const BATCH_RECORDS: usize = 1024;
+
+/// How to compact.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CompactOptions {
+    /// Compress as this layout does: see [`Layout::recompressed`]. The default, `None`, compresses as before.
+    pub compression_of: Option<Layout>,
+}
+
+impl CompactOptions {
+    /// Sets [`compression_of`](Self#structfield.compression_of).
+    #[must_use]
+    pub fn with_compression_of(mut self, layout: impl Into<Option<Layout>>) -> Self {
+        self.compression_of = layout.into();
+        self
+    }
+
+    /// The parameters of the new depot.
+    fn parameters(&self, old: &Parameters) -> Parameters {
+        let mut new = old.clone();
+        if let Some(by) = &self.compression_of {
+            let layout = old.layout().recompressed(by);
+            (new.compression, new.block_size) = (layout.compression, layout.block_size);
+        }
+        new
+    }
+
+    /// How many bytes the new depot takes, as far as can be told.
+    fn estimate(&self, source: &Engine) -> Result<u64> {
+        let codec = self.parameters(source.parameters()).compression.codec;
+        if codec == CompressionCodec::None && source.parameters().compression.codec != codec {
+            let (_, live, _) = source.counts();
+            return Ok(live);
+        }
+        estimate(source)
+    }
+}
 
 /// What compacting gained.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,7 +96,35 @@ pub struct CompactReport {
 ///
 /// After each of these errors nothing was changed. If only the folder cannot be synced, the new file is in
 /// place, and the error is [`ErrorKind::Io`].
-pub fn compact(path: impl AsRef<Path>, mut progress: impl FnMut(Progress)) -> Result<CompactReport> {
+pub fn compact(path: impl AsRef<Path>, progress: impl FnMut(Progress)) -> Result<CompactReport> {
+    compact_with(path, &CompactOptions::default(), progress)
+}
+
+/// Like [`compact`], with options: such as to compress in another way.
+///
+/// ```
+/// use vldepot::maintain::{CompactOptions, compact_with};
+/// use vldepot::{CompressionCodec, Depot, Layout, Raw};
+/// # let folder = tempfile::tempdir().unwrap();
+/// # let path = folder.path().join("run.vld");
+/// let depot = Depot::create(&path, Raw)?;
+/// depot.put("a", &[7; 1000])?;
+/// depot.close()?;
+/// let options = CompactOptions::default().with_compression_of(Layout::fast());
+/// let report = compact_with(&path, &options, |_| {})?;
+/// assert_eq!(report.records, 1);
+/// let compression = Depot::open(&path, Raw)?.info()?.layout.compression;
+/// assert_eq!(compression.codec, CompressionCodec::Lz4);
+/// # Ok::<(), vldepot::Error>(())
+/// ```
+///
+/// # Errors
+/// The errors of [`compact`].
+pub fn compact_with(
+    path: impl AsRef<Path>,
+    options: &CompactOptions,
+    mut progress: impl FnMut(Progress),
+) -> Result<CompactReport> {
     let given = path.as_ref();
     let (source, old) = open(given)?;
     let not_compacted = |error: Error| match error.kind() {
@@ -67,9 +135,12 @@ pub fn compact(path: impl AsRef<Path>, mut progress: impl FnMut(Progress)) -> Re
     };
     let stored = old.stored_len().unwrap_or(u64::MAX);
     let staged = StagedFile::in_place_of(given, old).map_err(not_compacted)?;
-    let room = estimate(&source).map_err(not_compacted)?.min(stored);
+    let mut room = options.estimate(&source).map_err(not_compacted)?;
+    if options.compression_of.is_none() {
+        room = room.min(stored);
+    }
     staged.check_room(room).map_err(not_compacted)?;
-    let (report, staged) = write(&source, staged, &mut progress).map_err(not_compacted)?;
+    let (report, staged) = write(&source, options, staged, &mut progress).map_err(not_compacted)?;
     staged.settle()?;
     event!(info, "{}: compacted to {} records", given.display(), report.records);
     Ok(report)
@@ -95,11 +166,12 @@ fn open(given: &Path) -> Result<(Engine, Arc<FileStorage>)> {
 /// Writes the new file and puts it in place.
 fn write(
     source: &Engine,
+    options: &CompactOptions,
     mut staged: StagedFile,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<(CompactReport, StagedFile)> {
     // Both locks are held until the new file is in its place.
-    let (mut report, target) = copy(source, staged.storage(), progress)?;
+    let (mut report, target) = copy(source, options, staged.storage(), progress)?;
     drop(target);
     report.other_names = staged.other_names();
     staged.place()?;
@@ -129,11 +201,12 @@ pub fn compact_into(
     mut progress: impl FnMut(Progress),
 ) -> Result<CompactReport> {
     let source = Engine::open_any(from, false)?;
-    copy(&source, to, &mut progress).map(|(report, _)| report)
+    copy(&source, &CompactOptions::default(), to, &mut progress).map(|(report, _)| report)
 }
 
 fn copy(
     source: &Engine,
+    options: &CompactOptions,
     to: Arc<dyn Storage>,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<(CompactReport, Engine)> {
@@ -145,7 +218,7 @@ fn copy(
     let (records, raw_bytes, _) = source.counts();
     let mut meter = Meter::new(raw_bytes, progress);
     let carried = source.entries_to_carry()?;
-    let target = Engine::create_like(to, source.parameters())?;
+    let target = Engine::create_like(to, &options.parameters(source.parameters()))?;
     let mut listing = Listing::new(source)?;
     let mut batch: Vec<(Vec<u8>, Location)> = Vec::new();
     let mut bytes = 0;

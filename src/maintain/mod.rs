@@ -20,7 +20,7 @@ mod verify;
 use crate::error::Error;
 use crate::key::Key;
 
-pub use compact::{CompactReport, compact, compact_into};
+pub use compact::{CompactOptions, CompactReport, compact, compact_into, compact_with};
 pub use path::verify;
 pub use plan::plan_compact;
 pub use repair::{RepairOptions, RepairReport, repair, repair_in};

@@ -12,7 +12,7 @@ use vldepot::{Depot, DepotBuilder, Raw};
 use super::Run;
 use crate::archive::{self, Sources};
 use crate::failure::Failure;
-use crate::progress::Spinner;
+use crate::progress::{self, Spinner};
 use crate::text;
 
 /// Store files and folders in an archive that is there.
@@ -33,7 +33,7 @@ pub(crate) struct Add {
     #[arg(long, short, value_name = "N", value_parser = text::parse_bytes, default_value = "16G")]
     shard_size: u64,
     /// Print one JSON object.
-    #[arg(long)]
+    #[arg(long, visible_alias = "jsonl")]
     json: bool,
 }
 
@@ -58,7 +58,10 @@ impl Run for Add {
         if self.json {
             writeln!(out, "{}", Value::from(archive::counts(&added)))?;
         } else {
-            writeln!(out, "{}: {} added", text::path(&self.file), archive::in_words(&added))?;
+            progress::tell(
+                out,
+                format_args!("{}: {} added", text::path(&self.file), archive::in_words(&added)),
+            )?;
         }
         archive::without(&added, "could not be stored")
     }

@@ -1,6 +1,6 @@
 //! `vldepot cat`: prints one record, as raw bytes or in a readable form.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 
 use clap::Args;
@@ -31,8 +31,11 @@ pub(crate) struct Cat {
     /// Decode with this codec instead. For files that name none.
     #[arg(long, value_name = "ID", requires = "decoded")]
     codec: Option<String>,
+    /// Write to a terminal whatever the record holds. Without this, only text goes there.
+    #[arg(long, short)]
+    force: bool,
     /// With --decoded, print the whole record as one JSON value. Errors are JSON in any case.
-    #[arg(long)]
+    #[arg(long, visible_alias = "jsonl")]
     json: bool,
 }
 
@@ -59,6 +62,52 @@ impl Write for Out<'_> {
     }
 }
 
+/// Finds out whether what is written to it is text that a terminal may have.
+#[derive(Default)]
+struct Text {
+    /// The start of a character whose end was not written yet, or a carriage return.
+    rest: Vec<u8>,
+    is_other: bool,
+}
+
+impl Text {
+    fn is_plain(&self) -> bool {
+        !self.is_other && self.rest.is_empty()
+    }
+
+    /// Looks at whole characters.
+    fn look(&mut self, text: &str) {
+        let text = text.replace("\r\n", "\n");
+        self.is_other |= text.contains(|c| c != '\n' && c != '\t' && text::is_control(c));
+    }
+}
+
+impl Write for Text {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.is_other {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        let mut all = std::mem::take(&mut self.rest);
+        all.extend_from_slice(bytes);
+        // A line feed may follow a carriage return.
+        let end = all.len() - usize::from(all.ends_with(b"\r"));
+        let whole = match std::str::from_utf8(&all[..end]) {
+            Ok(text) => text.len(),
+            Err(error) => {
+                self.is_other |= error.error_len().is_some();
+                error.valid_up_to()
+            }
+        };
+        self.look(&String::from_utf8_lossy(&all[..whole]));
+        self.rest = all.split_off(whole);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 impl Run for Cat {
     fn json(&self) -> bool {
         self.json
@@ -76,6 +125,19 @@ impl Run for Cat {
         let depot = Depot::builder(Raw).open_options(options.clone()).open(&self.file)?;
         let failed = |error| name::failure(error, &depot, &key, &self.name);
         if !self.decoded {
+            if !self.force && io::stdout().is_terminal() {
+                let mut text = Text::default();
+                let read = depot.read_to(&key, &mut text);
+                if !text.is_plain() {
+                    return Err(Failure::other(format!(
+                        "{}: record {} is not plain text, which a terminal could take for commands: --decoded shows \
+                         what it means, --force writes it as it is",
+                        text::path(&self.file),
+                        text::name(&key)
+                    )));
+                }
+                read.map_err(failed)?;
+            }
             let mut out = Out { out, refused: None };
             let read = depot.read_to(&key, &mut out);
             return match out.refused {
@@ -104,5 +166,40 @@ impl Run for Cat {
             )),
             print::Error::Output(failure) => failure,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::Text;
+
+    fn is_plain(bytes: &[u8]) -> bool {
+        // However it comes in pieces.
+        let whole = {
+            let mut text = Text::default();
+            text.write_all(bytes).is_ok() && text.is_plain()
+        };
+        let by_bytes = {
+            let mut text = Text::default();
+            bytes.iter().all(|byte| text.write_all(&[*byte]).is_ok()) && text.is_plain()
+        };
+        assert_eq!(whole, by_bytes, "{bytes:?}");
+        whole
+    }
+
+    #[test]
+    fn text_goes_to_a_terminal_and_what_could_command_it_does_not() {
+        for text in ["", "a\tb\n", "two\r\nlines\r\n", "é 漢字"] {
+            assert!(is_plain(text.as_bytes()), "{text:?}");
+        }
+        let commands = ["\x1b[2J", "a\rb", "a\r", "\0", "\u{9b}2J", "\u{202e}", "\x7f"];
+        for text in commands {
+            assert!(!is_plain(text.as_bytes()), "{text:?}");
+        }
+        for bytes in [&b"\xff"[..], b"a\xc3", b"\xe6\xbc"] {
+            assert!(!is_plain(bytes), "{bytes:?}");
+        }
     }
 }

@@ -4,15 +4,17 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use clap::Args;
-use vldepot::maintain::{compact, plan_compact};
+use clap::builder::PossibleValuesParser;
+use vldepot::Layout;
+use vldepot::maintain::{CompactOptions, compact_with, plan_compact};
 
 use super::Run;
 use super::truncate::{removed, to_json};
 use crate::failure::Failure;
-use crate::progress::Bar;
+use crate::progress::{self, Bar};
 use crate::text;
 
-/// Rewrite a depot without removed and replaced records.
+/// Rewrite a depot without removed and replaced records, and compress it in another way if asked to.
 ///
 /// The new file is written beside the old one, and then takes its place in one step. If the command is
 /// interrupted before that, nothing has changed.
@@ -20,12 +22,15 @@ use crate::text;
 pub(crate) struct Compact {
     /// The depot. No other program may be writing it.
     file: PathBuf,
+    /// Compress anew, as this preset does: `balanced` and `compact` with zstd, `fast` with LZ4.
+    #[arg(long, value_parser = PossibleValuesParser::new(Layout::PRESETS), conflicts_with = "dry_run")]
+    preset: Option<String>,
     /// Only say which removed and replaced records would be gone for good. This works while another program
     /// writes the depot.
-    #[arg(long)]
+    #[arg(long, short = 'n')]
     dry_run: bool,
     /// Print one JSON object.
-    #[arg(long)]
+    #[arg(long, visible_alias = "jsonl")]
     json: bool,
 }
 
@@ -52,8 +57,10 @@ impl Run for Compact {
             }
             return Ok(());
         }
+        let by = self.preset.as_ref().map(|name| name.parse::<Layout>()).transpose()?;
+        let options = CompactOptions::default().with_compression_of(by);
         let bar = Bar::new("compacting");
-        let report = compact(&self.file, |progress| bar.show(progress))?;
+        let report = compact_with(&self.file, &options, |progress| bar.show(progress))?;
         drop(bar);
         if self.json {
             serde_json::to_writer(&mut *out, &report)?;
@@ -63,10 +70,10 @@ impl Run for Compact {
         let records = text::count(report.records, "record");
         let (before, after) = (text::bytes(report.bytes_before), text::bytes(report.bytes_after));
         let file = text::path(&self.file);
-        writeln!(out, "{file}: {records}, {before} before, {after} now")?;
+        progress::tell(out, format_args!("{file}: {records}, {before} before, {after} now"))?;
         if report.other_names > 0 {
             let links = text::count(report.other_names, "other hard link");
-            writeln!(out, "{file}: the old file has {links}, so its space is not freed")?;
+            progress::tell(out, format_args!("{file}: the old file has {links}, so its space is not freed"))?;
         }
         Ok(())
     }

@@ -15,7 +15,7 @@ use super::Run;
 use super::add::{add_to_set, store};
 use crate::archive::{self, Sources};
 use crate::failure::Failure;
-use crate::text;
+use crate::{progress, text};
 
 /// Store files and folders in a new archive.
 ///
@@ -38,7 +38,7 @@ pub(crate) struct Create {
     #[arg(long, short, value_name = "N", value_parser = text::parse_bytes, conflicts_with = "force")]
     shard_size: Option<u64>,
     /// Print one JSON object.
-    #[arg(long)]
+    #[arg(long, visible_alias = "jsonl")]
     json: bool,
 }
 
@@ -84,7 +84,7 @@ impl Run for Create {
             writeln!(out, "{}", Value::from(object))?;
         } else {
             let (file, words) = (text::path(&self.file), archive::in_words(&added));
-            writeln!(out, "{file}: {words}, stored in {}", text::bytes(size))?;
+            progress::tell(out, format_args!("{file}: {words}, stored in {}", text::bytes(size)))?;
         }
         archive::without(&added, "could not be stored")
     }

@@ -32,7 +32,7 @@ pub(crate) struct Du {
     #[arg(long, short = 'H')]
     human: bool,
     /// Print one JSON object per line.
-    #[arg(long)]
+    #[arg(long, visible_alias = "jsonl")]
     json: bool,
 }
 

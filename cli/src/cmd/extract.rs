@@ -11,7 +11,7 @@ use vldepot::archive::{ArchivePath, ExtractOptions, Transfer};
 use super::Run;
 use crate::archive::{self, Globs};
 use crate::failure::Failure;
-use crate::progress::Spinner;
+use crate::progress::{self, Spinner};
 use crate::text;
 
 /// Write files of an archive to the disk.
@@ -40,7 +40,7 @@ pub(crate) struct Extract {
     #[arg(long, short = 'j', value_name = "N")]
     threads: Option<usize>,
     /// Print one JSON object.
-    #[arg(long)]
+    #[arg(long, visible_alias = "jsonl")]
     json: bool,
 }
 
@@ -87,7 +87,7 @@ impl Run for Extract {
             writeln!(out, "{}", Value::from(archive::counts(&all)))?;
         } else {
             let (words, to) = (archive::in_words(&all), text::path(&self.directory));
-            writeln!(out, "{}: {words} extracted to {to}", text::path(&self.file))?;
+            progress::tell(out, format_args!("{}: {words} extracted to {to}", text::path(&self.file)))?;
         }
         archive::without(&all, "could not be extracted")?;
         archive::complete(&archive)

@@ -26,7 +26,7 @@ pub(crate) struct Find {
     #[arg(long = "path", value_name = "GLOB")]
     whole: Option<String>,
     /// It is a file (`f`), a folder (`d`) or a link (`l`).
-    #[arg(long = "type", short, value_name = "T", value_enum)]
+    #[arg(long = "type", short = 't', value_name = "T", value_enum)]
     kind: Option<Kind>,
     /// The size is at least `+N`, at most `-N`, or `N` bytes. `k`, `M` and `G` after the number count KiB,
     /// MiB and GiB.
@@ -39,7 +39,7 @@ pub(crate) struct Find {
     #[arg(long = "print0", short = '0', conflicts_with = "json")]
     null: bool,
     /// Print one JSON object per line.
-    #[arg(long)]
+    #[arg(long, visible_alias = "jsonl")]
     json: bool,
 }
 

@@ -18,7 +18,7 @@ pub(crate) struct Info {
     /// The depot.
     file: PathBuf,
     /// Print one JSON object.
-    #[arg(long)]
+    #[arg(long, visible_alias = "jsonl")]
     json: bool,
 }
 

@@ -28,7 +28,7 @@ pub(crate) struct List {
     #[arg(long, short = '0', conflicts_with_all = ["long", "json"])]
     null: bool,
     /// Print one JSON object per line.
-    #[arg(long, conflicts_with = "long")]
+    #[arg(long, visible_alias = "jsonl", conflicts_with = "long")]
     json: bool,
 }
 

@@ -1,19 +1,26 @@
 //! The verbs, one file each: the arguments, and what the verb does with them.
 
 mod add;
+mod bench;
 mod cat;
 mod compact;
+mod completions;
 mod create;
+mod diff;
 mod du;
 mod extract;
 mod find;
 mod info;
 mod list;
+mod man;
+mod merge;
 mod mv;
 mod repair;
 mod reshard;
 mod rm;
 mod stat;
+mod subset;
+mod sync;
 mod tree;
 mod truncate;
 mod verify;
@@ -73,6 +80,13 @@ verbs![
     stat::Stat,
     rm::Rm,
     mv::Mv,
+    diff::Diff,
+    subset::Subset,
+    merge::Merge,
+    sync::Sync,
+    bench::Bench,
+    completions::Completions,
+    man::Man,
 ];
 
 impl Verb {

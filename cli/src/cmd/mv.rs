@@ -5,11 +5,13 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use clap::Args;
+use serde_json::json;
 use vldepot::archive::Archive;
 
 use super::Run;
 use crate::archive;
 use crate::failure::Failure;
+use crate::progress;
 
 /// Give a file or a folder of an archive another path.
 ///
@@ -22,11 +24,14 @@ pub(crate) struct Mv {
     from: OsString,
     /// Its new path, or the folder to move it to.
     to: OsString,
+    /// Print one JSON object.
+    #[arg(long, visible_alias = "jsonl")]
+    json: bool,
 }
 
 impl Run for Mv {
     fn json(&self) -> bool {
-        false
+        self.json
     }
 
     fn run(&self, out: &mut dyn Write) -> Result<(), Failure> {
@@ -37,7 +42,11 @@ impl Run for Mv {
         }
         archive.rename(&from, &to)?;
         archive.close()?;
-        writeln!(out, "{} is now {}", archive::shown(&from), archive::shown(&to))?;
-        Ok(())
+        if self.json {
+            let ((from, old), (to, new)) = (archive::to_json(&from), archive::to_json(&to));
+            writeln!(out, "{}", json!({ "from": { from: old }, "to": { to: new } }))?;
+            return Ok(());
+        }
+        progress::tell(out, format_args!("{} is now {}", archive::shown(&from), archive::shown(&to)))
     }
 }

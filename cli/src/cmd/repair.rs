@@ -10,7 +10,7 @@ use vldepot::maintain::{RepairOptions, repair};
 
 use super::{Run, verify};
 use crate::failure::Failure;
-use crate::progress::Bar;
+use crate::progress::{self, Bar};
 use crate::text;
 
 /// Save what can be read of a damaged depot to a new file, and name what is lost.
@@ -33,11 +33,14 @@ pub(crate) struct Repair {
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
+    /// Print one JSON object per line: each lost record, each other problem, and then all but these.
+    #[arg(long, conflicts_with_all = ["json", "all"])]
+    jsonl: bool,
 }
 
 impl Run for Repair {
     fn json(&self) -> bool {
-        self.json
+        self.json || self.jsonl
     }
 
     fn run(&self, out: &mut dyn Write) -> Result<(), Failure> {
@@ -46,17 +49,17 @@ impl Run for Repair {
         let bar = Bar::new("repairing");
         let report = repair(&self.file, &self.new, &options, |progress| bar.show(progress))?;
         drop(bar);
-        if self.json {
-            let report = json!({
-                "file": self.new.to_string_lossy(),
-                "records": report.records,
-                "lost": verify::lost(&report.lost),
-                "problems": verify::problems(&report.problems),
-            });
-            writeln!(out, "{report}")?;
+        if self.json() {
+            let all = json!({ "file": self.new.to_string_lossy(), "records": report.records });
+            let lists =
+                [("lost", verify::lost(&report.lost)), ("problems", verify::problems(&report.problems))];
+            verify::print_json(all, lists, self.jsonl, out)?;
         } else {
             verify::tell_damage("lost", &report.lost, &report.problems, self.all, out)?;
-            writeln!(out, "{}: {} kept", text::path(&self.new), text::count(report.records, "record"))?;
+            progress::tell(
+                out,
+                format_args!("{}: {} kept", text::path(&self.new), text::count(report.records, "record")),
+            )?;
         }
         if report.lost.is_empty() && report.problems.is_empty() {
             return Ok(());

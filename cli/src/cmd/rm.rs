@@ -12,7 +12,7 @@ use vldepot::shards;
 use super::Run;
 use crate::archive;
 use crate::failure::Failure;
-use crate::text;
+use crate::{progress, text};
 
 /// Take files and folders out of an archive.
 ///
@@ -31,7 +31,7 @@ pub(crate) struct Rm {
     #[arg(long, short = 'n')]
     dry_run: bool,
     /// Print one JSON object.
-    #[arg(long)]
+    #[arg(long, visible_alias = "jsonl")]
     json: bool,
 }
 
@@ -80,7 +80,9 @@ impl Run for Rm {
         }
         let what = if self.dry_run { "would be taken out" } else { "taken out" };
         let records = text::count(records, "record");
-        writeln!(out, "{}: {records}, {} {what}", text::path(&self.file), text::bytes(bytes))?;
+        if self.dry_run || !progress::is_quiet() {
+            writeln!(out, "{}: {records}, {} {what}", text::path(&self.file), text::bytes(bytes))?;
+        }
         Ok(())
     }
 }

@@ -22,7 +22,7 @@ pub(crate) struct Stat {
     #[arg(required = true)]
     paths: Vec<OsString>,
     /// Print one JSON object per line.
-    #[arg(long)]
+    #[arg(long, visible_alias = "jsonl")]
     json: bool,
 }
 

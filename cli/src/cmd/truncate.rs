@@ -11,13 +11,12 @@ use vldepot::{Depot, ErrorKind, Key, OpenOptions, Raw, Removal, TruncateOptions}
 use super::Run;
 use crate::failure::Failure;
 use crate::name::{self, Kind};
-use crate::text;
+use crate::{progress, text};
 
 /// Remove all records after a given one, as a simulation does before it restarts from there.
 ///
 /// The bytes stay in the file until it is compacted. Until then, and until something else is written, --undo
 /// brings the records back.
-#[allow(clippy::struct_excessive_bools, reason = "each is a flag of the command")]
 #[derive(Args)]
 #[group(id = "place", required = true, multiple = false, args = ["after", "after_step", "undo"])]
 pub(crate) struct Truncate {
@@ -45,7 +44,7 @@ pub(crate) struct Truncate {
     #[command(flatten)]
     kind: Kind,
     /// Only say what would be removed.
-    #[arg(long)]
+    #[arg(long, short = 'n')]
     dry_run: bool,
     /// Allow the removal of all records or all frames.
     #[arg(long)]
@@ -55,7 +54,7 @@ pub(crate) struct Truncate {
     #[arg(long)]
     accept_loss: bool,
     /// Print one JSON object.
-    #[arg(long)]
+    #[arg(long, visible_alias = "jsonl")]
     json: bool,
 }
 
@@ -74,7 +73,7 @@ impl Run for Truncate {
         };
         if self.json {
             writeln!(out, "{}", to_json(&removal, self.dry_run))?;
-        } else {
+        } else if self.dry_run || !progress::is_quiet() {
             writeln!(out, "{}: {}", text::path(&self.file), self.sentence(&removal))?;
         }
         Ok(())
@@ -129,7 +128,10 @@ impl Truncate {
         } else {
             let restored = text::count(restored, "record");
             let records = text::grouped(records);
-            writeln!(out, "{}: {restored} brought back, {records} in all", text::path(&self.file))?;
+            progress::tell(
+                out,
+                format_args!("{}: {restored} brought back, {records} in all", text::path(&self.file)),
+            )?;
         }
         Ok(())
     }

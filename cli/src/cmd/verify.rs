@@ -10,7 +10,7 @@ use vldepot::maintain::{LostRecord, VerifyOptions, VerifyReport, verify};
 
 use super::Run;
 use crate::failure::{self, Failure};
-use crate::progress::Bar;
+use crate::progress::{self, Bar};
 use crate::text;
 
 /// Check every checksum of a depot, its index and its Blosc2 frame, and name what is damaged.
@@ -27,11 +27,14 @@ pub(crate) struct Verify {
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
+    /// Print one JSON object per line: each damaged record, each other problem, and then all but these.
+    #[arg(long, conflicts_with_all = ["json", "all"])]
+    jsonl: bool,
 }
 
 impl Run for Verify {
     fn json(&self) -> bool {
-        self.json
+        self.json || self.jsonl
     }
 
     fn run(&self, out: &mut dyn Write) -> Result<(), Failure> {
@@ -40,8 +43,12 @@ impl Run for Verify {
         let bar = Bar::new("verifying");
         let report = verify(&self.file, &options, |progress| bar.show(progress))?;
         drop(bar);
-        if self.json {
-            writeln!(out, "{}", json_of(&report))?;
+        if self.json() {
+            let lists = [
+                ("damaged_records", lost(&report.damaged_records)),
+                ("problems", problems(&report.problems)),
+            ];
+            print_json(json_of(&report), lists, self.jsonl, out)?;
         } else {
             tell(&report, self.all, out)?;
         }
@@ -122,6 +129,9 @@ fn tell(report: &VerifyReport, all: bool, out: &mut dyn Write) -> Result<(), Fai
     for loss in &report.losses {
         writeln!(out, "lost before: {}", text::without_controls(loss))?;
     }
+    if report.is_whole() && progress::is_quiet() {
+        return Ok(());
+    }
     let verdict = if report.is_whole() { "whole" } else { "DAMAGED" };
     writeln!(out, "{verdict}: {data}{structure}")?;
     if report.unknown_entries > 0 {
@@ -155,9 +165,25 @@ fn json_of(report: &VerifyReport) -> Value {
         "torn_bytes": report.torn_bytes,
         "standard_frame": report.standard_frame,
         "losses": report.losses,
-        "damaged_records": lost(&report.damaged_records),
-        "problems": problems(&report.problems),
     })
+}
+
+/// Prints lists with the rest as one object, or each of their items as an object of its own, and then the rest.
+pub(super) fn print_json(
+    mut all: Value,
+    lists: [(&str, Vec<Value>); 2],
+    by_lines: bool,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
+    for (name, items) in lists {
+        if by_lines {
+            items.iter().try_for_each(|item| writeln!(out, "{item}"))?;
+        } else {
+            all[name] = items.into();
+        }
+    }
+    writeln!(out, "{all}")?;
+    Ok(())
 }
 
 /// Records that cannot be read, for JSON.

@@ -121,8 +121,31 @@ impl Archive {
         options: &ExtractOptions,
         mut progress: impl FnMut(Progress),
     ) -> Result<Transfer> {
-        let target = target.as_ref();
-        let entries = self.entries(from)?;
+        self.extract_listed(self.entries(from)?, target.as_ref(), options, &mut progress)
+    }
+
+    /// Writes some files, links and folders, those of [`walk`](Self::walk) that are given. What is in a folder is
+    /// not written with it. Otherwise like [`extract`](Self::extract).
+    ///
+    /// # Errors
+    /// The errors of [`extract`](Self::extract).
+    pub fn extract_entries(
+        &self,
+        entries: impl IntoIterator<Item = Entry>,
+        target: impl AsRef<Path>,
+        options: &ExtractOptions,
+        mut progress: impl FnMut(Progress),
+    ) -> Result<Transfer> {
+        self.extract_listed(entries.into_iter().map(Ok), target.as_ref(), options, &mut progress)
+    }
+
+    fn extract_listed(
+        &self,
+        entries: impl Iterator<Item = Result<Entry>>,
+        target: &Path,
+        options: &ExtractOptions,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Transfer> {
         let io = |source| refused("make the folder", target, source);
         std::fs::create_dir_all(target).map_err(io)?;
         // The target itself may be a link.
@@ -146,9 +169,9 @@ impl Archive {
             // Only the writers have it: if all have panicked, nobody waits for them.
             drop(take);
             let give = give;
-            work.list(entries, &give, &mut progress)
+            work.list(entries, &give, progress)
         });
-        work.finish(listed, &mut progress)
+        work.finish(listed, progress)
     }
 
     /// A file, or a folder and all below it.
@@ -369,17 +392,33 @@ fn write_file(
     let length = archive.depot().location(&key).map_err(io::Error::other)?.length;
     // A damaged record is found before anything is written for it, if it is short.
     let short = (length <= SHORT).then(|| archive.depot().get(&key)).transpose().map_err(io::Error::other)?;
-    let file = make(folder, name, options, || fs::openat(folder, name, FILE, Mode::from_raw_mode(0o600)))?;
+    // A file that replaces another one is complete when it does.
+    let unfinished = options.overwrite.then(unfinished);
+    let new = unfinished.as_deref().map_or(name, str::as_bytes);
+    let file = make(folder, new, options, || fs::openat(folder, new, FILE, Mode::from_raw_mode(0o600)))?;
     let mut file = File::from(file);
     let written = match short {
         Some(record) => file.write_all(record.view()),
         None => archive.depot().read_to(&key, &mut file).map(|_| ()).map_err(told),
     };
-    if let Err(error) = written.and_then(|()| give(file.as_fd(), attributes, options)) {
-        _ = fs::unlinkat(folder, name, AtFlags::empty());
+    let given = written.and_then(|()| give(file.as_fd(), attributes, options));
+    let placed = given.and_then(|()| match &unfinished {
+        Some(unfinished) => Ok(fs::renameat(folder, unfinished.as_str(), folder, name)?),
+        None => Ok(()),
+    });
+    if let Err(error) = placed {
+        _ = fs::unlinkat(folder, new, AtFlags::empty());
         return Err(error);
     }
     Ok(length)
+}
+
+/// A name for a file that is being written, which no other one has.
+fn unfinished() -> String {
+    use std::hash::{BuildHasher, Hasher};
+    // Seeded by the system's randomness.
+    let random = std::collections::hash_map::RandomState::new().build_hasher().finish();
+    format!(".vldepot-{random:016x}.tmp")
 }
 
 /// The error as the system's, if the system refused something.
