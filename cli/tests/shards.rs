@@ -221,3 +221,34 @@ fn killed_merges_lose_no_shard() {
     let depot = Depot::open(folder, Raw).unwrap();
     assert_eq!((depot.len(), depot.info().unwrap().shards), (1200, Some(12)));
 }
+
+#[test]
+fn depots_are_linked_without_copying_them() {
+    let place = TempDir::new().unwrap();
+    let folder = place.path();
+    fs::create_dir(folder.join("run")).unwrap();
+    for rank in 0..3 {
+        let depot = Depot::create(folder.join(format!("run/rank_{rank}.vld")), Raw).unwrap();
+        (0..10).for_each(|n| depot.put(100 * rank + n, &noise(1, 100)).unwrap());
+        depot.close().unwrap();
+    }
+    let (said, _) = exits(0, folder, &["merge", "--link", "-o", "run"]);
+    assert_eq!(said, "run: 3 added; 3 shards, 30 records\n");
+    let depot = Depot::create(folder.join("elsewhere.vld"), Raw).unwrap();
+    depot.put(5, b"newer").unwrap();
+    depot.close().unwrap();
+    let (_, error) = exits(4, folder, &["merge", "--link", "-o", "run", "elsewhere.vld"]);
+    assert!(error.contains('5') && error.contains("exists"), "{error}");
+    let merged =
+        exits(0, folder, &["merge", "--link", "--replace", "-o", "run", "elsewhere.vld", "--json"]).0;
+    let merged = json(&merged);
+    assert_eq!(
+        (&merged["records"], &merged["superseded"], &merged["added"]),
+        (&30.into(), &1.into(), &1.into())
+    );
+    assert_eq!(exits(0, folder, &["cat", "run", "int:5"]).0, "newer");
+    exits(2, folder, &["merge", "--link", "--append", "-o", "run"]);
+    exits(2, folder, &["merge", "-o", "run"]);
+    assert_eq!(exits(0, folder, &["diff", "run", "run"]).0, "");
+    exits(0, folder, &["subset", "run", "some.vld", "--pattern", "*"]);
+}

@@ -87,7 +87,7 @@ pub(super) fn add_to_set(
         writeln!(out, "{}", Value::from(object))?;
     } else {
         let (words, shards) = (archive::in_words(&added), text::count(merged.shards, "shard"));
-        writeln!(out, "{}: {words} added; {shards} now", text::path(folder))?;
+        progress::tell(out, format_args!("{}: {words} added; {shards} now", text::path(folder)))?;
     }
     archive::without(&added, "could not be stored")
 }

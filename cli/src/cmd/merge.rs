@@ -1,4 +1,4 @@
-//! `vldepot merge`: copies the records of several depots to one.
+//! `vldepot merge`: copies the records of several depots to one, or lists depots as shards of a folder.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use clap::builder::PossibleValuesParser;
 use serde_json::json;
+use vldepot::shards::{MergeOptions, found, merge};
 use vldepot::{CommitEvery, Depot, Key, Layout, Raw, WriteOptions};
 
 use super::Run;
@@ -20,12 +21,17 @@ use crate::text;
 /// the first. If two depots have a record of one name, nothing is written unless an option says which one is meant.
 #[derive(Args)]
 pub(crate) struct Merge {
-    /// The depot to write.
+    /// The depot to write; with --link, a folder.
     #[arg(long, short, value_name = "TARGET")]
     output: PathBuf,
-    /// The depots to copy.
-    #[arg(required = true, value_name = "SOURCE")]
+    /// The depots to copy; with --link and without any, all files `*.vld` in the folder.
+    #[arg(required_unless_present = "link", value_name = "SOURCE")]
     sources: Vec<PathBuf>,
+    /// Copy nothing: list the depots as shards of the folder, newest last, which is then read like one depot.
+    #[arg(long, conflicts_with_all = [
+        "append", "force", "prefix", "as_subdirs", "ignore_duplicates", "preset", "pattern", "include", "exclude",
+    ])]
+    link: bool,
     #[command(flatten)]
     names: Names,
     /// Add to a depot that is there. No other program may be writing it.
@@ -123,6 +129,23 @@ fn duplicates(others: &Others<'_>, old: Option<&Depot<Raw>>) -> Result<Few, Fail
 }
 
 impl Merge {
+    /// Lists the depots in the manifest of a folder.
+    fn link(&self, out: &mut dyn Write) -> Result<(), Failure> {
+        let sources = if self.sources.is_empty() { found(&self.output)? } else { self.sources.clone() };
+        let merged = merge(&self.output, &sources, &MergeOptions::default().with_unique(!self.replace))?;
+        if self.json {
+            writeln!(out, "{}", serde_json::to_string(&merged)?)?;
+            return Ok(());
+        }
+        let (file, records) = (text::path(&self.output), text::count(merged.records, "record"));
+        let (added, shards) = (text::grouped(merged.added), text::count(merged.shards, "shard"));
+        let superseded = match merged.superseded {
+            0 => String::new(),
+            n => format!(", {} superseded", text::grouped(n)),
+        };
+        progress::tell(out, format_args!("{file}: {added} added; {shards}, {records}{superseded}"))
+    }
+
     fn open(&self, path: &Path) -> Result<Origin, Failure> {
         if records::is_same_file(path, &self.output) {
             let path = text::path(path);
@@ -156,6 +179,9 @@ impl Run for Merge {
     }
 
     fn run(&self, out: &mut dyn Write) -> Result<(), Failure> {
+        if self.link {
+            return self.link(out);
+        }
         let wanted = self.names.get()?;
         let origins = self.sources.iter().map(|path| self.open(path)).collect::<Result<Vec<_>, _>>()?;
         let Some(first) = origins.first() else { return Err(Failure::usage("no depot to copy")) };

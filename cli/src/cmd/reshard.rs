@@ -8,7 +8,7 @@ use vldepot::shards::{ReshardOptions, reshard};
 
 use super::Run;
 use crate::failure::Failure;
-use crate::progress::Bar;
+use crate::progress::{self, Bar};
 use crate::text;
 
 /// Copy a depot or a folder of shards into shards of another size, or into one file.
@@ -26,7 +26,7 @@ pub(crate) struct Reshard {
     #[arg(long, short, value_name = "N", value_parser = text::parse_bytes)]
     shard_size: Option<u64>,
     /// Print one JSON object.
-    #[arg(long)]
+    #[arg(long, visible_alias = "jsonl")]
     json: bool,
 }
 
@@ -48,7 +48,6 @@ impl Run for Reshard {
         let (target, records) = (text::path(&self.target), text::count(made.records, "record"));
         let shards =
             if self.shard_size.is_some() { text::count(made.shards, "shard") } else { "one file".into() };
-        writeln!(out, "{target}: {records} in {shards}")?;
-        Ok(())
+        progress::tell(out, format_args!("{target}: {records} in {shards}"))
     }
 }
