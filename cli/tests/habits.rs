@@ -191,3 +191,69 @@ fn no_binary_record_reaches_a_terminal_without_force() {
     assert_eq!(on_a_terminal(&["cat", file, "screen", "-f"]), (Some(0), b"clear \x1b[2J".to_vec()));
     assert_eq!(on_a_terminal(&["cat", file, "none"]).0, Some(3));
 }
+
+/// The section of a verb in the reference, with those that it leads to.
+fn reference(verb: &str) -> String {
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/reference/command.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let section = |verb: &str| {
+        let start = page.find(&format!("\n## {verb}\n")).unwrap_or_else(|| panic!("no section {verb}"));
+        let rest = &page[start + 1..];
+        rest[..rest.find("\n## ").unwrap_or(rest.len())].to_owned()
+    };
+    let own = section(verb);
+    let linked = own.split("](#").skip(1).filter_map(|rest| rest.split(')').next());
+    let linked: Vec<_> = linked.filter(|other| other.chars().all(char::is_alphabetic)).map(section).collect();
+    format!("{own}{}", linked.concat())
+}
+
+#[test]
+fn every_member_of_a_json_object_is_in_the_reference() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    std::fs::create_dir(path("files")).unwrap();
+    std::fs::write(path("files/a"), b"a").unwrap();
+    std::fs::create_dir(path("files/b")).unwrap();
+    depot(Path::new(&path("run.vld")));
+    let (run, a, files) = (path("run.vld"), path("a.vld"), path("files"));
+    let mut bytes = std::fs::read(&run).unwrap();
+    let (new, copy) = (path("new.vld"), path("copy.vld"));
+    bytes[60_000] ^= 1;
+    std::fs::write(path("bad.vld"), bytes).unwrap();
+    let bad = path("bad.vld");
+    for args in [
+        &["create", &a, "-C", &files, "."][..],
+        &["add", &a, "-C", &files, "a"],
+        &["list", &a],
+        &["find", &a],
+        &["du", &a, "-a"],
+        &["stat", &a, "a", "b"],
+        &["mv", &a, "a", "c"],
+        &["rm", &a, "c"],
+        &["extract", &a, "-C", &path("out")],
+        &["truncate", &run, "--after", "frame_30"],
+        &["truncate", &run, "--undo"],
+        &["compact", &run, "-n"],
+        &["compact", &run],
+        &["subset", &run, &copy, "-i", "*7"],
+        &["merge", "-o", &path("merged.vld"), &run, &copy, "--replace"],
+        &["diff", &run, &copy],
+        &["sync", &files, &a, "-v"],
+        &["sync", &run, &copy, "-v"],
+        &["bench", &run, "--seconds", "0"],
+        &["verify", &bad],
+        &["repair", &bad, &new],
+    ] {
+        let output = vldepot(&[args, &["--json"]].concat());
+        let found = lines(&output.stdout);
+        assert!(!found.is_empty(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        let reference = reference(args[0]);
+        for member in found.iter().flat_map(|line| line.as_object().unwrap().keys()) {
+            assert!(
+                reference.contains(&format!("`{member}`")),
+                "command.md does not tell of {member} of {}",
+                args[0]
+            );
+        }
+    }
+}
