@@ -246,7 +246,7 @@ fn depots_are_linked_without_copying_them() {
         (&merged["records"], &merged["superseded"], &merged["added"]),
         (&30.into(), &1.into(), &1.into())
     );
-    assert_eq!(exits(0, folder, &["cat", "run", "5"]).0, "newer");
+    assert_eq!(exits(0, folder, &["cat", "run", "5", "--type", "int"]).0, "newer");
     exits(2, folder, &["merge", "--link", "--append", "-o", "run"]);
     exits(2, folder, &["merge", "-o", "run"]);
     assert_eq!(exits(0, folder, &["diff", "run", "run"]).0, "");
