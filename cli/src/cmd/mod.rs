@@ -3,6 +3,7 @@
 mod add;
 mod cat;
 mod compact;
+mod convert;
 mod create;
 mod du;
 mod extract;
@@ -71,6 +72,7 @@ verbs![
     stat::Stat,
     rm::Rm,
     mv::Mv,
+    convert::Convert,
 ];
 
 impl Verb {
