@@ -201,7 +201,7 @@ impl Convert {
             None if self.target.extension().is_some_and(|end| end == "barecat") => Wanted::Barecat,
             None => match Format::of_name(&self.target) {
                 Some(format) => Wanted::Other(format),
-                None if !is_ours => Wanted::Ours,
+                None if !is_ours || self.target.extension().is_some_and(|end| end == "vld") => Wanted::Ours,
                 None => {
                     let names = formats().split_off(1).join(", ");
                     return Err(Failure::usage(format!(
@@ -299,6 +299,13 @@ impl Convert {
         let spinner = Spinner::new("converting");
         let progress = |progress| spinner.show(progress);
         let done = match wanted {
+            #[cfg(feature = "barecat")]
+            Wanted::Barecat if self.force => {
+                return Err(Failure::usage(
+                    "--force does not replace an archive of Barecat, whose files cannot be replaced in one step: \
+                     remove them first",
+                ));
+            }
             #[cfg(feature = "barecat")]
             Wanted::Barecat => archive.export_barecat(&self.target, &options, progress).map_err(failed)?,
             Wanted::Other(format) if is_standard(&self.target) => {

@@ -24,6 +24,10 @@ const BYTES_AT_ONCE: u64 = 8 << 20;
 
 /// An archive that is being written.
 pub(super) trait Target {
+    /// Why the format has no such entry, if so.
+    fn refuses(&self, _path: &[u8], _kind: FileKind) -> Option<&'static str> {
+        None
+    }
     fn folder(&mut self, path: &[u8], attributes: &FileAttributes) -> io::Result<()>;
     fn link(&mut self, path: &[u8], target: &[u8], attributes: &FileAttributes) -> io::Result<()>;
     fn file(&mut self, path: &[u8], bytes: &[u8], attributes: &FileAttributes) -> io::Result<()>;
@@ -126,6 +130,9 @@ impl<'g> Giver<'g> {
             bytes = 0;
             let path = self.options.root.join(&entry.path)?;
             let attributes = self.archive.attributes(&entry.path, true)?;
+            if self.is_refused(&path, FileKind::Folder, target) {
+                continue;
+            }
             target.folder(path.as_bytes(), &attributes).map_err(ConvertError::Target)?;
             self.done.transfer.folders += 1;
         }
@@ -164,7 +171,11 @@ impl<'g> Giver<'g> {
             Ok(attributes) => attributes,
             Err(error) => return self.unread(found, error),
         };
-        if attributes.kind == Some(FileKind::Link) {
+        let kind = attributes.kind.unwrap_or(FileKind::File);
+        if self.is_refused(&path, kind, target) {
+            return Ok(());
+        }
+        if kind == FileKind::Link {
             target.link(path.as_bytes(), bytes, &attributes).map_err(ConvertError::Target)?;
             self.done.transfer.links += 1;
             return Ok(());
@@ -181,6 +192,9 @@ impl<'g> Giver<'g> {
             Ok(attributes) => attributes,
             Err(error) => return self.unread(found, error),
         };
+        if self.is_refused(&path, FileKind::File, target) {
+            return Ok(());
+        }
         let (len, attributes) = (found.len, &attributes);
         let mut out =
             Lazy { target, path: path.as_bytes(), len, attributes, has_begun: false, refused: None };
@@ -199,6 +213,13 @@ impl<'g> Giver<'g> {
         self.done.transfer.bytes += len;
         (self.progress)(self.done.transfer.progress());
         Ok(())
+    }
+
+    /// Names an entry that the format cannot have.
+    fn is_refused(&mut self, path: &ArchivePath, kind: FileKind, target: &dyn Target) -> bool {
+        let Some(why) = target.refuses(path.as_bytes(), kind) else { return false };
+        self.fail(path, io::Error::new(io::ErrorKind::Unsupported, why));
+        true
     }
 
     /// Names a record that is damaged. Other errors concern the others too.

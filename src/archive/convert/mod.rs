@@ -26,6 +26,8 @@
 //! Everything is read and written in one pass, but zip, whose directory is at its end. The longest file of
 //! the source is in memory, and little else.
 
+#[cfg(feature = "barecat")]
+mod barecat;
 mod giving;
 mod options;
 mod packing;

@@ -10,7 +10,7 @@ use super::{
     DEFLATED, DIRECTORY, END, END64, ENTRY, FILE, FOLDER, LENGTHS_AFTER, LINK, LOCATOR64, OWNER, STORED, TIMES,
     UNIX, UTF8, ZIP64, dos,
 };
-use crate::archive::stat::FileAttributes;
+use crate::archive::stat::{FileAttributes, FileKind};
 
 /// What compresses by default elsewhere too.
 const LEVEL: u32 = 6;
@@ -80,9 +80,6 @@ impl<W: Write> Writer<W> {
 
     fn entry(&self, name: Vec<u8>, kind: u32, mode: u32, attributes: &FileAttributes) -> io::Result<Entry> {
         let at = self.target.as_ref().ok_or_else(no_target)?.at;
-        if name.len() > usize::from(u16::MAX) {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "a path in a zip archive has up to 65,535 bytes"));
-        }
         let mut extra = Vec::new();
         if let Some(time) = attributes.mtime.and_then(|time| i32::try_from(time).ok()) {
             extra.extend(TIMES.to_le_bytes());
@@ -228,6 +225,11 @@ fn longs(out: &mut Vec<u8>, values: &[u64]) {
 }
 
 impl<W: Write> Target for Writer<W> {
+    fn refuses(&self, path: &[u8], _kind: FileKind) -> Option<&'static str> {
+        // A folder's has a `/` more.
+        (path.len() >= usize::from(u16::MAX)).then_some("a path in a zip archive has at most 65,534 bytes")
+    }
+
     fn folder(&mut self, path: &[u8], attributes: &FileAttributes) -> io::Result<()> {
         let entry = self.entry([path, b"/"].concat(), FOLDER, 0o755, attributes)?;
         self.whole(entry, &[])
