@@ -41,7 +41,7 @@ fn filled() -> Archive {
     archive.write_with("large", &noise, &attributes(0o644, 1_700_000_001, 0)).unwrap();
     let long = format!("{}/{}", "d".repeat(200), "f".repeat(101));
     archive.create_dir_with("d".repeat(200), &attributes(0o755, 1_700_000_001, 0)).unwrap();
-    archive.write_with(&long, &[0; 70_000], &attributes(0o644, 1_700_000_002, 0)).unwrap();
+    archive.write_with(&long, &vec![0; 70_000], &attributes(0o644, 1_700_000_002, 0)).unwrap();
     archive.write_link("link", "../elsewhere", &attributes(0o777, 1_700_000_003, 0)).unwrap();
     archive.write_link("long link", "x".repeat(300), &attributes(0o777, 1_700_000_003, 0)).unwrap();
     archive.write_with(b"not \xff text", b"bytes", &attributes(0o600, 1_700_000_004, 0)).unwrap();
@@ -74,7 +74,11 @@ fn b15_every_format_comes_back() {
         assert_eq!(Format::of_start(&bytes[..512.min(bytes.len())]), Some(format));
         let (again, done) = import(&bytes, &ConvertOptions::new());
         let done = done.unwrap();
-        assert_eq!((done.transfer.files, done.transfer.folders, done.transfer.links), (5, 2, 2), "{format:?}");
+        assert_eq!(
+            (done.transfer.files, done.transfer.folders, done.transfer.links),
+            (5, 2, 2),
+            "{format:?}"
+        );
         assert_eq!((done.transfer.failed, done.noted), (0, 0));
         assert_eq!(seen(&again), seen(&archive), "{format:?}");
     }
@@ -170,7 +174,8 @@ fn hostile_entries_are_named_and_the_others_stored() {
     for tar in [&tar[..], &[&tar[..], &tar[..]].concat()] {
         let (archive, done) = import(tar, &ConvertOptions::new());
         let done = done.unwrap();
-        let expected = ["/absolute", "../up", "a/../../up", ".", "device", "pipe", "nowhere", "itself", "first/below"];
+        let expected =
+            ["/absolute", "../up", "a/../../up", ".", "device", "pipe", "nowhere", "itself", "first/below"];
         assert_eq!(failures(&done), expected);
         // Of two with one path, the last. Of two archives in one file, the first, as tar does it.
         assert!(done.notes[0].starts_with("first: "), "{:?}", done.notes);
@@ -267,15 +272,12 @@ fn zip_entries_that_lie_over_each_other_are_refused() {
 fn holes_of_sparse_files_are_zeros() {
     // Version 1.0 of GNU tar, in an extended header of pax.
     let mut tar = Vec::new();
-    let lines = "22 GNU.sparse.major=1\n22 GNU.sparse.minor=0\n26 GNU.sparse.name=sparse\n30 GNU.sparse.realsize=100000\n";
-    let lines: String = lines
-        .lines()
-        .map(|line| {
-            let rest = line.split_once(' ').unwrap().1;
-            let len = (rest.len() + 4).to_string();
-            format!("{len} {rest}\n")
-        })
-        .collect();
+    let mut lines = String::new();
+    for said in ["major=1", "minor=0", "name=sparse", "realsize=100000"] {
+        // With the two digits of the length itself, a blank and a line end.
+        let said = format!("GNU.sparse.{said}");
+        lines.push_str(&[&(said.len() + 4).to_string(), " ", &said, "\n"].concat());
+    }
     entry(&mut tar, b"x", b'x', b"", lines.as_bytes());
     let mut bytes = b"2\n10\n3\n50000\n4\n".to_vec();
     bytes.resize(512, 0);
@@ -302,7 +304,9 @@ fn holes_of_sparse_files_are_zeros() {
 
 #[test]
 fn what_is_no_archive_is_refused() {
-    for bytes in [&b""[..], b"a", &[b'a'; 2000], b"PK\x03\x04", b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\xfd7zXZ\0"] {
+    for bytes in
+        [&b""[..], b"a", &[b'a'; 2000], b"PK\x03\x04", b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\xfd7zXZ\0"]
+    {
         assert!(import(bytes, &ConvertOptions::new()).1.is_err(), "{}", bytes.escape_ascii());
     }
     assert!(Archive::memory().unwrap().import(&b"PK\x03\x04"[..], &ConvertOptions::new(), |_| ()).is_err());

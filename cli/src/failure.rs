@@ -63,7 +63,7 @@ impl Failure {
     }
 
     /// An error of the system, for a file that is no depot.
-    pub(crate) fn from_io(path: &std::path::Path, what: &str, error: io::Error) -> Self {
+    pub(crate) fn from_io(path: &std::path::Path, what: &str, error: &io::Error) -> Self {
         let exit = if error.kind() == io::ErrorKind::NotFound { NOT_FOUND } else { OTHER };
         Self::new(exit, format!("{}: {what}: {error}", text::path(path)))
     }

@@ -102,11 +102,11 @@ fn is_standard(path: &Path) -> bool {
 
 impl Source {
     fn open(path: &Path) -> Result<Self, Failure> {
-        let failed = |error| Failure::from_io(path, "cannot read it", error);
+        let failed = |error: io::Error| Failure::from_io(path, "cannot read it", &error);
         let (mut file, seekable): (Box<dyn Read>, _) = if is_standard(path) {
             (Box::new(io::stdin().lock()), None)
         } else {
-            let file = File::open(path).map_err(|error| Failure::from_io(path, "cannot open it", error))?;
+            let file = File::open(path).map_err(|error| Failure::from_io(path, "cannot open it", &error))?;
             let metadata = file.metadata().map_err(failed)?;
             if metadata.is_dir() {
                 return Err(Failure::usage(format!(
@@ -141,14 +141,13 @@ impl Source {
 
     /// The file, or a copy of the stream without a name.
     fn file(self, path: &Path) -> Result<File, Failure> {
-        let mut file = match self.seekable {
-            Some(file) => file,
-            None => {
-                let copied = spool(&mut io::Cursor::new(self.start).chain(self.file));
-                copied.map_err(|error| Failure::from_io(path, "cannot copy it to a temporary file", error))?
-            }
+        let mut file = if let Some(file) = self.seekable {
+            file
+        } else {
+            let copied = spool(&mut io::Cursor::new(self.start).chain(self.file));
+            copied.map_err(|error| Failure::from_io(path, "cannot copy it to a temporary file", &error))?
         };
-        file.seek(SeekFrom::Start(0)).map_err(|error| Failure::from_io(path, "cannot read it", error))?;
+        file.seek(SeekFrom::Start(0)).map_err(|error| Failure::from_io(path, "cannot read it", &error))?;
         Ok(file)
     }
 }
@@ -224,7 +223,8 @@ impl Convert {
     }
 
     fn options(&self) -> Result<ConvertOptions, Failure> {
-        let options = ConvertOptions::new().with_selection(self.selection.get()?).with_max_ratio(self.max_ratio);
+        let options =
+            ConvertOptions::new().with_selection(self.selection.get()?).with_max_ratio(self.max_ratio);
         Ok(match &self.root_dir {
             Some(root) => options.with_root(archive::path(root)?),
             None => options.with_root(ArchivePath::ROOT),

@@ -243,7 +243,9 @@ impl Shards {
             self.bytes.insert(place.shard, metadata.len());
             self.open.insert(place.shard, (file, metadata.len()));
         }
-        let Some((file, len)) = self.open.get_mut(&place.shard) else { return Err(io::ErrorKind::NotFound.into()) };
+        let Some((file, len)) = self.open.get_mut(&place.shard) else {
+            return Err(io::ErrorKind::NotFound.into());
+        };
         if place.offset.checked_add(place.size).is_none_or(|end| end > *len) {
             let why = format!("it has {len} bytes, and should have {} from {} on", place.size, place.offset);
             return Err(told(invalid(why)));
@@ -254,7 +256,8 @@ impl Shards {
         if let Some(expected) = place.crc {
             let found = crc32c::crc32c(&bytes);
             if found != expected {
-                let why = format!("its bytes are damaged: CRC32C {expected:#010x} expected, {found:#010x} found");
+                let why =
+                    format!("its bytes are damaged: CRC32C {expected:#010x} expected, {found:#010x} found");
                 return Err(told(invalid(why)));
             }
         }
@@ -264,10 +267,13 @@ impl Shards {
 
 fn check_version(index: &Connection) -> Result<()> {
     let refused = |why: String| Err(ConvertError::source(None, 0, why));
-    let is_table = "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name IN ('files', 'dirs', 'config')";
+    let is_table =
+        "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name IN ('files', 'dirs', 'config')";
     let tables: i64 = index.query_row(is_table, [], |row| row.get(0)).map_err(in_index)?;
     if tables != 3 {
-        return refused("a SQLite database, but not an index of Barecat: it has no files, dirs and config".into());
+        return refused(
+            "a SQLite database, but not an index of Barecat: it has no files, dirs and config".into(),
+        );
     }
     let major = "SELECT value_int FROM config WHERE key = 'schema_version_major'";
     match index.query_row(major, [], |row| row.get::<_, i64>(0)) {
@@ -323,7 +329,11 @@ impl Writer {
     fn new(base: &Path) -> io::Result<Self> {
         let index = Connection::open(base).map_err(other)?;
         // Nobody sees the file before it is complete and synced.
-        index.execute_batch("PRAGMA foreign_keys = OFF; PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; BEGIN;").map_err(other)?;
+        index
+            .execute_batch(
+                "PRAGMA foreign_keys = OFF; PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; BEGIN;",
+            )
+            .map_err(other)?;
         index.execute_batch(TABLES).map_err(other)?;
         let shard = OpenOptions::new().write(true).create_new(true).open(shard_path(base, 0))?;
         let shard = BufWriter::with_capacity(1 << 20, shard);
@@ -343,15 +353,24 @@ impl Writer {
     fn insert(&mut self) -> io::Result<()> {
         let mut insert = self
             .index
-            .prepare("INSERT INTO files (path, shard, offset, size, crc32c, mode, uid, gid, mtime_ns) \
-                      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)")
+            .prepare(
+                "INSERT INTO files (path, shard, offset, size, crc32c, mode, uid, gid, mtime_ns) \
+                      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+            )
             .map_err(other)?;
         for Written { path, place, attributes } in self.rows.drain(..) {
             let Place { shard, offset, size, crc } = place;
             let mode = attributes.mode.map(|mode| mode | 0o100_000);
             let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
             let row = params![
-                path, number(shard), number(offset), number(size), crc, mode, attributes.uid, attributes.gid,
+                path,
+                number(shard),
+                number(offset),
+                number(size),
+                crc,
+                mode,
+                attributes.uid,
+                attributes.gid,
                 time_ns(&attributes)
             ];
             insert.execute(row).map_err(other)?;
@@ -364,7 +383,8 @@ impl Writer {
         // Those below come after those above, so backwards their sums are complete.
         let paths: Vec<String> = self.folders.keys().rev().cloned().collect();
         for path in paths.iter().filter(|path| !path.is_empty()) {
-            let below = self.folders.get(path).map_or((0, 0), |folder| (folder.files_below, folder.bytes_below));
+            let below =
+                self.folders.get(path).map_or((0, 0), |folder| (folder.files_below, folder.bytes_below));
             let above = path.rsplit_once('/').map_or("", |(above, _)| above);
             if let Some(above) = self.folders.get_mut(above) {
                 above.files_below += below.0;
@@ -374,8 +394,10 @@ impl Writer {
         let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
         let mut insert = self
             .index
-            .prepare("INSERT INTO dirs (path, num_subdirs, num_files, num_files_tree, size_tree, mode, uid, gid, \
-                      mtime_ns) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)")
+            .prepare(
+                "INSERT INTO dirs (path, num_subdirs, num_files, num_files_tree, size_tree, mode, uid, gid, \
+                      mtime_ns) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+            )
             .map_err(other)?;
         for (path, counts) in &self.folders {
             let attributes = counts.attributes.clone().unwrap_or_default();
@@ -394,7 +416,8 @@ impl Writer {
             insert.execute(row).map_err(other)?;
         }
         drop(insert);
-        let config = "INSERT INTO config (key, value_int) VALUES ('use_triggers', 1), ('shard_size_limit', ?1),
+        let config =
+            "INSERT INTO config (key, value_int) VALUES ('use_triggers', 1), ('shard_size_limit', ?1),
                           ('schema_version_major', ?2), ('schema_version_minor', ?3)";
         self.index.execute(config, params![i64::MAX, VERSION.0, VERSION.1]).map_err(other)?;
         self.index.execute_batch(INDEXES).map_err(other)?;
@@ -499,7 +522,8 @@ impl Archive {
         let mut shards = Shards { base, open: BTreeMap::new(), bytes: BTreeMap::new() };
         let mut taker = Taker::new(self, options, &mut progress);
         let guard = super::packing::Guard::new(options.max_ratio);
-        let mut folders = index.prepare("SELECT path, mode, uid, gid, mtime_ns FROM dirs").map_err(in_index)?;
+        let mut folders =
+            index.prepare("SELECT path, mode, uid, gid, mtime_ns FROM dirs").map_err(in_index)?;
         let mut rows = folders.query([]).map_err(in_index)?;
         while let Some(row) = rows.next().map_err(in_index)? {
             let member = member(row, Kind::Folder, 1).map_err(in_index)?;
@@ -514,16 +538,15 @@ impl Archive {
         let (mut unchecked, mut all) = (0_u64, 0_u64);
         while let Some(row) = rows.next().map_err(in_index)? {
             let number = |at| row.get::<_, i64>(at).map(|n| u64::try_from(n).ok());
-            let place = (number(1).map_err(in_index)?, number(2).map_err(in_index)?, number(3).map_err(in_index)?);
+            let place =
+                (number(1).map_err(in_index)?, number(2).map_err(in_index)?, number(3).map_err(in_index)?);
             let crc = row.get::<_, Option<i64>>(4).map_err(in_index)?.map(u32::try_from);
             let (Some(shard), Some(offset), Some(size)) = place else {
                 return Err(ConvertError::source(None, 0, "a file in the index has a place that cannot be"));
             };
             let member = member(row, Kind::File(size), 5).map_err(in_index)?;
             let Some(path) = taker.wants(&member) else { continue };
-            let failed = |error| {
-                ConvertError::read(Some(ArchivePath::shown(&member.name)), offset, error)
-            };
+            let failed = |error| ConvertError::read(Some(ArchivePath::shown(&member.name)), offset, error);
             let crc = crc.transpose().map_err(|_| failed(invalid("a checksum that cannot be")))?;
             unchecked += u64::from(crc.is_none());
             let bytes = shards.read(&Place { shard, offset, size, crc }).map_err(failed)?;
@@ -534,7 +557,9 @@ impl Archive {
             taker.store(&path, &member, &bytes)?;
         }
         if unchecked > 0 {
-            taker.done.note(|| format!("{unchecked} files have no checksum in the index: they were not checked"));
+            taker
+                .done
+                .note(|| format!("{unchecked} files have no checksum in the index: they were not checked"));
         }
         Ok(taker.finish())
     }
@@ -563,7 +588,8 @@ impl Archive {
                 return Err(ConvertError::Target(io::Error::new(io::ErrorKind::AlreadyExists, why)));
             }
         }
-        let name = index.file_name().ok_or_else(|| ConvertError::Target(io::ErrorKind::InvalidInput.into()))?;
+        let name =
+            index.file_name().ok_or_else(|| ConvertError::Target(io::ErrorKind::InvalidInput.into()))?;
         let mut hidden = OsString::from(".");
         hidden.push(name);
         hidden.push(format!(".vldepot-{}.tmp", std::process::id()));

@@ -63,7 +63,8 @@ struct Lazy<'l> {
 
 impl Write for Lazy<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let begun = if self.has_begun { Ok(()) } else { self.target.begin(self.path, self.len, self.attributes) };
+        let begun =
+            if self.has_begun { Ok(()) } else { self.target.begin(self.path, self.len, self.attributes) };
         self.has_begun = true;
         begun.and_then(|()| self.target.piece(bytes)).map_err(|error| {
             let kind = error.kind();
@@ -110,23 +111,23 @@ impl<'g> Giver<'g> {
                 continue;
             }
             if !entry.is_dir {
-                let len = u64::from(self.archive.depot().location(entry.path.key())?.length);
+                let len = self.archive.depot().location(entry.path.key())?.length;
                 if len <= SHORT {
                     batch.push(Found { path: entry.path, len });
                     bytes += len;
                     if batch.len() >= AT_ONCE || bytes > BYTES_AT_ONCE {
-                        self.give_all(std::mem::take(&mut batch), target)?;
+                        self.give_all(&std::mem::take(&mut batch), target)?;
                         bytes = 0;
                     }
                     continue;
                 }
-                self.give_all(std::mem::take(&mut batch), target)?;
+                self.give_all(&std::mem::take(&mut batch), target)?;
                 bytes = 0;
                 self.give_long(&Found { path: entry.path, len }, target)?;
                 continue;
             }
             // In order: a folder before what is in it.
-            self.give_all(std::mem::take(&mut batch), target)?;
+            self.give_all(&std::mem::take(&mut batch), target)?;
             bytes = 0;
             let path = self.options.root.join(&entry.path)?;
             let attributes = self.archive.attributes(&entry.path, true)?;
@@ -136,13 +137,13 @@ impl<'g> Giver<'g> {
             target.folder(path.as_bytes(), &attributes).map_err(ConvertError::Target)?;
             self.done.transfer.folders += 1;
         }
-        self.give_all(batch, target)?;
+        self.give_all(&batch, target)?;
         (self.progress)(self.done.transfer.progress());
         Ok(self.done)
     }
 
     /// Short files, which are decoded together.
-    fn give_all(&mut self, batch: Vec<Found>, target: &mut dyn Target) -> Result<()> {
+    fn give_all(&mut self, batch: &[Found], target: &mut dyn Target) -> Result<()> {
         if batch.is_empty() {
             return Ok(());
         }

@@ -116,12 +116,12 @@ impl<'t> Taker<'t> {
         let attributes = &member.attributes;
         let stored = match &member.kind {
             Kind::Folder => archive.create_dir_with(path, attributes),
-            Kind::Link(target) => self.note_replaced(path).and_then(|()| {
-                archive.write_link(path, target, attributes)
-            }),
-            Kind::File(_) => self
-                .note_replaced(path)
-                .and_then(|()| archive.write_with(path, bytes, attributes)),
+            Kind::Link(target) => {
+                self.note_replaced(path).and_then(|()| archive.write_link(path, target, attributes))
+            }
+            Kind::File(_) => {
+                self.note_replaced(path).and_then(|()| archive.write_with(path, bytes, attributes))
+            }
             Kind::SameAs(target) => return self.store_same(path, target, member),
             Kind::Other(_) => Ok(()),
         };

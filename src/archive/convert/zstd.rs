@@ -107,7 +107,8 @@ impl<R: BufRead> Read for Reader<R> {
             // SAFETY: the context is alive and used by this thread alone. Both buffers are slices that live
             // through the call, with their own lengths; zstd reads and writes no byte beyond them, moves `at`
             // up to `len`, and keeps neither pointer.
-            let left = checked(unsafe { ZSTD_decompressStream(context.as_ptr(), &raw mut out, &raw mut bytes) })?;
+            let left =
+                checked(unsafe { ZSTD_decompressStream(context.as_ptr(), &raw mut out, &raw mut bytes) })?;
             let (taken, made) = (bytes.at, out.at);
             self.source.consume(taken);
             self.within = left != 0;

@@ -27,10 +27,10 @@ type Block = [u8; BLOCK];
 /// The checksum of a header: the sum of its bytes, with blanks for the checksum itself. Old programs took
 /// bytes as signed ones.
 fn sums(header: &Block) -> (u64, i64) {
-    let blanked = header.iter().enumerate().map(|(at, &byte)| if (148..156).contains(&at) { b' ' } else { byte });
-    blanked.fold((0, 0), |(sum, signed), byte| {
-        (sum + u64::from(byte), signed + i64::from(byte.cast_signed()))
-    })
+    let blanked =
+        header.iter().enumerate().map(|(at, &byte)| if (148..156).contains(&at) { b' ' } else { byte });
+    blanked
+        .fold((0, 0), |(sum, signed), byte| (sum + u64::from(byte), signed + i64::from(byte.cast_signed())))
 }
 
 fn has_checksum(header: &Block) -> bool {
@@ -41,7 +41,9 @@ fn has_checksum(header: &Block) -> bool {
 
 /// Whether an archive may start with these bytes: with a header, or with its end.
 pub(super) fn is_header(start: &[u8]) -> bool {
-    start.first_chunk::<BLOCK>().is_some_and(|block| has_checksum(block) || block.iter().all(|&byte| byte == 0))
+    start
+        .first_chunk::<BLOCK>()
+        .is_some_and(|block| has_checksum(block) || block.iter().all(|&byte| byte == 0))
 }
 
 /// A number in a header. `None` if it is none.

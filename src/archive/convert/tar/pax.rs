@@ -128,7 +128,16 @@ mod tests {
             assert_eq!(pax.get("path").unwrap().len(), len + 1);
             lines.clear();
         }
-        for lines in ["5 a=b\n", "9 a=b\n", "a=b\n", "x a=b\n", "6 a=b", "18446744073709551615 a=b\n", "2 a", "6 ab\n\n"] {
+        for lines in [
+            "5 a=b\n",
+            "9 a=b\n",
+            "a=b\n",
+            "x a=b\n",
+            "6 a=b",
+            "18446744073709551615 a=b\n",
+            "2 a",
+            "6 ab\n\n",
+        ] {
             assert!(Pax::default().add(lines.as_bytes()).is_err(), "{lines:?}");
         }
     }

@@ -64,7 +64,9 @@ impl Stream<'_> {
     /// The bytes of an extended header.
     fn extended(&mut self, len: u64) -> io::Result<Vec<u8>> {
         if len > MAX_EXTENDED {
-            return Err(invalid(format!("an extended header of {len} bytes: at most {MAX_EXTENDED} are read")));
+            return Err(invalid(format!(
+                "an extended header of {len} bytes: at most {MAX_EXTENDED} are read"
+            )));
         }
         let mut bytes = Vec::new();
         self.bytes(len, &mut bytes)?;
@@ -108,7 +110,8 @@ pub(in super::super) fn read(source: &mut dyn Read, guard: &Guard, taker: &mut T
         match header[156] {
             b'x' | b'X' => {
                 let lines = stream.extended(len).map_err(|error| failed(&stream, &plain, error))?;
-                let about = before.get_or_insert_with(|| Before { pax: globals.clone(), ..Before::default() });
+                let about =
+                    before.get_or_insert_with(|| Before { pax: globals.clone(), ..Before::default() });
                 about.pax.add(&lines).map_err(|error| failed(&stream, &plain, error))?;
             }
             b'g' => {
@@ -117,16 +120,16 @@ pub(in super::super) fn read(source: &mut dyn Read, guard: &Guard, taker: &mut T
             }
             kind @ (b'L' | b'K') => {
                 let name = stream.extended(len).map_err(|error| failed(&stream, &plain, error))?;
-                let about = before.get_or_insert_with(|| Before { pax: globals.clone(), ..Before::default() });
+                let about =
+                    before.get_or_insert_with(|| Before { pax: globals.clone(), ..Before::default() });
                 let name = Some(text(&name).to_vec());
                 if kind == b'L' { about.name = name } else { about.link = name }
             }
             // The name of a volume, and what a folder held at the time of a backup.
             b'V' => stream.skip(len + padding(len)).map_err(|error| failed(&stream, &plain, error))?,
             _ => {
-                let about = before
-                    .take()
-                    .unwrap_or_else(|| Before { pax: globals.clone(), ..Before::default() });
+                let about =
+                    before.take().unwrap_or_else(|| Before { pax: globals.clone(), ..Before::default() });
                 let name = entry_name(&about, &header);
                 entry(&mut stream, &header, len, &about, &name, guard, taker)
                     .map_err(|error| error.or_source(|error| failed(&stream, &name, error)))?;
@@ -174,12 +177,19 @@ fn end(stream: &mut Stream<'_>, taker: &mut Taker<'_>) -> Result<()> {
                 }
             }
             // Bytes that are not a whole block are no archive.
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof && stream.at % BLOCK as u64 != 0 => break,
+            Err(error)
+                if error.kind() == io::ErrorKind::UnexpectedEof
+                    && !stream.at.is_multiple_of(BLOCK as u64) =>
+            {
+                break;
+            }
             Err(error) => return Err(ConvertError::read(None, stream.at, error)),
         }
     }
     if let Some(at) = more {
-        taker.done.note(|| format!("something follows the end of the tar archive, at byte {at}: it was not read"));
+        taker
+            .done
+            .note(|| format!("something follows the end of the tar archive, at byte {at}: it was not read"));
     }
     Ok(())
 }
@@ -221,14 +231,12 @@ fn entry(
     let (kind, len) = match header[156] {
         b'1' => (Kind::SameAs(link()), 0),
         b'2' => (Kind::Link(link()), 0),
-        b'3' => (Kind::Other("a device"), 0),
-        b'4' => (Kind::Other("a device"), 0),
+        b'3' | b'4' => (Kind::Other("a device"), 0),
         b'5' => (Kind::Folder, 0),
         b'6' => (Kind::Other("a pipe"), 0),
         // A folder of a backup, and the names in it.
         b'D' => (Kind::Folder, len),
         b'M' => (Kind::Other("the second part of a file, which began in another archive"), len),
-        b'S' | b'7' => (Kind::File(len), len),
         // Before there were types, a folder was told by its name.
         0 | b'0' if name.ends_with(b"/") => (Kind::Folder, len),
         // POSIX: what is not known is taken as a file.
@@ -236,7 +244,8 @@ fn entry(
     };
     let mut member = Member { name: name.to_vec(), kind, attributes: attributes(header, &about.pax)? };
     let mut left = len;
-    let sparse = if matches!(member.kind, Kind::File(_)) { sparse(stream, header, about, &mut left)? } else { None };
+    let sparse =
+        if matches!(member.kind, Kind::File(_)) { sparse(stream, header, about, &mut left)? } else { None };
     if let Some(sparse) = &sparse {
         if sparse.stored()? != left {
             return Err(invalid("the pieces of a sparse file are not as long as its bytes").into());
@@ -349,4 +358,3 @@ fn attributes(header: &Block, pax: &Pax) -> io::Result<FileAttributes> {
     let xattrs = pax.xattrs().map(|(name, value)| (name, AttributeValue(value.to_vec())));
     Ok(attributes.with_xattrs(xattrs.collect()))
 }
-

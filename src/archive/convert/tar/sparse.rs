@@ -1,7 +1,7 @@
 //! Files with holes: which bytes of them are there.
 
-use super::pax::{Pax, integer};
 use super::super::taking::invalid;
+use super::pax::{Pax, integer};
 
 /// Pieces of one file at most. A longer map is not believed.
 const MOST: usize = 1 << 20;

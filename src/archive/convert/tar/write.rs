@@ -80,7 +80,8 @@ impl<W: Write> Writer<W> {
             line(&xattr_key(name), &value.0, &mut pax);
         }
         if !pax.is_empty() {
-            let about = FileAttributes { mtime: Some(mtime.unwrap_or(0).cast_signed()), ..FileAttributes::new() };
+            let about =
+                FileAttributes { mtime: Some(mtime.unwrap_or(0).cast_signed()), ..FileAttributes::new() };
             let len = pax.len() as u64;
             self.write(&header(b'x', b"PaxHeader", b"", len, 0, &about.with_mode(0o644)))?;
             self.write(&pax)?;

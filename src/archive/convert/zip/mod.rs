@@ -63,7 +63,10 @@ fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
 fn days(year: i64, month: i64, day: i64) -> i64 {
     // Years begin in March here, so that the leap day is their last.
     let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
-    365 * year + year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400) + (153 * month + 2) / 5 + day
+    365 * year + year.div_euclid(4) - year.div_euclid(100)
+        + year.div_euclid(400)
+        + (153 * month + 2) / 5
+        + day
         - 719_469
 }
 
@@ -89,7 +92,7 @@ fn dos(seconds: i64) -> (u16, u16) {
     let month = (1..=12).rev().find(|month| days(year, *month, 1) <= day).unwrap_or(1);
     let date = (year - 1980) << 9 | month << 5 | (day - days(year, month, 1) + 1);
     let second = seconds.rem_euclid(86_400);
-    let time = (second / 3600) << 11 | (second / 60 % 60) << 5 | second % 60 / 2;
+    let time = (second / 3600) << 11 | (second / 60 % 60) << 5 | (second % 60 / 2);
     (u16::try_from(date).unwrap_or(0x21), u16::try_from(time).unwrap_or(0))
 }
 

@@ -9,8 +9,8 @@ use super::super::packing::Guard;
 use super::super::report::{ConvertError, Result};
 use super::super::taking::{Kind, Member, Taker, invalid, read_bytes};
 use super::{
-    DEFLATED, DIRECTORY, ENCRYPTED, END, END64, ENTRY, FOLDER, KIND, LINK, LOCATOR64, OWNER, STORED, TIMES, UNIX,
-    ZIP64, seconds, u16_at, u32_at, u64_at,
+    DEFLATED, DIRECTORY, ENCRYPTED, END, END64, ENTRY, FOLDER, KIND, LINK, LOCATOR64, OWNER, STORED, TIMES,
+    UNIX, ZIP64, seconds, u16_at, u32_at, u64_at,
 };
 use crate::archive::path::ArchivePath;
 use crate::archive::stat::FileAttributes;
@@ -68,8 +68,8 @@ pub(in super::super) fn read(
         let mut used = 0;
         while used < piece.len() && (used as u64) < AT_ONCE {
             let here = at + used as u64;
-            let (entry, len) = parse(&piece[used..], &directory)
-                .map_err(|error| ConvertError::read(None, here, error))?;
+            let (entry, len) =
+                parse(&piece[used..], &directory).map_err(|error| ConvertError::read(None, here, error))?;
             used += len;
             entries += 1;
             packed = packed.saturating_add(entry.packed);
@@ -98,7 +98,8 @@ fn find(source: &mut (impl Read + Seek), file_len: u64) -> Result<Directory> {
     let refused = |at, why: &str| ConvertError::source(None, at, why);
     let mut ends = (0..tail.len().saturating_sub(21)).rev();
     let end = ends.find(|&at| {
-        tail[at..].starts_with(END) && u16_at(&tail, at + 20).is_some_and(|n| at + 22 + usize::from(n) == tail.len())
+        tail[at..].starts_with(END)
+            && u16_at(&tail, at + 20).is_some_and(|n| at + 22 + usize::from(n) == tail.len())
     });
     let Some(end) = end else {
         return Err(refused(file_len, "the directory of the zip archive is missing: it was cut short"));
@@ -116,7 +117,11 @@ fn find(source: &mut (impl Read + Seek), file_len: u64) -> Result<Directory> {
         let said = u64_at(&tail, locator + 8).unwrap_or(0);
         let beside = (start + locator as u64).checked_sub(56);
         let found = [Some(said), beside].into_iter().flatten().find_map(|at| {
-            (at < file_len).then(|| read_at(source, at, 56).ok()).flatten().filter(|end| end.starts_with(END64)).map(|end| (at, end))
+            (at < file_len)
+                .then(|| read_at(source, at, 56).ok())
+                .flatten()
+                .filter(|end| end.starts_with(END64))
+                .map(|end| (at, end))
         });
         let Some((at, end)) = found else {
             return Err(refused(said, "the end of the zip64 directory is not where it should be"));
@@ -173,9 +178,10 @@ fn parse(bytes: &[u8], directory: &Directory) -> io::Result<(Entry, usize)> {
                 let number = |at: usize| {
                     let len = usize::from(*field.get(at)?);
                     let digits = field.get(at + 1..at + 1 + len)?;
-                    let value = digits.iter().rev().try_fold(0_u64, |value, &byte| {
-                        value.checked_mul(256)?.checked_add(byte.into())
-                    });
+                    let value = digits
+                        .iter()
+                        .rev()
+                        .try_fold(0_u64, |value, &byte| value.checked_mul(256)?.checked_add(byte.into()));
                     u32::try_from(value?).ok()
                 };
                 (attributes.uid, attributes.gid) = (number(1), number(2 + uid_len));
@@ -210,7 +216,10 @@ fn take(source: &mut (impl Read + Seek), entry: &Entry, guard: &Guard, taker: &m
     let refused = if entry.flags & ENCRYPTED != 0 {
         Some("it is encrypted".to_owned())
     } else if !matches!(entry.method, STORED | DEFLATED) {
-        Some(format!("it is compressed by method {}, and only stored and deflated files are read", entry.method))
+        Some(format!(
+            "it is compressed by method {}, and only stored and deflated files are read",
+            entry.method
+        ))
     } else {
         None
     };
@@ -239,7 +248,8 @@ fn content(
         return Err(invalid(format!("a link to a path of {} bytes", entry.len)));
     }
     let head = read_at(source, entry.at, 30)?;
-    let (Some(name), Some(extra), true) = (u16_at(&head, 26), u16_at(&head, 28), head.starts_with(ENTRY)) else {
+    let (Some(name), Some(extra), true) = (u16_at(&head, 26), u16_at(&head, 28), head.starts_with(ENTRY))
+    else {
         return Err(invalid("no header of an entry is where the directory says"));
     };
     let skipped = i64::from(name) + i64::from(extra);
@@ -261,7 +271,9 @@ fn content(
     crc.update(bytes);
     if crc.sum() != entry.crc {
         let (expected, found) = (entry.crc, crc.sum());
-        return Err(invalid(format!("its bytes are damaged: CRC32 {expected:#010x} expected, {found:#010x} found")));
+        return Err(invalid(format!(
+            "its bytes are damaged: CRC32 {expected:#010x} expected, {found:#010x} found"
+        )));
     }
     Ok(())
 }

@@ -7,8 +7,8 @@ use flate2::{Compression, Crc};
 
 use super::super::giving::Target;
 use super::{
-    DEFLATED, DIRECTORY, END, END64, ENTRY, FILE, FOLDER, LENGTHS_AFTER, LINK, LOCATOR64, OWNER, STORED, TIMES,
-    UNIX, UTF8, ZIP64, dos,
+    DEFLATED, DIRECTORY, END, END64, ENTRY, FILE, FOLDER, LENGTHS_AFTER, LINK, LOCATOR64, OWNER, STORED,
+    TIMES, UNIX, UTF8, ZIP64, dos,
 };
 use crate::archive::stat::{FileAttributes, FileKind};
 
@@ -17,6 +17,9 @@ const LEVEL: u32 = 6;
 
 /// Files of as many bytes and more have their lengths in 8 bytes: compressed, they may be longer.
 const LONG: u64 = 0xf000_0000;
+
+/// Made by Unix, by version 4.5 of the format.
+const MADE_BY: u16 = (UNIX << 8) + 45;
 
 const MAX: u64 = u32::MAX as u64;
 
@@ -132,11 +135,12 @@ impl<W: Write> Writer<W> {
             }
             u32::try_from(value).unwrap_or(u32::MAX)
         };
-        let (len, packed, at) = (field(entry.len, is_long), field(entry.packed, is_long), field(entry.at, false));
+        let (len, packed, at) =
+            (field(entry.len, is_long), field(entry.packed, is_long), field(entry.at, false));
         let extra_len = entry.extra.len() + if long.is_empty() { 0 } else { 4 + long.len() };
         let out = &mut self.directory;
         out.extend(DIRECTORY);
-        halves(out, &[UNIX << 8 | 45, version(entry, !long.is_empty()), entry.flags, entry.method]);
+        halves(out, &[MADE_BY, version(entry, !long.is_empty()), entry.flags, entry.method]);
         halves(out, &[entry.date.1, entry.date.0]);
         words(out, &[entry.crc, packed, len]);
         halves(out, &[half(entry.name.len()), half(extra_len), 0, 0, 0]);
@@ -160,7 +164,7 @@ impl<W: Write> Writer<W> {
         if entries >= u64::from(u16::MAX) || at >= MAX || len >= MAX {
             out.extend(END64);
             longs(&mut out, &[44]);
-            halves(&mut out, &[UNIX << 8 | 45, 45]);
+            halves(&mut out, &[MADE_BY, 45]);
             words(&mut out, &[0, 0]);
             longs(&mut out, &[entries, entries, len, at]);
             out.extend(LOCATOR64);
