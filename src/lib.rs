@@ -45,6 +45,8 @@
 //! | `json` | yes | the JSON codec; turns on `serde` |
 //! | `glob` | yes | names by glob pattern |
 //! | `archive` | no | folders of files; turns on `serde` and `glob` |
+//! | `convert` | no | archives from and to tar and zip; turns on `archive` |
+//! | `barecat` | no | archives from and to those of Barecat; turns on `convert`, and compiles SQLite |
 //! | `log` | no | events through the `log` crate |
 //! | `testing` | no | conformance suites for storages and codecs |
 

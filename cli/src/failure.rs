@@ -75,6 +75,12 @@ impl Failure {
         Self { exit: DIFFERENT, message: None, lines: false }
     }
 
+    /// An error of the system, for a file that is no depot.
+    pub(crate) fn from_io(path: &std::path::Path, what: &str, error: &io::Error) -> Self {
+        let exit = if error.kind() == io::ErrorKind::NotFound { NOT_FOUND } else { OTHER };
+        Self::new(exit, format!("{}: {what}: {error}", text::path(path)))
+    }
+
     /// Adds what the user could do about it.
     pub(crate) fn with_hint(mut self, hint: &str) -> Self {
         if let Some(message) = &mut self.message {

@@ -20,6 +20,7 @@
 //! path    the one rule for paths      folder  the archive: files, folders and links by path
 //! stat    mode, times, owner          tree    folders, listed, walked and matched
 //! file    one file, to read in        disk    files of the disk, put into an archive and written out again
+//! convert other archives: tar, zip and Barecat (features `convert` and `barecat`)
 //! ```
 //!
 //! | in the archive | name of the record | bytes | metadata |
@@ -31,6 +32,8 @@
 //! A path that is UTF-8 is a string name, any other a byte name. Folders may be missing: a file `a/b` makes a
 //! folder `a`, whether it has a record or not.
 
+#[cfg(all(unix, feature = "convert"))]
+pub mod convert;
 #[cfg(unix)]
 mod disk;
 mod file;

@@ -5,6 +5,7 @@ mod bench;
 mod cat;
 mod compact;
 mod completions;
+mod convert;
 mod create;
 mod diff;
 mod du;
@@ -87,6 +88,7 @@ verbs![
     bench::Bench,
     completions::Completions,
     man::Man,
+    convert::Convert,
 ];
 
 impl Verb {

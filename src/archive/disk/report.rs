@@ -23,7 +23,7 @@ pub struct Progress {
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Failure {
-    /// The path on the disk.
+    /// The path on the disk, or in the other archive.
     pub path: PathBuf,
     /// Why.
     pub error: io::Error,
@@ -64,11 +64,11 @@ impl Transfer {
         self
     }
 
-    pub(super) fn progress(&self) -> Progress {
+    pub(in crate::archive) fn progress(&self) -> Progress {
         Progress { entries: self.files + self.folders + self.links, bytes: self.bytes }
     }
 
-    pub(super) fn fail(&mut self, failure: Failure) {
+    pub(in crate::archive) fn fail(&mut self, failure: Failure) {
         self.failed += 1;
         if self.failures.len() < KEPT {
             self.failures.push(failure);

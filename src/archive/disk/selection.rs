@@ -44,22 +44,22 @@ impl Selection {
     }
 
     /// Whether this path is left out, and with it all below it.
-    pub(super) fn excludes(&self, path: &ArchivePath) -> bool {
+    pub(in crate::archive) fn excludes(&self, path: &ArchivePath) -> bool {
         matches_any(&self.exclude, path)
     }
 
     /// Whether a path is left out because of one that it lies in.
-    pub(super) fn excludes_a_folder_of(&self, path: &ArchivePath) -> bool {
+    pub(in crate::archive) fn excludes_a_folder_of(&self, path: &ArchivePath) -> bool {
         !self.exclude.is_empty() && path.folders().any(|folder| self.excludes(&folder))
     }
 
     /// Whether a file or a link is among those that are included.
-    pub(super) fn includes(&self, path: &ArchivePath) -> bool {
+    pub(in crate::archive) fn includes(&self, path: &ArchivePath) -> bool {
         self.include.is_empty() || matches_any(&self.include, path)
     }
 
     /// Whether only some files are wanted, and so no folder for itself.
-    pub(super) fn is_of_files(&self) -> bool {
+    pub(in crate::archive) fn is_of_files(&self) -> bool {
         !self.include.is_empty()
     }
 }

@@ -1,0 +1,41 @@
+//! Archives from and to tar and zip, and those of Barecat.
+//!
+//! ```
+//! use vldepot::archive::Archive;
+//! use vldepot::archive::convert::{ConvertOptions, Format};
+//!
+//! let archive = Archive::memory()?;
+//! archive.write("images/cat.jpg", b"...")?;
+//! let mut tar = Vec::new();
+//! archive.export(&mut tar, Format::TarZst, &ConvertOptions::new(), |_| ())?;
+//!
+//! let again = Archive::memory()?;
+//! let done = again.import(&tar[..], &ConvertOptions::new(), |_| ())?;
+//! assert_eq!((done.transfer.files, done.transfer.folders), (1, 1));
+//! assert_eq!(again.read("images/cat.jpg")?.view(), b"...");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! ```text
+//! options  what is wanted              report   what was done, and why not
+//! tar      blocks of 512 bytes         zip      a directory at the end       barecat  SQLite and shards
+//! packing  gzip, xz and zstd           zstd     the calls of C
+//! taking   entries into an archive     giving   entries out of one
+//! ```
+//!
+//! Everything is read and written in one pass, but zip, whose directory is at its end. The longest file of
+//! the source is in memory, and little else.
+
+#[cfg(feature = "barecat")]
+mod barecat;
+mod giving;
+mod options;
+mod packing;
+mod report;
+mod taking;
+mod tar;
+mod zip;
+mod zstd;
+
+pub use options::{ConvertOptions, Format};
+pub use report::{ConvertError, Converted};

@@ -1,0 +1,266 @@
+//! Entries of another archive, put into ours: what is wanted of them, and what happens to the others.
+
+use std::ffi::OsStr;
+use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+use super::options::{ConvertOptions, Format, START};
+use super::packing::{Guard, unpack};
+use super::report::{ConvertError, Converted, Result};
+use super::{tar, zip};
+use crate::archive::disk::{Failure, Progress};
+use crate::archive::folder::Archive;
+use crate::archive::path::ArchivePath;
+use crate::archive::stat::{FileAttributes, FileKind};
+use crate::{Error, ErrorKind};
+
+/// The longest record.
+const MAX_LEN: u64 = u32::MAX as u64;
+
+/// Bytes that are made room for before they are read.
+const AT_FIRST: u64 = 1 << 20;
+
+/// Entries between two reports of progress.
+const AT_ONCE: u64 = 64;
+
+/// An entry of another archive.
+pub(super) struct Member {
+    /// Its path, as it stands there.
+    pub(super) name: Vec<u8>,
+    pub(super) kind: Kind,
+    pub(super) attributes: FileAttributes,
+}
+
+/// What it is.
+pub(super) enum Kind {
+    /// A file of so many bytes.
+    File(u64),
+    Folder,
+    /// A link, to this path.
+    Link(Vec<u8>),
+    /// Another name of this file.
+    SameAs(Vec<u8>),
+    /// Something that is not stored.
+    Other(&'static str),
+}
+
+/// Takes entries into an archive.
+pub(super) struct Taker<'t> {
+    archive: &'t Archive,
+    options: &'t ConvertOptions,
+    progress: &'t mut dyn FnMut(Progress),
+    pub(super) done: Converted,
+}
+
+impl<'t> Taker<'t> {
+    pub(super) fn new(
+        archive: &'t Archive,
+        options: &'t ConvertOptions,
+        progress: &'t mut dyn FnMut(Progress),
+    ) -> Self {
+        Self { archive, options, progress, done: Converted::default() }
+    }
+
+    /// Names an entry that is not stored.
+    pub(super) fn fail(&mut self, name: &[u8], error: impl Into<io::Error>) {
+        let path = PathBuf::from(OsStr::from_bytes(name));
+        self.done.transfer.fail(Failure { path, error: error.into() });
+    }
+
+    /// The path that an entry gets. `None` if it is not wanted, or was named as a failure.
+    pub(super) fn wants(&mut self, member: &Member) -> Option<ArchivePath> {
+        let is_folder = matches!(member.kind, Kind::Folder);
+        let path = match ArchivePath::new(&member.name) {
+            Ok(path) if path.is_root() && is_folder => return None,
+            Ok(path) if !path.is_root() => path,
+            Ok(_) => {
+                self.fail(&member.name, invalid("it has no name"));
+                return None;
+            }
+            Err(error) => {
+                self.fail(&member.name, io::Error::other(error));
+                return None;
+            }
+        };
+        if !self.options.wants(&path, is_folder) {
+            return None;
+        }
+        let refused = match member.kind {
+            Kind::Other(what) => Some(io::Error::new(
+                io::ErrorKind::Unsupported,
+                format!("{what}: neither a file, a folder nor a link, and not stored"),
+            )),
+            Kind::File(len) if len > MAX_LEN => Some(io::Error::new(
+                io::ErrorKind::FileTooLarge,
+                format!("it has {len} bytes, and a file in an archive has at most {MAX_LEN}"),
+            )),
+            _ => None,
+        };
+        if let Some(error) = refused {
+            self.fail(&member.name, error);
+            return None;
+        }
+        match self.options.root.join(&path) {
+            Ok(path) => Some(path),
+            Err(error) => {
+                self.fail(&member.name, io::Error::other(error));
+                None
+            }
+        }
+    }
+
+    /// Stores an entry. `bytes` are those of a file.
+    pub(super) fn store(&mut self, path: &ArchivePath, member: &Member, bytes: &[u8]) -> Result<()> {
+        let archive = self.archive;
+        let attributes = &member.attributes;
+        let stored = match &member.kind {
+            Kind::Folder => archive.create_dir_with(path, attributes),
+            Kind::Link(target) => {
+                self.note_replaced(path).and_then(|()| archive.write_link(path, target, attributes))
+            }
+            Kind::File(_) => {
+                self.note_replaced(path).and_then(|()| archive.write_with(path, bytes, attributes))
+            }
+            Kind::SameAs(target) => return self.store_same(path, target, member),
+            Kind::Other(_) => Ok(()),
+        };
+        match stored {
+            Err(error) if is_of_one_file(&error) => self.fail(&member.name, io::Error::other(error)),
+            stored => {
+                stored?;
+                self.count(&member.kind, bytes.len() as u64);
+            }
+        }
+        Ok(())
+    }
+
+    /// Stores a file under another name that it has.
+    fn store_same(&mut self, path: &ArchivePath, target: &[u8], member: &Member) -> Result<()> {
+        let missing = |taker: &mut Self| {
+            let target = ArchivePath::shown(target);
+            let why = format!("another name of {target}, which is not stored");
+            taker.fail(&member.name, io::Error::new(io::ErrorKind::NotFound, why));
+            Ok(())
+        };
+        let Ok(from) = ArchivePath::new(target).and_then(|target| self.options.root.join(target)) else {
+            return missing(self);
+        };
+        if from == *path || !self.archive.is_file(&from)? {
+            return missing(self);
+        }
+        let bytes = self.archive.depot().get(from.key())?;
+        let is_link = self.archive.attributes(&from, false)?.kind == Some(FileKind::Link);
+        let bytes = bytes.view();
+        let kind = if is_link { Kind::Link(bytes.to_vec()) } else { Kind::File(bytes.len() as u64) };
+        let member = Member { name: member.name.clone(), kind, attributes: member.attributes.clone() };
+        self.store(path, &member, bytes)
+    }
+
+    fn note_replaced(&mut self, path: &ArchivePath) -> crate::Result<()> {
+        if self.archive.is_file(path)? {
+            self.done.note(|| format!("{path}: it is there several times, and the last one was kept"));
+        }
+        Ok(())
+    }
+
+    fn count(&mut self, kind: &Kind, bytes: u64) {
+        let transfer = &mut self.done.transfer;
+        match kind {
+            Kind::Folder => transfer.folders += 1,
+            Kind::Link(_) => transfer.links += 1,
+            _ => {
+                transfer.files += 1;
+                transfer.bytes += bytes;
+            }
+        }
+        let progress = transfer.progress();
+        if progress.entries.is_multiple_of(AT_ONCE) {
+            (self.progress)(progress);
+        }
+    }
+
+    pub(super) fn finish(self) -> Converted {
+        (self.progress)(self.done.transfer.progress());
+        self.done
+    }
+}
+
+/// Whether other entries may be stored after this error.
+fn is_of_one_file(error: &Error) -> bool {
+    use ErrorKind::{InvalidPath, InvalidRecord, IsAFolder, NotAFolder};
+    matches!(error.kind(), InvalidPath { .. } | InvalidRecord { .. } | IsAFolder | NotAFolder)
+}
+
+pub(super) fn invalid(why: impl Into<String>) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, why.into())
+}
+
+/// Reads `len` bytes, or says that there are fewer. Memory is taken as bytes arrive.
+pub(super) fn read_bytes(source: &mut (impl Read + ?Sized), len: u64, out: &mut Vec<u8>) -> io::Result<()> {
+    out.reserve(usize::try_from(len.min(AT_FIRST)).unwrap_or(0));
+    let read = source.take(len).read_to_end(out)?;
+    if read as u64 == len { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+}
+
+impl Archive {
+    /// Takes the entries of another archive in, in one pass: files, folders and links with modes, times,
+    /// owners and extended attributes.
+    ///
+    /// The format is told by the content: tar, also compressed by gzip, xz or zstd. A zip archive needs
+    /// [`import_zip`](Self::import_zip).
+    ///
+    /// - A path that is no [`ArchivePath`], a device, a pipe, and a file of 4 GiB and more are among
+    ///   [`Transfer::failures`](crate::archive::Transfer::failures), and do not stop the others.
+    /// - Of several entries with one path, the last one stays, and a note says so.
+    /// - A hard link becomes a file of its own, and a sparse file one with zeros in its holes.
+    /// - Links are stored as they are. None is followed.
+    ///
+    /// What was taken in before an error stays. Write to a new depot, such as in a
+    /// [`StagedFile`](crate::storage::StagedFile), to have all or nothing.
+    ///
+    /// # Errors
+    /// [`ConvertError::Source`] when the source is damaged, cut short, or of no known format, and the errors
+    /// of [`write`](Self::write).
+    pub fn import(
+        &self,
+        source: impl Read,
+        options: &ConvertOptions,
+        mut progress: impl FnMut(Progress),
+    ) -> Result<Converted> {
+        let mut source = source;
+        let mut start = Vec::with_capacity(START);
+        let read = (&mut source).take(START as u64).read_to_end(&mut start);
+        read.map_err(|error| ConvertError::read(None, 0, error))?;
+        let format = Format::of_start(&start).ok_or_else(|| {
+            ConvertError::source(None, 0, "it is neither a tar nor a zip archive, or is not complete")
+        })?;
+        if format == Format::Zip {
+            let why = "it is a zip archive, whose directory is at its end: it cannot be read from a stream";
+            return Err(ConvertError::source(None, 0, why));
+        }
+        let guard = Guard::new(options.max_ratio);
+        let mut source = unpack(io::Cursor::new(start).chain(source), format, &guard);
+        let mut taker = Taker::new(self, options, &mut progress);
+        tar::read(&mut source, &guard, &mut taker)?;
+        Ok(taker.finish())
+    }
+
+    /// Takes the entries of a zip archive in. Otherwise like [`import`](Self::import).
+    ///
+    /// Files that are encrypted, or compressed in another way than deflate, are failures. Times without a
+    /// zone are taken as UTC.
+    ///
+    /// # Errors
+    /// The errors of [`import`](Self::import).
+    pub fn import_zip(
+        &self,
+        source: impl Read + io::Seek,
+        options: &ConvertOptions,
+        mut progress: impl FnMut(Progress),
+    ) -> Result<Converted> {
+        let mut taker = Taker::new(self, options, &mut progress);
+        zip::read(source, &Guard::new(options.max_ratio), &mut taker)?;
+        Ok(taker.finish())
+    }
+}
