@@ -263,3 +263,31 @@ fn a_file_is_replaced_by_a_complete_one_or_stays() {
     assert_eq!((done.files, done.failed), (1, 0));
     assert!(fs::read(to.join("long")).unwrap() == long);
 }
+
+/// B19: what is added in bulk is what is added one by one.
+#[test]
+fn many_files_added_together_are_those_added_one_by_one() {
+    let root = tempfile::tempdir().unwrap();
+    for n in 0..200_u64 {
+        let path = root.path().join(format!("{}/{n}", n % 7));
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, n.to_le_bytes().repeat(usize::try_from(n % 50).unwrap())).unwrap();
+    }
+    let (bulk, single) = (Archive::memory().unwrap(), Archive::memory().unwrap());
+    add(&bulk, root.path());
+    for folder in 0..7 {
+        let to = ArchivePath::new(folder.to_string()).unwrap();
+        single
+            .add(root.path().join(to.to_string()), &to, &AddOptions::new().with_threads(1), |_| {})
+            .unwrap();
+        single.commit().unwrap();
+    }
+    let listed = |archive: &Archive| -> Vec<_> {
+        let paths = archive.walk(".").unwrap().map(|entry| entry.unwrap().path);
+        paths
+            .map(|path| (archive.stat(&path).unwrap(), archive.read(&path).ok().map(|r| r.view().to_vec())))
+            .collect()
+    };
+    assert_eq!(listed(&bulk).len(), 207);
+    assert_eq!(listed(&bulk), listed(&single));
+}

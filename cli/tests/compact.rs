@@ -1,4 +1,4 @@
-//! `vldepot compact --preset`.
+//! `vldepot compact --preset`. B12 of the list of what users of Barecat need.
 
 use std::path::Path;
 use std::process::{Command, Output};

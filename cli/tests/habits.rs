@@ -1,4 +1,6 @@
 //! What all verbs have in common: help, quiet, JSON Lines, and what may reach a terminal.
+//!
+//! B10 and B16 of the list of what users of Barecat need.
 
 use std::path::Path;
 use std::process::{Command, Output, Stdio};

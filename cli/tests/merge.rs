@@ -1,4 +1,4 @@
-//! `vldepot merge`.
+//! `vldepot merge`. B13 of the list of what users of Barecat need.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

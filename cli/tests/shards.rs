@@ -1,4 +1,5 @@
-//! Folders of shards: made, added to, removed from, copied, and interrupted.
+//! Folders of shards: made, added to, removed from, copied, and interrupted. B8, B9 and B13 of the list of what
+//! users of Barecat need.
 #![cfg(unix)]
 
 use std::fs;

@@ -1,4 +1,4 @@
-//! `vldepot subset`.
+//! `vldepot subset`. B14 of the list of what users of Barecat need.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,6 @@
 //! `vldepot sync`: folders to archives, archives to folders, depots to depots.
+//!
+//! B14 of the list of what users of Barecat need.
 
 #![cfg(unix)]
 
