@@ -216,8 +216,8 @@ impl Convert {
                 text::path(&self.source)
             ))),
             (false, Wanted::Barecat | Wanted::Other(_)) => Err(Failure::usage(
-                "one of the two must be an archive of ours: convert the source to a .vld file first, and then \
-                 that one",
+                "one of the two must be an archive of ours: convert the source to a .vld file first, and \
+                 then that one",
             )),
             _ => Ok(wanted),
         }
