@@ -216,7 +216,8 @@ impl Convert {
                 text::path(&self.source)
             ))),
             (false, Wanted::Barecat | Wanted::Other(_)) => Err(Failure::usage(
-                "one of the two must be an archive of ours: convert the source to a .vld file first, and that one then",
+                "one of the two must be an archive of ours: convert the source to a .vld file first, and \
+                 then that one",
             )),
             _ => Ok(wanted),
         }
@@ -264,7 +265,7 @@ impl Convert {
     fn import(&self, source: Source, found: &Found) -> Result<Converted, Failure> {
         if is_standard(&self.target) {
             return Err(Failure::usage(
-                "an archive of ours cannot be written to standard output: give a file, or --to tar for a stream",
+                "an archive of ours cannot be written to standard output: give a file",
             ));
         }
         let options = self.options()?;
@@ -302,8 +303,8 @@ impl Convert {
             #[cfg(feature = "barecat")]
             Wanted::Barecat if self.force => {
                 return Err(Failure::usage(
-                    "--force does not replace an archive of Barecat, whose files cannot be replaced in one step: \
-                     remove them first",
+                    "--force does not replace an archive of Barecat, whose files cannot be replaced in one \
+                     step: remove them first",
                 ));
             }
             #[cfg(feature = "barecat")]

@@ -137,9 +137,11 @@ const TRIGGERS: &[(&str, &str, &str, &str)] = &[
     (
         "resize_dir",
         "AFTER UPDATE OF size_tree, num_files_tree ON dirs",
-        "NEW.parent = OLD.parent AND (NEW.size_tree, NEW.num_files_tree) != (OLD.size_tree, OLD.num_files_tree)",
+        "NEW.parent = OLD.parent
+             AND (NEW.size_tree, NEW.num_files_tree) != (OLD.size_tree, OLD.num_files_tree)",
         "UPDATE dirs SET size_tree = size_tree + NEW.size_tree - OLD.size_tree,
-             num_files_tree = num_files_tree + NEW.num_files_tree - OLD.num_files_tree WHERE path = OLD.parent;",
+             num_files_tree = num_files_tree + NEW.num_files_tree - OLD.num_files_tree
+             WHERE path = OLD.parent;",
     ),
     (
         "prevent_file_as_dir",
@@ -564,8 +566,8 @@ impl Archive {
         Ok(taker.finish())
     }
 
-    /// Writes all files and folders as an archive of Barecat, with one shard: the index `index`, and beside it
-    /// the shard. None of them may be there.
+    /// Writes all files and folders as an archive of Barecat, with one shard: the index `index`, and
+    /// beside it the shard. None of them may be there.
     ///
     /// Barecat has no links and no paths but UTF-8: they are failures. Extended attributes are left out.
     ///

@@ -21,6 +21,7 @@
 //! tar      blocks of 512 bytes         zip      a directory at the end       barecat  SQLite and shards
 //! packing  gzip, xz and zstd           zstd     the calls of C
 //! taking   entries into an archive     giving   entries out of one
+//! import   taken in, by its format     export   written, in a format
 //! ```
 //!
 //! Everything is read and written in one pass, but zip, whose directory is at its end. The longest file of
@@ -28,7 +29,9 @@
 
 #[cfg(feature = "barecat")]
 mod barecat;
+mod export;
 mod giving;
+mod import;
 mod options;
 mod packing;
 mod report;

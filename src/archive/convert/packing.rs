@@ -51,8 +51,8 @@ impl fmt::Display for Bomb {
         let Self { packed, unpacked, max_ratio } = self;
         write!(
             f,
-            "{packed} bytes have become {unpacked}, more than {max_ratio} times as many, which is the limit: such \
-             archives are made to fill memory and disks"
+            "{packed} bytes have become {unpacked}, more than {max_ratio} times as many, which is the \
+             limit: such archives are made to fill memory and disks"
         )
     }
 }

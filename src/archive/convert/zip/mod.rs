@@ -1,7 +1,8 @@
 //! zip: entries with a header each, and a directory of them at the end.
 //!
 //! ```text
-//! entry      0 PK\3\4     4 version  6 flags  8 method  10 time  14 crc32  18 packed  22 len  26 name  28 extra
+//! entry      0 PK\3\4     4 version  6 flags  8 method  10 time  14 crc32  18 packed  22 len
+//!            26 name  28 extra
 //! directory  0 PK\1\2     4 made by  6 version  8 flags  10 method  12 time  16 crc32  20 packed  24 len
 //!            28 name  30 extra  32 comment  38 attributes  42 place of the entry
 //! end        0 PK\5\6     10 entries  12 bytes of the directory  16 its place  20 comment
@@ -88,7 +89,7 @@ fn dos(seconds: i64) -> (u16, u16) {
     let seconds = seconds.clamp(first, last);
     let day = seconds.div_euclid(86_400);
     // At most 128 years, and 12 months.
-    let year = (1980..2107).rev().find(|year| days(*year, 1, 1) <= day).unwrap_or(1980);
+    let year = (1980..=2107).rev().find(|year| days(*year, 1, 1) <= day).unwrap_or(1980);
     let month = (1..=12).rev().find(|month| days(year, *month, 1) <= day).unwrap_or(1);
     let date = (year - 1980) << 9 | month << 5 | (day - days(year, month, 1) + 1);
     let second = seconds.rem_euclid(86_400);

@@ -74,8 +74,8 @@ pub(in super::super) fn read(
             entries += 1;
             packed = packed.saturating_add(entry.packed);
             if packed > file_len {
-                let why = "its entries have more bytes together than the file: they lie over each other, as in \
-                           archives that are made to fill memory and disks";
+                let why = "its entries have more bytes together than the file: they lie over each other, as \
+                           in archives that are made to fill memory and disks";
                 return Err(ConvertError::source(None, here, why));
             }
             take(source, &entry, guard, taker)?;
