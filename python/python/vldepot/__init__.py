@@ -24,6 +24,7 @@ Any program reads a frame by name. Its arrays are views of the record:
 | --- | --- |
 | depots | `create`, `open`, `append`, `open_or_create`, `memory`, `from_bytes`, `Depot` |
 | atoms | `Frame`, `Topology`, and `FlatBatch` for many frames as long arrays |
+| files and folders | `vldepot.archive` |
 | training | `Loader`, `Batch`, `merge_states`; `vldepot.torch` for PyTorch |
 | simulations | `vldepot.openmm`, `vldepot.ase` |
 | analysis | `vldepot.mdanalysis`, `vldepot.mdtraj`, `vldepot.chemfiles` |
@@ -53,6 +54,7 @@ from ._open import open as open
 from ._views import Metadata
 from ._vldepot import Batch, Depot, FlatBatch, Frame, Loader, Table, Topology, __version__, merge_states
 from .errors import (
+    AppendOnly,
     ChecksumError,
     Closed,
     CodecError,
@@ -78,6 +80,7 @@ from .errors import (
     NewerFeature,
     NewerFormat,
     NoRoom,
+    NoSuchPath,
     NotADepot,
     NotAFile,
     NotAFolder,
@@ -87,12 +90,14 @@ from .errors import (
     NotFound,
     NotPermitted,
     NotStored,
+    NotTransferred,
     NotUndone,
     OtherLoader,
     OutOfRange,
     OutsideRecord,
     Panicked,
     PathExists,
+    PathTaken,
     Poisoned,
     ReadOnly,
     RemovesAll,
@@ -130,6 +135,7 @@ def __getattr__(name: str) -> object:
 
 # Without `open`, so that `import *` leaves the one of Python in place.
 __all__ = [
+    "AppendOnly",
     "Batch",
     "ChecksumError",
     "Closed",
@@ -165,6 +171,7 @@ __all__ = [
     "NewerFeature",
     "NewerFormat",
     "NoRoom",
+    "NoSuchPath",
     "NotADepot",
     "NotAFile",
     "NotAFolder",
@@ -174,12 +181,14 @@ __all__ = [
     "NotFound",
     "NotPermitted",
     "NotStored",
+    "NotTransferred",
     "NotUndone",
     "OtherLoader",
     "OutOfRange",
     "OutsideRecord",
     "Panicked",
     "PathExists",
+    "PathTaken",
     "Poisoned",
     "ReadOnly",
     "RecordLocation",
