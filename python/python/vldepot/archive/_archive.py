@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
     from ._decoded import DecodedView
 
-    Order = Literal["name", "place", "random"]
 
 _T = TypeVar("_T")
 
@@ -436,7 +435,9 @@ class Archive(MutableMapping[str, bytes]):
             is_folder = path.endswith("/")
             yield path.rstrip("/").rpartition("/")[2], is_folder
 
-    def _ordered(self, paths: Iterable[str], order: Order, reverse: bool, seed: int | None) -> Iterator[str]:
+    def _ordered(
+        self, paths: Iterable[str], order: Literal["name", "place", "random"], reverse: bool, seed: int | None
+    ) -> Iterator[str]:
         """Paths that come in the order of names, in another order."""
         if order not in ("name", "place", "random"):
             raise ValueError(f"no order is called {order!r}; there are name, place, random")
@@ -465,7 +466,12 @@ class Archive(MutableMapping[str, bytes]):
         return (location.chunk, location.offset)
 
     def listdir(
-        self, path: ArchivePath = "", *, order: Order = "name", reverse: bool = False, seed: int | None = None
+        self,
+        path: ArchivePath = "",
+        *,
+        order: Literal["name", "place", "random"] = "name",
+        reverse: bool = False,
+        seed: int | None = None,
     ) -> list[str]:
         """The names in a folder. This does not depend on how much is in its subfolders.
 
@@ -481,7 +487,12 @@ class Archive(MutableMapping[str, bytes]):
         return [entry.name for entry in self.scandir(path, order=order, reverse=reverse, seed=seed)]
 
     def scandir(
-        self, path: ArchivePath = "", *, order: Order = "name", reverse: bool = False, seed: int | None = None
+        self,
+        path: ArchivePath = "",
+        *,
+        order: Literal["name", "place", "random"] = "name",
+        reverse: bool = False,
+        seed: int | None = None,
     ) -> Iterator[Entry]:
         """What is in a folder, as `os.scandir`. The arguments are those of `listdir`.
 
@@ -514,7 +525,7 @@ class Archive(MutableMapping[str, bytes]):
         """A folder and all below it, as `os.walk`: paths of folders, with the names of the folders and files in them.
 
         With `topdown`, folders that you take out of the first list are not gone into. A path that is no folder gives
-        nothing, or is told to `onerror`. The path of the root is `""`.
+        nothing, or is told to `onerror`. The path of the root is `"."`.
 
         Example:
             >>> from vldepot import archive
@@ -540,13 +551,18 @@ class Archive(MutableMapping[str, bytes]):
                     onerror(error)
                 continue
             if topdown:
-                yield top, folders, files
+                yield top or ".", folders, files
             else:
-                todo.append((top, folders, files))
+                todo.append((top or ".", folders, files))
             todo.extend(f"{top}/{name}" if top else name for name in reversed(folders))
 
     def files(
-        self, path: ArchivePath = "", *, order: Order = "name", reverse: bool = False, seed: int | None = None
+        self,
+        path: ArchivePath = "",
+        *,
+        order: Literal["name", "place", "random"] = "name",
+        reverse: bool = False,
+        seed: int | None = None,
     ) -> Iterator[str]:
         """The paths of all files and links below a folder. The arguments are those of `listdir`.
 
@@ -568,7 +584,12 @@ class Archive(MutableMapping[str, bytes]):
         return self._ordered(files, order, reverse, seed)
 
     def dirs(
-        self, path: ArchivePath = "", *, order: Order = "name", reverse: bool = False, seed: int | None = None
+        self,
+        path: ArchivePath = "",
+        *,
+        order: Literal["name", "place", "random"] = "name",
+        reverse: bool = False,
+        seed: int | None = None,
     ) -> Iterator[str]:
         """The paths of all folders below a folder, without it. The arguments are those of `listdir`.
 
@@ -579,9 +600,10 @@ class Archive(MutableMapping[str, bytes]):
         self._core.list_folder(top)
 
         def folders() -> Iterator[str]:
-            for folder, _, _ in self.walk(top):
-                if folder != top:
-                    yield folder
+            walk = self.walk(top)
+            next(walk, None)
+            for folder, _, _ in walk:
+                yield folder
 
         return self._ordered(folders(), order, reverse, seed)
 
@@ -666,6 +688,20 @@ class Archive(MutableMapping[str, bytes]):
             NoSuchPath: For the first path where there is nothing.
         """
         return [Stat(*stat) for stat in self._core.stat_many(list(paths))]
+
+    def crc32c(self, path: ArchivePath) -> int | None:
+        """The checksum of a file's bytes as it was stored with them, CRC32C. Every read compares it.
+
+        Returns:
+            The checksum, or `None` for files that other programs wrote without one.
+
+        Raises:
+            NoSuchPath, IsAFolder: When there is no file.
+        """
+        path = self._core.stat(path, True)[0]
+        if self._core.is_folder(path):
+            self._core.read(path)
+        return self._depot.location(_record(path)).checksum
 
     def totals(self, path: ArchivePath = "") -> Count:
         """How many files, folders and bytes are below a folder, or in a file.
