@@ -10,7 +10,16 @@ from typing import Any
 import pytest
 from conftest import examples
 
-MODULES = ["vldepot", "vldepot._open", "vldepot._maintain", "vldepot.errors", "vldepot.vlstore"]
+MODULES = [
+    "vldepot",
+    "vldepot._open",
+    "vldepot._maintain",
+    "vldepot.errors",
+    "vldepot.vlstore",
+    "vldepot.archive",
+    "vldepot.archive._archive",
+    "vldepot.archive._decoded",
+]
 
 
 @pytest.mark.parametrize("module", MODULES)

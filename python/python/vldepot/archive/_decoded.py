@@ -187,20 +187,28 @@ def _as_stored(pixels: Any, stored: Any) -> Any:
 
 def _zstd(name: str, data: bytes) -> bytes:
     """Calls `compress` or `decompress`."""
-    done: bytes
     try:
         standard: Any = importlib.import_module("compression.zstd")
     except ImportError:
-        package = _package("zstandard", "zstandard", ".zst")
-        if name == "compress":
-            done = package.ZstdCompressor().compress(data)
-            return done
-        # Of all frames, whether they say their lengths or not.
-        with package.ZstdDecompressor().stream_reader(io.BytesIO(data), read_across_frames=True) as reader:
-            done = reader.read()
-        return done
-    done = getattr(standard, name)(data)
+        standard = None
+    done: bytes = getattr(standard, name)(data) if standard else _zstandard(name, data)
     return done
+
+
+def _zstandard(name: str, data: bytes) -> bytes:
+    package = _package("zstandard", "zstandard", ".zst")
+    if name == "compress":
+        packed: bytes = package.ZstdCompressor().compress(data)
+        return packed
+    # Frame by frame, since a call that takes them all does not tell that the last one was cut short.
+    parts = []
+    while data or not parts:
+        frame = package.ZstdDecompressor().decompressobj()
+        parts.append(frame.decompress(data))
+        if not frame.eof:
+            raise ValueError("it is cut short")
+        data = frame.unused_data
+    return b"".join(parts)
 
 
 def _refuse_pickle(_: Any) -> Any:

@@ -29,6 +29,8 @@ class RawFile(io.RawIOBase):
         self._at = handle.len() if "a" in mode else 0
         self.name = path
         self.mode = mode
+        #: A fork closes the file, and what is in its buffer goes nowhere.
+        self.let_go = False
 
     def readable(self) -> bool:
         self._check()
@@ -98,8 +100,10 @@ class RawFile(io.RawIOBase):
         return data
 
     def write(self, data: Buffer, /) -> int:
-        self._check_writable()
         size = memoryview(data).nbytes
+        if self.let_go:
+            return size
+        self._check_writable()
         self._at = self._handle.write_at(self._at, data)
         return size
 
@@ -111,18 +115,47 @@ class RawFile(io.RawIOBase):
         self._handle.set_len(size)
         return size
 
-    def close(self) -> None:
-        """Stores what was written. If that fails, the file stays open, and can be closed again."""
-        if self.closed:
-            return
+    def store(self) -> None:
+        """Puts what was written in its place in the archive."""
         # What a fork has is a copy, and the process that opened the file stores it.
         if os.getpid() == self._owner and self._mode != "rb":
             self._handle.store()
-        super().close()
+
+    def close(self) -> None:
+        """Stores what was written. If that fails, the file stays open, and can be closed again."""
+        if not self.closed:
+            self.store()
+            super().close()
 
     def __repr__(self) -> str:
         state = ", closed" if self.closed else ""
         return f"<vldepot.archive file {self.name!r} in {self._archive.path}, mode {self._mode!r}{state}>"
+
+
+# Files with a buffer close it first, and could not be closed again if storing failed.
+
+
+class _Writer(io.BufferedWriter):
+    def close(self) -> None:
+        if not self.closed:
+            _store(self)
+        super().close()
+
+
+class _Random(io.BufferedRandom):
+    def close(self) -> None:
+        if not self.closed:
+            _store(self)
+        super().close()
+
+
+def _store(file: io.BufferedWriter | io.BufferedRandom) -> None:
+    raw: Any = file.raw
+    if os.getpid() == raw._owner:
+        file.flush()
+        raw.store()
+    else:
+        raw.let_go = True
 
 
 def mode_of(mode: str) -> tuple[str, bool]:
@@ -151,11 +184,11 @@ def buffered(
     size = buffering if buffering > 1 else BUFFER
     file: Any
     if "+" in plain:
-        file = io.BufferedRandom(raw, size)
+        file = _Random(raw, size)
     elif plain == "r":
         file = io.BufferedReader(raw, size)
     else:
-        file = io.BufferedWriter(raw, size)
+        file = _Writer(raw, size)
     if not text:
         return file
     wrapped = io.TextIOWrapper(
