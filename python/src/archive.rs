@@ -204,9 +204,12 @@ impl ArchiveCore {
         let data = bytes_of("a file takes", data)?;
         let (bytes, attributes) =
             (data.as_bytes(), attributes(FileAttributes::new(), Some(mode), Some(mtime_ns), uid, gid)?);
-        self.run(py, |archive| match replace {
-            true => archive.write_with(&path, bytes, &attributes),
-            false => archive.write_new_with(&path, bytes, &attributes),
+        self.run(py, |archive| {
+            if replace {
+                archive.write_with(&path, bytes, &attributes)
+            } else {
+                archive.write_new_with(&path, bytes, &attributes)
+            }
         })
     }
 
@@ -254,10 +257,8 @@ impl ArchiveCore {
     }
 
     fn stat<'py>(&self, py: Python<'py>, path: PathBytes, follow: bool) -> PyResult<Bound<'py, PyTuple>> {
-        let stat = self.run(py, |archive| match follow {
-            true => archive.resolve(&path),
-            false => archive.stat(&path),
-        })?;
+        let stat =
+            self.run(py, |archive| if follow { archive.resolve(&path) } else { archive.stat(&path) })?;
         stat_of(py, &stat)
     }
 
@@ -292,7 +293,7 @@ impl ArchiveCore {
 
     /// The clean form of a path, which need not be there.
     #[staticmethod]
-    fn clean<'py>(py: Python<'py>, path: PathBytes) -> PyResult<Bound<'py, PyAny>> {
+    fn clean(py: Python<'_>, path: PathBytes) -> PyResult<Bound<'_, PyAny>> {
         text(py, ArchivePath::new(&path).map_err(Failure::Library)?.as_bytes())
     }
 

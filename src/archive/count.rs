@@ -69,7 +69,8 @@ impl Folders {
 }
 
 impl Archive {
-    /// How many files and folders are below a folder, without the folder itself, and how many bytes they have.
+    /// How many files and folders are below a folder, without the folder itself, and how many bytes they
+    /// have.
     /// A file counts as one.
     ///
     /// The first call lists all names of the archive. After that it takes a search in the index, and is right

@@ -477,7 +477,7 @@ class ArchiveCore:
     def write(
         self,
         path: _Path,
-        data: Buffer,
+        data: Buffer | NDArray[Any],
         replace: bool,
         mode: int,
         mtime_ns: int,

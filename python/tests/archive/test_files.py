@@ -44,7 +44,7 @@ def test_b4_modes_are_those_of_open(mode: str, there: bool, tmp_path: Path) -> N
     except OSError as error:
         with pytest.raises(type(error)) as refused:
             a.open("file", mode + "b")
-        assert refused.value.errno == error.errno  # type: ignore[attr-defined]
+        assert refused.value.errno == error.errno
         return
     with expected, a.open("file", mode + "b") as file:
         assert isinstance(file, type(expected))
@@ -160,7 +160,7 @@ def test_b4_text_and_lines() -> None:
         with pytest.raises(ValueError):
             a.open("text", wrong)
     with pytest.raises(ValueError):
-        a.open("text", "rb", encoding="utf-8")  # type: ignore[call-overload]
+        a.open("text", "rb", encoding="utf-8")
     with pytest.raises(ValueError):
         a.open("text", "r", 0)
 

@@ -74,9 +74,9 @@ def test_b1_nothing_is_replaced_unless_asked() -> None:
     free["a"] = b"second"
     assert free["a"] == b"second"
     with pytest.raises(TypeError, match="str"):
-        a["text"] = "text"  # type: ignore[assignment]
+        a["text"] = "text"
     with pytest.raises(TypeError):
-        a["number"] = 5  # type: ignore[assignment]
+        a["number"] = 5
     assert "text" not in a and "number" not in a
 
 
@@ -237,7 +237,7 @@ def test_many_files_are_read_at_once_in_the_order_that_is_asked_for() -> None:
 
 def test_a_depot_of_another_codec_is_no_archive(path: Path) -> None:
     with pytest.raises(TypeError, match="bytes"):
-        archive.Archive(vldepot.memory("json"))  # type: ignore[arg-type]
+        archive.Archive(vldepot.memory("json"))
     with vldepot.create(path, "json") as depot:
         depot["a/b"] = [1]
     assert archive.open(path)["a/b"] == b"[1]"

@@ -276,7 +276,7 @@ def test_b6_orders(path: Path) -> None:
     assert [stat.path for stat in a.stat_many(shuffled)] == shuffled
     for wrong in ({"order": "size"}, {"seed": 3}, {"order": "place", "seed": 3}):
         with pytest.raises(ValueError):
-            list(a.files(**wrong))  # type: ignore[arg-type]
+            list(a.files(**wrong))
 
 
 def test_what_is_known_of_a_path() -> None:

@@ -1,8 +1,8 @@
 """Archives: folders of files in one depot.
 
-An archive is a depot of bytes whose names are paths. Each file is a record, so everything that reads a depot reads an
-archive too, and the command `vldepot` makes and extracts archives. It is a mapping of paths to bytes, and has the
-functions of `os` and `glob`, and an `open` for files inside it:
+An archive is a depot of bytes whose names are paths. Each file is a record, so everything that reads a depot
+reads an archive too, and the command `vldepot` makes and extracts archives. It is a mapping of paths to
+bytes, and has the functions of `os` and `glob`, and an `open` for files inside it:
 
     >>> from vldepot import archive
     >>> a = archive.memory()
@@ -21,17 +21,18 @@ functions of `os` and `glob`, and an `open` for files inside it:
 | values by the ends of names | `DecodedView` |
 | files of the disk | `Archive.add`, `Archive.extract`, `Transfer` |
 
-**Paths** are `str` with `/` between names, from the root of the archive. `.`, `//` and a `/` at the end say nothing. A
-path that starts with `/`, has a part `..` or a NUL byte is refused with `vldepot.InvalidPath`. Paths that are not UTF-8
-have lone surrogates in their place, as those of `os.listdir` do; `bytes` and `os.PathLike` are taken too. The root is
-`"."` or `""`.
+**Paths** are `str` with `/` between names, from the root of the archive. `.`, `//` and a `/` at the end say
+nothing. A path that starts with `/`, has a part `..` or a NUL byte is refused with `vldepot.InvalidPath`.
+Paths that are not UTF-8 have lone surrogates in their place, as those of `os.listdir` do; `bytes` and
+`os.PathLike` are taken too. The root is `"."` or `""`.
 
-**Links** are kept as links. `open`, reading and `stat` follow a link that is the last part of the path, inside the
-archive; a link that leads out is refused.
+**Links** are kept as links. `open`, reading and `stat` follow a link that is the last part of the path,
+inside the archive; a link that leads out is refused.
 
-**Errors** are those of `vldepot.errors`. A path that is not there is a `NoSuchPath`, which is a `FileNotFoundError` and a
-`KeyError`; one that is taken is a `PathTaken`, which is a `FileExistsError`; there are `IsAFolder`, `NotAFolder` and
-`NotEmpty` too, all of them an `OSError`. A write to an archive opened for reading is a `ReadOnly`.
+**Errors** are those of `vldepot.errors`. A path that is not there is a `NoSuchPath`, which is a
+`FileNotFoundError` and a `KeyError`; one that is taken is a `PathTaken`, which is a `FileExistsError`; there
+are `IsAFolder`, `NotAFolder` and `NotEmpty` too, all of them an `OSError`. A write to an archive opened for
+reading is a `ReadOnly`.
 """
 
 from __future__ import annotations
@@ -81,9 +82,10 @@ def create(
         path: Where. Nothing must be there, but for an empty file that nobody writes.
         overwrite: Whether `a[path] = data` replaces a file. By default it refuses to, and only
             `a.write(path, data, replace=True)` does.
-        append_only: Refuse whatever replaces, changes, renames or removes what is there. A file that was added can then
-            be relied on.
-        **options: Those of `vldepot.create`. By default files are not shuffled (`filter="none"`), and blocks have 64 KiB.
+        append_only: Refuse whatever replaces, changes, renames or removes what is there. A file that was
+            added can then be relied on.
+        **options: Those of `vldepot.create`. By default files are not shuffled (`filter="none"`), and blocks
+            have 64 KiB.
 
     Raises:
         PathExists: When there is something at the path.
@@ -119,9 +121,9 @@ def memory(
 def open(path: Path, **options: Unpack[OpenOptions]) -> Archive:
     """Opens an archive for reading. The cost does not depend on its size.
 
-    Any depot opens, whatever its codec: its names are taken for paths, and its values for bytes. Names that are no paths
-    are errors where they would be listed. Threads and processes may read one archive at once; it can be pickled, and a
-    process that was forked goes on reading.
+    Any depot opens, whatever its codec: its names are taken for paths, and its values for bytes. Names that
+    are no paths are errors where they would be listed. Threads and processes may read one archive at once; it
+    can be pickled, and a process that was forked goes on reading.
 
     Args:
         path: The file.
@@ -137,8 +139,8 @@ def open(path: Path, **options: Unpack[OpenOptions]) -> Archive:
 def append(
     path: Path, *, overwrite: bool = False, append_only: bool = False, **options: Unpack[AppendOptions]
 ) -> Archive:
-    """Opens an archive for writing. `overwrite` and `append_only` are those of `create`, the other options those of
-    `vldepot.append`.
+    """Opens an archive for writing. `overwrite` and `append_only` are those of `create`, the other options
+    those of `vldepot.append`.
 
     Raises:
         Locked: When another writer has the file.
@@ -151,8 +153,8 @@ def append(
 def open_or_create(
     path: Path, *, overwrite: bool = False, append_only: bool = False, **options: Unpack[CreateOptions]
 ) -> Archive:
-    """Opens an archive for writing, and makes it first if there is none. The arguments are those of `create`; an existing
-    archive keeps its layout.
+    """Opens an archive for writing, and makes it first if there is none. The arguments are those of `create`;
+    an existing archive keeps its layout.
 
     Example:
         >>> import tempfile

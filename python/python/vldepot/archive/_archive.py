@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self, TextIO
 
+    from numpy.typing import NDArray
     from typing_extensions import Buffer
 
     from ._decoded import DecodedView
@@ -109,17 +110,17 @@ class _Files(ItemsView[str, bytes]):
 class Archive(MutableMapping[str, bytes]):
     """Folders of files in one depot. See `vldepot.archive`, which also says how paths and errors are.
 
-    It is a mapping of the paths of its files to their bytes: `a[path]`, `a[path] = data`, `del a[path]`, `in`, `len` and
-    iteration, in the order in which the files are stored. Folders are not in the mapping. It is a context manager too,
-    and `close` ends it.
+    It is a mapping of the paths of its files to their bytes: `a[path]`, `a[path] = data`, `del a[path]`,
+    `in`, `len` and iteration, in the order in which the files are stored. Folders are not in the mapping. It
+    is a context manager too, and `close` ends it.
 
-    `a[path] = data` makes a new file and the folders that it lies in. **Where there is a file already, it raises
-    `PathTaken`**, so that nothing is replaced by mistake; `write(path, data, replace=True)` replaces it, and with
-    `overwrite=True` for the archive every assignment does.
+    `a[path] = data` makes a new file and the folders that it lies in. **Where there is a file already, it
+    raises `PathTaken`**, so that nothing is replaced by mistake; `write(path, data, replace=True)` replaces
+    it, and with `overwrite=True` for the archive every assignment does.
 
-    What a method raises stands with it. Besides that, every method raises `InvalidPath` for a path that no archive has,
-    `Closed` after `close`, what `vldepot.Depot` raises for damage and failing disks, and `ReadOnly`, `Forked` or
-    `AppendOnly` when it would write and may not.
+    What a method raises stands with it. Besides that, every method raises `InvalidPath` for a path that no
+    archive has, `Closed` after `close`, what `vldepot.Depot` raises for damage and failing disks, and
+    `ReadOnly`, `Forked` or `AppendOnly` when it would write and may not.
 
     Example:
         >>> from vldepot import archive
@@ -155,7 +156,7 @@ class Archive(MutableMapping[str, bytes]):
     def __getitem__(self, path: ArchivePath, /) -> bytes:
         return self._core.read(path)
 
-    def __setitem__(self, path: ArchivePath, data: Buffer | BinaryIO, /) -> None:
+    def __setitem__(self, path: ArchivePath, data: Buffer | NDArray[Any] | BinaryIO, /) -> None:
         self.write(path, data, replace=self._overwrite)
 
     def __delitem__(self, path: ArchivePath, /) -> None:
@@ -188,7 +189,7 @@ class Archive(MutableMapping[str, bytes]):
         except errors.NoSuchPath:
             return default
 
-    def setdefault(self, path: ArchivePath, default: Buffer, /) -> bytes:
+    def setdefault(self, path: ArchivePath, default: Buffer | NDArray[Any], /) -> bytes:
         """The bytes of a file. Where there is none, it is written with `default` first."""
         try:
             return self._core.read(path)
@@ -217,7 +218,8 @@ class Archive(MutableMapping[str, bytes]):
         self.rmtree("")
 
     def get_many(self, paths: Iterable[ArchivePath], /, *, threads: int = 1) -> list[bytes]:
-        """The bytes of many files, in the order of the paths. Chunks are decoded once, however the paths are ordered.
+        """The bytes of many files, in the order of the paths. Chunks are decoded once, however the paths are
+        ordered.
 
         Args:
             paths: Any number of paths; one may be there several times.
@@ -264,12 +266,13 @@ class Archive(MutableMapping[str, bytes]):
             return self._core.read(path)
         return self._core.read_range(path, min(offset, 1 << 62), None if size == -1 else min(size, 1 << 62))
 
-    def readinto(self, path: ArchivePath, buffer: Buffer, offset: int = 0) -> int:
+    def readinto(self, path: ArchivePath, buffer: Buffer | NDArray[Any], offset: int = 0) -> int:
         """Reads bytes of a file into a buffer, until it is full or the file ends.
 
         Args:
             path: The file.
-            buffer: What is filled, such as a `bytearray` or a numpy array. It must be contiguous and writable.
+            buffer: What is filled, such as a `bytearray` or a numpy array. It must be contiguous and
+                writable.
             offset: The first byte.
 
         Returns:
@@ -278,7 +281,8 @@ class Archive(MutableMapping[str, bytes]):
         Raises:
             NoSuchPath, IsAFolder: When there is no file.
         """
-        with memoryview(buffer).cast("B") as view:
+        exported: Any = buffer
+        with memoryview(exported).cast("B") as view:
             if view.readonly:
                 raise TypeError("the buffer is read-only")
             data = self.read(path, offset, len(view))
@@ -288,7 +292,7 @@ class Archive(MutableMapping[str, bytes]):
     def write(
         self,
         path: ArchivePath,
-        data: Buffer | BinaryIO,
+        data: Buffer | NDArray[Any] | BinaryIO,
         *,
         replace: bool = False,
         mode: int = 0o644,
@@ -363,14 +367,15 @@ class Archive(MutableMapping[str, bytes]):
     ) -> IO[Any]:
         """Opens a file inside the archive, as the function `open` opens one of the disk.
 
-        The modes are `r`, `r+`, `w`, `w+`, `x`, `x+`, `a` and `a+`, with `b` for bytes; without it, the file is one of
-        text. What comes back are the classes of `io`: `BufferedReader`, `BufferedWriter`, `BufferedRandom` and
-        `TextIOWrapper`, so `zipfile`, `numpy.load` and others take them.
+        The modes are `r`, `r+`, `w`, `w+`, `x`, `x+`, `a` and `a+`, with `b` for bytes; without it, the file
+        is one of text. What comes back are the classes of `io`: `BufferedReader`, `BufferedWriter`,
+        `BufferedRandom` and `TextIOWrapper`, so `zipfile`, `numpy.load` and others take them.
 
-        Reading decodes only the blocks that hold the bytes. A file that is written is held in memory from the first
-        change on, and takes its place in the archive when it is closed, with its checksum. Until then the archive has
-        what was there before. Closing the archive closes its files first. Of two that write one file, the one that is
-        closed last is kept. If storing fails, the file stays open, and `close` can be called again.
+        Reading decodes only the blocks that hold the bytes. A file that is written is held in memory from the
+        first change on, and takes its place in the archive when it is closed, with its checksum. Until then
+        the archive has what was there before. Closing the archive closes its files first. Of two that write
+        one file, the one that is closed last is kept. If storing fails, the file stays open, and `close` can
+        be called again.
 
         Args:
             path: The file. Links are followed.
@@ -417,7 +422,7 @@ class Archive(MutableMapping[str, bytes]):
     def _refuse_change(self, path: ArchivePath) -> None:
         shown = repr(_text(os.fspath(path)))
         raise errors.AppendOnly(
-            f"{self.path}: {shown} cannot be replaced, changed, renamed or removed: the archive is only added to",
+            f"{self.path}: {shown} stays as it is: the archive is only added to, as its option append_only says",
             path=self.path,
             record=shown,
         )
@@ -477,7 +482,8 @@ class Archive(MutableMapping[str, bytes]):
 
         Args:
             path: The folder; the root by default.
-            order: `"name"` (by bytes, those that are UTF-8 first), `"place"` (as they are stored), or `"random"`.
+            order: `"name"` (by bytes, those that are UTF-8 first), `"place"` (as they are stored), or
+                `"random"`.
             reverse: The other way round.
             seed: For the order `"random"`: the same number gives the same order.
 
@@ -522,10 +528,11 @@ class Archive(MutableMapping[str, bytes]):
     def walk(
         self, path: ArchivePath = "", topdown: bool = True, onerror: Callable[[OSError], Any] | None = None
     ) -> Iterator[tuple[str, list[str], list[str]]]:
-        """A folder and all below it, as `os.walk`: paths of folders, with the names of the folders and files in them.
+        """A folder and all below it, as `os.walk`: paths of folders, with the names of the folders and files
+        in them.
 
-        With `topdown`, folders that you take out of the first list are not gone into. A path that is no folder gives
-        nothing, or is told to `onerror`. The path of the root is `"."`.
+        With `topdown`, folders that you take out of the first list are not gone into. A path that is no
+        folder gives nothing, or is told to `onerror`. The path of the root is `"."`.
 
         Example:
             >>> from vldepot import archive
@@ -613,7 +620,8 @@ class Archive(MutableMapping[str, bytes]):
         Only folders that may hold a match are listed.
 
         Args:
-            pattern: `*` any characters of one name, `?` one, `[a-z]` one of these; with `recursive`, `**` any folders.
+            pattern: `*` any characters of one name, `?` one, `[a-z]` one of these; with `recursive`, `**` any
+                folders.
             recursive: Whether `**` is that. Otherwise it is like `*`.
             include_hidden: Whether names that start with `.` match `*`, `?` and `**`.
 
@@ -756,7 +764,8 @@ class Archive(MutableMapping[str, bytes]):
         self.mkdir(path, mode, exist_ok)
 
     def symlink(self, target: ArchivePath, path: ArchivePath) -> None:
-        """Makes a link at `path` that leads to `target`, from the folder that it lies in. The target need not be there.
+        """Makes a link at `path` that leads to `target`, from the folder that it lies in. The target need not
+        be there.
 
         Raises:
             PathTaken: When there is something.
@@ -865,11 +874,13 @@ class Archive(MutableMapping[str, bytes]):
     ) -> Transfer:
         """Adds a file, a link, or a folder with all that is in it.
 
-        Modes, times, owners and extended attributes are kept, and links as links. A failure does not stop the others.
+        Modes, times, owners and extended attributes are kept, and links as links. A failure does not stop the
+        others.
 
         Args:
             disk_path: What to add.
-            path: Where in the archive; by default the last name of `disk_path`. The root `""` takes what a folder holds.
+            path: Where in the archive; by default the last name of `disk_path`. The root `""` takes what a
+                folder holds.
             include: Take only files that match one of these globs. One without `/` is matched with names.
             exclude: Leave out what matches one of these globs, with all below it.
             replace: Whether files may take the place of others; by default as the archive's `overwrite`.
@@ -882,8 +893,8 @@ class Archive(MutableMapping[str, bytes]):
             What was added.
 
         Raises:
-            NotTransferred: When something could not be added: it changed while it was read, has 4 GiB or more, is a
-                pipe, a socket or a device, or may not be read. Everything else was added.
+            NotTransferred: When something could not be added: it changed while it was read, has 4 GiB or
+                more, is a pipe, a socket or a device, or may not be read. Everything else was added.
 
         Example:
             >>> import pathlib, tempfile
@@ -928,8 +939,8 @@ class Archive(MutableMapping[str, bytes]):
     ) -> Transfer:
         """Writes a file, or a folder with all that is in it, to a folder of the disk, with its whole path.
 
-        Nothing is written outside of that folder, whatever the archive holds. Modes, times and extended attributes are
-        those of the archive. A failure does not stop the others.
+        Nothing is written outside of that folder, whatever the archive holds. Modes, times and extended
+        attributes are those of the archive. A failure does not stop the others.
 
         Args:
             disk_path: The folder. It is made if it is not there.
@@ -947,8 +958,8 @@ class Archive(MutableMapping[str, bytes]):
 
         Raises:
             NoSuchPath: When there is nothing at `path`.
-            NotTransferred: When something could not be extracted: there is a file already, or it is damaged. Everything
-                else was extracted.
+            NotTransferred: When something could not be extracted: there is a file already, or it is damaged.
+                Everything else was extracted.
             IoError: When the folder cannot be made, or the disk is full.
         """
         moved = self._disk("extract")(
@@ -1022,7 +1033,8 @@ class Archive(MutableMapping[str, bytes]):
         return self._depot.closed
 
     def commit(self) -> None:
-        """Makes everything written so far durable: it survives a killed process and a power loss. Files that are still
+        """Makes everything written so far durable: it survives a killed process and a power loss. Files that
+        are still
         open for writing are not part of it."""
         self._depot.commit()
 
@@ -1031,11 +1043,12 @@ class Archive(MutableMapping[str, bytes]):
         return self._core.refresh()
 
     def close(self) -> None:
-        """Closes the files that are open for writing, and the archive. A writer commits first. A second call does nothing.
+        """Closes the files that are open for writing, and the archive. A writer commits first. A second call
+        does nothing.
 
         Raises:
-            NotCommitted, NotStored, IoError: On a full disk. The archive stays open then, and nothing is lost: make room,
-                and call `close` again.
+            NotCommitted, NotStored, IoError: On a full disk. The archive stays open then, and nothing is
+                lost: make room, and call `close` again.
         """
         if self._depot.closed:
             return

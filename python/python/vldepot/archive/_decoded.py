@@ -201,7 +201,7 @@ def _zstandard(name: str, data: bytes) -> bytes:
         packed: bytes = package.ZstdCompressor().compress(data)
         return packed
     # Frame by frame, since a call that takes them all does not tell that the last one was cut short.
-    parts = []
+    parts: list[bytes] = []
     while data or not parts:
         frame = package.ZstdDecompressor().decompressobj()
         parts.append(frame.decompress(data))
@@ -263,20 +263,22 @@ class DecodedView(MutableMapping[str, Any]):
     | `.json` | what `json` has. NaN is refused |
     | `.npy` | numpy array. Arrays of objects are refused, since they would be pickled |
     | `.npz` | dict of numpy arrays |
-    | `.msgpack` | what MessagePack has, and numpy arrays in the form of the package msgpack-numpy. Needs msgpack |
-    | `.png .jpg .jpeg .gif .bmp .webp .tif .tiff` | numpy array of shape (height, width) or (height, width, channels), or
-      with the number of frames in front where there are several. Needs Pillow |
-    | `.gz .gzip .xz .lzma .bz2 .zst` | after one of these: `.json.gz`. `.zst` needs Python 3.14 or zstandard |
+    | `.msgpack` | what MessagePack has, and numpy arrays as msgpack-numpy has them. Needs msgpack |
+    | `.png .jpg .jpeg .gif .bmp .webp .tif .tiff` | numpy array. Needs Pillow |
+    | `.gz .gzip .xz .lzma .bz2 .zst` | what comes before it, as in `.json.gz` |
 
-    JPEG has a quality of 95 and changes pixels; WebP is lossless. What an image format cannot hold as it is, such as many
-    colours in a GIF, is refused. Large and small letters are the same in ends of names.
+    `.zst` needs Python 3.14, or the package zstandard. An image has the shape (height, width) or (height, width,
+    channels), and with several frames their number in front.
 
-    Pickles (`.pkl`, `.pickle`) are refused: reading one can run any program that whoever wrote it chose. Where you trust the
-    archive, register them: `view.register_codec([".pkl"], pickle.dumps, pickle.loads)`. OpenEXR images, and all else, can be
-    registered too.
+    JPEG has a quality of 95 and changes pixels; WebP is lossless. What an image format cannot hold as it is,
+    such as many colours in a GIF, is refused. Large and small letters are the same in ends of names.
 
-    A name whose end has no codec is a `CodecError`, and so are a value that its codec refuses and bytes that it cannot
-    read; the error's cause says why. A package that is missing is an `ImportError` that names it.
+    Pickles (`.pkl`, `.pickle`) are refused: reading one can run any program that whoever wrote it chose.
+    Where you trust the archive, register them: `view.register_codec([".pkl"], pickle.dumps, pickle.loads)`.
+    OpenEXR images, and all else, can be registered too.
+
+    A name whose end has no codec is a `CodecError`, and so are a value that its codec refuses and bytes that
+    it cannot read; the error's cause says why. A package that is missing is an `ImportError` that names it.
 
     Example:
         >>> from vldepot import archive
