@@ -70,6 +70,25 @@ fn b4_a_new_file_that_was_taken_meanwhile_is_kept_to_be_stored_again() {
 }
 
 #[test]
+fn b4_a_file_that_is_replaced_while_it_is_read_is_told() {
+    let archive = Archive::memory().unwrap();
+    archive.write("a", b"first").unwrap();
+    let mut file = archive.edit_file("a", FileMode::Read).unwrap();
+    let mut two = [0; 2];
+    file.read_exact(&mut two).unwrap();
+    // Other metadata, and the same bytes, are no other file.
+    archive.set_attributes("a", &FileAttributes::new().with_mode(0o600)).unwrap();
+    archive.commit().unwrap();
+    file.read_exact(&mut two).unwrap();
+    assert_eq!(&two, b"rs");
+    archive.write("a", b"other").unwrap();
+    let error = file.read_exact(&mut two).unwrap_err();
+    assert!(error.to_string().contains("open it again"), "{error}");
+    archive.remove_file("a").unwrap();
+    assert!(file.read_exact(&mut two).is_err());
+}
+
+#[test]
 fn b4_attributes_stay_and_the_time_is_now() {
     let archive = Archive::memory().unwrap();
     let attributes = FileAttributes::new().with_mode(0o750);

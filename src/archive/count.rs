@@ -70,8 +70,7 @@ impl Folders {
 
 impl Archive {
     /// How many files and folders are below a folder, without the folder itself, and how many bytes they
-    /// have.
-    /// A file counts as one.
+    /// have. A file counts as one.
     ///
     /// The first call lists all names of the archive. After that it takes a search in the index, and is right
     /// after all that is done through this archive. After changes through [`depot`](Self::depot), call

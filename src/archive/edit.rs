@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use super::file::{refused, sought};
 use super::folder::Archive;
 use super::path::ArchivePath;
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorKind, RecordLocation, Result};
 
 /// The longest record.
 const MAX_LEN: u64 = u32::MAX as u64;
@@ -38,6 +38,8 @@ pub struct OpenFile {
     /// All bytes, from the first change on. Until then they are read from the archive.
     content: Option<Vec<u8>>,
     len: u64,
+    /// Of the bytes that were there when it was opened.
+    checksum: Option<u32>,
     /// Whether closing stores it.
     changed: bool,
 }
@@ -49,7 +51,7 @@ fn too_long(archive: &Archive, path: &ArchivePath) -> Error {
 
 impl OpenFile {
     pub(super) fn new(archive: &Archive, path: ArchivePath, mode: FileMode) -> Result<Self> {
-        use FileMode::{Append, New, Read, Replace, Update};
+        use FileMode::{New, Read, Replace, Update};
         if mode != Read && !archive.depot().is_writable() {
             return Err(archive.error(ErrorKind::ReadOnly, &path));
         }
@@ -71,12 +73,10 @@ impl OpenFile {
             archive.check_room_for(&path)?;
         }
         if is_there && mode != Replace {
-            let len = archive.depot().location(path.key())?.length;
-            return Ok(Self { path, mode, content: None, len, changed: false });
+            let RecordLocation { length: len, checksum, .. } = archive.depot().location(path.key())?;
+            return Ok(Self { path, mode, content: None, len, checksum, changed: false });
         }
-        let changed = matches!(mode, Replace | New | Append);
-        debug_assert!(changed || mode == Update);
-        Ok(Self { path, mode, content: Some(Vec::new()), len: 0, changed })
+        Ok(Self { path, mode, content: Some(Vec::new()), len: 0, checksum: None, changed: true })
     }
 
     /// Where it is in the archive. Links were followed.
@@ -102,7 +102,9 @@ impl OpenFile {
     /// Reads bytes from `at` on, and returns how many: fewer than `out` has only where the file ends.
     ///
     /// # Errors
-    /// The errors of [`Parts::bytes`](crate::Parts::bytes).
+    /// - [`ErrorKind::InvalidRecord`] when other bytes have taken the file's place meanwhile, and
+    ///   [`ErrorKind::NotFound`] when it was removed.
+    /// - The errors of [`Parts::bytes`](crate::Parts::bytes).
     pub fn read_at(&self, archive: &Archive, at: u64, out: &mut [u8]) -> Result<usize> {
         let left = usize::try_from(self.len.saturating_sub(at)).unwrap_or(usize::MAX);
         let n = left.min(out.len());
@@ -110,7 +112,14 @@ impl OpenFile {
         let range = start..start + n;
         match &self.content {
             Some(content) => out[..n].copy_from_slice(&content[range]),
-            None => archive.depot().parts(self.path.key())?.copy(range, &mut out[..n])?,
+            None => {
+                let found = archive.depot().location(self.path.key())?;
+                if (found.length, found.checksum) != (self.len, self.checksum) {
+                    let why = "it was replaced while it was open: open it again".into();
+                    return Err(archive.error(ErrorKind::InvalidRecord { why }, &self.path));
+                }
+                archive.depot().parts(self.path.key())?.copy(range, &mut out[..n])?;
+            }
         }
         Ok(n)
     }

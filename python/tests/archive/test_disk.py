@@ -74,6 +74,24 @@ def test_b5_parts_are_chosen(folder: Path, tmp_path: Path) -> None:
         a.add(folder, "f", include=["["])
 
 
+def test_b19_adding_a_folder_leaves_what_single_writes_leave(tmp_path: Path) -> None:
+    """B19: the same files, folders and totals, whether they are added together or one by one."""
+    top = tmp_path / "data"
+    for n in range(500):
+        file = top / str(n % 7) / f"{n}.bin"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(str(n).encode() * n)
+    together, single = archive.memory(), archive.memory()
+    together.add(top, "data")
+    for name in together:
+        single[name] = (tmp_path / name).read_bytes()
+    assert dict(together.items()) == dict(single.items()) and len(together) == 500
+    assert sorted(together.dirs()) == sorted(single.dirs())
+    for folder in ["", *single.dirs()]:
+        assert together.totals(folder) == single.totals(folder)
+    assert [together.crc32c(name) for name in single] == [single.crc32c(name) for name in single]
+
+
 def test_what_cannot_be_added_or_extracted_is_told(folder: Path, tmp_path: Path) -> None:
     a = archive.memory()
     a.add(folder, "data")

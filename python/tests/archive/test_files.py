@@ -210,6 +210,31 @@ def test_b4_what_stands_in_the_way_is_found_when_a_file_is_opened() -> None:
     assert a["new"] == b"second" and second.closed
 
 
+def test_b4_a_text_that_could_not_be_stored_can_be_closed_again() -> None:
+    a = archive.memory()
+    file = a.open("new", "x")
+    file.write("mine")
+    a["new"] = b"theirs"
+    with pytest.raises(FileExistsError):
+        file.close()
+    a.rename("new", "theirs")
+    file.close()
+    assert a["new"] == b"mine" and a["theirs"] == b"theirs"
+
+
+def test_b4_a_file_that_is_replaced_while_it_is_read_is_told() -> None:
+    a = archive.memory()
+    a["a"] = b"first"
+    with a.open("a", "rb", 0) as file:
+        assert file.read(2) == b"fi"
+        a.write("a", b"other", replace=True)
+        with pytest.raises(vldepot.InvalidRecord, match="open it again"):
+            file.read(2)
+        a.remove("a")
+        with pytest.raises(FileNotFoundError):
+            file.read(2)
+
+
 def test_b4_of_two_writers_of_a_file_the_last_to_close_is_kept() -> None:
     a = archive.memory()
     a["a"] = b"old"

@@ -235,12 +235,31 @@ def test_many_files_are_read_at_once_in_the_order_that_is_asked_for() -> None:
     assert dict(a.items())["link"] == dict(a.items(threads=2))["link"] == a["link"] == b"\x05"
 
 
+def test_iteration_goes_on_after_a_file_that_cannot_be_read() -> None:
+    a = archive.memory()
+    a["a"] = b"1"
+    a.symlink("nothing", "broken")
+    a["z"] = b"2"
+    with pytest.raises(KeyError):
+        dict(a.items())
+    for files, wanted in ((iter(a.values()), [b"1", b"2"]), (iter(a.items()), [("a", b"1"), ("z", b"2")])):
+        found: list[Any] = [next(files)]
+        with pytest.raises(KeyError):
+            next(files)
+        assert found + list(files) == wanted
+
+
 def test_a_depot_of_another_codec_is_no_archive(path: Path) -> None:
     with pytest.raises(TypeError, match="bytes"):
         archive.Archive(vldepot.memory("json"))
     with vldepot.create(path, "json") as depot:
         depot["a/b"] = [1]
     assert archive.open(path)["a/b"] == b"[1]"
+    before = path.read_bytes()
+    for write in (archive.append, archive.open_or_create):
+        with pytest.raises(vldepot.WrongCodec):
+            write(path)
+    assert path.read_bytes() == before and vldepot.open(path)["a/b"] == [1]
 
 
 def test_names_that_are_no_paths_are_errors_where_they_are_listed() -> None:

@@ -41,6 +41,8 @@ from typing import Unpack
 
 from .._open import AppendOptions, CreateOptions, OpenOptions, Path
 from .._open import _make as _make_depot
+from .._vldepot import Depot
+from ..errors import Error
 from ._archive import Archive
 from ._decoded import DecodedView
 from ._reports import Count, Entry, Stat, Transfer
@@ -71,6 +73,14 @@ def _layout(options: CreateOptions) -> CreateOptions:
         chosen["block_size"] = _BLOCK
     chosen.update({name: value for name, value in options.items() if value is not None})  # type: ignore[typeddict-item]
     return chosen
+
+
+def _archive_in(depot: Depot[bytes], overwrite: bool, append_only: bool) -> Archive:
+    try:
+        return Archive(depot, overwrite=overwrite, append_only=append_only)
+    except Error:
+        depot.close()
+        raise
 
 
 def create(
@@ -147,7 +157,7 @@ def append(
         FileNotFound, WrongCodec, ..: As `vldepot.append`.
     """
     depot = _make_depot("append", path, "bytes", options, AppendOptions)
-    return Archive(depot, overwrite=overwrite, append_only=append_only)
+    return _archive_in(depot, overwrite, append_only)
 
 
 def open_or_create(
@@ -166,4 +176,4 @@ def open_or_create(
         ['a', 'b']
     """
     depot = _make_depot("open_or_create", path, "bytes", _layout(options), CreateOptions)
-    return Archive(depot, overwrite=overwrite, append_only=append_only)
+    return _archive_in(depot, overwrite, append_only)

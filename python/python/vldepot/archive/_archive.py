@@ -8,6 +8,7 @@ import random
 import time
 import weakref
 from collections.abc import Callable, ItemsView, Iterable, Iterator, KeysView, MutableMapping, ValuesView
+from operator import itemgetter
 from typing import IO, TYPE_CHECKING, Any, BinaryIO, Literal, TypeVar, overload
 
 from .. import _vldepot, errors
@@ -46,6 +47,10 @@ def _text(name: str | bytes) -> str:
     return name if isinstance(name, str) else name.decode("utf-8", "surrogateescape")
 
 
+def _with_text(file: tuple[str | bytes, bytes]) -> tuple[str, bytes]:
+    return _text(file[0]), file[1]
+
+
 def _record(path: str) -> str | bytes:
     """The name of the record of a path in its clean form."""
     try:
@@ -77,7 +82,8 @@ class _Contents(ValuesView[bytes]):
         self._threads = threads
 
     def __iter__(self) -> Iterator[bytes]:
-        return (data for _, data in self._mapping._core.read_all(self._threads))
+        # `map` goes on after an error, which a generator does not.
+        return map(itemgetter(1), self._mapping._core.read_all(self._threads))
 
     def __contains__(self, value: object) -> bool:
         return any(value == data for data in self)
@@ -96,7 +102,7 @@ class _Files(ItemsView[str, bytes]):
         self._threads = threads
 
     def __iter__(self) -> Iterator[tuple[str, bytes]]:
-        return ((_text(name), data) for name, data in self._mapping._core.read_all(self._threads))
+        return map(_with_text, self._mapping._core.read_all(self._threads))
 
     def __contains__(self, item: object) -> bool:
         if not isinstance(item, tuple) or len(item) != 2:
@@ -142,9 +148,17 @@ class Archive(MutableMapping[str, bytes]):
             append_only: Refuse whatever replaces, changes, renames or removes what is there.
 
         Raises:
-            TypeError: When the depot has another codec.
+            TypeError: When the depot was opened with another codec.
+            WrongCodec: When it can be written, and was made for other values than files.
         """
         self._core = _vldepot.ArchiveCore(depot)
+        if depot.writable and (stored := depot.info().codec.id) != "raw":
+            raise errors.WrongCodec(
+                f"{depot.path}: its records are of codec `{stored}`, and a file of an archive would be none of them",
+                path=depot.path,
+                stored=stored,
+                given="bytes",
+            )
         self._depot = depot
         self._overwrite = overwrite
         self._append_only = append_only
@@ -203,6 +217,9 @@ class Archive(MutableMapping[str, bytes]):
 
     def values(self, *, threads: int = 1) -> ValuesView[bytes]:
         """The bytes of all files, in the order in which they are stored, so that every chunk is decoded once.
+
+        A link has the bytes of the file that it leads to. A link that leads to no file, and a damaged file, raise
+        when it is their turn; `next` goes on after them.
 
         Args:
             threads: Threads that decode. With more than one, they read ahead of the loop.
