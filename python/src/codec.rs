@@ -6,9 +6,10 @@ use pyo3::exceptions::{PyRuntimeError, PyStopIteration, PyTypeError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyMemoryView, PyString, PyType};
+use vldepot::archive::Archive;
 use vldepot::codecs::{AnyArray, AnyNdArray, AtomicFrame, AtomicFrameCodec, Json, Serde};
 use vldepot::{
-    AsKey, Codec, CodecError, CodecInfo, Depot, DepotBuilder, Error, ErrorKind, Raw, Record, Result,
+    AsKey, Codec, CodecError, CodecInfo, Depot, DepotBuilder, Error, ErrorKind, Key, Raw, Record, Result,
 };
 
 use crate::array::{Held, as_array};
@@ -24,7 +25,8 @@ pub(crate) type JsonValue = Json<Value>;
 pub(crate) enum AnyDepot {
     Frames(Depot<AtomicFrameCodec>),
     Arrays(Depot<AnyNdArray>),
-    Bytes(Depot<Raw>),
+    /// Any depot of bytes can be read as an archive.
+    Bytes(Archive),
     Msgpack(Depot<Msgpack>),
     Json(Depot<JsonValue>),
 }
@@ -35,7 +37,10 @@ macro_rules! for_depot {
         match $any {
             $crate::codec::AnyDepot::Frames($depot) => $body,
             $crate::codec::AnyDepot::Arrays($depot) => $body,
-            $crate::codec::AnyDepot::Bytes($depot) => $body,
+            $crate::codec::AnyDepot::Bytes(archive) => {
+                let $depot = archive.depot();
+                $body
+            }
             $crate::codec::AnyDepot::Msgpack($depot) => $body,
             $crate::codec::AnyDepot::Json($depot) => $body,
         }
@@ -249,7 +254,7 @@ pub(crate) fn open(how: &How, chosen: Option<&Chosen>, options: &Options) -> Res
             AnyDepot::Frames(depot.with_codec(codec)?)
         }
         Chosen::Arrays => AnyDepot::Arrays(depot.with_codec(AnyNdArray)?),
-        Chosen::Bytes => AnyDepot::Bytes(depot),
+        Chosen::Bytes => AnyDepot::Bytes(Archive::new(depot)),
         Chosen::Msgpack => AnyDepot::Msgpack(depot.with_codec(Msgpack::new())?),
         Chosen::Json => AnyDepot::Json(depot.with_codec(JsonValue::new())?),
         Chosen::Object(ObjectCodec { id, version, .. }) => {
@@ -264,7 +269,7 @@ pub(crate) fn open(how: &How, chosen: Option<&Chosen>, options: &Options) -> Res
                     given: version.to_string(),
                 }));
             }
-            AnyDepot::Bytes(depot)
+            AnyDepot::Bytes(Archive::new(depot))
         }
     })
 }
@@ -282,12 +287,13 @@ fn create(how: &How, chosen: &Chosen, options: &Options) -> Result<AnyDepot> {
             AnyDepot::Frames(how.run(Depot::builder(codec), options)?)
         }
         Chosen::Arrays => AnyDepot::Arrays(how.run(Depot::builder(AnyNdArray), options)?),
-        Chosen::Bytes => AnyDepot::Bytes(how.run(Depot::builder(Raw), options)?),
+        Chosen::Bytes => AnyDepot::Bytes(Archive::new(how.run(Depot::builder(Raw), options)?)),
         Chosen::Msgpack => AnyDepot::Msgpack(how.run(Depot::builder(Msgpack::new()), options)?),
         Chosen::Json => AnyDepot::Json(how.run(Depot::builder(JsonValue::new()), options)?),
         Chosen::Object(ObjectCodec { id, version, element_size, .. }) => {
             let info = CodecInfo::new(id.clone(), *version, Vec::new());
-            AnyDepot::Bytes(how.run(Depot::builder(Raw).note_codec(info, *element_size), options)?)
+            let builder = Depot::builder(Raw).note_codec(info, *element_size);
+            AnyDepot::Bytes(Archive::new(how.run(builder, options)?))
         }
     })
 }
@@ -403,6 +409,21 @@ impl CodecName {
 }
 
 impl AnyDepot {
+    /// Lets an archive count its folders anew, after changes that were not made through it.
+    pub(crate) fn recount(&self) {
+        if let Self::Bytes(archive) = self {
+            archive.recount();
+        }
+    }
+
+    /// Notes that a record was put, removed or renamed by its name, which may be that of a folder.
+    pub(crate) fn named(&self, key: &Key) {
+        let name = key.as_str().map(str::as_bytes).or_else(|| key.as_bytes());
+        if name.is_some_and(|name| name.ends_with(b"/")) {
+            self.recount();
+        }
+    }
+
     pub(crate) fn codec_name(&self) -> CodecName {
         match self {
             Self::Frames(_) => CodecName::Frames,
@@ -437,7 +458,7 @@ impl AnyDepot {
             (Self::Arrays(depot), Item::Array(array)) => {
                 put_array!(depot, array: F32, F64, F16, BF16, I8, I16, I32, I64, U8, U16, U32, U64, Bool)
             }
-            (Self::Bytes(depot), Item::Bytes(bytes)) => put_one(depot, key, bytes, put),
+            (Self::Bytes(archive), Item::Bytes(bytes)) => put_one(archive.depot(), key, bytes, put),
             (Self::Msgpack(depot), Item::Value(value)) => put_one(depot, key, value, put),
             (Self::Json(depot), Item::Value(value)) => put_one(depot, key, value, put),
             _ => Err(Error::new(ErrorKind::InvalidRecord { why: "a value of another codec".into() })),

@@ -267,6 +267,26 @@ impl PyDepot {
         kept.all = None;
     }
 
+    /// The records may be others, which no call of an archive has made so.
+    fn records_changed(&self, py: Python<'_>) -> PyResult<()> {
+        self.metadata_changed();
+        self.with(py, |depot| {
+            depot.recount();
+            Ok(())
+        })
+    }
+
+    /// The depot, for a long job that must not hold the lock. It is not closed before the job is done.
+    pub(crate) fn shared(&self, py: Python<'_>) -> PyResult<Arc<AnyDepot>> {
+        let shared = py.detach(|| self.open.read().unwrap_or_else(PoisonError::into_inner).clone());
+        Ok(shared.ok_or(Failure::Closed)?)
+    }
+
+    /// Whether records are plain bytes, of no codec.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.codec == CodecName::Bytes && self.object.is_none()
+    }
+
     /// Runs `job` on the depot, without the GIL.
     pub(crate) fn with<T: Send>(
         &self,
@@ -325,7 +345,13 @@ impl PyDepot {
         let prepared = Prepared::new(self.codec, self.object.as_ref(), value, frame.as_ref());
         let prepared = prepared.map_err(|error| self.refused(name, error))?;
         let item = prepared.item()?;
-        self.with(py, |depot| Ok(for_name!(key, key => depot.put(key, &item, put))?))
+        self.with(py, |depot| {
+            for_name!(key, key => {
+                depot.put(key.to_key(), &item, put)?;
+                depot.named(&key.to_key());
+            });
+            Ok(())
+        })
     }
 
     /// The refusal of a value, with what it was to be stored as.
@@ -337,7 +363,7 @@ impl PyDepot {
     }
 
     /// Starts to list something.
-    fn list<'py>(
+    pub(crate) fn list<'py>(
         &self,
         py: Python<'py>,
         shape: Shape,
@@ -587,9 +613,11 @@ impl PyDepot {
     #[pyo3(signature = (name, /))]
     fn remove(&self, py: Python<'_>, name: &Bound<'_, PyAny>) -> PyResult<bool> {
         let name = key::name(name)?;
-        self.with(py, |depot| {
-            Ok(for_depot!(depot, depot => for_name!(name, key => {
-                let removed = depot.remove(key.to_key())?;
+        self.with(py, |any| {
+            Ok(for_depot!(any, depot => for_name!(name, key => {
+                let key = key.to_key();
+                let removed = depot.remove(&key)?;
+                any.named(&key);
                 if !removed {
                     // Where the file may have lost the name, looking for it is an error.
                     depot.contains(key)?;
@@ -711,7 +739,7 @@ impl PyDepot {
     /// Removes all records. The depot's own metadata stay.
     fn clear(&self, py: Python<'_>) -> PyResult<()> {
         self.with(py, |depot| Ok(for_depot!(depot, depot => depot.clear())?))?;
-        Ok(())
+        self.records_changed(py)
     }
 
     /// The names, in the order of insertion.
@@ -1007,7 +1035,12 @@ impl PyDepot {
     #[pyo3(signature = (name, new_name, /))]
     fn rename(&self, py: Python<'_>, name: &Bound<'_, PyAny>, new_name: &Bound<'_, PyAny>) -> PyResult<()> {
         let (from, to) = (key::key(name)?, key::key(new_name)?);
-        self.with(py, |depot| Ok(for_depot!(depot, depot => depot.rename(&from, &to))?))
+        self.with(py, |depot| {
+            for_depot!(depot, depot => depot.rename(&from, &to))?;
+            depot.named(&from);
+            depot.named(&to);
+            Ok(())
+        })
     }
 
     /// Copies records from another depot of the same codec, with their metadata, and returns how many.
@@ -1033,8 +1066,7 @@ impl PyDepot {
         if std::ptr::eq(self, other) {
             return Err(PyValueError::new_err("a depot does not copy from itself"));
         }
-        let source = py.detach(|| other.open.read().unwrap_or_else(PoisonError::into_inner).clone());
-        let source = source.ok_or(Failure::Closed)?;
+        let source = other.shared(py)?;
         let copied = self.with(py, |depot| {
             Ok(for_depot!(depot, to => for_depot!(&*source, from => match &keys {
                 Some(keys) => to.copy_from(from, keys),
@@ -1043,6 +1075,7 @@ impl PyDepot {
         });
         // Dropping the last reference closes the other depot, if it was closed meanwhile.
         py.detach(|| drop(source));
+        self.records_changed(py)?;
         copied
     }
 
@@ -1500,7 +1533,7 @@ impl PyDepot {
     ///     Replaced: When the path leads to another file now, such as a compacted one: open it again.
     fn refresh<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let refreshed = self.with(py, |depot| Ok(for_depot!(depot, depot => depot.refresh())?));
-        self.metadata_changed();
+        self.records_changed(py)?;
         let refreshed = refreshed?;
         report::refreshed(py, &refreshed)
     }
@@ -1533,7 +1566,7 @@ impl PyDepot {
         let removal = self.with(py, |depot| {
             Ok(for_depot!(depot, depot => for_name!(name, key => depot.truncate_after_with(key, &options)))?)
         });
-        self.metadata_changed();
+        self.records_changed(py)?;
         let removal = removal?;
         report::removal(py, &removal)
     }
@@ -1556,7 +1589,7 @@ impl PyDepot {
     ) -> PyResult<Bound<'py, PyAny>> {
         let options = truncation(dry_run, all);
         let removal = self.with_frames(py, |depot| Ok(depot.truncate_after_step_with(step, &options)?));
-        self.metadata_changed();
+        self.records_changed(py)?;
         let removal = removal?;
         report::removal(py, &removal)
     }
@@ -1591,7 +1624,7 @@ impl PyDepot {
     ) -> PyResult<Bound<'py, PyAny>> {
         let options = truncation(dry_run, all);
         let removal = self.with_frames(py, |depot| Ok(depot.restart_at_step_with(step, newest, &options)?));
-        self.metadata_changed();
+        self.records_changed(py)?;
         let removal = removal?;
         report::removal(py, &removal)
     }
@@ -1602,7 +1635,7 @@ impl PyDepot {
     ///     NotUndone: When something was put, removed or changed since, or nothing was truncated.
     fn undo_truncate(&self, py: Python<'_>) -> PyResult<u64> {
         let undone = self.with(py, |depot| Ok(for_depot!(depot, depot => depot.undo_truncate())?));
-        self.metadata_changed();
+        self.records_changed(py)?;
         undone
     }
 

@@ -52,6 +52,22 @@ pub(crate) fn raise(py: Python<'_>, error: Error) -> PyErr {
     exception(py, &error).unwrap_or_else(|failed| failed)
 }
 
+/// The exception for an error of an archive: one of names is one of paths too.
+pub(crate) fn of_archive(py: Python<'_>, error: PyErr) -> PyErr {
+    let renamed = || -> PyResult<Option<PyErr>> {
+        let value = error.value(py);
+        for (kind, of_paths) in [("NotFound", "NoSuchPath"), ("Exists", "PathTaken")] {
+            if value.get_type().is(class(py, kind)?) {
+                let facts = value.getattr(intern!(py, "_facts"))?.cast_into::<PyDict>()?;
+                let message: String = value.getattr(intern!(py, "_message"))?.extract()?;
+                return Ok(Some(made(py, of_paths, &message, Some(&facts))));
+            }
+        }
+        Ok(None)
+    };
+    renamed().ok().flatten().unwrap_or(error)
+}
+
 /// The exception for a value that no codec takes, before it is put under a name.
 pub(crate) fn codec_error(py: Python<'_>, source: CodecError) -> PyErr {
     let facts = PyDict::new(py);

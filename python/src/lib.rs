@@ -8,13 +8,14 @@
 //! table     Table                        arrow    columns that other libraries read without a copy; unsafe
 //! iter      listings of a depot          options  keyword arguments
 //! maintain  verify, repair, compact      error    one exception for each kind of error
-//! shards    folders of shards
+//! shards    folders of shards            archive  files, folders and links
 //! codec     depots of any codec          report   what the library reports, as Python's dataclasses
 //! ```
 //!
 //! The format, the codecs and the loader are the library's. The package around this module is in
 //! `python/vldepot`.
 
+mod archive;
 mod array;
 #[allow(unsafe_code, reason = "it says why each block is sound")]
 mod arrow;
@@ -47,6 +48,8 @@ mod _vldepot {
         super::array::find_numpy(module.py())
     }
 
+    #[pymodule_export]
+    use super::archive::{ArchiveCore, DiskFiles, OpenFile};
     #[pymodule_export]
     use super::depot::{PyDepot, open_depot};
     #[pymodule_export]

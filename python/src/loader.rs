@@ -212,7 +212,7 @@ pub(crate) fn build(depot: &AnyDepot, mut options: LoaderOptions) -> Result<AnyL
     Ok(match depot {
         AnyDepot::Frames(depot) => AnyLoader::Frames(of(depot, options)?),
         AnyDepot::Arrays(depot) => AnyLoader::Arrays(of(depot, options)?),
-        AnyDepot::Bytes(depot) => AnyLoader::Bytes(of(depot, options)?),
+        AnyDepot::Bytes(archive) => AnyLoader::Bytes(of(archive.depot(), options)?),
         AnyDepot::Msgpack(depot) => AnyLoader::Msgpack(of(depot, options)?),
         AnyDepot::Json(depot) => AnyLoader::Json(of(depot, options)?),
     })

@@ -14,7 +14,8 @@ use crate::options;
 use crate::report::report;
 
 fn merged<'py>(py: Python<'py>, merged: &Merged) -> PyResult<Bound<'py, PyAny>> {
-    let examples = merged.examples.iter().map(|name| key::to_python(py, name)).collect::<PyResult<Vec<_>>>()?;
+    let examples =
+        merged.examples.iter().map(|name| key::to_python(py, name)).collect::<PyResult<Vec<_>>>()?;
     report!(py, "Merged", {
         shards: merged.shards,
         added: merged.added,
@@ -42,12 +43,12 @@ pub(crate) fn found(
 
 #[pyfunction]
 #[pyo3(name = "_merge_shards")]
-pub(crate) fn merge<'py>(
-    py: Python<'py>,
+pub(crate) fn merge(
+    py: Python<'_>,
     #[pyo3(from_py_with = options::path)] folder: PathBuf,
     depots: Vec<PathBuf>,
     unique: bool,
-) -> PyResult<Bound<'py, PyAny>> {
+) -> PyResult<Bound<'_, PyAny>> {
     let options = MergeOptions::default().with_unique(unique);
     let done = py.detach(|| shards::merge(&folder, &depots, &options)).map_err(Failure::from)?;
     merged(py, &done)

@@ -10,7 +10,16 @@ from typing import Any
 import pytest
 from conftest import examples
 
-MODULES = ["vldepot", "vldepot._open", "vldepot._maintain", "vldepot.errors", "vldepot.vlstore"]
+MODULES = [
+    "vldepot",
+    "vldepot._open",
+    "vldepot._maintain",
+    "vldepot.errors",
+    "vldepot.vlstore",
+    "vldepot.archive",
+    "vldepot.archive._archive",
+    "vldepot.archive._decoded",
+]
 
 
 @pytest.mark.parametrize("module", MODULES)
@@ -31,6 +40,13 @@ def test_the_tutorial_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     test = doctest.DocTestParser().get_doctest(text, {}, page.name, str(page), 0)
     assert len(test.examples) > 30
     assert doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(test).failed == 0
+
+
+def test_the_page_on_archives_runs() -> None:
+    page = Path(__file__).parents[2] / "docs" / "how-to" / "pack-a-folder-of-files.md"
+    test = doctest.DocTestParser().get_doctest(page.read_text(), {}, page.name, str(page), 0)
+    assert len(test.examples) > 10
+    assert doctest.DocTestRunner().run(test).failed == 0
 
 
 def test_everything_public_is_documented() -> None:

@@ -44,7 +44,7 @@ impl<'a> File<'a> {
     }
 }
 
-fn refused(error: Error) -> io::Error {
+pub(super) fn refused(error: Error) -> io::Error {
     let kind = if error.is_damage() { io::ErrorKind::InvalidData } else { io::ErrorKind::Other };
     io::Error::new(kind, error)
 }
@@ -79,14 +79,19 @@ impl Read for File<'_> {
     }
 }
 
+/// Where a file of `len` bytes is read or written next.
+pub(super) fn sought(at: u64, len: u64, to: SeekFrom) -> io::Result<u64> {
+    let at = match to {
+        SeekFrom::Start(at) => Some(at),
+        SeekFrom::End(by) => len.checked_add_signed(by),
+        SeekFrom::Current(by) => at.checked_add_signed(by),
+    };
+    at.ok_or_else(|| io::ErrorKind::InvalidInput.into())
+}
+
 impl Seek for File<'_> {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        let at = match to {
-            SeekFrom::Start(at) => Some(at),
-            SeekFrom::End(by) => self.len.checked_add_signed(by),
-            SeekFrom::Current(by) => self.at.checked_add_signed(by),
-        };
-        self.at = at.ok_or(io::ErrorKind::InvalidInput)?;
+        self.at = sought(self.at, self.len, to)?;
         Ok(self.at)
     }
 }

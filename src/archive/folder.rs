@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::time::SystemTime;
 
+use super::count::Folders;
 use super::file::File;
 use super::path::{ArchivePath, bytes_of, key_of};
 use super::stat::{FileAttributes, FileKind, Stat};
@@ -45,12 +46,13 @@ pub struct Archive {
     known: Mutex<Option<ArchivePath>>,
     /// The older shards, if this is written as a shard of a set.
     older: Option<Box<Archive>>,
+    pub(super) folders: Folders,
 }
 
 impl Archive {
     /// An archive in this depot.
     pub fn new(depot: Depot<Raw>) -> Self {
-        Self { depot, known: Mutex::new(None), older: None }
+        Self { depot, known: Mutex::new(None), folders: Folders::default(), older: None }
     }
 
     /// Lets what is written here be checked against an archive that this is a newer part of.
@@ -161,9 +163,23 @@ impl Archive {
     /// # Errors
     /// The errors of [`write`](Self::write), and [`ErrorKind::Exists`].
     pub fn write_new(&self, path: impl AsRef<[u8]>, bytes: &[u8]) -> Result<()> {
+        let attributes = FileAttributes::new().with_mode(FILE_MODE).with_modified(SystemTime::now());
+        self.write_new_with(path, bytes, &attributes)
+    }
+
+    /// Writes a new file with attributes, and refuses to replace one. Otherwise like [`write`](Self::write).
+    ///
+    /// # Errors
+    /// The errors of [`write_new`](Self::write_new).
+    pub fn write_new_with(
+        &self,
+        path: impl AsRef<[u8]>,
+        bytes: &[u8],
+        attributes: &FileAttributes,
+    ) -> Result<()> {
         let path = ArchivePath::new(path)?;
         self.make_room_for(&path)?;
-        let attributes = FileAttributes::new().with_mode(FILE_MODE).with_modified(SystemTime::now());
+        let attributes = FileAttributes { kind: None, ..attributes.clone() };
         self.depot.put_new_with_metadata(path.key(), bytes, &attributes)
     }
 
@@ -211,7 +227,9 @@ impl Archive {
         }
         self.make_folders_of(&path)?;
         let attributes = FileAttributes { kind: None, ..attributes.clone() };
-        self.depot.put_with_metadata(path.folder_key(), &[], &attributes)
+        self.depot.put_with_metadata(path.folder_key(), &[], &attributes)?;
+        self.folders.add(&path);
+        Ok(())
     }
 
     /// The bytes of a file. Links are followed inside the archive.
@@ -269,6 +287,33 @@ impl Archive {
             }
             _ => Err(self.error(ErrorKind::NotFound, &path)),
         }
+    }
+
+    /// Gives a file, a folder or a link other attributes. A folder that has no record of its own gets one.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`], and those of [`Depot::set_metadata`].
+    pub fn set_attributes(&self, path: impl AsRef<[u8]>, attributes: &FileAttributes) -> Result<()> {
+        let stat = self.stat(path)?;
+        let attributes = FileAttributes { kind: stat.attributes.kind, ..attributes.clone() };
+        match stat.kind {
+            FileKind::Folder => self.create_dir_with(stat.path, &attributes),
+            _ => self.depot.set_metadata(stat.path.key(), &attributes),
+        }
+    }
+
+    /// Where a link leads, as it was written.
+    ///
+    /// # Errors
+    /// - [`ErrorKind::NotFound`].
+    /// - [`ErrorKind::InvalidPath`] when it is no link.
+    pub fn read_link(&self, path: impl AsRef<[u8]>) -> Result<Vec<u8>> {
+        let stat = self.stat(path)?;
+        if stat.kind != FileKind::Link {
+            let why = "it is no link".into();
+            return Err(self.error(ErrorKind::InvalidPath { why }, &stat.path));
+        }
+        Ok(self.depot.get(stat.path.key())?.as_bytes().to_vec())
     }
 
     /// Whether there is a file, a folder or a link.
@@ -365,6 +410,7 @@ impl Archive {
         }
         self.forget_known();
         self.depot.remove(path.folder_key())?;
+        self.folders.take_below(&path);
         Ok(())
     }
 
@@ -378,8 +424,9 @@ impl Archive {
         let names = self.keys_below(&path)?.collect::<Result<Vec<_>>>()?;
         self.forget_known();
         for name in &names {
-            self.depot.remove(name)?;
+            self.depot.remove(name).inspect_err(|_| self.recount())?;
         }
+        self.folders.take_below(&path);
         Ok(names.len() as u64)
     }
 
@@ -414,12 +461,13 @@ impl Archive {
         for name in self.keys_below(&from)?.collect::<Result<Vec<_>>>()? {
             let old = bytes_of(&name);
             let new = [&to.folder(), &old[from.folder().len()..]].concat();
-            self.depot.rename(&name, key_of(new))?;
+            self.depot.rename(&name, key_of(new)).inspect_err(|_| self.recount())?;
         }
+        self.folders.rename(&from, &to);
         Ok(())
     }
 
-    fn error(&self, kind: ErrorKind, path: &ArchivePath) -> Error {
+    pub(super) fn error(&self, kind: ErrorKind, path: &ArchivePath) -> Error {
         let shown = if path.is_root() { ".".to_owned() } else { path.to_string() };
         Error::new(kind).at(self.depot.path()).of(format!("\"{shown}\""))
     }
@@ -443,21 +491,29 @@ impl Archive {
         }
     }
 
-    /// The path of the file that a path leads to, by links or at once.
-    fn follow(&self, mut path: ArchivePath) -> Result<ArchivePath> {
-        let asked = path.clone();
+    /// What is at a path. Links are followed inside the archive.
+    ///
+    /// # Errors
+    /// - [`ErrorKind::NotFound`], and those of [`Depot::metadata`].
+    /// - [`ErrorKind::InvalidPath`] when a link leads out of the archive, or in circles.
+    pub fn resolve(&self, path: impl AsRef<[u8]>) -> Result<Stat> {
+        let asked = ArchivePath::new(path)?;
+        let mut path = asked.clone();
         for _ in 0..MAX_LINKS {
             let stat = self.stat(&path)?;
-            match stat.kind {
-                FileKind::File => return Ok(path),
-                FileKind::Folder => return Err(self.error(ErrorKind::IsAFolder, &path)),
-                FileKind::Link => {
-                    let target = self.depot.get(path.key())?;
-                    path = self.target(&path, target.view())?;
-                }
+            if stat.kind != FileKind::Link {
+                return Ok(stat);
             }
+            let target = self.depot.get(path.key())?;
+            path = self.target(&path, target.view())?;
         }
         Err(self.error(ErrorKind::InvalidPath { why: "its links lead in circles".into() }, &asked))
+    }
+
+    /// The path of the file that a path leads to, by links or at once.
+    pub(super) fn follow(&self, path: ArchivePath) -> Result<ArchivePath> {
+        let Stat { path, kind, .. } = self.resolve(path)?;
+        if kind == FileKind::Folder { Err(self.error(ErrorKind::IsAFolder, &path)) } else { Ok(path) }
     }
 
     /// Where a link leads, in the archive.
@@ -503,8 +559,22 @@ impl Archive {
             }
             let attributes = FileAttributes::new().with_mode(FOLDER_MODE);
             self.depot.put_with_metadata(folder.folder_key(), &[], &attributes)?;
+            self.folders.add(&folder);
         }
         *self.known() = Some(parent);
+        Ok(())
+    }
+
+    /// Checks that a file can be made at `path`, and makes nothing.
+    pub(super) fn check_room_for(&self, path: &ArchivePath) -> Result<()> {
+        if self.is_dir(path)? {
+            return Err(self.error(ErrorKind::IsAFolder, path));
+        }
+        for folder in path.folders() {
+            if self.is_file(&folder)? {
+                return Err(self.error(ErrorKind::NotAFolder, &folder));
+            }
+        }
         Ok(())
     }
 
@@ -512,7 +582,7 @@ impl Archive {
         self.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    fn forget_known(&self) {
+    pub(super) fn forget_known(&self) {
         *self.known() = None;
     }
 }

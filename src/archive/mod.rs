@@ -19,7 +19,9 @@
 //! ```text
 //! path    the one rule for paths      folder  the archive: files, folders and links by path
 //! stat    mode, times, owner          tree    folders, listed, walked and matched
-//! file    one file, to read in        disk    files of the disk, put into an archive and written out again
+//! file    one file, to read in        edit    one file, to read and write in
+//! count   how many files and folders  order   files as they are stored, and many at once
+//! disk    files of the disk, put into an archive and written out again
 //! convert other archives: tar, zip and Barecat (features `convert` and `barecat`)
 //! ```
 //!
@@ -34,16 +36,21 @@
 
 #[cfg(all(unix, feature = "convert"))]
 pub mod convert;
+mod count;
 #[cfg(unix)]
 mod disk;
+mod edit;
 mod file;
 mod folder;
+mod order;
 mod path;
 mod stat;
 mod tree;
 
+pub use count::Count;
 #[cfg(unix)]
 pub use disk::{AddOptions, ExtractOptions, Failure, Progress, Selection, Source, Transfer, add_to_shards};
+pub use edit::{FileEdit, FileMode, OpenFile};
 pub use file::File;
 pub use folder::{Archive, layout};
 pub use path::ArchivePath;

@@ -123,7 +123,7 @@ impl Archive {
     }
 
     /// An error for a record whose name is no path.
-    fn no_path(&self, key: &Key) -> Error {
+    pub(super) fn no_path(&self, key: &Key) -> Error {
         let why = "this name is not the clean form of a path".into();
         Error::new(ErrorKind::InvalidPath { why }).at(self.depot().path()).of(key.to_string())
     }

@@ -24,6 +24,7 @@ Any program reads a frame by name. Its arrays are views of the record:
 | --- | --- |
 | depots | `create`, `open`, `append`, `open_or_create`, `memory`, `from_bytes`, `Depot` |
 | atoms | `Frame`, `Topology`, and `FlatBatch` for many frames as long arrays |
+| files and folders | `vldepot.archive` |
 | training | `Loader`, `Batch`, `merge_states`; `vldepot.torch` for PyTorch |
 | simulations | `vldepot.openmm`, `vldepot.ase` |
 | analysis | `vldepot.mdanalysis`, `vldepot.mdtraj`, `vldepot.chemfiles` |
@@ -53,6 +54,7 @@ from ._open import open as open
 from ._views import Metadata
 from ._vldepot import Batch, Depot, FlatBatch, Frame, Loader, Table, Topology, __version__, merge_states
 from .errors import (
+    AppendOnly,
     ChecksumError,
     Closed,
     CodecError,
@@ -79,6 +81,7 @@ from .errors import (
     NewerFeature,
     NewerFormat,
     NoRoom,
+    NoSuchPath,
     NotADepot,
     NotAFile,
     NotAFolder,
@@ -88,12 +91,14 @@ from .errors import (
     NotFound,
     NotPermitted,
     NotStored,
+    NotTransferred,
     NotUndone,
     OtherLoader,
     OutOfRange,
     OutsideRecord,
     Panicked,
     PathExists,
+    PathTaken,
     Poisoned,
     ReadOnly,
     RemovesAll,
@@ -132,6 +137,7 @@ def __getattr__(name: str) -> object:
 
 # Without `open`, so that `import *` leaves the one of Python in place.
 __all__ = [
+    "AppendOnly",
     "Batch",
     "ChecksumError",
     "Closed",
@@ -169,6 +175,7 @@ __all__ = [
     "NewerFeature",
     "NewerFormat",
     "NoRoom",
+    "NoSuchPath",
     "NotADepot",
     "NotAFile",
     "NotAFolder",
@@ -178,12 +185,14 @@ __all__ = [
     "NotFound",
     "NotPermitted",
     "NotStored",
+    "NotTransferred",
     "NotUndone",
     "OtherLoader",
     "OutOfRange",
     "OutsideRecord",
     "Panicked",
     "PathExists",
+    "PathTaken",
     "Poisoned",
     "ReadOnly",
     "RecordLocation",

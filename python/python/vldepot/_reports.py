@@ -260,3 +260,21 @@ class CompactReport:
     """Length of the new file."""
     other_names: int
     """Other names (hard links) of the old file, which still lead to it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """What was added or extracted."""
+
+    files: int
+    """Files."""
+    folders: int
+    """Folders."""
+    links: int
+    """Links."""
+    bytes: int
+    """Bytes of the files."""
+    failures: list[tuple[str, str]]
+    """Paths of the disk that could not be added or extracted, and why: at most 1,000 of them."""
+    failed: int
+    """How many could not be."""

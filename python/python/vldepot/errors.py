@@ -18,9 +18,13 @@ from __future__ import annotations
 
 import errno as _errno
 import io as _io
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    from ._reports import Transfer
 
 __all__ = [
+    "AppendOnly",
     "ChecksumError",
     "Closed",
     "CodecError",
@@ -47,6 +51,7 @@ __all__ = [
     "NewerFeature",
     "NewerFormat",
     "NoRoom",
+    "NoSuchPath",
     "NotADepot",
     "NotAFile",
     "NotAFolder",
@@ -56,12 +61,14 @@ __all__ = [
     "NotFound",
     "NotPermitted",
     "NotStored",
+    "NotTransferred",
     "NotUndone",
     "OtherLoader",
     "OutOfRange",
     "OutsideRecord",
     "Panicked",
     "PathExists",
+    "PathTaken",
     "Poisoned",
     "ReadOnly",
     "RemovesAll",
@@ -416,6 +423,34 @@ class NotEmpty(Error, OSError):
     """How many records are in it."""
 
 
+class NoSuchPath(NotFound, FileNotFoundError):
+    """A path that an archive does not have: of a mapping a `KeyError`, and of files a `FileNotFoundError`."""
+
+    _errno = _errno.ENOENT
+    kind = ""
+
+
+class PathTaken(Exists, FileExistsError):
+    """A new file or folder of an archive, where there is something."""
+
+    _errno = _errno.EEXIST
+    kind = ""
+
+
+class AppendOnly(Error, _io.UnsupportedOperation):
+    """An archive that is only added to was to replace, change, rename or remove what is there."""
+
+
+class NotTransferred(Error, OSError):
+    """Some files could not be added to an archive, or extracted. All others were.
+
+    The reasons are in `transfer.failures`.
+    """
+
+    transfer: Transfer
+    """What was done, and what was not."""
+
+
 class InvalidRecord(Error, ValueError):
     """A name or a record that no depot can hold."""
 
@@ -598,4 +633,6 @@ class _Unknown(Error):
 
 
 _CLASSES["Closed"] = Closed
+_CLASSES["NoSuchPath"] = NoSuchPath
+_CLASSES["PathTaken"] = PathTaken
 _CLASSES["Unknown"] = _Unknown
