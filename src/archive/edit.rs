@@ -110,17 +110,16 @@ impl OpenFile {
         let n = left.min(out.len());
         let Some(start) = usize::try_from(at).ok().filter(|_| n > 0) else { return Ok(0) };
         let range = start..start + n;
-        match &self.content {
-            Some(content) => out[..n].copy_from_slice(&content[range]),
-            None => {
-                let found = archive.depot().location(self.path.key())?;
-                if (found.length, found.checksum) != (self.len, self.checksum) {
-                    let why = "it was replaced while it was open: open it again".into();
-                    return Err(archive.error(ErrorKind::InvalidRecord { why }, &self.path));
-                }
-                archive.depot().parts(self.path.key())?.copy(range, &mut out[..n])?;
-            }
+        if let Some(content) = &self.content {
+            out[..n].copy_from_slice(&content[range]);
+            return Ok(n);
         }
+        let found = archive.depot().location(self.path.key())?;
+        if (found.length, found.checksum) != (self.len, self.checksum) {
+            let why = "it was replaced while it was open: open it again".into();
+            return Err(archive.error(ErrorKind::InvalidRecord { why }, &self.path));
+        }
+        archive.depot().parts(self.path.key())?.copy(range, &mut out[..n])?;
         Ok(n)
     }
 
