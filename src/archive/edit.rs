@@ -112,14 +112,14 @@ impl OpenFile {
         let range = start..start + n;
         if let Some(content) = &self.content {
             out[..n].copy_from_slice(&content[range]);
-        } else {
-            let found = archive.depot().location(self.path.key())?;
-            if (found.length, found.checksum) != (self.len, self.checksum) {
-                let why = "it was replaced while it was open: open it again".into();
-                return Err(archive.error(ErrorKind::InvalidRecord { why }, &self.path));
-            }
-            archive.depot().parts(self.path.key())?.copy(range, &mut out[..n])?;
+            return Ok(n);
         }
+        let found = archive.depot().location(self.path.key())?;
+        if (found.length, found.checksum) != (self.len, self.checksum) {
+            let why = "it was replaced while it was open: open it again".into();
+            return Err(archive.error(ErrorKind::InvalidRecord { why }, &self.path));
+        }
+        archive.depot().parts(self.path.key())?.copy(range, &mut out[..n])?;
         Ok(n)
     }
 

@@ -4,8 +4,8 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::time::SystemTime;
 
-use super::count::Folders;
 use super::file::File;
+use super::folders::Folders;
 use super::path::{ArchivePath, bytes_of, key_of};
 use super::stat::{FileAttributes, FileKind, Stat};
 use crate::{Depot, Error, ErrorKind, Key, Layout, Raw, Record, RecordLocation, Result, Totals};

@@ -20,7 +20,8 @@
 //! path    the one rule for paths      folder  the archive: files, folders and links by path
 //! stat    mode, times, owner          tree    folders, listed, walked and matched
 //! file    one file, to read in        edit    one file, to read and write in
-//! count   how many files and folders  order   files as they are stored, and many at once
+//! count   how many files and folders  folders which folders have records of their own
+//! order   files as they are stored, and many at once
 //! disk    files of the disk, put into an archive and written out again
 //! convert other archives: tar, zip and Barecat (features `convert` and `barecat`)
 //! ```
@@ -42,6 +43,7 @@ mod disk;
 mod edit;
 mod file;
 mod folder;
+mod folders;
 mod order;
 mod path;
 mod stat;

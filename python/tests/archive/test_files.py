@@ -159,6 +159,8 @@ def test_b4_text_and_lines() -> None:
     for wrong in ("", "b", "rw", "rbt", "rr", "U", "z", "+", "rbb"):
         with pytest.raises(ValueError):
             a.open("text", wrong)
+    with pytest.raises(TypeError):
+        a.open("text", None)  # type: ignore[call-overload]
     with pytest.raises(ValueError):
         a.open("text", "rb", encoding="utf-8")
     with pytest.raises(ValueError):

@@ -218,6 +218,14 @@ def test_b3_glob_finds_what_the_module_glob_finds(tmp_path: Path) -> None:
     for _ in range(300):
         pattern = "/".join(choose.choice(names) for _ in range(choose.randint(1, 4)))
         same_as_glob(a, tmp_path, pattern, choose.random() < 0.7, choose.random() < 0.5)
+    # Folders without records of their own are found too.
+    depot = vldepot.memory("bytes")
+    depot.update(dict.fromkeys(FILES, b""))
+    a = archive.Archive(depot)
+    for pattern in [*patterns, "**/sub", "**/d*", "**/s*", "dir/**/d*", "dir/**/sub", "**/.dir"]:
+        for recursive, hidden in ((True, False), (True, True), (False, False)):
+            if not pattern.startswith("./"):
+                same_as_glob(a, tmp_path, pattern, recursive, hidden)
     for bad in ("/a*", "../*", "a/../*", "a\0*"):
         with pytest.raises(vldepot.InvalidPath):
             a.glob(bad)

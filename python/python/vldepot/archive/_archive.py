@@ -457,6 +457,11 @@ class Archive(MutableMapping[str, bytes]):
             is_folder = path.endswith("/")
             yield path.rstrip("/").rpartition("/")[2], is_folder
 
+    def _tree(self, folder: ArchivePath) -> Iterator[tuple[str, bool]]:
+        """Paths below a folder, and whether they are folders. Those without records are not among them."""
+        for listed in map(_text, self._core.list_tree(folder)):
+            yield (listed[:-1], True) if listed.endswith("/") else (listed, False)
+
     def _ordered(
         self, paths: Iterable[str], order: Literal["name", "place", "random"], reverse: bool, seed: int | None
     ) -> Iterator[str]:

@@ -160,6 +160,8 @@ def _store(file: io.BufferedWriter | io.BufferedRandom) -> None:
 
 def mode_of(mode: str) -> tuple[str, bool]:
     """The mode without `b` and `t`, and whether it is text."""
+    if not isinstance(mode, str):
+        raise TypeError(f"a mode is a str, not {type(mode).__name__}")
     plain = mode.replace("b", "").replace("t", "")
     known = plain in ("r", "r+", "w", "w+", "x", "x+", "a", "a+")
     if not known or len(mode) - len(plain) > 1:

@@ -60,6 +60,9 @@ class Glob:
     def _match(self, folder: str, nth: int) -> Iterator[tuple[str, bool]]:
         part, last = self.parts[nth], nth + 1 == len(self.parts)
         if self.recursive and part == "**":
+            if nth + 2 == len(self.parts) and self.parts[-1] != "**":
+                yield from self._named_below(folder, self.parts[-1])
+                return
             if last:
                 # The folder itself, as `glob` gives it; not the root, which has no name.
                 if folder:
@@ -101,3 +104,30 @@ class Glob:
                         break
             else:
                 open_folders.pop()
+
+    def _named_below(self, folder: str, part: str) -> Iterator[tuple[str, bool]]:
+        """What has a name that matches the part, at any depth. All names are listed together, which is faster."""
+        if folder and not self.archive.isdir(folder):
+            return
+        matches = _matcher(part, self.hidden)
+        start = len(folder) + 1 if folder else 0
+        looked_at = {folder}
+        for path, is_folder in self.archive._tree(folder):
+            above, _, name = path.rpartition("/")
+            if above not in looked_at:
+                # Folders that have no records of their own.
+                names = path[start:].split("/")[:-1]
+                for n in range(1, len(names) + 1):
+                    parent = path[:start] + "/".join(names[:n])
+                    if parent not in looked_at:
+                        looked_at.add(parent)
+                        if matches(names[n - 1]) and not self._is_hidden(parent, start):
+                            yield parent, True
+            if is_folder:
+                looked_at.add(path)
+            if matches(name) and not self._is_hidden(path, start):
+                yield path, is_folder
+
+    def _is_hidden(self, path: str, start: int) -> bool:
+        """Whether it lies in a hidden folder, which `**` does not go into."""
+        return not self.hidden and any(name.startswith(".") for name in path[start:].split("/")[:-1])
