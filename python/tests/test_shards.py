@@ -9,6 +9,7 @@ import pickle
 
 import numpy as np
 import pytest
+
 import vldepot
 from vldepot import shards
 
@@ -66,7 +67,9 @@ def test_records_are_removed_and_shards_divided_anew(folder: pathlib.Path, tmp_p
     with pytest.raises(vldepot.NotFound):
         shards.remove(folder, ["none"])
     told: list[tuple[int, int]] = []
-    made = shards.reshard(folder, tmp_path / "one.vld", progress=lambda done, total: told.append((done, total)))
+    made = shards.reshard(
+        folder, tmp_path / "one.vld", progress=lambda done, total: told.append((done, total))
+    )
     assert (made.shards, made.records) == (1, 148) and told[-1][0] == told[-1][1]
     assert shards.reshard(tmp_path / "one.vld", tmp_path / "many", 4000).shards > 3
     assert sums(str(tmp_path / "many")) == sums(str(tmp_path / "one.vld"))

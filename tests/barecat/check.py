@@ -1,6 +1,6 @@
 """Archives go to Barecat and back, and each program accepts what the other wrote.
 
-    python tests/barecat/check.py target/release/vldepot
+python tests/barecat/check.py target/release/vldepot
 """
 
 import os
@@ -59,7 +59,9 @@ def check(place: Path) -> None:
     run(BARECAT, "verify", place / "out.barecat")
     run(BARECAT, "extract", place / "out.barecat", "-C", place / "extracted")
     files = [(path, content) for path, mode, _, content in expected if mode & 0o100_000]
-    assert [(path, content) for path, mode, _, content in seen(place / "extracted") if mode & 0o100_000] == files
+    assert [
+        (path, content) for path, mode, _, content in seen(place / "extracted") if mode & 0o100_000
+    ] == files
     with barecat.Barecat(place / "out.barecat", readonly=True) as archive:
         assert archive.num_files == len(files)
         for path, mode, mtime, content in expected:
@@ -126,7 +128,11 @@ def check(place: Path) -> None:
     # A SQLite database of another kind.
     shutil.copy(place / "theirs.barecat", place / "other.sqlite")
     subprocess.run(
-        [sys.executable, "-c", "import sqlite3,sys; c=sqlite3.connect(sys.argv[1]); c.execute('DROP TABLE config')"]
+        [
+            sys.executable,
+            "-c",
+            "import sqlite3,sys; c=sqlite3.connect(sys.argv[1]); c.execute('DROP TABLE config')",
+        ]
         + [str(place / "other.sqlite")],
         check=True,
     )

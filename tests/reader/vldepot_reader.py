@@ -629,7 +629,9 @@ class Shards:
             for number, (shard, depot) in enumerate(self.shards):
                 check(shard["records"] == len(all_records[number]), "the number of a shard's records")
                 ordinals = depot.ordinals()
-                ours = sorted(ordinals[record[0]] for record in all_records[number] if newest[record[0]] > number)
+                ours = sorted(
+                    ordinals[record[0]] for record in all_records[number] if newest[record[0]] > number
+                )
                 noted = [n for first, last in shard.get("superseded", []) for n in range(first, last + 1)]
                 check(ours == noted, "the ordinals of superseded records")
         return [r for number, records in enumerate(all_records) for r in records if newest[r[0]] == number]
