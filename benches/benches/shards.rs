@@ -46,7 +46,8 @@ fn measure(folder: &Path, preset: &str, molecules: &[data::Molecule]) {
     (0..RECORDS).for_each(|n| one.put(name(n), record(n)).unwrap());
     one.close().unwrap();
     for shard in 0..SHARDS {
-        let depot = Depot::builder(Raw).layout(layout.clone()).create(set.join(format!("{shard:03}.vld"))).unwrap();
+        let depot =
+            Depot::builder(Raw).layout(layout.clone()).create(set.join(format!("{shard:03}.vld"))).unwrap();
         (shard..RECORDS).step_by(SHARDS).for_each(|n| depot.put(name(n), record(n)).unwrap());
         depot.close().unwrap();
     }
@@ -54,11 +55,12 @@ fn measure(folder: &Path, preset: &str, molecules: &[data::Molecule]) {
     let merged = merge(&set, &found(&set).unwrap(), &MergeOptions::default()).unwrap();
     fact(&format!("{preset}: merge of {SHARDS} shards"), format!("{:.3} s", start.elapsed().as_secs_f64()));
     assert_eq!((merged.records, merged.shards), (RECORDS as u64, SHARDS as u64));
-    let (open_one, open_set) = both(
-        || drop(Depot::open(&file, Raw).unwrap()),
-        || drop(Depot::open(&set, Raw).unwrap()),
+    let (open_one, open_set) =
+        both(|| drop(Depot::open(&file, Raw).unwrap()), || drop(Depot::open(&set, Raw).unwrap()));
+    fact(
+        &format!("{preset}: opening"),
+        format!("{:.2} ms, {:.2} ms for the file", 1e3 * open_set, 1e3 * open_one),
     );
-    fact(&format!("{preset}: opening"), format!("{:.2} ms, {:.2} ms for the file", 1e3 * open_set, 1e3 * open_one));
     let (one, many) = (Depot::open(&file, Raw).unwrap(), Depot::open(&set, Raw).unwrap());
     let names: Vec<String> = (0..LOOKUPS).map(|n| name(n.wrapping_mul(2_654_435_761) % RECORDS)).collect();
     lookups(&one, &names);
