@@ -36,7 +36,9 @@ const FILE_MODE: u32 = 0o644;
 #[must_use]
 pub fn layout(layout: Layout) -> Layout {
     let compression = layout.compression.with_filter(Filter::None).with_typesize(1);
-    let block_size = layout.block_size.or((compression.codec != CompressionCodec::None).then_some(BLOCK));
+    let block_size = layout
+        .block_size
+        .or((compression.codec != CompressionCodec::None).then_some(BLOCK.min(layout.chunk_size)));
     layout.with_compression(compression).with_block_size(block_size)
 }
 
