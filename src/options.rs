@@ -299,7 +299,7 @@ impl Layout {
     pub(crate) fn of_single_bytes(self) -> Self {
         let compression = self.compression.with_filter(Filter::None).with_typesize(1);
         let compresses = compression.codec != CompressionCodec::None;
-        let block_size = self.block_size.or(compresses.then_some(64 << 10));
+        let block_size = self.block_size.or(compresses.then_some(self.chunk_size.min(64 << 10)));
         self.with_compression(compression).with_block_size(block_size)
     }
 

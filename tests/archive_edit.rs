@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::io::{Cursor, Read, Seek, SeekFrom, Write};
 
 use proptest::prelude::*;
-use vldepot::archive::{Archive, FileAttributes, FileKind, FileMode};
-use vldepot::{Depot, ErrorKind, Raw, ReadOptions, Result};
+use vldepot::archive::{Archive, FileAttributes, FileKind, FileMode, layout};
+use vldepot::{Depot, ErrorKind, Layout, Raw, ReadOptions, Result};
 
 #[test]
 fn b4_a_file_is_written_in_each_mode() {
@@ -151,6 +151,15 @@ fn a_read_only_archive_opens_files_for_reading_only() {
     for mode in [FileMode::Update, FileMode::Replace, FileMode::New, FileMode::Append] {
         assert!(matches!(archive.edit_file("a", mode).unwrap_err().kind(), ErrorKind::ReadOnly));
     }
+}
+
+#[test]
+fn a_layout_of_small_chunks_has_blocks_that_fit() {
+    let small = layout(Layout::default().with_chunk_size(16 << 10));
+    assert_eq!(small.block_size, Some(16 << 10));
+    let archive = Archive::new(Depot::builder(Raw).layout(small).memory().unwrap());
+    archive.write("a", &[1; 100_000]).unwrap();
+    assert_eq!(archive.read("a").unwrap().len(), 100_000);
 }
 
 #[test]

@@ -277,6 +277,24 @@ def test_names_that_are_no_paths_are_errors_where_they_are_listed() -> None:
             listing()
 
 
+@pytest.mark.parametrize(
+    ("options", "block"),
+    [
+        ({}, 65_536),
+        ({"preset": "fast", "compression": None}, 65_536),
+        ({"chunk_size": 16_384}, 16_384),
+        ({"block_size": 4096}, 4096),
+        ({"preset": "uncompressed"}, None),
+        ({"compression": "none"}, None),
+    ],
+)
+def test_an_archive_has_a_layout_for_files(options: Any, block: int | None) -> None:
+    a = archive.memory(**options)
+    a["a"] = b"1" * 100_000
+    layout = a.depot.info().layout
+    assert a["a"] == b"1" * 100_000 and (layout.filter, layout.block_size) == ("none", block)
+
+
 def test_an_archive_is_a_depot_and_the_other_way_round(path: Path) -> None:
     with archive.create(path, preset="compact") as a:
         a["a/b"] = b"first"

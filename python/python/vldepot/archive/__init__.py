@@ -70,7 +70,7 @@ def _layout(options: CreateOptions) -> CreateOptions:
     plain = options.get("preset") == "uncompressed" or options.get("compression") in ("none", ("none", 0))
     chosen: CreateOptions = {"filter": "none", "typesize": 1}
     if not plain:
-        chosen["block_size"] = _BLOCK
+        chosen["block_size"] = min(_BLOCK, options.get("chunk_size") or _BLOCK)
     chosen.update({name: value for name, value in options.items() if value is not None})  # type: ignore[typeddict-item]
     return chosen
 
