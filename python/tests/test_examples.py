@@ -42,8 +42,9 @@ def test_the_tutorial_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(test).failed == 0
 
 
-def test_the_page_on_archives_runs() -> None:
-    page = Path(__file__).parents[2] / "docs" / "how-to" / "pack-a-folder-of-files.md"
+@pytest.mark.parametrize("name", ["pack-a-folder-of-files.md", "train-on-images.md"])
+def test_the_pages_on_archives_run(name: str) -> None:
+    page = Path(__file__).parents[2] / "docs" / "how-to" / name
     test = doctest.DocTestParser().get_doctest(page.read_text(), {}, page.name, str(page), 0)
     assert len(test.examples) > 10
     assert doctest.DocTestRunner().run(test).failed == 0

@@ -24,6 +24,7 @@ RUN_BY = {
     "docs/how-to/move-from-vlstore.md": "vlstore/test_vlstore.py",
     "docs/how-to/move-from-xtc.md": "move/test_move_pages.py",
     "docs/how-to/pack-a-folder-of-files.md": "test_examples.py",
+    "docs/how-to/train-on-images.md": "test_examples.py",
     "docs/how-to/store-openmm-trajectories.md": "openmm/test_openmm.py",
 }
 # These are sketches around data and models of the reader. Their code is compiled, and not run.

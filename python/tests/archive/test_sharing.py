@@ -132,6 +132,20 @@ sys.exit(os.waitstatus_to_exitcode(status))
     assert dict(archive.open(path).items()) == {"a": b"1", "open": b"of the parent"}
 
 
+def test_a_decoded_view_goes_to_other_processes(tmp_path: Path) -> None:
+    """B17: with the codecs that were registered, and without those that were not."""
+    with archive.create(tmp_path / "a.vld") as a:
+        a.decoded()["a.json"] = [1, 2]
+        a["b.txt"] = b"text"
+    view = archive.open(tmp_path / "a.vld").decoded()
+    view.register_codec(".txt", str.encode, bytes.decode)
+    again = pickle.loads(pickle.dumps(view))
+    assert (again["a.json"], again["b.txt"]) == ([1, 2], "text")
+    view.clear_codecs()
+    with pytest.raises(vldepot.CodecError):
+        pickle.loads(pickle.dumps(view))["a.json"]
+
+
 def test_a_reader_follows_a_writer(path: Path) -> None:
     with archive.create(path) as writer:
         writer["a/b"] = b"1"

@@ -10,7 +10,7 @@ import json
 import lzma
 import os
 from collections.abc import Callable, ItemsView, Iterable, Iterator, KeysView, MutableMapping, ValuesView
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .. import errors
@@ -218,6 +218,7 @@ def _refuse_pickle(_: Any) -> Any:
     )
 
 
+@cache
 def _codecs() -> dict[str, _Codec]:
     """Those that a new view has."""
     codecs = {
@@ -239,6 +240,15 @@ def _codecs() -> dict[str, _Codec]:
     for end, (kind, settings) in _IMAGES.items():
         codecs[end] = _image_codec(kind, settings)
     return codecs
+
+
+def _again(archive: Archive, own: dict[str, _Codec], gone: list[str]) -> DecodedView:
+    """A view that was pickled: the codecs of its own are pickled with it, and the built-in ones are not."""
+    view = DecodedView(archive)
+    for end in gone:
+        view._by_end.pop(end, None)
+    view._by_end.update(own)
+    return view
 
 
 class _Values(ValuesView[Any]):
@@ -293,7 +303,12 @@ class DecodedView(MutableMapping[str, Any]):
     def __init__(self, archive: Archive) -> None:
         """A view of an archive."""
         self._archive = archive
-        self._by_end = _codecs()
+        self._by_end = dict(_codecs())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        built_in = _codecs()
+        own = {end: codec for end, codec in self._by_end.items() if built_in.get(end) is not codec}
+        return _again, (self._archive, own, [end for end in built_in if end not in self._by_end])
 
     @property
     def archive(self) -> Archive:
