@@ -123,6 +123,19 @@ impl Shard {
         folder.join(&self.path)
     }
 
+    /// The ordinals of superseded records, in their order, which must be below `end`. `None` if they are not: then
+    /// the manifest is forged.
+    pub(crate) fn superseded_below(&self, end: u64) -> Option<Vec<u64>> {
+        let mut next = 0;
+        for &[first, last] in &self.superseded {
+            if first < next || last < first || last >= end {
+                return None;
+            }
+            next = last + 1;
+        }
+        Some(self.superseded.iter().flat_map(|&[first, last]| first..=last).collect())
+    }
+
     /// Notes the sorted ordinals of superseded records.
     pub(crate) fn set_superseded(&mut self, ordinals: &[u64]) {
         self.superseded.clear();
@@ -290,6 +303,8 @@ mod tests {
             let mut shard = Shard::new(format!("rank_{n}.vld"));
             shard.set_superseded(&[1, 2, 3, 7, 9, 10]);
             assert_eq!(shard.superseded, [[1, 3], [7, 7], [9, 10]]);
+            assert_eq!(shard.superseded_below(11).unwrap(), [1, 2, 3, 7, 9, 10]);
+            assert_eq!(shard.superseded_below(10), None);
             (shard.data_set, shard.depot, shard.commit) = (u128::MAX - n, 7, 4);
             manifest.shards.push(shard);
         }
@@ -314,6 +329,17 @@ mod tests {
         let parsed = Manifest::parse(value.to_string().as_bytes(), path).unwrap();
         let again: Value = serde_json::from_slice(&parsed.to_json(path).unwrap()).unwrap();
         assert_eq!(again, value);
+    }
+
+    #[test]
+    fn forged_ordinals_take_no_memory() {
+        let mut shard = Shard::new("a.vld".to_owned());
+        for forged in [[0, u64::MAX], [5, 4], [u64::MAX, u64::MAX]] {
+            shard.superseded = vec![[0, 0], forged];
+            assert_eq!(shard.superseded_below(1 << 40), None);
+        }
+        shard.superseded = vec![[3, 4], [4, 5]];
+        assert_eq!(shard.superseded_below(10), None);
     }
 
     #[test]

@@ -158,7 +158,7 @@ fn a_layout_of_small_chunks_has_blocks_that_fit() {
     let small = layout(Layout::default().with_chunk_size(16 << 10));
     assert_eq!(small.block_size, Some(16 << 10));
     let archive = Archive::new(Depot::builder(Raw).layout(small).memory().unwrap());
-    archive.write("a", &[1; 100_000]).unwrap();
+    archive.write("a", &vec![1; 100_000]).unwrap();
     assert_eq!(archive.read("a").unwrap().len(), 100_000);
 }
 

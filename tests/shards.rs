@@ -443,6 +443,47 @@ fn a_set_with_a_damaged_index_is_read_by_its_directories() {
     }
 }
 
+#[cfg(feature = "atomic")]
+#[test]
+fn columns_go_through_the_shards() {
+    use vldepot::codecs::{AtomicFrame, AtomicFrameCodec};
+    let folder = tempfile::tempdir().unwrap();
+    for shard in 0..3_i32 {
+        let layout = small().with_columns(["step", "energy"]);
+        let codec = AtomicFrameCodec::default();
+        let depot =
+            Depot::builder(codec).layout(layout).create(folder.path().join(format!("{shard}.vld"))).unwrap();
+        for n in 0..20 {
+            let frame = AtomicFrame::new().n_atoms(2).step((100 * shard + n).into()).energy(f64::from(n));
+            depot.put(format!("{shard}/{n}"), &frame).unwrap();
+        }
+        depot.close().unwrap();
+    }
+    merged(folder.path());
+    let depot = Depot::open(folder.path(), AtomicFrameCodec::default()).unwrap();
+    let steps = depot.column("step", ..).unwrap();
+    let expected: Vec<i64> = (0..3).flat_map(|shard| (0..20).map(move |n| 100 * shard + n)).collect();
+    assert_eq!(steps.as_i64().unwrap(), expected);
+    assert_eq!(depot.get("2/7").unwrap().view().step(), Some(207));
+}
+
+#[test]
+fn a_refresh_that_finds_nothing_new_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    three(folder.path());
+    merged(folder.path());
+    let reader = Depot::open(folder.path(), Raw).unwrap();
+    let refreshed = reader.refresh().unwrap();
+    assert!(!refreshed.changed());
+    assert_eq!((refreshed.kept, refreshed.now), (290, 290));
+    let depot = Depot::append(path_of(folder.path(), 2), Raw).unwrap();
+    depot.set_depot_metadata("a", "b").unwrap();
+    depot.close().unwrap();
+    let refreshed = reader.refresh().unwrap();
+    assert!(refreshed.changed());
+    assert_eq!((refreshed.kept, refreshed.now), (290, 290));
+}
+
 #[derive(Debug, Clone)]
 enum Change {
     Put(usize, u8, usize),

@@ -23,7 +23,8 @@
 //! Locks are taken in this order, which rules out a deadlock:
 //!
 //! 1. `Engine::writer`: held by a thread that writes, for as long as its call takes.
-//! 2. `Engine::tail`: held by a refresh to its end. Only a depot opened for reading uses it.
+//! 2. `Engine::tail`: held by a refresh to its end. Only a depot opened for reading uses it. The refresh of a
+//!    folder of shards holds `Set::files` too.
 //! 3. `Shared::state`: every lookup reads it for a moment. A commit reads it while it writes the index, and
 //!    a refresh reads it while it compares. It is written for a moment: by the thread that holds `writer`, or
 //!    in a depot opened for reading, by the one that holds `tail`.

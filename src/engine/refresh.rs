@@ -26,7 +26,7 @@ pub(crate) struct Moved {
 }
 
 impl Moved {
-    fn nowhere(records: u64) -> Self {
+    pub(super) fn nowhere(records: u64) -> Self {
         Self { before: records, now: records, kept: records, changed: false }
     }
 }

@@ -292,8 +292,10 @@ impl Segment {
 
     /// Makes the segment that of a depot which is read as one of several.
     pub(crate) fn shifted(mut self, shift: Shift) -> Self {
-        self.reference.first_ordinal += shift.ordinals - self.shift.ordinals;
-        self.reference.first_chunk += shift.chunks - self.shift.chunks;
+        let SegmentRef { first_ordinal, first_chunk, .. } = self.unshifted();
+        // In forged files, the sums may be anything.
+        self.reference.first_ordinal = first_ordinal.wrapping_add(shift.ordinals);
+        self.reference.first_chunk = first_chunk.wrapping_add(shift.chunks);
         self.shift = shift;
         self
     }
@@ -301,11 +303,17 @@ impl Segment {
     /// The segment opened anew, as it is in depot `depot_id`, with the same shift. It shares no lock with this
     /// one.
     pub(crate) fn reopened(&self, depot_id: u64, mapped: bool, pages: &Arc<PageCache>) -> Result<Self> {
-        let mut reference = self.reference;
-        reference.first_ordinal -= self.shift.ordinals;
-        reference.first_chunk -= self.shift.chunks;
-        let segment = Self::open(&self.storage, reference, depot_id, mapped)?;
+        let segment = Self::open(&self.storage, self.unshifted(), depot_id, mapped)?;
         Ok(segment.shifted(self.shift).sharing(pages))
+    }
+
+    /// The reference as it is in the file.
+    fn unshifted(&self) -> SegmentRef {
+        SegmentRef {
+            first_ordinal: self.reference.first_ordinal.wrapping_sub(self.shift.ordinals),
+            first_chunk: self.reference.first_chunk.wrapping_sub(self.shift.chunks),
+            ..self.reference
+        }
     }
 
     /// Lets the segment share `cache` with others. To be called before any page is read.
