@@ -216,7 +216,7 @@ fn refuse_odd(found: &Metadata) -> io::Result<()> {
         return Ok(());
     }
     if found.is_dir() {
-        return Err(io::Error::new(ErrorKind::IsADirectory, "it is a folder"));
+        return Err(io::Error::new(ErrorKind::IsADirectory, "it is a folder, and one without shards.json"));
     }
     let why = format!("it is {}, not a regular file", kind_of(found));
     Err(io::Error::new(ErrorKind::InvalidInput, why))
