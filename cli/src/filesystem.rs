@@ -27,7 +27,7 @@ use crate::{archive, failure, text};
 const KEPT: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The longest name that the kernel takes from a FUSE file system.
-const MAX_NAME: usize = 1024;
+const MAX_NAME: u32 = 1024;
 
 /// The longest path that a link leads to, which the kernel takes.
 const MAX_TARGET: u64 = 4095;
@@ -145,7 +145,8 @@ pub(crate) struct Mounted {
     /// The owner of what has none.
     uid: u32,
     gid: u32,
-    lines: AtomicU64,
+    /// How many lines were printed, and the last one.
+    lines: Mutex<(u64, String)>,
     told: Mutex<HashSet<ArchivePath>>,
 }
 
@@ -161,18 +162,23 @@ impl Mounted {
             handles: AtomicU64::new(1),
             uid: metadata.uid(),
             gid: metadata.gid(),
-            lines: AtomicU64::new(0),
+            lines: Mutex::default(),
             told: Mutex::default(),
         })
     }
 
-    /// Says on stderr what went wrong.
+    /// Says on stderr what went wrong. The kernel asks more than once: what was said last is not said again.
     fn tell(&self, path: &ArchivePath, what: &str) {
-        let lines = self.lines.fetch_add(1, Ordering::Relaxed);
-        if lines < MAX_LINES {
-            eprintln!("vldepot: {}: {}", archive::shown(path), text::without_controls(what));
-        } else if lines == MAX_LINES {
+        let line = format!("vldepot: {}: {}", archive::shown(path), text::without_controls(what));
+        let mut lines = lock(&self.lines);
+        if lines.0 > MAX_LINES || lines.1 == line {
+            return;
+        }
+        *lines = (lines.0 + 1, line);
+        if lines.0 > MAX_LINES {
             eprintln!("vldepot: further errors are not shown");
+        } else {
+            eprintln!("{}", lines.1);
         }
     }
 
@@ -272,17 +278,25 @@ impl Mounted {
     ) -> Result<Vec<u8>, Errno> {
         let file = lock(&self.files).get(&handle.0).cloned().ok_or(Errno::EBADF)?;
         let mut file = lock(&file);
-        let len = file.len().saturating_sub(offset).min(u64::from(size));
-        let mut bytes = Vec::with_capacity(usize::try_from(len).unwrap_or(0));
-        let read =
-            file.seek(SeekFrom::Start(offset)).and_then(|_| (&mut *file).take(len).read_to_end(&mut bytes));
-        match read {
-            Ok(_) => Ok(bytes),
-            Err(error) => {
-                self.tell(&self.path(number).unwrap_or_default(), &failure::chain(&error));
-                Err(Errno::EIO)
-            }
+        let end = file.len().min(offset.saturating_add(u64::from(size)));
+        let mut bytes = Vec::with_capacity(size as usize);
+        let wanted = end.saturating_sub(offset);
+        let read = file.seek(SeekFrom::Start(offset));
+        if read.and_then(|_| (&mut *file).take(wanted).read_to_end(&mut bytes)).is_ok() {
+            return Ok(bytes);
         }
+        // More was read than is wanted, and the damage may be in what is not.
+        drop(file);
+        let path = self.path(number)?;
+        self.part(&path, offset, end).map_err(|error| self.refused(&path, &error))
+    }
+
+    /// Bytes of a file, and nothing more.
+    fn part(&self, path: &ArchivePath, start: u64, end: u64) -> vldepot::Result<Vec<u8>> {
+        // What is longer than memory can be has no such parts, which is an error then.
+        let place = |at| usize::try_from(at).unwrap_or(usize::MAX);
+        let mut parts = self.archive.depot().parts(archive::key(path))?;
+        Ok(parts.bytes(place(start)..place(end))?.to_vec())
     }
 
     fn names(&self, path: &ArchivePath) -> Result<ReadDir<'static>, Errno> {
@@ -354,7 +368,7 @@ impl Mounted {
                     None => folder.left_out += 1,
                 },
                 Some(Err(error)) if matches!(error.kind(), ErrorKind::InvalidPath { .. }) => {
-                    folder.left_out += 1
+                    folder.left_out += 1;
                 }
                 Some(Err(error)) => {
                     folder.is_damaged = true;
@@ -373,7 +387,7 @@ impl Mounted {
     /// An entry as it is shown. `None` for what no path leads to: the name is too long, it belongs to a file
     /// and to a folder, or it is text that is stored as bytes.
     fn look_at(&self, path: ArchivePath, is_dir: bool) -> Option<Found> {
-        if path.file_name().is_none_or(|name| name.len() > MAX_NAME) {
+        if path.file_name().is_none_or(|name| name.len() > MAX_NAME as usize) {
             return None;
         }
         match self.archive.stat(&path) {
@@ -576,7 +590,7 @@ impl Filesystem for Mounted {
     fn statfs(&self, _: &Request, _: INodeNo, reply: ReplyStatfs) {
         let totals = self.archive.totals(ArchivePath::ROOT).unwrap_or_default();
         let blocks = totals.raw_bytes.div_ceil(u64::from(BLOCK));
-        reply.statfs(blocks, 0, 0, totals.records, 0, BLOCK, MAX_NAME as u32, BLOCK);
+        reply.statfs(blocks, 0, 0, totals.records, 0, BLOCK, MAX_NAME, BLOCK);
     }
 
     fn getxattr(&self, _: &Request, number: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {

@@ -120,7 +120,7 @@ mod mount {
     pub(crate) fn wait_for_ending_signal() -> i32 {
         let (set, mut signal) = (ending_signals(), 0);
         // SAFETY: both are valid for as long as the call takes.
-        while unsafe { libc::sigwait(&set, &mut signal) } != 0 {}
+        while unsafe { libc::sigwait(&raw const set, &raw mut signal) } != 0 {}
         signal
     }
 

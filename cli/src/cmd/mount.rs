@@ -144,15 +144,11 @@ fn empty_folder(folder: &Path) -> Result<PathBuf, Failure> {
     if !absolute.is_dir() {
         return Err(Failure::usage(format!("{}: not a folder", text::path(folder))));
     }
-    match fs::read_dir(&absolute).map_err(|error| cannot_read(&error))?.next() {
-        None => Ok(absolute),
-        Some(_) => {
-            let folder = text::path(folder);
-            Err(Failure::usage(format!(
-                "{folder}: not empty: what is in it could not be seen while it is mounted on"
-            )))
-        }
+    if fs::read_dir(&absolute).map_err(|error| cannot_read(&error))?.next().is_some() {
+        let why = "not empty: what is in it could not be seen while it is mounted on";
+        return Err(Failure::usage(format!("{}: {why}", text::path(folder))));
     }
+    Ok(absolute)
 }
 
 /// Says on stderr what the folder will not show.
