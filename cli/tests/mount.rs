@@ -260,6 +260,27 @@ fn damage_is_an_error_of_its_file_alone() {
 }
 
 #[test]
+fn what_is_left_of_an_archive_that_lost_its_end_is_shown() {
+    let place = TempDir::new().unwrap();
+    let folder = place.path();
+    let archive = Archive::create(folder.join("a.vld")).unwrap();
+    archive.write("a/first", b"first").unwrap();
+    archive.commit().unwrap();
+    archive.write("lost", &noise(1, 3_000_000)).unwrap();
+    archive.close().unwrap();
+    let file = fs::read(folder.join("a.vld")).unwrap();
+    fs::write(folder.join("a.vld"), &file[..1_500_000]).unwrap();
+    let Some(mount) = Mount::new(folder, "a.vld") else { return };
+    assert_eq!(fs::read(mount.at.join("a/first")).unwrap(), b"first");
+    assert_eq!(seen(&mount.at).into_keys().collect::<Vec<_>>(), ["a", "a/first"].map(PathBuf::from));
+    // Whether it was there, nobody knows.
+    assert_eq!(fs::read(mount.at.join("lost")).unwrap_err().raw_os_error(), Some(5));
+    let (code, said) = mount.end("-TERM");
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("what it had is missing"), "{said}");
+}
+
+#[test]
 fn records_that_no_path_leads_to_are_left_out_and_counted() {
     let place = TempDir::new().unwrap();
     let folder = place.path();
