@@ -324,7 +324,7 @@ fn what_is_left_of_an_archive_that_lost_its_end_comes_out() {
     let mut state = 1_u32;
     let mut byte = |_| {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        state.to_be_bytes()[0]
+        state.to_le_bytes()[3]
     };
     exits(0, folder, &["create", "a.vld", "data"]);
     fs::write(folder.join("data/z"), (0..3_000_000).map(&mut byte).collect::<Vec<_>>()).unwrap();
