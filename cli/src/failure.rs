@@ -101,6 +101,12 @@ impl Failure {
         ExitCode::from(self.exit)
     }
 
+    /// Prints the failure to stderr, for a verb that goes on all the same.
+    #[cfg(all(feature = "mount", target_os = "linux"))]
+    pub(crate) fn warn(self) {
+        self.tell(false);
+    }
+
     fn tell(&self, json: bool) {
         let Some(message) = &self.message else { return };
         // Names and contents of files must not control the terminal.

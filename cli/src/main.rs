@@ -8,7 +8,8 @@
 //! records   which records are meant, and how they are copied
 //! progress  a bar for long work
 //! failure   exit codes, and how errors are reported
-//! system    standard output and signals
+//! system    standard output, signals and mounts
+//! filesystem an archive as the kernel reads it (feature `mount`)
 //! text      numbers, dates and names for people
 //! ```
 
@@ -16,6 +17,8 @@ mod archive;
 #[allow(clippy::struct_excessive_bools, reason = "each is a flag of a verb")]
 mod cmd;
 mod failure;
+#[cfg(all(feature = "mount", target_os = "linux"))]
+mod filesystem;
 mod name;
 mod print;
 mod progress;

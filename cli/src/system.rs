@@ -1,5 +1,5 @@
-//! Where the system interferes with a command: a closed standard output, and the signal when a file
-//! grows too long.
+//! Where the system interferes with a command: a closed standard output, the signal when a file grows too
+//! long, and those that end a mount.
 //!
 //! These are the only calls of C in the command.
 
@@ -33,6 +33,9 @@ pub(crate) fn ignore_file_size_signal() {
     #[cfg(unix)]
     unix::ignore_file_size_signal();
 }
+
+#[cfg(all(feature = "mount", target_os = "linux"))]
+pub(crate) use mount::{detach, hold_ending_signals, wait_for_ending_signal};
 
 /// A standard output that accepts nothing.
 #[cfg(unix)]
@@ -83,5 +86,51 @@ mod unix {
         // SAFETY: no handler is installed, the signal is ignored; nothing else here is concerned with
         // signals.
         unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
+    }
+}
+
+#[cfg(all(feature = "mount", target_os = "linux"))]
+mod mount {
+    use std::ffi::CString;
+    use std::io;
+    use std::mem::MaybeUninit;
+    use std::os::unix::ffi::OsStrExt;
+    use std::path::Path;
+
+    fn ending_signals() -> libc::sigset_t {
+        let mut set = MaybeUninit::uninit();
+        // SAFETY: the first call makes a set of the memory, and the others take that set and numbers of signals
+        // that there are.
+        unsafe {
+            libc::sigemptyset(set.as_mut_ptr());
+            for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
+                libc::sigaddset(set.as_mut_ptr(), signal);
+            }
+            set.assume_init()
+        }
+    }
+
+    /// Keeps back the signals that ask a command to end, in this thread and in those that it starts.
+    pub(crate) fn hold_ending_signals() {
+        // SAFETY: the set is valid, and the old one is not asked for.
+        unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &ending_signals(), std::ptr::null_mut()) };
+    }
+
+    /// Waits until one of the signals comes that were kept back, and returns its number.
+    pub(crate) fn wait_for_ending_signal() -> i32 {
+        let (set, mut signal) = (ending_signals(), 0);
+        // SAFETY: both are valid for as long as the call takes.
+        while unsafe { libc::sigwait(&raw const set, &raw mut signal) } != 0 {}
+        signal
+    }
+
+    /// Unmounts a folder, also one that is being read.
+    pub(crate) fn detach(folder: &Path) -> io::Result<()> {
+        let folder = CString::new(folder.as_os_str().as_bytes())?;
+        // SAFETY: the path ends with a NUL byte, and lives as long as the call takes.
+        match unsafe { libc::umount2(folder.as_ptr(), libc::MNT_DETACH | libc::UMOUNT_NOFOLLOW) } {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
     }
 }

@@ -316,3 +316,30 @@ fn an_interrupted_add_leaves_a_whole_archive() {
         assert_eq!(seen(&folder.join(format!("out{wait}/data"))), seen(&folder.join("data")));
     }
 }
+
+#[test]
+fn what_is_left_of_an_archive_that_lost_its_end_comes_out() {
+    let place = place();
+    let folder = place.path();
+    let mut state = 1_u32;
+    let mut byte = |_| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        state.to_le_bytes()[3]
+    };
+    exits(0, folder, &["create", "a.vld", "data"]);
+    fs::write(folder.join("data/z"), (0..3_000_000).map(&mut byte).collect::<Vec<_>>()).unwrap();
+    exits(0, folder, &["add", "a.vld", "data/z"]);
+    let bytes = fs::read(folder.join("a.vld")).unwrap();
+    fs::write(folder.join("a.vld"), &bytes[..1_500_000]).unwrap();
+    // Folders are there, although nobody can say that no file of that name was lost.
+    let (out, _) = exits(0, folder, &["stat", "a.vld", "data/a", "--json"]);
+    assert_eq!(json(&out)["kind"], "folder");
+    let (_, error) = exits(1, folder, &["extract", "a.vld", "-C", "out"]);
+    assert!(error.contains("what it had is missing"), "{error}");
+    for path in ["a/1.png", "a/2.txt", "b/c/3.png"] {
+        let (left, whole) = (folder.join("out/data").join(path), folder.join("data").join(path));
+        assert_eq!(fs::read(left).unwrap(), fs::read(whole).unwrap(), "{path}");
+    }
+    let (_, error) = exits(1, folder, &["stat", "a.vld", "data/z"]);
+    assert!(error.contains("in what is left"), "{error}");
+}

@@ -272,20 +272,23 @@ impl Archive {
     /// [`ErrorKind::NotFound`], and those of [`Depot::metadata`].
     pub fn stat(&self, path: impl AsRef<[u8]>) -> Result<Stat> {
         let path = ArchivePath::new(path)?;
-        match self.depot.location(path.key()) {
-            Ok(RecordLocation { length, .. }) if !path.is_root() => {
-                let attributes = self.attributes(&path, false)?;
-                let kind = attributes.kind.filter(|kind| *kind == FileKind::Link).unwrap_or(FileKind::File);
-                Ok(Stat { path, kind, size: length, attributes })
-            }
-            Err(error) if !error.is_not_found() => Err(error),
-            _ if self.is_dir(&path)? => {
+        let found = if path.is_root() { None } else { Some(self.depot.location(path.key())) };
+        if let Some(Ok(RecordLocation { length, .. })) = found {
+            let attributes = self.attributes(&path, false)?;
+            let kind = attributes.kind.filter(|kind| *kind == FileKind::Link).unwrap_or(FileKind::File);
+            return Ok(Stat { path, kind, size: length, attributes });
+        }
+        match (self.is_dir(&path), found) {
+            // A depot that lost records cannot tell that there is no file, but what is left lies in a folder.
+            (Ok(true), _) => {
                 let has_record = !path.is_root() && self.depot.contains(path.folder_key())?;
                 let attributes =
                     if has_record { self.attributes(&path, true)? } else { FileAttributes::default() };
                 Ok(Stat { path, kind: FileKind::Folder, size: 0, attributes })
             }
-            _ => Err(self.error(ErrorKind::NotFound, &path)),
+            (_, Some(Err(error))) if !error.is_not_found() => Err(error),
+            (Err(error), _) => Err(error),
+            (Ok(false), _) => Err(self.error(ErrorKind::NotFound, &path)),
         }
     }
 

@@ -15,6 +15,8 @@ mod info;
 mod list;
 mod man;
 mod merge;
+#[cfg(all(feature = "mount", target_os = "linux"))]
+mod mount;
 mod mv;
 mod repair;
 mod reshard;
@@ -45,17 +47,21 @@ trait Run {
 }
 
 macro_rules! verbs {
-    ($($file:ident::$verb:ident),* $(,)?) => {
+    ($($(#[$only:meta])* $file:ident::$verb:ident),* $(,)?) => {
         /// What to do.
         #[derive(clap::Subcommand)]
         pub(crate) enum Verb {
-            $(#[allow(missing_docs, reason = "the help is that of the arguments")] $verb($file::$verb),)*
+            $(
+                $(#[$only])*
+                #[allow(missing_docs, reason = "the help is that of the arguments")]
+                $verb($file::$verb),
+            )*
         }
 
         impl Verb {
             fn verb(&self) -> &dyn Run {
                 match self {
-                    $(Self::$verb(verb) => verb,)*
+                    $($(#[$only])* Self::$verb(verb) => verb,)*
                 }
             }
         }
@@ -89,6 +95,8 @@ verbs![
     completions::Completions,
     man::Man,
     convert::Convert,
+    #[cfg(all(feature = "mount", target_os = "linux"))]
+    mount::Mount,
 ];
 
 impl Verb {
