@@ -75,6 +75,11 @@ fn a_set_is_made_read_added_to_and_removed_from() {
         (&info["format"], &info["shards"], &info["records"]),
         (&"shards".into(), &5.into(), &63.into())
     );
+    let listed = exits(0, folder, &["list", "set", "--json"]).0;
+    let shards: Vec<_> = listed.lines().map(|line| json(line)["shard"].as_u64().unwrap()).collect();
+    assert!(shards.is_sorted() && shards.first() == Some(&0) && shards.last() == Some(&4), "{shards:?}");
+    let table = exits(0, folder, &["list", "set", "-l"]).0;
+    assert!(table.starts_with("shard  ") && table.lines().last().unwrap().starts_with("    4  "), "{table}");
     let (_, error) = exits(4, folder, &["create", "set", "-s", "1M", "data"]);
     assert!(error.contains("vldepot add"), "{error}");
     fs::write(folder.join("data/a/00"), b"newer").unwrap();

@@ -47,6 +47,9 @@ impl Run for List {
             (None, None) => Box::new(depot.keys()),
         };
         if self.long {
+            if depot.info()?.shards.is_some() {
+                write!(out, "{:>5}  ", "shard")?;
+            }
             write!(out, "{:>12}  {:>8}  {:>10}  {:8}  ", "length", "chunk", "offset", "crc32c")?;
             for column in depot.columns() {
                 write!(out, "{:>20}  ", text::without_controls(&column.name))?;
@@ -101,6 +104,9 @@ impl List {
             let at = depot.location(key)?;
             let checksum = at.checksum.map_or("-".into(), |checksum| format!("{checksum:08x}"));
             let name = text::name(key);
+            if let Some(shard) = at.shard {
+                write!(out, "{shard:>5}  ")?;
+            }
             write!(out, "{:>12}  {:>8}  {:>10}  {checksum:8}  ", at.length, at.chunk, at.offset)?;
             for value in depot.scalars(key)? {
                 let value = match value {
@@ -130,8 +136,10 @@ fn print_json(depot: &Depot<Raw>, key: &Key, out: &mut dyn Write) -> Result<(), 
     } else {
         format!(",\"scalars\":{}", Value::Object(scalars(depot, key)?))
     };
+    let shard = at.shard.map_or(String::new(), |shard| format!("\"shard\":{shard},"));
     // Written by hand, so that the name comes first.
-    write!(out, "{{\"name\":{name},\"type\":\"{kind}\",\"length\":{},\"chunk\":{},", at.length, at.chunk)?;
+    write!(out, "{{\"name\":{name},\"type\":\"{kind}\",\"length\":{},", at.length)?;
+    write!(out, "{shard}\"chunk\":{},", at.chunk)?;
     writeln!(out, "\"offset\":{},\"checksum\":{checksum}{scalars}{metadata}}}", at.offset)?;
     Ok(())
 }
