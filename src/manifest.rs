@@ -43,7 +43,7 @@ const VERSION: u32 = 1;
 const MAX_LEN: u64 = 1 << 30;
 
 /// How long to wait for another process that changes the manifest.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(600);
 
 /// Which depots are one together, oldest first.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
