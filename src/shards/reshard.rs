@@ -55,7 +55,7 @@ impl ReshardOptions {
 /// ```
 ///
 /// # Errors
-/// - The errors of [`Depot::open`], and those of the first record that cannot be read.
+/// - The errors of [`Depot::open`](crate::Depot::open), and those of the first record that cannot be read.
 /// - [`ErrorKind::PathExists`] when the target is there.
 /// - [`ErrorKind::Locked`] when another process makes the same target.
 /// - [`ErrorKind::Io`] when it cannot be written.
