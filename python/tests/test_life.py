@@ -301,8 +301,13 @@ def test_an_interrupt_ends_long_work(path: Path, tmp_path: Path, work: str) -> N
         "compact": lambda progress: vldepot.compact(path, progress=progress),
         "repair": lambda progress: vldepot.repair(path, tmp_path / "repaired.vld", progress=progress),
     }
-    with pytest.raises(KeyboardInterrupt):
-        calls[work](interrupt)
+    # A process in the background of a script is started without this handler.
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            calls[work](interrupt)
+    finally:
+        signal.signal(signal.SIGINT, handler)
 
     def fails(done: int, total: int) -> None:
         raise ZeroDivisionError
