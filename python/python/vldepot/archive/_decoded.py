@@ -10,7 +10,7 @@ import json
 import lzma
 import os
 from collections.abc import Callable, ItemsView, Iterable, Iterator, KeysView, MutableMapping, ValuesView
-from functools import cache, partial
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .. import errors
@@ -218,7 +218,6 @@ def _refuse_pickle(_: Any) -> Any:
     )
 
 
-@cache
 def _codecs() -> dict[str, _Codec]:
     """Those that a new view has."""
     codecs = {
@@ -240,6 +239,9 @@ def _codecs() -> dict[str, _Codec]:
     for end, (kind, settings) in _IMAGES.items():
         codecs[end] = _image_codec(kind, settings)
     return codecs
+
+
+_BUILT_IN = _codecs()
 
 
 def _again(archive: Archive, own: dict[str, _Codec], gone: list[str]) -> DecodedView:
@@ -303,12 +305,11 @@ class DecodedView(MutableMapping[str, Any]):
     def __init__(self, archive: Archive) -> None:
         """A view of an archive."""
         self._archive = archive
-        self._by_end = dict(_codecs())
+        self._by_end = dict(_BUILT_IN)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        built_in = _codecs()
-        own = {end: codec for end, codec in self._by_end.items() if built_in.get(end) is not codec}
-        return _again, (self._archive, own, [end for end in built_in if end not in self._by_end])
+        own = {end: codec for end, codec in self._by_end.items() if _BUILT_IN.get(end) is not codec}
+        return _again, (self._archive, own, [end for end in _BUILT_IN if end not in self._by_end])
 
     @property
     def archive(self) -> Archive:
