@@ -21,7 +21,8 @@ const BATCH_RECORDS: usize = 1024;
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct ReshardOptions {
-    /// Bytes of a file after which the next shard begins. The default, `None`, is one file instead of a folder.
+    /// Bytes of a file after which the next shard begins. The default, `None`, is one file instead of a
+    /// folder.
     pub shard_bytes: Option<u64>,
 }
 
@@ -34,8 +35,8 @@ impl ReshardOptions {
     }
 }
 
-/// Copies all live records of a depot or a set, in their order, to `target`, which must not be there: a folder of
-/// shards, or one file. Names, metadata and layout stay as they are.
+/// Copies all live records of a depot or a set, in their order, to `target`, which must not be there: a
+/// folder of shards, or one file. Names, metadata and layout stay as they are.
 ///
 /// The target appears when it is finished. What a killed process left is removed by the next try.
 ///
@@ -57,7 +58,6 @@ impl ReshardOptions {
 /// # Errors
 /// - The errors of [`Depot::open`](crate::Depot::open), and those of the first record that cannot be read.
 /// - [`ErrorKind::PathExists`] when the target is there.
-/// - [`ErrorKind::Locked`] when another process makes the same target.
 /// - [`ErrorKind::Io`] when it cannot be written.
 pub fn reshard(
     source: impl AsRef<Path>,
