@@ -315,11 +315,11 @@ pub enum ErrorKind {
     /// The file lost something it had committed, and was opened without
     /// [`OpenOptions::accept_loss`](crate::OpenOptions::accept_loss). `records` are left.
     Incomplete { commit: u64, offset: u64, records: u64 },
-    /// A shard of a folder of shards is not there, cannot be read, or has lost something. `why` says which. The
-    /// shard had `records` when the manifest was last written.
+    /// A shard of a folder of shards is not there, cannot be read, or has lost something. `why` says which.
+    /// The shard had `records` when the manifest was last written.
     ///
-    /// Opened with [`OpenOptions::accept_loss`](crate::OpenOptions::accept_loss), the other shards can be read,
-    /// and names that none of them has give this error.
+    /// Opened with [`OpenOptions::accept_loss`](crate::OpenOptions::accept_loss), the other shards can be
+    /// read, and names that none of them has give this error.
     MissingShard { shard: String, records: u64, why: String },
     /// No live record has this name, but one may have been lost earlier.
     ///

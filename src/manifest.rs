@@ -16,10 +16,11 @@
 //! }
 //! ```
 //!
-//! Paths are relative to the folder, with `/`. `data_set`, `depot` and `commit` tell in which state a shard was
-//! when the manifest was written. `superseded` has ranges, both ends included, of the ordinals of records that are
-//! live in the shard, but have the name of a record in a newer one. It is true only of that state. The checksum
-//! covers everything else: the same JSON without `crc32c`, without spaces, with the members of each object sorted.
+//! Paths are relative to the folder, with `/`. `data_set`, `depot` and `commit` tell in which state a shard
+//! was when the manifest was written. `superseded` has ranges, both ends included, of the ordinals of records
+//! that are live in the shard, but have the name of a record in a newer one. It counts only while every shard
+//! is as noted. The checksum covers everything else: the same JSON without `crc32c`, without spaces, with the
+//! members of each object sorted.
 
 use std::io;
 use std::path::{Component, Path, PathBuf};
@@ -123,8 +124,8 @@ impl Shard {
         folder.join(&self.path)
     }
 
-    /// The ordinals of superseded records, in their order, which must be below `end`. `None` if they are not: then
-    /// the manifest is forged.
+    /// The ordinals of superseded records, in their order, which must be below `end`. `None` if they are not:
+    /// then the manifest is forged.
     pub(crate) fn superseded_below(&self, end: u64) -> Option<Vec<u64>> {
         let mut next = 0;
         for &[first, last] in &self.superseded {
@@ -225,8 +226,8 @@ impl Manifest {
         Ok(text)
     }
 
-    /// Lets `change` change the manifest of a folder, and puts the new one in place of the old one. The folder
-    /// may have none yet. Of several processes that do so at the same time, one waits for the other.
+    /// Lets `change` change the manifest of a folder, and puts the new one in place of the old one. The
+    /// folder may have none yet. Of several processes that do so at the same time, one waits for the other.
     ///
     /// `change` returns whether there is anything to write.
     pub(crate) fn change<T>(folder: &Path, change: impl Fn(&mut Self) -> Result<(T, bool)>) -> Result<T> {

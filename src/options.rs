@@ -271,8 +271,8 @@ impl Layout {
 
     /// This layout, compressed as `by` is: with its compression and its block size, as far as they fit.
     ///
-    /// All else stays. So do the size of elements, and that single bytes, as those of files, are not shuffled.
-    /// A block size that does not divide the chunk size is left out.
+    /// All else stays. So do the size of elements, and that single bytes, as those of files, are not
+    /// shuffled. A block size that does not divide the chunk size is left out.
     ///
     /// ```
     /// use vldepot::{CompressionCodec, Layout};
@@ -294,8 +294,8 @@ impl Layout {
         fit.find(|layout| layout.validate().is_ok()).unwrap_or(new)
     }
 
-    /// This layout for bytes that are no arrays: they are not shuffled, and blocks are larger, since small files
-    /// are alike and smaller blocks would see less of that.
+    /// This layout for bytes that are no arrays: they are not shuffled, and blocks are larger, since small
+    /// files are alike and smaller blocks would see less of that.
     pub(crate) fn of_single_bytes(self) -> Self {
         let compression = self.compression.with_filter(Filter::None).with_typesize(1);
         let compresses = compression.codec != CompressionCodec::None;

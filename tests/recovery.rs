@@ -412,7 +412,8 @@ fn content(storage: &MemoryStorage) -> Vec<u8> {
     bytes
 }
 
-/// A depot with a committed record `old`, and bytes of its file after `more` was done and written, not committed.
+/// A depot with a committed record `old`, and bytes of its file after `more` was done and written, not
+/// committed.
 fn unfinished(more: impl Fn(&Depot<Raw>)) -> (usize, Vec<u8>) {
     let layout = Layout::default().with_chunk_size(4096).with_block_size(1024);
     let storage = Arc::new(MemoryStorage::new());

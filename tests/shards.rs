@@ -1,4 +1,5 @@
-//! Folders of shards: several depots that are read as one. B8 and B13 of the list of what users of Barecat need.
+//! Folders of shards: several depots that are read as one. B8 and B13 of the list of what users of Barecat
+//! need.
 
 #![cfg(feature = "shards")]
 

@@ -284,8 +284,9 @@ mod unix {
             println!("not root: nobody else to be");
             return;
         }
-        // The test itself lies in a folder that only root can read. Another process copies it: a file that this
-        // one writes to is open in every child that other tests start meanwhile, and then it cannot be run.
+        // The test itself lies in a folder that only root can read. Another process copies it: a file that
+        // this one writes to is open in every child that other tests start meanwhile, and then it cannot be
+        // run.
         let binary = folder.path().join("test");
         let copied = Command::new("cp").arg(std::env::current_exe().unwrap()).arg(&binary).status();
         assert!(copied.unwrap().success());

@@ -25,8 +25,8 @@ pub(crate) struct Names {
     /// Take only records whose names match this glob, as `list` takes it: `*` matches `/` too.
     #[arg(long, value_name = "GLOB")]
     pattern: Option<String>,
-    /// Take only records that match one of these globs: with the last part of the name, or with all of it if the
-    /// glob has a `/`. `*` stops at `/`, and `**` does not.
+    /// Take only records that match one of these globs: with the last part of the name, or with all of it if
+    /// the glob has a `/`. `*` stops at `/`, and `**` does not.
     #[arg(long, short, value_name = "GLOB")]
     include: Vec<String>,
     /// Leave out records that match, with all below them.
@@ -198,8 +198,8 @@ impl Origin {
         }
     }
 
-    /// The names of records here that are called `new` where they are copied to: one, or an integer and a string
-    /// of the same digits.
+    /// The names of records here that are called `new` where they are copied to: one, or an integer and a
+    /// string of the same digits.
     pub(crate) fn old_names(&self, new: &Key) -> Result<Vec<Key>, Failure> {
         let mut names = Vec::new();
         match new {

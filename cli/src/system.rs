@@ -99,8 +99,8 @@ mod mount {
 
     fn ending_signals() -> libc::sigset_t {
         let mut set = MaybeUninit::uninit();
-        // SAFETY: the first call makes a set of the memory, and the others take that set and numbers of signals
-        // that there are.
+        // SAFETY: the first call makes a set of the memory, and the others take that set and numbers of
+        // signals that there are.
         unsafe {
             libc::sigemptyset(set.as_mut_ptr());
             for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {

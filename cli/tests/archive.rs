@@ -1,5 +1,5 @@
-//! The verbs on archives: folders of files, stored and written out again. B9 and B10 of the list of what users of
-//! Barecat need.
+//! The verbs on archives: folders of files, stored and written out again. B9 and B10 of the list of what
+//! users of Barecat need.
 #![cfg(unix)]
 
 use std::fs;

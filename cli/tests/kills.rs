@@ -1,10 +1,11 @@
 //! Every verb that writes, killed at random moments.
 //!
-//! The file that was there is whole afterwards, with its old content, its new one, or, where a verb commits on the
-//! way, something between. A new file is whole or not there. The next run finishes the work, whatever was left.
+//! The file that was there is whole afterwards, with its old content, its new one, or, where a verb commits
+//! on the way, something between. A new file is whole or not there. The next run finishes the work, whatever
+//! was left.
 //!
-//! Each verb is killed 5 times, by an interrupt, a request to end and a kill in turn. `VLDEPOT_KILLS=200` says
-//! another number.
+//! Each verb is killed 5 times, by an interrupt, a request to end and a kill in turn. `VLDEPOT_KILLS=200`
+//! says another number.
 
 #![cfg(unix)]
 

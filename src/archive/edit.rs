@@ -123,8 +123,8 @@ impl OpenFile {
         Ok(n)
     }
 
-    /// Writes bytes at `at`, or at the end for [`FileMode::Append`], and returns where they end. Bytes between
-    /// the end and `at` become zeros.
+    /// Writes bytes at `at`, or at the end for [`FileMode::Append`], and returns where they end. Bytes
+    /// between the end and `at` become zeros.
     ///
     /// # Errors
     /// - [`ErrorKind::ReadOnly`] for [`FileMode::Read`].
@@ -241,7 +241,8 @@ impl Archive {
     /// ```
     ///
     /// # Errors
-    /// - [`ErrorKind::NotFound`] for [`FileMode::Read`] and [`FileMode::Update`], and [`ErrorKind::Exists`] for
+    /// - [`ErrorKind::NotFound`] for [`FileMode::Read`] and [`FileMode::Update`], and [`ErrorKind::Exists`]
+    ///   for
     ///   [`FileMode::New`].
     /// - [`ErrorKind::ReadOnly`].
     /// - The errors of [`read`](Self::read) and [`write`](Self::write).

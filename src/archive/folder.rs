@@ -371,7 +371,8 @@ impl Archive {
         Ok(totals)
     }
 
-    /// The names of the records of a path: that of a file or a link, or those of a folder and of all that is in it.
+    /// The names of the records of a path: that of a file or a link, or those of a folder and of all that is
+    /// in it.
     ///
     /// This is for what has no method here, such as [`shards::remove`](crate::shards::remove).
     ///

@@ -1,8 +1,8 @@
 //! The folders of an archive that have records of their own.
 //!
 //! The index counts records in a range of names, and folders are among them. So the names of the folders are
-//! noted: by listing all names once, when a count is first asked for, and from then on with each folder that is
-//! made, moved or removed.
+//! noted: by listing all names once, when a count is first asked for, and from then on with each folder that
+//! is made, moved or removed.
 
 use std::collections::BTreeSet;
 use std::ops::Bound;

@@ -11,8 +11,8 @@ impl Archive {
     /// in the order of names.
     ///
     /// # Errors
-    /// In place of an entry: [`ErrorKind::InvalidPath`](crate::ErrorKind::InvalidPath) for records whose names
-    /// are no paths, and damage.
+    /// In place of an entry: [`ErrorKind::InvalidPath`](crate::ErrorKind::InvalidPath) for records whose
+    /// names are no paths, and damage.
     pub fn stored(&self) -> impl Iterator<Item = Result<Entry>> + Send + '_ {
         self.depot().keys().map(|key| {
             let key = key?;
@@ -23,8 +23,8 @@ impl Archive {
         })
     }
 
-    /// All files with their bytes, in the order in which they are stored, so that every chunk is decoded once.
-    /// Links have the bytes of the file that they lead to.
+    /// All files with their bytes, in the order in which they are stored, so that every chunk is decoded
+    /// once. Links have the bytes of the file that they lead to.
     ///
     /// ```
     /// use vldepot::ReadOptions;

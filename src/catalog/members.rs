@@ -1,8 +1,8 @@
 //! Several depots that are read as one.
 //!
-//! Each of them, a *member*, has its own file, chunks and index segments. Ordinals go on from member to member.
-//! Chunks do not: each member has a *slot*, a range of chunk numbers that stays its own for as long as the set
-//! is open, whatever members come and go.
+//! Each of them, a *member*, has its own file, chunks and index segments. Ordinals go on from member to
+//! member. Chunks do not: each member has a *slot*, a range of chunk numbers that stays its own for as long
+//! as the set is open, whatever members come and go.
 
 use std::error::Error as _;
 use std::ops::Range;
@@ -55,7 +55,8 @@ pub(crate) struct Members {
     pub(crate) by_slot: Vec<Option<usize>>,
     /// Chunk numbers of a slot; 0 if this is no set.
     pub(crate) stride: u64,
-    /// Sorted ordinals of records that are live in their own depot, but have the name of one in a newer depot.
+    /// Sorted ordinals of records that are live in their own depot, but have the name of one in a newer
+    /// depot.
     pub(crate) superseded: Vec<u64>,
     /// Why a depot of the set is not there, or not all of it, for each that is not.
     pub(crate) missing: Vec<Missing>,

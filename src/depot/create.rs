@@ -63,8 +63,9 @@ impl DepotBuilder<Raw> {
 
     /// Makes a new depot like `other`: with its codec, its layout and its columns.
     ///
-    /// It takes copies of records of `other`, whatever their codec: see [`Depot::copy_from`]. A layout that is
-    /// given afterwards takes the place of that of `other`, but must name the same columns. Metadata are not
+    /// It takes copies of records of `other`, whatever their codec: see [`Depot::copy_from`]. A layout that
+    /// is given afterwards takes the place of that of `other`, but must name the same columns. Metadata are
+    /// not
     /// copied: see [`Depot::copy_depot_metadata_from`].
     ///
     /// ```

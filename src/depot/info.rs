@@ -13,7 +13,8 @@ use crate::options::Layout;
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct RecordLocation {
-    /// The number, in the manifest's order, of the shard that has the record. `None` if the depot is one file.
+    /// The number, in the manifest's order, of the shard that has the record. `None` if the depot is one
+    /// file.
     #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
     pub shard: Option<u64>,
     /// Number of the chunk in which the record starts.

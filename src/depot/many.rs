@@ -149,8 +149,8 @@ impl<C: Codec> Depot<C> {
         self.copy_names(other, &names, &names)
     }
 
-    /// Copies records from another depot under other names, given as pairs of the name there and the name here.
-    /// Otherwise like [`copy_from`](Self::copy_from).
+    /// Copies records from another depot under other names, given as pairs of the name there and the name
+    /// here. Otherwise like [`copy_from`](Self::copy_from).
     ///
     /// ```
     /// use vldepot::{Depot, Raw};

@@ -213,8 +213,8 @@ impl<C: Codec> Depot<C> {
         self.decode_metadata(&bytes)
     }
 
-    /// Copies the entries of another depot's own metadata that this one does not have. Returns the names of those
-    /// that it has with other values, which stay.
+    /// Copies the entries of another depot's own metadata that this one does not have. Returns the names of
+    /// those that it has with other values, which stay.
     ///
     /// ```
     /// # use vldepot::{Depot, Raw};
@@ -345,8 +345,8 @@ fn map_of(engine: &Engine, stored: Option<&[u8]>) -> Result<Entries> {
     })
 }
 
-/// MessagePack of the depot's own metadata. Those of a set are the entries of all its depots, of which the newest
-/// has the last word.
+/// MessagePack of the depot's own metadata. Those of a set are the entries of all its depots, of which the
+/// newest has the last word.
 pub(crate) fn depot_metadata(engine: &Engine) -> Result<Option<Vec<u8>>> {
     if !engine.is_set() {
         return engine.depot_metadata();

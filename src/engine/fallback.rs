@@ -26,8 +26,8 @@ const MOST_RECORDS: u64 = 1 << 22;
 pub(crate) struct Rebuilt {
     /// A state without an index: all its records are pending.
     state: State,
-    /// The first number of each member of a set, and what is added to its addresses. Records have room for the
-    /// addresses of one file only.
+    /// The first number of each member of a set, and what is added to its addresses. Records have room for
+    /// the addresses of one file only.
     firsts: Vec<(usize, u64)>,
     /// Where the chunks of each slot are, if the records are those of several depots.
     slots: HashMap<u64, Vec<ChunkAt>>,
@@ -58,8 +58,8 @@ impl Rebuilt {
 
     /// Replays the directories of all depots of a set, the newest of which has the last word.
     ///
-    /// `None` if records of the set are in no commit, or some of its depots are missing: what these supersede is not
-    /// known then.
+    /// `None` if records of the set are in no commit, or some of its depots are missing: what these supersede
+    /// is not known then.
     fn of_set(parameters: &Parameters, members: &Members) -> Option<Self> {
         if members.list.iter().any(|member| member.is_ahead) || !members.missing.is_empty() {
             return None;
@@ -162,8 +162,8 @@ impl Rebuilt {
 /// The entry of a chunk or of a log, its prelude and its directory.
 type Job<'j> = dyn FnMut(&Scanner<'_>, &EntryHead, &Prelude, &Directory) -> Result<bool> + 'j;
 
-/// Gives `job` all directories up to the commit at `end`, until it returns false. Returns whether they are whole, and
-/// `job` took them all.
+/// Gives `job` all directories up to the commit at `end`, until it returns false. Returns whether they are
+/// whole, and `job` took them all.
 fn each_directory(storage: &Arc<dyn Storage>, depot_id: u64, end: u64, job: &mut Job<'_>) -> Result<bool> {
     let scanner = Scanner::new(storage, false)?;
     for (next, step) in (1..).zip(EntryWalk::new(&scanner, Some(depot_id))) {

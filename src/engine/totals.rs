@@ -35,7 +35,8 @@ impl Engine {
         committed + (state.pending.tombstones.len() + state.pending.dead().len()) as u64
     }
 
-    /// Bytes of a file that is being written. Chunks that are not in it yet count as if they were not compressed.
+    /// Bytes of a file that is being written. Chunks that are not in it yet count as if they were not
+    /// compressed.
     #[cfg(feature = "shards")]
     pub(crate) fn bytes_so_far(&self) -> Result<u64> {
         let open = self.writer()?.open.used() as u64;

@@ -300,8 +300,8 @@ impl Segment {
         self
     }
 
-    /// The segment opened anew, as it is in depot `depot_id`, with the same shift. It shares no lock with this
-    /// one.
+    /// The segment opened anew, as it is in depot `depot_id`, with the same shift. It shares no lock with
+    /// this one.
     pub(crate) fn reopened(&self, depot_id: u64, mapped: bool, pages: &Arc<PageCache>) -> Result<Self> {
         let segment = Self::open(&self.storage, self.unshifted(), depot_id, mapped)?;
         Ok(segment.shifted(self.shift).sharing(pages))
@@ -1088,8 +1088,8 @@ fn check_head(
 
 /// Finds the live record called `name` in the `segments` of one depot, which start with the oldest.
 ///
-/// Returns its ordinal and its location. `hash` is the hash of the name. `several` says whether these segments are
-/// several, or there are others to be asked. For `guess`, see [`Segment::find`].
+/// Returns its ordinal and its location. `hash` is the hash of the name. `several` says whether these
+/// segments are several, or there are others to be asked. For `guess`, see [`Segment::find`].
 pub(crate) fn find_live(
     segments: &[Arc<Segment>],
     hash: u64,

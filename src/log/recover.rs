@@ -345,8 +345,8 @@ impl Scanner<'_> {
 
 /// Replays the operations of an entry that no commit covers. Returns whether it could.
 ///
-/// Bytes from address `end` on never reached the disk. Records that need them are left out, and so are those that were
-/// cut short before.
+/// Bytes from address `end` on never reached the disk. Records that need them are left out, and so are those
+/// that were cut short before.
 fn adopt(
     loaded: &mut Loaded,
     head: &EntryHead,

@@ -8,8 +8,9 @@ use crate::scalar::{VALUE_LEN, no_values};
 
 /// Where the first record that was put in each chunk starts.
 ///
-/// A writer that is killed within a record of several chunks leaves its start behind. The next writer begins a new
-/// chunk, so that other records lie where that one would have gone on. Nothing else makes two records overlap.
+/// A writer that is killed within a record of several chunks leaves its start behind. The next writer begins
+/// a new chunk, so that other records lie where that one would have gone on. Nothing else makes two records
+/// overlap.
 #[derive(Debug, Default)]
 pub(crate) struct FirstStarts(BTreeMap<u64, u32>);
 

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!   entries found in the file ── CHUNK, LOG ──> directories: name, place, checksum ─┐
-//!        (past any damage)                                                           ├─> new depot, and what is lost
+//!        (past any damage)                                                           ├─> new depot, and what
+//!        is lost
 //!   newest state that opens ─── index ───────> names of chunks without directory ───┘
 //! ```
 //!
@@ -617,8 +618,8 @@ impl Rescue<'_, '_> {
         match self.read(name, &location) {
             Ok(bytes) => self.keep(name, &bytes, attributes.lend()),
             Err(error) if live || self.found.is_committed(head) => self.lose(name, error),
-            // The writer was never told that this record is stored, so the record before it stays. Without its last
-            // chunks it is what a killed writer leaves, and no damage.
+            // The writer was never told that this record is stored, so the record before it stays. Without
+            // its last chunks it is what a killed writer leaves, and no damage.
             Err(error) => {
                 if self.reading.chunk_of(location.end().saturating_sub(1)).0 < self.reading.n_chunks() {
                     self.found.problems.push(error);

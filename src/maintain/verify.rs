@@ -70,7 +70,8 @@ pub struct VerifyReport {
     pub path: PathBuf,
     /// Whether the data were left out.
     pub quick: bool,
-    /// `depot`, `shards` for a folder of them, or `vlstore`. A file of vlstore has no checksums, so wrong bytes can go unnoticed.
+    /// `depot`, `shards` for a folder of them, or `vlstore`. A file of vlstore has no checksums, so wrong
+    /// bytes can go unnoticed.
     pub format: &'static str,
     /// Bytes of the file.
     pub file_bytes: u64,
@@ -185,8 +186,8 @@ struct Directories {
     /// Pending records that a directory names.
     named_pending: BTreeSet<usize>,
     /// Names for which the index does not give the place that a directory gives, with the chunk of that
-    /// directory and the place. Places of records that go on in other chunks come after the one before them: they may
-    /// have been cut short.
+    /// directory and the place. Places of records that go on in other chunks come after the one before them:
+    /// they may have been cut short.
     unsettled: HashMap<Vec<u8>, Vec<(u64, Location)>>,
     first_starts: FirstStarts,
     /// Names that the damaged index cannot look up.

@@ -18,7 +18,8 @@ const EXAMPLES: usize = 20;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct MergeOptions {
-    /// Refuse a set in which two shards have a record of the same name. The default is false: the newest counts.
+    /// Refuse a set in which two shards have a record of the same name. The default is false: the newest
+    /// counts.
     pub unique: bool,
 }
 
@@ -81,12 +82,12 @@ pub fn found(folder: impl AsRef<Path>) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// Adds depots to the set in a folder, newest last, without copying them. Also takes note of what the shards have
-/// by now.
+/// Adds depots to the set in a folder, newest last, without copying them. Also takes note of what the shards
+/// have by now.
 ///
-/// The folder becomes a set if it is none. Depots may lie anywhere that a relative path from the folder leads to. One
-/// that is in the set already stays where it is in the order. The manifest is replaced in one step, and of several
-/// merges at the same time, each waits for those before it, so that none is lost.
+/// The folder becomes a set if it is none. Depots may lie anywhere that a relative path from the folder leads
+/// to. One that is in the set already stays where it is in the order. The manifest is replaced in one step,
+/// and of several merges at the same time, each waits for those before it, so that none is lost.
 ///
 /// ```
 /// use vldepot::shards::{MergeOptions, merge};
@@ -162,8 +163,8 @@ pub(super) fn survey(folder: &Path, manifest: &mut Manifest) -> Result<(Merged, 
 
 /// Removes records from all shards of a set that have them. Returns how many records the set has lost.
 ///
-/// Each of those shards is opened for writing, the oldest first: what a newer record supersedes never shows up
-/// again. The removals of a shard are durable together.
+/// Each of those shards is opened for writing, the oldest first: what a newer record supersedes never shows
+/// up again. The removals of a shard are durable together.
 ///
 /// ```
 /// use vldepot::shards::{Writer, WriterOptions, remove};
@@ -181,7 +182,8 @@ pub(super) fn survey(folder: &Path, manifest: &mut Manifest) -> Result<(Merged, 
 ///
 /// # Errors
 /// - [`ErrorKind::NotFound`] for a name that no shard has. Nothing was removed then.
-/// - [`ErrorKind::Locked`] while a shard is being written. Older shards may have lost their superseded records.
+/// - [`ErrorKind::Locked`] while a shard is being written. Older shards may have lost their superseded
+///   records.
 /// - The errors of [`Depot::open`] and of [`Depot::remove`].
 pub fn remove<K: AsKey>(folder: impl AsRef<Path>, keys: &[K]) -> Result<u64> {
     let folder = folder.as_ref();

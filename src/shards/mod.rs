@@ -1,8 +1,8 @@
 //! Shards: a folder of depots that are read as one (feature `shards`).
 //!
-//! A set of shards is a folder with a manifest, `shards.json`, that names depots in their order. [`Depot::open`]
-//! opens the folder like a file, so everything that reads a depot reads a set: lookups, positions, iteration,
-//! the loader, [`verify`](crate::maintain::verify).
+//! A set of shards is a folder with a manifest, `shards.json`, that names depots in their order.
+//! [`Depot::open`] opens the folder like a file, so everything that reads a depot reads a set: lookups,
+//! positions, iteration, the loader, [`verify`](crate::maintain::verify).
 //!
 //! ```
 //! use vldepot::shards::{self, MergeOptions};
@@ -30,13 +30,15 @@
 //! - **Of records with one name**, the one in the newest shard counts, which is the last in the manifest. The
 //!   others are *superseded*: they are not listed, not counted, and have no position.
 //! - **Paths** in the manifest are relative, so the folder can be moved or mounted elsewhere.
-//! - **Shards** keep their own files, and may be read, verified and compacted alone. Those of one set have the same
-//!   codec, chunk size and columns.
+//! - **Shards** keep their own files, and may be read, verified and compacted alone. Those of one set have
+//!   the same codec, chunk size and columns.
 //! - **A shard that is missing or damaged** is an error that names it when the folder is opened. With
-//!   [`OpenOptions::accept_loss`](crate::OpenOptions::accept_loss), the others can be read. A name that none of
-//!   them has is then the error [`ErrorKind::MissingShard`](crate::ErrorKind::MissingShard), not "no such record".
+//!   [`OpenOptions::accept_loss`](crate::OpenOptions::accept_loss), the others can be read. A name that none
+//!   of them has is then the error [`ErrorKind::MissingShard`](crate::ErrorKind::MissingShard), not "no such
+//!   record".
 //!
-//! To write, use a [`Writer`], which begins a new shard when one is full, or plain depots that [`merge`] adds.
+//! To write, use a [`Writer`], which begins a new shard when one is full, or plain depots that [`merge`]
+//! adds.
 //! [`remove`] removes records from the shards that have them, and [`reshard`] copies a depot or a set into
 //! shards of another size, or into one file.
 //!

@@ -50,9 +50,9 @@ impl WriterOptions {
 
 /// Adds records to a set of shards, and begins a new shard when one is full.
 ///
-/// A writer begins with a new shard, and never writes to those that are there. So any number of writers, in as many
-/// processes or on as many ranks, can add to one set at the same time. A shard is in the manifest from its first
-/// record on: what [`commit`](Self::commit) acknowledged is found again after a crash.
+/// A writer begins with a new shard, and never writes to those that are there. So any number of writers, in
+/// as many processes or on as many ranks, can add to one set at the same time. A shard is in the manifest
+/// from its first record on: what [`commit`](Self::commit) acknowledged is found again after a crash.
 ///
 /// ```
 /// use vldepot::shards::{Writer, WriterOptions};
@@ -114,8 +114,8 @@ impl<C: Codec + Clone> Writer<C> {
     /// Stores a record. See [`Depot::put`]. A record of another shard with this name is superseded.
     ///
     /// # Errors
-    /// The errors of [`Depot::put`] and of [`Depot::create`], and [`ErrorKind::InvalidRecord`] for a record that
-    /// is larger than a shard may be.
+    /// The errors of [`Depot::put`] and of [`Depot::create`], and [`ErrorKind::InvalidRecord`] for a record
+    /// that is larger than a shard may be.
     pub fn put(&self, key: impl AsKey, item: &C::Item) -> Result<()> {
         let key = key.to_key();
         self.with_shard(|shard| shard.put(&key, item))
@@ -145,8 +145,8 @@ impl<C: Codec + Clone> Writer<C> {
 
     /// Ends the shard that is being written, and lets the manifest say what is in all of them.
     ///
-    /// A writer that is dropped instead ends its shard too. Those who open the set then look through it to find
-    /// which records are superseded.
+    /// A writer that is dropped instead ends its shard too. Those who open the set then look through it to
+    /// find which records are superseded.
     ///
     /// # Errors
     /// The errors of [`Depot::close`] and of [`merge`](super::merge).

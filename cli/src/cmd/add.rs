@@ -28,8 +28,8 @@ pub(crate) struct Add {
     /// Replace nothing: a path that is in the archive already is named as a failure.
     #[arg(long)]
     new: bool,
-    /// In a folder of shards, begin a new shard after so many bytes. `k`, `M`, `G` and `T` after the number count
-    /// KiB, MiB, GiB and TiB.
+    /// In a folder of shards, begin a new shard after so many bytes. `k`, `M`, `G` and `T` after the number
+    /// count KiB, MiB, GiB and TiB.
     #[arg(long, short, value_name = "N", value_parser = text::parse_bytes, default_value = "16G")]
     shard_size: u64,
     /// Print one JSON object.

@@ -17,8 +17,8 @@ use crate::text;
 /// Raw bytes of the sample.
 const SAMPLE: u64 = 64 << 20;
 
-/// Pieces of the sample, from all over the depot. Records are compressed with their neighbours, so they are not
-/// taken one by one.
+/// Pieces of the sample, from all over the depot. Records are compressed with their neighbours, so they are
+/// not taken one by one.
 const PIECES: u64 = 16;
 
 /// Random gets, at most.
@@ -26,8 +26,8 @@ const GETS: usize = 10_000;
 
 /// Measure how fast records of a depot are read, and how large and how fast it would be with each preset.
 ///
-/// Nothing is written. The file is read as it is, and a sample of its records is compressed in memory. The first
-/// reading of a file that the system does not have in memory is slower than the next ones.
+/// Nothing is written. The file is read as it is, and a sample of its records is compressed in memory. The
+/// first reading of a file that the system does not have in memory is slower than the next ones.
 #[derive(Args)]
 pub(crate) struct Bench {
     /// The depot.

@@ -33,8 +33,8 @@ pub(crate) struct Create {
     /// How to compress: `balanced` and `compact` with zstd, `fast` with LZ4.
     #[arg(long, default_value = "balanced", value_parser = PossibleValuesParser::new(Layout::PRESETS))]
     preset: String,
-    /// Make a folder of shards instead of one file, and begin a new one after so many bytes. `k`, `M`, `G` and `T`
-    /// after the number count KiB, MiB, GiB and TiB.
+    /// Make a folder of shards instead of one file, and begin a new one after so many bytes. `k`, `M`, `G`
+    /// and `T` after the number count KiB, MiB, GiB and TiB.
     #[arg(long, short, value_name = "N", value_parser = text::parse_bytes, conflicts_with = "force")]
     shard_size: Option<u64>,
     /// Print one JSON object.

@@ -15,10 +15,10 @@ use crate::text;
 
 /// Print which records only one of two depots has, and which differ in bytes or metadata.
 ///
-/// `- NAME` is in the first only, `+ NAME` in the second only, `~ NAME` in both. The order of records does not
-/// count. Lengths and checksums are in the index: records are read only where one of the files has no checksums.
-/// The exit code is 5 if there is a difference. With --quiet, that is all, and the first difference ends the
-/// command.
+/// `- NAME` is in the first only, `+ NAME` in the second only, `~ NAME` in both. The order of records does
+/// not count. Lengths and checksums are in the index: records are read only where one of the files has no
+/// checksums. The exit code is 5 if there is a difference. With --quiet, that is all, and the first
+/// difference ends the command.
 #[derive(Args)]
 pub(crate) struct Diff {
     /// The first depot.

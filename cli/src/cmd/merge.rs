@@ -17,8 +17,9 @@ use crate::text;
 
 /// Copy the records of several depots to one, in the order of the depots, with their metadata.
 ///
-/// The depots must have one codec and the same columns. A new depot appears when it is complete, with the layout of
-/// the first. If two depots have a record of one name, nothing is written unless an option says which one is meant.
+/// The depots must have one codec and the same columns. A new depot appears when it is complete, with the
+/// layout of the first. If two depots have a record of one name, nothing is written unless an option says
+/// which one is meant.
 #[derive(Args)]
 pub(crate) struct Merge {
     /// The depot to write; with --link, a folder.

@@ -13,16 +13,16 @@ use crate::text;
 
 /// Copy a depot or a folder of shards into shards of another size, or into one file.
 ///
-/// Records keep their names, metadata and order. Removed, replaced and superseded records are left out. The target
-/// appears when it is complete.
+/// Records keep their names, metadata and order. Removed, replaced and superseded records are left out. The
+/// target appears when it is complete.
 #[derive(Args)]
 pub(crate) struct Reshard {
     /// The depot, or the folder of shards.
     source: PathBuf,
     /// The new folder; without --shard-size, the new file.
     target: PathBuf,
-    /// Begin a new shard after so many bytes of a file. `k`, `M`, `G` and `T` after the number count KiB, MiB, GiB
-    /// and TiB.
+    /// Begin a new shard after so many bytes of a file. `k`, `M`, `G` and `T` after the number count KiB,
+    /// MiB, GiB and TiB.
     #[arg(long, short, value_name = "N", value_parser = text::parse_bytes)]
     shard_size: Option<u64>,
     /// Print one JSON object.

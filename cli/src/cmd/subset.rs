@@ -26,8 +26,8 @@ pub(crate) struct Subset {
     target: PathBuf,
     #[command(flatten)]
     names: Names,
-    /// Take only the names in this file, one a line as `list` prints them; `-` for standard input. The order is
-    /// that of the depot.
+    /// Take only the names in this file, one a line as `list` prints them; `-` for standard input. The order
+    /// is that of the depot.
     #[arg(long, short = 'T', value_name = "FILE")]
     names_from: Option<PathBuf>,
     /// The names of --names-from are strings that end with NUL bytes, as `list -0` prints them.

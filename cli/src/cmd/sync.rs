@@ -24,11 +24,12 @@ use super::Run;
 use crate::failure::Failure;
 use crate::{archive, progress, text};
 
-/// Let a target hold what a source holds: a folder of files, an archive, or any depot. Copies what is new or changed.
+/// Let a target hold what a source holds: a folder of files, an archive, or any depot. Copies what is new or
+/// changed.
 ///
-/// Files are alike if their sizes and times are, and records of depots if their lengths, checksums and metadata are.
-/// What only the target has stays, unless --delete is given. A target that is missing is made: a folder if its name
-/// ends with `/`, and else a depot.
+/// Files are alike if their sizes and times are, and records of depots if their lengths, checksums and
+/// metadata are. What only the target has stays, unless --delete is given. A target that is missing is made:
+/// a folder if its name ends with `/`, and else a depot.
 #[derive(Args)]
 pub(crate) struct Sync {
     /// The folder, archive or depot to copy from. Of a folder, what is in it is copied.

@@ -168,7 +168,8 @@ fn json_of(report: &VerifyReport) -> Value {
     })
 }
 
-/// Prints lists with the rest as one object, or each of their items as an object of its own, and then the rest.
+/// Prints lists with the rest as one object, or each of their items as an object of its own, and then the
+/// rest.
 pub(super) fn print_json(
     mut all: Value,
     lists: [(&str, Vec<Value>); 2],

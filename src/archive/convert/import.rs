@@ -17,7 +17,8 @@ impl Archive {
     /// The format is told by the content: tar, also compressed by gzip, xz or zstd. A zip archive needs
     /// [`import_zip`](Self::import_zip).
     ///
-    /// - A path that is no [`ArchivePath`](crate::archive::ArchivePath), a device, a pipe, and a file of 4 GiB
+    /// - A path that is no [`ArchivePath`](crate::archive::ArchivePath), a device, a pipe, and a file of 4
+    ///   GiB
     ///   and more are among [`Transfer::failures`](crate::archive::Transfer::failures), and do not stop the
     ///   others.
     /// - Of several entries with one path, the last one stays, and a note says so.

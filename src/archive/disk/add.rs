@@ -62,8 +62,8 @@ impl AddOptions {
         self
     }
 
-    /// Leaves out a file or a folder of the disk, under whatever name it is found, such as one that is being written. The
-    /// archive's own file is left out in any case.
+    /// Leaves out a file or a folder of the disk, under whatever name it is found, such as one that is being
+    /// written. The archive's own file is left out in any case.
     #[must_use]
     pub fn without_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.left_out.push(path.into());
@@ -438,8 +438,8 @@ fn read(path: &Path, options: &AddOptions, room: u64, left_out: &[(u64, u64)]) -
     }
     let mut bytes = Vec::new();
     bytes.try_reserve_exact(usize::try_from(len + 1).unwrap_or(usize::MAX)).map_err(io::Error::other)?;
-    // One byte more shows that it grew. A file gives all bytes that are asked for up to its end, so the end is
-    // not asked for again.
+    // One byte more shows that it grew. A file gives all bytes that are asked for up to its end, so the end
+    // is not asked for again.
     bytes.resize(usize::try_from(len + 1).unwrap_or(usize::MAX), 0);
     let mut n = 0;
     while n as u64 <= len {

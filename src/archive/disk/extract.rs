@@ -124,8 +124,8 @@ impl Archive {
         self.extract_listed(self.entries(from)?, target.as_ref(), options, &mut progress)
     }
 
-    /// Writes some files, links and folders, those of [`walk`](Self::walk) that are given. What is in a folder is
-    /// not written with it. Otherwise like [`extract`](Self::extract).
+    /// Writes some files, links and folders, those of [`walk`](Self::walk) that are given. What is in a
+    /// folder is not written with it. Otherwise like [`extract`](Self::extract).
     ///
     /// # Errors
     /// The errors of [`extract`](Self::extract).

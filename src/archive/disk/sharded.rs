@@ -11,8 +11,8 @@ use crate::{DepotBuilder, Error, ErrorKind, Raw, Result};
 /// Stores files of the disk in a set of shards, each an archive of at most about
 /// [`shard_bytes`](WriterOptions#structfield.shard_bytes).
 ///
-/// If `folder` is a set, the files are added in new shards. A path that is there already is superseded. If nothing
-/// is there, the set is made, and appears when it is complete. [`Archive::open`] opens the folder.
+/// If `folder` is a set, the files are added in new shards. A path that is there already is superseded. If
+/// nothing is there, the set is made, and appears when it is complete. [`Archive::open`] opens the folder.
 ///
 /// ```
 /// use vldepot::archive::{AddOptions, Archive, ArchivePath, Source, add_to_shards, layout};
@@ -32,8 +32,8 @@ use crate::{DepotBuilder, Error, ErrorKind, Raw, Result};
 /// ```
 ///
 /// # Errors
-/// The errors of [`Archive::add_all`] and of [`Writer`], and [`ErrorKind::PathExists`] if `folder` is there and
-/// no set.
+/// The errors of [`Archive::add_all`] and of [`Writer`], and [`ErrorKind::PathExists`] if `folder` is there
+/// and no set.
 pub fn add_to_shards(
     folder: impl AsRef<Path>,
     sources: impl IntoIterator<Item = Source>,

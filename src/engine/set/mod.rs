@@ -1,8 +1,8 @@
 //! Opens a folder of shards: several depots that are read as one.
 //!
-//! Each shard is loaded like a depot of its own. Its index segments are then put behind those of the shards before
-//! it, with shifted numbers. Records that no commit covers get a segment in memory, so that the records of one
-//! shard follow each other. The rest of the engine reads the whole like the index of one file.
+//! Each shard is loaded like a depot of its own. Its index segments are then put behind those of the shards
+//! before it, with shifted numbers. Records that no commit covers get a segment in memory, so that the
+//! records of one shard follow each other. The rest of the engine reads the whole like the index of one file.
 
 pub(super) mod files;
 mod superseded;
@@ -151,8 +151,8 @@ impl Engine {
         snapshot.members.list.iter().map(|member| Arc::clone(&member.storage)).collect()
     }
 
-    /// The names of records that should count as superseded and do not, or the other way round, by going through
-    /// all names.
+    /// The names of records that should count as superseded and do not, or the other way round, by going
+    /// through all names.
     pub(crate) fn wrongly_superseded(&self) -> Result<Vec<Vec<u8>>> {
         let snapshot = Arc::clone(&self.shared.read().snapshot);
         let known = &snapshot.members.superseded;
@@ -168,8 +168,8 @@ impl Engine {
             .collect()
     }
 
-    /// How the shards of the manifest are now, and which of their records are superseded: what the manifest should
-    /// say. Shards that cannot be read are an error. Also names up to `examples` superseded records.
+    /// How the shards of the manifest are now, and which of their records are superseded: what the manifest
+    /// should say. Shards that cannot be read are an error. Also names up to `examples` superseded records.
     pub(crate) fn survey_set(folder: &Path, manifest: &Manifest, examples: usize) -> Result<Survey> {
         let options = OpenOptions::default();
         let mut files = Vec::new();
@@ -278,8 +278,8 @@ fn read(
     Ok(Read { parameters, snapshot })
 }
 
-/// Whether an error means that a shard is not there, or not all of it. Other errors, such as that a file may not be
-/// read or is of a later version, say nothing of the kind.
+/// Whether an error means that a shard is not there, or not all of it. Other errors, such as that a file may
+/// not be read or is of a later version, say nothing of the kind.
 fn is_missing(error: &Error) -> bool {
     let gone = error.io_kind() == Some(io::ErrorKind::NotFound);
     (gone || error.is_damage() || matches!(error.kind(), ErrorKind::NotADepot { .. }))

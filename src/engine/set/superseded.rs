@@ -1,7 +1,8 @@
 //! Finds the records of a set that have the name of a record in a newer shard.
 //!
-//! The manifest says which they are in the shards that it knows as they are. For the other shards, either each
-//! name is looked up in all other shards, or the hashes of all names of the set are sorted: whichever is less work.
+//! The manifest says which they are in the shards that it knows as they are. For the other shards, either
+//! each name is looked up in all other shards, or the hashes of all names of the set are sorted: whichever is
+//! less work.
 
 use std::collections::BTreeSet;
 
