@@ -13,6 +13,7 @@ use crate::blosc::CompressionCodec;
 use crate::engine::{Engine, ListedRecord, Listing, in_record, read_each};
 use crate::error::{Error, ErrorKind, Part, Result};
 use crate::events::event;
+use crate::format::tables::Attributes;
 use crate::format::tables::Parameters;
 use crate::index::Location;
 use crate::log::Scanner;
@@ -59,6 +60,9 @@ impl CompactOptions {
         estimate(source)
     }
 }
+
+/// Takes the name, the bytes and the attributes of a record.
+type Job<'j> = dyn FnMut(&[u8], &[u8], Attributes<'_>) -> Result<()> + 'j;
 
 /// What compacting gained.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -219,6 +223,20 @@ fn copy(
     let mut meter = Meter::new(raw_bytes, progress);
     let carried = source.entries_to_carry()?;
     let target = Engine::create_like(to, &options.parameters(source.parameters()))?;
+    each_live(source, &mut meter, &mut |name, bytes, attributes| target.put(name, bytes, attributes, false))?;
+    let scanner = Scanner::new(source.storage(), false)?;
+    carried.iter().try_for_each(|head| target.writer()?.carry(&scanner, head))?;
+    finish(source, &target)?;
+    let (written, ..) = target.counts();
+    check_count(source, records, written)?;
+    meter.finish();
+    let (bytes_before, bytes_after) = (len(source)?, len(&target)?);
+    let report = CompactReport { records, bytes_before, bytes_after, other_names: 0 };
+    Ok((report, target))
+}
+
+/// Gives `job` the name, the bytes and the attributes of each live record, in their order.
+pub(crate) fn each_live(source: &Engine, meter: &mut Meter<'_>, job: &mut Job<'_>) -> Result<()> {
     let mut listing = Listing::new(source)?;
     let mut batch: Vec<(Vec<u8>, Location)> = Vec::new();
     let mut bytes = 0;
@@ -231,48 +249,30 @@ fn copy(
             batch.push((name, location));
         }
         if ended || batch.len() >= BATCH_RECORDS || bytes >= BATCH_BYTES {
-            copy_batch(source, &target, &batch, &mut meter)?;
+            let wanted: Vec<_> = batch.iter().map(|(name, location)| (name.as_slice(), *location)).collect();
+            for ((name, location), bytes) in batch.iter().zip(read_each(source, &wanted)) {
+                let bytes = bytes.map_err(|error| in_record(name, error))?;
+                job(name, &bytes, source.attributes(name)?.lend())?;
+                meter.add(u64::from(location.length));
+            }
             batch.clear();
             bytes = 0;
         }
         if ended {
-            break;
+            return Ok(());
         }
     }
-    let scanner = Scanner::new(source.storage(), false)?;
-    carried.iter().try_for_each(|head| target.writer()?.carry(&scanner, head))?;
-    finish(source, &target)?;
-    let (written, ..) = target.counts();
-    if written != records {
-        // The index lists another number of records than it counts. The old file may hold what the new
-        // one lacks.
-        return Err(Error::damaged(
-            source.path(),
-            Part::Index,
-            0,
-            format!("{records} live records"),
-            format!("{written} of different names"),
-        ));
-    }
-    meter.finish();
-    let (bytes_before, bytes_after) = (len(source)?, len(&target)?);
-    let report = CompactReport { records, bytes_before, bytes_after, other_names: 0 };
-    Ok((report, target))
 }
 
-fn copy_batch(
-    source: &Engine,
-    target: &Engine,
-    batch: &[(Vec<u8>, Location)],
-    meter: &mut Meter<'_>,
-) -> Result<()> {
-    let wanted: Vec<_> = batch.iter().map(|(name, location)| (name.as_slice(), *location)).collect();
-    for ((name, location), bytes) in batch.iter().zip(read_each(source, &wanted)) {
-        let bytes = bytes.map_err(|error| in_record(name, error))?;
-        target.put(name, &bytes, source.attributes(name)?.lend(), false)?;
-        meter.add(u64::from(location.length));
+/// The error for a copy that has another number of records than its source counts.
+///
+/// The index lists another number of records than it counts. The source may hold what the copy lacks.
+pub(crate) fn check_count(source: &Engine, records: u64, written: u64) -> Result<()> {
+    if written == records {
+        return Ok(());
     }
-    Ok(())
+    let (expected, found) = (format!("{records} live records"), format!("{written} of different names"));
+    Err(Error::damaged(source.path(), Part::Index, 0, expected, found))
 }
 
 /// Takes over the depot's own metadata, and closes the new depot.

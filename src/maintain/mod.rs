@@ -21,6 +21,8 @@ use crate::error::Error;
 use crate::key::Key;
 
 pub use compact::{CompactOptions, CompactReport, compact, compact_into, compact_with};
+#[cfg(feature = "shards")]
+pub(crate) use compact::{check_count, each_live};
 pub use path::verify;
 pub use plan::plan_compact;
 pub use repair::{RepairOptions, RepairReport, repair, repair_in};

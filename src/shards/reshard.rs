@@ -6,16 +6,11 @@ use std::sync::Arc;
 use super::merge::{Merged, survey};
 use super::staged::StagedSet;
 use crate::depot::depot_metadata;
-use crate::engine::{Engine, ListedRecord, Listing, in_record, read_each};
+use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
-use crate::index::Location;
-use crate::maintain::{Meter, Progress};
+use crate::maintain::{Meter, Progress, check_count, each_live};
 use crate::manifest::{Manifest, Shard};
 use crate::storage::{FileStorage, StagedFile, Storage};
-
-/// Raw bytes and records that are read together.
-const BATCH_BYTES: usize = 8 << 20;
-const BATCH_RECORDS: usize = 1024;
 
 /// How [`reshard`] divides records.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -108,37 +103,34 @@ fn copy(
     next: &mut dyn FnMut() -> Result<Arc<dyn Storage>>,
     meter: &mut Meter<'_>,
 ) -> Result<()> {
-    let mut listing = Listing::new(source)?;
+    refuse_newer(source)?;
+    let (records, ..) = source.counts();
     let mut target = Engine::create_like(next()?, source.parameters())?;
-    let mut batch: Vec<(Vec<u8>, Location)> = Vec::new();
-    let mut bytes = 0;
-    loop {
-        let listed = listing.next().transpose()?;
-        let ended = listed.is_none();
-        if let Some(ListedRecord { name, location }) = listed {
-            let location = location.map_err(|error| in_record(&name, error))?;
-            bytes += location.length as usize;
-            batch.push((name, location));
+    let mut written = 0;
+    each_live(source, meter, &mut |name, bytes, attributes| {
+        if target.bytes_so_far()? >= shard_bytes {
+            finish(source, &target)?;
+            written += target.len();
+            target = Engine::create_like(next()?, source.parameters())?;
         }
-        if !ended && batch.len() < BATCH_RECORDS && bytes < BATCH_BYTES {
-            continue;
+        target.put(name, bytes, attributes, false)
+    })?;
+    finish(source, &target)?;
+    check_count(source, records, written + target.len())
+}
+
+/// Refuses to leave out what a later version wrote.
+fn refuse_newer(source: &Engine) -> Result<()> {
+    let storages = if source.is_set() { source.shards() } else { vec![Arc::clone(source.storage())] };
+    for storage in storages {
+        let engine = Engine::open_any(Arc::clone(&storage), false)?;
+        if let Some(head) = engine.entries_to_carry()?.first() {
+            let (name, offset) = (head.kind.number().to_string(), head.offset);
+            let kind = ErrorKind::NewerFeature { what: "entry kind", name, offset, readable: true };
+            return Err(kind.at(storage.path()));
         }
-        let wanted: Vec<_> = batch.iter().map(|(name, location)| (name.as_slice(), *location)).collect();
-        for ((name, location), bytes) in batch.iter().zip(read_each(source, &wanted)) {
-            let bytes = bytes.map_err(|error| in_record(name, error))?;
-            if target.bytes_so_far()? >= shard_bytes {
-                finish(source, &target)?;
-                target = Engine::create_like(next()?, source.parameters())?;
-            }
-            target.put(name, &bytes, source.attributes(name)?.lend(), false)?;
-            meter.add(u64::from(location.length));
-        }
-        if ended {
-            return finish(source, &target);
-        }
-        batch.clear();
-        bytes = 0;
     }
+    Ok(())
 }
 
 /// Gives a depot the metadata of the whole, and what is known to be lost, and closes it.

@@ -261,6 +261,25 @@ fn entries_that_may_be_skipped_stay_where_they_are() {
     }
 }
 
+#[cfg(feature = "shards")]
+#[test]
+fn shards_made_of_a_file_refuse_to_lose_entries() {
+    use crate::shards::{ReshardOptions, reshard};
+    let folder = tempfile::tempdir().unwrap();
+    let (file, shards) = (folder.path().join("a.vld"), folder.path().join("shards"));
+    let options = ReshardOptions::default().with_shard_bytes(1 << 20);
+    for (kind, name) in [(0xc5, "197"), (0x85, "133")] {
+        std::fs::write(&file, with_entry(&closed(), kind, b"one")).unwrap();
+        assert_eq!(
+            newer(&reshard(&file, &shards, &options, |_| {}).unwrap_err()),
+            ("entry kind", name, true)
+        );
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+    std::fs::write(&file, closed()).unwrap();
+    assert_eq!(reshard(&file, &shards, &options, |_| {}).unwrap().records, u64::from(N));
+}
+
 #[test]
 fn a_new_file_has_the_entries_that_may_be_copied_and_refuses_to_lose_others() {
     let copyable = with_entry(&with_entry(&closed(), 0xc5, b"one"), 0xc6, &[9; 2000]);
