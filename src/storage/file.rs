@@ -46,6 +46,9 @@ pub struct FileStorage {
 /// How often to try to make a file while others make and remove it.
 const ATTEMPTS: usize = 16;
 
+/// The system is asked to begin with a write of so many bytes at once. Those of shorter ones are few.
+const LONG_WRITE: usize = 256 << 10;
+
 impl FileStorage {
     /// Makes a new file, takes the writer's lock, and syncs the file's folder.
     ///
@@ -360,7 +363,11 @@ impl Storage for FileStorage {
     }
 
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        write_at(&self.file, offset, bytes)
+        write_at(&self.file, offset, bytes)?;
+        if bytes.len() >= LONG_WRITE {
+            system::begin_writing(&self.file, offset, bytes.len() as u64);
+        }
+        Ok(())
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {

@@ -1,16 +1,19 @@
 //! From the disk into an archive.
 
 use std::collections::VecDeque;
-use std::fs::{self, FileType, Metadata};
+use std::ffi::OsStr;
+use std::fs::{self, File, FileType, Metadata};
 use std::io::{self, Read};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use rustix::fs::{Stat, fstat};
+use rustix::fs::{CWD, Mode, OFlags, Stat, fstat, openat};
+use rustix::io::retry_on_intr;
 use walkdir::WalkDir;
 
 use super::report::{Failure, Progress, Transfer, lock, threads};
@@ -259,14 +262,16 @@ impl Archive {
                 self.write_link(to, target, &attributes).map(|()| added.links += 1)
             }
             Content::File(bytes, attributes) => self.store_file(to, &bytes, &attributes, added),
-            Content::Long => match read(from, options, MAX_LEN, &[]) {
-                Ok(Content::File(bytes, attributes)) => self.store_file(to, &bytes, &attributes, added),
-                Ok(_) => Ok(()),
-                Err(error) => {
-                    added.fail(fail(error));
-                    Ok(())
+            Content::Long => {
+                match Folder::default().open(from).and_then(|file| read(&file, options, MAX_LEN, &[])) {
+                    Ok(Content::File(bytes, attributes)) => self.store_file(to, &bytes, &attributes, added),
+                    Ok(_) => Ok(()),
+                    Err(error) => {
+                        added.fail(fail(error));
+                        Ok(())
+                    }
                 }
-            },
+            }
         };
         match stored {
             Err(error) if is_of_one_file(&error) => added.fail(fail(io::Error::other(error))),
@@ -379,9 +384,10 @@ impl Reader<'_> {
         // So many bytes of a batch are in memory. Files that are longer than what is left are read when they
         // are stored.
         let mut room = LONG;
+        let mut folder = Folder::default();
         let mut read = |found: Wanted| {
             let found = found?;
-            match self.read(&found, room) {
+            match self.read(&found, room, &mut folder) {
                 Ok(content) => {
                     if let Content::File(bytes, _) = &content {
                         room -= bytes.len() as u64;
@@ -394,10 +400,10 @@ impl Reader<'_> {
         batch.into_iter().map(&mut read).collect()
     }
 
-    fn read(&self, found: &Found, room: u64) -> io::Result<Content> {
+    fn read(&self, found: &Found, room: u64, folder: &mut Folder) -> io::Result<Content> {
         let (path, kind) = (&found.from, found.kind);
         if kind.is_file() {
-            return read(path, self.options, room, self.left_out);
+            return read(&folder.open(path)?, self.options, room, self.left_out);
         }
         let attributes = || Ok::<_, io::Error>(attributes(&fs::symlink_metadata(path)?, self.options));
         if kind.is_dir() {
@@ -410,14 +416,39 @@ impl Reader<'_> {
     }
 }
 
-/// Reads a file whole, if it has at most `room` bytes. What is not a file any more is not read, and no link
-/// is followed.
-fn read(path: &Path, options: &AddOptions, room: u64, left_out: &[(u64, u64)]) -> io::Result<Content> {
-    // Without O_NONBLOCK, opening a pipe that took the file's place would wait for ever.
-    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY;
-    let file = fs::OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+/// The folder that files are opened in, one after the other. Each open looks one name up then.
+#[derive(Default)]
+struct Folder(Option<(PathBuf, OwnedFd)>);
+
+impl Folder {
+    /// Opens a file to be read. No link is followed.
+    fn open(&mut self, path: &Path) -> io::Result<File> {
+        // Without NONBLOCK, opening a pipe that took the file's place would wait for ever.
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let open = |folder: BorrowedFd<'_>, name: &OsStr| {
+            retry_on_intr(|| openat(folder, name, flags, Mode::empty()))
+        };
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+            return Ok(open(CWD, path.as_os_str())?.into());
+        };
+        if self.0.as_ref().is_none_or(|(folder, _)| folder != parent) {
+            let at = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+            let opened = openat(CWD, at, OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+            // One may open files in a folder that one may not read.
+            self.0 = opened.ok().map(|opened| (parent.to_owned(), opened));
+        }
+        Ok(match &self.0 {
+            Some((_, folder)) => open(folder.as_fd(), name)?,
+            None => open(CWD, path.as_os_str())?,
+        }
+        .into())
+    }
+}
+
+/// Reads a file whole, if it has at most `room` bytes. What is not a file any more is not read.
+fn read(file: &File, options: &AddOptions, room: u64, left_out: &[(u64, u64)]) -> io::Result<Content> {
     // The standard library asks by `statx`, which takes twice as long.
-    let before = fstat(&file)?;
+    let before = fstat(file)?;
     if !rustix::fs::FileType::from_raw_mode(before.st_mode).is_file() {
         return Err(io::Error::new(io::ErrorKind::Unsupported, "it is no file any more"));
     }
@@ -443,7 +474,7 @@ fn read(path: &Path, options: &AddOptions, room: u64, left_out: &[(u64, u64)]) -
     bytes.resize(usize::try_from(len + 1).unwrap_or(usize::MAX), 0);
     let mut n = 0;
     while n as u64 <= len {
-        match (&file).read(&mut bytes[n..]) {
+        match (&*file).read(&mut bytes[n..]) {
             Ok(0) => break,
             Ok(read) => n += read,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
@@ -454,7 +485,7 @@ fn read(path: &Path, options: &AddOptions, room: u64, left_out: &[(u64, u64)]) -
         }
     }
     bytes.truncate(n);
-    let after = fstat(&file)?;
+    let after = fstat(file)?;
     let seen = |of: &Stat| (of.st_size, of.st_mtime, of.st_mtime_nsec);
     if n as u64 != len || seen(&before) != seen(&after) {
         return Err(io::Error::other("it changed while it was read"));
@@ -465,7 +496,7 @@ fn read(path: &Path, options: &AddOptions, room: u64, left_out: &[(u64, u64)]) -
     if !options.no_owner {
         (attributes.uid, attributes.gid) = (Some(before.st_uid), Some(before.st_gid));
     }
-    Ok(Content::File(bytes, attributes.with_xattrs(xattrs::of(&file))))
+    Ok(Content::File(bytes, attributes.with_xattrs(xattrs::of(file))))
 }
 
 /// What is kept of a file besides its bytes.
