@@ -1,0 +1,271 @@
+//! Blocks: whole records, or a part of a long one.
+//!
+//! A block's stored bytes are
+//!
+//! 1. for each piece: the number of its template, and its `n`; or 255, and its segments and gaps;
+//! 2. for each plane that the model does not store as it is, of each stream that the block has: 0 if the block
+//!    stores it as it is, otherwise 1 + the bytes of its codes;
+//! 3. what the templates store of each head, or all of it;
+//! 4. the planes, stream by stream.
+//!
+//! Numbers are [varints](super::varint).
+
+use super::Broken;
+use super::heads::Segment;
+use super::huffman::SLACK;
+use super::model::{Learnt, Plane, Reader};
+use super::split::{join, split};
+use super::varint::{Input, push};
+
+/// A record, or a part of one.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Piece<'b> {
+    pub(crate) bytes: &'b [u8],
+    /// In order, without overlap, and inside.
+    pub(crate) segments: &'b [Segment],
+}
+
+/// The mark of a piece without a template.
+const ALONE: u8 = 255;
+/// The most segments of a piece without a template.
+const MAX_SEGMENTS: usize = 4096;
+
+impl Segment {
+    /// The segment's bytes in a piece.
+    pub(crate) fn of<'b>(&self, piece: &'b [u8]) -> &'b [u8] {
+        &piece[self.start as usize..][..self.len as usize]
+    }
+}
+
+/// Appends a block with the pieces of these numbers, which the model was made from.
+pub(crate) fn encode_block(
+    learnt: &Learnt,
+    pieces: &[Piece<'_>],
+    numbers: std::ops::Range<usize>,
+    scratch: &mut Scratch,
+    out: &mut Vec<u8>,
+) {
+    let Scratch { counts, cells, planes, coded, heads, .. } = scratch;
+    let pieces = &pieces[numbers.clone()];
+    let shapes = &learnt.shapes[numbers];
+    counts.clear();
+    counts.resize(learnt.model.streams.len(), 0);
+    heads.clear();
+    for (piece, shape) in pieces.iter().zip(shapes) {
+        for segment in piece.segments {
+            let stream = learnt.stream(segment.field, segment.elements);
+            counts[usize::from(stream)] += segment.len as usize / segment.elements.size();
+        }
+        if let Some((template, n)) = *shape {
+            out.push(template);
+            push(n, out);
+            learnt.model.templates[usize::from(template)].encode(piece.bytes, n, cells, heads);
+            continue;
+        }
+        out.push(ALONE);
+        push(piece.segments.len() as u32, out);
+        let mut at = 0;
+        for segment in piece.segments {
+            out.push(learnt.stream(segment.field, segment.elements));
+            push(segment.start - at, out);
+            push(segment.len, out);
+            heads.extend_from_slice(&piece.bytes[at as usize..segment.start as usize]);
+            at = segment.start + segment.len;
+        }
+        push(piece.bytes.len() as u32 - at, out);
+        heads.extend_from_slice(&piece.bytes[at as usize..]);
+    }
+    coded.clear();
+    for (number, stream) in learnt.model.streams.iter().enumerate() {
+        let (n, size) = (counts[number], stream.elements.size());
+        if n == 0 {
+            continue;
+        }
+        planes.resize(n * size, 0);
+        let mut at = 0;
+        for segment in pieces.iter().flat_map(|piece| piece.segments.iter().map(move |s| (piece, s))) {
+            let (piece, segment) = segment;
+            if usize::from(learnt.stream(segment.field, segment.elements)) == number {
+                split(segment.of(piece.bytes), stream.elements, planes, n, at);
+                at += segment.len as usize / size;
+            }
+        }
+        for ((bytes, plane), encoder) in
+            planes.chunks_exact(n).zip(&stream.planes).zip(&learnt.encoders[number])
+        {
+            let start = coded.len();
+            let good = match (plane, encoder) {
+                (Plane::Stored, _) => {
+                    coded.extend_from_slice(bytes);
+                    continue;
+                }
+                (Plane::Constant(byte), _) => bytes.iter().all(|other| other == byte),
+                (Plane::Huffman(_), Some(encoder)) => encoder.encode(bytes, coded),
+                (Plane::Huffman(_), None) => false,
+            };
+            if good && coded.len() - start < n {
+                push((coded.len() - start) as u32 + 1, out);
+            } else {
+                coded.truncate(start);
+                coded.extend_from_slice(bytes);
+                push(0, out);
+            }
+        }
+    }
+    out.extend_from_slice(heads);
+    out.extend_from_slice(coded);
+}
+
+/// Memory that encoders and decoders use again.
+#[derive(Debug, Default)]
+pub(crate) struct Scratch {
+    counts: Vec<usize>,
+    cells: Vec<u32>,
+    planes: Vec<u8>,
+    coded: Vec<u8>,
+    heads: Vec<u8>,
+    pieces: Vec<Found>,
+    segments: Vec<(u8, usize, usize)>,
+    gaps: Vec<(usize, usize)>,
+    lengths: Vec<usize>,
+}
+
+/// A piece of a block that is being decoded.
+#[derive(Debug, Clone, Copy)]
+struct Found {
+    template: u8,
+    n: u32,
+    start: usize,
+    len: usize,
+    /// The first of its gaps, and how many it has, if it has no template.
+    gaps: (usize, usize),
+}
+
+/// Fills `out` with the raw bytes of a block. Pieces start at multiples of `align` from its start.
+pub(crate) fn decode_block(
+    reader: &Reader,
+    stored: &[u8],
+    align: usize,
+    scratch: &mut Scratch,
+    out: &mut [u8],
+) -> Result<(), Broken> {
+    const LONG: Broken = Broken("a block has more bytes than its place");
+    let Scratch { counts, cells, planes: buffer, pieces, segments, gaps, lengths, .. } = scratch;
+    let mut input = Input(stored);
+    let streams = &reader.model.streams;
+    pieces.clear();
+    segments.clear();
+    gaps.clear();
+    lengths.clear();
+    counts.clear();
+    counts.resize(streams.len(), 0);
+    let mut at = 0_usize;
+    while at < out.len() {
+        let start = at.next_multiple_of(align);
+        let padding = out.get_mut(at..start).ok_or(LONG)?;
+        padding.fill(0);
+        let template = input.byte()?;
+        let room = out.len() - start;
+        let first_gap = gaps.len();
+        let first_segment = segments.len();
+        let mut n = 0;
+        let len = if template == ALONE {
+            let n_segments = input.length()?;
+            if n_segments > MAX_SEGMENTS {
+                return Err(Broken("a piece has too many segments"));
+            }
+            let mut end = 0_usize;
+            for _ in 0..n_segments {
+                let (stream, gap, len) = (input.byte()?, input.length()?, input.length()?);
+                gaps.push((start + end, gap));
+                segments.push((stream, start + end + gap, len));
+                end += gap + len;
+                if end > room {
+                    return Err(LONG);
+                }
+            }
+            let gap = input.length()?;
+            gaps.push((start + end, gap));
+            end + gap
+        } else {
+            n = input.number()?;
+            let template = reader.model.templates.get(usize::from(template));
+            let template = template.ok_or(Broken("a piece has a template that is not there"))?;
+            template.frame.walk(n, |_, _| (), |stream, at, len| segments.push((stream, start + at, len)))?
+        };
+        if len == 0 || len > room {
+            return Err(LONG);
+        }
+        for &(stream, _, len) in &segments[first_segment..] {
+            let size = streams.get(usize::from(stream)).map(|stream| stream.elements.size());
+            let size = size.ok_or(Broken("a piece has a stream that is not there"))?;
+            if len % size != 0 {
+                return Err(Broken("a segment does not have whole elements"));
+            }
+            counts[usize::from(stream)] += len / size;
+        }
+        pieces.push(Found { template, n, start, len, gaps: (first_gap, gaps.len()) });
+        at = start + len;
+    }
+    for (stream, _) in streams.iter().zip(&*counts).filter(|(_, n)| **n > 0) {
+        for plane in &stream.planes {
+            if !matches!(plane, Plane::Stored) {
+                lengths.push(input.length()?);
+            }
+        }
+    }
+    for piece in &*pieces {
+        if let Some(template) = reader.model.templates.get(usize::from(piece.template)) {
+            let bytes = &mut out[piece.start..piece.start + piece.len];
+            template.decode(bytes, piece.n, cells, &mut input)?;
+        } else {
+            for &(start, len) in &gaps[piece.gaps.0..piece.gaps.1] {
+                out[start..start + len].copy_from_slice(input.take(len)?);
+            }
+        }
+    }
+    let mut lengths = lengths.iter();
+    for (number, stream) in streams.iter().enumerate() {
+        let n = counts[number];
+        if n == 0 {
+            continue;
+        }
+        let size = stream.elements.size();
+        let room = n + SLACK;
+        if buffer.len() < room * size {
+            buffer.resize(room * size, 0);
+        }
+        let mut planes = [&[][..]; 8];
+        let mut rooms = buffer.chunks_exact_mut(room);
+        for ((to, plane), decoder) in planes.iter_mut().zip(&stream.planes).zip(&reader.decoders[number]) {
+            let code = match plane {
+                Plane::Stored => 0,
+                _ => lengths.next().copied().unwrap_or_default(),
+            };
+            let Some(len) = code.checked_sub(1) else {
+                *to = input.take(n)?;
+                continue;
+            };
+            let codes = input.take(len)?;
+            let Some(bytes) = rooms.next() else { continue };
+            match (plane, decoder) {
+                (Plane::Huffman(_), Some(decoder)) => decoder.decode(codes, bytes)?,
+                (Plane::Constant(byte), _) => {
+                    if len > 0 {
+                        return Err(Broken("a plane of one byte has codes"));
+                    }
+                    bytes.fill(*byte);
+                }
+                _ => return Err(Broken("a plane has no codes")),
+            }
+            *to = &bytes[..n];
+        }
+        for &(_, start, len) in segments.iter().filter(|segment| usize::from(segment.0) == number) {
+            join(&planes, stream.elements, &mut out[start..start + len])?;
+            for plane in &mut planes[..size] {
+                *plane = &plane[len / size..];
+            }
+        }
+    }
+    if input.0.is_empty() { Ok(()) } else { Err(Broken("a block ends before its stored bytes do")) }
+}

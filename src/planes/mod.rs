@@ -1,0 +1,31 @@
+//! Records with their fields apart: of the records in a block, all bytes of a field's plane follow each other.
+//!
+//! A record is **segments**, which are arrays of elements, and what lies between them, its **head**. Segments
+//! that mean the same in all records have the same field number. Blocks cover whole records or parts of a long
+//! one. What the blocks of a chunk have in common stands once, in its [`Model`]: which fields there are, how
+//! each of their byte planes is stored, and the shapes and heads that many records share.
+//!
+//! ```text
+//! huffman   codes of bytes               split   byte planes, apart and together again
+//! heads     what heads have in common    model   what blocks have in common
+//! block     blocks                       bits    numbers in few bytes
+//! ```
+//!
+//! This room is pure: bytes in, bytes out. Nothing that it reads makes it panic, or take memory for more than
+//! what its caller asks for.
+
+mod block;
+mod heads;
+mod huffman;
+mod model;
+mod split;
+mod varint;
+
+pub(crate) use block::{Piece, Scratch, decode_block, encode_block};
+pub(crate) use heads::Segment;
+pub(crate) use model::{Learnt, Model, Reader};
+pub(crate) use split::Elements;
+
+/// Why stored bytes are not those of a model or a block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Broken(pub(crate) &'static str);
