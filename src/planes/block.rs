@@ -5,8 +5,9 @@
 //! 1. for each piece: the number of its template, and its `n`; or 255, and its segments and gaps;
 //! 2. for each plane that the model does not store as it is, of each stream that the block has: 0 if the block
 //!    stores it as it is, otherwise 1 + the bytes of its codes;
-//! 3. what the templates store of each head, or all of it;
-//! 4. the planes, stream by stream.
+//! 3. the codes of planes, stream by stream;
+//! 4. what the templates store of each head, or all of it;
+//! 5. the planes that are stored as they are, stream by stream.
 //!
 //! Numbers are [varints](super::varint).
 
@@ -45,7 +46,7 @@ pub(crate) fn encode_block(
     scratch: &mut Scratch,
     out: &mut Vec<u8>,
 ) {
-    let Scratch { counts, cells, planes, coded, heads, .. } = scratch;
+    let Scratch { counts, cells, planes, coded, heads, plain, .. } = scratch;
     let pieces = &pieces[numbers.clone()];
     let shapes = &learnt.shapes[numbers];
     counts.clear();
@@ -76,6 +77,7 @@ pub(crate) fn encode_block(
         heads.extend_from_slice(&piece.bytes[at as usize..]);
     }
     coded.clear();
+    plain.clear();
     for (number, stream) in learnt.model.streams.iter().enumerate() {
         let (n, size) = (counts[number], stream.elements.size());
         if n == 0 {
@@ -96,7 +98,7 @@ pub(crate) fn encode_block(
             let start = coded.len();
             let good = match (plane, encoder) {
                 (Plane::Stored, _) => {
-                    coded.extend_from_slice(bytes);
+                    plain.extend_from_slice(bytes);
                     continue;
                 }
                 (Plane::Constant(byte), _) => bytes.iter().all(|other| other == byte),
@@ -107,13 +109,14 @@ pub(crate) fn encode_block(
                 push((coded.len() - start) as u32 + 1, out);
             } else {
                 coded.truncate(start);
-                coded.extend_from_slice(bytes);
+                plain.extend_from_slice(bytes);
                 push(0, out);
             }
         }
     }
-    out.extend_from_slice(heads);
     out.extend_from_slice(coded);
+    out.extend_from_slice(heads);
+    out.extend_from_slice(plain);
 }
 
 /// Memory that encoders and decoders use again.
@@ -123,6 +126,7 @@ pub(crate) struct Scratch {
     cells: Vec<u32>,
     planes: Vec<u8>,
     coded: Vec<u8>,
+    plain: Vec<u8>,
     heads: Vec<u8>,
     pieces: Vec<Found>,
     segments: Vec<(u8, usize, usize)>,
@@ -214,6 +218,10 @@ pub(crate) fn decode_block(
             }
         }
     }
+    let coded: usize = lengths.iter().map(|length| length.saturating_sub(1)).try_fold(0, usize::checked_add).ok_or(LONG)?;
+    let codes = input.0;
+    let mut codes_at = 0;
+    input.take(coded)?;
     for piece in &*pieces {
         if let Some(template) = reader.model.templates.get(usize::from(piece.template)) {
             let bytes = &mut out[piece.start..piece.start + piece.len];
@@ -246,10 +254,9 @@ pub(crate) fn decode_block(
                 *to = input.take(n)?;
                 continue;
             };
-            let codes = input.take(len)?;
             let Some(bytes) = rooms.next() else { continue };
             match (plane, decoder) {
-                (Plane::Huffman(_), Some(decoder)) => decoder.decode(codes, bytes)?,
+                (Plane::Huffman(_), Some(decoder)) => decoder.decode(codes, codes_at, len, bytes)?,
                 (Plane::Constant(byte), _) => {
                     if len > 0 {
                         return Err(Broken("a plane of one byte has codes"));
@@ -259,6 +266,7 @@ pub(crate) fn decode_block(
                 _ => return Err(Broken("a plane has no codes")),
             }
             *to = &bytes[..n];
+            codes_at += len;
         }
         for &(_, start, len) in segments.iter().filter(|segment| usize::from(segment.0) == number) {
             join(&planes, stream.elements, &mut out[start..start + len])?;

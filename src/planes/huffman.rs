@@ -126,10 +126,20 @@ impl Encoder {
         Self { codes: pairs }
     }
 
-    /// Appends the codes of `bytes`, and fills the last byte with zeros.
+    /// Appends the stream of `bytes`: see [`Decoder::decode`].
     ///
     /// Returns `false` if a byte has no code. What was appended then has no meaning.
     pub(crate) fn encode(&self, bytes: &[u8], out: &mut Vec<u8>) -> bool {
+        let (front, behind) = bytes.split_at(front(bytes.len()));
+        let good = self.encode_part(front, out);
+        let start = out.len();
+        let good = self.encode_part(behind, out) && good;
+        out[start..].reverse();
+        good
+    }
+
+    /// Appends the codes of `bytes`, and fills the last byte with zeros.
+    fn encode_part(&self, bytes: &[u8], out: &mut Vec<u8>) -> bool {
         let (mut held, mut n_held) = (0_u64, 0_u32);
         let mut least = u8::MAX;
         let mut groups = bytes.chunks_exact(4);
@@ -160,6 +170,11 @@ impl Encoder {
         out.truncate(start + n_held.div_ceil(8) as usize);
         least > 0
     }
+}
+
+/// How many bytes of a plane of `n` bytes are in the front part of its stream.
+fn front(n: usize) -> usize {
+    n.div_ceil(2)
 }
 
 /// Reads bytes from their codes.
@@ -200,63 +215,129 @@ impl Decoder {
         Self { table, lengths: *lengths }
     }
 
-    /// Fills the start of `out`, which ends [`SLACK`] bytes after what is wanted, from the codes in `stream`.
+    /// Fills the start of `out`, which ends [`SLACK`] bytes after what is wanted, from a stream: the `len` bytes
+    /// of `bytes` from `start` on.
+    ///
+    /// The codes of the first half of what is wanted fill the stream from its start, and those of the second half
+    /// from its end backwards. So both are read at the same time.
     ///
     /// # Errors
-    /// If `stream` does not have as many codes, or has more than their bytes.
-    pub(crate) fn decode(&self, stream: &[u8], out: &mut [u8]) -> Result<(), Broken> {
+    /// If the stream does not have as many codes, or has more than their bytes.
+    pub(crate) fn decode(&self, bytes: &[u8], start: usize, len: usize, out: &mut [u8]) -> Result<(), Broken> {
         const WRONG: Broken = Broken("a stream does not have as many codes as its plane has bytes");
         let wanted = out.len().checked_sub(SLACK).ok_or(WRONG)?;
-        let mut done = 0;
-        // Bits that were taken from the stream, but not used yet: the lowest `n_held` ones of `held`. Bits
-        // above them may be set already: those that come next.
-        let (mut held, mut n_held, mut at) = (0_u64, 0_usize, 0_usize);
-        while done + 15 <= wanted
-            && let Some(next) = stream.get(at..).and_then(|rest| rest.first_chunk())
+        let end = start.checked_add(len).filter(|end| *end <= bytes.len()).ok_or(WRONG)?;
+        let middle = front(wanted);
+        let (mut fore, mut back) = (Bits::default(), Bits::default());
+        // Bytes that were decoded of each half, and those taken from either end of the stream.
+        let (mut done, mut done_back) = (0, middle);
+        let (mut at, mut at_back) = (start, end);
+        while done + 15 <= middle
+            && done_back + 15 <= wanted
+            && let Some(next) = bytes.get(at..).and_then(|rest| rest.first_chunk())
+            && let Some(last) = bytes.get(..at_back).and_then(|rest| rest.last_chunk())
+            && let Some((room, room_back)) = out.split_at_mut_checked(middle)
+            && let Some(room) = room.get_mut(done..).and_then(|out| out.first_chunk_mut::<15>())
+            && let Some(room_back) = room_back.get_mut(done_back - middle..).and_then(|out| out.first_chunk_mut())
         {
-            held |= u64::from_le_bytes(*next) << n_held;
-            at += (63 - n_held) / 8;
-            n_held |= 56;
+            at += fore.fill(u64::from_le_bytes(*next));
+            at_back -= back.fill(u64::from_be_bytes(*last));
             // Five steps of at most 11 bits take at most 55.
-            let Some(room) = out.get_mut(done..).and_then(|out| out.first_chunk_mut::<16>()) else { break };
-            let mut n = 0;
+            let (mut n, mut n_back) = (0, 0);
             for _ in 0..5 {
-                let entry = self.table[held as usize & (TABLE - 1)];
-                // `n` is at most 12 here.
-                room[n..n + 4].copy_from_slice(&entry.to_le_bytes());
-                let bits = (entry >> 24 & 15) as usize;
-                held >>= bits;
-                n_held -= bits;
-                n += (entry >> 28) as usize;
+                n += self.step(&mut fore, room, n);
+                n_back += self.step(&mut back, room_back, n_back);
             }
             done += n;
+            done_back += n_back;
         }
-        if n_held < 64 {
-            held &= (1 << n_held) - 1;
-        }
-        for byte in &mut out[done..wanted] {
-            while n_held <= 56
-                && let Some(&next) = stream.get(at)
+        fore.forget_next();
+        back.forget_next();
+        for byte in &mut out[done..middle] {
+            while fore.held <= 56
+                && let Some(&next) = bytes[..end].get(at)
             {
-                held |= u64::from(next) << n_held;
-                n_held += 8;
-                at += 1;
+                at += fore.fill_byte(next);
             }
-            *byte = self.table[held as usize & (TABLE - 1)] as u8;
-            let bits = usize::from(self.lengths[usize::from(*byte)]);
-            n_held = n_held.checked_sub(bits).ok_or(WRONG)?;
-            held >>= bits;
+            *byte = self.single(&mut fore).ok_or(WRONG)?;
         }
-        // Less than a byte is left, and it is zeros.
-        if at - n_held / 8 != stream.len() || held != 0 {
+        for byte in &mut out[done_back..wanted] {
+            while back.held <= 56
+                && let Some(&last) = bytes[start..at_back.max(start)].last()
+            {
+                at_back -= back.fill_byte(last);
+            }
+            *byte = self.single(&mut back).ok_or(WRONG)?;
+        }
+        // Each half leaves less than a byte unused, and that is zeros.
+        let (at, at_back) = (at - fore.held / 8, at_back + back.held / 8);
+        if at != at_back || fore.rest() != 0 || back.rest() != 0 {
             return Err(WRONG);
         }
         Ok(())
     }
+
+    /// Decodes up to three bytes to byte `n` of `room`. Returns how many.
+    #[inline(always)]
+    fn step(&self, bits: &mut Bits, room: &mut [u8; 15], n: usize) -> usize {
+        let entry = self.table[bits.bits as usize & (TABLE - 1)];
+        room[n..n + 3].copy_from_slice(&entry.to_le_bytes()[..3]);
+        bits.skip((entry >> 24 & 15) as usize);
+        (entry >> 28) as usize
+    }
+
+    fn single(&self, bits: &mut Bits) -> Option<u8> {
+        let byte = self.table[bits.bits as usize & (TABLE - 1)] as u8;
+        let len = usize::from(self.lengths[usize::from(byte)]);
+        if len > bits.held {
+            return None;
+        }
+        bits.skip(len);
+        Some(byte)
+    }
+}
+
+/// Bits that were taken from a stream, and not used yet.
+#[derive(Default)]
+struct Bits {
+    /// The lowest `held` ones. Those above are 0, or those that come next.
+    bits: u64,
+    held: usize,
+}
+
+impl Bits {
+    /// Takes whole bytes of the next eight. Returns how many.
+    #[inline(always)]
+    fn fill(&mut self, next: u64) -> usize {
+        self.bits |= next << self.held;
+        let taken = (63 - self.held) / 8;
+        self.held |= 56;
+        taken
+    }
+
+    fn fill_byte(&mut self, next: u8) -> usize {
+        self.bits |= u64::from(next) << self.held;
+        self.held += 8;
+        1
+    }
+
+    fn skip(&mut self, n: usize) {
+        self.bits >>= n;
+        self.held -= n;
+    }
+
+    fn forget_next(&mut self) {
+        self.bits &= (1 << self.held) - 1;
+    }
+
+    /// The bits of the last byte that are not used.
+    fn rest(&self) -> u64 {
+        self.bits & ((1 << (self.held % 8)) - 1)
+    }
 }
 
 /// Bytes that a decoder may overwrite after those that are wanted.
-pub(crate) const SLACK: usize = 4;
+pub(crate) const SLACK: usize = 0;
 
 #[cfg(test)]
 mod tests {
@@ -272,7 +353,7 @@ mod tests {
 
     fn decode(decoder: &Decoder, stream: &[u8], n: usize) -> Result<Vec<u8>, Broken> {
         let mut out = vec![0x5a; n + SLACK];
-        decoder.decode(stream, &mut out)?;
+        decoder.decode(stream, 0, stream.len(), &mut out)?;
         out.truncate(n);
         Ok(out)
     }

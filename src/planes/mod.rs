@@ -23,7 +23,7 @@ mod varint;
 
 pub(crate) use block::{Piece, Scratch, decode_block, encode_block};
 pub(crate) use heads::Segment;
-pub(crate) use model::{Learnt, Model, Reader};
+pub(crate) use model::{Learnt, Model, Plane as PlaneKind, Reader};
 pub(crate) use split::Elements;
 
 /// Why stored bytes are not those of a model or a block.

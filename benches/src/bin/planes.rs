@@ -208,6 +208,7 @@ fn apart(what: &str, records: &[Made], per_block: usize, reads: &[usize]) {
             let learnt = Learnt::new(&pieces).unwrap();
             learning += processor_time() - start;
             let model = learnt.model.encode();
+            if std::env::var_os("SHOW").is_some() { for s in &learnt.model.streams { eprintln!("{} {:?} {:?}", s.field, s.elements, s.planes.iter().map(|p| match p { planes::PlaneKind::Stored => 0, planes::PlaneKind::Constant(_) => 1, planes::PlaneKind::Huffman(l) => l.iter().filter(|l| **l > 0).count() }).collect::<Vec<_>>()); } }
             let (mut stored, mut blocks, mut at) = (Vec::with_capacity(CHUNK), vec![], 0_usize);
             for first in (0..pieces.len()).step_by(per_block) {
                 let numbers = first..pieces.len().min(first + per_block);
