@@ -80,6 +80,8 @@ pub mod maintain;
 mod manifest;
 mod named;
 mod options;
+#[allow(dead_code, unused_imports, reason = "a layout to come")]
+mod planes;
 mod random;
 mod scalar;
 #[cfg(feature = "shards")]

@@ -13,7 +13,6 @@
 
 use super::Broken;
 use super::heads::Segment;
-use super::huffman::SLACK;
 use super::model::{Learnt, Plane, Reader};
 use super::split::{join, split};
 use super::varint::{Input, push};
@@ -22,7 +21,7 @@ use super::varint::{Input, push};
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Piece<'b> {
     pub(crate) bytes: &'b [u8],
-    /// In order, without overlap, and inside.
+    /// In order, without overlap, inside, and none of them empty.
     pub(crate) segments: &'b [Segment],
 }
 
@@ -181,14 +180,17 @@ pub(crate) fn decode_block(
             let mut end = 0_usize;
             for _ in 0..n_segments {
                 let (stream, gap, len) = (input.byte()?, input.length()?, input.length()?);
+                if gap > room - end || len > room - end - gap || len == 0 {
+                    return Err(LONG);
+                }
                 gaps.push((start + end, gap));
                 segments.push((stream, start + end + gap, len));
                 end += gap + len;
-                if end > room {
-                    return Err(LONG);
-                }
             }
             let gap = input.length()?;
+            if gap > room - end {
+                return Err(LONG);
+            }
             gaps.push((start + end, gap));
             end + gap
         } else {
@@ -218,7 +220,8 @@ pub(crate) fn decode_block(
             }
         }
     }
-    let coded: usize = lengths.iter().map(|length| length.saturating_sub(1)).try_fold(0, usize::checked_add).ok_or(LONG)?;
+    let coded: usize =
+        lengths.iter().map(|length| length.saturating_sub(1)).try_fold(0, usize::checked_add).ok_or(LONG)?;
     let codes = input.0;
     let mut codes_at = 0;
     input.take(coded)?;
@@ -239,12 +242,11 @@ pub(crate) fn decode_block(
             continue;
         }
         let size = stream.elements.size();
-        let room = n + SLACK;
-        if buffer.len() < room * size {
-            buffer.resize(room * size, 0);
+        if buffer.len() < n * size {
+            buffer.resize(n * size, 0);
         }
         let mut planes = [&[][..]; 8];
-        let mut rooms = buffer.chunks_exact_mut(room);
+        let mut rooms = buffer.chunks_exact_mut(n);
         for ((to, plane), decoder) in planes.iter_mut().zip(&stream.planes).zip(&reader.decoders[number]) {
             let code = match plane {
                 Plane::Stored => 0,
@@ -265,7 +267,7 @@ pub(crate) fn decode_block(
                 }
                 _ => return Err(Broken("a plane has no codes")),
             }
-            *to = &bytes[..n];
+            *to = bytes;
             codes_at += len;
         }
         for &(_, start, len) in segments.iter().filter(|segment| usize::from(segment.0) == number) {

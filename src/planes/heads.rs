@@ -54,7 +54,11 @@ impl Frame {
     /// The frame and the `n` of a piece of `len` bytes. `streams` has the stream of each segment.
     ///
     /// `None` if it can have no template.
-    pub(crate) fn of(len: usize, segments: &[Segment], streams: impl Iterator<Item = u8>) -> Option<(Self, u32)> {
+    pub(crate) fn of(
+        len: usize,
+        segments: &[Segment],
+        streams: impl Iterator<Item = u8>,
+    ) -> Option<(Self, u32)> {
         let n = segments.iter().fold(0, |n, segment| gcd(n, segment.len));
         if n == 0 || segments.len() > MAX_SEGMENTS {
             return None;
@@ -102,16 +106,15 @@ impl Frame {
         mut gap: impl FnMut(usize, usize),
         mut segment: impl FnMut(u8, usize, usize),
     ) -> Result<usize, Broken> {
+        const LONG: Broken = Broken("a segment is longer than any record");
         let mut at = 0_usize;
         for (number, &(len, _)) in self.gaps.iter().enumerate() {
             gap(at, len as usize);
-            at += len as usize;
+            at = at.checked_add(len as usize).ok_or(LONG)?;
             if let Some(&(stream, per)) = self.segments.get(number) {
-                let len = u64::from(per) * u64::from(n);
-                let len = usize::try_from(len).ok().filter(|len| *len <= 1 << 31);
-                let len = len.ok_or(Broken("a segment is longer than any record"))?;
+                let len = per.checked_mul(n).filter(|len| *len > 0).ok_or(LONG)? as usize;
                 segment(stream, at, len);
-                at += len;
+                at = at.checked_add(len).ok_or(LONG)?;
             }
         }
         Ok(at)
@@ -218,16 +221,18 @@ impl Template {
                 continue;
             }
             (this.base[cell], this.slope[cell]) = (first[cell], 0);
-            let same = this.stored.iter().find(|(earlier, _)| {
-                rows.iter().all(|row| row[*earlier as usize] == row[cell])
-            });
+            let same = this
+                .stored
+                .iter()
+                .find(|(earlier, _)| rows.iter().all(|row| row[*earlier as usize] == row[cell]));
             if let Some(&(earlier, _)) = same {
                 this.copies.push((cell as u32, earlier));
                 this.base[cell] = 0;
                 continue;
             }
             let differ = rows.iter().fold(0, |bits, row| bits | row[cell] ^ first[cell]);
-            let mask = differ.to_le_bytes().iter().rev().fold(0, |mask, byte| mask << 1 | u8::from(*byte != 0));
+            let mask =
+                differ.to_le_bytes().iter().rev().fold(0, |mask, byte| mask << 1 | u8::from(*byte != 0));
             this.stored.push((cell as u32, mask));
         }
         this.stored_len = this.stored.iter().map(|(_, mask)| mask.count_ones() as usize).sum();
@@ -254,7 +259,9 @@ impl Template {
     ) -> Result<(), Broken> {
         let mut stored = stored.take(self.stored_len)?;
         cells.clear();
-        cells.extend(self.base.iter().zip(&self.slope).map(|(base, slope)| base.wrapping_add(slope.wrapping_mul(n))));
+        cells.extend(
+            self.base.iter().zip(&self.slope).map(|(base, slope)| base.wrapping_add(slope.wrapping_mul(n))),
+        );
         for &(cell, mask) in &self.stored {
             let to = &mut cells[cell as usize];
             if mask == 15
@@ -323,8 +330,8 @@ impl Template {
         let mut frame = Frame::default();
         for _ in 0..n_segments {
             let (stream, per) = (input.byte()?, input.number()?);
-            if usize::from(stream) >= n_streams {
-                return Err(Broken("a template has a stream that is not there"));
+            if usize::from(stream) >= n_streams || per == 0 {
+                return Err(Broken("a template has a stream that is not there, or an empty segment"));
             }
             frame.segments.push((stream, per));
         }

@@ -8,7 +8,7 @@
 //! ```text
 //! huffman   codes of bytes               split   byte planes, apart and together again
 //! heads     what heads have in common    model   what blocks have in common
-//! block     blocks                       bits    numbers in few bytes
+//! block     blocks                       varint  numbers in few bytes
 //! ```
 //!
 //! This room is pure: bytes in, bytes out. Nothing that it reads makes it panic, or take memory for more than
@@ -19,11 +19,13 @@ mod heads;
 mod huffman;
 mod model;
 mod split;
+#[cfg(test)]
+mod tests;
 mod varint;
 
 pub(crate) use block::{Piece, Scratch, decode_block, encode_block};
 pub(crate) use heads::Segment;
-pub(crate) use model::{Learnt, Model, Plane as PlaneKind, Reader};
+pub(crate) use model::{Learnt, Model, Reader};
 pub(crate) use split::Elements;
 
 /// Why stored bytes are not those of a model or a block.

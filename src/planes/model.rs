@@ -4,15 +4,16 @@ use std::collections::HashMap;
 
 use super::Broken;
 use super::block::Piece;
-use super::heads::{Frame, MAX_TEMPLATES, Template};
+use super::heads::{Frame, MAX_TEMPLATES, Segment, Template};
 use super::huffman::{self, Decoder, Encoder, LENGTHS_LEN, Lengths};
 use super::split::{Elements, split};
 use super::varint::{Input, push};
 
+/// About how many elements of a field are looked at to choose how its planes are stored. A byte that they do
+/// not have has no code, and a block that has it stores that plane as it is.
+const SAMPLE: usize = 1 << 17;
 /// The most streams of a model: templates and shapes have a byte for each.
 pub(crate) const MAX_STREAMS: usize = 255;
-/// A plane that loses less than this part of its bytes is stored.
-const LEAST_GAIN: f64 = 0.02;
 
 /// How a plane is stored, unless a block says that it has it as it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,10 +51,11 @@ pub(crate) struct Learnt {
 }
 
 impl Learnt {
-    /// A model for `pieces`.
+    /// A model for `pieces`. A plane that would lose less than the part `least_gain` of its bytes is stored as it
+    /// is.
     ///
     /// `None` if they have more kinds of fields than a model has streams.
-    pub(crate) fn new(pieces: &[Piece<'_>]) -> Option<Self> {
+    pub(crate) fn new(pieces: &[Piece<'_>], least_gain: f64) -> Option<Self> {
         let mut by_kind = HashMap::new();
         let mut kinds = Vec::new();
         for segment in pieces.iter().flat_map(|piece| piece.segments) {
@@ -67,7 +69,7 @@ impl Learnt {
         }
         let mut this = Self { model: Model::default(), encoders: Vec::new(), by_kind, shapes: Vec::new() };
         this.learn_templates(pieces);
-        this.learn_planes(pieces, &kinds);
+        this.learn_planes(pieces, &kinds, least_gain);
         Some(this)
     }
 
@@ -100,28 +102,30 @@ impl Learnt {
         }
     }
 
-    fn learn_planes(&mut self, pieces: &[Piece<'_>], kinds: &[(u8, Elements)]) {
+    fn learn_planes(&mut self, pieces: &[Piece<'_>], kinds: &[(u8, Elements)], least_gain: f64) {
         let mut buffer = Vec::new();
         for (stream, &(field, elements)) in kinds.iter().enumerate() {
             let size = elements.size();
+            let (this, mut sampled) = (&*self, Vec::new());
+            for piece in pieces {
+                let own =
+                    |segment: &&Segment| usize::from(this.stream(segment.field, segment.elements)) == stream;
+                sampled.extend(piece.segments.iter().filter(own).map(|segment| segment.of(piece.bytes)));
+            }
+            let all: usize = sampled.iter().map(|bytes| bytes.len()).sum();
+            let step = (all / size).div_ceil(SAMPLE).max(1);
             let mut counts = vec![[0_u32; 256]; size];
             let mut total = 0;
-            for piece in pieces {
-                for segment in piece.segments {
-                    if usize::from(self.stream(segment.field, segment.elements)) != stream {
-                        continue;
-                    }
-                    let bytes = segment.of(piece.bytes);
-                    let n = bytes.len() / size;
-                    buffer.resize(n * size, 0);
-                    split(bytes, elements, &mut buffer, n, 0);
-                    for (counts, plane) in counts.iter_mut().zip(buffer.chunks_exact(n.max(1))) {
-                        plane.iter().for_each(|&byte| counts[usize::from(byte)] += 1);
-                    }
-                    total += n;
+            for bytes in sampled.into_iter().step_by(step) {
+                let n = bytes.len() / size;
+                buffer.resize(n * size, 0);
+                split(bytes, elements, &mut buffer, n, 0);
+                for (counts, plane) in counts.iter_mut().zip(buffer.chunks_exact(n)) {
+                    plane.iter().for_each(|&byte| counts[usize::from(byte)] += 1);
                 }
+                total += n;
             }
-            let planes: Vec<Plane> = counts.iter().map(|counts| choose(counts, total)).collect();
+            let planes: Vec<Plane> = counts.iter().map(|counts| choose(counts, total, least_gain)).collect();
             let encoder = |plane: &Plane| match plane {
                 Plane::Huffman(lengths) => Some(Encoder::new(lengths)),
                 Plane::Stored | Plane::Constant(_) => None,
@@ -133,13 +137,13 @@ impl Learnt {
 }
 
 /// How to store a plane of `total` bytes that occur `counts` times.
-fn choose(counts: &[u32; 256], total: usize) -> Plane {
+fn choose(counts: &[u32; 256], total: usize, least_gain: f64) -> Plane {
     if let Some(byte) = counts.iter().position(|&count| count as usize == total) {
         return Plane::Constant(byte as u8);
     }
     let Some(lengths) = huffman::lengths(counts) else { return Plane::Stored };
     let bits: u64 = counts.iter().zip(&lengths).map(|(&n, &bits)| u64::from(n) * u64::from(bits)).sum();
-    if bits as f64 / 8.0 + LENGTHS_LEN as f64 > (1.0 - LEAST_GAIN) * total as f64 {
+    if bits as f64 / 8.0 + LENGTHS_LEN as f64 > (1.0 - least_gain) * total as f64 {
         return Plane::Stored;
     }
     Plane::Huffman(Box::new(lengths))
@@ -184,7 +188,8 @@ impl Model {
                 0 => Ok(Plane::Stored),
                 1 => Ok(Plane::Constant(input.byte()?)),
                 2 => {
-                    let packed = input.take(LENGTHS_LEN)?.first_chunk().ok_or(Broken("the bytes end too early"))?;
+                    let packed =
+                        input.take(LENGTHS_LEN)?.first_chunk().ok_or(Broken("the bytes end too early"))?;
                     Ok(Plane::Huffman(Box::new(huffman::unpack_lengths(packed)?)))
                 }
                 _ => Err(Broken("a plane has an unknown kind")),

@@ -74,7 +74,8 @@ pub(crate) fn split(bytes: &[u8], elements: Elements, planes: &mut [u8], stride:
         let n = bytes.len() / N;
         let mut rest = planes;
         let mut to: [&mut [u8]; N] = std::array::from_fn(|plane| {
-            let (this, behind) = std::mem::take(&mut rest).split_at_mut(if plane + 1 < N { stride } else { at + n });
+            let (this, behind) =
+                std::mem::take(&mut rest).split_at_mut(if plane + 1 < N { stride } else { at + n });
             rest = behind;
             &mut this[at..at + n]
         });

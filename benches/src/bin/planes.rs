@@ -190,7 +190,7 @@ struct Apart {
     blocks: Vec<(usize, usize)>,
 }
 
-fn apart(what: &str, records: &[Made], per_block: usize, reads: &[usize]) {
+fn apart(what: &str, records: &[Made], per_block: usize, least_gain: f64, reads: &[usize]) {
     let payload: usize = records.iter().map(|record| record.payload).sum();
     let raw: usize = records.iter().map(|record| record.bytes.len()).sum();
     let mut scratch = Scratch::default();
@@ -205,10 +205,9 @@ fn apart(what: &str, records: &[Made], per_block: usize, reads: &[usize]) {
             let pieces: Vec<_> =
                 chunk.iter().map(|record| Piece { bytes: &record.bytes, segments: &record.segments }).collect();
             let start = processor_time();
-            let learnt = Learnt::new(&pieces).unwrap();
+            let learnt = Learnt::new(&pieces, least_gain).unwrap();
             learning += processor_time() - start;
             let model = learnt.model.encode();
-            if std::env::var_os("SHOW").is_some() { for s in &learnt.model.streams { eprintln!("{} {:?} {:?}", s.field, s.elements, s.planes.iter().map(|p| match p { planes::PlaneKind::Stored => 0, planes::PlaneKind::Constant(_) => 1, planes::PlaneKind::Huffman(l) => l.iter().filter(|l| **l > 0).count() }).collect::<Vec<_>>()); } }
             let (mut stored, mut blocks, mut at) = (Vec::with_capacity(CHUNK), vec![], 0_usize);
             for first in (0..pieces.len()).step_by(per_block) {
                 let numbers = first..pieces.len().min(first + per_block);
@@ -283,7 +282,10 @@ fn main() {
     blosc("Blosc2, zstd 1, 16 KiB", &records, 16 << 10, Compression::zstd(1), &reads);
     blosc("Blosc2, zstd 1, 4 KiB", &records, 4 << 10, Compression::zstd(1), &reads);
     blosc("Blosc2, LZ4, 16 KiB", &records, 16 << 10, Compression::lz4(), &reads);
-    for per_block in [1, 2, 4, 8] {
-        apart(&format!("fields apart, {per_block} records a block"), &records, per_block, &reads);
+    for least_gain in [0.02, 0.2] {
+        for per_block in [1, 4] {
+            let what = format!("fields apart, {per_block} a block, gain {least_gain}");
+            apart(&what, &records, per_block, least_gain, &reads);
+        }
     }
 }
