@@ -6,6 +6,7 @@
 
 use std::fmt;
 
+use crate::planes::Segments;
 use crate::scalar::{Scalar, ScalarField};
 
 /// Turns values into record bytes, and record bytes into borrowed views.
@@ -116,6 +117,43 @@ pub trait Codec: Send + Sync + 'static {
     fn scalar(&self, view: &Self::View<'_>, name: &str) -> Option<Scalar> {
         let _ = (view, name);
         None
+    }
+
+    /// Where the arrays of a record lie, so that a depot can store each field by itself. The default names none,
+    /// which is right for text and for records without arrays of numbers.
+    ///
+    /// `view` is that of a record, which `segments` knows.
+    ///
+    /// ```
+    /// use vldepot::{Codec, CodecError, Elements, Segments};
+    ///
+    /// /// Places of particles: x, y and z of each, one after the other.
+    /// struct Places;
+    /// impl Codec for Places {
+    ///     type Item = [[f32; 3]];
+    ///     type View<'a> = &'a [[u8; 12]];
+    ///     // ..
+    /// #   const ID: &'static str = "example.places";
+    /// #   const ALIGN: usize = 4;
+    /// #   fn encode(&self, item: &[[f32; 3]], out: &mut Vec<u8>) -> Result<(), CodecError> {
+    /// #       out.extend(item.iter().flatten().flat_map(|x| x.to_le_bytes()));
+    /// #       Ok(())
+    /// #   }
+    /// #   fn view<'a>(&self, bytes: &'a [u8]) -> Result<&'a [[u8; 12]], CodecError> {
+    /// #       let (places, rest) = bytes.as_chunks();
+    /// #       if rest.is_empty() { Ok(places) } else { Err(CodecError::invalid("a part of a place")) }
+    /// #   }
+    ///     fn segments(&self, view: &Self::View<'_>, segments: &mut Segments<'_>) {
+    ///         segments.add(0, Elements::Float4, view.as_flattened());
+    ///     }
+    /// }
+    ///
+    /// vldepot::testing::codec_conformance(Places, [&[[1.0, 2.0, 3.0]][..]], |item, view| {
+    ///     item.len() == view.len()
+    /// });
+    /// ```
+    fn segments(&self, view: &Self::View<'_>, segments: &mut Segments<'_>) {
+        let _ = (view, segments);
     }
 
     /// What a reader must know besides the id. Stored in the depot's header. At most 1024 bytes.

@@ -8,7 +8,7 @@ use super::view::AtomicFrameView;
 use super::{AtomicFrameItem, write};
 use crate::codec::{Codec, CodecError};
 use crate::codecs::ndarray::DType;
-use crate::{Scalar, ScalarField};
+use crate::{Scalar, ScalarField, Segments};
 
 /// Frames of atoms: writes [`AtomicFrame`](super::AtomicFrame) and lends [`AtomicFrameView`].
 ///
@@ -219,6 +219,11 @@ impl Codec for AtomicFrameCodec {
             "n_atoms" => i64::try_from(view.n_atoms()).ok().map(Scalar::Integer),
             _ => None,
         }
+    }
+
+    /// Positions, velocities, forces, charges, types, masses, and the writer's own arrays per atom.
+    fn segments(&self, view: &AtomicFrameView<'_>, segments: &mut Segments<'_>) {
+        view.segments(segments);
     }
 
     /// Lines of the form `name=value`: the precision, the units, and the number of atoms if it is fixed.

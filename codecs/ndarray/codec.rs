@@ -7,6 +7,7 @@ use ndarray::{ArrayBase, ArrayRef, ArrayView, Data, Dimension, IxDyn};
 
 use super::any::{append_elements, byte_len};
 use super::{AnyArray, AnyArrayView, DType, Element};
+use crate::Segments;
 use crate::codec::{Codec, CodecError};
 
 const MAGIC: [u8; 4] = *b"NDA1";
@@ -148,6 +149,10 @@ impl Codec for AnyNdArray {
     fn view<'a>(&self, bytes: &'a [u8]) -> Result<AnyArrayView<'a>, CodecError> {
         read(bytes)
     }
+
+    fn segments(&self, view: &AnyArrayView<'_>, segments: &mut Segments<'_>) {
+        segments.add(0, view.dtype().elements(), view.as_bytes());
+    }
 }
 
 /// Arrays of `T` with the dimensions `D`: `Ix2` for a matrix, `IxDyn` for any number of axes.
@@ -185,6 +190,11 @@ impl<T: Element, D: Dimension + 'static> Codec for NdArray<T, D> {
 
     fn element_size(&self) -> usize {
         T::DTYPE.size()
+    }
+
+    fn segments(&self, view: &ArrayView<'_, T, D>, segments: &mut Segments<'_>) {
+        let bytes = view.as_slice().map(bytemuck::cast_slice::<T, u8>).unwrap_or_default();
+        segments.add(0, T::DTYPE.elements(), bytes);
     }
 
     fn encode(&self, item: &ArrayRef<T, D>, out: &mut Vec<u8>) -> Result<(), CodecError> {

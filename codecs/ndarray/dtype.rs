@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::Elements;
+
 /// The type of an array's elements.
 ///
 /// The numbers are those of the record layouts and of `schemas/atomic_frame.fbs`. They never change.
@@ -54,6 +56,18 @@ impl DType {
         Self::U64,
         Self::Bool,
     ];
+
+    /// What elements of this dtype are to a depot that stores fields apart.
+    pub(in crate::codecs) const fn elements(self) -> Elements {
+        match self {
+            Self::F32 => Elements::Float4,
+            Self::F64 => Elements::Float8,
+            Self::I8 | Self::U8 | Self::Bool => Elements::Bytes1,
+            Self::F16 | Self::BF16 | Self::I16 | Self::U16 => Elements::Bytes2,
+            Self::I32 | Self::U32 => Elements::Bytes4,
+            Self::I64 | Self::U64 => Elements::Bytes8,
+        }
+    }
 
     /// The number that records store.
     pub const fn code(self) -> u8 {

@@ -9,6 +9,7 @@
 //! huffman   codes of bytes               split   byte planes, apart and together again
 //! heads     what heads have in common    model   what blocks have in common
 //! block     blocks                       varint  numbers in few bytes
+//! segments  what codecs say of records
 //! ```
 //!
 //! This room is pure: bytes in, bytes out. Nothing that it reads makes it panic, or take memory for more than
@@ -18,6 +19,7 @@ mod block;
 mod heads;
 mod huffman;
 mod model;
+mod segments;
 mod split;
 #[cfg(test)]
 mod tests;
@@ -26,7 +28,8 @@ mod varint;
 pub(crate) use block::{Piece, Scratch, decode_block, encode_block};
 pub(crate) use heads::Segment;
 pub(crate) use model::{Learnt, Model, Reader};
-pub(crate) use split::Elements;
+pub use segments::Segments;
+pub use split::Elements;
 
 /// Why stored bytes are not those of a model or a block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,13 +5,17 @@
 
 use super::Broken;
 
-/// What the elements of a segment are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) enum Elements {
-    /// Integers or anything else of 1, 2, 4 or 8 bytes.
+/// What the elements of a [segment](super::Segments) are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Elements {
+    /// Integers of 1 byte, or bytes of another meaning.
     Bytes1,
+    /// Integers or anything else of 2 bytes.
     Bytes2,
+    /// Integers or anything else of 4 bytes.
     Bytes4,
+    /// Integers or anything else of 8 bytes.
     Bytes8,
     /// f32, little-endian.
     Float4,
@@ -24,7 +28,7 @@ impl Elements {
         [Self::Bytes1, Self::Bytes2, Self::Bytes4, Self::Bytes8, Self::Float4, Self::Float8];
 
     /// Bytes of an element.
-    pub(crate) fn size(self) -> usize {
+    pub fn size(self) -> usize {
         match self {
             Self::Bytes1 => 1,
             Self::Bytes2 => 2,

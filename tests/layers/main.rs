@@ -37,7 +37,7 @@ const ROOMS: &[(&str, Uses)] = &[
     ("error", Only(&[])),
     ("named", Only(&["error"])),
     ("scalar", Only(&["le", "named"])),
-    ("codec", Only(&["scalar"])),
+    ("codec", Only(&["planes", "scalar"])),
     ("blosc", Only(&["buffer", "error", "le", "named"])),
     ("options", Only(&["blosc", "error", "named"])),
     ("storage", Only(&["buffer", "error", "sync"])),
