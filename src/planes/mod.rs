@@ -29,6 +29,7 @@ pub(crate) use block::{Piece, Scratch, decode_block, encode_block};
 pub(crate) use heads::Segment;
 pub(crate) use model::{Learnt, Model, Reader};
 pub use segments::Segments;
+pub(crate) use segments::cut;
 pub use split::Elements;
 
 /// Why stored bytes are not those of a model or a block.

@@ -1,4 +1,17 @@
 //! What the blocks of a chunk have in common.
+//!
+//! The bytes of a model are
+//!
+//! 1. the number of streams, and for each: the field, a byte; its [`Elements`], a byte; and for each of their
+//!    planes a byte for the kind: 0 stored as it is; 1 all bytes are the one that follows; 2 codes, whose
+//!    lengths follow in 128 bytes;
+//! 2. the number of templates, and for each: the number of segments, and of each the stream, a byte, and its
+//!    bytes for each `n`; the bytes of each gap, with a byte for its place modulo 4; a byte for each
+//!    cell; what the cells need.
+//!
+//! The byte of a cell is 0 for a constant, 1 to 15 for the bytes that blocks store, a bit for each, 16 if it
+//! follows `n`, and 17 if it is the same as another one. What follows is the number of that other one, or the base
+//! in 4 bytes, and for 16 the slope in 4 more. All other numbers are [varints](super::varint).
 
 use std::collections::HashMap;
 

@@ -66,9 +66,47 @@ impl<'r> Segments<'r> {
     }
 }
 
+/// The segments of a part of a record: `len` bytes from byte `start` on.
+///
+/// An element that the part does not have as a whole belongs to the part's head.
+pub(crate) fn cut(segments: &[Segment], start: u32, len: u32) -> Vec<Segment> {
+    let end = start.saturating_add(len);
+    let inside = |segment: &Segment| {
+        let size = segment.elements.size() as u32;
+        // Both in bytes from the segment's start.
+        let first = start.saturating_sub(segment.start).checked_next_multiple_of(size)?;
+        let last = end.saturating_sub(segment.start).min(segment.len) / size * size;
+        let len = last.checked_sub(first).filter(|len| *len > 0)?;
+        Some(Segment { start: segment.start + first - start, len, ..*segment })
+    };
+    segments.iter().filter_map(inside).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn parts_have_the_whole_elements_of_a_record() {
+        let segment = |elements, start, len| Segment { field: 1, elements, start, len };
+        let record = [segment(Elements::Bytes1, 5, 20), segment(Elements::Float4, 30, 40)];
+        assert_eq!(cut(&record, 0, 100), record);
+        assert_eq!(cut(&record, 0, 5), []);
+        assert_eq!(cut(&record, 70, 9), []);
+        assert_eq!(cut(&record, 0, 6), [segment(Elements::Bytes1, 5, 1)]);
+        // The element at byte 38 is cut by both parts.
+        let parts = [cut(&record, 20, 20), cut(&record, 40, 60)];
+        let first = vec![segment(Elements::Bytes1, 0, 5), segment(Elements::Float4, 10, 8)];
+        assert_eq!(parts, [first, vec![segment(Elements::Float4, 2, 28)]]);
+        for start in 0..100 {
+            for len in 0..100 - start {
+                for part in cut(&record, start, len) {
+                    assert!(part.start + part.len <= len && part.len > 0);
+                    assert_eq!(part.len as usize % part.elements.size(), 0);
+                }
+            }
+        }
+    }
 
     #[test]
     fn segments_come_in_order_and_wrong_ones_are_left_out() {

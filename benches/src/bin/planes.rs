@@ -102,7 +102,8 @@ fn molecules(records: usize) -> Vec<Made> {
             positions.push(at.map(|x| x as f32));
         }
         let forces: Vec<_> = (0..n_atoms).map(|_| [0; 3].map(|_| (50.0 * random.normal()) as f32)).collect();
-        let numbers: Vec<_> = (0..n_atoms).map(|_| [1_u8, 1, 1, 1, 6, 6, 6, 7, 8, 16][random.below(10)]).collect();
+        let numbers: Vec<_> =
+            (0..n_atoms).map(|_| [1_u8, 1, 1, 1, 6, 6, 6, 7, 8, 16][random.below(10)]).collect();
         let frame = AtomicFrame::new()
             .positions(&positions)
             .forces(&forces)
@@ -113,6 +114,21 @@ fn molecules(records: usize) -> Vec<Made> {
         made(&frame, 25 * n_atoms + 8 * (1 + 9 + 9))
     };
     (0..records).map(molecule).collect()
+}
+
+/// Frames in parts of 64 KiB, as if each part were a record.
+fn frames() -> Vec<Made> {
+    const PART: usize = 64 << 10;
+    let mut parts = vec![];
+    for frame in vldepot_benches::data::frames() {
+        let whole = made(&frame.item(), 0);
+        for start in (0..whole.bytes.len()).step_by(PART) {
+            let bytes = whole.bytes[start..whole.bytes.len().min(start + PART)].to_vec();
+            let segments = planes::cut(&whole.segments, start as u32, bytes.len() as u32);
+            parts.push(Made { payload: bytes.len(), bytes, segments });
+        }
+    }
+    parts
 }
 
 /// Chunks of records, one after the other.
@@ -202,8 +218,10 @@ fn apart(what: &str, records: &[Made], per_block: usize, least_gain: f64, reads:
         (*size, *models) = (0, 0);
         learning = 0.0;
         for chunk in chunks(records) {
-            let pieces: Vec<_> =
-                chunk.iter().map(|record| Piece { bytes: &record.bytes, segments: &record.segments }).collect();
+            let pieces: Vec<_> = chunk
+                .iter()
+                .map(|record| Piece { bytes: &record.bytes, segments: &record.segments })
+                .collect();
             let start = processor_time();
             let learnt = Learnt::new(&pieces, least_gain).unwrap();
             learning += processor_time() - start;
@@ -282,10 +300,18 @@ fn main() {
     blosc("Blosc2, zstd 1, 16 KiB", &records, 16 << 10, Compression::zstd(1), &reads);
     blosc("Blosc2, zstd 1, 4 KiB", &records, 4 << 10, Compression::zstd(1), &reads);
     blosc("Blosc2, LZ4, 16 KiB", &records, 16 << 10, Compression::lz4(), &reads);
-    for least_gain in [0.02, 0.2] {
+    for least_gain in [0.02, 0.05, 0.2] {
         for per_block in [1, 4] {
             let what = format!("fields apart, {per_block} a block, gain {least_gain}");
             apart(&what, &records, per_block, least_gain, &reads);
         }
+    }
+    let records = frames();
+    let reads: Vec<_> = (0..1000).map(|_| random.below(records.len())).collect();
+    println!("\nframes, in parts of 64 KiB: size over the records");
+    blosc("Blosc2, zstd 1, 64 KiB", &records, 64 << 10, Compression::zstd(1), &reads);
+    blosc("Blosc2, LZ4, 64 KiB", &records, 64 << 10, Compression::lz4(), &reads);
+    for least_gain in [0.02, 0.05, 0.2] {
+        apart(&format!("fields apart, gain {least_gain}"), &records, 1, least_gain, &reads);
     }
 }
