@@ -215,6 +215,18 @@ impl State {
         self.pending.insert(hash, name, location, attributes);
     }
 
+    /// Notes a new record with a name that comes after the names of all pending records, dead ones included.
+    pub(crate) fn insert_last(
+        &mut self,
+        hash: u64,
+        name: &[u8],
+        location: &Location,
+        attributes: Attributes<'_>,
+    ) {
+        self.raw_bytes = self.raw_bytes.saturating_add(u64::from(location.length));
+        self.pending.insert_last(hash, name, location, attributes);
+    }
+
     /// Where chunk `chunk` is.
     pub(crate) fn source(&self, chunk: u64) -> Result<Option<ChunkAt>> {
         if self.snapshot.members.is_set() {

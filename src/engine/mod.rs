@@ -13,6 +13,7 @@
 //! newer       what later versions wrote      rounds       what many records need, in few calls
 //! ordered     names in their order               columns      scalars without the records
 //! set         several depots as one              shelf        readers of their chunks
+//! last_name   names that are certainly new
 //! ```
 //!
 //! `depot`, `maintain` and the loader call the engine. It calls the log, the catalog, chunks and the index,
@@ -58,6 +59,7 @@ mod commit;
 mod fallback;
 mod find;
 mod frozen;
+mod last_name;
 mod listing;
 mod newer;
 mod open;

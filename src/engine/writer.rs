@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::append::Append;
+use super::last_name::LastName;
 use super::shared::Shared;
 use crate::catalog::MAX_PENDING;
 use crate::chunk::{ChunkAt, Job, OpenChunk, Pool, Shape};
@@ -59,6 +60,7 @@ pub(crate) struct Writer {
     /// A compressed chunk that could not be written. It is the next to be written.
     pub(super) unwritten: Option<(u64, EncodedEntry)>,
     pub(super) append: Append,
+    last_name: LastName,
     pub(super) since: SinceCommit,
     /// MessagePack of the depot's metadata, if changed.
     pub(super) new_metadata: Option<Vec<u8>>,
@@ -89,6 +91,7 @@ impl Writer {
             in_pool: VecDeque::new(),
             unwritten: None,
             append: Append::new(Arc::clone(&shared), tail),
+            last_name: LastName::default(),
             since: SinceCommit::nothing(),
             new_metadata: None,
             new_losses: None,
@@ -109,7 +112,9 @@ impl Writer {
         self.append.check_alive()?;
         self.write_finished(false)?;
         let hash = hash(record.name);
-        let found = self.shared.read().find_hashed(hash, record.name, &mut |_| ())?;
+        let is_last = self.last_name.is_before(record.name, &self.shared);
+        let found =
+            if is_last { None } else { self.shared.read().find_hashed(hash, record.name, &mut |_| ())? };
         if found.is_some() && record.only_new {
             return Err(ErrorKind::Exists
                 .at(self.shared.storage.path())
@@ -149,8 +154,13 @@ impl Writer {
         if let Some(found) = found {
             state.mark_dead(hash, &found);
         }
-        state.insert(hash, record.name, &location, record.attributes);
+        if is_last {
+            state.insert_last(hash, record.name, &location, record.attributes);
+        } else {
+            state.insert(hash, record.name, &location, record.attributes);
+        }
         drop(state);
+        self.last_name.note(record.name);
         self.changed(record.bytes.len() + record.name.len() + record.attributes.len());
         Ok(())
     }
@@ -227,6 +237,7 @@ impl Writer {
         state.mark_dead(hash(from), &found);
         state.insert(hash(to), to, &found.location, attributes);
         drop(state);
+        self.last_name.note(to);
         self.changed(from.len() + to.len() + attributes.len());
         Ok(())
     }
@@ -251,6 +262,7 @@ impl Writer {
         }
         state.insert(hash, name, location, attributes);
         drop(state);
+        self.last_name.note(name);
         self.changed(name.len() + attributes.len());
         Ok(())
     }
