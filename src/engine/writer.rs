@@ -7,7 +7,7 @@ use std::time::Instant;
 use super::append::Append;
 use super::last_name::LastName;
 use super::shared::Shared;
-use crate::catalog::MAX_PENDING;
+use crate::catalog::{Found, MAX_PENDING};
 use crate::chunk::{ChunkAt, Job, OpenChunk, Pool, Shape};
 use crate::error::{ErrorKind, Result};
 use crate::format::chunk::{EncodedEntry, encode_log};
@@ -150,19 +150,33 @@ impl Writer {
                 rest = self.open.fill(0, rest);
             }
         }
-        let mut state = self.shared.write();
-        if let Some(found) = found {
-            state.mark_dead(hash, &found);
-        }
         if is_last {
-            state.insert_last(hash, record.name, &location, record.attributes);
+            self.shared.write().insert_last(hash, record.name, &location, record.attributes);
+            self.last_name.note(record.name);
         } else {
-            state.insert(hash, record.name, &location, record.attributes);
+            let dead = found.as_ref().map(|found| (hash, found));
+            self.insert(hash, dead, record.name, &location, record.attributes);
         }
-        drop(state);
-        self.last_name.note(record.name);
         self.changed(record.bytes.len() + record.name.len() + record.attributes.len());
         Ok(())
+    }
+
+    /// Notes a record, and in the same moment that another one is dead, found by the hash of its name.
+    pub(super) fn insert(
+        &mut self,
+        hash: u64,
+        dead: Option<(u64, &Found)>,
+        name: &[u8],
+        location: &Location,
+        attributes: Attributes<'_>,
+    ) {
+        let mut state = self.shared.write();
+        if let Some((hash, found)) = dead {
+            state.mark_dead(hash, found);
+        }
+        state.insert(hash, name, location, attributes);
+        drop(state);
+        self.last_name.note(name);
     }
 
     /// Counts a change of `bytes` bytes towards the next commit.
@@ -214,10 +228,7 @@ impl Writer {
         let scalars = self.shared.read().scalars(found.place)?;
         let attributes = Attributes { metadata: Some(metadata), scalars: &scalars };
         self.note_operation(name, action, attributes);
-        let mut state = self.shared.write();
-        state.mark_dead(hash, &found);
-        state.insert(hash, name, &found.location, attributes);
-        drop(state);
+        self.insert(hash, Some((hash, &found)), name, &found.location, attributes);
         self.changed(name.len() + metadata.len());
         Ok(true)
     }
@@ -233,11 +244,7 @@ impl Writer {
         // The new name comes first. After a crash between the two, both are there, and never none.
         self.note_operation(to, Action::Metadata { address, length, checksum }, attributes);
         self.note_operation(from, Action::Remove, Attributes::default());
-        let mut state = self.shared.write();
-        state.mark_dead(hash(from), &found);
-        state.insert(hash(to), to, &found.location, attributes);
-        drop(state);
-        self.last_name.note(to);
+        self.insert(hash(to), Some((hash(from), &found)), to, &found.location, attributes);
         self.changed(from.len() + to.len() + attributes.len());
         Ok(())
     }
@@ -256,13 +263,8 @@ impl Writer {
         let found = self.shared.read().find_hashed(hash, name, &mut |_| ())?;
         let Location { address, length, checksum, .. } = *location;
         self.note_operation(name, Action::Metadata { address, length, checksum }, attributes);
-        let mut state = self.shared.write();
-        if let Some(found) = found {
-            state.mark_dead(hash, &found);
-        }
-        state.insert(hash, name, location, attributes);
-        drop(state);
-        self.last_name.note(name);
+        let dead = found.as_ref().map(|found| (hash, found));
+        self.insert(hash, dead, name, location, attributes);
         self.changed(name.len() + attributes.len());
         Ok(())
     }
