@@ -28,9 +28,6 @@ const AT_ONCE: usize = 64;
 /// them.
 const LONG: u64 = 8 << 20;
 
-/// The longest record.
-const MAX_LEN: u64 = u32::MAX as u64;
-
 /// What to add, and how. See [`Archive::add`].
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
@@ -134,8 +131,8 @@ impl Archive {
     /// holds.
     ///
     /// Modes, times, owners and extended attributes are kept, and links as links. Files with several names
-    /// are stored once for each. Pipes, sockets and devices are failures, and so are files of 4 GiB and more,
-    /// and files that change while they are read. A failure does not stop the others.
+    /// are stored once for each. Pipes, sockets and devices are failures, and so are files that change while
+    /// they are read. A failure does not stop the others. Long files are read piece by piece.
     ///
     /// # Errors
     /// The errors of [`write`](Self::write), but for those of single files, which are among
@@ -259,14 +256,7 @@ impl Archive {
                 self.write_link(to, target, &attributes).map(|()| added.links += 1)
             }
             Content::File(bytes, attributes) => self.store_file(to, &bytes, &attributes, added),
-            Content::Long => match read(from, options, MAX_LEN, &[]) {
-                Ok(Content::File(bytes, attributes)) => self.store_file(to, &bytes, &attributes, added),
-                Ok(_) => Ok(()),
-                Err(error) => {
-                    added.fail(fail(error));
-                    Ok(())
-                }
-            },
+            Content::Long => self.store_long(from, to, options, added),
         };
         match stored {
             Err(error) if is_of_one_file(&error) => added.fail(fail(io::Error::other(error))),
@@ -290,7 +280,7 @@ impl Archive {
 }
 
 /// Whether other files may be stored after this error.
-fn is_of_one_file(error: &Error) -> bool {
+pub(super) fn is_of_one_file(error: &Error) -> bool {
     use ErrorKind::{Exists, InvalidPath, InvalidRecord, IsAFolder, NotAFolder};
     matches!(error.kind(), Exists | InvalidPath { .. } | InvalidRecord { .. } | IsAFolder | NotAFolder)
 }
@@ -413,25 +403,12 @@ impl Reader<'_> {
 /// Reads a file whole, if it has at most `room` bytes. What is not a file any more is not read, and no link
 /// is followed.
 fn read(path: &Path, options: &AddOptions, room: u64, left_out: &[(u64, u64)]) -> io::Result<Content> {
-    // Without O_NONBLOCK, opening a pipe that took the file's place would wait for ever.
-    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY;
-    let file = fs::OpenOptions::new().read(true).custom_flags(flags).open(path)?;
-    // The standard library asks by `statx`, which takes twice as long.
-    let before = fstat(&file)?;
-    if !rustix::fs::FileType::from_raw_mode(before.st_mode).is_file() {
-        return Err(io::Error::new(io::ErrorKind::Unsupported, "it is no file any more"));
-    }
+    let (file, before) = open(path)?;
     let len = u64::try_from(before.st_size).unwrap_or(0);
     #[allow(clippy::unnecessary_cast, reason = "they have other types on other systems")]
-    let (device, mode) = (before.st_dev as u64, before.st_mode as u32);
+    let device = before.st_dev as u64;
     if left_out.contains(&(device, before.st_ino)) {
         return Ok(Content::LeftOut);
-    }
-    if len > MAX_LEN {
-        return Err(io::Error::new(
-            io::ErrorKind::FileTooLarge,
-            format!("it has {len} bytes, and a file in an archive has at most {MAX_LEN}"),
-        ));
     }
     if len > room {
         return Ok(Content::Long);
@@ -454,18 +431,43 @@ fn read(path: &Path, options: &AddOptions, room: u64, left_out: &[(u64, u64)]) -
         }
     }
     bytes.truncate(n);
-    let after = fstat(&file)?;
+    check_unchanged(&file, &before, n as u64)?;
+    Ok(Content::File(bytes, attributes_of(&file, &before, options)))
+}
+
+/// Opens what is to be a file, and asks what it is.
+pub(super) fn open(path: &Path) -> io::Result<(fs::File, Stat)> {
+    // Without O_NONBLOCK, opening a pipe that took the file's place would wait for ever.
+    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY;
+    let file = fs::OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    // The standard library asks by `statx`, which takes twice as long.
+    let found = fstat(&file)?;
+    if !rustix::fs::FileType::from_raw_mode(found.st_mode).is_file() {
+        return Err(io::Error::new(io::ErrorKind::Unsupported, "it is no file any more"));
+    }
+    Ok((file, found))
+}
+
+/// Refuses a file of which `n` bytes were read, if that is not all, or if it is not as it was `before`.
+pub(super) fn check_unchanged(file: &fs::File, before: &Stat, n: u64) -> io::Result<()> {
+    let after = fstat(file)?;
     let seen = |of: &Stat| (of.st_size, of.st_mtime, of.st_mtime_nsec);
-    if n as u64 != len || seen(&before) != seen(&after) {
+    if u64::try_from(before.st_size) != Ok(n) || seen(before) != seen(&after) {
         return Err(io::Error::other("it changed while it was read"));
     }
-    let mut attributes = FileAttributes::new().with_mode(mode);
-    attributes.mtime = Some(before.st_mtime);
-    attributes.mtime_ns = u32::try_from(before.st_mtime_nsec).unwrap_or(0);
+    Ok(())
+}
+
+/// What is kept of an open file besides its bytes.
+pub(super) fn attributes_of(file: &fs::File, found: &Stat, options: &AddOptions) -> FileAttributes {
+    #[allow(clippy::unnecessary_cast, reason = "it has another type on other systems")]
+    let mut attributes = FileAttributes::new().with_mode(found.st_mode as u32);
+    attributes.mtime = Some(found.st_mtime);
+    attributes.mtime_ns = u32::try_from(found.st_mtime_nsec).unwrap_or(0);
     if !options.no_owner {
-        (attributes.uid, attributes.gid) = (Some(before.st_uid), Some(before.st_gid));
+        (attributes.uid, attributes.gid) = (Some(found.st_uid), Some(found.st_gid));
     }
-    Ok(Content::File(bytes, attributes.with_xattrs(xattrs::of(&file))))
+    attributes.with_xattrs(xattrs::of(file))
 }
 
 /// What is kept of a file besides its bytes.
