@@ -341,6 +341,10 @@ pub enum ErrorKind {
     OutOfRange { position: u64, len: u64 },
     /// The bytes asked for end at `end`, but the record has only `len`.
     OutsideRecord { end: u64, len: u64 },
+    /// A record of `len` bytes was to be read as a whole, and at most `most` bytes are.
+    ///
+    /// [`read_to`](crate::Depot::read_to) and [`parts`](crate::Depot::parts) read it piece by piece.
+    TooLong { len: u64, most: u64 },
     /// A new file at a path that is taken.
     ///
     /// [`Depot::append`](crate::Depot::append) opens an existing depot for writing.
@@ -489,6 +493,10 @@ impl ErrorKind {
             Self::OutsideRecord { end, len } => {
                 write!(f, "its bytes up to {end} were asked for, and it has {len}")
             }
+            Self::TooLong { len, most } => write!(
+                f,
+                "it has {len} bytes, and at most {most} are read at once: read it piece by piece or in parts"
+            ),
             Self::PathExists => {
                 write!(f, "the path exists, and stays as it is: choose another one, or open it for appending")
             }

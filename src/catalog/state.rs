@@ -198,7 +198,7 @@ impl State {
 
     /// Notes that a found record is dead. `hash` is the hash of its name.
     pub(crate) fn mark_dead(&mut self, hash: u64, found: &Found) {
-        self.raw_bytes = self.raw_bytes.saturating_sub(u64::from(found.location.length));
+        self.raw_bytes = self.raw_bytes.saturating_sub(found.location.length);
         self.pending.changed = true;
         match found.place {
             RecordId::Committed(ordinal) => {
@@ -211,7 +211,7 @@ impl State {
 
     /// Notes a new record. No live record may have its name. `hash` is the hash of the name.
     pub(crate) fn insert(&mut self, hash: u64, name: &[u8], location: &Location, attributes: Attributes<'_>) {
-        self.raw_bytes = self.raw_bytes.saturating_add(u64::from(location.length));
+        self.raw_bytes = self.raw_bytes.saturating_add(location.length);
         self.pending.insert(hash, name, location, attributes);
     }
 

@@ -41,7 +41,7 @@ impl RecordLocation {
             shard,
             chunk,
             offset: offset as u64,
-            length: u64::from(location.length),
+            length: location.length,
             checksum: (!location.is_unchecked()).then_some(location.checksum),
             file_offset,
         }

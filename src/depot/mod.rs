@@ -42,6 +42,7 @@ pub use parts::{Parts, Then};
 pub use range::{Range, SortedKeys, Totals};
 pub use record::Record;
 pub use refresh::Refreshed;
+pub use stream::PutByPieces;
 pub use truncate::{Cut, Removal, TruncateOptions};
 
 use crate::buffer::Bytes;

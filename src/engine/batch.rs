@@ -250,7 +250,7 @@ fn parts<'o, N>(
     // A small record costs a block, of a size that is not known here. If nothing is decoded, the cost is that
     // of the checksums.
     let (least, a_thread) = if compressed { (8 << 10, THREAD_BYTES) } else { (0, 16 * THREAD_BYTES) };
-    let cost = |&number: &usize| u64::from(wanted[number].1.length).max(least);
+    let cost = |&number: &usize| wanted[number].1.length.max(least);
     let total: u64 = order.iter().map(cost).sum();
     let busy = u64::try_from(threads).unwrap_or(u64::MAX).min(total / a_thread);
     if busy < 2 {

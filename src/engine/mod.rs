@@ -10,6 +10,7 @@
 //! refresh     a reader moves forward         truncate     removing the end of a depot
 //! put         checks before writing          undo         taking a truncation back
 //! pieces      a long record piece by piece   totals       how much is in a depot
+//! long        such a record put              
 //! newer       what later versions wrote      rounds       what many records need, in few calls
 //! ordered     names in their order               columns      scalars without the records
 //! set         several depots as one              shelf        readers of their chunks
@@ -61,6 +62,7 @@ mod find;
 mod frozen;
 mod last_name;
 mod listing;
+mod long;
 mod newer;
 mod open;
 mod ordered;
@@ -83,6 +85,7 @@ mod writer;
 pub(crate) use batch::read_each;
 pub(crate) use find::Moment;
 pub(crate) use listing::{FoundName, ListedRecord, Listing, malformed};
+pub(crate) use long::{LONG, LongPut};
 pub(crate) use newer::must_carry;
 pub(crate) use open::{CodecCheck, CodecSpec};
 pub(crate) use ordered::{End, NameRange, Names};

@@ -20,6 +20,9 @@ use crate::storage::{NONE, Windows};
 /// Bytes of a record up to which memory is taken without looking at its chunks.
 const FREE_ZEROS: usize = 1 << 20;
 
+/// The longest record that is read as a whole. Longer ones are read in parts.
+const MOST_AT_ONCE: u64 = u32::MAX as u64;
+
 /// Adds the name of the record to an error.
 pub(crate) fn in_record(name: &[u8], source: Error) -> Error {
     source.of(describe(name))
@@ -170,8 +173,11 @@ impl Engine {
     pub(crate) fn part(&self, location: &Location, range: Range<usize>) -> Result<Option<(usize, Bytes)>> {
         let (chunk, record) = self.range_of(location);
         let chunk_size = self.shared.parameters.chunk_size;
-        if record.end > chunk_size || range.is_empty() || range.end > record.len() {
+        if range.is_empty() || range.end > record.len() {
             return Ok(None);
+        }
+        if record.end > chunk_size {
+            return self.part_of_long(location, range).map(Some);
         }
         let ChunkAt::Stored(at) = self.source(chunk)? else { return Ok(None) };
         let whole = ChunkRef::ZEROS | ChunkRef::UNCOMPRESSED | ChunkRef::FOREIGN;
@@ -186,11 +192,48 @@ impl Engine {
         Ok(Some((start - record.start, bytes)))
     }
 
+    /// Like [`part`](Self::part), of a record in several chunks.
+    fn part_of_long(&self, location: &Location, range: Range<usize>) -> Result<(usize, Bytes)> {
+        let chunk_size = self.shared.parameters.chunk_size;
+        let (mut chunk, mut start) = self.chunk_of(location.address.saturating_add(range.start as u64));
+        let mut whole: Option<AlignedBuf> = None;
+        let mut at = 0;
+        while at < range.len() {
+            let n = (chunk_size - start).min(range.len() - at);
+            let bytes = match self.source(chunk)? {
+                ChunkAt::Stored(reference) => {
+                    let (reader, chunk) = self.reader(chunk);
+                    reader.checked_bytes(chunk, &reference, start..start + n)?
+                }
+                _ => self.chunk_bytes(chunk, start, n, &NONE)?,
+            };
+            if n == range.len() {
+                return Ok((range.start, bytes));
+            }
+            // The first chunk of the range was read.
+            let whole = whole.get_or_insert_with(|| AlignedBuf::any(range.len()));
+            whole[at..at + n].copy_from_slice(&bytes);
+            (at, chunk, start) = (at + n, chunk + 1, 0);
+        }
+        let len = range.len();
+        let whole = whole.unwrap_or_else(|| AlignedBuf::zeroed(len));
+        Ok((range.start, Bytes::from_heap(Arc::new(whole), 0..len)))
+    }
+
+    /// Refuses to read more bytes at once than memory should be taken for.
+    fn check_at_once(&self, len: u64) -> Result<()> {
+        if len <= MOST_AT_ONCE {
+            return Ok(());
+        }
+        Err(ErrorKind::TooLong { len, most: MOST_AT_ONCE }.at(self.path()))
+    }
+
     fn read_unchecked(&self, location: &Location, ahead: &Windows) -> Result<Bytes> {
         let len = location.length as usize;
         if len == 0 {
             return Ok(Bytes::copy_of(&[]));
         }
+        self.check_at_once(location.length)?;
         if len > FREE_ZEROS {
             self.check_zeros(location)?;
         }

@@ -18,7 +18,7 @@ use crate::storage::{Ahead, Windows};
 const TURNS: usize = 16;
 
 /// Raw bytes of one record that are read ahead. The rest is read chunk by chunk.
-const OF_A_RECORD: u32 = 64 << 20;
+const OF_A_RECORD: u64 = 64 << 20;
 
 /// Bytes that may be spent to guess where hashes are, for all names together.
 const GUESSED: u64 = 16 << 20;

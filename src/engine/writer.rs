@@ -124,7 +124,7 @@ impl Writer {
         let start = self.place(record.bytes.len(), align);
         let length = u32::try_from(record.bytes.len()).unwrap_or(u32::MAX);
         let address = self.open_number * self.layout.chunk_size as u64 + start as u64;
-        let location = Location { address, length, checksum: record.checksum, flags: 0 };
+        let location = Location { address, length: u64::from(length), checksum: record.checksum, flags: 0 };
         if location.end() > Location::MAX_ADDRESS {
             return Err(ErrorKind::InvalidRecord {
                 why: "the depot is full: 2^48 raw bytes are in it; start another one".into(),
@@ -322,7 +322,7 @@ impl Writer {
 
     /// Hands the open chunk to the pool, and opens the next one. The caller says whether it will wait for the
     /// chunk.
-    fn seal(&mut self, will_wait: bool) {
+    pub(super) fn seal(&mut self, will_wait: bool) {
         let shape = Shape::of(&self.layout, self.open.mean_record(), self.open.used());
         let sealed = std::mem::replace(&mut self.open, OpenChunk::new(self.layout.chunk_size));
         let (raw, used, directory) = sealed.seal(shape.compressed);
@@ -333,7 +333,7 @@ impl Writer {
     }
 
     /// Writes compressed chunks in order: those that are ready, or with `all`, every one.
-    fn write_finished(&mut self, all: bool) -> Result<()> {
+    pub(super) fn write_finished(&mut self, all: bool) -> Result<()> {
         loop {
             if self.unwritten.is_none() {
                 let Some(&chunk) = self.in_pool.front() else { return Ok(()) };

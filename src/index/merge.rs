@@ -228,7 +228,7 @@ impl Listing for Merge<'_> {
         self.segments.iter().all(|segment| segment.order() != Order::Unknown)
     }
 
-    fn order(&self, job: &mut dyn FnMut(u32, u32) -> Result<()>) -> Result<()> {
+    fn order(&self, job: &mut dyn FnMut(u32, u64) -> Result<()>) -> Result<()> {
         let mut fronts = BinaryHeap::new();
         for segment in self.segments {
             let mut front = Front { segment, rank: 0, name: Vec::new(), number: 0 };

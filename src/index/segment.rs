@@ -915,7 +915,8 @@ impl Segment {
                 bytes.chunks_exact(4).map(|raw| u32_at(raw, 0).unwrap_or(0)).collect::<Vec<u32>>()
             })
         };
-        let ranked = column(KILL_RANKS)?.into_iter().zip(column(KILL_LENGTHS)?);
+        let lengths = column(KILL_LENGTHS)?.into_iter().map(u64::from);
+        let ranked = column(KILL_RANKS)?.into_iter().zip(lengths);
         Ok(ordinals
             .into_iter()
             .zip(ranked)

@@ -290,7 +290,8 @@ impl SegmentPlan<'_> {
         pages.end_array()?;
         self.write_order(survey.order, pages)?;
         if self.has_kill_ranks() {
-            let columns = [|(rank, _)| rank, |(_, length)| length] as [fn((u32, u32)) -> u32; 2];
+            let columns = [|(rank, _)| rank, |(_, length)| u32::try_from(length).unwrap_or(u32::MAX)]
+                as [fn((u32, u64)) -> u32; 2];
             for column in columns {
                 let ranked = self.kills.iter().filter_map(|kill| kill.ranked);
                 ranked.map(column).try_for_each(|value| pages.push(&value.to_le_bytes()))?;
@@ -318,9 +319,10 @@ impl SegmentPlan<'_> {
         self.extras.filter && self.listing.len() as u64 >= LEAST_FILTERED
     }
 
-    /// Whether the ranks of all dead records are known.
+    /// Whether the ranks of all dead records are known, and their lengths have the 32 bits that are noted.
     fn has_kill_ranks(&self) -> bool {
-        self.kills.iter().all(|kill| kill.ranked.is_some())
+        let fits = |kill: &Kill| kill.ranked.is_some_and(|(_, length)| u32::try_from(length).is_ok());
+        self.kills.iter().all(fits)
     }
 
     /// Writes the filter, in windows of blocks that take as much memory as `window` hashes.
@@ -350,8 +352,8 @@ impl SegmentPlan<'_> {
     /// Writes the records in the order of names, if they are in another one, and the sums of raw bytes.
     fn write_order(&self, order: Order, pages: &mut PageWriter<'_>) -> Result<()> {
         let (mut sums, mut sum, mut count) = (Vec::new(), 0_u64, 0_u64);
-        let mut add = |length: u32| {
-            sum = sum.saturating_add(u64::from(length));
+        let mut add = |length: u64| {
+            sum = sum.saturating_add(length);
             count += 1;
             if count.is_multiple_of(SUMMED) {
                 sums.extend_from_slice(&sum.to_le_bytes());

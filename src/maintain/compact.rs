@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use super::{Meter, Progress};
 use crate::blosc::CompressionCodec;
-use crate::engine::{Engine, ListedRecord, Listing, in_record, read_each};
+use crate::engine::{Engine, LONG, ListedRecord, Listing, in_record, read_each};
 use crate::error::{Error, ErrorKind, Part, Result};
 use crate::events::event;
 use crate::format::tables::Attributes;
@@ -61,8 +61,25 @@ impl CompactOptions {
     }
 }
 
+/// The bytes of a record that is copied.
+pub(crate) enum Content<'c> {
+    Bytes(&'c [u8]),
+    /// They are read piece by piece.
+    Long(&'c Engine, &'c Location),
+}
+
+impl Content<'_> {
+    /// Puts the record to another depot.
+    pub(crate) fn put_to(&self, target: &Engine, name: &[u8], attributes: Attributes<'_>) -> Result<()> {
+        match self {
+            Self::Bytes(bytes) => target.put(name, bytes, attributes, false),
+            Self::Long(source, location) => target.copy_long(name, attributes, (source, name, location)),
+        }
+    }
+}
+
 /// Takes the name, the bytes and the attributes of a record.
-type Job<'j> = dyn FnMut(&[u8], &[u8], Attributes<'_>) -> Result<()> + 'j;
+type Job<'j> = dyn FnMut(&[u8], &Content<'_>, Attributes<'_>) -> Result<()> + 'j;
 
 /// What compacting gained.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -223,7 +240,9 @@ fn copy(
     let mut meter = Meter::new(raw_bytes, progress);
     let carried = source.entries_to_carry()?;
     let target = Engine::create_like(to, &options.parameters(source.parameters()))?;
-    each_live(source, &mut meter, &mut |name, bytes, attributes| target.put(name, bytes, attributes, false))?;
+    each_live(source, &mut meter, &mut |name, content, attributes| {
+        content.put_to(&target, name, attributes)
+    })?;
     let scanner = Scanner::new(source.storage(), false)?;
     carried.iter().try_for_each(|head| target.writer()?.carry(&scanner, head))?;
     finish(source, &target)?;
@@ -243,20 +262,29 @@ pub(crate) fn each_live(source: &Engine, meter: &mut Meter<'_>, job: &mut Job<'_
     loop {
         let listed = listing.next().transpose()?;
         let ended = listed.is_none();
+        let mut long = None;
         if let Some(ListedRecord { name, location }) = listed {
             let location = location.map_err(|error| in_record(&name, error))?;
-            bytes += location.length as usize;
-            batch.push((name, location));
+            if location.length > LONG {
+                long = Some((name, location));
+            } else {
+                bytes += location.length as usize;
+                batch.push((name, location));
+            }
         }
-        if ended || batch.len() >= BATCH_RECORDS || bytes >= BATCH_BYTES {
+        if ended || long.is_some() || batch.len() >= BATCH_RECORDS || bytes >= BATCH_BYTES {
             let wanted: Vec<_> = batch.iter().map(|(name, location)| (name.as_slice(), *location)).collect();
             for ((name, location), bytes) in batch.iter().zip(read_each(source, &wanted)) {
                 let bytes = bytes.map_err(|error| in_record(name, error))?;
-                job(name, &bytes, source.attributes(name)?.lend())?;
-                meter.add(u64::from(location.length));
+                job(name, &Content::Bytes(&bytes), source.attributes(name)?.lend())?;
+                meter.add(location.length);
             }
             batch.clear();
             bytes = 0;
+        }
+        if let Some((name, location)) = long {
+            job(&name, &Content::Long(source, &location), source.attributes(&name)?.lend())?;
+            meter.add(location.length);
         }
         if ended {
             return Ok(());

@@ -65,7 +65,7 @@ pub(crate) fn import(
         if last.get(name.as_slice()) == Some(&number) {
             index.push(name, location, Attributes::default());
             n_records += 1;
-            raw_bytes += u64::from(location.length);
+            raw_bytes += location.length;
         }
     }
     let chunks = file.chunks()?;

@@ -4,7 +4,7 @@ use std::io::{self, Read};
 
 use super::super::packing::Guard;
 use super::super::report::{ConvertError, Result};
-use super::super::taking::{Kind, Member, Taker, invalid, read_bytes};
+use super::super::taking::{Kind, LONG, Member, Stop, Taker, invalid, read_bytes};
 use super::pax::{Pax, integer, time};
 use super::sparse::Sparse;
 use super::{BLOCK, Block, has_checksum, number, padding, text};
@@ -138,33 +138,6 @@ pub(in super::super) fn read(source: &mut dyn Read, guard: &Guard, taker: &mut T
     }
 }
 
-/// Why an entry ends the reading.
-enum Stop {
-    Source(io::Error),
-    Other(ConvertError),
-}
-
-impl Stop {
-    fn or_source(self, failed: impl FnOnce(io::Error) -> ConvertError) -> ConvertError {
-        match self {
-            Self::Source(error) => failed(error),
-            Self::Other(error) => error,
-        }
-    }
-}
-
-impl From<io::Error> for Stop {
-    fn from(error: io::Error) -> Self {
-        Self::Source(error)
-    }
-}
-
-impl From<ConvertError> for Stop {
-    fn from(error: ConvertError) -> Self {
-        Self::Other(error)
-    }
-}
-
 /// Reads the rest, so that checksums of compressed bytes are compared. Other archives that follow are noted.
 fn end(stream: &mut Stream<'_>, taker: &mut Taker<'_>) -> Result<()> {
     let mut more = None;
@@ -259,6 +232,14 @@ fn entry(
         taker.fail(name, error);
         return Ok(stream.skip(left + padding(len))?);
     }
+    if let Kind::File(whole) = member.kind
+        && whole > LONG
+    {
+        let pieces = sparse.map_or_else(|| vec![(0, left)], |sparse| sparse.pieces);
+        let mut content = Content { stream, pieces: pieces.into_iter().peekable(), at: 0, len: whole };
+        taker.store_long(&path, &member, whole, &mut content)?;
+        return Ok(stream.skip(padding(len))?);
+    }
     let mut bytes = Vec::new();
     if let (Kind::File(_), Some(sparse)) = (&member.kind, sparse) {
         let to_usize = |n: u64| usize::try_from(n).map_err(|_| invalid("too long for this machine"));
@@ -275,6 +256,41 @@ fn entry(
     stream.skip(padding(len))?;
     taker.store(&path, &member, &bytes)?;
     Ok(())
+}
+
+/// The bytes of a file, with zeros where it has holes.
+struct Content<'c, 's> {
+    stream: &'c mut Stream<'s>,
+    /// Starts and lengths of what is stored, without what was read.
+    pieces: std::iter::Peekable<std::vec::IntoIter<(u64, u64)>>,
+    at: u64,
+    len: u64,
+}
+
+impl Read for Content<'_, '_> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        while self.pieces.next_if(|(start, len)| start + len <= self.at).is_some() {}
+        let (is_stored, end) = match self.pieces.peek() {
+            Some(&(start, len)) if start <= self.at => (true, start + len),
+            Some(&(start, _)) => (false, start),
+            None => (false, self.len),
+        };
+        let n = out.len().min(usize::try_from(end - self.at).unwrap_or(usize::MAX));
+        if n == 0 {
+            return Ok(0);
+        }
+        if !is_stored {
+            out[..n].fill(0);
+            self.at += n as u64;
+            return Ok(n);
+        }
+        let read = self.stream.source.read(&mut out[..n])?;
+        if read == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        (self.at, self.stream.at) = (self.at + read as u64, self.stream.at + read as u64);
+        Ok(read)
+    }
 }
 
 /// The map of a sparse file. `left` is then how many bytes follow it.
