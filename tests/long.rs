@@ -4,9 +4,7 @@ use std::fs;
 use std::io::Write;
 use std::sync::Arc;
 
-use vldepot::maintain::{
-    RepairOptions, VerifyOptions, compact_into, plan_compact, repair_in, verify_in,
-};
+use vldepot::maintain::{RepairOptions, VerifyOptions, compact_into, plan_compact, repair_in, verify_in};
 use vldepot::storage::{MemoryStorage, Storage};
 use vldepot::{CommitEvery, CompressionCodec, Depot, ErrorKind, Layout, Placement, Raw, WriteOptions};
 
@@ -115,9 +113,12 @@ fn records_put_by_pieces_are_like_others() {
         let bytes = fs::read(&path).unwrap();
         is_whole(&bytes, "closed");
         check(&Depot::open(&path, Raw).unwrap());
-        for copy in [|from, to| drop(compact_into(from, to, |_| {}).unwrap()), |from, to| {
-            assert!(repair_in(from, to, &RepairOptions::default(), |_| {}).unwrap().lost.is_empty());
-        }] as [fn(Arc<dyn Storage>, Arc<dyn Storage>); 2]
+        for copy in [
+            |from, to| drop(compact_into(from, to, |_| {}).unwrap()),
+            |from, to| {
+                assert!(repair_in(from, to, &RepairOptions::default(), |_| {}).unwrap().lost.is_empty());
+            },
+        ] as [fn(Arc<dyn Storage>, Arc<dyn Storage>); 2]
         {
             let to = Arc::new(MemoryStorage::new());
             copy(memory(&bytes), Arc::clone(&to) as Arc<dyn Storage>);
@@ -209,9 +210,11 @@ fn a_killed_writer_leaves_whole_records_only() {
         let storage = Arc::new(MemoryStorage::from_bytes(&bytes[..cut]));
         let shared = Arc::clone(&storage) as Arc<dyn Storage>;
         let depot = Depot::builder(Raw).write_options(writing()).append_in(shared).unwrap();
-        for (name, bytes) in
-            [("long", noise(2, LEAST + 6 * CHUNK + 5)), ("wide", noise(3, 5 * CHUNK + 5)), ("last", noise(4, 50))]
-        {
+        for (name, bytes) in [
+            ("long", noise(2, LEAST + 6 * CHUNK + 5)),
+            ("wide", noise(3, 5 * CHUNK + 5)),
+            ("last", noise(4, 50)),
+        ] {
             if let Ok(record) = depot.get(name) {
                 assert!(record.view() == bytes, "{name} at {cut}");
             }
@@ -249,7 +252,7 @@ fn damage_in_a_long_record_names_it_and_costs_only_it() {
         if uncompressed {
             layout.compression.codec = CompressionCodec::None;
         }
-            let depot = Depot::builder(Raw).layout(layout).write_options(writing()).create_in(shared()).unwrap();
+        let depot = Depot::builder(Raw).layout(layout).write_options(writing()).create_in(shared()).unwrap();
         depot.put("before", &noise(1, 500)).unwrap();
         let long = noise(2, 20 << 20);
         put(&depot, "long", &long, 300_000);

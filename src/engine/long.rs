@@ -129,7 +129,14 @@ impl Engine {
         // A depot that cannot be written is told before the bytes are read.
         drop(self.writer()?);
         let attributes = attributes.to_owned();
-        Ok(LongPut { engine: self, name: name.to_vec(), attributes, only_new, start: Vec::new(), begun: None })
+        Ok(LongPut {
+            engine: self,
+            name: name.to_vec(),
+            attributes,
+            only_new,
+            start: Vec::new(),
+            begun: None,
+        })
     }
 }
 

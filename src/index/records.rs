@@ -182,12 +182,10 @@ impl<'r> Chosen<'r> {
                 None => rest.iter().chain(&[0; 8]).take(8).fold(0, |key, &byte| key << 8 | u64::from(byte)),
             }
         };
-        let keyed = (0_u32..)
-            .zip(self.each())
-            .map(|(nth, number)| {
-                let length = u32::try_from(self.records.location(number).length).unwrap_or(u32::MAX);
-                (key(self.records.name(number)), nth, length)
-            });
+        let keyed = (0_u32..).zip(self.each()).map(|(nth, number)| {
+            let length = u32::try_from(self.records.location(number).length).unwrap_or(u32::MAX);
+            (key(self.records.name(number)), nth, length)
+        });
         let mut sorted: Vec<(u64, u32, u32)> = keyed.collect();
         sorted.sort_unstable_by(|a, b| a.0.cmp(&b.0).then_with(|| name(a.1).cmp(name(b.1))));
         sorted

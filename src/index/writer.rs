@@ -290,10 +290,8 @@ impl SegmentPlan<'_> {
         pages.end_array()?;
         self.write_order(survey.order, pages)?;
         if self.has_kill_ranks() {
-            let columns = [
-                |(rank, _)| rank,
-                |(_, length)| u32::try_from(length).unwrap_or(u32::MAX),
-            ] as [fn((u32, u64)) -> u32; 2];
+            let columns = [|(rank, _)| rank, |(_, length)| u32::try_from(length).unwrap_or(u32::MAX)]
+                as [fn((u32, u64)) -> u32; 2];
             for column in columns {
                 let ranked = self.kills.iter().filter_map(|kill| kill.ranked);
                 ranked.map(column).try_for_each(|value| pages.push(&value.to_le_bytes()))?;

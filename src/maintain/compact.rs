@@ -240,7 +240,9 @@ fn copy(
     let mut meter = Meter::new(raw_bytes, progress);
     let carried = source.entries_to_carry()?;
     let target = Engine::create_like(to, &options.parameters(source.parameters()))?;
-    each_live(source, &mut meter, &mut |name, content, attributes| content.put_to(&target, name, attributes))?;
+    each_live(source, &mut meter, &mut |name, content, attributes| {
+        content.put_to(&target, name, attributes)
+    })?;
     let scanner = Scanner::new(source.storage(), false)?;
     carried.iter().try_for_each(|head| target.writer()?.carry(&scanner, head))?;
     finish(source, &target)?;

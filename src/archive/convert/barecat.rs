@@ -269,7 +269,8 @@ struct Content<'c> {
 
 impl Read for Content<'_> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        let told = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", self.path.display()));
+        let told =
+            |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", self.path.display()));
         if self.left == 0 {
             let found = self.crc;
             if let Some(expected) = self.expected.filter(|expected| *expected != found) {

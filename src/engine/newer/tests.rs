@@ -513,10 +513,7 @@ fn with_location(flags: u16) -> Vec<u8> {
 
 #[test]
 fn a_record_of_another_layout_gives_no_bytes() {
-    for (flags, what, name) in [
-        (5 << 1, "record layout", "5"),
-        (1, "the record flags", "0x1"),
-    ] {
+    for (flags, what, name) in [(5 << 1, "record layout", "5"), (1, "the record flags", "0x1")] {
         let bytes = with_location(flags);
         keep(&bytes, "refused");
         let depot = open(&bytes).unwrap();
