@@ -729,7 +729,8 @@ impl ChunkReader {
     /// Like [`bytes`](Self::bytes), but compares the checksums of blocks that are not compressed too, which
     /// are otherwise covered by those of records.
     pub(crate) fn checked_bytes(&self, chunk: u64, at: &ChunkRef, range: Range<usize>) -> Result<Bytes> {
-        if !at.is(ChunkRef::UNCOMPRESSED) || range.is_empty() || range.end > self.chunk_size {
+        // What another program wrote has none.
+        if self.foreign || !at.is(ChunkRef::UNCOMPRESSED) || range.is_empty() || range.end > self.chunk_size {
             return self.bytes(chunk, at, range);
         }
         self.check_known(at)?;

@@ -53,6 +53,34 @@ impl<C: Codec> Depot<C> {
     }
 }
 
+impl<C: Codec> Depot<C> {
+    /// Writes the record's bytes to `out`, and compares the checksum after the last one. Otherwise like
+    /// [`read_to`](Self::read_to), but a long record is read once.
+    ///
+    /// What was written before an error is of no use.
+    ///
+    /// ```
+    /// # use vldepot::{Depot, Raw};
+    /// # let depot = Depot::memory(Raw)?;
+    /// # depot.put("a", b"hello")?;
+    /// let mut out = Vec::new();
+    /// assert_eq!(depot.read_once_to("a", &mut out)?, 5);
+    /// # Ok::<(), vldepot::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// The errors of [`read_to`](Self::read_to).
+    pub fn read_once_to(&self, key: impl AsKey, out: &mut (impl Write + ?Sized)) -> Result<u64> {
+        let engine = &self.engine;
+        let name = tagged(engine, &key)?;
+        let location = engine.location(&name)?;
+        let refused =
+            |source| Error::io(engine.path(), format!("write record {} out", describe(&name)), source);
+        engine.check_by_pieces(&name, &location, &mut |piece| out.write_all(piece).map_err(refused))?;
+        Ok(location.length)
+    }
+}
+
 /// A record that is being put, piece by piece. See [`Depot::put_by_pieces`].
 ///
 /// Dropping it without [`finish`](Self::finish) leaves no record.

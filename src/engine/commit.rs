@@ -138,7 +138,10 @@ impl Writer {
             undo: self.undo.unwrap_or(if changed { 0 } else { old.undo }),
             losses,
             // What only a compatible feature has is not kept: it may be wrong by now.
-            features: Features::default(),
+            features: Features {
+                incompatible: self.shared.parameters.features.incompatible,
+                ..Features::default()
+            },
             unknown_to_writers: None,
         };
         let offset = self.append.tail().offset;

@@ -14,7 +14,7 @@
 //! newer       what later versions wrote      rounds       what many records need, in few calls
 //! ordered     names in their order               columns      scalars without the records
 //! set         several depots as one              shelf        readers of their chunks
-//! last_name   names that are certainly new
+//! last_name   names that are certainly new       wrapped     records that are parts of another file
 //! ```
 //!
 //! `depot`, `maintain` and the loader call the engine. It calls the log, the catalog, chunks and the index,
@@ -80,6 +80,7 @@ mod shelf;
 mod totals;
 mod truncate;
 mod undo;
+pub(crate) mod wrapped;
 mod writer;
 
 pub(crate) use batch::read_each;
@@ -215,6 +216,11 @@ impl Engine {
     /// Whether bytes must be read, so that it is worth reading many in one call.
     pub(crate) fn reads_ahead(&self) -> bool {
         self.shared.reads_ahead()
+    }
+
+    /// Whether records are parts of another file, which is not a depot.
+    pub(crate) fn is_wrapped(&self) -> bool {
+        wrapped::is_wrapped(self.parameters())
     }
 
     /// Whether the file is one of another program.

@@ -6,13 +6,13 @@ use std::sync::{Arc, Mutex};
 use super::Engine;
 use super::newer::check_writable;
 use super::shared::Shared;
+use super::wrapped;
 use super::writer::Writer;
 use crate::catalog::{LostCommit, State};
 use crate::chunk::{Cache, ChunkReader};
 use crate::codec::{Codec, CodecError, Raw};
 use crate::error::{Error, ErrorKind, Part, Result};
 use crate::events::event;
-use crate::format::growth::Features;
 use crate::format::tables::{Loss, Losses, Parameters, Shard};
 use crate::identity;
 use crate::log::{self, Header, Loaded, Tail, header_page};
@@ -123,6 +123,7 @@ impl Engine {
             return Err(Error::invalid_options(why));
         }
         let columns = codec.columns(&layout.columns)?;
+        let features = wrapped::features(&codec.id);
         let parameters = Parameters {
             format_version: crate::format::FORMAT_VERSION,
             depot_id: identity::depot_id(),
@@ -136,7 +137,7 @@ impl Engine {
             align: codec.align.max(16),
             vlstore: layout.vlstore_compatible,
             created: identity::now(),
-            features: Features::default(),
+            features,
             data_set: identity::data_set(),
             shard: Shard::default(),
             filters: layout.name_filters,
@@ -218,8 +219,16 @@ impl Engine {
                 {
                     return Err(error);
                 }
+                let is_wrapped = wrapped::is_wrapped(&parameters);
                 let shared = Arc::new(Shared::new(storage, parameters, mapped, state));
-                Ok(Self::assemble(shared, None, tail, options))
+                let engine = Self::assemble(shared, None, tail, options);
+                if !is_wrapped {
+                    return Ok(engine);
+                }
+                let (storage, parameters, state) = wrapped::open(&engine)?;
+                // Somebody may cut the file, which a map would not survive.
+                let shared = Arc::new(Shared::new(storage, parameters, false, state));
+                Ok(Self::assemble(shared, None, Tail::START, options))
             }
             Header::Foreign => {
                 let (parameters, state) = vlstore::import(&storage, &codec.spec.id, codec.spec.align)?;
@@ -252,6 +261,7 @@ impl Engine {
             return Err(ErrorKind::NotADepot { found: found.into() }.at(storage.path()));
         };
         codec.check(&storage, &parameters)?;
+        wrapped::refuse(&*storage, &parameters, "is read and not written")?;
         let Loaded { parameters, state, tail, published, header_lost } =
             log::load(&storage, *parameters, page, mapped)?;
         check_writable(&*storage, &parameters, &state.snapshot)?;

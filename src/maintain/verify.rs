@@ -132,7 +132,11 @@ pub fn verify_in(
     let report = VerifyReport {
         path: storage.path().to_owned(),
         quick: options.quick,
-        format: if foreign { "vlstore" } else { "depot" },
+        format: match foreign {
+            true if engine.is_wrapped() => "wrapped",
+            true => "vlstore",
+            false => "depot",
+        },
         file_bytes: scanner.file_len,
         entries: 0,
         chunks: 0,

@@ -110,7 +110,7 @@ pub(crate) fn import(
 }
 
 /// Builds an index segment, as if it had been read from a depot.
-fn segment(records: &Records, chunks: Vec<ChunkRef>) -> Result<Segment> {
+pub(crate) fn segment(records: &Records, chunks: Vec<ChunkRef>) -> Result<Segment> {
     let listing = &Chosen::all(records);
     let plan = SegmentPlan {
         first_ordinal: 0,

@@ -162,6 +162,12 @@ class Location:
     crc: int
 
 
+def place(word: int, low: int, crc: int) -> Location:
+    """A location: bits 48 to 55 of its first word are flags, and those above the highest of the length."""
+    known(word >> 48 & 0xFF == 0, f"record flags {word >> 48 & 0xFF:#x}")
+    return Location(word & (1 << 48) - 1, word >> 56 << 32 | low, crc)
+
+
 class Segment:
     """An INDEX entry."""
 
@@ -275,8 +281,7 @@ class Segment:
 
     def location(self, number: int) -> Location:
         word, length, checksum = struct.unpack_from("<QII", self.section(2), 16 * number)
-        known(word >> 48 == 0, f"record flags {word >> 48:#x}")
-        return Location(word, length, checksum)
+        return place(word, length, checksum)
 
     def chunk(self, number: int) -> tuple[int, int, int, int, int, int, int]:
         fields = struct.unpack_from("<QIIIIII", self.section(7), 32 * number)
@@ -437,23 +442,27 @@ class Depot:
         noted = dict(zip(table.numbers(6, 4), table.numbers(7, 4)))
         metadata, moved = table.vector(8) or b"", iter(table.numbers(9, 8))
         start = head.ordinal * self.parameters.chunk_size
-        place, at, noted_at = table.number(0, 4), 0, 0
-        scalars = iter(self.scalars(table, sum(kind != 1 for kind in kinds)))
+        next_place, at, noted_at = table.number(0, 4), 0, 0
+        scalars = iter(self.scalars(table, sum(kind not in (1, 3) for kind in kinds)))
         operations = []
         for number, (kind, length) in enumerate(zip(kinds, name_lengths)):
-            known(kind <= 2, f"operation {kind}")
+            known(kind <= 4, f"operation {kind}")
             name, at = names[at : at + length], at + length
             value = None
             if number in noted:
                 value, noted_at = metadata[noted_at : noted_at + noted[number]], noted_at + noted[number]
             location = None
             if kind == 0:
-                place = -(-place // self.parameters.align) * self.parameters.align
-                location = Location(start + place, next(lengths), next(crcs))
-                place += location.length
-            elif kind == 2:
-                address, word = next(moved), next(moved)
-                location = Location(address, word & 0xFFFFFFFF, word >> 32)
+                next_place = -(-next_place // self.parameters.align) * self.parameters.align
+                location = Location(start + next_place, next(lengths), next(crcs))
+                next_place += location.length
+            elif kind == 3:
+                check(name == b"", "the name of bytes that begin")
+                operations.append((kind, name, Location(start + next_place, 0, 0), (None, ())))
+                continue
+            elif kind in (2, 4):
+                word, low = next(moved), next(moved)
+                location = place(word, low & 0xFFFFFFFF, low >> 32)
             operations.append((kind, name, location, (value, () if kind == 1 else next(scalars))))
         return operations
 
@@ -560,8 +569,8 @@ class Depot:
             if head.kind == CHUNK:
                 chunks[head.ordinal] = self.chunk_of(head)
             operations = self.operations(head)
-            replayed += operations
-            puts = [location.address for kind, _, location, _ in operations if kind == 0 and location]
+            replayed += [operation for operation in operations if operation[0] != 3]
+            puts = [location.address for kind, _, location, _ in operations if kind in (0, 3) and location]
             if puts:
                 firsts.setdefault(head.ordinal, puts[0])
         for _, name, location, kept in replayed:

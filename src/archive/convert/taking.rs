@@ -12,6 +12,7 @@ use crate::archive::disk::{Failure, Progress};
 use crate::archive::folder::Archive;
 use crate::archive::path::ArchivePath;
 use crate::archive::stat::{FileAttributes, FileKind};
+use crate::engine::wrapped::Place;
 use crate::{Error, ErrorKind};
 
 /// Longer files are stored piece by piece.
@@ -80,6 +81,8 @@ pub(super) struct Taker<'t> {
     options: &'t ConvertOptions,
     progress: &'t mut dyn FnMut(Progress),
     pub(super) done: Converted,
+    /// Whether files stay in the source, and only their places in it are stored.
+    pub(super) wraps: bool,
 }
 
 impl<'t> Taker<'t> {
@@ -88,7 +91,7 @@ impl<'t> Taker<'t> {
         options: &'t ConvertOptions,
         progress: &'t mut dyn FnMut(Progress),
     ) -> Self {
-        Self { archive, options, progress, done: Converted::default() }
+        Self { archive, options, progress, done: Converted::default(), wraps: false }
     }
 
     /// Names an entry that is not stored.
@@ -139,6 +142,15 @@ impl<'t> Taker<'t> {
         }
     }
 
+    /// Stores where the bytes of a file, or the target of a link, are in the source.
+    pub(super) fn store_place(&mut self, path: &ArchivePath, member: &Member, place: Place) -> Result<()> {
+        let bytes = place.encode();
+        let is_link = matches!(member.kind, Kind::Link(_));
+        let kind = if is_link { Kind::Link(bytes.to_vec()) } else { Kind::File(place.length) };
+        let member = Member { name: member.name.clone(), kind, attributes: member.attributes.clone() };
+        self.store(path, &member, &bytes)
+    }
+
     /// Stores an entry. `bytes` are those of a file.
     pub(super) fn store(&mut self, path: &ArchivePath, member: &Member, bytes: &[u8]) -> Result<()> {
         let archive = self.archive;
@@ -158,7 +170,8 @@ impl<'t> Taker<'t> {
             Err(error) if is_of_one_file(&error) => self.fail(&member.name, io::Error::other(error)),
             stored => {
                 stored?;
-                self.count(&member.kind, bytes.len() as u64);
+                let len = if self.wraps { Place::length_of(bytes) } else { bytes.len() as u64 };
+                self.count(&member.kind, len);
             }
         }
         Ok(())

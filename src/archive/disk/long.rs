@@ -7,6 +7,7 @@ use super::add::{AddOptions, attributes_of, check_unchanged};
 use super::open::Folder;
 use super::report::{Failure, Transfer};
 use crate::Result;
+use crate::archive::MAX_LEN;
 use crate::archive::folder::Archive;
 use crate::archive::path::ArchivePath;
 
@@ -31,6 +32,11 @@ impl Archive {
             Ok(opened) => opened,
             Err(error) => return fail(added, error),
         };
+        let len = u64::try_from(before.st_size).unwrap_or(0);
+        if len > MAX_LEN {
+            let why = format!("it has {len} bytes, and a file in an archive has at most {MAX_LEN}");
+            return fail(added, io::Error::new(io::ErrorKind::FileTooLarge, why));
+        }
         let mut put = self.write_by_pieces(to, &attributes_of(&file, &before, options), false)?;
         let mut piece = vec![0; PIECE];
         let mut n = 0;
@@ -40,7 +46,7 @@ impl Archive {
                 Ok(read) => {
                     n += read as u64;
                     // One that grows as fast as it is read has no end.
-                    if u64::try_from(before.st_size).is_ok_and(|len| n > len) {
+                    if n > len {
                         break;
                     }
                     put.push(&piece[..read])?;

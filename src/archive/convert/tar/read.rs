@@ -10,6 +10,7 @@ use super::sparse::Sparse;
 use super::{BLOCK, Block, has_checksum, number, padding, text};
 use crate::archive::path::ArchivePath;
 use crate::archive::stat::{AttributeValue, FileAttributes};
+use crate::engine::wrapped::Place;
 
 /// Bytes of an extended header at most: longer ones would fill memory. A path has up to 16 MiB.
 const MAX_EXTENDED: u64 = (16 << 20) + 4096;
@@ -21,6 +22,8 @@ struct Before {
     /// The names of GNU tar, of 100 bytes and more.
     name: Option<Vec<u8>>,
     link: Option<Vec<u8>>,
+    /// What extended headers hold, and where it is, if only places are stored.
+    texts: Vec<(u64, Vec<u8>)>,
 }
 
 /// A stream, and where it is.
@@ -109,19 +112,27 @@ pub(in super::super) fn read(source: &mut dyn Read, guard: &Guard, taker: &mut T
         };
         match header[156] {
             b'x' | b'X' => {
+                let lines_at = stream.at;
                 let lines = stream.extended(len).map_err(|error| failed(&stream, &plain, error))?;
                 let about =
                     before.get_or_insert_with(|| Before { pax: globals.clone(), ..Before::default() });
                 about.pax.add(&lines).map_err(|error| failed(&stream, &plain, error))?;
+                if taker.wraps {
+                    about.texts.push((lines_at, lines));
+                }
             }
             b'g' => {
                 let lines = stream.extended(len).map_err(|error| failed(&stream, &plain, error))?;
                 globals.add(&lines).map_err(|error| failed(&stream, &plain, error))?;
             }
             kind @ (b'L' | b'K') => {
+                let name_at = stream.at;
                 let name = stream.extended(len).map_err(|error| failed(&stream, &plain, error))?;
                 let about =
                     before.get_or_insert_with(|| Before { pax: globals.clone(), ..Before::default() });
+                if taker.wraps {
+                    about.texts.push((name_at, name.clone()));
+                }
                 let name = Some(text(&name).to_vec());
                 if kind == b'L' { about.name = name } else { about.link = name }
             }
@@ -215,6 +226,7 @@ fn entry(
         // POSIX: what is not known is taken as a file.
         _ => (Kind::File(len), len),
     };
+    let header_at = stream.at - BLOCK as u64;
     let mut member = Member { name: name.to_vec(), kind, attributes: attributes(header, &about.pax)? };
     let mut left = len;
     let sparse =
@@ -231,6 +243,10 @@ fn entry(
     if let Some(error) = sparse.as_ref().and_then(|sparse| guard.refuses(left, sparse.len)) {
         taker.fail(name, error);
         return Ok(stream.skip(left + padding(len))?);
+    }
+    if taker.wraps && matches!(member.kind, Kind::File(_) | Kind::Link(_)) {
+        wrap(stream, (header_at, header), left, about, &member, &path, sparse.is_some(), taker)?;
+        return Ok(stream.skip(padding(len))?);
     }
     if let Kind::File(whole) = member.kind
         && whole > LONG
@@ -256,6 +272,64 @@ fn entry(
     stream.skip(padding(len))?;
     taker.store(&path, &member, &bytes)?;
     Ok(())
+}
+
+/// Stores where the bytes of a file, or the target of a link, are.
+#[expect(clippy::too_many_arguments, reason = "all that is known of an entry")]
+fn wrap(
+    stream: &mut Stream<'_>,
+    (header_at, header): (u64, &Block),
+    left: u64,
+    about: &Before,
+    member: &Member,
+    path: &ArchivePath,
+    is_sparse: bool,
+    taker: &mut Taker<'_>,
+) -> std::result::Result<(), Stop> {
+    let place = match &member.kind {
+        _ if is_sparse => {
+            stream.skip(left)?;
+            None
+        }
+        Kind::Link(target) => {
+            stream.skip(left)?;
+            let here = (header_at + 157, header[157..257].to_vec());
+            let texts = about.texts.iter().rev().chain([&here]);
+            let found = |(at, text): &(u64, Vec<u8>)| {
+                let start = text.windows(target.len().max(1)).position(|window| window == target)?;
+                Some(at + start as u64)
+            };
+            texts.filter_map(found).next().map(|offset| Place {
+                offset,
+                length: target.len() as u64,
+                checksum: crc32c::crc32c(target),
+            })
+        }
+        _ => {
+            let (offset, length) = (stream.at, left);
+            let mut checksum = 0;
+            let mut piece = vec![0; 256 << 10];
+            let mut left = left;
+            while left > 0 {
+                let n = piece.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+                let read = match stream.source.read(&mut piece[..n]) {
+                    Ok(0) => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                    read => read?,
+                };
+                checksum = crc32c::crc32c_append(checksum, &piece[..read]);
+                stream.at += read as u64;
+                left -= read as u64;
+            }
+            Some(Place { offset, length, checksum })
+        }
+    };
+    let Some(place) = place else {
+        let why = "its bytes are not in one piece in the tar file, which is needed for an index over it";
+        taker.fail(&member.name, io::Error::new(io::ErrorKind::Unsupported, why));
+        return Ok(());
+    };
+    Ok(taker.store_place(path, member, place)?)
 }
 
 /// The bytes of a file, with zeros where it has holes.
