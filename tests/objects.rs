@@ -111,11 +111,12 @@ fn metadata_do_not_touch_the_object() {
     let path = folder.path().join("objects.vld");
     let layout = vldepot::Layout::uncompressed();
     let objects = Objects::open_or_create_with(&path, layout).unwrap();
-    objects.put_with_metadata("a", &[0xab; 5000], "bytes", &1).unwrap();
+    let object: Vec<u8> = (0..5000_u32).flat_map(|n| (n * n).to_le_bytes()).take(5000).collect();
+    objects.put_with_metadata("a", &object, "bytes", &1).unwrap();
     drop(objects);
     let mut bytes = fs::read(&path).unwrap();
-    let at = bytes.windows(5000).position(|found| found == [0xab; 5000]).unwrap();
-    bytes[at + 7] = 0;
+    let at = bytes.windows(1000).position(|found| found == &object[1000..2000]).unwrap();
+    bytes[at + 7] ^= 1;
     fs::write(&path, bytes).unwrap();
     let objects = Objects::open(&path).unwrap();
     assert!(objects.get("a").unwrap_err().is_damage());
