@@ -18,7 +18,9 @@ use vldepot::testing::CountingStorage;
 use vldepot::{Depot, ErrorKind, Key, Layout};
 
 fn object(n: u64, len: usize) -> Vec<u8> {
-    (0..len as u64).map(|i| (n.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(i * i * 31) >> 7) as u8).collect()
+    (0..len as u64)
+        .map(|i| (n.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(i * i * 31) >> 7) as u8)
+        .collect()
 }
 
 fn film(n: u64, objects: u64, len: usize) -> NewCollection {
@@ -86,7 +88,8 @@ fn metadata_and_sizes_are_read_without_objects() {
     for n in 0..10 {
         for k in 0..20 {
             let wanted = object(1000 * n + k, 500);
-            let at = bytes.windows(500).position(|found| found == wanted).expect("objects are stored as they are");
+            let at =
+                bytes.windows(500).position(|found| found == wanted).expect("objects are stored as they are");
             bytes[at..at + 500].fill(0xee);
         }
     }
@@ -147,7 +150,8 @@ fn a_writer_that_is_killed_leaves_the_finished_collections() {
             .spawn()
             .unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let finished = |line: std::io::Result<String>| line.ok()?.strip_prefix("finished ")?.parse::<u64>().ok();
+        let finished =
+            |line: std::io::Result<String>| line.ok()?.strip_prefix("finished ")?.parse::<u64>().ok();
         let mut lines = lines.filter_map(finished);
         assert!(lines.by_ref().any(|n| n == 7 + 61 * kill));
         child.kill().unwrap();

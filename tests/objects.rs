@@ -211,7 +211,8 @@ fn a_name_is_locked_for_threads_and_only_that_name() {
     let (_folder, objects) = new();
     let lock = objects.lock("a").unwrap();
     let nested = objects.lock("a").unwrap();
-    let elsewhere = |name| std::thread::scope(|scope| scope.spawn(|| objects.try_lock(name).unwrap().is_some()).join());
+    let elsewhere =
+        |name| std::thread::scope(|scope| scope.spawn(|| objects.try_lock(name).unwrap().is_some()).join());
     assert!(!elsewhere("a").unwrap() && elsewhere("b").unwrap());
     drop(nested);
     assert!(!elsewhere("a").unwrap(), "the outer lock holds");

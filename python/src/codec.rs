@@ -162,14 +162,8 @@ impl Chosen {
             })?,
             None => return Err(PyTypeError::new_err("a codec has an `id`, a str that the file keeps")),
         };
-        let own = [
-            Raw::ID,
-            AtomicFrameCodec::ID,
-            AnyNdArray::ID,
-            Msgpack::ID,
-            JsonValue::ID,
-            CollectionCodec::ID,
-        ];
+        let own =
+            [Raw::ID, AtomicFrameCodec::ID, AnyNdArray::ID, Msgpack::ID, JsonValue::ID, CollectionCodec::ID];
         if own.contains(&id.as_str()) {
             let why = format!("the id {id:?} is that of a codec of the library");
             return Err(crate::error::raise(codec.py(), Error::new(ErrorKind::InvalidOptions { why })));

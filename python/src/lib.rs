@@ -55,8 +55,8 @@ mod _vldepot {
     use super::archive::{ArchiveCore, DiskFiles, OpenFile};
     #[pymodule_export]
     use super::collections::{
-        collection_objects, collection_size, collection_sizes, export_mio, import_mio, read_mio_split, remove_split,
-        set_split, split, split_names, write_mio_split,
+        collection_objects, collection_size, collection_sizes, export_mio, import_mio, read_mio_split,
+        remove_split, set_split, split, split_names, write_mio_split,
     };
     #[pymodule_export]
     use super::depot::{PyDepot, open_depot};

@@ -44,8 +44,7 @@ impl ObjectsCore {
         #[pyo3(from_py_with = options::path)] path: PathBuf,
         create: bool,
     ) -> PyResult<Self> {
-        let opened =
-            py.detach(|| if create { Objects::open_or_create(&path) } else { Objects::open(&path) });
+        let opened = py.detach(|| if create { Objects::open_or_create(&path) } else { Objects::open(&path) });
         Ok(Self(opened.map_err(Failure::from)?))
     }
 
@@ -117,7 +116,8 @@ impl ObjectsCore {
     }
 
     fn folder(&self, py: Python<'_>, name: &str, create: bool) -> PyResult<Self> {
-        self.run(py, |objects| if create { objects.create_folder(name) } else { objects.folder(name) }).map(Self)
+        self.run(py, |objects| if create { objects.create_folder(name) } else { objects.folder(name) })
+            .map(Self)
     }
 
     fn remove_folder(&self, py: Python<'_>, name: &str) -> PyResult<u64> {

@@ -98,9 +98,9 @@ impl Source {
             Ok(by) => self.file.seek_relative(by),
             Err(_) => self.file.seek(SeekFrom::Start(start)).map(drop),
         };
-        moved
-            .and_then(|()| self.file.read_exact(buf))
-            .map_err(|source| Error::io(&self.path, format!("read {} bytes at byte {start}", buf.len()), source))?;
+        moved.and_then(|()| self.file.read_exact(buf)).map_err(|source| {
+            Error::io(&self.path, format!("read {} bytes at byte {start}", buf.len()), source)
+        })?;
         self.at = start + buf.len() as u64;
         Ok(())
     }
@@ -152,7 +152,10 @@ impl Dataset {
         collections.read(0, &mut head)?;
         if head[..8] != MAGIC {
             let found = head[..8].escape_ascii();
-            let found = format!("nor is it a dataset of MIO: it begins with {found}, not with {}", MAGIC.escape_ascii());
+            let found = format!(
+                "nor is it a dataset of MIO: it begins with {found}, not with {}",
+                MAGIC.escape_ascii()
+            );
             return Err(ErrorKind::NotADepot { found }.at(&collections.path));
         }
         let word = u32_at(&head, 8);
@@ -192,7 +195,8 @@ impl Dataset {
             let expected = format!("a list of objects of {PLACE} bytes each");
             return Err(Error::damaged(path, Part::File, offset + 12, expected, format!("{of_list} bytes")));
         }
-        let to_usize = |len: u64| usize::try_from(len).map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory));
+        let to_usize =
+            |len: u64| usize::try_from(len).map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory));
         let mut metadata = vec![0; to_usize(of_metadata)?];
         self.collections.read(start, &mut metadata)?;
         new.set_metadata(metadata);
@@ -232,7 +236,8 @@ impl Dataset {
 pub fn import_mio(folder: impl AsRef<Path>, path: impl AsRef<Path>) -> Result<MioImported> {
     let mut dataset = Dataset::open(folder.as_ref())?;
     let staged = StagedFile::create(path)?;
-    let depot = Depot::builder(CollectionCodec).layout(layout(Layout::default())).create_in(staged.storage())?;
+    let depot =
+        Depot::builder(CollectionCodec).layout(layout(Layout::default())).create_in(staged.storage())?;
     let collections = Collections::new(depot).buffered();
     let mut done = MioImported { newer: dataset.newer, ..MioImported::default() };
     let (mut new, mut list) = (NewCollection::new(), Vec::new());
@@ -285,9 +290,8 @@ pub fn export_mio(collections: &Collections, folder: impl AsRef<Path>) -> Result
     let new = folder.with_file_name(hidden);
     fs::create_dir(&new).map_err(failed)?;
     let mut unfinished = Unfinished(Some(new.clone()));
-    let done = write_dataset(collections, count, &new).map_err(|error| {
-        if error.path().is_some() { error } else { error.at(folder) }
-    })?;
+    let done = write_dataset(collections, count, &new)
+        .map_err(|error| if error.path().is_some() { error } else { error.at(folder) })?;
     fs::rename(&new, folder).map_err(failed)?;
     unfinished.0 = None;
     crate::storage::sync_folder(folder).map_err(failed)?;
@@ -349,7 +353,8 @@ pub fn read_mio_split(path: impl AsRef<Path>) -> Result<Split> {
     let path = path.as_ref();
     let bytes = fs::read(path).map_err(|source| Error::io(path, "read the split", source))?;
     if !bytes.len().is_multiple_of(4) {
-        let found = format!("nor is it a split of MIO: {} bytes, which are no numbers of 4 bytes", bytes.len());
+        let found =
+            format!("nor is it a split of MIO: {} bytes, which are no numbers of 4 bytes", bytes.len());
         return Err(ErrorKind::NotADepot { found }.at(path));
     }
     let ids = bytes.chunks_exact(4).map(|id| u64::from(u32_at(id, 0)));
@@ -365,8 +370,9 @@ pub fn write_mio_split(split: &Split, path: impl AsRef<Path>) -> Result<()> {
     let path = path.as_ref();
     let mut bytes = Vec::with_capacity(4 * split.len());
     for id in split.ids()? {
-        let id = u32::try_from(id)
-            .map_err(|_| Error::invalid_options(format!("MIO has no collection {id}: numbers end at 2^32 - 1")))?;
+        let id = u32::try_from(id).map_err(|_| {
+            Error::invalid_options(format!("MIO has no collection {id}: numbers end at 2^32 - 1"))
+        })?;
         bytes.extend_from_slice(&id.to_le_bytes());
     }
     let failed = |source: io::Error| match source.kind() {

@@ -37,6 +37,8 @@ mod split;
 mod store;
 
 pub use codec::{CollectionCodec, NewCollection, ObjectList};
-pub use mio::{MIO_VERSION, MioExported, MioImported, export_mio, import_mio, read_mio_split, write_mio_split};
+pub use mio::{
+    MIO_VERSION, MioExported, MioImported, export_mio, import_mio, read_mio_split, write_mio_split,
+};
 pub use split::{Split, remove_split, set_split, split, split_names};
 pub use store::{Collections, layout};

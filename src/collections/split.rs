@@ -197,6 +197,7 @@ pub fn split<C: Codec>(depot: &Depot<C>, name: &str) -> Result<Option<Split>> {
 /// # Errors
 /// Those of [`Depot::all_depot_metadata`].
 pub fn split_names<C: Codec>(depot: &Depot<C>) -> Result<Vec<String>> {
+    #[expect(clippy::zero_sized_map_values, reason = "the values are passed over")]
     let all: BTreeMap<String, IgnoredAny> = depot.all_depot_metadata()?;
     Ok(all.into_keys().filter_map(|name| name.strip_prefix(PREFIX).map(str::to_owned)).collect())
 }

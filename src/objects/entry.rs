@@ -63,8 +63,7 @@ impl<T> Entry<T> {
     /// The same, with other metadata.
     pub(super) fn with_metadata<U>(self, meta: Option<U>, now: Time) -> Entry<U> {
         let Self { serializer, created, created_ns, mtime, mtime_ns, .. } = self;
-        let mut new =
-            Entry { serializer, created, created_ns, mtime, mtime_ns, meta, ..Entry::default() };
+        let mut new = Entry { meta, serializer, created, created_ns, mtime, mtime_ns, ..Entry::default() };
         if new.meta.is_some() {
             (new.meta_mtime, new.meta_mtime_ns) = (Some(now.seconds), now.nanoseconds);
         }
@@ -112,7 +111,9 @@ impl<T: Serialize> Serialize for Entry<T> {
         ];
         let known: usize = times
             .iter()
-            .map(|(_, time, _, nanoseconds)| usize::from(time.is_some()) * (1 + usize::from(*nanoseconds > 0)))
+            .map(|(_, time, _, nanoseconds)| {
+                usize::from(time.is_some()) * (1 + usize::from(*nanoseconds > 0))
+            })
             .sum();
         let len = known + usize::from(self.meta.is_some()) + usize::from(self.serializer.is_some());
         let mut map = serializer.serialize_map(Some(len))?;
@@ -175,7 +176,8 @@ mod tests {
 
     #[test]
     fn attributes_of_archives_are_no_obstacle() {
-        let bytes = rmp_serde::to_vec(&serde_json::json!({"mode": 420, "mtime": 5, "xattrs": {"a": 1}})).unwrap();
+        let bytes =
+            rmp_serde::to_vec(&serde_json::json!({"mode": 420, "mtime": 5, "xattrs": {"a": 1}})).unwrap();
         let stat = rmp_serde::from_slice::<Entry<IgnoredAny>>(&bytes).unwrap().stat(Some((0, None)));
         assert_eq!(stat.modified, Some(UNIX_EPOCH + Duration::from_secs(5)));
     }

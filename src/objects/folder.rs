@@ -87,7 +87,7 @@ impl Objects {
             let name = whole.strip_prefix(prefix).and_then(|name| std::str::from_utf8(name).ok());
             if let Some(name) = name
                 && !name.contains('/')
-                && !depot.contains(&format!("{}{name}", self.prefix))?
+                && !depot.contains(format!("{}{name}", self.prefix))?
             {
                 names.push(name.to_owned());
             }

@@ -69,7 +69,8 @@ impl LockFile {
 
     fn failed(&self, source: io::Error) -> Error {
         if source.kind() == io::ErrorKind::Unsupported {
-            let (what, name) = ("locks of byte ranges, which", "this system or file system does not have".into());
+            let (what, name) =
+                ("locks of byte ranges, which", "this system or file system does not have".into());
             return ErrorKind::Unsupported { what, name, offset: 0 }.at(&self.path);
         }
         Error::io(&self.path, "lock the file", source)
@@ -79,7 +80,8 @@ impl LockFile {
     fn byte(&self, at: u64, wait: &mut Wait<'_>) -> Result<Option<ByteLock>> {
         loop {
             // Each lock opens the file anew: locks of one open file do not exclude each other.
-            let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&self.path);
+            let opened =
+                OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&self.path);
             let file = opened.map_err(|source| self.failed(source))?;
             match byte_lock::lock(&file, at, matches!(wait, Wait::While(_))) {
                 Ok(true) => {

@@ -84,7 +84,9 @@ impl ObjectFile {
         let (begun, mut pause) = (Instant::now(), PAUSES.0);
         loop {
             match Depot::append(&self.path, Raw) {
-                Err(error) if matches!(error.kind(), ErrorKind::Locked) && begun.elapsed() < self.patience => {
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::Locked) && begun.elapsed() < self.patience =>
+                {
                     thread::sleep(pause);
                     pause = (pause * 2).min(PAUSES.1);
                 }
@@ -176,7 +178,8 @@ impl Objects {
 
     /// The whole name of an object of this folder.
     pub(super) fn whole(&self, name: &str) -> Result<String> {
-        check(name).map_err(|why| ErrorKind::InvalidPath { why }.at(&self.file.path).of(format!("{name:?}")))?;
+        check(name)
+            .map_err(|why| ErrorKind::InvalidPath { why }.at(&self.file.path).of(format!("{name:?}")))?;
         Ok(format!("{}{name}", self.prefix))
     }
 

@@ -21,9 +21,9 @@ pub use file::FileStorage;
 pub(crate) use file::sync_folder;
 pub use memory::MemoryStorage;
 pub use staged::StagedFile;
+pub(crate) use staged::{check_another, check_file, is_unfinished};
 #[cfg(feature = "objects")]
 pub(crate) use system::byte_lock;
-pub(crate) use staged::{check_another, check_file, is_unfinished};
 
 /// Bytes that are wanted together with others. See [`Storage::read_ranges`].
 #[derive(Debug)]

@@ -46,13 +46,19 @@ pub(crate) mod byte_lock {
     use std::io;
     use std::os::fd::AsRawFd;
 
-    fn set(file: &File, kind: libc::c_int, at: u64, wait: bool) -> io::Result<()> {
-        let too_far = |_| io::Error::from(io::ErrorKind::InvalidInput);
+    fn set(file: &File, is_lock: bool, at: u64, wait: bool) -> io::Result<()> {
+        let kind = if is_lock { libc::F_WRLCK } else { libc::F_UNLCK };
         // SAFETY: a plain struct of integers, for which zeros are values. `l_pid` must be 0.
         let mut wanted: libc::flock = unsafe { std::mem::zeroed() };
-        wanted.l_type = kind.try_into().map_err(too_far)?;
-        wanted.l_whence = libc::SEEK_SET.try_into().map_err(too_far)?;
-        wanted.l_start = at.try_into().map_err(too_far)?;
+        #[allow(
+            clippy::cast_possible_truncation,
+            clippy::unnecessary_cast,
+            reason = "small numbers, of another type on every system"
+        )]
+        {
+            (wanted.l_type, wanted.l_whence) = (kind as libc::c_short, libc::SEEK_SET as libc::c_short);
+        }
+        wanted.l_start = at.try_into().map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
         wanted.l_len = 1;
         let command = if wait { libc::F_OFD_SETLKW } else { libc::F_OFD_SETLK };
         // SAFETY: the descriptor is open as long as `file` is, and the call reads one `flock`.
@@ -63,16 +69,18 @@ pub(crate) mod byte_lock {
     /// Locks byte `at`. With `wait`, it waits until nobody else has it, or gives
     /// [`io::ErrorKind::Interrupted`] when a signal came. Otherwise returns whether it got it.
     pub(crate) fn lock(file: &File, at: u64, wait: bool) -> io::Result<bool> {
-        match set(file, libc::F_WRLCK.into(), at, wait) {
+        match set(file, true, at, wait) {
             Ok(()) => Ok(true),
-            Err(error) if !wait && matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EACCES)) => Ok(false),
+            Err(error) if !wait && matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EACCES)) => {
+                Ok(false)
+            }
             Err(error) => Err(error),
         }
     }
 
     /// Releases byte `at`, also for forks of this process.
     pub(crate) fn unlock(file: &File, at: u64) -> io::Result<()> {
-        set(file, libc::F_UNLCK.into(), at, false)
+        set(file, false, at, false)
     }
 }
 

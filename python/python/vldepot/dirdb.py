@@ -140,7 +140,7 @@ class jsdict(dict[str, Any]):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.__dict__ = self  # type: ignore[assignment]
+        self.__dict__ = self
 
 
 @functools.total_ordering
@@ -569,7 +569,8 @@ def import_folder(folder: Path, path: Path, *, pickles: bool = False) -> Importe
             f"{target}: {counts[0]} objects are pickles. Reading one can run any program that whoever wrote it chose",
             stacklevel=2,
         )
-    return Imported(*counts, ignored)
+    objects, metadata, folders = counts
+    return Imported(objects, metadata, folders, ignored)
 
 
 def _refuse_existing(path: str) -> None:

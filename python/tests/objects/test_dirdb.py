@@ -168,7 +168,9 @@ def test_d5_a_wait_is_interrupted(db: dirdb, path: Path) -> None:
     code = HOLD.replace("time.sleep(1000)", "import os; os.kill(int(sys.argv[2]), 2); time.sleep(1000)")
     code = code.replace('print("holds", flush=True)', "print('holds', flush=True); sys.stdin.readline()")
     holder = subprocess.Popen(
-        [sys.executable, "-c", code, str(path), str(os.getpid())], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [sys.executable, "-c", code, str(path), str(os.getpid())],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
     )
     try:
         assert holder.stdout is not None and holder.stdin is not None
@@ -224,7 +226,22 @@ def test_pickles_are_made_and_read_only_when_asked(path: Path) -> None:
 
 @pytest.mark.parametrize(
     "value",
-    [None, True, 0, -(2**63), 2**64 - 1, 1.5, float("inf"), "", "é", b"", [], {}, [[]], {"a": [1, {"b": b"c"}], 3: None}],
+    [
+        None,
+        True,
+        0,
+        -(2**63),
+        2**64 - 1,
+        1.5,
+        float("inf"),
+        "",
+        "é",
+        b"",
+        [],
+        {},
+        [[]],
+        {"a": [1, {"b": b"c"}], 3: None},
+    ],
 )
 def test_plain_values_come_back_as_they_were(db: dirdb, value: Any) -> None:
     db["a"] = value
