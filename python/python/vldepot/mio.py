@@ -308,6 +308,7 @@ class MioReader:
 
 
 MIO = MioReader
+"""`MioReader`, by the name that is short."""
 
 
 def _reopened(cls: type[MioReader], root: Path, options: Any) -> MioReader:
@@ -348,6 +349,9 @@ class MioDataset:
 
     A sample is the pair of both. `vldepot.Depot.loader` and `vldepot.torch` read ahead and in runs, which is faster.
     """
+
+    mio: MioReader
+    """The reader."""
 
     def __init__(
         self,
