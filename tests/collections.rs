@@ -13,6 +13,7 @@ use vldepot::collections::{
     CollectionCodec, Collections, NewCollection, Split, export_mio, import_mio, layout, read_mio_split,
     remove_split, split_names, write_mio_split,
 };
+use vldepot::maintain::compact;
 use vldepot::storage::FileStorage;
 use vldepot::testing::CountingStorage;
 use vldepot::{Depot, ErrorKind, Key, Layout};
@@ -107,6 +108,24 @@ fn a_depot_without_the_column_counts_objects_in_the_records() {
     films.add(&film(0, 3, 5)).unwrap();
     films.add(&film(1, 0, 5)).unwrap();
     assert_eq!((films.size(0).unwrap(), films.sizes(..).unwrap()), (3, vec![3, 0]));
+}
+
+#[test]
+fn compacting_keeps_metadata_counts_and_splits() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("films.vld");
+    let films = Collections::create(&path).unwrap();
+    for n in 0..20 {
+        films.add(&film(n, n % 3, 100)).unwrap();
+    }
+    films.set_split("train", &Split::of_ids([3, 4]).unwrap()).unwrap();
+    films.depot().remove(0).unwrap();
+    films.close().unwrap();
+    compact(&path, |_| ()).unwrap();
+    let films = Collections::open(&path).unwrap();
+    assert_eq!(films.sizes(..).unwrap(), (1..20).map(|n| n % 3).collect::<Vec<_>>());
+    assert_eq!((films.size(4).unwrap(), films.metadata(4).unwrap()), (1, 4_u64.to_le_bytes().to_vec()));
+    assert_eq!(films.split("train").unwrap().unwrap().len(), 2);
 }
 
 /// M5: writing into what is there fails, and closing finishes.

@@ -111,7 +111,12 @@ fn metadata_do_not_touch_the_object() {
     let path = folder.path().join("objects.vld");
     let layout = vldepot::Layout::uncompressed();
     let objects = Objects::open_or_create_with(&path, layout).unwrap();
-    let object: Vec<u8> = (0..5000_u32).flat_map(|n| (n * n).to_le_bytes()).take(5000).collect();
+    let mut state = 1_u32;
+    let mut noise = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        state.to_be_bytes()[0]
+    };
+    let object: Vec<u8> = (0..5000).map(|_| noise()).collect();
     objects.put_with_metadata("a", &object, "bytes", &1).unwrap();
     drop(objects);
     let mut bytes = fs::read(&path).unwrap();
@@ -345,6 +350,45 @@ fn a_killed_turn_blocks_nobody() {
         writer.kill().unwrap();
         writer.wait().unwrap();
         objects.put("ours", b"..", "bytes").unwrap();
+    }
+}
+
+/// Bytes and serializer are of one state, although other threads move the reader forward meanwhile.
+#[test]
+fn an_object_comes_with_the_serializer_that_made_it() {
+    let (_folder, objects) = new();
+    objects.put("a", b"0", "0").unwrap();
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                    let object = objects.get("a").unwrap();
+                    assert_eq!(object.bytes(), object.serializer().unwrap().as_bytes());
+                }
+            });
+        }
+        for n in 0..300 {
+            objects.put("a", n.to_string().as_bytes(), &n.to_string()).unwrap();
+        }
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+}
+
+#[test]
+fn many_threads_may_make_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    for n in 0..20 {
+        let path = folder.path().join(n.to_string());
+        std::thread::scope(|scope| {
+            for thread in 0..4 {
+                let path = &path;
+                scope.spawn(move || {
+                    Objects::open_or_create(path).unwrap().put(&thread.to_string(), b"", "bytes").unwrap();
+                });
+            }
+        });
+        assert_eq!(Objects::open(&path).unwrap().names().unwrap().len(), 4);
     }
 }
 

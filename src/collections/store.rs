@@ -135,6 +135,7 @@ impl Collections {
         };
         self.put_new(id, new)?;
         *next = id.checked_add(1);
+        self.flush()?;
         Ok(id)
     }
 
@@ -155,14 +156,18 @@ impl Collections {
         let mut next = lock(&self.next);
         self.put_new(name, new)?;
         *next = None;
-        Ok(())
+        self.flush()
     }
 
     fn put_new(&self, name: impl AsKey, new: &NewCollection) -> Result<()> {
         match new.metadata() {
             [] => self.depot.put_new(name, new),
             metadata => self.depot.put_new_with_metadata(name, new, &ByteString(metadata)),
-        }?;
+        }
+    }
+
+    /// Lets what was added survive a killed process.
+    fn flush(&self) -> Result<()> {
         if self.flushes { self.depot.flush() } else { Ok(()) }
     }
 

@@ -58,10 +58,12 @@ impl Objects {
     /// Those of [`Depot::sorted_keys`].
     pub fn names(&self) -> Result<Vec<String>> {
         let mut names = Vec::new();
-        look(&*self.file.now()?, &self.prefix, |found| {
-            if let Found::Object(name) = found {
-                names.push(name);
-            }
+        self.file.look(|depot| {
+            look(depot, &self.prefix, |found| {
+                if let Found::Object(name) = found {
+                    names.push(name);
+                }
+            })
         })?;
         Ok(names)
     }
@@ -71,7 +73,6 @@ impl Objects {
     /// # Errors
     /// Those of [`Depot::sorted_keys`].
     pub fn names_without_object(&self) -> Result<Vec<String>> {
-        let depot = self.file.now()?;
         let prefix = self.prefix.as_bytes();
         let mut end = prefix.to_vec();
         let end = match end.last_mut() {
@@ -81,18 +82,20 @@ impl Objects {
             }
             None => Bound::Excluded(Key::Int(i64::MIN.into())),
         };
-        let mut names = Vec::new();
-        for name in depot.sorted_keys((Bound::Included(Key::Bytes(prefix.to_vec())), end))? {
-            let Key::Bytes(whole) = name? else { continue };
-            let name = whole.strip_prefix(prefix).and_then(|name| std::str::from_utf8(name).ok());
-            if let Some(name) = name
-                && !name.contains('/')
-                && !depot.contains(format!("{}{name}", self.prefix))?
-            {
-                names.push(name.to_owned());
+        self.file.look(|depot| {
+            let mut names = Vec::new();
+            for name in depot.sorted_keys((Bound::Included(Key::Bytes(prefix.to_vec())), end))? {
+                let Key::Bytes(whole) = name? else { continue };
+                let name = whole.strip_prefix(prefix).and_then(|name| std::str::from_utf8(name).ok());
+                if let Some(name) = name
+                    && !name.contains('/')
+                    && !depot.contains(format!("{}{name}", self.prefix))?
+                {
+                    names.push(name.to_owned());
+                }
             }
-        }
-        Ok(names)
+            Ok(names)
+        })
     }
 
     /// The names of all folders in this one, sorted by their bytes.
@@ -101,10 +104,12 @@ impl Objects {
     /// Those of [`Depot::sorted_keys`].
     pub fn folders(&self) -> Result<Vec<String>> {
         let mut names: Vec<String> = Vec::new();
-        look(&*self.file.now()?, &self.prefix, |found| {
-            if let Found::Folder(name) = found {
-                names.push(name);
-            }
+        self.file.look(|depot| {
+            look(depot, &self.prefix, |found| {
+                if let Found::Folder(name) = found {
+                    names.push(name);
+                }
+            })
         })?;
         Ok(names)
     }
@@ -126,7 +131,7 @@ impl Objects {
     /// [`ErrorKind::InvalidPath`].
     pub fn folder(&self, name: &str) -> Result<Self> {
         let whole = self.whole(name)?;
-        Ok(Self { file: self.file.clone(), prefix: format!("{whole}/") })
+        Ok(Self { prefix: format!("{whole}/"), ..self.clone() })
     }
 
     /// A folder in this one, which is noted in the file, so that it is listed although nothing is in it.
@@ -135,8 +140,8 @@ impl Objects {
     /// Those of [`put`](Self::put).
     pub fn create_folder(&self, name: &str) -> Result<Self> {
         let folder = self.folder(name)?;
-        if !self.file.now()?.contains(&folder.prefix)? {
-            self.file.change(|depot| match depot.put_new(&folder.prefix, b"") {
+        if !self.file.look(|depot| depot.contains(&folder.prefix))? {
+            self.change(|depot| match depot.put_new(&folder.prefix, b"") {
                 Err(error) if matches!(error.kind(), ErrorKind::Exists) => Ok(()),
                 done => done,
             })?;
@@ -150,7 +155,7 @@ impl Objects {
     /// Those of [`put`](Self::put).
     pub fn remove_folder(&self, name: &str) -> Result<u64> {
         let prefix = self.folder(name)?.prefix;
-        self.file.change(|depot| {
+        self.change(|depot| {
             let mut removed = 0;
             let names: Vec<Key> = depot.keys_with_prefix(&prefix).collect::<Result<_>>()?;
             for name in names {

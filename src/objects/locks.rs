@@ -124,6 +124,8 @@ impl LockFile {
 
 /// A name that is locked, until this is dropped. See [`Objects::lock`](super::Objects::lock).
 ///
+/// A lock that its holder took again ends with the first one.
+///
 /// If the process forks, the lock goes on to be the parent's. It is released when the parent drops it, or when
 /// both have ended.
 #[derive(Debug)]

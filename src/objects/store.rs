@@ -20,6 +20,9 @@ use crate::{Depot, Layout, Raw, Record};
 /// How long a change waits for a writer that takes no turns, such as one of the command `vldepot`.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Bytes of the shortest depot.
+const HEADER: u64 = 4096;
+
 /// How long it waits between two tries: at first, and at most.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(50));
 
@@ -34,15 +37,16 @@ pub struct Objects {
     pub(super) file: Arc<ObjectFile>,
     /// What the names of this folder start with: nothing, or something that ends with `/`.
     pub(super) prefix: String,
+    pub(super) patience: Duration,
 }
 
 /// The file, shared by its folders.
 #[derive(Debug)]
 pub(super) struct ObjectFile {
     path: PathBuf,
-    reader: RwLock<Arc<Depot<Raw>>>,
+    /// Moved forward under the lock for writing, so whoever has the one for reading sees one state.
+    reader: RwLock<Depot<Raw>>,
     locks: LockFile,
-    patience: Duration,
 }
 
 /// An object that was read.
@@ -65,28 +69,26 @@ impl Object {
 }
 
 impl ObjectFile {
-    /// A reader of what is committed by now.
-    pub(super) fn now(&self) -> Result<Arc<Depot<Raw>>> {
-        let depot = Arc::clone(&read(&self.reader));
+    /// Shows `job` what is committed by now: one state, however long it takes. `job` must not call this again.
+    pub(super) fn look<T>(&self, job: impl FnOnce(&Depot<Raw>) -> Result<T>) -> Result<T> {
+        let mut depot = write(&self.reader);
         match depot.refresh() {
-            Ok(_) => Ok(depot),
+            Ok(_) => {}
             Err(error) if matches!(error.kind(), ErrorKind::Replaced) => {
-                let new = Arc::new(Depot::open(&self.path, Raw)?);
-                *write(&self.reader) = Arc::clone(&new);
-                Ok(new)
+                *depot = Depot::open(&self.path, Raw)?
             }
-            Err(error) => Err(error),
+            Err(error) => return Err(error),
         }
+        drop(depot);
+        job(&read(&self.reader))
     }
 
     /// Opens the depot for writing, as soon as no other writer has it.
-    fn writer(&self) -> Result<Depot<Raw>> {
+    fn writer(&self, patience: Duration) -> Result<Depot<Raw>> {
         let (begun, mut pause) = (Instant::now(), PAUSES.0);
         loop {
             match Depot::append(&self.path, Raw) {
-                Err(error)
-                    if matches!(error.kind(), ErrorKind::Locked) && begun.elapsed() < self.patience =>
-                {
+                Err(error) if matches!(error.kind(), ErrorKind::Locked) && begun.elapsed() < patience => {
                     thread::sleep(pause);
                     pause = (pause * 2).min(PAUSES.1);
                 }
@@ -96,9 +98,9 @@ impl ObjectFile {
     }
 
     /// Runs `change` on the depot, and commits what it did.
-    pub(super) fn change<T>(&self, change: impl FnOnce(&Depot<Raw>) -> Result<T>) -> Result<T> {
+    fn change<T>(&self, patience: Duration, change: impl FnOnce(&Depot<Raw>) -> Result<T>) -> Result<T> {
         let _turn = self.locks.turn()?;
-        let depot = self.writer()?;
+        let depot = self.writer(patience)?;
         let done = change(&depot)?;
         depot.close()?;
         Ok(done)
@@ -109,9 +111,9 @@ impl Objects {
     fn new(path: &Path, reader: Depot<Raw>) -> Self {
         // The working folder may change.
         let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-        let (locks, reader) = (LockFile::beside(&path), RwLock::new(Arc::new(reader)));
-        let file = ObjectFile { path, reader, locks, patience: PATIENCE };
-        Self { file: Arc::new(file), prefix: String::new() }
+        let (locks, reader) = (LockFile::beside(&path), RwLock::new(reader));
+        let file = ObjectFile { path, reader, locks };
+        Self { file: Arc::new(file), prefix: String::new(), patience: PATIENCE }
     }
 
     /// Opens a file that is there.
@@ -142,11 +144,13 @@ impl Objects {
     /// Those of [`open_or_create`](Self::open_or_create).
     pub fn open_or_create_with(path: impl AsRef<Path>, layout: Layout) -> Result<Self> {
         let path = path.as_ref();
-        if std::fs::metadata(path).map_or(true, |found| found.is_file() && found.len() == 0) {
-            let locks = LockFile::beside(path);
-            // A new file has no header yet when others find it. They wait until it has.
-            let _turn = locks.turn()?;
-            if std::fs::metadata(path).map_or(true, |found| found.len() == 0) {
+        let len = || {
+            std::fs::metadata(path).map_or(0, |found| if found.is_file() { found.len() } else { u64::MAX })
+        };
+        // A file that is being made has no whole header yet. Whoever finds it waits for its turn.
+        if len() < HEADER {
+            let _turn = LockFile::beside(path).turn()?;
+            if len() == 0 {
                 Depot::builder(Raw).layout(layout).create(path)?.close()?;
             }
         }
@@ -158,12 +162,9 @@ impl Objects {
     ///
     /// Folders that were taken from it before keep theirs.
     #[must_use]
-    pub fn with_patience(self, patience: Duration) -> Self {
-        let file = &self.file;
-        let reader = RwLock::new(Arc::clone(&read(&file.reader)));
-        let (path, locks) = (file.path.clone(), LockFile::beside(&file.path));
-        let file = ObjectFile { path, reader, locks, patience };
-        Self { file: Arc::new(file), prefix: self.prefix }
+    pub fn with_patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
     }
 
     /// The file.
@@ -174,6 +175,11 @@ impl Objects {
     /// Where the names of this folder are: empty, or a path that ends with `/`.
     pub fn folder_path(&self) -> &str {
         &self.prefix
+    }
+
+    /// Runs `change` on the depot, and commits what it did.
+    pub(super) fn change<T>(&self, change: impl FnOnce(&Depot<Raw>) -> Result<T>) -> Result<T> {
+        self.file.change(self.patience, change)
     }
 
     /// The whole name of an object of this folder.
@@ -188,7 +194,8 @@ impl Objects {
     /// # Errors
     /// [`ErrorKind::InvalidPath`], and those of [`Depot::refresh`].
     pub fn contains(&self, name: &str) -> Result<bool> {
-        self.file.now()?.contains(&self.whole(name)?)
+        let whole = self.whole(name)?;
+        self.file.look(|depot| depot.contains(&whole))
     }
 
     /// Stores an object, and replaces the one of that name. Its metadata stay.
@@ -201,7 +208,7 @@ impl Objects {
     /// - The errors of [`Depot::append`], [`Depot::put`] and [`Depot::close`].
     pub fn put(&self, name: &str, bytes: &[u8], serializer: &str) -> Result<()> {
         let whole = self.whole(name)?;
-        self.file.change(|depot| {
+        self.change(|depot| {
             let entry = entry_of::<Value>(depot, &whole)?.unwrap_or_default();
             store(depot, &whole, bytes, &entry.with_object(serializer, Time::now()))
         })
@@ -219,7 +226,7 @@ impl Objects {
         metadata: &(impl Serialize + ?Sized),
     ) -> Result<()> {
         let whole = self.whole(name)?;
-        self.file.change(|depot| {
+        self.change(|depot| {
             let now = Time::now();
             let entry = entry_of::<IgnoredAny>(depot, &whole)?.unwrap_or_default();
             let entry = entry.with_metadata(Some(metadata), now).with_object(serializer, now);
@@ -280,10 +287,12 @@ impl Objects {
     /// # Errors
     /// [`ErrorKind::NotFound`], and those of [`Depot::get`].
     pub fn get(&self, name: &str) -> Result<Object> {
-        let (whole, depot) = (self.whole(name)?, self.file.now()?);
-        let record = depot.get(&whole)?;
-        let entry: Option<Entry<IgnoredAny>> = depot.metadata(&whole)?;
-        Ok(Object { record, serializer: entry.and_then(|entry| entry.serializer) })
+        let whole = self.whole(name)?;
+        self.file.look(|depot| {
+            let record = depot.get(&whole)?;
+            let entry: Option<Entry<IgnoredAny>> = depot.metadata(&whole)?;
+            Ok(Object { record, serializer: entry.and_then(|entry| entry.serializer) })
+        })
     }
 
     /// The metadata of that name, with or without an object. `None` if there are none. The object is not read.
@@ -292,7 +301,7 @@ impl Objects {
     /// [`ErrorKind::Metadata`] when they are not a `T`, and those of [`Depot::metadata`].
     pub fn metadata<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>> {
         let whole = self.whole(name)?;
-        Ok(entry_of(&*self.file.now()?, &whole)?.and_then(|entry| entry.meta))
+        self.file.look(|depot| Ok(entry_of(depot, &whole)?.and_then(|entry| entry.meta)))
     }
 
     /// Stores metadata, with or without an object of that name. The object is not written again.
@@ -301,7 +310,7 @@ impl Objects {
     /// Those of [`put`](Self::put).
     pub fn set_metadata(&self, name: &str, metadata: &(impl Serialize + ?Sized)) -> Result<()> {
         let whole = self.whole(name)?;
-        self.file.change(|depot| {
+        self.change(|depot| {
             let entry = entry_of::<IgnoredAny>(depot, &whole)?.unwrap_or_default();
             let entry = entry.with_metadata(Some(metadata), Time::now());
             if depot.contains(&whole)? {
@@ -317,7 +326,7 @@ impl Objects {
     /// Those of [`put`](Self::put).
     pub fn remove_metadata(&self, name: &str) -> Result<bool> {
         let whole = self.whole(name)?;
-        self.file.change(|depot| {
+        self.change(|depot| {
             let bare = depot.remove(whole.as_bytes())?;
             if !depot.contains(&whole)? {
                 return Ok(bare);
@@ -336,17 +345,17 @@ impl Objects {
     /// # Errors
     /// Those of [`Depot::location`] and [`Depot::metadata`].
     pub fn stat(&self, name: &str) -> Result<Option<ObjectStat>> {
-        let (whole, depot) = (self.whole(name)?, self.file.now()?);
-        let entry = entry_of::<IgnoredAny>(&depot, &whole)?;
-        let object = match depot.location(&whole) {
-            Ok(location) => Some((location.length, location.checksum)),
-            Err(error) if matches!(error.kind(), ErrorKind::NotFound) => None,
-            Err(error) => return Err(error),
-        };
-        if entry.is_none() && object.is_none() {
-            return Ok(None);
-        }
-        Ok(Some(entry.unwrap_or_default().stat(object)))
+        let whole = self.whole(name)?;
+        self.file.look(|depot| {
+            let entry = entry_of::<IgnoredAny>(depot, &whole)?;
+            let object = match depot.location(&whole) {
+                Ok(location) => Some((location.length, location.checksum)),
+                Err(error) if matches!(error.kind(), ErrorKind::NotFound) => None,
+                Err(error) => return Err(error),
+            };
+            let is_there = entry.is_some() || object.is_some();
+            Ok(is_there.then(|| entry.unwrap_or_default().stat(object)))
+        })
     }
 
     /// Removes an object and its metadata, and returns false if there was neither.
@@ -355,7 +364,7 @@ impl Objects {
     /// Those of [`put`](Self::put).
     pub fn remove(&self, name: &str) -> Result<bool> {
         let whole = self.whole(name)?;
-        self.file.change(|depot| Ok(depot.remove(&whole)? | depot.remove(whole.as_bytes())?))
+        self.change(|depot| Ok(depot.remove(&whole)? | depot.remove(whole.as_bytes())?))
     }
 
     /// Locks a name, so that no other thread or process has it, and waits until it is free.
