@@ -32,6 +32,8 @@
 //! | [`Layout`], [`WriteOptions`], [`OpenOptions`], [`ReadOptions`] | layout, presets, commits, reading |
 //! | [`storage`] | files, memory, and storages of your own |
 //! | [`maintain`] | verify, repair, compact |
+//! | `collections` | records of several objects, and splits (feature `collections`) |
+//! | `objects` | objects with metadata that many processes change (feature `objects`) |
 //! | `archive` | folders of files in a depot (feature `archive`) |
 //! | [`Error`], [`ErrorKind`] | every way in which a call can fail |
 //!
@@ -44,6 +46,8 @@
 //! | `serde` | yes | metadata, the MessagePack codec, and serde for options, reports and keys |
 //! | `json` | yes | the JSON codec; turns on `serde` |
 //! | `glob` | yes | names by glob pattern |
+//! | `collections` | yes | records of several objects, splits, and files of MIO; turns on `serde` |
+//! | `objects` | yes | objects with metadata that many processes change; turns on `serde` |
 //! | `archive` | no | folders of files; turns on `serde` and `glob` |
 //! | `convert` | no | archives from and to tar and zip; turns on `archive` |
 //! | `barecat` | no | archives from and to those of Barecat; turns on `convert`, and compiles SQLite |
@@ -62,6 +66,8 @@ mod chunk;
 pub mod codec;
 #[path = "../codecs/mod.rs"]
 pub mod codecs;
+#[cfg(feature = "collections")]
+pub mod collections;
 mod depot;
 mod engine;
 mod error;
@@ -79,6 +85,8 @@ pub mod maintain;
 #[cfg(feature = "shards")]
 mod manifest;
 mod named;
+#[cfg(feature = "objects")]
+pub mod objects;
 mod options;
 mod random;
 mod scalar;

@@ -15,6 +15,8 @@ MODULES = [
     "vldepot._open",
     "vldepot._maintain",
     "vldepot.errors",
+    "vldepot.dirdb",
+    "vldepot.mio",
     "vldepot.vlstore",
     "vldepot.archive",
     "vldepot.archive._archive",

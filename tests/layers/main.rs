@@ -52,6 +52,8 @@ const ROOMS: &[(&str, Uses)] = &[
     ("maintain", Below(&["depot"])),
     ("shards", Below(&["depot", "maintain"])),
     ("loader", Below(&["depot", "workers", "random"])),
+    ("objects", Below(&["depot"])),
+    ("collections", Below(&["depot", "loader"])),
     ("codecs", PublicFace),
     ("archive", PublicFace),
     ("testing", All),

@@ -31,7 +31,7 @@ Any program reads a frame by name. Its arrays are views of the record:
 | scalars of all records | `Table` |
 | files | `verify`, `repair`, `compact`, `plan_compact` |
 | failures | `vldepot.errors` |
-| code written for vlstore | `vldepot.vlstore` |
+| code written for vlstore, MIO and dirdb | `vldepot.vlstore`, `vldepot.mio`, `vldepot.dirdb` |
 
 In signatures, `Name` is a `str`, `bytes` or `int`; `Position` is an int, counted from the end if negative; `Positions`
 is a slice, or several of them; `Fields` is the name of a field of frames, or several; `Out` is a `FlatBatch` or a dict
