@@ -33,6 +33,7 @@
 //! | [`storage`] | files, memory, and storages of your own |
 //! | [`maintain`] | verify, repair, compact |
 //! | `archive` | folders of files in a depot (feature `archive`) |
+//! | `trajectories` | trajectories and arrays of other programs (feature `import`) |
 //! | [`Error`], [`ErrorKind`] | every way in which a call can fail |
 //!
 //! # Features
@@ -47,6 +48,7 @@
 //! | `archive` | no | folders of files; turns on `serde` and `glob` |
 //! | `convert` | no | archives from and to tar and zip; turns on `archive` |
 //! | `barecat` | no | archives from and to those of Barecat; turns on `convert`, and compiles SQLite |
+//! | `import` | no | trajectories and arrays of other programs, in and out; turns on `atomic` and `json` |
 //! | `log` | no | events through the `log` crate |
 //! | `testing` | no | conformance suites for storages and codecs |
 
@@ -88,6 +90,8 @@ pub mod storage;
 mod sync;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+#[cfg(feature = "import")]
+pub mod trajectories;
 mod vlstore;
 mod workers;
 

@@ -11,6 +11,7 @@ mod diff;
 mod du;
 mod extract;
 mod find;
+mod import;
 mod info;
 mod list;
 mod man;
@@ -95,6 +96,7 @@ verbs![
     completions::Completions,
     man::Man,
     convert::Convert,
+    import::Import,
     #[cfg(all(feature = "mount", target_os = "linux"))]
     mount::Mount,
 ];
