@@ -48,7 +48,8 @@
 //! | `archive` | no | folders of files; turns on `serde` and `glob` |
 //! | `convert` | no | archives from and to tar and zip; turns on `archive` |
 //! | `barecat` | no | archives from and to those of Barecat; turns on `convert`, and compiles SQLite |
-//! | `import` | no | trajectories and arrays of other programs, in and out; turns on `atomic` and `json` |
+//! | `import` | no | trajectories and arrays of other programs; turns on `atomic` and `json` |
+//! | `export` | no | trajectories of other programs, also written; turns on `import` |
 //! | `log` | no | events through the `log` crate |
 //! | `testing` | no | conformance suites for storages and codecs |
 

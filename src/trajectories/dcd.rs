@@ -106,7 +106,8 @@ impl Dcd {
     fn record(&mut self, expected: Option<u64>, what: &str) -> Result<(), Fault> {
         let at = self.source.at();
         let length = order::int(self.is_big, self.source.array(what)?);
-        let length_is = u64::try_from(length).ok().filter(|length| expected.is_none_or(|bytes| bytes == *length));
+        let length_is =
+            u64::try_from(length).ok().filter(|length| expected.is_none_or(|bytes| bytes == *length));
         let Some(bytes) = length_is else {
             let expected = expected.map_or("a length".to_owned(), |bytes| format!("{bytes} bytes"));
             return Err(Fault::damaged(at, format!("{what}: {expected} expected, and found {length}")));
@@ -146,11 +147,12 @@ impl Dcd {
         self.has_cell = is_charmm && number(10) != 0;
         self.has_fourth = is_charmm && number(11) == 1;
         let at = self.source.at();
-        self.record(None, "the titles")?;
+        self.titles()?;
         let titles = self.bytes.get(4..).unwrap_or_default();
         let titles: Vec<_> = titles
             .chunks(80)
-            .map(|title| String::from_utf8_lossy(title).trim_matches(['\0', ' ']).to_owned())
+            .map(|title| title.split(|byte| *byte == 0).next().unwrap_or_default())
+            .map(|title| String::from_utf8_lossy(title).trim().to_owned())
             .filter(|title| !title.is_empty())
             .collect();
         if titles.len() > 1000 {
@@ -177,6 +179,22 @@ impl Dcd {
             self.fixed(n_fixed)?;
         }
         Ok(())
+    }
+
+    /// Reads the record of titles. Some programs write more titles than its length says.
+    fn titles(&mut self) -> Result<(), Fault> {
+        let at = self.source.at();
+        let wrong = match self.record(None, "the titles") {
+            Ok(()) => return Ok(()),
+            Err(wrong) => wrong,
+        };
+        self.source.seek(at)?;
+        let length = self.source.array::<4>("the titles")?;
+        let n = order::int(self.is_big, self.source.array("the titles")?);
+        let Ok(n) = u64::try_from(n) else { return Err(wrong) };
+        let Ok(()) = self.source.bytes(n * 80, "the titles", &mut self.bytes) else { return Err(wrong) };
+        self.bytes.splice(0..0, [0; 4]);
+        if self.source.array::<4>("the titles")? == length { Ok(()) } else { Err(wrong) }
     }
 
     fn fixed(&mut self, n_fixed: i32) -> Result<(), Fault> {
@@ -223,7 +241,9 @@ impl Dcd {
             return Ok(None);
         }
         let cell = from_lengths_and_angles([a, b, c], angles);
-        cell.map(Some).ok_or_else(|| Fault::damaged(at, format!("lengths {:?} and angles {angles:?} make no cell", [a, b, c])))
+        cell.map(Some).ok_or_else(|| {
+            Fault::damaged(at, format!("lengths {:?} and angles {angles:?} make no cell", [a, b, c]))
+        })
     }
 
     fn read(&mut self) -> Result<AtomicFrame<'_>, Fault> {

@@ -57,10 +57,15 @@ pub(super) fn found(start: &[u8]) -> Result<Format, String> {
         return Err(format!("it is {what}"));
     }
     if start[..start.len().min(64)].windows(12).any(|window| window == b"GENERAL INFO") {
-        return Err("it is a TNG file, which is not read: `gmx trjconv` makes an XTC or a TRR file of it".into());
+        return Err(
+            "it is a TNG file, which is not read: `gmx trjconv` makes an XTC or a TRR file of it".into()
+        );
     }
     if let Some((.., what)) = OTHERS.iter().find(|(at, magic, _)| has(*at, magic)) {
         return Err(format!("it is {what}"));
+    }
+    if pdb::is_start(start) && pdb::is_pqr(start) {
+        return Err("it is a PQR file, which is not read".to_owned());
     }
     if pdb::is_start(start) {
         return Ok(Format::Pdb);

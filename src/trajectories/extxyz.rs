@@ -39,7 +39,8 @@ pub(super) fn is_start(start: &[u8]) -> bool {
         Err(error) => std::str::from_utf8(&start[..error.valid_up_to()]).unwrap_or_default(),
     };
     let mut lines = text.lines();
-    let Some(Ok(n)) = lines.by_ref().find(|line| !line.trim().is_empty()).map(|line| line.trim().parse::<u64>())
+    let Some(Ok(n)) =
+        lines.by_ref().find(|line| !line.trim().is_empty()).map(|line| line.trim().parse::<u64>())
     else {
         return false;
     };
@@ -92,7 +93,9 @@ impl Property {
                 "R" => Column::Real(Vec::new()),
                 "I" => Column::Int(Vec::new()),
                 "L" => Column::Logical(Vec::new()),
-                _ => return Err(format!("Properties: {name} of type {kind}, which is none of S, R, I and L")),
+                _ => {
+                    return Err(format!("Properties: {name} of type {kind}, which is none of S, R, I and L"));
+                }
             };
             let width = width.parse().ok().filter(|width| (1..=1000).contains(width));
             let width = width.ok_or_else(|| format!("Properties: the number of columns of {name}"))?;
@@ -165,7 +168,10 @@ impl ExtXyz {
             // A line takes two bytes at least.
             if n > self.source.left() {
                 let left = self.source.left();
-                return Err(Fault::damaged(at, format!("{n} atoms, and {left} bytes are left: it was cut short")));
+                return Err(Fault::damaged(
+                    at,
+                    format!("{n} atoms, and {left} bytes are left: it was cut short"),
+                ));
             }
             return Ok(Some(n));
         }
@@ -177,7 +183,10 @@ impl ExtXyz {
         for nth in 0..n {
             let at = self.source.at();
             if !self.source.line(&mut self.line)? {
-                return Err(Fault::damaged(at, format!("the file ends after {nth} of {n} atoms: it was cut short")));
+                return Err(Fault::damaged(
+                    at,
+                    format!("the file ends after {nth} of {n} atoms: it was cut short"),
+                ));
             }
             let mut words = self.line.split_whitespace();
             for property in &mut properties {
@@ -236,7 +245,9 @@ impl ExtXyz {
             let vectors = rows(&property);
             match (name, vectors) {
                 ("pos" | "positions", Some(rows)) => frame.positions = Some(rows.into()),
-                ("forces" | "force", Some(rows)) if frame.forces.is_none() => frame.forces = Some(rows.into()),
+                ("forces" | "force", Some(rows)) if frame.forces.is_none() => {
+                    frame.forces = Some(rows.into())
+                }
                 _ => own(&mut frame, &mut metadata, &mut species, property),
             }
         }
@@ -246,7 +257,11 @@ impl ExtXyz {
     }
 
     /// Gives a frame its elements, or what its atoms are called, if that is new.
-    fn named(&mut self, frame: &mut AtomicFrame<'_>, species: Vec<String>) -> Option<Cow<'static, Structure>> {
+    fn named(
+        &mut self,
+        frame: &mut AtomicFrame<'_>,
+        species: Vec<String>,
+    ) -> Option<Cow<'static, Structure>> {
         let numbers: Option<Vec<i32>> = species.iter().map(|name| symbols::number(name)).collect();
         if let Some(numbers) = numbers {
             if frame.types.is_none() {
@@ -337,7 +352,9 @@ fn own(
         Ok(array) if matches!(name.as_str(), "charge" | "charges") && is_real(&array, width) => {
             frame.charges = Some(array);
         }
-        Ok(array) if matches!(name.as_str(), "masses" | "mass") && is_real(&array, width) && is_single(&array) => {
+        Ok(array)
+            if matches!(name.as_str(), "masses" | "mass") && is_real(&array, width) && is_single(&array) =>
+        {
             frame.masses = Some(array);
         }
         Ok(array) => push_own(frame, name, true, array),
@@ -375,6 +392,10 @@ impl Frames for ExtXyz {
 
     fn at(&self) -> u64 {
         self.source.at()
+    }
+
+    fn has_elements(&self) -> bool {
+        true
     }
 
     fn units(&self) -> Units {

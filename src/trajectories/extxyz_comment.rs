@@ -57,7 +57,8 @@ impl Text {
 /// A number, but no text such as `nano`, `inf` and `nan` in other cases than programs write them.
 fn real(word: &str) -> Option<f64> {
     word.parse().ok().or_else(|| {
-        let is_number = word.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'.' | b'+' | b'-' | b'd' | b'D'));
+        let is_number =
+            word.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'.' | b'+' | b'-' | b'd' | b'D'));
         is_number.then(|| word.replace(['d', 'D'], "e").parse().ok()).flatten()
     })
 }

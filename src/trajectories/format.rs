@@ -2,7 +2,6 @@
 
 use std::fmt;
 
-
 /// A format that is read, written, or both.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]

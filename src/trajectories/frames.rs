@@ -46,6 +46,11 @@ pub(super) trait Frames: Send {
     /// The units of the numbers.
     fn units(&self) -> Units;
 
+    /// Whether types are atomic numbers, and not ids.
+    fn has_elements(&self) -> bool {
+        false
+    }
+
     /// Whether single precision holds what the file has, although numbers are given in double precision.
     fn is_single(&self) -> bool {
         false

@@ -108,7 +108,9 @@ impl Gsd {
         let Some((chunk, _)) = self.find(name) else { return Ok(None) };
         let bytes = self.file.read(chunk, name)?;
         let rows = bytes.chunks(chunk.width.max(1) as usize);
-        let text = |row: &[u8]| String::from_utf8_lossy(row.split(|byte| *byte == 0).next().unwrap_or_default()).into_owned();
+        let text = |row: &[u8]| {
+            String::from_utf8_lossy(row.split(|byte| *byte == 0).next().unwrap_or_default()).into_owned()
+        };
         Ok(Some(rows.map(text).collect()))
     }
 
@@ -211,7 +213,9 @@ impl Gsd {
         let structure = if self.has_structure(n, before) { Some(self.structure(n)?) } else { None };
         let mut frame = AtomicFrame::new().n_atoms(count);
         let step = self.one("configuration/step")?.unwrap_or(0);
-        frame.step = Some(i64::try_from(step).map_err(|_| Fault::unsupported(self.file.at(), format!("the step is {step}, which is more than 2^63 - 1")))?);
+        frame.step = Some(i64::try_from(step).map_err(|_| {
+            Fault::unsupported(self.file.at(), format!("the step is {step}, which is more than 2^63 - 1"))
+        })?);
         if let Some(cell) = self.cell()? {
             let dimensions = self.one("configuration/dimensions")?.unwrap_or(3);
             frame = frame.cell(cell).pbc([true, true, dimensions != 2]);

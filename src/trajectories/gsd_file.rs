@@ -121,11 +121,14 @@ impl File {
             let width = u32::from_le_bytes([entry[24], entry[25], entry[26], entry[27]]);
             let id = u16::from_le_bytes([entry[28], entry[29]]);
             let damaged = |why: String| Fault::damaged(at, why);
-            let kind = Kind::of(entry[30]).ok_or_else(|| damaged(format!("a chunk of type {}", entry[30])))?;
+            let kind =
+                Kind::of(entry[30]).ok_or_else(|| damaged(format!("a chunk of type {}", entry[30])))?;
             let length = rows.checked_mul(u64::from(width)).and_then(|n| n.checked_mul(kind.size()));
             let end = length.and_then(|length| length.checked_add(location));
             if end.is_none_or(|end| end > self.source.len()) {
-                let why = format!("a chunk of {rows} times {width} numbers at byte {location}, which is after the end");
+                let why = format!(
+                    "a chunk of {rows} times {width} numbers at byte {location}, which is after the end"
+                );
                 return Err(damaged(why));
             }
             if usize::from(id) >= n_names {
@@ -171,7 +174,16 @@ impl File {
 
     /// What a frame has beyond its configuration, its particles and their bonds.
     pub(super) fn logged(&self, frame: u64) -> Vec<(String, Chunk)> {
-        let known = ["configuration", "particles", "bonds", "angles", "dihedrals", "impropers", "pairs", "constraints"];
+        let known = [
+            "configuration",
+            "particles",
+            "bonds",
+            "angles",
+            "dihedrals",
+            "impropers",
+            "pairs",
+            "constraints",
+        ];
         let is_known = |name: &str| name.split_once('/').is_some_and(|(group, _)| known.contains(&group));
         let names = self.names.iter().filter(|(name, _)| !is_known(name));
         let mut found: Vec<_> = names
@@ -192,7 +204,8 @@ impl File {
 
 fn go(source: &mut Source, to: u64, what: &str) -> Result<(), Fault> {
     if to > source.len() {
-        let why = format!("{what}: expected at byte {to}, and the file has {}: it was cut short", source.len());
+        let why =
+            format!("{what}: expected at byte {to}, and the file has {}: it was cut short", source.len());
         return Err(Fault::damaged(source.at(), why));
     }
     source.seek(to)

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::arrays;
 use super::error::{ImportError, Result};
 use super::format::Format;
 use super::frames::{Entry, Structure};
 use super::reader::{Found, Trajectory};
 use super::units::Conversion;
-use super::arrays;
 use crate::codecs::{AnyArray, AtomicFrame, AtomicFrameCodec, DType, Precision, Units};
 use crate::maintain::Progress;
 use crate::storage::{StagedFile, Storage};
@@ -242,6 +242,8 @@ struct Seen {
     units: Units,
     precision: Precision,
     columns: Vec<&'static str>,
+    /// Whether types are atomic numbers in all files.
+    has_elements: bool,
 }
 
 fn is_double(frame: &AtomicFrame<'_>) -> bool {
@@ -251,9 +253,11 @@ fn is_double(frame: &AtomicFrame<'_>) -> bool {
 
 fn look(files: &[&Path], options: &ImportOptions) -> Result<Seen> {
     let (mut units, mut double, mut has_energy) = (options.units.clone(), false, false);
+    let mut has_elements = true;
     let mut first = None;
     for path in files {
         let mut trajectory = Trajectory::open(path)?;
+        has_elements &= trajectory.has_elements();
         let of_file = trajectory.units();
         let from = first.get_or_insert_with(|| (path, of_file.clone()));
         if options.units.is_none() && from.1 != of_file {
@@ -282,12 +286,13 @@ fn look(files: &[&Path], options: &ImportOptions) -> Result<Seen> {
     if has_energy {
         columns.push("energy");
     }
-    Ok(Seen { units: units.unwrap_or_default(), precision, columns })
+    Ok(Seen { units: units.unwrap_or_default(), precision, columns, has_elements })
 }
 
 /// The structure in a file's first frame.
-fn structure_of(path: &Path, units: &Units) -> Result<Structure> {
+fn structure_of(path: &Path, units: &Units) -> Result<(Structure, bool)> {
     let mut trajectory = Trajectory::open(path)?;
+    let has_elements = trajectory.has_elements();
     let conversion = Conversion::new(&trajectory.units(), units)?;
     let none = || ImportError::options(format!("{}: it does not say what the atoms are", path.display()));
     let Some(Entry { frame, structure, .. }) = trajectory.next_frame()? else { return Err(none()) };
@@ -298,7 +303,7 @@ fn structure_of(path: &Path, units: &Units) -> Result<Structure> {
     if let Some(conversion) = conversion {
         conversion.apply(&mut structure.record);
     }
-    Ok(structure)
+    Ok((structure, has_elements))
 }
 
 /// A depot of frames that is being made.
@@ -423,9 +428,11 @@ fn frames(
     let builder = Depot::builder(codec).layout(layout).write_options(options.write_options());
     let depot = builder.create_in(storage)?;
     let mut target = Target { depot, units: &units, precision, done, number: options.start };
+    let mut has_elements = seen.has_elements;
     let given = match &options.topology {
         Some(path) => {
-            let structure = structure_of(path, &units)?;
+            let (structure, of_file) = structure_of(path, &units)?;
+            has_elements = of_file;
             Some(target.put_structure(&structure)?)
         }
         None => None,
@@ -441,7 +448,12 @@ fn frames(
     }
     let Target { depot, done, .. } = target;
     let names: Vec<_> = files.iter().map(|path| path.to_string_lossy()).collect();
-    let imported = json!({ "files": names, "formats": done.formats, "converted": done.converted });
+    let imported = json!({
+        "files": names,
+        "formats": done.formats,
+        "converted": done.converted,
+        "atomic_numbers": has_elements,
+    });
     depot.set_depot_metadata("imported", &imported)?;
     for (name, value) in about {
         depot.set_depot_metadata(&name, &value)?;

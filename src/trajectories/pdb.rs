@@ -29,6 +29,19 @@ pub(super) fn is_start(start: &[u8]) -> bool {
     std::str::from_utf8(name).is_ok_and(|name| FIRST.contains(&name.trim_end()))
 }
 
+/// Whether a file has atoms in words, as PQR files do, and not in columns.
+pub(super) fn is_pqr(start: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(start);
+    let Some(atom) = text.lines().find(|line| line.starts_with("ATOM") || line.starts_with("HETATM")) else {
+        return false;
+    };
+    let is_real = |text: &str| text.trim().parse::<f64>().is_ok();
+    let words: Vec<_> = atom.split_whitespace().collect();
+    let in_columns =
+        [(31, 38), (39, 46), (47, 54)].into_iter().all(|(from, to)| is_real(columns(atom, from, to)));
+    !in_columns && words.len() >= 9 && words[words.len() - 5..].iter().all(|word| is_real(word))
+}
+
 pub(super) struct Pdb {
     source: Source,
     line: String,
@@ -87,12 +100,16 @@ impl Atoms {
         let real = |from, to, what: &str| {
             let text = columns(line, from, to).trim();
             text.parse::<f64>().map_err(|_| {
-                Fault::damaged(at + from as u64 - 1, format!("{what} of an atom: a number is expected, and found {text:?}"))
+                Fault::damaged(
+                    at + from as u64 - 1,
+                    format!("{what} of an atom: a number is expected, and found {text:?}"),
+                )
             })
         };
         self.positions.push([real(31, 38, "x")?, real(39, 46, "y")?, real(47, 54, "z")?]);
         #[expect(clippy::cast_possible_truncation, reason = "six columns fit in single precision")]
-        let optional = |from, to| columns(line, from, to).trim().parse::<f64>().map_or(f32::NAN, |number| number as f32);
+        let optional =
+            |from, to| columns(line, from, to).trim().parse::<f64>().map_or(f32::NAN, |number| number as f32);
         self.occupancies.push(optional(55, 60));
         self.b_factors.push(optional(61, 66));
         self.serials.push(columns(line, 7, 11).trim().parse().unwrap_or(-1));
@@ -127,7 +144,8 @@ impl Atoms {
             topology = topology.types(self.elements.clone());
         }
         if !bonds.is_empty() {
-            let places: HashMap<_, _> = self.serials.iter().enumerate().map(|(at, serial)| (*serial, at)).collect();
+            let places: HashMap<_, _> =
+                self.serials.iter().enumerate().map(|(at, serial)| (*serial, at)).collect();
             let mut found = BTreeSet::new();
             for (a, b) in bonds {
                 match (places.get(a), places.get(b)) {
@@ -213,9 +231,9 @@ impl Pdb {
         let places = [(7, 15), (16, 24), (25, 33), (34, 40), (41, 47), (48, 54)];
         for (number, (from, to)) in numbers.iter_mut().zip(places) {
             let text = columns(&self.line, from, to).trim();
-            *number = text
-                .parse()
-                .map_err(|_| Fault::damaged(at, format!("CRYST1: a number is expected, and found {text:?}")))?;
+            *number = text.parse().map_err(|_| {
+                Fault::damaged(at, format!("CRYST1: a number is expected, and found {text:?}"))
+            })?;
         }
         let [a, b, c, alpha, beta, gamma] = numbers;
         // What programs write that know of no cell.
@@ -223,7 +241,8 @@ impl Pdb {
         self.cell = None;
         if !is_none {
             let cell = from_lengths_and_angles([a, b, c], [alpha, beta, gamma]);
-            self.cell = Some(cell.ok_or_else(|| Fault::damaged(at, format!("CRYST1: {numbers:?} make no cell")))?);
+            self.cell =
+                Some(cell.ok_or_else(|| Fault::damaged(at, format!("CRYST1: {numbers:?} make no cell")))?);
         }
         Ok(())
     }
@@ -262,10 +281,12 @@ impl Pdb {
             match columns(&self.line, 1, 6).trim_end() {
                 "ATOM" | "HETATM" => self.atoms.push(&self.line, at)?,
                 "CRYST1" => self.crystal(at)?,
-                "TITLE" if self.atoms.positions.is_empty() => self.title = columns(&self.line, 11, 200).trim().to_owned(),
+                "TITLE" if self.atoms.positions.is_empty() => {
+                    self.title = columns(&self.line, 11, 200).trim().to_owned()
+                }
                 "MODEL" => in_model = true,
                 "ENDMDL" => return Ok(true),
-                "END" if !self.atoms.positions.is_empty() && !in_model => return Ok(true),
+                "END" if !self.atoms.positions.is_empty() => return Ok(true),
                 _ => {}
             }
         }
@@ -307,6 +328,10 @@ impl Frames for Pdb {
 
     fn units(&self) -> Units {
         Units { length: "Å".into(), ..Units::gromacs() }
+    }
+
+    fn has_elements(&self) -> bool {
+        true
     }
 
     /// Three decimals fit in single precision.

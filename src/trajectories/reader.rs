@@ -56,8 +56,8 @@ impl Found {
         let mut start = Vec::with_capacity(detect::START);
         (&mut file).take(detect::START as u64).read_to_end(&mut start).map_err(failed)?;
         file.rewind().map_err(failed)?;
-        let format = detect::found(&start)
-            .map_err(|found| ImportError::Format { path: path.to_owned(), found })?;
+        let format =
+            detect::found(&start).map_err(|found| ImportError::Format { path: path.to_owned(), found })?;
         Ok(Self { format, file, len: metadata.len() })
     }
 }
@@ -120,6 +120,11 @@ impl Trajectory {
     /// The units of the numbers, which are those of the file.
     pub fn units(&self) -> Units {
         self.frames.units()
+    }
+
+    /// Whether types are atomic numbers, and not ids.
+    pub fn has_elements(&self) -> bool {
+        self.frames.has_elements()
     }
 
     /// Whether single precision holds the file's numbers, although they are given in double precision.

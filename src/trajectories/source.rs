@@ -119,8 +119,9 @@ impl Source {
         if bytes.last() == Some(&b'\r') {
             bytes.pop();
         }
-        *out = String::from_utf8(bytes)
-            .map_err(|error| Fault::damaged(at + error.utf8_error().valid_up_to() as u64, "not UTF-8 text"))?;
+        *out = String::from_utf8(bytes).map_err(|error| {
+            Fault::damaged(at + error.utf8_error().valid_up_to() as u64, "not UTF-8 text")
+        })?;
         Ok(true)
     }
 }

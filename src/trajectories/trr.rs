@@ -67,13 +67,13 @@ impl Trr {
         for (size, part) in sizes.iter_mut().zip(PARTS) {
             let at = source.at();
             let found = source.be_i32("the sizes")?;
-            *size = u64::try_from(found)
-                .map_err(|_| Fault::damaged(at, format!("{part} of {found} bytes")))?;
+            *size =
+                u64::try_from(found).map_err(|_| Fault::damaged(at, format!("{part} of {found} bytes")))?;
         }
         let at = source.at();
         let atoms = source.be_i32("the number of atoms")?;
-        let n_atoms =
-            u64::try_from(atoms).map_err(|_| Fault::damaged(at, format!("the number of atoms is {atoms}")))?;
+        let n_atoms = u64::try_from(atoms)
+            .map_err(|_| Fault::damaged(at, format!("the number of atoms is {atoms}")))?;
         let step = source.be_i32("the step")?;
         source.be_i32("the number of energies")?;
         let [_, _, cell, .., x, v, f] = sizes;

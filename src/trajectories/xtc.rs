@@ -248,7 +248,9 @@ fn unpack(
     }
     let size_of = |small: usize| SIZES.get(small).copied().filter(|size| *size > 0);
     if size_of(small).is_none() {
-        return Err(Wrong::Head(format!("the size of small differences is number {small}, and there is none")));
+        return Err(Wrong::Head(format!(
+            "the size of small differences is number {small}, and there is none"
+        )));
     }
     let sizes = [0, 1, 2].map(|axis| max[axis].wrapping_sub(min[axis]).cast_unsigned().wrapping_add(1));
     let one_by_one = (sizes[0] | sizes[1] | sizes[2]) > LARGE;

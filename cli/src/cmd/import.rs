@@ -110,7 +110,9 @@ impl Import {
         let records = text::count(done.records, "frame");
         let atoms = match (done.min_atoms, done.max_atoms) {
             (Some(least), Some(most)) if least == most => format!(" of {}", text::count(most, "atom")),
-            (Some(least), Some(most)) => format!(" of {} to {} atoms", text::grouped(least), text::grouped(most)),
+            (Some(least), Some(most)) => {
+                format!(" of {} to {} atoms", text::grouped(least), text::grouped(most))
+            }
             _ => String::new(),
         };
         let units = [Some(length), done.time.as_ref(), done.energy.as_ref()];

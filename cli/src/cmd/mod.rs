@@ -9,6 +9,7 @@ mod convert;
 mod create;
 mod diff;
 mod du;
+mod export;
 mod extract;
 mod find;
 mod import;
@@ -97,6 +98,7 @@ verbs![
     man::Man,
     convert::Convert,
     import::Import,
+    export::Export,
     #[cfg(all(feature = "mount", target_os = "linux"))]
     mount::Mount,
 ];
