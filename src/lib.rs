@@ -35,6 +35,7 @@
 //! | `collections` | records of several objects, and splits (feature `collections`) |
 //! | `objects` | objects with metadata that many processes change (feature `objects`) |
 //! | `archive` | folders of files in a depot (feature `archive`) |
+//! | `trajectories` | trajectories and arrays of other programs (feature `import`) |
 //! | [`Error`], [`ErrorKind`] | every way in which a call can fail |
 //!
 //! # Features
@@ -51,6 +52,8 @@
 //! | `archive` | no | folders of files; turns on `serde` and `glob` |
 //! | `convert` | no | archives from and to tar and zip; turns on `archive` |
 //! | `barecat` | no | archives from and to those of Barecat; turns on `convert`, and compiles SQLite |
+//! | `import` | no | trajectories and arrays of other programs; turns on `atomic` and `json` |
+//! | `export` | no | trajectories of other programs, also written; turns on `import` |
 //! | `log` | no | events through the `log` crate |
 //! | `testing` | no | conformance suites for storages and codecs |
 
@@ -96,6 +99,8 @@ pub mod storage;
 mod sync;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+#[cfg(feature = "import")]
+pub mod trajectories;
 mod vlstore;
 mod workers;
 

@@ -176,9 +176,15 @@ fn spool(source: &mut dyn Read) -> io::Result<File> {
 }
 
 /// Writes to a storage, from its start on.
-struct Sequential {
+pub(super) struct Sequential {
     storage: Arc<dyn Storage>,
     at: u64,
+}
+
+impl Sequential {
+    pub(super) fn new(storage: Arc<dyn Storage>) -> Self {
+        Self { storage, at: 0 }
+    }
 }
 
 impl Write for Sequential {
@@ -338,7 +344,7 @@ impl Convert {
             }
             Wanted::Other(format) => {
                 let staged = self.staged()?;
-                let target = Sequential { storage: staged.storage(), at: 0 };
+                let target = Sequential::new(staged.storage());
                 let done = archive.export(target, format, &options, progress).map_err(failed)?;
                 staged.publish()?;
                 done

@@ -9,8 +9,10 @@ mod convert;
 mod create;
 mod diff;
 mod du;
+mod export;
 mod extract;
 mod find;
+mod import;
 mod info;
 mod list;
 mod man;
@@ -95,6 +97,8 @@ verbs![
     completions::Completions,
     man::Man,
     convert::Convert,
+    import::Import,
+    export::Export,
     #[cfg(all(feature = "mount", target_os = "linux"))]
     mount::Mount,
 ];
