@@ -95,8 +95,8 @@ pub use blosc::{BloscError, Compression, CompressionCodec, Filter};
 pub use buffer::Bytes;
 pub use codec::{Codec, CodecError, Raw};
 pub use depot::{
-    CodecInfo, Cut, Depot, DepotBuilder, DepotInfo, Iter, Keys, Parts, Range, Record, RecordLocation,
-    Refreshed, Removal, SortedKeys, Then, Totals, TruncateOptions,
+    ChunkInfo, CodecInfo, Cut, Depot, DepotBuilder, DepotInfo, Iter, Keys, Parts, Range, Record,
+    RecordLocation, Refreshed, Removal, SortedKeys, Then, Totals, TruncateOptions,
 };
 pub use error::{Error, ErrorKind, Part, Result};
 pub use key::{AsKey, Key, MAX_KEY_LEN};

@@ -19,6 +19,7 @@ mod merge;
 mod mount;
 mod mv;
 mod repair;
+mod report;
 mod reshard;
 mod rm;
 mod stat;
@@ -27,6 +28,7 @@ mod sync;
 mod tree;
 mod truncate;
 mod verify;
+mod view;
 
 use std::io::Write;
 
@@ -97,6 +99,8 @@ verbs![
     convert::Convert,
     #[cfg(all(feature = "mount", target_os = "linux"))]
     mount::Mount,
+    report::Report,
+    view::View,
 ];
 
 impl Verb {
