@@ -48,6 +48,48 @@ impl RecordLocation {
     }
 }
 
+/// How a chunk is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct ChunkInfo {
+    /// The number, in the manifest's order, of the shard that has the chunk. `None` if the depot is one
+    /// file.
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
+    pub shard: Option<u64>,
+    /// Its number in the file.
+    pub chunk: u64,
+    /// Where the chunk's entry starts in the file.
+    pub file_offset: u64,
+    /// Bytes that it decompresses to, with what fills it up after its records.
+    pub raw_bytes: u64,
+    /// Bytes of the Blosc2 chunk in the file.
+    pub stored_bytes: u64,
+    /// Raw bytes of a block.
+    pub block_bytes: u64,
+    /// Stored bytes of each block. Empty if the chunk is not compressed, is all zeros, or was written by
+    /// another program.
+    pub blocks: Vec<u32>,
+}
+
+impl ChunkInfo {
+    /// `None` for a chunk that is not in the file yet.
+    pub(super) fn new(engine: &Engine, location: &crate::index::Location) -> Result<Option<Self>> {
+        let (number, _) = engine.chunk_of(location.address);
+        let ChunkAt::Stored(reference) = engine.source(number)? else { return Ok(None) };
+        let (shard, chunk) = engine.in_file(number);
+        Ok(Some(Self {
+            shard,
+            chunk,
+            file_offset: reference.offset,
+            raw_bytes: engine.parameters().chunk_size as u64,
+            stored_bytes: u64::from(reference.chunk_len),
+            block_bytes: u64::from(reference.block_size),
+            blocks: engine.stored_blocks(number, &reference)?,
+        }))
+    }
+}
+
 /// The codec that a depot was written with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]

@@ -33,7 +33,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub use create::DepotBuilder;
-pub use info::{CodecInfo, DepotInfo, RecordLocation};
+pub use info::{ChunkInfo, CodecInfo, DepotInfo, RecordLocation};
 pub use iter::Iter;
 pub use keys::Keys;
 #[cfg(feature = "shards")]

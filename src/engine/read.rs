@@ -42,6 +42,12 @@ impl Engine {
         }
     }
 
+    /// Stored bytes of each block of a chunk. Empty if it has no table of blocks.
+    pub(crate) fn stored_blocks(&self, chunk: u64, at: &ChunkRef) -> Result<Vec<u32>> {
+        let (reader, chunk) = self.reader(chunk);
+        reader.stored_blocks(chunk, at)
+    }
+
     fn no_chunk(&self, chunk: u64) -> Error {
         let (reader, chunk) = self.reader(chunk);
         Error::damaged(reader.path(), Part::Index, 0, format!("a chunk {chunk}"), "no such chunk")

@@ -21,6 +21,7 @@ mod merge;
 mod mount;
 mod mv;
 mod repair;
+mod report;
 mod reshard;
 mod rm;
 mod stat;
@@ -29,6 +30,7 @@ mod sync;
 mod tree;
 mod truncate;
 mod verify;
+mod view;
 
 use std::io::Write;
 
@@ -101,6 +103,8 @@ verbs![
     export::Export,
     #[cfg(all(feature = "mount", target_os = "linux"))]
     mount::Mount,
+    report::Report,
+    view::View,
 ];
 
 impl Verb {
