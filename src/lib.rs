@@ -31,6 +31,7 @@
 //! | [`Codec`] and [`codecs`] | values to bytes and back: atomic frames, arrays, serde, raw |
 //! | [`Layout`], [`WriteOptions`], [`OpenOptions`], [`ReadOptions`] | layout, presets, commits, reading |
 //! | [`storage`] | files, memory, and storages of your own |
+//! | [`statistics`] | count, min, max, mean and variance of fields, kept in the index |
 //! | [`maintain`] | verify, repair, compact |
 //! | `archive` | folders of files in a depot (feature `archive`) |
 //! | [`Error`], [`ErrorKind`] | every way in which a call can fail |
@@ -80,10 +81,12 @@ pub mod maintain;
 mod manifest;
 mod named;
 mod options;
+mod query;
 mod random;
 mod scalar;
 #[cfg(feature = "shards")]
 pub mod shards;
+pub mod statistics;
 pub mod storage;
 mod sync;
 #[cfg(any(test, feature = "testing"))]
@@ -95,8 +98,9 @@ pub use blosc::{BloscError, Compression, CompressionCodec, Filter};
 pub use buffer::Bytes;
 pub use codec::{Codec, CodecError, Raw};
 pub use depot::{
-    CodecInfo, Cut, Depot, DepotBuilder, DepotInfo, Iter, Keys, Parts, Range, Record, RecordLocation,
-    Refreshed, Removal, SortedKeys, Then, Totals, TruncateOptions,
+    CodecInfo, ColumnStatistics, Cut, Depot, DepotBuilder, DepotInfo, FieldStatistics, Iter, Keys, Matches,
+    MatchingKeys, Parts, Range, Record, RecordLocation, Refreshed, Removal, SortedKeys, Statistics, Then,
+    Totals, TruncateOptions,
 };
 pub use error::{Error, ErrorKind, Part, Result};
 pub use key::{AsKey, Key, MAX_KEY_LEN};

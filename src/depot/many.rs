@@ -239,7 +239,8 @@ impl<C: Codec> Depot<C> {
                 let OwnedAttributes { metadata, scalars } = other.engine.attributes(name)?;
                 let scalars = self.scalars_copied(other, &scalars, new, &bytes)?;
                 let attributes = Attributes { metadata: metadata.as_deref(), scalars: &scalars };
-                self.engine.put(new, &bytes, attributes, false)?;
+                let tally = self.tally_of(new, &bytes)?;
+                self.engine.put_told(new, &bytes, attributes, tally.as_ref(), false)?;
                 n += 1;
             }
             rest = behind;

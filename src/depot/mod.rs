@@ -6,7 +6,8 @@
 //! get        reading by name and position     info       what a depot says about itself
 //! iter       all records                      refresh    a reader moves forward
 //! keys       all names                        truncate   going back, and undoing that
-//! metadata   of records and of the depot
+//! metadata   of records and of the depot        statistics of all records
+//! select     records that match a query
 //! ```
 //!
 //! Users call this module, and so do `maintain`, the loader and the codecs. It only calls the engine's
@@ -14,6 +15,7 @@
 
 mod columns;
 mod create;
+
 mod get;
 mod info;
 mod iter;
@@ -26,6 +28,8 @@ mod put;
 mod range;
 mod record;
 mod refresh;
+mod select;
+mod statistics;
 mod stream;
 mod truncate;
 
@@ -33,6 +37,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub use create::DepotBuilder;
+pub(crate) use create::learned;
 pub use info::{CodecInfo, DepotInfo, RecordLocation};
 pub use iter::Iter;
 pub use keys::Keys;
@@ -42,6 +47,9 @@ pub use parts::{Parts, Then};
 pub use range::{Range, SortedKeys, Totals};
 pub use record::Record;
 pub use refresh::Refreshed;
+pub use select::{Matches, MatchingKeys};
+pub(crate) use statistics::tally;
+pub use statistics::{ColumnStatistics, FieldStatistics, Statistics};
 pub use truncate::{Cut, Removal, TruncateOptions};
 
 use crate::buffer::Bytes;

@@ -73,19 +73,21 @@ mod rounds;
 mod set;
 mod shared;
 mod shelf;
+mod statistics;
 mod totals;
 mod truncate;
 mod undo;
 mod writer;
 
 pub(crate) use batch::read_each;
-pub(crate) use find::Moment;
+pub(crate) use find::{Moment, NamesNear};
 pub(crate) use listing::{FoundName, ListedRecord, Listing, malformed};
 pub(crate) use newer::must_carry;
 pub(crate) use open::{CodecCheck, CodecSpec};
 pub(crate) use ordered::{End, NameRange, Names};
 pub(crate) use read::in_record;
 pub(crate) use refresh::Moved;
+pub(crate) use statistics::Span;
 pub(crate) use truncate::{Plan, plan_after, remove};
 pub(crate) use writer::Writer;
 

@@ -8,6 +8,7 @@ use crate::format::tables::Attributes;
 use crate::index::Location;
 use crate::key::{MAX_KEY_LEN, describe};
 use crate::scalar::VALUE_LEN;
+use crate::statistics::Tally;
 
 /// The most bytes of a record's metadata, so that they fit into a chunk's directory.
 const MAX_METADATA: usize = MAX_DIRECTORY / 4;
@@ -19,6 +20,18 @@ impl Engine {
         name: &[u8],
         bytes: &[u8],
         attributes: Attributes<'_>,
+        only_new: bool,
+    ) -> Result<()> {
+        self.put_told(name, bytes, attributes, None, only_new)
+    }
+
+    /// Like [`put`](Self::put), with the statistics of the record's fields.
+    pub(crate) fn put_told(
+        &self,
+        name: &[u8],
+        bytes: &[u8],
+        attributes: Attributes<'_>,
+        tally: Option<&Tally>,
         only_new: bool,
     ) -> Result<()> {
         self.check_name(name)?;
@@ -38,12 +51,12 @@ impl Engine {
         }
         let checksum = crc32c::crc32c(bytes);
         let mut writer = self.writer()?;
-        writer.put(&NewRecord { name, bytes, checksum, attributes, only_new }).map_err(
-            |source| match source.kind() {
+        writer.put(&NewRecord { name, bytes, checksum, attributes, tally, only_new }).map_err(|source| {
+            match source.kind() {
                 ErrorKind::InvalidRecord { .. } | ErrorKind::Exists | ErrorKind::Poisoned { .. } => source,
                 _ => ErrorKind::NotStored.at(self.path_buf()).of(describe(name)).because(source),
-            },
-        )?;
+            }
+        })?;
         writer.commit_if_due()
     }
 

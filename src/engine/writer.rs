@@ -15,6 +15,7 @@ use crate::format::tables::{Action, Attributes, Losses};
 use crate::index::{Location, SEGMENT_ROOM, hash};
 use crate::log::Tail;
 use crate::options::{CommitEvery, Layout, WriteOptions};
+use crate::statistics::{Tallied, Tally};
 
 /// The most raw bytes in the pool, unless one chunk has more.
 const POOL_BYTES: usize = 64 << 20;
@@ -26,6 +27,8 @@ pub(crate) struct NewRecord<'b> {
     pub(crate) bytes: &'b [u8],
     pub(crate) checksum: u32,
     pub(crate) attributes: Attributes<'b>,
+    /// Statistics of its fields, if they are known.
+    pub(crate) tally: Option<&'b Tally>,
     /// Whether it is an error if there is a record with that name.
     pub(crate) only_new: bool,
 }
@@ -150,6 +153,9 @@ impl Writer {
             state.mark_dead(hash, &found);
         }
         state.insert(hash, record.name, &location, record.attributes);
+        if let Some(tally) = record.tally {
+            state.pending.tallied.count(tally);
+        }
         drop(state);
         self.changed(record.bytes.len() + record.name.len() + record.attributes.len());
         Ok(())
@@ -207,6 +213,7 @@ impl Writer {
         let mut state = self.shared.write();
         state.mark_dead(hash, &found);
         state.insert(hash, name, &found.location, attributes);
+        state.pending.tallied.moved += 1;
         drop(state);
         self.changed(name.len() + metadata.len());
         Ok(true)
@@ -226,6 +233,7 @@ impl Writer {
         let mut state = self.shared.write();
         state.mark_dead(hash(from), &found);
         state.insert(hash(to), to, &found.location, attributes);
+        state.pending.tallied.moved += 1;
         drop(state);
         self.changed(from.len() + to.len() + attributes.len());
         Ok(())
@@ -250,6 +258,7 @@ impl Writer {
             state.mark_dead(hash, &found);
         }
         state.insert(hash, name, location, attributes);
+        state.pending.tallied.moved += 1;
         drop(state);
         self.changed(name.len() + attributes.len());
         Ok(())
@@ -271,6 +280,11 @@ impl Writer {
         self.shared.write().pending.changed = true;
         self.published = false;
         Ok(())
+    }
+
+    /// Takes over statistics of the records that are put next.
+    pub(crate) fn carry_tallied(&mut self, tallied: &Tallied) {
+        self.shared.write().pending.tallied.merge(tallied);
     }
 
     /// Gives the next commits numbers above `taken`.

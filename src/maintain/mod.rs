@@ -4,12 +4,14 @@
 //! verify    checks every checksum, the index against the chunks, the Blosc2 frame
 //! repair    writes all that can be read of a damaged file to a new one
 //! compact   replaces a file by one without what was removed and replaced
+//! described checks and compacts with the codec, which makes statistics anew
 //! path      checks what is at a path: a file or a folder
 //! shards    checks a folder of shards
 //! plan      finds what compacting would remove for good
 //! ```
 
 mod compact;
+mod described;
 mod path;
 mod plan;
 mod repair;
@@ -17,16 +19,22 @@ mod repair;
 mod shards;
 mod verify;
 
-use crate::error::Error;
+use crate::engine::Engine;
+use crate::error::{Error, Result};
 use crate::key::Key;
+use crate::statistics::Tally;
 
 pub use compact::{CompactOptions, CompactReport, compact, compact_into, compact_with};
 #[cfg(feature = "shards")]
 pub(crate) use compact::{check_count, each_live};
+pub use described::{compact_as, verify_as};
 pub use path::verify;
 pub use plan::plan_compact;
 pub use repair::{RepairOptions, RepairReport, repair, repair_in};
 pub use verify::{VerifyOptions, VerifyReport, verify_in};
+
+/// Gives the statistics of a record of this depot, with this tagged name and these bytes.
+type Describe<'d> = dyn Fn(&Engine, &[u8], &[u8]) -> Result<Tally> + 'd;
 
 /// How far a long job is, in bytes read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
