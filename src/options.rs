@@ -119,6 +119,7 @@ impl CommitEvery {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default))]
 #[non_exhaustive]
+#[allow(clippy::struct_excessive_bools, reason = "each is a setting of its own")]
 pub struct Layout {
     /// What Blosc2 does to chunks. Chunks with less than 32 KiB in them may be compressed otherwise.
     pub compression: Compression,

@@ -337,7 +337,10 @@ impl New {
             builder = builder.layout(model.info()?.layout.recompressed(&preset.parse::<Layout>()?));
         }
         let staged = stage(path, replace)?;
-        let depot = builder.create_in(staged.storage())?;
+        let mut depot = builder.create_in(staged.storage())?;
+        if model.stored_codec().id == AtomicFrameCodec::ID {
+            depot = depot.describing(AtomicFrameCodec::any())?;
+        }
         Ok(Self { staged, depot })
     }
 

@@ -3,7 +3,7 @@
 use half::{bf16, f16};
 use ndarray::{ArrayView, Dimension};
 
-use super::view::AtomicFrameView;
+use super::view::{AtomicFrameView, TopologyView};
 use crate::codecs::ndarray::{AnyArrayView, DType, Element};
 use crate::statistics::{Number, Tally};
 
@@ -17,7 +17,9 @@ impl AtomicFrameView<'_> {
         #[allow(clippy::cast_precision_loss, reason = "statistics round integers beyond 2^53")]
         let step = self.step().map(|step| step as f64);
         for (name, number) in [("step", step), ("time", self.time()), ("energy", self.energy())] {
-            number.into_iter().for_each(|number| tally.number(name, number));
+            if let Some(number) = number {
+                tally.number(name, number);
+            }
         }
         let fields = [
             ("positions", self.positions_any()),
@@ -26,19 +28,21 @@ impl AtomicFrameView<'_> {
             ("charges", self.charges_any()),
         ];
         for (name, array) in fields {
-            array.into_iter().for_each(|array| real(tally, name, &array));
+            if let Some(array) = array {
+                real(tally, name, &array);
+            }
         }
-        all(tally, "masses", self.masses());
-        all(tally, "cell", self.cell());
-        all(tally, "stress", self.stress());
+        all(tally, "masses", self.masses().as_ref());
+        all(tally, "cell", self.cell().as_ref());
+        all(tally, "stress", self.stress().as_ref());
         let topology = self.topology();
-        let types = self.types().or_else(|| topology.as_ref().and_then(|topology| topology.types()));
+        let types = self.types().or_else(|| topology.as_ref().and_then(TopologyView::types));
         if let Some(types) = types.as_ref().and_then(|view| view.as_slice()) {
             tally.kinds("types", types);
         }
         if let Some(topology) = topology {
-            all(tally, "masses", topology.masses());
-            all(tally, "charges", topology.charges());
+            all(tally, "masses", topology.masses().as_ref());
+            all(tally, "charges", topology.charges().as_ref());
         }
     }
 }
@@ -48,8 +52,8 @@ fn as_f64(n: usize) -> f64 {
     n as f64
 }
 
-fn all<T: Number, D: Dimension>(tally: &mut Tally, name: &'static str, array: Option<ArrayView<'_, T, D>>) {
-    if let Some(numbers) = array.as_ref().and_then(|view| view.as_slice()) {
+fn all<T: Number, D: Dimension>(tally: &mut Tally, name: &'static str, array: Option<&ArrayView<'_, T, D>>) {
+    if let Some(numbers) = array.and_then(|view| view.as_slice()) {
         tally.numbers(name, numbers);
     }
 }
@@ -60,8 +64,8 @@ fn real(tally: &mut Tally, name: &'static str, array: &AnyArrayView<'_>) {
         array.view::<T>().map(|view| view.iter().map(|&number| to_f32(number)).collect()).unwrap_or_default()
     }
     match array.dtype() {
-        DType::F32 => all(tally, name, array.view::<f32>().ok()),
-        DType::F64 => all(tally, name, array.view::<f64>().ok()),
+        DType::F32 => all(tally, name, array.view::<f32>().ok().as_ref()),
+        DType::F64 => all(tally, name, array.view::<f64>().ok().as_ref()),
         DType::F16 => tally.numbers(name, &narrow(array, f16::to_f32)),
         DType::BF16 => tally.numbers(name, &narrow(array, bf16::to_f32)),
         _ => {}

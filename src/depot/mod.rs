@@ -15,6 +15,7 @@
 
 mod columns;
 mod create;
+mod describe;
 
 mod get;
 mod info;
@@ -38,6 +39,7 @@ use std::sync::Arc;
 
 pub use create::DepotBuilder;
 pub(crate) use create::learned;
+pub(crate) use describe::tally;
 pub use info::{CodecInfo, DepotInfo, RecordLocation};
 pub use iter::Iter;
 pub use keys::Keys;
@@ -48,7 +50,7 @@ pub use range::{Range, SortedKeys, Totals};
 pub use record::Record;
 pub use refresh::Refreshed;
 pub use select::{Matches, MatchingKeys};
-pub(crate) use statistics::tally;
+use statistics::Describer;
 pub use statistics::{ColumnStatistics, FieldStatistics, Statistics};
 pub use truncate::{Cut, Removal, TruncateOptions};
 
@@ -90,6 +92,8 @@ pub struct Depot<C: Codec> {
     pub(crate) codec: Arc<C>,
     /// The first column that the codec does not give.
     unknown_column: Option<ScalarField>,
+    /// Describes records in place of the codec.
+    describer: Option<Describer>,
 }
 
 /// Makes a key of a tagged name.
@@ -110,7 +114,7 @@ impl<C: Codec> Depot<C> {
     fn new(engine: Engine, codec: Arc<C>) -> Self {
         let mut columns = engine.parameters().columns.iter();
         let unknown_column = columns.find(|column| !codec.scalars().contains(column)).cloned();
-        Self { engine, codec, unknown_column }
+        Self { engine, codec, unknown_column, describer: None }
     }
 
     fn record(&self, name: &[u8], bytes: Bytes) -> Result<Record<C>> {

@@ -19,8 +19,6 @@ pub struct Matches<'d> {
     engine: &'d Engine,
     moment: Moment,
     query: Expr,
-    /// Numbers of the columns that the query asks for.
-    columns: Vec<usize>,
     spans: std::vec::IntoIter<Span>,
     /// The rest of a span, of which nothing is known.
     rest: Range<u64>,
@@ -29,11 +27,12 @@ pub struct Matches<'d> {
     part: Option<Part>,
 }
 
-/// Records of which the values are in memory.
+/// Records that are looked at one after the other.
 struct Part {
+    all: Range<u64>,
+    /// Those that were not looked at yet.
     positions: Range<u64>,
-    first: u64,
-    /// By number; empty ones were not asked for.
+    /// By number; those that nobody asked for are not there.
     columns: Vec<Option<Column>>,
     names: NamesNear,
 }
@@ -113,19 +112,15 @@ impl<'d> Matches<'d> {
             ErrorKind::InvalidQuery { query: text.to_owned(), column, why }.at(engine.path())
         };
         let mut query = query::parse(text).map_err(|fault| refuse(fault.column, fault.why))?;
-        let mut columns = Vec::new();
         query.each_field(&mut |field| {
             if let Field::Column { name, at, number } = field {
                 *number = engine.find_column(name).map_err(|why| refuse(*at, why))?;
-                columns.push(*number);
             }
             Ok::<_, Error>(())
         })?;
-        columns.sort_unstable();
-        columns.dedup();
         let moment = engine.moment();
-        let spans = engine.spans(&moment).into_iter();
-        Ok(Self { engine, moment, query, columns, spans, rest: 0..0, sure: 0..0, part: None })
+        let spans = Engine::spans(&moment).into_iter();
+        Ok(Self { engine, moment, query, spans, rest: 0..0, sure: 0..0, part: None })
     }
 
     /// The names of the records, instead of their positions.
@@ -142,17 +137,12 @@ impl<'d> Matches<'d> {
         MatchingKeys { matches: self, names: NamesNear::default() }
     }
 
-    /// The values of the next records that nothing is known of.
-    fn read_part(&mut self) -> Result<()> {
+    /// Goes on to the next records that nothing is known of.
+    fn next_part(&mut self) {
         let end = self.rest.end.min(self.rest.start + AT_ONCE);
         let positions = std::mem::replace(&mut self.rest.start, end)..end;
-        let mut columns = Vec::new();
-        for &number in &self.columns {
-            columns.resize(number, None);
-            columns.push(Some(self.engine.column(&self.moment, positions.clone(), number)?));
-        }
-        self.part = Some(Part { first: positions.start, positions, columns, names: NamesNear::default() });
-        Ok(())
+        let columns = self.engine.parameters().columns.iter().map(|_| None).collect();
+        self.part = Some(Part { all: positions.clone(), positions, columns, names: NamesNear::default() });
     }
 
     /// Decides on the next span. Returns whether there was one.
@@ -172,14 +162,17 @@ impl<'d> Matches<'d> {
     fn next_in_part(&mut self) -> Option<Result<u64>> {
         let Self { engine, moment, query, part, .. } = self;
         let part = part.as_mut()?;
-        while let Some(position) = part.positions.next() {
-            let nth = usize::try_from(position - part.first).unwrap_or(usize::MAX);
-            let mut row =
-                Record { engine, moment, position, nth, columns: &part.columns, names: &mut part.names };
+        let Part { all, positions, columns, names } = part;
+        for position in positions {
+            let mut row = Record { engine, moment, position, all, columns, names };
             match query.matches(&mut row) {
                 Ok(false) => {}
                 Ok(true) => return Some(Ok(position)),
-                Err(error) => return Some(Err(error)),
+                Err(error) => {
+                    // What cannot be read once is not asked for again.
+                    (self.rest, self.spans, self.part) = (0..0, Vec::new().into_iter(), None);
+                    return Some(Err(error));
+                }
             }
         }
         self.part = None;
@@ -213,11 +206,7 @@ impl Iterator for Matches<'_> {
                 return Some(found);
             }
             if !self.rest.is_empty() {
-                if let Err(error) = self.read_part() {
-                    // What cannot be read once is not asked for again.
-                    (self.rest, self.spans) = (0..0, Vec::new().into_iter());
-                    return Some(Err(error));
-                }
+                self.next_part();
                 continue;
             }
             if !self.next_span() {
@@ -246,8 +235,9 @@ struct Record<'r> {
     engine: &'r Engine,
     moment: &'r Moment,
     position: u64,
-    nth: usize,
-    columns: &'r [Option<Column>],
+    /// The records that values are read of together.
+    all: &'r Range<u64>,
+    columns: &'r mut Vec<Option<Column>>,
     names: &'r mut NamesNear,
 }
 
@@ -257,8 +247,13 @@ impl Row for Record<'_> {
     fn value(&mut self, field: &Field) -> Result<Value<'static>> {
         match field {
             Field::Column { number, .. } => {
-                let column = self.columns.get(*number).and_then(Option::as_ref);
-                Ok(match column.and_then(|column| column.get(self.nth)) {
+                let nth = usize::try_from(self.position - self.all.start).unwrap_or(usize::MAX);
+                let Some(column) = self.columns.get_mut(*number) else { return Ok(Value::Missing) };
+                let column = match column {
+                    Some(column) => column,
+                    unread => unread.insert(self.engine.column(self.moment, self.all.clone(), *number)?),
+                };
+                Ok(match column.get(nth) {
                     None => Value::Missing,
                     Some(Scalar::Integer(value)) => Value::Integer(value.into()),
                     Some(Scalar::Float(value)) => Value::Float(value),

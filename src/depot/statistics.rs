@@ -1,9 +1,5 @@
 //! Statistics of all records, without reading any.
 
-use super::Depot;
-use super::record::is_aligned;
-use crate::buffer::Bytes;
-use crate::codec::{Codec, CodecError};
 use crate::engine::{Engine, Moment};
 use crate::error::Result;
 use crate::scalar::{ScalarField, ScalarKind};
@@ -108,7 +104,7 @@ fn column(engine: &Engine, moment: &Moment, nth: usize, field: &ScalarField) -> 
         absent: 0,
         summary: Summary::default(),
     };
-    for span in engine.spans(moment) {
+    for span in Engine::spans(moment) {
         if span.whole
             && let Some(zone) = span.zones().get(nth)
         {
@@ -132,53 +128,7 @@ fn column(engine: &Engine, moment: &Moment, nth: usize, field: &ScalarField) -> 
 /// Values of a column that are in memory together.
 const VALUES_AT_ONCE: u64 = 1 << 20;
 
-/// Statistics.
-impl<C: Codec> Depot<C> {
-    /// Count, min, max, mean and variance of the columns and of the fields of all records.
-    ///
-    /// No record is read: segments of the index have statistics of what is in them. Those of columns are
-    /// always exact. Those of fields are bounds after records were removed or replaced, and then
-    /// [`exact`](FieldStatistics::exact) is false.
-    ///
-    /// ```
-    /// use vldepot::Depot;
-    /// use vldepot::codecs::{AtomicFrame, AtomicFrameCodec};
-    ///
-    /// let depot = Depot::memory(AtomicFrameCodec::new())?;
-    /// for n in 0..4_u8 {
-    ///     let forces = vec![[f32::from(n), 0.0, 0.0]; 2];
-    ///     depot.put(n, &AtomicFrame::new().types(&[8, 1]).forces(&forces).energy(-f64::from(n)))?;
-    /// }
-    /// let statistics = depot.statistics()?;
-    /// let energy = statistics.field("energy").unwrap();
-    /// assert_eq!((energy.min(), energy.max(), energy.mean()), (Some(-3.0), Some(0.0), Some(-1.5)));
-    /// assert_eq!(statistics.field("forces").unwrap().count(), 4 * 2 * 3);
-    /// assert_eq!(statistics.kinds("types").unwrap().get(8).unwrap().values, 4);
-    /// assert!(statistics.fields.unwrap().exact);
-    /// # Ok::<(), vldepot::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    /// [`Error::is_damage`](crate::Error::is_damage) when a value of a column cannot be read.
-    pub fn statistics(&self) -> Result<Statistics> {
-        Statistics::new(&self.engine)
-    }
+/// Gives the statistics of a record with these bytes. `None` if they are not what the codec holds.
+pub(super) struct Describer(pub(super) Box<Describe>);
 
-    /// The statistics of a record with these bytes, if the depot keeps any and the codec gives them.
-    pub(super) fn tally_of(&self, name: &[u8], bytes: &[u8]) -> Result<Option<Tally>> {
-        if !self.engine.parameters().statistics || !self.codec.describes() {
-            return Ok(None);
-        }
-        let tally = tally(&*self.codec, bytes).map_err(|error| self.codec_error(name, error))?;
-        Ok(Some(tally))
-    }
-}
-
-/// What `codec` says of a record with these bytes.
-pub(crate) fn tally<C: Codec>(codec: &C, bytes: &[u8]) -> Result<Tally, CodecError> {
-    let copy = (!is_aligned(bytes, C::ALIGN)).then(|| Bytes::copy_of(bytes));
-    let view = codec.view(copy.as_deref().unwrap_or(bytes))?;
-    let mut tally = Tally::default();
-    codec.describe(&view, &mut tally);
-    Ok(tally)
-}
+type Describe = dyn Fn(&[u8]) -> Option<Tally> + Send + Sync;

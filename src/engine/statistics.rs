@@ -95,7 +95,7 @@ impl Engine {
     }
 
     /// All positions of that moment, in order.
-    pub(crate) fn spans(&self, moment: &Moment) -> Vec<Span> {
+    pub(crate) fn spans(moment: &Moment) -> Vec<Span> {
         let (mut spans, mut start) = (Vec::new(), 0);
         let committed = moment.state.committed_len();
         if let Some(dead) = &moment.dead {

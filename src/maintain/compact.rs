@@ -244,7 +244,7 @@ fn copy(
         target.writer()?.carry_tallied(&tallies.to_carry());
     }
     each_live(source, &mut meter, &mut |name, bytes, attributes| {
-        let tally = describe.map(|describe| describe(source, name, bytes)).transpose()?;
+        let tally = describe.and_then(|describe| describe(bytes));
         target.put_told(name, bytes, attributes, tally.as_ref(), false)
     })?;
     let scanner = Scanner::new(source.storage(), false)?;

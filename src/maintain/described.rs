@@ -10,8 +10,7 @@ use super::{Describe, Progress};
 use crate::codec::Codec;
 use crate::depot::{learned, tally};
 use crate::engine::Engine;
-use crate::error::{ErrorKind, Result};
-use crate::key::describe as shown;
+use crate::error::Result;
 
 /// What describes the records of `engine`: nothing, if it keeps no statistics.
 fn describer<C: Codec>(codec: C, engine: &Engine) -> Result<Option<Box<Describe<'static>>>> {
@@ -19,11 +18,7 @@ fn describer<C: Codec>(codec: C, engine: &Engine) -> Result<Option<Box<Describe<
     if !engine.parameters().statistics || !codec.describes() {
         return Ok(None);
     }
-    Ok(Some(Box::new(move |engine: &Engine, name: &[u8], bytes: &[u8]| {
-        tally(&*codec, bytes).map_err(|source| {
-            ErrorKind::Codec { codec: C::ID }.at(engine.path()).of(shown(name)).because(source)
-        })
-    })))
+    Ok(Some(Box::new(move |bytes: &[u8]| tally(&*codec, bytes).ok())))
 }
 
 /// Checks like [`verify`](super::verify), and makes the statistics of the records' fields anew, which it
@@ -31,7 +26,8 @@ fn describer<C: Codec>(codec: C, engine: &Engine) -> Result<Option<Box<Describe<
 ///
 /// Counts, min and max must be equal. Mean and variance may differ by 10^-9 of the largest value, or of its
 /// square: they are sums, and were added up in another order. After records were removed or replaced,
-/// statistics are bounds, and are checked as such.
+/// statistics are bounds, and are checked as such. With a record that is not what the codec holds, they are not
+/// compared.
 ///
 /// ```
 /// use vldepot::Depot;
@@ -48,7 +44,8 @@ fn describer<C: Codec>(codec: C, engine: &Engine) -> Result<Option<Box<Describe<
 ///
 /// # Errors
 /// - The errors of [`verify`](super::verify).
-/// - [`ErrorKind::WrongCodec`], [`ErrorKind::CodecParameters`](crate::ErrorKind::CodecParameters).
+/// - [`ErrorKind::WrongCodec`](crate::ErrorKind::WrongCodec),
+///   [`ErrorKind::CodecParameters`](crate::ErrorKind::CodecParameters).
 ///
 /// A difference is among the problems of the report. It names the field, what was expected and what was found.
 pub fn verify_as<C: Codec>(
@@ -63,7 +60,7 @@ pub fn verify_as<C: Codec>(
         Ok(engine) => describer(codec, &engine)?,
         Err(_) => None,
     };
-    verify_describing(path, options, describe.as_deref(), &mut progress)
+    verify_describing(path, *options, describe.as_deref(), &mut progress)
 }
 
 /// Compacts like [`compact_with`](super::compact_with), and makes the statistics of the records' fields anew, so
@@ -91,7 +88,8 @@ pub fn verify_as<C: Codec>(
 /// ```
 ///
 /// # Errors
-/// The errors of [`compact`](super::compact), and those of the codec.
+/// The errors of [`compact`](super::compact), and those of a codec that is not that of the depot. Records that are
+/// not what the codec holds are kept, and are missing in the statistics.
 pub fn compact_as<C: Codec>(
     path: impl AsRef<Path>,
     codec: C,

@@ -19,8 +19,7 @@ mod repair;
 mod shards;
 mod verify;
 
-use crate::engine::Engine;
-use crate::error::{Error, Result};
+use crate::error::Error;
 use crate::key::Key;
 use crate::statistics::Tally;
 
@@ -33,8 +32,8 @@ pub use plan::plan_compact;
 pub use repair::{RepairOptions, RepairReport, repair, repair_in};
 pub use verify::{VerifyOptions, VerifyReport, verify_in};
 
-/// Gives the statistics of a record of this depot, with this tagged name and these bytes.
-type Describe<'d> = dyn Fn(&Engine, &[u8], &[u8]) -> Result<Tally> + 'd;
+/// Gives the statistics of a record with these bytes. `None` if they are not what the codec holds.
+type Describe<'d> = dyn Fn(&[u8]) -> Option<Tally> + 'd;
 
 /// How far a long job is, in bytes read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

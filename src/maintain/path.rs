@@ -39,19 +39,19 @@ pub fn verify(
     options: &VerifyOptions,
     mut progress: impl FnMut(Progress),
 ) -> Result<VerifyReport> {
-    verify_describing(path.as_ref(), options, None, &mut progress)
+    verify_describing(path.as_ref(), *options, None, &mut progress)
 }
 
 /// Like [`verify`]. What describes the records checks the statistics.
 pub(super) fn verify_describing(
     path: &Path,
-    options: &VerifyOptions,
+    options: VerifyOptions,
     describe: Option<&Describe<'_>>,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<VerifyReport> {
     #[cfg(feature = "shards")]
     if crate::manifest::is_set(path) {
-        return super::shards::verify_set(path, *options, describe, progress);
+        return super::shards::verify_set(path, options, describe, progress);
     }
     let storage = FileStorage::open(path).map_err(|source| Error::io(path, "open the file", source))?;
     verify_storage(Arc::new(storage), options, describe, progress)

@@ -41,7 +41,7 @@ pub(super) fn verify_set(
     let mut before = Progress { done: 0, total: 0 };
     for shard in shards {
         let mut last = Progress { done: 0, total: 0 };
-        let report = verify_storage(shard, &options, describe, &mut |now| {
+        let report = verify_storage(shard, options, describe, &mut |now| {
             last = now;
             progress(Progress { done: before.done + now.done, total: before.total + now.total });
         })?;

@@ -127,14 +127,14 @@ pub fn verify_in(
     options: &VerifyOptions,
     mut progress: impl FnMut(Progress),
 ) -> Result<VerifyReport> {
-    verify_storage(storage, options, None, &mut progress)
+    verify_storage(storage, *options, None, &mut progress)
 }
 
 /// Like [`verify_in`]. What describes the records checks the statistics.
 #[expect(clippy::needless_pass_by_value, reason = "as all that open storages take them")]
 pub(super) fn verify_storage(
     storage: Arc<dyn Storage>,
-    options: &VerifyOptions,
+    options: VerifyOptions,
     describe: Option<&Describe<'_>>,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<VerifyReport> {
@@ -243,6 +243,7 @@ struct Check<'v, 's> {
     directories: Directories,
     /// The first thing that only a later version can read.
     unsupported: Option<Error>,
+    /// `None` also after a record that it could not describe.
     describe: Option<&'v Describe<'v>>,
     /// Of the records that were read.
     tally: Tally,
@@ -578,9 +579,11 @@ impl Check<'_, '_> {
                 Ok(bytes) => {
                     self.report.records_read += 1;
                     self.report.bytes_read += bytes.len() as u64;
-                    match self.describe.map(|describe| describe(self.engine, name, &bytes)).transpose() {
-                        Ok(tally) => tally.iter().for_each(|tally| self.tally.merge(tally)),
-                        Err(error) => self.note_lost_record(name, error),
+                    if let Some(describe) = self.describe {
+                        match describe(&bytes) {
+                            Some(tally) => self.tally.merge(&tally),
+                            None => self.describe = None,
+                        }
                     }
                 }
                 Err(error) => self.note_lost_record(name, in_record(name, error)),
@@ -595,7 +598,9 @@ impl Check<'_, '_> {
             for (zone, (nth, field)) in segment.zones().iter().zip(columns.iter().enumerate()) {
                 let mut made = Zone::new(field.kind);
                 let whole = segment.column(nth, 0..segment.reference.n_records, &mut |value| {
-                    value.into_iter().for_each(|bits| made.add(bits));
+                    if let Some(bits) = value {
+                        made.add(bits);
+                    }
                 });
                 if self.ok_or_note_problem(whole).is_none() {
                     continue;

@@ -1,6 +1,11 @@
 //! Text to tokens.
 
-use super::parse::Fault;
+/// Why a text is no query, and the column where that shows, counted in characters from 1.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Fault {
+    pub(crate) column: usize,
+    pub(crate) why: String,
+}
 
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Token {
@@ -35,7 +40,7 @@ pub(super) fn tokens(text: &str) -> Result<Vec<(Token, usize)>, Fault> {
     let mut lexer = Lexer { rest: text, column: 1 };
     let mut all = Vec::new();
     loop {
-        lexer.skip(|c| c.is_whitespace());
+        lexer.skip(char::is_whitespace);
         let column = lexer.column;
         let token = lexer.token()?;
         let ended = token == Token::End;

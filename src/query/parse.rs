@@ -14,14 +14,7 @@
 //! ```
 
 use super::expr::{Expr, Field, Operation, Relation, Term, Value};
-use super::lex::{Token, tokens};
-
-/// Why a text is no query, and the column where that shows, counted in characters from 1.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Fault {
-    pub(crate) column: usize,
-    pub(crate) why: String,
-}
+use super::lex::{Fault, Token, tokens};
 
 /// The longest text of a query, in bytes.
 const MAX_LEN: usize = 1 << 16;

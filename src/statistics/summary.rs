@@ -71,7 +71,9 @@ impl Summary {
             Some(first) => Self::of_lanes(lanes, first[0].to_f64()),
             None => Self::default(),
         };
-        rest.iter().for_each(|number| summary.add(number.to_f64()));
+        for number in rest {
+            summary.add(number.to_f64());
+        }
         summary
     }
 

@@ -10,7 +10,7 @@ use crate::options::{Layout, Placement};
 use crate::scalar::{MAX_COLUMNS, ScalarField, ScalarKind};
 
 /// How the depot is laid out.
-#[allow(clippy::struct_field_names, reason = "the names of the schema")]
+#[allow(clippy::struct_field_names, clippy::struct_excessive_bools, reason = "those of the schema")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Parameters {
     pub(crate) format_version: u32,

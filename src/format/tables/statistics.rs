@@ -68,7 +68,9 @@ fn push_summary(out: &mut Vec<u8>, summary: &Summary) {
     push_varint(out, count);
     push_varint(out, non_finite);
     if count > 0 {
-        numbers.iter().for_each(|&number| push_float(out, number));
+        for number in numbers {
+            push_float(out, number);
+        }
     }
 }
 
@@ -137,8 +139,9 @@ pub(super) fn encode_tallied(tallied: &Tallied) -> Vec<u8> {
         return out;
     }
     let Tallied { counted, moved, dropped, tally } = tallied;
-    [*counted, *moved, *dropped].into_iter().for_each(|n| push_varint(&mut out, n));
-    push_varint(&mut out, u64::from(tally.is_cut()));
+    for n in [*counted, *moved, *dropped, u64::from(tally.is_cut())] {
+        push_varint(&mut out, n);
+    }
     let push_name = |out: &mut Vec<u8>, name: &str| {
         push_varint(out, name.len() as u64);
         out.extend_from_slice(name.as_bytes());
