@@ -403,6 +403,9 @@ pub enum ErrorKind {
     NotCommitted { waiting: u64, newest: Option<String>, again: bool },
     /// Options that do not fit together, or are out of range.
     InvalidOptions { why: String },
+    /// A text that is no query, or asks for a column that the depot does not have. `column` is the place in the
+    /// text, counted in characters from 1. See [`Depot::select`](crate::Depot::select).
+    InvalidQuery { query: String, column: usize, why: String },
     /// A name or a record that no depot can hold.
     InvalidRecord { why: String },
     /// The system refused to read, write or sync. The source is an [`io::Error`].
@@ -554,6 +557,9 @@ impl ErrorKind {
                 what_next(*again)
             ),
             Self::InvalidOptions { why } => write!(f, "invalid options: {why}"),
+            Self::InvalidQuery { query, column, why } => {
+                write!(f, "the query {}, column {column}: {why}", shortened(query))
+            }
             Self::InvalidRecord { why } => write!(f, "record {record} refused: {why}"),
             Self::InvalidPath { why } => write!(f, "path {record} refused: {why}"),
             Self::IsAFolder => write!(f, "{record} is a folder"),
@@ -600,6 +606,15 @@ impl ErrorKind {
             }
             Self::Panicked { what, message } => write!(f, "{what} panicked: {message}"),
         }
+    }
+}
+
+/// A text in quotes, without its end if it is long.
+fn shortened(text: &str) -> String {
+    const LONG: usize = 200;
+    match text.char_indices().nth(LONG) {
+        Some((end, _)) => format!("{:?}...", &text[..end]),
+        None => format!("{text:?}"),
     }
 }
 

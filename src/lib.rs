@@ -31,6 +31,7 @@
 //! | [`Codec`] and [`codecs`] | values to bytes and back: atomic frames, arrays, serde, raw |
 //! | [`Layout`], [`WriteOptions`], [`OpenOptions`], [`ReadOptions`] | layout, presets, commits, reading |
 //! | [`storage`] | files, memory, and storages of your own |
+//! | [`statistics`] | count, min, max, mean and variance of fields, kept in the index |
 //! | [`maintain`] | verify, repair, compact |
 //! | `collections` | records of several objects, and splits (feature `collections`) |
 //! | `objects` | objects with metadata that many processes change (feature `objects`) |
@@ -91,10 +92,12 @@ mod named;
 #[cfg(feature = "objects")]
 pub mod objects;
 mod options;
+mod query;
 mod random;
 mod scalar;
 #[cfg(feature = "shards")]
 pub mod shards;
+pub mod statistics;
 pub mod storage;
 mod sync;
 #[cfg(any(test, feature = "testing"))]
@@ -108,8 +111,9 @@ pub use blosc::{BloscError, Compression, CompressionCodec, Filter};
 pub use buffer::Bytes;
 pub use codec::{Codec, CodecError, Raw};
 pub use depot::{
-    ChunkInfo, CodecInfo, Cut, Depot, DepotBuilder, DepotInfo, Iter, Keys, Parts, PutByPieces, Range, Record,
-    RecordLocation, Refreshed, Removal, SortedKeys, Then, Totals, TruncateOptions,
+    ChunkInfo, CodecInfo, ColumnStatistics, Cut, Depot, DepotBuilder, DepotInfo, FieldStatistics, Iter, Keys,
+    Matches, MatchingKeys, Parts, PutByPieces, Range, Record, RecordLocation, Refreshed, Removal, SortedKeys,
+    Statistics, Then, Totals, TruncateOptions,
 };
 pub use error::{Error, ErrorKind, Part, Result};
 pub use key::{AsKey, Key, MAX_KEY_LEN};

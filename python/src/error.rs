@@ -406,6 +406,7 @@ fn kind(kind: &ErrorKind, facts: &Bound<'_, PyDict>) -> PyResult<&'static str> {
             facts!(facts, "NotCommitted", waiting, newest, again)
         }
         Kind::InvalidOptions { why } => facts!(facts, "InvalidOptions", why),
+        Kind::InvalidQuery { query, column, why } => facts!(facts, "InvalidQuery", query, column, why),
         Kind::InvalidPath { why } => facts!(facts, "InvalidPath", why),
         Kind::IsAFolder => "IsAFolder",
         Kind::NotAFolder => "NotAFolder",
@@ -476,6 +477,7 @@ pub(crate) fn examples(py: Python<'_>) -> PyResult<Vec<Bound<'_, PyAny>>> {
         Kind::NotStored,
         Kind::NotCommitted { waiting: 1, newest: Some(text()), again: true },
         Kind::InvalidOptions { why: text() },
+        Kind::InvalidQuery { query: text(), column: 1, why: text() },
         Kind::InvalidPath { why: text() },
         Kind::IsAFolder,
         Kind::NotAFolder,

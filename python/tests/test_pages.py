@@ -18,6 +18,7 @@ RUN_BY = {
     "README.md": "test_pages.py",
     "python/README.md": "test_pages.py",
     "docs/tutorial/python.md": "test_examples.py",
+    "docs/how-to/find-records.md": "test_examples.py",
     "docs/how-to/move-from-atompack.md": "move/test_move_pages.py",
     "docs/how-to/move-from-dirdb.md": "objects/test_dirdb.py",
     "docs/how-to/move-from-hdf5.md": "move/test_move_pages.py",

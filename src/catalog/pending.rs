@@ -9,6 +9,7 @@ use hashbrown::HashTable;
 use crate::chunk::ChunkAt;
 use crate::format::tables::Attributes;
 use crate::index::{Location, Records};
+use crate::statistics::Tallied;
 
 /// The most records that can be put between two commits.
 pub(crate) const MAX_PENDING: u64 = 1 << 31;
@@ -36,6 +37,8 @@ pub(crate) struct Pending {
     /// commit writes all of them first. A copy of the state keeps the bytes of the chunks that were sealed
     /// when it was made.
     pub(crate) chunks: Vec<ChunkAt>,
+    /// Statistics of the fields of these records, dead ones included. How many are dead is not noted in it.
+    pub(crate) tallied: Tallied,
     /// Whether anything changed, so that a commit has something to write.
     pub(crate) changed: bool,
 }
@@ -152,6 +155,7 @@ impl Pending {
             tombstones: std::mem::take(&mut self.tombstones),
             dead_names: std::mem::take(&mut self.dead_names),
             chunks: std::mem::take(&mut self.chunks),
+            tallied: self.tallied_now(),
             changed: self.changed,
         };
         for number in self.live() {
@@ -160,6 +164,13 @@ impl Pending {
             fresh.insert(hash, records.name(number), &location, records.attributes(number));
         }
         *self = fresh;
+    }
+
+    /// The statistics, with the dead records noted in them.
+    pub(crate) fn tallied_now(&self) -> Tallied {
+        let mut tallied = self.tallied.clone();
+        tallied.dropped = tallied.dropped.saturating_add(self.dead.count);
+        tallied
     }
 
     /// Sorted numbers of dead records.

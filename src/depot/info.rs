@@ -8,6 +8,8 @@ use crate::engine::Engine;
 use crate::error::Result;
 use crate::options::Layout;
 
+use super::statistics::Statistics;
+
 /// Where a record lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
@@ -205,6 +207,8 @@ pub struct DepotInfo {
     pub losses: Vec<String>,
     /// When the depot was created, in seconds since 1970. It is 0 if unknown.
     pub created: i64,
+    /// Statistics of columns and fields. `None` if the index is too damaged to tell.
+    pub statistics: Option<Statistics>,
 }
 
 impl DepotInfo {
@@ -248,6 +252,7 @@ impl DepotInfo {
             complete: totals.complete,
             losses,
             created: parameters.created,
+            statistics: Statistics::new(engine).ok(),
         })
     }
 }

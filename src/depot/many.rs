@@ -226,7 +226,8 @@ impl<C: Codec> Depot<C> {
         let ((mut rest, ahead), mut n) = (other.engine.locations(names)?, 0);
         let mut new = new.iter();
         let is_known = |column| other.columns().contains(column);
-        let by_pieces = self.columns().iter().all(is_known);
+        // What is described is read whole.
+        let by_pieces = self.columns().iter().all(is_known) && !self.describes();
         while let Some((name, location)) = rest.first() {
             if by_pieces && location.length > LONG {
                 let Some(new) = new.next() else { break };
@@ -251,7 +252,8 @@ impl<C: Codec> Depot<C> {
                 let OwnedAttributes { metadata, scalars } = other.engine.attributes(name)?;
                 let scalars = self.scalars_copied(other, &scalars, new, &bytes)?;
                 let attributes = Attributes { metadata: metadata.as_deref(), scalars: &scalars };
-                self.engine.put(new, &bytes, attributes, false)?;
+                let tally = self.tally_of(new, &bytes)?;
+                self.engine.put_told(new, &bytes, attributes, tally.as_ref(), false)?;
                 n += 1;
             }
             rest = behind;

@@ -77,6 +77,7 @@ mod rounds;
 mod set;
 mod shared;
 mod shelf;
+mod statistics;
 mod totals;
 mod truncate;
 mod undo;
@@ -84,7 +85,7 @@ pub(crate) mod wrapped;
 mod writer;
 
 pub(crate) use batch::read_each;
-pub(crate) use find::Moment;
+pub(crate) use find::{Moment, NamesNear};
 pub(crate) use listing::{FoundName, ListedRecord, Listing, malformed};
 pub(crate) use long::{LONG, LongPut};
 pub(crate) use newer::must_carry;
@@ -92,6 +93,7 @@ pub(crate) use open::{CodecCheck, CodecSpec};
 pub(crate) use ordered::{End, NameRange, Names};
 pub(crate) use read::in_record;
 pub(crate) use refresh::Moved;
+pub(crate) use statistics::Span;
 pub(crate) use truncate::{Plan, plan_after, remove};
 pub(crate) use writer::Writer;
 

@@ -31,6 +31,8 @@ pub(crate) struct CodecSpec {
     pub(crate) align: usize,
     pub(crate) element_size: usize,
     pub(crate) scalars: Vec<ScalarField>,
+    /// Whether it describes records.
+    pub(crate) describes: bool,
 }
 
 impl CodecSpec {
@@ -43,6 +45,7 @@ impl CodecSpec {
             align: Raw::ALIGN,
             element_size: 1,
             scalars: Vec::new(),
+            describes: false,
         }
     }
 
@@ -143,6 +146,7 @@ impl Engine {
             filters: layout.name_filters,
             order: layout.name_order,
             columns,
+            statistics: layout.statistics && codec.describes,
             unknown_field: None,
         };
         Self::create_with(storage, parameters, write, open)
@@ -400,6 +404,7 @@ mod tests {
             align: 16,
             element_size: 4,
             scalars: vec![],
+            describes: false,
         };
         let storage = Arc::new(MemoryStorage::new());
         let (write, open) = (WriteOptions::default(), OpenOptions::default());

@@ -8,6 +8,7 @@ use crate::format::tables::Attributes;
 use crate::index::Location;
 use crate::key::{MAX_KEY_LEN, describe};
 use crate::scalar::VALUE_LEN;
+use crate::statistics::Tally;
 
 /// The most bytes of a record's metadata, so that they fit into a chunk's directory.
 const MAX_METADATA: usize = MAX_DIRECTORY / 4;
@@ -21,6 +22,18 @@ impl Engine {
         attributes: Attributes<'_>,
         only_new: bool,
     ) -> Result<()> {
+        self.put_told(name, bytes, attributes, None, only_new)
+    }
+
+    /// Like [`put`](Self::put), with the statistics of the record's fields.
+    pub(crate) fn put_told(
+        &self,
+        name: &[u8],
+        bytes: &[u8],
+        attributes: Attributes<'_>,
+        tally: Option<&Tally>,
+        only_new: bool,
+    ) -> Result<()> {
         if u32::try_from(bytes.len()).is_err() {
             let mut long = self.long_put(name, attributes, only_new)?;
             long.push(bytes)?;
@@ -30,7 +43,7 @@ impl Engine {
         let checksum = crc32c::crc32c(bytes);
         let mut writer = self.writer()?;
         writer
-            .put(&NewRecord { name, bytes, checksum, attributes, only_new })
+            .put(&NewRecord { name, bytes, checksum, attributes, tally, only_new })
             .map_err(|source| self.not_stored(name, source))?;
         writer.commit_if_due()
     }

@@ -16,6 +16,7 @@ use crate::format::tables::{Action, Attributes, Losses};
 use crate::index::{Location, SEGMENT_ROOM, hash};
 use crate::log::Tail;
 use crate::options::{CommitEvery, Layout, WriteOptions};
+use crate::statistics::{Tallied, Tally};
 
 /// The most raw bytes in the pool, unless one chunk has more.
 const POOL_BYTES: usize = 64 << 20;
@@ -27,6 +28,8 @@ pub(crate) struct NewRecord<'b> {
     pub(crate) bytes: &'b [u8],
     pub(crate) checksum: u32,
     pub(crate) attributes: Attributes<'b>,
+    /// Statistics of its fields, if they are known.
+    pub(crate) tally: Option<&'b Tally>,
     /// Whether it is an error if there is a record with that name.
     pub(crate) only_new: bool,
 }
@@ -157,6 +160,9 @@ impl Writer {
             let dead = found.as_ref().map(|found| (hash, found));
             self.insert(hash, dead, record.name, &location, record.attributes);
         }
+        if let Some(tally) = record.tally {
+            self.shared.write().pending.tallied.count(tally);
+        }
         self.changed(record.bytes.len() + record.name.len() + record.attributes.len());
         Ok(())
     }
@@ -229,6 +235,7 @@ impl Writer {
         let attributes = Attributes { metadata: Some(metadata), scalars: &scalars };
         self.note_operation(name, action, attributes);
         self.insert(hash, Some((hash, &found)), name, &found.location, attributes);
+        self.shared.write().pending.tallied.moved += 1;
         self.changed(name.len() + metadata.len());
         Ok(true)
     }
@@ -245,6 +252,7 @@ impl Writer {
         self.note_operation(to, Action::Metadata { address, length, checksum }, attributes);
         self.note_operation(from, Action::Remove, Attributes::default());
         self.insert(hash(to), Some((hash(from), &found)), to, &found.location, attributes);
+        self.shared.write().pending.tallied.moved += 1;
         self.changed(from.len() + to.len() + attributes.len());
         Ok(())
     }
@@ -265,6 +273,7 @@ impl Writer {
         self.note_operation(name, Action::Metadata { address, length, checksum }, attributes);
         let dead = found.as_ref().map(|found| (hash, found));
         self.insert(hash, dead, name, location, attributes);
+        self.shared.write().pending.tallied.moved += 1;
         self.changed(name.len() + attributes.len());
         Ok(())
     }
@@ -285,6 +294,11 @@ impl Writer {
         self.shared.write().pending.changed = true;
         self.published = false;
         Ok(())
+    }
+
+    /// Takes over statistics of the records that are put next.
+    pub(crate) fn carry_tallied(&mut self, tallied: &Tallied) {
+        self.shared.write().pending.tallied.merge(tallied);
     }
 
     /// Gives the next commits numbers above `taken`.

@@ -22,8 +22,9 @@ use super::{bucket_of, filter, tag_of};
 use crate::error::Result;
 use crate::format::chunk::ChunkRef;
 use crate::format::entry::HEAD_LEN;
-use crate::format::tables::{Column, Order, SECTIONS, Section, SegmentHead, SegmentRef, lay_out};
+use crate::format::tables::{Column, Order, SECTIONS, Section, SegmentHead, SegmentRef, Zone, lay_out};
 use crate::scalar::{ScalarField, value_of};
+use crate::statistics::Tallied;
 
 /// Records between two sums of raw bytes in the order of names.
 pub(super) const SUMMED: u64 = 16;
@@ -68,6 +69,8 @@ pub(crate) struct SegmentPlan<'l> {
     /// Dead records of older segments.
     pub(crate) kills: Vec<Kill>,
     pub(crate) extras: Extras<'l>,
+    /// Statistics of the fields of records.
+    pub(crate) tallied: Tallied,
 }
 
 /// The start of the entry, to be written before the pages.
@@ -95,6 +98,7 @@ struct Survey {
     n_metadata: u64,
     metadata_len: u64,
     columns: Vec<Column>,
+    zones: Vec<Zone>,
 }
 
 impl SegmentPlan<'_> {
@@ -129,6 +133,8 @@ impl SegmentPlan<'_> {
             order: survey.order,
             sections,
             columns: survey.columns.clone(),
+            zones: survey.zones.clone(),
+            tallied: std::mem::take(&mut self.tallied),
             paged_len,
             has_more: false,
         }
@@ -215,8 +221,8 @@ impl SegmentPlan<'_> {
             columns.add(row);
             Ok(())
         })?;
-        let columns = columns.finish();
-        Ok(Survey { order, blocks: names.finish(), bits, buckets, n_metadata, metadata_len, columns })
+        let (columns, zones) = columns.finish();
+        Ok(Survey { order, blocks: names.finish(), bits, buckets, n_metadata, metadata_len, columns, zones })
     }
 
     /// Where each array lies, and where the last one ends.
@@ -508,6 +514,7 @@ mod tests {
             chunks: Vec::new(),
             kills: [3, 1].map(|ordinal| Kill { ordinal, ranked: Some((7, 8)) }).to_vec(),
             extras: Extras { columns: &columns, ..Extras::ALL },
+            tallied: Tallied::default(),
         };
         let (expected, start) = plan().into_bytes().unwrap();
         assert_eq!(expected.len() as u64, start.reference.length);

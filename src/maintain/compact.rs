@@ -8,7 +8,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{Meter, Progress};
+use super::{Describe, Meter, Progress, can_be_described};
 use crate::blosc::CompressionCodec;
 use crate::engine::{Engine, LONG, ListedRecord, Listing, in_record, read_each};
 use crate::error::{Error, ErrorKind, Part, Result};
@@ -101,7 +101,7 @@ pub struct CompactReport {
 /// Rewrites the depot at `path` without what was removed and replaced.
 ///
 /// The holes that commits left go too. Options and metadata stay. Every record keeps its bytes and its
-/// place in the order.
+/// place in the order. So do statistics of fields: [`compact_as`](super::compact_as) makes them exact again.
 ///
 /// The new file is written beside the old one, so there must be room for it. Then it takes the old
 /// file's place, with its owner, permissions and attributes: see [`StagedFile`], also for links. Readers
@@ -146,8 +146,21 @@ pub fn compact_with(
     options: &CompactOptions,
     mut progress: impl FnMut(Progress),
 ) -> Result<CompactReport> {
-    let given = path.as_ref();
+    compact_describing(path.as_ref(), options, |_| Ok(None), &mut progress)
+}
+
+/// Gives what describes the records of a depot.
+type Describer<'d> = Box<Describe<'d>>;
+
+/// Like [`compact_with`]. What `describer` gives makes the statistics anew.
+pub(super) fn compact_describing<'d>(
+    given: &Path,
+    options: &CompactOptions,
+    describer: impl FnOnce(&Engine) -> Result<Option<Describer<'d>>>,
+    mut progress: &mut dyn FnMut(Progress),
+) -> Result<CompactReport> {
     let (source, old) = open(given)?;
+    let describe = describer(&source)?;
     let not_compacted = |error: Error| match error.kind() {
         ErrorKind::NotADepot { .. } | ErrorKind::NotAFile { .. } => error,
         // No repair helps, and nothing is damaged.
@@ -161,7 +174,8 @@ pub fn compact_with(
         room = room.min(stored);
     }
     staged.check_room(room).map_err(not_compacted)?;
-    let (report, staged) = write(&source, options, staged, &mut progress).map_err(not_compacted)?;
+    let (report, staged) =
+        write(&source, options, describe.as_deref(), staged, &mut progress).map_err(not_compacted)?;
     staged.settle()?;
     event!(info, "{}: compacted to {} records", given.display(), report.records);
     Ok(report)
@@ -188,11 +202,12 @@ fn open(given: &Path) -> Result<(Engine, Arc<FileStorage>)> {
 fn write(
     source: &Engine,
     options: &CompactOptions,
+    describe: Option<&Describe<'_>>,
     mut staged: StagedFile,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<(CompactReport, StagedFile)> {
     // Both locks are held until the new file is in its place.
-    let (mut report, target) = copy(source, options, staged.storage(), progress)?;
+    let (mut report, target) = copy(source, options, describe, staged.storage(), progress)?;
     drop(target);
     report.other_names = staged.other_names();
     staged.place()?;
@@ -222,12 +237,13 @@ pub fn compact_into(
     mut progress: impl FnMut(Progress),
 ) -> Result<CompactReport> {
     let source = Engine::open_any(from, false)?;
-    copy(&source, &CompactOptions::default(), to, &mut progress).map(|(report, _)| report)
+    copy(&source, &CompactOptions::default(), None, to, &mut progress).map(|(report, _)| report)
 }
 
 fn copy(
     source: &Engine,
     options: &CompactOptions,
+    describe: Option<&Describe<'_>>,
     to: Arc<dyn Storage>,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<(CompactReport, Engine)> {
@@ -240,8 +256,23 @@ fn copy(
     let mut meter = Meter::new(raw_bytes, progress);
     let carried = source.entries_to_carry()?;
     let target = Engine::create_like(to, &options.parameters(source.parameters()))?;
+    if describe.is_none() && source.parameters().statistics && records > 0 {
+        let tallies = source.tallies(&source.moment())?;
+        target.writer()?.carry_tallied(&tallies.to_carry());
+    }
     each_live(source, &mut meter, &mut |name, content, attributes| {
-        content.put_to(&target, name, attributes)
+        let put = |bytes: &[u8]| {
+            let tally = describe.and_then(|describe| describe(bytes));
+            target.put_told(name, bytes, attributes, tally.as_ref(), false)
+        };
+        match content {
+            Content::Bytes(bytes) => put(bytes),
+            // What is described is read whole.
+            Content::Long(source, location) if describe.is_some() && can_be_described(location) => {
+                put(&source.read(location).map_err(|error| in_record(name, error))?)
+            }
+            Content::Long(..) => content.put_to(&target, name, attributes),
+        }
     })?;
     let scanner = Scanner::new(source.storage(), false)?;
     carried.iter().try_for_each(|head| target.writer()?.carry(&scanner, head))?;

@@ -380,6 +380,7 @@ impl Found {
             filters: true,
             order: true,
             columns: Vec::new(),
+            statistics: false,
             unknown_field: None,
         };
         // Where records start depends on the alignment. The right alignment is the one with which most

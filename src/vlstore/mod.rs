@@ -36,6 +36,7 @@ use crate::format::tables::{Parameters, Shard};
 use crate::index::{Chosen, Extras, Records, Segment, SegmentPlan};
 use crate::key::Key;
 use crate::options::Placement;
+use crate::statistics::Tallied;
 use crate::storage::Storage;
 use frame::{File, unread};
 use names::saved_lookup;
@@ -104,6 +105,7 @@ pub(crate) fn import(
         filters: false,
         order: true,
         columns: Vec::new(),
+        statistics: false,
         unknown_field: None,
     };
     Ok((parameters, state))
@@ -119,6 +121,7 @@ pub(crate) fn segment(records: &Records, chunks: Vec<ChunkRef>) -> Result<Segmen
         chunks,
         kills: Vec::new(),
         extras: Extras { filter: false, order: true, columns: &[] },
+        tallied: Tallied::default(),
     };
     Segment::in_memory(plan, 0)
 }

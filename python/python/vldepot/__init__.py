@@ -28,7 +28,7 @@ Any program reads a frame by name. Its arrays are views of the record:
 | training | `Loader`, `Batch`, `merge_states`; `vldepot.torch` for PyTorch |
 | simulations | `vldepot.openmm`, `vldepot.ase` |
 | analysis | `vldepot.mdanalysis`, `vldepot.mdtraj`, `vldepot.chemfiles` |
-| scalars of all records | `Table` |
+| scalars of all records | `Table`, `Statistics` |
 | files | `verify`, `repair`, `compact`, `plan_compact` |
 | failures | `vldepot.errors` |
 | code written for vlstore, MIO and dirdb | `vldepot.vlstore`, `vldepot.mio`, `vldepot.dirdb` |
@@ -70,6 +70,7 @@ from .errors import (
     Incomplete,
     InvalidOptions,
     InvalidPath,
+    InvalidQuery,
     InvalidRecord,
     IoError,
     IsAFolder,
@@ -115,12 +116,16 @@ if _TYPE_CHECKING:
         CodecInfo,
         CompactReport,
         DepotInfo,
+        FieldStatistics,
+        Kind,
         Layout,
         Merged,
         RecordLocation,
         Refreshed,
         Removal,
         RepairReport,
+        Statistics,
+        Summary,
         Totals,
         VerifyReport,
     )
@@ -152,6 +157,7 @@ __all__ = [
     "DepotInfo",
     "Error",
     "Exists",
+    "FieldStatistics",
     "FileNotFound",
     "FlatBatch",
     "Forked",
@@ -160,9 +166,11 @@ __all__ = [
     "Incomplete",
     "InvalidOptions",
     "InvalidPath",
+    "InvalidQuery",
     "InvalidRecord",
     "IoError",
     "IsAFolder",
+    "Kind",
     "Layout",
     "Loader",
     "Locked",
@@ -202,7 +210,9 @@ __all__ = [
     "RepairReport",
     "Replaced",
     "SameFile",
+    "Statistics",
     "StillOpen",
+    "Summary",
     "Table",
     "TargetChanged",
     "Topology",

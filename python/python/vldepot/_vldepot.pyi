@@ -15,6 +15,7 @@ from ._reports import (
     Refreshed,
     Removal,
     RepairReport,
+    Statistics,
     Totals,
     Transfer,
     VerifyReport,
@@ -357,6 +358,11 @@ class Depot(MutableMapping[str | bytes | int, _V]):
     def column(
         self, name: str, /, start: int = 0, stop: int | None = None, *, masked: Literal[True]
     ) -> np.ma.MaskedArray[Any, np.dtype[Any]]: ...
+    @overload
+    def select(self, query: str, /, *, names: Literal[False] = False) -> NDArray[np.int64]: ...
+    @overload
+    def select(self, query: str, /, *, names: Literal[True]) -> list[str | bytes | int]: ...
+    def statistics(self) -> Statistics: ...
     def scalar(self, name: _Name, column: str, /) -> int | float | None: ...
     def table(
         self,

@@ -40,6 +40,7 @@ __all__ = [
     "Incomplete",
     "InvalidOptions",
     "InvalidPath",
+    "InvalidQuery",
     "InvalidRecord",
     "IoError",
     "IsAFolder",
@@ -390,6 +391,18 @@ class InvalidOptions(Error, ValueError):
     kind = "InvalidOptions"
     why: str
     """What does not fit, in words."""
+
+
+class InvalidQuery(Error, ValueError):
+    """A text that is no query, or asks for a column that the depot does not have: see `Depot.select`."""
+
+    kind = "InvalidQuery"
+    query: str
+    """The text."""
+    column: int
+    """The place in the text, counted in characters from 1."""
+    why: str
+    """What is wrong there, in words."""
 
 
 class InvalidPath(Error, ValueError):

@@ -394,6 +394,7 @@ fn seal(
                 order: parameters.order,
                 columns: &parameters.columns,
             },
+            tallied: pending.tallied_now(),
         };
         extra = Some(Segment::in_memory(plan, parameters.depot_id)?);
     }
