@@ -95,7 +95,7 @@ pub use blosc::{BloscError, Compression, CompressionCodec, Filter};
 pub use buffer::Bytes;
 pub use codec::{Codec, CodecError, Raw};
 pub use depot::{
-    CodecInfo, Cut, Depot, DepotBuilder, DepotInfo, Iter, Keys, Parts, PutByPieces, Range, Record,
+    CodecInfo, Cut, Depot, DepotBuilder, DepotInfo, Iter, Keys, Parts, Place, PutByPieces, Range, Record,
     RecordLocation, Refreshed, Removal, SortedKeys, Then, Totals, TruncateOptions,
 };
 pub use error::{Error, ErrorKind, Part, Result};

@@ -106,6 +106,7 @@ from .errors import (
     SameFile,
     StillOpen,
     TargetChanged,
+    TooLong,
     Unsupported,
     WrongCodec,
 )
@@ -205,6 +206,7 @@ __all__ = [
     "StillOpen",
     "Table",
     "TargetChanged",
+    "TooLong",
     "Topology",
     "Totals",
     "Unsupported",
