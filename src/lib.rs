@@ -112,8 +112,8 @@ pub use buffer::Bytes;
 pub use codec::{Codec, CodecError, Raw};
 pub use depot::{
     ChunkInfo, CodecInfo, ColumnStatistics, Cut, Depot, DepotBuilder, DepotInfo, FieldStatistics, Iter, Keys,
-    Matches, MatchingKeys, Parts, PutByPieces, Range, Record, RecordLocation, Refreshed, Removal, SortedKeys,
-    Statistics, Then, Totals, TruncateOptions,
+    Matches, MatchingKeys, Parts, Place, PutByPieces, Range, Record, RecordLocation, Refreshed, Removal,
+    SortedKeys, Statistics, Then, Totals, TruncateOptions,
 };
 pub use error::{Error, ErrorKind, Part, Result};
 pub use key::{AsKey, Key, MAX_KEY_LEN};

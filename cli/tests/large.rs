@@ -70,10 +70,8 @@ fn a_file_of_more_than_4_gib_goes_everywhere_with_little_memory() {
     run(folder, &["repair", "c.vld", "d.vld"]);
     run(folder, &["convert", "d.vld", "e.tar.zst"]);
     run(folder, &["convert", "e.tar.zst", "f.vld", "--max-ratio", "1000000"]);
-    assert_eq!(
-        run(folder, &["diff", "d.vld", "f.vld"]),
-        "0 only in the first, 0 only in the second, 0 differ, 3 alike\n"
-    );
+    let alike = run(folder, &["diff", "d.vld", "f.vld", "-i", "large"]);
+    assert_eq!(alike, "0 only in the first, 0 only in the second, 0 differ, 1 alike\n");
     run(folder, &["extract", "f.vld", "moved", "-C", "again"]);
     check(&folder.join("again/moved/large"));
 

@@ -373,6 +373,7 @@ fn kind(kind: &ErrorKind, facts: &Bound<'_, PyDict>) -> PyResult<&'static str> {
         Kind::Exists => "Exists",
         Kind::OutOfRange { position, len } => facts!(facts, "OutOfRange", position, len),
         Kind::OutsideRecord { end, len } => facts!(facts, "OutsideRecord", end, len),
+        Kind::TooLong { len, most } => facts!(facts, "TooLong", len, most),
         Kind::PathExists => "PathExists",
         Kind::SameFile { source_path } => {
             let source_path = source_path.as_os_str();
@@ -457,6 +458,7 @@ pub(crate) fn examples(py: Python<'_>) -> PyResult<Vec<Bound<'_, PyAny>>> {
         Kind::Exists,
         Kind::OutOfRange { position: 1, len: 1 },
         Kind::OutsideRecord { end: 2, len: 1 },
+        Kind::TooLong { len: 2, most: 1 },
         Kind::PathExists,
         Kind::SameFile { source_path: "a".into() },
         Kind::NotAFile { found: "a folder" },

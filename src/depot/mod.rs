@@ -25,6 +25,7 @@ mod many;
 #[cfg(feature = "serde")]
 mod metadata;
 mod parts;
+mod place;
 mod put;
 mod range;
 mod record;
@@ -46,6 +47,7 @@ pub use keys::Keys;
 #[cfg(feature = "shards")]
 pub(crate) use metadata::depot_metadata;
 pub use parts::{Parts, Then};
+pub use place::Place;
 pub use range::{Range, SortedKeys, Totals};
 pub use record::Record;
 pub use refresh::Refreshed;

@@ -220,11 +220,6 @@ impl Engine {
         self.shared.reads_ahead()
     }
 
-    /// Whether records are parts of another file, which is not a depot.
-    pub(crate) fn is_wrapped(&self) -> bool {
-        wrapped::is_wrapped(self.parameters())
-    }
-
     /// Whether the file is one of another program.
     pub(crate) fn is_foreign(&self) -> bool {
         self.shared.parameters.depot_id == 0

@@ -1,6 +1,6 @@
 //! Depots whose records are parts of another file, which stays where it is: an index over a tar archive.
 //!
-//! In the depot, the bytes of a record are a [`Place`] in the other file. The depot's codec says which file,
+//! In the depot, the bytes of a record are a place in the other file. The depot's codec says which file,
 //! and a feature bit keeps programs from taking places for bytes. When it is opened, an index in memory takes
 //! the other file for chunks that are not compressed. It is then read as a file of another program is.
 //!
@@ -40,47 +40,24 @@ const ENDS: u64 = 64 << 10;
 /// Records whose places are read together.
 const AT_ONCE: usize = 4096;
 
-/// Where the bytes of a record are in the other file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Place {
-    pub(crate) offset: u64,
-    pub(crate) length: u64,
-    /// CRC32C.
-    pub(crate) checksum: u32,
-}
+/// Bytes of a place: the offset and the length as u64, and the CRC32C as u32.
+pub(crate) const PLACE_LEN: usize = 20;
 
-impl Place {
-    const LEN: usize = 20;
-
-    pub(crate) fn encode(&self) -> [u8; Self::LEN] {
-        let mut out = [0; Self::LEN];
-        out[..8].copy_from_slice(&self.offset.to_le_bytes());
-        out[8..16].copy_from_slice(&self.length.to_le_bytes());
-        out[16..].copy_from_slice(&self.checksum.to_le_bytes());
-        out
+/// The location in the chunks of a place, given as it is stored. `None` if it is not inside of `len` bytes.
+fn location_of(place: &[u8], len: u64) -> Option<Location> {
+    // Folders have no bytes.
+    if place.is_empty() {
+        return Some(Location::default());
     }
-
-    /// The bytes that a place has, given as it is stored.
-    pub(crate) fn length_of(bytes: &[u8]) -> u64 {
-        u64_at(bytes, 8).unwrap_or(0)
-    }
-
-    /// The location in the chunks. `None` if it is not inside of `len` bytes.
-    fn decode(bytes: &[u8], len: u64) -> Option<Location> {
-        // Folders have no bytes.
-        if bytes.is_empty() {
-            return Some(Location::default());
-        }
-        let (offset, length) = (u64_at(bytes, 0)?, u64_at(bytes, 8)?);
-        let checksum = u32_at(bytes, 16)?;
-        let fits = bytes.len() == Self::LEN
-            && offset.checked_add(length).is_some_and(|end| end <= len)
-            && length <= Location::MAX_LENGTH
-            && offset - offset.min(BASE) <= Location::MAX_ADDRESS;
-        // An empty record may be anywhere.
-        let address = offset.checked_sub(BASE).or((length == 0).then_some(0))?;
-        fits.then_some(Location { address, length, checksum, flags: 0 })
-    }
+    let (offset, length) = (u64_at(place, 0)?, u64_at(place, 8)?);
+    let checksum = u32_at(place, 16)?;
+    let fits = place.len() == PLACE_LEN
+        && offset.checked_add(length).is_some_and(|end| end <= len)
+        && length <= Location::MAX_LENGTH
+        && offset <= Location::MAX_ADDRESS;
+    // An empty record may be anywhere.
+    let address = offset.checked_sub(BASE).or((length == 0).then_some(0))?;
+    fits.then_some(Location { address, length, checksum, flags: 0 })
 }
 
 /// The features of a depot with this codec.
@@ -149,7 +126,7 @@ pub(super) fn open(index: &Engine) -> Result<(Arc<dyn Storage>, Parameters, Stat
         }
         for ((name, _), bytes) in batch.iter().zip(read_each(index, &batch)) {
             let bytes = bytes.map_err(|error| in_record(name, error))?;
-            let Some(location) = Place::decode(&bytes, len) else {
+            let Some(location) = location_of(&bytes, len) else {
                 let expected = format!("a place inside {len} bytes");
                 let error = Error::damaged(index.path(), Part::File, 0, expected, "another one");
                 return Err(in_record(name, error));
@@ -219,5 +196,12 @@ fn chunk(number: u64) -> ChunkRef {
         table_crc: 0,
         block_size: 1 << 16,
         flags: ChunkRef::UNCOMPRESSED,
+    }
+}
+
+impl Engine {
+    /// Whether records are parts of another file, which is not a depot.
+    pub(crate) fn is_wrapped(&self) -> bool {
+        is_wrapped(self.parameters())
     }
 }

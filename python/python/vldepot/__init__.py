@@ -107,6 +107,7 @@ from .errors import (
     SameFile,
     StillOpen,
     TargetChanged,
+    TooLong,
     Unsupported,
     WrongCodec,
 )
@@ -215,6 +216,7 @@ __all__ = [
     "Summary",
     "Table",
     "TargetChanged",
+    "TooLong",
     "Topology",
     "Totals",
     "Unsupported",

@@ -77,6 +77,7 @@ __all__ = [
     "SameFile",
     "StillOpen",
     "TargetChanged",
+    "TooLong",
     "Unsupported",
     "WrongCodec",
 ]
@@ -213,6 +214,17 @@ class OutsideRecord(Error, IndexError):
     kind = "OutsideRecord"
     end: int
     len: int
+
+
+class TooLong(Error, ValueError):
+    """A record of `len` bytes was to be read as a whole, and at most `most` bytes are.
+
+    The files of an archive, and parts of records, are read piece by piece.
+    """
+
+    kind = "TooLong"
+    len: int
+    most: int
 
 
 class PathExists(Error, FileExistsError):

@@ -12,8 +12,7 @@ use crate::archive::disk::{Failure, Progress};
 use crate::archive::folder::Archive;
 use crate::archive::path::ArchivePath;
 use crate::archive::stat::{FileAttributes, FileKind};
-use crate::engine::wrapped::Place;
-use crate::{Error, ErrorKind};
+use crate::{Error, ErrorKind, Place};
 
 /// Longer files are stored piece by piece.
 pub(super) const LONG: u64 = 16 << 20;
@@ -170,7 +169,10 @@ impl<'t> Taker<'t> {
             Err(error) if is_of_one_file(&error) => self.fail(&member.name, io::Error::other(error)),
             stored => {
                 stored?;
-                let len = if self.wraps { Place::length_of(bytes) } else { bytes.len() as u64 };
+                let len = match Place::decode(bytes) {
+                    Some(place) if self.wraps => place.length,
+                    _ => bytes.len() as u64,
+                };
                 self.count(&member.kind, len);
             }
         }

@@ -12,9 +12,8 @@ use super::taking::Taker;
 use super::tar;
 use crate::archive::disk::Progress;
 use crate::archive::folder::Archive;
-use crate::engine::wrapped;
 use crate::storage::{FileStorage, Storage};
-use crate::{CodecInfo, CommitEvery, Depot, Error, ErrorKind, Raw, WriteOptions};
+use crate::{CommitEvery, Depot, Error, ErrorKind, Raw, WriteOptions};
 
 /// Bytes that are read at once.
 const BUFFER: usize = 1 << 20;
@@ -77,9 +76,8 @@ pub fn wrap_tar(
     if path.len() > 900 {
         return Err(refused("its path from the new depot is longer than 900 bytes").into());
     }
-    let parameters = wrapped::describe(&storage, path)?;
     let depot = Depot::builder(Raw)
-        .note_codec(CodecInfo::new(wrapped::CODEC, 1, parameters), 1)
+        .over_file(&storage, path)?
         .write_options(WriteOptions::default().with_commit_every(CommitEvery::never()))
         .create_in(target)?;
     let archive = Archive::new(depot);

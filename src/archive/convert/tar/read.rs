@@ -8,9 +8,9 @@ use super::super::taking::{Kind, LONG, Member, Stop, Taker, invalid, read_bytes}
 use super::pax::{Pax, integer, time};
 use super::sparse::Sparse;
 use super::{BLOCK, Block, has_checksum, number, padding, text};
+use crate::Place;
 use crate::archive::path::ArchivePath;
 use crate::archive::stat::{AttributeValue, FileAttributes};
-use crate::engine::wrapped::Place;
 
 /// Bytes of an extended header at most: longer ones would fill memory. A path has up to 16 MiB.
 const MAX_EXTENDED: u64 = (16 << 20) + 4096;
@@ -299,11 +299,10 @@ fn wrap(
                 let start = text.windows(target.len().max(1)).position(|window| window == target)?;
                 Some(at + start as u64)
             };
-            texts.filter_map(found).next().map(|offset| Place {
-                offset,
-                length: target.len() as u64,
-                checksum: crc32c::crc32c(target),
-            })
+            texts
+                .filter_map(found)
+                .next()
+                .map(|offset| Place::new(offset, target.len() as u64, crc32c::crc32c(target)))
         }
         _ => {
             let (offset, length) = (stream.at, left);
@@ -321,7 +320,7 @@ fn wrap(
                 stream.at += read as u64;
                 left -= read as u64;
             }
-            Some(Place { offset, length, checksum })
+            Some(Place::new(offset, length, checksum))
         }
     };
     let Some(place) = place else {
