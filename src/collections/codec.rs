@@ -263,7 +263,7 @@ mod tests {
 
     #[test]
     fn it_keeps_the_law_of_codecs() {
-        codec_conformance(CollectionCodec, &samples(), |view, item| {
+        codec_conformance(CollectionCodec, &samples(), |item, view| {
             view.len() == item.len() && view.to_collection(item.metadata().to_vec()) == *item
         });
     }

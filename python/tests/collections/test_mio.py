@@ -201,6 +201,30 @@ def test_m4_datasets_of_mio_come_in_and_go_out(films: Path, tmp_path: Path) -> N
     assert not (tmp_path / "never.vld").exists()
 
 
+def test_m4_a_dataset_written_by_hand_is_read(tmp_path: Path) -> None:
+    samples: list[tuple[bytes, list[bytes]]] = [
+        (b"", [b"a"]),
+        (b"label", []),
+        (b"x" * 300, [b"", b"bc", b"d" * 5000]),
+    ]
+    table, body, objects = b"", b"", b""
+    for metadata, contents in samples:
+        table += struct.pack("<QII", 16 + 16 * len(samples) + len(body), len(metadata), 12 * len(contents))
+        body += metadata
+        for content in contents:
+            body += struct.pack("<QI", len(objects), len(content))
+            objects += content
+    head = b"\x89tl.mio\x1a" + struct.pack("<HHI", 0, 1, len(samples))
+    (tmp_path / "collections").write_bytes(head + table + body)
+    (tmp_path / "objects").write_bytes(objects)
+    assert mio.import_dataset(tmp_path, tmp_path / "new.vld") == (3, 4, 5003)
+    with MIO(tmp_path / "new.vld") as m:
+        assert [(m.get_collection_metadata(n), m.fetchall(n)) for n in range(3)] == samples
+    mio.export_dataset(tmp_path / "new.vld", tmp_path / "again")
+    for name in ("collections", "objects"):
+        assert (tmp_path / "again" / name).read_bytes() == (tmp_path / name).read_bytes()
+
+
 def test_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """move-from-mio"""
     monkeypatch.chdir(tmp_path)

@@ -133,6 +133,27 @@ def test_d5_two_processes_count_to_2000_although_a_holder_is_killed(db: dirdb, p
     assert db["count"].meta.n == 2000
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_d5_forks_of_a_process_count_and_read_what_the_others_store(db: dirdb) -> None:
+    db["count"].meta = {"n": 0}
+    children = []
+    for _ in range(3):
+        child = os.fork()
+        if child == 0:
+            try:
+                for _n in range(50):
+                    with db["count"] as entry:
+                        entry.meta.n += 1
+                os._exit(0)
+            except BaseException:
+                os._exit(1)
+        children.append(child)
+    for child in children:
+        assert os.waitpid(child, 0)[1] == 0
+    assert db["count"].meta.n == 150
+
+
 def test_d5_objects_are_counted_too(db: dirdb) -> None:
     db["n"] = 0
 
