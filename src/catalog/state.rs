@@ -223,7 +223,7 @@ impl State {
         location: &Location,
         attributes: Attributes<'_>,
     ) {
-        self.raw_bytes = self.raw_bytes.saturating_add(u64::from(location.length));
+        self.raw_bytes = self.raw_bytes.saturating_add(location.length);
         self.pending.insert_last(hash, name, location, attributes);
     }
 
