@@ -245,9 +245,9 @@ impl Write for Filling<'_> {
 
 /// A file of an archive, to read, write and seek in. See [`Archive::edit_file`].
 ///
-/// What is written is held in memory, or in a temporary file beyond 64 MiB, and takes the file's place when it
-/// is stored: by [`close`](Self::close) or [`flush`](Write::flush). **Dropping it without that discards what was written**, since a failure could
-/// not be told.
+/// What is written is held in memory, or in a temporary file beyond 64 MiB, and takes the file's place when
+/// it is stored: by [`close`](Self::close) or [`flush`](Write::flush). **Dropping it without that discards
+/// what was written**, since a failure could not be told.
 #[derive(Debug)]
 pub struct FileEdit<'a> {
     archive: &'a Archive,

@@ -29,15 +29,13 @@ impl Spool {
 
     /// Fills `out` with the bytes from `at` on, all of which must be there.
     pub(super) fn read_at(&self, at: u64, out: &mut [u8]) -> io::Result<()> {
-        match &self.file {
-            Some(file) => read_exact_at(file, out, at),
-            None => {
-                let at = usize::try_from(at).unwrap_or(usize::MAX);
-                let found = self.memory.get(at..).and_then(|rest| rest.get(..out.len()));
-                out.copy_from_slice(found.ok_or(io::ErrorKind::UnexpectedEof)?);
-                Ok(())
-            }
+        if let Some(file) = &self.file {
+            return read_exact_at(file, out, at);
         }
+        let at = usize::try_from(at).unwrap_or(usize::MAX);
+        let found = self.memory.get(at..).and_then(|rest| rest.get(..out.len()));
+        out.copy_from_slice(found.ok_or(io::ErrorKind::UnexpectedEof)?);
+        Ok(())
     }
 
     /// Writes bytes at `at`. What is between the end and `at` becomes zeros.
@@ -92,13 +90,13 @@ impl Spool {
 
     /// Moves the bytes to a file, or takes memory for `len` of them.
     fn make_room(&mut self, len: u64) -> io::Result<()> {
-        if self.file.is_none() && len > IN_MEMORY {
-            if let Some(file) = temporary()? {
-                write_all_at(&file, &self.memory, 0)?;
-                self.memory = Vec::new();
-                self.file = Some(file);
-                return Ok(());
-            }
+        if self.file.is_none()
+            && len > IN_MEMORY
+            && let Some(file) = temporary()?
+        {
+            write_all_at(&file, &self.memory, 0)?;
+            self.memory = Vec::new();
+            self.file = Some(file);
         }
         if self.file.is_none() {
             let len = usize::try_from(len).map_err(|_| io::ErrorKind::OutOfMemory)?;

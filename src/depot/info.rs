@@ -156,8 +156,8 @@ pub struct DepotInfo {
     /// The file, or `<memory>`.
     #[cfg_attr(feature = "serde", serde(serialize_with = "lossy"))]
     pub path: PathBuf,
-    /// `depot`, `shards` for a folder of them, `wrapped` for an index over a tar file, or `vlstore` for a file
-    /// of that package.
+    /// `depot`, `shards` for a folder of them, `wrapped` for an index over a tar file, or `vlstore` for a
+    /// file of that package.
     pub format: &'static str,
     /// How many shards are read as one. `None` if it is one file.
     #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]

@@ -85,7 +85,7 @@ impl<'p> Parts<'p> {
     /// # Ok::<(), vldepot::Error>(())
     /// ```
     pub fn len(&self) -> usize {
-        self.location.length as usize
+        self.location.in_memory()
     }
 
     /// Whether the record has no bytes.

@@ -44,11 +44,11 @@ impl Place {
 }
 
 impl DepotBuilder<Raw> {
-    /// Makes a new depot an index over `file`, which stays where it is. What is put are [places](Place) in it,
-    /// and when the depot is opened, its records are the bytes there. It is read only then.
+    /// Makes a new depot an index over `file`, which stays where it is. What is put are [places](Place) in
+    /// it, and when the depot is opened, its records are the bytes there. It is read only then.
     ///
-    /// `path` leads to the file from the folder that the depot will be in.
-    /// [`wrap_tar`](crate::archive::convert::wrap_tar) makes one of a tar file.
+    /// `path` leads to the file from the folder that the depot will be in. `archive::convert::wrap_tar` makes
+    /// one of a tar file.
     ///
     /// ```
     /// use vldepot::storage::FileStorage;

@@ -41,7 +41,7 @@ impl<C: Codec> Depot<C> {
         let location = engine.location(&name)?;
         let refused =
             |source| Error::io(engine.path(), format!("write record {} out", describe(&name)), source);
-        if location.length as usize <= SHORT {
+        if location.in_memory() <= SHORT {
             out.write_all(&engine.read_called(&name, &location)?).map_err(refused)?;
             return Ok(location.length);
         }

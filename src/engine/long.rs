@@ -42,7 +42,7 @@ struct Begun<'e> {
     checksum: u32,
 }
 
-impl<'e> LongPut<'e> {
+impl LongPut<'_> {
     /// Appends bytes.
     pub(crate) fn push(&mut self, bytes: &[u8]) -> Result<()> {
         let Some(begun) = &mut self.begun else {

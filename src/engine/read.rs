@@ -152,7 +152,7 @@ impl Engine {
     /// The chunk that a location starts in, and the range in it, which may end after the chunk.
     pub(crate) fn range_of(&self, location: &Location) -> (u64, Range<usize>) {
         let (chunk, start) = self.chunk_of(location.address);
-        (chunk, start..start + location.length as usize)
+        (chunk, start..start + location.in_memory())
     }
 
     /// The checked bytes of the record at `location`. Errors do not name the record.
@@ -235,7 +235,7 @@ impl Engine {
     }
 
     fn read_unchecked(&self, location: &Location, ahead: &Windows) -> Result<Bytes> {
-        let len = location.length as usize;
+        let len = location.in_memory();
         if len == 0 {
             return Ok(Bytes::copy_of(&[]));
         }
@@ -280,7 +280,7 @@ impl Engine {
         }
         let zeros = [0; 1 << 12];
         let mut found = 0;
-        let mut left = location.length as usize;
+        let mut left = location.in_memory();
         while left > 0 {
             let part = left.min(zeros.len());
             found = crc32c::crc32c_append(found, &zeros[..part]);
@@ -299,7 +299,7 @@ impl Engine {
             return Ok(());
         }
         let found = crc32c::crc32c(bytes);
-        if found == location.checksum && bytes.len() == location.length as usize {
+        if found == location.checksum && bytes.len() == location.in_memory() {
             return Ok(());
         }
         Err(self.other_bytes(location, found))

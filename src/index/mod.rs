@@ -110,6 +110,11 @@ impl Location {
         }
     }
 
+    /// Raw bytes, as many as a buffer for them has.
+    pub(crate) fn in_memory(&self) -> usize {
+        usize::try_from(self.length).unwrap_or(usize::MAX)
+    }
+
     /// Raw bytes, or [`u32::MAX`] if there are more.
     pub(crate) fn clipped_length(&self) -> u32 {
         u32::try_from(self.length).unwrap_or(u32::MAX)

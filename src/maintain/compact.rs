@@ -299,7 +299,7 @@ pub(crate) fn each_live(source: &Engine, meter: &mut Meter<'_>, job: &mut Job<'_
             if location.length > LONG {
                 long = Some((name, location));
             } else {
-                bytes += location.length as usize;
+                bytes += location.in_memory();
                 batch.push((name, location));
             }
         }

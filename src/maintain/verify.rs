@@ -538,7 +538,7 @@ impl Check<'_, '_> {
                         self.read_long(&name, &location);
                         continue;
                     }
-                    bytes += location.length as usize;
+                    bytes += location.in_memory();
                     batch.push((name, location));
                 }
                 Ok(ListedRecord { name, location: Err(error) }) => self.note_lost_record(&name, error),

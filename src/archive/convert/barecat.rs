@@ -590,7 +590,7 @@ impl Archive {
             let mut bytes = Vec::new();
             // Its checksum is compared after the last byte.
             read_bytes(&mut content, size, &mut bytes).map_err(failed)?;
-            content.read(&mut [0]).map_err(failed)?;
+            content.read_to_end(&mut Vec::new()).map_err(failed)?;
             taker.store(&path, &member, &bytes)?;
         }
         if unchecked > 0 {

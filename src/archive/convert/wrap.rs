@@ -20,10 +20,10 @@ const BUFFER: usize = 1 << 20;
 
 /// Makes an index over a tar file that is not compressed: an archive whose files stay in the tar file.
 ///
-/// `folder` is where the new depot, which is written to `target`, will be. The depot finds the tar file by its
-/// path from there, so both may be moved together. It is opened like any other, and read only. It is an error
-/// if the tar file is missing then, or if its length or one of its ends is another one; each file that is read
-/// is compared with its checksum.
+/// `folder` is where the new depot, which is written to `target`, will be. The depot finds the tar file by
+/// its path from there, so both may be moved together. It is opened like any other, and read only. It is an
+/// error if the tar file is missing then, or if its length or one of its ends is another one; each file that
+/// is read is compared with its checksum.
 ///
 /// Sparse files, and what [`Archive::import`] refuses, are among
 /// [`Transfer::failures`](crate::archive::Transfer::failures).
@@ -47,8 +47,8 @@ const BUFFER: usize = 1 << 20;
 ///
 /// # Errors
 /// - [`ConvertError::Source`] when the tar file cannot be read, is damaged, compressed, or none.
-/// - [`ErrorKind::InvalidOptions`] when its path from `folder` has more than some 900 bytes, is not UTF-8 or has
-///   line feeds.
+/// - [`ErrorKind::InvalidOptions`] when its path from `folder` has more than some 900 bytes, is not UTF-8 or
+///   has line feeds.
 /// - The errors of [`Depot::put`].
 pub fn wrap_tar(
     tar: impl AsRef<Path>,

@@ -347,7 +347,7 @@ impl Writer<'_> {
         let folder = self.folder(&path.parent().unwrap_or_default())?;
         let name = path.file_name().unwrap_or_default();
         if attributes.kind == Some(FileKind::Link) {
-            write_link(work.archive, path, folder.folder.as_fd(), name, &attributes, work.options)?;
+            write_link(work.archive, path, folder.opened.as_fd(), name, &attributes, work.options)?;
             self.written.extracted.links += 1;
             return Ok(());
         }
@@ -365,7 +365,7 @@ impl Writer<'_> {
         let mut deep: Option<Folder> = None;
         for name in names().skip(same) {
             let above = deep.as_ref().or(self.open.last()).unwrap_or(&self.work.root);
-            let opened = Folder::new(name, open_folder(above.folder.as_fd(), name)?);
+            let opened = Folder::new(name, open_folder(above.opened.as_fd(), name)?);
             // Far down, only the last one stays open until the next call.
             if deep.is_some() || self.open.len() >= KEPT_OPEN {
                 deep = Some(opened);
@@ -384,23 +384,23 @@ impl Writer<'_> {
         let (archive, options) = (self.work.archive, self.work.options);
         let attributes = archive.attributes(path, true).map_err(io::Error::other)?;
         let folder = self.folder(path)?;
-        give(folder.folder.as_fd(), &attributes, options)
+        give(folder.opened.as_fd(), &attributes, options)
     }
 }
 
 /// A folder that is open.
 struct Folder {
     name: Vec<u8>,
-    folder: OwnedFd,
+    opened: OwnedFd,
     /// Whether new files in it get the mode that is asked for, but for the bits of the umask. With an access
     /// control list for new files, they get what that says.
     has_umask: bool,
 }
 
 impl Folder {
-    fn new(name: &[u8], folder: OwnedFd) -> Self {
-        let has_umask = fs::fgetxattr_query(&folder, "system.posix_acl_default").is_err();
-        Self { name: name.to_vec(), folder, has_umask }
+    fn new(name: &[u8], opened: OwnedFd) -> Self {
+        let has_umask = fs::fgetxattr_query(&opened, "system.posix_acl_default").is_err();
+        Self { name: name.to_vec(), opened, has_umask }
     }
 }
 
@@ -457,7 +457,7 @@ fn write_file(
     name: &[u8],
     attributes: &FileAttributes,
 ) -> io::Result<u64> {
-    let (depot, options, folder) = (work.archive.depot(), work.options, in_folder.folder.as_fd());
+    let (depot, options, folder) = (work.archive.depot(), work.options, in_folder.opened.as_fd());
     let key = path.key();
     let short = match record {
         Some(record) => Some(record),

@@ -294,14 +294,13 @@ fn wrap(
         Kind::Link(target) => {
             stream.skip(left)?;
             let here = (header_at + 157, header[157..257].to_vec());
-            let texts = about.texts.iter().rev().chain([&here]);
+            let mut texts = about.texts.iter().rev().chain([&here]);
             let found = |(at, text): &(u64, Vec<u8>)| {
                 let start = text.windows(target.len().max(1)).position(|window| window == target)?;
                 Some(at + start as u64)
             };
             texts
-                .filter_map(found)
-                .next()
+                .find_map(found)
                 .map(|offset| Place::new(offset, target.len() as u64, crc32c::crc32c(target)))
         }
         _ => {

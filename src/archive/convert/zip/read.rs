@@ -255,8 +255,7 @@ fn content(
     let mut content = Content::of(source, entry, guard)?;
     read_bytes(&mut content, entry.len, bytes)?;
     // It is compared with its checksum at its end.
-    content.read(&mut [0])?;
-    Ok(())
+    content.read_to_end(&mut Vec::new()).map(|_| ())
 }
 
 /// The bytes of a file. After the last one, their number and their checksum are compared.
