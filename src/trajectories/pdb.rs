@@ -237,7 +237,9 @@ impl Pdb {
         }
         let [a, b, c, alpha, beta, gamma] = numbers;
         // What programs write that know of no cell.
-        let is_none = [a, b, c] == [1.0; 3] && [alpha, beta, gamma] == [90.0; 3] || [a, b, c] == [0.0; 3];
+        let all =
+            |numbers: [f64; 3], number: f64| numbers.iter().all(|each| each.to_bits() == number.to_bits());
+        let is_none = all([a, b, c], 1.0) && all([alpha, beta, gamma], 90.0) || all([a, b, c], 0.0);
         self.cell = None;
         if !is_none {
             let cell = from_lengths_and_angles([a, b, c], [alpha, beta, gamma]);
@@ -282,7 +284,7 @@ impl Pdb {
                 "ATOM" | "HETATM" => self.atoms.push(&self.line, at)?,
                 "CRYST1" => self.crystal(at)?,
                 "TITLE" if self.atoms.positions.is_empty() => {
-                    self.title = columns(&self.line, 11, 200).trim().to_owned()
+                    self.title = columns(&self.line, 11, 200).trim().to_owned();
                 }
                 "MODEL" => in_model = true,
                 "ENDMDL" => return Ok(true),
@@ -347,6 +349,6 @@ impl Frames for Pdb {
         if self.left_out > 0 {
             about.insert("bonds_left_out".to_owned(), json!(self.left_out));
         }
-        (!about.is_empty()).then(|| ("pdb", Value::Object(about)))
+        (!about.is_empty()).then_some(("pdb", Value::Object(about)))
     }
 }

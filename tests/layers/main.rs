@@ -54,6 +54,7 @@ const ROOMS: &[(&str, Uses)] = &[
     ("loader", Below(&["depot", "workers", "random"])),
     ("codecs", PublicFace),
     ("archive", PublicFace),
+    ("trajectories", PublicFace),
     ("testing", All),
     ("lib", All),
 ];

@@ -1,5 +1,11 @@
 //! Trajectories and arrays of other programs: what is kept, and what damaged files do.
 #![cfg(feature = "import")]
+#![allow(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::float_cmp,
+    reason = "numbers are small, and come back bit by bit"
+)]
 
 mod files;
 
