@@ -52,6 +52,8 @@ pub(super) struct Pdb {
     /// The bonds in the file, by serial numbers. They stand at its end.
     bonds: Option<Vec<(i64, i64)>>,
     left_out: u64,
+    /// Whether the first line of the next model was read, where the last one had no end.
+    has_begun: bool,
     atoms: Atoms,
 }
 
@@ -222,6 +224,7 @@ impl Pdb {
             structure: None,
             bonds: None,
             left_out: 0,
+            has_begun: false,
             atoms: Atoms::default(),
         }
     }
@@ -271,7 +274,7 @@ impl Pdb {
     /// Reads the atoms of the next model. False at the end of the file.
     fn model(&mut self) -> Result<bool, Fault> {
         self.atoms = Atoms::default();
-        let mut in_model = false;
+        let mut in_model = std::mem::take(&mut self.has_begun);
         loop {
             let at = self.source.at();
             if !self.source.line(&mut self.line)? {
@@ -285,6 +288,10 @@ impl Pdb {
                 "CRYST1" => self.crystal(at)?,
                 "TITLE" if self.atoms.positions.is_empty() => {
                     self.title = columns(&self.line, 11, 200).trim().to_owned();
+                }
+                "MODEL" if !self.atoms.positions.is_empty() => {
+                    self.has_begun = true;
+                    return Ok(true);
                 }
                 "MODEL" => in_model = true,
                 "ENDMDL" => return Ok(true),

@@ -267,6 +267,14 @@ fn pdb_keeps_models_and_what_the_atoms_are() {
 }
 
 #[test]
+fn a_model_ends_where_the_next_one_begins() {
+    let one_end = files::PDB.replacen("ENDMDL\n", "", 1);
+    let (depot, done) = imported(one_end.as_bytes(), &ImportOptions::new());
+    assert_eq!(done.records, 2);
+    assert_eq!(depot.get("frame_0000000001").unwrap().view().n_atoms(), 3);
+}
+
+#[test]
 fn gsd_takes_what_a_frame_lacks_from_the_first_one() {
     let (depot, done) = imported(&files::snapshots(), &ImportOptions::new());
     assert_eq!((done.records, done.topologies, done.length.as_deref()), (2, 1, Some("[length]")));
