@@ -10,8 +10,8 @@ use ndarray::{ArrayD, IxDyn, ShapeBuilder};
 
 use super::error::{Fault, ImportError, Result};
 use super::format::Format;
-use super::import::{ImportOptions, Imported};
 use super::npy::{self, Head, Member};
+use super::options::{ImportOptions, Imported};
 use super::reader::Found;
 use super::source::Source;
 use crate::codecs::{AnyArray, AnyNdArray, DType};
@@ -23,7 +23,7 @@ use crate::{Depot, Key};
 const MAX_RATIO: u64 = 1032;
 
 /// Bytes of a member's head, before its name.
-const LOCAL: u64 = 30;
+const LOCAL: usize = 30;
 
 pub(super) fn import(
     files: &[&Path],
@@ -144,13 +144,13 @@ fn of_member(mut file: &File, len: u64, member: &Member) -> Result<AnyArray<'sta
         return Err(damaged(format!("{} bytes in {}, which is too few", member.size, member.packed)));
     }
     file.seek(SeekFrom::Start(member.at)).map_err(Fault::Io)?;
-    let mut head = [0; LOCAL as usize];
+    let mut head = [0; LOCAL];
     file.read_exact(&mut head).map_err(|_| damaged("its head is missing".to_owned()))?;
     if !head.starts_with(b"PK\x03\x04") {
         return Err(damaged("its head is no such".to_owned()));
     }
     let length = |at: usize| u64::from(u16::from_le_bytes([head[at], head[at + 1]]));
-    let at = member.at + LOCAL + length(26) + length(28);
+    let at = member.at + LOCAL as u64 + length(26) + length(28);
     if at.checked_add(member.packed).is_none_or(|end| end > len) {
         return Err(damaged("it ends after the end of the file".to_owned()));
     }

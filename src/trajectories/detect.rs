@@ -1,7 +1,7 @@
 //! What a file is, by its first bytes.
 
 use super::format::Format;
-use super::{dcd, extxyz, gsd, npy, pdb, trr, xtc};
+use super::{dcd, extxyz, gsd, npy, pdb, trr, xdr, xtc};
 
 /// So many bytes of a file tell what it is.
 pub(super) const START: usize = 4096;
@@ -30,7 +30,8 @@ const OTHERS: &[(usize, &[u8], &str)] = &[
 /// A sentence on what it is instead, if that is known.
 pub(super) fn found(start: &[u8]) -> Result<Format, String> {
     let has = |at: usize, magic: &[u8]| start.get(at..).is_some_and(|rest| rest.starts_with(magic));
-    let begins = |magic: i32| has(0, &[0, 0, (magic >> 8) as u8, (magic & 0xff) as u8]);
+    let first = start.first_chunk().map(|bytes| xdr::int(*bytes));
+    let begins = |magic: i32| first == Some(magic);
     if start.is_empty() {
         return Err("it is empty".to_owned());
     }

@@ -246,7 +246,7 @@ impl ExtXyz {
             match (name, vectors) {
                 ("pos" | "positions", Some(rows)) => frame.positions = Some(rows.into()),
                 ("forces" | "force", Some(rows)) if frame.forces.is_none() => {
-                    frame.forces = Some(rows.into())
+                    frame.forces = Some(rows.into());
                 }
                 _ => own(&mut frame, &mut metadata, &mut species, property),
             }
@@ -322,6 +322,7 @@ fn global(frame: &mut AtomicFrame<'_>, metadata: &mut Map<String, Value>, name: 
     push_own(frame, name, false, array);
 }
 
+#[expect(clippy::many_single_char_names, reason = "nine numbers of a matrix")]
 /// One number, a vector, or a matrix of nine numbers, column by column.
 fn global_array<'a, T: crate::codecs::Element + Copy>(numbers: Vec<T>) -> AnyArray<'a>
 where

@@ -124,7 +124,7 @@ impl Gsd {
         let [x, y, z, xy, xz, yz] = numbers[..] else {
             return Err(Fault::damaged(chunk.at, format!("{name} has {} numbers, not 6", numbers.len())));
         };
-        if [x, y, z] == [0.0; 3] {
+        if [x, y, z].iter().all(|length| *length == 0.0) {
             return Ok(None);
         }
         Ok(Some([[x, 0.0, 0.0], [xy * y, y, 0.0], [xz * z, yz * z, z]]))

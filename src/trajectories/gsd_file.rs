@@ -106,7 +106,7 @@ impl File {
 
     fn index(&mut self, index_at: u64, entries: u64) -> Result<(), Fault> {
         self.go(index_at, "the index")?;
-        let bytes = entries.checked_mul(ENTRY).unwrap_or(u64::MAX);
+        let bytes = entries.saturating_mul(ENTRY);
         self.source.need(bytes, "the index")?;
         let n_names = self.names.len();
         let mut last = 0;
@@ -214,7 +214,7 @@ fn go(source: &mut Source, to: u64, what: &str) -> Result<(), Fault> {
 fn names(source: &mut Source, version: u32, at: u64, entries: u64) -> Result<HashMap<String, u16>, Fault> {
     go(source, at, "the names")?;
     let mut bytes = Vec::new();
-    source.bytes(entries.checked_mul(NAME).unwrap_or(u64::MAX), "the names", &mut bytes)?;
+    source.bytes(entries.saturating_mul(NAME), "the names", &mut bytes)?;
     let all: Vec<&[u8]> = if version == 1 {
         bytes.chunks(64).map(|name| name.split(|byte| *byte == 0).next().unwrap_or_default()).collect()
     } else {

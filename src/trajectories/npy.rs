@@ -191,14 +191,15 @@ fn entry(bytes: &[u8]) -> Option<(Result<Member, String>, usize)> {
     let (flags, method) = (u16_at(bytes, 8)?, u16_at(bytes, 10)?);
     let crc = u32::try_from(u32_at(bytes, 16)?).ok()?;
     let (mut packed, mut size, mut at) = (u32_at(bytes, 20)?, u32_at(bytes, 24)?, u32_at(bytes, 42)?);
-    let [name, extra, comment] =
-        [u16_at(bytes, 28)?, u16_at(bytes, 30)?, u16_at(bytes, 32)?].map(|n| n as usize);
+    let [name, extra, comment] = [u16_at(bytes, 28)?, u16_at(bytes, 30)?, u16_at(bytes, 32)?]
+        .map(|n| usize::try_from(n).unwrap_or(usize::MAX));
     let mut extras = bytes.get(46 + name..46 + name + extra)?;
     let text = String::from_utf8_lossy(bytes.get(46..46 + name)?).into_owned();
     let length = 46 + name + extra + comment;
     bytes.get(..length)?;
     while let (Some(id), Some(long)) = (u16_at(extras, 0), u16_at(extras, 2)) {
-        let mut field = extras.get(4..4 + long as usize)?;
+        let long = usize::try_from(long).unwrap_or(usize::MAX);
+        let mut field = extras.get(4..4 + long)?;
         if id == 1 {
             for number in [&mut size, &mut packed, &mut at] {
                 if *number == u64::from(u32::MAX) {
@@ -207,7 +208,7 @@ fn entry(bytes: &[u8]) -> Option<(Result<Member, String>, usize)> {
                 }
             }
         }
-        extras = &extras[4 + long as usize..];
+        extras = &extras[4 + long..];
     }
     let member = match (flags & 1, method) {
         (0, 0 | 8) => Ok(Member { name: text, is_deflated: method == 8, crc, packed, size, at }),

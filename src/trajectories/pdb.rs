@@ -52,6 +52,8 @@ pub(super) struct Pdb {
     /// The bonds in the file, by serial numbers. They stand at its end.
     bonds: Option<Vec<(i64, i64)>>,
     left_out: u64,
+    /// Whether the first line of the next model was read, where the last one had no end.
+    has_begun: bool,
     atoms: Atoms,
 }
 
@@ -222,6 +224,7 @@ impl Pdb {
             structure: None,
             bonds: None,
             left_out: 0,
+            has_begun: false,
             atoms: Atoms::default(),
         }
     }
@@ -237,7 +240,9 @@ impl Pdb {
         }
         let [a, b, c, alpha, beta, gamma] = numbers;
         // What programs write that know of no cell.
-        let is_none = [a, b, c] == [1.0; 3] && [alpha, beta, gamma] == [90.0; 3] || [a, b, c] == [0.0; 3];
+        let all =
+            |numbers: [f64; 3], number: f64| numbers.iter().all(|each| each.to_bits() == number.to_bits());
+        let is_none = all([a, b, c], 1.0) && all([alpha, beta, gamma], 90.0) || all([a, b, c], 0.0);
         self.cell = None;
         if !is_none {
             let cell = from_lengths_and_angles([a, b, c], [alpha, beta, gamma]);
@@ -269,7 +274,7 @@ impl Pdb {
     /// Reads the atoms of the next model. False at the end of the file.
     fn model(&mut self) -> Result<bool, Fault> {
         self.atoms = Atoms::default();
-        let mut in_model = false;
+        let mut in_model = std::mem::take(&mut self.has_begun);
         loop {
             let at = self.source.at();
             if !self.source.line(&mut self.line)? {
@@ -282,7 +287,11 @@ impl Pdb {
                 "ATOM" | "HETATM" => self.atoms.push(&self.line, at)?,
                 "CRYST1" => self.crystal(at)?,
                 "TITLE" if self.atoms.positions.is_empty() => {
-                    self.title = columns(&self.line, 11, 200).trim().to_owned()
+                    self.title = columns(&self.line, 11, 200).trim().to_owned();
+                }
+                "MODEL" if !self.atoms.positions.is_empty() => {
+                    self.has_begun = true;
+                    return Ok(true);
                 }
                 "MODEL" => in_model = true,
                 "ENDMDL" => return Ok(true),
@@ -347,6 +356,6 @@ impl Frames for Pdb {
         if self.left_out > 0 {
             about.insert("bonds_left_out".to_owned(), json!(self.left_out));
         }
-        (!about.is_empty()).then(|| ("pdb", Value::Object(about)))
+        (!about.is_empty()).then_some(("pdb", Value::Object(about)))
     }
 }

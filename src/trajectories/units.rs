@@ -54,8 +54,12 @@ struct Factor {
 }
 
 impl Factor {
+    fn is_one(self) -> bool {
+        self.up.to_bits() == self.down.to_bits()
+    }
+
     fn of(self, number: f64) -> f64 {
-        if self.up == self.down { number } else { number * self.up / self.down }
+        if self.is_one() { number } else { number * self.up / self.down }
     }
 }
 
@@ -139,7 +143,7 @@ fn matrix(matrix: &mut Option<[[f64; 3]; 3]>, factor: Factor) {
 }
 
 fn scale(array: &mut Option<AnyArray<'_>>, factor: Factor) {
-    if factor.up == factor.down {
+    if factor.is_one() {
         return;
     }
     match array {

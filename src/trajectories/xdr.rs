@@ -4,6 +4,11 @@
 use super::error::Fault;
 use super::source::Source;
 
+/// A number as XDR has it.
+pub(super) fn int(bytes: [u8; 4]) -> i32 {
+    i32::from_be_bytes(bytes)
+}
+
 impl Source {
     pub(super) fn be_i32(&mut self, what: &str) -> Result<i32, Fault> {
         self.array(what).map(i32::from_be_bytes)

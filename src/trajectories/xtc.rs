@@ -32,7 +32,6 @@ const SIZES: [u32; 73] = [
     524_287, 660_561, 832_255, 1_048_576, 1_321_122, 1_664_510, 2_097_152, 2_642_245, 3_329_021, 4_194_304,
     5_284_491, 6_658_042, 8_388_607, 10_568_983, 13_316_085, 16_777_216,
 ];
-const FIRST_SIZE: usize = 9;
 
 /// Sizes above this are stored one by one, and not multiplied.
 const LARGE: u32 = 0x00ff_ffff;
@@ -235,6 +234,11 @@ fn add(a: [i32; 3], b: [i32; 3]) -> [i32; 3] {
     [0, 1, 2].map(|axis| a[axis].wrapping_add(b[axis]))
 }
 
+/// A size, and the bits of three numbers below it, which are as many as the size's number.
+fn sized(small: usize) -> (u32, u32) {
+    (SIZES.get(small).copied().unwrap_or(0), u32::try_from(small).unwrap_or(0))
+}
+
 /// Appends the positions of `n_atoms` atoms.
 fn unpack(
     bytes: &[u8],
@@ -286,11 +290,11 @@ fn unpack(
         if run == 0 {
             n = push(previous, &bits_left)?;
         }
-        let size = size_of(small).unwrap_or(FIRST_SIZE as u32);
+        let (size, bits) = sized(small);
         // What fits in 24 bits fits in an i32.
         let half = (size / 2).cast_signed();
         for nth in 0..run {
-            let near = bits_left.three(small as u32, [size; 3])?;
+            let near = bits_left.three(bits, [size; 3])?;
             let mut this = add(near, previous.map(|coordinate| coordinate.wrapping_sub(half)));
             if nth == 0 {
                 // The first two are swapped, which packs water better.

@@ -72,6 +72,7 @@ const ROOMS: &[(&str, Uses)] = &[
     ("collections", Below(&["depot", "loader"])),
     ("codecs", PublicFace),
     ("archive", PublicFace),
+    ("trajectories", PublicFace),
     ("testing", All),
     ("lib", All),
 ];

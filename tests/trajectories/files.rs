@@ -63,8 +63,8 @@ pub(crate) fn trr(step: i32, double: bool, parts: [bool; 3]) -> Vec<u8> {
     real(f64::from(step) * 0.002);
     real(0.25);
     (0..9).for_each(|at| real(if at % 4 == 0 { 3.0 } else { 0.0 }));
-    for part in 0..3 {
-        if parts[part] {
+    for (part, is_there) in parts.into_iter().enumerate() {
+        if is_there {
             (0..n_atoms * 3).for_each(|at| real(f64::from(at) * 0.1 + part as f64));
         }
     }

@@ -1,5 +1,11 @@
 //! Trajectories and arrays of other programs: what is kept, and what damaged files do.
 #![cfg(feature = "import")]
+#![allow(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::float_cmp,
+    reason = "numbers are small, and come back bit by bit"
+)]
 
 mod files;
 
@@ -258,6 +264,14 @@ fn pdb_keeps_models_and_what_the_atoms_are() {
     assert_eq!(own("formal_charge").view::<i8>().unwrap().as_slice().unwrap(), [0, 0, -1]);
     let metadata: serde_json::Value = depot.metadata("topology").unwrap().unwrap();
     assert_eq!(metadata["chains"], serde_json::json!(["A", "B"]));
+}
+
+#[test]
+fn a_model_ends_where_the_next_one_begins() {
+    let one_end = files::PDB.replacen("ENDMDL\n", "", 1);
+    let (depot, done) = imported(one_end.as_bytes(), &ImportOptions::new());
+    assert_eq!(done.records, 2);
+    assert_eq!(depot.get("frame_0000000001").unwrap().view().n_atoms(), 3);
 }
 
 #[test]
