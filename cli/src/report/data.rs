@@ -216,7 +216,7 @@ impl Data {
         let deadline = Instant::now() + LIMIT;
         let info = self.info.clone();
         let mut finder = fields::Finder::new(&info);
-        let (mut bytes, mut seen) = (0, 0);
+        let (mut bytes, mut seen, mut is_shown) = (0, 0, false);
         for position in spread(depot.len(), READ) {
             if Instant::now() > deadline || bytes > READ_BYTES {
                 break;
@@ -234,7 +234,11 @@ impl Data {
                     seen += 1;
                     if let Err(error) = finder.add(record.as_bytes()) {
                         self.fail(format!("{}: {error}", text::name(&key)));
-                    } else if self.preview.is_none() {
+                    } else if self.preview.is_none()
+                        || !is_shown && !fields::is_topology(&info, record.as_bytes())
+                    {
+                        // A frame says more than the topology before it.
+                        is_shown = !fields::is_topology(&info, record.as_bytes());
                         self.preview = preview(&self.info, &key, record.as_bytes());
                     }
                 }

@@ -156,7 +156,8 @@
   };
   const distance = (frame, a, b) => Math.hypot(...[0, 1, 2].map((axis) => frame.xyz[3 * a + axis] - frame.xyz[3 * b + axis]));
 
-  let isPlaced = false;
+  // The elements for which the view was chosen.
+  let placed = "";
   const draw = (frame) => {
     viewer.removeAllModels();
     viewer.removeAllShapes();
@@ -203,11 +204,14 @@
         if (!(bits >> v & 1)) viewer.addLine({ start: corner(bits), end: corner(bits | 1 << v), color });
       }
     }
-    if (!isPlaced) {
+    const system = `${n} ${frame.kinds.join()}`;
+    if (system !== placed) {
       viewer.zoomTo();
-      viewer.rotate(18, "x");
-      viewer.rotate(-24, "y");
-      isPlaced = true;
+      if (placed === "") { viewer.rotate(18, "x"); viewer.rotate(-24, "y"); }
+      // Small molecules would be lost in the middle.
+      const span = Math.hypot(...[0, 1, 2].map((axis) => high[axis] - low[axis]));
+      if (!frame.cell && span < 9) viewer.zoom(Math.min(2.2, 12 / (span + 3)));
+      placed = system;
     }
     viewer.render();
   };

@@ -119,10 +119,9 @@ fn summary(data: &Data) -> String {
     let info = &data.info;
     let shards = info.shards.map_or_else(String::new, |n| format!(" in {}", text::count(n, "shard")));
     let what = match info.codec.id.as_str() {
-        _ if data.folders.is_some() => format!(
-            "An archive of {}",
-            text::count(info.records, "file, folder or link").replace("links", "links")
-        ),
+        _ if data.folders.is_some() => {
+            format!("An archive of {} files, folders and links", text::grouped(info.records))
+        }
         AtomicFrameCodec::ID => format!("{} of atoms", text::count(info.records, "frame")),
         id if super::data::is_array(id) => text::count(info.records, "array"),
         "serde.json" => format!("{} of JSON", text::count(info.records, "record")),

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use vldepot::{Compression, CompressionCodec, Filter};
+use vldepot::{ChunkInfo, Compression, CompressionCodec, Filter};
 
 use super::data::{Data, Sampled};
 use super::drawing;
 use super::elements;
 use super::escape::{html, html_lines};
-use super::plot::{histogram, short};
+use super::plot::{Series, distribution, histogram, short};
 use crate::failure::chain;
 use crate::text;
 
@@ -177,7 +177,7 @@ fn capital(text: &str) -> String {
 pub(super) fn plots(data: &Data) -> String {
     let mut plots = String::new();
     for series in &data.plots {
-        let svg = series.svg();
+        let svg = if series.is_unordered() { distribution(series) } else { series.svg() };
         let unit = if series.unit.is_empty() { String::new() } else { format!(" / {}", series.unit) };
         let note = if series.note.is_empty() { String::new() } else { format!(" ({})", series.note) };
         if !svg.is_empty() {
@@ -205,13 +205,15 @@ pub(super) fn plots(data: &Data) -> String {
         data.even.iter().map(|(name, said)| format!("<b>{}</b> {}", html(name), html(said))).collect();
     let even =
         if even.is_empty() { String::new() } else { format!("<p class=\"note\">{}.</p>", even.join("; ")) };
+    let is_set = data.plots.iter().any(Series::is_unordered);
+    let title = if is_set { "Values" } else { "Over the run" };
     let band = if data.plots.iter().any(|series| series.points.iter().any(|p| p.most > p.least)) {
         " A line is the mean of the records at that place, and the band around it goes from the least to the largest."
     } else {
         ""
     };
     format!(
-        "<section id=\"scalars\"><h2>Over the run</h2>{even}<div class=\"plots\">{plots}</div><p class=\"note\">From {}.{band}</p></section>\n",
+        "<section id=\"scalars\"><h2>{title}</h2>{even}<div class=\"plots\">{plots}</div><p class=\"note\">From {}.{band}</p></section>\n",
         html(&data.plots_from)
     )
 }
@@ -356,7 +358,7 @@ pub(super) fn chunks(data: &Data) -> String {
         return String::new();
     }
     let stored: u64 = data.chunks.iter().map(|chunk| chunk.stored_bytes).sum();
-    let raw: u64 = data.chunks.iter().map(|chunk| chunk.raw_bytes).sum();
+    let raw: u64 = data.chunks.iter().map(filled).sum();
     let blocks: Vec<f64> = data
         .chunks
         .iter()
@@ -417,7 +419,7 @@ pub(super) fn chunks(data: &Data) -> String {
     };
     let _ = write!(
         out,
-        "<p class=\"note\">{}: {} stored for {} that they decompress to, with what fills up the last one. {blocks_said}.</p></section>\n",
+        "<p class=\"note\">{}: {} stored for {} of raw bytes. {blocks_said}.</p></section>\n",
         html(&capital(&data.chunks_seen.of_things("chunk"))),
         text::bytes(stored),
         text::bytes(raw),
@@ -425,17 +427,25 @@ pub(super) fn chunks(data: &Data) -> String {
     out
 }
 
+/// Raw bytes of a chunk without the blocks that fill it up.
+fn filled(chunk: &ChunkInfo) -> u64 {
+    match chunk.blocks.len() as u64 {
+        0 => chunk.raw_bytes,
+        n => chunk.raw_bytes.min(n * chunk.block_bytes),
+    }
+}
+
 /// One upright line for each chunk, coloured by how much of it is left.
 fn strip(data: &Data) -> String {
     let n = data.chunks.len();
     #[allow(clippy::cast_precision_loss, reason = "a drawing")]
-    let width = 720.0 / n as f64;
+    let width = 1020.0 / n as f64;
     let mut out = "<figcaption>Stored bytes of each chunk <span>in the order of the file, first on the left</span></figcaption>\
-                   <svg class=\"blocks\" viewBox=\"0 0 720 96\" role=\"img\" aria-label=\"Compression of chunks\"><g class=\"strip\">"
+                   <svg class=\"blocks\" viewBox=\"0 0 1020 96\" role=\"img\" aria-label=\"Compression of chunks\"><g class=\"strip\">"
         .to_owned();
-    let share = |chunk: &vldepot::ChunkInfo| ratio(chunk.stored_bytes, chunk.raw_bytes);
+    let share = |chunk: &ChunkInfo| ratio(chunk.stored_bytes, filled(chunk));
     // Many chunks share a line.
-    let at_once = n.div_ceil(720);
+    let at_once = n.div_ceil(1020);
     for (nth, chunks) in data.chunks.chunks(at_once).enumerate() {
         #[allow(clippy::cast_precision_loss, reason = "a drawing")]
         let (x, w) = (nth as f64 * at_once as f64 * width, chunks.len() as f64 * width);
@@ -446,7 +456,7 @@ fn strip(data: &Data) -> String {
             "{shard}chunk {}: {} stored of {} raw, {}",
             chunk.chunk,
             text::bytes(chunk.stored_bytes),
-            text::bytes(chunk.raw_bytes),
+            text::bytes(filled(chunk)),
             text::count(chunk.blocks.len() as u64, "block")
         );
         let gap = if w > 4.0 { 1.0 } else { 0.0 };
@@ -460,7 +470,7 @@ fn strip(data: &Data) -> String {
             html(&title)
         );
     }
-    out.push_str("</g><line x1=\"0\" x2=\"720\" y1=\"70.5\" y2=\"70.5\" stroke=\"currentColor\" stroke-opacity=\".3\"/>");
+    out.push_str("</g><line x1=\"0\" x2=\"1020\" y1=\"70.5\" y2=\"70.5\" stroke=\"currentColor\" stroke-opacity=\".3\"/>");
     for (nth, percent) in
         ["10 %", "20 %", "30 %", "40 %", "50 %", "60 %", "70 %", "80 %", "more"].into_iter().enumerate()
     {
@@ -599,8 +609,9 @@ pub(super) fn facts(data: &Data) -> String {
         ("format", format!("{}, version {}", info.format, info.format_version)),
         ("codec", format!("{}, version {}", info.codec.id, info.codec.version)),
     ];
-    if let Ok(parameters) = std::str::from_utf8(&info.codec.parameters) {
-        rows.extend(parameters.lines().map(|line| ("", line.to_owned())));
+    let parameters = std::str::from_utf8(&info.codec.parameters);
+    if let Some(parameters) = parameters.ok().filter(|parameters| !parameters.is_empty()) {
+        rows.push(("parameters", parameters.lines().collect::<Vec<_>>().join(", ")));
     }
     rows.extend([
         ("compression", compression(layout.compression)),
