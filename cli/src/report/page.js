@@ -145,7 +145,8 @@
         for (const other of cells.get(`${a + i},${b + j},${c + k}`) || []) {
           const d = Math.hypot(...[0, 1, 2].map((axis) => frame.xyz[3 * atom + axis] - frame.xyz[3 * other + axis]));
           const hydrogens = frame.kinds[atom] === 1 && frame.kinds[other] === 1;
-          if (d > 0.4 && !hydrogens && d < radius(atom) + radius(other) + 0.45) found.push(other, atom);
+          const known = [atom, other].every((n) => frame.kinds[n] > 0 && frame.kinds[n] < 128);
+          if (d > 0.4 && known && !hydrogens && d < radius(atom) + radius(other) + 0.45) found.push(other, atom);
           if (found.length > 16 * n) return [];
         }
       }
@@ -196,7 +197,7 @@
     }
     if (frame.cell) {
       const corner = (bits) => {
-        const [x, y, z] = [0, 1, 2].map((axis) => frame.cell.reduce((sum, row, v) => sum + (bits >> v & 1 ? row[axis] : 0), 0));
+        const [x, y, z] = [0, 1, 2].map((axis) => frame.cell.reduce((sum, row, v) => sum + (bits >> v & 1 ? row[axis] : 0), frame.origin[axis]));
         return { x, y, z };
       };
       const color = dark.matches ? "#78808c" : "#8a929e";

@@ -102,7 +102,7 @@ fn page_data(data: &Data, live: Option<&Live>) -> Value {
             let [r, g, b] = elements::colour(z);
             json!({ "symbol": elements::symbol(z), "radius": elements::radius(z), "colour": format!("#{r:02x}{g:02x}{b:02x}") })
         };
-        (0..=elements::COUNT).map(element).collect()
+        (0..elements::TYPES + elements::TYPE_COUNT).map(element).collect()
     };
     let has_scenes = !data.scenes.is_empty();
     json!({
@@ -122,7 +122,12 @@ fn summary(data: &Data) -> String {
         _ if data.folders.is_some() => {
             format!("An archive of {} files, folders and links", text::grouped(info.records))
         }
-        AtomicFrameCodec::ID => format!("{} of atoms", text::count(info.records, "frame")),
+        AtomicFrameCodec::ID if data.thing() == "frame" => {
+            format!("{} of atoms", text::count(info.records, "frame"))
+        }
+        AtomicFrameCodec::ID => {
+            format!("{}, frames of atoms and what they have in common", text::count(info.records, "record"))
+        }
         id if super::data::is_array(id) => text::count(info.records, "array"),
         "serde.json" => format!("{} of JSON", text::count(info.records, "record")),
         "serde.msgpack" => format!("{} of MessagePack", text::count(info.records, "record")),
