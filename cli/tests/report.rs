@@ -160,8 +160,8 @@ fn archive(path: &Path) {
         }
     }
     archive.write("README.md", &[b'#'; 9000]).unwrap();
-    archive.write(format!("odd/{}", HOSTILE.replace('/', "|")), &[1; 60_000]).unwrap();
-    archive.write([&b"odd/\xff\xfe<b>"[..]].concat(), &[2; 50_000]).unwrap();
+    archive.write(format!("odd/{}", HOSTILE.replace('/', "|")), &vec![1; 60_000]).unwrap();
+    archive.write([&b"odd/\xff\xfe<b>"[..]].concat(), &vec![2; 50_000]).unwrap();
     archive.close().unwrap();
 }
 
@@ -189,7 +189,7 @@ fn trees(path: &Path) {
 fn bytes(path: &Path) {
     let depot = Depot::create(path, Raw).unwrap();
     depot.put(HOSTILE, HOSTILE.as_bytes()).unwrap();
-    depot.put(-7, &[0; 100_000]).unwrap();
+    depot.put(-7, &vec![0; 100_000]).unwrap();
     depot.put(b"\xff\xfe</script>", &[9; 5]).unwrap();
     depot.put("", b"").unwrap();
     depot.close().unwrap();
@@ -225,8 +225,11 @@ fn broken(path: &Path) {
     fs::write(path, bytes).unwrap();
 }
 
+/// A name, what makes the depot, and the exit code of its report.
+type Made = (&'static str, fn(&Path), i32);
+
 /// The depots whose pages are looked at, and the exit codes of their reports.
-const DEPOTS: [(&str, fn(&Path), i32); 11] = [
+const DEPOTS: [Made; 11] = [
     ("simulation", |path| simulation(path, 500), 0),
     ("molecules", |path| molecules(path, 2000), 0),
     ("archive", archive, 0),
@@ -250,7 +253,7 @@ const DEPOTS: [(&str, fn(&Path), i32); 11] = [
 
 /// Writes the page of each depot into a folder, and returns them.
 fn pages(folder: &Path) -> Vec<(String, String)> {
-    let page = |(name, make, code): (&str, fn(&Path), i32)| {
+    let page = |(name, make, code): Made| {
         let (depot, page) = (folder.join(format!("{name}.vld")), folder.join(format!("{name}.html")));
         make(&depot);
         let output = run(&["report", text(&depot), "-o", text(&page)]);
@@ -336,7 +339,7 @@ fn a_page_says_what_was_looked_at() {
     // 216 atoms of three numbers of four bytes each.
     assert_eq!(frames[3]["positions"].as_str().unwrap().len(), 216 * 12 / 3 * 4);
     assert_eq!(frames[0]["elementsBy"], "told by the masses");
-    for said in ["Full check", "all 301 frames", "energy", "temperature", "kJ/mol", "Liquid argon", "Ar"] {
+    for said in ["Full check", "all 301 records", "energy", "temperature", "kJ/mol", "Liquid argon", "Ar"] {
         assert!(shown.contains(said), "{said}");
     }
     let quick = page(&file("run.vld"), &["--quick"]);

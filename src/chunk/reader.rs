@@ -755,7 +755,8 @@ impl ChunkReader {
         Ok(blocks.slice(range.start - first * block..range.end - first * block))
     }
 
-    /// Stored bytes of each block. Empty for a chunk without a table of blocks that can be trusted.
+    /// Stored bytes of each block, without the blocks of zeros at the end. Empty for a chunk without a table of
+    /// blocks that can be trusted.
     pub(crate) fn stored_blocks(&self, chunk: u64, at: &ChunkRef) -> Result<Vec<u32>> {
         self.check_known(at)?;
         if [ChunkRef::ZEROS, ChunkRef::UNCOMPRESSED, ChunkRef::FOREIGN].into_iter().any(|kind| at.is(kind)) {
@@ -763,7 +764,8 @@ impl ChunkReader {
         }
         let table = self.load_table(chunk, at)?;
         let table = table.borrowed();
-        let starts: Vec<_> = (0..=table.header.n_blocks()).filter_map(|block| table.offset(block)).collect();
+        let n_blocks = table.header.n_blocks().min(at.n_checksums.saturating_sub(1) as usize);
+        let starts: Vec<_> = (0..=n_blocks).filter_map(|block| table.offset(block)).collect();
         Ok(starts.windows(2).map(|pair| pair[1].saturating_sub(pair[0])).collect())
     }
 

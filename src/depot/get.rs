@@ -274,7 +274,7 @@ impl<C: Codec> Depot<C> {
     /// depot.commit()?;
     /// let chunk = depot.chunk_of("a")?.unwrap();
     /// assert!(chunk.stored_bytes < 10_000);
-    /// assert_eq!(chunk.blocks.len() as u64, chunk.raw_bytes.div_ceil(chunk.block_bytes));
+    /// assert_eq!(chunk.blocks.len() as u64, 100_000_u64.div_ceil(chunk.block_bytes));
     /// # Ok::<(), vldepot::Error>(())
     /// ```
     ///

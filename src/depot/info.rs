@@ -69,8 +69,8 @@ pub struct ChunkInfo {
     pub stored_bytes: u64,
     /// Raw bytes of a block.
     pub block_bytes: u64,
-    /// Stored bytes of each block. Empty if the chunk is not compressed, is all zeros, or was written by
-    /// another program.
+    /// Stored bytes of each block, without the blocks of zeros that fill the chunk up. Empty if the chunk is
+    /// not compressed, is all zeros, or was written by another program.
     pub blocks: Vec<u32>,
 }
 

@@ -42,7 +42,7 @@ impl Engine {
         }
     }
 
-    /// Stored bytes of each block of a chunk. Empty if it has no table of blocks.
+    /// Stored bytes of each block of a chunk that holds more than zeros. Empty if it has no table of blocks.
     pub(crate) fn stored_blocks(&self, chunk: u64, at: &ChunkRef) -> Result<Vec<u32>> {
         let (reader, chunk) = self.reader(chunk);
         reader.stored_blocks(chunk, at)

@@ -218,7 +218,7 @@ def check(browser: Browser, name: str, address: str, own: str | None, pictures: 
             if has_player and browser.run("document.getElementById('canvas').hidden"):
                 found.append("the player is not shown")
             first = browser.photograph("#canvas canvas" if has_player else "#still svg")
-            if colours(first) < 20:
+            if colours(first) < 12:
                 found.append(f"the drawing is empty: {colours(first)} colours")
             if has_player and name != "one":
                 move = "(() => { const s = document.getElementById('slider'); s.value = s.max;"

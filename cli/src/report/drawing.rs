@@ -65,9 +65,11 @@ pub(crate) fn bonds(scene: &Scene) -> Vec<[u32; 2]> {
                 let limit = elements::radius(scene.elements[n as usize])
                     + elements::radius(scene.elements[other as usize])
                     + SLACK;
+                let is_known =
+                    [n, other].into_iter().all(|atom| elements::is_known(scene.elements[atom as usize]));
                 let hydrogens = scene.elements[n as usize] == 1 && scene.elements[other as usize] == 1;
                 let d = distance(*p, scene.positions[other as usize]);
-                if d < limit && d > 0.4 && !hydrogens {
+                if d < limit && d > 0.4 && is_known && !hydrogens {
                     found.push([n, other]);
                     // Atoms that lie on each other have no bonds worth drawing.
                     if found.len() > 8 * scene.positions.len() {
@@ -115,7 +117,7 @@ pub(crate) fn svg(scene: &Scene, has_lengths: bool) -> String {
     let bonds = if has_lengths { bonds(scene) } else { Vec::new() };
     let radius = radius_of(scene, !bonds.is_empty(), has_lengths);
     let at: Vec<[f64; 3]> = scene.positions.iter().map(|p| turned(p.map(f64::from))).collect();
-    let corners = scene.cell.map(corners);
+    let corners = scene.cell.map(|cell| corners(cell, scene.origin));
     let atoms = at.iter().filter(|p| p.iter().all(|x| x.is_finite()));
     let all = || atoms.clone().chain(corners.iter().flatten());
     let edge = |axis: usize, worst: f64, of: fn(f64, f64) -> f64| all().map(|p| p[axis]).fold(worst, of);
@@ -175,10 +177,12 @@ fn line(from: [f64; 2], to: [f64; 2], style: &str, width: f64) -> String {
     )
 }
 
-/// The corners of a cell at the origin. Bit `n` of a number says whether vector `n` is added.
-fn corners(cell: [[f64; 3]; 3]) -> [[f64; 3]; 8] {
+/// The corners of a cell. Bit `n` of a number says whether vector `n` is added.
+fn corners(cell: [[f64; 3]; 3], origin: [f64; 3]) -> [[f64; 3]; 8] {
     std::array::from_fn(|n| {
-        turned(std::array::from_fn(|axis| (0..3).filter(|v| n >> v & 1 == 1).map(|v| cell[v][axis]).sum()))
+        turned(std::array::from_fn(|axis| {
+            origin[axis] + (0..3).filter(|v| n >> v & 1 == 1).map(|v| cell[v][axis]).sum::<f64>()
+        }))
     })
 }
 

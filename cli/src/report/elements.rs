@@ -36,6 +36,26 @@ const WEIGHTS: [f32; 83] = [
 /// How many elements can be drawn.
 pub(crate) const COUNT: u8 = 96;
 
+/// Numbers from here on are type ids, from 0 on.
+pub(crate) const TYPES: u8 = 128;
+
+/// How many type ids are told apart.
+pub(crate) const TYPE_COUNT: u8 = 64;
+
+/// Whether it is an element, and no type or unknown.
+pub(crate) fn is_known(number: u8) -> bool {
+    (1..=COUNT).contains(&number)
+}
+
+/// What it is called for people.
+pub(crate) fn name(number: u8) -> String {
+    match number {
+        0 => "unknown".into(),
+        TYPES.. => format!("type {}", number - TYPES),
+        number => symbol(number).into(),
+    }
+}
+
 /// The symbol. `X` for 0 and for what is not known.
 pub(crate) fn symbol(number: u8) -> &'static str {
     SYMBOLS.split_ascii_whitespace().nth(usize::from(number).wrapping_sub(1)).unwrap_or("X")

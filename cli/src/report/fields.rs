@@ -227,6 +227,12 @@ fn compressed(layout: &Layout, records: &[Vec<u8>]) -> Option<(u64, u64)> {
     Some((raw, stored.values().sum()))
 }
 
+/// Whether a record has the topology of other frames, and no positions.
+pub(crate) fn is_topology(info: &DepotInfo, record: &[u8]) -> bool {
+    let is_frame = info.codec.id == AtomicFrameCodec::ID;
+    is_frame && AtomicFrameCodec::any().view(record).is_ok_and(|frame| frame.positions_any().is_none())
+}
+
 fn shape(axes: &[usize]) -> String {
     match axes {
         [] => "one number".into(),

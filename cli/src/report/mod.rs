@@ -4,6 +4,7 @@
 //! ```text
 //! data      what is read of a depot, and how much of it
 //! fields    how records divide into fields
+//! scalars   lines over the run
 //! scene     one frame as it is drawn        elements  radii, colours, and how elements are told
 //! drawing   one frame as SVG                viewer    the program that draws in three dimensions
 //! folders   an archive as a tree map        treemap   rectangles with given areas
@@ -20,7 +21,9 @@ mod fields;
 mod folders;
 pub(crate) mod page;
 mod plot;
+mod scalars;
 mod scene;
+#[allow(clippy::format_collect, reason = "rows of a table are few")]
 mod sections;
 pub(crate) mod serve;
 mod treemap;

@@ -145,7 +145,8 @@
         for (const other of cells.get(`${a + i},${b + j},${c + k}`) || []) {
           const d = Math.hypot(...[0, 1, 2].map((axis) => frame.xyz[3 * atom + axis] - frame.xyz[3 * other + axis]));
           const hydrogens = frame.kinds[atom] === 1 && frame.kinds[other] === 1;
-          if (d > 0.4 && !hydrogens && d < radius(atom) + radius(other) + 0.45) found.push(other, atom);
+          const known = [atom, other].every((n) => frame.kinds[n] > 0 && frame.kinds[n] < 128);
+          if (d > 0.4 && known && !hydrogens && d < radius(atom) + radius(other) + 0.45) found.push(other, atom);
           if (found.length > 16 * n) return [];
         }
       }
@@ -156,7 +157,8 @@
   };
   const distance = (frame, a, b) => Math.hypot(...[0, 1, 2].map((axis) => frame.xyz[3 * a + axis] - frame.xyz[3 * b + axis]));
 
-  let isPlaced = false;
+  // The elements for which the view was chosen.
+  let placed = "";
   const draw = (frame) => {
     viewer.removeAllModels();
     viewer.removeAllShapes();
@@ -195,7 +197,7 @@
     }
     if (frame.cell) {
       const corner = (bits) => {
-        const [x, y, z] = [0, 1, 2].map((axis) => frame.cell.reduce((sum, row, v) => sum + (bits >> v & 1 ? row[axis] : 0), 0));
+        const [x, y, z] = [0, 1, 2].map((axis) => frame.cell.reduce((sum, row, v) => sum + (bits >> v & 1 ? row[axis] : 0), frame.origin[axis]));
         return { x, y, z };
       };
       const color = dark.matches ? "#78808c" : "#8a929e";
@@ -203,11 +205,14 @@
         if (!(bits >> v & 1)) viewer.addLine({ start: corner(bits), end: corner(bits | 1 << v), color });
       }
     }
-    if (!isPlaced) {
+    const system = `${n} ${frame.kinds.join()}`;
+    if (system !== placed) {
       viewer.zoomTo();
-      viewer.rotate(18, "x");
-      viewer.rotate(-24, "y");
-      isPlaced = true;
+      if (placed === "") { viewer.rotate(18, "x"); viewer.rotate(-24, "y"); }
+      // Small molecules would be lost in the middle.
+      const span = Math.hypot(...[0, 1, 2].map((axis) => high[axis] - low[axis]));
+      if (!frame.cell && span < 9) viewer.zoom(Math.min(2.2, 12 / (span + 3)));
+      placed = system;
     }
     viewer.render();
   };

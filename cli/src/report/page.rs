@@ -102,7 +102,7 @@ fn page_data(data: &Data, live: Option<&Live>) -> Value {
             let [r, g, b] = elements::colour(z);
             json!({ "symbol": elements::symbol(z), "radius": elements::radius(z), "colour": format!("#{r:02x}{g:02x}{b:02x}") })
         };
-        (0..=elements::COUNT).map(element).collect()
+        (0..elements::TYPES + elements::TYPE_COUNT).map(element).collect()
     };
     let has_scenes = !data.scenes.is_empty();
     json!({
@@ -119,11 +119,15 @@ fn summary(data: &Data) -> String {
     let info = &data.info;
     let shards = info.shards.map_or_else(String::new, |n| format!(" in {}", text::count(n, "shard")));
     let what = match info.codec.id.as_str() {
-        _ if data.folders.is_some() => format!(
-            "An archive of {}",
-            text::count(info.records, "file, folder or link").replace("links", "links")
-        ),
-        AtomicFrameCodec::ID => format!("{} of atoms", text::count(info.records, "frame")),
+        _ if data.folders.is_some() => {
+            format!("An archive of {} files, folders and links", text::grouped(info.records))
+        }
+        AtomicFrameCodec::ID if data.thing() == "frame" => {
+            format!("{} of atoms", text::count(info.records, "frame"))
+        }
+        AtomicFrameCodec::ID => {
+            format!("{}, frames of atoms and what they have in common", text::count(info.records, "record"))
+        }
         id if super::data::is_array(id) => text::count(info.records, "array"),
         "serde.json" => format!("{} of JSON", text::count(info.records, "record")),
         "serde.msgpack" => format!("{} of MessagePack", text::count(info.records, "record")),

@@ -25,9 +25,11 @@ pub(crate) struct Point {
     pub(crate) most: f64,
 }
 
-const WIDTH: f64 = 720.0;
-const HEIGHT: f64 = 200.0;
-const LEFT: f64 = 76.0;
+const WIDTH: f64 = 500.0;
+const HEIGHT: f64 = 190.0;
+/// Bars take the width of the page.
+const WIDE: f64 = 1020.0;
+const LEFT: f64 = 66.0;
 const RIGHT: f64 = 12.0;
 const TOP: f64 = 12.0;
 const BOTTOM: f64 = 34.0;
@@ -86,6 +88,12 @@ pub(crate) fn short(value: f64) -> String {
 }
 
 impl Series {
+    /// Whether each point is one record of many that come in no order of time.
+    pub(crate) fn is_unordered(&self) -> bool {
+        self.along.0 == "record"
+            && self.points.iter().all(|p| p.least.to_bits() == p.most.to_bits() || p.mean.is_nan())
+    }
+
     /// The least and the largest value, and the mean of the means. `None` if no value is finite.
     pub(crate) fn range(&self) -> Option<(f64, f64)> {
         let finite = self.points.iter().filter(|p| p.least.is_finite() && p.most.is_finite());
@@ -191,15 +199,43 @@ impl Series {
 
 /// Bars of counts, with the range of each below.
 pub(crate) fn histogram(bars: &[(String, u64)], label: &str) -> String {
+    bars_of(bars, label, WIDE)
+}
+
+/// The values of all points, where their order says nothing.
+pub(crate) fn distribution(series: &Series) -> String {
+    const BINS: u32 = 24;
+    let Some((least, most)) =
+        series.range().filter(|(least, most)| (most - least).is_finite() && most > least)
+    else {
+        return String::new();
+    };
+    let step = (most - least) / f64::from(BINS);
+    let mut counts = vec![0; BINS as usize];
+    for point in series.points.iter().filter(|p| p.mean.is_finite()) {
+        #[allow(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "below the number of bins"
+        )]
+        let nth = ((point.mean - least) / step).clamp(0.0, f64::from(BINS - 1)) as usize;
+        counts[nth] += 1;
+    }
+    let bars: Vec<_> = (0..BINS).map(|nth| short(least + f64::from(nth) * step)).zip(counts).collect();
+    let unit = if series.unit.is_empty() { String::new() } else { format!(" / {}", series.unit) };
+    bars_of(&bars, &format!("{}{unit}, and how many have it", series.name), WIDTH)
+}
+
+fn bars_of(bars: &[(String, u64)], label: &str, width: f64) -> String {
     let most = bars.iter().map(|(_, n)| *n).max().unwrap_or(0);
     if most == 0 {
         return String::new();
     }
     #[allow(clippy::cast_precision_loss, reason = "a drawing")]
     let (n, most) = (bars.len() as f64, most as f64);
-    let (w, h) = (WIDTH - LEFT - RIGHT, 130.0);
+    let (w, h) = (width - LEFT - RIGHT, 130.0);
     let mut out = format!(
-        "<svg class=\"plot\" viewBox=\"0 0 {WIDTH} 190\" role=\"img\" aria-label=\"{}\">",
+        "<svg class=\"plot\" viewBox=\"0 0 {width} 190\" role=\"img\" aria-label=\"{}\">",
         html(label)
     );
     let (marks, decimals) = ticks(0.0, most, 3.0);
@@ -215,7 +251,7 @@ pub(crate) fn histogram(bars: &[(String, u64)], label: &str) -> String {
             number(mark, decimals)
         );
     }
-    let every = bars.len().div_ceil(9).max(1);
+    let every = bars.len().div_ceil(if width > WIDTH { 12 } else { 5 }).max(1);
     for (nth, (name, count)) in bars.iter().enumerate() {
         #[allow(clippy::cast_precision_loss, reason = "a drawing")]
         let (at, height) = (LEFT + w * nth as f64 / n, h * *count as f64 / most);

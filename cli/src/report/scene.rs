@@ -31,6 +31,8 @@ pub(crate) struct Scene {
     /// Pairs of drawn atoms, from the topology.
     pub(crate) bonds: Option<Vec<[u32; 2]>>,
     pub(crate) cell: Option<[[f64; 3]; 3]>,
+    /// Where the cell begins. Nothing says it, so it is where most atoms are inside.
+    pub(crate) origin: [f64; 3],
     /// Names, values and units of single values.
     pub(crate) singles: Vec<(String, f64, String)>,
 }
@@ -124,6 +126,21 @@ pub(crate) fn singles(frame: &AtomicFrameView<'_>, units: &Units) -> Vec<(String
     known.chain(own).take(MOST_SINGLES).collect()
 }
 
+/// Half a diagonal before zero if the atoms lie around zero, else zero.
+fn origin(cell: &[[f64; 3]; 3], positions: &[[f32; 3]]) -> [f64; 3] {
+    let middle: [f64; 3] = std::array::from_fn(|axis| cell.iter().map(|row| row[axis] / 2.0).sum());
+    let (mut n, mut mean) = (0.0, [0.0; 3]);
+    for p in positions.iter().filter(|p| p.iter().all(|x| x.is_finite())) {
+        n += 1.0;
+        for (mean, x) in mean.iter_mut().zip(p) {
+            *mean += (f64::from(*x) - *mean) / n;
+        }
+    }
+    let square = |p: [f64; 3]| p.iter().map(|x| x * x).sum::<f64>();
+    let from_middle = std::array::from_fn(|axis| mean[axis] - middle[axis]);
+    if n > 0.0 && square(mean) < 0.5 * square(from_middle) { middle.map(|x| 0.0 - x) } else { [0.0; 3] }
+}
+
 impl<'d> Scenes<'d> {
     pub(crate) fn new(depot: &'d Depot<Raw>) -> Self {
         let parameters = depot.stored_codec().parameters;
@@ -167,16 +184,18 @@ impl<'d> Scenes<'d> {
         let cell = frame
             .cell()
             .map(|cell| std::array::from_fn(|row| std::array::from_fn(|axis| cell[[row, axis]] * scale)));
+        let cell = cell.filter(|cell: &[[f64; 3]; 3]| cell.iter().flatten().all(|x| x.is_finite()));
         Some(Scene {
             record,
             name: text::name(key),
             n_atoms,
             every,
-            positions: drawn,
             elements: all.into_iter().step_by(every).collect(),
             elements_by,
             bonds,
-            cell: cell.filter(|cell: &[[f64; 3]; 3]| cell.iter().flatten().all(|x| x.is_finite())),
+            origin: cell.map_or([0.0; 3], |cell| origin(&cell, &drawn)),
+            cell,
+            positions: drawn,
             singles: singles(frame, &self.units),
         })
     }
@@ -224,7 +243,14 @@ impl<'d> Scenes<'d> {
         if let Some(found) = topology.names.filter(tells) {
             return (found, "guessed from the names of atoms");
         }
-        (vec![0; n], if types.is_some() { "unknown: the types are no atomic numbers" } else { "unknown" })
+        let id = |&id: &i32| u8::try_from(id).ok().filter(|id| *id < elements::TYPE_COUNT);
+        match types {
+            Some(types) => {
+                let ids = types.iter().map(|kind| id(kind).map_or(0, |id| elements::TYPES + id));
+                (ids.collect(), "unknown, as the types are no atomic numbers; colours are those of types")
+            }
+            None => (vec![0; n], "unknown"),
+        }
     }
 }
 
@@ -279,6 +305,7 @@ impl Scene {
         }
         if let Some(cell) = self.cell {
             object.insert("cell".into(), json!(cell));
+            object.insert("origin".into(), json!(self.origin));
         }
         Value::Object(object)
     }

@@ -121,7 +121,7 @@ impl Server {
 /// The head of a request, as far as it matters here.
 #[derive(Debug, PartialEq)]
 struct Head {
-    is_head: bool,
+    without_body: bool,
     path: String,
     hosts: Vec<String>,
 }
@@ -136,7 +136,7 @@ fn parse(bytes: &[u8]) -> Result<Head, (&'static str, &'static str)> {
     if !version.is_some_and(|version| version.starts_with("HTTP/1.")) || words.next().is_some() {
         return Err(bad);
     }
-    let is_head = match method {
+    let without_body = match method {
         Some("GET") => false,
         Some("HEAD") => true,
         _ => return Err(("405 Method Not Allowed", "only GET and HEAD are answered")),
@@ -145,7 +145,11 @@ fn parse(bytes: &[u8]) -> Result<Head, (&'static str, &'static str)> {
         let (name, value) = line.split_once(':')?;
         name.eq_ignore_ascii_case("host").then(|| value.trim().to_ascii_lowercase())
     };
-    Ok(Head { is_head, path: path.unwrap_or_default().to_owned(), hosts: lines.filter_map(host).collect() })
+    Ok(Head {
+        without_body,
+        path: path.unwrap_or_default().to_owned(),
+        hosts: lines.filter_map(host).collect(),
+    })
 }
 
 fn read_head(stream: &mut impl Read) -> io::Result<Option<Vec<u8>>> {
@@ -176,7 +180,7 @@ impl Served {
             );
         };
         match parse(&head) {
-            Ok(head) => self.send(stream, &self.find(&head), head.is_head),
+            Ok(head) => self.send(stream, &self.find(&head), head.without_body),
             Err((status, why)) => self.send(stream, &Answer::refused(status, why), false),
         }
     }
@@ -213,7 +217,7 @@ impl Served {
         Answer { status: "200 OK", kind: "application/json", body: frame.to_string() }
     }
 
-    fn send(&self, stream: &mut TcpStream, answer: &Answer, is_head: bool) -> io::Result<()> {
+    fn send(&self, stream: &mut TcpStream, answer: &Answer, without_body: bool) -> io::Result<()> {
         let Answer { status, kind, body } = answer;
         write!(
             stream,
@@ -223,7 +227,7 @@ impl Served {
             body.len(),
             self.policy
         )?;
-        if !is_head {
+        if !without_body {
             stream.write_all(body.as_bytes())?;
         }
         stream.flush()
