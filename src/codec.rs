@@ -133,7 +133,7 @@ pub trait Codec: Send + Sync + 'static {
     ///
     /// ```
     /// use vldepot::statistics::Tally;
-    /// use vldepot::{Codec, CodecError, Depot};
+    /// use vldepot::{Codec, CodecError, Depot, Layout};
     ///
     /// struct Kelvin;
     /// impl Codec for Kelvin {
@@ -158,7 +158,8 @@ pub trait Codec: Send + Sync + 'static {
     ///     }
     /// }
     ///
-    /// let depot = Depot::memory(Kelvin)?;
+    /// let layout = Layout::default().with_statistics(true);
+    /// let depot = Depot::builder(Kelvin).layout(layout).memory()?;
     /// depot.put("boiling", &373.15)?;
     /// depot.put("freezing", &273.15)?;
     /// let statistics = depot.statistics()?;

@@ -163,10 +163,11 @@ pub struct Layout {
     /// about as much once more in the directories of the chunks.
     pub columns: Vec<String>,
     /// Keep statistics of the fields of records, such as mean and variance of all forces, in the index: see
-    /// [`Depot::statistics`](crate::Depot::statistics). The default is true.
+    /// [`Depot::statistics`](crate::Depot::statistics). The default is false.
     ///
-    /// They are made while a record is put. A codec that describes no records
-    /// ([`Codec::describes`](crate::Codec::describes)) has none, whatever this is.
+    /// They are made while a record is put, which takes longer then: see `docs/explanation/performance.md`. A
+    /// codec that describes no records ([`Codec::describes`](crate::Codec::describes)) has none, whatever this
+    /// is. Statistics of [`columns`](Self#structfield.columns) are always kept.
     pub statistics: bool,
 }
 
@@ -194,7 +195,7 @@ impl Layout {
             name_filters: true,
             name_order: true,
             columns: Vec::new(),
-            statistics: true,
+            statistics: false,
         }
     }
 

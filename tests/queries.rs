@@ -18,6 +18,7 @@ fn layout() -> Layout {
         .with_chunk_size(1 << 14)
         .with_block_size(1 << 12)
         .with_columns(["step", "energy", "n_atoms"])
+        .with_statistics(true)
 }
 
 fn energy(n: u32) -> Option<f64> {

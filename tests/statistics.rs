@@ -11,7 +11,15 @@ use vldepot::storage::{MemoryStorage, Storage};
 use vldepot::{CommitEvery, Depot, FieldStatistics, Layout, Raw, Statistics, WriteOptions};
 
 fn layout() -> Layout {
-    Layout::default().with_chunk_size(1 << 14).with_block_size(1 << 12).with_columns(["energy", "step"])
+    Layout::default()
+        .with_chunk_size(1 << 14)
+        .with_block_size(1 << 12)
+        .with_columns(["energy", "step"])
+        .with_statistics(true)
+}
+
+fn kept() -> Layout {
+    Layout::default().with_statistics(true)
 }
 
 fn energy(n: u32) -> f64 {
@@ -214,15 +222,14 @@ fn a_depot_without_statistics_says_so() {
         depot.commit().unwrap();
         depot.statistics().unwrap()
     };
-    let layout = Layout::default().with_statistics(false);
-    let without = none(&Depot::builder(AtomicFrameCodec::new()).layout(layout).memory().unwrap());
+    let without = none(&Depot::memory(AtomicFrameCodec::new()).unwrap());
     assert!(without.is_empty() && without.field("energy").is_none());
-    let raw = Depot::memory(Raw).unwrap();
+    let raw = Depot::builder(Raw).layout(kept()).memory().unwrap();
     raw.put("a", b"bytes").unwrap();
     assert_eq!(raw.statistics().unwrap().fields, None);
     assert!(!raw.info().unwrap().layout.statistics);
     // A writer who cannot describe records leaves them missing.
-    let depot = Depot::memory(AtomicFrameCodec::new()).unwrap();
+    let depot = Depot::builder(AtomicFrameCodec::new()).layout(kept()).memory().unwrap();
     let _ = none(&depot);
     let bytes = depot.to_bytes().unwrap();
     let depot = Depot::from_bytes(&bytes, Raw).unwrap();
@@ -235,7 +242,8 @@ fn a_depot_without_statistics_says_so() {
 #[test]
 fn every_precision_is_summed_up_and_numbers_that_are_none_are_counted_apart() {
     for precision in [Precision::F32, Precision::F64, Precision::F16, Precision::BF16, Precision::AsGiven] {
-        let depot = Depot::memory(AtomicFrameCodec::new().with_precision(precision)).unwrap();
+        let codec = AtomicFrameCodec::new().with_precision(precision);
+        let depot = Depot::builder(codec).layout(kept()).memory().unwrap();
         let positions = vec![[f64::NAN, f64::INFINITY, 1.5], [0.5, -2.0, f64::NEG_INFINITY]];
         depot.put(0, &AtomicFrame::new().positions(&positions)).unwrap();
         let statistics = depot.statistics().unwrap();
@@ -248,7 +256,7 @@ fn every_precision_is_summed_up_and_numbers_that_are_none_are_counted_apart() {
 
 #[test]
 fn a_topology_is_no_frame_and_gives_its_types_once() {
-    let depot = Depot::memory(AtomicFrameCodec::new()).unwrap();
+    let depot = Depot::builder(AtomicFrameCodec::new()).layout(kept()).memory().unwrap();
     let topology = Topology::new().types(&[8, 1, 1]).masses(&[16.0, 1.0, 1.0]);
     depot.put("topology", &AtomicFrame::new().topology(topology)).unwrap();
     for n in 0..5 {

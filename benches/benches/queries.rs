@@ -64,7 +64,7 @@ fn queries() {
 
 /// Puts frames of so many atoms, with or without statistics.
 fn put(atoms: usize, layout: &Layout, statistics: bool) -> f64 {
-    let frames = 20_000_000 / (atoms * 24) / 4;
+    let frames = (20_000_000 / (atoms * 24)).max(200);
     let noise = data::noise(64 * atoms * 12);
     let positions: Vec<[f32; 3]> = noise
         .chunks_exact(12)

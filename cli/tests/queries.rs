@@ -28,7 +28,7 @@ fn failed(code: i32, args: &[&str]) -> String {
 /// A depot of ten frames, of which every second has metadata.
 fn frames(folder: &Path) -> String {
     let path = folder.join("run.vld");
-    let layout = Layout::default().with_columns(["energy", "n_atoms"]);
+    let layout = Layout::default().with_columns(["energy", "n_atoms"]).with_statistics(true);
     let depot = Depot::builder(AtomicFrameCodec::new()).layout(layout).create(&path).unwrap();
     for n in 0..10_u32 {
         let positions = vec![[0.5_f32, 0.0, 0.0]; n as usize + 1];

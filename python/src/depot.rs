@@ -1306,7 +1306,7 @@ impl PyDepot {
     /// or replaced: `exact` is false then, until the depot is compacted.
     ///
     /// Example:
-    ///     >>> depot = vldepot.memory()
+    ///     >>> depot = vldepot.memory(statistics=True)
     ///     >>> for n in range(4):
     ///     ...     depot[n] = vldepot.Frame(positions=[[0.0, 0.0, 0.0]], types=[8], energy=-float(n))
     ///     >>> statistics = depot.statistics()

@@ -22,7 +22,7 @@ def put(depot: vldepot.Depot[Frame], n: int) -> None:
 
 def test_statistics_are_those_of_numpy(tmp_path: Path) -> None:
     path = tmp_path / "train.vld"
-    with vldepot.create(path, columns=["energy"]) as depot:
+    with vldepot.create(path, columns=["energy"], statistics=True) as depot:
         for n in range(40):
             put(depot, n)
     depot = vldepot.open(path)
@@ -46,7 +46,7 @@ def test_statistics_are_those_of_numpy(tmp_path: Path) -> None:
 
 def test_statistics_are_bounds_until_the_depot_is_compacted(tmp_path: Path) -> None:
     path = tmp_path / "train.vld"
-    with vldepot.create(path, columns=["energy"]) as depot:
+    with vldepot.create(path, columns=["energy"], statistics=True) as depot:
         for n in range(10):
             put(depot, n)
         depot.commit()
@@ -64,8 +64,8 @@ def test_statistics_are_bounds_until_the_depot_is_compacted(tmp_path: Path) -> N
 
 
 def test_depots_without_statistics_say_so() -> None:
-    assert vldepot.memory("bytes").statistics().fields is None
-    depot = vldepot.memory(statistics=False)
+    assert vldepot.memory("bytes", statistics=True).statistics().fields is None
+    depot = vldepot.memory()
     put(depot, 1)
     assert depot.statistics().fields is None and not depot.info().layout.statistics
     assert depot.info().layout.preset == "balanced"

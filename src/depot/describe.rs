@@ -18,10 +18,11 @@ impl<C: Codec> Depot<C> {
     /// [`exact`](crate::FieldStatistics::exact) is false.
     ///
     /// ```
-    /// use vldepot::Depot;
     /// use vldepot::codecs::{AtomicFrame, AtomicFrameCodec};
+    /// use vldepot::{Depot, Layout};
     ///
-    /// let depot = Depot::memory(AtomicFrameCodec::new())?;
+    /// let layout = Layout::default().with_statistics(true);
+    /// let depot = Depot::builder(AtomicFrameCodec::new()).layout(layout).memory()?;
     /// for n in 0..4_u8 {
     ///     let forces = vec![[f32::from(n), 0.0, 0.0]; 2];
     ///     depot.put(n, &AtomicFrame::new().types(&[8, 1]).forces(&forces).energy(-f64::from(n)))?;
@@ -66,9 +67,10 @@ impl Depot<Raw> {
     ///
     /// ```
     /// use vldepot::codecs::{AtomicFrame, AtomicFrameCodec};
-    /// use vldepot::{Depot, Raw};
+    /// use vldepot::{Depot, Layout, Raw};
     ///
-    /// let frames = Depot::memory(AtomicFrameCodec::new())?;
+    /// let layout = Layout::default().with_statistics(true);
+    /// let frames = Depot::builder(AtomicFrameCodec::new()).layout(layout).memory()?;
     /// frames.put(0, &AtomicFrame::new().n_atoms(2).energy(-1.5))?;
     /// let copy = Depot::builder(Raw).like(&frames).memory()?.describing(AtomicFrameCodec::any())?;
     /// copy.copy_all_from(&frames)?;

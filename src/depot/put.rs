@@ -84,7 +84,7 @@ impl<C: Codec> Depot<C> {
             self.codec.view(&Bytes::copy_of(bytes)).map(|_| ())
         };
         checked.map_err(|source| self.codec_error(&name, source))?;
-        let (scalars, tally) = (self.scalars_of(&name, bytes)?, self.tally_of(&name, bytes)?);
+        let (scalars, tally) = self.kept_of(&name, bytes)?;
         let attributes = Attributes { metadata: None, scalars: &scalars };
         self.engine.put_told(&name, bytes, attributes, tally.as_ref(), false)
     }
@@ -104,7 +104,7 @@ impl<C: Codec> Depot<C> {
         let result = self
             .codec
             .with_encoded(item, &mut scratch, |record| {
-                let (scalars, tally) = (self.scalars_of(&name, record)?, self.tally_of(&name, record)?);
+                let (scalars, tally) = self.kept_of(&name, record)?;
                 let attributes = Attributes { metadata, scalars: &scalars };
                 self.engine.put_told(&name, record, attributes, tally.as_ref(), only_new)
             })

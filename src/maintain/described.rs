@@ -30,12 +30,13 @@ fn describer<C: Codec>(codec: C, engine: &Engine) -> Result<Option<Box<Describe<
 /// compared.
 ///
 /// ```
-/// use vldepot::Depot;
 /// use vldepot::codecs::{AtomicFrame, AtomicFrameCodec};
 /// use vldepot::maintain::{VerifyOptions, verify_as};
+/// use vldepot::{Depot, Layout};
 /// # let folder = tempfile::tempdir()?;
 /// # let path = folder.path().join("run.vld");
-/// let depot = Depot::create(&path, AtomicFrameCodec::new())?;
+/// let layout = Layout::default().with_statistics(true);
+/// let depot = Depot::builder(AtomicFrameCodec::new()).layout(layout).create(&path)?;
 /// depot.put(0, &AtomicFrame::new().n_atoms(2).energy(-1.0))?;
 /// depot.close()?;
 /// assert!(verify_as(&path, AtomicFrameCodec::any(), &VerifyOptions::default(), |_| {})?.is_whole());
@@ -67,12 +68,13 @@ pub fn verify_as<C: Codec>(
 /// that they are exact afterwards.
 ///
 /// ```
-/// use vldepot::Depot;
 /// use vldepot::codecs::{AtomicFrame, AtomicFrameCodec};
 /// use vldepot::maintain::{CompactOptions, compact_as};
+/// use vldepot::{Depot, Layout};
 /// # let folder = tempfile::tempdir()?;
 /// # let path = folder.path().join("run.vld");
-/// let depot = Depot::create(&path, AtomicFrameCodec::new())?;
+/// let layout = Layout::default().with_statistics(true);
+/// let depot = Depot::builder(AtomicFrameCodec::new()).layout(layout).create(&path)?;
 /// for n in 0..3 {
 ///     depot.put(n, &AtomicFrame::new().n_atoms(2).energy(f64::from(n)))?;
 /// }

@@ -63,9 +63,9 @@ impl Expr {
 }
 
 impl Term {
-    fn value<R: Row>(&self, row: &mut R) -> Result<Value<'static>, R::Error> {
+    fn value<R: Row>(&self, row: &mut R) -> Result<Value<'_>, R::Error> {
         Ok(match self {
-            Self::Value(value) => value.clone(),
+            Self::Value(value) => value.lend(),
             Self::Field(field) => row.value(field)?,
             Self::Negative(term) => match term.value(row)? {
                 Value::Integer(number) => Value::Integer(-number),

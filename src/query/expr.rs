@@ -118,6 +118,19 @@ impl Value<'_> {
         matches!(self, Value::Missing) || matches!(self, Value::Float(number) if number.is_nan())
     }
 
+    /// The same value, without a copy of its text.
+    pub(super) fn lend(&self) -> Value<'_> {
+        match self {
+            Value::Missing => Value::Missing,
+            Value::Other => Value::Other,
+            Value::Boolean(value) => Value::Boolean(*value),
+            Value::Integer(value) => Value::Integer(*value),
+            Value::Float(value) => Value::Float(*value),
+            Value::Text(text) => Value::Text(std::borrow::Cow::Borrowed(text)),
+            Value::Bytes(bytes) => Value::Bytes(std::borrow::Cow::Borrowed(bytes)),
+        }
+    }
+
     #[allow(clippy::cast_precision_loss, reason = "as floats are")]
     pub(super) fn to_f64(&self) -> Option<f64> {
         match self {

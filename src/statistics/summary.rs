@@ -66,51 +66,46 @@ const LANES: usize = 8;
 impl Summary {
     /// Sums up numbers.
     pub fn of<T: Number>(numbers: &[T]) -> Self {
+        let Some(&first) = numbers.first() else { return Self::default() };
+        let shift = first.to_f64();
         let (lanes, rest) = numbers.as_chunks::<LANES>();
-        let mut summary = match lanes.first() {
-            Some(first) => Self::of_lanes(lanes, first[0].to_f64()),
-            None => Self::default(),
-        };
-        for number in rest {
-            summary.add(number.to_f64());
-        }
-        summary
-    }
-
-    fn of_lanes<T: Number>(lanes: &[[T; LANES]], shift: f64) -> Self {
         let (mut sums, mut squares) = ([0.0; LANES], [0.0; LANES]);
-        let (mut least, mut most) = (lanes[0], lanes[0]);
+        let (mut least, mut most) = ([first; LANES], [first; LANES]);
+        let mut add = |nth: usize, number: T| {
+            let difference = number.to_f64() - shift;
+            least[nth] = if number < least[nth] { number } else { least[nth] };
+            most[nth] = if number > most[nth] { number } else { most[nth] };
+            sums[nth] += difference;
+            squares[nth] += difference * difference;
+        };
         for lane in lanes {
-            for nth in 0..LANES {
-                let (number, difference) = (lane[nth], lane[nth].to_f64() - shift);
-                least[nth] = if number < least[nth] { number } else { least[nth] };
-                most[nth] = if number > most[nth] { number } else { most[nth] };
-                sums[nth] += difference;
-                squares[nth] += difference * difference;
+            for (nth, &number) in lane.iter().enumerate() {
+                add(nth, number);
             }
         }
+        for (nth, &number) in rest.iter().enumerate() {
+            add(nth, number);
+        }
         let (sum, squared): (f64, f64) = (sums.iter().sum(), squares.iter().sum());
-        let one_by_one = || {
-            let mut summary = Self::default();
-            lanes.as_flattened().iter().for_each(|number| summary.add(number.to_f64()));
-            summary
-        };
         // A number that is not finite makes the sum of squares infinite, or no number.
         if !squared.is_finite() {
-            return one_by_one();
+            let mut summary = Self::default();
+            for number in numbers {
+                summary.add(number.to_f64());
+            }
+            return summary;
         }
-        let count = lanes.as_flattened().len() as u64;
-        let n = as_f64(count);
-        let of = |numbers: [T; LANES], choose: fn(f64, f64) -> f64, none: f64| {
-            numbers.into_iter().map(Number::to_f64).fold(none, choose)
+        let mean = sum / as_f64(numbers.len() as u64);
+        let of = |numbers: [T; LANES], choose: fn(f64, f64) -> f64| {
+            numbers.into_iter().map(Number::to_f64).fold(shift, choose)
         };
         Self {
-            count,
+            count: numbers.len() as u64,
             non_finite: 0,
-            min: of(least, f64::min, f64::INFINITY),
-            max: of(most, f64::max, f64::NEG_INFINITY),
-            mean: shift + sum / n,
-            squares: (squared - sum * sum / n).max(0.0),
+            min: of(least, f64::min),
+            max: of(most, f64::max),
+            mean: shift + mean,
+            squares: (squared - sum * mean).max(0.0),
         }
     }
 
@@ -139,10 +134,10 @@ impl Summary {
             return;
         }
         let count = self.count.saturating_add(other.count);
-        let (here, there, all) = (as_f64(self.count), as_f64(other.count), as_f64(count));
+        let share = as_f64(other.count) / as_f64(count);
         let difference = other.mean - self.mean;
-        self.mean += difference * (there / all);
-        self.squares += other.squares + difference * difference * (here * (there / all));
+        self.mean += difference * share;
+        self.squares += other.squares + difference * difference * (as_f64(self.count) * share);
         self.count = count;
         self.min = self.min.min(other.min);
         self.max = self.max.max(other.max);

@@ -6,6 +6,8 @@ use super::summary::{Number, Summary};
 
 /// The most fields that a tally tells of.
 const MAX_FIELDS: usize = 64;
+/// Fields that there is room for at first.
+const LIKELY_FIELDS: usize = 8;
 /// The most kinds of a field that a tally tells apart.
 pub(crate) const MAX_KINDS: usize = 512;
 
@@ -140,26 +142,41 @@ impl Kinds {
 }
 
 /// The value that belongs to `name`, made if it is missing and there is room for it.
+///
+/// `likely` is where it is looked for first: fields mostly come in the same order.
 fn entry<'t, T: Default>(
     list: &'t mut Vec<(Cow<'static, str>, T)>,
+    likely: usize,
     name: Cow<'static, str>,
     cut: &mut bool,
 ) -> Option<&'t mut T> {
-    let at = match list.iter().position(|(there, _)| *there == name) {
-        Some(at) => at,
-        None if list.len() < MAX_FIELDS => {
-            list.push((name, T::default()));
-            list.len() - 1
-        }
-        None => {
-            *cut = true;
-            return None;
-        }
+    let is = |(there, _): &(Cow<'static, str>, T)| *there == name;
+    let at = match list.get(likely) {
+        Some(there) if is(there) => likely,
+        _ => match list.iter().position(is) {
+            Some(at) => at,
+            None if list.len() < MAX_FIELDS => {
+                list.push((name, T::default()));
+                list.len() - 1
+            }
+            None => {
+                *cut = true;
+                return None;
+            }
+        },
     };
     list.get_mut(at).map(|(_, value)| value)
 }
 
 impl Tally {
+    fn field_called(&mut self, name: Cow<'static, str>) -> Option<&mut Summary> {
+        if self.fields.capacity() == 0 {
+            self.fields.reserve(LIKELY_FIELDS);
+        }
+        let likely = self.fields.len().wrapping_sub(1);
+        entry(&mut self.fields, likely, name, &mut self.cut)
+    }
+
     /// Adds all numbers of an array of a record.
     pub fn numbers<T: Number>(&mut self, field: impl Into<Cow<'static, str>>, numbers: &[T]) {
         self.summary(field, &Summary::of(numbers));
@@ -167,34 +184,34 @@ impl Tally {
 
     /// Adds one number of a record.
     pub fn number(&mut self, field: impl Into<Cow<'static, str>>, number: f64) {
-        if let Some(summary) = entry(&mut self.fields, field.into(), &mut self.cut) {
+        if let Some(summary) = self.field_called(field.into()) {
             summary.add(number);
         }
     }
 
     /// Adds a summary of numbers of a record.
     pub fn summary(&mut self, field: impl Into<Cow<'static, str>>, summary: &Summary) {
-        if let Some(there) = entry(&mut self.fields, field.into(), &mut self.cut) {
+        if let Some(there) = self.field_called(field.into()) {
             there.merge(summary);
         }
     }
 
     /// Counts the kinds of a record, such as the atomic numbers of its atoms. It is called once for a record.
     pub fn kinds(&mut self, field: impl Into<Cow<'static, str>>, kinds: &[i32]) {
-        if let Some(there) = entry(&mut self.kinds, field.into(), &mut self.cut) {
+        if let Some(there) = entry(&mut self.kinds, 0, field.into(), &mut self.cut) {
             there.count(kinds);
         }
     }
 
     /// Adds all that another tally has.
     pub fn merge(&mut self, other: &Self) {
-        for (name, summary) in &other.fields {
-            if let Some(there) = entry(&mut self.fields, name.clone(), &mut self.cut) {
+        for (nth, (name, summary)) in other.fields.iter().enumerate() {
+            if let Some(there) = entry(&mut self.fields, nth, name.clone(), &mut self.cut) {
                 there.merge(summary);
             }
         }
-        for (name, kinds) in &other.kinds {
-            if let Some(there) = entry(&mut self.kinds, name.clone(), &mut self.cut) {
+        for (nth, (name, kinds)) in other.kinds.iter().enumerate() {
+            if let Some(there) = entry(&mut self.kinds, nth, name.clone(), &mut self.cut) {
                 there.merge(kinds);
             }
         }
@@ -236,7 +253,7 @@ impl Tally {
     }
 
     pub(crate) fn insert_kinds(&mut self, field: String, kinds: Kinds) {
-        if let Some(there) = entry(&mut self.kinds, field.into(), &mut self.cut) {
+        if let Some(there) = entry(&mut self.kinds, 0, field.into(), &mut self.cut) {
             *there = kinds;
         }
     }

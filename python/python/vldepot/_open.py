@@ -141,7 +141,7 @@ def create(path: Path, codec: Any = "atomic_frame", **options: Any) -> Depot[Any
         name_order: Keep the order of the names for `sorted_keys`. The default is `True`.
         columns: Scalars of records to keep in columns, for `Depot.column`: of frames, some of `step`, `time`, `energy`
             and `n_atoms`. The default is none.
-        statistics: Keep statistics of the fields of frames, for `Depot.statistics`. The default is `True`.
+        statistics: Keep statistics of the fields of frames too, for `Depot.statistics`. The default is `False`.
         commit_every: Commit after so many records, or a dict with some of `records`, `bytes` and `seconds`, or
             `"never"`. The default is every 2^20 records or 256 MiB.
         threads: Threads that compress. The default is one per core, at most 4.
