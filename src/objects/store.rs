@@ -75,7 +75,7 @@ impl ObjectFile {
         match depot.refresh() {
             Ok(_) => {}
             Err(error) if matches!(error.kind(), ErrorKind::Replaced) => {
-                *depot = Depot::open(&self.path, Raw)?
+                *depot = Depot::open(&self.path, Raw)?;
             }
             Err(error) => return Err(error),
         }
