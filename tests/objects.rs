@@ -114,7 +114,7 @@ fn metadata_do_not_touch_the_object() {
     let mut state = 1_u32;
     let mut noise = || {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        state.to_be_bytes()[0]
+        state.to_le_bytes()[3]
     };
     let object: Vec<u8> = (0..5000).map(|_| noise()).collect();
     objects.put_with_metadata("a", &object, "bytes", &1).unwrap();

@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -185,24 +186,27 @@ def test_d5_a_lock_is_taken_again_by_its_holder(db: dirdb) -> None:
     assert db["a"].meta.n == 1
 
 
+WAIT = """
+import os, sys
+from vldepot.dirdb import dirdb
+entry = dirdb(sys.argv[1])["count"]
+try:
+    print("waits", flush=True)
+    with entry:
+        os._exit(1)
+except KeyboardInterrupt:
+    os._exit(7)
+"""
+
+
 def test_d5_a_wait_is_interrupted(db: dirdb, path: Path) -> None:
-    code = HOLD.replace("time.sleep(1000)", "import os; os.kill(int(sys.argv[2]), 2); time.sleep(1000)")
-    code = code.replace('print("holds", flush=True)', "print('holds', flush=True); sys.stdin.readline()")
-    holder = subprocess.Popen(
-        [sys.executable, "-c", code, str(path), str(os.getpid())],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-    )
-    try:
-        assert holder.stdout is not None and holder.stdin is not None
-        assert holder.stdout.readline() == b"holds\n"
-        holder.stdin.write(b"\n")
-        holder.stdin.flush()
-        with pytest.raises(KeyboardInterrupt), db["count"]:
-            pass
-    finally:
-        holder.kill()
-        holder.communicate()
+    with db["count"]:
+        waiting = subprocess.Popen([sys.executable, "-c", WAIT, str(path)], stdout=subprocess.PIPE)
+        assert waiting.stdout is not None and waiting.stdout.readline() == b"waits\n"
+        # Wherever it is by now, it ends.
+        waiting.send_signal(signal.SIGINT)
+        waiting.communicate()
+    assert waiting.returncode == 7
 
 
 def test_d6_iteration_sub_databases_and_serializers(path: Path) -> None:
