@@ -52,8 +52,9 @@ fn queries() {
     fact("reading all 10^6 frames for their energy", format!("{scan:.2} s"));
     for query in QUERIES {
         let mut n = 0;
-        let times: Vec<f64> =
-            (0..ROUNDS).map(|_| seconds(|| n = open().select(query).unwrap().map(Result::unwrap).count())).collect();
+        let times: Vec<f64> = (0..ROUNDS)
+            .map(|_| seconds(|| n = open().select(query).unwrap().map(Result::unwrap).count()))
+            .collect();
         let time = median(times);
         fact(&format!("open, and `{query}`"), format!("{:.1} ms, {n} found", time * 1e3));
         goal(&format!("`{query}`, time over that of reading all frames"), time / scan, "times", 0.5);

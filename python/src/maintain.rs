@@ -77,10 +77,12 @@ pub(crate) fn verify<'py>(
     progress: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let options = VerifyOptions::default().with_quick(quick);
-    let found = interruptible(py, progress, |tell| if has_frames(&path) {
-        maintain::verify_as(&path, AtomicFrameCodec::any(), &options, tell)
-    } else {
-        maintain::verify(&path, &options, tell)
+    let found = interruptible(py, progress, |tell| {
+        if has_frames(&path) {
+            maintain::verify_as(&path, AtomicFrameCodec::any(), &options, tell)
+        } else {
+            maintain::verify(&path, &options, tell)
+        }
     })?;
     let problems =
         found.problems.iter().map(|error| error::object(py, error)).collect::<PyResult<Vec<_>>>()?;
@@ -132,10 +134,12 @@ pub(crate) fn compact<'py>(
     #[pyo3(from_py_with = options::path)] path: PathBuf,
     progress: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let found = interruptible(py, progress, |tell| if has_frames(&path) {
-        maintain::compact_as(&path, AtomicFrameCodec::any(), &CompactOptions::default(), tell)
-    } else {
-        maintain::compact(&path, tell)
+    let found = interruptible(py, progress, |tell| {
+        if has_frames(&path) {
+            maintain::compact_as(&path, AtomicFrameCodec::any(), &CompactOptions::default(), tell)
+        } else {
+            maintain::compact(&path, tell)
+        }
     })?;
     report!(py, "CompactReport", {
         records: found.records,

@@ -169,9 +169,9 @@ impl Summary {
     }
 
     /// The variance of the finite numbers: the mean of the squared differences to their mean (as `numpy.var`
-    /// gives it, with `ddof=0`). `None` if there is none.
+    /// gives it, with `ddof=0`). `None` if there is none, or if it is too large for a float.
     pub fn variance(&self) -> Option<f64> {
-        (self.count > 0).then(|| self.squares / as_f64(self.count))
+        (self.count > 0).then(|| self.squares / as_f64(self.count)).filter(|variance| variance.is_finite())
     }
 
     /// The square root of the [`variance`](Self::variance).
@@ -333,7 +333,8 @@ mod tests {
         assert_eq!((none.count(), none.min(), none.mean(), none.variance()), (0, None, None, None));
         let odd = Summary::of(&[f32::NAN; 20]);
         assert_eq!((odd.count(), odd.non_finite(), odd.max()), (0, 20, None));
-        assert!(Summary::of(&[1e300, -1e300]).variance().is_some());
+        let huge = Summary::of(&[1e300, -1e300]);
+        assert_eq!((huge.count(), huge.max(), huge.variance(), huge.std()), (2, Some(1e300), None, None));
     }
 
     #[test]

@@ -61,7 +61,11 @@ def same_statistics(vldepot: str, path: str, depot: Depot) -> bool:
             same &= (summary.least, summary.most) == (other["min"], other["max"])
             size = max(abs(summary.least), abs(summary.most), 1e-300)
             same &= abs(summary.mean - other["mean"]) <= 1e-9 * size
-            same &= abs(summary.squares / summary.count - other["variance"]) <= 1e-9 * size**2
+            variance = summary.squares / summary.count
+            if math.isfinite(variance) and other["variance"] is not None:
+                same &= abs(variance - other["variance"]) <= 1e-9 * size * size
+            else:
+                same &= other["variance"] is None and not math.isfinite(variance)
     for name, counts in ours.kinds.items():
         found = theirs["kinds"][name]["counts"]
         same &= {str(kind): n for kind, n in counts.items()} == {

@@ -103,7 +103,7 @@ class Summary:
         if not n:
             return cls(non_finite=len(numbers))
         mean = math.fsum(finite) / n
-        squares = math.fsum((number - mean) ** 2 for number in finite)
+        squares = sum((number - mean) * (number - mean) for number in finite)
         return cls(n, len(numbers) - n, min(finite), max(finite), mean, squares)
 
     @classmethod
@@ -128,7 +128,7 @@ class Summary:
         if other.count:
             difference = other.mean - self.mean
             self.mean += difference * other.count / n
-            self.squares += other.squares + difference**2 * self.count * other.count / n
+            self.squares += other.squares + difference * difference * self.count * other.count / n
         self.count, self.least, self.most = n, min(self.least, other.least), max(self.most, other.most)
 
     def is_like(self, other: Summary) -> bool:
@@ -137,7 +137,9 @@ class Summary:
         if any(getattr(self, name) != getattr(other, name) for name in exact):
             return False
         size = max(abs(self.least), abs(self.most), 1e-300) if self.count else 1.0
-        far = max(self.count, 1) * 1e-9 * size**2
+        if not (math.isfinite(self.squares) or math.isfinite(other.squares)):
+            return True
+        far = max(self.count, 1) * 1e-9 * size * size
         return abs(self.mean - other.mean) <= 1e-9 * size and abs(self.squares - other.squares) <= far
 
 

@@ -170,7 +170,7 @@ fn covered(fields: &FieldStatistics) -> String {
 }
 
 fn summary(of: &Summary) -> String {
-    let (Some(min), Some(max), Some(mean), Some(std)) = (of.min(), of.max(), of.mean(), of.std()) else {
+    let (Some(min), Some(max), Some(mean)) = (of.min(), of.max(), of.mean()) else {
         return format!("no finite values{}", odd(of));
     };
     let number = |number: f64| {
@@ -187,7 +187,7 @@ fn summary(of: &Summary) -> String {
         number(min),
         number(max),
         number(mean),
-        number(std),
+        of.std().map_or("too large".to_owned(), number),
         text::count(of.count(), "value"),
         odd(of)
     )

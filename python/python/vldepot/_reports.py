@@ -70,7 +70,7 @@ class Summary:
     mean: float | None
     """The mean."""
     variance: float | None
-    """The mean of the squared differences to the mean, as `numpy.var` gives it."""
+    """The mean of the squared differences to the mean, as `numpy.var` gives it. `None` if it is too large."""
     std: float | None
     """The square root of the variance."""
 
