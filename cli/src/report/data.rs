@@ -112,6 +112,23 @@ pub(crate) fn spread(len: u64, n: u64) -> Vec<u64> {
     (0..n).filter_map(|nth| u64::try_from(at(nth)).ok()).collect()
 }
 
+/// Like [`spread`], but anywhere between one of these and the next. Records that take turns, as the kinds of a
+/// set may, are then all met.
+pub(crate) fn scattered(len: u64, n: u64) -> Vec<u64> {
+    let even = spread(len, n);
+    if even.len() as u64 == len {
+        return even;
+    }
+    // Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014: the same in each run.
+    let mix = |seed: u64| {
+        let z = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb) >> 11
+    };
+    let next = even.iter().skip(1).copied().chain([len]);
+    even.iter().zip(next).map(|(&at, next)| at + mix(at + 1) % (next - at).max(1)).collect()
+}
+
 impl Data {
     /// Reads what the page shows, without its health.
     pub(crate) fn read(depot: Depot<Raw>, wanted: &Wanted) -> Result<(Self, Depot<Raw>), Failure> {
@@ -182,7 +199,7 @@ impl Data {
         let len = depot.len();
         self.located.of = len;
         let mut known = HashSet::new();
-        for position in spread(len, LOCATED) {
+        for position in scattered(len, LOCATED) {
             if Instant::now() > deadline {
                 break;
             }
@@ -212,7 +229,7 @@ impl Data {
         let info = self.info.clone();
         let mut finder = fields::Finder::new(&info);
         let (mut bytes, mut seen, mut is_shown) = (0, 0, false);
-        for position in spread(depot.len(), READ) {
+        for position in scattered(depot.len(), READ) {
             if Instant::now() > deadline || bytes > READ_BYTES {
                 break;
             }
@@ -366,6 +383,11 @@ mod tests {
         assert_eq!(spread(101, 3), [0, 50, 100]);
         assert_eq!(spread(7, 1), [0]);
         assert_eq!(spread(u64::MAX, 2), [0, u64::MAX - 1]);
+        assert_eq!(scattered(10, 20), (0..10).collect::<Vec<_>>());
+        let scattered = scattered(2000, 1000);
+        assert!(scattered.len() == 1000 && scattered.windows(2).all(|pair| pair[0] < pair[1]));
+        let of_four = |kind: u64| scattered.iter().filter(|at| *at % 4 == kind).count();
+        assert!((0..4).all(|kind| of_four(kind) > 150), "none is missed");
         assert!(spread(0, 5).is_empty() && spread(5, 0).is_empty());
     }
 

@@ -323,7 +323,7 @@ mod tests {
             assert_eq!(sum, node.bytes, "node {n}");
         }
         let svg = folders.svg();
-        assert!(svg.contains("181 more entries") && !svg.contains("<script"), "{svg}");
+        assert!(svg.contains("180 more entries") && !svg.contains("<script"));
         assert!(!escape_of(&folders).contains('<'));
         let late = Folders::of(&archive, Instant::now()).unwrap();
         assert!(late.is_short || late.nodes.len() > 1);
@@ -336,7 +336,7 @@ mod tests {
     #[test]
     fn archives_are_told_by_their_names() {
         let archive = Archive::memory().unwrap();
-        archive.write("a", b"1").unwrap();
+        archive.depot().put("a", b"1").unwrap();
         let names = |archive: &Archive| archive.depot().keys().collect::<vldepot::Result<Vec<_>>>().unwrap();
         assert!(!is_archive(&archive, &names(&archive)));
         archive.write("b/c", b"1").unwrap();

@@ -210,7 +210,9 @@ pub(crate) fn distribution(series: &Series) -> String {
     else {
         return String::new();
     };
-    let step = (most - least) / f64::from(BINS);
+    let is_whole = series.points.iter().all(|p| p.mean.is_nan() || p.mean.fract().abs() < f64::EPSILON);
+    let step = (most - least) / f64::from(BINS - u32::from(is_whole));
+    let step = if is_whole { step.ceil() } else { step };
     let mut counts = vec![0; BINS as usize];
     for point in series.points.iter().filter(|p| p.mean.is_finite()) {
         #[allow(

@@ -6,7 +6,7 @@ use std::time::Instant;
 use vldepot::codecs::AtomicFrameCodec;
 use vldepot::{Codec, Depot, Raw, ScalarKind};
 
-use super::data::{Data, LIMIT, Sampled, spread};
+use super::data::{Data, LIMIT, Sampled, scattered};
 use super::plot::{self, Point, Series};
 use super::scene::{Scenes, singles};
 use crate::failure::chain;
@@ -23,7 +23,7 @@ impl Data {
     pub(super) fn read_columns(&mut self, depot: &Depot<Raw>) {
         if depot.columns().is_empty() {
             if self.is(AtomicFrameCodec::ID) {
-                self.read_singles(depot);
+                self.read_singles(depot, &[]);
             }
             return;
         }
@@ -74,17 +74,24 @@ impl Data {
             (Series { name: column.name.to_string(), unit, points, note, ..Series::default() }, is_whole)
         });
         let all = all.collect();
-        self.sort_out(all);
+        self.sort_out(all, &[]);
+        if is_atomic {
+            // The writer's own values, such as a temperature, are in no column.
+            let mut known: Vec<String> =
+                depot.columns().iter().map(|column| column.name.to_string()).collect();
+            known.push("atoms".into());
+            self.read_singles(depot, &known);
+        }
     }
 
     /// Single values of frames from all over the depot.
-    fn read_singles(&mut self, depot: &Depot<Raw>) {
+    fn read_singles(&mut self, depot: &Depot<Raw>, known: &[String]) {
         let deadline = Instant::now() + LIMIT;
         let units = Scenes::new(depot).units;
         let mut all: BTreeMap<String, (Vec<(u64, f64)>, String)> = BTreeMap::new();
         let mut order = Vec::new();
         let mut read = Vec::new();
-        for position in spread(depot.len(), READ_FOR_PLOTS) {
+        for position in scattered(depot.len(), READ_FOR_PLOTS) {
             if Instant::now() > deadline {
                 break;
             }
@@ -104,7 +111,6 @@ impl Data {
                 values.push((position, value));
             }
         }
-        self.plots_from = Sampled { seen: read.len() as u64, of: depot.len() }.of_things(self.thing());
         let series = order.into_iter().filter_map(|name| {
             let (values, unit) = all.remove(&name)?;
             let values: BTreeMap<u64, f64> = values.into_iter().collect();
@@ -112,12 +118,20 @@ impl Data {
             let is_whole = name == "step" || name == "atoms";
             Some((Series { name, unit, points: points.collect(), ..Series::default() }, is_whole))
         });
-        let series = series.collect();
-        self.sort_out(series);
+        let series: Vec<_> = series.collect();
+        if series.iter().all(|(series, _)| known.contains(&series.name)) {
+            return;
+        }
+        let from = Sampled { seen: read.len() as u64, of: depot.len() }.of_things(self.thing());
+        self.plots_from = match self.plots_from.as_str() {
+            "" => from,
+            columns => format!("{columns}, and what is in no column from {from}"),
+        };
+        self.sort_out(series, known);
     }
 
     /// Says what needs no plot, and chooses what goes from left to right.
-    fn sort_out(&mut self, mut all: Vec<(Series, bool)>) {
+    fn sort_out(&mut self, mut all: Vec<(Series, bool)>, known: &[String]) {
         // Topologies have no values at all.
         let n = all.first().map_or(0, |(series, _)| series.points.len());
         let has_any: Vec<bool> = (0..n)
@@ -135,7 +149,7 @@ impl Data {
             xs.len() > 1 && xs.iter().all(|x| x.is_finite()) && xs.windows(2).all(|pair| pair[0] < pair[1])
         };
         let along = of("time").filter(goes_up).or_else(|| of("step").filter(goes_up)).cloned();
-        for (mut series, is_whole) in all {
+        for (mut series, is_whole) in all.into_iter().filter(|(series, _)| !known.contains(&series.name)) {
             let Some((least, most)) = series.range() else {
                 continue;
             };
