@@ -334,10 +334,14 @@ fn a_page_says_what_was_looked_at() {
     let shown = page(&file("run.vld"), &["--frames", "7"]);
     let data: Value = serde_json::from_str(&scripts(&shown)[0]).unwrap();
     let frames = data["frames"].as_array().unwrap();
-    assert_eq!(frames.len(), 7);
-    assert_eq!((&frames[0]["name"], &frames[6]["name"]), (&json!("frame_000000"), &json!("frame_000299")));
+    // Without the player, one is drawn.
+    let n = if cfg!(feature = "viewer") { 7 } else { 1 };
+    assert_eq!((frames.len(), &frames[0]["name"]), (n, &json!("frame_000000")));
+    if n > 1 {
+        assert_eq!(frames[n - 1]["name"], "frame_000299");
+    }
     // 216 atoms of three numbers of four bytes each.
-    assert_eq!(frames[3]["positions"].as_str().unwrap().len(), 216 * 12 / 3 * 4);
+    assert_eq!(frames[n / 2]["positions"].as_str().unwrap().len(), 216 * 12 / 3 * 4);
     assert_eq!(frames[0]["elementsBy"], "told by the masses");
     for said in ["Full check", "all 301 records", "energy", "temperature", "kJ/mol", "Liquid argon", "Ar"] {
         assert!(shown.contains(said), "{said}");
@@ -347,7 +351,7 @@ fn a_page_says_what_was_looked_at() {
     molecules(&file("set.vld"), 1200);
     let shown = page(&file("set.vld"), &[]);
     for said in [
-        "40 of 1,200 frames",
+        if cfg!(feature = "viewer") { "40 of 1,200 frames" } else { "without the player" },
         "1,000 of 1,200 frames",
         "400 of 1,200 frames",
         "taken as atomic numbers",

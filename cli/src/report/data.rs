@@ -271,7 +271,11 @@ impl Data {
         let first = (0..len.min(64)).find_map(|at| scenes.at(at).ok().flatten().map(|scene| (at, scene)));
         let Some((first_at, first)) = first else { return };
         let bytes = first.positions.len() * 13 + 200;
-        let n = if wanted.is_live { 1 } else { wanted.frames.min((SCENE_BYTES / bytes).max(1)) };
+        let n = if wanted.is_live || super::viewer::PROGRAM.is_none() {
+            1
+        } else {
+            wanted.frames.min((SCENE_BYTES / bytes).max(1))
+        };
         self.scenes_seen.of = len - first_at;
         for (nth, position) in spread(len - first_at, n as u64).into_iter().enumerate() {
             if nth == 0 {
