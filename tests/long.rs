@@ -114,7 +114,9 @@ fn records_put_by_pieces_are_like_others() {
         is_whole(&bytes, "closed");
         check(&Depot::open(&path, Raw).unwrap());
         for copy in [
-            |from, to| drop(compact_into(from, to, |_| {}).unwrap()),
+            |from, to| {
+                compact_into(from, to, |_| {}).unwrap();
+            },
             |from, to| {
                 assert!(repair_in(from, to, &RepairOptions::default(), |_| {}).unwrap().lost.is_empty());
             },

@@ -26,8 +26,13 @@ fn energy(n: u32) -> f64 {
     f64::from(n) * 0.37 - 5.0
 }
 
+#[allow(clippy::cast_possible_truncation, reason = "forces have single precision")]
+fn single(number: f64) -> f32 {
+    number as f32
+}
+
 fn forces(n: u32) -> Vec<[f32; 3]> {
-    (0..3_u8).map(|atom| [0.5 * f32::from(atom), energy(n) as f32, -1.0]).collect()
+    (0..3_u8).map(|atom| [0.5 * f32::from(atom), single(energy(n)), -1.0]).collect()
 }
 
 /// Every seventh frame has no energy.
@@ -290,7 +295,7 @@ fn forged_statistics_are_found_and_named() {
         report.problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
     };
     assert_eq!(forged(-5.0, -5.0), "");
-    let wrong = forged(f64::from(energy(49) as f32), 1e3);
+    let wrong = forged(f64::from(single(energy(49))), 1e3);
     assert!(wrong.contains("field `forces`: max 13.13") && wrong.contains("found 1000.0"), "{wrong}");
     let wrong = forged(energy(1), -100.0);
     assert!(wrong.contains("energy"), "{wrong}");
