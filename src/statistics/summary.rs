@@ -311,7 +311,9 @@ mod tests {
             merged.merge(&Summary::of(tail));
             prop_assert_eq!(merged.difference(&expected, 1e-12), None);
             let mut added = Summary::default();
-            numbers.iter().for_each(|&number| added.add(number));
+            for &number in &numbers {
+                added.add(number);
+            }
             prop_assert_eq!(added.difference(&expected, 1e-12), None);
         }
     }
