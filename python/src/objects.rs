@@ -138,6 +138,7 @@ impl ObjectsCore {
     fn lock(&self, py: Python<'_>, name: &str) -> PyResult<NameLock> {
         let (found, raised) = py.detach(|| {
             let mut raised = None;
+            #[expect(clippy::redundant_closure_for_method_calls, reason = "the method has one lifetime")]
             let mut go_on = || match Python::attach(|py| py.check_signals()) {
                 Ok(()) => true,
                 Err(error) => {
