@@ -242,6 +242,14 @@ impl Engine {
         }
     }
 
+    /// Opens a file of any codec for reading.
+    #[cfg(not(feature = "shards"))]
+    pub(crate) fn open_path(path: &std::path::Path) -> Result<Self> {
+        let storage = crate::storage::FileStorage::open(path)
+            .map_err(|source| crate::error::Error::io(path, "open the file", source))?;
+        Self::open_any(Arc::new(storage), false)
+    }
+
     /// Like [`open`](Self::open), but for a depot of any codec, and without mapping the file.
     pub(crate) fn open_any(storage: Arc<dyn Storage>, accept_loss: bool) -> Result<Self> {
         let spec = CodecSpec::of_raw();
