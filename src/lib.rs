@@ -33,6 +33,7 @@
 //! | [`storage`] | files, memory, and storages of your own |
 //! | [`maintain`] | verify, repair, compact |
 //! | `archive` | folders of files in a depot (feature `archive`) |
+//! | `maps` | maps of integers in one byte string (feature `maps`) |
 //! | [`Error`], [`ErrorKind`] | every way in which a call can fail |
 //!
 //! # Features
@@ -47,6 +48,8 @@
 //! | `archive` | no | folders of files; turns on `serde` and `glob` |
 //! | `convert` | no | archives from and to tar and zip; turns on `archive` |
 //! | `barecat` | no | archives from and to those of Barecat; turns on `convert`, and compiles SQLite |
+//! | `maps` | no | maps of integers in one byte string, and those of mapbuffer |
+//! | `brotli` | no | maps whose values are compressed by brotli; turns on `maps` |
 //! | `log` | no | events through the `log` crate |
 //! | `testing` | no | conformance suites for storages and codecs |
 
@@ -78,6 +81,8 @@ mod log;
 pub mod maintain;
 #[cfg(feature = "shards")]
 mod manifest;
+#[cfg(feature = "maps")]
+pub mod maps;
 mod named;
 mod options;
 mod random;
@@ -90,6 +95,8 @@ mod sync;
 pub mod testing;
 mod vlstore;
 mod workers;
+#[cfg(any(feature = "convert", feature = "maps"))]
+mod zstd;
 
 pub use blosc::{BloscError, Compression, CompressionCodec, Filter};
 pub use buffer::Bytes;

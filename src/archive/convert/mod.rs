@@ -19,7 +19,7 @@
 //! ```text
 //! options  what is wanted              report   what was done, and why not
 //! tar      blocks of 512 bytes         zip      a directory at the end       barecat  SQLite and shards
-//! packing  gzip, xz and zstd           zstd     the calls of C
+//! packing  gzip, xz and zstd
 //! taking   entries into an archive     giving   entries out of one
 //! import   taken in, by its format     export   written, in a format
 //! ```
@@ -38,7 +38,6 @@ mod report;
 mod taking;
 mod tar;
 mod zip;
-mod zstd;
 
 pub use options::{ConvertOptions, Format};
 pub use report::{ConvertError, Converted};

@@ -53,7 +53,8 @@ unsafe extern "C" {
 }
 
 /// Whether these bytes start a frame, or one that is to be skipped.
-pub(super) fn is_frame(start: &[u8]) -> bool {
+#[cfg(feature = "convert")]
+pub(crate) fn is_frame(start: &[u8]) -> bool {
     let Some(magic) = start.first_chunk().map(|magic| u32::from_le_bytes(*magic)) else { return false };
     magic == 0xfd2f_b528 || magic & 0xffff_fff0 == 0x184d_2a50
 }
@@ -75,7 +76,7 @@ fn no_memory() -> io::Error {
 
 /// Decompresses frames, one after the other. A window of more than 128 MiB is refused, as the command
 /// `zstd` does.
-pub(super) struct Reader<R> {
+pub(crate) struct Reader<R> {
     source: R,
     context: Option<NonNull<c_void>>,
     /// Whether a frame has begun and not ended.
@@ -83,7 +84,7 @@ pub(super) struct Reader<R> {
 }
 
 impl<R: BufRead> Reader<R> {
-    pub(super) fn new(source: R) -> Self {
+    pub(crate) fn new(source: R) -> Self {
         // SAFETY: takes nothing. There is none if there is no memory for it.
         let context = NonNull::new(unsafe { ZSTD_createDCtx() });
         Self { source, context, within: false }
@@ -142,7 +143,7 @@ impl Drop for Compressor {
 }
 
 /// Compresses what is written to it into one frame, with a checksum.
-pub(super) struct Writer<W> {
+pub(crate) struct Writer<W> {
     target: W,
     compressor: Compressor,
     /// What is to be written next.
@@ -150,7 +151,7 @@ pub(super) struct Writer<W> {
 }
 
 impl<W: Write> Writer<W> {
-    pub(super) fn new(target: W) -> io::Result<Self> {
+    pub(crate) fn new(target: W) -> io::Result<Self> {
         // SAFETY: takes nothing. There is none if there is no memory for it.
         let context = NonNull::new(unsafe { ZSTD_createCCtx() }).ok_or_else(no_memory)?;
         let compressor = Compressor(context);
@@ -173,7 +174,7 @@ impl<W: Write> Writer<W> {
         Ok((taken, left > 0))
     }
 
-    pub(super) fn finish(mut self) -> io::Result<W> {
+    pub(crate) fn finish(mut self) -> io::Result<W> {
         while self.compress(&[], END)?.1 {}
         Ok(self.target)
     }
