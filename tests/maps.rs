@@ -138,7 +138,7 @@ proptest! {
 
     #[test]
     fn values_are_those_of_a_plain_map(
-        pairs in prop::collection::vec((prop_oneof![0u64..400, any::<u64>()], prop::collection::vec(any::<u8>(), 0..40)), 0..700),
+        pairs in prop::collection::vec((prop_oneof![0u64..400, any::<u64>()], prop::collection::vec(any::<u8>(), 0..40)), 0..300),
         which in 0..5usize, is_own in any::<bool>(),
     ) {
         let plain: BTreeMap<_, _> = pairs.iter().cloned().collect();

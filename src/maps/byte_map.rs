@@ -361,41 +361,50 @@ impl<S: Slices> ByteMap<S> {
     }
 }
 
+impl<S: Slices> ByteMap<S> {
+    /// What [`set`](Self::set) would write, and at which byte: for sources that are not in memory.
+    ///
+    /// # Errors
+    /// Those of [`set`](Self::set).
+    pub fn change(&self, key: u64, value: &[u8]) -> Result<(u64, Vec<u8>)> {
+        let name = |error: Error| error.of(key.to_string());
+        let position = self.index.find(&self.source, key).map_err(name)?;
+        let position = position.ok_or_else(|| name(Error::new(ErrorKind::NotFound)))?;
+        let start = self.place(position).map_err(name)?.0;
+        let expected = self.stored_len(key)?.unwrap_or_default();
+        let mut stored = self.packing().pack(value).map_err(name)?;
+        let found = stored.len();
+        if found as u64 != expected {
+            let why = format!(
+                "a value is set in place if it takes as many bytes: expected {expected}, found {found}"
+            );
+            return Err(name(Error::new(ErrorKind::InvalidRecord { why })));
+        }
+        if self.has_checksums() {
+            stored.extend_from_slice(&sum(self.format(), key, &stored).to_le_bytes());
+        }
+        Ok((start, stored))
+    }
+}
+
 impl<S: Slices + AsMut<[u8]>> ByteMap<S> {
     /// Replaces the value of a key in place, and its checksum. It must take as many bytes as the old one does;
     /// of a compressed map, that is after compression.
     ///
-    /// This is for memory, and not crash-safe: value and checksum are two writes.
+    /// This is for memory, and not crash-safe: value and checksum are two things to write.
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`] for a key that is not there, [`ErrorKind::InvalidRecord`] for a value of another
     /// length, and [`ErrorKind::Checksum`] for a damaged index. All bytes stay as they are then.
     pub fn set(&mut self, key: u64, value: &[u8]) -> Result<()> {
-        let name = |error: Error| error.of(key.to_string());
-        let Some(position) = self.index.find(&self.source, key).map_err(name)? else {
-            return Err(name(Error::new(ErrorKind::NotFound)));
+        let (start, stored) = self.change(key, value)?;
+        let start = usize::try_from(start).unwrap_or(usize::MAX);
+        let place = self.source.as_mut().get_mut(start..start.saturating_add(stored.len()));
+        let Some(place) = place else {
+            let why = "the source gives fewer bytes to write than to read".into();
+            return Err(Error::new(ErrorKind::InvalidOptions { why }).of(key.to_string()));
         };
-        let (start, end) = self.place(position).map_err(name)?;
-        let mut stored = self.packing().pack(value).map_err(name)?;
-        if self.has_checksums() {
-            stored.extend_from_slice(&sum(self.format(), key, &stored).to_le_bytes());
-        }
-        let all = self.source.as_mut();
-        let within = |at: u64| usize::try_from(at).unwrap_or(usize::MAX);
-        let place = within(start)..end.map_or(all.len(), within);
-        let len = place.len();
-        match all.get_mut(place) {
-            Some(place) if place.len() == stored.len() => place.copy_from_slice(&stored),
-            _ => {
-                let sum = if self.has_checksums() { SUM } else { 0 };
-                let why = format!(
-                    "a value is set in place if it takes as many bytes: expected {}, found {}",
-                    len.saturating_sub(sum),
-                    stored.len() - sum
-                );
-                return Err(name(Error::new(ErrorKind::InvalidRecord { why })));
-            }
-        }
+        place.copy_from_slice(&stored);
         Ok(())
     }
 }

@@ -130,7 +130,11 @@ fn zstd_pack(value: &[u8]) -> io::Result<Vec<u8>> {
 }
 
 fn lzma_pack(value: &[u8]) -> io::Result<Vec<u8>> {
-    let mut writer = XzWriter::new(Vec::new(), XzOptions::with_preset(LEVEL))?;
+    let mut options = XzOptions::with_preset(LEVEL);
+    // A window longer than the value only takes memory.
+    let len = u32::try_from(value.len()).unwrap_or(u32::MAX).max(4096);
+    options.lzma_options.dict_size = options.lzma_options.dict_size.min(len);
+    let mut writer = XzWriter::new(Vec::new(), options)?;
     writer.write_all(value)?;
     writer.finish()
 }
