@@ -52,7 +52,7 @@ fn sum(format: MapFormat, key: u64, stored: &[u8]) -> u32 {
 }
 
 /// Puts stored values behind their index. `sorted` has them in the order of their keys.
-fn assemble(sorted: &[(u64, Cow<'_, [u8]>)], options: &MapOptions) -> Result<Vec<u8>> {
+fn assemble(sorted: &[(u64, Cow<'_, [u8]>)], options: MapOptions) -> Result<Vec<u8>> {
     let count = sorted.len();
     let mut head = Head::new(Kind::Bytes, options.format, count, options.packing, options.checksums);
     let data_start = head.data_start();
@@ -106,7 +106,7 @@ impl ByteMap<()> {
         let pairs: BTreeMap<_, _> = pairs.into_iter().collect();
         let given = pairs.iter().map(|(key, value)| stored_pair(*key, value.as_ref(), options.packing));
         let sorted: Vec<_> = given.collect::<Result<_>>()?;
-        assemble(&sorted, options)
+        assemble(&sorted, *options)
     }
 }
 
@@ -330,7 +330,7 @@ impl<S: Slices> ByteMap<S> {
             let offset = self.index.head.entries().start as u64;
             return Err(Error::new(ErrorKind::Damaged { part: Part::Index, offset, expected, found }));
         }
-        assemble(&sorted, options)
+        assemble(&sorted, *options)
     }
 
     /// Looks at every byte: magic, length, all checksums, the order of keys and of places, and that each value
