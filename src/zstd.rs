@@ -44,6 +44,8 @@ unsafe extern "C" {
     fn ZSTD_createCCtx() -> *mut c_void;
     fn ZSTD_freeCCtx(context: *mut c_void) -> usize;
     fn ZSTD_CCtx_setParameter(context: *mut c_void, parameter: c_int, value: c_int) -> usize;
+    #[cfg(feature = "maps")]
+    fn ZSTD_CCtx_setPledgedSrcSize(context: *mut c_void, len: u64) -> usize;
     fn ZSTD_compressStream2(context: *mut c_void, out: *mut Out, bytes: *mut In, end: c_int) -> usize;
     fn ZSTD_createDCtx() -> *mut c_void;
     fn ZSTD_freeDCtx(context: *mut c_void) -> usize;
@@ -160,6 +162,15 @@ impl<W: Write> Writer<W> {
             checked(unsafe { ZSTD_CCtx_setParameter(context.as_ptr(), parameter, value) })?;
         }
         Ok(Self { target, compressor, made: vec![0; BUFFER] })
+    }
+
+    /// The same for exactly `len` bytes. The frame says so, which decoders of whole values ask for.
+    #[cfg(feature = "maps")]
+    pub(crate) fn sized(target: W, len: u64) -> io::Result<Self> {
+        let writer = Self::new(target)?;
+        // SAFETY: the context is alive, used by this thread alone, and has begun no frame.
+        checked(unsafe { ZSTD_CCtx_setPledgedSrcSize(writer.compressor.0.as_ptr(), len) })?;
+        Ok(writer)
     }
 
     /// Compresses bytes, and returns how many of them were taken, and whether more is to be written.

@@ -106,6 +106,19 @@ fn tiny_values_stay_readable_in_the_bytes() {
     }
 }
 
+// mapbuffer decompresses a frame of zstd only if it says how long its content is.
+#[test]
+fn frames_of_zstd_say_how_long_they_are() {
+    for len in [0, 5, 300, 1_000_000] {
+        let value = "a".repeat(len);
+        let bytes = bytes_of(&[(1, &value)], &MapOptions::new().with_packing(Packing::Zstd));
+        let at = bytes.windows(4).position(|part| part == [0x28, 0xb5, 0x2f, 0xfd]).unwrap();
+        // The field is there if it has a size, or if the frame is one segment: RFC 8878, 3.1.1.1.1.
+        assert!(bytes[at + 4] & 0b1110_0000 != 0, "{len}");
+        assert_eq!(&*ByteMap::open(&bytes).unwrap().get(1).unwrap(), value.as_bytes());
+    }
+}
+
 #[cfg(not(feature = "brotli"))]
 #[test]
 fn brotli_is_refused_by_name() {

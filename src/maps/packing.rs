@@ -124,7 +124,7 @@ fn limited(source: impl Read, most: u64) -> io::Result<Option<Vec<u8>>> {
 }
 
 fn zstd_pack(value: &[u8]) -> io::Result<Vec<u8>> {
-    let mut writer = zstd::Writer::new(Vec::new())?;
+    let mut writer = zstd::Writer::sized(Vec::new(), value.len() as u64)?;
     writer.write_all(value)?;
     writer.finish()
 }

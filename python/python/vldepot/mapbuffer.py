@@ -109,7 +109,9 @@ def _source(data: Any) -> Any:
         except ValueError:  # an empty file cannot be mapped
             return b""
     if not hasattr(data, "__getitem__"):
-        raise TypeError(f"data: expected a dict, bytes, a file or an object that gives slices, found {type(data)}")
+        raise TypeError(
+            f"data: expected a dict, bytes, a file or an object that gives slices, found {type(data)}"
+        )
     return data
 
 
@@ -120,7 +122,11 @@ class _Checked:
         pass
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if isinstance(error, Error) and type(error).__name__ not in ("IoError", "InvalidRecord", "InvalidOptions"):
+        if isinstance(error, Error) and type(error).__name__ not in (
+            "IoError",
+            "InvalidRecord",
+            "InvalidOptions",
+        ):
             wrong = DecompressionError if " data, found " in str(error) else ValidationError
             raise wrong(str(error)) from error
 
@@ -166,7 +172,9 @@ class MapBuffer:
         if isinstance(data, dict):
             encode = tobytesfn or (lambda value: value)
             pairs = [(_stored_key(key), bytes(memoryview(encode(value)))) for key, value in data.items()]
-            self._buffer: Any = build_byte_map(pairs, _compression(compress), compute_crc, _is_mapbuffer(format))
+            self._buffer: Any = build_byte_map(
+                pairs, _compression(compress), compute_crc, _is_mapbuffer(format)
+            )
         else:
             self._buffer = _source(data)
 

@@ -140,7 +140,7 @@ def test_values_are_set_in_place() -> None:  # P7, P8
     with pytest.raises(TypeError):
         MapBuffer({1: b"a"})[1] = b"b"
 
-    im = IntMap({key: 0 for key in range(1000)})
+    im = IntMap(dict.fromkeys(range(1000), 0))
     assert len(im.tobytes()) == 32 + 16 * 1000 + 4 * 4
     im.buffer = bytearray(im.buffer)
     for key in range(1000):
@@ -169,7 +169,9 @@ def test_what_is_not_known_is_refused() -> None:
         MapBuffer({-1: b""})
     with pytest.raises(ValidationError):
         MapBuffer(b"PK\x03\x04").validate()
-    bad = MapBuffer({1: b"not gzip"}, compute_crc=False, format="mapbuffer").tobytes().replace(b"none", b"gzip")
+    bad = (
+        MapBuffer({1: b"not gzip"}, compute_crc=False, format="mapbuffer").tobytes().replace(b"none", b"gzip")
+    )
     with pytest.raises(DecompressionError, match="record 1"):
         MapBuffer(bad)[1]
 
