@@ -39,11 +39,13 @@ _Fields: TypeAlias = _Field | Iterable[_Field] | Iterable[str]
 __all__ = [
     "ArchiveCore",
     "Batch",
+    "ByteMapCore",
     "Depot",
     "DepotIterator",
     "DiskFiles",
     "FlatBatch",
     "Frame",
+    "IntMapCore",
     "Loader",
     "OpenFile",
     "RecordBytes",
@@ -52,8 +54,8 @@ __all__ = [
     "__version__",
     "_compact",
     "_examples_of_errors",
-    "_found_shards",
     "_flat_from_dict",
+    "_found_shards",
     "_frame_from_dict",
     "_is_set",
     "_merge_shards",
@@ -64,6 +66,8 @@ __all__ = [
     "_reshard",
     "_topology_from_dict",
     "_verify",
+    "build_byte_map",
+    "build_int_map",
     "merge_states",
 ]
 
@@ -570,5 +574,7 @@ class IntMapCore:
     def validate(self) -> None: ...
     def set(self, key: int, value: int) -> None: ...
 
-def build_byte_map(pairs: list[tuple[int, bytes]], compress: str, checksums: bool, mapbuffer: bool) -> bytes: ...
+def build_byte_map(
+    pairs: list[tuple[int, bytes]], compress: str, checksums: bool, mapbuffer: bool
+) -> bytes: ...
 def build_int_map(pairs: list[tuple[int, int]], mapbuffer: bool) -> bytes: ...

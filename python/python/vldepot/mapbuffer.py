@@ -103,9 +103,9 @@ def _source(data: Any) -> Any:
     """An object with slices for what a map can be opened from."""
     if isinstance(data, io.IOBase):
         try:
-            return mmap.mmap(data.fileno(), 0, access=mmap.ACCESS_READ)  # type: ignore[attr-defined]
+            return mmap.mmap(data.fileno(), 0, access=mmap.ACCESS_READ)
         except io.UnsupportedOperation:
-            return data.read()  # type: ignore[attr-defined]
+            return data.read()
         except ValueError:  # an empty file cannot be mapped
             return b""
     if not hasattr(data, "__getitem__"):
