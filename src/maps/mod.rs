@@ -3,7 +3,8 @@
 //! A map is built once, and then read as it lies there: from memory, from a mapped file, from inside another
 //! file, or through anything that gives slices of it. Opening one costs nearly nothing, however many entries
 //! it has. For records that come and go, that compress together and survive crashes, use a
-//! [`Depot`](crate::Depot); a depot in memory is no byte string.
+//! [`Depot`](crate::Depot). A depot in memory can be made of bytes too
+//! ([`MemoryStorage`](crate::storage::MemoryStorage)), but copies them, and a record takes several reads.
 //!
 //! ```
 //! use vldepot::maps::{ByteMap, IntMap, MapOptions};

@@ -22,10 +22,14 @@ import io
 import mmap
 import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, Literal, SupportsIndex
+from typing import TYPE_CHECKING, Any, Literal, SupportsIndex
 
 from ._vldepot import ByteMapCore, IntMapCore, build_byte_map, build_int_map
 from .errors import Error
+
+if TYPE_CHECKING:
+    _Compression = Literal["gzip", "br", "zstd", "lzma"]
+    _Format = Literal["vldepot", "mapbuffer"]
 
 __all__ = [
     "FORMAT_VERSION",
@@ -46,8 +50,6 @@ FORMAT_VERSION = 1
 HEADER_LENGTH = 32
 """Bytes before the index."""
 
-_Compression = Literal["gzip", "br", "zstd", "lzma"]
-_Format = Literal["vldepot", "mapbuffer"]
 _COMPRESSIONS = ("gzip", "br", "zstd", "lzma")
 _LIMIT = 2**64
 
