@@ -37,6 +37,7 @@
 //! | `objects` | objects with metadata that many processes change (feature `objects`) |
 //! | `archive` | folders of files in a depot (feature `archive`) |
 //! | `trajectories` | trajectories and arrays of other programs (feature `import`) |
+//! | `maps` | maps of integers in one byte string (feature `maps`) |
 //! | [`Error`], [`ErrorKind`] | every way in which a call can fail |
 //!
 //! # Features
@@ -55,6 +56,8 @@
 //! | `barecat` | no | archives from and to those of Barecat; turns on `convert`, and compiles SQLite |
 //! | `import` | no | trajectories and arrays of other programs; turns on `atomic` and `json` |
 //! | `export` | no | trajectories of other programs, also written; turns on `import` |
+//! | `maps` | no | maps of integers in one byte string, and those of mapbuffer |
+//! | `brotli` | no | maps whose values are compressed by brotli; turns on `maps` |
 //! | `log` | no | events through the `log` crate |
 //! | `testing` | no | conformance suites for storages and codecs |
 
@@ -88,6 +91,8 @@ mod log;
 pub mod maintain;
 #[cfg(feature = "shards")]
 mod manifest;
+#[cfg(feature = "maps")]
+pub mod maps;
 mod named;
 #[cfg(feature = "objects")]
 pub mod objects;
@@ -106,6 +111,8 @@ pub mod testing;
 pub mod trajectories;
 mod vlstore;
 mod workers;
+#[cfg(any(feature = "convert", feature = "maps"))]
+mod zstd;
 
 pub use blosc::{BloscError, Compression, CompressionCodec, Filter};
 pub use buffer::Bytes;

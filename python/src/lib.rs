@@ -30,6 +30,7 @@ mod iter;
 mod key;
 mod loader;
 mod maintain;
+mod maps;
 #[allow(unsafe_code, reason = "it says why each block is sound")]
 mod memory;
 mod objects;
@@ -72,6 +73,8 @@ mod _vldepot {
     use super::loader::{Batch, Loader, merge_states};
     #[pymodule_export]
     use super::maintain::{compact, plan_compact, repair, verify};
+    #[pymodule_export]
+    use super::maps::{ByteMapCore, IntMapCore, build_byte_map, build_int_map};
     #[pymodule_export]
     use super::memory::RecordBytes;
     #[pymodule_export]

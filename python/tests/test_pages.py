@@ -24,6 +24,7 @@ RUN_BY = {
     "docs/how-to/move-from-hdf5.md": "move/test_move_pages.py",
     "docs/how-to/move-from-lmdb.md": "move/test_move_pages.py",
     "docs/how-to/move-from-mio.md": "collections/test_mio.py",
+    "docs/how-to/move-from-mapbuffer.md": "maps/test_mapbuffer.py",
     "docs/how-to/move-from-vlstore.md": "vlstore/test_vlstore.py",
     "docs/how-to/move-from-xtc.md": "move/test_move_pages.py",
     "docs/how-to/pack-a-folder-of-files.md": "test_examples.py",

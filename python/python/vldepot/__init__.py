@@ -25,6 +25,7 @@ Any program reads a frame by name. Its arrays are views of the record:
 | depots | `create`, `open`, `append`, `open_or_create`, `memory`, `from_bytes`, `Depot` |
 | atoms | `Frame`, `Topology`, and `FlatBatch` for many frames as long arrays |
 | files and folders | `vldepot.archive` |
+| maps of integers, and files of mapbuffer | `vldepot.mapbuffer` |
 | training | `Loader`, `Batch`, `merge_states`; `vldepot.torch` for PyTorch |
 | simulations | `vldepot.openmm`, `vldepot.ase` |
 | analysis | `vldepot.mdanalysis`, `vldepot.mdtraj`, `vldepot.chemfiles` |

@@ -19,7 +19,7 @@
 //! ```text
 //! options  what is wanted              report   what was done, and why not
 //! tar      blocks of 512 bytes         zip      a directory at the end       barecat  SQLite and shards
-//! packing  gzip, xz and zstd           zstd     the calls of C
+//! packing  gzip, xz and zstd
 //! taking   entries into an archive     giving   entries out of one
 //! import   taken in, by its format     export   written, in a format           wrap     an index over a tar
 //! ```
@@ -39,7 +39,6 @@ mod taking;
 mod tar;
 mod wrap;
 mod zip;
-mod zstd;
 
 pub use options::{ConvertOptions, Format};
 pub use report::{ConvertError, Converted};
