@@ -81,7 +81,7 @@ def test_a_query_finds_positions_and_names() -> None:
     np.testing.assert_array_equal(found, np.flatnonzero((energies > 2) & np.isin(atoms, [1, 3])))
     names = depot.select("name glob 'run_1/*' and energy < 1", names=True)
     assert names == ["run_1/frame_1", "run_1/frame_4"]
-    seen = [name for batch in depot.loader(positions=found, batch_size=3) for name, _ in batch]
+    seen = [name for batch in depot.loader(positions=found, batch_size=3) for name in batch.names]
     assert len(seen) == len(found)
     depot.set_metadata_of("run_1/frame_1", {"source": "md"})
     assert depot.select("meta.source == 'md'", names=True) == ["run_1/frame_1"]

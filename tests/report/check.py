@@ -106,9 +106,7 @@ class Browser:
             self.events.append(answer)
 
     def run(self, expression: str) -> Any:
-        result = self.ask(
-            "Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True
-        )
+        result = self.ask("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
         if "exceptionDetails" in result:
             raise RuntimeError(f"{expression}: {result['exceptionDetails']}")
         return result["result"].get("value")
@@ -133,7 +131,9 @@ class Browser:
             "(() => { const r = %s.getBoundingClientRect();"
             " return [r.x + scrollX, r.y + scrollY, r.width, r.height]; })()"
         )
-        element = f"document.querySelector({json.dumps(selector)})" if selector else "document.documentElement"
+        element = (
+            f"document.querySelector({json.dumps(selector)})" if selector else "document.documentElement"
+        )
         x, y, width, height = self.run(expression % element)
         clip = {"x": x, "y": y, "width": width, "height": height, "scale": 1}
         shot = self.ask("Page.captureScreenshot", format="png", clip=clip, captureBeyondViewport=True)
@@ -196,7 +196,9 @@ def colours(png: bytes) -> int:
                 line[n] = (line[n] + (left + up) // 2) & 255
             elif rule == 4:
                 guess = left + up - corner
-                near = min((abs(guess - left), 0, left), (abs(guess - up), 1, up), (abs(guess - corner), 2, corner))
+                near = min(
+                    (abs(guess - left), 0, left), (abs(guess - up), 1, up), (abs(guess - corner), 2, corner)
+                )
                 line[n] = (line[n] + near[2]) & 255
         seen.update(bytes(line[n : n + depth]) for n in range(0, stride, depth))
         before = line
@@ -222,7 +224,10 @@ def check(browser: Browser, name: str, address: str, own: str | None, pictures: 
                 found.append(f"the drawing is empty: {colours(first)} colours")
             if has_player and name != "one":
                 move = "(() => { const s = document.getElementById('slider'); s.value = s.max;"
-                browser.run(move + " s.dispatchEvent(new Event('input')); return new Promise((d) => setTimeout(d, 800)); })()")
+                browser.run(
+                    move
+                    + " s.dispatchEvent(new Event('input')); return new Promise((d) => setTimeout(d, 800)); })()"
+                )
                 if browser.photograph("#canvas canvas") == first and name != "hostile":
                     found.append("the slider moves nothing")
                 browser.run("document.getElementById('play').click()")
