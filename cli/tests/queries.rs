@@ -102,7 +102,7 @@ fn info_shows_statistics_and_says_when_they_are_not_exact() {
     done(&["rm", &run, "frame_9"]);
     let shown = done(&["info", &run]);
     assert!(shown.contains("energy: -8 to 0, mean -4,"), "{shown}");
-    assert!(shown.contains("NOT exact: with 1 record that are gone; `vldepot compact` makes"), "{shown}");
+    assert!(shown.contains("NOT exact: they count 1 record that went; `vldepot compact` makes"), "{shown}");
     assert!(done(&["verify", &run]).starts_with("whole"));
     done(&["--quiet", "compact", &run]);
     assert!(done(&["info", &run]).contains("statistics      exact\n"));

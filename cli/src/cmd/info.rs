@@ -158,13 +158,13 @@ fn covered(fields: &FieldStatistics) -> String {
     }
     let mut why = Vec::new();
     if fields.removed > 0 {
-        why.push(format!("with {} that are gone", text::count(fields.removed, "record")));
+        why.push(format!("they count {} that went", text::count(fields.removed, "record")));
     }
     if fields.missing > 0 {
-        why.push(format!("without {} that are there", text::count(fields.missing, "record")));
+        why.push(format!("they lack {}", text::count(fields.missing, "record")));
     }
     if why.is_empty() {
-        why.push("after a loss".into());
+        why.push("records were lost".into());
     }
     format!("NOT exact: {}; `vldepot compact` makes them exact", why.join(" and "))
 }
@@ -175,8 +175,9 @@ fn summary(of: &Summary) -> String {
     };
     let number = |number: f64| {
         // Six digits, as people read them; `--json` has all.
-        let rounded: f64 = format!("{number:.5e}").parse().unwrap_or(number);
-        if rounded == 0.0 || (1e-4..1e9).contains(&rounded.abs()) {
+        // The sum has no zero with a sign.
+        let rounded = 0.0 + format!("{number:.5e}").parse().unwrap_or(number);
+        if rounded == 0.0 || (1e-4..1e9).contains(&f64::abs(rounded)) {
             format!("{rounded}")
         } else {
             format!("{rounded:e}")
