@@ -8,9 +8,9 @@ pub(super) const START: usize = 4096;
 
 /// What does not come in frames of atoms, or in a way that is not read.
 const OTHERS: &[(usize, &[u8], &str)] = &[
-    (0, b"\x89HDF\r\n\x1a\n", "an HDF5 file, as H5MD files are: the Python package imports it"),
-    (0, b"SQLite format 3\0", "an SQLite database, as those of ASE are: the Python package imports it"),
-    (16, b"\xde\xc0\xef\xbe", "an LMDB file, as aselmdb files are: the Python package imports it"),
+    (0, b"\x89HDF\r\n\x1a\n", "an HDF5 file: `python/examples/move/from_h5md.py` imports H5MD"),
+    (0, b"SQLite format 3\0", "an SQLite file: `python/examples/move/from_aselmdb.py` imports ASE's"),
+    (16, b"\xde\xc0\xef\xbe", "an LMDB file: `from_lmdb.py` of `python/examples/move` imports it"),
     (0, b"CDF", "a NetCDF file, as AMBER writes them, which is not read"),
     (0, b"ITEM: TIMESTEP", "a LAMMPS dump, which is not read"),
     (0, b"ITEM: UNITS", "a LAMMPS dump, which is not read"),
