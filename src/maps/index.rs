@@ -1,10 +1,11 @@
 //! The sorted part of a map: keys, each with a number, and a checksum for each page.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use super::head::{ENTRY, Head, Kind, PAGE, PAGE_ENTRIES, unread};
 use super::order::{InOrder, last_left};
 use super::slices::Slices;
+use crate::buffer::prefetch;
 use crate::error::{Error, ErrorKind, Part, Result};
 use crate::le::u32_at;
 
@@ -19,9 +20,14 @@ pub(super) struct Index {
     copied: Option<Vec<u8>>,
     /// A bit for each page whose checksum was found right.
     seen: Vec<AtomicU64>,
+    /// How many pages have no such bit.
+    unseen: AtomicUsize,
     /// Whether pages are compared with their checksums before they are believed.
     pub(super) is_checked: bool,
 }
+
+/// An index of so many entries does not fit into the caches next to the processor.
+const FAR: usize = 1 << 13;
 
 /// The key of an entry.
 pub(super) fn key(entry: &Entry) -> u64 {
@@ -65,7 +71,8 @@ impl Index {
             Some(bytes.into_owned())
         };
         let words = head.pages().div_ceil(64);
-        let mut index = Self { head, copied, seen: Vec::new(), is_checked: true };
+        let unseen = AtomicUsize::new(head.pages());
+        let mut index = Self { head, copied, seen: Vec::new(), unseen, is_checked: true };
         // What is there has been compared with the length, so the bits take less than the bytes do.
         index.bytes(source)?;
         index.seen.resize_with(words, AtomicU64::default);
@@ -107,7 +114,10 @@ impl Index {
             let offset = (self.head.entries().start + at) as u64;
             return Err(Error::new(ErrorKind::Checksum { part: Part::Index, offset, expected, found }));
         }
-        self.seen[page / 64].fetch_or(1 << (page % 64), Ordering::Relaxed);
+        let bit = 1 << (page % 64);
+        if self.seen[page / 64].fetch_or(bit, Ordering::Relaxed) & bit == 0 {
+            self.unseen.fetch_sub(1, Ordering::Relaxed);
+        }
         Ok(())
     }
 
@@ -135,13 +145,38 @@ impl Index {
     /// The position of a key.
     pub(super) fn find(&self, source: &(impl Slices + ?Sized), wanted: u64) -> Result<Option<usize>> {
         let entries = self.entries(source)?;
+        let step = |node: usize, entry: &Entry| 2 * node + usize::from(key(entry) < wanted);
         let mut node = 1;
-        while let Some(entry) = entries.get(node - 1) {
-            self.believe(source, node - 1)?;
-            node = 2 * node + usize::from(key(entry) < wanted);
+        // All levels but the last are full, so their number is the same for every key, and no branch is guessed
+        // wrong.
+        let full = (entries.len() + 1).ilog2();
+        let far = if entries.len() >= FAR { full.saturating_sub(3) } else { 0 };
+        for _ in 0..far {
+            // The nodes three levels below lie side by side. One of them is asked for.
+            prefetch(entries.get(8 * node - 1..8 * node + 7).unwrap_or_default().as_flattened());
+            node = step(node, &entries[node - 1]);
         }
+        for _ in far..full {
+            node = step(node, &entries[node - 1]);
+        }
+        if let Some(entry) = entries.get(node - 1) {
+            node = step(node, entry);
+        }
+        self.believe_path(source, node)?;
         let found = last_left(node).checked_sub(1);
         Ok(found.filter(|position| key(&entries[*position]) == wanted))
+    }
+
+    /// Makes sure of the pages that a search went through, which ended below `node`.
+    fn believe_path(&self, source: &(impl Slices + ?Sized), mut node: usize) -> Result<()> {
+        if !self.is_checked || self.unseen.load(Ordering::Relaxed) == 0 {
+            return Ok(());
+        }
+        while node > 1 {
+            node /= 2;
+            self.believe(source, node - 1)?;
+        }
+        Ok(())
     }
 
     /// Puts changed bytes into the copy of the index, if there is one.

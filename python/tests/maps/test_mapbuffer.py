@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +69,37 @@ def test_slices_are_counted() -> None:  # P1
     mb = MapBuffer(reader)
     assert [mb[key] for key in range(100)] == [str(key).encode() for key in range(100)]
     assert len(reader.asked) == 102
+
+
+READER = """
+import mmap, sys
+from vldepot.mapbuffer import MapBuffer
+with open(sys.argv[1], "rb") as file:
+    mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    found = MapBuffer(mapped)
+    print("ready", flush=True)
+    sys.stdin.readline()
+    print(sum(len(found[key]) for key in range(1000)), flush=True)
+"""
+
+
+def test_several_processes_map_a_file_at_once(tmp_path: Path) -> None:  # P9
+    path = tmp_path / "map.mb"
+    path.write_bytes(MapBuffer({key: b"x" * key for key in range(1000)}).tobytes())
+    readers = [
+        subprocess.Popen(
+            [sys.executable, "-c", READER, str(path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(3)
+    ]
+    for reader in readers:
+        assert reader.stdout is not None and reader.stdout.readline() == "ready\n"
+    # All of them have it mapped now.
+    for reader in readers:
+        assert reader.communicate("go\n")[0] == "499500\n"
 
 
 def test_files_and_buffers(tmp_path: Path) -> None:  # P1, P9
