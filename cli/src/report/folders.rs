@@ -24,6 +24,11 @@ pub(crate) const WHOLE: Rect = Rect { x: 0.0, y: 0.0, w: 1000.0, h: 560.0 };
 const HEAD: f64 = 17.0;
 const BORDER: f64 = 2.0;
 
+/// Whether a folder of this size has its name above what is in it.
+fn has_head(rect: Rect) -> bool {
+    rect.w > 44.0 && rect.h > 36.0
+}
+
 /// A file, a folder, or what is left of a folder.
 #[derive(Debug)]
 struct Node {
@@ -190,7 +195,7 @@ impl Folders {
             let rect = self.rects[n];
             let inside = match n {
                 0 => rect,
-                _ if rect.w > 44.0 && rect.h > 36.0 => rect.inside(HEAD, BORDER),
+                _ if has_head(rect) => rect.inside(HEAD, BORDER),
                 _ => rect.inside(BORDER, BORDER),
             };
             #[allow(clippy::cast_precision_loss, reason = "a drawing")]
@@ -226,7 +231,9 @@ impl Folders {
                 rect.h,
                 html(&self.title(n))
             );
-            if let Some(name) = fitting(&node.name, *rect) {
+            // Elsewhere the names of what is in it would lie under its own.
+            let is_free = node.children.is_empty() || has_head(*rect);
+            if let Some(name) = fitting(&node.name, *rect).filter(|_| is_free) {
                 let _ = write!(
                     out,
                     "<text data-n=\"{n}\" class=\"{kind}\" x=\"{:.1}\" y=\"{:.1}\">{}</text>",

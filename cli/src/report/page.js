@@ -37,7 +37,9 @@
         rect.append(title);
         parts.append(rect);
         const room = Math.floor((w - 8) / 6.4);
-        if (h >= 15 && w >= 30 && (node.name.length <= room || room > 3)) {
+        // A folder that is small in the whole map has no room above what is in it.
+        const free = !node.opens || (node.w > 44 && node.h > 36);
+        if (free && h >= 15 && w >= 30 && (node.name.length <= room || room > 3)) {
           const text = document.createElementNS(svg, "text");
           text.setAttribute("class", kind.split(" ")[1]);
           text.setAttribute("x", (x + 5).toFixed(1));
