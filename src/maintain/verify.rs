@@ -73,8 +73,8 @@ pub struct VerifyReport {
     pub path: PathBuf,
     /// Whether the data were left out.
     pub quick: bool,
-    /// `depot`, `shards` for a folder of them, or `vlstore`. A file of vlstore has no checksums, so wrong
-    /// bytes can go unnoticed.
+    /// `depot`, `shards` for a folder of them, `wrapped` for an index over another file, or `vlstore`. A file
+    /// of vlstore has no checksums, so wrong bytes can go unnoticed.
     pub format: &'static str,
     /// Bytes of the file.
     pub file_bytes: u64,

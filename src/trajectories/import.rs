@@ -157,7 +157,7 @@ fn look(files: &[&Path], options: &ImportOptions) -> Result<Seen> {
         units = Some(units.unwrap_or(of_file));
     }
     let precision = if double { Precision::F64 } else { Precision::F32 };
-    let mut columns = vec!["step", "time"];
+    let mut columns = vec!["step", "time", "n_atoms"];
     if has_energy {
         columns.push("energy");
     }

@@ -125,6 +125,11 @@ fn tell(report: &VerifyReport, all: bool, out: &mut dyn Write) -> Result<(), Fai
         ("depot" | "shards", true) => {
             (format!("the data of {records} were NOT read"), format!("; {checked} checked"))
         }
+        ("wrapped", false) => {
+            let (read, bytes) = (text::grouped(report.records_read), text::bytes(report.bytes_read));
+            (format!("{read} of {records} read ({bytes}) and compared with their checksums"), String::new())
+        }
+        ("wrapped", true) => (format!("the data of {records} were NOT read"), String::new()),
         (_, false) => {
             (format!("{} of {records} read; the file has no checksums", report.records_read), String::new())
         }
