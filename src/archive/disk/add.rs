@@ -6,6 +6,7 @@ use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -28,6 +29,9 @@ const AT_ONCE: usize = 64;
 /// Bytes of files that a reader takes at once. Longer files are read one at a time, by the thread that stores
 /// them.
 const LONG: u64 = 8 << 20;
+
+/// While fewer bytes wait to be stored, more batches are read ahead: so small files do not wait for each other.
+const HELD: u64 = 8 << 20;
 
 /// What to add, and how. See [`Archive::add`].
 #[derive(Debug, Clone, Default)]
@@ -191,7 +195,9 @@ pub(super) fn add_into(
     let threads = options.threads.unwrap_or_else(threads);
     let left_out = left_out(target.path(), options);
     let mut walk = Walk { sources: sources.into_iter(), current: None, options, left_out: &left_out };
-    let reader = Reader { options, left_out: &left_out };
+    // Bytes of files that were read and are not stored yet.
+    let held = AtomicU64::new(0);
+    let reader = Reader { options, left_out: &left_out, held: &held };
     let (give, take) = channel::<(Vec<Wanted>, Sender<Batch>)>();
     let take = Arc::new(Mutex::new(take));
     thread::scope(|scope| {
@@ -214,7 +220,8 @@ pub(super) fn add_into(
         // Batches that are being read, in the order of the walk. So many at most are in memory.
         let mut ahead = VecDeque::new();
         loop {
-            while ahead.len() < 2 * threads
+            let most = if held.load(Ordering::Relaxed) < HELD { 8 } else { 2 };
+            while ahead.len() < most * threads
                 && let Some(wanted) = walk.batch()
             {
                 let (done, batch) = channel();
@@ -227,6 +234,9 @@ pub(super) fn add_into(
             for found in batch.recv().unwrap_or_default() {
                 match found {
                     Ok((found, content)) => {
+                        if let Content::File(bytes, _) = &content {
+                            held.fetch_sub(bytes.len() as u64, Ordering::Relaxed);
+                        }
                         target.archive()?.store(&found, content, options, &mut added)?;
                     }
                     Err(failure) => added.fail(failure),
@@ -363,6 +373,7 @@ fn is_wanted(options: &AddOptions, Found { to, kind, .. }: &Found) -> bool {
 struct Reader<'r> {
     options: &'r AddOptions,
     left_out: &'r [(u64, u64)],
+    held: &'r AtomicU64,
 }
 
 impl Reader<'_> {
@@ -377,6 +388,7 @@ impl Reader<'_> {
                 Ok(content) => {
                     if let Content::File(bytes, _) = &content {
                         room -= bytes.len() as u64;
+                        self.held.fetch_add(bytes.len() as u64, Ordering::Relaxed);
                     }
                     Ok((found, content))
                 }
