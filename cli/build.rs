@@ -1,5 +1,5 @@
-//! With the feature `viewer`: takes 3Dmol.js, which `npm ci` has put into `web/node_modules`, for the pages of
-//! `vldepot report`. Nothing is fetched here.
+//! With the feature `viewer`: takes 3Dmol.js, which `npm ci` has put into `web/node_modules`, for the pages
+//! of `vldepot report`. Nothing is fetched here.
 
 use std::path::{Path, PathBuf};
 use std::{env, fs, process};

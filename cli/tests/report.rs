@@ -1,5 +1,5 @@
-//! `vldepot report` and `vldepot view`: the pages, as text, and the server. `.ci/run report` opens the same pages
-//! in a browser.
+//! `vldepot report` and `vldepot view`: the pages, as text, and the server. `.ci/run report` opens the same
+//! pages in a browser.
 #![cfg(unix)]
 
 use std::fs;

@@ -226,8 +226,9 @@ impl Codec for AtomicFrameCodec {
         true
     }
 
-    /// `n_atoms`, `step`, `time` and `energy` of each frame, all numbers of `positions`, `velocities`, `forces`,
-    /// `charges`, `masses`, `cell` and `stress`, and the `types` of the atoms, each if the frame has it.
+    /// `n_atoms`, `step`, `time` and `energy` of each frame, all numbers of `positions`, `velocities`,
+    /// `forces`, `charges`, `masses`, `cell` and `stress`, and the `types` of the atoms, each if the frame
+    /// has it.
     ///
     /// Of a frame that has only a name of a topology, types and masses are in the record of the topology, and
     /// are counted there, once.

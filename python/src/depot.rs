@@ -1262,8 +1262,8 @@ impl PyDepot {
     ///
     /// A query compares columns (`energy`), the name (`name`) and values of metadata (`meta.source`) with
     /// numbers, text, `true` and `false`, by `< <= == != >= >`, `in (3, 5)`, `not in` and `glob "run_*"`.
-    /// `has(energy)` says whether there is a value. Conditions are joined by `and`, `or`, `not` and parentheses,
-    /// and numbers by `+ - * /`. With a value that is missing or NaN, no comparison holds.
+    /// `has(energy)` says whether there is a value. Conditions are joined by `and`, `or`, `not` and
+    /// parentheses, and numbers by `+ - * /`. With a value that is missing or NaN, no comparison holds.
     ///
     /// Args:
     ///     query: The text of the query.
@@ -1300,10 +1300,11 @@ impl PyDepot {
         Ok(numpy::PyArray1::from_vec(py, positions).into_any())
     }
 
-    /// Count, min, max, mean and variance of the columns and of the fields of all records, without reading any.
+    /// Count, min, max, mean and variance of the columns and of the fields of all records, without reading
+    /// any.
     ///
-    /// Those of columns are of the records that are there. Those of fields are bounds after records were removed
-    /// or replaced: `exact` is false then, until the depot is compacted.
+    /// Those of columns are of the records that are there. Those of fields are bounds after records were
+    /// removed or replaced: `exact` is false then, until the depot is compacted.
     ///
     /// Example:
     ///     >>> depot = vldepot.memory(statistics=True)

@@ -10,8 +10,8 @@
 //! split         4 n      numbers of collections, four bytes each
 //! ```
 //!
-//! All numbers are little-endian. MIO writes `collections` when its writer is closed, so a dataset whose writer
-//! died has nothing that says where objects lie.
+//! All numbers are little-endian. MIO writes `collections` when its writer is closed, so a dataset whose
+//! writer died has nothing that says where objects lie.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -105,7 +105,8 @@ impl Source {
         Ok(())
     }
 
-    /// Checks that `len` bytes at `start` are in the file. The table or list at `offset` of the file `by` says so.
+    /// Checks that `len` bytes at `start` are in the file. The table or list at `offset` of the file `by`
+    /// says so.
     fn check(&self, what: &str, start: u64, len: u64, by: &Path, offset: u64) -> Result<()> {
         if start.checked_add(len).is_some_and(|end| end <= self.len) {
             return Ok(());
@@ -224,8 +225,8 @@ impl Dataset {
 
 /// Makes a depot of collections from a dataset of MIO: `folder` has the files `collections` and `objects`.
 ///
-/// The names are MIO's numbers. The depot appears when it is complete. Objects that MIO's lists name twice are
-/// stored twice. Splits are files of their own: see [`read_mio_split`].
+/// The names are MIO's numbers. The depot appears when it is complete. Objects that MIO's lists name twice
+/// are stored twice. Splits are files of their own: see [`read_mio_split`].
 ///
 /// # Errors
 /// - [`ErrorKind::NotADepot`] for other files, and for a dataset whose writer died.
@@ -267,8 +268,8 @@ impl Drop for Unfinished {
 
 /// Writes the collections as a dataset of MIO: a new folder with the files `collections` and `objects`.
 ///
-/// MIO knows collections by their position, from 0 on, so names are not kept. MIO's reader opens no dataset that
-/// has no object bytes at all. The folder appears when it is complete. A process that is killed leaves
+/// MIO knows collections by their position, from 0 on, so names are not kept. MIO's reader opens no dataset
+/// that has no object bytes at all. The folder appears when it is complete. A process that is killed leaves
 /// `.NAME.vldepot-PROCESS.tmp`.
 ///
 /// # Errors

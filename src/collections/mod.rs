@@ -1,8 +1,8 @@
 //! Collections: records of several objects, with metadata, any object readable alone (feature `collections`).
 //!
-//! A collection is one record: an ordered list of objects, which are bytes, such as the pictures of a film. Its
-//! metadata, such as a label, are the record's [metadata](crate::Depot::metadata) and lie in the index. So the
-//! metadata and the number of objects are read without touching an object.
+//! A collection is one record: an ordered list of objects, which are bytes, such as the pictures of a film.
+//! Its metadata, such as a label, are the record's [metadata](crate::Depot::metadata) and lie in the index.
+//! So the metadata and the number of objects are read without touching an object.
 //!
 //! ```
 //! use vldepot::collections::{Collections, NewCollection, Split};

@@ -1,9 +1,9 @@
 //! Splits: which records belong together, such as those to train with.
 //!
-//! A split is an entry of the depot's own metadata, named `split:NAME`: a map of `ids`, bytes, and `names`, an
-//! array of the names that are no integers from 0 up. `ids` has the others, sorted, each as the difference to
-//! the one before it (the first as it is), in LEB128: seven bits a byte, the lowest first, and the highest bit
-//! set in all bytes but the last.
+//! A split is an entry of the depot's own metadata, named `split:NAME`: a map of `ids`, bytes, and `names`,
+//! an array of the names that are no integers from 0 up. `ids` has the others, sorted, each as the difference
+//! to the one before it (the first as it is), in LEB128: seven bits a byte, the lowest first, and the highest
+//! bit set in all bytes but the last.
 
 use std::collections::BTreeMap;
 

@@ -13,7 +13,8 @@ use crate::key::{AsKey, Key};
 use crate::sync::lock;
 use crate::{Depot, Layout, LoaderBuilder, Record};
 
-/// A layout for collections: their bytes are not shuffled, as those of arrays are, and the index counts objects.
+/// A layout for collections: their bytes are not shuffled, as those of arrays are, and the index counts
+/// objects.
 ///
 /// ```
 /// use vldepot::collections::layout;
@@ -122,7 +123,8 @@ impl Collections {
         self.depot.is_empty()
     }
 
-    /// Adds a collection under the next integer, which is returned: one more than the greatest that is a name.
+    /// Adds a collection under the next integer, which is returned: one more than the greatest that is a
+    /// name.
     ///
     /// # Errors
     /// - [`ErrorKind::InvalidRecord`] when no integer is left, and for metadata of more than 64 MiB.

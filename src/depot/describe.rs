@@ -60,8 +60,8 @@ impl<C: Codec> Depot<C> {
 }
 
 impl Depot<Raw> {
-    /// Lets `codec`, which must be that of the depot, describe the records that are put as bytes, so that copies
-    /// have [statistics](Self::statistics).
+    /// Lets `codec`, which must be that of the depot, describe the records that are put as bytes, so that
+    /// copies have [statistics](Self::statistics).
     ///
     /// Records that are not what the codec holds are stored all the same, and are missing in the statistics.
     ///

@@ -60,8 +60,8 @@ impl<C: Codec> Depot<C> {
     /// The positions of the records that match a query, in the order of insertion.
     ///
     /// No record is read: the query is about [columns](crate::Layout::columns), names and metadata, which the
-    /// index has. Segments of the index in which no record can match are left out, by the least and the largest
-    /// value that they have. The records are those of this moment.
+    /// index has. Segments of the index in which no record can match are left out, by the least and the
+    /// largest value that they have. The records are those of this moment.
     ///
     /// ```
     /// use vldepot::codecs::{AtomicFrame, AtomicFrameCodec};
@@ -76,7 +76,8 @@ impl<C: Codec> Depot<C> {
     /// assert_eq!(keys.collect::<Result<Vec<_>, _>>()?, [Key::from(4), Key::from(5)]);
     /// // As a subset for training:
     /// let positions = depot.select("energy < -3")?.collect::<Result<Vec<_>, _>>()?;
-    /// assert_eq!(depot.loader().positions(positions).build()?.map(|batch| batch.unwrap().len()).sum::<usize>(), 4);
+    /// let loader = depot.loader().positions(positions).build()?;
+    /// assert_eq!(loader.map(|batch| batch.unwrap().len()).sum::<usize>(), 4);
     /// # Ok::<(), vldepot::Error>(())
     /// ```
     ///
@@ -93,10 +94,10 @@ impl<C: Codec> Depot<C> {
     /// | `and`, `or`, `not`, `( )` | what binds less closely comes later: `not`, `and`, `or` |
     /// | `+` `-` `*` `/` | arithmetic of numbers: `energy / n_atoms < -0.5` |
     ///
-    /// With a value that is missing or NaN, no comparison holds, `!=` included. So `not energy < 0` holds for a
-    /// record without an energy, and `energy >= 0` does not. Values of different kinds, such as a text and a
-    /// number, are not equal (`!=` holds), and no order holds between them. Integers and floats are compared
-    /// without rounding.
+    /// With a value that is missing or NaN, no comparison holds, `!=` included. So `not energy < 0` holds for
+    /// a record without an energy, and `energy >= 0` does not. Values of different kinds, such as a text and
+    /// a number, are not equal (`!=` holds), and no order holds between them. Integers and floats are
+    /// compared without rounding.
     ///
     /// # Errors
     /// - [`ErrorKind::InvalidQuery`], which points at the place in the text.

@@ -48,8 +48,8 @@ pub struct FieldStatistics {
     pub exact: bool,
     /// Records that they are of.
     pub counted: u64,
-    /// Records among these that are gone: removed, or replaced. Counts, min and max are then bounds of those of
-    /// the live records, and mean and variance are off.
+    /// Records among these that are gone: removed, or replaced. Counts, min and max are then bounds of those
+    /// of the live records, and mean and variance are off.
     pub removed: u64,
     /// Live records that are not among these: such as those that a killed writer left without a commit.
     pub missing: u64,

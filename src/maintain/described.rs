@@ -26,8 +26,8 @@ fn describer<C: Codec>(codec: C, engine: &Engine) -> Result<Option<Box<Describe<
 ///
 /// Counts, min and max must be equal. Mean and variance may differ by 10^-9 of the largest value, or of its
 /// square: they are sums, and were added up in another order. After records were removed or replaced,
-/// statistics are bounds, and are checked as such. With a record that is not what the codec holds, they are not
-/// compared.
+/// statistics are bounds, and are checked as such. With a record that is not what the codec holds, they are
+/// not compared.
 ///
 /// ```
 /// use vldepot::codecs::{AtomicFrame, AtomicFrameCodec};
@@ -48,7 +48,8 @@ fn describer<C: Codec>(codec: C, engine: &Engine) -> Result<Option<Box<Describe<
 /// - [`ErrorKind::WrongCodec`](crate::ErrorKind::WrongCodec),
 ///   [`ErrorKind::CodecParameters`](crate::ErrorKind::CodecParameters).
 ///
-/// A difference is among the problems of the report. It names the field, what was expected and what was found.
+/// A difference is among the problems of the report. It names the field, what was expected and what was
+/// found.
 pub fn verify_as<C: Codec>(
     path: impl AsRef<Path>,
     codec: C,
@@ -64,8 +65,8 @@ pub fn verify_as<C: Codec>(
     verify_describing(path, *options, describe.as_deref(), &mut progress)
 }
 
-/// Compacts like [`compact_with`](super::compact_with), and makes the statistics of the records' fields anew, so
-/// that they are exact afterwards.
+/// Compacts like [`compact_with`](super::compact_with), and makes the statistics of the records' fields anew,
+/// so that they are exact afterwards.
 ///
 /// ```
 /// use vldepot::codecs::{AtomicFrame, AtomicFrameCodec};
@@ -90,8 +91,8 @@ pub fn verify_as<C: Codec>(
 /// ```
 ///
 /// # Errors
-/// The errors of [`compact`](super::compact), and those of a codec that is not that of the depot. Records that are
-/// not what the codec holds are kept, and are missing in the statistics.
+/// The errors of [`compact`](super::compact), and those of a codec that is not that of the depot. Records
+/// that are not what the codec holds are kept, and are missing in the statistics.
 pub fn compact_as<C: Codec>(
     path: impl AsRef<Path>,
     codec: C,

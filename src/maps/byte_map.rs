@@ -238,8 +238,8 @@ impl<S: Slices> ByteMap<S> {
         })
     }
 
-    /// Where a value with its checksum lies. The end is unknown for the last value of mapbuffer, which goes on
-    /// to the end of the bytes.
+    /// Where a value with its checksum lies. The end is unknown for the last value of mapbuffer, which goes
+    /// on to the end of the bytes.
     fn place(&self, position: usize) -> Result<(u64, Option<u64>)> {
         let offset = |entry: &Entry| index::number(entry);
         let start = offset(self.index.entry(&self.source, position)?);
@@ -333,8 +333,8 @@ impl<S: Slices> ByteMap<S> {
         assemble(&sorted, *options)
     }
 
-    /// Looks at every byte: magic, length, all checksums, the order of keys and of places, and that each value
-    /// decompresses.
+    /// Looks at every byte: magic, length, all checksums, the order of keys and of places, and that each
+    /// value decompresses.
     ///
     /// A flipped bit of a map of this crate is always found, if its values have checksums. mapbuffer's index
     /// has none: a changed key that keeps the order is not found there.
@@ -388,14 +388,14 @@ impl<S: Slices> ByteMap<S> {
 }
 
 impl<S: Slices + AsMut<[u8]>> ByteMap<S> {
-    /// Replaces the value of a key in place, and its checksum. It must take as many bytes as the old one does;
-    /// of a compressed map, that is after compression.
+    /// Replaces the value of a key in place, and its checksum. It must take as many bytes as the old one
+    /// does; of a compressed map, that is after compression.
     ///
     /// This is for memory, and not crash-safe: value and checksum are two things to write.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`] for a key that is not there, [`ErrorKind::InvalidRecord`] for a value of another
-    /// length, and [`ErrorKind::Checksum`] for a damaged index. All bytes stay as they are then.
+    /// [`ErrorKind::NotFound`] for a key that is not there, [`ErrorKind::InvalidRecord`] for a value of
+    /// another length, and [`ErrorKind::Checksum`] for a damaged index. All bytes stay as they are then.
     pub fn set(&mut self, key: u64, value: &[u8]) -> Result<()> {
         let (start, stored) = self.change(key, value)?;
         let start = usize::try_from(start).unwrap_or(usize::MAX);

@@ -147,8 +147,8 @@ impl Index {
         let entries = self.entries(source)?;
         let step = |node: usize, entry: &Entry| 2 * node + usize::from(key(entry) < wanted);
         let mut node = 1;
-        // All levels but the last are full, so their number is the same for every key, and no branch is guessed
-        // wrong.
+        // All levels but the last are full, so their number is the same for every key, and no branch is
+        // guessed wrong.
         let full = (entries.len() + 1).ilog2();
         let far = if entries.len() >= FAR { full.saturating_sub(3) } else { 0 };
         for _ in 0..far {

@@ -138,7 +138,8 @@ impl<S: Slices> IntMap<S> {
         self.index.in_order().map(entry)
     }
 
-    /// Looks at every byte: magic, length, the checksums of the header and of each page, and the order of keys.
+    /// Looks at every byte: magic, length, the checksums of the header and of each page, and the order of
+    /// keys.
     ///
     /// A flipped bit of a map of this crate is always found. mapbuffer's maps have no checksums: of them, the
     /// header, the length and the order are looked at.

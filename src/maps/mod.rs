@@ -36,8 +36,8 @@
 //! | the rest | the values in the order of the entries, each with the checksum of its key and its stored bytes |
 //!
 //! Entries are in the order of a binary search: the entry at position `i` has smaller keys at and below
-//! position `2i + 1`, and larger ones at and below `2i + 2`, and all levels but the last one are full. A value
-//! ends where that of the next position begins.
+//! position `2i + 1`, and larger ones at and below `2i + 2`, and all levels but the last one are full. A
+//! value ends where that of the next position begins.
 //!
 //! mapbuffer's files are read as they are, and written by [`MapFormat::Mapbuffer`]. Their format is in the
 //! source of mapbuffer, <https://github.com/seung-lab/mapbuffer>.

@@ -126,8 +126,8 @@ impl LockFile {
 ///
 /// A lock that its holder took again ends with the first one.
 ///
-/// If the process forks, the lock goes on to be the parent's. It is released when the parent drops it, or when
-/// both have ended.
+/// If the process forks, the lock goes on to be the parent's. It is released when the parent drops it, or
+/// when both have ended.
 #[derive(Debug)]
 #[must_use = "the lock is released when this is dropped"]
 pub struct NameLock {

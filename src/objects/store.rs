@@ -69,7 +69,8 @@ impl Object {
 }
 
 impl ObjectFile {
-    /// Shows `job` what is committed by now: one state, however long it takes. `job` must not call this again.
+    /// Shows `job` what is committed by now: one state, however long it takes. `job` must not call this
+    /// again.
     pub(super) fn look<T>(&self, job: impl FnOnce(&Depot<Raw>) -> Result<T>) -> Result<T> {
         let mut depot = write(&self.reader);
         match depot.refresh() {
@@ -157,8 +158,9 @@ impl Objects {
         Self::open(path)
     }
 
-    /// Sets how long a change waits for a writer that takes no turns, such as the command `vldepot`, before it
-    /// fails with [`ErrorKind::Locked`]. A minute by default. Changes by `Objects` are waited for without end.
+    /// Sets how long a change waits for a writer that takes no turns, such as the command `vldepot`, before
+    /// it fails with [`ErrorKind::Locked`]. A minute by default. Changes by `Objects` are waited for without
+    /// end.
     ///
     /// Folders that were taken from it before keep theirs.
     #[must_use]
@@ -295,7 +297,8 @@ impl Objects {
         })
     }
 
-    /// The metadata of that name, with or without an object. `None` if there are none. The object is not read.
+    /// The metadata of that name, with or without an object. `None` if there are none. The object is not
+    /// read.
     ///
     /// # Errors
     /// [`ErrorKind::Metadata`] when they are not a `T`, and those of [`Depot::metadata`].
@@ -369,9 +372,9 @@ impl Objects {
 
     /// Locks a name, so that no other thread or process has it, and waits until it is free.
     ///
-    /// Nothing else is locked: only those who lock the name too are kept out. A thread that has the lock gets it
-    /// again without waiting. Two names that are locked together are locked in the same order by everyone, or
-    /// they may wait for each other for ever. See the [module](super#locks).
+    /// Nothing else is locked: only those who lock the name too are kept out. A thread that has the lock gets
+    /// it again without waiting. Two names that are locked together are locked in the same order by everyone,
+    /// or they may wait for each other for ever. See the [module](super#locks).
     ///
     /// ```
     /// use vldepot::objects::Objects;

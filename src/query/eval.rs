@@ -42,7 +42,8 @@ impl Expr {
                 let (left, right) = (left.value(row)?, right.value(row)?);
                 match left.compare(&right) {
                     Some(order) => relation.holds(order),
-                    // Values of different kinds are not equal. With one that is missing or NaN, nothing holds.
+                    // Values of different kinds are not equal. With one that is missing or NaN, nothing
+                    // holds.
                     None => {
                         *relation == super::expr::Relation::NotEqual && !left.is_none() && !right.is_none()
                     }

@@ -80,7 +80,8 @@ pub(crate) enum Field {
     Name,
     /// A value of the record's metadata: the names that lead to it.
     Metadata(Vec<String>),
-    /// The column of this name, which stands at this column of the text. `number` is that of the depot's column.
+    /// The column of this name, which stands at this column of the text. `number` is that of the depot's
+    /// column.
     Column { name: String, at: usize, number: usize },
 }
 

@@ -5,7 +5,8 @@ use super::expr::Value;
 /// How deep values may be nested. Deeper ones are not found.
 const MAX_DEPTH: usize = 64;
 
-/// The value that the names lead to, one map inside the other. It is missing if there is none, or if it is nil.
+/// The value that the names lead to, one map inside the other. It is missing if there is none, or if it is
+/// nil.
 pub(crate) fn lookup<'b>(mut bytes: &'b [u8], path: &[String]) -> Value<'b> {
     let bytes = &mut bytes;
     for name in path {

@@ -7,8 +7,8 @@
 /// Two summaries are merged by the formula of Chan, Golub and LeVeque, "Updating Formulae and a Pairwise
 /// Algorithm for Computing Sample Variances" (1979). Many numbers together are summed after the
 /// first of them is subtracted: the shifted data algorithm of the same authors, "Algorithms for Computing the
-/// Sample Variance" (1983). One number after the other is added as by Welford, "Note on a Method for Calculating
-/// Corrected Sums of Squares and Products" (1962).
+/// Sample Variance" (1983). One number after the other is added as by Welford, "Note on a Method for
+/// Calculating Corrected Sums of Squares and Products" (1962).
 ///
 /// ```
 /// use vldepot::statistics::Summary;
@@ -206,8 +206,8 @@ impl Summary {
 
     /// Where this summary, which was stored, differs from what it should be: what was expected and found.
     ///
-    /// Counts, min and max must be equal. Mean and variance may differ by `tolerance`, relative to the size of
-    /// the numbers: their order of summation may be another one.
+    /// Counts, min and max must be equal. Mean and variance may differ by `tolerance`, relative to the size
+    /// of the numbers: their order of summation may be another one.
     pub(crate) fn difference(&self, expected: &Self, tolerance: f64) -> Option<(String, String)> {
         let exact = |name: &str, expected: &dyn std::fmt::Debug, found: &dyn std::fmt::Debug| {
             (format!("{name} {expected:?}"), format!("{found:?}"))

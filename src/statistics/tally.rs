@@ -258,7 +258,8 @@ impl Tally {
         }
     }
 
-    /// Where this tally, which was stored, is no bound of that of some of its records: field, expected, found.
+    /// Where this tally, which was stored, is no bound of that of some of its records: field, expected,
+    /// found.
     pub(crate) fn outside(&self, some: &Self) -> Vec<(String, String, String)> {
         let differs = |(name, some): (&str, &Summary)| {
             let all = self.field(name).copied().unwrap_or_default();

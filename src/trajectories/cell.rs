@@ -1,7 +1,7 @@
 //! Cells by lengths and angles.
 
-/// The lattice vectors of a cell, as rows: the first along x, the second in the plane of x and y. Angles are in
-/// degrees. `None` if there is no such cell.
+/// The lattice vectors of a cell, as rows: the first along x, the second in the plane of x and y. Angles are
+/// in degrees. `None` if there is no such cell.
 #[expect(clippy::float_cmp, reason = "exactly right angles are exact")]
 pub(super) fn from_lengths_and_angles(lengths: [f64; 3], angles: [f64; 3]) -> Option<[[f64; 3]; 3]> {
     let [first, second, third] = lengths;

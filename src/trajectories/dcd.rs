@@ -1,11 +1,13 @@
-//! DCD, the trajectories of CHARMM, NAMD, X-PLOR, OpenMM and LAMMPS: records of Fortran, of either byte order.
+//! DCD, the trajectories of CHARMM, NAMD, X-PLOR, OpenMM and LAMMPS: records of Fortran, of either byte
+//! order.
 //!
 //! ```text
 //! 84 "CORD" 20 numbers of 4 bytes 84 | titles | 4 atoms 4 | frame ...
 //! ```
 //!
-//! A record begins and ends with its length, an i32. A frame has a record for the cell, if it has one, and one
-//! each for x, y and z, which are f32. Where atoms are fixed, all frames but the first have the others only.
+//! A record begins and ends with its length, an i32. A frame has a record for the cell, if it has one, and
+//! one each for x, y and z, which are f32. Where atoms are fixed, all frames but the first have the others
+//! only.
 //!
 //! # Source
 //! The MolFile plugin `dcdplugin`, in its documentation and as MDAnalysis reads it: which numbers of the head

@@ -18,7 +18,8 @@ use crate::{CodecError, Depot};
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct ExportOptions {
-    /// Steps per nm to which XTC rounds positions. By default those of the XTC file that was imported, else 1000.
+    /// Steps per nm to which XTC rounds positions. By default those of the XTC file that was imported, else
+    /// 1000.
     pub steps_per_nm: Option<f32>,
 }
 
@@ -54,8 +55,8 @@ pub struct Exported {
 
 /// Writes the frames of a depot, in their order.
 ///
-/// XTC, TRR and extended XYZ are written, in their units. Records without positions, velocities and forces are passed
-/// over.
+/// XTC, TRR and extended XYZ are written, in their units. Records without positions, velocities and forces
+/// are passed over.
 ///
 /// ```
 /// use vldepot::Depot;
@@ -73,7 +74,8 @@ pub struct Exported {
 /// ```
 ///
 /// # Errors
-/// - [`ImportError::Frame`] when a frame has something that the format cannot hold: a step beyond 32 bits, or for XTC
+/// - [`ImportError::Frame`] when a frame has something that the format cannot hold: a step beyond 32 bits, or
+///   for XTC
 ///   no positions, or such that are not finite or too far out.
 /// - [`ImportError::Options`] for a format that is not written, and for a unit that is not known.
 /// - [`ImportError::Write`], [`ImportError::Depot`].

@@ -22,8 +22,8 @@ pub struct Structure {
 pub struct Entry<'a> {
     /// The frame, with arrays that the reader lends.
     pub frame: AtomicFrame<'a>,
-    /// What the atoms of this frame and of the next ones are. `None` if that is as before, and an empty one if
-    /// nothing is known of them any more.
+    /// What the atoms of this frame and of the next ones are. `None` if that is as before, and an empty one
+    /// if nothing is known of them any more.
     pub structure: Option<Cow<'a, Structure>>,
     /// What is text.
     pub metadata: Option<Map<String, Value>>,

@@ -18,7 +18,8 @@ use crate::codecs::{AnyArray, AtomicFrame, Topology, Units};
 
 pub(super) use super::gsd_file::MAGIC;
 
-/// What changes from frame to frame, if it is there at all: the chunk, and whether it is an array of the frame.
+/// What changes from frame to frame, if it is there at all: the chunk, and whether it is an array of the
+/// frame.
 const MOVING: [&str; 5] = [
     "particles/position",
     "particles/velocity",

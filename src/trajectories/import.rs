@@ -22,7 +22,8 @@ const TOPOLOGY: &str = "topology";
 
 /// Makes a new depot of files of other programs, one after the other.
 ///
-/// Trajectories become frames `frame_0000000000` and so on, and arrays of NumPy become arrays. What is read is told by the content. The file appears when it is
+/// Trajectories become frames `frame_0000000000` and so on, and arrays of NumPy become arrays. What is read
+/// is told by the content. The file appears when it is
 /// complete: after an error there is none.
 ///
 /// `docs/reference/formats.md` says what is kept of each format.
@@ -44,7 +45,8 @@ const TOPOLOGY: &str = "topology";
 /// ```
 ///
 /// # Errors
-/// - [`ImportError::Format`], [`ImportError::Damaged`], [`ImportError::Unsupported`], [`ImportError::Read`] for a
+/// - [`ImportError::Format`], [`ImportError::Damaged`], [`ImportError::Unsupported`], [`ImportError::Read`]
+///   for a
 ///   file.
 /// - [`ImportError::Options`] when files have different units and none are given, or do not go together.
 /// - [`ImportError::Depot`], also when something is at the path of the target.

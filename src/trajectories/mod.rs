@@ -1,8 +1,8 @@
 //! Trajectories and arrays of other programs, in and out.
 //!
-//! [`import`] makes a depot of files, `export` (feature `export`) writes one of a depot, and [`Trajectory`] reads one
-//! frame by frame without a depot. What is kept of
-//! each format stands in `docs/reference/formats.md`.
+//! [`import`] makes a depot of files, `export` (feature `export`) writes one of a depot, and [`Trajectory`]
+//! reads one frame by frame without a depot. What is kept of each format stands in
+//! `docs/reference/formats.md`.
 //!
 //! ```text
 //! import   files into a depot            reader   one file, frame by frame

@@ -1,8 +1,8 @@
 //! PDB: text in fixed columns, a line for each atom.
 //!
 //! # Source
-//! wwPDB, "Protein Data Bank Contents Guide", version 3.3: the columns of ATOM, CRYST1, MODEL and CONECT. Titles
-//! with `t=` and `step=` are those of GROMACS.
+//! wwPDB, "Protein Data Bank Contents Guide", version 3.3: the columns of ATOM, CRYST1, MODEL and CONECT.
+//! Titles with `t=` and `step=` are those of GROMACS.
 
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};

@@ -1,8 +1,9 @@
 //! TRR, the full trajectories of GROMACS: positions, velocities and forces in single or double precision.
 //!
 //! ```text
-//! 1993 | 13 12 "GMX_trn_file" | sizes in bytes: ir e box vir pres top sym x v f | atoms step nre | time lambda
-//! i32    i32 i32 12 bytes       10 i32                                            3 i32            real
+//! 1993 | 13 12 "GMX_trn_file" | sizes in bytes: ir e box vir pres top sym x v f | atoms step nre | time
+//! lambda i32    i32 i32 12 bytes       10 i32                                            3 i32
+//! real
 //! ```
 //!
 //! Then come the parts in the order of their sizes. All is big-endian. A real is an f32 or an f64, which the

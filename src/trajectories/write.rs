@@ -40,7 +40,8 @@ impl Atoms {
         Ok(())
     }
 
-    /// The symbols of elements, else the names, else nothing. The types come with them if they are no elements.
+    /// The symbols of elements, else the names, else nothing. The types come with them if they are no
+    /// elements.
     pub(super) fn species(&self, frame: &AtomicFrame<'_>) -> (Option<Vec<String>>, Option<Vec<i32>>) {
         let own: Option<Vec<i32>> = match &frame.types {
             Some(AnyArray::I32(types)) => Some(types.iter().copied().collect()),
@@ -120,7 +121,8 @@ pub(super) fn note_left_out(frame: &AtomicFrame<'_>, fields: &[&str], left_out: 
     );
 }
 
-/// Rows of three numbers in double precision, which holds all others, and whether they are in single precision or less.
+/// Rows of three numbers in double precision, which holds all others, and whether they are in single
+/// precision or less.
 pub(super) fn rows(array: &AnyArray<'_>) -> (Vec<[f64; 3]>, bool) {
     let numbers: Vec<f64> = match array {
         AnyArray::F32(array) => array.iter().map(|number| f64::from(*number)).collect(),

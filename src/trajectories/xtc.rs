@@ -192,8 +192,8 @@ impl Bits<'_> {
         Ok(u32::try_from(value).unwrap_or(u32::MAX))
     }
 
-    /// Three numbers below `sizes` that were multiplied into one of `n` bits, at most 72, bytes in little-endian
-    /// order.
+    /// Three numbers below `sizes` that were multiplied into one of `n` bits, at most 72, bytes in
+    /// little-endian order.
     fn three(&mut self, n: u32, sizes: [u32; 3]) -> Result<[i32; 3], Wrong> {
         let (mut value, mut shift) = (0_u128, 0);
         while shift < n {

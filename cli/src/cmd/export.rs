@@ -19,8 +19,8 @@ use crate::text;
 
 /// Write the frames of a depot as XTC, TRR or extended XYZ.
 ///
-/// Frames are written in the order of the depot, in the units of the format. What a format has no place for is named.
-/// The file appears when it is complete.
+/// Frames are written in the order of the depot, in the units of the format. What a format has no place for
+/// is named. The file appears when it is complete.
 #[derive(Args)]
 pub(crate) struct Export {
     /// The depot to read.
@@ -30,7 +30,8 @@ pub(crate) struct Export {
     /// The format, if the end of the file's name does not tell it.
     #[arg(long, value_name = "FORMAT", value_parser = PossibleValuesParser::new(NAMES.map(|(name, _)| name)))]
     to: Option<String>,
-    /// Steps per nm to which XTC rounds positions. By default those of the XTC file that was imported, else 1000.
+    /// Steps per nm to which XTC rounds positions. By default those of the XTC file that was imported, else
+    /// 1000.
     #[arg(long, value_name = "N")]
     steps_per_nm: Option<f32>,
     /// Replace a file that is there.

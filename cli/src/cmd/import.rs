@@ -17,9 +17,9 @@ use crate::{records, text};
 
 /// Make a depot of trajectories or arrays of other programs.
 ///
-/// XTC, TRR, DCD, XYZ, extended XYZ, GSD and PDB files become frames, one file after the other, and npy and npz
-/// files become arrays. What a file is, its content tells. Numbers stay as they are, in the units of the file,
-/// unless an option says otherwise. The depot appears when it is complete.
+/// XTC, TRR, DCD, XYZ, extended XYZ, GSD and PDB files become frames, one file after the other, and npy and
+/// npz files become arrays. What a file is, its content tells. Numbers stay as they are, in the units of the
+/// file, unless an option says otherwise. The depot appears when it is complete.
 #[derive(Args)]
 pub(crate) struct Import {
     /// The files to read, in this order.
@@ -27,7 +27,8 @@ pub(crate) struct Import {
     files: Vec<PathBuf>,
     /// The depot to write.
     depot: PathBuf,
-    /// The units of the depot: `gromacs` (nm, ps, kJ/mol) or `ase` (Å, Å√(u/eV), eV). By default those of the files.
+    /// The units of the depot: `gromacs` (nm, ps, kJ/mol) or `ase` (Å, Å√(u/eV), eV). By default those of the
+    /// files.
     #[arg(long, value_name = "UNITS", value_parser = PossibleValuesParser::new(["gromacs", "ase"]))]
     units: Option<String>,
     /// The precision of positions, velocities, forces and charges. By default that of the files.

@@ -1,5 +1,5 @@
-//! What is read of a depot for its page. Each part looks at some records from all over the depot, for a limited
-//! time, and says how many these were.
+//! What is read of a depot for its page. Each part looks at some records from all over the depot, for a
+//! limited time, and says how many these were.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
@@ -112,8 +112,8 @@ pub(crate) fn spread(len: u64, n: u64) -> Vec<u64> {
     (0..n).filter_map(|nth| u64::try_from(at(nth)).ok()).collect()
 }
 
-/// Like [`spread`], but anywhere between one of these and the next. Records that take turns, as the kinds of a
-/// set may, are then all met.
+/// Like [`spread`], but anywhere between one of these and the next. Records that take turns, as the kinds of
+/// a set may, are then all met.
 pub(crate) fn scattered(len: u64, n: u64) -> Vec<u64> {
     let even = spread(len, n);
     if even.len() as u64 == len {

@@ -5,8 +5,8 @@ const SYMBOLS: &str = "H He Li Be B C N O F Ne Na Mg Al Si P S Cl Ar K Ca Sc Ti 
 Br Kr Rb Sr Y Zr Nb Mo Tc Ru Rh Pd Ag Cd In Sn Sb Te I Xe Cs Ba La Ce Pr Nd Pm Sm Eu Gd Tb Dy Ho Er Tm Yb Lu Hf Ta W \
 Re Os Ir Pt Au Hg Tl Pb Bi Po At Rn Fr Ra Ac Th Pa U Np Pu Am Cm";
 
-/// Covalent radii in pm, from atomic number 1 on. Of carbon it is that of sp3, and of Mn, Fe and Co that of low
-/// spin.
+/// Covalent radii in pm, from atomic number 1 on. Of carbon it is that of sp3, and of Mn, Fe and Co that of
+/// low spin.
 ///
 /// # Source
 /// Cordero and others, "Covalent radii revisited", Dalton Transactions 2008, 2832-2838, table 2.

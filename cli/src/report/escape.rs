@@ -1,5 +1,5 @@
-//! Text from depots inside a page. Names are hostile: they hold markup, quotes, controls, and bytes that are no
-//! text.
+//! Text from depots inside a page. Names are hostile: they hold markup, quotes, controls, and bytes that are
+//! no text.
 
 use std::fmt::Write;
 

@@ -1,5 +1,5 @@
-//! Pages that show what is in a depot: one file with all that it needs, or the same served to a browser on this
-//! machine.
+//! Pages that show what is in a depot: one file with all that it needs, or the same served to a browser on
+//! this machine.
 //!
 //! ```text
 //! data      what is read of a depot, and how much of it

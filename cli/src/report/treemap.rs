@@ -1,9 +1,9 @@
 //! Rectangles with given areas.
 //!
 //! # Source
-//! Mark Bruls, Kees Huizing and Jarke J. van Wijk, "Squarified Treemaps", Data Visualization 2000, pages 33-42.
-//! Rows are filled, largest first, along the shorter side of what is left, for as long as that makes the worst
-//! shape of the row better.
+//! Mark Bruls, Kees Huizing and Jarke J. van Wijk, "Squarified Treemaps", Data Visualization 2000, pages
+//! 33-42. Rows are filled, largest first, along the shorter side of what is left, for as long as that makes
+//! the worst shape of the row better.
 
 /// A rectangle.
 #[derive(Debug, Clone, Copy, PartialEq)]

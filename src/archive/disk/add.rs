@@ -30,7 +30,8 @@ const AT_ONCE: usize = 64;
 /// them.
 const LONG: u64 = 8 << 20;
 
-/// While fewer bytes wait to be stored, more batches are read ahead: so small files do not wait for each other.
+/// While fewer bytes wait to be stored, more batches are read ahead: so small files do not wait for each
+/// other.
 const HELD: u64 = 8 << 20;
 
 /// What to add, and how. See [`Archive::add`].
