@@ -49,9 +49,10 @@
 //! | `serde` | yes | metadata, the MessagePack codec, and serde for options, reports and keys |
 //! | `json` | yes | the JSON codec; turns on `serde` |
 //! | `glob` | yes | names by glob pattern |
+//! | `shards` | yes | folders of depots that are read as one; turns on `json` |
 //! | `collections` | yes | records of several objects, splits, and files of MIO; turns on `serde` |
 //! | `objects` | yes | objects with metadata that many processes change; turns on `serde` |
-//! | `archive` | no | folders of files; turns on `serde` and `glob` |
+//! | `archive` | no | folders of files; turns on `shards` and `glob` |
 //! | `convert` | no | archives from and to tar and zip; turns on `archive` |
 //! | `barecat` | no | archives from and to those of Barecat; turns on `convert`, and compiles SQLite |
 //! | `import` | no | trajectories and arrays of other programs; turns on `atomic` and `json` |

@@ -169,7 +169,7 @@ impl<'d> Scenes<'d> {
         let n_atoms = frame.n_atoms();
         let n_dims = frame.n_dims();
         let positions = numbers(&frame.positions_any()?)?;
-        if n_atoms == 0 || positions.len() != n_atoms * n_dims {
+        if n_atoms == 0 || n_dims == 0 || Some(positions.len()) != n_atoms.checked_mul(n_dims) {
             return None;
         }
         let scale = self.scale.unwrap_or(1.0);
