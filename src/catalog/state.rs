@@ -8,7 +8,7 @@ use super::pending::Pending;
 use crate::chunk::ChunkAt;
 use crate::error::Result;
 use crate::format::tables::{Attributes, OwnedAttributes};
-use crate::index::{Location, hash, select_live};
+use crate::index::{Location, Segment, hash, select_live};
 
 /// A live record.
 #[derive(Debug, Clone)]
@@ -48,6 +48,21 @@ pub(crate) struct LostCommit {
 }
 
 impl State {
+    /// The state of a file whose index was made when it was opened.
+    pub(crate) fn of_segment(segment: Segment, n_records: u64, n_chunks: u64, raw_bytes: u64) -> Self {
+        let snapshot = Snapshot {
+            sequence: 1,
+            segments: vec![Arc::new(segment)],
+            n_records,
+            n_chunks,
+            raw_bytes,
+            ..Snapshot::default()
+        };
+        let mut state = Self::default();
+        state.adopt_snapshot(Arc::new(snapshot));
+        state
+    }
+
     /// Takes over a commit. Nothing is pending any more.
     pub(crate) fn adopt_snapshot(&mut self, snapshot: Arc<Snapshot>) {
         self.raw_bytes = snapshot.raw_bytes;

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use super::batch::read_each;
 use super::listing::{ListedRecord, Listing};
 use super::{Engine, in_record};
-use crate::catalog::{Snapshot, State};
+use crate::catalog::State;
 use crate::codec::{Codec, Raw};
 use crate::error::{Error, ErrorKind, Part, Result};
 use crate::format::chunk::ChunkRef;
@@ -138,16 +138,7 @@ pub(super) fn open(index: &Engine) -> Result<(Arc<dyn Storage>, Parameters, Stat
     }
     let n_chunks = len.saturating_sub(BASE).div_ceil(CHUNK as u64);
     let segment = vlstore::segment(&records, (0..n_chunks).map(chunk).collect())?;
-    let snapshot = Snapshot {
-        sequence: 1,
-        segments: vec![Arc::new(segment)],
-        n_records,
-        n_chunks,
-        raw_bytes,
-        ..Snapshot::default()
-    };
-    let mut state = State::default();
-    state.adopt_snapshot(Arc::new(snapshot));
+    let state = State::of_segment(segment, n_records, n_chunks, raw_bytes);
     let parameters = Parameters {
         // As of a file of another program.
         depot_id: 0,

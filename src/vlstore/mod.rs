@@ -72,16 +72,7 @@ pub(crate) fn import(
     let chunks = file.chunks()?;
     let n_chunks = chunks.len() as u64;
     let segment = segment(&index, chunks)?;
-    let snapshot = Snapshot {
-        sequence: 1,
-        segments: vec![Arc::new(segment)],
-        n_records,
-        n_chunks,
-        raw_bytes,
-        ..Snapshot::default()
-    };
-    let mut state = State::default();
-    state.adopt_snapshot(Arc::new(snapshot));
+    let state = State::of_segment(segment, n_records, n_chunks, raw_bytes);
     let parameters = Parameters {
         format_version: FORMAT_VERSION,
         depot_id: 0,

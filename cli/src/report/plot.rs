@@ -132,15 +132,7 @@ impl Series {
         let (marks, decimals) = ticks(low, high, 4.0);
         for mark in marks {
             let at = y(mark);
-            let _ = write!(
-                out,
-                "<line class=\"grid\" x1=\"{LEFT}\" x2=\"{:.1}\" y1=\"{at:.1}\" y2=\"{at:.1}\"/>\
-                 <text class=\"tick\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
-                LEFT + w,
-                LEFT - 8.0,
-                at + 4.0,
-                number(mark, decimals)
-            );
+            level(&mut out, w, at, &number(mark, decimals));
         }
         let (marks, decimals) = ticks(from, to, 6.0);
         for mark in marks {
@@ -197,6 +189,18 @@ impl Series {
     }
 }
 
+/// A line across a plot, and its value beside it.
+fn level(out: &mut String, width: f64, at: f64, value: &str) {
+    let _ = write!(
+        out,
+        "<line class=\"grid\" x1=\"{LEFT}\" x2=\"{:.1}\" y1=\"{at:.1}\" y2=\"{at:.1}\"/>\
+         <text class=\"tick\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{value}</text>",
+        LEFT + width,
+        LEFT - 8.0,
+        at + 4.0
+    );
+}
+
 /// Bars of counts, with the range of each below.
 pub(crate) fn histogram(bars: &[(String, u64)], label: &str) -> String {
     bars_of(bars, label, WIDE)
@@ -243,15 +247,7 @@ fn bars_of(bars: &[(String, u64)], label: &str, width: f64) -> String {
     let (marks, decimals) = ticks(0.0, most, 3.0);
     for mark in marks {
         let at = TOP + h * (1.0 - mark / most);
-        let _ = write!(
-            out,
-            "<line class=\"grid\" x1=\"{LEFT}\" x2=\"{:.1}\" y1=\"{at:.1}\" y2=\"{at:.1}\"/>\
-             <text class=\"tick\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
-            LEFT + w,
-            LEFT - 8.0,
-            at + 4.0,
-            number(mark, decimals)
-        );
+        level(&mut out, w, at, &number(mark, decimals));
     }
     let every = bars.len().div_ceil(if width > WIDTH { 12 } else { 5 }).max(1);
     for (nth, (name, count)) in bars.iter().enumerate() {
