@@ -8,6 +8,7 @@ use std::fmt;
 
 use crate::planes::Segments;
 use crate::scalar::{Scalar, ScalarField};
+use crate::statistics::Tally;
 
 /// Turns values into record bytes, and record bytes into borrowed views.
 ///
@@ -154,6 +155,57 @@ pub trait Codec: Send + Sync + 'static {
     /// ```
     fn segments(&self, view: &Self::View<'_>, segments: &mut Segments<'_>) {
         let _ = (view, segments);
+    }
+
+    /// Whether [`describe`](Self::describe) says anything of records. The default is false: then records are
+    /// put as fast as without statistics.
+    fn describes(&self) -> bool {
+        false
+    }
+
+    /// Adds what this record holds to statistics: the numbers of its arrays, its scalars, the kinds of things
+    /// that it is of.
+    ///
+    /// It is asked for when a record is put in a depot that [keeps statistics](crate::Layout::statistics).
+    /// `tally` is empty before. A field must have the same name in all records, and the same meaning.
+    ///
+    /// ```
+    /// use vldepot::statistics::Tally;
+    /// use vldepot::{Codec, CodecError, Depot, Layout};
+    ///
+    /// struct Kelvin;
+    /// impl Codec for Kelvin {
+    ///     // .. as in the example of `Codec`
+    /// #   type Item = f64;
+    /// #   type View<'a> = f64;
+    /// #   const ID: &'static str = "example.kelvin";
+    /// #   const ALIGN: usize = 8;
+    /// #   fn encode(&self, item: &f64, out: &mut Vec<u8>) -> Result<(), CodecError> {
+    /// #       out.extend_from_slice(&item.to_le_bytes());
+    /// #       Ok(())
+    /// #   }
+    /// #   fn view<'a>(&self, bytes: &'a [u8]) -> Result<f64, CodecError> {
+    /// #       let raw = bytes.try_into().map_err(|_| CodecError::length("a temperature", 8, bytes.len()))?;
+    /// #       Ok(f64::from_le_bytes(raw))
+    /// #   }
+    ///     fn describes(&self) -> bool {
+    ///         true
+    ///     }
+    ///     fn describe(&self, view: &f64, tally: &mut Tally) {
+    ///         tally.number("temperature", *view);
+    ///     }
+    /// }
+    ///
+    /// let layout = Layout::default().with_statistics(true);
+    /// let depot = Depot::builder(Kelvin).layout(layout).memory()?;
+    /// depot.put("boiling", &373.15)?;
+    /// depot.put("freezing", &273.15)?;
+    /// let statistics = depot.statistics()?;
+    /// assert_eq!(statistics.field("temperature").unwrap().mean(), Some(323.15));
+    /// # Ok::<(), vldepot::Error>(())
+    /// ```
+    fn describe(&self, view: &Self::View<'_>, tally: &mut Tally) {
+        let _ = (view, tally);
     }
 
     /// What a reader must know besides the id. Stored in the depot's header. At most 1024 bytes.

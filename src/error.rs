@@ -341,6 +341,10 @@ pub enum ErrorKind {
     OutOfRange { position: u64, len: u64 },
     /// The bytes asked for end at `end`, but the record has only `len`.
     OutsideRecord { end: u64, len: u64 },
+    /// A record of `len` bytes was to be read as a whole, and at most `most` bytes are.
+    ///
+    /// [`read_to`](crate::Depot::read_to) and [`parts`](crate::Depot::parts) read it piece by piece.
+    TooLong { len: u64, most: u64 },
     /// A new file at a path that is taken.
     ///
     /// [`Depot::append`](crate::Depot::append) opens an existing depot for writing.
@@ -399,6 +403,9 @@ pub enum ErrorKind {
     NotCommitted { waiting: u64, newest: Option<String>, again: bool },
     /// Options that do not fit together, or are out of range.
     InvalidOptions { why: String },
+    /// A text that is no query, or asks for a column that the depot does not have. `column` is the place in the
+    /// text, counted in characters from 1. See [`Depot::select`](crate::Depot::select).
+    InvalidQuery { query: String, column: usize, why: String },
     /// A name or a record that no depot can hold.
     InvalidRecord { why: String },
     /// The system refused to read, write or sync. The source is an [`io::Error`].
@@ -489,6 +496,10 @@ impl ErrorKind {
             Self::OutsideRecord { end, len } => {
                 write!(f, "its bytes up to {end} were asked for, and it has {len}")
             }
+            Self::TooLong { len, most } => write!(
+                f,
+                "it has {len} bytes, and at most {most} are read at once: read it piece by piece or in parts"
+            ),
             Self::PathExists => {
                 write!(f, "the path exists, and stays as it is: choose another one, or open it for appending")
             }
@@ -546,6 +557,9 @@ impl ErrorKind {
                 what_next(*again)
             ),
             Self::InvalidOptions { why } => write!(f, "invalid options: {why}"),
+            Self::InvalidQuery { query, column, why } => {
+                write!(f, "the query {}, column {column}: {why}", shortened(query))
+            }
             Self::InvalidRecord { why } => write!(f, "record {record} refused: {why}"),
             Self::InvalidPath { why } => write!(f, "path {record} refused: {why}"),
             Self::IsAFolder => write!(f, "{record} is a folder"),
@@ -592,6 +606,15 @@ impl ErrorKind {
             }
             Self::Panicked { what, message } => write!(f, "{what} panicked: {message}"),
         }
+    }
+}
+
+/// A text in quotes, without its end if it is long.
+fn shortened(text: &str) -> String {
+    const LONG: usize = 200;
+    match text.char_indices().nth(LONG) {
+        Some((end, _)) => format!("{:?}...", &text[..end]),
+        None => format!("{text:?}"),
     }
 }
 

@@ -31,8 +31,13 @@
 //! | [`Codec`] and [`codecs`] | values to bytes and back: atomic frames, arrays, serde, raw |
 //! | [`Layout`], [`WriteOptions`], [`OpenOptions`], [`ReadOptions`] | layout, presets, commits, reading |
 //! | [`storage`] | files, memory, and storages of your own |
+//! | [`statistics`] | count, min, max, mean and variance of fields, kept in the index |
 //! | [`maintain`] | verify, repair, compact |
+//! | `collections` | records of several objects, and splits (feature `collections`) |
+//! | `objects` | objects with metadata that many processes change (feature `objects`) |
 //! | `archive` | folders of files in a depot (feature `archive`) |
+//! | `trajectories` | trajectories and arrays of other programs (feature `import`) |
+//! | `maps` | maps of integers in one byte string (feature `maps`) |
 //! | [`Error`], [`ErrorKind`] | every way in which a call can fail |
 //!
 //! # Features
@@ -44,9 +49,16 @@
 //! | `serde` | yes | metadata, the MessagePack codec, and serde for options, reports and keys |
 //! | `json` | yes | the JSON codec; turns on `serde` |
 //! | `glob` | yes | names by glob pattern |
-//! | `archive` | no | folders of files; turns on `serde` and `glob` |
+//! | `shards` | yes | folders of depots that are read as one; turns on `json` |
+//! | `collections` | yes | records of several objects, splits, and files of MIO; turns on `serde` |
+//! | `objects` | yes | objects with metadata that many processes change; turns on `serde` |
+//! | `archive` | no | folders of files; turns on `shards` and `glob` |
 //! | `convert` | no | archives from and to tar and zip; turns on `archive` |
 //! | `barecat` | no | archives from and to those of Barecat; turns on `convert`, and compiles SQLite |
+//! | `import` | no | trajectories and arrays of other programs; turns on `atomic` and `json` |
+//! | `export` | no | trajectories of other programs, also written; turns on `import` |
+//! | `maps` | no | maps of integers in one byte string, and those of mapbuffer |
+//! | `brotli` | no | maps whose values are compressed by brotli; turns on `maps` |
 //! | `log` | no | events through the `log` crate |
 //! | `testing` | no | conformance suites for storages and codecs |
 
@@ -62,6 +74,8 @@ mod chunk;
 pub mod codec;
 #[path = "../codecs/mod.rs"]
 pub mod codecs;
+#[cfg(feature = "collections")]
+pub mod collections;
 mod depot;
 mod engine;
 mod error;
@@ -78,27 +92,37 @@ mod log;
 pub mod maintain;
 #[cfg(feature = "shards")]
 mod manifest;
+#[cfg(feature = "maps")]
+pub mod maps;
 mod named;
+#[cfg(feature = "objects")]
+pub mod objects;
 mod options;
-#[allow(dead_code, unused_imports, reason = "a layout to come")]
 mod planes;
+mod query;
 mod random;
 mod scalar;
 #[cfg(feature = "shards")]
 pub mod shards;
+pub mod statistics;
 pub mod storage;
 mod sync;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+#[cfg(feature = "import")]
+pub mod trajectories;
 mod vlstore;
 mod workers;
+#[cfg(any(feature = "convert", feature = "maps"))]
+mod zstd;
 
 pub use blosc::{BloscError, Compression, CompressionCodec, Filter};
 pub use buffer::Bytes;
 pub use codec::{Codec, CodecError, Raw};
 pub use depot::{
-    CodecInfo, Cut, Depot, DepotBuilder, DepotInfo, Iter, Keys, Parts, Range, Record, RecordLocation,
-    Refreshed, Removal, SortedKeys, Then, Totals, TruncateOptions,
+    ChunkInfo, CodecInfo, ColumnStatistics, Cut, Depot, DepotBuilder, DepotInfo, FieldStatistics, Iter, Keys,
+    Matches, MatchingKeys, Parts, Place, PutByPieces, Range, Record, RecordLocation, Refreshed, Removal,
+    SortedKeys, Statistics, Then, Totals, TruncateOptions,
 };
 pub use error::{Error, ErrorKind, Part, Result};
 pub use key::{AsKey, Key, MAX_KEY_LEN};

@@ -119,6 +119,7 @@ impl CommitEvery {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default))]
 #[non_exhaustive]
+#[allow(clippy::struct_excessive_bools, reason = "each is a setting of its own")]
 pub struct Layout {
     /// What Blosc2 does to chunks. Chunks with less than 32 KiB in them may be compressed otherwise.
     pub compression: Compression,
@@ -161,6 +162,13 @@ pub struct Layout {
     /// column of whole numbers in equal steps takes next to nothing. Others take 1 to 8 bytes a record, and
     /// about as much once more in the directories of the chunks.
     pub columns: Vec<String>,
+    /// Keep statistics of the fields of records, such as mean and variance of all forces, in the index: see
+    /// [`Depot::statistics`](crate::Depot::statistics). The default is false.
+    ///
+    /// They are made while a record is put, which takes longer then: see `docs/explanation/performance.md`. A
+    /// codec that describes no records ([`Codec::describes`](crate::Codec::describes)) has none, whatever this
+    /// is. Statistics of [`columns`](Self#structfield.columns) are always kept.
+    pub statistics: bool,
 }
 
 impl Default for Layout {
@@ -187,6 +195,7 @@ impl Layout {
             name_filters: true,
             name_order: true,
             columns: Vec::new(),
+            statistics: false,
         }
     }
 
@@ -266,6 +275,13 @@ impl Layout {
     #[must_use]
     pub fn with_columns<S: Into<String>>(mut self, columns: impl IntoIterator<Item = S>) -> Self {
         self.columns = columns.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Sets [`statistics`](Self#structfield.statistics).
+    #[must_use]
+    pub fn with_statistics(mut self, statistics: bool) -> Self {
+        self.statistics = statistics;
         self
     }
 

@@ -155,7 +155,7 @@ fn what_cannot_be_stored_is_told_and_the_rest_is_stored() {
     )
     .unwrap();
     let huge = File::create(from.join("huge")).unwrap();
-    huge.set_len(1 << 32).unwrap();
+    huge.set_len(1 << 40).unwrap();
     // The archive's own file is left out.
     let archive = Archive::create(from.join("own.vld")).unwrap();
     let added = add(&archive, &from);

@@ -131,7 +131,7 @@ fn b4_links_are_followed_and_stay_links() {
 fn b4_lengths_that_no_file_has_are_refused() {
     let archive = Archive::memory().unwrap();
     let mut file = archive.edit_file("a", FileMode::New).unwrap();
-    for len in [1 << 32, 1 << 40, u64::MAX] {
+    for len in [1 << 40, u64::MAX] {
         assert!(matches!(file.set_len(len).unwrap_err().kind(), ErrorKind::InvalidRecord { .. }));
         assert!(file.seek(SeekFrom::Start(len)).is_ok() && file.write(b"x").is_err());
     }

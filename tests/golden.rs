@@ -476,7 +476,8 @@ fn frame_codec() -> AtomicFrameCodec {
 
 fn make_frames(ground: &Ground) -> Vec<u8> {
     let storage = ground.storage("frames");
-    let options = layout(Layout::balanced()).with_columns(["step", "energy", "time", "n_atoms"]);
+    let options =
+        layout(Layout::balanced()).with_columns(["step", "energy", "time", "n_atoms"]).with_statistics(true);
     let depot = Depot::builder(frame_codec())
         .layout(options)
         .write_options(ground.writing())

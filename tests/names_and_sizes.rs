@@ -194,12 +194,15 @@ fn what_cannot_be_stored_is_refused_at_put_and_nothing_else_suffers() {
 
 #[test]
 #[cfg(target_pointer_width = "64")]
-fn a_record_of_4_gib_is_refused_at_put() {
+fn a_record_of_4_gib_is_put_and_given_out_piece_by_piece() {
     // Never touched, so that it takes no physical memory.
     let zeros = vec![0; 1 << 32];
     let depot = Depot::memory(Raw).unwrap();
-    assert!(why(depot.put_encoded("large", &zeros)).contains("4294967296 bytes"));
-    assert!(depot.is_empty());
+    depot.put_encoded("large", &zeros).unwrap();
+    let whole = depot.get("large").unwrap_err();
+    assert!(matches!(whole.kind(), ErrorKind::TooLong { len: 0x1_0000_0000, .. }), "{whole}");
+    assert!(!whole.is_damage() && whole.to_string().contains("4294967296 bytes"), "{whole}");
+    assert_eq!(depot.read_to("large", &mut std::io::sink()).unwrap(), 1 << 32);
 }
 
 #[test]

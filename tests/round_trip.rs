@@ -478,3 +478,56 @@ fn odd_chunk_sizes_and_typesizes_round_trip() {
         }
     }
 }
+
+/// Names that come after all others are not looked up when they are put.
+#[test]
+fn names_in_order_are_found_again_whatever_happened_meanwhile() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("numbered.vld");
+    let mut expected = std::collections::BTreeMap::new();
+    let mut put = |depot: &Depot<Raw>, key: u64, round: u8| {
+        depot.put(key, &[round; 3]).unwrap();
+        expected.insert(key, round);
+        (depot.len(), expected.len() as u64)
+    };
+    let write = WriteOptions::default().with_commit_every(CommitEvery::records(16));
+    let depot = Depot::builder(Raw).layout(small_chunks()).write_options(write).create(&path).unwrap();
+    for key in 0..100 {
+        put(&depot, key, 0);
+    }
+    depot.close().unwrap();
+    let depot = Depot::append(&path, Raw).unwrap();
+    for key in 100..150 {
+        put(&depot, key, 1);
+    }
+    // Pending ones, committed ones, and one that is new between others.
+    for key in [149, 120, 149, 99, 0, 100, 150, 150] {
+        let (found, expected) = put(&depot, key, 2);
+        assert_eq!(found, expected, "{key}");
+    }
+    depot.rename(7_u64, 1000_u64).unwrap();
+    assert!(depot.put_new(1000_u64, b"no").is_err());
+    depot.rename(1000_u64, 7_u64).unwrap();
+    for key in [999, 1000, 1001, 999, 1000] {
+        let (found, expected) = put(&depot, key, 3);
+        assert_eq!(found, expected, "{key}");
+    }
+    depot.close().unwrap();
+    // What a truncation took is back, and is replaced.
+    let depot = Depot::append(&path, Raw).unwrap();
+    assert!(depot.truncate_after(0_u64).unwrap() > 3);
+    depot.close().unwrap();
+    let depot = Depot::append(&path, Raw).unwrap();
+    assert!(depot.put_new(0_u64, b"no").is_err());
+    depot.undo_truncate().unwrap();
+    for key in [1001, 150, 2000, 1, 2000] {
+        let (found, expected) = put(&depot, key, 4);
+        assert_eq!(found, expected, "{key}");
+    }
+    depot.close().unwrap();
+    let depot = Depot::open(&path, Raw).unwrap();
+    assert_eq!(depot.len(), expected.len() as u64);
+    for (key, round) in &expected {
+        assert_eq!(depot.get(key).unwrap().view(), [*round; 3], "{key}");
+    }
+}

@@ -144,6 +144,7 @@ impl From<vldepot::Error> for Failure {
         } else if matches!(
             error.kind(),
             ErrorKind::InvalidOptions { .. }
+                | ErrorKind::InvalidQuery { .. }
                 | ErrorKind::InvalidPath { .. }
                 | ErrorKind::SameFile { .. }
                 | ErrorKind::RemovesAll { .. }

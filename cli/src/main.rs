@@ -6,6 +6,7 @@
 //! name      names as arguments
 //! archive   paths as arguments, and what the verbs on archives share
 //! records   which records are meant, and how they are copied
+//! report    pages that show what is in a depot
 //! progress  a bar for long work
 //! failure   exit codes, and how errors are reported
 //! system    standard output, signals and mounts
@@ -23,6 +24,7 @@ mod name;
 mod print;
 mod progress;
 mod records;
+mod report;
 mod system;
 mod text;
 

@@ -6,8 +6,9 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use glob::{MatchOptions, Pattern};
+use vldepot::codecs::AtomicFrameCodec;
 use vldepot::storage::StagedFile;
-use vldepot::{CommitEvery, Depot, Key, Layout, Raw, WriteOptions};
+use vldepot::{Codec, CommitEvery, Depot, Key, Layout, OpenOptions, Raw, WriteOptions};
 
 use crate::failure::Failure;
 use crate::progress::Count;
@@ -18,6 +19,13 @@ const AT_ONCE: usize = 4096;
 
 /// Names that a message gives.
 const NAMED: usize = 5;
+
+/// Whether this is a depot of frames, so that its statistics can be made anew. One that does not open is not.
+pub(crate) fn has_frames(path: &Path) -> bool {
+    let options = OpenOptions::default().with_accept_loss(true);
+    let depot = Depot::builder(Raw).open_options(options).open(path);
+    depot.is_ok_and(|depot| depot.stored_codec().id == AtomicFrameCodec::ID)
+}
 
 /// Which records are meant, by their names.
 #[derive(clap::Args)]
@@ -329,7 +337,10 @@ impl New {
             builder = builder.layout(model.info()?.layout.recompressed(&preset.parse::<Layout>()?));
         }
         let staged = stage(path, replace)?;
-        let depot = builder.create_in(staged.storage())?;
+        let mut depot = builder.create_in(staged.storage())?;
+        if model.stored_codec().id == AtomicFrameCodec::ID {
+            depot = depot.describing(AtomicFrameCodec::any())?;
+        }
         Ok(Self { staged, depot })
     }
 

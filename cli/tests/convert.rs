@@ -178,3 +178,138 @@ fn b15_an_index_of_another_kind_is_refused() {
     assert!(matches!(output.status.code(), Some(1 | 2)));
     assert_eq!(names(folder), before);
 }
+
+/// Packs a folder as `tar` does, with links and long names.
+fn tar(folder: &Path, args: &[&str]) {
+    let status = Command::new("tar").current_dir(folder).args(args).status().unwrap();
+    assert!(status.success());
+}
+
+#[test]
+fn b15_an_index_over_a_tar_file_is_an_archive() {
+    let place = place();
+    let folder = place.path();
+    let long = "l".repeat(150);
+    std::os::unix::fs::symlink("a", folder.join("data/link")).unwrap();
+    std::os::unix::fs::symlink(&long, folder.join("data/long_link")).unwrap();
+    fs::hard_link(folder.join("data/a"), folder.join("data/same")).unwrap();
+    fs::write(folder.join("data").join(&long), "long").unwrap();
+    for format in ["gnu", "pax", "ustar"] {
+        if format == "ustar" {
+            fs::remove_file(folder.join("data/long_link")).unwrap();
+            fs::remove_file(folder.join("data").join(&long)).unwrap();
+        }
+        fs::create_dir_all(folder.join("moved")).unwrap();
+        _ = fs::remove_dir_all(folder.join("tars"));
+        fs::create_dir(folder.join("tars")).unwrap();
+        tar(folder, &[&format!("--format={format}"), "-cf", "tars/x.tar", "data"]);
+        exits(0, folder, &["convert", "tars/x.tar", "copy.vld", "--force"]);
+        let (out, _) = exits(0, folder, &["convert", "--wrap", "tars/x.tar", "wrap.vld", "--force"]);
+        assert!(out.starts_with("wrap.vld: ") && out.ends_with(" 5 MiB from tars/x.tar\n"), "{out}");
+        assert!(fs::metadata(folder.join("wrap.vld")).unwrap().len() < 20_000);
+        let same = exits(0, folder, &["diff", "copy.vld", "wrap.vld", "--bytes"]);
+        assert!(same.0.contains("0 differ"), "{same:?}");
+        for args in [
+            &["find", "F", "--json"][..],
+            &["list", "F"],
+            &["tree", "F"],
+            &["du", "F", "-a"],
+            &["cat", "F", "data/b/long"],
+            &["cat", "F", "data/a"],
+            &["stat", "F", "data/link"],
+        ] {
+            let of = |file| args.iter().map(|arg| if *arg == "F" { file } else { *arg }).collect::<Vec<_>>();
+            assert_eq!(exits(0, folder, &of("wrap.vld")).0, exits(0, folder, &of("copy.vld")).0, "{args:?}");
+        }
+        assert!(exits(0, folder, &["verify", "wrap.vld"]).0.starts_with("whole: "));
+        _ = fs::remove_dir_all(folder.join("out"));
+        exits(0, folder, &["extract", "wrap.vld", "-C", "out"]);
+        let status = Command::new("diff")
+            .args(["-r", "--no-dereference", "data", "out/data"])
+            .current_dir(folder)
+            .status()
+            .unwrap();
+        assert!(status.success());
+        exits(0, folder, &["convert", "wrap.vld", "again.tar", "--force"]);
+        // A copy of it has the files.
+        let same = exits(0, folder, &["convert", "again.tar", "again.vld", "--force"]);
+        assert!(same.0.starts_with("again.vld: "));
+        let info: Value = serde_json::from_str(&exits(0, folder, &["info", "wrap.vld", "--json"]).0).unwrap();
+        assert_eq!((&info["format"], &info["codec"]["id"]), (&"wrapped".into(), &"raw".into()));
+        // Both are moved together.
+        _ = fs::remove_dir_all(folder.join("moved"));
+        fs::create_dir(folder.join("moved")).unwrap();
+        fs::rename(folder.join("wrap.vld"), folder.join("moved/wrap.vld")).unwrap();
+        fs::rename(folder.join("tars"), folder.join("moved/tars")).unwrap();
+        assert_eq!(exits(0, folder, &["cat", "moved/wrap.vld", "data/a"]).0, "first");
+    }
+}
+
+#[test]
+fn a_tar_file_that_is_not_as_it_was_is_told() {
+    let place = place();
+    let folder = place.path();
+    fs::write(folder.join("data/many"), vec![1; 300_000]).unwrap();
+    tar(folder, &["-cf", "x.tar", "data"]);
+    exits(0, folder, &["convert", "--wrap", "x.tar", "wrap.vld"]);
+    let whole = fs::read(folder.join("x.tar")).unwrap();
+    let read = || command(folder, &["cat", "wrap.vld", "data/many"]).output().unwrap();
+
+    // Nothing is written, and nothing takes it for a depot with the bytes.
+    for args in [
+        &["add", "wrap.vld", "data"][..],
+        &["rm", "wrap.vld", "data/a"],
+        &["mv", "wrap.vld", "data/a", "data/c"],
+        &["compact", "wrap.vld"],
+        &["merge", "--append", "-o", "wrap.vld", "a.vld"],
+        &["reshard", "wrap.vld", "other.vld"],
+    ] {
+        let output = command(folder, args).output().unwrap();
+        assert_eq!(output.status.code(), Some(4), "{args:?}: {output:?}");
+    }
+    fs::create_dir(folder.join("set")).unwrap();
+    fs::copy(folder.join("wrap.vld"), folder.join("set/wrap.vld")).unwrap();
+    fs::copy(folder.join("x.tar"), folder.join("set/x.tar")).unwrap();
+    let linked = command(folder, &["merge", "--link", "-o", "set"]).output().unwrap();
+    assert!(String::from_utf8_lossy(&linked.stderr).contains("cannot be a shard"), "{linked:?}");
+
+    // A byte of a file.
+    let at = whole.windows(100).position(|window| window == [1; 100]).unwrap();
+    let mut bytes = whole.clone();
+    bytes[at + 150_000] ^= 1;
+    fs::write(folder.join("x.tar"), &bytes).unwrap();
+    let (_, error) = said(1, &read(), &["a byte"]);
+    assert!(error.contains("x.tar") && error.contains("data/many"), "{error}");
+    let (out, _) = exits(1, folder, &["verify", "wrap.vld"]);
+    assert!(out.contains("data/many"), "{out}");
+    assert_eq!(exits(0, folder, &["cat", "wrap.vld", "data/a"]).0, "first");
+    // Another length, another start, none.
+    fs::write(folder.join("x.tar"), &whole[..whole.len() - 512]).unwrap();
+    let (_, error) = said(1, &read(), &["shorter"]);
+    assert!(error.contains("x.tar") && error.contains("bytes, as when"), "{error}");
+    bytes.clone_from(&whole);
+    bytes[0] ^= 1;
+    fs::write(folder.join("x.tar"), &bytes).unwrap();
+    let (_, error) = said(1, &read(), &["another one"]);
+    assert!(error.contains("of its ends"), "{error}");
+    fs::remove_file(folder.join("x.tar")).unwrap();
+    let (_, error) = said(3, &read(), &["none"]);
+    assert!(error.contains("x.tar") && error.contains("wrap.vld is an index of"), "{error}");
+
+    // What cannot be wrapped.
+    fs::write(folder.join("x.tar"), &whole).unwrap();
+    exits(0, folder, &["convert", "wrap.vld", "x.tar.gz"]);
+    let (_, error) = exits(1, folder, &["convert", "--wrap", "x.tar.gz", "other.vld"]);
+    assert!(error.contains("compressed one"), "{error}");
+    exits(2, folder, &["convert", "--wrap", "-", "other.vld"]);
+    exits(4, folder, &["convert", "--wrap", "x.tar", "wrap.vld"]);
+    fs::write(folder.join("cut.tar"), &whole[..whole.len() / 2]).unwrap();
+    exits(1, folder, &["convert", "--wrap", "cut.tar", "other.vld"]);
+    assert!(!folder.join("other.vld").exists());
+    let hole = File::create(folder.join("data/hole")).unwrap();
+    hole.set_len(2 << 20).unwrap();
+    tar(folder, &["--sparse", "-cf", "sparse.tar", "data"]);
+    let (_, error) = exits(4, folder, &["convert", "--wrap", "sparse.tar", "other.vld"]);
+    assert!(error.contains("data/hole") && error.contains("not in one piece"), "{error}");
+    assert_eq!(exits(0, folder, &["cat", "other.vld", "data/a"]).0, "first");
+}

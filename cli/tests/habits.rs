@@ -229,6 +229,7 @@ fn every_member_of_a_json_object_is_in_the_reference() {
         &["list", &a],
         &["find", &a],
         &["du", &a, "-a"],
+        &["tree", &a],
         &["stat", &a, "a", "b"],
         &["mv", &a, "a", "c"],
         &["rm", &a, "c"],

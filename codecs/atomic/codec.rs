@@ -8,6 +8,7 @@ use super::view::AtomicFrameView;
 use super::{AtomicFrameItem, write};
 use crate::codec::{Codec, CodecError};
 use crate::codecs::ndarray::DType;
+use crate::statistics::Tally;
 use crate::{Scalar, ScalarField, Segments};
 
 /// Frames of atoms: writes [`AtomicFrame`](super::AtomicFrame) and lends [`AtomicFrameView`].
@@ -224,6 +225,20 @@ impl Codec for AtomicFrameCodec {
     /// Positions, velocities, forces, charges, types, masses, and the writer's own arrays per atom.
     fn segments(&self, view: &AtomicFrameView<'_>, segments: &mut Segments<'_>) {
         view.segments(segments);
+    }
+
+    fn describes(&self) -> bool {
+        true
+    }
+
+    /// `n_atoms`, `step`, `time` and `energy` of each frame, all numbers of `positions`, `velocities`,
+    /// `forces`, `charges`, `masses`, `cell` and `stress`, and the `types` of the atoms, each if the frame
+    /// has it.
+    ///
+    /// Of a frame that has only a name of a topology, types and masses are in the record of the topology, and
+    /// are counted there, once.
+    fn describe(&self, view: &AtomicFrameView<'_>, tally: &mut Tally) {
+        view.describe(tally);
     }
 
     /// Lines of the form `name=value`: the precision, the units, and the number of atoms if it is fixed.

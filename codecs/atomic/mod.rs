@@ -24,6 +24,7 @@
 //! | own arrays | any, or `[n_atoms, ..]` | as given | yours |
 
 mod codec;
+mod describe;
 mod flat;
 mod frame;
 #[allow(

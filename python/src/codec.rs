@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use pyo3::exceptions::{PyRuntimeError, PyStopIteration, PyTypeError};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyMemoryView, PyString, PyType};
+use pyo3::types::{PyBytes, PyList, PyMemoryView, PyString, PyType};
 use vldepot::archive::Archive;
 use vldepot::codecs::{AnyArray, AnyNdArray, AtomicFrame, AtomicFrameCodec, Json, Serde};
+use vldepot::collections::{CollectionCodec, Collections, NewCollection};
 use vldepot::{
     AsKey, Codec, CodecError, CodecInfo, Depot, DepotBuilder, Error, ErrorKind, Key, Raw, Record, Result,
 };
@@ -29,6 +30,7 @@ pub(crate) enum AnyDepot {
     Bytes(Archive),
     Msgpack(Depot<Msgpack>),
     Json(Depot<JsonValue>),
+    Collections(Collections),
 }
 
 /// Runs `$body` with `$depot` bound to the depot inside.
@@ -43,6 +45,10 @@ macro_rules! for_depot {
             }
             $crate::codec::AnyDepot::Msgpack($depot) => $body,
             $crate::codec::AnyDepot::Json($depot) => $body,
+            $crate::codec::AnyDepot::Collections(collections) => {
+                let $depot = collections.depot();
+                $body
+            }
         }
     };
 }
@@ -54,6 +60,7 @@ pub(crate) enum Fetched {
     Array(Record<AnyNdArray>),
     Bytes(Record<Raw>),
     Value(Value),
+    Collection(Record<CollectionCodec>),
 }
 
 /// A codec whose records become values of Python.
@@ -94,6 +101,12 @@ impl Kind for JsonValue {
     }
 }
 
+impl Kind for CollectionCodec {
+    fn fetched(record: Record<Self>) -> Fetched {
+        Fetched::Collection(record)
+    }
+}
+
 /// An array that was read: what its numpy array calls its `base`.
 #[pyclass(frozen, module = "vldepot._vldepot")]
 pub(crate) struct ArrayRecord(Record<AnyNdArray>);
@@ -105,6 +118,7 @@ pub(crate) enum Chosen {
     Bytes,
     Msgpack,
     Json,
+    Collections,
     Object(ObjectCodec),
 }
 
@@ -124,7 +138,7 @@ impl Chosen {
             let name = name.to_str()?;
             return Self::named(name).ok_or_else(|| {
                 let why = format!(
-                    "no codec is called {name:?}; there are atomic_frame, array, bytes, msgpack, json"
+                    "no codec is called {name:?}; there are atomic_frame, array, bytes, msgpack, json, collection"
                 );
                 crate::error::raise(py, Error::new(ErrorKind::InvalidOptions { why }))
             });
@@ -148,7 +162,8 @@ impl Chosen {
             })?,
             None => return Err(PyTypeError::new_err("a codec has an `id`, a str that the file keeps")),
         };
-        let own = [Raw::ID, AtomicFrameCodec::ID, AnyNdArray::ID, Msgpack::ID, JsonValue::ID];
+        let own =
+            [Raw::ID, AtomicFrameCodec::ID, AnyNdArray::ID, Msgpack::ID, JsonValue::ID, CollectionCodec::ID];
         if own.contains(&id.as_str()) {
             let why = format!("the id {id:?} is that of a codec of the library");
             return Err(crate::error::raise(codec.py(), Error::new(ErrorKind::InvalidOptions { why })));
@@ -181,6 +196,7 @@ impl Chosen {
             Raw::ID => Self::Bytes,
             Msgpack::ID => Self::Msgpack,
             JsonValue::ID => Self::Json,
+            CollectionCodec::ID => Self::Collections,
             _ => return None,
         })
     }
@@ -257,6 +273,7 @@ pub(crate) fn open(how: &How, chosen: Option<&Chosen>, options: &Options) -> Res
         Chosen::Bytes => AnyDepot::Bytes(Archive::new(depot)),
         Chosen::Msgpack => AnyDepot::Msgpack(depot.with_codec(Msgpack::new())?),
         Chosen::Json => AnyDepot::Json(depot.with_codec(JsonValue::new())?),
+        Chosen::Collections => AnyDepot::Collections(Collections::new(depot.with_codec(CollectionCodec)?)),
         Chosen::Object(ObjectCodec { id, version, .. }) => {
             let foreign = depot.info()?.format == "vlstore";
             if info.id != *id && !foreign {
@@ -290,6 +307,9 @@ fn create(how: &How, chosen: &Chosen, options: &Options) -> Result<AnyDepot> {
         Chosen::Bytes => AnyDepot::Bytes(Archive::new(how.run(Depot::builder(Raw), options)?)),
         Chosen::Msgpack => AnyDepot::Msgpack(how.run(Depot::builder(Msgpack::new()), options)?),
         Chosen::Json => AnyDepot::Json(how.run(Depot::builder(JsonValue::new()), options)?),
+        Chosen::Collections => {
+            AnyDepot::Collections(Collections::new(how.run(Depot::builder(CollectionCodec), options)?))
+        }
         Chosen::Object(ObjectCodec { id, version, element_size, .. }) => {
             let info = CodecInfo::new(id.clone(), *version, Vec::new());
             let builder = Depot::builder(Raw).note_codec(info, *element_size);
@@ -330,6 +350,9 @@ impl Fetched {
                 None => PyBytes::new(py, record.as_bytes()).into_any(),
             },
             Self::Value(value) => value.to_python(py)?,
+            Self::Collection(record) => {
+                PyList::new(py, record.view().iter().map(|object| PyBytes::new(py, object)))?.into_any()
+            }
         })
     }
 }
@@ -340,6 +363,7 @@ pub(crate) enum Prepared<'f, 'py> {
     Array(Held<'py>),
     Bytes(Bound<'py, PyBytes>),
     Value(Value),
+    Collection(NewCollection),
 }
 
 /// The same value, as the library takes it.
@@ -348,6 +372,7 @@ pub(crate) enum Item<'a> {
     Array(AnyArray<'a>),
     Bytes(&'a [u8]),
     Value(&'a Value),
+    Collection(&'a NewCollection),
 }
 
 /// How a record is put.
@@ -374,6 +399,18 @@ pub(crate) fn bytes_of<'py>(who: &str, object: &Bound<'py, PyAny>) -> PyResult<B
     Ok(view.call_method0("tobytes")?.cast_into()?)
 }
 
+/// The objects of a collection: any iterable of bytes, or of what exports a buffer.
+pub(crate) fn collection_of(value: &Bound<'_, PyAny>) -> PyResult<NewCollection> {
+    if value.is_instance_of::<PyBytes>() || value.is_instance_of::<PyString>() {
+        return Err(PyTypeError::new_err("a collection is a list of bytes: put one object as [object]"));
+    }
+    let mut new = NewCollection::new();
+    for object in value.try_iter()? {
+        new.push(bytes_of("a collection takes", &object?)?.as_bytes());
+    }
+    Ok(new)
+}
+
 /// The frame of a value that is put into a depot of frames.
 pub(crate) fn frame_of<'py>(
     depot: CodecName,
@@ -393,6 +430,7 @@ pub(crate) enum CodecName {
     Bytes,
     Msgpack,
     Json,
+    Collections,
 }
 
 impl CodecName {
@@ -404,6 +442,7 @@ impl CodecName {
             Self::Bytes => "bytes",
             Self::Msgpack => "msgpack",
             Self::Json => "json",
+            Self::Collections => "collection",
         }
     }
 }
@@ -431,6 +470,7 @@ impl AnyDepot {
             Self::Bytes(_) => CodecName::Bytes,
             Self::Msgpack(_) => CodecName::Msgpack,
             Self::Json(_) => CodecName::Json,
+            Self::Collections(_) => CodecName::Collections,
         }
     }
 
@@ -461,6 +501,9 @@ impl AnyDepot {
             (Self::Bytes(archive), Item::Bytes(bytes)) => put_one(archive.depot(), key, bytes, put),
             (Self::Msgpack(depot), Item::Value(value)) => put_one(depot, key, value, put),
             (Self::Json(depot), Item::Value(value)) => put_one(depot, key, value, put),
+            (Self::Collections(collections), Item::Collection(new)) => {
+                put_one(collections.depot(), key, new, put)
+            }
             _ => Err(Error::new(ErrorKind::InvalidRecord { why: "a value of another codec".into() })),
         }
     }
@@ -489,6 +532,7 @@ impl<'f, 'py> Prepared<'f, 'py> {
             },
             (CodecName::Msgpack, None) => Self::Value(Value::new(value, Form::MessagePack)?),
             (CodecName::Json, None) => Self::Value(Value::new(value, Form::Json)?),
+            (CodecName::Collections, None) => Self::Collection(collection_of(value)?),
         })
     }
 
@@ -499,6 +543,7 @@ impl<'f, 'py> Prepared<'f, 'py> {
             Self::Array(array) => Item::Array(array.any()?),
             Self::Bytes(bytes) => Item::Bytes(bytes.as_bytes()),
             Self::Value(value) => Item::Value(value),
+            Self::Collection(new) => Item::Collection(new),
         })
     }
 }

@@ -1257,6 +1257,67 @@ impl PyDepot {
         py.import("numpy.ma")?.getattr("MaskedArray")?.call1((values, mask))
     }
 
+    /// The positions of the records that match a query on their scalars, names and metadata, in the order of
+    /// insertion. No record is read.
+    ///
+    /// A query compares columns (`energy`), the name (`name`) and values of metadata (`meta.source`) with
+    /// numbers, text, `true` and `false`, by `< <= == != >= >`, `in (3, 5)`, `not in` and `glob "run_*"`.
+    /// `has(energy)` says whether there is a value. Conditions are joined by `and`, `or`, `not` and
+    /// parentheses, and numbers by `+ - * /`. With a value that is missing or NaN, no comparison holds.
+    ///
+    /// Args:
+    ///     query: The text of the query.
+    ///     names: Return the names and not the positions.
+    ///
+    /// Returns:
+    ///     An array `[n]` of int64, which `loader` takes as `positions`; or a list of names.
+    ///
+    /// Raises:
+    ///     InvalidQuery: When the text is no query, or the depot has no such column.
+    ///
+    /// Example:
+    ///     >>> depot = vldepot.memory(columns=["energy", "n_atoms"])
+    ///     >>> for n in range(5):
+    ///     ...     depot[n] = vldepot.Frame(positions=[[0.0, 0.0, 0.0]], energy=-1.5 * n)
+    ///     >>> depot.select("energy < -3 and n_atoms <= 50")
+    ///     array([3, 4])
+    ///     >>> depot.select("-4 < energy < 0", names=True)
+    ///     [1, 2]
+    #[pyo3(signature = (query, /, *, names=false))]
+    fn select<'py>(&self, py: Python<'py>, query: &str, names: bool) -> PyResult<Bound<'py, PyAny>> {
+        if names {
+            let keys = self.with(py, |depot| {
+                Ok(for_depot!(depot, depot => depot.select(query)?.keys().collect::<vldepot::Result<Vec<_>>>())?)
+            })?;
+            let names = keys.iter().map(|key| key::to_python(py, key)).collect::<PyResult<Vec<_>>>()?;
+            return Ok(pyo3::types::PyList::new(py, names)?.into_any());
+        }
+        let positions = self.with(py, |depot| {
+            let positions =
+                for_depot!(depot, depot => depot.select(query)?.collect::<vldepot::Result<Vec<u64>>>())?;
+            Ok(positions.into_iter().map(u64::cast_signed).collect::<Vec<i64>>())
+        })?;
+        Ok(numpy::PyArray1::from_vec(py, positions).into_any())
+    }
+
+    /// Count, min, max, mean and variance of the columns and of the fields of all records, without reading
+    /// any.
+    ///
+    /// Those of columns are of the records that are there. Those of fields are bounds after records were
+    /// removed or replaced: `exact` is false then, until the depot is compacted.
+    ///
+    /// Example:
+    ///     >>> depot = vldepot.memory(statistics=True)
+    ///     >>> for n in range(4):
+    ///     ...     depot[n] = vldepot.Frame(positions=[[0.0, 0.0, 0.0]], types=[8], energy=-float(n))
+    ///     >>> statistics = depot.statistics()
+    ///     >>> statistics.fields.fields["energy"].mean, statistics.fields.kinds["types"][8].values
+    ///     (-1.5, 4)
+    fn statistics<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let statistics = self.with(py, |depot| Ok(for_depot!(depot, depot => depot.statistics())?))?;
+        report::statistics(py, &statistics)
+    }
+
     /// One scalar of one record, or `None` where it does not have it. The record is not read.
     ///
     /// Raises:

@@ -373,6 +373,7 @@ fn kind(kind: &ErrorKind, facts: &Bound<'_, PyDict>) -> PyResult<&'static str> {
         Kind::Exists => "Exists",
         Kind::OutOfRange { position, len } => facts!(facts, "OutOfRange", position, len),
         Kind::OutsideRecord { end, len } => facts!(facts, "OutsideRecord", end, len),
+        Kind::TooLong { len, most } => facts!(facts, "TooLong", len, most),
         Kind::PathExists => "PathExists",
         Kind::SameFile { source_path } => {
             let source_path = source_path.as_os_str();
@@ -406,6 +407,7 @@ fn kind(kind: &ErrorKind, facts: &Bound<'_, PyDict>) -> PyResult<&'static str> {
             facts!(facts, "NotCommitted", waiting, newest, again)
         }
         Kind::InvalidOptions { why } => facts!(facts, "InvalidOptions", why),
+        Kind::InvalidQuery { query, column, why } => facts!(facts, "InvalidQuery", query, column, why),
         Kind::InvalidPath { why } => facts!(facts, "InvalidPath", why),
         Kind::IsAFolder => "IsAFolder",
         Kind::NotAFolder => "NotAFolder",
@@ -456,6 +458,7 @@ pub(crate) fn examples(py: Python<'_>) -> PyResult<Vec<Bound<'_, PyAny>>> {
         Kind::Exists,
         Kind::OutOfRange { position: 1, len: 1 },
         Kind::OutsideRecord { end: 2, len: 1 },
+        Kind::TooLong { len: 2, most: 1 },
         Kind::PathExists,
         Kind::SameFile { source_path: "a".into() },
         Kind::NotAFile { found: "a folder" },
@@ -476,6 +479,7 @@ pub(crate) fn examples(py: Python<'_>) -> PyResult<Vec<Bound<'_, PyAny>>> {
         Kind::NotStored,
         Kind::NotCommitted { waiting: 1, newest: Some(text()), again: true },
         Kind::InvalidOptions { why: text() },
+        Kind::InvalidQuery { query: text(), column: 1, why: text() },
         Kind::InvalidPath { why: text() },
         Kind::IsAFolder,
         Kind::NotAFolder,

@@ -10,6 +10,7 @@
 //! maintain  verify, repair, compact      error    one exception for each kind of error
 //! shards    folders of shards            archive  files, folders and links
 //! codec     depots of any codec          report   what the library reports, as Python's dataclasses
+//! collections   collections and splits   objects  objects that many processes change
 //! ```
 //!
 //! The format, the codecs and the loader are the library's. The package around this module is in
@@ -20,6 +21,7 @@ mod array;
 #[allow(unsafe_code, reason = "it says why each block is sound")]
 mod arrow;
 mod codec;
+mod collections;
 mod depot;
 mod error;
 mod flat;
@@ -28,8 +30,10 @@ mod iter;
 mod key;
 mod loader;
 mod maintain;
+mod maps;
 #[allow(unsafe_code, reason = "it says why each block is sound")]
 mod memory;
+mod objects;
 mod options;
 mod report;
 mod shards;
@@ -51,6 +55,11 @@ mod _vldepot {
     #[pymodule_export]
     use super::archive::{ArchiveCore, DiskFiles, OpenFile};
     #[pymodule_export]
+    use super::collections::{
+        collection_objects, collection_size, collection_sizes, export_mio, import_mio, read_mio_split,
+        remove_split, set_split, split, split_names, write_mio_split,
+    };
+    #[pymodule_export]
     use super::depot::{PyDepot, open_depot};
     #[pymodule_export]
     use super::error::examples;
@@ -65,7 +74,11 @@ mod _vldepot {
     #[pymodule_export]
     use super::maintain::{compact, plan_compact, repair, verify};
     #[pymodule_export]
+    use super::maps::{ByteMapCore, IntMapCore, build_byte_map, build_int_map};
+    #[pymodule_export]
     use super::memory::RecordBytes;
+    #[pymodule_export]
+    use super::objects::{NameLock, ObjectsCore, pack, unpack};
     #[pymodule_export]
     use super::shards::{found, is_set, merge, remove, reshard};
     #[pymodule_export]

@@ -7,6 +7,7 @@ use pyo3::exceptions::{PyIndexError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyIterator, PySlice, PyString, PyType};
 use vldepot::codecs::{AnyNdArray, AtomicFrameCodec};
+use vldepot::collections::CollectionCodec;
 use vldepot::loader::OnError;
 use vldepot::{Depot, Error, ErrorKind, Key, LoaderState, Raw};
 
@@ -161,6 +162,7 @@ pub(crate) enum AnyLoader {
     Bytes(vldepot::Loader<Raw>),
     Msgpack(vldepot::Loader<Msgpack>),
     Json(vldepot::Loader<JsonValue>),
+    Collections(vldepot::Loader<CollectionCodec>),
 }
 
 /// A batch of one of the codecs.
@@ -170,6 +172,7 @@ enum AnyBatch {
     Bytes(vldepot::Batch<Raw>),
     Msgpack(vldepot::Batch<Msgpack>),
     Json(vldepot::Batch<JsonValue>),
+    Collections(vldepot::Batch<CollectionCodec>),
 }
 
 macro_rules! for_loader {
@@ -180,6 +183,7 @@ macro_rules! for_loader {
             AnyLoader::Bytes($loader) => $body,
             AnyLoader::Msgpack($loader) => $body,
             AnyLoader::Json($loader) => $body,
+            AnyLoader::Collections($loader) => $body,
         }
     };
 }
@@ -192,6 +196,7 @@ macro_rules! for_batch {
             AnyBatch::Bytes($batch) => $body,
             AnyBatch::Msgpack($batch) => $body,
             AnyBatch::Json($batch) => $body,
+            AnyBatch::Collections($batch) => $body,
         }
     };
 }
@@ -215,6 +220,7 @@ pub(crate) fn build(depot: &AnyDepot, mut options: LoaderOptions) -> Result<AnyL
         AnyDepot::Bytes(archive) => AnyLoader::Bytes(of(archive.depot(), options)?),
         AnyDepot::Msgpack(depot) => AnyLoader::Msgpack(of(depot, options)?),
         AnyDepot::Json(depot) => AnyLoader::Json(of(depot, options)?),
+        AnyDepot::Collections(collections) => AnyLoader::Collections(of(collections.depot(), options)?),
     })
 }
 
@@ -319,6 +325,7 @@ impl Loader {
             AnyLoader::Bytes(loader) => loader.next().map(|batch| batch.map(AnyBatch::Bytes)),
             AnyLoader::Msgpack(loader) => loader.next().map(|batch| batch.map(AnyBatch::Msgpack)),
             AnyLoader::Json(loader) => loader.next().map(|batch| batch.map(AnyBatch::Json)),
+            AnyLoader::Collections(loader) => loader.next().map(|batch| batch.map(AnyBatch::Collections)),
         });
         let batch = batch.transpose().map_err(Failure::from)?;
         let object = || self.object.as_ref().map(|object| object.clone_ref(py));

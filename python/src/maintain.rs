@@ -1,11 +1,13 @@
 //! Checking, repairing and compacting files, with progress that may end them.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use vldepot::maintain::{self, Progress, RepairOptions, VerifyOptions};
+use vldepot::codecs::AtomicFrameCodec;
+use vldepot::maintain::{self, CompactOptions, Progress, RepairOptions, VerifyOptions};
+use vldepot::{Codec, Depot, OpenOptions, Raw};
 
 use crate::error::{self, Failure};
 use crate::options;
@@ -59,6 +61,13 @@ pub(crate) fn interruptible<T: Send>(
     Ok(done?)
 }
 
+/// Whether this is a depot of frames, so that its statistics can be made anew. One that does not open is not.
+fn has_frames(path: &Path) -> bool {
+    let options = OpenOptions::default().with_accept_loss(true);
+    let depot = Depot::builder(Raw).open_options(options).open(path);
+    depot.is_ok_and(|depot| depot.stored_codec().id == AtomicFrameCodec::ID)
+}
+
 #[pyfunction]
 #[pyo3(name = "_verify")]
 pub(crate) fn verify<'py>(
@@ -68,7 +77,13 @@ pub(crate) fn verify<'py>(
     progress: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let options = VerifyOptions::default().with_quick(quick);
-    let found = interruptible(py, progress, |tell| maintain::verify(&path, &options, tell))?;
+    let found = interruptible(py, progress, |tell| {
+        if has_frames(&path) {
+            maintain::verify_as(&path, AtomicFrameCodec::any(), &options, tell)
+        } else {
+            maintain::verify(&path, &options, tell)
+        }
+    })?;
     let problems =
         found.problems.iter().map(|error| error::object(py, error)).collect::<PyResult<Vec<_>>>()?;
     report!(py, "VerifyReport", {
@@ -119,7 +134,13 @@ pub(crate) fn compact<'py>(
     #[pyo3(from_py_with = options::path)] path: PathBuf,
     progress: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let found = interruptible(py, progress, |tell| maintain::compact(&path, tell))?;
+    let found = interruptible(py, progress, |tell| {
+        if has_frames(&path) {
+            maintain::compact_as(&path, AtomicFrameCodec::any(), &CompactOptions::default(), tell)
+        } else {
+            maintain::compact(&path, tell)
+        }
+    })?;
     report!(py, "CompactReport", {
         records: found.records,
         bytes_before: found.bytes_before,

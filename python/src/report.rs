@@ -2,7 +2,10 @@
 
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use vldepot::{DepotInfo, Key, Layout, RecordLocation, Refreshed, Removal, Totals};
+use vldepot::statistics::{Kinds, Summary};
+use vldepot::{
+    DepotInfo, FieldStatistics, Key, Layout, RecordLocation, Refreshed, Removal, Statistics, Totals,
+};
 
 use crate::key;
 
@@ -31,15 +34,17 @@ pub(crate) fn layout<'py>(py: Python<'py>, layout: &Layout) -> PyResult<Bound<'p
         name_filters: layout.name_filters,
         name_order: layout.name_order,
         columns: pyo3::types::PyTuple::new(py, &layout.columns)?,
+        statistics: layout.statistics,
     })
 }
 
-/// The preset that the layout is, but for the typesize, which is the codec's, and the columns.
+/// The preset that the layout is, but for the typesize, which is the codec's, the columns and the statistics.
 fn preset(layout: &Layout) -> Option<&'static str> {
     Layout::PRESETS.into_iter().find(|name| {
         name.parse::<Layout>().is_ok_and(|mut preset| {
             preset.compression.typesize = layout.compression.typesize;
             preset.columns.clone_from(&layout.columns);
+            preset.statistics = layout.statistics;
             preset == *layout
         })
     })
@@ -75,6 +80,55 @@ pub(crate) fn info<'py>(py: Python<'py>, info: &DepotInfo) -> PyResult<Bound<'py
         complete: info.complete,
         losses: info.losses.clone(),
         created: info.created,
+        statistics: info.statistics.as_ref().map(|all| statistics(py, all)).transpose()?,
+    })
+}
+
+pub(crate) fn statistics<'py>(py: Python<'py>, all: &Statistics) -> PyResult<Bound<'py, PyAny>> {
+    let columns = PyDict::new(py);
+    for column in &all.columns {
+        columns.set_item(&column.name, summary(py, &column.summary, column.absent)?)?;
+    }
+    let fields = all.fields.as_ref().map(|fields| field_statistics(py, fields)).transpose()?;
+    report!(py, "Statistics", { records: all.records, columns: columns, fields: fields })
+}
+
+fn field_statistics<'py>(py: Python<'py>, of: &FieldStatistics) -> PyResult<Bound<'py, PyAny>> {
+    let (fields, kinds) = (PyDict::new(py), PyDict::new(py));
+    for (name, field) in of.tally.fields() {
+        fields.set_item(name, summary(py, field, 0)?)?;
+    }
+    for (name, of_field) in of.tally.all_kinds() {
+        kinds.set_item(name, counts(py, of_field)?)?;
+    }
+    report!(py, "FieldStatistics", {
+        exact: of.exact,
+        counted: of.counted,
+        removed: of.removed,
+        missing: of.missing,
+        fields: fields,
+        kinds: kinds,
+    })
+}
+
+fn counts<'py>(py: Python<'py>, kinds: &Kinds) -> PyResult<Bound<'py, PyDict>> {
+    let counts = PyDict::new(py);
+    for (kind, of) in kinds.iter() {
+        counts.set_item(kind, report!(py, "Kind", { values: of.values, records: of.records })?)?;
+    }
+    Ok(counts)
+}
+
+fn summary<'py>(py: Python<'py>, summary: &Summary, absent: u64) -> PyResult<Bound<'py, PyAny>> {
+    report!(py, "Summary", {
+        count: summary.count(),
+        absent: absent,
+        non_finite: summary.non_finite(),
+        min: summary.min(),
+        max: summary.max(),
+        mean: summary.mean(),
+        variance: summary.variance(),
+        std: summary.std(),
     })
 }
 

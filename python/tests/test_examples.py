@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import importlib
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ MODULES = [
     "vldepot._open",
     "vldepot._maintain",
     "vldepot.errors",
+    "vldepot.dirdb",
+    "vldepot.mio",
     "vldepot.vlstore",
     "vldepot.archive",
     "vldepot.archive._archive",
@@ -48,6 +51,14 @@ def test_the_pages_on_archives_run(name: str) -> None:
     test = doctest.DocTestParser().get_doctest(page.read_text(), {}, page.name, str(page), 0)
     assert len(test.examples) > 10
     assert doctest.DocTestRunner().run(test).failed == 0
+
+
+def test_the_page_on_queries_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    page = Path(__file__).parents[2] / "docs" / "how-to" / "find-records.md"
+    blocks = re.findall(r"^```python\n(.*?)^```$", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    assert len(blocks) == 4
+    exec(compile("\n".join(blocks), page.name, "exec"), {})
 
 
 def test_everything_public_is_documented() -> None:

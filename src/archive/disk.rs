@@ -3,6 +3,7 @@
 //! ```text
 //! add       walk ──> readers (threads) ──> the depot, in the order of the walk
 //! sharded   add, into one shard after the other
+//! long      the same for long files, piece by piece
 //! extract   names ──> writers (threads) ──> files, below an open folder; then the folders' modes and times
 //! ```
 //!
@@ -11,6 +12,8 @@
 
 mod add;
 mod extract;
+mod long;
+mod open;
 mod report;
 mod selection;
 mod sharded;

@@ -6,10 +6,12 @@ use std::time::SystemTime;
 use super::file::{refused, sought};
 use super::folder::Archive;
 use super::path::ArchivePath;
+use super::spool::Spool;
+use super::{FileAttributes, MAX_LEN};
 use crate::{Error, ErrorKind, RecordLocation, Result};
 
-/// The longest record.
-const MAX_LEN: u64 = u32::MAX as u64;
+/// Permission bits of files that are written.
+const FILE_MODE: u32 = 0o644;
 
 /// How a file of an archive is opened. See [`Archive::edit_file`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -36,7 +38,7 @@ pub struct OpenFile {
     path: ArchivePath,
     mode: FileMode,
     /// All bytes, from the first change on. Until then they are read from the archive.
-    content: Option<Vec<u8>>,
+    content: Option<Spool>,
     len: u64,
     /// Of the bytes that were there when it was opened.
     checksum: Option<u32>,
@@ -45,7 +47,7 @@ pub struct OpenFile {
 }
 
 fn too_long(archive: &Archive, path: &ArchivePath) -> Error {
-    let why = "a file of an archive has at most 4 GiB - 1 bytes".into();
+    let why = format!("a file of an archive has at most {MAX_LEN} bytes");
     archive.error(ErrorKind::InvalidRecord { why }, path)
 }
 
@@ -76,7 +78,7 @@ impl OpenFile {
             let RecordLocation { length: len, checksum, .. } = archive.depot().location(path.key())?;
             return Ok(Self { path, mode, content: None, len, checksum, changed: false });
         }
-        Ok(Self { path, mode, content: Some(Vec::new()), len: 0, checksum: None, changed: true })
+        Ok(Self { path, mode, content: Some(Spool::default()), len: 0, checksum: None, changed: true })
     }
 
     /// Where it is in the archive. Links were followed.
@@ -111,7 +113,7 @@ impl OpenFile {
         let Some(start) = usize::try_from(at).ok().filter(|_| n > 0) else { return Ok(0) };
         let range = start..start + n;
         if let Some(content) = &self.content {
-            out[..n].copy_from_slice(&content[range]);
+            content.read_at(at, &mut out[..n]).map_err(|error| self.not_held(archive, error))?;
             return Ok(n);
         }
         let found = archive.depot().location(self.path.key())?;
@@ -128,23 +130,17 @@ impl OpenFile {
     ///
     /// # Errors
     /// - [`ErrorKind::ReadOnly`] for [`FileMode::Read`].
-    /// - [`ErrorKind::InvalidRecord`] when the file would be longer than a record can be, or than there is
-    ///   memory.
+    /// - [`ErrorKind::InvalidRecord`] when the file would be longer than a record can be.
+    /// - [`ErrorKind::Io`] when there is no memory, or no room for a temporary file.
     /// - The errors of [`read_at`](Self::read_at).
     pub fn write_at(&mut self, archive: &Archive, at: u64, bytes: &[u8]) -> Result<u64> {
-        let at = if self.mode == FileMode::Append { self.content(archive, 0)?.len() as u64 } else { at };
+        let at = if self.mode == FileMode::Append { self.content(archive, 0)?.len() } else { at };
         let end = at.checked_add(bytes.len() as u64).ok_or_else(|| too_long(archive, &self.path))?;
         let content = self.content(archive, end)?;
         if !bytes.is_empty() {
-            let (from, to) = (usize::try_from(at), usize::try_from(end));
-            let (Ok(from), Ok(to)) = (from, to) else { return Err(too_long(archive, &self.path)) };
-            if content.len() < from {
-                content.resize(from, 0);
-            }
-            let over = content.len().min(to) - from;
-            content[from..from + over].copy_from_slice(&bytes[..over]);
-            content.extend_from_slice(&bytes[over..]);
-            self.len = content.len() as u64;
+            let written = content.write_at(at, bytes);
+            self.len = content.len();
+            written.map_err(|error| self.not_held(archive, error))?;
             self.changed = true;
         }
         Ok(end)
@@ -156,9 +152,8 @@ impl OpenFile {
     /// The errors of [`write_at`](Self::write_at).
     pub fn set_len(&mut self, archive: &Archive, len: u64) -> Result<()> {
         let content = self.content(archive, len)?;
-        if content.len() as u64 != len {
-            let Ok(to) = usize::try_from(len) else { return Err(too_long(archive, &self.path)) };
-            content.resize(to, 0);
+        if content.len() != len {
+            content.set_len(len).map_err(|error| self.not_held(archive, error))?;
             self.len = len;
             self.changed = true;
         }
@@ -172,47 +167,87 @@ impl OpenFile {
     /// meanwhile. Then it can be called again.
     pub fn store(&mut self, archive: &Archive) -> Result<()> {
         let Some(content) = self.content.as_ref().filter(|_| self.changed) else { return Ok(()) };
-        if self.mode == FileMode::New {
-            archive.write_new(&self.path, content)?;
+        let is_new = self.mode == FileMode::New;
+        let attributes = if !is_new && archive.is_file(&self.path)? {
+            archive.attributes(&self.path, false)?
+        } else {
+            FileAttributes::new().with_mode(FILE_MODE)
+        };
+        let attributes = attributes.with_modified(SystemTime::now());
+        match content.in_memory() {
+            Some(bytes) if is_new => archive.write_new_with(&self.path, bytes, &attributes)?,
+            Some(bytes) => archive.write_with(&self.path, bytes, &attributes)?,
+            None => {
+                let mut put = archive.write_by_pieces(&self.path, &attributes, is_new)?;
+                content.each(|piece| put.push(piece))?;
+                put.finish()?;
+            }
+        }
+        if is_new {
             // From here on it replaces its own.
             self.mode = FileMode::Replace;
-        } else if archive.is_file(&self.path)? {
-            let attributes = archive.attributes(&self.path, false)?.with_modified(SystemTime::now());
-            archive.write_with(&self.path, content, &attributes)?;
-        } else {
-            archive.write(&self.path, content)?;
         }
         self.changed = false;
         Ok(())
     }
 
-    /// All bytes in memory, with room for `len`.
-    fn content(&mut self, archive: &Archive, len: u64) -> Result<&mut Vec<u8>> {
+    /// All bytes, which may become `len`.
+    fn content(&mut self, archive: &Archive, len: u64) -> Result<&mut Spool> {
         if self.mode == FileMode::Read {
             return Err(archive.error(ErrorKind::ReadOnly, &self.path));
         }
-        let room = usize::try_from(len).ok().filter(|_| len <= MAX_LEN);
-        let room = room.ok_or_else(|| too_long(archive, &self.path))?;
+        if len > MAX_LEN {
+            return Err(too_long(archive, &self.path));
+        }
         if self.content.is_none() {
-            let mut content = Vec::new();
-            archive.depot().get_into(self.path.key(), &mut content)?;
-            self.len = content.len() as u64;
+            let mut content = Spool::default();
+            let mut filled = Filling { spool: &mut content, failed: None };
+            let read = archive.depot().read_to(self.path.key(), &mut filled);
+            if let Some(error) = filled.failed.take() {
+                return Err(self.not_held(archive, error));
+            }
+            read?;
+            self.len = content.len();
             self.content = Some(content);
         }
-        let content = self.content.get_or_insert_default();
-        if content.try_reserve(room.saturating_sub(content.len())).is_err() {
-            let why = format!("there is no memory for a file of {len} bytes");
-            return Err(archive.error(ErrorKind::InvalidRecord { why }, &self.path));
+        Ok(self.content.get_or_insert_default())
+    }
+
+    /// The error when there is no memory, or no room for a temporary file.
+    fn not_held(&self, archive: &Archive, error: io::Error) -> Error {
+        let action = "hold the bytes that are written, in memory or in a temporary file".into();
+        archive.error(ErrorKind::Io { action }, &self.path).because(error)
+    }
+}
+
+/// Writes to the end of the bytes, and keeps the error.
+struct Filling<'s> {
+    spool: &'s mut Spool,
+    failed: Option<io::Error>,
+}
+
+impl Write for Filling<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self.spool.write_at(self.spool.len(), bytes) {
+            Ok(()) => Ok(bytes.len()),
+            Err(error) => {
+                let kind = error.kind();
+                self.failed = Some(error);
+                Err(kind.into())
+            }
         }
-        Ok(content)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
 /// A file of an archive, to read, write and seek in. See [`Archive::edit_file`].
 ///
-/// What is written is held in memory, and takes the file's place when it is stored: by [`close`](Self::close)
-/// or [`flush`](Write::flush). **Dropping it without that discards what was written**, since a failure could
-/// not be told.
+/// What is written is held in memory, or in a temporary file beyond 64 MiB, and takes the file's place when
+/// it is stored: by [`close`](Self::close) or [`flush`](Write::flush). **Dropping it without that discards
+/// what was written**, since a failure could not be told.
 #[derive(Debug)]
 pub struct FileEdit<'a> {
     archive: &'a Archive,
@@ -224,8 +259,8 @@ impl Archive {
     /// Opens a file to read, write and seek in.
     ///
     /// Reading decodes only the blocks that hold the bytes, until something is written. From then on the file
-    /// is in memory, and takes its place in the archive when it is [closed](FileEdit::close). Of two that
-    /// write one file, the one that is closed last is kept.
+    /// is in memory, or in a temporary file beyond 64 MiB, and takes its place in the archive when it is
+    /// [closed](FileEdit::close). Of two that write one file, the one that is closed last is kept.
     ///
     /// ```
     /// use std::io::{Read, Seek, SeekFrom, Write};

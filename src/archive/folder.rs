@@ -8,7 +8,7 @@ use super::file::File;
 use super::folders::Folders;
 use super::path::{ArchivePath, bytes_of, key_of};
 use super::stat::{FileAttributes, FileKind, Stat};
-use crate::{Depot, Error, ErrorKind, Key, Layout, Raw, Record, RecordLocation, Result, Totals};
+use crate::{Depot, Error, ErrorKind, Key, Layout, PutByPieces, Raw, Record, RecordLocation, Result, Totals};
 
 /// The longest chain of links that is followed.
 const MAX_LINKS: usize = 40;
@@ -156,6 +156,36 @@ impl Archive {
         self.make_room_for(&path)?;
         let attributes = FileAttributes { kind: None, ..attributes.clone() };
         self.depot.put_with_metadata(path.key(), bytes, &attributes)
+    }
+
+    /// Writes a file with attributes whose bytes come piece by piece, with memory for a few chunks.
+    ///
+    /// It is there when it is [finished](PutByPieces::finish), and replaces one of that path then. With
+    /// `only_new`, none is replaced.
+    ///
+    /// ```
+    /// use std::io::Write;
+    /// use vldepot::archive::{Archive, FileAttributes};
+    /// let archive = Archive::memory()?;
+    /// let mut file = archive.write_by_pieces("a/zeros", &FileAttributes::new(), false)?;
+    /// std::io::copy(&mut std::io::Read::take(std::io::repeat(0), 10_000_000), &mut file)?;
+    /// assert_eq!(file.finish()?, 10_000_000);
+    /// assert_eq!(archive.stat("a/zeros")?.size, 10_000_000);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// The errors of [`write`](Self::write) and of [`Depot::put_by_pieces`].
+    pub fn write_by_pieces(
+        &self,
+        path: impl AsRef<[u8]>,
+        attributes: &FileAttributes,
+        only_new: bool,
+    ) -> Result<PutByPieces<'_>> {
+        let path = ArchivePath::new(path)?;
+        self.make_room_for(&path)?;
+        let attributes = FileAttributes { kind: None, ..attributes.clone() };
+        self.depot.put_by_pieces_with_metadata(path.key(), &attributes, only_new)
     }
 
     /// Writes a new file, and refuses to replace one. Otherwise like [`write`](Self::write).

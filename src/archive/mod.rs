@@ -22,6 +22,7 @@
 //! file    one file, to read in        edit    one file, to read and write in
 //! count   how many files and folders  folders which folders have records of their own
 //! order   files as they are stored, and many at once
+//! spool   bytes of a file that is being written
 //! disk    files of the disk, put into an archive and written out again
 //! convert other archives: tar, zip and Barecat (features `convert` and `barecat`)
 //! ```
@@ -46,6 +47,7 @@ mod folder;
 mod folders;
 mod order;
 mod path;
+mod spool;
 mod stat;
 mod tree;
 
@@ -58,3 +60,6 @@ pub use folder::{Archive, layout};
 pub use path::ArchivePath;
 pub use stat::{AttributeValue, FileAttributes, FileKind, Stat};
 pub use tree::{Entry, Glob, ReadDir, Walk};
+
+/// The longest file: that of a record.
+const MAX_LEN: u64 = (1 << 40) - 1;

@@ -1,5 +1,6 @@
 //! The changes since the last commit.
 
+use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::sync::OnceLock;
 
@@ -8,6 +9,7 @@ use hashbrown::HashTable;
 use crate::chunk::ChunkAt;
 use crate::format::tables::Attributes;
 use crate::index::{Location, Records};
+use crate::statistics::Tallied;
 
 /// The most records that can be put between two commits.
 pub(crate) const MAX_PENDING: u64 = 1 << 31;
@@ -19,8 +21,10 @@ pub(crate) type DeadNames = BTreeSet<u64>;
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Pending {
     records: Records,
-    /// Numbers of live records, by the hash of their names.
+    /// Numbers of live records, by the hash of their names, without those `in_order`.
     by_name: HashTable<u32>,
+    /// The records from this number on have increasing names, after those of all other records here.
+    in_order: usize,
     dead: Dead,
     /// Ordinals of committed records that are dead now.
     pub(crate) tombstones: BTreeSet<u64>,
@@ -33,6 +37,8 @@ pub(crate) struct Pending {
     /// commit writes all of them first. A copy of the state keeps the bytes of the chunks that were sealed
     /// when it was made.
     pub(crate) chunks: Vec<ChunkAt>,
+    /// Statistics of the fields of these records, dead ones included. How many are dead is not noted in it.
+    pub(crate) tallied: Tallied,
     /// Whether anything changed, so that a commit has something to write.
     pub(crate) changed: bool,
 }
@@ -78,16 +84,53 @@ impl Pending {
 
     /// The number of the live record called `name`.
     pub(crate) fn find(&self, hash: u64, name: &[u8]) -> Option<usize> {
+        if self.in_order < self.records.len() && name >= self.records.name(self.in_order) {
+            let found = self.find_in_order(name);
+            return found.filter(|&number| self.is_live(number));
+        }
         let is = |&number: &u32| self.records.name(number as usize) == name;
         self.by_name.find(hash, is).map(|&number| number as usize)
     }
 
+    fn find_in_order(&self, name: &[u8]) -> Option<usize> {
+        let (mut from, mut to) = (self.in_order, self.records.len());
+        while from < to {
+            let middle = usize::midpoint(from, to);
+            match self.records.name(middle).cmp(name) {
+                Ordering::Less => from = middle + 1,
+                Ordering::Equal => return Some(middle),
+                Ordering::Greater => to = middle,
+            }
+        }
+        None
+    }
+
     /// Notes a record. No live record here may have its name.
     pub(crate) fn insert(&mut self, hash: u64, name: &[u8], location: &Location, attributes: Attributes<'_>) {
-        let number = u32::try_from(self.records.len()).unwrap_or(u32::MAX);
         self.records.push_hashed(hash, name, location, attributes);
         let records = &self.records;
-        self.by_name.insert_unique(hash, number, |&number| records.hash(number as usize));
+        for number in self.in_order..records.len() {
+            if !self.dead.has(number) {
+                let value = u32::try_from(number).unwrap_or(u32::MAX);
+                self.by_name.insert_unique(records.hash(number), value, |&n| records.hash(n as usize));
+            }
+        }
+        self.in_order = records.len();
+        self.changed = true;
+    }
+
+    /// Notes a record with a name that comes after the names of all records here, dead ones included.
+    ///
+    /// It is found by the order of names. The table that finds the others would be a cache miss or two for
+    /// each record.
+    pub(crate) fn insert_last(
+        &mut self,
+        hash: u64,
+        name: &[u8],
+        location: &Location,
+        attributes: Attributes<'_>,
+    ) {
+        self.records.push_hashed(hash, name, location, attributes);
         self.changed = true;
     }
 
@@ -107,10 +150,12 @@ impl Pending {
         let mut fresh = Self {
             records: Records::default(),
             by_name: HashTable::default(),
+            in_order: 0,
             dead: Dead::default(),
             tombstones: std::mem::take(&mut self.tombstones),
             dead_names: std::mem::take(&mut self.dead_names),
             chunks: std::mem::take(&mut self.chunks),
+            tallied: self.tallied_now(),
             changed: self.changed,
         };
         for number in self.live() {
@@ -119,6 +164,13 @@ impl Pending {
             fresh.insert(hash, records.name(number), &location, records.attributes(number));
         }
         *self = fresh;
+    }
+
+    /// The statistics, with the dead records noted in them.
+    pub(crate) fn tallied_now(&self) -> Tallied {
+        let mut tallied = self.tallied.clone();
+        tallied.dropped = tallied.dropped.saturating_add(self.dead.count);
+        tallied
     }
 
     /// Sorted numbers of dead records.
@@ -227,6 +279,58 @@ mod tests {
             let metadata = [2, name];
             assert_eq!(pending.attributes(number).metadata, name.is_multiple_of(3).then_some(&metadata[..]));
             assert_eq!(pending.attributes(number).scalars, pending.location(number).address.to_le_bytes());
+        }
+    }
+
+    /// Puts records as a writer does: names that come after all others are not looked up.
+    fn puts(names: impl IntoIterator<Item = Vec<u8>>) -> (Pending, std::collections::BTreeMap<Vec<u8>, u64>) {
+        let (mut pending, mut expected) = (Pending::default(), std::collections::BTreeMap::new());
+        let mut last = Vec::new();
+        for (address, name) in (0..).zip(names) {
+            let location = Location { address, ..Location::default() };
+            if name > last {
+                pending.insert_last(crate::index::hash(&name), &name, &location, Attributes::default());
+                last.clone_from(&name);
+            } else {
+                let hash = crate::index::hash(&name);
+                if let Some(old) = pending.find(hash, &name) {
+                    pending.mark_dead(old);
+                }
+                pending.insert(hash, &name, &location, Attributes::default());
+            }
+            expected.insert(name, address);
+        }
+        (pending, expected)
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn records_are_found_whatever_the_order_of_names(
+            names in proptest::collection::vec(proptest::collection::vec(0_u8..4, 1..4), 0..60),
+            removed in proptest::collection::vec(proptest::collection::vec(0_u8..4, 1..4), 0..20),
+        ) {
+            let (mut pending, mut expected) = puts(names);
+            for name in removed {
+                let found = pending.find(crate::index::hash(&name), &name);
+                assert_eq!(found.is_some(), expected.remove(&name).is_some());
+                if let Some(number) = found {
+                    pending.mark_dead(number);
+                }
+            }
+            for forget in [false, true] {
+                if forget {
+                    pending.forget_dead();
+                }
+                assert_eq!(pending.n_live(), expected.len() as u64);
+                for a in 0..4_u8 {
+                    for b in 0..5_u8 {
+                        let name = if b == 4 { vec![a] } else { vec![a, b] };
+                        let found = pending.find(crate::index::hash(&name), &name);
+                        let address = found.map(|number| pending.location(number).address);
+                        assert_eq!(address, expected.get(&name).copied());
+                    }
+                }
+            }
         }
     }
 

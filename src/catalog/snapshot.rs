@@ -159,7 +159,7 @@ impl Snapshot {
         if let Some(known) = self.dead_ranks.get() {
             return Ok(known.as_deref());
         }
-        let mut of_segments: Vec<Vec<(u32, u32)>> = vec![Vec::new(); self.segments.len()];
+        let mut of_segments: Vec<Vec<(u32, u64)>> = vec![Vec::new(); self.segments.len()];
         let mut all_known = true;
         let mut dead =
             self.segments.iter().map(|segment| segment.kills()).collect::<Result<Vec<_>>>()?.concat();
@@ -175,7 +175,7 @@ impl Snapshot {
             ranked.sort_unstable();
             let mut sum = 0_u64;
             let sums = ranked.iter().map(|&(_, length)| {
-                sum = sum.saturating_add(u64::from(length));
+                sum = sum.saturating_add(length);
                 sum
             });
             DeadRanks {

@@ -8,7 +8,7 @@ use super::pending::Pending;
 use crate::chunk::ChunkAt;
 use crate::error::Result;
 use crate::format::tables::{Attributes, OwnedAttributes};
-use crate::index::{Location, hash, select_live};
+use crate::index::{Location, Segment, hash, select_live};
 
 /// A live record.
 #[derive(Debug, Clone)]
@@ -48,6 +48,21 @@ pub(crate) struct LostCommit {
 }
 
 impl State {
+    /// The state of a file whose index was made when it was opened.
+    pub(crate) fn of_segment(segment: Segment, n_records: u64, n_chunks: u64, raw_bytes: u64) -> Self {
+        let snapshot = Snapshot {
+            sequence: 1,
+            segments: vec![Arc::new(segment)],
+            n_records,
+            n_chunks,
+            raw_bytes,
+            ..Snapshot::default()
+        };
+        let mut state = Self::default();
+        state.adopt_snapshot(Arc::new(snapshot));
+        state
+    }
+
     /// Takes over a commit. Nothing is pending any more.
     pub(crate) fn adopt_snapshot(&mut self, snapshot: Arc<Snapshot>) {
         self.raw_bytes = snapshot.raw_bytes;
@@ -198,7 +213,7 @@ impl State {
 
     /// Notes that a found record is dead. `hash` is the hash of its name.
     pub(crate) fn mark_dead(&mut self, hash: u64, found: &Found) {
-        self.raw_bytes = self.raw_bytes.saturating_sub(u64::from(found.location.length));
+        self.raw_bytes = self.raw_bytes.saturating_sub(found.location.length);
         self.pending.changed = true;
         match found.place {
             RecordId::Committed(ordinal) => {
@@ -211,8 +226,20 @@ impl State {
 
     /// Notes a new record. No live record may have its name. `hash` is the hash of the name.
     pub(crate) fn insert(&mut self, hash: u64, name: &[u8], location: &Location, attributes: Attributes<'_>) {
-        self.raw_bytes = self.raw_bytes.saturating_add(u64::from(location.length));
+        self.raw_bytes = self.raw_bytes.saturating_add(location.length);
         self.pending.insert(hash, name, location, attributes);
+    }
+
+    /// Notes a new record with a name that comes after the names of all pending records, dead ones included.
+    pub(crate) fn insert_last(
+        &mut self,
+        hash: u64,
+        name: &[u8],
+        location: &Location,
+        attributes: Attributes<'_>,
+    ) {
+        self.raw_bytes = self.raw_bytes.saturating_add(location.length);
+        self.pending.insert_last(hash, name, location, attributes);
     }
 
     /// Where chunk `chunk` is.

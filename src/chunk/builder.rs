@@ -43,6 +43,11 @@ impl OpenChunk {
         self.used
     }
 
+    /// Room for more bytes.
+    pub(crate) fn room(&self) -> usize {
+        self.chunk_size - self.used
+    }
+
     /// Whether there are no bytes and no operations.
     pub(crate) fn is_empty(&self) -> bool {
         self.used == 0 && self.directory.is_empty()
@@ -93,6 +98,10 @@ impl OpenChunk {
                 self.directory.first_start = u32::try_from(start).unwrap_or(u32::MAX);
             }
             self.puts = (self.puts.0 + 1, self.puts.1 + u64::from(length));
+        }
+        // It stands alone in its directory, or before other names.
+        if action == Action::Begin {
+            self.directory.first_start = u32::try_from(start).unwrap_or(u32::MAX);
         }
         self.directory_bytes += name.len() + attributes.len() + OPERATION_BYTES;
         self.directory.push(name, action, attributes);

@@ -708,6 +708,67 @@ impl ChunkReader {
         Ok(header)
     }
 
+    /// The checksums of a chunk of zeros, or of one that is not compressed.
+    fn stored_checksums(&self, chunk: u64, at: &ChunkRef) -> Result<Vec<u8>> {
+        // A forged reference must not ask for more memory than the chunk can need.
+        let n_blocks = if at.is(ChunkRef::ZEROS) { 0 } else { self.n_blocks(at) };
+        if at.n_checksums as usize != n_blocks + 1 {
+            let expected = format!("checksums of {n_blocks} blocks");
+            return Err(self.damaged(chunk, at.offset, expected, at.n_checksums.to_string()));
+        }
+        self.check_inside(chunk, at.table_offset(), 4 * u64::from(at.n_checksums))?;
+        let mut checksums = vec![0; 4 * at.n_checksums as usize];
+        self.read(chunk, &NONE, at.table_offset(), &mut checksums)?;
+        let found = crc32c::crc32c(&checksums);
+        if found != at.table_crc {
+            return Err(self.mismatch(Part::BlockTable(chunk), at.table_offset(), at.table_crc, found));
+        }
+        Ok(checksums)
+    }
+
+    /// Like [`bytes`](Self::bytes), but compares the checksums of blocks that are not compressed too, which
+    /// are otherwise covered by those of records.
+    pub(crate) fn checked_bytes(&self, chunk: u64, at: &ChunkRef, range: Range<usize>) -> Result<Bytes> {
+        // What another program wrote has none.
+        if self.foreign || !at.is(ChunkRef::UNCOMPRESSED) || range.is_empty() || range.end > self.chunk_size {
+            return self.bytes(chunk, at, range);
+        }
+        self.check_known(at)?;
+        let checksums = self.stored_checksums(chunk, at)?;
+        let block = at.block_size.max(1) as usize;
+        let first = range.start / block;
+        let end = range.end.next_multiple_of(block).min(self.chunk_size);
+        let blocks = self.uncompressed(chunk, at, first * block..end, &NONE)?;
+        for (number, bytes) in (first..).zip(blocks.chunks(block)) {
+            let expected = u32_at(&checksums, 4 * (number + 1)).unwrap_or(0);
+            let found = crc32c::crc32c(bytes);
+            if expected != found {
+                let offset = at.payload_offset() + (number * block) as u64;
+                return Err(self.mismatch(
+                    Part::Block { chunk, block: number as u64 },
+                    offset,
+                    expected,
+                    found,
+                ));
+            }
+        }
+        Ok(blocks.slice(range.start - first * block..range.end - first * block))
+    }
+
+    /// Stored bytes of each block, without the blocks of zeros at the end. Empty for a chunk without a table of
+    /// blocks that can be trusted.
+    pub(crate) fn stored_blocks(&self, chunk: u64, at: &ChunkRef) -> Result<Vec<u32>> {
+        self.check_known(at)?;
+        if [ChunkRef::ZEROS, ChunkRef::UNCOMPRESSED, ChunkRef::FOREIGN].into_iter().any(|kind| at.is(kind)) {
+            return Ok(Vec::new());
+        }
+        let table = self.load_table(chunk, at)?;
+        let table = table.borrowed();
+        let n_blocks = table.header.n_blocks().min(at.n_checksums.saturating_sub(1) as usize);
+        let starts: Vec<_> = (0..=n_blocks).filter_map(|block| table.offset(block)).collect();
+        Ok(starts.windows(2).map(|pair| pair[1].saturating_sub(pair[0])).collect())
+    }
+
     /// Checks every stored byte of a chunk against the checksums, without decompressing.
     pub(crate) fn check_stored(&self, chunk: u64, at: &ChunkRef) -> Result<()> {
         if at.is(ChunkRef::FOREIGN) {
@@ -730,18 +791,7 @@ impl ChunkReader {
             }
             return Ok(());
         }
-        // A forged reference must not ask for more memory than the chunk can need.
-        let n_blocks = if at.is(ChunkRef::ZEROS) { 0 } else { self.n_blocks(at) };
-        if at.n_checksums as usize != n_blocks + 1 {
-            let expected = format!("checksums of {n_blocks} blocks");
-            return Err(self.damaged(chunk, at.offset, expected, at.n_checksums.to_string()));
-        }
-        let mut checksums = vec![0; 4 * at.n_checksums as usize];
-        self.read(chunk, &NONE, at.table_offset(), &mut checksums)?;
-        let found = crc32c::crc32c(&checksums);
-        if found != at.table_crc {
-            return Err(self.mismatch(Part::BlockTable(chunk), at.table_offset(), at.table_crc, found));
-        }
+        let checksums = self.stored_checksums(chunk, at)?;
         let mut from = at.chunk_offset();
         let end = from + u64::from(at.chunk_len);
         let mut piece = Vec::new();

@@ -11,6 +11,7 @@ use crate::engine::Moment;
 use crate::error::{ErrorKind, Result};
 use crate::key::{AsKey, Key, describe};
 use crate::scalar::{Column, Scalar, ScalarField, push_value, row, value_of};
+use crate::statistics::Tally;
 
 use super::record::is_aligned;
 
@@ -168,8 +169,30 @@ impl<C: Codec> Depot<C> {
         let copy = (!is_aligned(bytes, C::ALIGN)).then(|| Bytes::copy_of(bytes));
         let view =
             self.codec.view(copy.as_deref().unwrap_or(bytes)).map_err(|e| self.codec_error(name, e))?;
-        row(columns, |column| self.codec.scalar(&view, column))
+        self.row_of(name, &view)
+    }
+
+    /// The row of scalars of a record with this view. The codec must give all columns.
+    fn row_of(&self, name: &[u8], view: &C::View<'_>) -> Result<Vec<u8>> {
+        row(self.columns(), |column| self.codec.scalar(view, column))
             .map_err(|why| ErrorKind::InvalidRecord { why }.at(self.engine.path()).of(describe(name)))
+    }
+
+    /// What the index keeps of a record with these bytes, which this depot's codec encoded: the row of scalars,
+    /// and what statistics are made from. The bytes are viewed once, and only if anything is kept.
+    pub(super) fn kept_of(&self, name: &[u8], bytes: &[u8]) -> Result<(Vec<u8>, Option<Tally>)> {
+        let describes =
+            self.describer.is_none() && self.engine.parameters().statistics && self.codec.describes();
+        if !describes || self.unknown_column.is_some() {
+            return Ok((self.scalars_of(name, bytes)?, self.tally_of(name, bytes)?));
+        }
+        let copy = (!is_aligned(bytes, C::ALIGN)).then(|| Bytes::copy_of(bytes));
+        let view =
+            self.codec.view(copy.as_deref().unwrap_or(bytes)).map_err(|e| self.codec_error(name, e))?;
+        let row = if self.columns().is_empty() { Vec::new() } else { self.row_of(name, &view)? };
+        let mut tally = Tally::default();
+        self.codec.describe(&view, &mut tally);
+        Ok((row, Some(tally)))
     }
 
     /// The row of scalars of a record that is copied from `other`, where it has the row `stored`.

@@ -91,6 +91,7 @@ impl DepotBuilder<Raw> {
             align: stored.align,
             element_size: self.layout.compression.typesize.unwrap_or_default().into(),
             scalars: stored.columns.clone(),
+            describes: stored.statistics,
         });
         self
     }
@@ -258,6 +259,7 @@ fn spec<C: Codec>(codec: &C) -> CodecSpec {
         align: C::ALIGN,
         element_size: codec.element_size(),
         scalars: codec.scalars().to_vec(),
+        describes: codec.describes(),
     }
 }
 
@@ -268,7 +270,10 @@ fn checked<C: Codec>(codec: C, open: impl FnOnce(CodecCheck<'_>) -> Result<Engin
 }
 
 /// Gives `check` the way to check a codec, and returns the codec with what it learnt.
-fn learned<C: Codec, T>(codec: C, check: impl FnOnce(CodecCheck<'_>) -> Result<T>) -> Result<(T, Arc<C>)> {
+pub(crate) fn learned<C: Codec, T>(
+    codec: C,
+    check: impl FnOnce(CodecCheck<'_>) -> Result<T>,
+) -> Result<(T, Arc<C>)> {
     let spec = spec(&codec);
     let mut codec = Some(codec);
     let mut learn = |stored: &[u8]| -> Result<(), CodecError> {

@@ -1,7 +1,7 @@
 //! Reading records: by name, by position, and many together.
 
 use super::record::is_aligned;
-use super::{Depot, Iter, Keys, Record, RecordLocation, key_of, tagged};
+use super::{ChunkInfo, Depot, Iter, Keys, Record, RecordLocation, key_of, tagged};
 use crate::buffer::Bytes;
 use crate::codec::Codec;
 use crate::engine::batch;
@@ -260,6 +260,29 @@ impl<C: Codec> Depot<C> {
     pub fn location(&self, key: impl AsKey) -> Result<RecordLocation> {
         let location = self.engine.location(&tagged(&self.engine, &key)?)?;
         Ok(RecordLocation::new(&self.engine, &location))
+    }
+
+    /// How the chunk is stored in which the record starts. `None` if it is not in the file yet.
+    ///
+    /// This reads the chunk's table of blocks, but no data.
+    ///
+    /// ```
+    /// # use vldepot::{Depot, Raw};
+    /// # let depot = Depot::memory(Raw)?;
+    /// depot.put("a", &[7; 100_000])?;
+    /// assert!(depot.chunk_of("a")?.is_none());
+    /// depot.commit()?;
+    /// let chunk = depot.chunk_of("a")?.unwrap();
+    /// assert!(chunk.stored_bytes < 10_000);
+    /// assert_eq!(chunk.blocks.len() as u64, 100_000_u64.div_ceil(chunk.block_bytes));
+    /// # Ok::<(), vldepot::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`], and [`Error::is_damage`].
+    pub fn chunk_of(&self, key: impl AsKey) -> Result<Option<ChunkInfo>> {
+        let location = self.engine.location(&tagged(&self.engine, &key)?)?;
+        ChunkInfo::new(&self.engine, &location)
     }
 
     /// How many records there are.

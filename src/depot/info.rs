@@ -8,6 +8,8 @@ use crate::engine::Engine;
 use crate::error::Result;
 use crate::options::Layout;
 
+use super::statistics::Statistics;
+
 /// Where a record lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
@@ -41,10 +43,52 @@ impl RecordLocation {
             shard,
             chunk,
             offset: offset as u64,
-            length: u64::from(location.length),
+            length: location.length,
             checksum: (!location.is_unchecked()).then_some(location.checksum),
             file_offset,
         }
+    }
+}
+
+/// How a chunk is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct ChunkInfo {
+    /// The number, in the manifest's order, of the shard that has the chunk. `None` if the depot is one
+    /// file.
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
+    pub shard: Option<u64>,
+    /// Its number in the file.
+    pub chunk: u64,
+    /// Where the chunk's entry starts in the file.
+    pub file_offset: u64,
+    /// Bytes that it decompresses to, with what fills it up after its records.
+    pub raw_bytes: u64,
+    /// Bytes of the Blosc2 chunk in the file.
+    pub stored_bytes: u64,
+    /// Raw bytes of a block.
+    pub block_bytes: u64,
+    /// Stored bytes of each block, without the blocks of zeros that fill the chunk up. Empty if the chunk is
+    /// not compressed, is all zeros, or was written by another program.
+    pub blocks: Vec<u32>,
+}
+
+impl ChunkInfo {
+    /// `None` for a chunk that is not in the file yet.
+    pub(super) fn new(engine: &Engine, location: &crate::index::Location) -> Result<Option<Self>> {
+        let (number, _) = engine.chunk_of(location.address);
+        let ChunkAt::Stored(reference) = engine.source(number)? else { return Ok(None) };
+        let (shard, chunk) = engine.in_file(number);
+        Ok(Some(Self {
+            shard,
+            chunk,
+            file_offset: reference.offset,
+            raw_bytes: engine.parameters().chunk_size as u64,
+            stored_bytes: u64::from(reference.chunk_len),
+            block_bytes: u64::from(reference.block_size),
+            blocks: engine.stored_blocks(number, &reference)?,
+        }))
     }
 }
 
@@ -112,7 +156,8 @@ pub struct DepotInfo {
     /// The file, or `<memory>`.
     #[cfg_attr(feature = "serde", serde(serialize_with = "lossy"))]
     pub path: PathBuf,
-    /// `depot`, `shards` for a folder of them, or `vlstore` for a file of that package.
+    /// `depot`, `shards` for a folder of them, `wrapped` for an index over a tar file, or `vlstore` for a
+    /// file of that package.
     pub format: &'static str,
     /// How many shards are read as one. `None` if it is one file.
     #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
@@ -162,6 +207,8 @@ pub struct DepotInfo {
     pub losses: Vec<String>,
     /// When the depot was created, in seconds since 1970. It is 0 if unknown.
     pub created: i64,
+    /// Statistics of columns and fields. `None` if the index is too damaged to tell.
+    pub statistics: Option<Statistics>,
 }
 
 impl DepotInfo {
@@ -176,6 +223,7 @@ impl DepotInfo {
         Ok(Self {
             path: engine.path().to_owned(),
             format: match (parameters.depot_id, engine.is_set()) {
+                (0, _) if engine.is_wrapped() => "wrapped",
                 (0, _) => "vlstore",
                 (_, true) => "shards",
                 (_, false) => "depot",
@@ -204,6 +252,7 @@ impl DepotInfo {
             complete: totals.complete,
             losses,
             created: parameters.created,
+            statistics: Statistics::new(engine).ok(),
         })
     }
 }

@@ -4,7 +4,7 @@ use std::borrow::Borrow;
 
 use super::{Depot, key_of, tagged};
 use crate::codec::Codec;
-use crate::engine::{ListedRecord, Listing, batch, in_record};
+use crate::engine::{LONG, ListedRecord, Listing, batch, in_record};
 use crate::error::{ErrorKind, Result};
 use crate::format::tables::{Attributes, OwnedAttributes};
 use crate::key::{AsKey, Key, TaggedName};
@@ -225,12 +225,25 @@ impl<C: Codec> Depot<C> {
     ) -> Result<u64> {
         let ((mut rest, ahead), mut n) = (other.engine.locations(names)?, 0);
         let mut new = new.iter();
-        while !rest.is_empty() {
+        let is_known = |column| other.columns().contains(column);
+        // What is described is read whole.
+        let by_pieces = self.columns().iter().all(is_known) && !self.describes();
+        while let Some((name, location)) = rest.first() {
+            if by_pieces && location.length > LONG {
+                let Some(new) = new.next() else { break };
+                let OwnedAttributes { metadata, scalars } = other.engine.attributes(name)?;
+                let scalars = self.scalars_copied(other, &scalars, new, &[])?;
+                let attributes = Attributes { metadata: metadata.as_deref(), scalars: &scalars };
+                self.engine.copy_long(new, attributes, (&other.engine, name, location))?;
+                n += 1;
+                rest.remove(0);
+                continue;
+            }
             let mut sum = 0;
             let fits = |(_, location): &&(&[u8], crate::index::Location)| {
                 let before = sum;
-                sum += u64::from(location.length);
-                before < AT_ONCE.0
+                sum += location.length;
+                before < AT_ONCE.0 && !(by_pieces && location.length > LONG)
             };
             let taken = rest.iter().take_while(fits).count();
             let behind = rest.split_off(taken);
@@ -239,7 +252,8 @@ impl<C: Codec> Depot<C> {
                 let OwnedAttributes { metadata, scalars } = other.engine.attributes(name)?;
                 let scalars = self.scalars_copied(other, &scalars, new, &bytes)?;
                 let attributes = Attributes { metadata: metadata.as_deref(), scalars: &scalars };
-                self.engine.put(new, &bytes, attributes, false)?;
+                let tally = self.tally_of(new, &bytes)?;
+                self.engine.put_told(new, &bytes, attributes, tally.as_ref(), false)?;
                 n += 1;
             }
             rest = behind;

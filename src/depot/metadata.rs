@@ -14,6 +14,25 @@ use crate::error::{Error, ErrorKind, Part, Result};
 use crate::exact::{Exact, Form};
 use crate::key::{AsKey, describe};
 
+impl Depot<crate::codec::Raw> {
+    /// Stores a record with metadata, whose bytes come piece by piece. Otherwise like
+    /// [`put_by_pieces`](Self::put_by_pieces).
+    ///
+    /// With `only_new`, a record of that name is not replaced.
+    ///
+    /// # Errors
+    /// The errors of [`put_with_metadata`](Self::put_with_metadata), and [`ErrorKind::Exists`].
+    pub fn put_by_pieces_with_metadata(
+        &self,
+        key: impl AsKey,
+        metadata: &(impl Serialize + ?Sized),
+        only_new: bool,
+    ) -> Result<super::PutByPieces<'_>> {
+        let metadata = self.encode_metadata(metadata)?;
+        self.begin_pieces(&key, Some(&metadata), only_new)
+    }
+}
+
 /// Metadata of records and of the depot (feature `serde`).
 impl<C: Codec> Depot<C> {
     /// Stores a record with metadata. Otherwise like [`put`](Self::put).
@@ -320,7 +339,7 @@ impl<C: Codec> Depot<C> {
         Ok(true)
     }
 
-    fn encode_metadata(&self, metadata: &(impl Serialize + ?Sized)) -> Result<Vec<u8>> {
+    pub(super) fn encode_metadata(&self, metadata: &(impl Serialize + ?Sized)) -> Result<Vec<u8>> {
         rmp_serde::to_vec(&Exact(metadata, Form::MessagePack)).map_err(|error| {
             ErrorKind::InvalidRecord { why: error.to_string() }.at(self.engine.path()).of("metadata")
         })

@@ -6,7 +6,8 @@
 //! get        reading by name and position     info       what a depot says about itself
 //! iter       all records                      refresh    a reader moves forward
 //! keys       all names                        truncate   going back, and undoing that
-//! metadata   of records and of the depot
+//! metadata   of records and of the depot        statistics of all records
+//! select     records that match a query
 //! ```
 //!
 //! Users call this module, and so do `maintain`, the loader and the codecs. It only calls the engine's
@@ -14,6 +15,8 @@
 
 mod columns;
 mod create;
+mod describe;
+
 mod get;
 mod info;
 mod iter;
@@ -22,10 +25,13 @@ mod many;
 #[cfg(feature = "serde")]
 mod metadata;
 mod parts;
+mod place;
 mod put;
 mod range;
 mod record;
 mod refresh;
+mod select;
+mod statistics;
 mod stream;
 mod truncate;
 
@@ -33,15 +39,22 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub use create::DepotBuilder;
-pub use info::{CodecInfo, DepotInfo, RecordLocation};
+pub(crate) use create::learned;
+pub(crate) use describe::tally;
+pub use info::{ChunkInfo, CodecInfo, DepotInfo, RecordLocation};
 pub use iter::Iter;
 pub use keys::Keys;
 #[cfg(feature = "shards")]
 pub(crate) use metadata::depot_metadata;
 pub use parts::{Parts, Then};
+pub use place::Place;
 pub use range::{Range, SortedKeys, Totals};
 pub use record::Record;
 pub use refresh::Refreshed;
+pub use select::{Matches, MatchingKeys};
+use statistics::Describer;
+pub use statistics::{ColumnStatistics, FieldStatistics, Statistics};
+pub use stream::PutByPieces;
 pub use truncate::{Cut, Removal, TruncateOptions};
 
 use crate::buffer::Bytes;
@@ -82,6 +95,8 @@ pub struct Depot<C: Codec> {
     pub(crate) codec: Arc<C>,
     /// The first column that the codec does not give.
     unknown_column: Option<ScalarField>,
+    /// Describes records in place of the codec.
+    describer: Option<Describer>,
 }
 
 /// Makes a key of a tagged name.
@@ -102,7 +117,7 @@ impl<C: Codec> Depot<C> {
     fn new(engine: Engine, codec: Arc<C>) -> Self {
         let mut columns = engine.parameters().columns.iter();
         let unknown_column = columns.find(|column| !codec.scalars().contains(column)).cloned();
-        Self { engine, codec, unknown_column }
+        Self { engine, codec, unknown_column, describer: None }
     }
 
     fn record(&self, name: &[u8], bytes: Bytes) -> Result<Record<C>> {

@@ -16,7 +16,7 @@ use crate::index::Location;
 use crate::key::{AsKey, describe};
 
 /// Shorter records lie in a block or two, and are read whole.
-const LEAST: u32 = 64 << 10;
+const LEAST: u64 = 64 << 10;
 
 /// One record, to read parts of. See [`Depot::parts`].
 ///
@@ -85,7 +85,7 @@ impl<'p> Parts<'p> {
     /// # Ok::<(), vldepot::Error>(())
     /// ```
     pub fn len(&self) -> usize {
-        self.location.length as usize
+        self.location.in_memory()
     }
 
     /// Whether the record has no bytes.

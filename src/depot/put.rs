@@ -84,8 +84,9 @@ impl<C: Codec> Depot<C> {
             self.codec.view(&Bytes::copy_of(bytes)).map(|_| ())
         };
         checked.map_err(|source| self.codec_error(&name, source))?;
-        let scalars = self.scalars_of(&name, bytes)?;
-        self.engine.put(&name, bytes, Attributes { metadata: None, scalars: &scalars }, false)
+        let (scalars, tally) = self.kept_of(&name, bytes)?;
+        let attributes = Attributes { metadata: None, scalars: &scalars };
+        self.engine.put_told(&name, bytes, attributes, tally.as_ref(), false)
     }
 
     pub(super) fn encode_and_put(
@@ -103,8 +104,9 @@ impl<C: Codec> Depot<C> {
         let result = self
             .codec
             .with_encoded(item, &mut scratch, |record| {
-                let scalars = self.scalars_of(&name, record)?;
-                self.engine.put(&name, record, Attributes { metadata, scalars: &scalars }, only_new)
+                let (scalars, tally) = self.kept_of(&name, record)?;
+                let attributes = Attributes { metadata, scalars: &scalars };
+                self.engine.put_told(&name, record, attributes, tally.as_ref(), only_new)
             })
             .map_err(|source| self.codec_error(&name, source))
             .flatten();

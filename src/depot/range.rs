@@ -205,7 +205,7 @@ impl<C: Codec> Range<'_, C> {
             found.push(engine.name_in(&self.moment, position).and_then(|name| {
                 match engine.location_in(&self.moment, position) {
                     Ok(location) => {
-                        sum += u64::from(location.length);
+                        sum += location.length;
                         Ok((name, location))
                     }
                     Err(error) => Err(in_record(&name, error)),

@@ -1,10 +1,13 @@
-//! Writing out a record piece by piece.
+//! Records piece by piece: written out, and put.
 
-use std::io::Write;
+use std::io::{self, Write};
 
 use super::{Depot, tagged};
 use crate::codec::Codec;
+use crate::codec::Raw;
+use crate::engine::LongPut;
 use crate::error::{Error, Result};
+use crate::format::tables::Attributes;
 use crate::key::{AsKey, describe};
 
 /// Longer records are written in pieces.
@@ -38,24 +41,131 @@ impl<C: Codec> Depot<C> {
         let location = engine.location(&name)?;
         let refused =
             |source| Error::io(engine.path(), format!("write record {} out", describe(&name)), source);
-        if location.length as usize <= SHORT {
+        if location.in_memory() <= SHORT {
             out.write_all(&engine.read_called(&name, &location)?).map_err(refused)?;
-            return Ok(u64::from(location.length));
+            return Ok(location.length);
         }
         if !location.is_unchecked() {
             engine.check_by_pieces(&name, &location, &mut |_| Ok(()))?;
         }
         engine.check_by_pieces(&name, &location, &mut |piece| out.write_all(piece).map_err(refused))?;
-        Ok(u64::from(location.length))
+        Ok(location.length)
+    }
+}
+
+impl<C: Codec> Depot<C> {
+    /// Writes the record's bytes to `out`, and compares the checksum after the last one. Otherwise like
+    /// [`read_to`](Self::read_to), but a long record is read once.
+    ///
+    /// What was written before an error is of no use.
+    ///
+    /// ```
+    /// # use vldepot::{Depot, Raw};
+    /// # let depot = Depot::memory(Raw)?;
+    /// # depot.put("a", b"hello")?;
+    /// let mut out = Vec::new();
+    /// assert_eq!(depot.read_once_to("a", &mut out)?, 5);
+    /// # Ok::<(), vldepot::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// The errors of [`read_to`](Self::read_to).
+    pub fn read_once_to(&self, key: impl AsKey, out: &mut (impl Write + ?Sized)) -> Result<u64> {
+        let engine = &self.engine;
+        let name = tagged(engine, &key)?;
+        let location = engine.location(&name)?;
+        let refused =
+            |source| Error::io(engine.path(), format!("write record {} out", describe(&name)), source);
+        engine.check_by_pieces(&name, &location, &mut |piece| out.write_all(piece).map_err(refused))?;
+        Ok(location.length)
+    }
+}
+
+/// A record that is being put, piece by piece. See [`Depot::put_by_pieces`].
+///
+/// Dropping it without [`finish`](Self::finish) leaves no record.
+pub struct PutByPieces<'d> {
+    put: LongPut<'d>,
+}
+
+impl PutByPieces<'_> {
+    /// Appends bytes.
+    ///
+    /// # Errors
+    /// The errors of [`Depot::put`], and [`ErrorKind::InvalidRecord`](crate::ErrorKind::InvalidRecord) beyond
+    /// 2^40 - 1 bytes.
+    pub fn push(&mut self, bytes: &[u8]) -> Result<()> {
+        self.put.push(bytes)
+    }
+
+    /// Stores the record, and returns how many bytes it has.
+    ///
+    /// # Errors
+    /// The errors of [`Depot::put`].
+    pub fn finish(self) -> Result<u64> {
+        self.put.finish()
+    }
+}
+
+impl std::fmt::Debug for PutByPieces<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PutByPieces").finish_non_exhaustive()
+    }
+}
+
+impl Write for PutByPieces<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.push(bytes)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Depot<Raw> {
+    /// Stores a record whose bytes come piece by piece, with memory for a few chunks.
+    ///
+    /// It replaces the one of that name when it is [finished](PutByPieces::finish), and is not there before.
+    /// From its second chunk on, others that write to this depot wait until then: do not put to the depot in
+    /// between.
+    ///
+    /// ```
+    /// # use vldepot::{Depot, Raw};
+    /// # let depot = Depot::memory(Raw)?;
+    /// let mut put = depot.put_by_pieces("zeros")?;
+    /// for _ in 0..100 {
+    ///     put.push(&[0; 1 << 20])?;
+    /// }
+    /// assert_eq!(put.finish()?, 100 << 20);
+    /// assert_eq!(depot.location("zeros")?.length, 100 << 20);
+    /// # Ok::<(), vldepot::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// The errors of [`put`](Self::put).
+    pub fn put_by_pieces(&self, key: impl AsKey) -> Result<PutByPieces<'_>> {
+        self.begin_pieces(&key, None, false)
+    }
+
+    /// Begins a record, with MessagePack metadata.
+    pub(crate) fn begin_pieces(
+        &self,
+        key: &impl AsKey,
+        metadata: Option<&[u8]>,
+        only_new: bool,
+    ) -> Result<PutByPieces<'_>> {
+        let name = tagged(&self.engine, key)?;
+        let scalars = self.scalars_of(&name, &[])?;
+        let attributes = Attributes { metadata, scalars: &scalars };
+        Ok(PutByPieces { put: self.engine.long_put(&name, attributes, only_new)? })
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::io;
-
     use super::*;
-    use crate::Raw;
 
     #[test]
     fn an_output_that_refuses_is_an_error_of_its_own() {

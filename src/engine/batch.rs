@@ -250,7 +250,7 @@ fn parts<'o, N>(
     // A small record costs a block, of a size that is not known here. If nothing is decoded, the cost is that
     // of the checksums.
     let (least, a_thread) = if compressed { (8 << 10, THREAD_BYTES) } else { (0, 16 * THREAD_BYTES) };
-    let cost = |&number: &usize| u64::from(wanted[number].1.length).max(least);
+    let cost = |&number: &usize| wanted[number].1.length.max(least);
     let total: u64 = order.iter().map(cost).sum();
     let busy = u64::try_from(threads).unwrap_or(u64::MAX).min(total / a_thread);
     if busy < 2 {
@@ -287,7 +287,7 @@ impl<'w, N> BatchReader<'w, N> {
         let location = &self.wanted[number].1;
         // Chunks have less than 2 GiB.
         let start = usize::try_from(location.address - base).unwrap_or(usize::MAX);
-        start..start.saturating_add(location.length as usize)
+        start..start.saturating_add(location.in_memory())
     }
 
     /// Compares a record's bytes with its checksum.
@@ -297,7 +297,7 @@ impl<'w, N> BatchReader<'w, N> {
 
     /// Gives `put` the numbers of the records in `order`, and their bytes, which can be kept.
     fn collect(&self, order: &[usize], last: &mut Option<Run>, put: &mut dyn FnMut(usize, Slot)) {
-        let len = |number: usize| self.wanted[number].1.length as usize + 63;
+        let len = |number: usize| self.wanted[number].1.in_memory() + 63;
         let align = self.engine.shared.parameters.align.clamp(1, 64);
         let mut arena = Arena::default();
         // Bytes of the records that an arena may have to hold.
@@ -484,7 +484,7 @@ impl<'w, N> BatchReader<'w, N> {
         let covers =
             |run: &&Run| run.chunk == chunk && run.range.start <= range.start && run.range.end >= range.end;
         let range = before.as_ref().filter(covers).map_or(range, |run| run.range.clone());
-        let wanted: usize = numbers.iter().map(|&number| self.wanted[number].1.length as usize).sum();
+        let wanted: usize = numbers.iter().map(|&number| self.wanted[number].1.in_memory()).sum();
         let shared = !self.passing && 2 * wanted >= range.len();
         let place = |number: usize| {
             let record = self.range(number, base);

@@ -11,12 +11,16 @@ use crate::scalar::{Column, ScalarField, value_of};
 impl Engine {
     /// The number of the column `name`.
     pub(crate) fn column_number(&self, name: &str) -> Result<usize> {
+        self.find_column(name).map_err(|why| ErrorKind::InvalidOptions { why }.at(self.path_buf()))
+    }
+
+    /// The number of the column `name`, or why there is none.
+    pub(crate) fn find_column(&self, name: &str) -> Result<usize, String> {
         let columns = &self.parameters().columns;
         columns.iter().position(|column| column.name == name).ok_or_else(|| {
             let there: Vec<_> = columns.iter().map(|column| &*column.name).collect();
             let there = if there.is_empty() { "none".to_owned() } else { there.join(", ") };
-            ErrorKind::InvalidOptions { why: format!("no column `{name}`; the depot has {there}") }
-                .at(self.path_buf())
+            format!("no column `{name}`; the depot has {there}")
         })
     }
 

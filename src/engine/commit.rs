@@ -14,6 +14,7 @@ use crate::format::header::{CommitSlot, slot_offset};
 use crate::format::tables::Commit;
 use crate::identity;
 use crate::index::{Chosen, MAX_RECORDS, Merge, Segment, SegmentPlan, kills, tail_to_merge};
+use crate::statistics::Tallied;
 
 impl Writer {
     /// Makes everything that was put so far durable.
@@ -138,7 +139,10 @@ impl Writer {
             undo: self.undo.unwrap_or(if changed { 0 } else { old.undo }),
             losses,
             // What only a compatible feature has is not kept: it may be wrong by now.
-            features: Features::default(),
+            features: Features {
+                incompatible: self.shared.parameters.features.incompatible,
+                ..Features::default()
+            },
             unknown_to_writers: None,
         };
         let offset = self.append.tail().offset;
@@ -170,6 +174,8 @@ impl Writer {
         let dead: Vec<u64> = pending.tombstones.iter().copied().collect();
         let (mut kills, mut first_chunk) = (kills(&old.segments, &dead), old.n_chunks);
         let (mut first_ordinal, mut live, mut ended) = (old.n_ordinals(), pending.live(), false);
+        let mut tallied =
+            if shared.parameters.statistics { pending.tallied_now() } else { Tallied::default() };
         let mut segments = Vec::new();
         while !ended {
             let (mut numbers, mut bytes) = (Vec::new(), 0);
@@ -189,7 +195,9 @@ impl Writer {
             let n_records = listing.numbers.len() as u64;
             let (chunks, kills) = (std::mem::take(&mut chunks), std::mem::take(&mut kills));
             let (n_chunks, extras) = (chunks.len() as u64, shared.extras());
-            let plan = SegmentPlan { first_ordinal, first_chunk, listing: &listing, chunks, kills, extras };
+            let tallied = std::mem::take(&mut tallied);
+            let plan =
+                SegmentPlan { first_ordinal, first_chunk, listing: &listing, chunks, kills, extras, tallied };
             segments.push(self.append.segment(plan)?);
             first_ordinal += n_records;
             first_chunk += n_chunks;

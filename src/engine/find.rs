@@ -32,6 +32,21 @@ pub(crate) struct Moment {
     pub(super) dead: Option<Vec<u64>>,
 }
 
+/// Tagged names of records that follow each other.
+#[derive(Debug, Default)]
+pub(crate) struct NamesNear {
+    /// The ordinal of the first.
+    first: u64,
+    names: Vec<Vec<u8>>,
+}
+
+impl NamesNear {
+    fn get(&self, ordinal: u64) -> Option<&[u8]> {
+        let nth = usize::try_from(ordinal.checked_sub(self.first)?).ok()?;
+        self.names.get(nth).map(|name| &**name)
+    }
+}
+
 impl Moment {
     /// How many records there were.
     pub(crate) fn len(&self) -> u64 {
@@ -142,7 +157,7 @@ impl Engine {
         self.losses_of(&snapshot)
     }
 
-    fn losses_of(&self, snapshot: &Snapshot) -> Result<Losses> {
+    pub(super) fn losses_of(&self, snapshot: &Snapshot) -> Result<Losses> {
         let own = (&self.shared.storage, self.shared.parameters.depot_id, snapshot.losses);
         let members = snapshot.members.list.iter().map(|m| (&m.storage, m.depot_id, m.losses));
         let mut all = Losses::default();
@@ -284,6 +299,32 @@ impl Engine {
     pub(crate) fn name_in(&self, moment: &Moment, position: u64) -> Result<Vec<u8>> {
         let by_directories = |rebuilt: &Rebuilt, number| rebuilt.name(number).to_vec();
         self.at(&moment.state, (position, moment.place(position)), State::name, by_directories)
+    }
+
+    /// Like [`name_in`](Self::name_in), for positions one after the other: names that lie together are
+    /// decoded together.
+    pub(crate) fn name_near(&self, moment: &Moment, position: u64, near: &mut NamesNear) -> Result<Vec<u8>> {
+        if let Ok(Some(RecordId::Committed(ordinal))) = moment.place(position) {
+            if let Some(name) = near.get(ordinal) {
+                return Ok(name.to_vec());
+            }
+            if let Some((segment, local)) = moment.state.snapshot.segment_of(ordinal)
+                && let Ok((first, names)) = segment.names_around(local)
+            {
+                *near = NamesNear { first: ordinal - local + first, names };
+                if let Some(name) = near.get(ordinal) {
+                    return Ok(name.to_vec());
+                }
+            }
+        }
+        self.name_in(moment, position)
+    }
+
+    /// MessagePack metadata of the record at a position of that moment.
+    pub(crate) fn metadata_in(&self, moment: &Moment, position: u64) -> Result<Option<Vec<u8>>> {
+        let by_directories =
+            |rebuilt: &Rebuilt, number| rebuilt.attributes(number).metadata.map(<[u8]>::to_vec);
+        self.at(&moment.state, (position, moment.place(position)), State::metadata, by_directories)
     }
 
     /// The position of the record called `name`, or an error if there is no such record.

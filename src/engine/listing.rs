@@ -249,7 +249,7 @@ impl<'e> Listing<'e> {
                     }
                     match segment.location(local) {
                         Ok(location) => {
-                            sum += location.length as usize;
+                            sum += location.in_memory();
                             to.push((name, location));
                         }
                         Err(error) => {
@@ -267,7 +267,7 @@ impl<'e> Listing<'e> {
             }
             match self.next() {
                 Some(Ok(ListedRecord { name, location: Ok(location) })) => {
-                    sum += location.length as usize;
+                    sum += location.in_memory();
                     to.push((name, location));
                 }
                 Some(Ok(ListedRecord { name, location: Err(error) })) => {

@@ -10,9 +10,11 @@
 //! refresh     a reader moves forward         truncate     removing the end of a depot
 //! put         checks before writing          undo         taking a truncation back
 //! pieces      a long record piece by piece   totals       how much is in a depot
+//! long        such a record put              
 //! newer       what later versions wrote      rounds       what many records need, in few calls
 //! ordered     names in their order               columns      scalars without the records
 //! set         several depots as one              shelf        readers of their chunks
+//! last_name   names that are certainly new       wrapped     records that are parts of another file
 //! ```
 //!
 //! `depot`, `maintain` and the loader call the engine. It calls the log, the catalog, chunks and the index,
@@ -58,7 +60,9 @@ mod commit;
 mod fallback;
 mod find;
 mod frozen;
+mod last_name;
 mod listing;
+mod long;
 mod newer;
 mod open;
 mod ordered;
@@ -73,19 +77,23 @@ mod rounds;
 mod set;
 mod shared;
 mod shelf;
+mod statistics;
 mod totals;
 mod truncate;
 mod undo;
+pub(crate) mod wrapped;
 mod writer;
 
 pub(crate) use batch::read_each;
-pub(crate) use find::Moment;
+pub(crate) use find::{Moment, NamesNear};
 pub(crate) use listing::{FoundName, ListedRecord, Listing, malformed};
+pub(crate) use long::{LONG, LongPut};
 pub(crate) use newer::must_carry;
 pub(crate) use open::{CodecCheck, CodecSpec};
 pub(crate) use ordered::{End, NameRange, Names};
 pub(crate) use read::in_record;
 pub(crate) use refresh::Moved;
+pub(crate) use statistics::Span;
 pub(crate) use truncate::{Plan, plan_after, remove};
 pub(crate) use writer::Writer;
 

@@ -6,13 +6,13 @@ use std::sync::{Arc, Mutex};
 use super::Engine;
 use super::newer::check_writable;
 use super::shared::Shared;
+use super::wrapped;
 use super::writer::Writer;
 use crate::catalog::{LostCommit, State};
 use crate::chunk::{Cache, ChunkReader};
 use crate::codec::{Codec, CodecError, Raw};
 use crate::error::{Error, ErrorKind, Part, Result};
 use crate::events::event;
-use crate::format::growth::Features;
 use crate::format::tables::{Loss, Losses, Parameters, Shard};
 use crate::identity;
 use crate::log::{self, Header, Loaded, Tail, header_page};
@@ -31,6 +31,8 @@ pub(crate) struct CodecSpec {
     pub(crate) align: usize,
     pub(crate) element_size: usize,
     pub(crate) scalars: Vec<ScalarField>,
+    /// Whether it describes records.
+    pub(crate) describes: bool,
 }
 
 impl CodecSpec {
@@ -43,6 +45,7 @@ impl CodecSpec {
             align: Raw::ALIGN,
             element_size: 1,
             scalars: Vec::new(),
+            describes: false,
         }
     }
 
@@ -123,6 +126,7 @@ impl Engine {
             return Err(Error::invalid_options(why));
         }
         let columns = codec.columns(&layout.columns)?;
+        let features = wrapped::features(&codec.id);
         let parameters = Parameters {
             format_version: crate::format::FORMAT_VERSION,
             depot_id: identity::depot_id(),
@@ -136,12 +140,13 @@ impl Engine {
             align: codec.align.max(16),
             vlstore: layout.vlstore_compatible,
             created: identity::now(),
-            features: Features::default(),
+            features,
             data_set: identity::data_set(),
             shard: Shard::default(),
             filters: layout.name_filters,
             order: layout.name_order,
             columns,
+            statistics: layout.statistics && codec.describes,
             unknown_field: None,
         };
         Self::create_with(storage, parameters, write, open)
@@ -218,8 +223,16 @@ impl Engine {
                 {
                     return Err(error);
                 }
+                let is_wrapped = wrapped::is_wrapped(&parameters);
                 let shared = Arc::new(Shared::new(storage, parameters, mapped, state));
-                Ok(Self::assemble(shared, None, tail, options))
+                let engine = Self::assemble(shared, None, tail, options);
+                if !is_wrapped {
+                    return Ok(engine);
+                }
+                let (storage, parameters, state) = wrapped::open(&engine)?;
+                // Somebody may cut the file, which a map would not survive.
+                let shared = Arc::new(Shared::new(storage, parameters, false, state));
+                Ok(Self::assemble(shared, None, Tail::START, options))
             }
             Header::Foreign => {
                 let (parameters, state) = vlstore::import(&storage, &codec.spec.id, codec.spec.align)?;
@@ -227,6 +240,14 @@ impl Engine {
                 Ok(Self::assemble(shared, None, Tail::START, options))
             }
         }
+    }
+
+    /// Opens a file of any codec for reading.
+    #[cfg(not(feature = "shards"))]
+    pub(crate) fn open_path(path: &std::path::Path) -> Result<Self> {
+        let storage = crate::storage::FileStorage::open(path)
+            .map_err(|source| crate::error::Error::io(path, "open the file", source))?;
+        Self::open_any(Arc::new(storage), false)
     }
 
     /// Like [`open`](Self::open), but for a depot of any codec, and without mapping the file.
@@ -252,6 +273,7 @@ impl Engine {
             return Err(ErrorKind::NotADepot { found: found.into() }.at(storage.path()));
         };
         codec.check(&storage, &parameters)?;
+        wrapped::refuse(&*storage, &parameters, "is read and not written")?;
         let Loaded { parameters, state, tail, published, header_lost } =
             log::load(&storage, *parameters, page, mapped)?;
         check_writable(&*storage, &parameters, &state.snapshot)?;
@@ -390,6 +412,7 @@ mod tests {
             align: 16,
             element_size: 4,
             scalars: vec![],
+            describes: false,
         };
         let storage = Arc::new(MemoryStorage::new());
         let (write, open) = (WriteOptions::default(), OpenOptions::default());

@@ -89,7 +89,7 @@ impl Engine {
             if names.contains(&name) {
                 let location = location.map_err(|error| in_record(&name, error))?;
                 records += 1;
-                bytes = bytes.saturating_add(u64::from(location.length));
+                bytes = bytes.saturating_add(location.length);
             }
         }
         Ok((records, bytes))
@@ -137,7 +137,7 @@ fn count(state: &State, names: &NameRange) -> Result<Option<(u64, u64)>> {
         for (rank, length) in here.filter_map(|kill| kill.ranked) {
             if ranks.contains(&u64::from(rank)) {
                 gone += 1;
-                gone_bytes += u64::from(length);
+                gone_bytes += length;
             }
         }
         records += (ranks.end - ranks.start).saturating_sub(gone);
@@ -146,7 +146,7 @@ fn count(state: &State, names: &NameRange) -> Result<Option<(u64, u64)>> {
     }
     for number in pending.live().filter(|&number| names.contains(pending.name(number))) {
         records += 1;
-        bytes = bytes.saturating_add(u64::from(pending.location(number).length));
+        bytes = bytes.saturating_add(pending.location(number).length);
     }
     Ok(Some((records, bytes)))
 }

@@ -26,7 +26,7 @@ impl Engine {
         seen: &mut dyn FnMut(&[u8]) -> Result<()>,
     ) -> Result<()> {
         let mut found = 0;
-        let mut left = location.length as usize;
+        let mut left = location.in_memory();
         let (mut chunk, mut start) = self.chunk_of(location.address);
         while left > 0 {
             let source = self.source(chunk).map_err(|source| in_record(name, source))?;

@@ -8,6 +8,7 @@ use crate::format::tables::Attributes;
 use crate::index::Location;
 use crate::key::{MAX_KEY_LEN, describe};
 use crate::scalar::VALUE_LEN;
+use crate::statistics::Tally;
 
 /// The most bytes of a record's metadata, so that they fit into a chunk's directory.
 const MAX_METADATA: usize = MAX_DIRECTORY / 4;
@@ -21,30 +22,62 @@ impl Engine {
         attributes: Attributes<'_>,
         only_new: bool,
     ) -> Result<()> {
-        self.check_name(name)?;
+        self.put_told(name, bytes, attributes, None, only_new)
+    }
+
+    /// Like [`put`](Self::put), with the statistics of the record's fields.
+    pub(crate) fn put_told(
+        &self,
+        name: &[u8],
+        bytes: &[u8],
+        attributes: Attributes<'_>,
+        tally: Option<&Tally>,
+        only_new: bool,
+    ) -> Result<()> {
         if u32::try_from(bytes.len()).is_err() {
-            return Err(
-                self.refuse_record(name, format!("{} bytes; a record has at most {}", bytes.len(), u32::MAX))
-            );
+            let mut long = self.long_put(name, attributes, only_new)?;
+            long.push(bytes)?;
+            return long.finish().map(|_| ());
         }
+        self.check_put(name, attributes)?;
+        let checksum = crc32c::crc32c(bytes);
+        let mut writer = self.writer()?;
+        writer
+            .put(&NewRecord { name, bytes, checksum, attributes, tally, only_new })
+            .map_err(|source| self.not_stored(name, source))?;
+        writer.commit_if_due()
+    }
+
+    /// The error for a record that the writer did not take in.
+    pub(super) fn not_stored(&self, name: &[u8], source: Error) -> Error {
+        match source.kind() {
+            ErrorKind::InvalidRecord { .. } | ErrorKind::Exists | ErrorKind::Poisoned { .. } => source,
+            _ => ErrorKind::NotStored.at(self.path_buf()).of(describe(name)).because(source),
+        }
+    }
+
+    /// Refuses a name, metadata and scalars that cannot be stored.
+    pub(super) fn check_put(&self, name: &[u8], attributes: Attributes<'_>) -> Result<()> {
+        self.check_name(name)?;
         if let Some(metadata) = attributes.metadata {
             self.check_metadata(name, metadata)?;
         }
         let row_len = VALUE_LEN * self.parameters().columns.len();
-        if attributes.scalars.len() != row_len {
-            let n = attributes.scalars.len() / VALUE_LEN;
-            return Err(self
-                .refuse_record(name, format!("{n} scalars, where the depot keeps {}", row_len / VALUE_LEN)));
+        if attributes.scalars.len() == row_len {
+            return Ok(());
         }
-        let checksum = crc32c::crc32c(bytes);
-        let mut writer = self.writer()?;
-        writer.put(&NewRecord { name, bytes, checksum, attributes, only_new }).map_err(
-            |source| match source.kind() {
-                ErrorKind::InvalidRecord { .. } | ErrorKind::Exists | ErrorKind::Poisoned { .. } => source,
-                _ => ErrorKind::NotStored.at(self.path_buf()).of(describe(name)).because(source),
-            },
-        )?;
-        writer.commit_if_due()
+        let n = attributes.scalars.len() / VALUE_LEN;
+        Err(self.refuse_record(name, format!("{n} scalars, where the depot keeps {}", row_len / VALUE_LEN)))
+    }
+
+    /// The error for a record of more bytes than a location can tell.
+    pub(super) fn too_long(&self, name: &[u8], len: u64) -> Error {
+        self.refuse_record(name, format!("{len} bytes; a record has at most {}", Location::MAX_LENGTH))
+    }
+
+    /// The error for a record behind the last address.
+    pub(super) fn full(&self, name: &[u8]) -> Error {
+        self.refuse_record(name, "the depot is full: 2^48 raw bytes are in it; start another one".into())
     }
 
     /// Gives a record another name. No record may have that name yet.

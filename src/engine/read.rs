@@ -20,6 +20,9 @@ use crate::storage::{NONE, Windows};
 /// Bytes of a record up to which memory is taken without looking at its chunks.
 const FREE_ZEROS: usize = 1 << 20;
 
+/// The longest record that is read as a whole. Longer ones are read in parts.
+const MOST_AT_ONCE: u64 = u32::MAX as u64;
+
 /// Adds the name of the record to an error.
 pub(crate) fn in_record(name: &[u8], source: Error) -> Error {
     source.of(describe(name))
@@ -37,6 +40,12 @@ impl Engine {
                 rebuilt.chunk(chunk).map(ChunkAt::Stored).ok_or_else(|| self.no_chunk(chunk))
             }
         }
+    }
+
+    /// Stored bytes of each block of a chunk that holds more than zeros. Empty if it has no table of blocks.
+    pub(crate) fn stored_blocks(&self, chunk: u64, at: &ChunkRef) -> Result<Vec<u32>> {
+        let (reader, chunk) = self.reader(chunk);
+        reader.stored_blocks(chunk, at)
     }
 
     fn no_chunk(&self, chunk: u64) -> Error {
@@ -143,7 +152,7 @@ impl Engine {
     /// The chunk that a location starts in, and the range in it, which may end after the chunk.
     pub(crate) fn range_of(&self, location: &Location) -> (u64, Range<usize>) {
         let (chunk, start) = self.chunk_of(location.address);
-        (chunk, start..start + location.length as usize)
+        (chunk, start..start + location.in_memory())
     }
 
     /// The checked bytes of the record at `location`. Errors do not name the record.
@@ -170,8 +179,11 @@ impl Engine {
     pub(crate) fn part(&self, location: &Location, range: Range<usize>) -> Result<Option<(usize, Bytes)>> {
         let (chunk, record) = self.range_of(location);
         let chunk_size = self.shared.parameters.chunk_size;
-        if record.end > chunk_size || range.is_empty() || range.end > record.len() {
+        if range.is_empty() || range.end > record.len() {
             return Ok(None);
+        }
+        if record.end > chunk_size {
+            return self.part_of_long(location, range).map(Some);
         }
         let ChunkAt::Stored(at) = self.source(chunk)? else { return Ok(None) };
         let whole = ChunkRef::ZEROS | ChunkRef::UNCOMPRESSED | ChunkRef::FOREIGN;
@@ -186,11 +198,48 @@ impl Engine {
         Ok(Some((start - record.start, bytes)))
     }
 
+    /// Like [`part`](Self::part), of a record in several chunks.
+    fn part_of_long(&self, location: &Location, range: Range<usize>) -> Result<(usize, Bytes)> {
+        let chunk_size = self.shared.parameters.chunk_size;
+        let (mut chunk, mut start) = self.chunk_of(location.address.saturating_add(range.start as u64));
+        let mut whole: Option<AlignedBuf> = None;
+        let mut at = 0;
+        while at < range.len() {
+            let n = (chunk_size - start).min(range.len() - at);
+            let bytes = match self.source(chunk)? {
+                ChunkAt::Stored(reference) => {
+                    let (reader, chunk) = self.reader(chunk);
+                    reader.checked_bytes(chunk, &reference, start..start + n)?
+                }
+                _ => self.chunk_bytes(chunk, start, n, &NONE)?,
+            };
+            if n == range.len() {
+                return Ok((range.start, bytes));
+            }
+            // The first chunk of the range was read.
+            let whole = whole.get_or_insert_with(|| AlignedBuf::any(range.len()));
+            whole[at..at + n].copy_from_slice(&bytes);
+            (at, chunk, start) = (at + n, chunk + 1, 0);
+        }
+        let len = range.len();
+        let whole = whole.unwrap_or_else(|| AlignedBuf::zeroed(len));
+        Ok((range.start, Bytes::from_heap(Arc::new(whole), 0..len)))
+    }
+
+    /// Refuses to read more bytes at once than memory should be taken for.
+    fn check_at_once(&self, len: u64) -> Result<()> {
+        if len <= MOST_AT_ONCE {
+            return Ok(());
+        }
+        Err(ErrorKind::TooLong { len, most: MOST_AT_ONCE }.at(self.path()))
+    }
+
     fn read_unchecked(&self, location: &Location, ahead: &Windows) -> Result<Bytes> {
-        let len = location.length as usize;
+        let len = location.in_memory();
         if len == 0 {
             return Ok(Bytes::copy_of(&[]));
         }
+        self.check_at_once(location.length)?;
         if len > FREE_ZEROS {
             self.check_zeros(location)?;
         }
@@ -231,7 +280,7 @@ impl Engine {
         }
         let zeros = [0; 1 << 12];
         let mut found = 0;
-        let mut left = location.length as usize;
+        let mut left = location.in_memory();
         while left > 0 {
             let part = left.min(zeros.len());
             found = crc32c::crc32c_append(found, &zeros[..part]);
@@ -250,7 +299,7 @@ impl Engine {
             return Ok(());
         }
         let found = crc32c::crc32c(bytes);
-        if found == location.checksum && bytes.len() == location.length as usize {
+        if found == location.checksum && bytes.len() == location.in_memory() {
             return Ok(());
         }
         Err(self.other_bytes(location, found))

@@ -18,7 +18,7 @@ use crate::storage::{Ahead, Windows};
 const TURNS: usize = 16;
 
 /// Raw bytes of one record that are read ahead. The rest is read chunk by chunk.
-const OF_A_RECORD: u32 = 64 << 20;
+const OF_A_RECORD: usize = 64 << 20;
 
 /// Bytes that may be spent to guess where hashes are, for all names together.
 const GUESSED: u64 = 16 << 20;
@@ -170,7 +170,7 @@ impl Engine {
     fn expect_data(&self, state: &State, ahead: &mut Ahead<'_>, location: &Location, upto: Upto) {
         let chunk_size = self.shared.parameters.chunk_size;
         let (mut chunk, mut start) = self.chunk_of(location.address);
-        let mut left = location.length.min(OF_A_RECORD) as usize;
+        let mut left = location.in_memory().min(OF_A_RECORD);
         while left > 0 {
             let len = left.min(chunk_size.saturating_sub(start));
             let source = if chunk < state.snapshot.n_chunks {

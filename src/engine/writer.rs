@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::append::Append;
+use super::last_name::LastName;
 use super::shared::Shared;
-use crate::catalog::MAX_PENDING;
+use crate::catalog::{Found, MAX_PENDING};
 use crate::chunk::{ChunkAt, Job, OpenChunk, Pool, Shape};
 use crate::error::{ErrorKind, Result};
 use crate::format::chunk::{EncodedEntry, encode_log};
@@ -15,6 +16,7 @@ use crate::format::tables::{Action, Attributes, Losses};
 use crate::index::{Location, SEGMENT_ROOM, hash};
 use crate::log::Tail;
 use crate::options::{CommitEvery, Layout, WriteOptions};
+use crate::statistics::{Tallied, Tally};
 
 /// The most raw bytes in the pool, unless one chunk has more.
 const POOL_BYTES: usize = 64 << 20;
@@ -26,6 +28,8 @@ pub(crate) struct NewRecord<'b> {
     pub(crate) bytes: &'b [u8],
     pub(crate) checksum: u32,
     pub(crate) attributes: Attributes<'b>,
+    /// Statistics of its fields, if they are known.
+    pub(crate) tally: Option<&'b Tally>,
     /// Whether it is an error if there is a record with that name.
     pub(crate) only_new: bool,
 }
@@ -59,6 +63,7 @@ pub(crate) struct Writer {
     /// A compressed chunk that could not be written. It is the next to be written.
     pub(super) unwritten: Option<(u64, EncodedEntry)>,
     pub(super) append: Append,
+    last_name: LastName,
     pub(super) since: SinceCommit,
     /// MessagePack of the depot's metadata, if changed.
     pub(super) new_metadata: Option<Vec<u8>>,
@@ -89,6 +94,7 @@ impl Writer {
             in_pool: VecDeque::new(),
             unwritten: None,
             append: Append::new(Arc::clone(&shared), tail),
+            last_name: LastName::default(),
             since: SinceCommit::nothing(),
             new_metadata: None,
             new_losses: None,
@@ -109,7 +115,9 @@ impl Writer {
         self.append.check_alive()?;
         self.write_finished(false)?;
         let hash = hash(record.name);
-        let found = self.shared.read().find_hashed(hash, record.name, &mut |_| ())?;
+        let is_last = self.last_name.is_before(record.name, &self.shared);
+        let found =
+            if is_last { None } else { self.shared.read().find_hashed(hash, record.name, &mut |_| ())? };
         if found.is_some() && record.only_new {
             return Err(ErrorKind::Exists
                 .at(self.shared.storage.path())
@@ -119,7 +127,7 @@ impl Writer {
         let start = self.place(record.bytes.len(), align);
         let length = u32::try_from(record.bytes.len()).unwrap_or(u32::MAX);
         let address = self.open_number * self.layout.chunk_size as u64 + start as u64;
-        let location = Location { address, length, checksum: record.checksum, flags: 0 };
+        let location = Location { address, length: u64::from(length), checksum: record.checksum, flags: 0 };
         if location.end() > Location::MAX_ADDRESS {
             return Err(ErrorKind::InvalidRecord {
                 why: "the depot is full: 2^48 raw bytes are in it; start another one".into(),
@@ -145,14 +153,36 @@ impl Writer {
                 rest = self.open.fill(0, rest);
             }
         }
-        let mut state = self.shared.write();
-        if let Some(found) = found {
-            state.mark_dead(hash, &found);
+        if is_last {
+            self.shared.write().insert_last(hash, record.name, &location, record.attributes);
+            self.last_name.note(record.name);
+        } else {
+            let dead = found.as_ref().map(|found| (hash, found));
+            self.insert(hash, dead, record.name, &location, record.attributes);
         }
-        state.insert(hash, record.name, &location, record.attributes);
-        drop(state);
+        if let Some(tally) = record.tally {
+            self.shared.write().pending.tallied.count(tally);
+        }
         self.changed(record.bytes.len() + record.name.len() + record.attributes.len());
         Ok(())
+    }
+
+    /// Notes a record, and in the same moment that another one is dead, found by the hash of its name.
+    pub(super) fn insert(
+        &mut self,
+        hash: u64,
+        dead: Option<(u64, &Found)>,
+        name: &[u8],
+        location: &Location,
+        attributes: Attributes<'_>,
+    ) {
+        let mut state = self.shared.write();
+        if let Some((hash, found)) = dead {
+            state.mark_dead(hash, found);
+        }
+        state.insert(hash, name, location, attributes);
+        drop(state);
+        self.last_name.note(name);
     }
 
     /// Counts a change of `bytes` bytes towards the next commit.
@@ -204,10 +234,8 @@ impl Writer {
         let scalars = self.shared.read().scalars(found.place)?;
         let attributes = Attributes { metadata: Some(metadata), scalars: &scalars };
         self.note_operation(name, action, attributes);
-        let mut state = self.shared.write();
-        state.mark_dead(hash, &found);
-        state.insert(hash, name, &found.location, attributes);
-        drop(state);
+        self.insert(hash, Some((hash, &found)), name, &found.location, attributes);
+        self.shared.write().pending.tallied.moved += 1;
         self.changed(name.len() + metadata.len());
         Ok(true)
     }
@@ -223,10 +251,8 @@ impl Writer {
         // The new name comes first. After a crash between the two, both are there, and never none.
         self.note_operation(to, Action::Metadata { address, length, checksum }, attributes);
         self.note_operation(from, Action::Remove, Attributes::default());
-        let mut state = self.shared.write();
-        state.mark_dead(hash(from), &found);
-        state.insert(hash(to), to, &found.location, attributes);
-        drop(state);
+        self.insert(hash(to), Some((hash(from), &found)), to, &found.location, attributes);
+        self.shared.write().pending.tallied.moved += 1;
         self.changed(from.len() + to.len() + attributes.len());
         Ok(())
     }
@@ -245,12 +271,9 @@ impl Writer {
         let found = self.shared.read().find_hashed(hash, name, &mut |_| ())?;
         let Location { address, length, checksum, .. } = *location;
         self.note_operation(name, Action::Metadata { address, length, checksum }, attributes);
-        let mut state = self.shared.write();
-        if let Some(found) = found {
-            state.mark_dead(hash, &found);
-        }
-        state.insert(hash, name, location, attributes);
-        drop(state);
+        let dead = found.as_ref().map(|found| (hash, found));
+        self.insert(hash, dead, name, location, attributes);
+        self.shared.write().pending.tallied.moved += 1;
         self.changed(name.len() + attributes.len());
         Ok(())
     }
@@ -271,6 +294,11 @@ impl Writer {
         self.shared.write().pending.changed = true;
         self.published = false;
         Ok(())
+    }
+
+    /// Takes over statistics of the records that are put next.
+    pub(crate) fn carry_tallied(&mut self, tallied: &Tallied) {
+        self.shared.write().pending.tallied.merge(tallied);
     }
 
     /// Gives the next commits numbers above `taken`.
@@ -308,7 +336,7 @@ impl Writer {
 
     /// Hands the open chunk to the pool, and opens the next one. The caller says whether it will wait for the
     /// chunk.
-    fn seal(&mut self, will_wait: bool) {
+    pub(super) fn seal(&mut self, will_wait: bool) {
         let shape = Shape::of(&self.layout, self.open.mean_record(), self.open.used());
         let sealed = std::mem::replace(&mut self.open, OpenChunk::new(self.layout.chunk_size));
         let (raw, used, directory) = sealed.seal(shape.compressed);
@@ -319,7 +347,7 @@ impl Writer {
     }
 
     /// Writes compressed chunks in order: those that are ready, or with `all`, every one.
-    fn write_finished(&mut self, all: bool) -> Result<()> {
+    pub(super) fn write_finished(&mut self, all: bool) -> Result<()> {
         loop {
             if self.unwritten.is_none() {
                 let Some(&chunk) = self.in_pool.front() else { return Ok(()) };

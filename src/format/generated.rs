@@ -180,6 +180,7 @@ pub mod vldepot {
             pub const VT_FIRST_RECORD: ::flatbuffers::VOffsetT = 46;
             pub const VT_WITHOUT: ::flatbuffers::VOffsetT = 48;
             pub const VT_COLUMNS: ::flatbuffers::VOffsetT = 50;
+            pub const VT_STATISTICS: ::flatbuffers::VOffsetT = 52;
 
             #[inline]
             pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
@@ -215,6 +216,7 @@ pub mod vldepot {
                     builder.add_codec_id(x);
                 }
                 builder.add_format_version(args.format_version);
+                builder.add_statistics(args.statistics);
                 builder.add_without(args.without);
                 builder.add_vlstore(args.vlstore);
                 builder.add_align(args.align);
@@ -407,6 +409,13 @@ pub mod vldepot {
                     >>(Parameters::VT_COLUMNS, None)
                 }
             }
+            #[inline]
+            pub fn statistics(&self) -> bool {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<bool>(Parameters::VT_STATISTICS, Some(false)).unwrap() }
+            }
         }
 
         impl ::flatbuffers::Verifiable for Parameters<'_> {
@@ -450,6 +459,7 @@ pub mod vldepot {
                     .visit_field::<::flatbuffers::ForwardsUOffset<
                         ::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<Column>>,
                     >>("columns", Self::VT_COLUMNS, false)?
+                    .visit_field::<bool>("statistics", Self::VT_STATISTICS, false)?
                     .finish();
                 Ok(())
             }
@@ -483,6 +493,7 @@ pub mod vldepot {
                     ::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<Column<'a>>>,
                 >,
             >,
+            pub statistics: bool,
         }
         impl<'a> Default for ParametersArgs<'a> {
             #[inline]
@@ -512,6 +523,7 @@ pub mod vldepot {
                     first_record: 0,
                     without: 0,
                     columns: None,
+                    statistics: false,
                 }
             }
         }
@@ -629,6 +641,10 @@ pub mod vldepot {
                 self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Parameters::VT_COLUMNS, columns);
             }
             #[inline]
+            pub fn add_statistics(&mut self, statistics: bool) {
+                self.fbb_.push_slot::<bool>(Parameters::VT_STATISTICS, statistics, false);
+            }
+            #[inline]
             pub fn new(
                 _fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
             ) -> ParametersBuilder<'a, 'b, A> {
@@ -669,6 +685,7 @@ pub mod vldepot {
                 ds.field("first_record", &self.first_record());
                 ds.field("without", &self.without());
                 ds.field("columns", &self.columns());
+                ds.field("statistics", &self.statistics());
                 ds.finish()
             }
         }
@@ -1244,6 +1261,8 @@ pub mod vldepot {
             pub const VT_SECTIONS: ::flatbuffers::VOffsetT = 18;
             pub const VT_ORDER: ::flatbuffers::VOffsetT = 20;
             pub const VT_COLUMNS: ::flatbuffers::VOffsetT = 22;
+            pub const VT_ZONES: ::flatbuffers::VOffsetT = 24;
+            pub const VT_STATISTICS: ::flatbuffers::VOffsetT = 26;
 
             #[inline]
             pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
@@ -1259,6 +1278,12 @@ pub mod vldepot {
                 builder.add_n_chunks(args.n_chunks);
                 builder.add_first_chunk(args.first_chunk);
                 builder.add_first_ordinal(args.first_ordinal);
+                if let Some(x) = args.statistics {
+                    builder.add_statistics(x);
+                }
+                if let Some(x) = args.zones {
+                    builder.add_zones(x);
+                }
                 if let Some(x) = args.columns {
                     builder.add_columns(x);
                 }
@@ -1352,6 +1377,30 @@ pub mod vldepot {
                     )
                 }
             }
+            #[inline]
+            pub fn zones(&self) -> Option<::flatbuffers::Vector<'a, u8>> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u8>>>(
+                        SegmentHead::VT_ZONES,
+                        None,
+                    )
+                }
+            }
+            #[inline]
+            pub fn statistics(&self) -> Option<::flatbuffers::Vector<'a, u8>> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u8>>>(
+                        SegmentHead::VT_STATISTICS,
+                        None,
+                    )
+                }
+            }
         }
 
         impl ::flatbuffers::Verifiable for SegmentHead<'_> {
@@ -1379,6 +1428,16 @@ pub mod vldepot {
                         Self::VT_COLUMNS,
                         false,
                     )?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u8>>>(
+                        "zones",
+                        Self::VT_ZONES,
+                        false,
+                    )?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u8>>>(
+                        "statistics",
+                        Self::VT_STATISTICS,
+                        false,
+                    )?
                     .finish();
                 Ok(())
             }
@@ -1394,6 +1453,8 @@ pub mod vldepot {
             pub sections: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u8>>>,
             pub order: u8,
             pub columns: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u8>>>,
+            pub zones: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u8>>>,
+            pub statistics: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u8>>>,
         }
         impl<'a> Default for SegmentHeadArgs<'a> {
             #[inline]
@@ -1409,6 +1470,8 @@ pub mod vldepot {
                     sections: None,
                     order: 0,
                     columns: None,
+                    zones: None,
+                    statistics: None,
                 }
             }
         }
@@ -1462,6 +1525,18 @@ pub mod vldepot {
                 self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(SegmentHead::VT_COLUMNS, columns);
             }
             #[inline]
+            pub fn add_zones(&mut self, zones: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, u8>>) {
+                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(SegmentHead::VT_ZONES, zones);
+            }
+            #[inline]
+            pub fn add_statistics(
+                &mut self,
+                statistics: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, u8>>,
+            ) {
+                self.fbb_
+                    .push_slot_always::<::flatbuffers::WIPOffset<_>>(SegmentHead::VT_STATISTICS, statistics);
+            }
+            #[inline]
             pub fn new(
                 _fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
             ) -> SegmentHeadBuilder<'a, 'b, A> {
@@ -1488,6 +1563,8 @@ pub mod vldepot {
                 ds.field("sections", &self.sections());
                 ds.field("order", &self.order());
                 ds.field("columns", &self.columns());
+                ds.field("zones", &self.zones());
+                ds.field("statistics", &self.statistics());
                 ds.finish()
             }
         }

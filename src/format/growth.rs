@@ -90,8 +90,11 @@ pub(crate) struct Features {
 }
 
 impl Features {
-    /// What this version knows. There are no features yet.
-    const KNOWN: Self = Self { compatible: 0, read_only: 0, incompatible: 0 };
+    /// The bytes of records are places in another file.
+    pub(crate) const WRAPPED: u64 = 1;
+
+    /// What this version knows.
+    const KNOWN: Self = Self { compatible: 0, read_only: 0, incompatible: Self::WRAPPED };
 
     /// Refuses features that a reader must know.
     pub(crate) fn check_readable(self) -> Result<(), Newer> {

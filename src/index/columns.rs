@@ -4,7 +4,7 @@
 //! many as their differences to the least one need. Floats take four bytes if they all are numbers of four
 //! bytes.
 
-use crate::format::tables::{Absent, Column};
+use crate::format::tables::{Absent, Column, Zone};
 use crate::scalar::{ScalarField, ScalarKind, value_of};
 
 /// What is known of the values of one column.
@@ -21,6 +21,7 @@ struct Values {
     same: bool,
     /// Whether all values are floats of four bytes.
     short: bool,
+    zone: Zone,
 }
 
 /// How integers go on from one record to the next.
@@ -43,6 +44,7 @@ impl Values {
             most: i64::MIN,
             same: true,
             short: true,
+            zone: Zone::new(kind),
         }
     }
 
@@ -52,6 +54,7 @@ impl Values {
             return;
         };
         let (first_at, first) = *self.first.get_or_insert((number, bits));
+        self.zone.add(bits);
         self.same &= bits == first;
         self.short &= f64::from(to_f32(bits)).to_bits() == bits;
         let integer = bits.cast_signed();
@@ -125,12 +128,12 @@ impl Survey {
         self.n += 1;
     }
 
-    /// The forms; none if there are no rows.
-    pub(super) fn finish(self) -> Vec<Column> {
+    /// The forms, and what is known of the values; none if there are no rows.
+    pub(super) fn finish(self) -> (Vec<Column>, Vec<Zone>) {
         if self.n == 0 {
-            return Vec::new();
+            return Default::default();
         }
-        self.columns.iter().map(|column| column.form(self.n)).collect()
+        self.columns.iter().map(|column| (column.form(self.n), column.zone)).unzip()
     }
 }
 
@@ -199,7 +202,7 @@ mod tests {
             push_value(&mut row, value);
             survey.add(&row);
         }
-        survey.finish()
+        survey.finish().0
     }
 
     fn integers(values: &[i64]) -> Column {

@@ -18,6 +18,7 @@ use super::{Location, hash};
 use crate::error::Result;
 use crate::format::chunk::ChunkRef;
 use crate::format::tables::{Order, SegmentRef};
+use crate::statistics::Tallied;
 
 /// How many segments of a tier become one of the next.
 const FAN_OUT: usize = 8;
@@ -90,6 +91,7 @@ pub(crate) struct Merge<'s> {
     chunks: Vec<ChunkRef>,
     len: usize,
     extras: Extras<'s>,
+    tallied: Tallied,
 }
 
 impl<'s> Merge<'s> {
@@ -100,10 +102,12 @@ impl<'s> Merge<'s> {
     pub(crate) fn new(segments: &'s [Arc<Segment>], extras: Extras<'s>) -> Result<Self> {
         let first = segments.first().map(|s| s.reference).unwrap_or_default();
         let (mut kills, mut chunks, mut end) = (Vec::new(), Vec::new(), first.first_ordinal);
+        let mut tallied = Tallied::default();
         for segment in segments {
             segment.check_all()?;
             segment.check_columns(extras.columns)?;
             kills.extend(segment.kills()?);
+            tallied.merge(segment.tallied());
             let SegmentRef { first_ordinal, n_records, first_chunk, n_chunks, .. } = segment.reference;
             end = first_ordinal + n_records;
             for chunk in first_chunk..first_chunk + n_chunks {
@@ -117,7 +121,10 @@ impl<'s> Merge<'s> {
         let older = kills.partition_point(|kill| kill.ordinal < first.first_ordinal);
         let dead: Vec<u64> = kills.drain(older..).map(|kill| kill.ordinal).collect();
         let n_records = usize::try_from(end - first.first_ordinal).unwrap_or(usize::MAX);
-        Ok(Self { segments, len: n_records - dead.len(), dead, kills, chunks, extras })
+        if tallied != Tallied::default() {
+            tallied.dropped = tallied.dropped.saturating_add(dead.len() as u64);
+        }
+        Ok(Self { segments, len: n_records - dead.len(), dead, kills, chunks, extras, tallied })
     }
 
     /// The plan of the merged segment.
@@ -130,6 +137,7 @@ impl<'s> Merge<'s> {
             chunks: self.chunks.clone(),
             kills: self.kills.clone(),
             extras: self.extras,
+            tallied: self.tallied.clone(),
         }
     }
 
@@ -228,7 +236,7 @@ impl Listing for Merge<'_> {
         self.segments.iter().all(|segment| segment.order() != Order::Unknown)
     }
 
-    fn order(&self, job: &mut dyn FnMut(u32, u32) -> Result<()>) -> Result<()> {
+    fn order(&self, job: &mut dyn FnMut(u32, u64) -> Result<()>) -> Result<()> {
         let mut fronts = BinaryHeap::new();
         for segment in self.segments {
             let mut front = Front { segment, rank: 0, name: Vec::new(), number: 0 };

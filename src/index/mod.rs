@@ -44,34 +44,40 @@ use crate::le::{u32_at, u64_at};
 
 /// Bits of an address.
 const ADDRESS_BITS: u32 = 48;
+/// The first of the bits above an address and its flags, which are the highest of the length.
+const LENGTH_SHIFT: u32 = 56;
 
 /// Where a record lies: 16 bytes, as in the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Location {
     /// Chunk number times chunk size, plus the offset in the chunk; under 2^48.
     pub(crate) address: u64,
-    /// Raw bytes.
-    pub(crate) length: u32,
+    /// Raw bytes; under 2^40.
+    pub(crate) length: u64,
     /// CRC32C of the raw bytes.
     pub(crate) checksum: u32,
     /// The bits above the address: none in a depot's file, unless a later version wrote it.
-    pub(crate) flags: u16,
+    pub(crate) flags: u8,
 }
 
 impl Location {
     /// Bytes of a location in the index.
     pub(crate) const LEN: usize = 16;
-    /// Addresses have 48 bits; the 16 bits above are flags.
+    /// Addresses have 48 bits; the 8 bits above are flags.
     pub(crate) const MAX_ADDRESS: u64 = (1 << ADDRESS_BITS) - 1;
+    /// Lengths have 40 bits; the 8 highest of them are above the flags.
+    pub(crate) const MAX_LENGTH: u64 = (1 << 40) - 1;
     /// The record has no checksum, because another program wrote it. No depot file has this flag.
-    pub(crate) const UNCHECKED: u16 = 1;
+    pub(crate) const UNCHECKED: u8 = 1;
 
     /// The 16 bytes.
     pub(crate) fn encode(&self) -> [u8; Self::LEN] {
-        let word = self.address | u64::from(self.flags) << ADDRESS_BITS;
+        let word = self.address
+            | u64::from(self.flags) << ADDRESS_BITS
+            | self.length.min(Self::MAX_LENGTH) >> 32 << LENGTH_SHIFT;
         let mut out = [0; Self::LEN];
         out[..8].copy_from_slice(&word.to_le_bytes());
-        out[8..12].copy_from_slice(&self.length.to_le_bytes());
+        out[8..12].copy_from_slice(&self.length.to_le_bytes()[..4]);
         out[12..].copy_from_slice(&self.checksum.to_le_bytes());
         out
     }
@@ -81,9 +87,9 @@ impl Location {
         let word = u64_at(bytes, 0)?;
         Some(Self {
             address: word & Self::MAX_ADDRESS,
-            length: u32_at(bytes, 8)?,
+            length: word >> LENGTH_SHIFT << 32 | u64::from(u32_at(bytes, 8)?),
             checksum: u32_at(bytes, 12)?,
-            flags: u16::try_from(word >> ADDRESS_BITS).unwrap_or(u16::MAX),
+            flags: word.to_le_bytes()[6],
         })
     }
 
@@ -97,16 +103,26 @@ impl Location {
     pub(crate) fn check_known(&self, foreign: bool) -> Result<(), Newer> {
         let unknown = self.flags & !(if foreign { Self::UNCHECKED } else { 0 });
         // The layout of a record has bits 49 to 55.
-        match (unknown >> 1 & 0x7f, unknown) {
+        match (unknown >> 1, unknown) {
             (0, 0) => Ok(()),
             (0, flags) => Err(Newer::new("the record flags", &format!("{flags:#x}"))),
             (layout, _) => Err(Newer::new("record layout", &layout)),
         }
     }
 
+    /// Raw bytes, as many as a buffer for them has.
+    pub(crate) fn in_memory(&self) -> usize {
+        usize::try_from(self.length).unwrap_or(usize::MAX)
+    }
+
+    /// Raw bytes, or [`u32::MAX`] if there are more.
+    pub(crate) fn clipped_length(&self) -> u32 {
+        u32::try_from(self.length).unwrap_or(u32::MAX)
+    }
+
     /// Address of the first byte after the record.
     pub(crate) fn end(&self) -> u64 {
-        self.address.saturating_add(u64::from(self.length))
+        self.address.saturating_add(self.length)
     }
 }
 
@@ -151,7 +167,7 @@ mod tests {
     fn locations_come_back() {
         let location = Location {
             address: Location::MAX_ADDRESS,
-            length: u32::MAX,
+            length: Location::MAX_LENGTH,
             checksum: 7,
             flags: Location::UNCHECKED,
         };

@@ -60,7 +60,7 @@ impl Segment {
         };
         (rank / SUMMED * SUMMED..rank).try_fold(sum, |sum, rank| {
             let Location { length, .. } = self.any_location(self.at_rank(rank)?)?;
-            Ok(sum.saturating_add(u64::from(length)))
+            Ok(sum.saturating_add(length))
         })
     }
 
@@ -140,7 +140,7 @@ mod tests {
                     assert_eq!(segment.name(number).unwrap(), name.as_bytes());
                     assert_eq!(segment.rank_of(&|other| other < name.as_bytes()).unwrap(), rank);
                     assert_eq!(segment.bytes_before(rank).unwrap(), bytes);
-                    bytes += u64::from(segment.location(number).unwrap().length);
+                    bytes += segment.location(number).unwrap().length;
                 }
                 assert_eq!(segment.bytes_before(u64::from(n)).unwrap(), bytes);
                 assert_eq!(segment.rank_of(&|_| true).unwrap(), u64::from(n));

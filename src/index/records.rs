@@ -32,7 +32,7 @@ pub(crate) trait Listing {
     ///
     /// # Errors
     /// The errors of reading the names, and those of `job`.
-    fn order(&self, job: &mut dyn FnMut(u32, u32) -> Result<()>) -> Result<()>;
+    fn order(&self, job: &mut dyn FnMut(u32, u64) -> Result<()>) -> Result<()>;
 
     /// Gives `job` the number and the MessagePack metadata of each record that has metadata.
     ///
@@ -53,7 +53,7 @@ pub(crate) trait Listing {
 pub(crate) struct Kill {
     pub(crate) ordinal: u64,
     /// Its rank in its segment and its raw bytes, if that segment has the order of names.
-    pub(crate) ranked: Option<(u32, u32)>,
+    pub(crate) ranked: Option<(u32, u64)>,
 }
 
 /// Records in the order in which they came.
@@ -162,7 +162,8 @@ impl<'r> Chosen<'r> {
     }
 
     /// The records in the order of names: the bytes that are compared first, which are the eight after
-    /// those that all names begin with, the place among the chosen ones, and the raw bytes.
+    /// those that all names begin with, the place among the chosen ones, and the raw bytes, if that is less
+    /// than [`u32::MAX`].
     fn sorted(&self) -> Vec<(u64, u32, u32)> {
         let name = |nth: u32| {
             let number = self.numbers.get(nth as usize).map_or(usize::MAX, |&number| number as usize);
@@ -181,9 +182,10 @@ impl<'r> Chosen<'r> {
                 None => rest.iter().chain(&[0; 8]).take(8).fold(0, |key, &byte| key << 8 | u64::from(byte)),
             }
         };
-        let keyed = (0_u32..)
-            .zip(self.each())
-            .map(|(nth, number)| (key(self.records.name(number)), nth, self.records.location(number).length));
+        let keyed = (0_u32..).zip(self.each()).map(|(nth, number)| {
+            let length = u32::try_from(self.records.location(number).length).unwrap_or(u32::MAX);
+            (key(self.records.name(number)), nth, length)
+        });
         let mut sorted: Vec<(u64, u32, u32)> = keyed.collect();
         sorted.sort_unstable_by(|a, b| a.0.cmp(&b.0).then_with(|| name(a.1).cmp(name(b.1))));
         sorted
@@ -212,8 +214,14 @@ impl Listing for Chosen<'_> {
         true
     }
 
-    fn order(&self, job: &mut dyn FnMut(u32, u32) -> Result<()>) -> Result<()> {
-        self.sorted().into_iter().try_for_each(|(_, nth, length)| job(nth, length))
+    fn order(&self, job: &mut dyn FnMut(u32, u64) -> Result<()>) -> Result<()> {
+        self.sorted().into_iter().try_for_each(|(_, nth, length)| match length {
+            u32::MAX => {
+                let number = self.numbers.get(nth as usize).map_or(usize::MAX, |&number| number as usize);
+                job(nth, self.records.location(number).length)
+            }
+            length => job(nth, u64::from(length)),
+        })
     }
 
     fn metadata(&self, job: &mut dyn FnMut(u32, &[u8]) -> Result<()>) -> Result<()> {

@@ -23,9 +23,10 @@ use crate::error::{Error, Part, Result};
 use crate::format::chunk::ChunkRef;
 use crate::format::entry::{EntryHead, HEAD_LEN, Kind};
 use crate::format::growth::{Fault, Newer};
-use crate::format::tables::{Absent, Column, Order, SECTIONS, Section, SegmentHead, SegmentRef};
+use crate::format::tables::{Absent, Column, Order, SECTIONS, Section, SegmentHead, SegmentRef, Zone};
 use crate::le::{u32_at, u64_at};
 use crate::scalar::{ScalarField, VALUE_LEN, push_value};
+use crate::statistics::Tallied;
 use crate::storage::{MemoryStorage, Storage, StorageExt, Windows};
 
 /// The fewest lookups after which a segment gets a filter, however small the segment is.
@@ -794,6 +795,17 @@ impl Segment {
         Err(self.damaged_at_start(expected, format!("{} columns", self.head.columns.len())))
     }
 
+    /// What is known of the values of each column, those of dead records included. None if the file does not
+    /// tell.
+    pub(crate) fn zones(&self) -> &[Zone] {
+        &self.head.zones
+    }
+
+    /// Statistics of the fields of records.
+    pub(crate) fn tallied(&self) -> &Tallied {
+        &self.head.tallied
+    }
+
     /// The row of scalars of local `ordinal`.
     pub(crate) fn scalars(&self, ordinal: u64) -> Result<Vec<u8>> {
         let mut row = Vec::with_capacity(VALUE_LEN * self.head.columns.len());
@@ -915,7 +927,8 @@ impl Segment {
                 bytes.chunks_exact(4).map(|raw| u32_at(raw, 0).unwrap_or(0)).collect::<Vec<u32>>()
             })
         };
-        let ranked = column(KILL_RANKS)?.into_iter().zip(column(KILL_LENGTHS)?);
+        let lengths = column(KILL_LENGTHS)?.into_iter().map(u64::from);
+        let ranked = column(KILL_RANKS)?.into_iter().zip(lengths);
         Ok(ordinals
             .into_iter()
             .zip(ranked)
@@ -1148,6 +1161,7 @@ pub(super) mod tests {
             chunks: Vec::new(),
             kills: Vec::new(),
             extras: Extras::ALL,
+            tallied: Tallied::default(),
         };
         let (bytes, encoded) = plan.into_bytes()?;
         let mut body = bytes[HEAD_LEN..].to_vec();

@@ -22,8 +22,9 @@ use super::{bucket_of, filter, tag_of};
 use crate::error::Result;
 use crate::format::chunk::ChunkRef;
 use crate::format::entry::HEAD_LEN;
-use crate::format::tables::{Column, Order, SECTIONS, Section, SegmentHead, SegmentRef, lay_out};
+use crate::format::tables::{Column, Order, SECTIONS, Section, SegmentHead, SegmentRef, Zone, lay_out};
 use crate::scalar::{ScalarField, value_of};
+use crate::statistics::Tallied;
 
 /// Records between two sums of raw bytes in the order of names.
 pub(super) const SUMMED: u64 = 16;
@@ -68,6 +69,8 @@ pub(crate) struct SegmentPlan<'l> {
     /// Dead records of older segments.
     pub(crate) kills: Vec<Kill>,
     pub(crate) extras: Extras<'l>,
+    /// Statistics of the fields of records.
+    pub(crate) tallied: Tallied,
 }
 
 /// The start of the entry, to be written before the pages.
@@ -95,6 +98,7 @@ struct Survey {
     n_metadata: u64,
     metadata_len: u64,
     columns: Vec<Column>,
+    zones: Vec<Zone>,
 }
 
 impl SegmentPlan<'_> {
@@ -129,6 +133,8 @@ impl SegmentPlan<'_> {
             order: survey.order,
             sections,
             columns: survey.columns.clone(),
+            zones: survey.zones.clone(),
+            tallied: std::mem::take(&mut self.tallied),
             paged_len,
             has_more: false,
         }
@@ -215,8 +221,8 @@ impl SegmentPlan<'_> {
             columns.add(row);
             Ok(())
         })?;
-        let columns = columns.finish();
-        Ok(Survey { order, blocks: names.finish(), bits, buckets, n_metadata, metadata_len, columns })
+        let (columns, zones) = columns.finish();
+        Ok(Survey { order, blocks: names.finish(), bits, buckets, n_metadata, metadata_len, columns, zones })
     }
 
     /// Where each array lies, and where the last one ends.
@@ -290,7 +296,8 @@ impl SegmentPlan<'_> {
         pages.end_array()?;
         self.write_order(survey.order, pages)?;
         if self.has_kill_ranks() {
-            let columns = [|(rank, _)| rank, |(_, length)| length] as [fn((u32, u32)) -> u32; 2];
+            let columns = [|(rank, _)| rank, |(_, length)| u32::try_from(length).unwrap_or(u32::MAX)]
+                as [fn((u32, u64)) -> u32; 2];
             for column in columns {
                 let ranked = self.kills.iter().filter_map(|kill| kill.ranked);
                 ranked.map(column).try_for_each(|value| pages.push(&value.to_le_bytes()))?;
@@ -318,9 +325,10 @@ impl SegmentPlan<'_> {
         self.extras.filter && self.listing.len() as u64 >= LEAST_FILTERED
     }
 
-    /// Whether the ranks of all dead records are known.
+    /// Whether the ranks of all dead records are known, and their lengths have the 32 bits that are noted.
     fn has_kill_ranks(&self) -> bool {
-        self.kills.iter().all(|kill| kill.ranked.is_some())
+        let fits = |kill: &Kill| kill.ranked.is_some_and(|(_, length)| u32::try_from(length).is_ok());
+        self.kills.iter().all(fits)
     }
 
     /// Writes the filter, in windows of blocks that take as much memory as `window` hashes.
@@ -350,8 +358,8 @@ impl SegmentPlan<'_> {
     /// Writes the records in the order of names, if they are in another one, and the sums of raw bytes.
     fn write_order(&self, order: Order, pages: &mut PageWriter<'_>) -> Result<()> {
         let (mut sums, mut sum, mut count) = (Vec::new(), 0_u64, 0_u64);
-        let mut add = |length: u32| {
-            sum = sum.saturating_add(u64::from(length));
+        let mut add = |length: u64| {
+            sum = sum.saturating_add(length);
             count += 1;
             if count.is_multiple_of(SUMMED) {
                 sums.extend_from_slice(&sum.to_le_bytes());
@@ -506,6 +514,7 @@ mod tests {
             chunks: Vec::new(),
             kills: [3, 1].map(|ordinal| Kill { ordinal, ranked: Some((7, 8)) }).to_vec(),
             extras: Extras { columns: &columns, ..Extras::ALL },
+            tallied: Tallied::default(),
         };
         let (expected, start) = plan().into_bytes().unwrap();
         assert_eq!(expected.len() as u64, start.reference.length);

@@ -752,7 +752,7 @@ impl<C: Codec> LoaderBuilder<'_, C> {
                         let next = nth..nth.saturating_add(LOOKED_AT).min(subset.len());
                         frozen.engine.expect_positions(next.map(|nth| subset.position(nth)));
                     }
-                    frozen.location(subset.position(nth)).map(|location| location.length)
+                    frozen.location(subset.position(nth)).map(|location| location.clipped_length())
                 });
                 let groups = Arc::new(Groups::new(lengths, group)?);
                 (Shuffle::Windowed { seed, window, groups }, group)

@@ -66,7 +66,7 @@ impl Frozen {
         let Some(last) = n.checked_sub(1) else { return Ok(0) };
         let location = self.location(last)?;
         let mut bytes = self.name(last)?;
-        bytes.extend_from_slice(&location.length.to_le_bytes());
+        bytes.extend_from_slice(&location.clipped_length().to_le_bytes());
         bytes.extend_from_slice(&location.checksum.to_le_bytes());
         Ok(xxhash_rust::xxh3::xxh3_64(&bytes))
     }

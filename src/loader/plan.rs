@@ -199,7 +199,7 @@ fn ends(plan: &Plan, frozen: &Frozen, order: &mut EpochOrder, budget: u64, cost:
         for &number in &numbers {
             let position = plan.subset.position(number);
             let price = match cost {
-                Cost::Length(cost) => cost(frozen.location(position)?.length),
+                Cost::Length(cost) => cost(frozen.location(position)?.clipped_length()),
                 Cost::Table(costs) => {
                     usize::try_from(position).ok().and_then(|at| costs.get(at)).map_or(0, |&cost| cost.into())
                 }
@@ -440,7 +440,7 @@ fn parts(frozen: &Frozen, positions: &[u64]) -> Vec<Part> {
         }
         match frozen.location(position) {
             Ok(location) => {
-                bytes += u64::from(location.length);
+                bytes += location.length;
                 part.numbers.push(number);
                 part.wanted.push(((), location));
             }

@@ -22,7 +22,7 @@ use crate::error::{Error, Part, Result};
 use crate::format::chunk::ChunkRef;
 use crate::format::entry::{EntryHead, HEAD_LEN, Kind};
 use crate::format::header::{CommitSlot, FIRST_ENTRY_AT};
-use crate::format::tables::{Directory, Losses, Parameters};
+use crate::format::tables::{Action, Directory, Losses, Parameters};
 use crate::index::hash;
 use crate::index::{Location, Segment};
 use crate::storage::Storage;
@@ -384,6 +384,9 @@ fn adopt(
         }
         if let Some(location) = location {
             state.insert(hash, &operation.name, &location, attributes);
+            if matches!(operation.action, Action::Metadata { .. }) {
+                state.pending.tallied.moved += 1;
+            }
         }
     }
     true

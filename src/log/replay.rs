@@ -6,7 +6,7 @@ use crate::format::tables::{Action, Attributes, Directory, Operation, Parameters
 use crate::index::Location;
 use crate::scalar::{VALUE_LEN, no_values};
 
-/// Where the first record that was put in each chunk starts.
+/// Where the first record that was put or begun in each chunk starts.
 ///
 /// A writer that is killed within a record of several chunks leaves its start behind. The next writer begins
 /// a new chunk, so that other records lie where that one would have gone on. Nothing else makes two records
@@ -17,7 +17,8 @@ pub(crate) struct FirstStarts(BTreeMap<u64, u32>);
 impl FirstStarts {
     /// Notes the directory of a chunk, or of what a LOG entry adds to one.
     pub(crate) fn note(&mut self, chunk: u64, directory: &Directory) {
-        if directory.operations.iter().any(|operation| matches!(operation.action, Action::Put { .. })) {
+        let starts = |action| matches!(action, Action::Put { .. } | Action::Begin);
+        if directory.operations.iter().any(|operation| starts(operation.action)) {
             self.0.entry(chunk).or_insert(directory.first_start);
         }
     }
@@ -59,16 +60,17 @@ pub(crate) fn replay<'d>(
     let align = parameters.align as u64;
     let chunk_start = chunk.saturating_mul(parameters.chunk_size as u64);
     let mut next = chunk_start.saturating_add(u64::from(directory.first_start));
-    directory.operations.iter().map(move |operation| {
+    directory.operations.iter().filter_map(move |operation| {
         let location = match operation.action {
+            Action::Begin => return None,
             Action::Remove => None,
-            Action::Metadata { address, length, checksum } => {
+            Action::Metadata { address, length, checksum } | Action::Named { address, length, checksum } => {
                 Some(Location { address, length, checksum, flags: 0 })
             }
             Action::Put { length, checksum } => {
                 let in_chunk = (next - chunk_start).checked_next_multiple_of(align).unwrap_or(u64::MAX);
                 let start = chunk_start.saturating_add(in_chunk);
-                let location = Location { address: start, length, checksum, flags: 0 };
+                let location = Location { address: start, length: u64::from(length), checksum, flags: 0 };
                 next = location.end();
                 Some(location)
             }
@@ -77,6 +79,6 @@ pub(crate) fn replay<'d>(
         if attributes.scalars.len() != VALUE_LEN * n_columns {
             attributes.scalars = no_values(n_columns);
         }
-        (operation, location, attributes)
+        Some((operation, location, attributes))
     })
 }

@@ -8,9 +8,9 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{Meter, Progress};
+use super::{Describe, Meter, Progress, can_be_described};
 use crate::blosc::CompressionCodec;
-use crate::engine::{Engine, ListedRecord, Listing, in_record, read_each};
+use crate::engine::{Engine, LONG, ListedRecord, Listing, in_record, read_each};
 use crate::error::{Error, ErrorKind, Part, Result};
 use crate::events::event;
 use crate::format::tables::Attributes;
@@ -61,8 +61,25 @@ impl CompactOptions {
     }
 }
 
+/// The bytes of a record that is copied.
+pub(crate) enum Content<'c> {
+    Bytes(&'c [u8]),
+    /// They are read piece by piece.
+    Long(&'c Engine, &'c Location),
+}
+
+impl Content<'_> {
+    /// Puts the record to another depot.
+    pub(crate) fn put_to(&self, target: &Engine, name: &[u8], attributes: Attributes<'_>) -> Result<()> {
+        match self {
+            Self::Bytes(bytes) => target.put(name, bytes, attributes, false),
+            Self::Long(source, location) => target.copy_long(name, attributes, (source, name, location)),
+        }
+    }
+}
+
 /// Takes the name, the bytes and the attributes of a record.
-type Job<'j> = dyn FnMut(&[u8], &[u8], Attributes<'_>) -> Result<()> + 'j;
+type Job<'j> = dyn FnMut(&[u8], &Content<'_>, Attributes<'_>) -> Result<()> + 'j;
 
 /// What compacting gained.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,7 +101,7 @@ pub struct CompactReport {
 /// Rewrites the depot at `path` without what was removed and replaced.
 ///
 /// The holes that commits left go too. Options and metadata stay. Every record keeps its bytes and its
-/// place in the order.
+/// place in the order. So do statistics of fields: [`compact_as`](super::compact_as) makes them exact again.
 ///
 /// The new file is written beside the old one, so there must be room for it. Then it takes the old
 /// file's place, with its owner, permissions and attributes: see [`StagedFile`], also for links. Readers
@@ -129,8 +146,21 @@ pub fn compact_with(
     options: &CompactOptions,
     mut progress: impl FnMut(Progress),
 ) -> Result<CompactReport> {
-    let given = path.as_ref();
+    compact_describing(path.as_ref(), options, |_| Ok(None), &mut progress)
+}
+
+/// Gives what describes the records of a depot.
+type Describer<'d> = Box<Describe<'d>>;
+
+/// Like [`compact_with`]. What `describer` gives makes the statistics anew.
+pub(super) fn compact_describing<'d>(
+    given: &Path,
+    options: &CompactOptions,
+    describer: impl FnOnce(&Engine) -> Result<Option<Describer<'d>>>,
+    mut progress: &mut dyn FnMut(Progress),
+) -> Result<CompactReport> {
     let (source, old) = open(given)?;
+    let describe = describer(&source)?;
     let not_compacted = |error: Error| match error.kind() {
         ErrorKind::NotADepot { .. } | ErrorKind::NotAFile { .. } => error,
         // No repair helps, and nothing is damaged.
@@ -144,7 +174,8 @@ pub fn compact_with(
         room = room.min(stored);
     }
     staged.check_room(room).map_err(not_compacted)?;
-    let (report, staged) = write(&source, options, staged, &mut progress).map_err(not_compacted)?;
+    let (report, staged) =
+        write(&source, options, describe.as_deref(), staged, &mut progress).map_err(not_compacted)?;
     staged.settle()?;
     event!(info, "{}: compacted to {} records", given.display(), report.records);
     Ok(report)
@@ -171,11 +202,12 @@ fn open(given: &Path) -> Result<(Engine, Arc<FileStorage>)> {
 fn write(
     source: &Engine,
     options: &CompactOptions,
+    describe: Option<&Describe<'_>>,
     mut staged: StagedFile,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<(CompactReport, StagedFile)> {
     // Both locks are held until the new file is in its place.
-    let (mut report, target) = copy(source, options, staged.storage(), progress)?;
+    let (mut report, target) = copy(source, options, describe, staged.storage(), progress)?;
     drop(target);
     report.other_names = staged.other_names();
     staged.place()?;
@@ -205,12 +237,13 @@ pub fn compact_into(
     mut progress: impl FnMut(Progress),
 ) -> Result<CompactReport> {
     let source = Engine::open_any(from, false)?;
-    copy(&source, &CompactOptions::default(), to, &mut progress).map(|(report, _)| report)
+    copy(&source, &CompactOptions::default(), None, to, &mut progress).map(|(report, _)| report)
 }
 
 fn copy(
     source: &Engine,
     options: &CompactOptions,
+    describe: Option<&Describe<'_>>,
     to: Arc<dyn Storage>,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<(CompactReport, Engine)> {
@@ -223,7 +256,24 @@ fn copy(
     let mut meter = Meter::new(raw_bytes, progress);
     let carried = source.entries_to_carry()?;
     let target = Engine::create_like(to, &options.parameters(source.parameters()))?;
-    each_live(source, &mut meter, &mut |name, bytes, attributes| target.put(name, bytes, attributes, false))?;
+    if describe.is_none() && source.parameters().statistics && records > 0 {
+        let tallies = source.tallies(&source.moment())?;
+        target.writer()?.carry_tallied(&tallies.to_carry());
+    }
+    each_live(source, &mut meter, &mut |name, content, attributes| {
+        let put = |bytes: &[u8]| {
+            let tally = describe.and_then(|describe| describe(bytes));
+            target.put_told(name, bytes, attributes, tally.as_ref(), false)
+        };
+        match content {
+            Content::Bytes(bytes) => put(bytes),
+            // What is described is read whole.
+            Content::Long(source, location) if describe.is_some() && can_be_described(location) => {
+                put(&source.read(location).map_err(|error| in_record(name, error))?)
+            }
+            Content::Long(..) => content.put_to(&target, name, attributes),
+        }
+    })?;
     let scanner = Scanner::new(source.storage(), false)?;
     carried.iter().try_for_each(|head| target.writer()?.carry(&scanner, head))?;
     finish(source, &target)?;
@@ -243,20 +293,29 @@ pub(crate) fn each_live(source: &Engine, meter: &mut Meter<'_>, job: &mut Job<'_
     loop {
         let listed = listing.next().transpose()?;
         let ended = listed.is_none();
+        let mut long = None;
         if let Some(ListedRecord { name, location }) = listed {
             let location = location.map_err(|error| in_record(&name, error))?;
-            bytes += location.length as usize;
-            batch.push((name, location));
+            if location.length > LONG {
+                long = Some((name, location));
+            } else {
+                bytes += location.in_memory();
+                batch.push((name, location));
+            }
         }
-        if ended || batch.len() >= BATCH_RECORDS || bytes >= BATCH_BYTES {
+        if ended || long.is_some() || batch.len() >= BATCH_RECORDS || bytes >= BATCH_BYTES {
             let wanted: Vec<_> = batch.iter().map(|(name, location)| (name.as_slice(), *location)).collect();
             for ((name, location), bytes) in batch.iter().zip(read_each(source, &wanted)) {
                 let bytes = bytes.map_err(|error| in_record(name, error))?;
-                job(name, &bytes, source.attributes(name)?.lend())?;
-                meter.add(u64::from(location.length));
+                job(name, &Content::Bytes(&bytes), source.attributes(name)?.lend())?;
+                meter.add(location.length);
             }
             batch.clear();
             bytes = 0;
+        }
+        if let Some((name, location)) = long {
+            job(&name, &Content::Long(source, &location), source.attributes(&name)?.lend())?;
+            meter.add(location.length);
         }
         if ended {
             return Ok(());

@@ -4,12 +4,14 @@
 //! verify    checks every checksum, the index against the chunks, the Blosc2 frame
 //! repair    writes all that can be read of a damaged file to a new one
 //! compact   replaces a file by one without what was removed and replaced
+//! described checks and compacts with the codec, which makes statistics anew
 //! path      checks what is at a path: a file or a folder
 //! shards    checks a folder of shards
 //! plan      finds what compacting would remove for good
 //! ```
 
 mod compact;
+mod described;
 mod path;
 mod plan;
 mod repair;
@@ -18,15 +20,26 @@ mod shards;
 mod verify;
 
 use crate::error::Error;
+use crate::index::Location;
 use crate::key::Key;
+use crate::statistics::Tally;
 
 pub use compact::{CompactOptions, CompactReport, compact, compact_into, compact_with};
 #[cfg(feature = "shards")]
 pub(crate) use compact::{check_count, each_live};
+pub use described::{compact_as, verify_as};
 pub use path::verify;
 pub use plan::plan_compact;
 pub use repair::{RepairOptions, RepairReport, repair, repair_in};
 pub use verify::{VerifyOptions, VerifyReport, verify_in};
+
+/// Gives the statistics of a record with these bytes. `None` if they are not what the codec holds.
+type Describe<'d> = dyn Fn(&[u8]) -> Option<Tally> + 'd;
+
+/// Whether a record is short enough to be described. A longer one was put without being described.
+fn can_be_described(location: &Location) -> bool {
+    u32::try_from(location.length).is_ok()
+}
 
 /// How far a long job is, in bytes read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::Progress;
-use super::verify::{VerifyOptions, VerifyReport, verify_in};
+use super::verify::{VerifyOptions, VerifyReport, verify_storage};
+use super::{Describe, Progress};
 use crate::error::{Error, Result};
 use crate::storage::FileStorage;
 
@@ -37,14 +37,22 @@ use crate::storage::FileStorage;
 pub fn verify(
     path: impl AsRef<Path>,
     options: &VerifyOptions,
-    #[cfg_attr(not(feature = "shards"), expect(unused_mut, reason = "only a folder of shards borrows it"))]
     mut progress: impl FnMut(Progress),
 ) -> Result<VerifyReport> {
-    let path = path.as_ref();
+    verify_describing(path.as_ref(), *options, None, &mut progress)
+}
+
+/// Like [`verify`]. What describes the records checks the statistics.
+pub(super) fn verify_describing(
+    path: &Path,
+    options: VerifyOptions,
+    describe: Option<&Describe<'_>>,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<VerifyReport> {
     #[cfg(feature = "shards")]
     if crate::manifest::is_set(path) {
-        return super::shards::verify_set(path, *options, &mut progress);
+        return super::shards::verify_set(path, options, describe, progress);
     }
     let storage = FileStorage::open(path).map_err(|source| Error::io(path, "open the file", source))?;
-    verify_in(Arc::new(storage), options, progress)
+    verify_storage(Arc::new(storage), options, describe, progress)
 }

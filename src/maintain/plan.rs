@@ -94,7 +94,7 @@ fn walk(engine: &Engine, gone: &mut dyn FnMut(&[u8])) -> Result<()> {
         }
         let directory = scanner.directory(&head, &scanner.prelude(&head)?)?;
         for (operation, location, _) in replay(&directory, head.ordinal, parameters) {
-            if matches!(operation.action, Action::Put { .. }) {
+            if matches!(operation.action, Action::Put { .. } | Action::Named { .. }) {
                 let live = engine.place_of(&operation.name)?;
                 if live.is_none() || live != location {
                     gone(&operation.name);

@@ -24,7 +24,7 @@ use crate::buffer::Bytes;
 use crate::catalog::{RecordId, Snapshot};
 use crate::chunk::ChunkAt;
 use crate::depot::CodecInfo;
-use crate::engine::{Engine, ListedRecord, Listing, malformed, must_carry};
+use crate::engine::{Engine, LONG, ListedRecord, Listing, malformed, must_carry};
 use crate::error::{Error, ErrorKind, Part, Result};
 use crate::format::FORMAT_VERSION;
 use crate::format::chunk::ChunkRef;
@@ -380,6 +380,7 @@ impl Found {
             filters: true,
             order: true,
             columns: Vec::new(),
+            statistics: false,
             unknown_field: None,
         };
         // Where records start depends on the alignment. The right alignment is the one with which most
@@ -569,7 +570,7 @@ impl Rescue<'_, '_> {
                 OwnedAttributes { metadata: None, scalars }
             });
             match self.read(&name, &location) {
-                Ok(bytes) => self.keep(&name, &bytes, attributes.lend())?,
+                Ok(bytes) => self.keep(&name, bytes.as_deref(), &location, attributes.lend())?,
                 Err(error) => self.lose(&name, error)?,
             }
         }
@@ -616,7 +617,7 @@ impl Rescue<'_, '_> {
             return Ok(());
         };
         match self.read(name, &location) {
-            Ok(bytes) => self.keep(name, &bytes, attributes.lend()),
+            Ok(bytes) => self.keep(name, bytes.as_deref(), &location, attributes.lend()),
             Err(error) if live || self.found.is_committed(head) => self.lose(name, error),
             // The writer was never told that this record is stored, so the record before it stays. Without
             // its last chunks it is what a killed writer leaves, and no damage.
@@ -629,17 +630,30 @@ impl Rescue<'_, '_> {
         }
     }
 
-    /// Reads the record's bytes, and checks them.
-    fn read(&self, name: &[u8], location: &Location) -> Result<Bytes> {
+    /// Reads the record's bytes, and checks them. Those of a long record are checked only.
+    fn read(&self, name: &[u8], location: &Location) -> Result<Option<Bytes>> {
         if !Key::is_tagged(name) {
             return Err(malformed(self.reading.path(), name));
         }
-        self.reading.read_called(name, location)
+        if location.length > LONG {
+            return self.reading.check_by_pieces(name, location, &mut |_| Ok(())).map(|()| None);
+        }
+        self.reading.read_called(name, location).map(Some)
     }
 
-    fn keep(&mut self, name: &[u8], bytes: &[u8], attributes: Attributes<'_>) -> Result<()> {
+    /// Stores a record in the new depot. Without bytes, they are read piece by piece.
+    fn keep(
+        &mut self,
+        name: &[u8],
+        bytes: Option<&[u8]>,
+        location: &Location,
+        attributes: Attributes<'_>,
+    ) -> Result<()> {
         self.lost.remove(name);
-        self.target.put(name, bytes, attributes, false)
+        match bytes {
+            Some(bytes) => self.target.put(name, bytes, attributes, false),
+            None => self.target.copy_long(name, attributes, (&self.reading, name, location)),
+        }
     }
 
     /// A record of this name existed and is lost. An older one must not be taken for it.

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use super::verify::{VerifyOptions, VerifyReport, verify_in};
-use super::{LostRecord, Progress};
+use super::verify::{VerifyOptions, VerifyReport, verify_storage};
+use super::{Describe, LostRecord, Progress};
 use crate::engine::Engine;
 use crate::error::{Error, Part, Result};
 use crate::manifest::path_in;
@@ -13,6 +13,7 @@ use crate::options::OpenOptions;
 pub(super) fn verify_set(
     folder: &Path,
     options: VerifyOptions,
+    describe: Option<&Describe<'_>>,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<VerifyReport> {
     let engine = Engine::open_set_any(folder, &OpenOptions::default().with_accept_loss(true))?;
@@ -40,7 +41,7 @@ pub(super) fn verify_set(
     let mut before = Progress { done: 0, total: 0 };
     for shard in shards {
         let mut last = Progress { done: 0, total: 0 };
-        let report = verify_in(shard, &options, |now| {
+        let report = verify_storage(shard, options, describe, &mut |now| {
             last = now;
             progress(Progress { done: before.done + now.done, total: before.total + now.total });
         })?;

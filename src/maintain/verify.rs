@@ -12,27 +12,30 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::{LostRecord, Meter, Progress};
+use super::{Describe, LostRecord, Meter, Progress, can_be_described};
 use crate::blosc::decompress_metadata;
 use crate::buffer::Bytes;
 use crate::catalog::RecordId;
 use crate::chunk::ChunkReader;
 use crate::codec::Codec;
 use crate::depot::Depot;
-use crate::engine::{Engine, ListedRecord, Listing, in_record, read_each};
+use crate::engine::{Engine, LONG, ListedRecord, Listing, in_record, read_each};
 use crate::error::{Error, Part, Result};
 use crate::format::chunk::ChunkRef;
 use crate::format::entry::{EntryHead, HEAD_LEN, Kind};
 use crate::format::frame::{self, HEADER_LEN};
-use crate::format::tables::LossKind;
+use crate::format::tables::{LossKind, Zone};
 use crate::index::{Location, Segment};
 use crate::le::u64_at;
 use crate::log::{Entry, EntryWalk, FirstStarts, Scanner, Step, goes_on, replay};
+use crate::statistics::Tally;
 use crate::storage::Storage;
 
 /// Raw bytes and records that are read together.
 const BATCH_BYTES: usize = 8 << 20;
 const BATCH_RECORDS: usize = 1024;
+/// How far sums may differ that were added up in another order, as a part of the largest value.
+const TOLERANCE: f64 = 1e-9;
 /// The most padding between the end of a FRAME entry's body and the next entry.
 const MAX_PADDING: usize = HEAD_LEN - 1;
 
@@ -70,8 +73,8 @@ pub struct VerifyReport {
     pub path: PathBuf,
     /// Whether the data were left out.
     pub quick: bool,
-    /// `depot`, `shards` for a folder of them, or `vlstore`. A file of vlstore has no checksums, so wrong
-    /// bytes can go unnoticed.
+    /// `depot`, `shards` for a folder of them, `wrapped` for an index over another file, or `vlstore`. A file
+    /// of vlstore has no checksums, so wrong bytes can go unnoticed.
     pub format: &'static str,
     /// Bytes of the file.
     pub file_bytes: u64,
@@ -119,11 +122,21 @@ impl VerifyReport {
 ///
 /// # Errors
 /// The errors of [`verify`](super::verify).
-#[expect(clippy::needless_pass_by_value, reason = "as all that open storages take them")]
 pub fn verify_in(
     storage: Arc<dyn Storage>,
     options: &VerifyOptions,
     mut progress: impl FnMut(Progress),
+) -> Result<VerifyReport> {
+    verify_storage(storage, *options, None, &mut progress)
+}
+
+/// Like [`verify_in`]. What describes the records checks the statistics.
+#[expect(clippy::needless_pass_by_value, reason = "as all that open storages take them")]
+pub(super) fn verify_storage(
+    storage: Arc<dyn Storage>,
+    options: VerifyOptions,
+    describe: Option<&Describe<'_>>,
+    progress: &mut dyn FnMut(Progress),
 ) -> Result<VerifyReport> {
     let engine = Engine::open_any(Arc::clone(&storage), true)?;
     let scanner = Scanner::new(&storage, false)?;
@@ -132,7 +145,11 @@ pub fn verify_in(
     let report = VerifyReport {
         path: storage.path().to_owned(),
         quick: options.quick,
-        format: if foreign { "vlstore" } else { "depot" },
+        format: match foreign {
+            true if engine.is_wrapped() => "wrapped",
+            true => "vlstore",
+            false => "depot",
+        },
         file_bytes: scanner.file_len,
         entries: 0,
         chunks: 0,
@@ -151,7 +168,7 @@ pub fn verify_in(
     };
     let data = if options.quick { 0 } else { raw_bytes };
     let structure = if foreign { 0 } else { scanner.file_len };
-    let meter = Meter::new(structure + data, &mut progress);
+    let meter = Meter::new(structure + data, progress);
     let mut check = Check {
         scanner: &scanner,
         engine: &engine,
@@ -159,6 +176,8 @@ pub fn verify_in(
         meter,
         directories: Directories::default(),
         unsupported: None,
+        describe,
+        tally: Tally::default(),
     };
     if !foreign {
         check.header();
@@ -166,7 +185,9 @@ pub fn verify_in(
         check.entries()?;
         check.frame();
     }
+    check.zones();
     check.records();
+    check.statistics();
     check.compare();
     let Check { report, meter, unsupported, .. } = check;
     if let Some(error) = unsupported {
@@ -226,6 +247,10 @@ struct Check<'v, 's> {
     directories: Directories,
     /// The first thing that only a later version can read.
     unsupported: Option<Error>,
+    /// `None` also after a record that it could not describe.
+    describe: Option<&'v Describe<'v>>,
+    /// Of the records that were read.
+    tally: Tally,
 }
 
 impl Check<'_, '_> {
@@ -507,7 +532,13 @@ impl Check<'_, '_> {
             match listed {
                 Ok(ListedRecord { name, location: Ok(location) }) => {
                     self.look_up(&name, &location);
-                    bytes += location.length as usize;
+                    // What is described is read whole.
+                    let described = self.describe.is_some() && can_be_described(&location);
+                    if location.length > LONG && !described {
+                        self.read_long(&name, &location);
+                        continue;
+                    }
+                    bytes += location.in_memory();
                     batch.push((name, location));
                 }
                 Ok(ListedRecord { name, location: Err(error) }) => self.note_lost_record(&name, error),
@@ -553,14 +584,84 @@ impl Check<'_, '_> {
         let wanted: Vec<_> = batch.iter().map(|(name, location)| (name.as_slice(), *location)).collect();
         let read: Vec<Result<Bytes>> = read_each(self.engine, &wanted).collect();
         for ((name, location), bytes) in batch.iter().zip(read) {
-            self.meter.add(u64::from(location.length));
+            self.meter.add(location.length);
             match bytes {
                 Ok(bytes) => {
                     self.report.records_read += 1;
                     self.report.bytes_read += bytes.len() as u64;
+                    if let Some(describe) = self.describe {
+                        match describe(&bytes) {
+                            Some(tally) => self.tally.merge(&tally),
+                            None => self.describe = None,
+                        }
+                    }
                 }
                 Err(error) => self.note_lost_record(name, in_record(name, error)),
             }
+        }
+    }
+
+    /// Reads a long record piece by piece.
+    fn read_long(&mut self, name: &[u8], location: &Location) {
+        if self.report.quick {
+            return;
+        }
+        let read = self.engine.check_by_pieces(name, location, &mut |_| Ok(()));
+        self.meter.add(location.length);
+        match read {
+            Ok(()) => {
+                self.report.records_read += 1;
+                self.report.bytes_read += location.length;
+            }
+            Err(error) => self.note_lost_record(name, error),
+        }
+    }
+
+    /// Compares what segments say of their columns with the values.
+    fn zones(&mut self) {
+        let columns = &self.engine.parameters().columns;
+        for segment in self.engine.segments() {
+            for (zone, (nth, field)) in segment.zones().iter().zip(columns.iter().enumerate()) {
+                let mut made = Zone::new(field.kind);
+                let whole = segment.column(nth, 0..segment.reference.n_records, &mut |value| {
+                    if let Some(bits) = value {
+                        made.add(bits);
+                    }
+                });
+                if self.ok_or_note_problem(whole).is_none() {
+                    continue;
+                }
+                let of_values = (made.least != zone.least || made.most != zone.most)
+                    .then(|| ("least and largest value of the column".to_owned(), "others".to_owned()));
+                let differs = zone.summary.difference(&made.summary, TOLERANCE).or(of_values);
+                if let Some((expected, found)) = differs {
+                    let offset = segment.reference.offset;
+                    self.damaged(Part::Index, offset, format!("column `{}`: {expected}", field.name), found);
+                }
+            }
+        }
+    }
+
+    /// Compares the statistics of the index with those of the records that were read.
+    fn statistics(&mut self) {
+        let (engine, offset) = (self.engine, self.engine.commit_offset());
+        let is_complete = self.report.damaged_records.is_empty()
+            && self.report.problems.is_empty()
+            && self.report.records_read == self.report.records;
+        if self.describe.is_none() || self.report.quick || !is_complete {
+            return;
+        }
+        let tallies = engine.tallies(&engine.moment());
+        let Some(tallies) = self.ok_or_note_problem(tallies) else { return };
+        let differences = if tallies.is_exact() {
+            tallies.tally.differences(&self.tally, TOLERANCE)
+        } else if tallies.missing == 0 && tallies.consistent {
+            tallies.tally.outside(&self.tally)
+        } else {
+            Vec::new()
+        };
+        for (field, expected, found) in differences {
+            self.damaged(Part::Index, offset, format!("field `{field}`: {expected}"), found);
         }
     }
 

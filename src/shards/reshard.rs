@@ -107,13 +107,13 @@ fn copy(
     let (records, ..) = source.counts();
     let mut target = Engine::create_like(next()?, source.parameters())?;
     let mut written = 0;
-    each_live(source, meter, &mut |name, bytes, attributes| {
+    each_live(source, meter, &mut |name, content, attributes| {
         if target.bytes_so_far()? >= shard_bytes {
             finish(source, &target)?;
             written += target.len();
             target = Engine::create_like(next()?, source.parameters())?;
         }
-        target.put(name, bytes, attributes, false)
+        content.put_to(&target, name, attributes)
     })?;
     finish(source, &target)?;
     check_count(source, records, written + target.len())

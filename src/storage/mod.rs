@@ -22,6 +22,8 @@ pub(crate) use file::sync_folder;
 pub use memory::MemoryStorage;
 pub use staged::StagedFile;
 pub(crate) use staged::{check_another, check_file, is_unfinished};
+#[cfg(feature = "objects")]
+pub(crate) use system::byte_lock;
 
 /// Bytes that are wanted together with others. See [`Storage::read_ranges`].
 #[derive(Debug)]

@@ -36,6 +36,72 @@ pub(super) fn map(file: &File, range: Range<u64>) -> io::Result<Mmap> {
     unsafe { options.map(file) }
 }
 
+/// Locks of single bytes of a file, which need not have these bytes.
+///
+/// A lock belongs to the open file, so another opening of the file in the same process waits for it too. The
+/// system releases it when the open file is closed, by a killed process too. A fork shares the open file.
+#[cfg(all(feature = "objects", any(target_os = "linux", target_os = "android", target_vendor = "apple")))]
+pub(crate) mod byte_lock {
+    use std::fs::File;
+    use std::io;
+    use std::os::fd::AsRawFd;
+
+    fn set(file: &File, is_lock: bool, at: u64, wait: bool) -> io::Result<()> {
+        let kind = if is_lock { libc::F_WRLCK } else { libc::F_UNLCK };
+        // SAFETY: a plain struct of integers, for which zeros are values. `l_pid` must be 0.
+        let mut wanted: libc::flock = unsafe { std::mem::zeroed() };
+        #[allow(
+            clippy::cast_possible_truncation,
+            clippy::unnecessary_cast,
+            reason = "small numbers, of another type on every system"
+        )]
+        {
+            (wanted.l_type, wanted.l_whence) = (kind as libc::c_short, libc::SEEK_SET as libc::c_short);
+        }
+        wanted.l_start = at.try_into().map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+        wanted.l_len = 1;
+        let command = if wait { libc::F_OFD_SETLKW } else { libc::F_OFD_SETLK };
+        // SAFETY: the descriptor is open as long as `file` is, and the call reads one `flock`.
+        let done = unsafe { libc::fcntl(file.as_raw_fd(), command, &raw const wanted) };
+        if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    }
+
+    /// Locks byte `at`. With `wait`, it waits until nobody else has it, or gives
+    /// [`io::ErrorKind::Interrupted`] when a signal came. Otherwise returns whether it got it.
+    pub(crate) fn lock(file: &File, at: u64, wait: bool) -> io::Result<bool> {
+        match set(file, true, at, wait) {
+            Ok(()) => Ok(true),
+            Err(error) if !wait && matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EACCES)) => {
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Releases byte `at`, also for forks of this process.
+    pub(crate) fn unlock(file: &File, at: u64) -> io::Result<()> {
+        set(file, false, at, false)
+    }
+}
+
+/// Other systems have no such locks.
+#[cfg(all(
+    feature = "objects",
+    not(any(target_os = "linux", target_os = "android", target_vendor = "apple"))
+))]
+pub(crate) mod byte_lock {
+    use std::fs::File;
+    use std::io;
+
+    pub(crate) fn lock(_: &File, _: u64, _: bool) -> io::Result<bool> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    pub(crate) fn unlock(_: &File, _: u64) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 #[cfg(unix)]
 pub(super) use unix::{above_standard_streams, begin_writing, file_system, hold_standard_streams, next_data};
 

@@ -148,13 +148,11 @@ impl<'s> File<'s> {
                 let expected = format!("records inside {} raw bytes", self.header.raw_len);
                 return Err(self.damaged(WHAT, at, expected, format!("{key} from {start} to {end}")));
             };
-            let Ok(length) = u32::try_from(end - start) else {
-                return Err(ErrorKind::InvalidRecord {
-                    why: format!("it has {} bytes, a record at most {}", end - start, u32::MAX),
-                }
-                .at(self.storage.path())
-                .of(key.to_string()));
-            };
+            let length = end - start;
+            if length > Location::MAX_LENGTH {
+                let why = format!("it has {length} bytes, a record at most {}", Location::MAX_LENGTH);
+                return Err(ErrorKind::InvalidRecord { why }.at(self.storage.path()).of(key.to_string()));
+            }
             records.push((
                 name.to_vec(),
                 Location { address: start, length, checksum: 0, flags: Location::UNCHECKED },

@@ -36,6 +36,7 @@ use crate::format::tables::{Parameters, Shard};
 use crate::index::{Chosen, Extras, Records, Segment, SegmentPlan};
 use crate::key::Key;
 use crate::options::Placement;
+use crate::statistics::Tallied;
 use crate::storage::Storage;
 use frame::{File, unread};
 use names::saved_lookup;
@@ -65,22 +66,13 @@ pub(crate) fn import(
         if last.get(name.as_slice()) == Some(&number) {
             index.push(name, location, Attributes::default());
             n_records += 1;
-            raw_bytes += u64::from(location.length);
+            raw_bytes += location.length;
         }
     }
     let chunks = file.chunks()?;
     let n_chunks = chunks.len() as u64;
     let segment = segment(&index, chunks)?;
-    let snapshot = Snapshot {
-        sequence: 1,
-        segments: vec![Arc::new(segment)],
-        n_records,
-        n_chunks,
-        raw_bytes,
-        ..Snapshot::default()
-    };
-    let mut state = State::default();
-    state.adopt_snapshot(Arc::new(snapshot));
+    let state = State::of_segment(segment, n_records, n_chunks, raw_bytes);
     let parameters = Parameters {
         format_version: FORMAT_VERSION,
         depot_id: 0,
@@ -104,13 +96,14 @@ pub(crate) fn import(
         filters: false,
         order: true,
         columns: Vec::new(),
+        statistics: false,
         unknown_field: None,
     };
     Ok((parameters, state))
 }
 
 /// Builds an index segment, as if it had been read from a depot.
-fn segment(records: &Records, chunks: Vec<ChunkRef>) -> Result<Segment> {
+pub(crate) fn segment(records: &Records, chunks: Vec<ChunkRef>) -> Result<Segment> {
     let listing = &Chosen::all(records);
     let plan = SegmentPlan {
         first_ordinal: 0,
@@ -119,6 +112,7 @@ fn segment(records: &Records, chunks: Vec<ChunkRef>) -> Result<Segment> {
         chunks,
         kills: Vec::new(),
         extras: Extras { filter: false, order: true, columns: &[] },
+        tallied: Tallied::default(),
     };
     Segment::in_memory(plan, 0)
 }

@@ -3,7 +3,7 @@
     python check.py VLDEPOT FILE.. [--forged FOLDER]
 
 The second reader reads every file, or folder of shards, and the command lists it. The two must agree on names,
-order, lengths, checksums and scalars. Files of FOLDER are as a later version might write them. Their names say what
+order, lengths, checksums, scalars and statistics. Files of FOLDER are as a later version might write them. Their names say what
 the reader must do: `reads_N_..` has N records, and `refused_..` is refused as unsupported. Prints a line for each
 file, and exits with 1 if anything differs.
 """
@@ -41,6 +41,39 @@ def listed(vldepot: str, path: str) -> list[tuple[tuple[str, object], int, int, 
     ]
 
 
+def same_statistics(vldepot: str, path: str, depot: Depot) -> bool:
+    """Whether both say the same of the fields of records."""
+    done = subprocess.run([vldepot, "info", "--json", path], capture_output=True, text=True)
+    info = json.loads(done.stdout.splitlines()[0])
+    theirs = (info["statistics"] or {}).get("fields")
+    if not depot.parameters.statistics:
+        return theirs is None
+    if info["uncommitted_records"]:
+        return True
+    ours, gone, missing = depot.statistics()
+    same = (ours.counted, gone, missing) == (theirs["counted"], theirs["removed"], theirs["missing"])
+    same &= theirs["exact"] == (gone == 0 and missing == 0)
+    same &= list(ours.fields) == list(theirs["fields"])
+    for name, summary in ours.fields.items():
+        other = theirs["fields"][name]
+        same &= (summary.count, summary.non_finite) == (other["count"], other["non_finite"])
+        if summary.count:
+            same &= (summary.least, summary.most) == (other["min"], other["max"])
+            size = max(abs(summary.least), abs(summary.most), 1e-300)
+            same &= abs(summary.mean - other["mean"]) <= 1e-9 * size
+            variance = summary.squares / summary.count
+            if math.isfinite(variance) and other["variance"] is not None:
+                same &= abs(variance - other["variance"]) <= 1e-9 * size * size
+            else:
+                same &= other["variance"] is None and not math.isfinite(variance)
+    for name, counts in ours.kinds.items():
+        found = theirs["kinds"][name]["counts"]
+        same &= {str(kind): n for kind, n in counts.items()} == {
+            kind: (n["values"], n["records"]) for kind, n in found.items()
+        }
+    return same
+
+
 def main() -> int:
     arguments = sys.argv[1:]
     forged = arguments[arguments.index("--forged") + 1] if "--forged" in arguments else None
@@ -61,6 +94,9 @@ def main() -> int:
         same = ours == listed(vldepot, path)
         failed += not same
         print(f"{path}: {len(records)} records{'' if same else ', and the command lists others'}")
+        if isinstance(depot, Depot) and not same_statistics(vldepot, path, depot):
+            failed += 1
+            print(f"{path}: other statistics than the command has")
     if forged is not None:
         paths = sorted(pathlib.Path(forged).iterdir())
         for path in paths:

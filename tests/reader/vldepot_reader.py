@@ -7,6 +7,7 @@ so the two can only agree by what the document says. It is slow, and keeps the w
     depot = Depot(path)      # or Shards(folder)
     depot.records()          # [(name, bytes, metadata as MessagePack or None, scalars), ..]
     depot.parameters.columns # [(name, kind), ..] of the scalars
+    depot.statistics()       # (Statistics, records in them that are gone, records that are not in them)
 
 Needs the packages blosc2, google-crc32c and xxhash.
 """
@@ -14,6 +15,7 @@ Needs the packages blosc2, google-crc32c and xxhash.
 from __future__ import annotations
 
 import json
+import math
 import pathlib
 import struct
 from dataclasses import dataclass
@@ -83,6 +85,114 @@ def zigzag(number: int) -> int:
 Scalars = tuple[int | float | None, ...]
 
 
+@dataclass
+class Summary:
+    """Statistics of numbers."""
+
+    count: int = 0
+    non_finite: int = 0
+    least: float = math.inf
+    most: float = -math.inf
+    mean: float = 0.0
+    squares: float = 0.0
+
+    @classmethod
+    def of(cls, numbers: list[int | float]) -> Summary:
+        finite = [number for number in numbers if math.isfinite(number)]
+        n = len(finite)
+        if not n:
+            return cls(non_finite=len(numbers))
+        mean = math.fsum(finite) / n
+        squares = sum((number - mean) * (number - mean) for number in finite)
+        return cls(n, len(numbers) - n, min(finite), max(finite), mean, squares)
+
+    @classmethod
+    def read(cls, data: bytes, at: int, integers: bool = False) -> tuple[Summary, int]:
+        count, at = varint(data, at)
+        non_finite, at = varint(data, at)
+        if not count:
+            return cls(non_finite=non_finite), at
+        if integers:
+            least, at = varint(data, at)
+            most, at = varint(data, at)
+            least, most = zigzag(least), zigzag(most)
+        else:
+            least, most = struct.unpack_from("<dd", data, at)
+            at += 16
+        mean, squares = struct.unpack_from("<dd", data, at)
+        return cls(count, non_finite, least, most, mean, squares), at + 16
+
+    def merge(self, other: Summary) -> None:
+        n = self.count + other.count
+        self.non_finite += other.non_finite
+        if other.count:
+            difference = other.mean - self.mean
+            self.mean += difference * other.count / n
+            self.squares += other.squares + difference * difference * self.count * other.count / n
+        self.count, self.least, self.most = n, min(self.least, other.least), max(self.most, other.most)
+
+    def is_like(self, other: Summary) -> bool:
+        """Whether counts and bounds are equal, and sums nearly so."""
+        exact = ("count", "non_finite", "least", "most")
+        if any(getattr(self, name) != getattr(other, name) for name in exact):
+            return False
+        size = max(abs(self.least), abs(self.most), 1e-300) if self.count else 1.0
+        if not (math.isfinite(self.squares) or math.isfinite(other.squares)):
+            return True
+        far = max(self.count, 1) * 1e-9 * size * size
+        return abs(self.mean - other.mean) <= 1e-9 * size and abs(self.squares - other.squares) <= far
+
+
+class Statistics:
+    """Statistics of the fields of records."""
+
+    def __init__(self, data: bytes | None = None):
+        self.counted = self.moved = self.dropped = 0
+        self.fields: dict[str, Summary] = {}
+        self.kinds: dict[str, dict[int, tuple[int, int]]] = {}
+        if data is None:
+            return
+        (self.counted, at), at_end = varint(data, 0), len(data)
+        self.moved, at = varint(data, at)
+        self.dropped, at = varint(data, at)
+        _, at = varint(data, at)
+        n_fields, at = varint(data, at)
+        for _ in range(n_fields):
+            name, at = self.name(data, at)
+            self.fields[name], at = Summary.read(data, at)
+        n_fields, at = varint(data, at)
+        for _ in range(n_fields):
+            name, at = self.name(data, at)
+            _, at = varint(data, at)
+            n_kinds, at = varint(data, at)
+            counts: dict[int, tuple[int, int]] = {}
+            for _ in range(n_kinds):
+                kind, at = varint(data, at)
+                values, at = varint(data, at)
+                records, at = varint(data, at)
+                counts[zigzag(kind)] = values, records
+            check(list(counts) == sorted(counts) and n_kinds <= 512, "the kinds of statistics")
+            self.kinds[name] = counts
+        check(at == at_end, "the length of statistics")
+
+    @staticmethod
+    def name(data: bytes, at: int) -> tuple[str, int]:
+        length, at = varint(data, at)
+        return data[at : at + length].decode(), at + length
+
+    def merge(self, other: Statistics) -> None:
+        self.counted += other.counted
+        self.moved += other.moved
+        self.dropped += other.dropped
+        for name, summary in other.fields.items():
+            self.fields.setdefault(name, Summary()).merge(summary)
+        for name, counts in other.kinds.items():
+            mine = self.kinds.setdefault(name, {})
+            for kind, (values, records) in counts.items():
+                before = mine.get(kind, (0, 0))
+                mine[kind] = before[0] + values, before[1] + records
+
+
 class Table:
     """A Flatbuffers table: https://flatbuffers.dev/internals."""
 
@@ -137,6 +247,7 @@ class Parameters:
         self.columns = [
             ((column.vector(0) or b"").decode(), column.number(1, 1)) for column in table.tables(23)
         ]
+        self.statistics = table.number(24, 1) == 1
         known(all(kind <= 1 for _, kind in self.columns), "a kind of scalar")
         known(self.format_version <= 1, f"format version {self.format_version}")
         known(table.number(7, 1) <= 4 and table.number(9, 1) <= 2 and table.number(11, 1) <= 2, "a parameter")
@@ -160,6 +271,12 @@ class Location:
     address: int
     length: int
     crc: int
+
+
+def place(word: int, low: int, crc: int) -> Location:
+    """A location: bits 48 to 55 of its first word are flags, and those above the highest of the length."""
+    known(word >> 48 & 0xFF == 0, f"record flags {word >> 48 & 0xFF:#x}")
+    return Location(word & (1 << 48) - 1, word >> 56 << 32 | low, crc)
 
 
 class Segment:
@@ -211,6 +328,8 @@ class Segment:
         self.scalars = self.read_columns(
             table.vector(9) or b"", [kind for _, kind in depot.parameters.columns]
         )
+        self.check_zones(table.vector(10), [kind for _, kind in depot.parameters.columns])
+        self.statistics = Statistics(table.vector(11))
         self.check_look_up()
         self.check_order()
 
@@ -273,10 +392,20 @@ class Segment:
         check(len(columns) == (len(kinds) if n else 0), "the number of columns")
         return list(zip(*columns)) if columns else [()] * n
 
+    def check_zones(self, packed: bytes | None, kinds: list[int]) -> None:
+        """Compares the summaries of the columns with the values."""
+        if packed is None:
+            return
+        at = 0
+        for column, kind in enumerate(kinds):
+            found, at = Summary.read(packed, at, integers=kind == 0)
+            values = [row[column] for row in self.scalars if row[column] is not None]
+            check(found.is_like(Summary.of(values)), f"the zone of column {column}")
+        check(at == len(packed), "the length of the zones")
+
     def location(self, number: int) -> Location:
         word, length, checksum = struct.unpack_from("<QII", self.section(2), 16 * number)
-        known(word >> 48 == 0, f"record flags {word >> 48:#x}")
-        return Location(word, length, checksum)
+        return place(word, length, checksum)
 
     def chunk(self, number: int) -> tuple[int, int, int, int, int, int, int]:
         fields = struct.unpack_from("<QIIIIII", self.section(7), 32 * number)
@@ -437,23 +566,27 @@ class Depot:
         noted = dict(zip(table.numbers(6, 4), table.numbers(7, 4)))
         metadata, moved = table.vector(8) or b"", iter(table.numbers(9, 8))
         start = head.ordinal * self.parameters.chunk_size
-        place, at, noted_at = table.number(0, 4), 0, 0
-        scalars = iter(self.scalars(table, sum(kind != 1 for kind in kinds)))
+        next_place, at, noted_at = table.number(0, 4), 0, 0
+        scalars = iter(self.scalars(table, sum(kind not in (1, 3) for kind in kinds)))
         operations = []
         for number, (kind, length) in enumerate(zip(kinds, name_lengths)):
-            known(kind <= 2, f"operation {kind}")
+            known(kind <= 4, f"operation {kind}")
             name, at = names[at : at + length], at + length
             value = None
             if number in noted:
                 value, noted_at = metadata[noted_at : noted_at + noted[number]], noted_at + noted[number]
             location = None
             if kind == 0:
-                place = -(-place // self.parameters.align) * self.parameters.align
-                location = Location(start + place, next(lengths), next(crcs))
-                place += location.length
-            elif kind == 2:
-                address, word = next(moved), next(moved)
-                location = Location(address, word & 0xFFFFFFFF, word >> 32)
+                next_place = -(-next_place // self.parameters.align) * self.parameters.align
+                location = Location(start + next_place, next(lengths), next(crcs))
+                next_place += location.length
+            elif kind == 3:
+                check(name == b"", "the name of bytes that begin")
+                operations.append((kind, name, Location(start + next_place, 0, 0), (None, ())))
+                continue
+            elif kind in (2, 4):
+                word, low = next(moved), next(moved)
+                location = place(word, low & 0xFFFFFFFF, low >> 32)
             operations.append((kind, name, location, (value, () if kind == 1 else next(scalars))))
         return operations
 
@@ -547,6 +680,16 @@ class Depot:
         self.replay(self.adopted, records, chunks)
         return records, chunks
 
+    def statistics(self) -> tuple[Statistics, int, int]:
+        """Of all committed records: statistics, how many are of records that are gone, and how many are missing."""
+        whole = Statistics()
+        for segment in self.segments:
+            whole.merge(segment.statistics)
+        n_kills = sum(len(segment.kills) for segment in self.segments)
+        n_live = sum(segment.n_records for segment in self.segments) - n_kills
+        gone = whole.dropped + n_kills - whole.moved
+        return whole, gone, n_live + gone - whole.counted
+
     def by_directories(self) -> tuple[dict[bytes, tuple[Location, tuple]], dict[int, tuple]]:
         """The same by the directories alone."""
         records: dict[bytes, tuple[Location, tuple]] = {}
@@ -560,8 +703,8 @@ class Depot:
             if head.kind == CHUNK:
                 chunks[head.ordinal] = self.chunk_of(head)
             operations = self.operations(head)
-            replayed += operations
-            puts = [location.address for kind, _, location, _ in operations if kind == 0 and location]
+            replayed += [operation for operation in operations if operation[0] != 3]
+            puts = [location.address for kind, _, location, _ in operations if kind in (0, 3) and location]
             if puts:
                 firsts.setdefault(head.ordinal, puts[0])
         for _, name, location, kept in replayed:

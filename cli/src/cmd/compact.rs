@@ -6,12 +6,14 @@ use std::path::PathBuf;
 use clap::Args;
 use clap::builder::PossibleValuesParser;
 use vldepot::Layout;
-use vldepot::maintain::{CompactOptions, compact_with, plan_compact};
+use vldepot::codecs::AtomicFrameCodec;
+use vldepot::maintain::{CompactOptions, compact_as, compact_with, plan_compact};
 
 use super::Run;
 use super::truncate::{removed, to_json};
 use crate::failure::Failure;
 use crate::progress::{self, Bar};
+use crate::records;
 use crate::text;
 
 /// Rewrite a depot without removed and replaced records, and compress it in another way if asked to.
@@ -60,7 +62,11 @@ impl Run for Compact {
         let by = self.preset.as_ref().map(|name| name.parse::<Layout>()).transpose()?;
         let options = CompactOptions::default().with_compression_of(by);
         let bar = Bar::new("compacting");
-        let report = compact_with(&self.file, &options, |progress| bar.show(progress))?;
+        let report = if records::has_frames(&self.file) {
+            compact_as(&self.file, AtomicFrameCodec::any(), &options, |progress| bar.show(progress))?
+        } else {
+            compact_with(&self.file, &options, |progress| bar.show(progress))?
+        };
         drop(bar);
         if self.json {
             serde_json::to_writer(&mut *out, &report)?;

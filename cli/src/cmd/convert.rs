@@ -9,7 +9,7 @@ use std::sync::Arc;
 use clap::Args;
 use clap::builder::PossibleValuesParser;
 use serde_json::Value;
-use vldepot::archive::convert::{ConvertError, ConvertOptions, Converted, Format};
+use vldepot::archive::convert::{ConvertError, ConvertOptions, Converted, Format, wrap_tar};
 use vldepot::archive::{Archive, ArchivePath, layout};
 use vldepot::storage::{StagedFile, Storage};
 use vldepot::{CommitEvery, Depot, Layout, Raw, WriteOptions};
@@ -37,6 +37,9 @@ pub(crate) struct Convert {
     source: PathBuf,
     /// The archive to write; `-` for standard output.
     target: PathBuf,
+    /// Make an index over a tar file that is not compressed: its files stay there, and are read from there.
+    #[arg(long, conflicts_with_all = ["to", "preset", "threads", "max_ratio"])]
+    wrap: bool,
     /// The format of the target, if the end of its name does not tell it.
     #[arg(long, value_name = "FORMAT", value_parser = PossibleValuesParser::new(formats()))]
     to: Option<String>,
@@ -173,9 +176,15 @@ fn spool(source: &mut dyn Read) -> io::Result<File> {
 }
 
 /// Writes to a storage, from its start on.
-struct Sequential {
+pub(super) struct Sequential {
     storage: Arc<dyn Storage>,
     at: u64,
+}
+
+impl Sequential {
+    pub(super) fn new(storage: Arc<dyn Storage>) -> Self {
+        Self { storage, at: 0 }
+    }
 }
 
 impl Write for Sequential {
@@ -292,6 +301,22 @@ impl Convert {
         Ok(done)
     }
 
+    /// An index over a tar file.
+    fn wrap(&self) -> Result<Converted, Failure> {
+        if is_standard(&self.source) || is_standard(&self.target) {
+            return Err(Failure::usage("an index is made of a file, and is a file"));
+        }
+        let options = self.options()?;
+        let staged = self.staged()?;
+        let spinner = Spinner::new("reading");
+        let folder = self.target.parent().unwrap_or(Path::new(""));
+        let done =
+            wrap_tar(&self.source, staged.storage(), folder, &options, |progress| spinner.show(progress));
+        let done = done.map_err(|error| self.failure(error))?;
+        staged.publish()?;
+        Ok(done)
+    }
+
     /// One of ours into another archive.
     fn export(&self, wanted: Wanted, out: &mut dyn Write) -> Result<Converted, Failure> {
         let archive = archive::open(&self.source)?;
@@ -319,7 +344,7 @@ impl Convert {
             }
             Wanted::Other(format) => {
                 let staged = self.staged()?;
-                let target = Sequential { storage: staged.storage(), at: 0 };
+                let target = Sequential::new(staged.storage());
                 let done = archive.export(target, format, &options, progress).map_err(failed)?;
                 staged.publish()?;
                 done
@@ -352,6 +377,10 @@ impl Run for Convert {
     }
 
     fn run(&self, out: &mut dyn Write) -> Result<(), Failure> {
+        if self.wrap {
+            let done = self.wrap()?;
+            return self.finish(&done, out);
+        }
         let source = Source::open(&self.source)?;
         let found = source.found();
         let wanted = self.wanted(matches!(found, Found::Ours))?;
@@ -371,6 +400,13 @@ impl Run for Convert {
             }
             found => self.import(source, &found)?,
         };
+        self.finish(&done, out)
+    }
+}
+
+impl Convert {
+    /// Tells what was done.
+    fn finish(&self, done: &Converted, out: &mut dyn Write) -> Result<(), Failure> {
         for note in done.notes.iter().take(SHOWN) {
             eprintln!("vldepot: note: {}", text::without_controls(note));
         }
@@ -379,10 +415,10 @@ impl Run for Convert {
         }
         if is_standard(&self.target) {
             if self.json {
-                self.report(&done, &mut io::stderr().lock())?;
+                self.report(done, &mut io::stderr().lock())?;
             }
         } else {
-            self.report(&done, out)?;
+            self.report(done, out)?;
         }
         archive::without(&done.transfer, "could not be converted")
     }

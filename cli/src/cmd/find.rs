@@ -1,4 +1,4 @@
-//! `vldepot find`: paths of an archive that pass tests.
+//! `vldepot find`: paths of an archive that pass tests, and records of any depot that match a query.
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -7,15 +7,18 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use serde_json::Value;
 use vldepot::archive::{Archive, ArchivePath, Entry, FileKind};
+use vldepot::{Depot, Key, OpenOptions, Raw};
 
-use super::Run;
+use super::{Run, list};
 use crate::archive;
 use crate::failure::Failure;
+use crate::text;
 
-/// Print the paths below a folder of an archive that pass all tests.
+/// Print the paths below a folder of an archive that pass all tests, or the names of the records of any depot
+/// that match a query.
 #[derive(Args)]
 pub(crate) struct Find {
-    /// The archive.
+    /// The archive, or with --where any depot.
     file: PathBuf,
     /// The folder. Without one, the whole archive.
     path: Option<OsString>,
@@ -35,6 +38,14 @@ pub(crate) struct Find {
     /// At most so many names deep: 1 for what lies in the folder itself.
     #[arg(long, value_name = "N")]
     maxdepth: Option<usize>,
+    /// The scalars, the name and the metadata of the record match this query: such as
+    /// `energy < -3 and n_atoms <= 50`. No record is read.
+    #[arg(
+        long = "where",
+        value_name = "QUERY",
+        conflicts_with_all = ["path", "name", "whole", "kind", "size", "maxdepth"]
+    )]
+    query: Option<String>,
     /// End each path with a NUL byte instead of a newline, and change no byte of it.
     #[arg(long = "print0", short = '0', conflicts_with = "json")]
     null: bool,
@@ -112,6 +123,9 @@ impl Run for Find {
     }
 
     fn run(&self, out: &mut dyn Write) -> Result<(), Failure> {
+        if let Some(query) = &self.query {
+            return self.by_query(query, out);
+        }
         let pattern = |pattern: &Option<String>| -> Result<Option<glob::Pattern>, Failure> {
             let Some(pattern) = pattern else { return Ok(None) };
             let refuse = |error: glob::PatternError| {
@@ -161,6 +175,30 @@ impl Run for Find {
             }
         }
         failed.map_or_else(|| archive::complete(&archive), Err)
+    }
+}
+
+impl Find {
+    /// Prints the records of any depot that match a query.
+    fn by_query(&self, query: &str, out: &mut dyn Write) -> Result<(), Failure> {
+        let options = OpenOptions::default().with_accept_loss(true);
+        let depot = Depot::builder(Raw).open_options(options).open(&self.file)?;
+        for key in depot.select(query)?.keys() {
+            let key = key?;
+            if self.json {
+                list::print_json(&depot, &key, out)?;
+            } else if self.null {
+                match &key {
+                    Key::Str(name) => out.write_all(name.as_bytes())?,
+                    Key::Bytes(name) => out.write_all(name)?,
+                    key => write!(out, "{key}")?,
+                }
+                out.write_all(b"\0")?;
+            } else {
+                writeln!(out, "{}", text::name(&key))?;
+            }
+        }
+        depot.incomplete().map_or(Ok(()), |error| Err(error.into()))
     }
 }
 

@@ -6,7 +6,10 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::Serialize;
 use serde_json::{Map, Value};
-use vldepot::{Compression, CompressionCodec, Depot, DepotInfo, Filter, OpenOptions, Raw};
+use vldepot::statistics::Summary;
+use vldepot::{
+    Compression, CompressionCodec, Depot, DepotInfo, FieldStatistics, Filter, OpenOptions, Raw, Statistics,
+};
 
 use super::Run;
 use crate::failure::Failure;
@@ -101,11 +104,101 @@ fn table(info: &DepotInfo, metadata: &Map<String, Value>) -> Vec<(&'static str, 
         rows.push(("data set", info.data_set_id.clone()));
     }
     rows.push(("created", if info.created == 0 { "unknown".into() } else { text::date(info.created) }));
+    rows.extend(info.statistics.iter().flat_map(statistics));
     for (i, (name, value)) in metadata.iter().enumerate() {
         let label = if i == 0 { "metadata" } else { "" };
         rows.push((label, format!("{} = {value}", text::without_controls(name))));
     }
     rows
+}
+
+/// A line for each column and each field, and one that says what these are of.
+fn statistics(statistics: &Statistics) -> Vec<(&'static str, String)> {
+    let mut rows = Vec::new();
+    for column in &statistics.columns {
+        let absent = match column.absent {
+            0 => String::new(),
+            n => format!(", {} without a value", text::grouped(n)),
+        };
+        let label = if rows.is_empty() { "in columns" } else { "" };
+        rows.push((
+            label,
+            format!("{}: {}{absent}", text::without_controls(&column.name), summary(&column.summary)),
+        ));
+    }
+    let Some(fields) = &statistics.fields else {
+        rows.push(("statistics", "of fields: none are kept".into()));
+        return rows;
+    };
+    rows.push(("statistics", covered(fields)));
+    for (name, field) in fields.tally.fields() {
+        rows.push(("", format!("{}: {}", text::without_controls(name), summary(field))));
+    }
+    for (name, kinds) in fields.tally.all_kinds() {
+        let mut all: Vec<_> = kinds.iter().collect();
+        all.sort_by_key(|(kind, of)| (std::cmp::Reverse(of.values), *kind));
+        let shown: Vec<_> = all
+            .iter()
+            .take(KINDS)
+            .map(|(kind, of)| format!("{kind} ({})", text::grouped(of.values)))
+            .collect();
+        let more = if all.len() > KINDS { ", .." } else { "" };
+        rows.push(("", format!("{}: {}{more}", text::without_controls(name), shown.join(", "))));
+    }
+    rows
+}
+
+/// Kinds that are printed: those that occur most.
+const KINDS: usize = 10;
+
+/// What records the statistics are of.
+fn covered(fields: &FieldStatistics) -> String {
+    if fields.exact {
+        return "exact".into();
+    }
+    let mut why = Vec::new();
+    if fields.removed > 0 {
+        why.push(format!("they count {} that went", text::count(fields.removed, "record")));
+    }
+    if fields.missing > 0 {
+        why.push(format!("they lack {}", text::count(fields.missing, "record")));
+    }
+    if why.is_empty() {
+        why.push("records were lost".into());
+    }
+    format!("NOT exact: {}; `vldepot compact` makes them exact", why.join(" and "))
+}
+
+fn summary(of: &Summary) -> String {
+    let (Some(min), Some(max), Some(mean)) = (of.min(), of.max(), of.mean()) else {
+        return format!("no finite values{}", odd(of));
+    };
+    let number = |number: f64| {
+        // Six digits, as people read them; `--json` has all.
+        // The sum has no zero with a sign.
+        let rounded = 0.0 + format!("{number:.5e}").parse().unwrap_or(number);
+        if rounded == 0.0 || (1e-4..1e9).contains(&f64::abs(rounded)) {
+            format!("{rounded}")
+        } else {
+            format!("{rounded:e}")
+        }
+    };
+    format!(
+        "{} to {}, mean {}, std {}, {}{}",
+        number(min),
+        number(max),
+        number(mean),
+        of.std().map_or("too large".to_owned(), number),
+        text::count(of.count(), "value"),
+        odd(of)
+    )
+}
+
+fn odd(of: &Summary) -> String {
+    match of.non_finite() {
+        0 => String::new(),
+        n => format!(", {} not finite", text::grouped(n)),
+    }
 }
 
 fn columns(names: &[String]) -> String {

@@ -21,6 +21,10 @@ pub(crate) struct List {
     /// Only string names that start with this.
     #[arg(long, value_name = "P")]
     prefix: Option<String>,
+    /// Only records that match this query on their scalars, names and metadata: such as
+    /// `energy < -3 and n_atoms <= 50`. No record is read.
+    #[arg(long = "where", value_name = "QUERY", conflicts_with_all = ["pattern", "prefix"])]
+    query: Option<String>,
     /// Also print the length, the chunk, the offset in the chunk, the checksum, and the scalars in columns.
     #[arg(long, short)]
     long: bool,
@@ -41,10 +45,11 @@ impl Run for List {
         // A depot with losses is listed, and then reported as incomplete.
         let options = OpenOptions::default().with_accept_loss(true);
         let depot = Depot::builder(Raw).open_options(options.clone()).open(&self.file)?;
-        let keys: Box<dyn Iterator<Item = _>> = match (&self.pattern, &self.prefix) {
-            (Some(pattern), _) => Box::new(depot.keys_matching(pattern)?),
-            (None, Some(prefix)) => Box::new(depot.keys_with_prefix(prefix)),
-            (None, None) => Box::new(depot.keys()),
+        let keys: Box<dyn Iterator<Item = _>> = match (&self.query, &self.pattern, &self.prefix) {
+            (Some(query), ..) => Box::new(depot.select(query)?.keys()),
+            (None, Some(pattern), _) => Box::new(depot.keys_matching(pattern)?),
+            (None, None, Some(prefix)) => Box::new(depot.keys_with_prefix(prefix)),
+            (None, None, None) => Box::new(depot.keys()),
         };
         if self.long {
             if depot.info()?.shards.is_some() {
@@ -124,7 +129,7 @@ impl List {
     }
 }
 
-fn print_json(depot: &Depot<Raw>, key: &Key, out: &mut dyn Write) -> Result<(), Failure> {
+pub(super) fn print_json(depot: &Depot<Raw>, key: &Key, out: &mut dyn Write) -> Result<(), Failure> {
     let (kind, name) = text::json_name(key);
     let at = depot.location(key)?;
     let checksum = json!(at.checksum);

@@ -9,8 +9,10 @@ mod convert;
 mod create;
 mod diff;
 mod du;
+mod export;
 mod extract;
 mod find;
+mod import;
 mod info;
 mod list;
 mod man;
@@ -19,6 +21,7 @@ mod merge;
 mod mount;
 mod mv;
 mod repair;
+mod report;
 mod reshard;
 mod rm;
 mod stat;
@@ -27,6 +30,7 @@ mod sync;
 mod tree;
 mod truncate;
 mod verify;
+mod view;
 
 use std::io::Write;
 
@@ -95,8 +99,12 @@ verbs![
     completions::Completions,
     man::Man,
     convert::Convert,
+    import::Import,
+    export::Export,
     #[cfg(all(feature = "mount", target_os = "linux"))]
     mount::Mount,
+    report::Report,
+    view::View,
 ];
 
 impl Verb {

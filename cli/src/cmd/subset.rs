@@ -33,6 +33,10 @@ pub(crate) struct Subset {
     /// The names of --names-from are strings that end with NUL bytes, as `list -0` prints them.
     #[arg(long, short = '0', requires = "names_from")]
     null: bool,
+    /// Take only records that match this query on their scalars, names and metadata: such as
+    /// `energy < -3 and n_atoms <= 50`.
+    #[arg(long = "where", value_name = "QUERY")]
+    query: Option<String>,
     /// Compress as this preset does, and not as the source.
     #[arg(long, value_parser = PossibleValuesParser::new(Layout::PRESETS))]
     preset: Option<String>,
@@ -75,7 +79,15 @@ impl Run for Subset {
         if records::is_same_file(&self.source, &self.target) {
             return Err(Failure::usage("the new depot must be another file than the old one"));
         }
-        if let Some(names) = self.listed(&source)? {
+        let mut names = self.listed(&source)?;
+        if let Some(query) = &self.query {
+            let found: HashSet<Key> = source.depot.select(query)?.keys().collect::<Result<_, _>>()?;
+            names = Some(match names {
+                Some(listed) => listed.intersection(&found).cloned().collect(),
+                None => found,
+            });
+        }
+        if let Some(names) = names {
             wanted = wanted.of(names);
         }
         let mut kept = 0;

@@ -5,6 +5,8 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use clap::Args;
+use serde_json::{Map, Value};
+use vldepot::Totals;
 use vldepot::archive::{Archive, ArchivePath, Entry};
 
 use super::Run;
@@ -25,6 +27,9 @@ pub(crate) struct Tree {
     /// Folders only.
     #[arg(long, short = 'd')]
     dirs: bool,
+    /// Print one JSON object for each folder and file.
+    #[arg(long, visible_alias = "jsonl")]
+    json: bool,
 }
 
 impl Tree {
@@ -47,22 +52,43 @@ impl Tree {
             let (branch, below) =
                 if entries.peek().is_some() { ("├── ", "│   ") } else { ("└── ", "    ") };
             let name = ArchivePath::new(entry.path.file_name().unwrap_or_default())?;
-            if entry.is_dir {
-                let totals = archive.totals(&entry.path)?;
+            let totals = entry.is_dir.then(|| archive.totals(&entry.path)).transpose()?;
+            if self.json {
+                print_json(&entry.path, totals, depth + 1, out)?;
+            } else if let Some(totals) = totals {
                 let bytes = text::bytes(totals.raw_bytes);
                 writeln!(out, "{before}{branch}{}/  ({bytes})", archive::shown(&name))?;
-                self.print(archive, &entry.path, &format!("{before}{below}"), depth + 1, out)?;
             } else {
                 writeln!(out, "{before}{branch}{}", archive::shown(&name))?;
+            }
+            if entry.is_dir {
+                self.print(archive, &entry.path, &format!("{before}{below}"), depth + 1, out)?;
             }
         }
         Ok(())
     }
 }
 
+/// Folders have totals.
+fn print_json(
+    path: &ArchivePath,
+    totals: Option<Totals>,
+    depth: usize,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
+    let (name, shown) = archive::to_json(path);
+    let mut object = Map::from_iter([(name.to_owned(), shown), ("depth".to_owned(), depth.into())]);
+    if let Some(totals) = totals {
+        object.insert("bytes".to_owned(), totals.raw_bytes.into());
+        object.insert("records".to_owned(), totals.records.into());
+    }
+    writeln!(out, "{}", Value::from(object))?;
+    Ok(())
+}
+
 impl Run for Tree {
     fn json(&self) -> bool {
-        false
+        self.json
     }
 
     fn run(&self, out: &mut dyn Write) -> Result<(), Failure> {
@@ -72,8 +98,12 @@ impl Run for Tree {
             None => ArchivePath::ROOT,
         };
         let totals = archive.totals(&folder)?;
-        let (records, bytes) = (text::count(totals.records, "record"), text::bytes(totals.raw_bytes));
-        writeln!(out, "{}  ({records}, {bytes})", archive::shown(&folder))?;
+        if self.json {
+            print_json(&folder, Some(totals), 0, out)?;
+        } else {
+            let (records, bytes) = (text::count(totals.records, "record"), text::bytes(totals.raw_bytes));
+            writeln!(out, "{}  ({records}, {bytes})", archive::shown(&folder))?;
+        }
         self.print(&archive, &folder, "", 0, out)?;
         archive::complete(&archive)
     }

@@ -6,11 +6,13 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::{Value, json};
 use vldepot::Error;
-use vldepot::maintain::{LostRecord, VerifyOptions, VerifyReport, verify};
+use vldepot::codecs::AtomicFrameCodec;
+use vldepot::maintain::{LostRecord, VerifyOptions, VerifyReport, verify, verify_as};
 
 use super::Run;
 use crate::failure::{self, Failure};
 use crate::progress::{self, Bar};
+use crate::records;
 use crate::text;
 
 /// Check every checksum of a depot, its index and its Blosc2 frame, and name what is damaged.
@@ -41,7 +43,11 @@ impl Run for Verify {
         let options =
             if self.quick { VerifyOptions::default().with_quick(true) } else { VerifyOptions::default() };
         let bar = Bar::new("verifying");
-        let report = verify(&self.file, &options, |progress| bar.show(progress))?;
+        let report = if records::has_frames(&self.file) {
+            verify_as(&self.file, AtomicFrameCodec::any(), &options, |progress| bar.show(progress))?
+        } else {
+            verify(&self.file, &options, |progress| bar.show(progress))?
+        };
         drop(bar);
         if self.json() {
             let lists = [
@@ -119,6 +125,11 @@ fn tell(report: &VerifyReport, all: bool, out: &mut dyn Write) -> Result<(), Fai
         ("depot" | "shards", true) => {
             (format!("the data of {records} were NOT read"), format!("; {checked} checked"))
         }
+        ("wrapped", false) => {
+            let (read, bytes) = (text::grouped(report.records_read), text::bytes(report.bytes_read));
+            (format!("{read} of {records} read ({bytes}) and compared with their checksums"), String::new())
+        }
+        ("wrapped", true) => (format!("the data of {records} were NOT read"), String::new()),
         (_, false) => {
             (format!("{} of {records} read; the file has no checksums", report.records_read), String::new())
         }

@@ -3,6 +3,7 @@
 //! There is one file for each family of codecs. The codec id that a depot stores chooses the printer.
 
 mod atomic;
+mod collections;
 mod ndarray;
 mod raw;
 mod serde;
@@ -11,6 +12,7 @@ mod values;
 use std::io::{self, Write};
 
 use vldepot::codecs::{AnyNdArray, AtomicFrameCodec, Json, Serde};
+use vldepot::collections::CollectionCodec;
 use vldepot::{Codec, CodecError, Raw};
 
 use crate::failure::Failure;
@@ -35,11 +37,12 @@ pub(crate) trait Printer: Sync {
 }
 
 /// The printer for each codec. A new printer is a file, and a line here.
-const PRINTERS: [(&str, &dyn Printer); 5] = [
+const PRINTERS: [(&str, &dyn Printer); 6] = [
     (AtomicFrameCodec::ID, &atomic::Frames),
     (AnyNdArray::ID, &ndarray::Arrays),
     (Serde::<serde::Tree>::ID, &serde::MessagePack),
     (Json::<serde::Tree>::ID, &serde::JsonText),
+    (CollectionCodec::ID, &collections::Collections),
     (Raw::ID, &raw::Dump),
 ];
 

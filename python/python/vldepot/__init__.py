@@ -25,13 +25,14 @@ Any program reads a frame by name. Its arrays are views of the record:
 | depots | `create`, `open`, `append`, `open_or_create`, `memory`, `from_bytes`, `Depot` |
 | atoms | `Frame`, `Topology`, and `FlatBatch` for many frames as long arrays |
 | files and folders | `vldepot.archive` |
+| maps of integers, and files of mapbuffer | `vldepot.mapbuffer` |
 | training | `Loader`, `Batch`, `merge_states`; `vldepot.torch` for PyTorch |
 | simulations | `vldepot.openmm`, `vldepot.ase` |
 | analysis | `vldepot.mdanalysis`, `vldepot.mdtraj`, `vldepot.chemfiles` |
-| scalars of all records | `Table` |
+| scalars of all records | `Table`, `Statistics` |
 | files | `verify`, `repair`, `compact`, `plan_compact` |
 | failures | `vldepot.errors` |
-| code written for vlstore | `vldepot.vlstore` |
+| code written for vlstore, MIO and dirdb | `vldepot.vlstore`, `vldepot.mio`, `vldepot.dirdb` |
 
 In signatures, `Name` is a `str`, `bytes` or `int`; `Position` is an int, counted from the end if negative; `Positions`
 is a slice, or several of them; `Fields` is the name of a field of frames, or several; `Out` is a `FlatBatch` or a dict
@@ -70,6 +71,7 @@ from .errors import (
     Incomplete,
     InvalidOptions,
     InvalidPath,
+    InvalidQuery,
     InvalidRecord,
     IoError,
     IsAFolder,
@@ -106,6 +108,7 @@ from .errors import (
     SameFile,
     StillOpen,
     TargetChanged,
+    TooLong,
     Unsupported,
     WrongCodec,
 )
@@ -115,12 +118,16 @@ if _TYPE_CHECKING:
         CodecInfo,
         CompactReport,
         DepotInfo,
+        FieldStatistics,
+        Kind,
         Layout,
         Merged,
         RecordLocation,
         Refreshed,
         Removal,
         RepairReport,
+        Statistics,
+        Summary,
         Totals,
         VerifyReport,
     )
@@ -152,6 +159,7 @@ __all__ = [
     "DepotInfo",
     "Error",
     "Exists",
+    "FieldStatistics",
     "FileNotFound",
     "FlatBatch",
     "Forked",
@@ -160,9 +168,11 @@ __all__ = [
     "Incomplete",
     "InvalidOptions",
     "InvalidPath",
+    "InvalidQuery",
     "InvalidRecord",
     "IoError",
     "IsAFolder",
+    "Kind",
     "Layout",
     "Loader",
     "Locked",
@@ -202,9 +212,12 @@ __all__ = [
     "RepairReport",
     "Replaced",
     "SameFile",
+    "Statistics",
     "StillOpen",
+    "Summary",
     "Table",
     "TargetChanged",
+    "TooLong",
     "Topology",
     "Totals",
     "Unsupported",

@@ -381,7 +381,9 @@ class Atoms:
         types = _either(topology.types, first.types)
         if atomic_numbers is None:
             made_by = {"openmm", "mdanalysis", "mdtraj", "chemfiles"} & set(frames.depot.metadata)
-            atomic_numbers = bool(made_by) or units.names["time"] == "Å√(u/eV)"
+            imported = frames.depot.metadata.get("imported")
+            has_elements = isinstance(imported, dict) and imported.get("atomic_numbers") is True
+            atomic_numbers = bool(made_by) or has_elements or units.names["time"] == "Å√(u/eV)"
         if atomic_numbers and types is not None:
             wrong = np.flatnonzero((types < 0) | (types >= len(SYMBOLS)))
             if len(wrong):

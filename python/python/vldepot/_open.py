@@ -78,6 +78,7 @@ class CreateOptions(AppendOptions, total=False):
     name_filters: bool | None
     name_order: bool | None
     columns: str | Sequence[str] | None
+    statistics: bool | None
 
 
 #: The depots that are open for writing a file.
@@ -112,6 +113,10 @@ def create(path: Path, codec: Literal["bytes"], **options: Unpack[CreateOptions]
 @overload
 def create(path: Path, codec: Literal["msgpack", "json"], **options: Unpack[CreateOptions]) -> Depot[Any]: ...
 @overload
+def create(
+    path: Path, codec: Literal["collection"], **options: Unpack[CreateOptions]
+) -> Depot[list[bytes]]: ...
+@overload
 def create(path: Path, codec: Codec[_V], **options: Unpack[CreateOptions]) -> Depot[_V]: ...
 def create(path: Path, codec: Any = "atomic_frame", **options: Any) -> Depot[Any]:
     """Makes a new depot in a new file.
@@ -120,7 +125,7 @@ def create(path: Path, codec: Any = "atomic_frame", **options: Any) -> Depot[Any
         path: Where. Nothing must be there, but for an empty file that nobody writes.
         codec: What the records are: `"atomic_frame"` (`Frame`), `"array"` (numpy arrays of bools, integers and floats
             of at most 64 bits, of any shape; bfloat16 too), `"bytes"`, `"msgpack"` or `"json"` (None, bools, numbers,
-            text, lists, dicts), or an object of yours with `pack(value) -> bytes`, `unpack(memoryview) -> value` and an
+            text, lists, dicts), `"collection"` (lists of bytes: see `vldepot.mio`), or an object of yours with `pack(value) -> bytes`, `unpack(memoryview) -> value` and an
             `id`, a `str` that the file keeps.
         preset: `"balanced"` (zstd), `"fast"` (LZ4), `"compact"` (zstd 9) or `"uncompressed"`. The other options of
             the layout change it.
@@ -136,6 +141,7 @@ def create(path: Path, codec: Any = "atomic_frame", **options: Any) -> Depot[Any
         name_order: Keep the order of the names for `sorted_keys`. The default is `True`.
         columns: Scalars of records to keep in columns, for `Depot.column`: of frames, some of `step`, `time`, `energy`
             and `n_atoms`. The default is none.
+        statistics: Keep statistics of the fields of frames too, for `Depot.statistics`. The default is `False`.
         commit_every: Commit after so many records, or a dict with some of `records`, `bytes` and `seconds`, or
             `"never"`. The default is every 2^20 records or 256 MiB.
         threads: Threads that compress. The default is one per core, at most 4.
@@ -174,6 +180,8 @@ def memory(codec: Literal["bytes"], **options: Unpack[CreateOptions]) -> Depot[b
 @overload
 def memory(codec: Literal["msgpack", "json"], **options: Unpack[CreateOptions]) -> Depot[Any]: ...
 @overload
+def memory(codec: Literal["collection"], **options: Unpack[CreateOptions]) -> Depot[list[bytes]]: ...
+@overload
 def memory(codec: Codec[_V], **options: Unpack[CreateOptions]) -> Depot[_V]: ...
 def memory(codec: Any = "atomic_frame", **options: Any) -> Depot[Any]:
     """Makes a new depot in memory. The arguments are those of `create`, but for the path.
@@ -197,6 +205,8 @@ def open(path: Path, codec: Literal["array"], **options: Unpack[OpenOptions]) ->
 def open(path: Path, codec: Literal["bytes"], **options: Unpack[OpenOptions]) -> Depot[bytes]: ...
 @overload
 def open(path: Path, codec: Literal["msgpack", "json"], **options: Unpack[OpenOptions]) -> Depot[Any]: ...
+@overload
+def open(path: Path, codec: Literal["collection"], **options: Unpack[OpenOptions]) -> Depot[list[bytes]]: ...
 @overload
 def open(path: Path, codec: Codec[_V], **options: Unpack[OpenOptions]) -> Depot[_V]: ...
 def open(path: Path, codec: Any = None, **options: Any) -> Depot[Any]:
@@ -243,6 +253,10 @@ def append(path: Path, codec: Literal["bytes"], **options: Unpack[AppendOptions]
 @overload
 def append(path: Path, codec: Literal["msgpack", "json"], **options: Unpack[AppendOptions]) -> Depot[Any]: ...
 @overload
+def append(
+    path: Path, codec: Literal["collection"], **options: Unpack[AppendOptions]
+) -> Depot[list[bytes]]: ...
+@overload
 def append(path: Path, codec: Codec[_V], **options: Unpack[AppendOptions]) -> Depot[_V]: ...
 def append(path: Path, codec: Any = None, **options: Any) -> Depot[Any]:
     """Opens an existing depot for writing. Its layout stays as it was created.
@@ -281,6 +295,10 @@ def open_or_create(
     path: Path, codec: Literal["msgpack", "json"], **options: Unpack[CreateOptions]
 ) -> Depot[Any]: ...
 @overload
+def open_or_create(
+    path: Path, codec: Literal["collection"], **options: Unpack[CreateOptions]
+) -> Depot[list[bytes]]: ...
+@overload
 def open_or_create(path: Path, codec: Codec[_V], **options: Unpack[CreateOptions]) -> Depot[_V]: ...
 def open_or_create(path: Path, codec: Any = None, **options: Any) -> Depot[Any]:
     """Opens a depot for writing, and makes it first if there is none.
@@ -318,6 +336,10 @@ def from_bytes(
 def from_bytes(
     content: Buffer, codec: Literal["msgpack", "json"], **options: Unpack[AppendOptions]
 ) -> Depot[Any]: ...
+@overload
+def from_bytes(
+    content: Buffer, codec: Literal["collection"], **options: Unpack[AppendOptions]
+) -> Depot[list[bytes]]: ...
 @overload
 def from_bytes(content: Buffer, codec: Codec[_V], **options: Unpack[AppendOptions]) -> Depot[_V]: ...
 def from_bytes(content: Buffer, codec: Any = None, **options: Any) -> Depot[Any]:

@@ -37,6 +37,8 @@ class Layout:
     """Whether the order of the names is kept, for `Depot.sorted_keys`."""
     columns: tuple[str, ...] = ()
     """The scalars of records that are kept in columns."""
+    statistics: bool = False
+    """Whether statistics of the fields of records are kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,68 @@ class CodecInfo:
     """The version of what it writes."""
     parameters: bytes
     """What a reader must know besides the id."""
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """Statistics of numbers. Those that are not finite are counted apart, and are in nothing else."""
+
+    count: int
+    """How many finite values there are."""
+    absent: int
+    """Records without a value. Of a column; 0 for a field."""
+    non_finite: int
+    """How many values are NaN or infinite."""
+    min: float | None
+    """The least value. `None`, as all below, if there is none."""
+    max: float | None
+    """The largest value."""
+    mean: float | None
+    """The mean."""
+    variance: float | None
+    """The mean of the squared differences to the mean, as `numpy.var` gives it. `None` if it is too large."""
+    std: float | None
+    """The square root of the variance."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """How often one kind occurs, such as the atoms of an element."""
+
+    values: int
+    """How many values are of this kind."""
+    records: int
+    """How many records have one."""
+
+
+@dataclass(frozen=True, slots=True)
+class FieldStatistics:
+    """Statistics of the fields of records."""
+
+    exact: bool
+    """Whether these are of the records that are there, no more and no less. `vldepot.compact` makes them so."""
+    counted: int
+    """How many records they are of."""
+    removed: int
+    """Records among these that are gone. Counts, min and max are then bounds, and mean and variance are off."""
+    missing: int
+    """Records that are there and not among these."""
+    fields: dict[str, Summary]
+    """Of each field: of frames, all numbers of `forces`, for example."""
+    kinds: dict[str, dict[int, Kind]]
+    """Of each field that has kinds, each kind: of frames, the `types` of the atoms."""
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """Statistics of the records of a depot."""
+
+    records: int
+    """How many records there are."""
+    columns: dict[str, Summary]
+    """Of each column. Always of the records that are there."""
+    fields: FieldStatistics | None
+    """Of the fields of records. `None` if the depot keeps none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +165,8 @@ class DepotInfo:
     """What the depot lost before, as its file records it."""
     created: int
     """When it was created, in seconds since 1970. 0 if unknown."""
+    statistics: Statistics | None
+    """What `Depot.statistics` gives. `None` if the index is too damaged to tell."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,6 +40,7 @@ __all__ = [
     "Incomplete",
     "InvalidOptions",
     "InvalidPath",
+    "InvalidQuery",
     "InvalidRecord",
     "IoError",
     "IsAFolder",
@@ -76,6 +77,7 @@ __all__ = [
     "SameFile",
     "StillOpen",
     "TargetChanged",
+    "TooLong",
     "Unsupported",
     "WrongCodec",
 ]
@@ -212,6 +214,17 @@ class OutsideRecord(Error, IndexError):
     kind = "OutsideRecord"
     end: int
     len: int
+
+
+class TooLong(Error, ValueError):
+    """A record of `len` bytes was to be read as a whole, and at most `most` bytes are.
+
+    The files of an archive, and parts of records, are read piece by piece.
+    """
+
+    kind = "TooLong"
+    len: int
+    most: int
 
 
 class PathExists(Error, FileExistsError):
@@ -390,6 +403,18 @@ class InvalidOptions(Error, ValueError):
     kind = "InvalidOptions"
     why: str
     """What does not fit, in words."""
+
+
+class InvalidQuery(Error, ValueError):
+    """A text that is no query, or asks for a column that the depot does not have: see `Depot.select`."""
+
+    kind = "InvalidQuery"
+    query: str
+    """The text."""
+    column: int
+    """The place in the text, counted in characters from 1."""
+    why: str
+    """What is wrong there, in words."""
 
 
 class InvalidPath(Error, ValueError):

@@ -205,7 +205,7 @@ def test_b18_errors_have_types_and_facts(files: Path) -> None:
             (io.UnsupportedOperation, OSError, ValueError),
             None,
         ),
-        (lambda: a.open("d/f", "r+b", 0).truncate(1 << 32), vldepot.InvalidRecord, (ValueError,), None),
+        (lambda: a.open("d/f", "r+b", 0).truncate(1 << 40), vldepot.InvalidRecord, (ValueError,), None),
         (lambda: archive.open(str(files) + "x"), vldepot.FileNotFound, (FileNotFoundError,), errno.ENOENT),
         (lambda: archive.create(files), vldepot.PathExists, (FileExistsError,), errno.EEXIST),
     ]

@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufWriter, Seek, SeekFrom, Write};
+use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use rusqlite::types::ValueRef;
@@ -19,7 +19,7 @@ use rusqlite::{Connection, OpenFlags, Row, params};
 use super::giving::{Giver, Target};
 use super::options::ConvertOptions;
 use super::report::{ConvertError, Converted, Result};
-use super::taking::{Kind, Member, Taker, invalid, read_bytes};
+use super::taking::{Kind, LONG, Member, Taker, invalid, read_bytes};
 use crate::archive::disk::Progress;
 use crate::archive::folder::Archive;
 use crate::archive::path::ArchivePath;
@@ -230,7 +230,8 @@ struct Shards {
 }
 
 impl Shards {
-    fn read(&mut self, place: &Place) -> io::Result<Vec<u8>> {
+    /// The bytes of a file, which are compared with their checksum after the last one.
+    fn read(&mut self, place: &Place) -> io::Result<Content<'_>> {
         let path = shard_path(&self.base, place.shard);
         let told = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
         if !self.open.contains_key(&place.shard) {
@@ -252,18 +253,41 @@ impl Shards {
             let why = format!("it has {len} bytes, and should have {} from {} on", place.size, place.offset);
             return Err(told(invalid(why)));
         }
-        let mut bytes = Vec::new();
         file.seek(SeekFrom::Start(place.offset)).map_err(told)?;
-        read_bytes(file, place.size, &mut bytes).map_err(told)?;
-        if let Some(expected) = place.crc {
-            let found = crc32c::crc32c(&bytes);
-            if found != expected {
+        Ok(Content { file, path, left: place.size, crc: 0, expected: place.crc })
+    }
+}
+
+/// The bytes of a file, and what they should be like.
+struct Content<'c> {
+    file: &'c mut File,
+    path: PathBuf,
+    left: u64,
+    crc: u32,
+    expected: Option<u32>,
+}
+
+impl Read for Content<'_> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let told =
+            |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", self.path.display()));
+        if self.left == 0 {
+            let found = self.crc;
+            if let Some(expected) = self.expected.filter(|expected| *expected != found) {
                 let why =
                     format!("its bytes are damaged: CRC32C {expected:#010x} expected, {found:#010x} found");
                 return Err(told(invalid(why)));
             }
+            return Ok(0);
         }
-        Ok(bytes)
+        let n = out.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
+        let read = self.file.read(&mut out[..n]).map_err(told)?;
+        if read == 0 && n > 0 {
+            return Err(told(io::ErrorKind::UnexpectedEof.into()));
+        }
+        self.crc = crc32c::crc32c_append(self.crc, &out[..read]);
+        self.left -= read as u64;
+        Ok(read)
     }
 }
 
@@ -551,11 +575,22 @@ impl Archive {
             let failed = |error| ConvertError::read(Some(ArchivePath::shown(&member.name)), offset, error);
             let crc = crc.transpose().map_err(|_| failed(invalid("a checksum that cannot be")))?;
             unchecked += u64::from(crc.is_none());
-            let bytes = shards.read(&Place { shard, offset, size, crc }).map_err(failed)?;
+            let place = Place { shard, offset, size, crc };
+            drop(shards.read(&place).map_err(failed)?);
             all = all.saturating_add(size);
             if let Some(error) = guard.refuses(shards.bytes.values().sum(), all) {
                 return Err(failed(error));
             }
+            let mut content = shards.read(&place).map_err(failed)?;
+            if size > LONG {
+                let stored = taker.store_long(&path, &member, size, &mut content);
+                stored.map_err(|stop| stop.or_source(failed))?;
+                continue;
+            }
+            let mut bytes = Vec::new();
+            // Its checksum is compared after the last byte.
+            read_bytes(&mut content, size, &mut bytes).map_err(failed)?;
+            content.read_to_end(&mut Vec::new()).map_err(failed)?;
             taker.store(&path, &member, &bytes)?;
         }
         if unchecked > 0 {

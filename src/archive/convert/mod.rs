@@ -19,13 +19,13 @@
 //! ```text
 //! options  what is wanted              report   what was done, and why not
 //! tar      blocks of 512 bytes         zip      a directory at the end       barecat  SQLite and shards
-//! packing  gzip, xz and zstd           zstd     the calls of C
+//! packing  gzip, xz and zstd
 //! taking   entries into an archive     giving   entries out of one
-//! import   taken in, by its format     export   written, in a format
+//! import   taken in, by its format     export   written, in a format           wrap     an index over a tar
 //! ```
 //!
-//! Everything is read and written in one pass, but zip, whose directory is at its end. The longest file of
-//! the source is in memory, and little else.
+//! Everything is read and written in one pass, but zip, whose directory is at its end. Long files go
+//! through piece by piece, so that little is in memory.
 
 #[cfg(feature = "barecat")]
 mod barecat;
@@ -37,8 +37,9 @@ mod packing;
 mod report;
 mod taking;
 mod tar;
+mod wrap;
 mod zip;
-mod zstd;
 
 pub use options::{ConvertOptions, Format};
 pub use report::{ConvertError, Converted};
+pub use wrap::wrap_tar;

@@ -66,7 +66,7 @@ impl Format {
             Some(Self::TarGz)
         } else if start.starts_with(b"\xfd7zXZ\0") {
             Some(Self::TarXz)
-        } else if super::zstd::is_frame(start) {
+        } else if crate::zstd::is_frame(start) {
             Some(Self::TarZst)
         } else {
             super::tar::is_header(start).then_some(Self::Tar)

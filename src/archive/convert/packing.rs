@@ -11,7 +11,7 @@ use flate2::write::GzEncoder;
 use lzma_rust2::{XzOptions, XzReader, XzWriter};
 
 use super::options::Format;
-use super::zstd;
+use crate::zstd;
 
 /// So many bytes may come out of anything.
 const FREE: u64 = 1 << 30;

@@ -6,15 +6,19 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use super::options::ConvertOptions;
-use super::report::{Converted, Result};
+use super::report::{ConvertError, Converted, Result};
+use crate::archive::MAX_LEN;
 use crate::archive::disk::{Failure, Progress};
 use crate::archive::folder::Archive;
 use crate::archive::path::ArchivePath;
 use crate::archive::stat::{FileAttributes, FileKind};
-use crate::{Error, ErrorKind};
+use crate::{Error, ErrorKind, Place};
 
-/// The longest record.
-const MAX_LEN: u64 = u32::MAX as u64;
+/// Longer files are stored piece by piece.
+pub(super) const LONG: u64 = 16 << 20;
+
+/// Bytes of a piece.
+const PIECE: usize = 1 << 20;
 
 /// Bytes that are made room for before they are read.
 const AT_FIRST: u64 = 1 << 20;
@@ -43,12 +47,41 @@ pub(super) enum Kind {
     Other(&'static str),
 }
 
+/// Why an entry ends the reading.
+pub(super) enum Stop {
+    Source(io::Error),
+    Other(ConvertError),
+}
+
+impl Stop {
+    pub(super) fn or_source(self, failed: impl FnOnce(io::Error) -> ConvertError) -> ConvertError {
+        match self {
+            Self::Source(error) => failed(error),
+            Self::Other(error) => error,
+        }
+    }
+}
+
+impl From<io::Error> for Stop {
+    fn from(error: io::Error) -> Self {
+        Self::Source(error)
+    }
+}
+
+impl From<ConvertError> for Stop {
+    fn from(error: ConvertError) -> Self {
+        Self::Other(error)
+    }
+}
+
 /// Takes entries into an archive.
 pub(super) struct Taker<'t> {
     archive: &'t Archive,
     options: &'t ConvertOptions,
     progress: &'t mut dyn FnMut(Progress),
     pub(super) done: Converted,
+    /// Whether files stay in the source, and only their places in it are stored.
+    pub(super) wraps: bool,
 }
 
 impl<'t> Taker<'t> {
@@ -57,7 +90,7 @@ impl<'t> Taker<'t> {
         options: &'t ConvertOptions,
         progress: &'t mut dyn FnMut(Progress),
     ) -> Self {
-        Self { archive, options, progress, done: Converted::default() }
+        Self { archive, options, progress, done: Converted::default(), wraps: false }
     }
 
     /// Names an entry that is not stored.
@@ -108,6 +141,15 @@ impl<'t> Taker<'t> {
         }
     }
 
+    /// Stores where the bytes of a file, or the target of a link, are in the source.
+    pub(super) fn store_place(&mut self, path: &ArchivePath, member: &Member, place: Place) -> Result<()> {
+        let bytes = place.encode();
+        let is_link = matches!(member.kind, Kind::Link(_));
+        let kind = if is_link { Kind::Link(bytes.to_vec()) } else { Kind::File(place.length) };
+        let member = Member { name: member.name.clone(), kind, attributes: member.attributes.clone() };
+        self.store(path, &member, &bytes)
+    }
+
     /// Stores an entry. `bytes` are those of a file.
     pub(super) fn store(&mut self, path: &ArchivePath, member: &Member, bytes: &[u8]) -> Result<()> {
         let archive = self.archive;
@@ -127,8 +169,58 @@ impl<'t> Taker<'t> {
             Err(error) if is_of_one_file(&error) => self.fail(&member.name, io::Error::other(error)),
             stored => {
                 stored?;
-                self.count(&member.kind, bytes.len() as u64);
+                let len = match Place::decode(bytes) {
+                    Some(place) if self.wraps => place.length,
+                    _ => bytes.len() as u64,
+                };
+                self.count(&member.kind, len);
             }
+        }
+        Ok(())
+    }
+
+    /// Stores a file of `len` bytes piece by piece: all that `source` has, which must be as many.
+    ///
+    /// Nothing is stored if the source fails.
+    pub(super) fn store_long(
+        &mut self,
+        path: &ArchivePath,
+        member: &Member,
+        len: u64,
+        source: &mut dyn Read,
+    ) -> Result<(), Stop> {
+        let archive = self.archive;
+        let refused = |error: Error| Stop::Other(error.into());
+        self.note_replaced(path).map_err(refused)?;
+        let mut put = match archive.write_by_pieces(path, &member.attributes, false) {
+            Ok(put) => Some(put),
+            Err(error) if is_of_one_file(&error) => {
+                self.fail(&member.name, io::Error::other(error));
+                None
+            }
+            Err(error) => return Err(refused(error)),
+        };
+        let mut piece = vec![0; PIECE];
+        let mut n = 0;
+        loop {
+            match source.read(&mut piece) {
+                Ok(0) => break,
+                Ok(read) => {
+                    n += read as u64;
+                    if let Some(put) = &mut put {
+                        put.push(&piece[..read]).map_err(refused)?;
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        if n != len {
+            return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+        }
+        if let Some(put) = put {
+            put.finish().map_err(refused)?;
+            self.count(&member.kind, n);
         }
         Ok(())
     }
@@ -147,12 +239,30 @@ impl<'t> Taker<'t> {
         if from == *path || !self.archive.is_file(&from)? {
             return missing(self);
         }
+        if self.archive.depot().location(from.key())?.length > LONG {
+            return self.store_same_long(path, &from, member);
+        }
         let bytes = self.archive.depot().get(from.key())?;
         let is_link = self.archive.attributes(&from, false)?.kind == Some(FileKind::Link);
         let bytes = bytes.view();
         let kind = if is_link { Kind::Link(bytes.to_vec()) } else { Kind::File(bytes.len() as u64) };
         let member = Member { name: member.name.clone(), kind, attributes: member.attributes.clone() };
         self.store(path, &member, bytes)
+    }
+
+    fn store_same_long(&mut self, path: &ArchivePath, from: &ArchivePath, member: &Member) -> Result<()> {
+        self.note_replaced(path)?;
+        let mut put = match self.archive.write_by_pieces(path, &member.attributes, false) {
+            Err(error) if is_of_one_file(&error) => {
+                self.fail(&member.name, io::Error::other(error));
+                return Ok(());
+            }
+            put => put?,
+        };
+        self.archive.depot().read_to(from.key(), &mut put)?;
+        let len = put.finish()?;
+        self.count(&Kind::File(len), len);
+        Ok(())
     }
 
     fn note_replaced(&mut self, path: &ArchivePath) -> crate::Result<()> {

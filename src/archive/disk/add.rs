@@ -1,21 +1,20 @@
 //! From the disk into an archive.
 
 use std::collections::VecDeque;
-use std::ffi::OsStr;
 use std::fs::{self, File, FileType, Metadata};
 use std::io::{self, Read};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use rustix::fs::{CWD, Mode, OFlags, Stat, fstat, openat};
-use rustix::io::retry_on_intr;
+use rustix::fs::{Stat, fstat};
 use walkdir::WalkDir;
 
+use super::open::Folder;
 use super::report::{Failure, Progress, Transfer, lock, threads};
 use super::selection::Selection;
 use super::xattrs;
@@ -31,8 +30,9 @@ const AT_ONCE: usize = 64;
 /// them.
 const LONG: u64 = 8 << 20;
 
-/// The longest record.
-const MAX_LEN: u64 = u32::MAX as u64;
+/// While fewer bytes wait to be stored, more batches are read ahead: so small files do not wait for each
+/// other.
+const HELD: u64 = 8 << 20;
 
 /// What to add, and how. See [`Archive::add`].
 #[derive(Debug, Clone, Default)]
@@ -137,8 +137,8 @@ impl Archive {
     /// holds.
     ///
     /// Modes, times, owners and extended attributes are kept, and links as links. Files with several names
-    /// are stored once for each. Pipes, sockets and devices are failures, and so are files of 4 GiB and more,
-    /// and files that change while they are read. A failure does not stop the others.
+    /// are stored once for each. Pipes, sockets and devices are failures, and so are files that change while
+    /// they are read. A failure does not stop the others. Long files are read piece by piece.
     ///
     /// # Errors
     /// The errors of [`write`](Self::write), but for those of single files, which are among
@@ -196,7 +196,9 @@ pub(super) fn add_into(
     let threads = options.threads.unwrap_or_else(threads);
     let left_out = left_out(target.path(), options);
     let mut walk = Walk { sources: sources.into_iter(), current: None, options, left_out: &left_out };
-    let reader = Reader { options, left_out: &left_out };
+    // Bytes of files that were read and are not stored yet.
+    let held = AtomicU64::new(0);
+    let reader = Reader { options, left_out: &left_out, held: &held };
     let (give, take) = channel::<(Vec<Wanted>, Sender<Batch>)>();
     let take = Arc::new(Mutex::new(take));
     thread::scope(|scope| {
@@ -219,7 +221,8 @@ pub(super) fn add_into(
         // Batches that are being read, in the order of the walk. So many at most are in memory.
         let mut ahead = VecDeque::new();
         loop {
-            while ahead.len() < 2 * threads
+            let most = if held.load(Ordering::Relaxed) < HELD { 8 } else { 2 };
+            while ahead.len() < most * threads
                 && let Some(wanted) = walk.batch()
             {
                 let (done, batch) = channel();
@@ -232,6 +235,9 @@ pub(super) fn add_into(
             for found in batch.recv().unwrap_or_default() {
                 match found {
                     Ok((found, content)) => {
+                        if let Content::File(bytes, _) = &content {
+                            held.fetch_sub(bytes.len() as u64, Ordering::Relaxed);
+                        }
                         target.archive()?.store(&found, content, options, &mut added)?;
                     }
                     Err(failure) => added.fail(failure),
@@ -262,16 +268,7 @@ impl Archive {
                 self.write_link(to, target, &attributes).map(|()| added.links += 1)
             }
             Content::File(bytes, attributes) => self.store_file(to, &bytes, &attributes, added),
-            Content::Long => {
-                match Folder::default().open(from).and_then(|file| read(&file, options, MAX_LEN, &[])) {
-                    Ok(Content::File(bytes, attributes)) => self.store_file(to, &bytes, &attributes, added),
-                    Ok(_) => Ok(()),
-                    Err(error) => {
-                        added.fail(fail(error));
-                        Ok(())
-                    }
-                }
-            }
+            Content::Long => self.store_long(from, to, options, added),
         };
         match stored {
             Err(error) if is_of_one_file(&error) => added.fail(fail(io::Error::other(error))),
@@ -295,7 +292,7 @@ impl Archive {
 }
 
 /// Whether other files may be stored after this error.
-fn is_of_one_file(error: &Error) -> bool {
+pub(super) fn is_of_one_file(error: &Error) -> bool {
     use ErrorKind::{Exists, InvalidPath, InvalidRecord, IsAFolder, NotAFolder};
     matches!(error.kind(), Exists | InvalidPath { .. } | InvalidRecord { .. } | IsAFolder | NotAFolder)
 }
@@ -377,6 +374,7 @@ fn is_wanted(options: &AddOptions, Found { to, kind, .. }: &Found) -> bool {
 struct Reader<'r> {
     options: &'r AddOptions,
     left_out: &'r [(u64, u64)],
+    held: &'r AtomicU64,
 }
 
 impl Reader<'_> {
@@ -391,6 +389,7 @@ impl Reader<'_> {
                 Ok(content) => {
                     if let Content::File(bytes, _) = &content {
                         room -= bytes.len() as u64;
+                        self.held.fetch_add(bytes.len() as u64, Ordering::Relaxed);
                     }
                     Ok((found, content))
                 }
@@ -403,7 +402,7 @@ impl Reader<'_> {
     fn read(&self, found: &Found, room: u64, folder: &mut Folder) -> io::Result<Content> {
         let (path, kind) = (&found.from, found.kind);
         if kind.is_file() {
-            return read(&folder.open(path)?, self.options, room, self.left_out);
+            return read(folder.open(path)?, self.options, room, self.left_out);
         }
         let attributes = || Ok::<_, io::Error>(attributes(&fs::symlink_metadata(path)?, self.options));
         if kind.is_dir() {
@@ -416,53 +415,18 @@ impl Reader<'_> {
     }
 }
 
-/// The folder that files are opened in, one after the other. Each open looks one name up then.
-#[derive(Default)]
-struct Folder(Option<(PathBuf, OwnedFd)>);
-
-impl Folder {
-    /// Opens a file to be read. No link is followed.
-    fn open(&mut self, path: &Path) -> io::Result<File> {
-        // Without NONBLOCK, opening a pipe that took the file's place would wait for ever.
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-        let open = |folder: BorrowedFd<'_>, name: &OsStr| {
-            retry_on_intr(|| openat(folder, name, flags, Mode::empty()))
-        };
-        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
-            return Ok(open(CWD, path.as_os_str())?.into());
-        };
-        if self.0.as_ref().is_none_or(|(folder, _)| folder != parent) {
-            let at = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
-            let opened = openat(CWD, at, OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
-            // One may open files in a folder that one may not read.
-            self.0 = opened.ok().map(|opened| (parent.to_owned(), opened));
-        }
-        Ok(match &self.0 {
-            Some((_, folder)) => open(folder.as_fd(), name)?,
-            None => open(CWD, path.as_os_str())?,
-        }
-        .into())
-    }
-}
-
 /// Reads a file whole, if it has at most `room` bytes. What is not a file any more is not read.
-fn read(file: &File, options: &AddOptions, room: u64, left_out: &[(u64, u64)]) -> io::Result<Content> {
-    // The standard library asks by `statx`, which takes twice as long.
-    let before = fstat(file)?;
-    if !rustix::fs::FileType::from_raw_mode(before.st_mode).is_file() {
-        return Err(io::Error::new(io::ErrorKind::Unsupported, "it is no file any more"));
-    }
+fn read(
+    (file, before): (File, Stat),
+    options: &AddOptions,
+    room: u64,
+    left_out: &[(u64, u64)],
+) -> io::Result<Content> {
     let len = u64::try_from(before.st_size).unwrap_or(0);
     #[allow(clippy::unnecessary_cast, reason = "they have other types on other systems")]
-    let (device, mode) = (before.st_dev as u64, before.st_mode as u32);
+    let device = before.st_dev as u64;
     if left_out.contains(&(device, before.st_ino)) {
         return Ok(Content::LeftOut);
-    }
-    if len > MAX_LEN {
-        return Err(io::Error::new(
-            io::ErrorKind::FileTooLarge,
-            format!("it has {len} bytes, and a file in an archive has at most {MAX_LEN}"),
-        ));
     }
     if len > room {
         return Ok(Content::Long);
@@ -474,7 +438,7 @@ fn read(file: &File, options: &AddOptions, room: u64, left_out: &[(u64, u64)]) -
     bytes.resize(usize::try_from(len + 1).unwrap_or(usize::MAX), 0);
     let mut n = 0;
     while n as u64 <= len {
-        match (&*file).read(&mut bytes[n..]) {
+        match (&file).read(&mut bytes[n..]) {
             Ok(0) => break,
             Ok(read) => n += read,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
@@ -485,18 +449,30 @@ fn read(file: &File, options: &AddOptions, room: u64, left_out: &[(u64, u64)]) -
         }
     }
     bytes.truncate(n);
+    check_unchanged(&file, &before, n as u64)?;
+    Ok(Content::File(bytes, attributes_of(&file, &before, options)))
+}
+
+/// Refuses a file of which `n` bytes were read, if that is not all, or if it is not as it was `before`.
+pub(super) fn check_unchanged(file: &File, before: &Stat, n: u64) -> io::Result<()> {
     let after = fstat(file)?;
     let seen = |of: &Stat| (of.st_size, of.st_mtime, of.st_mtime_nsec);
-    if n as u64 != len || seen(&before) != seen(&after) {
+    if u64::try_from(before.st_size) != Ok(n) || seen(before) != seen(&after) {
         return Err(io::Error::other("it changed while it was read"));
     }
-    let mut attributes = FileAttributes::new().with_mode(mode);
-    attributes.mtime = Some(before.st_mtime);
-    attributes.mtime_ns = u32::try_from(before.st_mtime_nsec).unwrap_or(0);
+    Ok(())
+}
+
+/// What is kept of an open file besides its bytes.
+pub(super) fn attributes_of(file: &File, found: &Stat, options: &AddOptions) -> FileAttributes {
+    #[allow(clippy::unnecessary_cast, reason = "it has another type on other systems")]
+    let mut attributes = FileAttributes::new().with_mode(found.st_mode as u32);
+    attributes.mtime = Some(found.st_mtime);
+    attributes.mtime_ns = u32::try_from(found.st_mtime_nsec).unwrap_or(0);
     if !options.no_owner {
-        (attributes.uid, attributes.gid) = (Some(before.st_uid), Some(before.st_gid));
+        (attributes.uid, attributes.gid) = (Some(found.st_uid), Some(found.st_gid));
     }
-    Ok(Content::File(bytes, attributes.with_xattrs(xattrs::of(file))))
+    attributes.with_xattrs(xattrs::of(file))
 }
 
 /// What is kept of a file besides its bytes.

@@ -1,7 +1,7 @@
 //! Out of an archive, to the disk.
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Seek, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -19,13 +19,19 @@ use crate::archive::folder::Archive;
 use crate::archive::path::ArchivePath;
 use crate::archive::stat::{FileAttributes, FileKind};
 use crate::archive::tree::Entry;
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorKind, Key, Raw, Record, Result};
 
 /// How many records a writer takes at once.
-const AT_ONCE: usize = 64;
+const AT_ONCE: usize = 256;
 
 /// Longer records are written piece by piece.
 const SHORT: u64 = 4 << 20;
+
+/// Bytes of records that are decoded together.
+const TOGETHER: u64 = 8 << 20;
+
+/// Zeros of a long file that become a hole.
+const HOLE: usize = 64 << 10;
 
 /// What to extract, and how. See [`Archive::extract`].
 #[derive(Debug, Clone, Default)]
@@ -88,7 +94,9 @@ struct Work<'w> {
     archive: &'w Archive,
     options: &'w ExtractOptions,
     target: &'w Path,
-    root: OwnedFd,
+    root: Folder,
+    /// Permission bits that the system takes away from new files; all if that is not known.
+    umask: u32,
     done: Mutex<Done>,
 }
 
@@ -151,14 +159,15 @@ impl Archive {
         // The target itself may be a link.
         let root =
             fs::open(target, FOLDER - OFlags::NOFOLLOW, Mode::empty()).map_err(|error| io(error.into()))?;
-        let work = Work { archive: self, options, target, root, done: Mutex::default() };
+        let root = Folder::new(&[], root);
+        let work = Work { archive: self, options, target, root, umask: umask(), done: Mutex::default() };
         let (give, take) = sync_channel::<Vec<Entry>>(2 * options.threads());
         let take = Arc::new(Mutex::new(take));
         let listed = thread::scope(|scope| {
             for _ in 0..options.threads() {
                 let (work, take) = (&work, Arc::clone(&take));
                 scope.spawn(move || {
-                    let mut writer = Writer { work, open: Vec::new() };
+                    let mut writer = Writer { work, open: Vec::new(), written: Done::default() };
                     loop {
                         let next = lock(&take).recv();
                         let Ok(batch) = next else { return };
@@ -191,6 +200,32 @@ fn refused(action: &str, path: &Path, source: io::Error) -> Error {
 }
 
 impl Work<'_> {
+    /// The bytes of the first entries that are short files or links, and none for others. A record that
+    /// cannot be read is read again alone.
+    fn read(&self, entries: &[Entry]) -> Vec<Option<Record<Raw>>> {
+        let depot = self.archive.depot();
+        let mut records = Vec::with_capacity(entries.len());
+        let (mut numbers, mut keys, mut bytes) = (Vec::new(), Vec::new(), 0);
+        for entry in entries {
+            if bytes > TOGETHER {
+                break;
+            }
+            records.push(None);
+            let key = entry.path.key();
+            let length =
+                if entry.is_dir { None } else { depot.location(&key).ok().map(|found| found.length) };
+            if let Some(length) = length.filter(|length| *length <= SHORT) {
+                bytes += length;
+                numbers.push(records.len() - 1);
+                keys.push(key);
+            }
+        }
+        for (number, record) in numbers.into_iter().zip(depot.get_many(&keys).unwrap_or_default()) {
+            records[number] = Some(record);
+        }
+        records
+    }
+
     /// Hands out what is wanted, until the writers cannot go on.
     fn list(
         &self,
@@ -226,11 +261,13 @@ impl Work<'_> {
     fn finish(self, listed: Result<()>, progress: &mut dyn FnMut(Progress)) -> Result<Transfer> {
         let mut folders = std::mem::take(&mut lock(&self.done).folders);
         folders.sort_unstable();
-        let mut writer = Writer { work: &self, open: Vec::new() };
+        let mut writer = Writer { work: &self, open: Vec::new(), written: Done::default() };
         for folder in folders.into_iter().rev() {
             let done = writer.finish_folder(&folder);
             writer.note(&folder, done);
         }
+        writer.pass_on();
+        drop(writer);
         progress(lock(&self.done).extracted.progress());
         let Done { extracted, full, .. } = self.done.into_inner().unwrap_or_else(PoisonError::into_inner);
         if let Some(source) = full {
@@ -253,85 +290,117 @@ const KEPT_OPEN: usize = 64;
 /// Writes entries below the target.
 struct Writer<'w> {
     work: &'w Work<'w>,
-    /// Names and folders, each in the one before it.
-    open: Vec<(Vec<u8>, OwnedFd)>,
+    /// Folders, each in the one before it.
+    open: Vec<Folder>,
+    /// What is not yet among what all have done.
+    written: Done,
 }
 
 impl Writer<'_> {
     fn write_all(&mut self, batch: &[Entry]) {
-        for entry in batch {
-            if lock(&self.work.done).full.is_some() {
-                return;
+        let mut rest = batch;
+        while !rest.is_empty() && lock(&self.work.done).full.is_none() {
+            let records = self.work.read(rest);
+            let (now, later) = rest.split_at(records.len());
+            for (entry, record) in now.iter().zip(records) {
+                let done = self.write(entry, record);
+                self.note(&entry.path, done);
+                if self.written.full.is_some() {
+                    break;
+                }
             }
-            let done = self.write(entry);
-            self.note(&entry.path, done);
+            rest = later;
+            self.pass_on();
         }
     }
 
-    fn note(&self, path: &ArchivePath, done: io::Result<()>) {
+    fn note(&mut self, path: &ArchivePath, done: io::Result<()>) {
         let Err(error) = done else { return };
-        let mut done = lock(&self.work.done);
         if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
-            done.full = Some(error);
+            self.written.full = Some(error);
         } else {
             let path = self.work.target.join(ffi::OsStr::from_bytes(path.as_bytes()));
-            done.extracted.fail(Failure { path, error });
+            self.written.extracted.fail(Failure { path, error });
         }
     }
 
-    fn write(&mut self, entry: &Entry) -> io::Result<()> {
+    /// Tells the others what was written.
+    fn pass_on(&mut self) {
+        let Done { extracted, folders, full } = std::mem::take(&mut self.written);
+        let mut done = lock(&self.work.done);
+        done.extracted = std::mem::take(&mut done.extracted).and(extracted);
+        done.folders.extend(folders);
+        done.full = done.full.take().or(full);
+    }
+
+    /// Writes an entry, whose bytes may be here already.
+    fn write(&mut self, entry: &Entry, record: Option<Record<Raw>>) -> io::Result<()> {
         let path = &entry.path;
         if entry.is_dir {
             self.folder(path)?;
-            let mut done = lock(&self.work.done);
-            done.extracted.folders += 1;
-            done.folders.push(path.clone());
+            self.written.extracted.folders += 1;
+            self.written.folders.push(path.clone());
             return Ok(());
         }
-        let (archive, options) = (self.work.archive, self.work.options);
-        let attributes = archive.attributes(path, false).map_err(io::Error::other)?;
+        let work = self.work;
+        let attributes = work.archive.attributes(path, false).map_err(io::Error::other)?;
         let folder = self.folder(&path.parent().unwrap_or_default())?;
         let name = path.file_name().unwrap_or_default();
         if attributes.kind == Some(FileKind::Link) {
-            write_link(archive, path, folder, name, &attributes, options)?;
-            lock(&self.work.done).extracted.links += 1;
+            write_link(work.archive, path, folder.opened.as_fd(), name, &attributes, work.options)?;
+            self.written.extracted.links += 1;
             return Ok(());
         }
-        let bytes = write_file(archive, path, folder, name, &attributes, options)?;
-        let mut done = lock(&self.work.done);
-        done.extracted.files += 1;
-        done.extracted.bytes += bytes;
+        let bytes = write_file(work, path, record, folder, name, &attributes)?;
+        self.written.extracted.files += 1;
+        self.written.extracted.bytes += bytes;
         Ok(())
     }
 
     /// Opens a folder, and makes it and those it lies in where they are missing.
-    fn folder(&mut self, path: &ArchivePath) -> io::Result<BorrowedFd<'_>> {
+    fn folder(&mut self, path: &ArchivePath) -> io::Result<&Folder> {
         let names = || path.as_bytes().split(|&byte| byte == b'/').filter(|name| !name.is_empty());
-        let same = names().zip(&self.open).take_while(|(name, (open, _))| name == open).count();
+        let same = names().zip(&self.open).take_while(|(name, open)| *name == open.name).count();
         self.open.truncate(same);
-        let mut deep: Option<OwnedFd> = None;
+        let mut deep: Option<Folder> = None;
         for name in names().skip(same) {
-            let above = deep.as_ref().or(self.open.last().map(|(_, open)| open)).unwrap_or(&self.work.root);
-            let opened = open_folder(above.as_fd(), name)?;
+            let above = deep.as_ref().or(self.open.last()).unwrap_or(&self.work.root);
+            let opened = Folder::new(name, open_folder(above.opened.as_fd(), name)?);
             // Far down, only the last one stays open until the next call.
             if deep.is_some() || self.open.len() >= KEPT_OPEN {
                 deep = Some(opened);
             } else {
-                self.open.push((name.to_vec(), opened));
+                self.open.push(opened);
             }
         }
         if let Some(deep) = deep {
             // No name is empty: it is not taken for another one.
-            self.open.push((Vec::new(), deep));
+            self.open.push(Folder { name: Vec::new(), ..deep });
         }
-        Ok(self.open.last().map_or(self.work.root.as_fd(), |(_, open)| open.as_fd()))
+        Ok(self.open.last().unwrap_or(&self.work.root))
     }
 
     fn finish_folder(&mut self, path: &ArchivePath) -> io::Result<()> {
         let (archive, options) = (self.work.archive, self.work.options);
         let attributes = archive.attributes(path, true).map_err(io::Error::other)?;
         let folder = self.folder(path)?;
-        give(folder, &attributes, options)
+        give(folder.opened.as_fd(), &attributes, options)
+    }
+}
+
+/// A folder that is open.
+struct Folder {
+    name: Vec<u8>,
+    opened: OwnedFd,
+    /// Whether new files in it get the mode that is asked for, but for the bits of the umask. With an access
+    /// control list for new files, they get what that says.
+    has_umask: bool,
+}
+
+impl Folder {
+    fn new(name: &[u8], opened: OwnedFd) -> Self {
+        let has_umask = fs::fgetxattr_query(&opened, "system.posix_acl_default").is_err();
+        Self { name: name.to_vec(), opened, has_umask }
     }
 }
 
@@ -381,36 +450,97 @@ fn make<T>(
 
 /// Writes a file, and returns its length.
 fn write_file(
-    archive: &Archive,
+    work: &Work<'_>,
     path: &ArchivePath,
-    folder: BorrowedFd<'_>,
+    record: Option<Record<Raw>>,
+    in_folder: &Folder,
     name: &[u8],
     attributes: &FileAttributes,
-    options: &ExtractOptions,
 ) -> io::Result<u64> {
+    let (depot, options, folder) = (work.archive.depot(), work.options, in_folder.opened.as_fd());
     let key = path.key();
-    let length = archive.depot().location(&key).map_err(io::Error::other)?.length;
-    // A damaged record is found before anything is written for it, if it is short.
-    let short = (length <= SHORT).then(|| archive.depot().get(&key)).transpose().map_err(io::Error::other)?;
+    let short = match record {
+        Some(record) => Some(record),
+        // A damaged record is found before anything is written for it, if it is short.
+        None if depot.location(&key).map_err(io::Error::other)?.length <= SHORT => {
+            Some(depot.get(&key).map_err(io::Error::other)?)
+        }
+        None => None,
+    };
     // A file that replaces another one is complete when it does.
     let unfinished = options.overwrite.then(unfinished);
     let new = unfinished.as_deref().map_or(name, str::as_bytes);
-    let file = make(folder, new, options, || fs::openat(folder, new, FILE, Mode::from_raw_mode(0o600)))?;
+    // The mode that it gets in the end, if the system gives it just that. Extended attributes and an owner
+    // come before it.
+    let is_alone = attributes.xattrs.is_empty() && !options.owner && in_folder.has_umask;
+    let at_once = attributes.mode.map(|mode| mode & 0o777).filter(|mode| is_alone && mode & work.umask == 0);
+    let mode = Mode::from_raw_mode(at_once.unwrap_or(0o600));
+    let file = make(folder, new, options, || fs::openat(folder, new, FILE, mode))?;
     let mut file = File::from(file);
     let written = match short {
-        Some(record) => file.write_all(record.view()),
-        None => archive.depot().read_to(&key, &mut file).map(|_| ()).map_err(told),
+        Some(record) => file.write_all(record.view()).map(|()| record.view().len() as u64),
+        None => write_long(work.archive, &key, &mut file),
     };
-    let given = written.and_then(|()| give(file.as_fd(), attributes, options));
-    let placed = given.and_then(|()| match &unfinished {
-        Some(unfinished) => Ok(fs::renameat(folder, unfinished.as_str(), folder, name)?),
-        None => Ok(()),
+    let given = written.and_then(|len| {
+        let attributes =
+            FileAttributes { mode: attributes.mode.filter(|_| at_once.is_none()), ..attributes.clone() };
+        give(file.as_fd(), &attributes, options).map(|()| len)
     });
-    if let Err(error) = placed {
+    let placed = given.and_then(|len| match &unfinished {
+        Some(unfinished) => {
+            fs::renameat(folder, unfinished.as_str(), folder, name).map(|()| len).map_err(Into::into)
+        }
+        None => Ok(len),
+    });
+    if placed.is_err() {
         _ = fs::unlinkat(folder, new, AtFlags::empty());
-        return Err(error);
     }
-    Ok(length)
+    placed
+}
+
+/// Writes a long record to a new file, with holes for its zeros.
+fn write_long(archive: &Archive, key: &Key, file: &mut File) -> io::Result<u64> {
+    let mut out = WithHoles { file, hole: 0 };
+    let len = archive.depot().read_once_to(key, &mut out).map_err(told)?;
+    if out.hole > 0 {
+        out.file.set_len(len)?;
+    }
+    Ok(len)
+}
+
+/// A new file, where zeros are left out.
+struct WithHoles<'f> {
+    file: &'f mut File,
+    /// Zeros that were left out since the last byte that was written.
+    hole: u64,
+}
+
+impl Write for WithHoles<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let piece = &bytes[..bytes.len().min(HOLE)];
+        if piece.len() == HOLE && piece.iter().fold(0, |all, byte| all | byte) == 0 {
+            self.hole += piece.len() as u64;
+            return Ok(piece.len());
+        }
+        if self.hole > 0 {
+            self.file.seek_relative(self.hole.cast_signed())?;
+            self.hole = 0;
+        }
+        self.file.write_all(piece)?;
+        Ok(piece.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Permission bits that the system takes away from new files. All of them if it does not say.
+fn umask() -> u32 {
+    // To ask by the call of that name would change it for a moment.
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("Umask:"));
+    line.and_then(|bits| u32::from_str_radix(bits.trim(), 8).ok()).unwrap_or(0o777)
 }
 
 /// A name for a file that is being written, which no other one has.

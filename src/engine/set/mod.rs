@@ -16,6 +16,7 @@ use super::open::{CodecCheck, CodecSpec, incomplete};
 use super::refresh::Moved;
 use super::shared::Shared;
 use super::shelf::Shelf;
+use super::wrapped;
 use crate::catalog::{MAX_SLOTS, Member, Members, Missing, Snapshot, State, chunks_per_slot};
 use crate::chunk::ChunkAt;
 use crate::error::{Error, ErrorKind, Part, Result};
@@ -333,6 +334,7 @@ fn load(
         );
         return Err(ErrorKind::NotADepot { found }.at(&path));
     }
+    wrapped::refuse(&*storage, &parameters, "cannot be a shard")?;
     let loaded = log::load(&storage, *parameters, page, mapped)?;
     Ok((storage, slot as u64, loaded))
 }
@@ -392,6 +394,7 @@ fn seal(
                 order: parameters.order,
                 columns: &parameters.columns,
             },
+            tallied: pending.tallied_now(),
         };
         extra = Some(Segment::in_memory(plan, parameters.depot_id)?);
     }

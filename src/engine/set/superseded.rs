@@ -149,7 +149,7 @@ pub(super) fn count(snapshot: &Snapshot, ordinals: &[u64]) -> Result<(u64, u64)>
     let mut bytes = 0_u64;
     for &ordinal in ordinals {
         if let Some((segment, local)) = snapshot.segment_of(ordinal) {
-            bytes = bytes.saturating_add(u64::from(segment.any_location(local)?.length));
+            bytes = bytes.saturating_add(segment.any_location(local)?.length);
         }
     }
     Ok((ordinals.len() as u64, bytes))

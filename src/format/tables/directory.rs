@@ -15,7 +15,18 @@ pub(crate) enum Action {
     /// The record was removed.
     Remove,
     /// The record keeps its bytes and gets other metadata.
-    Metadata { address: u64, length: u32, checksum: u32 },
+    Metadata { address: u64, length: u64, checksum: u32 },
+    /// Bytes start at `first_start` whose length and name are not known yet. The name is empty.
+    Begin,
+    /// The record has bytes that were begun before.
+    Named { address: u64, length: u64, checksum: u32 },
+}
+
+impl Action {
+    /// Whether there is a record of that name afterwards.
+    fn leaves_record(self) -> bool {
+        !matches!(self, Self::Remove | Self::Begin)
+    }
 }
 
 /// What a directory and the index keep of a record, besides its name and its place.
@@ -71,9 +82,15 @@ pub(crate) struct Directory {
 /// Fields of the table that this version knows.
 const KNOWN_FIELDS: u16 = 12;
 
+/// Bits of an address, and the first of the bits that belong to a length.
+const ADDRESS_BITS: u32 = 48;
+const LENGTH_SHIFT: u32 = 56;
+
 const PUT: u8 = 0;
 const REMOVE: u8 = 1;
 const METADATA: u8 = 2;
+const BEGIN: u8 = 3;
+const NAMED: u8 = 4;
 
 /// Collects a directory in the columns that it is stored in.
 #[derive(Debug, Clone, Default)]
@@ -85,7 +102,7 @@ pub(crate) struct DirectoryBuilder {
     names: Vec<u8>,
     lengths: Vec<u32>,
     checksums: Vec<u32>,
-    /// Two words for each [`Action::Metadata`].
+    /// Two words for each [`Action::Metadata`] and [`Action::Named`].
     moved: Vec<u64>,
     metadata_at: Vec<u32>,
     metadata_lengths: Vec<u32>,
@@ -99,7 +116,7 @@ impl DirectoryBuilder {
     /// Appends a line.
     pub(crate) fn push(&mut self, name: &[u8], action: Action, attributes: Attributes<'_>) {
         let small = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-        if action != Action::Remove {
+        if action.leaves_record() {
             self.scalars.extend_from_slice(attributes.scalars);
             self.n_rows += 1;
         }
@@ -118,8 +135,13 @@ impl DirectoryBuilder {
             }
             Action::Remove => REMOVE,
             Action::Metadata { address, length, checksum } => {
-                self.moved.extend([address, u64::from(length) | u64::from(checksum) << 32]);
+                self.moved.extend(moved_words(address, length, checksum));
                 METADATA
+            }
+            Action::Begin => BEGIN,
+            Action::Named { address, length, checksum } => {
+                self.moved.extend(moved_words(address, length, checksum));
+                NAMED
             }
         });
     }
@@ -170,7 +192,7 @@ impl Directory {
 
     /// How many scalars each record has; `None` if no operation leaves a record.
     pub(crate) fn n_columns(&self) -> Option<usize> {
-        let mut left = self.operations.iter().filter(|operation| operation.action != Action::Remove);
+        let mut left = self.operations.iter().filter(|operation| operation.action.leaves_record());
         left.next().map(|operation| operation.attributes.scalars.len() / VALUE_LEN)
     }
 
@@ -197,7 +219,7 @@ impl Directory {
         let metadata_at = table.metadata_at().unwrap_or_default();
         let mut noted = metadata_at.iter().zip(table.metadata_lengths().unwrap_or_default()).peekable();
         let n_rows = match kinds {
-            Some(kinds) => kinds.iter().filter(|&kind| kind != REMOVE).count(),
+            Some(kinds) => kinds.iter().filter(|&kind| kind != REMOVE && kind != BEGIN).count(),
             None => name_lengths.len(),
         };
         let scalars = table.scalars().map(|v| v.bytes()).unwrap_or_default();
@@ -214,12 +236,16 @@ impl Directory {
                     checksum: checksums.next().ok_or_else(short)?,
                 },
                 REMOVE => Action::Remove,
-                METADATA => {
-                    let (address, word) = moved.next().zip(moved.next()).ok_or_else(short)?;
-                    let halves = word.to_le_bytes();
-                    let half = |at: usize| u32_at(&halves, at).unwrap_or(0);
-                    Action::Metadata { address, length: half(0), checksum: half(4) }
+                kind @ (METADATA | NAMED) => {
+                    let words = moved.next().zip(moved.next()).ok_or_else(short)?;
+                    let (address, length, checksum) = moved_from(words)?;
+                    if kind == METADATA {
+                        Action::Metadata { address, length, checksum }
+                    } else {
+                        Action::Named { address, length, checksum }
+                    }
                 }
+                BEGIN => Action::Begin,
                 other => return Err(Fault::newer("operation", &other)),
             };
             let noted = noted.next_if(|(at, _)| *at as usize == number);
@@ -230,7 +256,7 @@ impl Directory {
                     Ok::<_, Fault>(value.to_vec())
                 })
                 .transpose()?;
-            let scalars = if action == Action::Remove { None } else { rows.next() };
+            let scalars = if action.leaves_record() { rows.next() } else { None };
             let attributes =
                 OwnedAttributes { metadata: value, scalars: scalars.unwrap_or_default().to_vec() };
             operations.push(Operation { name: name.to_vec(), action, attributes });
@@ -240,6 +266,24 @@ impl Directory {
         }
         Ok(Self { first_start: table.first_start(), operations })
     }
+}
+
+/// The two words of a place: as in a location of the index, the highest bits of the length come with the
+/// address.
+fn moved_words(address: u64, length: u64, checksum: u32) -> [u64; 2] {
+    let low = length & u64::from(u32::MAX);
+    [address | length >> 32 << LENGTH_SHIFT, low | u64::from(checksum) << 32]
+}
+
+fn moved_from((word, low): (u64, u64)) -> Result<(u64, u64, u32), Fault> {
+    let layout = word >> ADDRESS_BITS & 0xff;
+    if layout != 0 {
+        return Err(Fault::newer("record layout", &(layout >> 1)));
+    }
+    let halves = low.to_le_bytes();
+    let half = |at: usize| u32_at(&halves, at).unwrap_or(0);
+    let address = word & ((1 << ADDRESS_BITS) - 1);
+    Ok((address, word >> LENGTH_SHIFT << 32 | u64::from(half(0)), half(4)))
 }
 
 /// The columns of rows of scalars: the bytes of the differences, and which values are absent.
@@ -311,6 +355,8 @@ mod tests {
                 attributes: OwnedAttributes { metadata, scalars: row.clone() },
             };
             let moved = Action::Metadata { address: 1 << 40, length: 3, checksum: u32::MAX };
+            let (address, length) = ((1 << 48) - 1, (1 << 40) - 1);
+            let named = Action::Named { address, length, checksum: 9 };
             let directory = Directory {
                 first_start: 64,
                 operations: vec![
@@ -318,6 +364,8 @@ mod tests {
                     line(b"", Action::Remove, None, &Vec::new()),
                     line(b"c", moved, Some(vec![0xc0]), &rows[1]),
                     line(b"d", Action::Put { length: 0, checksum: 0 }, Some(vec![]), &rows[2]),
+                    line(b"", Action::Begin, None, &Vec::new()),
+                    line(b"e", named, Some(vec![0xc0]), &rows[0]),
                 ],
             };
             assert_eq!(Directory::decode(&directory.to_builder().encode()), Ok(directory));

@@ -5,7 +5,7 @@
 //! ```text
 //! parameters   how the depot is laid out             commit      the state of the depot at one moment
 //! segment      the head of an index segment          directory   what an entry did to names
-//! losses       what the depot lost
+//! losses       what the depot lost               statistics  those in the head of a segment
 //! ```
 
 mod commit;
@@ -13,6 +13,7 @@ mod directory;
 mod losses;
 mod parameters;
 mod segment;
+mod statistics;
 mod varint;
 
 pub(crate) use commit::{Commit, SegmentRef};
@@ -20,6 +21,7 @@ pub(crate) use directory::{Action, Attributes, Directory, DirectoryBuilder, Oper
 pub(crate) use losses::{Loss, LossKind, Losses};
 pub(crate) use parameters::{Parameters, Shard};
 pub(crate) use segment::{Absent, Column, Order, SECTIONS, Section, SegmentHead, lay_out};
+pub(crate) use statistics::Zone;
 
 use flatbuffers::InvalidFlatbuffer;
 

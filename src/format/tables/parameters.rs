@@ -10,7 +10,7 @@ use crate::options::{Layout, Placement};
 use crate::scalar::{MAX_COLUMNS, ScalarField, ScalarKind};
 
 /// How the depot is laid out.
-#[allow(clippy::struct_field_names, reason = "the names of the schema")]
+#[allow(clippy::struct_field_names, clippy::struct_excessive_bools, reason = "those of the schema")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Parameters {
     pub(crate) format_version: u32,
@@ -38,6 +38,8 @@ pub(crate) struct Parameters {
     pub(crate) order: bool,
     /// The scalars of records that are kept in columns.
     pub(crate) columns: Vec<ScalarField>,
+    /// Whether writers keep statistics of the fields of records.
+    pub(crate) statistics: bool,
     /// The first field of the table that this version does not know, if there is one. Not encoded.
     pub(crate) unknown_field: Option<u16>,
 }
@@ -55,7 +57,7 @@ const WITHOUT_FILTERS: u8 = 1;
 const WITHOUT_ORDER: u8 = 2;
 
 /// Fields of the table that this version knows.
-const KNOWN_FIELDS: u16 = 24;
+const KNOWN_FIELDS: u16 = 25;
 
 impl Parameters {
     /// The table as bytes.
@@ -129,6 +131,7 @@ impl Parameters {
             without: if self.filters { 0 } else { WITHOUT_FILTERS }
                 | if self.order { 0 } else { WITHOUT_ORDER },
             columns,
+            statistics: self.statistics,
         };
         fbs::Parameters::create(builder, &args)
     }
@@ -185,6 +188,7 @@ impl Parameters {
             filters: table.without() & WITHOUT_FILTERS == 0,
             order: table.without() & WITHOUT_ORDER == 0,
             columns: table.columns().unwrap_or_default().iter().map(column).collect::<Result<_, _>>()?,
+            statistics: table.statistics(),
             unknown_field: unknown_field(&table._tab, KNOWN_FIELDS),
         };
         // The fields of a newer format may mean anything. The caller refuses it by its version.
@@ -217,6 +221,7 @@ impl Parameters {
             name_filters: self.filters,
             name_order: self.order,
             columns: self.columns.iter().map(|column| column.name.clone().into_owned()).collect(),
+            statistics: self.statistics,
         }
     }
 }
@@ -257,6 +262,7 @@ pub(crate) mod tests {
             filters: true,
             order: false,
             columns: vec![ScalarField::integer("step"), ScalarField::float("energy")],
+            statistics: true,
             unknown_field: None,
         }
     }

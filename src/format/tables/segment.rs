@@ -2,10 +2,12 @@
 
 use flatbuffers::{FlatBufferBuilder, root};
 
-use super::varint::{push_varint, take_varint};
+use super::statistics::{Zone, decode_tallied, decode_zones, encode_tallied, encode_zones};
+use super::varint::{push_varint, take_varint, unzigzag, zigzag};
 use super::{broken, fbs};
 use crate::format::growth::{Fault, unknown_field};
 use crate::scalar::{MAX_COLUMNS, ScalarKind};
+use crate::statistics::Tallied;
 
 /// One array of an index segment, from the start of the first one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -15,7 +17,7 @@ pub(crate) struct Section {
 }
 
 /// The start of an index segment.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub(crate) struct SegmentHead {
     pub(crate) first_ordinal: u64,
     pub(crate) n_records: u64,
@@ -29,6 +31,9 @@ pub(crate) struct SegmentHead {
     pub(crate) sections: [Section; SECTIONS],
     /// In the order of the depot's parameters. None if there are no records here.
     pub(crate) columns: Vec<Column>,
+    /// What is known of the values of each column; none if the file does not tell.
+    pub(crate) zones: Vec<Zone>,
+    pub(crate) tallied: Tallied,
     /// Where the last section ends, padding included: the bytes that pages cover.
     pub(crate) paged_len: u64,
     /// Whether there is more than this version knows: a merge would lose it.
@@ -54,7 +59,7 @@ pub(crate) const SECTIONS: usize = 16;
 const IGNORABLE: u8 = 0x80;
 
 /// Fields of the table that this version knows.
-const KNOWN_FIELDS: u16 = 10;
+const KNOWN_FIELDS: u16 = 12;
 
 /// How a segment has the values of one column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -152,15 +157,6 @@ impl Column {
     }
 }
 
-/// Makes small negative numbers, in two's complement, small.
-fn zigzag(bits: u64) -> u64 {
-    bits << 1 ^ (bits.cast_signed() >> 63).cast_unsigned()
-}
-
-fn unzigzag(number: u64) -> u64 {
-    number >> 1 ^ (number & 1).wrapping_neg()
-}
-
 /// Where each section of the given lengths starts, and where the last one ends.
 pub(crate) fn lay_out(lengths: [u64; SECTIONS]) -> ([Section; SECTIONS], u64) {
     let mut end = 0_u64;
@@ -183,6 +179,7 @@ impl SegmentHead {
         }
         let mut columns = Vec::new();
         self.columns.iter().for_each(|column| column.push(&mut columns));
+        let (zones, statistics) = (encode_zones(&self.zones), encode_tallied(&self.tallied));
         let mut builder = FlatBufferBuilder::new();
         let small = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
         let args = fbs::SegmentHeadArgs {
@@ -200,6 +197,8 @@ impl SegmentHead {
             },
             sections: Some(builder.create_vector(&packed)),
             columns: (!columns.is_empty()).then(|| builder.create_vector(&columns)),
+            zones: (!zones.is_empty()).then(|| builder.create_vector(&zones)),
+            statistics: (!statistics.is_empty()).then(|| builder.create_vector(&statistics)),
         };
         let table = fbs::SegmentHead::create(&mut builder, &args);
         builder.finish_minimal(table);
@@ -226,6 +225,8 @@ impl SegmentHead {
             },
             sections: [Section::default(); SECTIONS],
             columns: Vec::new(),
+            zones: Vec::new(),
+            tallied: Tallied::default(),
             paged_len: 0,
             has_more: unknown_field(&table._tab, KNOWN_FIELDS).is_some(),
         };
@@ -253,6 +254,13 @@ impl SegmentHead {
                 return Err(format!("more than {MAX_COLUMNS} columns").into());
             }
             head.columns.push(Column::take(&mut columns)?);
+        }
+        if let Some(zones) = table.zones() {
+            let kinds: Vec<_> = head.columns.iter().map(|column| column.kind).collect();
+            head.zones = decode_zones(zones.bytes(), &kinds)?;
+        }
+        if let Some(statistics) = table.statistics() {
+            head.tallied = decode_tallied(statistics.bytes())?;
         }
         Ok(head)
     }

@@ -24,6 +24,15 @@ pub(super) fn take_varint(bytes: &mut &[u8]) -> Option<u64> {
     None
 }
 
+/// Makes small negative numbers, in two's complement, small.
+pub(super) fn zigzag(bits: u64) -> u64 {
+    bits << 1 ^ (bits.cast_signed() >> 63).cast_unsigned()
+}
+
+pub(super) fn unzigzag(number: u64) -> u64 {
+    number >> 1 ^ (number & 1).wrapping_neg()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -319,11 +319,12 @@ class Archive(MutableMapping[str, bytes]):
     ) -> None:
         """Writes a file, and makes the folders that it lies in.
 
-        It can be read right away, and is durable after the next `commit`. A file has at most 4 GiB - 1 bytes.
+        It can be read right away, and is durable after the next `commit`. A file has at most 2**40 - 1 bytes.
+        For one that does not fit into memory, copy to `open(path, "wb")`.
 
         Args:
             path: Where.
-            data: `bytes`, what exports a buffer, or a binary file, which is read to its end.
+            data: `bytes`, what exports a buffer, or a binary file, which is read to its end into memory.
             replace: Whether it may take the place of a file or a link that is there.
             mode: Permission bits.
             mtime_ns: Time of the last change in nanoseconds since 1970; now by default.
@@ -915,7 +916,7 @@ class Archive(MutableMapping[str, bytes]):
             What was added.
 
         Raises:
-            NotTransferred: When something could not be added: it changed while it was read, has 4 GiB or
+            NotTransferred: When something could not be added: it changed while it was read, has 1 TiB or
                 more, is a pipe, a socket or a device, or may not be read. Everything else was added.
 
         Example:

@@ -4,10 +4,11 @@ use std::io::{self, Read};
 
 use super::super::packing::Guard;
 use super::super::report::{ConvertError, Result};
-use super::super::taking::{Kind, Member, Taker, invalid, read_bytes};
+use super::super::taking::{Kind, LONG, Member, Stop, Taker, invalid, read_bytes};
 use super::pax::{Pax, integer, time};
 use super::sparse::Sparse;
 use super::{BLOCK, Block, has_checksum, number, padding, text};
+use crate::Place;
 use crate::archive::path::ArchivePath;
 use crate::archive::stat::{AttributeValue, FileAttributes};
 
@@ -21,6 +22,8 @@ struct Before {
     /// The names of GNU tar, of 100 bytes and more.
     name: Option<Vec<u8>>,
     link: Option<Vec<u8>>,
+    /// What extended headers hold, and where it is, if only places are stored.
+    texts: Vec<(u64, Vec<u8>)>,
 }
 
 /// A stream, and where it is.
@@ -109,19 +112,27 @@ pub(in super::super) fn read(source: &mut dyn Read, guard: &Guard, taker: &mut T
         };
         match header[156] {
             b'x' | b'X' => {
+                let lines_at = stream.at;
                 let lines = stream.extended(len).map_err(|error| failed(&stream, &plain, error))?;
                 let about =
                     before.get_or_insert_with(|| Before { pax: globals.clone(), ..Before::default() });
                 about.pax.add(&lines).map_err(|error| failed(&stream, &plain, error))?;
+                if taker.wraps {
+                    about.texts.push((lines_at, lines));
+                }
             }
             b'g' => {
                 let lines = stream.extended(len).map_err(|error| failed(&stream, &plain, error))?;
                 globals.add(&lines).map_err(|error| failed(&stream, &plain, error))?;
             }
             kind @ (b'L' | b'K') => {
+                let name_at = stream.at;
                 let name = stream.extended(len).map_err(|error| failed(&stream, &plain, error))?;
                 let about =
                     before.get_or_insert_with(|| Before { pax: globals.clone(), ..Before::default() });
+                if taker.wraps {
+                    about.texts.push((name_at, name.clone()));
+                }
                 let name = Some(text(&name).to_vec());
                 if kind == b'L' { about.name = name } else { about.link = name }
             }
@@ -135,33 +146,6 @@ pub(in super::super) fn read(source: &mut dyn Read, guard: &Guard, taker: &mut T
                     .map_err(|error| error.or_source(|error| failed(&stream, &name, error)))?;
             }
         }
-    }
-}
-
-/// Why an entry ends the reading.
-enum Stop {
-    Source(io::Error),
-    Other(ConvertError),
-}
-
-impl Stop {
-    fn or_source(self, failed: impl FnOnce(io::Error) -> ConvertError) -> ConvertError {
-        match self {
-            Self::Source(error) => failed(error),
-            Self::Other(error) => error,
-        }
-    }
-}
-
-impl From<io::Error> for Stop {
-    fn from(error: io::Error) -> Self {
-        Self::Source(error)
-    }
-}
-
-impl From<ConvertError> for Stop {
-    fn from(error: ConvertError) -> Self {
-        Self::Other(error)
     }
 }
 
@@ -242,6 +226,7 @@ fn entry(
         // POSIX: what is not known is taken as a file.
         _ => (Kind::File(len), len),
     };
+    let header_at = stream.at - BLOCK as u64;
     let mut member = Member { name: name.to_vec(), kind, attributes: attributes(header, &about.pax)? };
     let mut left = len;
     let sparse =
@@ -259,6 +244,18 @@ fn entry(
         taker.fail(name, error);
         return Ok(stream.skip(left + padding(len))?);
     }
+    if taker.wraps && matches!(member.kind, Kind::File(_) | Kind::Link(_)) {
+        wrap(stream, (header_at, header), left, about, &member, &path, sparse.is_some(), taker)?;
+        return Ok(stream.skip(padding(len))?);
+    }
+    if let Kind::File(whole) = member.kind
+        && whole > LONG
+    {
+        let pieces = sparse.map_or_else(|| vec![(0, left)], |sparse| sparse.pieces);
+        let mut content = Content { stream, pieces: pieces.into_iter().peekable(), at: 0, len: whole };
+        taker.store_long(&path, &member, whole, &mut content)?;
+        return Ok(stream.skip(padding(len))?);
+    }
     let mut bytes = Vec::new();
     if let (Kind::File(_), Some(sparse)) = (&member.kind, sparse) {
         let to_usize = |n: u64| usize::try_from(n).map_err(|_| invalid("too long for this machine"));
@@ -275,6 +272,97 @@ fn entry(
     stream.skip(padding(len))?;
     taker.store(&path, &member, &bytes)?;
     Ok(())
+}
+
+/// Stores where the bytes of a file, or the target of a link, are.
+#[expect(clippy::too_many_arguments, reason = "all that is known of an entry")]
+fn wrap(
+    stream: &mut Stream<'_>,
+    (header_at, header): (u64, &Block),
+    left: u64,
+    about: &Before,
+    member: &Member,
+    path: &ArchivePath,
+    is_sparse: bool,
+    taker: &mut Taker<'_>,
+) -> std::result::Result<(), Stop> {
+    let place = match &member.kind {
+        _ if is_sparse => {
+            stream.skip(left)?;
+            None
+        }
+        Kind::Link(target) => {
+            stream.skip(left)?;
+            let here = (header_at + 157, header[157..257].to_vec());
+            let mut texts = about.texts.iter().rev().chain([&here]);
+            let found = |(at, text): &(u64, Vec<u8>)| {
+                let start = text.windows(target.len().max(1)).position(|window| window == target)?;
+                Some(at + start as u64)
+            };
+            texts
+                .find_map(found)
+                .map(|offset| Place::new(offset, target.len() as u64, crc32c::crc32c(target)))
+        }
+        _ => {
+            let (offset, length) = (stream.at, left);
+            let mut checksum = 0;
+            let mut piece = vec![0; 256 << 10];
+            let mut left = left;
+            while left > 0 {
+                let n = piece.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+                let read = match stream.source.read(&mut piece[..n]) {
+                    Ok(0) => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                    read => read?,
+                };
+                checksum = crc32c::crc32c_append(checksum, &piece[..read]);
+                stream.at += read as u64;
+                left -= read as u64;
+            }
+            Some(Place::new(offset, length, checksum))
+        }
+    };
+    let Some(place) = place else {
+        let why = "its bytes are not in one piece in the tar file, which is needed for an index over it";
+        taker.fail(&member.name, io::Error::new(io::ErrorKind::Unsupported, why));
+        return Ok(());
+    };
+    Ok(taker.store_place(path, member, place)?)
+}
+
+/// The bytes of a file, with zeros where it has holes.
+struct Content<'c, 's> {
+    stream: &'c mut Stream<'s>,
+    /// Starts and lengths of what is stored, without what was read.
+    pieces: std::iter::Peekable<std::vec::IntoIter<(u64, u64)>>,
+    at: u64,
+    len: u64,
+}
+
+impl Read for Content<'_, '_> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        while self.pieces.next_if(|(start, len)| start + len <= self.at).is_some() {}
+        let (is_stored, end) = match self.pieces.peek() {
+            Some(&(start, len)) if start <= self.at => (true, start + len),
+            Some(&(start, _)) => (false, start),
+            None => (false, self.len),
+        };
+        let n = out.len().min(usize::try_from(end - self.at).unwrap_or(usize::MAX));
+        if n == 0 {
+            return Ok(0);
+        }
+        if !is_stored {
+            out[..n].fill(0);
+            self.at += n as u64;
+            return Ok(n);
+        }
+        let read = self.stream.source.read(&mut out[..n])?;
+        if read == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        (self.at, self.stream.at) = (self.at + read as u64, self.stream.at + read as u64);
+        Ok(read)
+    }
 }
 
 /// The map of a sparse file. `left` is then how many bytes follow it.

@@ -7,6 +7,9 @@ use super::pax::{line, time_text, xattr_key};
 use super::{BLOCK, Block, padding, sums};
 use crate::archive::stat::FileAttributes;
 
+/// The longest file that a header has room for.
+const MAX_LEN: u64 = (1 << 33) - 1;
+
 /// What `tar` writes at once: an archive ends at a multiple of it.
 const RECORD: u64 = 20 * BLOCK as u64;
 
@@ -76,6 +79,9 @@ impl<W: Write> Writer<W> {
                 line(key, id.to_string().as_bytes(), &mut pax);
             }
         }
+        if len > MAX_LEN {
+            line("size", len.to_string().as_bytes(), &mut pax);
+        }
         for (name, value) in &attributes.xattrs {
             line(&xattr_key(name), &value.0, &mut pax);
         }
@@ -104,7 +110,7 @@ fn header(kind: u8, path: &[u8], link: &[u8], len: u64, mtime: u64, attributes: 
         let id = id.filter(|id| *id < 1 << 21).unwrap_or(0);
         put(at, format!("{id:07o}").as_bytes());
     }
-    put(124, format!("{len:011o}").as_bytes());
+    put(124, format!("{:011o}", len.min(MAX_LEN)).as_bytes());
     put(136, format!("{mtime:011o}").as_bytes());
     put(156, &[kind]);
     put(157, &link[..link.len().min(100)]);

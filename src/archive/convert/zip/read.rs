@@ -7,7 +7,7 @@ use flate2::read::DeflateDecoder;
 
 use super::super::packing::Guard;
 use super::super::report::{ConvertError, Result};
-use super::super::taking::{Kind, Member, Taker, invalid, read_bytes};
+use super::super::taking::{Kind, LONG, Member, Taker, invalid, read_bytes};
 use super::{
     DEFLATED, DIRECTORY, ENCRYPTED, END, END64, ENTRY, FOLDER, KIND, LINK, LOCATOR64, OWNER, STORED, TIMES,
     UNIX, ZIP64, seconds, u16_at, u32_at, u64_at,
@@ -227,9 +227,14 @@ fn take(source: &mut (impl Read + Seek), entry: &Entry, guard: &Guard, taker: &m
         taker.fail(name, io::Error::new(io::ErrorKind::Unsupported, why));
         return Ok(());
     }
+    let failed = |error| ConvertError::read(Some(ArchivePath::shown(name)), entry.at, error);
+    if matches!(entry.member.kind, Kind::File(_)) && entry.len > LONG {
+        let mut content = Content::of(source, entry, guard).map_err(failed)?;
+        let stored = taker.store_long(&path, &entry.member, entry.len, &mut content);
+        return stored.map_err(|stop| stop.or_source(failed));
+    }
     let mut bytes = Vec::new();
-    content(source, entry, guard, &mut bytes)
-        .map_err(|error| ConvertError::read(Some(ArchivePath::shown(name)), entry.at, error))?;
+    content(source, entry, guard, &mut bytes).map_err(failed)?;
     if matches!(entry.member.kind, Kind::Link(_)) {
         let Member { name, attributes, .. } = &entry.member;
         let member = Member { name: name.clone(), kind: Kind::Link(bytes), attributes: attributes.clone() };
@@ -247,33 +252,65 @@ fn content(
     if matches!(entry.member.kind, Kind::Link(_)) && entry.len > MAX_LINK {
         return Err(invalid(format!("a link to a path of {} bytes", entry.len)));
     }
-    let head = read_at(source, entry.at, 30)?;
-    let (Some(name), Some(extra), true) = (u16_at(&head, 26), u16_at(&head, 28), head.starts_with(ENTRY))
-    else {
-        return Err(invalid("no header of an entry is where the directory says"));
-    };
-    let skipped = i64::from(name) + i64::from(extra);
-    source.seek(SeekFrom::Current(skipped))?;
-    let packed = guard.packed(source.take(entry.packed));
-    let read = if entry.method == DEFLATED {
-        // One byte more than it should have shows that it has more.
-        let mut unpacked = guard.unpacked(DeflateDecoder::new(packed));
-        read_bytes(&mut unpacked, entry.len, bytes).and_then(|()| Ok(unpacked.read(&mut [0])? == 0))?
-    } else {
-        let mut packed = packed;
-        read_bytes(&mut packed, entry.len, bytes)?;
-        entry.packed == entry.len
-    };
-    if !read {
-        return Err(invalid("it has more bytes than the directory says"));
+    let mut content = Content::of(source, entry, guard)?;
+    read_bytes(&mut content, entry.len, bytes)?;
+    // It is compared with its checksum at its end.
+    content.read_to_end(&mut Vec::new()).map(|_| ())
+}
+
+/// The bytes of a file. After the last one, their number and their checksum are compared.
+struct Content<'c> {
+    source: Box<dyn Read + 'c>,
+    left: u64,
+    crc: Crc,
+    expected: u32,
+    /// Whether its stored bytes are as many as it should have.
+    fits: bool,
+}
+
+impl<'c> Content<'c> {
+    fn of(source: &'c mut (impl Read + Seek), entry: &Entry, guard: &Guard) -> io::Result<Self> {
+        let head = read_at(source, entry.at, 30)?;
+        let (Some(name), Some(extra), true) = (u16_at(&head, 26), u16_at(&head, 28), head.starts_with(ENTRY))
+        else {
+            return Err(invalid("no header of an entry is where the directory says"));
+        };
+        let skipped = i64::from(name) + i64::from(extra);
+        source.seek(SeekFrom::Current(skipped))?;
+        let packed = guard.packed(source.take(entry.packed));
+        let is_deflated = entry.method == DEFLATED;
+        let source: Box<dyn Read + 'c> = if is_deflated {
+            Box::new(guard.unpacked(DeflateDecoder::new(packed)))
+        } else {
+            Box::new(packed)
+        };
+        let fits = is_deflated || entry.packed == entry.len;
+        Ok(Self { source, left: entry.len, crc: Crc::new(), expected: entry.crc, fits })
     }
-    let mut crc = Crc::new();
-    crc.update(bytes);
-    if crc.sum() != entry.crc {
-        let (expected, found) = (entry.crc, crc.sum());
-        return Err(invalid(format!(
-            "its bytes are damaged: CRC32 {expected:#010x} expected, {found:#010x} found"
-        )));
+}
+
+impl Read for Content<'_> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        if self.left == 0 {
+            // One byte more than it should have shows that it has more.
+            if !self.fits || self.source.read(&mut [0])? > 0 {
+                return Err(invalid("it has more bytes than the directory says"));
+            }
+            let (expected, found) = (self.expected, self.crc.sum());
+            if found != expected {
+                return Err(invalid(format!(
+                    "its bytes are damaged: CRC32 {expected:#010x} expected, {found:#010x} found"
+                )));
+            }
+            return Ok(0);
+        }
+        let n = out.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
+        let read = self.source.read(&mut out[..n])?;
+        if read == 0 && n > 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        self.crc.update(&out[..read]);
+        self.left -= read as u64;
+        Ok(read)
     }
-    Ok(())
 }

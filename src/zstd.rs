@@ -44,6 +44,8 @@ unsafe extern "C" {
     fn ZSTD_createCCtx() -> *mut c_void;
     fn ZSTD_freeCCtx(context: *mut c_void) -> usize;
     fn ZSTD_CCtx_setParameter(context: *mut c_void, parameter: c_int, value: c_int) -> usize;
+    #[cfg(feature = "maps")]
+    fn ZSTD_CCtx_setPledgedSrcSize(context: *mut c_void, len: u64) -> usize;
     fn ZSTD_compressStream2(context: *mut c_void, out: *mut Out, bytes: *mut In, end: c_int) -> usize;
     fn ZSTD_createDCtx() -> *mut c_void;
     fn ZSTD_freeDCtx(context: *mut c_void) -> usize;
@@ -53,7 +55,8 @@ unsafe extern "C" {
 }
 
 /// Whether these bytes start a frame, or one that is to be skipped.
-pub(super) fn is_frame(start: &[u8]) -> bool {
+#[cfg(feature = "convert")]
+pub(crate) fn is_frame(start: &[u8]) -> bool {
     let Some(magic) = start.first_chunk().map(|magic| u32::from_le_bytes(*magic)) else { return false };
     magic == 0xfd2f_b528 || magic & 0xffff_fff0 == 0x184d_2a50
 }
@@ -75,7 +78,7 @@ fn no_memory() -> io::Error {
 
 /// Decompresses frames, one after the other. A window of more than 128 MiB is refused, as the command
 /// `zstd` does.
-pub(super) struct Reader<R> {
+pub(crate) struct Reader<R> {
     source: R,
     context: Option<NonNull<c_void>>,
     /// Whether a frame has begun and not ended.
@@ -83,7 +86,7 @@ pub(super) struct Reader<R> {
 }
 
 impl<R: BufRead> Reader<R> {
-    pub(super) fn new(source: R) -> Self {
+    pub(crate) fn new(source: R) -> Self {
         // SAFETY: takes nothing. There is none if there is no memory for it.
         let context = NonNull::new(unsafe { ZSTD_createDCtx() });
         Self { source, context, within: false }
@@ -142,7 +145,7 @@ impl Drop for Compressor {
 }
 
 /// Compresses what is written to it into one frame, with a checksum.
-pub(super) struct Writer<W> {
+pub(crate) struct Writer<W> {
     target: W,
     compressor: Compressor,
     /// What is to be written next.
@@ -150,7 +153,7 @@ pub(super) struct Writer<W> {
 }
 
 impl<W: Write> Writer<W> {
-    pub(super) fn new(target: W) -> io::Result<Self> {
+    pub(crate) fn new(target: W) -> io::Result<Self> {
         // SAFETY: takes nothing. There is none if there is no memory for it.
         let context = NonNull::new(unsafe { ZSTD_createCCtx() }).ok_or_else(no_memory)?;
         let compressor = Compressor(context);
@@ -159,6 +162,15 @@ impl<W: Write> Writer<W> {
             checked(unsafe { ZSTD_CCtx_setParameter(context.as_ptr(), parameter, value) })?;
         }
         Ok(Self { target, compressor, made: vec![0; BUFFER] })
+    }
+
+    /// The same for exactly `len` bytes. The frame says so, which decoders of whole values ask for.
+    #[cfg(feature = "maps")]
+    pub(crate) fn sized(target: W, len: u64) -> io::Result<Self> {
+        let writer = Self::new(target)?;
+        // SAFETY: the context is alive, used by this thread alone, and has begun no frame.
+        checked(unsafe { ZSTD_CCtx_setPledgedSrcSize(writer.compressor.0.as_ptr(), len) })?;
+        Ok(writer)
     }
 
     /// Compresses bytes, and returns how many of them were taken, and whether more is to be written.
@@ -173,7 +185,7 @@ impl<W: Write> Writer<W> {
         Ok((taken, left > 0))
     }
 
-    pub(super) fn finish(mut self) -> io::Result<W> {
+    pub(crate) fn finish(mut self) -> io::Result<W> {
         while self.compress(&[], END)?.1 {}
         Ok(self.target)
     }
