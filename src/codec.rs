@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use crate::planes::Segments;
+use crate::planes::Fields;
 use crate::scalar::{Scalar, ScalarField};
 use crate::statistics::Tally;
 
@@ -120,13 +120,20 @@ pub trait Codec: Send + Sync + 'static {
         None
     }
 
-    /// Where the arrays of a record lie, so that a depot can store each field by itself. The default names none,
-    /// which is right for text and for records without arrays of numbers.
+    /// Whether [`fields`](Self::fields) names any arrays. The default is false: then records are put without
+    /// looking at them again.
+    fn has_fields(&self) -> bool {
+        false
+    }
+
+    /// Where the arrays of a record lie, so that a depot can store each field by itself: see
+    /// [`Layout::fields_apart`](crate::Layout::fields_apart). The default names none, which is right for text and
+    /// for records without arrays of numbers.
     ///
-    /// `view` is that of a record, which `segments` knows.
+    /// `view` is that of a record, which `fields` knows.
     ///
     /// ```
-    /// use vldepot::{Codec, CodecError, Elements, Segments};
+    /// use vldepot::{Codec, CodecError, Elements, Fields};
     ///
     /// /// Places of particles: x, y and z of each, one after the other.
     /// struct Places;
@@ -144,8 +151,11 @@ pub trait Codec: Send + Sync + 'static {
     /// #       let (places, rest) = bytes.as_chunks();
     /// #       if rest.is_empty() { Ok(places) } else { Err(CodecError::invalid("a part of a place")) }
     /// #   }
-    ///     fn segments(&self, view: &Self::View<'_>, segments: &mut Segments<'_>) {
-    ///         segments.add(0, Elements::Float4, view.as_flattened());
+    ///     fn has_fields(&self) -> bool {
+    ///         true
+    ///     }
+    ///     fn fields(&self, view: &Self::View<'_>, fields: &mut Fields<'_>) {
+    ///         fields.add(0, Elements::Float4, view.as_flattened());
     ///     }
     /// }
     ///
@@ -153,8 +163,8 @@ pub trait Codec: Send + Sync + 'static {
     ///     item.len() == view.len()
     /// });
     /// ```
-    fn segments(&self, view: &Self::View<'_>, segments: &mut Segments<'_>) {
-        let _ = (view, segments);
+    fn fields(&self, view: &Self::View<'_>, fields: &mut Fields<'_>) {
+        let _ = (view, fields);
     }
 
     /// Whether [`describe`](Self::describe) says anything of records. The default is false: then records are

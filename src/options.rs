@@ -169,6 +169,19 @@ pub struct Layout {
     /// codec that describes no records ([`Codec::describes`](crate::Codec::describes)) has none, whatever this
     /// is. Statistics of [`columns`](Self#structfield.columns) are always kept.
     pub statistics: bool,
+    /// Store the fields of records apart, where the codec says where they lie: see
+    /// [`Codec::fields`](crate::Codec::fields). The default is true, and false for
+    /// [`compact`](Self::compact) and [`uncompressed`](Self::uncompressed).
+    ///
+    /// All positions of a block follow each other then, all forces, and so on, byte by byte, each in a code of
+    /// its own. Records of some kilobytes take less room, and are read several times as fast. Their chunks are
+    /// read by this crate alone: other programs that read Blosc2 open the file, and refuse them. Records
+    /// without such fields, like those of [`Raw`](crate::Raw), are compressed as
+    /// [`compression`](Self#structfield.compression) says, and any Blosc2 library reads them.
+    ///
+    /// Blocks have at least 1 KiB of whole records, or 64 KiB of a longer one. A
+    /// [`block_size`](Self#structfield.block_size) takes the place of both numbers.
+    pub fields_apart: bool,
 }
 
 impl Default for Layout {
@@ -177,6 +190,8 @@ impl Default for Layout {
     }
 }
 
+/// The longest chunk whose fields are stored apart. Its header names one Blosc2 block.
+const MAX_APART: usize = 256 << 20;
 /// The smallest chunk: smaller ones would be all overhead.
 const MIN_CHUNK: usize = 64;
 
@@ -196,6 +211,7 @@ impl Layout {
             name_order: true,
             columns: Vec::new(),
             statistics: false,
+            fields_apart: true,
         }
     }
 
@@ -209,7 +225,12 @@ impl Layout {
     /// Reading one small record is also many times slower, because its whole block is decompressed. A
     /// scan is as fast as with the default.
     pub fn compact() -> Self {
-        Self { compression: Compression::zstd(9), block_size: Some(256 << 10), ..Self::balanced() }
+        Self {
+            compression: Compression::zstd(9),
+            block_size: Some(256 << 10),
+            fields_apart: false,
+            ..Self::balanced()
+        }
     }
 
     /// No compression: views on disk come straight from the memory map.
@@ -218,7 +239,7 @@ impl Layout {
     /// holds. Otherwise, the rest of it stays an unwritten hole in the file. To read from the map, commit
     /// seldom, or choose chunks about as large as the data between two commits.
     pub fn uncompressed() -> Self {
-        Self { compression: Compression::none(), ..Self::balanced() }
+        Self { compression: Compression::none(), fields_apart: false, ..Self::balanced() }
     }
 
     /// Sets [`compression`](Self#structfield.compression).
@@ -285,6 +306,19 @@ impl Layout {
         self
     }
 
+    /// Sets [`fields_apart`](Self#structfield.fields_apart).
+    #[must_use]
+    pub fn with_fields_apart(mut self, apart: bool) -> Self {
+        self.fields_apart = apart;
+        self
+    }
+
+    /// Whether writers store fields apart. What vlstore reads is plain.
+    pub(crate) fn stores_apart(&self) -> bool {
+        let compresses = self.compression.codec != CompressionCodec::None && self.compression.level > 0;
+        self.fields_apart && !self.vlstore_compatible && compresses && self.chunk_size <= MAX_APART
+    }
+
     /// This layout, compressed as `by` is: with its compression and its block size, as far as they fit.
     ///
     /// All else stays. So do the size of elements, and that single bytes, as those of files, are not
@@ -300,7 +334,7 @@ impl Layout {
     pub fn recompressed(&self, by: &Self) -> Self {
         let typesize = self.compression.typesize.or(by.compression.typesize);
         let compression = Compression { typesize, ..by.compression };
-        let new = self.clone().with_compression(compression);
+        let new = self.clone().with_compression(compression).with_fields_apart(by.fields_apart);
         let of_elements = |layout: Self| match typesize {
             Some(1) => layout.of_single_bytes(),
             _ => layout,

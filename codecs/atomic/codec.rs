@@ -9,7 +9,7 @@ use super::{AtomicFrameItem, write};
 use crate::codec::{Codec, CodecError};
 use crate::codecs::ndarray::DType;
 use crate::statistics::Tally;
-use crate::{Scalar, ScalarField, Segments};
+use crate::{Fields, Scalar, ScalarField};
 
 /// Frames of atoms: writes [`AtomicFrame`](super::AtomicFrame) and lends [`AtomicFrameView`].
 ///
@@ -222,9 +222,13 @@ impl Codec for AtomicFrameCodec {
         }
     }
 
+    fn has_fields(&self) -> bool {
+        true
+    }
+
     /// Positions, velocities, forces, charges, types, masses, and the writer's own arrays per atom.
-    fn segments(&self, view: &AtomicFrameView<'_>, segments: &mut Segments<'_>) {
-        view.segments(segments);
+    fn fields(&self, view: &AtomicFrameView<'_>, fields: &mut Fields<'_>) {
+        view.fields(fields);
     }
 
     fn describes(&self) -> bool {

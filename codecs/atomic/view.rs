@@ -13,7 +13,7 @@ use super::precision::Precision;
 use super::{AtomicFrame, NamedArray, Topology};
 use crate::codec::CodecError;
 use crate::codecs::ndarray::{AnyArray, AnyArrayView, DType, Element};
-use crate::{Elements, Segments};
+use crate::{Elements, Fields};
 
 /// A frame, borrowed from its record's bytes.
 ///
@@ -309,23 +309,23 @@ impl<'a> AtomicFrameView<'a> {
 
     /// Adds the arrays that have elements for each atom. Own arrays have field numbers by their place among
     /// them.
-    pub(super) fn segments(&self, segments: &mut Segments<'_>) {
+    pub(super) fn fields(&self, fields: &mut Fields<'_>) {
         const FIRST_OWN: usize = 16;
         let real = [self.positions_any(), self.velocities_any(), self.forces_any(), self.charges_any()];
         for (field, array) in (1..).zip(real) {
             if let Some(array) = array {
-                segments.add(field, array.dtype().elements(), array.as_bytes());
+                fields.add(field, array.dtype().elements(), array.as_bytes());
             }
         }
         if let Some(types) = self.frame.types() {
-            segments.add(5, Elements::Bytes4, types.bytes());
+            fields.add(5, Elements::Bytes4, types.bytes());
         }
         if let Some(masses) = self.frame.masses() {
-            segments.add(6, Elements::Float4, masses.bytes());
+            fields.add(6, Elements::Float4, masses.bytes());
         }
         for (number, array) in self.arrays().enumerate().filter(|(_, array)| array.per_atom) {
             let field = u8::try_from(FIRST_OWN + number).unwrap_or(u8::MAX);
-            segments.add(field, array.array.dtype().elements(), array.array.as_bytes());
+            fields.add(field, array.array.dtype().elements(), array.array.as_bytes());
         }
     }
 

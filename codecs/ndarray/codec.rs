@@ -7,7 +7,7 @@ use ndarray::{ArrayBase, ArrayRef, ArrayView, Data, Dimension, IxDyn};
 
 use super::any::{append_elements, byte_len};
 use super::{AnyArray, AnyArrayView, DType, Element};
-use crate::Segments;
+use crate::Fields;
 use crate::codec::{Codec, CodecError};
 
 const MAGIC: [u8; 4] = *b"NDA1";
@@ -150,8 +150,12 @@ impl Codec for AnyNdArray {
         read(bytes)
     }
 
-    fn segments(&self, view: &AnyArrayView<'_>, segments: &mut Segments<'_>) {
-        segments.add(0, view.dtype().elements(), view.as_bytes());
+    fn has_fields(&self) -> bool {
+        true
+    }
+
+    fn fields(&self, view: &AnyArrayView<'_>, fields: &mut Fields<'_>) {
+        fields.add(0, view.dtype().elements(), view.as_bytes());
     }
 }
 
@@ -192,9 +196,9 @@ impl<T: Element, D: Dimension + 'static> Codec for NdArray<T, D> {
         T::DTYPE.size()
     }
 
-    fn segments(&self, view: &ArrayView<'_, T, D>, segments: &mut Segments<'_>) {
+    fn fields(&self, view: &ArrayView<'_, T, D>, fields: &mut Fields<'_>) {
         let bytes = view.as_slice().map(bytemuck::cast_slice::<T, u8>).unwrap_or_default();
-        segments.add(0, T::DTYPE.elements(), bytes);
+        fields.add(0, T::DTYPE.elements(), bytes);
     }
 
     fn encode(&self, item: &ArrayRef<T, D>, out: &mut Vec<u8>) -> Result<(), CodecError> {

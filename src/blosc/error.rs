@@ -11,7 +11,7 @@ pub struct BloscError {
 }
 
 impl BloscError {
-    pub(super) fn new(why: impl Into<String>) -> Self {
+    pub(crate) fn new(why: impl Into<String>) -> Self {
         Self { why: why.into(), unread: None }
     }
 

@@ -65,6 +65,11 @@ impl ChunkHeader {
         Ok(header)
     }
 
+    /// The header as stored.
+    pub(crate) fn bytes(&self) -> &[u8; HEADER_LEN] {
+        &self.bytes
+    }
+
     /// Whether the raw bytes are stored as they are, right after the header.
     pub(crate) fn is_memcpyed(&self) -> bool {
         self.flags & 0x02 != 0 && self.special() == 0

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use crate::buffer::AlignedBuf;
+use crate::format::apart::Records;
 use crate::format::chunk::MAX_DIRECTORY;
 use crate::format::tables::{Action, Attributes, DirectoryBuilder};
 use crate::options::Placement;
+use crate::planes::Span;
 
 /// Bytes of operations in one directory after which a chunk takes no more of them.
 const DIRECTORY_ROOM: usize = MAX_DIRECTORY / 4;
@@ -23,11 +25,25 @@ pub(crate) struct OpenChunk {
     directory_bytes: usize,
     /// The number of puts, and their bytes. The mean chooses the block size.
     puts: (u64, u64),
+    /// The records, if their fields are to be stored apart.
+    records: Option<Records>,
+}
+
+/// What was in a chunk when it was sealed.
+#[derive(Debug)]
+pub(crate) struct Sealed {
+    pub(crate) raw: Arc<AlignedBuf>,
+    pub(crate) used: usize,
+    pub(crate) directory: DirectoryBuilder,
+    /// The records, if it is worth storing their fields apart.
+    pub(crate) records: Option<Records>,
 }
 
 impl OpenChunk {
     /// An empty chunk of `chunk_size` raw bytes.
-    pub(crate) fn new(chunk_size: usize) -> Self {
+    ///
+    /// With `apart`, it notes where the fields of records lie.
+    pub(crate) fn new(chunk_size: usize, apart: bool) -> Self {
         Self {
             raw: None,
             chunk_size,
@@ -35,6 +51,7 @@ impl OpenChunk {
             directory: DirectoryBuilder::default(),
             directory_bytes: 0,
             puts: (0, 0),
+            records: apart.then(Records::default),
         }
     }
 
@@ -76,12 +93,27 @@ impl OpenChunk {
     }
 
     /// Copies as much of `bytes` as fits to `start`. Returns the rest, which belongs into the next chunks.
-    pub(crate) fn fill<'b>(&mut self, start: usize, bytes: &'b [u8]) -> &'b [u8] {
+    ///
+    /// They are those of a record from its byte `from` on, with fields that lie where `spans` says.
+    pub(crate) fn fill<'b>(
+        &mut self,
+        start: usize,
+        bytes: &'b [u8],
+        from: usize,
+        spans: &[Span],
+    ) -> &'b [u8] {
         let n = bytes.len().min(self.chunk_size - start);
         let raw = self.raw.get_or_insert_with(|| AlignedBuf::any(self.chunk_size));
         raw[self.used..start].fill(0);
         raw[start..start + n].copy_from_slice(&bytes[..n]);
         self.used = start + n;
+        if let Some(records) = self.records.as_mut().filter(|_| n > 0) {
+            if from == 0 && n == bytes.len() {
+                records.push(start, n, spans);
+            } else {
+                records.push_part(start, n, spans, from);
+            }
+        }
         &bytes[n..]
     }
 
@@ -117,15 +149,15 @@ impl OpenChunk {
         self.raw.as_ref()?[..self.used].get(start..start.checked_add(len)?)
     }
 
-    /// Pads the bytes in use with zeros to `padded` bytes. Returns these, how many are used, and the
-    /// directory.
+    /// Pads the bytes in use with zeros to `padded` bytes.
     ///
     /// What the buffer held behind them is gone: nobody can read it.
-    pub(crate) fn seal(self, padded: usize) -> (Arc<AlignedBuf>, usize, DirectoryBuilder) {
+    pub(crate) fn seal(self, padded: usize) -> Sealed {
         let mut raw = self.raw.unwrap_or_else(|| AlignedBuf::any(self.chunk_size));
         raw.truncate(padded.clamp(self.used, self.chunk_size));
         raw[self.used..].fill(0);
-        (Arc::new(raw), self.used, self.directory)
+        let records = self.records.filter(Records::pays);
+        Sealed { raw: Arc::new(raw), used: self.used, directory: self.directory, records }
     }
 
     /// The operations of a chunk without bytes.

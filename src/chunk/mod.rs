@@ -17,8 +17,8 @@ mod reader;
 mod shape;
 
 pub(crate) use at::ChunkAt;
-pub(crate) use builder::OpenChunk;
+pub(crate) use builder::{OpenChunk, Sealed};
 pub(crate) use cache::Cache;
-pub(crate) use pool::{Job, Pool};
+pub(crate) use pool::{Apart, Job, Pool};
 pub(crate) use reader::{ChunkReader, TABLES_LIMIT};
 pub(crate) use shape::Shape;

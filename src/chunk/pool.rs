@@ -11,8 +11,10 @@ use std::thread;
 use super::shape::Shape;
 use crate::blosc::{BloscError, Encoder};
 use crate::buffer::AlignedBuf;
+use crate::format::apart::{self, BlockSizes, Records};
 use crate::format::chunk::{EncodedEntry, encode_chunk};
 use crate::format::tables::DirectoryBuilder;
+use crate::planes::{Coder, Scratch};
 use crate::workers::{Wake, Work, Workers, panic_message};
 
 /// A sealed chunk.
@@ -24,6 +26,17 @@ pub(crate) struct Job {
     pub(crate) used: usize,
     pub(crate) directory: DirectoryBuilder,
     pub(crate) shape: Shape,
+    /// How to store the fields of records apart, if that is wanted.
+    pub(crate) apart: Option<Apart>,
+}
+
+/// How to store the fields of records apart.
+#[derive(Debug)]
+pub(crate) struct Apart {
+    pub(crate) records: Records,
+    pub(crate) coder: Arc<Coder>,
+    pub(crate) sizes: BlockSizes,
+    pub(crate) align: usize,
 }
 
 /// A chunk with at most this many bytes to compress is not worth waking a thread for, if someone waits
@@ -136,6 +149,7 @@ impl Pool {
 struct Compressor {
     /// The last one was used last.
     encoders: Vec<(Shape, Encoder)>,
+    scratch: Scratch,
 }
 
 impl std::fmt::Debug for Compressor {
@@ -145,7 +159,10 @@ impl std::fmt::Debug for Compressor {
 }
 
 impl Compressor {
-    fn compress(&mut self, job: &Job, bytes: Vec<u8>) -> Result<EncodedEntry, BloscError> {
+    fn compress(&mut self, job: &Job, mut bytes: Vec<u8>) -> Result<EncodedEntry, BloscError> {
+        if let Some(entry) = self.apart(job, &mut bytes)? {
+            return Ok(entry);
+        }
         let Shape { compression, split, block_size, chunk_size, .. } = job.shape;
         // Chunks that differ only in how much of them is compressed share an encoder.
         let wanted = Shape { compressed: 0, ..job.shape };
@@ -159,6 +176,15 @@ impl Compressor {
         let encoded = encode_chunk(&job.raw, job.used, chunk_size, &job.directory, &mut encoder, bytes);
         self.encoders.push((wanted, encoder));
         encoded
+    }
+
+    /// Stores the fields of the records apart, if that is wanted and makes the chunk smaller.
+    fn apart(&mut self, job: &Job, bytes: &mut Vec<u8>) -> Result<Option<EncodedEntry>, BloscError> {
+        let Some(Apart { records, coder, sizes, align }) = &job.apart else { return Ok(None) };
+        let what = (records, Arc::clone(coder));
+        let (chunk_size, how) = (job.shape.chunk_size, (*sizes, *align));
+        let raw = &job.raw[..job.used];
+        apart::encode(raw, chunk_size, &job.directory, what, how, &mut self.scratch, bytes)
     }
 }
 
@@ -180,7 +206,10 @@ mod tests {
             for chunk in 0..9 {
                 let raw = Arc::new(AlignedBuf::copy_of(&[u8::try_from(chunk).unwrap() + 1; 1 << 14]));
                 let directory = DirectoryBuilder::default();
-                pool.submit(Job { chunk, raw, used: 1 << 14, directory, shape: shape(1 << 12) }, will_wait);
+                pool.submit(
+                    Job { chunk, raw, used: 1 << 14, directory, shape: shape(1 << 12), apart: None },
+                    will_wait,
+                );
             }
             for chunk in 0..9 {
                 let entry = pool.take(chunk, true).unwrap().unwrap();
@@ -197,7 +226,7 @@ mod tests {
         let compression = Compression { typesize: Some(0), ..Compression::default() };
         let shape = Shape { compression, ..shape(1 << 12) };
         let directory = DirectoryBuilder::default();
-        pool.submit(Job { chunk: 0, raw, used: 0, directory, shape }, false);
+        pool.submit(Job { chunk: 0, raw, used: 0, directory, shape, apart: None }, false);
         assert!(pool.take(0, true).unwrap().is_err());
     }
 
@@ -209,7 +238,10 @@ mod tests {
             // A chunk cannot be divided into blocks of 0 bytes.
             for (chunk, block_size) in [(0, 1 << 12), (1, 0), (2, 1 << 12)] {
                 let (raw, directory) = (Arc::clone(&raw), DirectoryBuilder::default());
-                pool.submit(Job { chunk, raw, used: 1 << 14, directory, shape: shape(block_size) }, false);
+                pool.submit(
+                    Job { chunk, raw, used: 1 << 14, directory, shape: shape(block_size), apart: None },
+                    false,
+                );
             }
             assert!(pool.take(0, true).unwrap().is_ok());
             let error = pool.take(1, true).unwrap().err().unwrap();

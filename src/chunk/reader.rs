@@ -8,6 +8,8 @@
 //! blocks are copied to a buffer of the thread, and checked and decompressed there, so nobody can change them
 //! in between.
 
+mod apart;
+
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::ops::Range;
@@ -102,6 +104,8 @@ pub(crate) struct ChunkReader {
     cache: Option<Arc<Cache>>,
     /// The number of the first chunk in the cache, which several readers may share.
     first_cached: u64,
+    /// Chunks with the fields apart.
+    apart: apart::Chunks,
 }
 
 /// Where blocks are decoded to.
@@ -142,6 +146,7 @@ impl ChunkReader {
             tables_limit: TABLES_LIMIT,
             cache: None,
             first_cached: 0,
+            apart: apart::Chunks::default(),
         }
     }
 
@@ -277,6 +282,9 @@ impl ChunkReader {
             }
             return Ok(whole.slice(range));
         }
+        if at.is_apart() {
+            return self.apart_bytes(chunk, at, range, ahead);
+        }
         let block_size = at.block_size as usize;
         if block_size == 0 {
             return Err(self.damaged(chunk, at.offset, "a block size".into(), "0".into()));
@@ -356,12 +364,14 @@ impl ChunkReader {
 
     /// Fills `out` with raw bytes of a compressed chunk, from the start of block `first` on.
     fn decode(&self, chunk: u64, at: &ChunkRef, ahead: &Windows, first: usize, out: &mut [u8]) -> Result<()> {
-        self.decode_behind(chunk, at, ahead, (first, 0), out, &mut |_| ())
+        let start = first * at.block_size as usize;
+        self.decode_behind(chunk, at, ahead, (start, 0), out, &mut |_| ())
     }
 
-    /// Like [`decode`](Self::decode), but goes on after the first `filled` bytes, which are there already.
+    /// Like [`decode`](Self::decode), from raw byte `start` on, but goes on after the first `filled` bytes, which
+    /// are there already.
     ///
-    /// `filled` must be whole blocks. All stored blocks are read in one request, and none if they are in
+    /// Both must be at the start of a block, unless fields are apart. All stored blocks are read in one request, and none if they are in
     /// `ahead`. After each piece, `seen` gets all bytes decoded so far. It can work on
     /// the newest piece while that is in the processor's cache.
     pub(crate) fn decode_behind(
@@ -369,7 +379,7 @@ impl ChunkReader {
         chunk: u64,
         at: &ChunkRef,
         ahead: &Windows,
-        (first, filled): (usize, usize),
+        (start, filled): (usize, usize),
         out: &mut [u8],
         seen: &mut dyn FnMut(&[u8]),
     ) -> Result<()> {
@@ -380,6 +390,10 @@ impl ChunkReader {
         if filled >= out.len() {
             return Ok(());
         }
+        if at.is_apart() {
+            return self.decode_apart(chunk, at, ahead, (start, filled), out, seen);
+        }
+        let first = start / (at.block_size as usize).max(1);
         let target = Target { first, out, filled, seen };
         // If the whole entry cannot be mapped, a part of it may still be read.
         let n_checksums = 4 * u64::from(at.n_checksums);
@@ -566,7 +580,7 @@ impl ChunkReader {
             }
             return;
         }
-        let block_size = (at.block_size as usize).max(1);
+        let block_size = if at.is_apart() { 1 } else { (at.block_size as usize).max(1) };
         let first_last = |range: &Range<usize>| range.start / block_size..range.end.div_ceil(block_size);
         if let Some(cache) = &self.cache {
             match cache.would(
@@ -579,6 +593,9 @@ impl ChunkReader {
                 Advice::DecodeWhole => range = 0..self.chunk_size,
                 Advice::DecodePart => {}
             }
+        }
+        if at.is_apart() {
+            return self.expect_apart(ahead, chunk, at, range, blocks);
         }
         let Some(table) = self.table_in_memory(chunk, at).or_else(|| {
             self.check_counts(chunk, at).ok()?;
@@ -762,6 +779,9 @@ impl ChunkReader {
         if [ChunkRef::ZEROS, ChunkRef::UNCOMPRESSED, ChunkRef::FOREIGN].into_iter().any(|kind| at.is(kind)) {
             return Ok(Vec::new());
         }
+        if at.is_apart() {
+            return self.apart_blocks(chunk, at);
+        }
         let table = self.load_table(chunk, at)?;
         let table = table.borrowed();
         let n_blocks = table.header.n_blocks().min(at.n_checksums.saturating_sub(1) as usize);
@@ -775,6 +795,9 @@ impl ChunkReader {
             return Ok(());
         }
         self.check_known(at)?;
+        if at.is_apart() {
+            return self.check_apart_stored(chunk, at);
+        }
         if !at.is(ChunkRef::ZEROS | ChunkRef::UNCOMPRESSED) {
             let table = self.load_table(chunk, at)?;
             let table = table.borrowed();

@@ -111,7 +111,7 @@ impl Shape {
 mod tests {
     use std::sync::Arc;
 
-    use super::super::{ChunkReader, OpenChunk};
+    use super::super::{ChunkReader, OpenChunk, Sealed};
     use super::*;
     use crate::blosc::{ChunkHeader, Encoder, decompress};
     use crate::format::chunk::{ChunkRef, EncodedEntry, encode_chunk};
@@ -160,10 +160,10 @@ mod tests {
     /// Seals a chunk of which `raw` is in use, in a buffer that held something else.
     fn sealed(layout: &Layout, raw: &[u8]) -> EncodedEntry {
         drop(crate::buffer::AlignedBuf::copy_of(&vec![0xa5; layout.chunk_size]));
-        let mut open = OpenChunk::new(layout.chunk_size);
-        assert!(open.fill(0, raw).is_empty());
+        let mut open = OpenChunk::new(layout.chunk_size, false);
+        assert!(open.fill(0, raw, 0, &[]).is_empty());
         let shape = Shape::of(layout, 100, raw.len());
-        let (bytes, used, _) = open.seal(shape.compressed);
+        let Sealed { raw: bytes, used, .. } = open.seal(shape.compressed);
         assert_eq!((used, bytes.len()), (raw.len(), shape.compressed));
         let mut encoder = Encoder::with_split(shape.compression, shape.block_size, shape.split).unwrap();
         let directory = DirectoryBuilder::default();

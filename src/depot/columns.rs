@@ -2,6 +2,7 @@
 
 use std::ops::RangeBounds;
 
+use super::describe::{Said, said};
 use super::keys::Keys;
 use super::range::clip;
 use super::{Depot, tagged};
@@ -11,7 +12,6 @@ use crate::engine::Moment;
 use crate::error::{ErrorKind, Result};
 use crate::key::{AsKey, Key, describe};
 use crate::scalar::{Column, Scalar, ScalarField, push_value, row, value_of};
-use crate::statistics::Tally;
 
 use super::record::is_aligned;
 
@@ -178,21 +178,18 @@ impl<C: Codec> Depot<C> {
             .map_err(|why| ErrorKind::InvalidRecord { why }.at(self.engine.path()).of(describe(name)))
     }
 
-    /// What the index keeps of a record with these bytes, which this depot's codec encoded: the row of scalars,
-    /// and what statistics are made from. The bytes are viewed once, and only if anything is kept.
-    pub(super) fn kept_of(&self, name: &[u8], bytes: &[u8]) -> Result<(Vec<u8>, Option<Tally>)> {
-        let describes =
-            self.describer.is_none() && self.engine.parameters().statistics && self.codec.describes();
-        if !describes || self.unknown_column.is_some() {
-            return Ok((self.scalars_of(name, bytes)?, self.tally_of(name, bytes)?));
+    /// The row of scalars of a record with these bytes, which this depot's codec encoded, and what else the codec
+    /// says of it. The bytes are viewed once, and only if anything is asked for.
+    pub(super) fn kept_of(&self, name: &[u8], bytes: &[u8]) -> Result<(Vec<u8>, Said)> {
+        let asked = self.asked();
+        if self.describer.is_some() || asked.is_nothing() || self.unknown_column.is_some() {
+            return Ok((self.scalars_of(name, bytes)?, self.said_of(name, bytes)?));
         }
         let copy = (!is_aligned(bytes, C::ALIGN)).then(|| Bytes::copy_of(bytes));
-        let view =
-            self.codec.view(copy.as_deref().unwrap_or(bytes)).map_err(|e| self.codec_error(name, e))?;
+        let bytes = copy.as_deref().unwrap_or(bytes);
+        let view = self.codec.view(bytes).map_err(|error| self.codec_error(name, error))?;
         let row = if self.columns().is_empty() { Vec::new() } else { self.row_of(name, &view)? };
-        let mut tally = Tally::default();
-        self.codec.describe(&view, &mut tally);
-        Ok((row, Some(tally)))
+        Ok((row, said(&*self.codec, bytes, &view, asked)))
     }
 
     /// The row of scalars of a record that is copied from `other`, where it has the row `stored`.

@@ -92,6 +92,7 @@ impl DepotBuilder<Raw> {
             element_size: self.layout.compression.typesize.unwrap_or_default().into(),
             scalars: stored.columns.clone(),
             describes: stored.statistics,
+            has_fields: stored.apart,
         });
         self
     }
@@ -260,6 +261,7 @@ fn spec<C: Codec>(codec: &C) -> CodecSpec {
         element_size: codec.element_size(),
         scalars: codec.scalars().to_vec(),
         describes: codec.describes(),
+        has_fields: codec.has_fields(),
     }
 }
 

@@ -6,7 +6,9 @@ use super::record::is_aligned;
 use super::statistics::{Describer, Statistics};
 use crate::buffer::Bytes;
 use crate::codec::{Codec, CodecError, Raw};
+use crate::engine::{Engine, Told};
 use crate::error::Result;
+use crate::planes::{Fields, Span};
 use crate::statistics::Tally;
 
 /// Statistics.
@@ -47,21 +49,28 @@ impl<C: Codec> Depot<C> {
         self.engine.parameters().statistics && (self.describer.is_some() || self.codec.describes())
     }
 
-    /// The statistics of a record with these bytes, if the depot keeps any and the codec gives them.
-    pub(super) fn tally_of(&self, name: &[u8], bytes: &[u8]) -> Result<Option<Tally>> {
-        if !self.describes() {
-            return Ok(None);
-        }
+    /// What the depot needs the codec to say of records.
+    pub(super) fn asked(&self) -> Asked {
+        Asked::of(&self.engine, &*self.codec)
+    }
+
+    /// What the codec says of a record with these bytes, as far as the depot needs it.
+    pub(super) fn said_of(&self, name: &[u8], bytes: &[u8]) -> Result<Said> {
         if let Some(Describer(describe)) = &self.describer {
-            return Ok(describe(bytes));
+            return Ok(describe(bytes).unwrap_or_default());
         }
-        tally(&*self.codec, bytes).map(Some).map_err(|error| self.codec_error(name, error))
+        let asked = self.asked();
+        if asked.is_nothing() {
+            return Ok(Said::default());
+        }
+        said_of(&*self.codec, bytes, asked).map_err(|error| self.codec_error(name, error))
     }
 }
 
 impl Depot<Raw> {
     /// Lets `codec`, which must be that of the depot, describe the records that are put as bytes, so that
-    /// copies have [statistics](Self::statistics).
+    /// copies have [statistics](Self::statistics), and [fields that lie
+    /// apart](crate::Layout::fields_apart).
     ///
     /// Records that are not what the codec holds are stored all the same, and are missing in the statistics.
     ///
@@ -83,17 +92,69 @@ impl Depot<Raw> {
     /// [`ErrorKind::CodecParameters`](crate::ErrorKind::CodecParameters).
     pub fn describing<C: Codec>(mut self, codec: C) -> Result<Self> {
         let ((), codec) = learned(codec, |check| self.engine.check_codec(check))?;
-        self.describer =
-            codec.describes().then(|| Describer(Box::new(move |bytes| tally(&*codec, bytes).ok())));
+        let asked = Asked::of(&self.engine, &*codec);
+        let describe = move |bytes: &[u8]| said_of(&*codec, bytes, asked).ok();
+        self.describer = (!asked.is_nothing()).then(|| Describer(Box::new(describe)));
         Ok(self)
     }
 }
 
+/// What a codec is asked about records.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Asked {
+    /// Statistics of their fields.
+    pub(crate) tally: bool,
+    /// Where their fields lie.
+    pub(crate) spans: bool,
+}
+
+impl Asked {
+    /// What the depot needs, as far as `codec` says it.
+    pub(crate) fn of<C: Codec>(engine: &Engine, codec: &C) -> Self {
+        let parameters = engine.parameters();
+        Self {
+            tally: parameters.statistics && codec.describes(),
+            spans: parameters.apart && codec.has_fields(),
+        }
+    }
+
+    pub(crate) fn is_nothing(self) -> bool {
+        !self.tally && !self.spans
+    }
+}
+
+/// What a codec says of a record.
+#[derive(Debug, Default)]
+pub(crate) struct Said {
+    pub(crate) tally: Option<Tally>,
+    pub(crate) spans: Vec<Span>,
+}
+
+impl Said {
+    pub(crate) fn told(&self) -> Told<'_> {
+        Told { tally: self.tally.as_ref(), spans: &self.spans }
+    }
+}
+
 /// What `codec` says of a record with these bytes.
-pub(crate) fn tally<C: Codec>(codec: &C, bytes: &[u8]) -> Result<Tally, CodecError> {
+pub(crate) fn said_of<C: Codec>(codec: &C, bytes: &[u8], asked: Asked) -> Result<Said, CodecError> {
     let copy = (!is_aligned(bytes, C::ALIGN)).then(|| Bytes::copy_of(bytes));
-    let view = codec.view(copy.as_deref().unwrap_or(bytes))?;
-    let mut tally = Tally::default();
-    codec.describe(&view, &mut tally);
-    Ok(tally)
+    let bytes = copy.as_deref().unwrap_or(bytes);
+    Ok(said(codec, bytes, &codec.view(bytes)?, asked))
+}
+
+/// What `codec` says of a record with these bytes and this view of them.
+pub(super) fn said<C: Codec>(codec: &C, bytes: &[u8], view: &C::View<'_>, asked: Asked) -> Said {
+    let mut said = Said::default();
+    if asked.tally {
+        let mut tally = Tally::default();
+        codec.describe(view, &mut tally);
+        said.tally = Some(tally);
+    }
+    if asked.spans {
+        let mut fields = Fields::new(bytes);
+        codec.fields(view, &mut fields);
+        said.spans = fields.finish().0;
+    }
+    said
 }

@@ -248,12 +248,15 @@ impl<C: Codec> Depot<C> {
             let taken = rest.iter().take_while(fits).count();
             let behind = rest.split_off(taken);
             let read = batch::read(&other.engine, &rest, &ahead, 1)?;
-            for (((name, _), bytes), new) in rest.iter().zip(read).zip(&mut new) {
+            for (((name, location), bytes), new) in rest.iter().zip(read).zip(&mut new) {
                 let OwnedAttributes { metadata, scalars } = other.engine.attributes(name)?;
                 let scalars = self.scalars_copied(other, &scalars, new, &bytes)?;
                 let attributes = Attributes { metadata: metadata.as_deref(), scalars: &scalars };
-                let tally = self.tally_of(new, &bytes)?;
-                self.engine.put_told(new, &bytes, attributes, tally.as_ref(), false)?;
+                let mut said = self.said_of(new, &bytes)?;
+                if said.spans.is_empty() && self.engine.parameters().apart {
+                    said.spans = other.engine.field_spans(location);
+                }
+                self.engine.put_told(new, &bytes, attributes, said.told(), false)?;
                 n += 1;
             }
             rest = behind;

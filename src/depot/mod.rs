@@ -40,7 +40,7 @@ use std::sync::Arc;
 
 pub use create::DepotBuilder;
 pub(crate) use create::learned;
-pub(crate) use describe::tally;
+pub(crate) use describe::{Asked, Said, said_of};
 pub use info::{ChunkInfo, CodecInfo, DepotInfo, RecordLocation};
 pub use iter::Iter;
 pub use keys::Keys;

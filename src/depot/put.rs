@@ -84,9 +84,9 @@ impl<C: Codec> Depot<C> {
             self.codec.view(&Bytes::copy_of(bytes)).map(|_| ())
         };
         checked.map_err(|source| self.codec_error(&name, source))?;
-        let (scalars, tally) = self.kept_of(&name, bytes)?;
+        let (scalars, said) = self.kept_of(&name, bytes)?;
         let attributes = Attributes { metadata: None, scalars: &scalars };
-        self.engine.put_told(&name, bytes, attributes, tally.as_ref(), false)
+        self.engine.put_told(&name, bytes, attributes, said.told(), false)
     }
 
     pub(super) fn encode_and_put(
@@ -104,9 +104,9 @@ impl<C: Codec> Depot<C> {
         let result = self
             .codec
             .with_encoded(item, &mut scratch, |record| {
-                let (scalars, tally) = self.kept_of(&name, record)?;
+                let (scalars, said) = self.kept_of(&name, record)?;
                 let attributes = Attributes { metadata, scalars: &scalars };
-                self.engine.put_told(&name, record, attributes, tally.as_ref(), only_new)
+                self.engine.put_told(&name, record, attributes, said.told(), only_new)
             })
             .map_err(|source| self.codec_error(&name, source))
             .flatten();

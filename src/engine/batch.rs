@@ -18,7 +18,7 @@ use std::thread;
 use super::Engine;
 use super::read::in_record;
 use crate::blosc::CompressionCodec;
-use crate::buffer::{AlignedBuf, Bytes, prefetch};
+use crate::buffer::{ALIGNMENT, AlignedBuf, Bytes, prefetch};
 use crate::chunk::ChunkAt;
 use crate::error::Result;
 use crate::format::chunk::ChunkRef;
@@ -429,7 +429,7 @@ impl<'w, N> BatchReader<'w, N> {
 
     /// About how many raw bytes the blocks have that the records of `group` touch.
     fn touched(&self, group: Group<'_>, at: &ChunkRef) -> usize {
-        let block = (at.block_size as usize).max(1);
+        let block = block_of(at);
         let mut done = 0;
         let mut touched = 0;
         for &number in group.numbers {
@@ -446,7 +446,9 @@ impl<'w, N> BatchReader<'w, N> {
     /// It grows over the records that follow, as long as there is no block in between and the limit is kept.
     fn extent(&self, group: Group<'_>, at: &ChunkRef) -> (Range<usize>, usize) {
         let chunk_size = self.engine.shared.parameters.chunk_size;
-        let block = (at.block_size as usize).max(1);
+        let block = block_of(at);
+        // Between records there may be padding.
+        let slack = if at.is_apart() { ALIGNMENT } else { 0 };
         let limit = RUN_BYTES.max(RUN_BLOCKS * block);
         let mut run = 0..0;
         let mut n = 0;
@@ -454,7 +456,7 @@ impl<'w, N> BatchReader<'w, N> {
             let Some(record) = self.inside(number, group.base) else { break };
             if n == 0 {
                 run.start = record.start / block * block;
-            } else if record.start > run.end {
+            } else if record.start > run.end + slack {
                 break;
             }
             if record.end > run.end {
@@ -537,7 +539,6 @@ impl<'w, N> BatchReader<'w, N> {
             return Ok(Run { chunk, range, raw: Arc::clone(&before.raw) });
         }
         let mut raw = AlignedBuf::any(range.len());
-        let block = (at.block_size as usize).max(1);
         let mut done = 0;
         if let Some(before) = before
             && before.chunk == chunk
@@ -547,11 +548,16 @@ impl<'w, N> BatchReader<'w, N> {
             done = (before.range.end.min(range.end)) - range.start;
             raw[..done].copy_from_slice(&before.raw[from..from + done]);
         }
-        let first = range.start / block;
         let (reader, in_file) = self.engine.reader(chunk);
-        reader.decode_behind(in_file, at, &self.ahead, (first, done), &mut raw, seen)?;
+        reader.decode_behind(in_file, at, &self.ahead, (range.start, done), &mut raw, seen)?;
         Ok(Run { chunk, range, raw: Arc::new(raw) })
     }
+}
+
+/// Raw bytes of the smallest part of a chunk that is decoded: a block, or if fields are apart, any part, because
+/// then blocks start and end with records.
+fn block_of(at: &ChunkRef) -> usize {
+    if at.is_apart() { 1 } else { (at.block_size as usize).max(1) }
 }
 
 /// A buffer that records are copied to, one after the other.

@@ -167,7 +167,7 @@ impl Writer {
                 self.shared.write().set_source(self.open_number, crate::chunk::ChunkAt::Open);
             }
             let start = self.open.used();
-            rest = self.open.fill(start, rest);
+            rest = self.open.fill(start, rest, 0, &[]);
         }
         Ok(())
     }

@@ -95,7 +95,7 @@ pub(crate) use read::in_record;
 pub(crate) use refresh::Moved;
 pub(crate) use statistics::Span;
 pub(crate) use truncate::{Plan, plan_after, remove};
-pub(crate) use writer::Writer;
+pub(crate) use writer::{Told, Writer};
 
 /// A depot below its codec: from names to bytes.
 pub(crate) struct Engine {

@@ -33,6 +33,8 @@ pub(crate) struct CodecSpec {
     pub(crate) scalars: Vec<ScalarField>,
     /// Whether it describes records.
     pub(crate) describes: bool,
+    /// Whether it says where the fields of records lie.
+    pub(crate) has_fields: bool,
 }
 
 impl CodecSpec {
@@ -46,6 +48,7 @@ impl CodecSpec {
             element_size: 1,
             scalars: Vec::new(),
             describes: false,
+            has_fields: false,
         }
     }
 
@@ -147,6 +150,7 @@ impl Engine {
             order: layout.name_order,
             columns,
             statistics: layout.statistics && codec.describes,
+            apart: layout.stores_apart() && codec.has_fields,
             unknown_field: None,
         };
         Self::create_with(storage, parameters, write, open)
@@ -413,6 +417,7 @@ mod tests {
             element_size: 4,
             scalars: vec![],
             describes: false,
+            has_fields: false,
         };
         let storage = Arc::new(MemoryStorage::new());
         let (write, open) = (WriteOptions::default(), OpenOptions::default());

@@ -61,7 +61,7 @@ fn end_of_piece(source: &ChunkAt, start: usize) -> usize {
         ChunkAt::Stored(at) if at.is(ChunkRef::ZEROS) => return start.saturating_add(ZEROS.len()),
         // A foreign chunk is always decoded whole.
         ChunkAt::Stored(at) if at.is(ChunkRef::FOREIGN) => return usize::MAX,
-        ChunkAt::Stored(at) if !at.is(ChunkRef::UNCOMPRESSED) => at.block_size as usize,
+        ChunkAt::Stored(at) if !at.is(ChunkRef::UNCOMPRESSED) && !at.is_apart() => at.block_size as usize,
         _ => 1,
     };
     start.saturating_add(PIECE).checked_next_multiple_of(block.max(1)).unwrap_or(usize::MAX)

@@ -1,14 +1,13 @@
 //! Puts, renames and removes records, after the checks that the writer does not make.
 
 use super::Engine;
-use super::writer::NewRecord;
+use super::{Told, writer::NewRecord};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::chunk::MAX_DIRECTORY;
 use crate::format::tables::Attributes;
 use crate::index::Location;
 use crate::key::{MAX_KEY_LEN, describe};
 use crate::scalar::VALUE_LEN;
-use crate::statistics::Tally;
 
 /// The most bytes of a record's metadata, so that they fit into a chunk's directory.
 const MAX_METADATA: usize = MAX_DIRECTORY / 4;
@@ -22,16 +21,16 @@ impl Engine {
         attributes: Attributes<'_>,
         only_new: bool,
     ) -> Result<()> {
-        self.put_told(name, bytes, attributes, None, only_new)
+        self.put_told(name, bytes, attributes, Told::default(), only_new)
     }
 
-    /// Like [`put`](Self::put), with the statistics of the record's fields.
+    /// Like [`put`](Self::put), with what the codec says of the record.
     pub(crate) fn put_told(
         &self,
         name: &[u8],
         bytes: &[u8],
         attributes: Attributes<'_>,
-        tally: Option<&Tally>,
+        told: Told<'_>,
         only_new: bool,
     ) -> Result<()> {
         if u32::try_from(bytes.len()).is_err() {
@@ -43,7 +42,7 @@ impl Engine {
         let checksum = crc32c::crc32c(bytes);
         let mut writer = self.writer()?;
         writer
-            .put(&NewRecord { name, bytes, checksum, attributes, tally, only_new })
+            .put(&NewRecord { name, bytes, checksum, attributes, told, only_new })
             .map_err(|source| self.not_stored(name, source))?;
         writer.commit_if_due()
     }

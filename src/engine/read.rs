@@ -15,6 +15,7 @@ use crate::format::chunk::ChunkRef;
 use crate::index::Location;
 use crate::key::describe;
 use crate::options::Verify;
+use crate::planes::Span;
 use crate::storage::{NONE, Windows};
 
 /// Bytes of a record up to which memory is taken without looking at its chunks.
@@ -187,7 +188,7 @@ impl Engine {
         }
         let ChunkAt::Stored(at) = self.source(chunk)? else { return Ok(None) };
         let whole = ChunkRef::ZEROS | ChunkRef::UNCOMPRESSED | ChunkRef::FOREIGN;
-        let block = at.block_size as usize;
+        let block = if at.is_apart() { 1 } else { at.block_size as usize };
         if at.is(whole) || block == 0 {
             return Ok(None);
         }
@@ -321,6 +322,27 @@ impl Engine {
             Ok(ChunkAt::Stored(reference)) => reference.offset,
             _ => 0,
         }
+    }
+
+    /// Where the fields of a record lie, if they are stored apart and the blocks can be read. This is a hint to
+    /// whoever stores the record anew.
+    pub(crate) fn field_spans(&self, location: &Location) -> Vec<Span> {
+        let chunk_size = self.shared.parameters.chunk_size;
+        let (mut chunk, mut start) = self.chunk_of(location.address);
+        let (mut all, mut at) = (Vec::new(), 0);
+        while self.shared.parameters.apart && at < location.in_memory() {
+            let n = (chunk_size - start).min(location.in_memory() - at);
+            let Ok(ChunkAt::Stored(reference)) = self.source(chunk) else { break };
+            let (reader, in_file) = self.reader(chunk);
+            let Ok(found) = reader.spans(in_file, &reference, start..start + n) else { break };
+            let from = |span: Span| {
+                let start = u32::try_from(at).ok()?.checked_add(span.start)?;
+                Some(Span { start, ..span })
+            };
+            all.extend(found.into_iter().filter_map(from));
+            (at, chunk, start) = (at + n, chunk + 1, 0);
+        }
+        all
     }
 
     /// Adds the name of the record at `position` to an error, if the name can be read.

@@ -8,18 +8,26 @@ use super::append::Append;
 use super::last_name::LastName;
 use super::shared::Shared;
 use crate::catalog::{Found, MAX_PENDING};
-use crate::chunk::{ChunkAt, Job, OpenChunk, Pool, Shape};
+use crate::chunk::{Apart, ChunkAt, Job, OpenChunk, Pool, Sealed, Shape};
 use crate::error::{ErrorKind, Result};
+use crate::format::apart::BlockSizes;
 use crate::format::chunk::{EncodedEntry, encode_log};
 use crate::format::entry::Kind;
 use crate::format::tables::{Action, Attributes, Losses};
 use crate::index::{Location, SEGMENT_ROOM, hash};
 use crate::log::Tail;
 use crate::options::{CommitEvery, Layout, WriteOptions};
+use crate::planes::{Coder, Span};
 use crate::statistics::{Tallied, Tally};
 
 /// The most raw bytes in the pool, unless one chunk has more.
 const POOL_BYTES: usize = 64 << 20;
+
+/// Blocks of records whose fields are stored apart, unless the layout says otherwise.
+const BLOCK: BlockSizes = BlockSizes { full: 1 << 10, part: 64 << 10 };
+/// A byte plane that loses less than this part of its bytes is stored as it is: its codes would cost more time
+/// than they gain room. See `docs/explanation/design.md`.
+const LEAST_GAIN: f64 = 0.2;
 
 /// A record to be put.
 pub(crate) struct NewRecord<'b> {
@@ -28,10 +36,18 @@ pub(crate) struct NewRecord<'b> {
     pub(crate) bytes: &'b [u8],
     pub(crate) checksum: u32,
     pub(crate) attributes: Attributes<'b>,
-    /// Statistics of its fields, if they are known.
-    pub(crate) tally: Option<&'b Tally>,
+    pub(crate) told: Told<'b>,
     /// Whether it is an error if there is a record with that name.
     pub(crate) only_new: bool,
+}
+
+/// What a codec says of a record.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Told<'b> {
+    /// Statistics of its fields, if they are known.
+    pub(crate) tally: Option<&'b Tally>,
+    /// Where its fields lie, in order.
+    pub(crate) spans: &'b [Span],
 }
 
 /// How much was put since the last commit, and when that was.
@@ -55,6 +71,8 @@ pub(crate) struct Writer {
     pub(super) layout: Layout,
     commit_every: CommitEvery,
     pub(super) open: OpenChunk,
+    /// How the fields of records are stored apart, if they are.
+    coder: Option<Arc<Coder>>,
     /// Number of the open chunk.
     pub(super) open_number: u64,
     pub(super) pool: Pool,
@@ -88,7 +106,8 @@ impl Writer {
             state.snapshot.n_chunks + state.pending.chunks.len() as u64
         };
         Self {
-            open: OpenChunk::new(layout.chunk_size),
+            open: OpenChunk::new(layout.chunk_size, layout.stores_apart()),
+            coder: layout.stores_apart().then(Arc::default),
             open_number,
             pool: Pool::new(n_threads),
             in_pool: VecDeque::new(),
@@ -141,7 +160,8 @@ impl Writer {
             if self.open.used() == 0 {
                 self.shared.write().set_source(self.open_number, ChunkAt::Open);
             }
-            let mut rest = self.open.fill(start, record.bytes);
+            let spans = record.told.spans;
+            let mut rest = self.open.fill(start, record.bytes, 0, spans);
             // A record that is longer than the room left goes on in the next chunks. They are written
             // meanwhile, because a large record would otherwise be in memory twice. A failed write changes
             // nothing: the chunk waits, the record is taken in whole, and the next call writes or reports.
@@ -150,7 +170,8 @@ impl Writer {
                 self.seal(false);
                 writes = writes && self.write_finished(false).is_ok();
                 self.shared.write().set_source(self.open_number, ChunkAt::Open);
-                rest = self.open.fill(0, rest);
+                let from = record.bytes.len() - rest.len();
+                rest = self.open.fill(0, rest, from, spans);
             }
         }
         if is_last {
@@ -160,7 +181,7 @@ impl Writer {
             let dead = found.as_ref().map(|found| (hash, found));
             self.insert(hash, dead, record.name, &location, record.attributes);
         }
-        if let Some(tally) = record.tally {
+        if let Some(tally) = record.told.tally {
             self.shared.write().pending.tallied.count(tally);
         }
         self.changed(record.bytes.len() + record.name.len() + record.attributes.len());
@@ -338,10 +359,18 @@ impl Writer {
     /// chunk.
     pub(super) fn seal(&mut self, will_wait: bool) {
         let shape = Shape::of(&self.layout, self.open.mean_record(), self.open.used());
-        let sealed = std::mem::replace(&mut self.open, OpenChunk::new(self.layout.chunk_size));
-        let (raw, used, directory) = sealed.seal(shape.compressed);
+        let next = OpenChunk::new(self.layout.chunk_size, self.coder.is_some());
+        let Sealed { raw, used, directory, records } =
+            std::mem::replace(&mut self.open, next).seal(shape.compressed);
+        // Learnt here, and not by the threads that compress: so the same records make the same file.
+        let apart = records.zip(self.coder.as_mut()).map(|(records, coder)| {
+            Arc::make_mut(coder).learn(&records.pieces(&raw), LEAST_GAIN);
+            let full = self.layout.block_size.unwrap_or(BLOCK.full);
+            let sizes = BlockSizes { full, part: self.layout.block_size.unwrap_or(BLOCK.part) };
+            Apart { records, coder: Arc::clone(coder), sizes, align: self.shared.parameters.align }
+        });
         self.shared.write().set_source(self.open_number, ChunkAt::Sealed(Arc::clone(&raw)));
-        self.pool.submit(Job { chunk: self.open_number, raw, used, directory, shape }, will_wait);
+        self.pool.submit(Job { chunk: self.open_number, raw, used, directory, shape, apart }, will_wait);
         self.in_pool.push_back(self.open_number);
         self.open_number += 1;
     }

@@ -24,6 +24,7 @@
 //! header, so an uncompressed payload starts at a multiple of 64 bytes. A LOG entry is the same, but
 //! without checksums and chunk.
 
+use super::apart;
 use super::entry::HEAD_LEN;
 use super::growth::{Fault, Newer};
 use super::tables::{Directory, DirectoryBuilder};
@@ -51,7 +52,7 @@ pub(crate) struct Prelude {
     pub(crate) directory_stored: u32,
     pub(crate) directory_raw: u32,
     pub(crate) directory_crc: u32,
-    /// How the payload is laid out. 0: the records as they are, the only layout so far.
+    /// How the payload is laid out. 0: the records as they are. 1: [their fields apart](super::apart).
     pub(crate) layout: u8,
     pub(crate) chunk_at: u32,
     pub(crate) n_checksums: u32,
@@ -237,9 +238,15 @@ impl ChunkRef {
         let layout = (unknown >> Self::LAYOUT_SHIFT) & u32::from(u8::MAX);
         match (layout, unknown) {
             (0, 0) => Ok(()),
+            (layout, _) if layout == u32::from(apart::LAYOUT) && self.is_apart() && !foreign => Ok(()),
             (0, flags) => Err(Newer::new("the chunk flags", &format!("{flags:#x}"))),
             (layout, _) => Err(Newer::new("payload layout", &layout)),
         }
+    }
+
+    /// Whether the fields of its records are stored apart.
+    pub(crate) fn is_apart(&self) -> bool {
+        self.flags == u32::from(apart::LAYOUT) << Self::LAYOUT_SHIFT
     }
 
     /// Whether the flag is set.
@@ -301,6 +308,64 @@ fn place_chunk(directory_end: usize, n_checksums: usize) -> usize {
     least + (HEAD_LEN + HEADER_LEN - least % HEAD_LEN) % HEAD_LEN
 }
 
+/// An entry in the making: what comes before the chunk, and where that goes.
+pub(super) struct Room {
+    pub(super) prelude: Prelude,
+    /// The stored bytes of the directory.
+    directory: Vec<u8>,
+    pub(super) chunk_at: usize,
+}
+
+impl Room {
+    /// Room for a chunk with so many checksums, of which `used` raw bytes are records.
+    pub(super) fn new(
+        directory: &DirectoryBuilder,
+        n_checksums: usize,
+        used: usize,
+    ) -> Result<Self, BloscError> {
+        let mut prelude = Prelude { raw_len: used as u64, ..Prelude::default() };
+        let directory = stored_directory(directory, &mut prelude)?;
+        let chunk_at = place_chunk(DIRECTORY_AT + directory.len(), n_checksums);
+        Ok(Self { prelude, directory, chunk_at })
+    }
+
+    /// Gives the chunk the place for another number of checksums.
+    fn with_checksums(&mut self, n: usize) -> usize {
+        self.chunk_at = place_chunk(DIRECTORY_AT + self.directory.len(), n);
+        self.chunk_at
+    }
+
+    /// The entry with the chunk that lies in `bytes` at its place.
+    pub(super) fn finish(
+        mut self,
+        mut bytes: Vec<u8>,
+        checksums: &[u8],
+        header: ChunkHeader,
+    ) -> EncodedEntry {
+        let (chunk_at, chunk_end) = (self.chunk_at, self.chunk_at + header.stored_len);
+        let (directory_end, table_at) = (DIRECTORY_AT + self.directory.len(), chunk_at - checksums.len());
+        let prelude = &mut self.prelude;
+        prelude.chunk_at = u32::try_from(chunk_at).unwrap_or(u32::MAX);
+        prelude.chunk_len = header.stored_len as u64;
+        prelude.n_checksums = u32::try_from(checksums.len() / 4).unwrap_or(u32::MAX);
+        prelude.table_crc = crc32c::crc32c(checksums);
+        bytes[DIRECTORY_AT..directory_end].copy_from_slice(&self.directory);
+        bytes[directory_end..table_at].fill(0);
+        bytes[table_at..chunk_at].copy_from_slice(checksums);
+        let end = chunk_end.next_multiple_of(HEAD_LEN);
+        let written = if header.is_memcpyed() {
+            // The unused end of an uncompressed chunk is zeros. Left unwritten, it takes no disk space.
+            let used = usize::try_from(prelude.raw_len).unwrap_or(usize::MAX);
+            (chunk_at + HEADER_LEN).saturating_add(used).min(chunk_end)
+        } else {
+            bytes.resize(bytes.len().max(end), 0);
+            bytes[chunk_end..end].fill(0);
+            end
+        };
+        finish(bytes, written, end as u64, self.prelude, Some(header))
+    }
+}
+
 /// Compresses a chunk of `chunk_size` raw bytes into an entry.
 ///
 /// `raw` is the start of the chunk, whole blocks, less than one, or all of it; what follows is zeros. Its first `used` bytes
@@ -314,16 +379,14 @@ pub(crate) fn encode_chunk(
     encoder: &mut Encoder,
     mut bytes: Vec<u8>,
 ) -> Result<EncodedEntry, BloscError> {
-    let mut prelude = Prelude { raw_len: used as u64, ..Prelude::default() };
-    let stored = stored_directory(directory, &mut prelude)?;
-    let directory_end = DIRECTORY_AT + stored.len();
     let n_blocks = chunk_size.div_ceil(encoder.block_size());
     // Blocks of zeros at the end have no checksums.
     let mut checked = raw.len().div_ceil(encoder.block_size());
-    let mut chunk_at = place_chunk(directory_end, 1 + checked);
+    let mut room = Room::new(directory, 1 + checked, used)?;
+    let mut chunk_at = room.chunk_at;
     let padded = if raw.len() < encoder.block_size().min(chunk_size) {
         checked = 1;
-        chunk_at = place_chunk(directory_end, 1 + checked);
+        chunk_at = room.with_checksums(1 + checked);
         Some(encoder.compress_sparse(raw, chunk_size, &mut bytes, chunk_at)?)
     } else if raw.len() < chunk_size {
         encoder.compress_padded(raw, chunk_size, &mut bytes, chunk_at)?
@@ -336,14 +399,14 @@ pub(crate) fn encode_chunk(
         let mut whole = vec![0; chunk_size];
         whole[..raw.len()].copy_from_slice(raw);
         checked = n_blocks;
-        chunk_at = place_chunk(directory_end, 1 + checked);
+        chunk_at = room.with_checksums(1 + checked);
         encoder.compress_into(&whole, &mut bytes, chunk_at)?
     };
     if header.special() != 0 {
         // The chunk is only a header. Without blocks, there is just one checksum before it.
-        let least = place_chunk(directory_end, 1);
-        bytes.copy_within(chunk_at..chunk_at + header.stored_len, least);
-        chunk_at = least;
+        let placed = chunk_at;
+        chunk_at = room.with_checksums(1);
+        bytes.copy_within(placed..placed + header.stored_len, chunk_at);
     }
     let chunk_end = chunk_at + header.stored_len;
     let chunk = &bytes[chunk_at..chunk_end];
@@ -357,24 +420,7 @@ pub(crate) fn encode_chunk(
     } else if header.is_memcpyed() {
         chunk[HEADER_LEN..].chunks(header.block_size).for_each(push);
     }
-    let table_at = chunk_at - table.len();
-    prelude.chunk_at = u32::try_from(chunk_at).unwrap_or(u32::MAX);
-    prelude.chunk_len = header.stored_len as u64;
-    prelude.n_checksums = u32::try_from(table.len() / 4).unwrap_or(u32::MAX);
-    prelude.table_crc = crc32c::crc32c(&table);
-    bytes[DIRECTORY_AT..directory_end].copy_from_slice(&stored);
-    bytes[directory_end..table_at].fill(0);
-    bytes[table_at..chunk_at].copy_from_slice(&table);
-    let end = chunk_end.next_multiple_of(HEAD_LEN);
-    let written = if header.is_memcpyed() {
-        // The unused end of an uncompressed chunk is zeros. Left unwritten, it takes no disk space.
-        (chunk_at + HEADER_LEN + used).min(chunk_end)
-    } else {
-        bytes.resize(bytes.len().max(end), 0);
-        bytes[chunk_end..end].fill(0);
-        end
-    };
-    Ok(finish(bytes, written, end as u64, prelude, Some(header)))
+    Ok(room.finish(bytes, &table, header))
 }
 
 /// A LOG entry: operations without payload.

@@ -181,6 +181,7 @@ pub mod vldepot {
             pub const VT_WITHOUT: ::flatbuffers::VOffsetT = 48;
             pub const VT_COLUMNS: ::flatbuffers::VOffsetT = 50;
             pub const VT_STATISTICS: ::flatbuffers::VOffsetT = 52;
+            pub const VT_APART: ::flatbuffers::VOffsetT = 54;
 
             #[inline]
             pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
@@ -216,6 +217,7 @@ pub mod vldepot {
                     builder.add_codec_id(x);
                 }
                 builder.add_format_version(args.format_version);
+                builder.add_apart(args.apart);
                 builder.add_statistics(args.statistics);
                 builder.add_without(args.without);
                 builder.add_vlstore(args.vlstore);
@@ -416,6 +418,13 @@ pub mod vldepot {
                 // which contains a valid value in this slot
                 unsafe { self._tab.get::<bool>(Parameters::VT_STATISTICS, Some(false)).unwrap() }
             }
+            #[inline]
+            pub fn apart(&self) -> bool {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<bool>(Parameters::VT_APART, Some(false)).unwrap() }
+            }
         }
 
         impl ::flatbuffers::Verifiable for Parameters<'_> {
@@ -460,6 +469,7 @@ pub mod vldepot {
                         ::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<Column>>,
                     >>("columns", Self::VT_COLUMNS, false)?
                     .visit_field::<bool>("statistics", Self::VT_STATISTICS, false)?
+                    .visit_field::<bool>("apart", Self::VT_APART, false)?
                     .finish();
                 Ok(())
             }
@@ -494,6 +504,7 @@ pub mod vldepot {
                 >,
             >,
             pub statistics: bool,
+            pub apart: bool,
         }
         impl<'a> Default for ParametersArgs<'a> {
             #[inline]
@@ -524,6 +535,7 @@ pub mod vldepot {
                     without: 0,
                     columns: None,
                     statistics: false,
+                    apart: false,
                 }
             }
         }
@@ -645,6 +657,10 @@ pub mod vldepot {
                 self.fbb_.push_slot::<bool>(Parameters::VT_STATISTICS, statistics, false);
             }
             #[inline]
+            pub fn add_apart(&mut self, apart: bool) {
+                self.fbb_.push_slot::<bool>(Parameters::VT_APART, apart, false);
+            }
+            #[inline]
             pub fn new(
                 _fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
             ) -> ParametersBuilder<'a, 'b, A> {
@@ -686,6 +702,7 @@ pub mod vldepot {
                 ds.field("without", &self.without());
                 ds.field("columns", &self.columns());
                 ds.field("statistics", &self.statistics());
+                ds.field("apart", &self.apart());
                 ds.finish()
             }
         }

@@ -8,10 +8,12 @@
 //! header     the `vldepot` metalayer inside that header: parameters and the two commit slots
 //! entry      the 64-byte head of everything after the header
 //! chunk      a CHUNK entry: directory, block checksums, Blosc2 chunk
+//! apart      the chunk of an entry whose records have their fields apart
 //! growth     what a later version wrote: features, and what is refused or left alone
 //! tables     Flatbuffers tables: parameters, commit, directory, segment head (`schemas/depot.fbs`)
 //! ```
 
+pub(crate) mod apart;
 pub(crate) mod chunk;
 pub(crate) mod entry;
 pub(crate) mod frame;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use super::{Describe, Meter, Progress, can_be_described};
 use crate::blosc::CompressionCodec;
-use crate::engine::{Engine, LONG, ListedRecord, Listing, in_record, read_each};
+use crate::engine::{Engine, LONG, ListedRecord, Listing, Told, in_record, read_each};
 use crate::error::{Error, ErrorKind, Part, Result};
 use crate::events::event;
 use crate::format::tables::Attributes;
@@ -18,6 +18,7 @@ use crate::format::tables::Parameters;
 use crate::index::Location;
 use crate::log::Scanner;
 use crate::options::Layout;
+use crate::planes::Span;
 use crate::storage::{FileStorage, StagedFile, Storage, check_file};
 
 /// Raw bytes and records that are copied together.
@@ -46,6 +47,7 @@ impl CompactOptions {
         if let Some(by) = &self.compression_of {
             let layout = old.layout().recompressed(by);
             (new.compression, new.block_size) = (layout.compression, layout.block_size);
+            new.apart = layout.stores_apart();
         }
         new
     }
@@ -63,7 +65,8 @@ impl CompactOptions {
 
 /// The bytes of a record that is copied.
 pub(crate) enum Content<'c> {
-    Bytes(&'c [u8]),
+    /// All of them, and where its fields lie, as far as the source tells.
+    Bytes(&'c [u8], &'c [Span]),
     /// They are read piece by piece.
     Long(&'c Engine, &'c Location),
 }
@@ -72,7 +75,10 @@ impl Content<'_> {
     /// Puts the record to another depot.
     pub(crate) fn put_to(&self, target: &Engine, name: &[u8], attributes: Attributes<'_>) -> Result<()> {
         match self {
-            Self::Bytes(bytes) => target.put(name, bytes, attributes, false),
+            Self::Bytes(bytes, spans) => {
+                let told = Told { spans, ..Told::default() };
+                target.put_told(name, bytes, attributes, told, false)
+            }
             Self::Long(source, location) => target.copy_long(name, attributes, (source, name, location)),
         }
     }
@@ -256,20 +262,25 @@ fn copy(
     let mut meter = Meter::new(raw_bytes, progress);
     let carried = source.entries_to_carry()?;
     let target = Engine::create_like(to, &options.parameters(source.parameters()))?;
-    if describe.is_none() && source.parameters().statistics && records > 0 {
+    let tallies = describe.is_some() && source.parameters().statistics;
+    if !tallies && source.parameters().statistics && records > 0 {
         let tallies = source.tallies(&source.moment())?;
         target.writer()?.carry_tallied(&tallies.to_carry());
     }
     each_live(source, &mut meter, &mut |name, content, attributes| {
-        let put = |bytes: &[u8]| {
-            let tally = describe.and_then(|describe| describe(bytes));
-            target.put_told(name, bytes, attributes, tally.as_ref(), false)
+        let put = |bytes: &[u8], spans: &[Span]| {
+            let said = describe.and_then(|describe| describe(bytes)).unwrap_or_default();
+            let mut told = said.told();
+            if told.spans.is_empty() {
+                told.spans = spans;
+            }
+            target.put_told(name, bytes, attributes, told, false)
         };
         match content {
-            Content::Bytes(bytes) => put(bytes),
+            Content::Bytes(bytes, spans) => put(bytes, spans),
             // What is described is read whole.
             Content::Long(source, location) if describe.is_some() && can_be_described(location) => {
-                put(&source.read(location).map_err(|error| in_record(name, error))?)
+                put(&source.read(location).map_err(|error| in_record(name, error))?, &[])
             }
             Content::Long(..) => content.put_to(&target, name, attributes),
         }
@@ -307,7 +318,8 @@ pub(crate) fn each_live(source: &Engine, meter: &mut Meter<'_>, job: &mut Job<'_
             let wanted: Vec<_> = batch.iter().map(|(name, location)| (name.as_slice(), *location)).collect();
             for ((name, location), bytes) in batch.iter().zip(read_each(source, &wanted)) {
                 let bytes = bytes.map_err(|error| in_record(name, error))?;
-                job(name, &Content::Bytes(&bytes), source.attributes(name)?.lend())?;
+                let spans = source.field_spans(location);
+                job(name, &Content::Bytes(&bytes, &spans), source.attributes(name)?.lend())?;
                 meter.add(location.length);
             }
             batch.clear();

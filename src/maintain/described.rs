@@ -8,17 +8,18 @@ use super::path::verify_describing;
 use super::verify::{VerifyOptions, VerifyReport};
 use super::{Describe, Progress};
 use crate::codec::Codec;
-use crate::depot::{learned, tally};
+use crate::depot::{Asked, learned, said_of};
 use crate::engine::Engine;
 use crate::error::Result;
 
-/// What describes the records of `engine`: nothing, if it keeps no statistics.
+/// What describes the records of `engine`: nothing, if it needs nothing of the codec.
 fn describer<C: Codec>(codec: C, engine: &Engine) -> Result<Option<Box<Describe<'static>>>> {
     let ((), codec): ((), Arc<C>) = learned(codec, |check| engine.check_codec(check))?;
-    if !engine.parameters().statistics || !codec.describes() {
+    let asked = Asked::of(engine, &*codec);
+    if asked.is_nothing() {
         return Ok(None);
     }
-    Ok(Some(Box::new(move |bytes: &[u8]| tally(&*codec, bytes).ok())))
+    Ok(Some(Box::new(move |bytes: &[u8]| said_of(&*codec, bytes, asked).ok())))
 }
 
 /// Checks like [`verify`](super::verify), and makes the statistics of the records' fields anew, which it

@@ -19,10 +19,10 @@ mod repair;
 mod shards;
 mod verify;
 
+use crate::depot::Said;
 use crate::error::Error;
 use crate::index::Location;
 use crate::key::Key;
-use crate::statistics::Tally;
 
 pub use compact::{CompactOptions, CompactReport, compact, compact_into, compact_with};
 #[cfg(feature = "shards")]
@@ -33,8 +33,8 @@ pub use plan::plan_compact;
 pub use repair::{RepairOptions, RepairReport, repair, repair_in};
 pub use verify::{VerifyOptions, VerifyReport, verify_in};
 
-/// Gives the statistics of a record with these bytes. `None` if they are not what the codec holds.
-type Describe<'d> = dyn Fn(&[u8]) -> Option<Tally> + 'd;
+/// Says what a codec knows of a record with these bytes. `None` if they are not what the codec holds.
+type Describe<'d> = dyn Fn(&[u8]) -> Option<Said> + 'd;
 
 /// Whether a record is short enough to be described. A longer one was put without being described.
 fn can_be_described(location: &Location) -> bool {

@@ -24,7 +24,7 @@ use crate::buffer::Bytes;
 use crate::catalog::{RecordId, Snapshot};
 use crate::chunk::ChunkAt;
 use crate::depot::CodecInfo;
-use crate::engine::{Engine, LONG, ListedRecord, Listing, malformed, must_carry};
+use crate::engine::{Engine, LONG, ListedRecord, Listing, Told, malformed, must_carry};
 use crate::error::{Error, ErrorKind, Part, Result};
 use crate::format::FORMAT_VERSION;
 use crate::format::chunk::ChunkRef;
@@ -381,6 +381,7 @@ impl Found {
             order: true,
             columns: Vec::new(),
             statistics: false,
+            apart: false,
             unknown_field: None,
         };
         // Where records start depends on the alignment. The right alignment is the one with which most
@@ -651,7 +652,11 @@ impl Rescue<'_, '_> {
     ) -> Result<()> {
         self.lost.remove(name);
         match bytes {
-            Some(bytes) => self.target.put(name, bytes, attributes, false),
+            Some(bytes) => {
+                let spans = self.reading.field_spans(location);
+                let told = Told { spans: &spans, ..Told::default() };
+                self.target.put_told(name, bytes, attributes, told, false)
+            }
             None => self.target.copy_long(name, attributes, (&self.reading, name, location)),
         }
     }

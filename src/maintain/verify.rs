@@ -19,6 +19,7 @@ use crate::catalog::RecordId;
 use crate::chunk::ChunkReader;
 use crate::codec::Codec;
 use crate::depot::Depot;
+use crate::depot::Said;
 use crate::engine::{Engine, LONG, ListedRecord, Listing, in_record, read_each};
 use crate::error::{Error, Part, Result};
 use crate::format::chunk::ChunkRef;
@@ -591,8 +592,8 @@ impl Check<'_, '_> {
                     self.report.bytes_read += bytes.len() as u64;
                     if let Some(describe) = self.describe {
                         match describe(&bytes) {
-                            Some(tally) => self.tally.merge(&tally),
-                            None => self.describe = None,
+                            Some(Said { tally: Some(tally), .. }) => self.tally.merge(&tally),
+                            _ => self.describe = None,
                         }
                     }
                 }

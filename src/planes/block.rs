@@ -2,7 +2,7 @@
 //!
 //! A block's stored bytes are
 //!
-//! 1. for each piece: the number of its template, and its `n`; or 255, and its segments and gaps;
+//! 1. for each piece: the number of its template, and its `n`; or 255, and its spans and gaps;
 //! 2. for each plane that the model does not store as it is, of each stream that the block has: 0 if the block
 //!    stores it as it is, otherwise 1 + the bytes of its codes;
 //! 3. the codes of planes, stream by stream;
@@ -12,7 +12,7 @@
 //! Numbers are [varints](super::varint).
 
 use super::Broken;
-use super::heads::Segment;
+use super::heads::Span;
 use super::model::{Learnt, Plane, Reader};
 use super::split::{join, split};
 use super::varint::{Input, push};
@@ -22,20 +22,13 @@ use super::varint::{Input, push};
 pub(crate) struct Piece<'b> {
     pub(crate) bytes: &'b [u8],
     /// In order, without overlap, inside, and none of them empty.
-    pub(crate) segments: &'b [Segment],
+    pub(crate) spans: &'b [Span],
 }
 
 /// The mark of a piece without a template.
 const ALONE: u8 = 255;
-/// The most segments of a piece without a template.
-const MAX_SEGMENTS: usize = 4096;
-
-impl Segment {
-    /// The segment's bytes in a piece.
-    pub(crate) fn of<'b>(&self, piece: &'b [u8]) -> &'b [u8] {
-        &piece[self.start as usize..][..self.len as usize]
-    }
-}
+/// The most spans of a piece without a template.
+const MAX_SPANS: usize = 4096;
 
 /// Appends a block with the pieces of these numbers, which the model was made from.
 pub(crate) fn encode_block(
@@ -52,9 +45,9 @@ pub(crate) fn encode_block(
     counts.resize(learnt.model.streams.len(), 0);
     heads.clear();
     for (piece, shape) in pieces.iter().zip(shapes) {
-        for segment in piece.segments {
-            let stream = learnt.stream(segment.field, segment.elements);
-            counts[usize::from(stream)] += segment.len as usize / segment.elements.size();
+        for span in piece.spans {
+            let stream = learnt.stream(span.field, span.elements);
+            counts[usize::from(stream)] += span.len as usize / span.elements.size();
         }
         if let Some((template, n)) = *shape {
             out.push(template);
@@ -63,14 +56,14 @@ pub(crate) fn encode_block(
             continue;
         }
         out.push(ALONE);
-        push(piece.segments.len() as u32, out);
+        push(piece.spans.len() as u32, out);
         let mut at = 0;
-        for segment in piece.segments {
-            out.push(learnt.stream(segment.field, segment.elements));
-            push(segment.start - at, out);
-            push(segment.len, out);
-            heads.extend_from_slice(&piece.bytes[at as usize..segment.start as usize]);
-            at = segment.start + segment.len;
+        for span in piece.spans {
+            out.push(learnt.stream(span.field, span.elements));
+            push(span.start - at, out);
+            push(span.len, out);
+            heads.extend_from_slice(&piece.bytes[at as usize..span.start as usize]);
+            at = span.start + span.len;
         }
         push(piece.bytes.len() as u32 - at, out);
         heads.extend_from_slice(&piece.bytes[at as usize..]);
@@ -84,18 +77,16 @@ pub(crate) fn encode_block(
         }
         planes.resize(n * size, 0);
         let mut at = 0;
-        for segment in pieces.iter().flat_map(|piece| piece.segments.iter().map(move |s| (piece, s))) {
-            let (piece, segment) = segment;
-            if usize::from(learnt.stream(segment.field, segment.elements)) == number {
-                split(segment.of(piece.bytes), stream.elements, planes, n, at);
-                at += segment.len as usize / size;
+        for span in pieces.iter().flat_map(|piece| piece.spans.iter().map(move |s| (piece, s))) {
+            let (piece, span) = span;
+            if usize::from(learnt.stream(span.field, span.elements)) == number {
+                split(span.of(piece.bytes), stream.elements, planes, n, at);
+                at += span.len as usize / size;
             }
         }
-        for ((bytes, plane), encoder) in
-            planes.chunks_exact(n).zip(&stream.planes).zip(&learnt.encoders[number])
-        {
+        for (place, (bytes, plane)) in planes.chunks_exact(n).zip(&stream.planes).enumerate() {
             let start = coded.len();
-            let good = match (plane, encoder) {
+            let good = match (plane, learnt.encoder(number, place)) {
                 (Plane::Stored, _) => {
                     plain.extend_from_slice(bytes);
                     continue;
@@ -128,7 +119,7 @@ pub(crate) struct Scratch {
     plain: Vec<u8>,
     heads: Vec<u8>,
     pieces: Vec<Found>,
-    segments: Vec<(u8, usize, usize)>,
+    spans: Vec<(u8, usize, usize)>,
     gaps: Vec<(usize, usize)>,
     lengths: Vec<usize>,
 }
@@ -144,47 +135,47 @@ struct Found {
     gaps: (usize, usize),
 }
 
-/// Fills `out` with the raw bytes of a block. Pieces start at multiples of `align` from its start.
-pub(crate) fn decode_block(
+const LONG: Broken = Broken("a block has more bytes than its place");
+
+/// Reads what the pieces of a block of `len` raw bytes are: see [`decode_block`].
+fn read_shapes(
     reader: &Reader,
-    stored: &[u8],
+    input: &mut Input<'_>,
     align: usize,
     scratch: &mut Scratch,
-    out: &mut [u8],
+    len: usize,
 ) -> Result<(), Broken> {
-    const LONG: Broken = Broken("a block has more bytes than its place");
-    let Scratch { counts, cells, planes: buffer, pieces, segments, gaps, lengths, .. } = scratch;
-    let mut input = Input(stored);
+    let Scratch { counts, pieces, spans, gaps, .. } = scratch;
     let streams = &reader.model.streams;
     pieces.clear();
-    segments.clear();
+    spans.clear();
     gaps.clear();
-    lengths.clear();
     counts.clear();
     counts.resize(streams.len(), 0);
     let mut at = 0_usize;
-    while at < out.len() {
+    loop {
         let start = at.next_multiple_of(align);
-        let padding = out.get_mut(at..start).ok_or(LONG)?;
-        padding.fill(0);
+        if start >= len {
+            return Ok(());
+        }
         let template = input.byte()?;
-        let room = out.len() - start;
+        let room = len - start;
         let first_gap = gaps.len();
-        let first_segment = segments.len();
+        let first_span = spans.len();
         let mut n = 0;
-        let len = if template == ALONE {
-            let n_segments = input.length()?;
-            if n_segments > MAX_SEGMENTS {
-                return Err(Broken("a piece has too many segments"));
+        let piece_len = if template == ALONE {
+            let n_spans = input.length()?;
+            if n_spans > MAX_SPANS {
+                return Err(Broken("a piece has too many spans"));
             }
             let mut end = 0_usize;
-            for _ in 0..n_segments {
+            for _ in 0..n_spans {
                 let (stream, gap, len) = (input.byte()?, input.length()?, input.length()?);
                 if gap > room - end || len > room - end - gap || len == 0 {
                     return Err(LONG);
                 }
                 gaps.push((start + end, gap));
-                segments.push((stream, start + end + gap, len));
+                spans.push((stream, start + end + gap, len));
                 end += gap + len;
             }
             let gap = input.length()?;
@@ -197,22 +188,61 @@ pub(crate) fn decode_block(
             n = input.number()?;
             let template = reader.model.templates.get(usize::from(template));
             let template = template.ok_or(Broken("a piece has a template that is not there"))?;
-            template.frame.walk(n, |_, _| (), |stream, at, len| segments.push((stream, start + at, len)))?
+            template.frame.walk(n, |_, _| (), |stream, at, len| spans.push((stream, start + at, len)))?
         };
-        if len == 0 || len > room {
+        if piece_len == 0 || piece_len > room {
             return Err(LONG);
         }
-        for &(stream, _, len) in &segments[first_segment..] {
+        for &(stream, _, len) in &spans[first_span..] {
             let size = streams.get(usize::from(stream)).map(|stream| stream.elements.size());
             let size = size.ok_or(Broken("a piece has a stream that is not there"))?;
             if len % size != 0 {
-                return Err(Broken("a segment does not have whole elements"));
+                return Err(Broken("a span does not have whole elements"));
             }
             counts[usize::from(stream)] += len / size;
         }
-        pieces.push(Found { template, n, start, len, gaps: (first_gap, gaps.len()) });
-        at = start + len;
+        pieces.push(Found { template, n, start, len: piece_len, gaps: (first_gap, gaps.len()) });
+        at = start + piece_len;
     }
+}
+
+/// The spans of all pieces of a block of `len` raw bytes: bytes from its start.
+pub(crate) fn spans_of_block(
+    reader: &Reader,
+    stored: &[u8],
+    align: usize,
+    scratch: &mut Scratch,
+    len: usize,
+) -> Result<Vec<Span>, Broken> {
+    read_shapes(reader, &mut Input(stored), align, scratch, len)?;
+    let span = |&(stream, start, len): &(u8, usize, usize)| {
+        let stream = reader.model.streams.get(usize::from(stream))?;
+        let (start, len) = (u32::try_from(start).ok()?, u32::try_from(len).ok()?);
+        Some(Span { field: stream.field, elements: stream.elements, start, len })
+    };
+    Ok(scratch.spans.iter().filter_map(span).collect())
+}
+
+/// Fills `out` with the raw bytes of a block. Pieces start at multiples of `align` from its start. After the last
+/// one, there may be zeros up to such a multiple.
+pub(crate) fn decode_block(
+    reader: &Reader,
+    stored: &[u8],
+    align: usize,
+    scratch: &mut Scratch,
+    out: &mut [u8],
+) -> Result<(), Broken> {
+    let mut input = Input(stored);
+    read_shapes(reader, &mut input, align, scratch, out.len())?;
+    let Scratch { counts, cells, planes: buffer, pieces, spans, gaps, lengths, .. } = scratch;
+    let streams = &reader.model.streams;
+    lengths.clear();
+    let mut at = 0;
+    for piece in &*pieces {
+        out[at..piece.start].fill(0);
+        at = piece.start + piece.len;
+    }
+    out[at..].fill(0);
     for (stream, _) in streams.iter().zip(&*counts).filter(|(_, n)| **n > 0) {
         for plane in &stream.planes {
             if !matches!(plane, Plane::Stored) {
@@ -270,7 +300,7 @@ pub(crate) fn decode_block(
             *to = bytes;
             codes_at += len;
         }
-        for &(_, start, len) in segments.iter().filter(|segment| usize::from(segment.0) == number) {
+        for &(_, start, len) in spans.iter().filter(|span| usize::from(span.0) == number) {
             join(&planes, stream.elements, &mut out[start..start + len])?;
             for plane in &mut planes[..size] {
                 *plane = &plane[len / size..];

@@ -1,6 +1,6 @@
 //! What the heads of many records have in common.
 //!
-//! Records of one **template** have the same segments, with lengths in the same proportion, and the same bytes
+//! Records of one **template** have the same spans, with lengths in the same proportion, and the same bytes
 //! between them in number. They differ in `n`, the greatest common divisor of the lengths: most often the
 //! number of atoms. Their heads are cut into **cells**, words of 4 bytes at multiples of 4 in the record, and
 //! fewer bytes at the ends. Of all records of a template in a chunk, a cell is
@@ -17,7 +17,7 @@ use super::varint::{Input, push};
 
 /// An array in a piece of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Segment {
+pub(crate) struct Span {
     /// Which field of the codec it is.
     pub(crate) field: u8,
     pub(crate) elements: Elements,
@@ -30,16 +30,16 @@ pub(crate) struct Segment {
 /// What pieces of a template have the same.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub(crate) struct Frame {
-    /// The stream of each segment, and its bytes for each `n`.
-    pub(crate) segments: Vec<(u8, u32)>,
-    /// The bytes before each segment and after the last one, and where they start modulo 4.
+    /// The stream of each span, and its bytes for each `n`.
+    pub(crate) spans: Vec<(u8, u32)>,
+    /// The bytes before each span and after the last one, and where they start modulo 4.
     pub(crate) gaps: Vec<(u32, u8)>,
 }
 
 /// The most bytes of a head that has a template.
 pub(crate) const MAX_HEAD: usize = 16 << 10;
-/// The most segments of a piece that has a template.
-pub(crate) const MAX_SEGMENTS: usize = 64;
+/// The most spans of a piece that has a template.
+pub(crate) const MAX_SPANS: usize = 64;
 /// The most templates of a chunk.
 pub(crate) const MAX_TEMPLATES: usize = 255;
 
@@ -51,16 +51,12 @@ fn gcd(mut a: u32, mut b: u32) -> u32 {
 }
 
 impl Frame {
-    /// The frame and the `n` of a piece of `len` bytes. `streams` has the stream of each segment.
+    /// The frame and the `n` of a piece of `len` bytes. `streams` has the stream of each span.
     ///
     /// `None` if it can have no template.
-    pub(crate) fn of(
-        len: usize,
-        segments: &[Segment],
-        streams: impl Iterator<Item = u8>,
-    ) -> Option<(Self, u32)> {
-        let n = segments.iter().fold(0, |n, segment| gcd(n, segment.len));
-        if n == 0 || segments.len() > MAX_SEGMENTS {
+    pub(crate) fn of(len: usize, spans: &[Span], streams: impl Iterator<Item = u8>) -> Option<(Self, u32)> {
+        let n = spans.iter().fold(0, |n, span| gcd(n, span.len));
+        if n == 0 || spans.len() > MAX_SPANS {
             return None;
         }
         let mut frame = Self::default();
@@ -70,10 +66,10 @@ impl Frame {
             head += len as usize;
             Some((len, (at % 4) as u8))
         };
-        for (segment, stream) in segments.iter().zip(streams) {
-            frame.gaps.push(gap(segment.start, at)?);
-            frame.segments.push((stream, segment.len / n));
-            at = segment.start.checked_add(segment.len)?;
+        for (span, stream) in spans.iter().zip(streams) {
+            frame.gaps.push(gap(span.start, at)?);
+            frame.spans.push((stream, span.len / n));
+            at = span.start.checked_add(span.len)?;
         }
         frame.gaps.push(gap(u32::try_from(len).ok()?, at)?);
         (head <= MAX_HEAD).then_some((frame, n))
@@ -97,23 +93,23 @@ impl Frame {
         self.cuts().map(|[lead, words, trail]| usize::from(lead > 0) + words + usize::from(trail > 0)).sum()
     }
 
-    /// Where the gaps of a piece lie, and where its segments do: bytes from its start.
+    /// Where the gaps of a piece lie, and where its spans do: bytes from its start.
     ///
-    /// Calls `gap` and `segment` in turns. Returns the length of the piece.
+    /// Calls `gap` and `span` in turns. Returns the length of the piece.
     pub(crate) fn walk(
         &self,
         n: u32,
         mut gap: impl FnMut(usize, usize),
-        mut segment: impl FnMut(u8, usize, usize),
+        mut span: impl FnMut(u8, usize, usize),
     ) -> Result<usize, Broken> {
-        const LONG: Broken = Broken("a segment is longer than any record");
+        const LONG: Broken = Broken("a span is longer than any record");
         let mut at = 0_usize;
         for (number, &(len, _)) in self.gaps.iter().enumerate() {
             gap(at, len as usize);
             at = at.checked_add(len as usize).ok_or(LONG)?;
-            if let Some(&(stream, per)) = self.segments.get(number) {
+            if let Some(&(stream, per)) = self.spans.get(number) {
                 let len = per.checked_mul(n).filter(|len| *len > 0).ok_or(LONG)? as usize;
-                segment(stream, at, len);
+                span(stream, at, len);
                 at = at.checked_add(len).ok_or(LONG)?;
             }
         }
@@ -239,6 +235,13 @@ impl Template {
         this
     }
 
+    /// About how many bytes it takes in memory.
+    pub(crate) fn size(&self) -> usize {
+        size_of::<Self>()
+            + 8 * (self.base.len() + self.stored.len() + self.copies.len())
+            + 8 * (self.frame.spans.len() + self.frame.gaps.len())
+    }
+
     /// Appends what a block stores of a piece's head.
     pub(crate) fn encode(&self, piece: &[u8], n: u32, cells: &mut Vec<u32>, out: &mut Vec<u8>) {
         cells.clear();
@@ -287,8 +290,8 @@ impl Template {
 
     /// Appends the bytes that stand for it.
     pub(crate) fn write(&self, out: &mut Vec<u8>) {
-        push(self.frame.segments.len() as u32, out);
-        for &(stream, per) in &self.frame.segments {
+        push(self.frame.spans.len() as u32, out);
+        for &(stream, per) in &self.frame.spans {
             out.push(stream);
             push(per, out);
         }
@@ -323,19 +326,19 @@ impl Template {
 
     /// Reads a template, whose streams are below `n_streams`.
     pub(crate) fn read(input: &mut Input<'_>, n_streams: usize) -> Result<Self, Broken> {
-        let n_segments = input.length()?;
-        if n_segments > MAX_SEGMENTS {
-            return Err(Broken("a template has too many segments"));
+        let n_spans = input.length()?;
+        if n_spans > MAX_SPANS {
+            return Err(Broken("a template has too many spans"));
         }
         let mut frame = Frame::default();
-        for _ in 0..n_segments {
+        for _ in 0..n_spans {
             let (stream, per) = (input.byte()?, input.number()?);
             if usize::from(stream) >= n_streams || per == 0 {
-                return Err(Broken("a template has a stream that is not there, or an empty segment"));
+                return Err(Broken("a template has a stream that is not there, or an empty span"));
             }
-            frame.segments.push((stream, per));
+            frame.spans.push((stream, per));
         }
-        for _ in 0..=n_segments {
+        for _ in 0..=n_spans {
             let (len, phase) = (input.number()?, input.byte()?);
             if phase > 3 || len as usize > MAX_HEAD {
                 return Err(Broken("a template has a gap that is too long"));

@@ -1,6 +1,6 @@
 //! Records with their fields apart: of the records in a block, all bytes of a field's plane follow each other.
 //!
-//! A record is **segments**, which are arrays of elements, and what lies between them, its **head**. Segments
+//! A record is **spans**, which are arrays of elements, and what lies between them, its **head**. Fields
 //! that mean the same in all records have the same field number. Blocks cover whole records or parts of a long
 //! one. What the blocks of a chunk have in common stands once, in its [`Model`]: which fields there are, how
 //! each of their byte planes is stored, and the shapes and heads that many records share.
@@ -9,27 +9,29 @@
 //! huffman   codes of bytes               split   byte planes, apart and together again
 //! heads     what heads have in common    model   what blocks have in common
 //! block     blocks                       varint  numbers in few bytes
-//! segments  what codecs say of records
+//! coder     how planes are stored       spans  what codecs say of records
 //! ```
 //!
 //! This room is pure: bytes in, bytes out. Nothing that it reads makes it panic, or take memory for more than
 //! what its caller asks for.
 
 mod block;
+mod coder;
 mod heads;
 mod huffman;
 mod model;
-mod segments;
+mod spans;
 mod split;
 #[cfg(test)]
 mod tests;
 mod varint;
 
-pub(crate) use block::{Piece, Scratch, decode_block, encode_block};
-pub(crate) use heads::Segment;
-pub(crate) use model::{Learnt, Model, Reader};
-pub use segments::Segments;
-pub(crate) use segments::cut;
+pub(crate) use block::{Piece, Scratch, decode_block, encode_block, spans_of_block};
+pub(crate) use coder::Coder;
+pub(crate) use heads::Span;
+pub(crate) use model::{Decoders, Learnt, Reader};
+pub use spans::Fields;
+pub(crate) use spans::cut;
 pub use split::Elements;
 
 /// Why stored bytes are not those of a model or a block.

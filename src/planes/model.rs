@@ -5,7 +5,7 @@
 //! 1. the number of streams, and for each: the field, a byte; its [`Elements`], a byte; and for each of their
 //!    planes a byte for the kind: 0 stored as it is; 1 all bytes are the one that follows; 2 codes, whose
 //!    lengths follow in 128 bytes;
-//! 2. the number of templates, and for each: the number of segments, and of each the stream, a byte, and its
+//! 2. the number of templates, and for each: the number of spans, and of each the stream, a byte, and its
 //!    bytes for each `n`; the bytes of each gap, with a byte for its place modulo 4; a byte for each
 //!    cell; what the cells need.
 //!
@@ -14,17 +14,16 @@
 //! in 4 bytes, and for 16 the slope in 4 more. All other numbers are [varints](super::varint).
 
 use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::Broken;
 use super::block::Piece;
-use super::heads::{Frame, MAX_TEMPLATES, Segment, Template};
+use super::coder::{Coded, Coder};
+use super::heads::{Frame, MAX_TEMPLATES, Template};
 use super::huffman::{self, Decoder, Encoder, LENGTHS_LEN, Lengths};
-use super::split::{Elements, split};
+use super::split::Elements;
 use super::varint::{Input, push};
 
-/// About how many elements of a field are looked at to choose how its planes are stored. A byte that they do
-/// not have has no code, and a block that has it stores that plane as it is.
-const SAMPLE: usize = 1 << 17;
 /// The most streams of a model: templates and shapes have a byte for each.
 pub(crate) const MAX_STREAMS: usize = 255;
 
@@ -37,7 +36,7 @@ pub(crate) enum Plane {
     Huffman(Box<Lengths>),
 }
 
-/// The segments of one field, with one kind of elements.
+/// The spans of one field, with one kind of elements.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Stream {
     pub(crate) field: u8,
@@ -56,46 +55,61 @@ pub(crate) struct Model {
 /// A model to encode the pieces with that it was made from.
 pub(crate) struct Learnt {
     pub(crate) model: Model,
-    /// For each plane of each stream.
-    pub(crate) encoders: Vec<Vec<Option<Encoder>>>,
-    by_kind: HashMap<(u8, Elements), u8>,
+    coder: Arc<Coder>,
     /// The template and the `n` of each piece.
     pub(crate) shapes: Vec<Option<(u8, u32)>>,
 }
 
 impl Learnt {
-    /// A model for `pieces`. A plane that would lose less than the part `least_gain` of its bytes is stored as it
-    /// is.
+    /// A model for `pieces`, which stores planes as `coder` does. What that does not know is stored as it is.
     ///
     /// `None` if they have more kinds of fields than a model has streams.
-    pub(crate) fn new(pieces: &[Piece<'_>], least_gain: f64) -> Option<Self> {
-        let mut by_kind = HashMap::new();
-        let mut kinds = Vec::new();
-        for segment in pieces.iter().flat_map(|piece| piece.segments) {
-            by_kind.entry((segment.field, segment.elements)).or_insert_with(|| {
-                kinds.push((segment.field, segment.elements));
-                (kinds.len() - 1).min(MAX_STREAMS) as u8
-            });
+    pub(crate) fn new(pieces: &[Piece<'_>], coder: Arc<Coder>) -> Option<Self> {
+        let known = coder.fields.iter().map(|field| (field.field, field.elements));
+        let mut counts: Vec<((u8, Elements), usize)> = known.map(|kind| (kind, 0)).collect();
+        for span in pieces.iter().flat_map(|piece| piece.spans) {
+            let kind = (span.field, span.elements);
+            let n = span.len as usize / span.elements.size();
+            match counts.iter_mut().find(|(known, _)| *known == kind) {
+                Some((_, count)) => *count += n,
+                None => counts.push((kind, n)),
+            }
         }
-        if kinds.len() > MAX_STREAMS {
+        if counts.len() > MAX_STREAMS {
             return None;
         }
-        let mut this = Self { model: Model::default(), encoders: Vec::new(), by_kind, shapes: Vec::new() };
+        let mut model = Model::default();
+        for (number, ((field, elements), n)) in counts.into_iter().enumerate() {
+            let plane =
+                |coded: &Coded| if n > 0 && coded.pays(n) { coded.plane.clone() } else { Plane::Stored };
+            let planes = match coder.fields.get(number) {
+                Some(known) => known.planes.iter().map(plane).collect(),
+                None => vec![Plane::Stored; elements.size()],
+            };
+            model.streams.push(Stream { field, elements, planes });
+        }
+        let mut this = Self { model, coder, shapes: Vec::new() };
         this.learn_templates(pieces);
-        this.learn_planes(pieces, &kinds, least_gain);
         Some(this)
     }
 
     pub(crate) fn stream(&self, field: u8, elements: Elements) -> u8 {
-        self.by_kind.get(&(field, elements)).copied().unwrap_or(u8::MAX)
+        let streams = &self.model.streams;
+        let known = streams.iter().position(|stream| stream.field == field && stream.elements == elements);
+        // There are at most 255 streams.
+        known.map_or(u8::MAX, |known| known as u8)
+    }
+
+    pub(crate) fn encoder(&self, stream: usize, plane: usize) -> Option<&Encoder> {
+        self.coder.fields.get(stream)?.planes.get(plane)?.encoder.as_deref()
     }
 
     fn learn_templates(&mut self, pieces: &[Piece<'_>]) {
         let mut frames: HashMap<Frame, usize> = HashMap::new();
         let mut members: Vec<(Frame, Vec<(usize, u32)>)> = Vec::new();
         for (number, piece) in pieces.iter().enumerate() {
-            let streams = piece.segments.iter().map(|segment| self.stream(segment.field, segment.elements));
-            let Some((frame, n)) = Frame::of(piece.bytes.len(), piece.segments, streams) else { continue };
+            let streams = piece.spans.iter().map(|span| self.stream(span.field, span.elements));
+            let Some((frame, n)) = Frame::of(piece.bytes.len(), piece.spans, streams) else { continue };
             let place = *frames.entry(frame).or_insert_with_key(|frame| {
                 members.push((frame.clone(), Vec::new()));
                 members.len() - 1
@@ -114,52 +128,6 @@ impl Learnt {
             self.model.templates.push(Template::learn(frame, &heads));
         }
     }
-
-    fn learn_planes(&mut self, pieces: &[Piece<'_>], kinds: &[(u8, Elements)], least_gain: f64) {
-        let mut buffer = Vec::new();
-        for (stream, &(field, elements)) in kinds.iter().enumerate() {
-            let size = elements.size();
-            let (this, mut sampled) = (&*self, Vec::new());
-            for piece in pieces {
-                let own =
-                    |segment: &&Segment| usize::from(this.stream(segment.field, segment.elements)) == stream;
-                sampled.extend(piece.segments.iter().filter(own).map(|segment| segment.of(piece.bytes)));
-            }
-            let all: usize = sampled.iter().map(|bytes| bytes.len()).sum();
-            let step = (all / size).div_ceil(SAMPLE).max(1);
-            let mut counts = vec![[0_u32; 256]; size];
-            let mut total = 0;
-            for bytes in sampled.into_iter().step_by(step) {
-                let n = bytes.len() / size;
-                buffer.resize(n * size, 0);
-                split(bytes, elements, &mut buffer, n, 0);
-                for (counts, plane) in counts.iter_mut().zip(buffer.chunks_exact(n)) {
-                    plane.iter().for_each(|&byte| counts[usize::from(byte)] += 1);
-                }
-                total += n;
-            }
-            let planes: Vec<Plane> = counts.iter().map(|counts| choose(counts, total, least_gain)).collect();
-            let encoder = |plane: &Plane| match plane {
-                Plane::Huffman(lengths) => Some(Encoder::new(lengths)),
-                Plane::Stored | Plane::Constant(_) => None,
-            };
-            self.encoders.push(planes.iter().map(encoder).collect());
-            self.model.streams.push(Stream { field, elements, planes });
-        }
-    }
-}
-
-/// How to store a plane of `total` bytes that occur `counts` times.
-fn choose(counts: &[u32; 256], total: usize, least_gain: f64) -> Plane {
-    if let Some(byte) = counts.iter().position(|&count| count as usize == total) {
-        return Plane::Constant(byte as u8);
-    }
-    let Some(lengths) = huffman::lengths(counts) else { return Plane::Stored };
-    let bits: u64 = counts.iter().zip(&lengths).map(|(&n, &bits)| u64::from(n) * u64::from(bits)).sum();
-    if bits as f64 / 8.0 + LENGTHS_LEN as f64 > (1.0 - least_gain) * total as f64 {
-        return Plane::Stored;
-    }
-    Plane::Huffman(Box::new(lengths))
 }
 
 impl Model {
@@ -221,24 +189,56 @@ impl Model {
     }
 }
 
+/// The tables of codes that were built, which models share.
+#[derive(Debug, Default)]
+pub(crate) struct Decoders {
+    built: Mutex<HashMap<Box<Lengths>, Arc<Decoder>>>,
+}
+
+/// The most tables that are kept to be shared. All of them take 9 MiB.
+const MAX_DECODERS: usize = 1024;
+
+impl Decoders {
+    fn of(&self, lengths: &Lengths) -> Arc<Decoder> {
+        let mut built = self.built.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = built.get(lengths) {
+            return Arc::clone(known);
+        }
+        if built.len() >= MAX_DECODERS {
+            built.clear();
+        }
+        let decoder = Arc::new(Decoder::new(lengths));
+        built.insert(Box::new(*lengths), Arc::clone(&decoder));
+        decoder
+    }
+}
+
 /// A model to decode blocks with.
 #[derive(Debug)]
 pub(crate) struct Reader {
     pub(crate) model: Model,
     /// For each plane of each stream.
-    pub(crate) decoders: Vec<Vec<Option<Decoder>>>,
+    pub(crate) decoders: Vec<Vec<Option<Arc<Decoder>>>>,
 }
 
 impl Reader {
-    /// Reads a model, and builds its tables.
-    pub(crate) fn new(bytes: &[u8]) -> Result<Self, Broken> {
+    /// Reads a model, and builds the tables that `decoders` does not have.
+    pub(crate) fn new(bytes: &[u8], decoders: &Decoders) -> Result<Self, Broken> {
         let model = Model::decode(bytes)?;
         let decoder = |plane: &Plane| match plane {
-            Plane::Huffman(lengths) => Some(Decoder::new(lengths)),
+            Plane::Huffman(lengths) => Some(decoders.of(lengths)),
             Plane::Stored | Plane::Constant(_) => None,
         };
         let decoders =
             model.streams.iter().map(|stream| stream.planes.iter().map(decoder).collect()).collect();
         Ok(Self { model, decoders })
+    }
+
+    /// About how many bytes it takes in memory, without the tables.
+    pub(crate) fn size(&self) -> usize {
+        let templates: usize = self.model.templates.iter().map(Template::size).sum();
+        let planes: usize = self.model.streams.iter().map(|stream| 64 + 24 * stream.planes.len()).sum();
+        let codes = self.decoders.iter().flatten().flatten().count();
+        size_of::<Self>() + templates + planes + codes * size_of::<Lengths>()
     }
 }

@@ -5,7 +5,7 @@
 
 use super::Broken;
 
-/// What the elements of a [segment](super::Segments) are.
+/// What the elements of a [span](super::Fields) are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Elements {
@@ -109,7 +109,7 @@ pub(crate) fn split(bytes: &[u8], elements: Elements, planes: &mut [u8], stride:
 /// # Errors
 /// If there are fewer planes, or shorter ones, than the elements need.
 pub(crate) fn join(planes: &[&[u8]], elements: Elements, bytes: &mut [u8]) -> Result<(), Broken> {
-    const SHORT: Broken = Broken("a plane is shorter than its segment");
+    const SHORT: Broken = Broken("a plane is shorter than its span");
     let n = bytes.len() / elements.size();
     let plane = |i: usize| planes.get(i).and_then(|plane| plane.get(..n)).ok_or(SHORT);
     match elements {

@@ -1,10 +1,13 @@
 //! Blocks as a whole: what comes back, and what damage does.
 
+use std::sync::Arc;
+
 use proptest::prelude::*;
 
 use super::block::{Piece, Scratch, decode_block, encode_block};
-use super::heads::Segment;
-use super::model::{Learnt, Model, Reader};
+use super::coder::Coder;
+use super::heads::Span;
+use super::model::{Decoders, Learnt, Model, Reader};
 use super::split::Elements;
 
 const ALIGN: usize = 16;
@@ -12,14 +15,16 @@ const ALIGN: usize = 16;
 #[derive(Debug, Clone)]
 struct Record {
     bytes: Vec<u8>,
-    segments: Vec<Segment>,
+    spans: Vec<Span>,
 }
 
 /// Encodes records, so many a block. Returns the model, and of each block the stored and the raw bytes.
 fn encode(records: &[Record], per_block: usize) -> (Vec<u8>, Vec<(Vec<u8>, Vec<u8>)>) {
     let pieces: Vec<_> =
-        records.iter().map(|record| Piece { bytes: &record.bytes, segments: &record.segments }).collect();
-    let learnt = Learnt::new(&pieces, 0.02).unwrap();
+        records.iter().map(|record| Piece { bytes: &record.bytes, spans: &record.spans }).collect();
+    let mut coder = Coder::default();
+    coder.learn(&pieces, 0.02);
+    let learnt = Learnt::new(&pieces, Arc::new(coder)).unwrap();
     let mut scratch = Scratch::default();
     let block = |first: usize| {
         let numbers = first..pieces.len().min(first + per_block);
@@ -60,12 +65,12 @@ fn molecule(n_atoms: usize, seed: u64) -> Record {
     let element = random().to_le_bytes();
     bytes.extend([element, element].concat());
     bytes.extend((random() as u32).to_le_bytes());
-    let mut segments = Vec::new();
+    let mut spans = Vec::new();
     let mut add = |bytes: &mut Vec<u8>, field, elements, array: Vec<u8>| {
         let (start, len) = (bytes.len() as u32, array.len() as u32);
         bytes.extend(array);
         if len > 0 {
-            segments.push(Segment { field, elements, start, len });
+            spans.push(Span { field, elements, start, len });
         }
     };
     for field in [1, 3] {
@@ -79,29 +84,29 @@ fn molecule(n_atoms: usize, seed: u64) -> Record {
     let numbers = (0..n_atoms).map(|_| [1, 1, 1, 6, 6, 8][(random() % 6) as usize]).collect();
     add(&mut bytes, 9, Elements::Bytes1, numbers);
     bytes.extend([1, 2, 3][..(random() % 2) as usize * 3].iter());
-    Record { bytes, segments }
+    Record { bytes, spans }
 }
 
-/// Any bytes with any segments.
+/// Any bytes with any spans.
 fn anything() -> impl Strategy<Value = Record> {
     let part = (0..30_usize, 0..4_u8, 0..6_u8, 0..40_u32);
     let parts = prop::collection::vec(part, 0..6);
     (parts, prop::collection::vec(any::<u8>(), 1..3000), any::<bool>()).prop_map(
         |(parts, mut bytes, even)| {
-            let mut segments = Vec::new();
+            let mut spans = Vec::new();
             let mut at = 0_u32;
             for (gap, field, code, n) in parts {
                 let elements = Elements::from_code(code).unwrap();
                 let (start, len) = (at + gap as u32, n * elements.size() as u32);
                 if len > 0 && (start + len) as usize <= bytes.len() {
-                    segments.push(Segment { field, elements, start, len });
+                    spans.push(Span { field, elements, start, len });
                     at = start + len;
                 }
             }
             if even {
                 bytes.fill(0x11);
             }
-            Record { bytes, segments }
+            Record { bytes, spans }
         },
     )
 }
@@ -118,7 +123,7 @@ proptest! {
     #[test]
     fn records_come_back(records in records(), per_block in 1..5_usize) {
         let (model, blocks) = encode(&records, per_block);
-        let reader = Reader::new(&model).unwrap();
+        let reader = Reader::new(&model, &Decoders::default()).unwrap();
         prop_assert_eq!(reader.model.encode(), model);
         for (stored, raw) in blocks {
             let found = decode(&reader, &stored, raw.len());
@@ -134,7 +139,7 @@ proptest! {
         noise in prop::collection::vec(any::<u8>(), 0..300),
     ) {
         let (model, blocks) = encode(&records, per_block);
-        let reader = Reader::new(&model).unwrap();
+        let reader = Reader::new(&model, &Decoders::default()).unwrap();
         for (stored, raw) in blocks.iter().take(3) {
             for end in 0..stored.len() {
                 prop_assert!(decode(&reader, &stored[..end], raw.len()).is_none());
@@ -153,13 +158,13 @@ proptest! {
         }
         let (stored, raw) = &blocks[0];
         for end in 0..model.len() {
-            prop_assert!(Reader::new(&model[..end]).is_err());
+            prop_assert!(Reader::new(&model[..end], &Decoders::default()).is_err());
         }
         for (place, byte) in flips {
             let mut bad = model.clone();
             let place = place.index(bad.len());
             bad[place] = byte;
-            if let Ok(reader) = Reader::new(&bad) {
+            if let Ok(reader) = Reader::new(&bad, &Decoders::default()) {
                 drop(decode(&reader, stored, raw.len()));
                 drop(decode(&reader, &noise, raw.len()));
             }
@@ -173,7 +178,7 @@ fn heads_that_follow_the_number_of_atoms_take_no_room() {
     let records: Vec<_> = (1..200).map(|n_atoms| molecule(n_atoms, 99 + n_atoms as u64)).collect();
     let (_, blocks) = encode(&records, 1);
     for ((stored, _), record) in blocks.iter().zip(&records) {
-        let arrays: u32 = record.segments.iter().map(|segment| segment.len).sum();
+        let arrays: u32 = record.spans.iter().map(|span| span.len).sum();
         // One element of the tensor and the number before the arrays, then the shape and the lengths of streams.
         let most = arrays as usize + 8 + 4 + 3 + 3 * 4;
         assert!(stored.len() <= most, "{} bytes for {arrays} of arrays", stored.len());
@@ -184,10 +189,10 @@ fn heads_that_follow_the_number_of_atoms_take_no_room() {
 fn a_byte_that_the_sample_did_not_have_comes_back() {
     // So many elements that only some records are looked at; one that is not has other bytes.
     let mut records: Vec<_> = (0..100).map(|seed| molecule(2000, seed)).collect();
-    let last = records[97].segments[2];
+    let last = records[97].spans[2];
     records[97].bytes[last.start as usize + 5] = 200;
     let (model, blocks) = encode(&records, 1);
-    let reader = Reader::new(&model).unwrap();
+    let reader = Reader::new(&model, &Decoders::default()).unwrap();
     for (stored, raw) in blocks {
         assert!(decode(&reader, &stored, raw.len()).is_some_and(|found| found == raw));
     }
@@ -197,8 +202,8 @@ fn a_byte_that_the_sample_did_not_have_comes_back() {
 fn planes_of_one_byte_and_of_noise_come_back() {
     let array = |bytes: Vec<u8>| {
         let len = bytes.len() as u32;
-        let segments = vec![Segment { field: 0, elements: Elements::Bytes4, start: 0, len }];
-        Record { bytes, segments }
+        let spans = vec![Span { field: 0, elements: Elements::Bytes4, start: 0, len }];
+        Record { bytes, spans }
     };
     let constant = array(vec![5; 4000]);
     let noise = array((0..4000_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect());
@@ -206,7 +211,7 @@ fn planes_of_one_byte_and_of_noise_come_back() {
         [(vec![constant.clone(); 9], 20), (vec![noise.clone(); 9], 4020), (vec![constant, noise], 4020)]
     {
         let (model, blocks) = encode(&records, 1);
-        let reader = Reader::new(&model).unwrap();
+        let reader = Reader::new(&model, &Decoders::default()).unwrap();
         for (stored, raw) in blocks {
             assert_eq!(decode(&reader, &stored, raw.len()), Some(raw));
             assert!(stored.len() <= most, "{}", stored.len());
@@ -218,7 +223,7 @@ fn planes_of_one_byte_and_of_noise_come_back() {
 fn a_template_cannot_ask_for_pieces_without_end() {
     let records: Vec<_> = (1..20).map(|n| molecule(n, 5)).collect();
     let (model, blocks) = encode(&records, 1);
-    let reader = Reader::new(&model).unwrap();
+    let reader = Reader::new(&model, &Decoders::default()).unwrap();
     // A piece of a template with n = 0, and with an n that leaves the block.
     for n in [&[0][..], &[0xff, 0xff, 0xff, 0xff, 0x0f], &[0xff; 6]] {
         let stored = [&[0], n, &blocks[0].0[2..]].concat();

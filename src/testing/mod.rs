@@ -18,7 +18,7 @@ use crate::codec::{Codec, CodecError};
 use crate::depot::Depot;
 use crate::identity::fixed;
 use crate::options::Layout;
-use crate::planes::Segments;
+use crate::planes::Fields;
 use crate::storage::{Bytes, ReadRange, Storage};
 
 /// Checks that a storage keeps the promises of [`Storage`]. `make` must return an empty one each time.
@@ -262,10 +262,11 @@ pub fn codec_conformance<'i, C: Codec>(
         assert_eq!(lent, Ok(true), "item {number} is lent as what is appended");
         let bytes = Bytes::copy_of(&out[6..]);
         let view = codec.view(&bytes).unwrap_or_else(|error| panic!("item {number}: {error}"));
-        let mut segments = Segments::new(&bytes);
-        codec.segments(&view, &mut segments);
-        let (_, wrong) = segments.finish();
-        assert_eq!(wrong, None, "segments of item {number}");
+        let mut fields = Fields::new(&bytes);
+        codec.fields(&view, &mut fields);
+        let (found, wrong) = fields.finish();
+        assert_eq!(wrong, None, "fields of item {number}");
+        assert!(found.is_empty() || codec.has_fields(), "item {number} has fields, and the codec names none");
         assert!(same(item, view), "item {number} is viewed as something else");
         for len in [0, 1, bytes.len() / 2, bytes.len().saturating_sub(1)] {
             let _ = codec.view(&Bytes::copy_of(&bytes[..len.min(bytes.len())]));

@@ -97,6 +97,7 @@ pub(crate) fn import(
         order: true,
         columns: Vec::new(),
         statistics: false,
+        apart: false,
         unknown_field: None,
     };
     Ok((parameters, state))

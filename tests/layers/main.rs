@@ -45,8 +45,13 @@ const ROOMS: &[(&str, Uses)] = &[
     ("maps", Only(&["buffer", "error", "le", "zstd"])),
     ("options", Only(&["blosc", "error", "named"])),
     ("storage", Only(&["buffer", "error", "sync"])),
-    ("format", Only(&["blosc", "error", "identity", "le", "options", "scalar", "statistics"])),
-    ("chunk", Only(&["blosc", "buffer", "error", "format", "le", "options", "planes", "storage", "sync", "workers"])),
+    ("format", Only(&["blosc", "error", "identity", "le", "options", "planes", "scalar", "statistics"])),
+    (
+        "chunk",
+        Only(&[
+            "blosc", "buffer", "error", "format", "le", "options", "planes", "storage", "sync", "workers",
+        ]),
+    ),
     (
         "index",
         Only(&[

@@ -8,7 +8,7 @@
 #[path = "../../../src/planes/mod.rs"]
 mod planes;
 
-use planes::{Elements, Learnt, Piece, Reader, Scratch, Segment, decode_block, encode_block};
+use planes::{Elements, Learnt, Piece, Reader, Scratch, Span, decode_block, encode_block};
 use vldepot::codecs::{AtomicFrame, AtomicFrameCodec};
 use vldepot::{Codec, Compression};
 use vldepot_benches::blosc::Chunks;
@@ -44,10 +44,10 @@ impl Random {
     }
 }
 
-/// A record, with its segments, and the bytes that a user would count.
+/// A record, with its spans, and the bytes that a user would count.
 struct Made {
     bytes: Vec<u8>,
-    segments: Vec<Segment>,
+    spans: Vec<Span>,
     payload: usize,
 }
 
@@ -59,10 +59,10 @@ fn made(frame: &AtomicFrame<'_>, payload: usize) -> Made {
     bytemuck::cast_slice_mut::<u128, u8>(&mut aligned)[..bytes.len()].copy_from_slice(&bytes);
     let lent = &bytemuck::cast_slice::<u128, u8>(&aligned)[..bytes.len()];
     let view = codec.view(lent).unwrap();
-    let mut segments = Vec::new();
+    let mut spans = Vec::new();
     let mut add = |field: u8, elements: Elements, part: *const u8, len: usize| {
         let start = part.addr() - lent.as_ptr().addr();
-        segments.push(Segment { field, elements, start: start as u32, len: len as u32 });
+        spans.push(Span { field, elements, start: start as u32, len: len as u32 });
     };
     if let Ok(positions) = view.positions_as::<f32>() {
         add(1, Elements::Float4, positions.as_ptr().cast(), 4 * positions.len());
@@ -78,8 +78,8 @@ fn made(frame: &AtomicFrame<'_>, payload: usize) -> Made {
             add(4, Elements::Bytes1, numbers.as_ptr(), numbers.len());
         }
     }
-    segments.sort_by_key(|segment| segment.start);
-    Made { bytes, segments, payload }
+    spans.sort_by_key(|span| span.start);
+    Made { bytes, spans, payload }
 }
 
 /// The molecules of `benches/compare`.
@@ -124,8 +124,8 @@ fn frames() -> Vec<Made> {
         let whole = made(&frame.item(), 0);
         for start in (0..whole.bytes.len()).step_by(PART) {
             let bytes = whole.bytes[start..whole.bytes.len().min(start + PART)].to_vec();
-            let segments = planes::cut(&whole.segments, start as u32, bytes.len() as u32);
-            parts.push(Made { payload: bytes.len(), bytes, segments });
+            let spans = planes::cut(&whole.spans, start as u32, bytes.len() as u32);
+            parts.push(Made { payload: bytes.len(), bytes, spans });
         }
     }
     parts
@@ -220,7 +220,7 @@ fn apart(what: &str, records: &[Made], per_block: usize, least_gain: f64, reads:
         for chunk in chunks(records) {
             let pieces: Vec<_> = chunk
                 .iter()
-                .map(|record| Piece { bytes: &record.bytes, segments: &record.segments })
+                .map(|record| Piece { bytes: &record.bytes, spans: &record.spans })
                 .collect();
             let start = processor_time();
             let learnt = Learnt::new(&pieces, least_gain).unwrap();

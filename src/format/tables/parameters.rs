@@ -40,6 +40,8 @@ pub(crate) struct Parameters {
     pub(crate) columns: Vec<ScalarField>,
     /// Whether writers keep statistics of the fields of records.
     pub(crate) statistics: bool,
+    /// Whether writers store the fields of records apart.
+    pub(crate) apart: bool,
     /// The first field of the table that this version does not know, if there is one. Not encoded.
     pub(crate) unknown_field: Option<u16>,
 }
@@ -57,7 +59,7 @@ const WITHOUT_FILTERS: u8 = 1;
 const WITHOUT_ORDER: u8 = 2;
 
 /// Fields of the table that this version knows.
-const KNOWN_FIELDS: u16 = 25;
+const KNOWN_FIELDS: u16 = 26;
 
 impl Parameters {
     /// The table as bytes.
@@ -132,6 +134,7 @@ impl Parameters {
                 | if self.order { 0 } else { WITHOUT_ORDER },
             columns,
             statistics: self.statistics,
+            apart: self.apart,
         };
         fbs::Parameters::create(builder, &args)
     }
@@ -189,6 +192,7 @@ impl Parameters {
             order: table.without() & WITHOUT_ORDER == 0,
             columns: table.columns().unwrap_or_default().iter().map(column).collect::<Result<_, _>>()?,
             statistics: table.statistics(),
+            apart: table.apart(),
             unknown_field: unknown_field(&table._tab, KNOWN_FIELDS),
         };
         // The fields of a newer format may mean anything. The caller refuses it by its version.
@@ -222,6 +226,7 @@ impl Parameters {
             name_order: self.order,
             columns: self.columns.iter().map(|column| column.name.clone().into_owned()).collect(),
             statistics: self.statistics,
+            fields_apart: self.apart,
         }
     }
 }
@@ -263,6 +268,7 @@ pub(crate) mod tests {
             order: false,
             columns: vec![ScalarField::integer("step"), ScalarField::float("energy")],
             statistics: true,
+            apart: true,
             unknown_field: None,
         }
     }

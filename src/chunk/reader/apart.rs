@@ -1,0 +1,417 @@
+//! Reads chunks whose records have their fields apart.
+//!
+//! Of such a chunk, the table of blocks and the model are checked once, and kept up to a limit. If the storage
+//! lends its bytes, the table is used where it lies. Blocks are checked, and decoded from where they lie.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::{Arc, RwLock};
+
+use super::{ChunkReader, SMALL};
+use crate::blosc::BloscError;
+use crate::buffer::{AlignedBuf, Bytes};
+use crate::error::{Error, ErrorKind, Part, Result};
+use crate::format::apart::{OTHER_CHECKSUMS, Table, n_blocks, prefix_len};
+use crate::format::chunk::ChunkRef;
+use crate::le::u32_at;
+use crate::planes::{Broken, Decoders, Reader, Scratch, Span, decode_block, spans_of_block};
+use crate::storage::{Ahead, NONE, Windows};
+use crate::sync;
+
+/// Bytes after the table that are read with it: most models are shorter.
+const MODEL_GUESS: u64 = 8 << 10;
+
+/// A chunk whose table and model were checked.
+#[derive(Debug)]
+struct Opened {
+    at: ChunkRef,
+    align: usize,
+    model: Reader,
+    /// The checksums and all before the model, unless the storage lends them.
+    table: Vec<u8>,
+}
+
+/// The chunks that were opened, up to a number of bytes.
+#[derive(Debug, Default)]
+pub(super) struct Chunks {
+    opened: RwLock<Kept>,
+    decoders: Decoders,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    by_chunk: HashMap<u64, Arc<Opened>>,
+    bytes: usize,
+}
+
+thread_local! {
+    static SCRATCH: RefCell<(Scratch, Vec<u8>)> = RefCell::default();
+}
+
+/// A chunk that is being read.
+struct Open<'c> {
+    chunk: u64,
+    at: &'c ChunkRef,
+    opened: Arc<Opened>,
+    /// All of it, from its checksums on, if the storage lends it.
+    lent: Option<Bytes>,
+}
+
+impl Open<'_> {
+    /// The checksums, and all before the model.
+    fn start(&self) -> (&[u8], &[u8]) {
+        let checksums = 4 * self.at.n_checksums as usize;
+        let start = self.lent.as_deref().unwrap_or(&self.opened.table);
+        let (checksums, chunk) = start.split_at_checked(checksums).unwrap_or_default();
+        (checksums, chunk.get(..table_len(self.at)).unwrap_or_default())
+    }
+
+    fn table(&self) -> Table<'_> {
+        Table::new(self.start().1)
+    }
+}
+
+/// Bytes before the model.
+fn table_len(at: &ChunkRef) -> usize {
+    prefix_len(n_blocks(at.n_checksums).unwrap_or(0))
+}
+
+impl ChunkReader {
+    /// Opens a chunk: from what is kept, or by checking its table and its model.
+    fn open_apart<'c>(&self, chunk: u64, at: &'c ChunkRef, ahead: &Windows) -> Result<Open<'c>> {
+        let whole = 4 * u64::from(at.n_checksums) + u64::from(at.chunk_len);
+        let lent = if self.mapped { self.storage.map(at.table_offset(), whole).ok().flatten() } else { None };
+        let known = sync::read(&self.apart.opened).by_chunk.get(&chunk).map(Arc::clone);
+        let known = known.filter(|known| known.at == *at && (lent.is_some() || !known.table.is_empty()));
+        let opened = match known {
+            Some(opened) => opened,
+            None => self.check_apart(chunk, at, ahead, lent.as_deref())?,
+        };
+        Ok(Open { chunk, at, opened, lent })
+    }
+
+    /// Reads and checks the table and the model of a chunk, and keeps them.
+    fn check_apart(
+        &self,
+        chunk: u64,
+        at: &ChunkRef,
+        ahead: &Windows,
+        lent: Option<&[u8]>,
+    ) -> Result<Arc<Opened>> {
+        let len = 4 * at.n_checksums as usize + table_len(at);
+        if n_blocks(at.n_checksums).is_none() || table_len(at) > at.chunk_len as usize {
+            let expected = format!("checksums of a table, a model and blocks in {} bytes", at.chunk_len);
+            return Err(self.damaged(chunk, at.offset, expected, at.n_checksums.to_string()));
+        }
+        self.check_inside(chunk, at.table_offset(), len as u64)?;
+        let mut own = Vec::new();
+        let start = match lent {
+            Some(lent) => lent.get(..len).unwrap_or_default(),
+            None => {
+                own.resize(len, 0);
+                self.read(chunk, ahead, at.table_offset(), &mut own)?;
+                &own
+            }
+        };
+        let (checksums, prefix) = start.split_at_checked(4 * at.n_checksums as usize).unwrap_or_default();
+        let found = crc32c::crc32c(checksums);
+        if found != at.table_crc {
+            return Err(self.mismatch(Part::BlockTable(chunk), at.table_offset(), at.table_crc, found));
+        }
+        self.compare(Part::BlockTable(chunk), at.chunk_offset(), checksums, 0, prefix)?;
+        let align = Table::check(prefix, self.chunk_size, at.chunk_len as usize).map_err(|found| {
+            self.damaged(chunk, at.chunk_offset(), "a table of blocks in order".into(), found)
+        })?;
+        let model_at = at.chunk_offset() + prefix.len() as u64;
+        let model_len = Table::new(prefix).model_end() - prefix.len();
+        self.check_inside(chunk, model_at, model_len as u64)?;
+        let read;
+        let model = match lent {
+            Some(lent) => lent.get(len..len + model_len).unwrap_or_default(),
+            None => {
+                let mut bytes = vec![0; model_len];
+                self.read(chunk, ahead, model_at, &mut bytes)?;
+                read = bytes;
+                &read
+            }
+        };
+        self.compare(Part::BlockTable(chunk), model_at, checksums, 1, model)?;
+        let model = Reader::new(model, &self.apart.decoders)
+            .map_err(|broken| self.not_planes(chunk, model_at, broken))?;
+        let opened = Arc::new(Opened { at: *at, align, model, table: own });
+        let bytes = opened.table.len() + opened.model.size();
+        let mut kept = sync::write(&self.apart.opened);
+        if kept.bytes + bytes > self.tables_limit {
+            kept.by_chunk.clear();
+            kept.bytes = 0;
+        }
+        if kept.by_chunk.insert(chunk, Arc::clone(&opened)).is_none() {
+            kept.bytes += bytes;
+        }
+        Ok(opened)
+    }
+
+    /// Compares bytes with the checksum of this number.
+    fn compare(&self, part: Part, offset: u64, checksums: &[u8], number: usize, bytes: &[u8]) -> Result<()> {
+        let (expected, found) = (u32_at(checksums, 4 * number).unwrap_or(0), crc32c::crc32c(bytes));
+        if expected == found { Ok(()) } else { Err(self.mismatch(part, offset, expected, found)) }
+    }
+
+    fn not_planes(&self, chunk: u64, offset: u64, broken: Broken) -> Error {
+        let path = self.storage.path().to_owned();
+        ErrorKind::Decompress { chunk, offset }.at(path).because(BloscError::new(broken.0))
+    }
+
+    /// The raw bytes `range` of a chunk. It must lie in the chunk, and have bytes.
+    pub(super) fn apart_bytes(
+        &self,
+        chunk: u64,
+        at: &ChunkRef,
+        range: Range<usize>,
+        ahead: &Windows,
+    ) -> Result<Bytes> {
+        if let Some(whole) = self.cached(chunk, at, ahead, || range.len()) {
+            return Ok(whole.slice(range));
+        }
+        let open = self.open_apart(chunk, at, ahead)?;
+        let table = open.table();
+        let blocks = table.blocks(&range);
+        // Whole blocks are decoded to where they stay.
+        let raw = |block: usize| table.block(block).map(|(raw, _)| raw);
+        let first = raw(blocks.start).filter(|_| !blocks.is_empty());
+        let last = blocks.end.checked_sub(1).filter(|_| !blocks.is_empty()).and_then(raw);
+        let start = first.map_or(range.start, |raw| raw.start.min(range.start));
+        let end = last.map_or(range.end, |raw| raw.end.max(range.end));
+        // A record starts at a multiple of its alignment, and so does a block.
+        let start = start / open.opened.align * open.opened.align;
+        let mut out = AlignedBuf::any(end - start);
+        self.decode_open(&open, ahead, (start, 0), &mut out, &mut |_| ())?;
+        Ok(Bytes::from_heap(Arc::new(out), range.start - start..range.end - start))
+    }
+
+    /// Fills `out` with raw bytes of a chunk, from byte `start` on, but for the first `filled` bytes.
+    ///
+    /// After each block, `seen` gets all bytes so far.
+    pub(super) fn decode_apart(
+        &self,
+        chunk: u64,
+        at: &ChunkRef,
+        ahead: &Windows,
+        from: (usize, usize),
+        out: &mut [u8],
+        seen: &mut dyn FnMut(&[u8]),
+    ) -> Result<()> {
+        let open = self.open_apart(chunk, at, ahead)?;
+        self.decode_open(&open, ahead, from, out, seen)
+    }
+
+    fn decode_open(
+        &self,
+        open: &Open<'_>,
+        ahead: &Windows,
+        (start, mut filled): (usize, usize),
+        out: &mut [u8],
+        seen: &mut dyn FnMut(&[u8]),
+    ) -> Result<()> {
+        let Open { chunk, at, opened, .. } = open;
+        let table = open.table();
+        let blocks = table.blocks(&(start + filled..start + out.len()));
+        let own = self.read_blocks(open, ahead, &blocks)?;
+        // Taken, not borrowed, because `seen` may itself read from a depot.
+        let (mut scratch, mut buffer) = SCRATCH.take();
+        let decode = || -> Result<()> {
+            for block in blocks {
+                let Some((raw, _)) = table.block(block) else { break };
+                let stored = self.stored_block(open, own.as_ref().unwrap_or(ahead), block)?;
+                let broken = |broken| {
+                    let offset =
+                        at.chunk_offset() + table.block(block).map_or(0, |(_, stored)| stored.start as u64);
+                    self.not_planes(*chunk, offset, broken)
+                };
+                // What lies between blocks is zeros.
+                let to = raw.start.saturating_sub(start).clamp(filled, out.len());
+                out[filled..to].fill(0);
+                let inside = raw.start >= start + filled && raw.end <= start + out.len();
+                if inside {
+                    let place = raw.start - start..raw.end - start;
+                    filled = place.end;
+                    decode_block(&opened.model, &stored, opened.align, &mut scratch, &mut out[place])
+                        .map_err(broken)?;
+                } else {
+                    buffer.resize(raw.len(), 0);
+                    decode_block(&opened.model, &stored, opened.align, &mut scratch, &mut buffer)
+                        .map_err(broken)?;
+                    let from = raw.start.max(start + to);
+                    let end = raw.end.min(start + out.len()).max(from);
+                    out[from - start..end - start]
+                        .copy_from_slice(&buffer[from - raw.start..end - raw.start]);
+                    filled = end - start;
+                }
+                seen(&out[..filled]);
+            }
+            Ok(())
+        };
+        let decoded = decode();
+        SCRATCH.set((scratch, buffer));
+        decoded?;
+        if filled < out.len() {
+            out[filled..].fill(0);
+            seen(out);
+        }
+        Ok(())
+    }
+
+    /// Reads several blocks in one request, unless they are lent or were read ahead.
+    fn read_blocks(
+        &self,
+        open: &Open<'_>,
+        ahead: &Windows,
+        blocks: &Range<usize>,
+    ) -> Result<Option<Windows>> {
+        let table = open.table();
+        let stored = |block: usize| table.block(block).map(|(_, stored)| stored);
+        let Some((first, last)) = stored(blocks.start).zip(blocks.end.checked_sub(1).and_then(stored)) else {
+            return Ok(None);
+        };
+        let (offset, len) =
+            (open.at.chunk_offset() + first.start as u64, last.end.saturating_sub(first.start));
+        if open.lent.is_some() || blocks.len() < 2 || ahead.get(offset, len).is_some() {
+            return Ok(None);
+        }
+        self.check_inside(open.chunk, offset, len as u64)?;
+        let mut bytes = vec![0; len];
+        self.read(open.chunk, ahead, offset, &mut bytes)?;
+        Ok(Some(Windows::of(offset, bytes)))
+    }
+
+    /// The stored bytes of a block, which match their checksum.
+    fn stored_block<'b>(&self, open: &'b Open<'_>, ahead: &'b Windows, block: usize) -> Result<Stored<'b>> {
+        let (checksums, prefix) = open.start();
+        let Some((_, stored)) = Table::new(prefix).block(block) else {
+            let expected = "a block of the chunk".to_owned();
+            return Err(self.damaged(open.chunk, open.at.offset, expected, block.to_string()));
+        };
+        let offset = open.at.chunk_offset() + stored.start as u64;
+        let bytes = match (&open.lent, ahead.get(offset, stored.len())) {
+            (Some(lent), _) => Stored::Lent(
+                lent.get(checksums.len()..).and_then(|chunk| chunk.get(stored)).unwrap_or_default(),
+            ),
+            (None, Some(bytes)) => Stored::Lent(bytes),
+            (None, None) => {
+                self.check_inside(open.chunk, offset, stored.len() as u64)?;
+                let mut bytes = vec![0; stored.len()];
+                self.read(open.chunk, &NONE, offset, &mut bytes)?;
+                Stored::Own(bytes)
+            }
+        };
+        let part = Part::Block { chunk: open.chunk, block: block as u64 };
+        self.compare(part, offset, checksums, OTHER_CHECKSUMS + block, &bytes)?;
+        Ok(bytes)
+    }
+
+    /// Where the fields of the record in the raw bytes `range` lie, as far as blocks tell.
+    pub(crate) fn spans(&self, chunk: u64, at: &ChunkRef, range: Range<usize>) -> Result<Vec<Span>> {
+        let mut all = Vec::new();
+        if !at.is_apart() || range.is_empty() {
+            return Ok(all);
+        }
+        let open = self.open_apart(chunk, at, &NONE)?;
+        let (mut scratch, buffer) = SCRATCH.take();
+        let mut find = || {
+            for block in open.table().blocks(&range) {
+                let Some((raw, _)) = open.table().block(block) else { break };
+                let stored = self.stored_block(&open, &NONE, block)?;
+                let found =
+                    spans_of_block(&open.opened.model, &stored, open.opened.align, &mut scratch, raw.len());
+                let found = found.map_err(|broken| self.not_planes(chunk, at.chunk_offset(), broken))?;
+                all.extend(found.into_iter().filter_map(|span| {
+                    let start = (raw.start + span.start as usize).checked_sub(range.start)?;
+                    let inside = start + span.len as usize <= range.len();
+                    inside.then(|| Span { start: u32::try_from(start).unwrap_or(u32::MAX), ..span })
+                }));
+            }
+            Ok(())
+        };
+        let found = find();
+        SCRATCH.set((scratch, buffer));
+        found.map(|()| all)
+    }
+
+    /// Stored bytes of each block.
+    pub(super) fn apart_blocks(&self, chunk: u64, at: &ChunkRef) -> Result<Vec<u32>> {
+        let open = self.open_apart(chunk, at, &NONE)?;
+        let table = open.table();
+        let len =
+            |block| table.block(block).map(|(_, stored)| u32::try_from(stored.len()).unwrap_or(u32::MAX));
+        Ok((0..table.n_blocks()).filter_map(len).collect())
+    }
+
+    /// Checks every stored byte of a chunk against the checksums.
+    pub(super) fn check_apart_stored(&self, chunk: u64, at: &ChunkRef) -> Result<()> {
+        let open = self.open_apart(chunk, at, &NONE)?;
+        (0..open.table().n_blocks()).try_for_each(|block| self.stored_block(&open, &NONE, block).map(drop))
+    }
+
+    /// Reads ahead what reading the raw bytes `range` needs: the table and the model, and the blocks if `blocks`.
+    pub(super) fn expect_apart(
+        &self,
+        ahead: &mut Ahead<'_>,
+        chunk: u64,
+        at: &ChunkRef,
+        range: Range<usize>,
+        blocks: bool,
+    ) {
+        let whole = 4 * u64::from(at.n_checksums) + u64::from(at.chunk_len);
+        if n_blocks(at.n_checksums).is_none() || self.check_inside(chunk, at.table_offset(), whole).is_err() {
+            return;
+        }
+        let kept = sync::read(&self.apart.opened).by_chunk.get(&chunk).map(Arc::clone);
+        let kept = kept.filter(|kept| kept.at == *at && !kept.table.is_empty());
+        let start_len = 4 * u64::from(at.n_checksums) + table_len(at) as u64;
+        let read;
+        let start: &[u8] = if let Some(kept) = &kept {
+            &kept.table
+        } else {
+            let len = if whole <= SMALL { whole } else { whole.min(start_len + MODEL_GUESS) };
+            let Some(bytes) = ahead.get(at.table_offset()..at.table_offset() + len) else { return };
+            read = bytes.get(..usize::try_from(start_len).unwrap_or(0)).unwrap_or_default().to_vec();
+            &read
+        };
+        let table = Table::new(start.get(4 * at.n_checksums as usize..).unwrap_or_default());
+        let mut want = |stored: Range<usize>| {
+            // The table was not checked yet.
+            if stored.start < stored.end && stored.end <= at.chunk_len as usize {
+                let offset = at.chunk_offset();
+                ahead.has_end(offset + stored.start as u64..offset + stored.end as u64);
+            }
+        };
+        if kept.is_none() {
+            want(table_len(at)..table.model_end());
+        }
+        let wanted = table.blocks(&range);
+        let stored = |block: usize| table.block(block).map(|(_, stored)| stored);
+        if blocks
+            && let Some((first, last)) = stored(wanted.start).zip(wanted.end.checked_sub(1).and_then(stored))
+        {
+            want(first.start..last.end);
+        }
+    }
+}
+
+/// The stored bytes of a block.
+enum Stored<'b> {
+    Lent(&'b [u8]),
+    Own(Vec<u8>),
+}
+
+impl std::ops::Deref for Stored<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Lent(bytes) => bytes,
+            Self::Own(bytes) => bytes,
+        }
+    }
+}
