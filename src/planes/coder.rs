@@ -250,7 +250,7 @@ mod tests {
 
     #[test]
     fn codes_stay_while_they_fit() {
-        let of_width = |width: f32, seed| {
+        let of_width = |width: f32, seed: u32| {
             let records: Vec<_> = (0..300).map(|n| floats(60, width, seed + n)).collect();
             let spans = of(&records);
             (records, spans)

@@ -368,9 +368,9 @@ fn fields_of_a_commit_that_nothing_explains_stop_writers() {
     let field = with_commit(&closed(), |_, table| *table = with_unknown_field(table, 16));
     assert_reads(&field, N);
     assert_unwritable(&field, "field", "16 of a commit");
-    let copy = with_commit(&closed(), |_, table| *table = with_unknown_field_in(table, 8, 25));
+    let copy = with_commit(&closed(), |_, table| *table = with_unknown_field_in(table, 8, 26));
     assert_reads(&copy, N);
-    assert_unwritable(&copy, "field", "25 of the parameters in a commit");
+    assert_unwritable(&copy, "field", "26 of the parameters in a commit");
     let explained = with_commit(&closed(), |commit, table| {
         commit.features.compatible = 2;
         *table = with_unknown_field(&commit.encode(), 16);
@@ -421,9 +421,9 @@ fn the_bits_of_the_header_hold_until_there_is_a_commit() {
 
 #[test]
 fn a_parameter_that_nothing_explains_stops_writers() {
-    let field = with_parameters(|_| (), |table| with_unknown_field(table, 25));
+    let field = with_parameters(|_| (), |table| with_unknown_field(table, 26));
     assert_reads(&field, N);
-    assert_unwritable(&field, "field", "25 of the parameters");
+    assert_unwritable(&field, "field", "26 of the parameters");
 }
 
 /// The bytes with a field of the first CHUNK entry, and what the index says of its chunk, changed.
