@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use crate::planes::Fields;
+use crate::planes::FieldSpans;
 use crate::scalar::{Scalar, ScalarField};
 use crate::statistics::Tally;
 
@@ -133,7 +133,7 @@ pub trait Codec: Send + Sync + 'static {
     /// `view` is that of a record, which `fields` knows.
     ///
     /// ```
-    /// use vldepot::{Codec, CodecError, Elements, Fields};
+    /// use vldepot::{Codec, CodecError, Elements, FieldSpans};
     ///
     /// /// Places of particles: x, y and z of each, one after the other.
     /// struct Places;
@@ -154,7 +154,7 @@ pub trait Codec: Send + Sync + 'static {
     ///     fn has_fields(&self) -> bool {
     ///         true
     ///     }
-    ///     fn fields(&self, view: &Self::View<'_>, fields: &mut Fields<'_>) {
+    ///     fn fields(&self, view: &Self::View<'_>, fields: &mut FieldSpans<'_>) {
     ///         fields.add(0, Elements::Float4, view.as_flattened());
     ///     }
     /// }
@@ -163,7 +163,7 @@ pub trait Codec: Send + Sync + 'static {
     ///     item.len() == view.len()
     /// });
     /// ```
-    fn fields(&self, view: &Self::View<'_>, fields: &mut Fields<'_>) {
+    fn fields(&self, view: &Self::View<'_>, fields: &mut FieldSpans<'_>) {
         let _ = (view, fields);
     }
 

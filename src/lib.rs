@@ -128,7 +128,7 @@ pub use error::{Error, ErrorKind, Part, Result};
 pub use key::{AsKey, Key, MAX_KEY_LEN};
 pub use loader::{Batch, Loader, LoaderBuilder, LoaderState};
 pub use options::{CommitEvery, Layout, Mapping, OpenOptions, Placement, ReadOptions, Verify, WriteOptions};
-pub use planes::{Elements, Fields};
+pub use planes::{Elements, FieldSpans};
 pub use scalar::{Column, Scalar, ScalarField, ScalarKind};
 
 /// The README's code, compiled and run.

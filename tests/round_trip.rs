@@ -428,8 +428,8 @@ fn records_are_compressed_by_the_size_of_their_codecs_numbers() {
 fn doubles_take_less_room_than_as_singles_and_text_less_than_as_numbers() {
     fn size<C: Codec>(codec: C, typesize: Option<u8>, put: impl Fn(&Depot<C>)) -> u64 {
         let compression = Compression::default().with_typesize(typesize);
-        let depot =
-            Depot::builder(codec).layout(Layout::default().with_compression(compression)).memory().unwrap();
+        let layout = Layout::default().with_compression(compression).with_fields_apart(false);
+        let depot = Depot::builder(codec).layout(layout).memory().unwrap();
         put(&depot);
         depot.commit().unwrap();
         depot.info().unwrap().file_bytes

@@ -9,7 +9,7 @@ use super::{AtomicFrameItem, write};
 use crate::codec::{Codec, CodecError};
 use crate::codecs::ndarray::DType;
 use crate::statistics::Tally;
-use crate::{Fields, Scalar, ScalarField};
+use crate::{FieldSpans, Scalar, ScalarField};
 
 /// Frames of atoms: writes [`AtomicFrame`](super::AtomicFrame) and lends [`AtomicFrameView`].
 ///
@@ -227,7 +227,7 @@ impl Codec for AtomicFrameCodec {
     }
 
     /// Positions, velocities, forces, charges, types, masses, and the writer's own arrays per atom.
-    fn fields(&self, view: &AtomicFrameView<'_>, fields: &mut Fields<'_>) {
+    fn fields(&self, view: &AtomicFrameView<'_>, fields: &mut FieldSpans<'_>) {
         view.fields(fields);
     }
 

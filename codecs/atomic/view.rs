@@ -13,7 +13,7 @@ use super::precision::Precision;
 use super::{AtomicFrame, NamedArray, Topology};
 use crate::codec::CodecError;
 use crate::codecs::ndarray::{AnyArray, AnyArrayView, DType, Element};
-use crate::{Elements, Fields};
+use crate::{Elements, FieldSpans};
 
 /// A frame, borrowed from its record's bytes.
 ///
@@ -309,7 +309,7 @@ impl<'a> AtomicFrameView<'a> {
 
     /// Adds the arrays that have elements for each atom. Own arrays have field numbers by their place among
     /// them.
-    pub(super) fn fields(&self, fields: &mut Fields<'_>) {
+    pub(super) fn fields(&self, fields: &mut FieldSpans<'_>) {
         const FIRST_OWN: usize = 16;
         let real = [self.positions_any(), self.velocities_any(), self.forces_any(), self.charges_any()];
         for (field, array) in (1..).zip(real) {

@@ -7,7 +7,7 @@ use ndarray::{ArrayBase, ArrayRef, ArrayView, Data, Dimension, IxDyn};
 
 use super::any::{append_elements, byte_len};
 use super::{AnyArray, AnyArrayView, DType, Element};
-use crate::Fields;
+use crate::FieldSpans;
 use crate::codec::{Codec, CodecError};
 
 const MAGIC: [u8; 4] = *b"NDA1";
@@ -154,7 +154,7 @@ impl Codec for AnyNdArray {
         true
     }
 
-    fn fields(&self, view: &AnyArrayView<'_>, fields: &mut Fields<'_>) {
+    fn fields(&self, view: &AnyArrayView<'_>, fields: &mut FieldSpans<'_>) {
         fields.add(0, view.dtype().elements(), view.as_bytes());
     }
 }
@@ -196,7 +196,7 @@ impl<T: Element, D: Dimension + 'static> Codec for NdArray<T, D> {
         T::DTYPE.size()
     }
 
-    fn fields(&self, view: &ArrayView<'_, T, D>, fields: &mut Fields<'_>) {
+    fn fields(&self, view: &ArrayView<'_, T, D>, fields: &mut FieldSpans<'_>) {
         let bytes = view.as_slice().map(bytemuck::cast_slice::<T, u8>).unwrap_or_default();
         fields.add(0, T::DTYPE.elements(), bytes);
     }

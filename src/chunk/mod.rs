@@ -6,12 +6,14 @@
 //! shape      how a sealed chunk is compressed: by how much is in it
 //! pool       compresses sealed chunks, by threads if there are any
 //! cache      keeps decoded chunks, if a reader asks for that
+//! opened     tables and models of chunks whose records have their fields apart
 //! reader     gives checked bytes out of a stored chunk
 //! ```
 
 mod at;
 mod builder;
 mod cache;
+mod opened;
 mod pool;
 mod reader;
 mod shape;

@@ -18,6 +18,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, RwLock};
 
 use super::cache::{Advice, Cache};
+use super::opened::Chunks;
 use crate::blosc::{
     BloscError, ChunkHeader, Feature, HEADER_LEN, block_offset, block_offsets, partial_chunk, vet,
     with_decoder,
@@ -105,7 +106,7 @@ pub(crate) struct ChunkReader {
     /// The number of the first chunk in the cache, which several readers may share.
     first_cached: u64,
     /// Chunks with the fields apart.
-    apart: apart::Chunks,
+    apart: Chunks,
 }
 
 /// Where blocks are decoded to.
@@ -146,7 +147,7 @@ impl ChunkReader {
             tables_limit: TABLES_LIMIT,
             cache: None,
             first_cached: 0,
-            apart: apart::Chunks::default(),
+            apart: Chunks::default(),
         }
     }
 

@@ -2,9 +2,9 @@
 
 use std::ops::RangeBounds;
 
-use super::describe::{Said, said};
 use super::keys::Keys;
 use super::range::clip;
+use super::said::{Said, said};
 use super::{Depot, tagged};
 use crate::buffer::Bytes;
 use crate::codec::Codec;

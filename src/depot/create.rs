@@ -92,7 +92,6 @@ impl DepotBuilder<Raw> {
             element_size: self.layout.compression.typesize.unwrap_or_default().into(),
             scalars: stored.columns.clone(),
             describes: stored.statistics,
-            has_fields: stored.apart,
         });
         self
     }
@@ -261,7 +260,6 @@ fn spec<C: Codec>(codec: &C) -> CodecSpec {
         element_size: codec.element_size(),
         scalars: codec.scalars().to_vec(),
         describes: codec.describes(),
-        has_fields: codec.has_fields(),
     }
 }
 

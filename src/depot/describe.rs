@@ -2,14 +2,10 @@
 
 use super::Depot;
 use super::create::learned;
-use super::record::is_aligned;
-use super::statistics::{Describer, Statistics};
-use crate::buffer::Bytes;
-use crate::codec::{Codec, CodecError, Raw};
-use crate::engine::{Engine, Told};
+use super::said::{Asked, Describer, Said, said_of};
+use super::statistics::Statistics;
+use crate::codec::{Codec, Raw};
 use crate::error::Result;
-use crate::planes::{Fields, Span};
-use crate::statistics::Tally;
 
 /// Statistics.
 impl<C: Codec> Depot<C> {
@@ -97,64 +93,4 @@ impl Depot<Raw> {
         self.describer = (!asked.is_nothing()).then(|| Describer(Box::new(describe)));
         Ok(self)
     }
-}
-
-/// What a codec is asked about records.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Asked {
-    /// Statistics of their fields.
-    pub(crate) tally: bool,
-    /// Where their fields lie.
-    pub(crate) spans: bool,
-}
-
-impl Asked {
-    /// What the depot needs, as far as `codec` says it.
-    pub(crate) fn of<C: Codec>(engine: &Engine, codec: &C) -> Self {
-        let parameters = engine.parameters();
-        Self {
-            tally: parameters.statistics && codec.describes(),
-            spans: parameters.apart && codec.has_fields(),
-        }
-    }
-
-    pub(crate) fn is_nothing(self) -> bool {
-        !self.tally && !self.spans
-    }
-}
-
-/// What a codec says of a record.
-#[derive(Debug, Default)]
-pub(crate) struct Said {
-    pub(crate) tally: Option<Tally>,
-    pub(crate) spans: Vec<Span>,
-}
-
-impl Said {
-    pub(crate) fn told(&self) -> Told<'_> {
-        Told { tally: self.tally.as_ref(), spans: &self.spans }
-    }
-}
-
-/// What `codec` says of a record with these bytes.
-pub(crate) fn said_of<C: Codec>(codec: &C, bytes: &[u8], asked: Asked) -> Result<Said, CodecError> {
-    let copy = (!is_aligned(bytes, C::ALIGN)).then(|| Bytes::copy_of(bytes));
-    let bytes = copy.as_deref().unwrap_or(bytes);
-    Ok(said(codec, bytes, &codec.view(bytes)?, asked))
-}
-
-/// What `codec` says of a record with these bytes and this view of them.
-pub(super) fn said<C: Codec>(codec: &C, bytes: &[u8], view: &C::View<'_>, asked: Asked) -> Said {
-    let mut said = Said::default();
-    if asked.tally {
-        let mut tally = Tally::default();
-        codec.describe(view, &mut tally);
-        said.tally = Some(tally);
-    }
-    if asked.spans {
-        let mut fields = Fields::new(bytes);
-        codec.fields(view, &mut fields);
-        said.spans = fields.finish().0;
-    }
-    said
 }

@@ -1,6 +1,5 @@
 //! Statistics of all records, without reading any.
 
-use super::describe::Said;
 use crate::engine::{Engine, Moment};
 use crate::error::Result;
 use crate::scalar::{ScalarField, ScalarKind};
@@ -128,8 +127,3 @@ fn column(engine: &Engine, moment: &Moment, nth: usize, field: &ScalarField) -> 
 
 /// Values of a column that are in memory together.
 const VALUES_AT_ONCE: u64 = 1 << 20;
-
-/// Says what a codec knows of a record with these bytes. `None` if they are not what the codec holds.
-pub(super) struct Describer(pub(super) Box<Describe>);
-
-type Describe = dyn Fn(&[u8]) -> Option<Said> + Send + Sync;

@@ -33,8 +33,6 @@ pub(crate) struct CodecSpec {
     pub(crate) scalars: Vec<ScalarField>,
     /// Whether it describes records.
     pub(crate) describes: bool,
-    /// Whether it says where the fields of records lie.
-    pub(crate) has_fields: bool,
 }
 
 impl CodecSpec {
@@ -48,7 +46,6 @@ impl CodecSpec {
             element_size: 1,
             scalars: Vec::new(),
             describes: false,
-            has_fields: false,
         }
     }
 
@@ -150,7 +147,7 @@ impl Engine {
             order: layout.name_order,
             columns,
             statistics: layout.statistics && codec.describes,
-            apart: layout.stores_apart() && codec.has_fields,
+            apart: layout.fields_apart,
             unknown_field: None,
         };
         Self::create_with(storage, parameters, write, open)
@@ -417,7 +414,6 @@ mod tests {
             element_size: 4,
             scalars: vec![],
             describes: false,
-            has_fields: false,
         };
         let storage = Arc::new(MemoryStorage::new());
         let (write, open) = (WriteOptions::default(), OpenOptions::default());

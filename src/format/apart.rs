@@ -19,14 +19,12 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::chunk::{EncodedEntry, Room};
+use super::chunk::{ChunkRef, EncodedEntry, Room};
 use super::tables::DirectoryBuilder;
 use crate::blosc::{BloscError, ChunkHeader, HEADER_LEN};
 use crate::le::u32_at;
 use crate::planes::{Coder, Learnt, Piece, Scratch, Span, cut, encode_block};
 
-/// The layout's number in preludes, and in references to chunks.
-pub(crate) const LAYOUT: u8 = 1;
 /// Where the table starts.
 const TABLE_AT: usize = HEADER_LEN + 8;
 /// Bytes of a block in the table.
@@ -322,6 +320,6 @@ pub(crate) fn encode(
     for block in 0..n {
         sum(table.block(block).and_then(|(_, stored)| chunk.get(stored)).unwrap_or_default());
     }
-    room.prelude.layout = LAYOUT;
+    room.prelude.layout = ChunkRef::APART;
     Ok(Some(room.finish(std::mem::take(bytes), &checksums, header)))
 }

@@ -24,7 +24,6 @@
 //! header, so an uncompressed payload starts at a multiple of 64 bytes. A LOG entry is the same, but
 //! without checksums and chunk.
 
-use super::apart;
 use super::entry::HEAD_LEN;
 use super::growth::{Fault, Newer};
 use super::tables::{Directory, DirectoryBuilder};
@@ -201,6 +200,8 @@ impl ChunkRef {
     /// Another program wrote the chunk: it has no checksums, and its blocks may lie in any order.
     /// No depot file has this flag.
     pub(crate) const FOREIGN: u32 = 1 << 31;
+    /// The layout of the payload with the fields of records apart: see [`apart`](super::apart).
+    pub(crate) const APART: u8 = 1;
     /// Bits 8 to 15 have the layout of the payload.
     const LAYOUT_SHIFT: u32 = 8;
 
@@ -238,7 +239,7 @@ impl ChunkRef {
         let layout = (unknown >> Self::LAYOUT_SHIFT) & u32::from(u8::MAX);
         match (layout, unknown) {
             (0, 0) => Ok(()),
-            (layout, _) if layout == u32::from(apart::LAYOUT) && self.is_apart() && !foreign => Ok(()),
+            (layout, _) if layout == u32::from(Self::APART) && self.is_apart() && !foreign => Ok(()),
             (0, flags) => Err(Newer::new("the chunk flags", &format!("{flags:#x}"))),
             (layout, _) => Err(Newer::new("payload layout", &layout)),
         }
@@ -246,7 +247,7 @@ impl ChunkRef {
 
     /// Whether the fields of its records are stored apart.
     pub(crate) fn is_apart(&self) -> bool {
-        self.flags == u32::from(apart::LAYOUT) << Self::LAYOUT_SHIFT
+        self.flags == u32::from(Self::APART) << Self::LAYOUT_SHIFT
     }
 
     /// Whether the flag is set.

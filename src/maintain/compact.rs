@@ -47,7 +47,7 @@ impl CompactOptions {
         if let Some(by) = &self.compression_of {
             let layout = old.layout().recompressed(by);
             (new.compression, new.block_size) = (layout.compression, layout.block_size);
-            new.apart = layout.stores_apart();
+            new.apart = layout.fields_apart;
         }
         new
     }

@@ -12,18 +12,11 @@
 //! Numbers are [varints](super::varint).
 
 use super::Broken;
-use super::heads::Span;
-use super::model::{Learnt, Plane, Reader};
+use super::coder::Plane;
+use super::heads::{Piece, Span};
+use super::model::{Learnt, Reader};
 use super::split::{join, split};
 use super::varint::{Input, push};
-
-/// A record, or a part of one.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Piece<'b> {
-    pub(crate) bytes: &'b [u8],
-    /// In order, without overlap, inside, and none of them empty.
-    pub(crate) spans: &'b [Span],
-}
 
 /// The mark of a piece without a template.
 const ALONE: u8 = 255;

@@ -3,10 +3,8 @@
 //! Codes are made from a sample. They stay as long as a sample of later records would gain little by codes of
 //! its own, so the chunks of a file share a few sets of codes, and readers build few tables.
 
-use super::block::Piece;
-use super::heads::Span;
+use super::heads::Piece;
 use super::huffman::{self, Encoder, LENGTHS_LEN, Lengths};
-use super::model::{MAX_STREAMS, Plane};
 use super::split::{Elements, split};
 
 /// About how many elements of a field are looked at to make codes.
@@ -24,6 +22,18 @@ const TOLERANCE: f64 = 0.1;
 const MORE: usize = 4;
 /// Codes may be made anew once a sample of this many elements was seen.
 const LEAST: usize = 64;
+
+/// The most streams of a model: templates and shapes have a byte for each.
+pub(crate) const MAX_STREAMS: usize = 255;
+
+/// How a plane is stored, unless a block says that it has it as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Plane {
+    Stored,
+    /// All bytes are this one.
+    Constant(u8),
+    Huffman(Box<Lengths>),
+}
 
 /// How often each byte occurs in a plane.
 type Counts = [u32; 256];
@@ -205,13 +215,6 @@ fn sample(arrays: &[&[u8]], elements: Elements, wanted: usize) -> Vec<Counts> {
         }
     }
     counts
-}
-
-impl Span {
-    /// The span's bytes in a piece.
-    pub(crate) fn of<'b>(&self, piece: &'b [u8]) -> &'b [u8] {
-        &piece[self.start as usize..][..self.len as usize]
-    }
 }
 
 #[cfg(test)]

@@ -27,6 +27,21 @@ pub(crate) struct Span {
     pub(crate) len: u32,
 }
 
+impl Span {
+    /// The span's bytes in a piece.
+    pub(crate) fn of<'b>(&self, piece: &'b [u8]) -> &'b [u8] {
+        &piece[self.start as usize..][..self.len as usize]
+    }
+}
+
+/// A record, or a part of one.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Piece<'b> {
+    pub(crate) bytes: &'b [u8],
+    /// In order, without overlap, inside, and none of them empty.
+    pub(crate) spans: &'b [Span],
+}
+
 /// What pieces of a template have the same.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub(crate) struct Frame {

@@ -1,6 +1,6 @@
 //! Records with their fields apart: of the records in a block, all bytes of a field's plane follow each other.
 //!
-//! A record is **spans**, which are arrays of elements, and what lies between them, its **head**. Fields
+//! A record is **spans**, which are arrays of elements, and what lies between them, its **head**. Spans
 //! that mean the same in all records have the same field number. Blocks cover whole records or parts of a long
 //! one. What the blocks of a chunk have in common stands once, in its [`Model`]: which fields there are, how
 //! each of their byte planes is stored, and the shapes and heads that many records share.
@@ -9,7 +9,7 @@
 //! huffman   codes of bytes               split   byte planes, apart and together again
 //! heads     what heads have in common    model   what blocks have in common
 //! block     blocks                       varint  numbers in few bytes
-//! coder     how planes are stored       spans  what codecs say of records
+//! coder     how planes are stored        spans    what codecs say of records
 //! ```
 //!
 //! This room is pure: bytes in, bytes out. Nothing that it reads makes it panic, or take memory for more than
@@ -26,11 +26,11 @@ mod split;
 mod tests;
 mod varint;
 
-pub(crate) use block::{Piece, Scratch, decode_block, encode_block, spans_of_block};
+pub(crate) use block::{Scratch, decode_block, encode_block, spans_of_block};
 pub(crate) use coder::Coder;
-pub(crate) use heads::Span;
+pub(crate) use heads::{Piece, Span};
 pub(crate) use model::{Decoders, Learnt, Reader};
-pub use spans::Fields;
+pub use spans::FieldSpans;
 pub(crate) use spans::cut;
 pub use split::Elements;
 

@@ -17,24 +17,11 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::Broken;
-use super::block::Piece;
-use super::coder::{Coded, Coder};
-use super::heads::{Frame, MAX_TEMPLATES, Template};
+use super::coder::{Coded, Coder, MAX_STREAMS, Plane};
+use super::heads::{Frame, MAX_TEMPLATES, Piece, Template};
 use super::huffman::{self, Decoder, Encoder, LENGTHS_LEN, Lengths};
 use super::split::Elements;
 use super::varint::{Input, push};
-
-/// The most streams of a model: templates and shapes have a byte for each.
-pub(crate) const MAX_STREAMS: usize = 255;
-
-/// How a plane is stored, unless a block says that it has it as it is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Plane {
-    Stored,
-    /// All bytes are this one.
-    Constant(u8),
-    Huffman(Box<Lengths>),
-}
 
 /// The spans of one field, with one kind of elements.
 #[derive(Debug, Clone, PartialEq, Eq)]

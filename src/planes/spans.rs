@@ -9,13 +9,13 @@ use super::split::Elements;
 /// field, of all records in a block, by themselves, which takes less room and less time. Fields are a hint:
 /// whatever a codec says here, the same bytes come back.
 #[derive(Debug)]
-pub struct Fields<'r> {
+pub struct FieldSpans<'r> {
     record: &'r [u8],
     found: Vec<Span>,
     wrong: Option<&'static str>,
 }
 
-impl<'r> Fields<'r> {
+impl<'r> FieldSpans<'r> {
     /// No spans of `record` yet.
     pub(crate) fn new(record: &'r [u8]) -> Self {
         Self { record, found: Vec::new(), wrong: None }
@@ -111,8 +111,8 @@ mod tests {
     #[test]
     fn spans_come_in_order_and_wrong_ones_are_left_out() {
         let record = [0; 100];
-        let found = |add: &dyn Fn(&mut Fields<'_>)| {
-            let mut spans = Fields::new(&record);
+        let found = |add: &dyn Fn(&mut FieldSpans<'_>)| {
+            let mut spans = FieldSpans::new(&record);
             add(&mut spans);
             let (found, wrong) = spans.finish();
             (found.iter().map(|span| (span.field, span.start, span.len)).collect::<Vec<_>>(), wrong)
@@ -125,7 +125,7 @@ mod tests {
         });
         assert_eq!(good, (vec![(1, 3, 37), (2, 40, 40), (4, 98, 2)], None));
         let other = [0_u8; 8];
-        let wrong: [(&str, &dyn Fn(&mut Fields<'_>)); 5] = [
+        let wrong: [(&str, &dyn Fn(&mut FieldSpans<'_>)); 5] = [
             ("lie in the record", &|spans| spans.add(1, Elements::Bytes1, &other)),
             ("lie in the record", &|spans| spans.add_at(1, Elements::Bytes1, 99, 2)),
             ("lie in the record", &|spans| spans.add_at(1, Elements::Bytes1, 1, usize::MAX >> 33)),

@@ -5,7 +5,7 @@
 
 use super::Broken;
 
-/// What the elements of a [span](super::Fields) are.
+/// What the elements of a [span](super::FieldSpans) are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Elements {

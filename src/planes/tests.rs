@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
-use super::block::{Piece, Scratch, decode_block, encode_block};
+use super::block::{Scratch, decode_block, encode_block};
 use super::coder::Coder;
-use super::heads::Span;
+use super::heads::{Piece, Span};
 use super::model::{Decoders, Learnt, Model, Reader};
 use super::split::Elements;
 

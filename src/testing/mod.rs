@@ -262,7 +262,7 @@ pub fn codec_conformance<'i, C: Codec>(
         assert_eq!(lent, Ok(true), "item {number} is lent as what is appended");
         let bytes = Bytes::copy_of(&out[6..]);
         let view = codec.view(&bytes).unwrap_or_else(|error| panic!("item {number}: {error}"));
-        let mut fields = Fields::new(&bytes);
+        let mut fields = FieldSpans::new(&bytes);
         codec.fields(&view, &mut fields);
         let (found, wrong) = fields.finish();
         assert_eq!(wrong, None, "fields of item {number}");

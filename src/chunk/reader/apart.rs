@@ -4,10 +4,10 @@
 //! lends its bytes, the table is used where it lies. Blocks are checked, and decoded from where they lie.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::ops::Range;
-use std::sync::{Arc, RwLock};
+use std::sync::Arc;
 
+use super::super::opened::Opened;
 use super::{ChunkReader, SMALL};
 use crate::blosc::BloscError;
 use crate::buffer::{AlignedBuf, Bytes};
@@ -15,35 +15,11 @@ use crate::error::{Error, ErrorKind, Part, Result};
 use crate::format::apart::{OTHER_CHECKSUMS, Table, n_blocks, prefix_len};
 use crate::format::chunk::ChunkRef;
 use crate::le::u32_at;
-use crate::planes::{Broken, Decoders, Reader, Scratch, Span, decode_block, spans_of_block};
+use crate::planes::{Broken, Reader, Scratch, Span, decode_block, spans_of_block};
 use crate::storage::{Ahead, NONE, Windows};
-use crate::sync;
 
 /// Bytes after the table that are read with it: most models are shorter.
 const MODEL_GUESS: u64 = 8 << 10;
-
-/// A chunk whose table and model were checked.
-#[derive(Debug)]
-struct Opened {
-    at: ChunkRef,
-    align: usize,
-    model: Reader,
-    /// The checksums and all before the model, unless the storage lends them.
-    table: Vec<u8>,
-}
-
-/// The chunks that were opened, up to a number of bytes.
-#[derive(Debug, Default)]
-pub(super) struct Chunks {
-    opened: RwLock<Kept>,
-    decoders: Decoders,
-}
-
-#[derive(Debug, Default)]
-struct Kept {
-    by_chunk: HashMap<u64, Arc<Opened>>,
-    bytes: usize,
-}
 
 thread_local! {
     static SCRATCH: RefCell<(Scratch, Vec<u8>)> = RefCell::default();
@@ -82,8 +58,8 @@ impl ChunkReader {
     fn open_apart<'c>(&self, chunk: u64, at: &'c ChunkRef, ahead: &Windows) -> Result<Open<'c>> {
         let whole = 4 * u64::from(at.n_checksums) + u64::from(at.chunk_len);
         let lent = if self.mapped { self.storage.map(at.table_offset(), whole).ok().flatten() } else { None };
-        let known = sync::read(&self.apart.opened).by_chunk.get(&chunk).map(Arc::clone);
-        let known = known.filter(|known| known.at == *at && (lent.is_some() || !known.table.is_empty()));
+        let known = self.apart.get(chunk, at);
+        let known = known.filter(|known| lent.is_some() || !known.table.is_empty());
         let opened = match known {
             Some(opened) => opened,
             None => self.check_apart(chunk, at, ahead, lent.as_deref())?,
@@ -140,15 +116,7 @@ impl ChunkReader {
         let model = Reader::new(model, &self.apart.decoders)
             .map_err(|broken| self.not_planes(chunk, model_at, broken))?;
         let opened = Arc::new(Opened { at: *at, align, model, table: own });
-        let bytes = opened.table.len() + opened.model.size();
-        let mut kept = sync::write(&self.apart.opened);
-        if kept.bytes + bytes > self.tables_limit {
-            kept.by_chunk.clear();
-            kept.bytes = 0;
-        }
-        if kept.by_chunk.insert(chunk, Arc::clone(&opened)).is_none() {
-            kept.bytes += bytes;
-        }
+        self.apart.keep(chunk, &opened, self.tables_limit);
         Ok(opened)
     }
 
@@ -366,8 +334,7 @@ impl ChunkReader {
         if n_blocks(at.n_checksums).is_none() || self.check_inside(chunk, at.table_offset(), whole).is_err() {
             return;
         }
-        let kept = sync::read(&self.apart.opened).by_chunk.get(&chunk).map(Arc::clone);
-        let kept = kept.filter(|kept| kept.at == *at && !kept.table.is_empty());
+        let kept = self.apart.get(chunk, at).filter(|kept| !kept.table.is_empty());
         let start_len = 4 * u64::from(at.n_checksums) + table_len(at) as u64;
         let read;
         let start: &[u8] = if let Some(kept) = &kept {
