@@ -113,7 +113,6 @@ pub mod testing;
 pub mod trajectories;
 mod vlstore;
 mod workers;
-#[cfg(any(feature = "convert", feature = "maps"))]
 mod zstd;
 
 pub use blosc::{BloscError, Compression, CompressionCodec, Filter};

@@ -237,6 +237,19 @@ pub(crate) struct BlockSizes {
     pub(crate) part: usize,
 }
 
+/// Where the part of a record of `len` bytes ends that starts at its byte `from`.
+///
+/// If it can, it ends with a field, so that whoever reads that field decodes no other.
+fn end_of_part(from: usize, len: usize, spans: &[Span], (sizes, align): (BlockSizes, usize)) -> usize {
+    let part = sizes.part.max(align);
+    let limit = from + part;
+    if limit >= len {
+        return len;
+    }
+    let ends = spans.iter().map(|span| (span.start as usize + span.len as usize).next_multiple_of(align));
+    ends.filter(|&end| end > from + part / 4 && end <= limit).max().unwrap_or(limit)
+}
+
 /// Encodes a chunk, whose records are `raw`, with its fields apart into an entry, like [`encode_chunk`](super::chunk::encode_chunk).
 ///
 /// `None` if that would not make it shorter than its raw bytes, or takes what the layout has no room for.
@@ -255,8 +268,9 @@ pub(crate) fn encode(
     for (number, placed) in records.placed.iter().enumerate() {
         let (start, len) = (placed.start as usize, placed.len as usize);
         let spans = records.spans(number);
-        for from in (0..len).step_by(sizes.part.max(1)) {
-            let to = len.min(from + sizes.part);
+        let mut from = 0;
+        while from < len {
+            let to = end_of_part(from, len, spans, (sizes, align));
             let first = spans_of_pieces.len();
             if to - from == len {
                 spans_of_pieces.extend_from_slice(spans);
@@ -264,6 +278,7 @@ pub(crate) fn encode(
                 spans_of_pieces.extend(cut(spans, from as u32, (to - from) as u32));
             }
             pieces.push((start + from..start + to, first..spans_of_pieces.len()));
+            from = to;
         }
     }
     // The first piece of each block.
@@ -322,4 +337,62 @@ pub(crate) fn encode(
     }
     room.prelude.layout = ChunkRef::APART;
     Ok(Some(room.finish(std::mem::take(bytes), &checksums, header)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::planes::Elements;
+
+    #[test]
+    fn parts_end_with_fields_if_they_can() {
+        let sizes = BlockSizes { full: 1 << 10, part: 64 << 10 };
+        let parts = |len: usize, spans: &[Span]| {
+            let mut ends = vec![0];
+            while ends[ends.len() - 1] < len {
+                ends.push(end_of_part(ends[ends.len() - 1], len, spans, (sizes, 16)));
+            }
+            ends
+        };
+        let spans = |n: u32, count: u32| -> Vec<Span> {
+            let span = |field: u32| Span {
+                field: field as u8,
+                elements: Elements::Float4,
+                start: 200 + field * (n + 8),
+                len: n,
+            };
+            (0..count).map(span).collect()
+        };
+        assert_eq!(parts(180_300, &spans(60_000, 3)), [0, 60_208, 120_208, 180_300]);
+        assert_eq!(parts(1000, &spans(100, 3)), [0, 1000]);
+        // A field that is longer than a part has parts of its own.
+        assert_eq!(parts(200_300, &spans(100_000, 2)), [0, 65_536, 100_208, 165_744, 200_300]);
+        assert_eq!(parts(150_000, &[]), [0, 65_536, 131_072, 150_000]);
+    }
+
+    #[test]
+    fn blocks_are_found_by_their_raw_bytes() {
+        let starts = [16_u32, 48, 1000, 1016, 50_000, 50_064, 60_000];
+        let mut pairs = vec![0; 8];
+        pairs.clear();
+        for (number, start) in starts.iter().enumerate() {
+            pairs.extend_from_slice(&start.to_le_bytes());
+            pairs.extend_from_slice(&(100 + number as u32).to_le_bytes());
+        }
+        let table = Table { pairs: &pairs };
+        assert_eq!(table.n_blocks(), 6);
+        for from in (0..61_000).step_by(7) {
+            for len in [1, 16, 900, 20_000] {
+                let range = from..from + len;
+                let touches = |block: &usize| {
+                    let (start, end) = (starts[*block] as usize, starts[block + 1] as usize);
+                    start < range.end && end > range.start
+                };
+                let expected: Vec<_> = (0..6).filter(touches).collect();
+                assert_eq!(table.blocks(&range).collect::<Vec<_>>(), expected, "{range:?}");
+            }
+        }
+        assert!(table.blocks(&(100..100)).is_empty());
+        assert!(Table { pairs: &pairs[..8] }.blocks(&(0..100)).is_empty());
+    }
 }

@@ -11,12 +11,15 @@
 //!
 //! Numbers are [varints](super::varint).
 
+use std::ops::Range;
+
 use super::Broken;
-use super::coder::Plane;
+use super::coder::{LEVEL, Plane};
 use super::heads::{Piece, Span};
 use super::model::{Learnt, Reader};
 use super::split::{join, split};
 use super::varint::{Input, push};
+use crate::zstd::Whole;
 
 /// The mark of a piece without a template.
 const ALONE: u8 = 255;
@@ -27,11 +30,11 @@ const MAX_SPANS: usize = 4096;
 pub(crate) fn encode_block(
     learnt: &Learnt,
     pieces: &[Piece<'_>],
-    numbers: std::ops::Range<usize>,
+    numbers: Range<usize>,
     scratch: &mut Scratch,
     out: &mut Vec<u8>,
 ) {
-    let Scratch { counts, cells, planes, coded, heads, plain, .. } = scratch;
+    let Scratch { counts, cells, planes, coded, heads, plain, zstd, .. } = scratch;
     let pieces = &pieces[numbers.clone()];
     let shapes = &learnt.shapes[numbers];
     counts.clear();
@@ -87,6 +90,7 @@ pub(crate) fn encode_block(
                 (Plane::Constant(byte), _) => bytes.iter().all(|other| other == byte),
                 (Plane::Huffman(_), Some(encoder)) => encoder.encode(bytes, coded),
                 (Plane::Huffman(_), None) => false,
+                (Plane::Zstd, _) => zstd.compress(bytes, LEVEL, coded),
             };
             if good && coded.len() - start < n {
                 push((coded.len() - start) as u32 + 1, out);
@@ -115,6 +119,9 @@ pub(crate) struct Scratch {
     spans: Vec<(u8, usize, usize)>,
     gaps: Vec<(usize, usize)>,
     lengths: Vec<usize>,
+    zstd: Whole,
+    /// A part of a piece.
+    piece: Vec<u8>,
 }
 
 /// A piece of a block that is being decoded.
@@ -216,26 +223,31 @@ pub(crate) fn spans_of_block(
     Ok(scratch.spans.iter().filter_map(span).collect())
 }
 
-/// Fills `out` with the raw bytes of a block. Pieces start at multiples of `align` from its start. After the last
-/// one, there may be zeros up to such a multiple.
+/// Fills `out` with the raw bytes `wanted` of a block of `len` raw bytes. Fields without any of them are not decoded.
+///
+/// Pieces start at multiples of `align` from the block's start. After the last one, there may be zeros up to such
+/// a multiple.
 pub(crate) fn decode_block(
     reader: &Reader,
     stored: &[u8],
     align: usize,
     scratch: &mut Scratch,
+    (len, wanted): (usize, Range<usize>),
     out: &mut [u8],
 ) -> Result<(), Broken> {
     let mut input = Input(stored);
-    read_shapes(reader, &mut input, align, scratch, out.len())?;
-    let Scratch { counts, cells, planes: buffer, pieces, spans, gaps, lengths, .. } = scratch;
+    read_shapes(reader, &mut input, align, scratch, len)?;
+    let Scratch { counts, cells, planes: buffer, pieces, spans, gaps, lengths, zstd, piece: head, .. } =
+        scratch;
     let streams = &reader.model.streams;
+    let whole = wanted == (0..len);
     lengths.clear();
     let mut at = 0;
     for piece in &*pieces {
-        out[at..piece.start].fill(0);
+        fill_zeros(at..piece.start, &wanted, out);
         at = piece.start + piece.len;
     }
-    out[at..].fill(0);
+    fill_zeros(at..len, &wanted, out);
     for (stream, _) in streams.iter().zip(&*counts).filter(|(_, n)| **n > 0) {
         for plane in &stream.planes {
             if !matches!(plane, Plane::Stored) {
@@ -250,11 +262,21 @@ pub(crate) fn decode_block(
     input.take(coded)?;
     for piece in &*pieces {
         if let Some(template) = reader.model.templates.get(usize::from(piece.template)) {
-            let bytes = &mut out[piece.start..piece.start + piece.len];
-            template.decode(bytes, piece.n, cells, &mut input)?;
+            let all = piece.start..piece.start + piece.len;
+            if whole {
+                template.decode(&mut out[all], piece.n, cells, &mut input)?;
+            } else if !overlap(&all, &wanted).is_empty() {
+                head.resize(piece.len, 0);
+                template.decode(head, piece.n, cells, &mut input)?;
+                let copy =
+                    |start, len| copy_part(piece.start + start, &head[start..start + len], &wanted, out);
+                template.frame.walk(piece.n, copy, |_, _, _| ())?;
+            } else {
+                template.skip(&mut input)?;
+            }
         } else {
             for &(start, len) in &gaps[piece.gaps.0..piece.gaps.1] {
-                out[start..start + len].copy_from_slice(input.take(len)?);
+                copy_part(start, input.take(len)?, &wanted, out);
             }
         }
     }
@@ -265,6 +287,9 @@ pub(crate) fn decode_block(
             continue;
         }
         let size = stream.elements.size();
+        let own = || spans.iter().filter(|span| usize::from(span.0) == number);
+        let skipped =
+            !whole && own().all(|&(_, start, len)| overlap(&(start..start + len), &wanted).is_empty());
         if buffer.len() < n * size {
             buffer.resize(n * size, 0);
         }
@@ -281,6 +306,7 @@ pub(crate) fn decode_block(
             };
             let Some(bytes) = rooms.next() else { continue };
             match (plane, decoder) {
+                _ if skipped => {}
                 (Plane::Huffman(_), Some(decoder)) => decoder.decode(codes, codes_at, len, bytes)?,
                 (Plane::Constant(byte), _) => {
                     if len > 0 {
@@ -288,17 +314,65 @@ pub(crate) fn decode_block(
                     }
                     bytes.fill(*byte);
                 }
+                (Plane::Zstd, _) => {
+                    if !zstd.decompress(&codes[codes_at..codes_at + len], bytes) {
+                        return Err(Broken("a plane is not what zstd makes of as many bytes"));
+                    }
+                }
                 _ => return Err(Broken("a plane has no codes")),
             }
             *to = bytes;
             codes_at += len;
         }
-        for &(_, start, len) in spans.iter().filter(|span| usize::from(span.0) == number) {
-            join(&planes, stream.elements, &mut out[start..start + len])?;
+        if skipped {
+            continue;
+        }
+        for &(_, start, len) in own() {
+            let span = start..start + len;
+            let part = overlap(&span, &wanted);
+            if part == span {
+                let place = start - wanted.start..start - wanted.start + len;
+                join(&planes, stream.elements, &mut out[place])?;
+            } else if !part.is_empty() {
+                // Elements that begin or end outside are made by themselves.
+                let first = (part.start - start) / size;
+                let last = (part.end - start).div_ceil(size);
+                let some = planes.map(|plane| plane.get(first..last).unwrap_or_default());
+                head.resize((last - first) * size, 0);
+                join(&some, stream.elements, head)?;
+                copy_part(
+                    start + first * size,
+                    head,
+                    &part,
+                    &mut out[part.start - wanted.start..][..part.len()],
+                );
+            }
             for plane in &mut planes[..size] {
                 *plane = &plane[len / size..];
             }
         }
     }
     if input.0.is_empty() { Ok(()) } else { Err(Broken("a block ends before its stored bytes do")) }
+}
+
+/// What two ranges have in common.
+fn overlap(one: &Range<usize>, other: &Range<usize>) -> Range<usize> {
+    let start = one.start.max(other.start);
+    start..one.end.min(other.end).max(start)
+}
+
+/// Copies `bytes`, which start at `start` in a block, to `out`, which is the part `wanted` of it.
+fn copy_part(start: usize, bytes: &[u8], wanted: &Range<usize>, out: &mut [u8]) {
+    let part = overlap(&(start..start + bytes.len()), wanted);
+    if !part.is_empty() {
+        let to = part.start - wanted.start..part.end - wanted.start;
+        out[to].copy_from_slice(&bytes[part.start - start..part.end - start]);
+    }
+}
+
+fn fill_zeros(range: Range<usize>, wanted: &Range<usize>, out: &mut [u8]) {
+    let part = overlap(&range, wanted);
+    if !part.is_empty() {
+        out[part.start - wanted.start..part.end - wanted.start].fill(0);
+    }
 }

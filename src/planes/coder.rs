@@ -6,6 +6,7 @@
 use super::heads::Piece;
 use super::huffman::{self, Encoder, LENGTHS_LEN, Lengths};
 use super::split::{Elements, split};
+use crate::zstd::Whole;
 
 /// About how many elements of a field are looked at to make codes.
 const SAMPLE: usize = 1 << 15;
@@ -32,8 +33,22 @@ pub(crate) enum Plane {
     Stored,
     /// All bytes are this one.
     Constant(u8),
+    /// A frame of zstd: the bytes repeat themselves.
+    Zstd,
     Huffman(Box<Lengths>),
 }
+
+/// Arrays with at least so many elements may have planes that repeat themselves.
+const LONG: usize = 512;
+/// The most elements of an array that are looked at for that, and of how many arrays.
+const LOOK: (usize, usize) = (1 << 14, 3);
+/// A plane is compressed by zstd if it then takes less than this part of what it takes otherwise. Its codes are
+/// read faster.
+const MUCH_LESS: f64 = 0.7;
+/// The level of zstd: higher ones gain little on a single plane.
+pub(super) const LEVEL: i32 = 1;
+/// A plane that was compressed by zstd is looked at again once its entropy is so many bits off.
+const DRIFT: f64 = 0.5;
 
 /// How often each byte occurs in a plane.
 type Counts = [u32; 256];
@@ -58,7 +73,7 @@ pub(super) struct Known {
 pub(super) struct Coded {
     pub(super) plane: Plane,
     pub(super) encoder: Option<Box<Encoder>>,
-    /// Bits a byte that it takes more than its entropy.
+    /// Bits a byte that its codes take more than its entropy. Of a plane for zstd, the entropy itself.
     excess: f64,
     /// The part of its bytes that it saves.
     pub(super) gain: f64,
@@ -97,7 +112,8 @@ impl Coder {
                 continue;
             }
             let counts = sample(arrays, elements, SAMPLE);
-            let planes = counts.iter().map(|counts| Coded::of(counts, least_gain)).collect();
+            let mut planes: Vec<_> = counts.iter().map(|counts| Coded::of(counts, least_gain)).collect();
+            find_repeats(arrays, elements, &counts, &mut planes);
             let learnt = Known { field, elements, planes, seen: n.min(SAMPLE) };
             match self.fields.get_mut(stream) {
                 Some(known) => *known = learnt,
@@ -117,6 +133,7 @@ impl Known {
             match &coded.plane {
                 Plane::Stored => entropy + bias + TOLERANCE > 8.0 * (1.0 - least_gain),
                 Plane::Constant(byte) => counts.iter().sum::<u32>() == counts[usize::from(*byte)],
+                Plane::Zstd => (entropy - coded.excess).abs() < DRIFT,
                 Plane::Huffman(lengths) => {
                     let bits = bits(counts, lengths);
                     bits - entropy - bias <= coded.excess + TOLERANCE && bits < 8.0
@@ -147,6 +164,39 @@ impl Coded {
     /// Whether it saves more of a plane of `n` bytes than its code takes in a model.
     pub(super) fn pays(&self, n: usize) -> bool {
         self.encoder.is_none() || self.gain * n as f64 > 2.0 * LENGTHS_LEN as f64
+    }
+}
+
+/// Lets zstd compress the planes that repeat themselves, as far as some arrays tell.
+fn find_repeats(arrays: &[&[u8]], elements: Elements, counts: &[Counts], planes: &mut [Coded]) {
+    let size = elements.size();
+    let long: Vec<&[u8]> = arrays.iter().copied().filter(|array| array.len() >= LONG * size).collect();
+    let (mut zstd, mut made, mut split_up) = (Whole::default(), Vec::new(), Vec::new());
+    let mut sizes = vec![(0.0, 0.0); size];
+    for array in long.iter().step_by((long.len() / LOOK.1).max(1)).take(LOOK.1) {
+        let array = &array[..array.len().min(LOOK.0 * size)];
+        let n = array.len() / size;
+        split_up.resize(n * size, 0);
+        split(array, elements, &mut split_up, n, 0);
+        for ((sizes, bytes), coded) in sizes.iter_mut().zip(split_up.chunks_exact(n)).zip(&*planes) {
+            made.clear();
+            let by_zstd = if zstd.compress(bytes, LEVEL, &mut made) { made.len() } else { n };
+            let otherwise = match &coded.plane {
+                Plane::Huffman(lengths) => {
+                    bytes.iter().map(|&byte| f64::from(lengths[usize::from(byte)])).sum::<f64>() / 8.0
+                }
+                Plane::Constant(_) => 0.0,
+                _ => n as f64,
+            };
+            sizes.0 += by_zstd as f64;
+            sizes.1 += otherwise;
+        }
+    }
+    for ((coded, (by_zstd, otherwise)), counts) in planes.iter_mut().zip(sizes).zip(counts) {
+        if by_zstd < MUCH_LESS * otherwise {
+            let excess = entropy(counts).0;
+            *coded = Coded { plane: Plane::Zstd, encoder: None, excess, gain: 1.0 };
+        }
     }
 }
 
@@ -219,6 +269,7 @@ fn sample(arrays: &[&[u8]], elements: Elements, wanted: usize) -> Vec<Counts> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::heads::Span;
     use super::*;
 
     /// Records of one array of floats, which vary as much as `width` says.

@@ -303,6 +303,11 @@ impl Template {
         self.frame.write_cells(piece, n, cells)
     }
 
+    /// Goes past what a block stores of a piece's head.
+    pub(crate) fn skip(&self, stored: &mut Input<'_>) -> Result<(), Broken> {
+        stored.take(self.stored_len).map(|_| ())
+    }
+
     /// Appends the bytes that stand for it.
     pub(crate) fn write(&self, out: &mut Vec<u8>) {
         push(self.frame.spans.len() as u32, out);

@@ -4,7 +4,7 @@
 //!
 //! 1. the number of streams, and for each: the field, a byte; its [`Elements`], a byte; and for each of their
 //!    planes a byte for the kind: 0 stored as it is; 1 all bytes are the one that follows; 2 codes, whose
-//!    lengths follow in 128 bytes;
+//!    lengths follow in 128 bytes; 3 a frame of zstd;
 //! 2. the number of templates, and for each: the number of spans, and of each the stream, a byte, and its
 //!    bytes for each `n`; the bytes of each gap, with a byte for its place modulo 4; a byte for each
 //!    cell; what the cells need.
@@ -128,6 +128,7 @@ impl Model {
                 match plane {
                     Plane::Stored => out.push(0),
                     Plane::Constant(byte) => out.extend([1, *byte]),
+                    Plane::Zstd => out.push(3),
                     Plane::Huffman(lengths) => {
                         out.push(2);
                         out.extend(huffman::pack_lengths(lengths));
@@ -160,6 +161,7 @@ impl Model {
                         input.take(LENGTHS_LEN)?.first_chunk().ok_or(Broken("the bytes end too early"))?;
                     Ok(Plane::Huffman(Box::new(huffman::unpack_lengths(packed)?)))
                 }
+                3 => Ok(Plane::Zstd),
                 _ => Err(Broken("a plane has an unknown kind")),
             });
             let planes = planes.collect::<Result<_, Broken>>()?;
@@ -214,7 +216,7 @@ impl Reader {
         let model = Model::decode(bytes)?;
         let decoder = |plane: &Plane| match plane {
             Plane::Huffman(lengths) => Some(decoders.of(lengths)),
-            Plane::Stored | Plane::Constant(_) => None,
+            Plane::Stored | Plane::Constant(_) | Plane::Zstd => None,
         };
         let decoders =
             model.streams.iter().map(|stream| stream.planes.iter().map(decoder).collect()).collect();

@@ -18,7 +18,7 @@ use crate::codec::{Codec, CodecError};
 use crate::depot::Depot;
 use crate::identity::fixed;
 use crate::options::Layout;
-use crate::planes::Fields;
+use crate::planes::FieldSpans;
 use crate::storage::{Bytes, ReadRange, Storage};
 
 /// Checks that a storage keeps the promises of [`Storage`]. `make` must return an empty one each time.

@@ -25,7 +25,7 @@ use Uses::{All, Below, Only, PublicFace};
 /// The rooms, from the ground up. Each uses only rooms that come before it.
 const ROOMS: &[(&str, Uses)] = &[
     ("identity", Only(&[])),
-    ("planes", Only(&[])),
+    ("planes", Only(&["zstd"])),
     ("events", Only(&[])),
     ("random", Only(&[])),
     ("le", Only(&[])),

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::super::opened::Opened;
 use super::{ChunkReader, SMALL};
 use crate::blosc::BloscError;
-use crate::buffer::{AlignedBuf, Bytes};
+use crate::buffer::{ALIGNMENT, AlignedBuf, Bytes};
 use crate::error::{Error, ErrorKind, Part, Result};
 use crate::format::apart::{OTHER_CHECKSUMS, Table, n_blocks, prefix_len};
 use crate::format::chunk::ChunkRef;
@@ -22,7 +22,7 @@ use crate::storage::{Ahead, NONE, Windows};
 const MODEL_GUESS: u64 = 8 << 10;
 
 thread_local! {
-    static SCRATCH: RefCell<(Scratch, Vec<u8>)> = RefCell::default();
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
 }
 
 /// A chunk that is being read.
@@ -142,20 +142,11 @@ impl ChunkReader {
         if let Some(whole) = self.cached(chunk, at, ahead, || range.len()) {
             return Ok(whole.slice(range));
         }
-        let open = self.open_apart(chunk, at, ahead)?;
-        let table = open.table();
-        let blocks = table.blocks(&range);
-        // Whole blocks are decoded to where they stay.
-        let raw = |block: usize| table.block(block).map(|(raw, _)| raw);
-        let first = raw(blocks.start).filter(|_| !blocks.is_empty());
-        let last = blocks.end.checked_sub(1).filter(|_| !blocks.is_empty()).and_then(raw);
-        let start = first.map_or(range.start, |raw| raw.start.min(range.start));
-        let end = last.map_or(range.end, |raw| raw.end.max(range.end));
-        // A record starts at a multiple of its alignment, and so does a block.
-        let start = start / open.opened.align * open.opened.align;
-        let mut out = AlignedBuf::any(end - start);
-        self.decode_open(&open, ahead, (start, 0), &mut out, &mut |_| ())?;
-        Ok(Bytes::from_heap(Arc::new(out), range.start - start..range.end - start))
+        // Keeps the alignment that the bytes have in the chunk.
+        let lead = range.start % ALIGNMENT;
+        let mut out = AlignedBuf::any(lead + range.len());
+        self.decode_apart(chunk, at, ahead, (range.start, 0), &mut out[lead..], &mut |_| ())?;
+        Ok(Bytes::from_heap(Arc::new(out), lead..lead + range.len()))
     }
 
     /// Fills `out` with raw bytes of a chunk, from byte `start` on, but for the first `filled` bytes.
@@ -187,7 +178,7 @@ impl ChunkReader {
         let blocks = table.blocks(&(start + filled..start + out.len()));
         let own = self.read_blocks(open, ahead, &blocks)?;
         // Taken, not borrowed, because `seen` may itself read from a depot.
-        let (mut scratch, mut buffer) = SCRATCH.take();
+        let mut scratch = SCRATCH.take();
         let decode = || -> Result<()> {
             for block in blocks {
                 let Some((raw, _)) = table.block(block) else { break };
@@ -198,30 +189,19 @@ impl ChunkReader {
                     self.not_planes(*chunk, offset, broken)
                 };
                 // What lies between blocks is zeros.
-                let to = raw.start.saturating_sub(start).clamp(filled, out.len());
-                out[filled..to].fill(0);
-                let inside = raw.start >= start + filled && raw.end <= start + out.len();
-                if inside {
-                    let place = raw.start - start..raw.end - start;
-                    filled = place.end;
-                    decode_block(&opened.model, &stored, opened.align, &mut scratch, &mut out[place])
-                        .map_err(broken)?;
-                } else {
-                    buffer.resize(raw.len(), 0);
-                    decode_block(&opened.model, &stored, opened.align, &mut scratch, &mut buffer)
-                        .map_err(broken)?;
-                    let from = raw.start.max(start + to);
-                    let end = raw.end.min(start + out.len()).max(from);
-                    out[from - start..end - start]
-                        .copy_from_slice(&buffer[from - raw.start..end - raw.start]);
-                    filled = end - start;
-                }
+                let from = raw.start.max(start + filled);
+                out[filled..from - start].fill(0);
+                let end = raw.end.min(start + out.len());
+                let what = (raw.len(), from - raw.start..end - raw.start);
+                let to = &mut out[from - start..end - start];
+                decode_block(&opened.model, &stored, opened.align, &mut scratch, what, to).map_err(broken)?;
+                filled = end - start;
                 seen(&out[..filled]);
             }
             Ok(())
         };
         let decoded = decode();
-        SCRATCH.set((scratch, buffer));
+        SCRATCH.set(scratch);
         decoded?;
         if filled < out.len() {
             out[filled..].fill(0);
@@ -285,7 +265,7 @@ impl ChunkReader {
             return Ok(all);
         }
         let open = self.open_apart(chunk, at, &NONE)?;
-        let (mut scratch, buffer) = SCRATCH.take();
+        let mut scratch = SCRATCH.take();
         let mut find = || {
             for block in open.table().blocks(&range) {
                 let Some((raw, _)) = open.table().block(block) else { break };
@@ -302,7 +282,7 @@ impl ChunkReader {
             Ok(())
         };
         let found = find();
-        SCRATCH.set((scratch, buffer));
+        SCRATCH.set(scratch);
         found.map(|()| all)
     }
 

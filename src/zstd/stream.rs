@@ -1,13 +1,9 @@
-//! Streams of zstd, by the library that c-blosc2 brings. A second one would have the same symbols.
-//!
-//! The declarations are those of `zstd.h`, version 1.5, in its part that is promised to stay.
+//! Streams of frames.
 
-use std::ffi::{CStr, c_char, c_int, c_void};
+use std::ffi::{c_int, c_void};
 use std::io::{self, BufRead, Read, Write};
-use std::ptr::NonNull;
 
-// It brings the library.
-use blosc2_src as _;
+use super::{Compressor, Decompressor, checked};
 
 /// `ZSTD_inBuffer`.
 #[repr(C)]
@@ -41,17 +37,11 @@ const DEFAULT_LEVEL: c_int = 3;
 const BUFFER: usize = 128 << 10;
 
 unsafe extern "C" {
-    fn ZSTD_createCCtx() -> *mut c_void;
-    fn ZSTD_freeCCtx(context: *mut c_void) -> usize;
     fn ZSTD_CCtx_setParameter(context: *mut c_void, parameter: c_int, value: c_int) -> usize;
     #[cfg(feature = "maps")]
     fn ZSTD_CCtx_setPledgedSrcSize(context: *mut c_void, len: u64) -> usize;
     fn ZSTD_compressStream2(context: *mut c_void, out: *mut Out, bytes: *mut In, end: c_int) -> usize;
-    fn ZSTD_createDCtx() -> *mut c_void;
-    fn ZSTD_freeDCtx(context: *mut c_void) -> usize;
     fn ZSTD_decompressStream(context: *mut c_void, out: *mut Out, bytes: *mut In) -> usize;
-    fn ZSTD_isError(code: usize) -> u32;
-    fn ZSTD_getErrorName(code: usize) -> *const c_char;
 }
 
 /// Whether these bytes start a frame, or one that is to be skipped.
@@ -59,17 +49,6 @@ unsafe extern "C" {
 pub(crate) fn is_frame(start: &[u8]) -> bool {
     let Some(magic) = start.first_chunk().map(|magic| u32::from_le_bytes(*magic)) else { return false };
     magic == 0xfd2f_b528 || magic & 0xffff_fff0 == 0x184d_2a50
-}
-
-/// The result of a call.
-fn checked(code: usize) -> io::Result<usize> {
-    // SAFETY: takes any number.
-    if unsafe { ZSTD_isError(code) } == 0 {
-        return Ok(code);
-    }
-    // SAFETY: returns a text for any number, which is never freed.
-    let name = unsafe { CStr::from_ptr(ZSTD_getErrorName(code)) };
-    Err(io::Error::new(io::ErrorKind::InvalidData, format!("zstd: {}", name.to_string_lossy())))
 }
 
 fn no_memory() -> io::Error {
@@ -80,22 +59,20 @@ fn no_memory() -> io::Error {
 /// `zstd` does.
 pub(crate) struct Reader<R> {
     source: R,
-    context: Option<NonNull<c_void>>,
+    context: Option<Decompressor>,
     /// Whether a frame has begun and not ended.
     within: bool,
 }
 
 impl<R: BufRead> Reader<R> {
     pub(crate) fn new(source: R) -> Self {
-        // SAFETY: takes nothing. There is none if there is no memory for it.
-        let context = NonNull::new(unsafe { ZSTD_createDCtx() });
-        Self { source, context, within: false }
+        Self { source, context: Decompressor::new(), within: false }
     }
 }
 
 impl<R: BufRead> Read for Reader<R> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let context = self.context.ok_or_else(no_memory)?;
+        let context = self.context.as_ref().ok_or_else(no_memory)?.0;
         if into.is_empty() {
             return Ok(0);
         }
@@ -125,25 +102,6 @@ impl<R: BufRead> Read for Reader<R> {
     }
 }
 
-impl<R> Drop for Reader<R> {
-    fn drop(&mut self) {
-        if let Some(context) = self.context {
-            // SAFETY: made by `ZSTD_createDCtx`, and not used any more.
-            unsafe { ZSTD_freeDCtx(context.as_ptr()) };
-        }
-    }
-}
-
-/// A compression context.
-struct Compressor(NonNull<c_void>);
-
-impl Drop for Compressor {
-    fn drop(&mut self) {
-        // SAFETY: made by `ZSTD_createCCtx`, and not used any more.
-        unsafe { ZSTD_freeCCtx(self.0.as_ptr()) };
-    }
-}
-
 /// Compresses what is written to it into one frame, with a checksum.
 pub(crate) struct Writer<W> {
     target: W,
@@ -154,9 +112,8 @@ pub(crate) struct Writer<W> {
 
 impl<W: Write> Writer<W> {
     pub(crate) fn new(target: W) -> io::Result<Self> {
-        // SAFETY: takes nothing. There is none if there is no memory for it.
-        let context = NonNull::new(unsafe { ZSTD_createCCtx() }).ok_or_else(no_memory)?;
-        let compressor = Compressor(context);
+        let compressor = Compressor::new().ok_or_else(no_memory)?;
+        let context = compressor.0;
         for (parameter, value) in [(LEVEL, DEFAULT_LEVEL), (CHECKSUM, 1)] {
             // SAFETY: the context is alive and used by this thread alone; any numbers may be given.
             checked(unsafe { ZSTD_CCtx_setParameter(context.as_ptr(), parameter, value) })?;
