@@ -173,11 +173,16 @@ impl PartialReader {
     /// Returns false, and appends nothing, when the caller must read the whole record. Either that costs
     /// no more, or something is wrong with the record: then the whole read gives the error.
     pub(super) fn push(&mut self, parts: &mut Parts<'_>, out: &mut FlatFrames) -> bool {
-        if self.hopeless || parts.bytes(0..HEAD.min(parts.len())).is_err() {
+        if self.hopeless {
+            return false;
+        }
+        let Ok(first_field) = parts.first_field() else { return false };
+        let head = first_field.unwrap_or(HEAD).min(parts.len());
+        if parts.bytes(0..head).is_err() {
             return false;
         }
         let Some(plan) = Plan::new(parts, self.fields) else { return false };
-        if 100 * plan.len() > WORTH * parts.len() {
+        if first_field.is_none() && 100 * plan.len() > WORTH * parts.len() {
             self.hopeless = true;
             return false;
         }

@@ -22,5 +22,5 @@ pub(crate) use at::ChunkAt;
 pub(crate) use builder::{OpenChunk, Sealed};
 pub(crate) use cache::Cache;
 pub(crate) use pool::{Apart, Job, Pool};
-pub(crate) use reader::{ChunkReader, TABLES_LIMIT};
+pub(crate) use reader::{ApartChunk, ChunkReader, TABLES_LIMIT};
 pub(crate) use shape::Shape;

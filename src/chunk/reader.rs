@@ -10,6 +10,8 @@
 
 mod apart;
 
+pub(crate) use apart::ApartChunk;
+
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::ops::Range;

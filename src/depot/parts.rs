@@ -5,12 +5,13 @@
 
 use std::borrow::Cow;
 use std::ops::Range;
+use std::sync::Arc;
 
 use super::record::is_aligned;
 use super::{Depot, tagged};
-use crate::buffer::Bytes;
+use crate::buffer::{AlignedBuf, Bytes};
 use crate::codec::Codec;
-use crate::engine::{Engine, batch, in_record};
+use crate::engine::{Engine, OpenRecord, batch, in_record};
 use crate::error::{Error, ErrorKind, Part, Result};
 use crate::index::Location;
 use crate::key::{AsKey, describe};
@@ -43,6 +44,8 @@ pub struct Parts<'p> {
     /// Ranges that were read, each with its start in the record.
     known: Vec<(usize, Bytes)>,
     whole: Option<Whole<'p>>,
+    /// The record, if its fields are stored apart. `None` until that is known.
+    apart: Option<Option<OpenRecord>>,
 }
 
 /// All bytes of a record.
@@ -72,7 +75,7 @@ impl std::ops::Deref for Whole<'_> {
 
 impl<'p> Parts<'p> {
     fn new(engine: &'p Engine, name: impl Into<Cow<'p, [u8]>>, location: Location, align: usize) -> Self {
-        Self { engine, name: name.into(), location, align, known: Vec::new(), whole: None }
+        Self { engine, name: name.into(), location, align, known: Vec::new(), whole: None, apart: None }
     }
 
     /// Length of the record in bytes.
@@ -156,6 +159,43 @@ impl<'p> Parts<'p> {
         self.known(&range).ok_or_else(|| self.fewer(&range))
     }
 
+    /// Where the first of the fields starts that are [stored apart](crate::Layout::fields_apart), and where what
+    /// describes them ends.
+    ///
+    /// `None` if no field is. If one is, reading a field decodes that field alone.
+    ///
+    /// ```
+    /// use vldepot::codecs::{AtomicFrame, AtomicFrameCodec};
+    /// use vldepot::{Depot, Raw};
+    ///
+    /// let frames = Depot::memory(AtomicFrameCodec::new())?;
+    /// for n in 0..200_u8 {
+    ///     let positions: Vec<_> = (0..100).map(|i| [(f32::from(n) + i as f32).sin(); 3]).collect();
+    ///     frames.put(n, &AtomicFrame::new().positions(&positions))?;
+    /// }
+    /// assert_eq!(frames.parts(7)?.first_field()?, None); // in memory, as it was put
+    /// frames.commit()?;
+    /// assert!(frames.parts(7)?.first_field()?.is_some_and(|start| start < 200));
+    /// # Ok::<(), vldepot::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::is_damage`].
+    pub fn first_field(&mut self) -> Result<Option<usize>> {
+        let engine = self.engine;
+        let first = self.apart()?.map(|open| engine.first_field(open));
+        first.unwrap_or(Ok(None)).map_err(|error| in_record(&self.name, error))
+    }
+
+    /// The record, if its fields are stored apart, and it was not read whole.
+    fn apart(&mut self) -> Result<Option<&OpenRecord>> {
+        if self.apart.is_none() && self.whole.is_none() {
+            let open = self.engine.open_parts(&self.location);
+            self.apart = Some(open.map_err(|error| in_record(&self.name, error))?);
+        }
+        Ok(self.apart.as_ref().and_then(Option::as_ref).filter(|_| self.whole.is_none()))
+    }
+
     /// Copies the bytes in `range` of the record to `out`, which must have the same length.
     ///
     /// ```
@@ -176,6 +216,16 @@ impl<'p> Parts<'p> {
     pub fn copy(&mut self, range: Range<usize>, out: &mut [u8]) -> Result<()> {
         assert_eq!(range.len(), out.len(), "a range and a buffer of one length");
         self.check(&range)?;
+        let overlaps =
+            |(start, bytes): &(usize, Bytes)| *start < range.end && range.start < start + bytes.len();
+        // What is stored apart is decoded to where it is wanted.
+        if !self.known.iter().any(overlaps) {
+            let engine = self.engine;
+            let copied = self.apart()?.map(|open| engine.copy_part(open, range.start, out));
+            if let Some(copied) = copied {
+                return copied.map_err(|error| in_record(&self.name, error));
+            }
+        }
         let mut done = 0;
         while done < out.len() {
             let at = range.start + done;
@@ -255,6 +305,15 @@ impl<'p> Parts<'p> {
 
     /// Decodes the blocks that hold `range`. Reads the whole record if that costs no more.
     fn read(&mut self, range: Range<usize>) -> Result<()> {
+        let engine = self.engine;
+        if let Some(open) = self.apart()? {
+            let mut buf = AlignedBuf::any(range.len());
+            let read = engine.copy_part(open, range.start, &mut buf);
+            read.map_err(|error| in_record(&self.name, error))?;
+            let bytes = Bytes::from_heap(Arc::new(buf), 0..range.len());
+            self.known.push((range.start, bytes));
+            return Ok(());
+        }
         let read = self.engine.part(&self.location, range);
         match read.map_err(|error| in_record(&self.name, error))? {
             Some(part) => self.known.push(part),

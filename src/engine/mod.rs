@@ -91,7 +91,7 @@ pub(crate) use long::{LONG, LongPut};
 pub(crate) use newer::must_carry;
 pub(crate) use open::{CodecCheck, CodecSpec};
 pub(crate) use ordered::{End, NameRange, Names};
-pub(crate) use read::in_record;
+pub(crate) use read::{OpenRecord, in_record};
 pub(crate) use refresh::Moved;
 pub(crate) use statistics::Span;
 pub(crate) use truncate::{Plan, plan_after, remove};

@@ -9,7 +9,7 @@ use super::Engine;
 use super::rounds::Upto;
 use crate::buffer::{AlignedBuf, Bytes, prefetch};
 use crate::catalog::{Found, RecordId, State};
-use crate::chunk::ChunkAt;
+use crate::chunk::{ApartChunk, ChunkAt};
 use crate::error::{Error, ErrorKind, Part, Result};
 use crate::format::chunk::ChunkRef;
 use crate::index::Location;
@@ -27,6 +27,15 @@ const MOST_AT_ONCE: u64 = u32::MAX as u64;
 /// Adds the name of the record to an error.
 pub(crate) fn in_record(name: &[u8], source: Error) -> Error {
     source.of(describe(name))
+}
+
+/// A record that parts are read of, and whose fields are stored apart.
+#[derive(Debug)]
+pub(crate) struct OpenRecord {
+    chunk: u64,
+    /// The raw bytes of the chunk.
+    record: Range<usize>,
+    open: ApartChunk,
 }
 
 impl Engine {
@@ -199,6 +208,36 @@ impl Engine {
         Ok(Some((start - record.start, bytes)))
     }
 
+    /// Opens a record whose fields are stored apart, to read parts of it. `None` if it is another one, or lies in
+    /// several chunks.
+    pub(crate) fn open_parts(&self, location: &Location) -> Result<Option<OpenRecord>> {
+        let (chunk, record) = self.range_of(location);
+        if record.is_empty() || record.end > self.shared.parameters.chunk_size {
+            return Ok(None);
+        }
+        let ChunkAt::Stored(at) = self.source(chunk)? else { return Ok(None) };
+        if !at.is_apart() {
+            return Ok(None);
+        }
+        let (reader, in_file) = self.reader(chunk);
+        Ok(Some(OpenRecord { chunk, record, open: reader.open_parts(in_file, &at)? }))
+    }
+
+    /// Fills `out` with bytes of a record, from its byte `from` on. Only the fields among them are decoded.
+    ///
+    /// The checksums of the blocks are compared, but that of the record is not.
+    pub(crate) fn copy_part(&self, part: &OpenRecord, from: usize, out: &mut [u8]) -> Result<()> {
+        let (reader, _) = self.reader(part.chunk);
+        reader.decode_open(&part.open, &NONE, (part.record.start + from, 0), out, &mut |_| ())
+    }
+
+    /// Where the first field of a record starts, if it has one.
+    pub(crate) fn first_field(&self, part: &OpenRecord) -> Result<Option<usize>> {
+        let (reader, _) = self.reader(part.chunk);
+        let spans = reader.spans_of(&part.open, part.record.clone(), 1)?;
+        Ok(spans.first().map(|span| span.start as usize))
+    }
+
     /// Like [`part`](Self::part), of a record in several chunks.
     fn part_of_long(&self, location: &Location, range: Range<usize>) -> Result<(usize, Bytes)> {
         let chunk_size = self.shared.parameters.chunk_size;
@@ -329,7 +368,7 @@ impl Engine {
     pub(crate) fn field_spans(&self, location: &Location) -> Vec<Span> {
         let chunk_size = self.shared.parameters.chunk_size;
         let (mut chunk, mut start) = self.chunk_of(location.address);
-        let (mut all, mut at) = (Vec::new(), 0);
+        let (mut all, mut at): (Vec<Span>, usize) = (Vec::new(), 0);
         while self.shared.parameters.apart && at < location.in_memory() {
             let n = (chunk_size - start).min(location.in_memory() - at);
             let Ok(ChunkAt::Stored(reference)) = self.source(chunk) else { break };
@@ -339,7 +378,16 @@ impl Engine {
                 let start = u32::try_from(at).ok()?.checked_add(span.start)?;
                 Some(Span { start, ..span })
             };
-            all.extend(found.into_iter().filter_map(from));
+            for span in found.into_iter().filter_map(from) {
+                let goes_on = |last: &&mut Span| {
+                    let same = last.field == span.field && last.elements == span.elements;
+                    same && last.start + last.len == span.start
+                };
+                match all.last_mut().filter(goes_on) {
+                    Some(last) => last.len += span.len,
+                    None => all.push(span),
+                }
+            }
             (at, chunk, start) = (at + n, chunk + 1, 0);
         }
         all

@@ -44,7 +44,7 @@ const LONG: usize = 512;
 const LOOK: (usize, usize) = (1 << 14, 3);
 /// A plane is compressed by zstd if it then takes less than this part of what it takes otherwise. Its codes are
 /// read faster.
-const MUCH_LESS: f64 = 0.7;
+const MUCH_LESS: f64 = 0.5;
 /// The level of zstd: higher ones gain little on a single plane.
 pub(super) const LEVEL: i32 = 1;
 /// A plane that was compressed by zstd is looked at again once its entropy is so many bits off.

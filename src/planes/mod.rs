@@ -10,6 +10,7 @@
 //! heads     what heads have in common    model   what blocks have in common
 //! block     blocks                       varint  numbers in few bytes
 //! coder     how planes are stored        spans    what codecs say of records
+//! wide      many elements at once
 //! ```
 //!
 //! This room is pure: bytes in, bytes out. Nothing that it reads makes it panic, or take memory for more than
@@ -25,6 +26,7 @@ mod split;
 #[cfg(test)]
 mod tests;
 mod varint;
+mod wide;
 
 pub(crate) use block::{Scratch, decode_block, encode_block, spans_of_block};
 pub(crate) use coder::Coder;

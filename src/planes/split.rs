@@ -4,6 +4,7 @@
 //! the bytes go: an f32 has its exponent in one plane, and sign and mantissa in the three others.
 
 use super::Broken;
+use super::wide::{self, LANES};
 
 /// What the elements of a [span](super::FieldSpans) are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -125,9 +126,9 @@ pub(crate) fn join(planes: &[&[u8]], elements: Elements, bytes: &mut [u8]) -> Re
             let four = [plane(0)?, plane(1)?, plane(2)?, plane(3)?];
             let (out, _) = bytes.as_chunks_mut::<4>();
             if elements == Elements::Float4 {
-                join4(four, out, back);
+                join4::<true>(four, out);
             } else {
-                join4(four, out, |x| x);
+                join4::<false>(four, out);
             }
         }
         Elements::Bytes8 | Elements::Float8 => {
@@ -146,11 +147,18 @@ pub(crate) fn join(planes: &[&[u8]], elements: Elements, bytes: &mut [u8]) -> Re
     Ok(())
 }
 
-fn join4(planes: [&[u8]; 4], out: &mut [[u8; 4]], change: impl Fn(u32) -> u32) {
-    let [a, b, c, d] = planes;
-    for ((((out, a), b), c), d) in out.iter_mut().zip(a).zip(b).zip(c).zip(d) {
-        let x = u32::from(*a) | u32::from(*b) << 8 | u32::from(*c) << 16 | u32::from(*d) << 24;
-        *out = change(x).to_le_bytes();
+fn join4<const FLOAT: bool>(planes: [&[u8]; 4], out: &mut [[u8; 4]]) {
+    let n = planes.iter().fold(out.len(), |n, plane| n.min(plane.len()));
+    let (many, rest) = out[..n].as_chunks_mut::<LANES>();
+    let done = many.len() * LANES;
+    let [a, b, c, d] = planes.map(|plane| plane[..done].as_chunks::<LANES>().0);
+    for ((((out, a), b), c), d) in many.iter_mut().zip(a).zip(b).zip(c).zip(d) {
+        *out = wide::join::<FLOAT>([a, b, c, d]);
+    }
+    let [a, b, c, d] = planes.map(|plane| &plane[done..n]);
+    for ((((out, a), b), c), d) in rest.iter_mut().zip(a).zip(b).zip(c).zip(d) {
+        let x = u32::from_le_bytes([*a, *b, *c, *d]);
+        *out = (if FLOAT { back(x) } else { x }).to_le_bytes();
     }
 }
 

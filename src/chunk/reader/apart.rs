@@ -21,26 +21,32 @@ use crate::storage::{Ahead, NONE, Windows};
 /// Bytes after the table that are read with it: most models are shorter.
 const MODEL_GUESS: u64 = 8 << 10;
 
+/// The most blocks of an open chunk that are known to match their checksums.
+const REMEMBERED: usize = 64;
+
 thread_local! {
     static SCRATCH: RefCell<Scratch> = RefCell::default();
 }
 
 /// A chunk that is being read.
-struct Open<'c> {
+#[derive(Debug)]
+pub(crate) struct ApartChunk {
     chunk: u64,
-    at: &'c ChunkRef,
+    at: ChunkRef,
     opened: Arc<Opened>,
     /// All of it, from its checksums on, if the storage lends it.
     lent: Option<Bytes>,
+    /// Blocks of lent bytes that matched their checksums, if they are remembered.
+    checked: Option<RefCell<Vec<usize>>>,
 }
 
-impl Open<'_> {
+impl ApartChunk {
     /// The checksums, and all before the model.
     fn start(&self) -> (&[u8], &[u8]) {
         let checksums = 4 * self.at.n_checksums as usize;
         let start = self.lent.as_deref().unwrap_or(&self.opened.table);
         let (checksums, chunk) = start.split_at_checked(checksums).unwrap_or_default();
-        (checksums, chunk.get(..table_len(self.at)).unwrap_or_default())
+        (checksums, chunk.get(..table_len(&self.at)).unwrap_or_default())
     }
 
     fn table(&self) -> Table<'_> {
@@ -55,7 +61,7 @@ fn table_len(at: &ChunkRef) -> usize {
 
 impl ChunkReader {
     /// Opens a chunk: from what is kept, or by checking its table and its model.
-    fn open_apart<'c>(&self, chunk: u64, at: &'c ChunkRef, ahead: &Windows) -> Result<Open<'c>> {
+    fn open_apart(&self, chunk: u64, at: &ChunkRef, ahead: &Windows) -> Result<ApartChunk> {
         let whole = 4 * u64::from(at.n_checksums) + u64::from(at.chunk_len);
         let lent = if self.mapped { self.storage.map(at.table_offset(), whole).ok().flatten() } else { None };
         let known = self.apart.get(chunk, at);
@@ -64,7 +70,14 @@ impl ChunkReader {
             Some(opened) => opened,
             None => self.check_apart(chunk, at, ahead, lent.as_deref())?,
         };
-        Ok(Open { chunk, at, opened, lent })
+        Ok(ApartChunk { chunk, at: *at, opened, lent, checked: None })
+    }
+
+    /// Opens a chunk to read several parts of it. No block is checked twice, if its bytes are lent.
+    pub(crate) fn open_parts(&self, chunk: u64, at: &ChunkRef) -> Result<ApartChunk> {
+        let open = self.open_apart(chunk, at, &NONE)?;
+        let checked = open.lent.is_some().then(RefCell::default);
+        Ok(ApartChunk { checked, ..open })
     }
 
     /// Reads and checks the table and the model of a chunk, and keeps them.
@@ -165,15 +178,16 @@ impl ChunkReader {
         self.decode_open(&open, ahead, from, out, seen)
     }
 
-    fn decode_open(
+    /// Like [`decode_apart`](Self::decode_apart), from a chunk that is open.
+    pub(crate) fn decode_open(
         &self,
-        open: &Open<'_>,
+        open: &ApartChunk,
         ahead: &Windows,
         (start, mut filled): (usize, usize),
         out: &mut [u8],
         seen: &mut dyn FnMut(&[u8]),
     ) -> Result<()> {
-        let Open { chunk, at, opened, .. } = open;
+        let ApartChunk { chunk, at, opened, .. } = open;
         let table = open.table();
         let blocks = table.blocks(&(start + filled..start + out.len()));
         let own = self.read_blocks(open, ahead, &blocks)?;
@@ -213,7 +227,7 @@ impl ChunkReader {
     /// Reads several blocks in one request, unless they are lent or were read ahead.
     fn read_blocks(
         &self,
-        open: &Open<'_>,
+        open: &ApartChunk,
         ahead: &Windows,
         blocks: &Range<usize>,
     ) -> Result<Option<Windows>> {
@@ -234,7 +248,7 @@ impl ChunkReader {
     }
 
     /// The stored bytes of a block, which match their checksum.
-    fn stored_block<'b>(&self, open: &'b Open<'_>, ahead: &'b Windows, block: usize) -> Result<Stored<'b>> {
+    fn stored_block<'b>(&self, open: &'b ApartChunk, ahead: &'b Windows, block: usize) -> Result<Stored<'b>> {
         let (checksums, prefix) = open.start();
         let Some((_, stored)) = Table::new(prefix).block(block) else {
             let expected = "a block of the chunk".to_owned();
@@ -253,26 +267,38 @@ impl ChunkReader {
                 Stored::Own(bytes)
             }
         };
+        if open.checked.as_ref().is_some_and(|checked| checked.borrow().contains(&block)) {
+            return Ok(bytes);
+        }
         let part = Part::Block { chunk: open.chunk, block: block as u64 };
         self.compare(part, offset, checksums, OTHER_CHECKSUMS + block, &bytes)?;
+        if let Some(checked) = open.checked.as_ref().filter(|checked| checked.borrow().len() < REMEMBERED) {
+            checked.borrow_mut().push(block);
+        }
         Ok(bytes)
     }
 
     /// Where the fields of the record in the raw bytes `range` lie, as far as blocks tell.
     pub(crate) fn spans(&self, chunk: u64, at: &ChunkRef, range: Range<usize>) -> Result<Vec<Span>> {
-        let mut all = Vec::new();
         if !at.is_apart() || range.is_empty() {
-            return Ok(all);
+            return Ok(Vec::new());
         }
         let open = self.open_apart(chunk, at, &NONE)?;
+        self.spans_of(&open, range, usize::MAX)
+    }
+
+    /// Like [`spans`](Self::spans), from a chunk that is open, and of the first `most` blocks.
+    pub(crate) fn spans_of(&self, open: &ApartChunk, range: Range<usize>, most: usize) -> Result<Vec<Span>> {
+        let mut all = Vec::new();
         let mut scratch = SCRATCH.take();
         let mut find = || {
-            for block in open.table().blocks(&range) {
+            for block in open.table().blocks(&range).take(most) {
                 let Some((raw, _)) = open.table().block(block) else { break };
-                let stored = self.stored_block(&open, &NONE, block)?;
+                let stored = self.stored_block(open, &NONE, block)?;
                 let found =
                     spans_of_block(&open.opened.model, &stored, open.opened.align, &mut scratch, raw.len());
-                let found = found.map_err(|broken| self.not_planes(chunk, at.chunk_offset(), broken))?;
+                let found =
+                    found.map_err(|broken| self.not_planes(open.chunk, open.at.chunk_offset(), broken))?;
                 all.extend(found.into_iter().filter_map(|span| {
                     let start = (raw.start + span.start as usize).checked_sub(range.start)?;
                     let inside = start + span.len as usize <= range.len();
