@@ -156,7 +156,7 @@ impl OpenChunk {
         let mut raw = self.raw.unwrap_or_else(|| AlignedBuf::any(self.chunk_size));
         raw.truncate(padded.clamp(self.used, self.chunk_size));
         raw[self.used..].fill(0);
-        let records = self.records.filter(Records::pays);
+        let records = self.records.filter(Records::may_pay);
         Sealed { raw: Arc::new(raw), used: self.used, directory: self.directory, records }
     }
 

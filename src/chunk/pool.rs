@@ -160,9 +160,19 @@ impl std::fmt::Debug for Compressor {
 
 impl Compressor {
     fn compress(&mut self, job: &Job, mut bytes: Vec<u8>) -> Result<EncodedEntry, BloscError> {
-        if let Some(entry) = self.apart(job, &mut bytes)? {
-            return Ok(entry);
+        let apart = self.apart(job, &mut bytes)?;
+        match (apart, &job.apart) {
+            (Some(entry), Some(by)) if by.records.pays() => Ok(entry),
+            (Some(entry), _) => {
+                let plain = self.plain(job, bytes)?;
+                Ok(if entry.length <= plain.length { entry } else { plain })
+            }
+            (None, _) => self.plain(job, bytes),
         }
+    }
+
+    /// Compresses the chunk as Blosc2 does.
+    fn plain(&mut self, job: &Job, bytes: Vec<u8>) -> Result<EncodedEntry, BloscError> {
         let Shape { compression, split, block_size, chunk_size, .. } = job.shape;
         // Chunks that differ only in how much of them is compressed share an encoder.
         let wanted = Shape { compressed: 0, ..job.shape };

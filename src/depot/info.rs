@@ -67,8 +67,11 @@ pub struct ChunkInfo {
     pub raw_bytes: u64,
     /// Bytes of the Blosc2 chunk in the file.
     pub stored_bytes: u64,
-    /// Raw bytes of a block.
+    /// Raw bytes of a block. 0 if each has its own: see `fields_apart`.
     pub block_bytes: u64,
+    /// Whether the fields of its records [are stored apart](crate::Layout::fields_apart). Its blocks then begin and
+    /// end with records.
+    pub fields_apart: bool,
     /// Stored bytes of each block, without the blocks of zeros that fill the chunk up. Empty if the chunk is
     /// not compressed, is all zeros, or was written by another program.
     pub blocks: Vec<u32>,
@@ -86,7 +89,8 @@ impl ChunkInfo {
             file_offset: reference.offset,
             raw_bytes: engine.parameters().chunk_size as u64,
             stored_bytes: u64::from(reference.chunk_len),
-            block_bytes: u64::from(reference.block_size),
+            block_bytes: if reference.is_apart() { 0 } else { u64::from(reference.block_size) },
+            fields_apart: reference.is_apart(),
             blocks: engine.stored_blocks(number, &reference)?,
         }))
     }

@@ -206,7 +206,13 @@ impl Records {
         }
     }
 
-    /// Whether most of the bytes lie in spans.
+    /// Whether so many of the bytes lie in spans that it is worth trying to store fields apart.
+    pub(crate) fn may_pay(&self) -> bool {
+        self.in_spans > self.bytes / 8
+    }
+
+    /// Whether so many of the bytes lie in spans that it is known to pay. Heads that have nothing in common, such
+    /// as text, are stored as they are.
     pub(crate) fn pays(&self) -> bool {
         self.in_spans > self.bytes - self.bytes / 4
     }
