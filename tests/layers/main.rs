@@ -25,11 +25,11 @@ use Uses::{All, Below, Only, PublicFace};
 /// The rooms, from the ground up. Each uses only rooms that come before it.
 const ROOMS: &[(&str, Uses)] = &[
     ("identity", Only(&[])),
-    ("planes", Only(&["zstd"])),
     ("events", Only(&[])),
     ("random", Only(&[])),
     ("le", Only(&[])),
     ("zstd", Only(&[])),
+    ("planes", Only(&["zstd"])),
     ("sync", Only(&[])),
     ("workers", Only(&["sync"])),
     ("buffer", Only(&[])),
