@@ -9,6 +9,7 @@ use super::Engine;
 use super::rounds::Upto;
 use crate::buffer::{AlignedBuf, Bytes, prefetch};
 use crate::catalog::{Found, RecordId, State};
+use crate::checksum::{crc32c, crc32c_append};
 use crate::chunk::ChunkAt;
 use crate::error::{Error, ErrorKind, Part, Result};
 use crate::format::chunk::ChunkRef;
@@ -283,7 +284,7 @@ impl Engine {
         let mut left = location.in_memory();
         while left > 0 {
             let part = left.min(zeros.len());
-            found = crc32c::crc32c_append(found, &zeros[..part]);
+            found = crc32c_append(found, &zeros[..part]);
             left -= part;
         }
         if found == location.checksum {
@@ -298,7 +299,7 @@ impl Engine {
         if location.is_unchecked() {
             return Ok(());
         }
-        let found = crc32c::crc32c(bytes);
+        let found = crc32c(bytes);
         if found == location.checksum && bytes.len() == location.in_memory() {
             return Ok(());
         }
