@@ -527,10 +527,10 @@ pub enum Verify {
     /// This is so for uncompressed depots that are mapped. Damage done to the mapped file after the
     /// first read goes unnoticed. All other depots still verify on each read.
     ///
-    /// Whichever of them reads a record first checks it for all: `get` and `get_at`, batches, iteration, ranges
-    /// and the loader. What reads a record to copy it or to write it out, such as `read_to` and `compact`, and
-    /// what is there to check, still verifies each time. A record takes one bit to remember. What
-    /// [`refresh`](crate::Depot::refresh) finds in a new commit starts anew, for all records.
+    /// Whichever of them reads a record first checks it for all: `get` and `get_at`, batches, iteration,
+    /// ranges and the loader. What reads a record to copy it or to write it out, such as `read_to` and
+    /// `compact`, still verifies each time. A record takes one bit to remember. After a
+    /// [`refresh`](crate::Depot::refresh) that finds a new commit, all records are verified once more.
     Once,
 }
 

@@ -1,7 +1,7 @@
 //! Which records were compared with their checksums before: see [`Verify::Once`].
 //!
-//! A snapshot has a bit for each of its records. Whoever looks records up notes here where it found them, since
-//! a depot may have moved on to another snapshot by the time they are read.
+//! A snapshot has a bit for each of its records. Whoever looks records up notes here where it found them,
+//! since a depot may have moved on to another snapshot by the time they are read.
 
 use std::sync::Arc;
 
