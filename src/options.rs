@@ -616,8 +616,9 @@ impl OpenOptions {
 pub struct ReadOptions {
     /// Threads that decode, including the calling one. The default is 1.
     ///
-    /// The other threads start when each has at least a megabyte to decode. They end with the call, or
-    /// with the iterator, so none is left for a fork to break.
+    /// The other threads start when each has at least 256 KiB to decode, or 16 MiB of uncompressed records to
+    /// verify. They end with the call, or with the iterator, so none is left for a fork to break. An iteration
+    /// over records that are lent by a map starts none.
     pub threads: usize,
 }
 

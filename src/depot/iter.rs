@@ -127,7 +127,8 @@ impl<'d, C: Codec> Iter<'d, C> {
 
     fn start_threads(&mut self, threads: usize) {
         let engine = &self.depot.engine;
-        if engine.counts().1 < WORTH_THREADS {
+        // Where nothing is decoded, it takes longer to hand records from thread to thread than to check them.
+        if engine.counts().1 < WORTH_THREADS || engine.mostly_lends() {
             return;
         }
         // Without an engine for the threads the caller reads, and meets the error itself.

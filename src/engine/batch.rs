@@ -39,10 +39,8 @@ const BLOCK_BYTES: u64 = 16 << 10;
 /// Bytes of a buffer that records copied out of runs share.
 const ARENA_BYTES: usize = 1 << 20;
 
-/// Raw bytes to decode that are worth another thread.
-///
-/// To start a thread costs about as much as to decode a tenth of them.
-const THREAD_BYTES: u64 = 1 << 20;
+/// Raw bytes to decode that are worth another thread: to start one costs about a third of their time.
+const THREAD_BYTES: u64 = 256 << 10;
 
 /// Parts that the work of a thread is cut into.
 const PARTS_A_THREAD: u64 = 4;
@@ -252,7 +250,7 @@ fn parts<'o, N>(
 ) -> Vec<&'o [usize]> {
     // A small record costs a block, of a size that is not known here. If nothing is decoded, the cost is that
     // of the checksums.
-    let (least, a_thread) = if compressed { (8 << 10, THREAD_BYTES) } else { (0, 16 * THREAD_BYTES) };
+    let (least, a_thread) = if compressed { (8 << 10, THREAD_BYTES) } else { (0, 64 * THREAD_BYTES) };
     let cost = |&number: &usize| wanted[number].1.length.max(least);
     let total: u64 = order.iter().map(cost).sum();
     let busy = u64::try_from(threads).unwrap_or(u64::MAX).min(total / a_thread);

@@ -6,10 +6,11 @@
 use std::sync::Arc;
 
 use super::Engine;
+use crate::buffer::prefetch_far;
 use crate::catalog::{RecordId, Snapshot};
 use crate::chunk::ChunkAt;
 use crate::error::Result;
-use crate::index::Location;
+use crate::index::{Location, Segment};
 use crate::options::Verify;
 use crate::storage::Windows;
 
@@ -92,6 +93,8 @@ impl Engine {
         (seen, number): (&Seen, usize),
     ) -> Result<()> {
         if bytes.len() == location.in_memory() && seen.is_checked(number) {
+            // No checksum brings it into the caches.
+            prefetch_far(bytes);
             return Ok(());
         }
         self.check(location, bytes)?;
@@ -105,9 +108,25 @@ impl Engine {
             return false;
         }
         let ((first, _), (last, _)) = (self.chunk_of(location.address), self.chunk_of(location.end() - 1));
-        (first..=last).all(|chunk| match self.source(chunk) {
+        (first..=last).all(|chunk| self.lends(chunk))
+    }
+
+    /// Whether the storage lends the raw bytes of a chunk.
+    fn lends(&self, chunk: u64) -> bool {
+        match self.source(chunk) {
             Ok(ChunkAt::Stored(at)) => self.reader(chunk).0.lend(&at, 0..1).is_some(),
             _ => false,
-        })
+        }
+    }
+
+    /// Whether the storage lends most records, so that there is nothing to decode and nothing to wait for. It
+    /// looks at one chunk of each segment.
+    pub(crate) fn mostly_lends(&self) -> bool {
+        let snapshot = Arc::clone(&self.shared.read().snapshot);
+        let chunks = |segment: &Arc<Segment>| (segment.reference.first_chunk, segment.reference.n_chunks);
+        let lent = |&(first, n): &(u64, u64)| n > 0 && self.lends(first + n / 2);
+        let all: u64 = snapshot.segments.iter().map(|segment| chunks(segment).1).sum();
+        let lent: u64 = snapshot.segments.iter().map(chunks).filter(lent).map(|(_, n)| n).sum();
+        self.shared.mapped && lent > all / 2
     }
 }
