@@ -263,4 +263,18 @@ mod tests {
         verified.set(1 << 40, 200_000);
         assert!(!verified.get(1 << 40), "an ordinal that is none is never verified");
     }
+
+    #[test]
+    fn nobody_waits_for_a_page_that_another_makes() {
+        let verified = Verified::default();
+        verified.set(1, 1 << 20);
+        let making = verified.making.lock().unwrap();
+        verified.set(2, 1 << 20);
+        verified.set(1 << 19, 1 << 20);
+        assert!(verified.get(2), "the page is there");
+        assert!(!verified.get(1 << 19), "the record will be checked once more");
+        drop(making);
+        verified.set(1 << 19, 1 << 20);
+        assert!(verified.get(1 << 19));
+    }
 }

@@ -206,3 +206,32 @@ impl<'d, C: Codec> IntoIterator for &'d Depot<C> {
         self.iter()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::{Depot, Layout, Mapping, OpenOptions, Raw, ReadOptions, WriteOptions};
+
+    #[test]
+    fn threads_start_where_there_is_something_to_decode() {
+        let folder = tempfile::tempdir().unwrap();
+        let starts = |name: &str, layout: Layout, mapping: Mapping| {
+            let path = folder.path().join(name);
+            let writing = WriteOptions::default().with_threads(0);
+            let builder = Depot::builder(Raw).layout(layout.with_chunk_size(1 << 20)).write_options(writing);
+            let depot = builder.create(&path).unwrap();
+            // The last chunk is not half full, so it is compressed whatever the layout says.
+            (0..41_u8).for_each(|n| depot.put(n, &[n; 80_000]).unwrap());
+            depot.close().unwrap();
+            let options = OpenOptions::default().with_mapping(mapping);
+            let depot = Depot::builder(Raw).open_options(options).open(&path).unwrap();
+            let mut iter = depot.iter_with(&ReadOptions::default().with_threads(2));
+            assert_eq!(iter.next().unwrap().unwrap().1.view(), [0; 80_000]);
+            let starts = iter.ahead.is_some();
+            assert_eq!(iter.count(), 40);
+            starts
+        };
+        assert!(!starts("lent", Layout::uncompressed(), Mapping::Auto));
+        assert!(starts("read", Layout::uncompressed(), Mapping::Never));
+        assert!(starts("decoded", Layout::balanced(), Mapping::Auto));
+    }
+}
