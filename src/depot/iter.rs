@@ -220,12 +220,12 @@ mod tests {
             let builder = Depot::builder(Raw).layout(layout.with_chunk_size(1 << 20)).write_options(writing);
             let depot = builder.create(&path).unwrap();
             // The last chunk is not half full, so it is compressed whatever the layout says.
-            (0..41_u8).for_each(|n| depot.put(n, &[n; 80_000]).unwrap());
+            (0..41_u8).for_each(|n| depot.put(n, &vec![n; 80_000]).unwrap());
             depot.close().unwrap();
             let options = OpenOptions::default().with_mapping(mapping);
             let depot = Depot::builder(Raw).open_options(options).open(&path).unwrap();
             let mut iter = depot.iter_with(&ReadOptions::default().with_threads(2));
-            assert_eq!(iter.next().unwrap().unwrap().1.view(), [0; 80_000]);
+            assert_eq!(iter.next().unwrap().unwrap().1.view(), vec![0; 80_000]);
             let starts = iter.ahead.is_some();
             assert_eq!(iter.count(), 40);
             starts
