@@ -263,20 +263,33 @@ impl std::fmt::Debug for AlignedBuf {
     }
 }
 
-/// The most bytes to prefetch: about as much as the processor can have under way.
-const AHEAD: usize = 512;
+/// The most bytes to prefetch: about as much as the processor can have under way. The processor itself notices
+/// that what follows is wanted too.
+const AHEAD: usize = 1 << 10;
+
+/// The most bytes to prefetch for whoever reads them later: about as much as a small record has.
+const FAR: usize = 4 << 10;
 
 /// Asks the processor to load the start of `bytes` into its cache. Does not wait, and has no other
 /// effect.
 pub(crate) fn prefetch(bytes: &[u8]) {
+    prefetch_most(bytes, AHEAD);
+}
+
+/// Like [`prefetch`], but of more bytes, where nothing reads them now.
+pub(crate) fn prefetch_far(bytes: &[u8]) {
+    prefetch_most(bytes, FAR);
+}
+
+fn prefetch_most(bytes: &[u8], most: usize) {
     #[cfg(target_arch = "x86_64")]
-    for line in bytes[..bytes.len().min(AHEAD)].chunks(ALIGNMENT) {
+    for line in bytes[..bytes.len().min(most)].chunks(ALIGNMENT) {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
         // SAFETY: a hint that never faults, whatever the address; SSE is part of every x86-64 processor.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) };
     }
     #[cfg(not(target_arch = "x86_64"))]
-    let _ = bytes;
+    let _ = (bytes, most);
 }
 
 /// A range of shared, immutable bytes. A clone shares the bytes and copies nothing.

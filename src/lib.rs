@@ -70,6 +70,7 @@ pub mod archive;
 mod blosc;
 mod buffer;
 mod catalog;
+mod checksum;
 mod chunk;
 pub mod codec;
 #[path = "../codecs/mod.rs"]

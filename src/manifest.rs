@@ -30,6 +30,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::checksum::crc32c;
 use crate::error::{Error, ErrorKind, Part, Result};
 use crate::identity;
 use crate::storage::{FileStorage, StagedFile, Storage, StorageExt};
@@ -272,7 +273,7 @@ fn is_for_now(error: &Error) -> bool {
 }
 
 fn checksum(value: &Value) -> String {
-    format!("{:#010x}", crc32c::crc32c(value.to_string().as_bytes()))
+    format!("{:#010x}", crc32c(value.to_string().as_bytes()))
 }
 
 /// The path of a file as a manifest in `folder` names it.

@@ -560,6 +560,11 @@ pub enum Verify {
     ///
     /// This is so for uncompressed depots that are mapped. Damage done to the mapped file after the
     /// first read goes unnoticed. All other depots still verify on each read.
+    ///
+    /// Whichever of them reads a record first checks it for all: `get` and `get_at`, batches, iteration,
+    /// ranges and the loader. What reads a record to copy it or to write it out, such as `read_to` and
+    /// `compact`, still verifies each time. A record takes one bit to remember. After a
+    /// [`refresh`](crate::Depot::refresh) that finds a new commit, all records are verified once more.
     Once,
 }
 
@@ -645,8 +650,9 @@ impl OpenOptions {
 pub struct ReadOptions {
     /// Threads that decode, including the calling one. The default is 1.
     ///
-    /// The other threads start when each has at least a megabyte to decode. They end with the call, or
-    /// with the iterator, so none is left for a fork to break.
+    /// The other threads start when each has at least 256 KiB to decode, or 16 MiB of uncompressed records to
+    /// verify. They end with the call, or with the iterator, so none is left for a fork to break. An iteration
+    /// over records that are lent by a map starts none.
     pub threads: usize,
 }
 

@@ -9,12 +9,15 @@
     reason = "test data are made of small counters, and numbers come back exactly"
 )]
 
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::Path;
 use std::sync::Arc;
 
 use vldepot::codecs::{AtomicFrame, AtomicFrameCodec, Fields, FlatFrames, Precision};
+use vldepot::loader::OnError;
 use vldepot::storage::MemoryStorage;
 use vldepot::{
-    CodecError, Depot, Layout, Mapping, OpenOptions, Placement, Raw, ReadOptions, Verify, WriteOptions,
+    CodecError, Depot, Layout, Mapping, OpenOptions, Placement, Raw, ReadOptions, Then, Verify, WriteOptions,
 };
 
 fn writing() -> WriteOptions {
@@ -220,36 +223,156 @@ fn damage_in_a_batch_is_the_error_of_its_first_record_and_spares_the_others() {
     }
 }
 
+/// How many records of `depot` each way of reading gives.
+type Way = (&'static str, fn(&Depot<Raw>) -> usize);
+
+fn good<T>(read: impl IntoIterator<Item = vldepot::Result<T>>) -> usize {
+    read.into_iter().flatten().count()
+}
+
+fn loaded(depot: &Depot<Raw>, threads: usize) -> usize {
+    let loader = depot.loader().shuffle(1).threads(threads).on_error(OnError::Skip).build().unwrap();
+    loader.map(|batch| batch.unwrap().len()).sum()
+}
+
+/// All ways of reading all records. A batch that fails says of no record whether it is good, so batches have
+/// one record each, where they have no result for each.
+const WAYS: [Way; 12] = [
+    ("get", |depot| good((0..N).map(|n| depot.get(n)))),
+    ("get_at", |depot| good((0..u64::from(N)).map(|n| depot.get_at(n)))),
+    ("get_many", |depot| good((0..N).map(|n| depot.get_many(&[n])))),
+    ("get_many, in one", |depot| {
+        let keys: Vec<u32> = (0..N).collect();
+        depot.get_many_with(&keys, &ReadOptions::default().with_threads(2)).map_or(0, |all| all.len())
+    }),
+    ("get_many_at", |depot| {
+        good((0..u64::from(N)).map(|n| depot.get_many_at(&[n], &ReadOptions::default())))
+    }),
+    ("visit_many", |depot| good((0..N).map(|n| depot.visit_many(&[n], |_, _| ())))),
+    ("visit_parts", |depot| {
+        good((0..N).map(|n| depot.visit_parts(&[n], |_, parts| parts.whole().map(|_| Then::Next))))
+    }),
+    ("iter", |depot| good(depot)),
+    ("iter, two threads", |depot| good(depot.iter_with(&ReadOptions::default().with_threads(2)))),
+    ("range", |depot| good(depot.range(..))),
+    ("loader", |depot| loaded(depot, 0)),
+    ("loader, two threads", |depot| loaded(depot, 2)),
+];
+
+/// A depot of `N` records, the last of them in several chunks, and where records 1 and 290 lie in the file.
+fn bare(path: &Path, placement: Placement) -> [usize; 2] {
+    let depot = Depot::builder(Raw)
+        .layout(options(&Layout::uncompressed()).with_placement(placement))
+        .write_options(writing())
+        .create(path)
+        .unwrap();
+    (0..N).for_each(|n| depot.put(n, &long_at_the_end(n)).unwrap());
+    depot.close().unwrap();
+    let bytes = std::fs::read(path).unwrap();
+    [1, 290].map(|n| {
+        // Long records are not whole in the file: chunks have heads.
+        let start = &long_at_the_end(n)[..100];
+        bytes.windows(100).position(|window| window == start).unwrap()
+    })
+}
+
+fn long_at_the_end(n: u32) -> Vec<u8> {
+    let mut state = u64::from(n);
+    let len = if n < 280 { 200 } else { 200_000 };
+    (0..len).map(|_| random(&mut state) as u8).collect()
+}
+
+/// Changes the file where a map of it sees it.
+fn flip(path: &Path, at: usize) {
+    let mut file = std::fs::File::options().read(true).write(true).open(path).unwrap();
+    let mut byte = [0];
+    file.seek(SeekFrom::Start(at as u64)).unwrap();
+    file.read_exact(&mut byte).unwrap();
+    file.seek(SeekFrom::Start(at as u64)).unwrap();
+    file.write_all(&[byte[0] ^ 1]).unwrap();
+}
+
 #[test]
 fn a_checksum_verified_once_is_not_compared_again_but_before_that_it_is() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("bare.vld");
-    let depot = Depot::builder(Raw)
-        .layout(options(&Layout::uncompressed()))
-        .write_options(writing())
-        .create(&path)
-        .unwrap();
-    fill(&depot);
+    let all = N as usize;
+    for placement in [Placement::NoCross, Placement::Contiguous] {
+        let places = bare(&path, placement);
+        let flip_all = || {
+            for at in places {
+                flip(&path, at);
+            }
+        };
+        let open = |verify| {
+            let options = OpenOptions::default().with_verify(verify);
+            Depot::builder(Raw).open_options(options).open(&path).unwrap()
+        };
+        for (name, first) in WAYS {
+            let what = format!("{name}, {placement:?}");
+            // Damage that was there before the first read is found by it, and by all that come later.
+            flip_all();
+            let once = open(Verify::Once);
+            let damaged = if name == "get_many, in one" { 0 } else { all - 2 };
+            for _ in 0..2 {
+                assert_eq!(first(&once), damaged, "{what}");
+            }
+            flip_all();
+
+            // Damage that came later is found by no way of reading, unless each read is checked.
+            let (once, each) = (open(Verify::Once), open(Verify::EachRead));
+            assert_eq!((first(&once), first(&each)), (all, all), "{what}");
+            flip_all();
+            for (second, read) in WAYS {
+                assert_eq!(read(&once), all, "{what}, then {second}");
+            }
+            assert_eq!(first(&each), damaged, "{what}");
+            // Unless it looks at each record anyway.
+            assert!(once.read_to(1, &mut Vec::new()).unwrap_err().is_damage(), "{what}");
+            flip_all();
+        }
+        std::fs::remove_file(&path).unwrap();
+    }
+}
+
+#[test]
+fn a_record_that_was_replaced_is_checked_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("bare.vld");
+    let layout = options(&Layout::uncompressed());
+    let writer = Depot::builder(Raw).layout(layout).write_options(writing()).create(&path).unwrap();
+    // More than half of a chunk: less than that would be compressed.
+    let (old, new) = ([1; 5000], [2; 5000]);
+    writer.put("a", &old).unwrap();
+    writer.commit().unwrap();
+    let open = OpenOptions::default().with_verify(Verify::Once);
+    let reader = Depot::builder(Raw).open_options(open).open(&path).unwrap();
+    assert_eq!(reader.get_many(&["a"]).unwrap()[0].view(), old);
+    writer.put("a", &new).unwrap();
+    writer.commit().unwrap();
+    assert_eq!(reader.refresh().unwrap().now, 1);
+    let bytes = std::fs::read(&path).unwrap();
+    flip(&path, bytes.windows(5000).position(|window| window == new).unwrap());
+    assert!(reader.get_many(&["a"]).unwrap_err().is_damage());
+    assert!(reader.get("a").unwrap_err().is_damage());
+}
+
+#[test]
+fn what_is_decoded_is_checked_each_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("packed.vld");
+    let depot = Depot::builder(Raw).write_options(writing()).create(&path).unwrap();
+    (0..N).for_each(|n| depot.put(n, &long_at_the_end(n)).unwrap());
     depot.close().unwrap();
-    let once = OpenOptions::default().with_verify(Verify::Once);
-    let (once, each) = (
-        Depot::builder(Raw).open_options(once.clone()).open(&path).unwrap(),
-        Depot::open(&path, Raw).unwrap(),
-    );
-    for depot in [&once, &each] {
-        assert!(depot.get(1).unwrap().view() == payload(1));
+    let open = OpenOptions::default().with_verify(Verify::Once);
+    let depot = Depot::builder(Raw).open_options(open).open(&path).unwrap();
+    for (name, read) in WAYS {
+        assert_eq!(read(&depot), N as usize, "{name}");
     }
-    // The file is changed under both depots, where records 1 and 2 lie.
-    let mut bytes = std::fs::read(&path).unwrap();
-    for n in [1, 2] {
-        let at = bytes.windows(payload(n).len()).position(|window| window == payload(n)).unwrap();
-        bytes[at] ^= 1;
-    }
-    std::fs::write(&path, &bytes).unwrap();
-    assert!(once.get(1).is_ok(), "verified before");
-    assert!(each.get(1).unwrap_err().is_damage());
-    for depot in [&once, &each] {
-        assert!(depot.get(2).unwrap_err().is_damage(), "never verified before");
+    let chunk = depot.chunk_of(285).unwrap().unwrap();
+    flip(&path, (chunk.file_offset + chunk.stored_bytes / 2) as usize);
+    for (name, read) in WAYS {
+        assert!(read(&depot) < N as usize, "{name}");
     }
 }
 

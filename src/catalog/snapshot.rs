@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use super::members::Members;
 use crate::error::Result;
@@ -67,6 +67,8 @@ impl DeadRanks {
 #[derive(Debug, Default)]
 pub(crate) struct Verified {
     pages: OnceMap<VerifiedPage>,
+    /// Held while a page is made. Nobody waits for it, as after a fork the thread that holds it may be gone.
+    making: Mutex<()>,
 }
 
 /// Words in a page of bits.
@@ -90,13 +92,19 @@ impl Verified {
     }
 
     /// Sets the bit of `ordinal`, if it is below `n`. No page is made for any other ordinal.
+    ///
+    /// The bit stays as it is while another thread makes a page. The record is then checked once more.
     pub(crate) fn set(&self, ordinal: u64, n: u64) {
         if ordinal >= n {
             return;
         }
         let (page, word, bit) = verified_place(ordinal);
         let empty = || Box::new([const { AtomicU64::new(0) }; VERIFIED_WORDS]);
-        if let Some(words) = self.pages.get_or_init(page, empty) {
+        let make = || {
+            let _alone = self.making.try_lock().ok()?;
+            self.pages.get_or_init(page, empty)
+        };
+        if let Some(words) = self.pages.get(page).or_else(make) {
             words[word].fetch_or(bit, Ordering::Relaxed);
         }
     }
@@ -254,5 +262,19 @@ mod tests {
         assert!((0..200_000).all(|ordinal| verified.get(ordinal) == ordinal.is_multiple_of(3)));
         verified.set(1 << 40, 200_000);
         assert!(!verified.get(1 << 40), "an ordinal that is none is never verified");
+    }
+
+    #[test]
+    fn nobody_waits_for_a_page_that_another_makes() {
+        let verified = Verified::default();
+        verified.set(1, 1 << 20);
+        let making = verified.making.lock().unwrap();
+        verified.set(2, 1 << 20);
+        verified.set(1 << 19, 1 << 20);
+        assert!(verified.get(2), "the page is there");
+        assert!(!verified.get(1 << 19), "the record will be checked once more");
+        drop(making);
+        verified.set(1 << 19, 1 << 20);
+        assert!(verified.get(1 << 19));
     }
 }

@@ -26,6 +26,7 @@ use crate::blosc::{
     with_decoder,
 };
 use crate::buffer::{AlignedBuf, Bytes};
+use crate::checksum::crc32c;
 use crate::error::{Error, ErrorKind, Part, Result};
 use crate::format::chunk::ChunkRef;
 use crate::le::u32_at;
@@ -542,13 +543,13 @@ impl ChunkReader {
         block: usize,
         stored: &[u8],
     ) -> Result<()> {
-        let (checksum, found) = (table.checksum(block), crc32c::crc32c(stored));
+        let (checksum, found) = (table.checksum(block), crc32c(stored));
         let whole =
             checksum.map_or_else(|| stored.iter().all(|&byte| byte == 0), |checksum| checksum == found);
         if whole {
             return Ok(());
         }
-        let expected = checksum.unwrap_or_else(|| crc32c::crc32c(&vec![0; stored.len()]));
+        let expected = checksum.unwrap_or_else(|| crc32c(&vec![0; stored.len()]));
         let offset = at.chunk_offset() + u64::from(table.offset(block).unwrap_or(0));
         Err(self.mismatch(Part::Block { chunk, block: block as u64 }, offset, expected, found))
     }
@@ -701,11 +702,11 @@ impl ChunkReader {
     /// these checksums.
     fn check_table(&self, chunk: u64, at: &ChunkRef, checksums: &[u8], prefix: &[u8]) -> Result<ChunkHeader> {
         self.check_counts(chunk, at)?;
-        let found = crc32c::crc32c(checksums);
+        let found = crc32c(checksums);
         if found != at.table_crc {
             return Err(self.mismatch(Part::BlockTable(chunk), at.table_offset(), at.table_crc, found));
         }
-        let (expected, found) = (u32_at(checksums, 0).unwrap_or(0), crc32c::crc32c(prefix));
+        let (expected, found) = (u32_at(checksums, 0).unwrap_or(0), crc32c(prefix));
         if found != expected {
             return Err(self.mismatch(Part::BlockTable(chunk), at.chunk_offset(), expected, found));
         }
@@ -739,7 +740,7 @@ impl ChunkReader {
         self.check_inside(chunk, at.table_offset(), 4 * u64::from(at.n_checksums))?;
         let mut checksums = vec![0; 4 * at.n_checksums as usize];
         self.read(chunk, &NONE, at.table_offset(), &mut checksums)?;
-        let found = crc32c::crc32c(&checksums);
+        let found = crc32c(&checksums);
         if found != at.table_crc {
             return Err(self.mismatch(Part::BlockTable(chunk), at.table_offset(), at.table_crc, found));
         }
@@ -761,7 +762,7 @@ impl ChunkReader {
         let blocks = self.uncompressed(chunk, at, first * block..end, &NONE)?;
         for (number, bytes) in (first..).zip(blocks.chunks(block)) {
             let expected = u32_at(&checksums, 4 * (number + 1)).unwrap_or(0);
-            let found = crc32c::crc32c(bytes);
+            let found = crc32c(bytes);
             if expected != found {
                 let offset = at.payload_offset() + (number * block) as u64;
                 return Err(self.mismatch(
@@ -826,7 +827,7 @@ impl ChunkReader {
             let len = len.min(usize::try_from(end - from).unwrap_or(usize::MAX));
             piece.resize(len, 0);
             self.read(chunk, &NONE, from, &mut piece)?;
-            let (expected, found) = (u32_at(&checksums, 4 * number).unwrap_or(0), crc32c::crc32c(&piece));
+            let (expected, found) = (u32_at(&checksums, 4 * number).unwrap_or(0), crc32c(&piece));
             if expected != found {
                 return Err(self.mismatch(
                     Part::Block { chunk, block: number.saturating_sub(1) as u64 },

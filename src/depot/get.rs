@@ -4,11 +4,10 @@ use super::record::is_aligned;
 use super::{ChunkInfo, Depot, Iter, Keys, Record, RecordLocation, key_of, tagged};
 use crate::buffer::Bytes;
 use crate::codec::Codec;
-use crate::engine::batch;
+use crate::engine::{Known, batch};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{AsKey, Key};
 use crate::options::ReadOptions;
-use crate::storage::{NONE, Windows};
 
 /// Reading.
 impl<C: Codec> Depot<C> {
@@ -71,7 +70,7 @@ impl<C: Codec> Depot<C> {
     /// [`ErrorKind::OutOfRange`], and the errors of [`get`](Self::get).
     pub fn get_at(&self, position: u64) -> Result<Record<C>> {
         let named = |error| self.engine.in_record_at(position, error);
-        let bytes = self.engine.read(&self.engine.location_at(position)?).map_err(named)?;
+        let bytes = self.engine.read_at(position).map_err(named)?;
         Record::new(bytes, &self.codec)
             .map_err(|source| self.codec_error(&self.engine.name_at(position).unwrap_or_default(), source))
     }
@@ -141,8 +140,8 @@ impl<C: Codec> Depot<C> {
     /// Same as [`get_many`](Self::get_many).
     pub fn get_many_with<K: AsKey>(&self, keys: &[K], options: &ReadOptions) -> Result<Vec<Record<C>>> {
         let names = self.names(keys)?;
-        let (wanted, ahead) = self.engine.locations(&names)?;
-        let bytes = batch::read(&self.engine, &wanted, &ahead, options.threads)?;
+        let (wanted, known) = self.engine.locations(&names)?;
+        let bytes = batch::read(&self.engine, &wanted, &known, options.threads)?;
         names.iter().zip(bytes).map(|(name, bytes)| self.record(name, bytes)).collect()
     }
 
@@ -165,9 +164,9 @@ impl<C: Codec> Depot<C> {
     /// [`ErrorKind::OutOfRange`], and the errors of [`get`](Self::get). The error is that of the first
     /// position that has no record, or else of the first record that cannot be read.
     pub fn get_many_at(&self, positions: &[u64], options: &ReadOptions) -> Result<Vec<Record<C>>> {
-        let wanted: Vec<_> =
-            self.engine.locations_at(positions)?.into_iter().map(|location| ((), location)).collect();
-        let read = batch::read_each_with(&self.engine, &wanted, &NONE, options.threads);
+        let (wanted, seen) = self.engine.locations_at(positions)?;
+        let known = Known { seen, ..Known::default() };
+        let read = batch::read_each_with(&self.engine, &wanted, &known, options.threads);
         let record = |(bytes, &position): (Result<Bytes>, &u64)| {
             let bytes = bytes.map_err(|error| self.engine.in_record_at(position, error))?;
             let name = || self.engine.name_at(position).unwrap_or_default();
@@ -196,8 +195,8 @@ impl<C: Codec> Depot<C> {
     /// Same as [`get_many`](Self::get_many). The records that can be read have been shown by then.
     pub fn visit_many<K: AsKey>(&self, keys: &[K], mut job: impl FnMut(usize, C::View<'_>)) -> Result<()> {
         let names = self.names(keys)?;
-        let (wanted, ahead) = self.engine.locations(&names)?;
-        self.visit_located(&wanted, &ahead, &mut job)
+        let (wanted, known) = self.engine.locations(&names)?;
+        self.visit_located(&wanted, &known, &mut job)
     }
 
     /// Like [`visit_many`](Self::visit_many), but for records that were looked up: tagged names and
@@ -205,7 +204,7 @@ impl<C: Codec> Depot<C> {
     pub(crate) fn visit_located(
         &self,
         wanted: &[(&[u8], crate::index::Location)],
-        ahead: &Windows,
+        known: &Known,
         job: &mut dyn FnMut(usize, C::View<'_>),
     ) -> Result<()> {
         let mut failed: Option<(usize, Error)> = None;
@@ -214,7 +213,7 @@ impl<C: Codec> Depot<C> {
                 failed = Some((number, error));
             }
         };
-        batch::visit(&self.engine, wanted, ahead, &mut |number, bytes| {
+        batch::visit(&self.engine, wanted, known, &mut |number, bytes| {
             let bytes = match bytes {
                 Ok(bytes) => bytes,
                 Err(error) => return fail(number, error),

@@ -47,7 +47,7 @@ impl Batch {
     }
 
     fn is_empty(&self) -> bool {
-        self.wanted.is_empty() && self.failed.is_none()
+        self.wanted.records.is_empty() && self.failed.is_none()
     }
 }
 
@@ -79,7 +79,7 @@ impl<'d, C: Codec> Iter<'d, C> {
         Self {
             depot,
             listing,
-            wanted: Vec::new(),
+            wanted: Wanted::default(),
             slots: Vec::new(),
             given: 0,
             failed,
@@ -112,20 +112,23 @@ impl<'d, C: Codec> Iter<'d, C> {
             }
             (None, None) => return false,
         };
-        let read = self.ahead.as_mut().filter(|_| !batch.wanted.is_empty()).and_then(ReadAhead::take);
+        let read = self.ahead.as_mut().filter(|_| !batch.wanted.records.is_empty()).and_then(ReadAhead::take);
         let goes_on = !batch.is_empty();
         self.failed = batch.failed;
         self.wanted = Arc::try_unwrap(batch.wanted).unwrap_or_else(|shared| (*shared).clone());
-        match read {
-            Some(read) => self.slots = read,
-            None => batch::read_on(engine, &self.wanted, &mut self.last, &mut self.slots),
+        if let Some(read) = read {
+            self.slots = read;
+        } else {
+            let Wanted { records, seen } = &self.wanted;
+            batch::read_on(engine, (records, seen), &mut self.last, &mut self.slots);
         }
         goes_on
     }
 
     fn start_threads(&mut self, threads: usize) {
         let engine = &self.depot.engine;
-        if engine.counts().1 < WORTH_THREADS {
+        // Where nothing is decoded, it takes longer to hand records from thread to thread than to check them.
+        if engine.counts().1 < WORTH_THREADS || engine.mostly_lends() {
             return;
         }
         // Without an engine for the threads the caller reads, and meets the error itself.
@@ -139,13 +142,14 @@ impl<'d, C: Codec> Iter<'d, C> {
     fn plan_ahead(&mut self) {
         let Some((ahead, listing)) = self.ahead.as_mut().zip(self.listing.as_mut()) else { return };
         while self.planned.len() < ahead.room() {
-            let batch = Batch::fill(listing, Vec::new(), AHEAD);
+            let batch = Batch::fill(listing, Wanted::default(), AHEAD);
             if batch.is_empty() {
                 self.listing = None;
                 return;
             }
-            if !batch.wanted.is_empty() {
-                let reserved = batch.wanted.iter().any(|(_, location)| location.end() > self.readable);
+            if !batch.wanted.records.is_empty() {
+                let reserved =
+                    batch.wanted.records.iter().any(|(_, location)| location.end() > self.readable);
                 ahead.push(Arc::clone(&batch.wanted), reserved);
             }
             self.planned.push_back(batch);
@@ -155,7 +159,7 @@ impl<'d, C: Codec> Iter<'d, C> {
     /// Gives the next record of those that were read. There must be one.
     fn give(&mut self) -> Result<(Key, Record<C>)> {
         let engine = &self.depot.engine;
-        let (name, location) = &mut self.wanted[self.given];
+        let (name, location) = &mut self.wanted.records[self.given];
         let slot = self.slots.get_mut(self.given).and_then(Option::take);
         let bytes = slot.unwrap_or_else(|| engine.read(location));
         let bytes = bytes.map_err(|error| in_record(name, error));
@@ -175,7 +179,7 @@ impl<C: Codec> Iterator for Iter<'_, C> {
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            if self.given < self.wanted.len() {
+            if self.given < self.wanted.records.len() {
                 return Some(self.give());
             }
             if let Some(error) = self.failed.take() {
@@ -200,5 +204,34 @@ impl<'d, C: Codec> IntoIterator for &'d Depot<C> {
 
     fn into_iter(self) -> Iter<'d, C> {
         self.iter()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{Depot, Layout, Mapping, OpenOptions, Raw, ReadOptions, WriteOptions};
+
+    #[test]
+    fn threads_start_where_there_is_something_to_decode() {
+        let folder = tempfile::tempdir().unwrap();
+        let starts = |name: &str, layout: Layout, mapping: Mapping| {
+            let path = folder.path().join(name);
+            let writing = WriteOptions::default().with_threads(0);
+            let builder = Depot::builder(Raw).layout(layout.with_chunk_size(1 << 20)).write_options(writing);
+            let depot = builder.create(&path).unwrap();
+            // The last chunk is not half full, so it is compressed whatever the layout says.
+            (0..41_u8).for_each(|n| depot.put(n, &vec![n; 80_000]).unwrap());
+            depot.close().unwrap();
+            let options = OpenOptions::default().with_mapping(mapping);
+            let depot = Depot::builder(Raw).open_options(options).open(&path).unwrap();
+            let mut iter = depot.iter_with(&ReadOptions::default().with_threads(2));
+            assert_eq!(iter.next().unwrap().unwrap().1.view(), vec![0; 80_000]);
+            let starts = iter.ahead.is_some();
+            assert_eq!(iter.count(), 40);
+            starts
+        };
+        assert!(!starts("lent", Layout::uncompressed(), Mapping::Auto));
+        assert!(starts("read", Layout::uncompressed(), Mapping::Never));
+        assert!(starts("decoded", Layout::balanced(), Mapping::Auto));
     }
 }

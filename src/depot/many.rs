@@ -4,7 +4,7 @@ use std::borrow::Borrow;
 
 use super::{Depot, key_of, tagged};
 use crate::codec::Codec;
-use crate::engine::{LONG, ListedRecord, Listing, batch, in_record};
+use crate::engine::{Known, LONG, ListedRecord, Listing, Seen, batch, in_record};
 use crate::error::{ErrorKind, Result};
 use crate::format::tables::{Attributes, OwnedAttributes};
 use crate::key::{AsKey, Key, TaggedName};
@@ -223,7 +223,9 @@ impl<C: Codec> Depot<C> {
         names: &[TaggedName],
         new: &[TaggedName],
     ) -> Result<u64> {
-        let ((mut rest, ahead), mut n) = (other.engine.locations(names)?, 0);
+        let ((mut rest, known), mut n) = (other.engine.locations(names)?, 0);
+        // What is copied is always checked.
+        let known = Known { seen: Seen::default(), ..known };
         let mut new = new.iter();
         let is_known = |column| other.columns().contains(column);
         // What is described is read whole.
@@ -247,7 +249,7 @@ impl<C: Codec> Depot<C> {
             };
             let taken = rest.iter().take_while(fits).count();
             let behind = rest.split_off(taken);
-            let read = batch::read(&other.engine, &rest, &ahead, 1)?;
+            let read = batch::read(&other.engine, &rest, &known, 1)?;
             for (((name, location), bytes), new) in rest.iter().zip(read).zip(&mut new) {
                 let OwnedAttributes { metadata, scalars } = other.engine.attributes(name)?;
                 let scalars = self.scalars_copied(other, &scalars, new, &bytes)?;

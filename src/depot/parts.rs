@@ -11,7 +11,7 @@ use super::record::is_aligned;
 use super::{Depot, tagged};
 use crate::buffer::{AlignedBuf, Bytes};
 use crate::codec::Codec;
-use crate::engine::{Engine, OpenRecord, batch, in_record};
+use crate::engine::{Engine, Known, OpenRecord, Seen, batch, in_record};
 use crate::error::{Error, ErrorKind, Part, Result};
 use crate::index::Location;
 use crate::key::{AsKey, describe};
@@ -39,6 +39,7 @@ pub struct Parts<'p> {
     /// The tagged name.
     name: Cow<'p, [u8]>,
     location: Location,
+    seen: Seen,
     /// The alignment of the codec's records.
     align: usize,
     /// Ranges that were read, each with its start in the record.
@@ -75,7 +76,8 @@ impl std::ops::Deref for Whole<'_> {
 
 impl<'p> Parts<'p> {
     fn new(engine: &'p Engine, name: impl Into<Cow<'p, [u8]>>, location: Location, align: usize) -> Self {
-        Self { engine, name: name.into(), location, align, known: Vec::new(), whole: None, apart: None }
+        let seen = Seen::default();
+        Self { engine, name: name.into(), location, seen, align, known: Vec::new(), whole: None, apart: None }
     }
 
     /// Length of the record in bytes.
@@ -258,7 +260,7 @@ impl<'p> Parts<'p> {
     /// Same as [`Depot::get`].
     pub fn whole(&mut self) -> Result<&[u8]> {
         if self.whole.is_none() {
-            let bytes = self.engine.read_called(&self.name, &self.location)?;
+            let bytes = self.engine.read_seen_called(&self.name, &self.location, &self.seen)?;
             let aligned = is_aligned(&bytes, self.align);
             self.whole = Some(Whole::Shared(if aligned { bytes } else { Bytes::copy_of(&bytes) }));
             self.known.clear();
@@ -418,7 +420,7 @@ impl<C: Codec> Depot<C> {
         mut job: impl FnMut(usize, &mut Parts<'_>) -> Result<Then>,
     ) -> Result<()> {
         let names = self.names(keys)?;
-        let (wanted, ahead) = self.engine.locations(&names)?;
+        let (wanted, known) = self.engine.locations(&names)?;
         let mut failed: Option<(usize, Error)> = None;
         let mut fail = |number: usize, error: Error| {
             if failed.as_ref().is_none_or(|(first, _)| number < *first) {
@@ -433,7 +435,11 @@ impl<C: Codec> Depot<C> {
         for number in large {
             let (name, location) = wanted[number];
             let same = before.take().filter(|before| before.location == location);
-            let mut parts = same.unwrap_or_else(|| Parts::new(&self.engine, name, location, C::ALIGN));
+            let new = || Parts {
+                seen: known.seen.of(&[number]),
+                ..Parts::new(&self.engine, name, location, C::ALIGN)
+            };
+            let mut parts = same.unwrap_or_else(new);
             match job(number, &mut parts) {
                 Ok(Then::Next) => {}
                 Ok(Then::Whole) => rest.push(number),
@@ -444,7 +450,8 @@ impl<C: Codec> Depot<C> {
         // The error to give is that of the first key, so records go in the order of the keys.
         rest.sort_unstable();
         let whole: Vec<_> = rest.iter().map(|&number| wanted[number]).collect();
-        batch::visit(&self.engine, &whole, &ahead, &mut |nth, bytes| {
+        let known = Known { seen: known.seen.of(&rest), ..known };
+        batch::visit(&self.engine, &whole, &known, &mut |nth, bytes| {
             let (name, location) = whole[nth];
             let shown = bytes.and_then(|bytes| {
                 let mut parts = Parts::new(&self.engine, name, location, C::ALIGN);

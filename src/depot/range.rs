@@ -6,7 +6,8 @@ use std::ops::{self, Bound, RangeBounds};
 
 use super::{Depot, Record, key_of, tagged};
 use crate::codec::Codec;
-use crate::engine::{End, Engine, Moment, NameRange, Names, in_record, read_each};
+use crate::engine::batch::read_each_with;
+use crate::engine::{End, Engine, Known, Moment, NameRange, Names, in_record};
 use crate::error::{Error, Result};
 use crate::index::Location;
 use crate::key::{AsKey, Key, tagged_prefix};
@@ -197,13 +198,13 @@ impl<C: Codec> Range<'_, C> {
         let engine = &self.depot.engine;
         let (records, bytes) = AT_ONCE;
         engine.expect_positions(positions.clone().take(records));
-        let (mut found, mut sum) = (Vec::new(), 0);
+        let (mut found, mut known, mut sum) = (Vec::new(), Known::default(), 0);
         for position in positions.take(records) {
             if sum >= bytes {
                 break;
             }
             found.push(engine.name_in(&self.moment, position).and_then(|name| {
-                match engine.location_in(&self.moment, position) {
+                match engine.location_seen(&self.moment, position, &mut known.seen) {
                     Ok(location) => {
                         sum += location.length;
                         Ok((name, location))
@@ -213,7 +214,7 @@ impl<C: Codec> Range<'_, C> {
             }));
         }
         let wanted: Vec<_> = found.iter().flatten().map(|(_, location)| ((), *location)).collect();
-        let mut read = read_each(engine, &wanted);
+        let mut read = read_each_with(engine, &wanted, &known, 1);
         let entry = |found: Result<(Vec<u8>, Location)>| {
             let (name, location) = found?;
             // There is one result for each record that was found.

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use super::shared::Shared;
+use crate::checksum::crc32c;
 use crate::error::{Error, ErrorKind, Part, Result};
 use crate::format::entry::{EntryHead, HEAD_LEN, Kind};
 use crate::format::tables::SegmentRef;
@@ -135,7 +136,7 @@ impl Append {
         let mut bytes = vec![0; HEAD_LEN];
         bytes.extend_from_slice(&(body.len() as u64).to_le_bytes());
         bytes.extend_from_slice(body);
-        let body_crc = crc32c::crc32c(&bytes[HEAD_LEN..]);
+        let body_crc = crc32c(&bytes[HEAD_LEN..]);
         bytes.resize(bytes.len().next_multiple_of(HEAD_LEN), 0);
         let length = bytes.len() as u64;
         self.entry(kind, ordinal, &mut bytes, length, body_crc)?;

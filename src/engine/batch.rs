@@ -15,8 +15,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use super::Engine;
 use super::read::in_record;
+use super::{Engine, Known, Seen};
 use crate::blosc::CompressionCodec;
 use crate::buffer::{ALIGNMENT, AlignedBuf, Bytes, prefetch};
 use crate::chunk::ChunkAt;
@@ -39,10 +39,8 @@ const BLOCK_BYTES: u64 = 16 << 10;
 /// Bytes of a buffer that records copied out of runs share.
 const ARENA_BYTES: usize = 1 << 20;
 
-/// Raw bytes to decode that are worth another thread.
-///
-/// To start a thread costs about as much as to decode a tenth of them.
-const THREAD_BYTES: u64 = 1 << 20;
+/// Raw bytes to decode that are worth another thread: to start one costs about a third of their time.
+const THREAD_BYTES: u64 = 256 << 10;
 
 /// Parts that the work of a thread is cut into.
 const PARTS_A_THREAD: u64 = 4;
@@ -83,6 +81,7 @@ struct Group<'o> {
 struct BatchReader<'w, N> {
     engine: &'w Engine,
     wanted: &'w [(N, Location)],
+    seen: &'w Seen,
     /// Whether bytes out of decoded blocks are only lent for the moment, and never kept.
     passing: bool,
     /// Stored blocks that were read ahead.
@@ -91,27 +90,29 @@ struct BatchReader<'w, N> {
 
 /// The checked bytes of the `wanted` records, in the same order.
 ///
-/// `wanted` has tagged names and locations. Stored bytes may be in `before`. At most `threads` threads
-/// decode.
+/// `wanted` has tagged names and locations, and `known` is of them, in the same order. At most `threads`
+/// threads decode.
 ///
 /// # Errors
 /// The first error in that order. It names the record.
 pub(crate) fn read(
     engine: &Engine,
     wanted: &[(&[u8], Location)],
-    before: &Windows,
+    known: &Known,
     threads: usize,
 ) -> Result<Vec<Bytes>> {
-    let slots = read_each_with(engine, wanted, before, threads).zip(wanted);
+    let slots = read_each_with(engine, wanted, known, threads).zip(wanted);
     slots.map(|(slot, (name, _))| slot.map_err(|error| in_record(name, error))).collect()
 }
 
 /// Like [`read`], but on this thread alone, and with a result for each record. Errors do not name the record.
+///
+/// Every record is checked.
 pub(crate) fn read_each<N: Sync>(
     engine: &Engine,
     wanted: &[(N, Location)],
 ) -> impl Iterator<Item = Result<Bytes>> + use<N> {
-    read_each_with(engine, wanted, &NONE, 1)
+    read_each_with(engine, wanted, &Known::default(), 1)
 }
 
 /// Like [`read_each`], but into `out`, for reading one batch after the other.
@@ -119,14 +120,14 @@ pub(crate) fn read_each<N: Sync>(
 /// `last` keeps the last run. If the next batch starts in the same blocks, they are not decoded again.
 pub(crate) fn read_on<N>(
     engine: &Engine,
-    wanted: &[(N, Location)],
+    (wanted, seen): (&[(N, Location)], &Seen),
     last: &mut Option<Run>,
     out: &mut Vec<Option<Slot>>,
 ) {
     out.clear();
     out.resize_with(wanted.len(), || None);
     for order in reads(engine, wanted, &order(wanted)) {
-        let walk = BatchReader::new(engine, wanted, (order, &NONE), false);
+        let walk = BatchReader::new(engine, (wanted, seen), (order, &NONE), false);
         walk.collect(order, last, &mut |number, bytes| out[number] = Some(bytes));
     }
 }
@@ -135,12 +136,12 @@ pub(crate) fn read_on<N>(
 pub(crate) fn read_each_with<N: Sync>(
     engine: &Engine,
     wanted: &[(N, Location)],
-    before: &Windows,
+    known: &Known,
     threads: usize,
 ) -> impl Iterator<Item = Slot> + use<N> {
     let mut out: Vec<Option<Slot>> = (0..wanted.len()).map(|_| None).collect();
     for order in reads(engine, wanted, &order(wanted)) {
-        let walk = BatchReader::new(engine, wanted, (order, before), false);
+        let walk = BatchReader::new(engine, (wanted, &known.seen), (order, &known.ahead), false);
         read_parts(&walk, order, threads, &mut |number, bytes| out[number] = Some(bytes));
     }
     // Every number is in exactly one part, so no slot is empty.
@@ -190,12 +191,12 @@ fn read_parts<N: Sync>(
 pub(crate) fn visit(
     engine: &Engine,
     wanted: &[(&[u8], Location)],
-    before: &Windows,
+    known: &Known,
     job: &mut dyn FnMut(usize, Result<&[u8]>),
 ) {
     let mut last = None;
     for order in reads(engine, wanted, &order(wanted)) {
-        let walk = BatchReader::new(engine, wanted, (order, before), true);
+        let walk = BatchReader::new(engine, (wanted, &known.seen), (order, &known.ahead), true);
         walk.run(order, &mut last, &mut |number, lent| match lent {
             Ok(Lent::Passing(bytes)) => job(number, Ok(bytes)),
             Ok(Lent::Shared(bytes)) => job(number, Ok(&bytes)),
@@ -249,7 +250,7 @@ fn parts<'o, N>(
 ) -> Vec<&'o [usize]> {
     // A small record costs a block, of a size that is not known here. If nothing is decoded, the cost is that
     // of the checksums.
-    let (least, a_thread) = if compressed { (8 << 10, THREAD_BYTES) } else { (0, 16 * THREAD_BYTES) };
+    let (least, a_thread) = if compressed { (8 << 10, THREAD_BYTES) } else { (0, 64 * THREAD_BYTES) };
     let cost = |&number: &usize| wanted[number].1.length.max(least);
     let total: u64 = order.iter().map(cost).sum();
     let busy = u64::try_from(threads).unwrap_or(u64::MAX).min(total / a_thread);
@@ -274,12 +275,12 @@ impl<'w, N> BatchReader<'w, N> {
     /// if the storage does not lend them.
     fn new(
         engine: &'w Engine,
-        wanted: &'w [(N, Location)],
+        (wanted, seen): (&'w [(N, Location)], &'w Seen),
         (order, before): (&[usize], &Windows),
         passing: bool,
     ) -> Self {
         let ahead = engine.expect_locations(order.iter().map(|&number| &wanted[number].1), before);
-        Self { engine, wanted, passing, ahead }
+        Self { engine, wanted, seen, passing, ahead }
     }
 
     /// Where a record lies in the chunk that starts at address `base`. It may end after the chunk.
@@ -339,14 +340,21 @@ impl<'w, N> BatchReader<'w, N> {
 
     /// Reads a record alone, and gives it to `sink`.
     fn single(&self, number: usize, sink: &mut Sink<'_>) {
-        let read = self.engine.read_ahead_of(&self.wanted[number].1, &self.ahead);
+        let read = self.engine.read_seen(&self.wanted[number].1, &self.ahead, (self.seen, number));
         sink(number, read.map(Lent::Shared));
     }
 
-    /// Checks a record that lies at `range` of shared bytes, and gives it to `sink`.
+    /// Checks a record that lies at `range` of decoded bytes, and gives it to `sink`.
     fn share(&self, number: usize, range: Range<usize>, bytes: &Bytes, sink: &mut Sink<'_>) {
         let bytes = bytes.slice(range);
         sink(number, self.check(number, &bytes).map(|()| Lent::Shared(bytes)));
+    }
+
+    /// Like [`share`](Self::share), of bytes that the storage lends.
+    fn share_lent(&self, number: usize, range: Range<usize>, bytes: &Bytes, sink: &mut Sink<'_>) {
+        let bytes = bytes.slice(range);
+        let checked = self.engine.check_lent(&self.wanted[number].1, &bytes, (self.seen, number));
+        sink(number, checked.map(|()| Lent::Shared(bytes)));
     }
 
     /// Where a record lies in its chunk, which starts at `base`; `None` if it is empty or ends after the
@@ -421,7 +429,7 @@ impl<'w, N> BatchReader<'w, N> {
         for number in numbers {
             ahead.next();
             match place(number) {
-                Some(range) => self.share(*number, range, &lent, sink),
+                Some(range) => self.share_lent(*number, range, &lent, sink),
                 None => self.single(*number, sink),
             }
         }

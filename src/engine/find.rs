@@ -9,6 +9,7 @@ use super::Engine;
 use super::fallback::Rebuilt;
 use super::rounds::{PLACES_AHEAD, RECORDS_AHEAD, Upto};
 use super::shared::Shared;
+use super::{Known, Seen};
 use crate::catalog::{Found, LostCommit, Members, Missing, RecordId, Snapshot, State};
 use crate::error::{Error, ErrorKind, Result};
 use crate::events::event;
@@ -16,7 +17,6 @@ use crate::format::tables::{Attributes, Losses, OwnedAttributes};
 use crate::index::{Location, expect_names};
 use crate::key::{TaggedName, describe};
 use crate::log::{self};
-use crate::storage::Windows;
 use crate::sync;
 
 /// Tagged names and locations.
@@ -175,19 +175,24 @@ impl Engine {
         Some(ErrorKind::MissingShard { shard, records, why }.at(self.path()))
     }
 
-    /// The locations of the records with these names, and what was read ahead of the records.
-    pub(crate) fn locations<'n>(&self, names: &'n [TaggedName]) -> Result<(Located<'n>, Windows)> {
-        let (mut out, mut ahead) = (Vec::with_capacity(names.len()), Windows::default());
+    /// The locations of the records with these names, and what is known of the records.
+    pub(crate) fn locations<'n>(&self, names: &'n [TaggedName]) -> Result<(Located<'n>, Known)> {
+        let (mut out, mut known) = (Vec::with_capacity(names.len()), Known::default());
         for names in names.chunks(RECORDS_AHEAD) {
             // Only the last of it is held, because of the memory that it takes.
-            ahead = self.expect_names(names.iter().map(|name| &**name), Upto::Tables);
-            self.locations_now(names, &mut out)?;
+            known.ahead = self.expect_names(names.iter().map(|name| &**name), Upto::Tables);
+            self.locations_now(names, &mut out, &mut known.seen)?;
         }
-        Ok((out, ahead))
+        Ok((out, known))
     }
 
     /// Appends the locations of the records with these names to `out`.
-    fn locations_now<'n>(&self, names: &'n [TaggedName], out: &mut Located<'n>) -> Result<()> {
+    fn locations_now<'n>(
+        &self,
+        names: &'n [TaggedName],
+        out: &mut Located<'n>,
+        seen: &mut Seen,
+    ) -> Result<()> {
         // The lock is taken once for many names, but not for so many that a writer waits long.
         for names in names.chunks(NAMES_AT_ONCE) {
             let state = self.shared.read();
@@ -195,11 +200,15 @@ impl Engine {
             let mut failed = None;
             for name in names {
                 match state.find(name) {
-                    Ok(Some(found)) => out.push((&**name, found.location)),
+                    Ok(Some(Found { location, place })) => {
+                        out.push((&**name, location));
+                        seen.push(self, &state.snapshot, failed.is_none().then_some(place));
+                    }
                     Ok(None) => return Err(self.not_found(&state, name)),
                     Err(_) => {
                         failed.get_or_insert(out.len());
                         out.push((&**name, Location::default()));
+                        seen.push(self, &state.snapshot, None);
                     }
                 }
             }
@@ -243,19 +252,36 @@ impl Engine {
         self.at(&state, (position, state.at(position)), State::location, Rebuilt::location)
     }
 
-    /// The locations of the records at these positions. Looks at no name.
-    pub(crate) fn locations_at(&self, positions: &[u64]) -> Result<Vec<Location>> {
+    /// Like [`location_at`](Self::location_at), and where the record was found.
+    pub(super) fn found_at(&self, position: u64) -> Result<(Location, Seen)> {
+        let (mut found, seen) = self.locations_at(&[position])?;
+        Ok((found.pop().unwrap_or_default().1, seen))
+    }
+
+    /// The locations of the records at these positions, and where they were found. Looks at no name.
+    pub(crate) fn locations_at(&self, positions: &[u64]) -> Result<(Vec<((), Location)>, Seen)> {
         self.expect_positions(positions.iter().copied());
-        let mut out = Vec::with_capacity(positions.len());
+        let (mut out, mut seen) = (Vec::with_capacity(positions.len()), Seen::default());
         // One lock for many positions, but not for so many that a writer waits long.
         for positions in positions.chunks(NAMES_AT_ONCE) {
             let state = self.shared.read();
             for &position in positions {
-                let place = (position, state.at(position));
-                out.push(self.at(&state, place, State::location, Rebuilt::location)?);
+                let (location, place) = self.found(&state, (position, state.at(position)))?;
+                out.push(((), location));
+                seen.push(self, &state.snapshot, place);
             }
         }
-        Ok(out)
+        Ok((out, seen))
+    }
+
+    /// The location of the record at a position, and where the index has it; `None` if the index is damaged.
+    fn found(
+        &self,
+        state: &State,
+        place: (u64, Result<Option<RecordId>>),
+    ) -> Result<(Location, Option<RecordId>)> {
+        let by_index = |state: &State, place| Ok((state.location(place)?, Some(place)));
+        self.at(state, place, by_index, |rebuilt, number| (rebuilt.location(number), None))
     }
 
     /// Reads ahead the locations of the records at these positions, if they must be read.
@@ -293,6 +319,13 @@ impl Engine {
     /// The location of the record at a position of that moment.
     pub(crate) fn location_in(&self, moment: &Moment, position: u64) -> Result<Location> {
         self.at(&moment.state, (position, moment.place(position)), State::location, Rebuilt::location)
+    }
+
+    /// Like [`location_in`](Self::location_in), and notes in `seen` where the record was found.
+    pub(crate) fn location_seen(&self, moment: &Moment, position: u64, seen: &mut Seen) -> Result<Location> {
+        let (location, place) = self.found(&moment.state, (position, moment.place(position)))?;
+        seen.push(self, &moment.state.snapshot, place);
+        Ok(location)
     }
 
     /// The tagged name of the record at a position of that moment.

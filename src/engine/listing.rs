@@ -8,7 +8,7 @@ use super::fallback::Rebuilt;
 use super::find::Moment;
 use super::read::in_record;
 use super::read_ahead::Wanted;
-use crate::catalog::{DeadNames, PendingRecords, Snapshot, State};
+use crate::catalog::{DeadNames, PendingRecords, RecordId, Snapshot, State};
 use crate::error::{Error, Part, Result};
 use crate::index::{Location, Segment, hash};
 use crate::key::Key;
@@ -45,6 +45,8 @@ pub(crate) struct Listing<'e> {
     pending: PendingRecords,
     /// The next committed ordinal.
     ordinal: u64,
+    /// Where the index has the record that was listed last.
+    last: Option<RecordId>,
     /// The first ordinal that was not read ahead.
     expected: u64,
     /// The names that are left of the block before `ordinal`, and the segment that they are in.
@@ -88,6 +90,7 @@ impl<'e> Listing<'e> {
             doubtful,
             pending: state.pending.freeze(),
             ordinal: 0,
+            last: None,
             expected: 0,
             block: Vec::new().into_iter(),
             segment: None,
@@ -132,6 +135,7 @@ impl<'e> Listing<'e> {
     }
 
     pub(crate) fn next(&mut self) -> Option<Result<ListedRecord>> {
+        self.last = None;
         loop {
             if self.rebuilt.is_some() {
                 let (name, location) = self.next_rebuilt().or_else(|| self.pending.next())?;
@@ -157,6 +161,7 @@ impl<'e> Listing<'e> {
                         },
                     }
                 };
+                self.last = Some(RecordId::Committed(ordinal));
                 return Some(Ok(self.listed(name, location)));
             }
             let Some((segment, local)) = self.snapshot.segment_of(self.ordinal) else {
@@ -234,12 +239,12 @@ impl<'e> Listing<'e> {
     /// It appends fewer before an error, or at the end. A name that it appends may not be a key.
     pub(crate) fn take(&mut self, to: &mut Wanted, (bytes, records): (usize, usize)) -> Result<()> {
         let mut sum = 0;
-        while to.len() < records && sum < bytes {
+        while to.records.len() < records && sum < bytes {
             // A short way for names of a block that was read.
             if let Some(segment) = self.segment.as_ref().filter(|_| !self.doubtful) {
                 let first = segment.reference.first_ordinal;
                 let (end, mut failed) = (self.ordinal - first, None);
-                while to.len() < records
+                while to.records.len() < records
                     && sum < bytes
                     && let Some(name) = self.block.next()
                 {
@@ -250,7 +255,9 @@ impl<'e> Listing<'e> {
                     match segment.location(local) {
                         Ok(location) => {
                             sum += location.in_memory();
-                            to.push((name, location));
+                            to.records.push((name, location));
+                            let place = RecordId::Committed(first + local);
+                            to.seen.push(self.engine, &self.snapshot, Some(place));
                         }
                         Err(error) => {
                             failed = Some((name, first + local, error));
@@ -261,14 +268,15 @@ impl<'e> Listing<'e> {
                 if let Some((name, ordinal, error)) = failed {
                     self.go_on_from(ordinal, error).map_err(|error| in_record(&name, error))?;
                 }
-                if to.len() >= records || sum >= bytes {
+                if to.records.len() >= records || sum >= bytes {
                     break;
                 }
             }
             match self.next() {
                 Some(Ok(ListedRecord { name, location: Ok(location) })) => {
                     sum += location.in_memory();
-                    to.push((name, location));
+                    to.records.push((name, location));
+                    to.seen.push(self.engine, &self.snapshot, self.last);
                 }
                 Some(Ok(ListedRecord { name, location: Err(error) })) => {
                     return Err(in_record(&name, error));

@@ -15,6 +15,7 @@ use std::sync::MutexGuard;
 
 use super::Engine;
 use super::writer::Writer;
+use crate::checksum::crc32c_append;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::tables::{Action, Attributes, OwnedAttributes};
 use crate::index::{Location, hash};
@@ -59,7 +60,7 @@ impl LongPut<'_> {
             return self.push(bytes);
         };
         begun.length += bytes.len() as u64;
-        begun.checksum = crc32c::crc32c_append(begun.checksum, bytes);
+        begun.checksum = crc32c_append(begun.checksum, bytes);
         if begun.length > Location::MAX_LENGTH {
             return Err(self.engine.too_long(&self.name, begun.length));
         }

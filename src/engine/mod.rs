@@ -10,7 +10,7 @@
 //! refresh     a reader moves forward         truncate     removing the end of a depot
 //! put         checks before writing          undo         taking a truncation back
 //! pieces      a long record piece by piece   totals       how much is in a depot
-//! long        such a record put              
+//! long        such a record put              once         records that were checked before
 //! newer       what later versions wrote      rounds       what many records need, in few calls
 //! ordered     names in their order               columns      scalars without the records
 //! set         several depots as one              shelf        readers of their chunks
@@ -64,6 +64,7 @@ mod last_name;
 mod listing;
 mod long;
 mod newer;
+mod once;
 mod open;
 mod ordered;
 mod pieces;
@@ -89,6 +90,7 @@ pub(crate) use find::{Moment, NamesNear};
 pub(crate) use listing::{FoundName, ListedRecord, Listing, malformed};
 pub(crate) use long::{LONG, LongPut};
 pub(crate) use newer::must_carry;
+pub(crate) use once::{Known, Seen};
 pub(crate) use open::{CodecCheck, CodecSpec};
 pub(crate) use ordered::{End, NameRange, Names};
 pub(crate) use read::{OpenRecord, in_record};

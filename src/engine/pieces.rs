@@ -5,6 +5,7 @@
 
 use super::Engine;
 use super::read::in_record;
+use crate::checksum::crc32c_append;
 use crate::chunk::ChunkAt;
 use crate::error::Result;
 use crate::format::chunk::ChunkRef;
@@ -40,7 +41,7 @@ impl Engine {
             let decoded = decoded.transpose().map_err(|source| in_record(name, source))?;
             let piece = decoded.as_deref().unwrap_or_else(|| &ZEROS[..stop - start]);
             if !location.is_unchecked() {
-                found = crc32c::crc32c_append(found, piece);
+                found = crc32c_append(found, piece);
             }
             seen(piece)?;
             left -= stop - start;

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use super::writer::Writer;
+use crate::checksum::crc32c;
 use crate::error::{Error, ErrorKind, Part, Result};
 use crate::format::chunk::ChunkRef;
 use crate::format::entry::{HEAD_LEN, Kind};
@@ -58,7 +59,7 @@ impl Writer {
         let offsets = frame::offsets_chunk(&offsets).map_err(compress)?;
         let mut fingerprint = [0; 16];
         fingerprint[..8].copy_from_slice(&self.shared.parameters.depot_id.to_le_bytes());
-        fingerprint[8..12].copy_from_slice(&crc32c::crc32c(&offsets).to_le_bytes());
+        fingerprint[8..12].copy_from_slice(&crc32c(&offsets).to_le_bytes());
         let trailer = frame::trailer(&vlmeta, fingerprint);
 
         let offsets_at = self.append.tail().offset + HEAD_LEN as u64;
@@ -66,7 +67,7 @@ impl Writer {
         let mut bytes = vec![0; HEAD_LEN];
         bytes.extend_from_slice(&offsets);
         bytes.extend_from_slice(&trailer);
-        let body_crc = crc32c::crc32c(&bytes[HEAD_LEN..]);
+        let body_crc = crc32c(&bytes[HEAD_LEN..]);
         bytes.resize(bytes.len().next_multiple_of(HEAD_LEN), 0);
         let length = bytes.len() as u64;
         self.append.entry(Kind::Frame, n_chunks, &mut bytes, length, body_crc)?;

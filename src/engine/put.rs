@@ -2,6 +2,7 @@
 
 use super::Engine;
 use super::{Told, writer::NewRecord};
+use crate::checksum::crc32c;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::chunk::MAX_DIRECTORY;
 use crate::format::tables::Attributes;
@@ -39,7 +40,7 @@ impl Engine {
             return long.finish().map(|_| ());
         }
         self.check_put(name, attributes)?;
-        let checksum = crc32c::crc32c(bytes);
+        let checksum = crc32c(bytes);
         let mut writer = self.writer()?;
         writer
             .put(&NewRecord { name, bytes, checksum, attributes, told, only_new })

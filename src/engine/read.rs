@@ -5,16 +5,16 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::Engine;
 use super::rounds::Upto;
+use super::{Engine, Seen};
 use crate::buffer::{AlignedBuf, Bytes, prefetch};
 use crate::catalog::{Found, RecordId, State};
+use crate::checksum::{crc32c, crc32c_append};
 use crate::chunk::{ApartChunk, ChunkAt};
 use crate::error::{Error, ErrorKind, Part, Result};
 use crate::format::chunk::ChunkRef;
 use crate::index::Location;
 use crate::key::describe;
-use crate::options::Verify;
 use crate::planes::Span;
 use crate::storage::{NONE, Windows};
 
@@ -113,30 +113,32 @@ impl Engine {
             return Err(self.not_found(&state, name));
         };
         if let Some((_, bytes)) = lent.filter(|(guessed, _)| *guessed == location) {
-            let once = match place {
-                RecordId::Committed(ordinal) if self.verify == Verify::Once => {
-                    Some((ordinal, Arc::clone(&state.snapshot)))
-                }
-                _ => None,
-            };
-            drop(state);
-            if !once.as_ref().is_some_and(|(ordinal, snapshot)| snapshot.verified.get(*ordinal)) {
-                self.check(&location, &bytes).map_err(|source| in_record(name, source))?;
-                if let Some((ordinal, snapshot)) = once {
-                    snapshot.verified.set(ordinal, snapshot.n_ordinals());
-                }
+            if let RecordId::Committed(ordinal) = place
+                && self.checks_once()
+                && state.snapshot.verified.get(ordinal)
+            {
+                return Ok(bytes);
             }
-            return Ok(bytes);
+            let mut seen = Seen::default();
+            seen.push(self, &state.snapshot, Some(place));
+            drop(state);
+            let checked = self.check_lent(&location, &bytes, (&seen, 0));
+            return checked.map(|()| bytes).map_err(|source| in_record(name, source));
         }
         let (chunk, range) = self.range_of(&location);
         let source = state.source(chunk);
-        drop(state);
-        let Ok(Some(ChunkAt::Stored(at))) = source else {
-            return self.read_called(name, &location);
-        };
-        if range.is_empty() || range.end > self.shared.parameters.chunk_size {
-            return self.read_called(name, &location);
+        let mut seen = Seen::default();
+        if range.end > self.shared.parameters.chunk_size {
+            seen.push(self, &state.snapshot, Some(place));
         }
+        drop(state);
+        let Some(at) = (match source {
+            Ok(Some(ChunkAt::Stored(at))) => Some(at),
+            _ => None,
+        })
+        .filter(|_| !range.is_empty() && range.end <= self.shared.parameters.chunk_size) else {
+            return self.read_seen_called(name, &location, &seen);
+        };
         let (reader, in_file) = self.reader(chunk);
         let read = reader.bytes_ahead(in_file, &at, range, &ahead);
         read.and_then(|bytes| self.check(&location, &bytes).map(|()| bytes))
@@ -175,6 +177,35 @@ impl Engine {
         let bytes = self.read_unchecked(location, ahead)?;
         self.check(location, &bytes)?;
         Ok(bytes)
+    }
+
+    /// Like [`read_ahead_of`](Self::read_ahead_of), of a record of a batch.
+    pub(super) fn read_seen(
+        &self,
+        location: &Location,
+        ahead: &Windows,
+        (seen, number): (&Seen, usize),
+    ) -> Result<Bytes> {
+        let bytes = self.read_unchecked(location, ahead)?;
+        if self.checks_once() && self.is_lent(location) {
+            self.check_lent(location, &bytes, (seen, number))?;
+        } else {
+            self.check(location, &bytes)?;
+        }
+        Ok(bytes)
+    }
+
+    /// Like [`read_called`](Self::read_called), of the only record of `seen`.
+    pub(crate) fn read_seen_called(&self, name: &[u8], location: &Location, seen: &Seen) -> Result<Bytes> {
+        let ahead = self.expect_locations(std::iter::once(location), &NONE);
+        self.read_seen(location, &ahead, (seen, 0)).map_err(|source| in_record(name, source))
+    }
+
+    /// The checked bytes of the record at a position. Errors do not name the record.
+    pub(crate) fn read_at(&self, position: u64) -> Result<Bytes> {
+        let (location, seen) = self.found_at(position)?;
+        let ahead = self.expect_locations(std::iter::once(&location), &NONE);
+        self.read_seen(&location, &ahead, (&seen, 0))
     }
 
     /// Like [`read`](Self::read), but adds `name` to an error.
@@ -323,7 +354,7 @@ impl Engine {
         let mut left = location.in_memory();
         while left > 0 {
             let part = left.min(zeros.len());
-            found = crc32c::crc32c_append(found, &zeros[..part]);
+            found = crc32c_append(found, &zeros[..part]);
             left -= part;
         }
         if found == location.checksum {
@@ -338,7 +369,7 @@ impl Engine {
         if location.is_unchecked() {
             return Ok(());
         }
-        let found = crc32c::crc32c(bytes);
+        let found = crc32c(bytes);
         if found == location.checksum && bytes.len() == location.in_memory() {
             return Ok(());
         }

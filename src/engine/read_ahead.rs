@@ -16,13 +16,26 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::thread;
 
-use super::Engine;
 use super::batch::{self, Slot};
+use super::{Engine, Seen};
 use crate::index::Location;
 use crate::workers::{Wake, Work, Workers};
 
-/// Tagged names and places of records to read.
-pub(crate) type Wanted = Vec<(Vec<u8>, Location)>;
+/// Records to read.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Wanted {
+    /// Tagged names and places.
+    pub(crate) records: Vec<(Vec<u8>, Location)>,
+    pub(crate) seen: Seen,
+}
+
+impl Wanted {
+    /// Forgets all records.
+    pub(crate) fn clear(&mut self) {
+        self.records.clear();
+        self.seen.clear();
+    }
+}
 
 /// Batches per thread that wait or are being read.
 const WAITING: usize = 2;
@@ -69,7 +82,8 @@ impl Work for Read {
 
     fn run(&self, task: &mut Task, (): &mut ()) -> Vec<Option<Slot>> {
         let mut read = Vec::new();
-        batch::read_on(&self.engine, &task.wanted, &mut None, &mut read);
+        let Wanted { records, seen } = &*task.wanted;
+        batch::read_on(&self.engine, (records, seen), &mut None, &mut read);
         read
     }
 

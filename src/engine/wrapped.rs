@@ -15,6 +15,7 @@ use super::batch::read_each;
 use super::listing::{ListedRecord, Listing};
 use super::{Engine, in_record};
 use crate::catalog::State;
+use crate::checksum::{crc32c, crc32c_append};
 use crate::codec::{Codec, Raw};
 use crate::error::{Error, ErrorKind, Part, Result};
 use crate::format::chunk::ChunkRef;
@@ -80,8 +81,8 @@ pub(crate) fn describe(file: &dyn Storage, path: &str) -> Result<Vec<u8>> {
 /// The CRC32C of both ends of a file.
 fn ends(file: &dyn Storage, len: u64) -> Result<u32> {
     let n = usize::try_from(len.min(ENDS)).unwrap_or(0);
-    let first = crc32c::crc32c(&file.read(0, n)?);
-    Ok(crc32c::crc32c_append(first, &file.read(len - n as u64, n)?))
+    let first = crc32c(&file.read(0, n)?);
+    Ok(crc32c_append(first, &file.read(len - n as u64, n)?))
 }
 
 /// The path, the length and the checksum of the ends of the other file.

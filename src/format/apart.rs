@@ -22,6 +22,7 @@ use std::sync::Arc;
 use super::chunk::{ChunkRef, EncodedEntry, Room};
 use super::tables::DirectoryBuilder;
 use crate::blosc::{BloscError, ChunkHeader, HEADER_LEN};
+use crate::checksum::crc32c;
 use crate::le::u32_at;
 use crate::planes::{Coder, Learnt, Piece, Scratch, Span, cut, encode_block};
 
@@ -334,7 +335,7 @@ pub(crate) fn encode(
     chunk[HEADER_LEN + 4..TABLE_AT].copy_from_slice(&((stored_len - TABLE_AT) as u32).to_le_bytes());
     chunk[TABLE_AT..TABLE_AT + pairs.len()].copy_from_slice(&pairs);
     let mut checksums = Vec::with_capacity(4 * (OTHER_CHECKSUMS + n));
-    let mut sum = |part: &[u8]| checksums.extend_from_slice(&crc32c::crc32c(part).to_le_bytes());
+    let mut sum = |part: &[u8]| checksums.extend_from_slice(&crc32c(part).to_le_bytes());
     let table = Table { pairs: &pairs };
     sum(&chunk[..prefix_len(n)]);
     sum(&chunk[prefix_len(n)..table.model_end()]);

@@ -31,6 +31,7 @@ use crate::blosc::{
     BloscError, ChunkHeader, Encoder, HEADER_LEN, block_offsets, compress_metadata, decompress_metadata,
     metadata_limit,
 };
+use crate::checksum::crc32c;
 use crate::le::{u32_at, u64_at};
 
 const PRELUDE_AT: usize = HEAD_LEN;
@@ -126,7 +127,7 @@ impl Prelude {
 
     /// Checks the directory's stored bytes, decompresses them, and reads the directory.
     pub(crate) fn read_directory(&self, stored: &[u8]) -> Result<Directory, Fault> {
-        let computed = crc32c::crc32c(stored);
+        let computed = crc32c(stored);
         if computed != self.directory_crc {
             return Err(format!(
                 "directory CRC32C {computed:#010x} where {:#010x} is stored",
@@ -297,7 +298,7 @@ fn stored_directory(directory: &DirectoryBuilder, prelude: &mut Prelude) -> Resu
     let small = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
     prelude.directory_raw = small(raw.len());
     prelude.directory_stored = small(stored.len());
-    prelude.directory_crc = crc32c::crc32c(&stored);
+    prelude.directory_crc = crc32c(&stored);
     Ok(stored)
 }
 
@@ -349,7 +350,7 @@ impl Room {
         prelude.chunk_at = u32::try_from(chunk_at).unwrap_or(u32::MAX);
         prelude.chunk_len = header.stored_len as u64;
         prelude.n_checksums = u32::try_from(checksums.len() / 4).unwrap_or(u32::MAX);
-        prelude.table_crc = crc32c::crc32c(checksums);
+        prelude.table_crc = crc32c(checksums);
         bytes[DIRECTORY_AT..directory_end].copy_from_slice(&self.directory);
         bytes[directory_end..table_at].fill(0);
         bytes[table_at..chunk_at].copy_from_slice(checksums);
@@ -413,7 +414,7 @@ pub(crate) fn encode_chunk(
     let chunk = &bytes[chunk_at..chunk_end];
     let prefix = chunk.get(..header.prefix_len()).unwrap_or_default();
     let mut table = Vec::with_capacity(4 * (1 + checked));
-    let mut push = |bytes| table.extend_from_slice(&crc32c::crc32c(bytes).to_le_bytes());
+    let mut push = |bytes| table.extend_from_slice(&crc32c(bytes).to_le_bytes());
     push(prefix);
     if header.has_block_table() {
         let offsets = block_offsets(prefix)?;
@@ -443,7 +444,7 @@ fn finish(
     header: Option<ChunkHeader>,
 ) -> EncodedEntry {
     bytes[PRELUDE_AT..DIRECTORY_AT].copy_from_slice(&prelude.encode());
-    let body_crc = crc32c::crc32c(&bytes[PRELUDE_AT..DIRECTORY_AT]);
+    let body_crc = crc32c(&bytes[PRELUDE_AT..DIRECTORY_AT]);
     EncodedEntry { bytes, written, length, body_crc, prelude, header }
 }
 

@@ -18,6 +18,7 @@ use std::fmt::Write;
 
 use super::MAX_SEQUENCE;
 use super::growth::Newer;
+use crate::checksum::crc32c;
 use crate::le::{u32_at, u64_at};
 
 /// Bytes of a head. Entries start at multiples of it.
@@ -144,14 +145,14 @@ impl EntryHead {
         put(LENGTH_AT, &self.length.to_le_bytes());
         put(DEPOT_AT, &self.depot_id.to_le_bytes());
         put(PREVIOUS_AT, &self.previous.to_le_bytes());
-        let crc = crc32c::crc32c(&out[..CRC_AT]);
+        let crc = crc32c(&out[..CRC_AT]);
         out[CRC_AT..].copy_from_slice(&crc.to_le_bytes());
         out
     }
 
     /// The CRC that the head is stored with, and that the next entry repeats.
     pub(crate) fn crc(&self) -> u32 {
-        crc32c::crc32c(&self.encode()[..CRC_AT])
+        crc32c(&self.encode()[..CRC_AT])
     }
 
     /// Reads the head of the entry at `offset`.
@@ -175,7 +176,7 @@ impl EntryHead {
         }
         let word = |at: usize| u64_at(bytes, at).unwrap_or(0);
         let half = |at: usize| u32_at(bytes, at).unwrap_or(0);
-        let computed = crc32c::crc32c(&bytes[..CRC_AT]);
+        let computed = crc32c(&bytes[..CRC_AT]);
         if half(CRC_AT) != computed {
             return Err(format!("head CRC32C {computed:#010x} where {:#010x} is stored", half(CRC_AT)));
         }

@@ -23,6 +23,7 @@ use super::frame::HEADER_LEN;
 use super::growth::{Fault, Newer};
 use super::metalayers::{CONTENT_HEAD, byte_string, byte_string_head};
 use super::tables::Parameters;
+use crate::checksum::crc32c;
 use crate::le::{u32_at, u64_at};
 
 /// Where the two slots lie in the file.
@@ -61,7 +62,7 @@ pub(crate) fn write_parameters(header: &mut [u8], at: usize, parameters: &Parame
     header[at - CONTENT_HEAD..at].copy_from_slice(&byte_string_head(content_len));
     header[at..at + LEN_AT].copy_from_slice(&MAGIC);
     header[at + LEN_AT..at + CRC_AT].copy_from_slice(&len.to_le_bytes());
-    header[at + CRC_AT..at + PARAMETERS_AT].copy_from_slice(&crc32c::crc32c(&table).to_le_bytes());
+    header[at + CRC_AT..at + PARAMETERS_AT].copy_from_slice(&crc32c(&table).to_le_bytes());
     header[at + PARAMETERS_AT..end].copy_from_slice(&table);
     true
 }
@@ -84,7 +85,7 @@ pub(crate) fn read_parameters(content: &[u8]) -> Result<Parameters, (String, Fau
     let Some(table) = table else {
         return Err(("parameters inside the header".into(), format!("a length of {len} bytes").into()));
     };
-    let computed = crc32c::crc32c(table);
+    let computed = crc32c(table);
     if computed != crc {
         return Err((format!("parameters of CRC32C {crc:#010x}"), format!("{computed:#010x}").into()));
     }
@@ -113,7 +114,7 @@ impl CommitSlot {
         put(COMMIT_LEN_AT, &self.length.to_le_bytes());
         put(DEPOT_AT, &self.depot_id.to_le_bytes());
         put(COMMIT_CRC_AT, &self.head_crc.to_le_bytes());
-        let crc = crc32c::crc32c(&out[..SLOT_CRC_AT]);
+        let crc = crc32c(&out[..SLOT_CRC_AT]);
         out[SLOT_CRC_AT..].copy_from_slice(&crc.to_le_bytes());
         out
     }
@@ -121,9 +122,7 @@ impl CommitSlot {
     /// Reads a slot; `None` if it was never written, or is torn.
     pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
         let bytes = bytes.get(..SLOT_LEN)?;
-        if !bytes.starts_with(&SLOT_MAGIC)
-            || u32_at(bytes, SLOT_CRC_AT)? != crc32c::crc32c(&bytes[..SLOT_CRC_AT])
-        {
+        if !bytes.starts_with(&SLOT_MAGIC) || u32_at(bytes, SLOT_CRC_AT)? != crc32c(&bytes[..SLOT_CRC_AT]) {
             return None;
         }
         Some(Self {
@@ -174,7 +173,7 @@ mod tests {
         assert_eq!(check_slot_known(&bytes), Ok(()));
         bytes[50] = 1;
         assert_eq!(check_slot_known(&bytes), Ok(()), "torn");
-        let crc = crc32c::crc32c(&bytes[..SLOT_CRC_AT]);
+        let crc = crc32c(&bytes[..SLOT_CRC_AT]);
         bytes[SLOT_CRC_AT..].copy_from_slice(&crc.to_le_bytes());
         assert!(check_slot_known(&bytes).is_err());
     }

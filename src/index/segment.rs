@@ -19,6 +19,7 @@ use super::records::Kill;
 use super::writer::{PAGE, SUMMED, SegmentPlan, page_table_len, prefix_len};
 use super::{Location, bucket_of, hash, tag_of};
 use crate::buffer::{Bytes, prefetch};
+use crate::checksum::crc32c;
 use crate::error::{Error, Part, Result};
 use crate::format::chunk::ChunkRef;
 use crate::format::entry::{EntryHead, HEAD_LEN, Kind};
@@ -221,7 +222,7 @@ impl Segment {
         mapped: bool,
     ) -> Result<Self> {
         let offset = entry.offset;
-        let computed = crc32c::crc32c(prefix);
+        let computed = crc32c(prefix);
         if computed != entry.body_crc {
             let expected = format!("CRC32C {:#010x}", entry.body_crc);
             let found = format!("{computed:#010x}");
@@ -375,7 +376,7 @@ impl Segment {
     /// Checks the bytes of a part of the table of checksums.
     fn checked_part(&self, number: usize, bytes: &[u8]) -> Result<()> {
         let expected = u32_at(&self.table.part_crcs, 4 * number).unwrap_or(0);
-        let computed = crc32c::crc32c(bytes);
+        let computed = crc32c(bytes);
         if expected == computed {
             return Ok(());
         }
@@ -384,7 +385,7 @@ impl Segment {
     }
 
     fn check_page(&self, page: u64, bytes: &[u8]) -> Result<()> {
-        let (expected, computed) = (self.page_crc(page)?, crc32c::crc32c(bytes));
+        let (expected, computed) = (self.page_crc(page)?, crc32c(bytes));
         if expected == computed {
             return Ok(());
         }
@@ -1170,7 +1171,7 @@ pub(super) mod tests {
         let prefix = forge_index(&mut body, 0, end).unwrap_or(0);
         let head = EntryHead {
             kind: Kind::Index,
-            body_crc: crc32c::crc32c(&body[..prefix]),
+            body_crc: crc32c(&body[..prefix]),
             sequence: 1,
             ordinal: 0,
             offset: 0,

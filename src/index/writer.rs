@@ -19,6 +19,7 @@ use super::columns::{Elements, Survey as ColumnSurvey};
 use super::names::{BLOCK, NameEncoder};
 use super::records::{Kill, Listing};
 use super::{bucket_of, filter, tag_of};
+use crate::checksum::crc32c;
 use crate::error::Result;
 use crate::format::chunk::ChunkRef;
 use crate::format::entry::HEAD_LEN;
@@ -165,9 +166,9 @@ impl SegmentPlan<'_> {
         prefix[4..8].copy_from_slice(&count(n_parts));
         prefix[8..8 + head.len()].copy_from_slice(&head);
         for (slot, part) in prefix[8 + head.len()..].chunks_exact_mut(4).zip(crcs.chunks(PAGE)) {
-            slot.copy_from_slice(&crc32c::crc32c(part).to_le_bytes());
+            slot.copy_from_slice(&crc32c(part).to_le_bytes());
         }
-        let body_crc = crc32c::crc32c(prefix);
+        let body_crc = crc32c(prefix);
         reference.prefix_len = u32::try_from(prefix_len).unwrap_or(u32::MAX);
         reference.length = length;
         Ok(SegmentStart { bytes, body_crc, reference })
@@ -440,7 +441,7 @@ impl PageWriter<'_> {
     /// Sends the first `n` bytes, which must be whole pages.
     fn send(&mut self, n: usize) -> Result<()> {
         for page in self.buf[..n].chunks(PAGE) {
-            self.crcs.extend_from_slice(&crc32c::crc32c(page).to_le_bytes());
+            self.crcs.extend_from_slice(&crc32c(page).to_le_bytes());
         }
         (self.out)(self.at, &self.buf[..n])?;
         self.at += n as u64;
@@ -453,7 +454,7 @@ impl PageWriter<'_> {
     fn finish(mut self, entry_len: u64) -> Result<Vec<u8>> {
         let n = self.buf.len();
         for page in self.buf.chunks(PAGE) {
-            self.crcs.extend_from_slice(&crc32c::crc32c(page).to_le_bytes());
+            self.crcs.extend_from_slice(&crc32c(page).to_le_bytes());
         }
         let padding = entry_len.saturating_sub(self.at + n as u64);
         self.buf.resize(n + usize::try_from(padding).unwrap_or(0), 0);

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::catalog::State;
-use crate::engine::Engine;
+use crate::engine::{Engine, Seen};
 use crate::error::Result;
 use crate::index::Location;
 
@@ -40,13 +40,20 @@ impl Frozen {
 
     /// Where the record at `position` lies.
     pub(super) fn location(&self, position: u64) -> Result<Location> {
+        self.location_seen(position, &mut Seen::default())
+    }
+
+    /// Like [`location`](Self::location), and notes in `seen` where the record was found.
+    pub(super) fn location_seen(&self, position: u64, seen: &mut Seen) -> Result<Location> {
         let place = self.dead.as_ref().and_then(|dead| self.state.place(position, dead));
-        match place.map(|place| self.state.location(place)) {
-            Some(Ok(location)) => Ok(location),
+        let location = match place.map(|place| self.state.location(place)) {
+            Some(Ok(location)) => location,
             // The position is out of range, or the index is damaged: the engine gives the place or the
             // error.
-            _ => self.engine.location_at(position),
-        }
+            _ => self.engine.location_at(position)?,
+        };
+        seen.push(&self.engine, &self.state.snapshot, place);
+        Ok(location)
     }
 
     /// The tagged name of the record at `position`.

@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use super::frozen::{Frozen, Subset};
 use super::order::{EpochOrder, Shuffle};
+use crate::engine::Known;
 use crate::error::Result;
 use crate::index::Location;
 
@@ -251,6 +252,7 @@ pub(super) struct Part {
     pub(super) numbers: Vec<usize>,
     /// Where the records are. Names are needed only for errors, and are looked up then.
     pub(super) wanted: Vec<((), Location)>,
+    pub(super) known: Known,
     /// Indices of records that the index cannot place.
     pub(super) lost: Vec<usize>,
 }
@@ -438,7 +440,7 @@ fn parts(frozen: &Frozen, positions: &[u64]) -> Vec<Part> {
             parts.push(std::mem::take(&mut part));
             bytes = 0;
         }
-        match frozen.location(position) {
+        match frozen.location_seen(position, &mut part.known.seen) {
             Ok(location) => {
                 bytes += location.length;
                 part.numbers.push(number);

@@ -282,7 +282,7 @@ impl<C: Codec> Reader<C> {
     /// The records of a part, by their numbers in the job.
     fn read(&self, positions: &[u64], part: &Part) -> Vec<(usize, Slot<C>)> {
         let engine = &self.frozen.engine;
-        let bytes = batch::read_each(engine, &part.wanted);
+        let bytes = batch::read_each_with(engine, &part.wanted, &part.known, 1);
         let mut records = Vec::with_capacity(part.numbers.len() + part.lost.len());
         for (&number, bytes) in part.numbers.iter().zip(bytes) {
             let position = positions[number];

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::blosc::{ChunkHeader, HEADER_LEN as CHUNK_HEADER_LEN};
 use crate::catalog::Snapshot;
+use crate::checksum::{crc32c, crc32c_append};
 use crate::chunk::ChunkReader;
 use crate::error::{Error, Part, Result};
 use crate::format::chunk::{ChunkRef, PRELUDE_LEN, Prelude};
@@ -195,7 +196,7 @@ impl<'s> Scanner<'s> {
             return Err(self.damaged(Part::Entry, at, format!("at most {room} bytes"), body_len.to_string()));
         };
         let bytes = self.read(at, end)?;
-        let found = crc32c::crc32c(&bytes);
+        let found = crc32c(&bytes);
         if found != head.body_crc {
             let expected = format!("CRC32C {:#010x} of the body", head.body_crc);
             return Err(self.damaged(Part::Entry, at, expected, format!("{found:#010x}")));
@@ -258,7 +259,7 @@ impl<'s> Scanner<'s> {
         let at = head.offset + HEAD_LEN as u64;
         let mut found = 0;
         self.other_body(head, &mut |bytes| {
-            found = crc32c::crc32c_append(found, bytes);
+            found = crc32c_append(found, bytes);
             Ok(())
         })?;
         if found == head.body_crc {
@@ -301,7 +302,7 @@ impl<'s> Scanner<'s> {
     pub(crate) fn prelude(&self, head: &EntryHead) -> Result<Prelude> {
         let at = head.offset + HEAD_LEN as u64;
         let bytes = self.read(at, PRELUDE_LEN)?;
-        let found = crc32c::crc32c(&bytes);
+        let found = crc32c(&bytes);
         if found != head.body_crc {
             let expected = format!("CRC32C {:#010x} of the prelude", head.body_crc);
             return Err(self.damaged(Part::Entry, at, expected, format!("{found:#010x}")));

@@ -16,6 +16,7 @@ use super::{Describe, LostRecord, Meter, Progress, can_be_described};
 use crate::blosc::decompress_metadata;
 use crate::buffer::Bytes;
 use crate::catalog::RecordId;
+use crate::checksum::{crc32c, crc32c_append};
 use crate::chunk::ChunkReader;
 use crate::codec::Codec;
 use crate::depot::Depot;
@@ -457,10 +458,10 @@ impl Check<'_, '_> {
         let bytes = self.scanner.read(at, len);
         let Some(bytes) = self.ok_or_note_problem(bytes) else { return };
         let (sure, rest) = bytes.split_at(len.saturating_sub(MAX_PADDING));
-        let mut found = crc32c::crc32c(sure);
+        let mut found = crc32c(sure);
         let whole = found == head.body_crc
             || rest.iter().any(|&byte| {
-                found = crc32c::crc32c_append(found, &[byte]);
+                found = crc32c_append(found, &[byte]);
                 found == head.body_crc
             });
         if !whole {

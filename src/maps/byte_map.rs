@@ -9,6 +9,7 @@ use super::options::MapOptions;
 use super::order::InOrder;
 use super::packing::Packing;
 use super::slices::Slices;
+use crate::checksum::{crc32c, crc32c_append};
 use crate::error::{Error, ErrorKind, Part, Result};
 
 /// A value may decompress to so many bytes by default.
@@ -46,8 +47,8 @@ pub struct ByteMap<S> {
 /// another key is noticed.
 fn sum(format: MapFormat, key: u64, stored: &[u8]) -> u32 {
     match format {
-        MapFormat::Vldepot => crc32c::crc32c_append(crc32c::crc32c(&key.to_le_bytes()), stored),
-        MapFormat::Mapbuffer => crc32c::crc32c(stored),
+        MapFormat::Vldepot => crc32c_append(crc32c(&key.to_le_bytes()), stored),
+        MapFormat::Mapbuffer => crc32c(stored),
     }
 }
 

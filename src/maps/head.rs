@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use super::packing::Packing;
 use super::slices::Slices;
+use crate::checksum::crc32c;
 use crate::error::{Error, ErrorKind, Part, Result};
 use crate::le::{u32_at, u64_at};
 
@@ -113,7 +114,7 @@ impl Head {
         let short = || wrong(bytes.len() as u64, format!("{LEN} bytes"), format!("{} bytes", bytes.len()));
         let bytes = bytes.first_chunk::<LEN>().ok_or_else(short)?;
         let stored = u32_at(bytes, 28).unwrap_or_default();
-        let found = crc32c::crc32c(&bytes[..28]);
+        let found = crc32c(&bytes[..28]);
         if stored != found {
             let kind = ErrorKind::Checksum { part: Part::Header, offset: 0, expected: stored, found };
             return Err(Error::new(kind));
@@ -195,7 +196,7 @@ impl Head {
         bytes.extend_from_slice(&(self.count as u64).to_le_bytes());
         bytes.extend_from_slice(&total.to_le_bytes());
         bytes.extend_from_slice(&[self.packing.number(), u8::from(self.has_sums), 0, 0]);
-        bytes.extend_from_slice(&crc32c::crc32c(&bytes).to_le_bytes());
+        bytes.extend_from_slice(&crc32c(&bytes).to_le_bytes());
         bytes
     }
 

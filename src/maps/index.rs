@@ -6,6 +6,7 @@ use super::head::{ENTRY, Head, Kind, PAGE, PAGE_ENTRIES, unread};
 use super::order::{InOrder, last_left};
 use super::slices::Slices;
 use crate::buffer::prefetch;
+use crate::checksum::crc32c;
 use crate::error::{Error, ErrorKind, Part, Result};
 use crate::le::u32_at;
 
@@ -52,7 +53,7 @@ pub(super) fn write(sorted: impl IntoIterator<Item = (u64, u64)>, count: usize) 
 
 /// The checksums of the pages.
 pub(super) fn sums(entries: &[Entry]) -> Vec<u8> {
-    entries.as_flattened().chunks(PAGE).flat_map(|page| crc32c::crc32c(page).to_le_bytes()).collect()
+    entries.as_flattened().chunks(PAGE).flat_map(|page| crc32c(page).to_le_bytes()).collect()
 }
 
 fn damaged(offset: usize, expected: String, found: String) -> Error {
@@ -108,7 +109,7 @@ impl Index {
         let bytes = self.bytes(source)?;
         let (entries, sums) = bytes.split_at(self.head.entries().len());
         let at = page * PAGE;
-        let found = crc32c::crc32c(&entries[at..entries.len().min(at + PAGE)]);
+        let found = crc32c(&entries[at..entries.len().min(at + PAGE)]);
         let expected = u32_at(sums, page * 4).unwrap_or_default();
         if found != expected {
             let offset = (self.head.entries().start + at) as u64;

@@ -6,6 +6,7 @@ use super::head::{ENTRY, Head, Kind, MapFormat, PAGE, PAGE_ENTRIES};
 use super::index::{self, Index};
 use super::packing::Packing;
 use super::slices::Slices;
+use crate::checksum::crc32c;
 use crate::error::{Error, ErrorKind, Result};
 
 /// A map of `u64` to `u64` in one byte string: 32 bytes, 16 bytes an entry, and 4 bytes for each 256 entries.
@@ -170,7 +171,7 @@ impl<S: Slices> IntMap<S> {
         let mut bytes = all[start..all.len().min(start + PAGE)].to_vec();
         let at = value_at - entries.start - start;
         bytes[at..at + 8].copy_from_slice(&value);
-        let sum = crc32c::crc32c(&bytes).to_le_bytes();
+        let sum = crc32c(&bytes).to_le_bytes();
         Ok([(value_at, value.to_vec()), (entries.end + page * 4, sum.to_vec())])
     }
 

@@ -11,6 +11,7 @@ use super::super::opened::Opened;
 use super::{ChunkReader, SMALL};
 use crate::blosc::BloscError;
 use crate::buffer::{ALIGNMENT, AlignedBuf, Bytes};
+use crate::checksum::crc32c;
 use crate::error::{Error, ErrorKind, Part, Result};
 use crate::format::apart::{OTHER_CHECKSUMS, Table, n_blocks, prefix_len};
 use crate::format::chunk::ChunkRef;
@@ -104,7 +105,7 @@ impl ChunkReader {
             }
         };
         let (checksums, prefix) = start.split_at_checked(4 * at.n_checksums as usize).unwrap_or_default();
-        let found = crc32c::crc32c(checksums);
+        let found = crc32c(checksums);
         if found != at.table_crc {
             return Err(self.mismatch(Part::BlockTable(chunk), at.table_offset(), at.table_crc, found));
         }
@@ -135,7 +136,7 @@ impl ChunkReader {
 
     /// Compares bytes with the checksum of this number.
     fn compare(&self, part: Part, offset: u64, checksums: &[u8], number: usize, bytes: &[u8]) -> Result<()> {
-        let (expected, found) = (u32_at(checksums, 4 * number).unwrap_or(0), crc32c::crc32c(bytes));
+        let (expected, found) = (u32_at(checksums, 4 * number).unwrap_or(0), crc32c(bytes));
         if expected == found { Ok(()) } else { Err(self.mismatch(part, offset, expected, found)) }
     }
 

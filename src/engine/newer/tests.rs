@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::checksum::crc32c;
 use crate::engine::Writer;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::chunk::{ChunkRef, PRELUDE_LEN};
@@ -70,7 +71,7 @@ fn with_entry(bytes: &[u8], kind: u8, body: &[u8]) -> Vec<u8> {
     body.resize(body.len().next_multiple_of(HEAD_LEN), 0);
     let head = EntryHead {
         kind: Kind::Other(kind),
-        body_crc: crc32c::crc32c(&body),
+        body_crc: crc32c(&body),
         sequence: last.sequence + 1,
         ordinal: 77,
         offset: last.offset + last.length,
@@ -174,7 +175,7 @@ fn with_unknown_field_at(table: &[u8], root: usize, known: usize) -> Vec<u8> {
 /// `VLDEPOT_WRITE_FORGED` names the folder.
 fn keep(bytes: &[u8], verdict: &str) {
     if let Some(folder) = std::env::var_os("VLDEPOT_WRITE_FORGED") {
-        let name = format!("{verdict}_{:08x}.vld", crc32c::crc32c(bytes));
+        let name = format!("{verdict}_{:08x}.vld", crc32c(bytes));
         std::fs::write(std::path::Path::new(&folder).join(name), bytes).unwrap();
     }
 }
@@ -401,7 +402,7 @@ fn with_parameters(change: impl Fn(&mut Parameters), table: impl Fn(&[u8]) -> Ve
     change(&mut parameters);
     let table = table(&parameters.encode());
     bytes[at + 8..at + 12].copy_from_slice(&u32::try_from(table.len()).unwrap().to_le_bytes());
-    bytes[at + 12..at + 16].copy_from_slice(&crc32c::crc32c(&table).to_le_bytes());
+    bytes[at + 12..at + 16].copy_from_slice(&crc32c(&table).to_le_bytes());
     bytes[at + 16..at + 16 + table.len()].copy_from_slice(&table);
     bytes
 }
@@ -432,7 +433,7 @@ fn with_chunk(change: impl Fn(&mut [u8]), flags: u32) -> Vec<u8> {
     let head = heads(&bytes)[0];
     let at = usize::try_from(head.offset).unwrap();
     change(&mut bytes[at + HEAD_LEN..at + HEAD_LEN + PRELUDE_LEN]);
-    let crc = crc32c::crc32c(&bytes[at + HEAD_LEN..at + HEAD_LEN + PRELUDE_LEN]);
+    let crc = crc32c(&bytes[at + HEAD_LEN..at + HEAD_LEN + PRELUDE_LEN]);
     let head = EntryHead { body_crc: crc, ..head };
     bytes[at..at + HEAD_LEN].copy_from_slice(&head.encode());
     // The reference in the index begins with the offset of the entry.
@@ -502,7 +503,7 @@ fn what_no_commit_covers_and_this_version_does_not_know_refuses_the_file() {
 /// The bytes with bits 48 to 63 of the first record's location in the index set.
 fn with_location(flags: u16) -> Vec<u8> {
     let mut bytes = closed();
-    let checksum = crc32c::crc32c(&payload(0));
+    let checksum = crc32c(&payload(0));
     let location = Location { address: 0, length: 700, checksum, flags: 0 }.encode();
     let places: Vec<usize> = (0..bytes.len() - 16).filter(|&at| bytes[at..at + 16] == location).collect();
     assert_eq!(places.len(), 1);
@@ -541,7 +542,7 @@ fn a_slot_with_more_than_this_version_knows_refuses_the_file() {
     let at = usize::try_from(SLOT_AT[1]).unwrap();
     assert!(CommitSlot::parse(&bytes[at..at + SLOT_LEN]).is_some());
     bytes[at + 50] = 1;
-    let crc = crc32c::crc32c(&bytes[at..at + SLOT_LEN - 4]);
+    let crc = crc32c(&bytes[at..at + SLOT_LEN - 4]);
     bytes[at + SLOT_LEN - 4..at + SLOT_LEN].copy_from_slice(&crc.to_le_bytes());
     assert_refused(&bytes, "fields of the commit slot", "from byte 44 on");
 }

@@ -20,6 +20,8 @@ use std::ffi::{OsStr, OsString};
 
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::checksum::crc32c;
+
 /// Bytes at the start of a new file that are written last: the header page of a depot.
 pub(super) const PAGE: usize = 4096;
 
@@ -47,7 +49,7 @@ pub(super) fn page(name: &OsStr) -> Vec<u8> {
     page[..LEN_AT].copy_from_slice(&MAGIC);
     page[LEN_AT..NAME_AT].copy_from_slice(&u32::try_from(name.len()).unwrap_or(0).to_le_bytes());
     page[NAME_AT..NAME_AT + name.len()].copy_from_slice(name);
-    let crc = crc32c::crc32c(&page[..CRC_AT]);
+    let crc = crc32c(&page[..CRC_AT]);
     page[CRC_AT..].copy_from_slice(&crc.to_le_bytes());
     page
 }

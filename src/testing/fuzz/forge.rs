@@ -1,6 +1,7 @@
 //! Makes checksums match any bytes.
 
 use crate::blosc::{ChunkHeader, HEADER_LEN as CHUNK_HEADER_LEN, block_offsets};
+use crate::checksum::crc32c;
 use crate::format::chunk::{ChunkRef, PRELUDE_LEN, Prelude};
 use crate::format::entry::{EntryHead, HEAD_LEN, Kind};
 use crate::format::frame;
@@ -42,7 +43,7 @@ fn claimed_head(bytes: &mut [u8], at: usize) -> Option<EntryHead> {
     let head = bytes.get_mut(at..)?.first_chunk_mut::<HEAD_LEN>()?;
     let mut claimed = *head;
     claimed[32..40].copy_from_slice(&(at as u64).to_le_bytes());
-    let crc = crc32c::crc32c(&claimed[..HEAD_LEN - 4]);
+    let crc = crc32c(&claimed[..HEAD_LEN - 4]);
     put_u32(&mut claimed, HEAD_LEN - 4, crc);
     EntryHead::parse(&claimed, at as u64).ok()
 }
@@ -65,7 +66,7 @@ fn forge_body(bytes: &mut [u8], head: &EntryHead, at: usize, end: usize) -> u32 
         Kind::Frame => return head.body_crc,
     };
     let covered = body.checked_add(part).and_then(|stop| bytes.get(body..stop));
-    crc32c::crc32c(covered.unwrap_or_default())
+    crc32c(covered.unwrap_or_default())
 }
 
 /// Forges the checksums of the directory and of the blocks of the CHUNK or LOG entry `at..end`.
@@ -75,7 +76,7 @@ pub(super) fn forge_chunk(bytes: &mut [u8], at: usize, end: usize) -> Option<()>
     let mut prelude = Prelude::parse(prelude, entry.len() as u64).ok()?;
     let directory = prelude.directory_range();
     let directory = usize::try_from(directory.start).ok()?..usize::try_from(directory.end).ok()?;
-    prelude.directory_crc = crc32c::crc32c(entry.get(directory)?);
+    prelude.directory_crc = crc32c(entry.get(directory)?);
     let table = forge_blocks(entry, &prelude);
     if let Some(crc) = table {
         prelude.table_crc = crc;
@@ -90,20 +91,20 @@ fn forge_blocks(entry: &mut [u8], prelude: &Prelude) -> Option<u32> {
     let chunk = entry.get(chunk_at..chunk_at.checked_add(usize::try_from(prelude.chunk_len).ok()?)?)?;
     let header = ChunkHeader::parse(chunk).ok()?;
     let prefix = chunk.get(..header.prefix_len())?;
-    let mut checksums = vec![crc32c::crc32c(prefix)];
+    let mut checksums = vec![crc32c(prefix)];
     if header.has_block_table() {
         for pair in block_offsets(prefix).ok()?.windows(2) {
-            checksums.push(crc32c::crc32c(chunk.get(pair[0] as usize..pair[1] as usize)?));
+            checksums.push(crc32c(chunk.get(pair[0] as usize..pair[1] as usize)?));
         }
     } else if header.is_memcpyed() {
-        checksums.extend(chunk[CHUNK_HEADER_LEN..].chunks(header.block_size).map(crc32c::crc32c));
+        checksums.extend(chunk[CHUNK_HEADER_LEN..].chunks(header.block_size).map(crc32c));
     }
     let n = prelude.n_checksums as usize;
     let table_at = chunk_at.checked_sub(4 * n)?;
     for (nth, crc) in checksums.into_iter().take(n).enumerate() {
         put_u32(&mut entry[..chunk_at], table_at + 4 * nth, crc);
     }
-    Some(crc32c::crc32c(&entry[table_at..chunk_at]))
+    Some(crc32c(&entry[table_at..chunk_at]))
 }
 
 /// Forges the checksums in the index segment with the body `body..end`, and returns the length of its
@@ -121,11 +122,11 @@ pub(crate) fn forge_index(bytes: &mut [u8], body: usize, end: usize) -> Option<u
     let (prefix, table) = start.split_at_mut(prefix_len);
     let paged = usize::try_from(head.paged_len).ok()?.min(pages.len());
     for (nth, page) in pages[..paged].chunks(PAGE).enumerate() {
-        put_u32(table, 4 * nth, crc32c::crc32c(page));
+        put_u32(table, 4 * nth, crc32c(page));
     }
     let n_crcs = paged.div_ceil(PAGE);
     for (nth, part) in table[..4 * n_crcs].chunks(PAGE).take(n_parts).enumerate() {
-        put_u32(prefix, 8 + head_len + 4 * nth, crc32c::crc32c(part));
+        put_u32(prefix, 8 + head_len + 4 * nth, crc32c(part));
     }
     Some(prefix_len)
 }
@@ -140,7 +141,7 @@ fn forge_references(bytes: &mut [u8], head: &SegmentHead, base: usize, end: usiz
         let start = usize::try_from(chunk.table_offset()).unwrap_or(usize::MAX);
         let stop = usize::try_from(chunk.chunk_offset()).unwrap_or(usize::MAX);
         if let Some(table) = bytes.get(start..stop) {
-            chunk.table_crc = crc32c::crc32c(table);
+            chunk.table_crc = crc32c(table);
             bytes[at..at + ChunkRef::LEN].copy_from_slice(&chunk.encode());
         }
     }
@@ -150,7 +151,7 @@ fn forge_references(bytes: &mut [u8], head: &SegmentHead, base: usize, end: usiz
 fn forge_slot(bytes: &mut [u8], at: usize) -> Option<()> {
     let stored = bytes.get_mut(at..)?.first_chunk_mut::<SLOT_LEN>()?;
     let mut claimed = *stored;
-    let crc = crc32c::crc32c(&claimed[..SLOT_LEN - 4]);
+    let crc = crc32c(&claimed[..SLOT_LEN - 4]);
     put_u32(&mut claimed, SLOT_LEN - 4, crc);
     let mut slot = CommitSlot::parse(&claimed)?;
     let head_crc_at = usize::try_from(slot.offset).ok()?.checked_add(HEAD_LEN - 4)?;
@@ -165,7 +166,7 @@ fn forge_parameters(bytes: &mut [u8]) -> Option<()> {
     // After MessagePack's marker and length.
     let content = bytes.get_mut(header.metalayer(frame::DEPOT_LAYER)?)?.get_mut(5..)?;
     let len = u32_at(content, 8)? as usize;
-    let crc = crc32c::crc32c(content.get(16..16usize.checked_add(len)?)?);
+    let crc = crc32c(content.get(16..16usize.checked_add(len)?)?);
     put_u32(content, 12, crc);
     Some(())
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::forge::{forge_chunk, forge_index};
 use crate::blosc::ChunkHeader;
+use crate::checksum::crc32c;
 use crate::chunk::ChunkReader;
 use crate::format::chunk::{PRELUDE_LEN, Prelude};
 use crate::format::entry::{EntryHead, HEAD_LEN, Kind};
@@ -55,7 +56,7 @@ pub fn index_segment(input: &[u8]) {
     let head_len = u32_at(&body, 0).unwrap_or(0) as usize;
     let Some(head) = body.get(8..).and_then(|rest| rest.get(..head_len)) else { return };
     let Ok(head) = SegmentHead::decode(head) else { return };
-    let crc = crc32c::crc32c(&body[..prefix.unwrap_or(64).min(len)]);
+    let crc = crc32c(&body[..prefix.unwrap_or(64).min(len)]);
     let bytes = entry(Kind::Index, &body, crc);
     let reference = SegmentRef {
         offset: 0,
