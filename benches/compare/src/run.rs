@@ -437,8 +437,7 @@ struct Reading {
 fn n_passes(operation: Operation, workload: Workload, seconds: f64) -> usize {
     // Epochs follow each other, as in training. With four of them, the start and the end of a loader
     // matter little.
-    let epochs = matches!(operation, Operation::EpochWindowed | Operation::EpochFull);
-    let several = epochs && workload != Workload::Small && seconds < 1.0;
+    let several = operation == Operation::EpochWindowed && workload != Workload::Small && seconds < 1.0;
     let least = if several { 4 } else { 1 };
     ((PASS_SECONDS / seconds).ceil() as usize).clamp(least, 1000)
 }
