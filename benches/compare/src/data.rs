@@ -371,12 +371,15 @@ fn pack(record: &mut Vec<u8>, positions: &[[f32; 3]], forces: &[[f32; 3]], numbe
 
 /// Makes organic molecules. Frames have the atomic numbers as `types`, of 4 bytes; the payload counts one.
 fn make_organic(records: usize, maker: &mut Maker, packed: bool) -> Result<()> {
+    // Sets that have crystals too give their molecules such a cell and such a stress.
+    const NONE: [[f64; 3]; 3] = [[0.0; 3]; 3];
     let codec = AtomicFrameCodec::default();
     let mut record = vec![];
     organic::geometries(records, |one| {
         record.clear();
         if packed {
             record.extend_from_slice(bytemuck::bytes_of(&one.energy));
+            record.extend_from_slice(bytemuck::cast_slice(&[NONE; 2]));
             pack(&mut record, &one.positions, &one.forces, one.numbers);
         } else {
             let types: Vec<i32> = one.numbers.iter().map(|&number| number.into()).collect();
@@ -384,10 +387,12 @@ fn make_organic(records: usize, maker: &mut Maker, packed: bool) -> Result<()> {
                 .positions(&one.positions)
                 .forces(&one.forces)
                 .types(&types)
-                .energy(one.energy);
+                .cell(NONE)
+                .energy(one.energy)
+                .stress(NONE);
             codec.encode(&frame, &mut record)?;
         }
-        maker.add(&record, 25 * one.numbers.len() + 8)
+        maker.add(&record, 25 * one.numbers.len() + 8 * (1 + 9 + 9))
     })
 }
 
