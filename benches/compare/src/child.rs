@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::data::{Load, Name, Workload, numbers, shuffled, touch};
+use crate::data::{Load, Name, Workload, numbers, touch, windowed};
 use crate::engines::{self, BATCH, Engine, Epochs, Keys, Operation};
 use crate::{Config, Result, system};
 
@@ -23,7 +23,7 @@ const BIG: u64 = 10_000_000_000;
 impl Task {
     /// The operations for which memory is measured.
     pub(crate) const MEASURED: [Operation; 5] =
-        [Operation::Write, Operation::Get, Operation::GetMany, Operation::Scan, Operation::Epoch];
+        [Operation::Write, Operation::Get, Operation::GetMany, Operation::Scan, Operation::EpochWindowed];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -44,10 +44,10 @@ impl Task {
 /// How many random names a child asks for.
 fn n_gets(workload: Workload, quick: bool) -> usize {
     match (workload, quick) {
-        (Workload::Molecules, _) => 10_000,
         (Workload::Frames, _) => 200,
         (Workload::Small, true) => 20_000,
         (Workload::Small, false) => 1_000_000,
+        _ => 10_000,
     }
 }
 
@@ -100,8 +100,8 @@ pub(crate) fn serve(config: &Config, task: Task) -> Result<()> {
     engine.prepare()?;
     let questions = Questions {
         gets: numbers(n_gets(workload, config.quick), load.len(), 11),
-        order: if task == Task::Measure(Operation::Epoch) {
-            shuffled(n_epoch(workload), load.len(), 12)
+        order: if task == Task::Measure(Operation::EpochWindowed) {
+            windowed(n_epoch(workload), load.len(), load.mean_bytes(), 12)
         } else {
             Vec::new()
         },
@@ -132,9 +132,9 @@ fn perform(
     let visit: engines::Visit = &mut |bytes| sum = sum.wrapping_add(touch(bytes));
     match task {
         Task::Measure(Operation::Scan) => store.scan(visit)?,
-        Task::Measure(Operation::Epoch) => {
+        Task::Measure(Operation::EpochWindowed) => {
             let (order, batch) = (questions.order.as_slice(), load.workload.batch());
-            store.epochs(&Epochs { order, batch, n: 1 }, visit)?;
+            store.epochs(&Epochs { order, batch, n: 1, full: false }, visit)?;
         }
         Task::Measure(Operation::GetMany) => {
             for numbers in questions.gets.chunks(BATCH).take(100) {

@@ -1,9 +1,12 @@
-//! The records: three kinds, made and encoded once. Every engine gets the same bytes.
+//! The records: some kinds, made and encoded once. Every engine gets the same bytes.
 //!
 //! ```text
 //! a   molecules   10 to 120 atoms: numbers u8, positions and forces f32, energy, cell and stress f64
+//! ap  packed      the same molecules: these arrays behind each other, without a codec
 //! b   frames      5000 atoms of liquid argon: positions, velocities, forces f32, and a few numbers
 //! c   small       16 f32, 64 bytes
+//! d   organic     13 to 110 atoms: see `organic.rs`
+//! dp  packed      the same molecules, packed
 //! ```
 //!
 //! They lie in one file, which this process and its children map. So what an engine allocates can be
@@ -13,7 +16,7 @@
 //! u64 records, u64 payload bytes | u64 start, u64 length, for each record | records, each at a multiple of 16
 //! ```
 //!
-//! Records of `a` and `b` are atomic frames as the codec encodes them. *Payload* is what a user would
+//! Records of `a`, `b` and `d` are atomic frames as the codec encodes them. *Payload* is what a user would
 //! count: the bytes of the arrays and numbers, without what the codec adds. Ratios of size and MB/s
 //! refer to the payload.
 
@@ -29,7 +32,7 @@ use memmap2::Mmap;
 use vldepot::Codec;
 use vldepot::codecs::{AtomicFrame, AtomicFrameCodec};
 
-use crate::Result;
+use crate::{Result, organic};
 pub(crate) use simulation::Random;
 use simulation::Simulation;
 
@@ -42,19 +45,35 @@ const SMALL_FLOATS: usize = 16;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Workload {
     Molecules,
+    MoleculesPacked,
     Frames,
     Small,
+    Organic,
+    OrganicPacked,
 }
 
-impl Workload {
-    pub(crate) const ALL: [Self; 3] = [Self::Molecules, Self::Frames, Self::Small];
+/// In a quick run, the records of a workload have at least this many bytes for each byte of the last cache.
+const OVER_CACHE: u64 = 2;
 
-    /// The letter for it on the command line.
+impl Workload {
+    pub(crate) const ALL: [Self; 6] = [
+        Self::Molecules,
+        Self::MoleculesPacked,
+        Self::Frames,
+        Self::Small,
+        Self::Organic,
+        Self::OrganicPacked,
+    ];
+
+    /// The letters for it on the command line.
     pub(crate) fn letter(self) -> &'static str {
         match self {
             Self::Molecules => "a",
+            Self::MoleculesPacked => "ap",
             Self::Frames => "b",
             Self::Small => "c",
+            Self::Organic => "d",
+            Self::OrganicPacked => "dp",
         }
     }
 
@@ -64,21 +83,25 @@ impl Workload {
 
     pub(crate) fn describe(self) -> &'static str {
         match self {
-            Self::Molecules => "molecules of 10 to 120 atoms",
+            Self::Molecules => "molecules of 10 to 120 atoms, as atomic frames",
+            Self::MoleculesPacked => "the molecules of a, packed: their arrays behind each other",
             Self::Frames => "frames of 5000 atoms",
             Self::Small => "records of 64 bytes",
+            Self::Organic => "organic molecules with bonds and spring forces, shuffled, as atomic frames",
+            Self::OrganicPacked => "the molecules of d, packed",
         }
     }
 
-    /// How many records there are.
+    /// How many records there are. They are larger than the last cache, or a quick run would measure that.
     pub(crate) fn records(self, quick: bool) -> usize {
+        let quick_of = |bytes: u64| ((OVER_CACHE * crate::system::last_cache()) / bytes) as usize;
         match (self, quick) {
-            (Self::Molecules, true) => 30_000,
-            (Self::Molecules, false) => 100_000,
-            (Self::Frames, true) => 100,
-            (Self::Frames, false) => 200,
-            (Self::Small, true) => 300_000,
+            (Self::Frames, true) => quick_of(180_000),
+            (Self::Frames, false) => quick_of(180_000).max(400),
+            (Self::Small, true) => quick_of(64),
             (Self::Small, false) => 10_000_000,
+            (_, true) => quick_of(1_600),
+            (_, false) => 100_000,
         }
     }
 
@@ -87,9 +110,18 @@ impl Workload {
         if self == Self::Frames { 8 } else { 256 }
     }
 
+    /// Of packed molecules, the bytes of a record before its arrays.
+    pub(crate) fn packed_head(self) -> Option<usize> {
+        match self {
+            Self::MoleculesPacked => Some(8 * (1 + 9 + 9)),
+            Self::OrganicPacked => Some(8),
+            _ => None,
+        }
+    }
+
     /// Whether its records are atomic frames.
     pub(crate) fn is_atomic(self) -> bool {
-        self != Self::Small
+        matches!(self, Self::Molecules | Self::Frames | Self::Organic)
     }
 }
 
@@ -183,6 +215,11 @@ impl Load {
         (0..self.len).map(|number| (number, Name::new(number), self.record(number)))
     }
 
+    /// The mean bytes of a record.
+    pub(crate) fn mean_bytes(&self) -> usize {
+        self.record_bytes() as usize / self.len.max(1)
+    }
+
     /// The total bytes of all records.
     pub(crate) fn record_bytes(&self) -> u64 {
         (0..self.len).map(|number| self.record(number).len() as u64).sum()
@@ -220,6 +257,29 @@ pub(crate) fn shuffled(n: usize, below: usize, seed: u64) -> Vec<u32> {
     all
 }
 
+/// The bytes of a group and of a window of the loader, by default.
+const GROUP: usize = 1 << 20;
+pub(crate) const WINDOW: usize = 64 << 20;
+
+/// The first `n` records in an order like that of the loader's windows: groups of neighbours come in a shuffled
+/// order, and the records of so many groups as a window has are shuffled among each other.
+pub(crate) fn windowed(n: usize, below: usize, mean_bytes: usize, seed: u64) -> Vec<u32> {
+    let of_group = (GROUP / mean_bytes.max(1)).max(1);
+    let groups = shuffled(usize::MAX, below.div_ceil(of_group), seed);
+    let mut order = Vec::with_capacity(below);
+    for (nth, window) in groups.chunks(WINDOW / GROUP).enumerate() {
+        let records = window.iter().flat_map(|&group| {
+            let first = group as usize * of_group;
+            (first..below.min(first + of_group)).map(|record| record as u32)
+        });
+        let records: Vec<u32> = records.collect();
+        let places = shuffled(usize::MAX, records.len(), seed ^ (nth as u64 + 1));
+        order.extend(places.into_iter().map(|place| records[place as usize]));
+    }
+    order.truncate(n);
+    order
+}
+
 /// Writes the file of records.
 struct Maker {
     entries: Vec<[u64; 2]>,
@@ -247,7 +307,10 @@ fn make(workload: Workload, records: usize, path: &Path) -> Result<()> {
     out.seek(SeekFrom::Start(at))?;
     let mut maker = Maker { entries: Vec::with_capacity(records), out, at, payload: 0 };
     match workload {
-        Workload::Molecules => make_molecules(records, &mut maker)?,
+        Workload::Molecules => make_molecules(records, &mut maker, false)?,
+        Workload::MoleculesPacked => make_molecules(records, &mut maker, true)?,
+        Workload::Organic => make_organic(records, &mut maker, false)?,
+        Workload::OrganicPacked => make_organic(records, &mut maker, true)?,
         Workload::Frames => make_frames(records, &mut maker)?,
         Workload::Small => make_small(records, &mut maker)?,
     }
@@ -262,7 +325,7 @@ fn make(workload: Workload, records: usize, path: &Path) -> Result<()> {
 /// Makes chains with bonds of 0.10 to 0.15 nm and forces of 50 kJ/mol/nm.
 ///
 /// All bits of every number are random, as in a computed one.
-fn make_molecules(records: usize, maker: &mut Maker) -> Result<()> {
+fn make_molecules(records: usize, maker: &mut Maker, packed: bool) -> Result<()> {
     let codec = AtomicFrameCodec::default();
     let mut random = Random(2);
     let (mut positions, mut forces, mut numbers, mut record) = (vec![], vec![], vec![], vec![]);
@@ -286,18 +349,55 @@ fn make_molecules(records: usize, maker: &mut Maker) -> Result<()> {
         forces.extend((0..n_atoms).map(|_| [0; 3].map(|_| (50.0 * random.normal()) as f32)));
         numbers.clear();
         numbers.extend((0..n_atoms).map(|_| [1_u8, 1, 1, 1, 6, 6, 6, 7, 8, 16][random.below(10)]));
-        let frame = AtomicFrame::new()
-            .positions(&positions)
-            .forces(&forces)
-            .per_atom("numbers", &numbers)
-            .cell([[edge, 0.0, 0.0], [0.0, edge, 0.0], [0.0, 0.0, edge]])
-            .energy(energy)
-            .stress(stress);
+        let cell = [[edge, 0.0, 0.0], [0.0, edge, 0.0], [0.0, 0.0, edge]];
         record.clear();
-        codec.encode(&frame, &mut record)?;
+        if packed {
+            record.extend_from_slice(bytemuck::bytes_of(&energy));
+            record.extend_from_slice(bytemuck::cast_slice(&cell));
+            record.extend_from_slice(bytemuck::cast_slice(&stress));
+            pack(&mut record, &positions, &forces, &numbers);
+        } else {
+            let frame = AtomicFrame::new()
+                .positions(&positions)
+                .forces(&forces)
+                .per_atom("numbers", &numbers)
+                .cell(cell)
+                .energy(energy)
+                .stress(stress);
+            codec.encode(&frame, &mut record)?;
+        }
         maker.add(&record, 25 * n_atoms + 8 * (1 + 9 + 9))?;
     }
     Ok(())
+}
+
+/// The arrays of a molecule behind each other.
+fn pack(record: &mut Vec<u8>, positions: &[[f32; 3]], forces: &[[f32; 3]], numbers: &[u8]) {
+    record.extend_from_slice(bytemuck::cast_slice(positions));
+    record.extend_from_slice(bytemuck::cast_slice(forces));
+    record.extend_from_slice(numbers);
+}
+
+/// Makes organic molecules. Frames have the atomic numbers as `types`, of 4 bytes; the payload counts one.
+fn make_organic(records: usize, maker: &mut Maker, packed: bool) -> Result<()> {
+    let codec = AtomicFrameCodec::default();
+    let mut record = vec![];
+    organic::geometries(records, |one| {
+        record.clear();
+        if packed {
+            record.extend_from_slice(bytemuck::bytes_of(&one.energy));
+            pack(&mut record, &one.positions, &one.forces, one.numbers);
+        } else {
+            let types: Vec<i32> = one.numbers.iter().map(|&number| number.into()).collect();
+            let frame = AtomicFrame::new()
+                .positions(&one.positions)
+                .forces(&one.forces)
+                .types(&types)
+                .energy(one.energy);
+            codec.encode(&frame, &mut record)?;
+        }
+        maker.add(&record, 25 * one.numbers.len() + 8)
+    })
 }
 
 /// Makes frames of the first [`FRAME_ATOMS`] atoms of the example's simulation.
@@ -337,4 +437,49 @@ fn make_small(records: usize, maker: &mut Maker) -> Result<()> {
         maker.add(bytemuck::cast_slice(&floats), size_of_val(&floats))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_order_of_windows_has_every_record_once_and_shuffles_it_within_its_window() {
+        let (n, mean) = (200_000, 2000);
+        let order = windowed(n, n, mean, 3);
+        let mut sorted = order.clone();
+        sorted.sort_unstable();
+        assert!(sorted.into_iter().eq(0..n as u32));
+        let groups = |records: &[u32]| {
+            let mut groups: Vec<u32> = records.iter().map(|record| record / (GROUP / mean) as u32).collect();
+            groups.sort_unstable();
+            groups.dedup();
+            groups.len()
+        };
+        let of_window = WINDOW / GROUP * (GROUP / mean);
+        assert!(groups(&order[..of_window]) <= WINDOW / GROUP + 1);
+        assert!(groups(&order[..1000]) > WINDOW / GROUP / 2);
+        assert_eq!(windowed(10, n, mean, 3), order[..10]);
+    }
+
+    #[test]
+    fn packed_molecules_are_those_of_the_frames() {
+        let folder = tempfile::tempdir().unwrap();
+        let pairs =
+            [(Workload::Molecules, Workload::MoleculesPacked), (Workload::Organic, Workload::OrganicPacked)];
+        for (framed, packed) in pairs {
+            let framed = Load::of(framed, 300, folder.path()).unwrap();
+            let packed = Load::of(packed, 300, folder.path()).unwrap();
+            assert!((framed.mean_payload - packed.mean_payload).abs() < 1e-9);
+            let codec = AtomicFrameCodec::default();
+            for number in 0..300 {
+                let view = codec.view(framed.record(number)).unwrap();
+                let positions = view.positions();
+                let bytes: &[u8] = bytemuck::cast_slice(positions.as_slice().unwrap());
+                let first = packed.record(number).len() - 25 * view.n_atoms();
+                assert_eq!(&packed.record(number)[first..][..bytes.len()], bytes);
+            }
+            assert_eq!(packed.record_bytes(), (packed.mean_payload * 300.0).round() as u64);
+        }
+    }
 }

@@ -6,6 +6,7 @@ mod child;
 mod data;
 mod engines;
 mod goals;
+mod organic;
 mod report;
 mod run;
 mod system;
@@ -26,17 +27,20 @@ vldepot beside its rivals and beside the physical limits
 
 usage: compare [options]
 
-  --quick               fewer records and rounds: about three minutes on two cores
-  --workload a|b|c      only this one; may be given again
-  --engine NAME[,NAME]  only these and the limits they are measured against; `vldepot` is all of vldepot's
-  --operation OP[,OP]   only these
+  --quick               fewer records, still twice the last cache, and fewer rounds
+  --workload a|ap|b|c|d|dp
+                        only this one; may be given again
+  --engine NAME[,NAME]  only these and the limits they are measured against; `vldepot` is all of vldepot's but
+                        `compact`, which takes minutes and runs only when named
+  --operation OP[,OP]   only these; `epoch` is both kinds of shuffle
   --data DIR            where records and stores are kept (default: a temporary folder); records are used again
-  --rounds N            rounds of each operation (default: 7, with --quick 5)
+  --rounds N            rounds of each operation (default: 5)
   --threads N           threads of the engines that take as many as there are (default: those of the machine)
   --cpu-time            count this process's CPU time instead of time: for ratios on a machine that others use,
                         where waiting for disks and what threads gain do not matter
   --json FILE           write the figures there too, one JSON object a line
-  --list                list workloads, engines and operations
+  --markdown            print the tables of docs/explanation/performance.md, too
+  --list                explain workloads, engines and operations
 ";
 
 /// What to run.
@@ -68,15 +72,19 @@ impl Config {
         if self.engines.is_empty() {
             return !engines::is_optional(engine);
         }
-        self.engines.iter().any(matches)
+        // `vldepot` is not enough for an engine that takes minutes; its own name is.
+        let enough = |given: &&String| engines::is_optional(given) || !engines::is_optional(engine);
+        self.engines.iter().filter(enough).any(matches)
     }
 }
 
 /// The command line.
 #[derive(Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "one for each flag")]
 struct Arguments {
     quick: bool,
     list: bool,
+    markdown: bool,
     cpu_time: bool,
     workloads: Vec<Workload>,
     engines: Vec<String>,
@@ -96,10 +104,11 @@ fn parse() -> Result<Arguments> {
         match argument {
             Long("quick") => arguments.quick = true,
             Long("cpu-time") => arguments.cpu_time = true,
+            Long("markdown") => arguments.markdown = true,
             Long("list") => arguments.list = true,
             Long("workload") => {
                 let letter = parser.value()?.string()?;
-                let unknown = || format!("no workload is called {letter:?}; there are a, b, c");
+                let unknown = || format!("no workload is called {letter:?}; there are a, ap, b, c, d, dp");
                 arguments.workloads.push(Workload::parse(&letter).ok_or_else(unknown)?);
             }
             Long("engine") => {
@@ -107,6 +116,10 @@ fn parse() -> Result<Arguments> {
             }
             Long("operation") => {
                 for name in parser.value()?.string()?.split(',') {
+                    if name == "epoch" {
+                        arguments.operations.extend([Operation::EpochWindowed, Operation::EpochFull]);
+                        continue;
+                    }
                     let unknown = || format!("no operation is called {name:?}; see --list");
                     arguments.operations.push(Operation::parse(name).ok_or_else(unknown)?);
                 }
@@ -137,11 +150,9 @@ fn list() -> Result<()> {
         println!("  {:<23} {}", operation.name(), operation.describe());
     }
     println!("engines");
-    let load = data::Load::of(Workload::Small, 1, folder.path())?;
+    let load = data::Load::of(Workload::Molecules, 1, folder.path())?;
     for engine in engines::all(&load, 2) {
-        let optional = if engines::is_optional(engine.name()) { "only when named" } else { "" };
-        let what = if engine.is_limit() { "limit" } else { optional };
-        println!("  {:<23} {what}", engine.name());
+        println!("  {:<28} {}", engine.name(), engines::describe(engine.name()));
     }
     Ok(())
 }
@@ -166,7 +177,7 @@ fn start() -> Result<()> {
         engines: arguments.engines,
         operations: or_all(arguments.operations, &Operation::ALL),
         data,
-        rounds: arguments.rounds.unwrap_or(if arguments.quick { 5 } else { 7 }).max(1),
+        rounds: arguments.rounds.unwrap_or(5).max(1),
         threads: arguments.threads.unwrap_or(cores).max(1),
         cpu_time: arguments.cpu_time,
     };
@@ -188,6 +199,9 @@ fn start() -> Result<()> {
         out.flush()?;
     }
     goals::print(&config, &rows);
+    if arguments.markdown {
+        report::markdown(&rows);
+    }
     Ok(())
 }
 
@@ -198,5 +212,34 @@ fn main() -> ExitCode {
             eprintln!("compare: {error}");
             ExitCode::FAILURE
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn compact_runs_only_when_it_is_named() {
+        let wants = |given: &[&str], engine: &str| {
+            let config = Config {
+                quick: true,
+                workloads: Vec::new(),
+                engines: given.iter().map(|&name| name.to_owned()).collect(),
+                operations: Vec::new(),
+                data: PathBuf::new(),
+                rounds: 1,
+                threads: 2,
+                cpu_time: false,
+            };
+            config.wants(engine)
+        };
+        assert!(!wants(&[], "vldepot-compact"));
+        assert!(!wants(&["vldepot", "lmdb"], "vldepot-compact"));
+        assert!(!wants(&["blosc2"], "blosc2-compact"));
+        assert!(wants(&["vldepot", "vldepot-compact"], "vldepot-compact"));
+        assert!(wants(&["vldepot-compact"], "vldepot-compact-frames"));
+        assert!(wants(&["vldepot", "lmdb"], "vldepot-balanced-1"));
+        assert!(!wants(&["vldepot", "lmdb-zstd"], "lmdb"));
     }
 }

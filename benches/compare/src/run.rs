@@ -7,11 +7,9 @@
 
 use std::path::{Path, PathBuf};
 
-use hashbrown::HashSet;
-
 use crate::child::{self, Task};
-use crate::data::{Load, Name, Random, Workload, numbers, shuffled, touch};
-use crate::engines::{self, BATCH, Engine, Epochs, Keys, Operation, Store};
+use crate::data::{Load, Name, Workload, numbers, shuffled, touch, windowed};
+use crate::engines::{self, BATCH, Engine, Epochs, Keys, Operation, Store, with_threads};
 use crate::report::{self, Row};
 use crate::system::{self, Clock};
 use crate::{Config, Result};
@@ -26,25 +24,28 @@ const COMMITS: usize = 200;
 /// The most bytes of a record that is committed alone.
 const COMMITTED: usize = 1200;
 
-/// How many records the operations read.
+/// How many records the operations read. Those that `get` and `get_many` read are too many for the last cache:
+/// each is read again only after all others.
 struct Sizes {
     gets: usize,
     lookups: usize,
     epoch: usize,
+    epoch_full: usize,
     cold: usize,
 }
 
 impl Sizes {
     fn new(workload: Workload, quick: bool) -> Self {
-        let (gets, lookups, epoch, cold) = match (workload, quick) {
-            (Workload::Molecules, true) => (2_560, 20_000, 30_000, 100),
-            (Workload::Molecules, false) => (20_480, 100_000, 100_000, 1000),
-            (Workload::Frames, true) => (100, 1000, 100, 20),
-            (Workload::Frames, false) => (512, 1000, 200, 50),
-            (Workload::Small, true) => (5_120, 100_000, 300_000, 100),
-            (Workload::Small, false) => (102_400, 1_000_000, 1 << 20, 1000),
+        const ALL: usize = usize::MAX;
+        let (gets, lookups, epoch, epoch_full, cold) = match (workload, quick) {
+            (Workload::Frames, true) => (ALL, 1000, ALL, ALL, 20),
+            (Workload::Frames, false) => (ALL, 1000, ALL, ALL, 50),
+            (Workload::Small, true) => (1 << 17, 100_000, 1 << 20, 1 << 16, 100),
+            (Workload::Small, false) => (1 << 17, 1_000_000, 1 << 20, 1 << 17, 1000),
+            (_, true) => (ALL, 20_000, ALL, ALL, 100),
+            (_, false) => (ALL, 100_000, ALL, ALL, 1000),
         };
-        Self { gets, lookups, epoch, cold }
+        Self { gets, lookups, epoch, epoch_full, cold }
     }
 }
 
@@ -81,10 +82,9 @@ pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values[values.len() / 2]
 }
 
-/// How many times as fast `ours` is as `theirs`. Each has one time for each round.
-pub(crate) fn speed_over(ours: &[f64], theirs: &[f64]) -> Option<f64> {
-    let ratios: Vec<f64> = ours.iter().zip(theirs).map(|(ours, theirs)| theirs / ours).collect();
-    (!ratios.is_empty()).then(|| median(ratios))
+/// How many times as fast `ours` is as `theirs`, in each round. Each has one time for each round.
+pub(crate) fn speeds_over(ours: &[f64], theirs: &[f64]) -> Vec<f64> {
+    ours.iter().zip(theirs).map(|(ours, theirs)| theirs / ours).collect()
 }
 
 /// Runs a workload. Returns its figures.
@@ -131,6 +131,10 @@ fn contenders<'l>(config: &Config, load: &'l Load) -> Result<Vec<Contender<'l>>>
     let mut needed: Vec<String> = Vec::new();
     for engine in engines.iter().filter(|engine| wanted(engine.as_ref())) {
         needed.extend(engine.limit().into_iter().chain(engine.store_of()).map(str::to_owned));
+        let writing = [Operation::Write, Operation::Put];
+        for operation in writing.into_iter().filter(|one| config.operations.contains(one)) {
+            needed.extend(engine.limit().map(|limit| with_threads(limit, engine.threads(operation))));
+        }
     }
     let mut contenders = Vec::new();
     for mut engine in engines {
@@ -255,7 +259,7 @@ fn commit(config: &Config, load: &Load, contenders: &mut [Contender<'_>]) -> Res
 /// batches.
 fn verify(load: &Load, contenders: &[Contender<'_>]) -> Result<()> {
     let some = numbers(4 * BATCH, load.len(), 6);
-    for contender in contenders {
+    for contender in contenders.iter().filter(|one| reads(one)) {
         let mut store = contender.engine.open(&contender.path)?;
         let check = |store: &mut dyn Store| -> Result<()> {
             store.verify(load)?;
@@ -315,22 +319,6 @@ fn open(config: &Config, load: &Load, contenders: &mut [Contender<'_>]) -> Resul
     Ok(())
 }
 
-/// About `n` random numbers below `below`. No run of [`BATCH`] of them has a number twice.
-fn batches(n: usize, below: usize) -> Vec<usize> {
-    let mut random = Random(8);
-    let mut all = Vec::with_capacity(n);
-    while all.len() < n {
-        let mut batch = HashSet::with_capacity(BATCH);
-        while batch.len() < BATCH.min(below) {
-            let number = random.below(below);
-            if batch.insert(number) {
-                all.push(number);
-            }
-        }
-    }
-    all
-}
-
 /// The records that reading operations ask for.
 struct Questions {
     numbers: Vec<usize>,
@@ -342,20 +330,23 @@ struct Questions {
 
 impl Questions {
     fn new(operation: Operation, load: &Load, sizes: &Sizes) -> Self {
-        let n = match operation {
-            Operation::Lookup => sizes.lookups,
-            Operation::Scan | Operation::Epoch => 0,
-            Operation::GetCold => sizes.cold,
-            _ => sizes.gets,
-        };
-        let numbers = match operation {
-            Operation::GetMany => batches(n, load.len()),
-            _ => numbers(n, load.len(), 8),
+        let (len, mean) = (load.len(), load.mean_bytes());
+        let numbers: Vec<usize> = match operation {
+            Operation::Lookup => numbers(sizes.lookups, len, 8),
+            Operation::GetCold => numbers(sizes.cold, len, 8),
+            // No record twice: what was read is out of the caches when it comes again.
+            Operation::Get | Operation::GetMany => {
+                shuffled(sizes.gets, len, 8).into_iter().map(|number| number as usize).collect()
+            }
+            _ => Vec::new(),
         };
         let names = numbers.iter().map(|&number| Name::new(number)).collect();
-        let n_order = if operation == Operation::Epoch { sizes.epoch } else { 0 };
-        let order = shuffled(n_order, load.len(), 9);
-        Self { numbers, names, order, batch: load.workload.batch(), n_records: load.len() }
+        let order = match operation {
+            Operation::EpochWindowed | Operation::EpochCold => windowed(sizes.epoch, len, mean, 9),
+            Operation::EpochFull => shuffled(sizes.epoch_full, len, 9),
+            _ => Vec::new(),
+        };
+        Self { numbers, names, order, batch: load.workload.batch(), n_records: len }
     }
 
     fn names(&self) -> Vec<&str> {
@@ -390,8 +381,9 @@ fn passes(
         visited.records += 1;
         visited.sum = visited.sum.wrapping_add(touch(bytes));
     };
-    if operation == Operation::Epoch {
-        store.epochs(&Epochs { order: &questions.order, batch: questions.batch, n }, visit)?;
+    if matches!(operation, Operation::EpochWindowed | Operation::EpochFull) {
+        let full = operation == Operation::EpochFull;
+        store.epochs(&Epochs { order: &questions.order, batch: questions.batch, n, full }, visit)?;
         return Ok(visited);
     }
     for _ in 0..n {
@@ -422,8 +414,12 @@ fn expected(
     };
     match operation {
         Operation::Lookup => (questions.numbers.len(), Some(0)),
-        Operation::Epoch if questions.order.len() < load.len() => (questions.order.len(), None),
-        Operation::Scan | Operation::Epoch => (load.len(), Some(sum(&mut (0..load.len())))),
+        Operation::EpochWindowed | Operation::EpochFull if questions.order.len() < load.len() => {
+            (questions.order.len(), None)
+        }
+        Operation::Scan | Operation::EpochWindowed | Operation::EpochFull => {
+            (load.len(), Some(sum(&mut (0..load.len()))))
+        }
         _ => (questions.numbers.len(), Some(sum(&mut questions.numbers.iter().copied()))),
     }
 }
@@ -441,7 +437,7 @@ struct Reading {
 fn n_passes(operation: Operation, workload: Workload, seconds: f64) -> usize {
     // Epochs follow each other, as in training. With four of them, the start and the end of a loader
     // matter little.
-    let several = operation == Operation::Epoch && workload.is_atomic() && seconds < 1.0;
+    let several = operation == Operation::EpochWindowed && workload != Workload::Small && seconds < 1.0;
     let least = if several { 4 } else { 1 };
     ((PASS_SECONDS / seconds).ceil() as usize).clamp(least, 1000)
 }
@@ -452,7 +448,9 @@ fn read(config: &Config, load: &Load, contenders: &mut [Contender<'_>]) -> Resul
     let questions: Vec<_> =
         wanted.map(|operation| (operation, Questions::new(operation, load, &sizes))).collect();
     let mut stores: Vec<Box<dyn Store>> = Vec::new();
-    for contender in contenders.iter() {
+    // A limit that only writes comes last of its kind, and has nothing to read.
+    contenders.sort_by_key(|one| !reads(one));
+    for contender in contenders.iter().filter(|one| reads(one)) {
         stores.push(contender.engine.open(&contender.path)?);
     }
     let mut readings = Vec::new();
@@ -490,11 +488,24 @@ fn read(config: &Config, load: &Load, contenders: &mut [Contender<'_>]) -> Resul
     Ok(())
 }
 
+/// Whether a contender reads at all.
+fn reads(contender: &Contender<'_>) -> bool {
+    contender.engine.supports(Operation::Get) || contender.engine.supports(Operation::GetMany)
+}
+
 fn read_cold(config: &Config, load: &Load, contenders: &mut [Contender<'_>]) -> Result<()> {
-    let operation = Operation::GetCold;
-    if !config.operations.contains(&operation) {
-        return Ok(());
+    for operation in Operation::COLD.into_iter().filter(|one| config.operations.contains(one)) {
+        read_cold_by(config, load, contenders, operation)?;
     }
+    Ok(())
+}
+
+fn read_cold_by(
+    config: &Config,
+    load: &Load,
+    contenders: &mut [Contender<'_>],
+    operation: Operation,
+) -> Result<()> {
     let questions = Questions::new(operation, load, &Sizes::new(load.workload, config.quick));
     let names = questions.names();
     for _ in 0..config.rounds.min(3) {
@@ -504,10 +515,10 @@ fn read_cold(config: &Config, load: &Load, contenders: &mut [Contender<'_>]) -> 
             let mut store = contender.engine.open(&contender.path)?;
             let mut visited = Visited::default();
             let seconds = config.clock().time(|| {
-                visited = passes(operation, store.as_mut(), &questions, &names, 1)?;
+                visited = passes(operation.warm(), store.as_mut(), &questions, &names, 1)?;
                 Ok(())
             })?;
-            let (records, sum) = expected(operation, load, store.as_ref(), &questions);
+            let (records, sum) = expected(operation.warm(), load, store.as_ref(), &questions);
             if sum.is_some_and(|sum| sum != visited.sum) {
                 return Err(format!("{}: other records were read", contender.engine.name()).into());
             }
@@ -567,10 +578,14 @@ fn rows(config: &Config, load: &Load, contenders: &[Contender<'_>]) -> Vec<Row> 
     let mut rows = Vec::new();
     for contender in contenders.iter().filter(|one| one.wanted) {
         let engine = &contender.engine;
-        let limit = engine.limit().and_then(|name| contenders.iter().find(|one| one.engine.name() == name));
         for &operation in &config.operations {
             let mut row = Row::new(load.workload, operation.name(), engine.name(), engine.threads(operation));
-            if operation == Operation::Size {
+            // A limit has the threads of what it is compared with, or there is no ratio.
+            let limit = engine.limit().and_then(|limit| {
+                let name = with_threads(limit, engine.threads(operation));
+                contenders.iter().find(|one| one.engine.name() == name)
+            });
+            if operation == Operation::Size && (reads(contender) || !engine.is_limit()) {
                 row.stored_ratio = contender.stored_ratio;
             }
             if operation == Operation::Commit {
@@ -580,14 +595,16 @@ fn rows(config: &Config, load: &Load, contenders: &[Contender<'_>]) -> Vec<Row> 
             if let Some(times) = contender.times(operation) {
                 let rate = 1.0 / median(times.to_vec());
                 row.records_per_s = Some(rate);
+                row.records_per_s_min = times.iter().map(|time| 1.0 / time).reduce(f64::min);
+                row.records_per_s_max = times.iter().map(|time| 1.0 / time).reduce(f64::max);
                 let without_records =
                     [Operation::Open, Operation::FirstGet, Operation::Lookup, Operation::Commit];
                 if !without_records.contains(&operation) {
                     row.mb_per_s = Some(rate * load.mean_payload / 1e6);
                 }
-                row.ratio_to_limit = limit
-                    .and_then(|limit| limit.times(operation))
-                    .and_then(|of_limit| speed_over(times, of_limit));
+                let of_limit = limit.and_then(|limit| limit.times(operation)).unwrap_or_default();
+                row.limit_rounds = speeds_over(times, of_limit);
+                row.ratio_to_limit = (!of_limit.is_empty()).then(|| median(row.limit_rounds.clone()));
                 row.rounds = times.to_vec();
             }
             if !row.is_empty() {
@@ -604,7 +621,12 @@ mod tests {
 
     #[test]
     fn every_engine_gives_back_what_it_was_given() {
-        for (letter, records) in [(Workload::Molecules, 700), (Workload::Small, 3000)] {
+        for (letter, records) in [
+            (Workload::Molecules, 700),
+            (Workload::MoleculesPacked, 700),
+            (Workload::Organic, 700),
+            (Workload::Small, 3000),
+        ] {
             let folder = tempfile::tempdir().unwrap();
             let load = Load::of(letter, records, folder.path()).unwrap();
             let config = Config {
@@ -620,9 +642,19 @@ mod tests {
             let mut contenders = contenders(&config, &load).unwrap();
             write(&config, &load, &mut contenders).unwrap();
             verify(&load, &contenders).unwrap();
+            put(&config, &load, &mut contenders).unwrap();
             read(&config, &load, &mut contenders).unwrap();
+            let rows = rows(&config, &load, &contenders);
+            let ratio = |engine: &str, operation: &str| {
+                let row = rows.iter().find(|row| row.engine == engine && row.operation == operation);
+                row.unwrap().ratio_to_limit
+            };
+            assert!(ratio("vldepot-balanced", "put").is_some(), "two threads beside two");
+            assert!(ratio("vldepot-balanced-1", "put").is_some());
+            assert!(ratio("vldepot-balanced", "scan").is_none(), "no limit has two threads there");
             for contender in &contenders {
-                let read = Operation::READING.into_iter().filter(|&one| contender.engine.supports(one));
+                let all = Operation::READING.into_iter();
+                let read = all.filter(|&one| contender.engine.supports(one));
                 for operation in read {
                     assert!(contender.times(operation).is_some(), "{}", contender.engine.name());
                 }

@@ -13,6 +13,9 @@ pub(crate) const OVERHEAD: usize = 32;
 /// A context. One thread uses it.
 struct Context(NonNull<sys::blosc2_context>);
 
+// SAFETY: a context has no ties to the thread that made it, and `&mut self` keeps others away from it.
+unsafe impl Send for Context {}
+
 impl Drop for Context {
     fn drop(&mut self) {
         // SAFETY: created by Blosc2, freed once, not used after.

@@ -16,9 +16,9 @@ use hashbrown::HashMap;
 use memmap2::Mmap;
 
 use super::limits::MEMCPY;
-use super::{Engine, Store, Visit};
+use super::{Commit, Engine, Operation, Store, Visit};
 use crate::Result;
-use crate::data::Load;
+use crate::data::{Load, Name};
 
 /// A plain file.
 pub(crate) struct Flat<'l> {
@@ -38,6 +38,23 @@ impl Engine for Flat<'_> {
 
     fn limit(&self) -> Option<&'static str> {
         Some(MEMCPY)
+    }
+
+    fn supports(&self, operation: Operation) -> bool {
+        operation != Operation::Put
+    }
+
+    /// Appends and syncs: what a commit must do at least.
+    fn committing(&self, path: &Path, records: &[(Name, &[u8])]) -> Result<Commit<'_>> {
+        let mut file = File::create_new(path)?;
+        records.iter().try_for_each(|(_, record)| file.write_all(record))?;
+        file.sync_all()?;
+        Ok(Box::new(move |name, record| {
+            // One write, as a store would do it.
+            let entry = [name.as_bytes(), &(record.len() as u32).to_le_bytes(), record].concat();
+            file.write_all(&entry)?;
+            Ok(file.sync_data()?)
+        }))
     }
 
     fn write(&mut self, path: &Path) -> Result<()> {

@@ -186,8 +186,9 @@ impl Engine for Hdf5<'_> {
 
     fn supports(&self, operation: Operation) -> bool {
         // Reading small records one by one would take minutes.
-        let slow = operation == Operation::Epoch && !self.load.workload.is_atomic();
-        operation != Operation::Put && !slow
+        use Operation::{Commit, EpochCold, EpochFull, EpochWindowed, Put};
+        let slow = matches!(operation, EpochWindowed | EpochFull | EpochCold);
+        !matches!(operation, Put | Commit) && (self.load.workload.is_atomic() || !slow)
     }
 
     fn write(&mut self, path: &Path) -> Result<()> {

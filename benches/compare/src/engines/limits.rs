@@ -1,4 +1,4 @@
-//! The physical limits: what any store of such chunks must at least do, on one thread.
+//! The physical limits: what any store of such chunks must at least do, on one thread or, to write, on several.
 //!
 //! The chunks are those that a depot makes of the same records, byte for byte, with the same parameters.
 //! They are laid out beforehand. There are no names and no checksums, and only `write` uses a file.
@@ -9,8 +9,12 @@
 //! | `put` | compresses every chunk | copies every chunk |
 //! | `write` | the same, each chunk written to one file, which is synced once | the same |
 //! | `get`, `get_many` | decompresses the blocks that the record touches | copies the record |
-//! | `scan`, `epoch` | decompresses every chunk, once | copies every chunk, once |
+//! | `scan` | decompresses every chunk, once | copies every chunk, once |
+//! | `epoch_windowed` | decompresses chunks into a window that is kept, and visits its records shuffled | copies |
+//! | `epoch_full` | `get`, shuffled | `get`, shuffled |
 //! | `size` | that file | that file |
+//!
+//! `PRESET-N` does `put` and `write` on N threads, each with its own context, and nothing else.
 //!
 //! Records are then visited like those of every engine.
 
@@ -19,13 +23,15 @@ use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 use std::rc::Rc;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use vldepot::{Compression, CompressionCodec};
 
 use super::blosc::{Decoder, Encoder, OVERHEAD};
 use super::{COMMIT_BYTES, COMMIT_RECORDS, Engine, Epochs, Operation, Store, Visit};
 use crate::Result;
-use crate::data::Load;
+use crate::data::{Load, Random, WINDOW};
 
 /// The default of `Layout::chunk_size`.
 const CHUNK: usize = 4 << 20;
@@ -107,15 +113,21 @@ impl Press {
 
 /// A limit. Without compression it is `memcpy`.
 struct Limit<'l> {
-    name: &'static str,
+    name: String,
+    threads: usize,
     compression: Option<(Compression, usize)>,
     layout: Rc<Layout<'l>>,
     press: Press,
     out: Vec<u8>,
+    /// One for each of several threads, with its own buffer.
+    presses: Vec<(Press, Vec<u8>)>,
 }
 
 impl Limit<'_> {
-    fn press_all(&mut self, mut each: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
+    fn press_all(&mut self, mut each: impl FnMut(&[u8]) -> Result<()> + Send) -> Result<()> {
+        if self.threads > 1 {
+            return self.press_together(each);
+        }
         for raw in &self.layout.chunks().raw {
             let n = self.press.press(raw, &mut self.out)?;
             each(&self.out[..n])?;
@@ -124,9 +136,42 @@ impl Limit<'_> {
     }
 }
 
+impl Limit<'_> {
+    /// Threads take chunk after chunk. What they make is handed over in the order in which it is ready.
+    fn press_together(&mut self, each: impl FnMut(&[u8]) -> Result<()> + Send) -> Result<()> {
+        let chunks = self.layout.chunks();
+        let (raw, next, each) = (&chunks.raw, AtomicUsize::new(0), Mutex::new(each));
+        let presses = self.presses.iter_mut().map(|(press, out)| {
+            let (next, each) = (&next, &each);
+            move || -> Result<()> {
+                while let Some(raw) = raw.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let n = press.press(raw, out)?;
+                    (each.lock().map_err(|_| "a thread panicked")?)(&out[..n])?;
+                }
+                Ok(())
+            }
+        });
+        std::thread::scope(|scope| {
+            let threads: Vec<_> = presses.map(|press| scope.spawn(press)).collect();
+            threads.into_iter().try_for_each(|thread| thread.join().map_err(|_| "a thread panicked")?)
+        })
+    }
+
+    fn press(&self) -> Result<Press> {
+        Ok(match self.compression {
+            Some((compression, block_size)) => Press::Blosc2(Encoder::new(compression, block_size)?),
+            None => Press::Copy,
+        })
+    }
+}
+
 impl Engine for Limit<'_> {
     fn name(&self) -> &str {
-        self.name
+        &self.name
+    }
+
+    fn threads(&self, _operation: Operation) -> usize {
+        self.threads
     }
 
     fn is_limit(&self) -> bool {
@@ -134,15 +179,18 @@ impl Engine for Limit<'_> {
     }
 
     fn supports(&self, operation: Operation) -> bool {
-        use Operation::{Epoch, Get, GetMany, Put, Scan, Size, Write};
-        matches!(operation, Write | Put | Size | Get | GetMany | Scan | Epoch)
+        use Operation::{EpochFull, EpochWindowed, Get, GetMany, Put, Scan, Size, Write};
+        let reads = matches!(operation, Size | Get | GetMany | Scan | EpochWindowed | EpochFull);
+        matches!(operation, Write | Put) || self.threads == 1 && reads
     }
 
     fn prepare(&mut self) -> Result<()> {
         self.layout.chunks();
         self.out.resize(CHUNK + OVERHEAD, 0);
-        if let Some((compression, block_size)) = self.compression {
-            self.press = Press::Blosc2(Encoder::new(compression, block_size)?);
+        self.press = self.press()?;
+        if self.threads > 1 {
+            let one = |_| Ok((self.press()?, vec![0; CHUNK + OVERHEAD]));
+            self.presses = (0..self.threads).map(one).collect::<Result<_>>()?;
         }
         Ok(())
     }
@@ -163,9 +211,9 @@ impl Engine for Limit<'_> {
     /// Stores the chunks in memory, because the file system is not part of the limit.
     fn open(&self, _path: &Path) -> Result<Box<dyn Store>> {
         let chunks = self.layout.chunks();
-        let out = vec![0; CHUNK + OVERHEAD];
+        let (out, random) = (vec![0; CHUNK + OVERHEAD], Random(13));
         let Some((compression, block_size)) = self.compression else {
-            return Ok(Box::new(Copied { chunks, out }));
+            return Ok(Box::new(Copied { chunks, out, random }));
         };
         let mut encoder = Encoder::new(compression, block_size)?;
         let mut room = vec![0; CHUNK + OVERHEAD];
@@ -174,7 +222,51 @@ impl Engine for Limit<'_> {
             let n = encoder.compress(raw, &mut room)?;
             stored.push(room[..n].to_vec());
         }
-        Ok(Box::new(Compressed { chunks, stored, decoder: Decoder::new()?, out }))
+        Ok(Box::new(Compressed { chunks, stored, decoder: Decoder::new()?, out, random }))
+    }
+}
+
+/// Chunks in a window of the loader's default size.
+const CHUNKS_IN_WINDOW: usize = WINDOW / CHUNK;
+
+/// Visits up to `n` records, shuffled within windows: what a loader with windows must do at least. `decode` gives
+/// the raw bytes of a chunk. A window of them is kept in `out`.
+fn walk_windows(
+    places: &[Place],
+    n: usize,
+    random: &mut Random,
+    visit: Visit,
+    mut decode: impl FnMut(usize, &mut [u8]) -> Result<()>,
+    out: &mut Vec<u8>,
+) -> Result<()> {
+    let mut chunks: Vec<&[Place]> = places.chunk_by(|left, right| left.chunk == right.chunk).collect();
+    shuffle(&mut chunks, random);
+    out.resize((CHUNKS_IN_WINDOW * CHUNK + OVERHEAD).max(out.len()), 0);
+    let mut left = n;
+    let mut order = Vec::new();
+    for window in chunks.chunks(CHUNKS_IN_WINDOW) {
+        order.clear();
+        for (nth, records) in window.iter().enumerate() {
+            decode(records[0].chunk as usize, &mut out[nth * CHUNK..])?;
+            order
+                .extend(records.iter().map(|place| (nth * CHUNK + place.start as usize, place.len as usize)));
+        }
+        shuffle(&mut order, random);
+        order.truncate(left);
+        left -= order.len();
+        for &(start, len) in &order {
+            visit(&out[start..start + len]);
+        }
+        if left == 0 {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn shuffle<T>(all: &mut [T], random: &mut Random) {
+    for at in 1..all.len() {
+        all.swap(at, random.below(at + 1));
     }
 }
 
@@ -199,11 +291,21 @@ fn walk(
 struct Copied {
     chunks: Rc<Chunks>,
     out: Vec<u8>,
+    random: Random,
 }
 
 impl Copied {
+    fn walk_windows(&mut self, n: usize, visit: Visit) -> Result<()> {
+        let Self { chunks, out, random } = self;
+        let copy = |chunk: usize, out: &mut [u8]| {
+            out[..CHUNK].copy_from_slice(&chunks.raw[chunk]);
+            Ok(())
+        };
+        walk_windows(&chunks.places, n, random, visit, copy, out)
+    }
+
     fn walk(&mut self, n: usize, visit: Visit) -> Result<()> {
-        let Self { chunks, out } = self;
+        let Self { chunks, out, .. } = self;
         let copy = |chunk: usize, out: &mut [u8]| {
             out[..CHUNK].copy_from_slice(&chunks.raw[chunk]);
             Ok(())
@@ -230,7 +332,14 @@ impl Store for Copied {
     }
 
     fn epochs(&mut self, epochs: &Epochs, visit: Visit) -> Result<()> {
-        (0..epochs.n).try_for_each(|_| self.walk(epochs.order.len(), visit))
+        for _ in 0..epochs.n {
+            if epochs.full {
+                epochs.order.iter().try_for_each(|&number| self.get(number as usize, "", visit))?;
+            } else {
+                self.walk_windows(epochs.order.len(), visit)?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -240,11 +349,21 @@ struct Compressed {
     stored: Vec<Vec<u8>>,
     decoder: Decoder,
     out: Vec<u8>,
+    random: Random,
 }
 
 impl Compressed {
+    fn walk_windows(&mut self, n: usize, visit: Visit) -> Result<()> {
+        let Self { chunks, stored, decoder, out, random } = self;
+        // Blosc2 looks at the room that it is given, and may use a little more than the chunk.
+        let decode = |chunk: usize, out: &mut [u8]| {
+            decoder.whole(&stored[chunk], &mut out[..CHUNK + OVERHEAD]).map(|_| ())
+        };
+        walk_windows(&chunks.places, n, random, visit, decode, out)
+    }
+
     fn walk(&mut self, n: usize, visit: Visit) -> Result<()> {
-        let Self { chunks, stored, decoder, out } = self;
+        let Self { chunks, stored, decoder, out, .. } = self;
         let decode = |chunk: usize, out: &mut [u8]| decoder.whole(&stored[chunk], out).map(|_| ());
         walk(&chunks.places, n, visit, decode, out)
     }
@@ -267,7 +386,14 @@ impl Store for Compressed {
     }
 
     fn epochs(&mut self, epochs: &Epochs, visit: Visit) -> Result<()> {
-        (0..epochs.n).try_for_each(|_| self.walk(epochs.order.len(), visit))
+        for _ in 0..epochs.n {
+            if epochs.full {
+                epochs.order.iter().try_for_each(|&number| self.get(number as usize, "", visit))?;
+            } else {
+                self.walk_windows(epochs.order.len(), visit)?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -294,23 +420,36 @@ fn block_size(options: &vldepot::Layout, mean: u64) -> usize {
     options.block_size.unwrap_or(if mean < 4096 { small } else { 64 << 10 })
 }
 
-/// All limits.
-pub(crate) fn all<'l>(load: &'l Load, layout: &Rc<Layout<'l>>) -> Vec<Box<dyn Engine + 'l>> {
-    let limit = |name, compression| -> Box<dyn Engine + 'l> {
-        let layout = Rc::clone(layout);
-        Box::new(Limit { name, compression, layout, press: Press::Copy, out: Vec::new() })
-    };
+/// All limits: with one thread and, but for `compact`, with `threads`.
+pub(crate) fn all<'l>(load: &'l Load, layout: &Rc<Layout<'l>>, threads: usize) -> Vec<Box<dyn Engine + 'l>> {
     let mean = load.record_bytes() / load.len() as u64;
-    let compressed = |preset: &str, options: vldepot::Layout| {
+    let compressed = |options: vldepot::Layout| {
         let block_size = block_size(&options, mean);
-        limit(name_of(preset), Some((options.compression, block_size)))
+        Some((options.compression, block_size))
     };
-    vec![
-        compressed("balanced", vldepot::Layout::balanced()),
-        compressed("fast", vldepot::Layout::fast()),
-        compressed("compact", vldepot::Layout::compact()),
-        limit(MEMCPY, None),
-    ]
+    let kinds = [
+        (name_of("balanced"), compressed(vldepot::Layout::balanced())),
+        (name_of("fast"), compressed(vldepot::Layout::fast())),
+        (name_of("compact"), compressed(vldepot::Layout::compact())),
+        (MEMCPY, None),
+    ];
+    let limit = |name: String, compression, threads| -> Box<dyn Engine + 'l> {
+        let (layout, press) = (Rc::clone(layout), Press::Copy);
+        Box::new(Limit { name, threads, compression, layout, press, out: Vec::new(), presses: Vec::new() })
+    };
+    let mut limits = Vec::new();
+    for (name, compression) in kinds {
+        limits.push(limit(name.to_owned(), compression, 1));
+        if threads > 1 && name != name_of("compact") {
+            limits.push(limit(with_threads(name, threads), compression, threads));
+        }
+    }
+    limits
+}
+
+/// The name of a limit on several threads.
+pub(crate) fn with_threads(name: &str, threads: usize) -> String {
+    if threads == 1 { name.to_owned() } else { format!("{name}-{threads}") }
 }
 
 #[cfg(test)]

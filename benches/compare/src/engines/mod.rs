@@ -10,6 +10,7 @@ mod flat;
 mod hdf5;
 mod heed;
 mod limits;
+mod packed;
 mod redb;
 mod vldepot;
 mod vldepot_flat;
@@ -17,6 +18,8 @@ mod zstd;
 
 use std::path::Path;
 use std::rc::Rc;
+
+pub(crate) use limits::with_threads;
 
 use crate::Result;
 use crate::data::{Load, Name, touch};
@@ -45,12 +48,15 @@ pub(crate) enum Operation {
     Get,
     GetMany,
     Scan,
-    Epoch,
+    EpochWindowed,
+    EpochFull,
     GetCold,
+    ScanCold,
+    EpochCold,
 }
 
 impl Operation {
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 15] = [
         Self::Write,
         Self::Put,
         Self::Commit,
@@ -61,11 +67,17 @@ impl Operation {
         Self::Get,
         Self::GetMany,
         Self::Scan,
-        Self::Epoch,
+        Self::EpochWindowed,
+        Self::EpochFull,
         Self::GetCold,
+        Self::ScanCold,
+        Self::EpochCold,
     ];
     /// The operations that are repeated on one open store.
-    pub(crate) const READING: [Self; 5] = [Self::Lookup, Self::Get, Self::GetMany, Self::Scan, Self::Epoch];
+    pub(crate) const READING: [Self; 6] =
+        [Self::Lookup, Self::Get, Self::GetMany, Self::Scan, Self::EpochWindowed, Self::EpochFull];
+    /// The operations that read a store of which nothing is in the page cache.
+    pub(crate) const COLD: [Self; 3] = [Self::GetCold, Self::ScanCold, Self::EpochCold];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -79,8 +91,11 @@ impl Operation {
             Self::Get => "get",
             Self::GetMany => "get_many",
             Self::Scan => "scan",
-            Self::Epoch => "epoch",
+            Self::EpochWindowed => "epoch_windowed",
+            Self::EpochFull => "epoch_full",
             Self::GetCold => "get_cold",
+            Self::ScanCold => "scan_cold",
+            Self::EpochCold => "epoch_windowed_cold",
         }
     }
 
@@ -96,13 +111,26 @@ impl Operation {
             Self::Get => "random records, one by one, by name",
             Self::GetMany => "random records, 256 names at a time, answers in that order",
             Self::Scan => "all records in the engine's own order",
-            Self::Epoch => "all records once, shuffled, in batches: through the loader, where there is one",
-            Self::GetCold => "random records of a store that is not in the page cache",
+            Self::EpochWindowed => "all records once, in batches, shuffled within windows of 64 MiB",
+            Self::EpochFull => "records in batches, each shuffled among all others",
+            Self::GetCold => "get, opened after the store's pages left the page cache: waits for the disk",
+            Self::ScanCold => "scan, likewise: how fast the file can be read and decoded",
+            Self::EpochCold => "epoch_windowed, likewise: a first epoch",
         }
     }
 
     pub(crate) fn parse(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|operation| operation.name() == name)
+    }
+
+    /// What it does to a store in the page cache.
+    pub(crate) fn warm(self) -> Self {
+        match self {
+            Self::GetCold => Self::Get,
+            Self::ScanCold => Self::Scan,
+            Self::EpochCold => Self::EpochWindowed,
+            other => other,
+        }
     }
 }
 
@@ -190,6 +218,8 @@ pub(crate) struct Epochs<'o> {
     pub(crate) batch: usize,
     /// How many epochs.
     pub(crate) n: usize,
+    /// Whether each record is shuffled among all others, and not only within windows.
+    pub(crate) full: bool,
 }
 
 /// A store opened for reading.
@@ -276,11 +306,43 @@ pub(crate) fn all<'l>(load: &'l Load, threads: usize) -> Vec<Box<dyn Engine + 'l
     #[cfg(feature = "hdf5")]
     engines.push(Box::new(hdf5::Hdf5::new(load)));
     engines.push(Box::new(flat::Flat::new(load)));
-    engines.extend(limits::all(load, &layout));
+    engines.extend(limits::all(load, &layout, threads));
     engines
 }
 
 /// Whether an engine runs only if asked for by name, because it is too slow to run every time.
 pub(crate) fn is_optional(name: &str) -> bool {
     name.contains("compact") || name == "hdf5"
+}
+
+/// What an engine is, in a line.
+pub(crate) fn describe(name: &str) -> String {
+    let Some(rest) = name.strip_prefix("vldepot-") else {
+        return match name {
+            "lmdb" => "LMDB, records as they are".into(),
+            "lmdb-zstd" => "LMDB, each record compressed by zstd 1".into(),
+            "redb" => "redb, records as they are".into(),
+            "hdf5" => "HDF5, a chunked dataset a field, shuffle and deflate 1; only when named".into(),
+            "flat" => {
+                "a mapped file and a hash map of names: a ceiling, no product; commit: append and sync".into()
+            }
+            _ if name.starts_with("memcpy") => "limit: copies".into(),
+            _ => "limit: Blosc2 alone; with -N, on N threads, to write".into(),
+        };
+    };
+    let mut parts = rest.split('-');
+    let mut what = format!("preset {}", parts.next().unwrap_or_default());
+    let mut threads = "as many threads as cores";
+    for part in parts {
+        match part {
+            "1" => threads = "one thread",
+            "frames" => what += ", the codec of atomic frames, the same bytes",
+            "codec" => what += ", arrays put through the codec",
+            "flat" => (what, threads) = (what + ", reads -codec's store by get_many_flat_into", "one thread"),
+            "once" => (what, threads) = (what + ", checks a record when first read", "one thread"),
+            _ => {}
+        }
+    }
+    let named = if is_optional(name) { "; only when named" } else { "" };
+    format!("{what}, {threads}{named}")
 }

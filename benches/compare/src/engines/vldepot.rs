@@ -4,6 +4,8 @@
 //! | engine | how it differs from the preset |
 //! | --- | --- |
 //! | `vldepot-PRESET` | not at all: records are put as encoded bytes, as every other engine gets them |
+//! | `vldepot-PRESET-frames` | the depot's codec is that of atomic frames, and gets the same bytes by `put_encoded` |
+//! | `vldepot-PRESET-fields` | of packed molecules: the depot's codec is a user's own, which says where their arrays lie |
 //! | `vldepot-PRESET-1` | compresses inside `put`, decodes on the caller's thread; its loader starts no threads |
 //! | `vldepot-uncompressed-once` | reads what `-uncompressed-1` wrote, and compares a record's checksum only the first time |
 //! | `vldepot-balanced-codec` | `put` takes arrays and encodes them; `get` checks the frame and lends a view |
@@ -12,9 +14,10 @@
 use std::path::Path;
 
 use vldepot::codecs::{AtomicFrame, AtomicFrameCodec};
-use vldepot::{Codec, Depot, DepotBuilder, Layout, OpenOptions, Raw, ReadOptions, Verify, WriteOptions};
+use vldepot::{Codec, Depot, DepotBuilder, OpenOptions, Raw, ReadOptions, Verify, WriteOptions};
 
 use super::limits::name_of;
+use super::packed::Packed;
 use super::vldepot_flat::Flat;
 use super::{Commit, Engine, Epochs, Keys, Operation, Store, Visit};
 use crate::Result;
@@ -24,31 +27,29 @@ use crate::data::{Load, Name};
 const SEED: u64 = 7;
 
 /// A depot with a preset.
-struct Vldepot<'l> {
+struct Vldepot<'l, C> {
     name: String,
     preset: &'static str,
     load: &'l Load,
     threads: usize,
+    codec: C,
 }
 
-impl Vldepot<'_> {
-    fn options(&self) -> Result<Layout> {
-        Ok(self.preset.parse()?)
+impl<C: Codec + Clone> Vldepot<'_, C> {
+    fn builder(&self) -> Result<DepotBuilder<C>> {
+        let threads = WriteOptions::default().with_threads(if self.threads == 1 { 0 } else { self.threads });
+        Ok(Depot::builder(self.codec.clone()).layout(self.preset.parse()?).write_options(threads))
     }
 
-    fn writing(&self) -> WriteOptions {
-        WriteOptions::default().with_threads(if self.threads == 1 { 0 } else { self.threads })
-    }
-
-    fn put_all(&self, depot: Depot<Raw>) -> Result<()> {
+    fn put_all(&self, depot: Depot<C>) -> Result<()> {
         for (_, name, record) in self.load.iter() {
-            depot.put(name.as_str(), record)?;
+            depot.put_encoded(name.as_str(), record)?;
         }
         Ok(depot.close()?)
     }
 }
 
-impl Engine for Vldepot<'_> {
+impl<C: Codec + Clone + 'static> Engine for Vldepot<'_, C> {
     fn name(&self) -> &str {
         &self.name
     }
@@ -58,38 +59,39 @@ impl Engine for Vldepot<'_> {
     }
 
     fn supports(&self, operation: Operation) -> bool {
-        // A commit of one record starts no threads.
-        operation != Operation::Commit || !self.name.ends_with("-1")
+        // A commit of one record starts no threads, and half a molecule is none.
+        operation != Operation::Commit
+            || !self.name.ends_with("-1") && !self.name.contains("-frames") && !self.name.contains("-fields")
     }
 
     fn committing(&self, path: &Path, records: &[(Name, &[u8])]) -> Result<Commit<'_>> {
-        let builder = Depot::builder(Raw).layout(self.options()?).write_options(self.writing());
-        let depot = builder.create(path)?;
+        let depot = self.builder()?.create(path)?;
         for (name, record) in records {
-            depot.put(name.as_str(), record)?;
+            depot.put_encoded(name.as_str(), record)?;
         }
         depot.commit()?;
         Ok(Box::new(move |name, record| {
-            depot.put(name, record)?;
+            depot.put_encoded(name, record)?;
             Ok(depot.commit()?)
         }))
     }
 
     fn threads(&self, operation: Operation) -> usize {
-        use Operation::{Epoch, GetMany, Put, Scan, Write};
-        if matches!(operation, Write | Put | GetMany | Scan | Epoch) { self.threads } else { 1 }
+        use Operation::{EpochCold, EpochFull, EpochWindowed, GetMany, Put, Scan, ScanCold, Write};
+        let reads = matches!(operation, GetMany | Scan | ScanCold | EpochWindowed | EpochFull | EpochCold);
+        if reads || matches!(operation, Write | Put) { self.threads } else { 1 }
     }
 
     fn write(&mut self, path: &Path) -> Result<()> {
-        self.put_all(Depot::builder(Raw).layout(self.options()?).write_options(self.writing()).create(path)?)
+        self.put_all(self.builder()?.create(path)?)
     }
 
     fn put(&mut self) -> Result<()> {
-        self.put_all(Depot::builder(Raw).layout(self.options()?).write_options(self.writing()).memory()?)
+        self.put_all(self.builder()?.memory()?)
     }
 
     fn open(&self, path: &Path) -> Result<Box<dyn Store>> {
-        Ok(Box::new(Opened::new(Depot::open(path, Raw)?, self.threads)))
+        Ok(Box::new(Opened::new(Depot::open(path, self.codec.clone())?, self.threads)))
     }
 }
 
@@ -227,7 +229,8 @@ impl<C: Codec> Store for Opened<C> {
     /// One loader goes through all epochs and ends after the last, so nothing is read ahead for others.
     fn epochs(&mut self, epochs: &Epochs, visit: Visit) -> Result<()> {
         let n = epochs.n as u64;
-        let loader = self.depot.loader().batch_size(epochs.batch).shuffle(SEED).epoch(self.epoch).epochs(n);
+        let loader = self.depot.loader().batch_size(epochs.batch).epoch(self.epoch).epochs(n);
+        let loader = if epochs.full { loader.shuffle_full(SEED) } else { loader.shuffle(SEED) };
         let threads = if self.threads == 1 { 0 } else { self.threads };
         self.epoch += n;
         let mut left = epochs.n * epochs.order.len();
@@ -248,17 +251,44 @@ impl<C: Codec> Store for Opened<C> {
 /// All variants. Those without a suffix use `threads`.
 pub(crate) fn all<'l>(load: &'l Load, threads: usize) -> Vec<Box<dyn Engine + 'l>> {
     let depot = |preset: &'static str, threads, suffix| -> Box<dyn Engine + 'l> {
-        Box::new(Vldepot { name: format!("vldepot-{preset}{suffix}"), preset, load, threads })
+        Box::new(Vldepot { name: format!("vldepot-{preset}{suffix}"), preset, load, threads, codec: Raw })
     };
-    vec![
+    let frames = |preset: &'static str, threads, suffix| -> Box<dyn Engine + 'l> {
+        let (name, codec) = (format!("vldepot-{preset}-frames{suffix}"), AtomicFrameCodec::default());
+        Box::new(Vldepot { name, preset, load, threads, codec })
+    };
+    let fields = |preset: &'static str, threads, suffix, head| -> Box<dyn Engine + 'l> {
+        let name = format!("vldepot-{preset}-fields{suffix}");
+        Box::new(Vldepot { name, preset, load, threads, codec: Packed { head } })
+    };
+    let mut engines = vec![
         depot("balanced", threads, ""),
         depot("balanced", 1, "-1"),
-        Box::new(WithCodec { load, frames: Vec::new(), threads }),
-        Box::new(Flat::new(load, CODEC)),
         depot("fast", threads, ""),
+        depot("fast", 1, "-1"),
         depot("compact", threads, ""),
         depot("uncompressed", threads, ""),
         depot("uncompressed", 1, "-1"),
         Box::new(CheckedOnce),
-    ]
+    ];
+    if load.workload.is_atomic() {
+        engines.extend([
+            frames("balanced", threads, ""),
+            frames("balanced", 1, "-1"),
+            frames("fast", threads, ""),
+            frames("fast", 1, "-1"),
+            frames("compact", threads, ""),
+            Box::new(WithCodec { load, frames: Vec::new(), threads }),
+            Box::new(Flat::new(load, CODEC)),
+        ]);
+    }
+    if let Some(head) = load.workload.packed_head() {
+        engines.extend([
+            fields("balanced", threads, "", head),
+            fields("balanced", 1, "-1", head),
+            fields("fast", threads, "", head),
+            fields("fast", 1, "-1", head),
+        ]);
+    }
+    engines
 }

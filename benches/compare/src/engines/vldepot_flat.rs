@@ -50,10 +50,10 @@ impl Engine for Flat<'_> {
 
     fn open(&self, path: &Path) -> Result<Box<dyn Store>> {
         let depot = Depot::open(path, AtomicFrameCodec::default())?;
-        let all = Fields::POSITIONS | Fields::FORCES | Fields::ENERGY | Fields::CELL;
+        let all = Fields::POSITIONS | Fields::FORCES | Fields::ENERGY;
         let fields = match self.load.workload {
-            Workload::Frames => all | Fields::VELOCITIES | Fields::TIME,
-            _ => all | Fields::STRESS,
+            Workload::Frames => all | Fields::CELL | Fields::VELOCITIES | Fields::TIME,
+            _ => all | Fields::CELL | Fields::STRESS,
         };
         Ok(Box::new(Opened { depot, fields, frames: FlatFrames::new() }))
     }
