@@ -5,6 +5,7 @@
 //! | --- | --- |
 //! | `vldepot-PRESET` | not at all: records are put as encoded bytes, as every other engine gets them |
 //! | `vldepot-PRESET-frames` | the depot's codec is that of atomic frames, and gets the same bytes by `put_encoded` |
+//! | `vldepot-PRESET-plain` | as `-frames`, with whole records in the blocks: `Layout::fields_apart` is false |
 //! | `vldepot-PRESET-fields` | of packed molecules: the depot's codec is a user's own, which says where their arrays lie |
 //! | `vldepot-PRESET-1` | compresses inside `put`, decodes on the caller's thread; its loader starts no threads |
 //! | `vldepot-uncompressed-once` | reads what `-uncompressed-1` wrote, and compares a record's checksum only the first time |
@@ -14,7 +15,7 @@
 use std::path::Path;
 
 use vldepot::codecs::{AtomicFrame, AtomicFrameCodec};
-use vldepot::{Codec, Depot, DepotBuilder, OpenOptions, Raw, ReadOptions, Verify, WriteOptions};
+use vldepot::{Codec, Depot, DepotBuilder, Layout, OpenOptions, Raw, ReadOptions, Verify, WriteOptions};
 
 use super::limits::name_of;
 use super::packed::Packed;
@@ -33,12 +34,15 @@ struct Vldepot<'l, C> {
     load: &'l Load,
     threads: usize,
     codec: C,
+    apart: bool,
 }
 
 impl<C: Codec + Clone> Vldepot<'_, C> {
     fn builder(&self) -> Result<DepotBuilder<C>> {
         let threads = WriteOptions::default().with_threads(if self.threads == 1 { 0 } else { self.threads });
-        Ok(Depot::builder(self.codec.clone()).layout(self.preset.parse()?).write_options(threads))
+        let layout: Layout = self.preset.parse()?;
+        let layout = if self.apart { layout } else { layout.with_fields_apart(false) };
+        Ok(Depot::builder(self.codec.clone()).layout(layout).write_options(threads))
     }
 
     fn put_all(&self, depot: Depot<C>) -> Result<()> {
@@ -61,7 +65,8 @@ impl<C: Codec + Clone + 'static> Engine for Vldepot<'_, C> {
     fn supports(&self, operation: Operation) -> bool {
         // A commit of one record starts no threads, and half a molecule is none.
         operation != Operation::Commit
-            || !self.name.ends_with("-1") && !self.name.contains("-frames") && !self.name.contains("-fields")
+            || !self.name.ends_with("-1")
+                && !["-frames", "-fields", "-plain"].iter().any(|form| self.name.contains(form))
     }
 
     fn committing(&self, path: &Path, records: &[(Name, &[u8])]) -> Result<Commit<'_>> {
@@ -251,15 +256,22 @@ impl<C: Codec> Store for Opened<C> {
 /// All variants. Those without a suffix use `threads`.
 pub(crate) fn all<'l>(load: &'l Load, threads: usize) -> Vec<Box<dyn Engine + 'l>> {
     let depot = |preset: &'static str, threads, suffix| -> Box<dyn Engine + 'l> {
-        Box::new(Vldepot { name: format!("vldepot-{preset}{suffix}"), preset, load, threads, codec: Raw })
+        Box::new(Vldepot {
+            name: format!("vldepot-{preset}{suffix}"),
+            preset,
+            load,
+            threads,
+            codec: Raw,
+            apart: true,
+        })
     };
     let frames = |preset: &'static str, threads, suffix| -> Box<dyn Engine + 'l> {
         let (name, codec) = (format!("vldepot-{preset}-frames{suffix}"), AtomicFrameCodec::default());
-        Box::new(Vldepot { name, preset, load, threads, codec })
+        Box::new(Vldepot { name, preset, load, threads, codec, apart: true })
     };
     let fields = |preset: &'static str, threads, suffix, head| -> Box<dyn Engine + 'l> {
         let name = format!("vldepot-{preset}-fields{suffix}");
-        Box::new(Vldepot { name, preset, load, threads, codec: Packed { head } })
+        Box::new(Vldepot { name, preset, load, threads, codec: Packed { head }, apart: true })
     };
     let mut engines = vec![
         depot("balanced", threads, ""),
@@ -278,6 +290,14 @@ pub(crate) fn all<'l>(load: &'l Load, threads: usize) -> Vec<Box<dyn Engine + 'l
             frames("fast", threads, ""),
             frames("fast", 1, "-1"),
             frames("compact", threads, ""),
+            Box::new(Vldepot {
+                name: "vldepot-balanced-plain-1".into(),
+                preset: "balanced",
+                load,
+                threads: 1,
+                codec: AtomicFrameCodec::default(),
+                apart: false,
+            }),
             Box::new(WithCodec { load, frames: Vec::new(), threads }),
             Box::new(Flat::new(load, CODEC)),
         ]);

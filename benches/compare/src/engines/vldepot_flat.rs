@@ -53,6 +53,7 @@ impl Engine for Flat<'_> {
         let all = Fields::POSITIONS | Fields::FORCES | Fields::ENERGY;
         let fields = match self.load.workload {
             Workload::Frames => all | Fields::CELL | Fields::VELOCITIES | Fields::TIME,
+            Workload::Organic => all | Fields::TYPES,
             _ => all | Fields::CELL | Fields::STRESS,
         };
         Ok(Box::new(Opened { depot, fields, frames: FlatFrames::new() }))
