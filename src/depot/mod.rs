@@ -4,7 +4,7 @@
 //! create     making and opening               record     one record, lending views
 //! put        writing, committing              stream     one record, written out in pieces
 //! get        reading by name and position     info       what a depot says about itself
-//! iter       all records                      refresh    a reader moves forward
+//! iter, scan all records, kept or lent        refresh    a reader moves forward
 //! keys       all names                        truncate   going back, and undoing that
 //! metadata   of records and of the depot        statistics of all records
 //! select     records that match a query
@@ -13,6 +13,7 @@
 //! Users call this module, and so do `maintain`, the loader and the codecs. It only calls the engine's
 //! methods. So another engine, such as a folder of files, can serve the same `Depot`.
 
+mod batches;
 mod columns;
 mod create;
 mod describe;
@@ -30,6 +31,7 @@ mod put;
 mod range;
 mod record;
 mod refresh;
+mod scan;
 mod select;
 mod statistics;
 mod stream;
@@ -49,8 +51,9 @@ pub(crate) use metadata::depot_metadata;
 pub use parts::{Parts, Then};
 pub use place::Place;
 pub use range::{Range, SortedKeys, Totals};
-pub use record::Record;
+pub use record::{Record, RecordRef};
 pub use refresh::Refreshed;
+pub use scan::Scan;
 pub use select::{Matches, MatchingKeys};
 use statistics::Describer;
 pub use statistics::{ColumnStatistics, FieldStatistics, Statistics};

@@ -72,3 +72,61 @@ impl<C> std::fmt::Debug for Record<C> {
         write!(f, "Record({} bytes)", self.len())
     }
 }
+
+/// One record, lent for the moment. See [`Depot::scan`](crate::Depot::scan).
+pub struct RecordRef<'r, C> {
+    bytes: &'r [u8],
+    codec: &'r C,
+}
+
+impl<'r, C: Codec> RecordRef<'r, C> {
+    /// Lends a record, and lets the codec check `bytes` once. They must be aligned for it.
+    pub(crate) fn new(bytes: &'r [u8], codec: &'r C) -> Result<Self, CodecError> {
+        codec.view(bytes)?;
+        Ok(Self { bytes, codec })
+    }
+
+    /// The view of the record. It copies nothing, and checks nothing again.
+    pub fn view(&self) -> C::View<'r> {
+        // SAFETY: `new`, the only constructor, returned after `view` of this codec accepted these bytes, which
+        // are borrowed for as long as the view, and so cannot change.
+        unsafe { self.codec.view_unchecked(self.bytes) }
+    }
+}
+
+impl<'r, C> RecordRef<'r, C> {
+    /// The record's bytes, as the codec encoded them.
+    pub fn as_bytes(&self) -> &'r [u8] {
+        self.bytes
+    }
+
+    /// Length of the record in bytes.
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Whether the record has no bytes.
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+}
+
+impl<C> AsRef<[u8]> for RecordRef<'_, C> {
+    fn as_ref(&self) -> &[u8] {
+        self.bytes
+    }
+}
+
+impl<C> Clone for RecordRef<'_, C> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<C> Copy for RecordRef<'_, C> {}
+
+impl<C> std::fmt::Debug for RecordRef<'_, C> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "RecordRef({} bytes)", self.len())
+    }
+}

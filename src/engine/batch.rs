@@ -17,10 +17,11 @@ use std::thread;
 
 use super::Engine;
 use super::read::in_record;
+use super::wanted::Wanted;
 use crate::blosc::CompressionCodec;
 use crate::buffer::{AlignedBuf, Bytes, prefetch};
 use crate::chunk::ChunkAt;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::format::chunk::ChunkRef;
 use crate::index::Location;
 use crate::storage::{NONE, Windows};
@@ -53,16 +54,100 @@ const RECORDS_AHEAD: usize = 3;
 /// A record's checked bytes, or the error of reading it. [`crate::Error`] is boxed, which keeps slots small.
 pub(crate) type Slot = Result<Bytes>;
 
+/// A range of bytes that can be kept.
+type Part<'b> = (&'b Bytes, Range<usize>);
+
 /// A record's checked bytes.
 enum Lent<'r> {
-    /// Bytes that can be kept.
-    Shared(Bytes),
+    /// Bytes that can be kept, and may hold other records too.
+    Shared(Part<'r>),
     /// Bytes in a buffer that is used again.
     Passing(&'r [u8]),
 }
 
-/// Takes the number of each record in the request, and its bytes or the error.
-type Sink<'s> = dyn FnMut(usize, Result<Lent<'_>>) + 's;
+/// The checked bytes of a batch of records, in buffers that they share.
+#[derive(Default)]
+pub(crate) struct Held {
+    buffers: Vec<Bytes>,
+    slots: Vec<HeldSlot>,
+}
+
+enum HeldSlot {
+    Unread,
+    /// A range of one of the buffers.
+    Part {
+        buffer: u32,
+        start: u32,
+        len: u32,
+    },
+    Failed(Error),
+}
+
+impl Held {
+    /// Forgets what it holds, and makes room for `n` records.
+    fn reset(&mut self, n: usize) {
+        self.buffers.clear();
+        self.slots.clear();
+        self.slots.resize_with(n, || HeldSlot::Unread);
+    }
+
+    fn keep(&mut self, number: usize, part: Result<Part<'_>>) {
+        let slot = match part {
+            Ok((bytes, range)) => self.part(bytes, range),
+            Err(error) => HeldSlot::Failed(error),
+        };
+        if let Some(place) = self.slots.get_mut(number) {
+            *place = slot;
+        }
+    }
+
+    fn part(&mut self, bytes: &Bytes, range: Range<usize>) -> HeldSlot {
+        if !self.buffers.last().is_some_and(|last| last.is_same(bytes)) {
+            self.buffers.push(bytes.clone());
+        }
+        let buffer = u32::try_from(self.buffers.len().saturating_sub(1));
+        match (buffer, u32::try_from(range.start), u32::try_from(range.len())) {
+            (Ok(buffer), Ok(start), Ok(len)) => HeldSlot::Part { buffer, start, len },
+            // Chunks and records have less than 4 GiB.
+            _ => HeldSlot::Unread,
+        }
+    }
+
+    /// Whether it has the bytes of a record. Otherwise [`bytes`](Self::bytes) may have the error.
+    pub(crate) fn has(&self, number: usize) -> bool {
+        matches!(self.slots.get(number), Some(HeldSlot::Part { .. }))
+    }
+
+    /// Takes in the bytes of a record that was read alone.
+    pub(crate) fn insert(&mut self, number: usize, bytes: &Bytes) {
+        self.keep(number, Ok((bytes, 0..bytes.len())));
+    }
+
+    /// The bytes of a record that was read, which share a buffer, or the error, which is given once.
+    ///
+    /// `None` if the record was not read.
+    pub(crate) fn bytes(&mut self, number: usize) -> Option<Result<Bytes>> {
+        if let Some((buffer, range)) = self.part_of(number) {
+            return Some(Ok(buffer.slice(range)));
+        }
+        match std::mem::replace(self.slots.get_mut(number)?, HeldSlot::Unread) {
+            HeldSlot::Failed(error) => Some(Err(error)),
+            HeldSlot::Unread | HeldSlot::Part { .. } => None,
+        }
+    }
+
+    /// The bytes of a record, if it [has](Self::has) them.
+    pub(crate) fn lend(&self, number: usize) -> Option<&[u8]> {
+        let (buffer, range) = self.part_of(number)?;
+        buffer.get(range)
+    }
+
+    fn part_of(&self, number: usize) -> Option<Part<'_>> {
+        let HeldSlot::Part { buffer, start, len } = *self.slots.get(number)? else { return None };
+        let start = start as usize;
+        Some((self.buffers.get(buffer as usize)?, start..start.saturating_add(len as usize)))
+    }
+}
 
 /// Blocks decoded together: their chunk, their range in it, and their raw bytes.
 pub(crate) struct Run {
@@ -117,17 +202,17 @@ pub(crate) fn read_each<N: Sync>(
 /// Like [`read_each`], but into `out`, for reading one batch after the other.
 ///
 /// `last` keeps the last run. If the next batch starts in the same blocks, they are not decoded again.
-pub(crate) fn read_on<N>(
+pub(crate) fn read_on(
     engine: &Engine,
-    wanted: &[(N, Location)],
+    wanted: &Wanted,
     last: &mut Option<Run>,
-    out: &mut Vec<Option<Slot>>,
+    out: &mut Held,
 ) {
-    out.clear();
-    out.resize_with(wanted.len(), || None);
+    out.reset(wanted.len());
+    let wanted = &wanted.places;
     for order in reads(engine, wanted, &order(wanted)) {
         let walk = BatchReader::new(engine, wanted, (order, &NONE), false);
-        walk.collect(order, last, &mut |number, bytes| out[number] = Some(bytes));
+        walk.collect(order, last, &mut |number, part| out.keep(number, part));
     }
 }
 
@@ -160,7 +245,9 @@ fn read_parts<N: Sync>(
     // A thread that is free takes the next part. A late or slow thread leaves more to the others.
     let work = |put: &mut dyn FnMut(usize, Slot)| {
         while let Some(part) = parts.get(next.fetch_add(1, Ordering::Relaxed)) {
-            walk.collect(part, &mut None, put);
+            walk.collect(part, &mut None, &mut |number, part| {
+                put(number, part.map(|(bytes, range)| bytes.slice(range)));
+            });
         }
     };
     thread::scope(|scope| {
@@ -198,7 +285,7 @@ pub(crate) fn visit(
         let walk = BatchReader::new(engine, wanted, (order, before), true);
         walk.run(order, &mut last, &mut |number, lent| match lent {
             Ok(Lent::Passing(bytes)) => job(number, Ok(bytes)),
-            Ok(Lent::Shared(bytes)) => job(number, Ok(&bytes)),
+            Ok(Lent::Shared((bytes, range))) => job(number, Ok(bytes.get(range).unwrap_or_default())),
             Err(error) => job(number, Err(in_record(wanted[number].0, error))),
         });
     }
@@ -296,14 +383,14 @@ impl<'w, N> BatchReader<'w, N> {
     }
 
     /// Gives `put` the numbers of the records in `order`, and their bytes, which can be kept.
-    fn collect(&self, order: &[usize], last: &mut Option<Run>, put: &mut dyn FnMut(usize, Slot)) {
+    fn collect(&self, order: &[usize], last: &mut Option<Run>, put: &mut impl FnMut(usize, Result<Part<'_>>)) {
         let len = |number: usize| self.wanted[number].1.in_memory() + 63;
         let align = self.engine.shared.parameters.align.clamp(1, 64);
         let mut arena = Arena::default();
         // Bytes of the records that an arena may have to hold.
         let mut left = order;
         self.run(order, last, &mut |number, lent| match lent {
-            Ok(Lent::Shared(bytes)) => put(number, Ok(bytes)),
+            Ok(Lent::Shared(part)) => put(number, Ok(part)),
             Ok(Lent::Passing(bytes)) => {
                 if !arena.has_room(bytes.len(), align) {
                     arena.hand_out(put);
@@ -323,7 +410,7 @@ impl<'w, N> BatchReader<'w, N> {
     /// Gives the records in `order` to `sink`, in that order within runs.
     ///
     /// `last` is the run of the batch before, and afterwards the last run of this one.
-    fn run(&self, order: &[usize], last: &mut Option<Run>, sink: &mut Sink<'_>) {
+    fn run(&self, order: &[usize], last: &mut Option<Run>, sink: &mut impl FnMut(usize, Result<Lent<'_>>)) {
         let chunk_size = self.engine.shared.parameters.chunk_size as u64;
         let mut rest = order;
         while let Some(&first) = rest.first() {
@@ -338,15 +425,18 @@ impl<'w, N> BatchReader<'w, N> {
     }
 
     /// Reads a record alone, and gives it to `sink`.
-    fn single(&self, number: usize, sink: &mut Sink<'_>) {
+    fn single(&self, number: usize, sink: &mut impl FnMut(usize, Result<Lent<'_>>)) {
         let read = self.engine.read_ahead_of(&self.wanted[number].1, &self.ahead);
-        sink(number, read.map(Lent::Shared));
+        match read {
+            Ok(bytes) => sink(number, Ok(Lent::Shared((&bytes, 0..bytes.len())))),
+            Err(error) => sink(number, Err(error)),
+        }
     }
 
     /// Checks a record that lies at `range` of shared bytes, and gives it to `sink`.
-    fn share(&self, number: usize, range: Range<usize>, bytes: &Bytes, sink: &mut Sink<'_>) {
-        let bytes = bytes.slice(range);
-        sink(number, self.check(number, &bytes).map(|()| Lent::Shared(bytes)));
+    fn share(&self, number: usize, range: Range<usize>, bytes: &Bytes, sink: &mut impl FnMut(usize, Result<Lent<'_>>)) {
+        let good = self.check(number, bytes.get(range.clone()).unwrap_or_default());
+        sink(number, good.map(|()| Lent::Shared((bytes, range))));
     }
 
     /// Where a record lies in its chunk, which starts at `base`; `None` if it is empty or ends after the
@@ -357,7 +447,7 @@ impl<'w, N> BatchReader<'w, N> {
     }
 
     /// Reads the records of one chunk.
-    fn group(&self, group: Group<'_>, last: &mut Option<Run>, sink: &mut Sink<'_>) {
+    fn group(&self, group: Group<'_>, last: &mut Option<Run>, sink: &mut impl FnMut(usize, Result<Lent<'_>>)) {
         let Group { chunk, base, numbers } = group;
         let engine = self.engine;
         let Ok(ChunkAt::Stored(at)) = engine.source(chunk) else {
@@ -390,7 +480,7 @@ impl<'w, N> BatchReader<'w, N> {
     }
 
     /// Shares the records of a chunk out of `whole`, its raw bytes. Reads alone those that are not in it.
-    fn share_whole(&self, group: Group<'_>, whole: Option<&Bytes>, sink: &mut Sink<'_>) {
+    fn share_whole(&self, group: Group<'_>, whole: Option<&Bytes>, sink: &mut impl FnMut(usize, Result<Lent<'_>>)) {
         for &number in group.numbers {
             let range = self.inside(number, group.base);
             match whole.zip(range).filter(|(whole, range)| range.end <= whole.len()) {
@@ -402,7 +492,7 @@ impl<'w, N> BatchReader<'w, N> {
 
     /// Shares the records of a chunk that is not compressed, if the storage lends its bytes. Otherwise reads
     /// each alone.
-    fn share_stored(&self, group: Group<'_>, at: &ChunkRef, sink: &mut Sink<'_>) {
+    fn share_stored(&self, group: Group<'_>, at: &ChunkRef, sink: &mut impl FnMut(usize, Result<Lent<'_>>)) {
         let Group { chunk, base, numbers } = group;
         let (reader, _) = self.engine.reader(chunk);
         let inside = numbers.iter().filter_map(|&number| self.inside(number, base));
@@ -478,7 +568,7 @@ impl<'w, N> BatchReader<'w, N> {
         at: &ChunkRef,
         range: Range<usize>,
         before: Option<Run>,
-        sink: &mut Sink<'_>,
+        sink: &mut impl FnMut(usize, Result<Lent<'_>>),
     ) -> Option<Run> {
         let Group { chunk, base, numbers } = group;
         let covers =
@@ -516,7 +606,7 @@ impl<'w, N> BatchReader<'w, N> {
         };
         let bytes = Bytes::from_heap(Arc::clone(&run.raw), 0..run.raw.len());
         for (&number, good) in numbers.iter().zip(checked) {
-            sink(number, good.map(|()| Lent::Shared(bytes.slice(place(number)))));
+            sink(number, good.map(|()| Lent::Shared((&bytes, place(number)))));
         }
         Some(run)
     }
@@ -583,10 +673,12 @@ impl Arena {
     }
 
     /// Gives out the records in the buffer, which share it.
-    fn hand_out(&mut self, put: &mut dyn FnMut(usize, Slot)) {
-        let Some(buf) = self.buf.take().map(Arc::new) else { return };
+    fn hand_out(&mut self, put: &mut impl FnMut(usize, Result<Part<'_>>)) {
+        let Some(buf) = self.buf.take() else { return };
+        let len = buf.len();
+        let bytes = Bytes::from_heap(Arc::new(buf), 0..len);
         for (number, range) in std::mem::take(&mut self.records) {
-            put(number, Ok(Bytes::from_heap(Arc::clone(&buf), range)));
+            put(number, Ok((&bytes, range)));
         }
     }
 }

@@ -7,7 +7,7 @@ use super::Engine;
 use super::fallback::Rebuilt;
 use super::find::Moment;
 use super::read::in_record;
-use super::read_ahead::Wanted;
+use super::wanted::Wanted;
 use crate::catalog::{DeadNames, PendingRecords, Snapshot, State};
 use crate::error::{Error, Part, Result};
 use crate::index::{Location, Segment, hash};
@@ -235,6 +235,9 @@ impl<'e> Listing<'e> {
     pub(crate) fn take(&mut self, to: &mut Wanted, (bytes, records): (usize, usize)) -> Result<()> {
         let mut sum = 0;
         while to.len() < records && sum < bytes {
+            if self.take_block(to, &mut sum, (bytes, records)) {
+                continue;
+            }
             // A short way for names of a block that was read.
             if let Some(segment) = self.segment.as_ref().filter(|_| !self.doubtful) {
                 let first = segment.reference.first_ordinal;
@@ -249,8 +252,8 @@ impl<'e> Listing<'e> {
                     }
                     match segment.location(local) {
                         Ok(location) => {
-                            sum += location.in_memory();
-                            to.push((name, location));
+                            sum = location.in_memory().saturating_add(sum);
+                            to.push(&name, location);
                         }
                         Err(error) => {
                             failed = Some((name, first + local, error));
@@ -267,8 +270,8 @@ impl<'e> Listing<'e> {
             }
             match self.next() {
                 Some(Ok(ListedRecord { name, location: Ok(location) })) => {
-                    sum += location.in_memory();
-                    to.push((name, location));
+                    sum = location.in_memory().saturating_add(sum);
+                    to.push(&name, location);
                 }
                 Some(Ok(ListedRecord { name, location: Err(error) })) => {
                     return Err(in_record(&name, error));
@@ -278,5 +281,40 @@ impl<'e> Listing<'e> {
             }
         }
         Ok(())
+    }
+    /// Appends the records of a whole block of names, if it fits into the limits, all of it can be read, and no
+    /// record in it is dead. Otherwise it changes nothing, and the records have to be taken one by one.
+    fn take_block(&mut self, to: &mut Wanted, sum: &mut usize, (bytes, records): (usize, usize)) -> bool {
+        if self.doubtful || self.rebuilt.is_some() || self.block.len() > 0 {
+            return false;
+        }
+        let Some((segment, local)) = self.snapshot.segment_of(self.ordinal) else { return false };
+        let first_ordinal = segment.reference.first_ordinal;
+        let next = segment.next_block(local);
+        let dead = self.dead.partition_point(|&dead| dead < self.ordinal);
+        let n = usize::try_from(next - local).unwrap_or(usize::MAX);
+        if self.dead.get(dead).is_some_and(|&dead| dead < first_ordinal + next) || to.len() + n > records {
+            return false;
+        }
+        if self.ordinal >= self.expected {
+            self.expected = self.engine.expect_listed(segment, local, true);
+        }
+        let (before, names_before) = (to.len(), to.names.n_bytes());
+        let mut added = 0_usize;
+        let places = &mut to.places;
+        let read = segment.records_of_block(local, &mut to.names, |location| {
+            added = added.saturating_add(location.in_memory());
+            places.push(((), location));
+        });
+        let added = added.saturating_add(to.names.n_bytes() - names_before);
+        let fits = sum.saturating_add(added) <= bytes;
+        if read.is_err() || !fits || to.len() != to.names.len() {
+            to.truncate(before);
+            return false;
+        }
+        *sum += added;
+        self.ordinal = first_ordinal + next;
+        self.failing = false;
+        true
     }
 }

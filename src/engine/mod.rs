@@ -81,6 +81,7 @@ mod statistics;
 mod totals;
 mod truncate;
 mod undo;
+mod wanted;
 pub(crate) mod wrapped;
 mod writer;
 
@@ -95,6 +96,7 @@ pub(crate) use read::in_record;
 pub(crate) use refresh::Moved;
 pub(crate) use statistics::Span;
 pub(crate) use truncate::{Plan, plan_after, remove};
+pub(crate) use wanted::Wanted;
 pub(crate) use writer::Writer;
 
 /// A depot below its codec: from names to bytes.

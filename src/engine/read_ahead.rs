@@ -17,12 +17,9 @@ use std::sync::Arc;
 use std::thread;
 
 use super::Engine;
-use super::batch::{self, Slot};
-use crate::index::Location;
+use super::batch::{self, Held};
+use super::wanted::Wanted;
 use crate::workers::{Wake, Work, Workers};
-
-/// Tagged names and places of records to read.
-pub(crate) type Wanted = Vec<(Vec<u8>, Location)>;
 
 /// Batches per thread that wait or are being read.
 const WAITING: usize = 2;
@@ -32,7 +29,7 @@ enum Progress {
     Waiting,
     /// A thread reads it.
     Taken,
-    Done(Vec<Option<Slot>>),
+    Done(Held),
     /// Only the caller can read it.
     Reserved,
 }
@@ -58,7 +55,7 @@ impl Work for Read {
     /// The batches in order. Their ids have no gap.
     type Jobs = VecDeque<Batch>;
     type Task = Task;
-    type Done = Vec<Option<Slot>>;
+    type Done = Held;
     type Kept = ();
 
     fn take(&self, batches: &mut VecDeque<Batch>) -> Option<Task> {
@@ -67,8 +64,8 @@ impl Work for Read {
         Some(Task { id: batch.id, wanted: Arc::clone(&batch.wanted) })
     }
 
-    fn run(&self, task: &mut Task, (): &mut ()) -> Vec<Option<Slot>> {
-        let mut read = Vec::new();
+    fn run(&self, task: &mut Task, (): &mut ()) -> Held {
+        let mut read = Held::default();
         batch::read_on(&self.engine, &task.wanted, &mut None, &mut read);
         read
     }
@@ -121,7 +118,7 @@ impl ReadAhead {
 
     /// Takes the first batch out of the queue, and returns what was read; `None` if the caller has to
     /// read it.
-    pub(crate) fn take(&mut self) -> Option<Vec<Option<Slot>>> {
+    pub(crate) fn take(&mut self) -> Option<Held> {
         let queue = self.workers.queue();
         let mut batches = queue.lock();
         loop {
