@@ -120,8 +120,8 @@ pub use buffer::Bytes;
 pub use codec::{Codec, CodecError, Raw};
 pub use depot::{
     ChunkInfo, CodecInfo, ColumnStatistics, Cut, Depot, DepotBuilder, DepotInfo, FieldStatistics, Iter, Keys,
-    Matches, MatchingKeys, Parts, Place, PutByPieces, Range, Record, RecordLocation, RecordRef, Refreshed, Removal,
-    Scan, SortedKeys, Statistics, Then, Totals, TruncateOptions,
+    Matches, MatchingKeys, Parts, Place, PutByPieces, Range, Record, RecordLocation, RecordRef, Refreshed,
+    Removal, Scan, SortedKeys, Statistics, Then, Totals, TruncateOptions,
 };
 pub use error::{Error, ErrorKind, Part, Result};
 pub use key::{AsKey, Key, KeyRef, MAX_KEY_LEN};

@@ -90,6 +90,7 @@ impl<'d> Batches<'d> {
 
     /// Goes on to the next record, and returns its number in the batch, or an error between records. `None` at
     /// the end.
+    #[inline]
     pub(super) fn advance(&mut self) -> Option<Result<usize>> {
         loop {
             if self.given < self.wanted.len() {
@@ -106,9 +107,15 @@ impl<'d> Batches<'d> {
     }
 
     /// The name of a record of the batch.
+    #[inline]
     pub(super) fn key(&self, number: usize) -> Result<KeyRef<'_>> {
         let name = self.wanted.name(number);
-        KeyRef::from_tagged(name).ok_or_else(|| in_record(name, malformed(self.engine.path(), name)))
+        KeyRef::from_tagged(name).ok_or_else(|| self.malformed(name))
+    }
+
+    #[cold]
+    fn malformed(&self, name: &[u8]) -> Error {
+        in_record(name, malformed(self.engine.path(), name))
     }
 
     /// The tagged name of a record of the batch.
@@ -124,21 +131,25 @@ impl<'d> Batches<'d> {
         read.map_err(|error| in_record(self.wanted.name(number), error))
     }
 
-    /// The name of a record of the batch, and its checked bytes, which are valid until the next one.
+    /// The name of a record of the batch, and its checked bytes.
+    #[inline]
     pub(super) fn lend(&mut self, number: usize) -> Result<(KeyRef<'_>, &[u8])> {
-        if !self.held.has(number) {
-            let bytes = self.bytes(number)?;
-            self.held.insert(number, &bytes);
+        if self.held.lend(number).is_none() {
+            self.read_alone(number)?;
         }
-        let name = self.wanted.name(number);
-        let bytes = self.held.lend(number).unwrap_or_default();
-        match KeyRef::from_tagged(name) {
-            Some(key) => Ok((key, bytes)),
-            None => Err(in_record(name, malformed(self.engine.path(), name))),
-        }
+        Ok((self.key(number)?, self.held.lend(number).unwrap_or_default()))
+    }
+
+    /// Reads a record that was not read with the others, or returns its error.
+    #[cold]
+    fn read_alone(&mut self, number: usize) -> Result<()> {
+        let bytes = self.bytes(number)?;
+        self.held.insert(number, &bytes);
+        Ok(())
     }
 
     /// Reads the next records together. False at the end.
+    #[cold]
     fn refill(&mut self) -> bool {
         self.given = 0;
         self.wanted.truncate(0);

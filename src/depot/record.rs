@@ -8,6 +8,7 @@ use crate::codec::{Codec, CodecError};
 /// Whether `bytes` are aligned well enough for a codec that asks for `align`.
 ///
 /// Bytes that another program placed may lie at any address.
+#[inline]
 pub(crate) fn is_aligned(bytes: &[u8], align: usize) -> bool {
     (bytes.as_ptr() as usize).is_multiple_of(align.max(1))
 }
@@ -81,6 +82,7 @@ pub struct RecordRef<'r, C> {
 
 impl<'r, C: Codec> RecordRef<'r, C> {
     /// Lends a record, and lets the codec check `bytes` once. They must be aligned for it.
+    #[inline]
     pub(crate) fn new(bytes: &'r [u8], codec: &'r C) -> Result<Self, CodecError> {
         codec.view(bytes)?;
         Ok(Self { bytes, codec })

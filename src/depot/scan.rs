@@ -53,6 +53,7 @@ impl<C: Codec> Scan<'_, C> {
     /// # Errors
     /// A record that cannot be read is an error in its place, and the next call goes on after it. It is one of
     /// the errors of [`Depot::get`].
+    #[inline]
     #[expect(clippy::should_implement_trait, reason = "an `Iterator` cannot lend what it holds")]
     pub fn next(&mut self) -> Option<Result<(KeyRef<'_>, RecordRef<'_, C>)>> {
         let number = match self.batches.advance()? {
@@ -62,6 +63,7 @@ impl<C: Codec> Scan<'_, C> {
         Some(self.lend(number))
     }
 
+    #[inline]
     fn lend(&mut self, number: usize) -> Result<(KeyRef<'_>, RecordRef<'_, C>)> {
         let Self { depot, batches, aligned } = self;
         let (key, bytes) = batches.lend(number)?;

@@ -11,6 +11,7 @@ pub(crate) struct Wanted {
 
 impl Wanted {
     /// How many there are.
+    #[inline]
     pub(crate) fn len(&self) -> usize {
         self.places.len()
     }
@@ -20,6 +21,7 @@ impl Wanted {
     }
 
     /// The tagged name of a record.
+    #[inline]
     pub(crate) fn name(&self, number: usize) -> &[u8] {
         self.names.get(number)
     }

@@ -128,6 +128,7 @@ impl NameList {
     }
 
     /// Name number `nth`, which is empty if there are not so many.
+    #[inline]
     pub(crate) fn get(&self, nth: usize) -> &[u8] {
         let start = nth.checked_sub(1).map_or(Some(0), |before| self.ends.get(before).copied());
         let range = start.zip(self.ends.get(nth).copied());
@@ -236,7 +237,10 @@ mod tests {
             list.truncate(before);
             assert!(list.push_block(block, expected));
         }
-        assert_eq!((list.len(), list.get(0), list.get(list.len())), (1 + names.len(), &b"before"[..], &b""[..]));
+        assert_eq!(
+            (list.len(), list.get(0), list.get(list.len())),
+            (1 + names.len(), &b"before"[..], &b""[..])
+        );
         assert!(names.iter().enumerate().all(|(number, name)| list.get(1 + number) == name));
         assert_eq!(list.n_bytes(), 6 + names.iter().map(Vec::len).sum::<usize>());
         for (number, name) in names.iter().enumerate() {
