@@ -4,10 +4,10 @@
 //! create     making and opening               record     one record, lending views
 //! put        writing, committing              stream     one record, written out in pieces
 //! get        reading by name and position     info       what a depot says about itself
-//! iter, scan all records, kept or lent        refresh    a reader moves forward
-//! keys       all names                        truncate   going back, and undoing that
-//! metadata   of records and of the depot        statistics of all records
-//! select     records that match a query
+//! batches    all records, read together       iter, scan them, to keep and lent
+//! keys       all names                        refresh    a reader moves forward
+//! metadata   of records and of the depot      truncate   going back, and undoing that
+//! select     records that match a query       statistics of all records
 //! ```
 //!
 //! Users call this module, and so do `maintain`, the loader and the codecs. It only calls the engine's

@@ -10,7 +10,7 @@
 //! refresh     a reader moves forward         truncate     removing the end of a depot
 //! put         checks before writing          undo         taking a truncation back
 //! pieces      a long record piece by piece   totals       how much is in a depot
-//! long        such a record put              
+//! long        such a record put              wanted       names and places of a batch
 //! newer       what later versions wrote      rounds       what many records need, in few calls
 //! ordered     names in their order               columns      scalars without the records
 //! set         several depots as one              shelf        readers of their chunks
