@@ -21,8 +21,8 @@ impl<C: Codec> Depot<C> {
     /// Lends all records of this moment, one after the other, in the order of insertion.
     ///
     /// It gives what [`iter_with`](Self::iter_with) gives, but the name and the record are only borrowed, until
-    /// the next one. So nothing is allocated, shared or dropped for a record, and small records come two to
-    /// three times as fast.
+    /// the next one. So nothing is allocated, shared or dropped for a record, and small records come twice as
+    /// fast.
     ///
     /// ```
     /// use vldepot::{Depot, Raw, ReadOptions};
