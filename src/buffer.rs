@@ -360,6 +360,11 @@ impl Bytes {
         Self::from_heap(Arc::new(AlignedBuf::copy_of(bytes)), 0..len)
     }
 
+    /// Whether both are the same bytes in memory.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.pointer == other.pointer && self.len == other.len
+    }
+
     /// A part of these bytes, clipped to their end. Shares the owner.
     #[inline]
     pub(crate) fn slice(&self, range: Range<usize>) -> Self {

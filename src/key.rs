@@ -50,17 +50,7 @@ pub enum Key {
 impl Key {
     /// Reads a tagged name back. `None` for bytes that are not the tagged form of any name.
     pub(crate) fn from_tagged(tagged: &[u8]) -> Option<Self> {
-        let (&tag, rest) = tagged.split_first()?;
-        match tag {
-            TAG_STR => String::from_utf8(rest.to_vec()).ok().map(Self::Str),
-            TAG_BYTES => Some(Self::Bytes(rest.to_vec())),
-            TAG_NEGATIVE => {
-                let value = be_u64(rest)?.cast_signed();
-                (value < 0).then_some(Self::Int(i128::from(value)))
-            }
-            TAG_INT => Some(Self::Int(i128::from(be_u64(rest)?))),
-            _ => None,
-        }
+        KeyRef::from_tagged(tagged).map(Self::from)
     }
 
     /// Like [`from_tagged`](Self::from_tagged), but reuses the memory of `tagged`.
@@ -81,20 +71,25 @@ impl Key {
 
     /// Whether [`from_tagged`](Self::from_tagged) would return a key. Copies nothing.
     pub(crate) fn is_tagged(tagged: &[u8]) -> bool {
-        match tagged.split_first() {
-            Some((&TAG_STR, rest)) => std::str::from_utf8(rest).is_ok(),
-            Some((&TAG_BYTES, _)) => true,
-            Some(_) => Self::from_tagged(tagged).is_some(),
-            None => false,
-        }
+        KeyRef::from_tagged(tagged).is_some()
     }
 
     /// The tagged form. `None` if no depot can hold this key.
     pub(crate) fn to_tagged(&self) -> Option<TaggedName> {
+        self.borrowed().tagged()
+    }
+
+    /// The key, borrowed.
+    ///
+    /// ```
+    /// # use vldepot::{Key, KeyRef};
+    /// assert_eq!(Key::from("a").borrowed(), KeyRef::Str("a"));
+    /// ```
+    pub fn borrowed(&self) -> KeyRef<'_> {
         match self {
-            Self::Str(name) => Some(tagged(TAG_STR, name.as_bytes())),
-            Self::Bytes(name) => Some(tagged(TAG_BYTES, name)),
-            Self::Int(value) => tagged_int(*value),
+            Self::Str(name) => KeyRef::Str(name),
+            Self::Bytes(name) => KeyRef::Bytes(name),
+            Self::Int(value) => KeyRef::Int(*value),
         }
     }
 
@@ -144,10 +139,64 @@ impl Key {
 /// Strings print as they are, integers in digits, and byte strings as `b"..."` with escapes.
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.borrowed().fmt(f)
+    }
+}
+
+/// The name of a record, borrowed. See [`Key`].
+///
+/// ```
+/// use vldepot::{Key, KeyRef};
+/// let key = KeyRef::Str("frame");
+/// assert_eq!(Key::from(key), Key::from("frame"));
+/// assert_eq!(key.to_string(), "frame");
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum KeyRef<'n> {
+    /// Any UTF-8, the empty string included.
+    Str(&'n str),
+    /// Any bytes, the empty byte string included.
+    Bytes(&'n [u8]),
+    /// An integer from `i64::MIN` to `u64::MAX`.
+    Int(i128),
+}
+
+impl<'n> KeyRef<'n> {
+    /// Reads a tagged name back. `None` for bytes that are not the tagged form of any name.
+    #[inline]
+    pub(crate) fn from_tagged(tagged: &'n [u8]) -> Option<Self> {
+        let (&tag, rest) = tagged.split_first()?;
+        match tag {
+            TAG_STR => std::str::from_utf8(rest).ok().map(Self::Str),
+            TAG_BYTES => Some(Self::Bytes(rest)),
+            TAG_NEGATIVE => {
+                let value = be_u64(rest)?.cast_signed();
+                (value < 0).then_some(Self::Int(i128::from(value)))
+            }
+            TAG_INT => Some(Self::Int(i128::from(be_u64(rest)?))),
+            _ => None,
+        }
+    }
+}
+
+/// As a [`Key`] prints.
+impl fmt::Display for KeyRef<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Str(name) => f.write_str(name),
             Self::Int(value) => write!(f, "{value}"),
             Self::Bytes(name) => write!(f, "b\"{}\"", name.escape_ascii()),
+        }
+    }
+}
+
+impl From<KeyRef<'_>> for Key {
+    fn from(key: KeyRef<'_>) -> Self {
+        match key {
+            KeyRef::Str(name) => Self::Str(name.to_owned()),
+            KeyRef::Bytes(name) => Self::Bytes(name.to_vec()),
+            KeyRef::Int(value) => Self::Int(value),
         }
     }
 }
@@ -352,6 +401,22 @@ impl AsKey for Key {
     }
 }
 
+impl Tagged for KeyRef<'_> {
+    fn tagged(&self) -> Option<TaggedName> {
+        match self {
+            Self::Str(name) => name.tagged(),
+            Self::Bytes(name) => name.tagged(),
+            Self::Int(value) => tagged_int(*value),
+        }
+    }
+}
+
+impl AsKey for KeyRef<'_> {
+    fn to_key(&self) -> Key {
+        Key::from(*self)
+    }
+}
+
 impl<T: Tagged + ?Sized> Tagged for &T {
     fn tagged(&self) -> Option<TaggedName> {
         (**self).tagged()
@@ -464,6 +529,8 @@ mod tests {
         ];
         for key in keys {
             let tagged = key.to_tagged().unwrap();
+            assert_eq!(KeyRef::from_tagged(&tagged), Some(key.borrowed()));
+            assert_eq!(key.borrowed().to_string(), key.to_string());
             assert_eq!(Key::from_tagged(&tagged).as_ref(), Some(&key));
             assert_eq!(Key::from_tagged_vec(tagged.to_vec()).as_ref(), Ok(&key));
         }

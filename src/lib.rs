@@ -121,11 +121,11 @@ pub use buffer::Bytes;
 pub use codec::{Codec, CodecError, Raw};
 pub use depot::{
     ChunkInfo, CodecInfo, ColumnStatistics, Cut, Depot, DepotBuilder, DepotInfo, FieldStatistics, Iter, Keys,
-    Matches, MatchingKeys, Parts, Place, PutByPieces, Range, Record, RecordLocation, Refreshed, Removal,
-    SortedKeys, Statistics, Then, Totals, TruncateOptions,
+    Matches, MatchingKeys, Parts, Place, PutByPieces, Range, Record, RecordLocation, RecordRef, Refreshed,
+    Removal, Scan, SortedKeys, Statistics, Then, Totals, TruncateOptions,
 };
 pub use error::{Error, ErrorKind, Part, Result};
-pub use key::{AsKey, Key, MAX_KEY_LEN};
+pub use key::{AsKey, Key, KeyRef, MAX_KEY_LEN};
 pub use loader::{Batch, Loader, LoaderBuilder, LoaderState};
 pub use options::{CommitEvery, Layout, Mapping, OpenOptions, Placement, ReadOptions, Verify, WriteOptions};
 pub use planes::{Elements, FieldSpans};

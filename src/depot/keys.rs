@@ -1,6 +1,6 @@
 //! Names of a depot: all of them, or those that are wanted.
 
-use super::iter::split;
+use super::batches::split;
 use super::key_of;
 use crate::engine::{Engine, FoundName, ListedRecord, Listing, Moment, in_record};
 use crate::error::{Error, Result};

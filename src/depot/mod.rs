@@ -4,15 +4,16 @@
 //! create     making and opening               record     one record, lending views
 //! put        writing, committing              stream     one record, written out in pieces
 //! get        reading by name and position     info       what a depot says about itself
-//! iter       all records                      refresh    a reader moves forward
-//! keys       all names                        truncate   going back, and undoing that
-//! metadata   of records and of the depot        statistics of all records
-//! select     records that match a query
+//! batches    all records, read together       iter, scan them, to keep and lent
+//! keys       all names                        refresh    a reader moves forward
+//! metadata   of records and of the depot      truncate   going back, and undoing that
+//! select     records that match a query       statistics of all records
 //! ```
 //!
 //! Users call this module, and so do `maintain`, the loader and the codecs. It only calls the engine's
 //! methods. So another engine, such as a folder of files, can serve the same `Depot`.
 
+mod batches;
 mod columns;
 mod create;
 mod describe;
@@ -31,6 +32,7 @@ mod range;
 mod record;
 mod refresh;
 mod said;
+mod scan;
 mod select;
 mod statistics;
 mod stream;
@@ -49,10 +51,11 @@ pub(crate) use metadata::depot_metadata;
 pub use parts::{Parts, Then};
 pub use place::Place;
 pub use range::{Range, SortedKeys, Totals};
-pub use record::Record;
+pub use record::{Record, RecordRef};
 pub use refresh::Refreshed;
 use said::Describer;
 pub(crate) use said::{Asked, Said, said_of};
+pub use scan::Scan;
 pub use select::{Matches, MatchingKeys};
 pub use statistics::{ColumnStatistics, FieldStatistics, Statistics};
 pub use stream::PutByPieces;

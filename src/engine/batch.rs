@@ -16,11 +16,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use super::read::in_record;
+use super::wanted::Wanted;
 use super::{Engine, Known, Seen};
 use crate::blosc::CompressionCodec;
 use crate::buffer::{ALIGNMENT, AlignedBuf, Bytes, prefetch};
 use crate::chunk::ChunkAt;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::format::chunk::ChunkRef;
 use crate::index::Location;
 use crate::storage::{NONE, Windows};
@@ -51,16 +52,178 @@ const RECORDS_AHEAD: usize = 3;
 /// A record's checked bytes, or the error of reading it. [`crate::Error`] is boxed, which keeps slots small.
 pub(crate) type Slot = Result<Bytes>;
 
-/// A record's checked bytes.
-enum Lent<'r> {
-    /// Bytes that can be kept.
-    Shared(Bytes),
-    /// Bytes in a buffer that is used again.
-    Passing(&'r [u8]),
+/// Takes records that were read, by their numbers in the request.
+///
+/// These are methods and not one that takes an enum, because a small record costs little more than the call.
+trait Sink {
+    /// Takes checked bytes that can be kept. `bytes` may hold other records too.
+    fn shared(&mut self, number: usize, bytes: &Bytes, range: Range<usize>);
+    /// Takes checked bytes in a buffer that is used again.
+    fn passing(&mut self, number: usize, bytes: &[u8]);
+    fn failed(&mut self, number: usize, error: Error);
 }
 
-/// Takes the number of each record in the request, and its bytes or the error.
-type Sink<'s> = dyn FnMut(usize, Result<Lent<'_>>) + 's;
+/// Like [`Sink`], but all bytes can be kept.
+trait Keep {
+    fn keep(&mut self, number: usize, bytes: &Bytes, range: Range<usize>);
+    fn fail(&mut self, number: usize, error: Error);
+}
+
+/// Keeps each record by itself.
+struct Each<'p>(&'p mut dyn FnMut(usize, Slot));
+
+impl Keep for Each<'_> {
+    fn keep(&mut self, number: usize, bytes: &Bytes, range: Range<usize>) {
+        (self.0)(number, Ok(bytes.slice(range)));
+    }
+
+    fn fail(&mut self, number: usize, error: Error) {
+        (self.0)(number, Err(error));
+    }
+}
+
+/// Lends each record for the moment.
+struct Visit<'v> {
+    wanted: &'v [(&'v [u8], Location)],
+    job: &'v mut dyn FnMut(usize, Result<&[u8]>),
+}
+
+impl Sink for Visit<'_> {
+    fn shared(&mut self, number: usize, bytes: &Bytes, range: Range<usize>) {
+        (self.job)(number, Ok(bytes.get(range).unwrap_or_default()));
+    }
+
+    fn passing(&mut self, number: usize, bytes: &[u8]) {
+        (self.job)(number, Ok(bytes));
+    }
+
+    fn failed(&mut self, number: usize, error: Error) {
+        (self.job)(number, Err(in_record(self.wanted[number].0, error)));
+    }
+}
+
+/// Copies bytes that pass, so that all can be kept.
+struct Collect<'c, N, K> {
+    wanted: &'c [(N, Location)],
+    align: usize,
+    arena: Arena,
+    /// Bytes of these records may have to be copied.
+    left: &'c [usize],
+    out: &'c mut K,
+}
+
+impl<N, K: Keep> Sink for Collect<'_, N, K> {
+    #[inline]
+    fn shared(&mut self, number: usize, bytes: &Bytes, range: Range<usize>) {
+        self.out.keep(number, bytes, range);
+    }
+
+    fn passing(&mut self, number: usize, bytes: &[u8]) {
+        if !self.arena.has_room(bytes.len(), self.align) {
+            self.arena.hand_out(self.out);
+            let seen = self.left.iter().position(|&other| other == number).unwrap_or(0);
+            self.left = &self.left[seen..];
+            let mut room = self.left.iter().map(|&number| self.wanted[number].1.in_memory() + 63);
+            let room = room.try_fold(0, |sum, len| (sum < ARENA_BYTES).then_some(sum + len));
+            self.arena = Arena::new(room.unwrap_or(ARENA_BYTES).min(ARENA_BYTES).max(bytes.len()));
+        }
+        self.arena.push(number, bytes, self.align);
+    }
+
+    fn failed(&mut self, number: usize, error: Error) {
+        self.out.fail(number, error);
+    }
+}
+
+/// The checked bytes of a batch of records, in buffers that they share.
+#[derive(Default)]
+pub(crate) struct Held {
+    buffers: Vec<Bytes>,
+    slots: Vec<HeldSlot>,
+    /// Errors, by the numbers of their records.
+    failed: Vec<(usize, Error)>,
+}
+
+impl Keep for Held {
+    #[inline]
+    fn keep(&mut self, number: usize, bytes: &Bytes, range: Range<usize>) {
+        let slot = self.slot(bytes, range);
+        if let Some(place) = self.slots.get_mut(number) {
+            *place = slot;
+        }
+    }
+
+    fn fail(&mut self, number: usize, error: Error) {
+        self.failed.push((number, error));
+    }
+}
+
+/// A range of one of the buffers.
+#[derive(Clone, Copy)]
+struct HeldSlot {
+    buffer: u32,
+    start: u32,
+    len: u32,
+}
+
+impl HeldSlot {
+    /// That of a record that was not read. There are not so many buffers.
+    const UNREAD: Self = Self { buffer: u32::MAX, start: 0, len: 0 };
+}
+
+impl Held {
+    /// Forgets what it holds, and makes room for `n` records.
+    fn reset(&mut self, n: usize) {
+        self.buffers.clear();
+        self.failed.clear();
+        self.slots.clear();
+        self.slots.resize(n, HeldSlot::UNREAD);
+    }
+
+    #[inline]
+    fn slot(&mut self, bytes: &Bytes, range: Range<usize>) -> HeldSlot {
+        if !self.buffers.last().is_some_and(|last| last.is_same(bytes)) {
+            self.buffers.push(bytes.clone());
+        }
+        let buffer = u32::try_from(self.buffers.len() - 1);
+        match (buffer, u32::try_from(range.start), u32::try_from(range.len())) {
+            (Ok(buffer), Ok(start), Ok(len)) => HeldSlot { buffer, start, len },
+            // Chunks, and records that are read at once, have less than 4 GiB.
+            _ => HeldSlot::UNREAD,
+        }
+    }
+
+    /// Takes in the bytes of a record that was read alone.
+    pub(crate) fn insert(&mut self, number: usize, bytes: &Bytes) {
+        self.keep(number, bytes, 0..bytes.len());
+    }
+
+    /// The bytes of a record that was read, which share a buffer, or the error, which is given once.
+    ///
+    /// `None` if the record was not read.
+    pub(crate) fn bytes(&mut self, number: usize) -> Option<Result<Bytes>> {
+        if let Some((buffer, range)) = self.part_of(number) {
+            return Some(Ok(buffer.slice(range)));
+        }
+        let nth = self.failed.iter().position(|(failed, _)| *failed == number)?;
+        Some(Err(self.failed.swap_remove(nth).1))
+    }
+
+    /// The bytes of a record, if it was read without an error.
+    #[inline]
+    pub(crate) fn lend(&self, number: usize) -> Option<&[u8]> {
+        let (buffer, range) = self.part_of(number)?;
+        buffer.get(range)
+    }
+
+    /// A buffer, and the range of it that a record is.
+    #[inline]
+    fn part_of(&self, number: usize) -> Option<(&Bytes, Range<usize>)> {
+        let HeldSlot { buffer, start, len } = *self.slots.get(number)?;
+        let start = start as usize;
+        Some((self.buffers.get(buffer as usize)?, start..start.saturating_add(len as usize)))
+    }
+}
 
 /// Blocks decoded together: their chunk, their range in it, and their raw bytes.
 pub(crate) struct Run {
@@ -118,17 +281,12 @@ pub(crate) fn read_each<N: Sync>(
 /// Like [`read_each`], but into `out`, for reading one batch after the other.
 ///
 /// `last` keeps the last run. If the next batch starts in the same blocks, they are not decoded again.
-pub(crate) fn read_on<N>(
-    engine: &Engine,
-    (wanted, seen): (&[(N, Location)], &Seen),
-    last: &mut Option<Run>,
-    out: &mut Vec<Option<Slot>>,
-) {
-    out.clear();
-    out.resize_with(wanted.len(), || None);
-    for order in reads(engine, wanted, &order(wanted)) {
-        let walk = BatchReader::new(engine, (wanted, seen), (order, &NONE), false);
-        walk.collect(order, last, &mut |number, bytes| out[number] = Some(bytes));
+pub(crate) fn read_on(engine: &Engine, wanted: &Wanted, last: &mut Option<Run>, out: &mut Held) {
+    out.reset(wanted.len());
+    let Wanted { places, seen, .. } = wanted;
+    for order in reads(engine, places, &order(places)) {
+        let walk = BatchReader::new(engine, (places, seen), (order, &NONE), false);
+        walk.collect(order, last, out);
     }
 }
 
@@ -161,7 +319,7 @@ fn read_parts<N: Sync>(
     // A thread that is free takes the next part. A late or slow thread leaves more to the others.
     let work = |put: &mut dyn FnMut(usize, Slot)| {
         while let Some(part) = parts.get(next.fetch_add(1, Ordering::Relaxed)) {
-            walk.collect(part, &mut None, put);
+            walk.collect(part, &mut None, &mut Each(put));
         }
     };
     thread::scope(|scope| {
@@ -197,11 +355,7 @@ pub(crate) fn visit(
     let mut last = None;
     for order in reads(engine, wanted, &order(wanted)) {
         let walk = BatchReader::new(engine, (wanted, &known.seen), (order, &known.ahead), true);
-        walk.run(order, &mut last, &mut |number, lent| match lent {
-            Ok(Lent::Passing(bytes)) => job(number, Ok(bytes)),
-            Ok(Lent::Shared(bytes)) => job(number, Ok(&bytes)),
-            Err(error) => job(number, Err(in_record(wanted[number].0, error))),
-        });
+        walk.run(order, &mut last, &mut Visit { wanted, job });
     }
 }
 
@@ -296,35 +450,18 @@ impl<'w, N> BatchReader<'w, N> {
         self.engine.check(&self.wanted[number].1, bytes)
     }
 
-    /// Gives `put` the numbers of the records in `order`, and their bytes, which can be kept.
-    fn collect(&self, order: &[usize], last: &mut Option<Run>, put: &mut dyn FnMut(usize, Slot)) {
-        let len = |number: usize| self.wanted[number].1.in_memory() + 63;
+    /// Gives `out` the records in `order`.
+    fn collect(&self, order: &[usize], last: &mut Option<Run>, out: &mut impl Keep) {
         let align = self.engine.shared.parameters.align.clamp(1, 64);
-        let mut arena = Arena::default();
-        // Bytes of the records that an arena may have to hold.
-        let mut left = order;
-        self.run(order, last, &mut |number, lent| match lent {
-            Ok(Lent::Shared(bytes)) => put(number, Ok(bytes)),
-            Ok(Lent::Passing(bytes)) => {
-                if !arena.has_room(bytes.len(), align) {
-                    arena.hand_out(put);
-                    let seen = left.iter().position(|&other| other == number).unwrap_or(0);
-                    left = &left[seen..];
-                    let mut room = left.iter().map(|&number| len(number));
-                    let room = room.try_fold(0, |sum, len| (sum < ARENA_BYTES).then_some(sum + len));
-                    arena = Arena::new(room.unwrap_or(ARENA_BYTES).min(ARENA_BYTES).max(bytes.len()));
-                }
-                arena.push(number, bytes, align);
-            }
-            Err(error) => put(number, Err(error)),
-        });
-        arena.hand_out(put);
+        let mut sink = Collect { wanted: self.wanted, align, arena: Arena::default(), left: order, out };
+        self.run(order, last, &mut sink);
+        sink.arena.hand_out(sink.out);
     }
 
     /// Gives the records in `order` to `sink`, in that order within runs.
     ///
     /// `last` is the run of the batch before, and afterwards the last run of this one.
-    fn run(&self, order: &[usize], last: &mut Option<Run>, sink: &mut Sink<'_>) {
+    fn run(&self, order: &[usize], last: &mut Option<Run>, sink: &mut impl Sink) {
         let chunk_size = self.engine.shared.parameters.chunk_size as u64;
         let mut rest = order;
         while let Some(&first) = rest.first() {
@@ -339,22 +476,29 @@ impl<'w, N> BatchReader<'w, N> {
     }
 
     /// Reads a record alone, and gives it to `sink`.
-    fn single(&self, number: usize, sink: &mut Sink<'_>) {
+    fn single(&self, number: usize, sink: &mut impl Sink) {
         let read = self.engine.read_seen(&self.wanted[number].1, &self.ahead, (self.seen, number));
-        sink(number, read.map(Lent::Shared));
+        match read {
+            Ok(bytes) => sink.shared(number, &bytes, 0..bytes.len()),
+            Err(error) => sink.failed(number, error),
+        }
     }
 
-    /// Checks a record that lies at `range` of decoded bytes, and gives it to `sink`.
-    fn share(&self, number: usize, range: Range<usize>, bytes: &Bytes, sink: &mut Sink<'_>) {
-        let bytes = bytes.slice(range);
-        sink(number, self.check(number, &bytes).map(|()| Lent::Shared(bytes)));
+    /// Checks a record that lies at `range` of shared bytes, and gives it to `sink`.
+    fn share(&self, number: usize, range: Range<usize>, bytes: &Bytes, sink: &mut impl Sink) {
+        match self.check(number, bytes.get(range.clone()).unwrap_or_default()) {
+            Ok(()) => sink.shared(number, bytes, range),
+            Err(error) => sink.failed(number, error),
+        }
     }
 
     /// Like [`share`](Self::share), of bytes that the storage lends.
-    fn share_lent(&self, number: usize, range: Range<usize>, bytes: &Bytes, sink: &mut Sink<'_>) {
-        let bytes = bytes.slice(range);
-        let checked = self.engine.check_lent(&self.wanted[number].1, &bytes, (self.seen, number));
-        sink(number, checked.map(|()| Lent::Shared(bytes)));
+    fn share_lent(&self, number: usize, range: Range<usize>, bytes: &Bytes, sink: &mut impl Sink) {
+        let record = bytes.get(range.clone()).unwrap_or_default();
+        match self.engine.check_lent(&self.wanted[number].1, record, (self.seen, number)) {
+            Ok(()) => sink.shared(number, bytes, range),
+            Err(error) => sink.failed(number, error),
+        }
     }
 
     /// Where a record lies in its chunk, which starts at `base`; `None` if it is empty or ends after the
@@ -365,7 +509,7 @@ impl<'w, N> BatchReader<'w, N> {
     }
 
     /// Reads the records of one chunk.
-    fn group(&self, group: Group<'_>, last: &mut Option<Run>, sink: &mut Sink<'_>) {
+    fn group(&self, group: Group<'_>, last: &mut Option<Run>, sink: &mut impl Sink) {
         let Group { chunk, base, numbers } = group;
         let engine = self.engine;
         let Ok(ChunkAt::Stored(at)) = engine.source(chunk) else {
@@ -398,7 +542,7 @@ impl<'w, N> BatchReader<'w, N> {
     }
 
     /// Shares the records of a chunk out of `whole`, its raw bytes. Reads alone those that are not in it.
-    fn share_whole(&self, group: Group<'_>, whole: Option<&Bytes>, sink: &mut Sink<'_>) {
+    fn share_whole(&self, group: Group<'_>, whole: Option<&Bytes>, sink: &mut impl Sink) {
         for &number in group.numbers {
             let range = self.inside(number, group.base);
             match whole.zip(range).filter(|(whole, range)| range.end <= whole.len()) {
@@ -410,7 +554,7 @@ impl<'w, N> BatchReader<'w, N> {
 
     /// Shares the records of a chunk that is not compressed, if the storage lends its bytes. Otherwise reads
     /// each alone.
-    fn share_stored(&self, group: Group<'_>, at: &ChunkRef, sink: &mut Sink<'_>) {
+    fn share_stored(&self, group: Group<'_>, at: &ChunkRef, sink: &mut impl Sink) {
         let Group { chunk, base, numbers } = group;
         let (reader, _) = self.engine.reader(chunk);
         let inside = numbers.iter().filter_map(|&number| self.inside(number, base));
@@ -488,7 +632,7 @@ impl<'w, N> BatchReader<'w, N> {
         at: &ChunkRef,
         range: Range<usize>,
         before: Option<Run>,
-        sink: &mut Sink<'_>,
+        sink: &mut impl Sink,
     ) -> Option<Run> {
         let Group { chunk, base, numbers } = group;
         let covers =
@@ -511,7 +655,10 @@ impl<'w, N> BatchReader<'w, N> {
                 if shared {
                     checked.push(good);
                 } else {
-                    sink(number, good.map(|()| Lent::Passing(bytes)));
+                    match good {
+                        Ok(()) => sink.passing(number, bytes),
+                        Err(error) => sink.failed(number, error),
+                    }
                 }
                 done += 1;
             }
@@ -526,7 +673,10 @@ impl<'w, N> BatchReader<'w, N> {
         };
         let bytes = Bytes::from_heap(Arc::clone(&run.raw), 0..run.raw.len());
         for (&number, good) in numbers.iter().zip(checked) {
-            sink(number, good.map(|()| Lent::Shared(bytes.slice(place(number)))));
+            match good {
+                Ok(()) => sink.shared(number, &bytes, place(number)),
+                Err(error) => sink.failed(number, error),
+            }
         }
         Some(run)
     }
@@ -597,10 +747,12 @@ impl Arena {
     }
 
     /// Gives out the records in the buffer, which share it.
-    fn hand_out(&mut self, put: &mut dyn FnMut(usize, Slot)) {
-        let Some(buf) = self.buf.take().map(Arc::new) else { return };
+    fn hand_out(&mut self, out: &mut impl Keep) {
+        let Some(buf) = self.buf.take() else { return };
+        let len = buf.len();
+        let bytes = Bytes::from_heap(Arc::new(buf), 0..len);
         for (number, range) in std::mem::take(&mut self.records) {
-            put(number, Ok(Bytes::from_heap(Arc::clone(&buf), range)));
+            out.keep(number, &bytes, range);
         }
     }
 }

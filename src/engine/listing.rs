@@ -7,7 +7,7 @@ use super::Engine;
 use super::fallback::Rebuilt;
 use super::find::Moment;
 use super::read::in_record;
-use super::read_ahead::Wanted;
+use super::wanted::Wanted;
 use crate::catalog::{DeadNames, PendingRecords, RecordId, Snapshot, State};
 use crate::error::{Error, Part, Result};
 use crate::index::{Location, Segment, hash};
@@ -239,12 +239,15 @@ impl<'e> Listing<'e> {
     /// It appends fewer before an error, or at the end. A name that it appends may not be a key.
     pub(crate) fn take(&mut self, to: &mut Wanted, (bytes, records): (usize, usize)) -> Result<()> {
         let mut sum = 0;
-        while to.records.len() < records && sum < bytes {
+        while to.len() < records && sum < bytes {
+            if self.take_block(to, &mut sum, (bytes, records)) {
+                continue;
+            }
             // A short way for names of a block that was read.
             if let Some(segment) = self.segment.as_ref().filter(|_| !self.doubtful) {
                 let first = segment.reference.first_ordinal;
                 let (end, mut failed) = (self.ordinal - first, None);
-                while to.records.len() < records
+                while to.len() < records
                     && sum < bytes
                     && let Some(name) = self.block.next()
                 {
@@ -254,8 +257,8 @@ impl<'e> Listing<'e> {
                     }
                     match segment.location(local) {
                         Ok(location) => {
-                            sum += location.in_memory();
-                            to.records.push((name, location));
+                            sum = location.in_memory().saturating_add(sum);
+                            to.push(&name, location);
                             let place = RecordId::Committed(first + local);
                             to.seen.push(self.engine, &self.snapshot, Some(place));
                         }
@@ -268,14 +271,14 @@ impl<'e> Listing<'e> {
                 if let Some((name, ordinal, error)) = failed {
                     self.go_on_from(ordinal, error).map_err(|error| in_record(&name, error))?;
                 }
-                if to.records.len() >= records || sum >= bytes {
+                if to.len() >= records || sum >= bytes {
                     break;
                 }
             }
             match self.next() {
                 Some(Ok(ListedRecord { name, location: Ok(location) })) => {
-                    sum += location.in_memory();
-                    to.records.push((name, location));
+                    sum = location.in_memory().saturating_add(sum);
+                    to.push(&name, location);
                     to.seen.push(self.engine, &self.snapshot, self.last);
                 }
                 Some(Ok(ListedRecord { name, location: Err(error) })) => {
@@ -286,5 +289,41 @@ impl<'e> Listing<'e> {
             }
         }
         Ok(())
+    }
+    /// Appends the records of a whole block of names, if it fits into the limits, all of it can be read, and no
+    /// record in it is dead. Otherwise it changes nothing, and the records have to be taken one by one.
+    fn take_block(&mut self, to: &mut Wanted, sum: &mut usize, (bytes, records): (usize, usize)) -> bool {
+        if self.doubtful || self.rebuilt.is_some() || self.block.len() > 0 {
+            return false;
+        }
+        let Some((segment, local)) = self.snapshot.segment_of(self.ordinal) else { return false };
+        let first_ordinal = segment.reference.first_ordinal;
+        let next = segment.next_block(local);
+        let dead = self.dead.partition_point(|&dead| dead < self.ordinal);
+        let n = usize::try_from(next - local).unwrap_or(usize::MAX);
+        if self.dead.get(dead).is_some_and(|&dead| dead < first_ordinal + next) || to.len() + n > records {
+            return false;
+        }
+        if self.ordinal >= self.expected {
+            self.expected = self.engine.expect_listed(segment, local, true);
+        }
+        let (before, names_before) = (to.len(), to.names.n_bytes());
+        let mut added = 0_usize;
+        let places = &mut to.places;
+        let read = segment.records_of_block(local, &mut to.names, |location| {
+            added = added.saturating_add(location.in_memory());
+            places.push(((), location));
+        });
+        let added = added.saturating_add(to.names.n_bytes() - names_before);
+        let fits = sum.saturating_add(added) <= bytes;
+        if read.is_err() || !fits || to.len() != to.names.len() {
+            to.truncate(before);
+            return false;
+        }
+        *sum += added;
+        to.seen.extend(self.engine, &self.snapshot, first_ordinal + local..first_ordinal + next);
+        self.ordinal = first_ordinal + next;
+        self.failing = false;
+        true
     }
 }

@@ -11,6 +11,7 @@
 //! put         checks before writing          undo         taking a truncation back
 //! pieces      a long record piece by piece   totals       how much is in a depot
 //! long        such a record put              once         records that were checked before
+//! wanted      names and places of a batch
 //! newer       what later versions wrote      rounds       what many records need, in few calls
 //! ordered     names in their order               columns      scalars without the records
 //! set         several depots as one              shelf        readers of their chunks
@@ -82,6 +83,7 @@ mod statistics;
 mod totals;
 mod truncate;
 mod undo;
+mod wanted;
 pub(crate) mod wrapped;
 mod writer;
 
@@ -97,6 +99,7 @@ pub(crate) use read::{OpenRecord, in_record};
 pub(crate) use refresh::Moved;
 pub(crate) use statistics::Span;
 pub(crate) use truncate::{Plan, plan_after, remove};
+pub(crate) use wanted::Wanted;
 pub(crate) use writer::{Told, Writer};
 
 /// A depot below its codec: from names to bytes.

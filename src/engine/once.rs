@@ -3,6 +3,7 @@
 //! A snapshot has a bit for each of its records. Whoever looks records up notes here where it found them,
 //! since a depot may have moved on to another snapshot by the time they are read.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::Engine;
@@ -56,10 +57,19 @@ impl Seen {
         }
     }
 
-    /// Forgets all records.
-    pub(crate) fn clear(&mut self) {
-        self.snapshot = None;
-        self.ordinals.clear();
+    /// Notes where the next records were found: all of a range of ordinals.
+    pub(crate) fn extend(&mut self, engine: &Engine, snapshot: &Arc<Snapshot>, ordinals: Range<u64>) {
+        if engine.checks_once() {
+            ordinals.for_each(|ordinal| self.push(engine, snapshot, Some(RecordId::Committed(ordinal))));
+        }
+    }
+
+    /// Keeps the first `len` records.
+    pub(crate) fn truncate(&mut self, len: usize) {
+        self.ordinals.truncate(len);
+        if len == 0 {
+            self.snapshot = None;
+        }
     }
 
     fn bit(&self, number: usize) -> Option<(&Snapshot, u64)> {

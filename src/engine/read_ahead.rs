@@ -16,26 +16,10 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::thread;
 
-use super::batch::{self, Slot};
-use super::{Engine, Seen};
-use crate::index::Location;
+use super::Engine;
+use super::batch::{self, Held};
+use super::wanted::Wanted;
 use crate::workers::{Wake, Work, Workers};
-
-/// Records to read.
-#[derive(Debug, Default, Clone)]
-pub(crate) struct Wanted {
-    /// Tagged names and places.
-    pub(crate) records: Vec<(Vec<u8>, Location)>,
-    pub(crate) seen: Seen,
-}
-
-impl Wanted {
-    /// Forgets all records.
-    pub(crate) fn clear(&mut self) {
-        self.records.clear();
-        self.seen.clear();
-    }
-}
 
 /// Batches per thread that wait or are being read.
 const WAITING: usize = 2;
@@ -45,7 +29,7 @@ enum Progress {
     Waiting,
     /// A thread reads it.
     Taken,
-    Done(Vec<Option<Slot>>),
+    Done(Held),
     /// Only the caller can read it.
     Reserved,
 }
@@ -71,7 +55,7 @@ impl Work for Read {
     /// The batches in order. Their ids have no gap.
     type Jobs = VecDeque<Batch>;
     type Task = Task;
-    type Done = Vec<Option<Slot>>;
+    type Done = Held;
     type Kept = ();
 
     fn take(&self, batches: &mut VecDeque<Batch>) -> Option<Task> {
@@ -80,10 +64,9 @@ impl Work for Read {
         Some(Task { id: batch.id, wanted: Arc::clone(&batch.wanted) })
     }
 
-    fn run(&self, task: &mut Task, (): &mut ()) -> Vec<Option<Slot>> {
-        let mut read = Vec::new();
-        let Wanted { records, seen } = &*task.wanted;
-        batch::read_on(&self.engine, (records, seen), &mut None, &mut read);
+    fn run(&self, task: &mut Task, (): &mut ()) -> Held {
+        let mut read = Held::default();
+        batch::read_on(&self.engine, &task.wanted, &mut None, &mut read);
         read
     }
 
@@ -135,7 +118,7 @@ impl ReadAhead {
 
     /// Takes the first batch out of the queue, and returns what was read; `None` if the caller has to
     /// read it.
-    pub(crate) fn take(&mut self) -> Option<Vec<Option<Slot>>> {
+    pub(crate) fn take(&mut self) -> Option<Held> {
         let queue = self.workers.queue();
         let mut batches = queue.lock();
         loop {

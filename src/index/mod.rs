@@ -27,6 +27,7 @@ mod segment;
 mod writer;
 
 pub(crate) use merge::{MAX_RECORDS, Merge, tail_to_merge};
+pub(crate) use names::NameList;
 pub(crate) use order::kills;
 pub(crate) use pages::PageCache;
 pub(crate) use records::{Chosen, Records};

@@ -109,6 +109,71 @@ impl<'a> NameDecoder<'a> {
     }
 }
 
+/// Tagged names, one after the other in one buffer.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct NameList {
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl NameList {
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Bytes of all names together.
+    pub(crate) fn n_bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Name number `nth`, which is empty if there are not so many.
+    #[inline]
+    pub(crate) fn get(&self, nth: usize) -> &[u8] {
+        let start = nth.checked_sub(1).map_or(Some(0), |before| self.ends.get(before).copied());
+        let range = start.zip(self.ends.get(nth).copied());
+        range.and_then(|(start, end)| self.bytes.get(start..end)).unwrap_or_default()
+    }
+
+    /// Appends a name.
+    pub(crate) fn push(&mut self, name: &[u8]) {
+        self.bytes.extend_from_slice(name);
+        self.ends.push(self.bytes.len());
+    }
+
+    /// Keeps the first `len` names.
+    pub(crate) fn truncate(&mut self, len: usize) {
+        self.ends.truncate(len);
+        self.bytes.truncate(self.ends.last().copied().unwrap_or(0));
+    }
+
+    /// Appends the names of a block. Returns whether it has `expected` names and nothing else.
+    ///
+    /// Each name is put together from the one before it, here in the list. It stops at the first byte that is
+    /// no name, and after `expected` names: in a forged block, a few bytes can repeat a long name any number
+    /// of times.
+    pub(super) fn push_block(&mut self, mut block: &[u8], expected: usize) -> bool {
+        // Where the name before starts.
+        let mut before = self.bytes.len();
+        for _ in 0..expected {
+            let end = self.bytes.len();
+            let (Some(shared), Some(rest_len)) = (take_varint(&mut block), take_varint(&mut block)) else {
+                return false;
+            };
+            let Some((rest, behind)) = block.split_at_checked(rest_len) else { return false };
+            if shared > end - before {
+                return false;
+            }
+            block = behind;
+            self.bytes.extend_from_within(before..before + shared);
+            self.bytes.extend_from_slice(rest);
+            self.ends.push(self.bytes.len());
+            before = end;
+        }
+        block.is_empty()
+    }
+}
+
 /// Whether name `nth` of a block is `wanted`.
 ///
 /// No name is put together: it is enough to track how much of each agrees with `wanted`.
@@ -160,6 +225,24 @@ mod tests {
             }
             assert_eq!(decoder.next(), None);
         }
+        let mut list = NameList::default();
+        list.push(b"before");
+        for number in 0..names.len().div_ceil(BLOCK) {
+            let expected = BLOCK.min(names.len() - number * BLOCK);
+            let block = &bytes[blocks[number] as usize..blocks[number + 1] as usize];
+            let before = list.len();
+            assert!(!list.push_block(block, expected - 1));
+            list.truncate(before);
+            assert!(!list.push_block(block, expected + 1));
+            list.truncate(before);
+            assert!(list.push_block(block, expected));
+        }
+        assert_eq!(
+            (list.len(), list.get(0), list.get(list.len())),
+            (1 + names.len(), &b"before"[..], &b""[..])
+        );
+        assert!(names.iter().enumerate().all(|(number, name)| list.get(1 + number) == name));
+        assert_eq!(list.n_bytes(), 6 + names.iter().map(Vec::len).sum::<usize>());
         for (number, name) in names.iter().enumerate() {
             let block = &bytes[blocks[number / BLOCK] as usize..blocks[number / BLOCK + 1] as usize];
             for (other, wanted) in names.iter().enumerate() {
@@ -177,6 +260,7 @@ mod tests {
         assert_eq!(NameDecoder::new(&[0xff; 20]).next(), None);
         for noise in [&[5, 1, 0][..], &[0, 200], &[0xff; 20], &[0, 1, 7, 2, 0]] {
             assert!((0..3).all(|nth| !nth_is(noise, nth, &[0]) && !nth_is(noise, nth, &[7, 7])));
+            assert!(!NameList::default().push_block(noise, 2));
         }
     }
 }

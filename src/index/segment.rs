@@ -13,7 +13,7 @@ use std::sync::{Arc, OnceLock};
 pub(crate) use ahead::Way;
 
 use super::filter::{self, Filter};
-use super::names::{BLOCK, NameDecoder, nth_is};
+use super::names::{BLOCK, NameDecoder, NameList, nth_is};
 use super::pages::{PageCache, Slots};
 use super::records::Kill;
 use super::writer::{PAGE, SUMMED, SegmentPlan, page_table_len, prefix_len};
@@ -692,6 +692,37 @@ impl Segment {
         }
         let at = self.head.sections[NAMES].offset;
         Err(self.damaged(at, format!("{} names in a block", end - first), "others".into()))
+    }
+
+    /// Appends the tagged names of the block that starts with local ordinal `first`, and gives `place` the
+    /// places of these records. Returns where the next block starts.
+    ///
+    /// After an error, some may have been given.
+    pub(crate) fn records_of_block(
+        &self,
+        first: u64,
+        names: &mut NameList,
+        mut place: impl FnMut(Location),
+    ) -> Result<u64> {
+        let next = self.next_block(first);
+        let expected = usize::try_from(next.saturating_sub(first)).unwrap_or(0);
+        let len = Location::LEN as u64;
+        let known = self.with(LOCATIONS, first.saturating_mul(len), expected * Location::LEN, |bytes| {
+            bytes.chunks_exact(Location::LEN).try_for_each(|bytes| {
+                let location = Location::decode(bytes).unwrap_or_default();
+                location.check_known(self.foreign)?;
+                place(Location { address: location.address + self.shift.addresses, ..location });
+                Ok(())
+            })
+        })?;
+        known.map_err(|newer: Newer| newer.at(self.storage.path(), self.base, false))?;
+        let complete =
+            self.with_name_block(first / BLOCK as u64, |block| names.push_block(block, expected))?;
+        if complete {
+            return Ok(next);
+        }
+        let at = self.head.sections[NAMES].offset;
+        Err(self.damaged(at, format!("{expected} names in a block"), "others".into()))
     }
 
     /// Where the block of names after that of local `ordinal` starts, or the number of records.

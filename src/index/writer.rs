@@ -39,7 +39,8 @@ pub(crate) const SEGMENT_ROOM: usize = 512 << 20;
 const PER_BUCKET: usize = 8;
 /// Bytes written at a time.
 const PIECE: usize = 1 << 20;
-/// Hashes put into order at a time. All names are gone through once per window.
+/// Hashes put into order at a time. All names are gone through once per window. Encoded names that take as
+/// much memory are kept from the survey until they are written.
 const WINDOW: usize = 4 << 20;
 
 /// The fewest records of a segment with a filter: all hashes of fewer are in one page.
@@ -93,6 +94,8 @@ struct Survey {
     order: Order,
     /// Start of each block of names, and the end.
     blocks: Vec<u32>,
+    /// The encoded names, unless they take more memory than a window of hashes.
+    names: Option<Vec<u8>>,
     bits: u8,
     /// Start of each bucket among the hashes, and the end.
     buckets: Vec<u32>,
@@ -113,7 +116,7 @@ impl SegmentPlan<'_> {
 
     fn write_by(mut self, piece: usize, window: usize, out: Out<'_>) -> Result<SegmentStart> {
         self.kills.sort_unstable_by_key(|kill| kill.ordinal);
-        let survey = self.survey()?;
+        let survey = self.survey(window)?;
         let mut reference = SegmentRef {
             first_ordinal: self.first_ordinal,
             n_records: self.listing.len() as u64,
@@ -191,15 +194,20 @@ impl SegmentPlan<'_> {
         Ok((bytes, start))
     }
 
-    fn survey(&self) -> Result<Survey> {
+    fn survey(&self, window: usize) -> Result<Survey> {
         let n = self.listing.len();
         let bits = u8::try_from(n.div_ceil(PER_BUCKET).next_power_of_two().trailing_zeros()).unwrap_or(0);
         let mut buckets = vec![0u32; (1 << bits) + 1];
         let mut names = NameEncoder::default();
+        let most = window.saturating_mul(8);
+        let mut all_kept = true;
         self.listing.names(&mut |hash, name| {
             buckets[bucket_of(hash, bits) + 1] += 1;
             names.push(name);
-            names.bytes.clear();
+            all_kept = all_kept && names.bytes.len() <= most;
+            if !all_kept {
+                names.bytes.clear();
+            }
         })?;
         let mut sum = 0;
         for count in &mut buckets {
@@ -223,7 +231,9 @@ impl SegmentPlan<'_> {
             Ok(())
         })?;
         let (columns, zones) = columns.finish();
-        Ok(Survey { order, blocks: names.finish(), bits, buckets, n_metadata, metadata_len, columns, zones })
+        let kept = std::mem::take(&mut names.bytes);
+        let (names, blocks) = (all_kept.then_some(kept), names.finish());
+        Ok(Survey { order, blocks, names, bits, buckets, n_metadata, metadata_len, columns, zones })
     }
 
     /// Where each array lies, and where the last one ends.
@@ -267,16 +277,10 @@ impl SegmentPlan<'_> {
             survey.blocks.iter().try_for_each(|start| pages.push(&start.to_le_bytes()))?;
         }
         pages.end_array()?;
-        let mut names = NameEncoder::default();
-        let mut result = Ok(());
-        self.listing.names(&mut |_, name| {
-            names.push(name);
-            if result.is_ok() {
-                result = pages.push(&names.bytes);
-            }
-            names.bytes.clear();
-        })?;
-        result?;
+        match &survey.names {
+            Some(names) => names.chunks(pages.piece.max(1)).try_for_each(|part| pages.push(part))?,
+            None => self.write_names(pages)?,
+        }
         pages.end_array()?;
         self.chunks.iter().try_for_each(|chunk| pages.push(&chunk.encode()))?;
         pages.end_array()?;
@@ -307,6 +311,20 @@ impl SegmentPlan<'_> {
         }
         let mut columns = survey.columns.iter().enumerate();
         columns.try_for_each(|(nth, column)| self.write_column(nth, *column, pages))
+    }
+
+    /// Encodes the names anew, and writes each.
+    fn write_names(&self, pages: &mut PageWriter<'_>) -> Result<()> {
+        let mut names = NameEncoder::default();
+        let mut result = Ok(());
+        self.listing.names(&mut |_, name| {
+            names.push(name);
+            if result.is_ok() {
+                result = pages.push(&names.bytes);
+            }
+            names.bytes.clear();
+        })?;
+        result
     }
 
     /// Writes the elements of column number `nth`, and the bits of the values that are absent.

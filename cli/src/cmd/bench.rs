@@ -131,11 +131,14 @@ fn gets(depot: &Depot<Raw>, most: usize, limit: Duration) -> Result<Gets, Failur
 fn scan(depot: &Depot<Raw>, threads: usize, limit: Duration) -> Result<f64, Failure> {
     let start = Instant::now();
     let mut bytes = 0;
-    for (n, entry) in depot.iter_with(&ReadOptions::default().with_threads(threads)).enumerate() {
+    let mut records = depot.scan(&ReadOptions::default().with_threads(threads));
+    let mut n = 0_u64;
+    while let Some(entry) = records.next() {
         let (_, record) = entry?;
         bytes += record.len() as u64;
         black_box(record);
-        if n % 64 == 0 && start.elapsed() > limit {
+        n += 1;
+        if n.is_multiple_of(64) && start.elapsed() > limit {
             break;
         }
     }

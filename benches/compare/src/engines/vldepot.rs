@@ -225,7 +225,8 @@ impl<C: Codec> Store for Opened<C> {
     }
 
     fn scan(&mut self, visit: Visit) -> Result<()> {
-        for entry in self.depot.iter_with(&ReadOptions::default().with_threads(self.threads)) {
+        let mut records = self.depot.scan(&ReadOptions::default().with_threads(self.threads));
+        while let Some(entry) = records.next() {
             visit(entry?.1.as_bytes());
         }
         Ok(())
