@@ -26,9 +26,11 @@ mod split;
 mod tests;
 mod varint;
 
-pub(crate) use block::{Piece, Scratch, decode_block, encode_block, spans_of_block};
+pub(crate) use block::{MAX_IN_BLOCK, MAX_SPANS, Piece, Scratch, decode_block, encode_block, spans_of_block};
 pub(crate) use coder::Coder;
 pub(crate) use heads::Span;
+#[cfg(any(test, feature = "testing"))]
+pub(crate) use model::Model;
 pub(crate) use model::{Decoders, Learnt, Reader};
 pub use spans::Fields;
 pub(crate) use spans::cut;
