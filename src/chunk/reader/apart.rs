@@ -239,14 +239,19 @@ impl ChunkReader {
                     decode_block(&opened.model, &stored, opened.align, &mut scratch, &mut out[place])
                         .map_err(broken)?;
                 } else {
+                    if raw.end > self.chunk_size {
+                        let expected = format!("a block inside {} bytes", self.chunk_size);
+                        return Err(self.damaged(*chunk, at.chunk_offset(), expected, format!("{raw:?}")));
+                    }
                     buffer.resize(raw.len(), 0);
                     decode_block(&opened.model, &stored, opened.align, &mut scratch, &mut buffer)
                         .map_err(broken)?;
                     let from = raw.start.max(start + to);
                     let end = raw.end.min(start + out.len()).max(from);
-                    out[from - start..end - start]
-                        .copy_from_slice(&buffer[from - raw.start..end - raw.start]);
-                    filled = end - start;
+                    if let Some(bytes) = buffer.get(from - raw.start..end - raw.start) {
+                        out[from - start..end - start].copy_from_slice(bytes);
+                        filled = end - start;
+                    }
                 }
                 seen(&out[..filled]);
             }
