@@ -254,7 +254,9 @@ class Model:
             for stream, bytes_ in piece.spans:
                 counts[stream] += bytes_ // self.streams[stream].size
         used = [(number, self.streams[number], n) for number, n in enumerate(counts) if n]
-        lengths = [[data.number() if how != "stored" else 0 for how in stream.planes] for _, stream, _ in used]
+        lengths = [
+            [data.number() if how != "stored" else 0 for how in stream.planes] for _, stream, _ in used
+        ]
         planes: list[list[bytes | None]] = []
         for (_, stream, n), cs in zip(used, lengths):
             planes.append([])
@@ -293,7 +295,9 @@ def raw_chunk(chunk: bytes, crcs: list[int], size: int, align: int, crc: Callabl
     check(chunk[:HEADER] == expected, "the header of a chunk")
     check(struct.unpack_from("<II", chunk, HEADER) == (36, len(chunk) - 40), "the stream of a chunk")
     pairs = list(struct.iter_unpack("<II", chunk[TABLE:model_at]))
-    check(pairs == sorted(pairs) and all(a[1] <= b[1] for a, b in zip(pairs, pairs[1:])), "the order of blocks")
+    check(
+        pairs == sorted(pairs) and all(a[1] <= b[1] for a, b in zip(pairs, pairs[1:])), "the order of blocks"
+    )
     check(all(raw % align == 0 for raw, _ in pairs[:-1]), "the alignment of blocks")
     check(pairs[0][1] >= model_at and pairs[-1][0] <= size, "the place of blocks")
     check(pairs[-1][1] == len(chunk), "the end of the last block")
