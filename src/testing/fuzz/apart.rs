@@ -63,6 +63,7 @@ fn encoded(mut input: &[u8], align: usize) {
         input = rest;
         taken
     };
+    let short = |n: usize| u32::try_from(n).expect("a short record");
     let mut records: Vec<(Vec<u8>, Vec<Span>)> = Vec::new();
     while let &[low, high, n_spans] = take(3) {
         let len = usize::from(u16::from_le_bytes([low, high])) % 5000 + 1;
@@ -72,7 +73,8 @@ fn encoded(mut input: &[u8], align: usize) {
             at += usize::from(pair[0] & 31);
             let n = usize::from(pair[1] >> 2) * elements.size();
             if n > 0 && at + n <= len {
-                spans.push(Span { field: pair[1] & 3, elements, start: at as u32, len: n as u32 });
+                let (start, len) = (short(at), short(n));
+                spans.push(Span { field: pair[1] & 3, elements, start, len });
                 at += n;
             }
         }
