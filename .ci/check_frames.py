@@ -2,11 +2,14 @@
 
     python check_frames.py FILE...
 
-Every file is opened twice, plainly and through a memory map, and every chunk is read both times. Where the metalayer
+Every file is opened twice, plainly and through a memory map, and every chunk is read both times. Chunks with the
+fields of records apart are in a codec that only depots have: each must be refused with an error, in every way of reading
+it, and the others must be read. A file whose name begins with `apart` must have such chunks. Where the metalayer
 `magic` says that vlstore can read the file too, its table of names is read and so is every record in it. Prints a line
 per file; exits with 1 if any file fails, with the reason.
 """
 
+import pathlib
 import sys
 
 import blosc2
@@ -25,21 +28,66 @@ def require(condition, reason):
         raise Failure(reason)
 
 
+def is_apart(schunk, number):
+    """Whether a chunk is in the codec 221, of those that Blosc2 leaves to users."""
+    header = schunk.get_chunk(number)[:32]
+    return header[2] >> 5 == 6 and header[22] == 221
+
+
+def refuse(what, read):
+    """Reads what cannot be read: the only right answer is an error that says so."""
+    try:
+        found = read()
+    except (RuntimeError, ValueError):
+        return
+    raise Failure(f"{what} gives {type(found).__name__} where python-blosc2 cannot know the bytes")
+
+
+def refuse_chunk(schunk, number):
+    """Reads a chunk with the fields apart in every way."""
+    items = schunk.chunksize // schunk.typesize
+    first, last = number * items, min((number + 1) * items, schunk.nbytes // schunk.typesize)
+    room = bytearray(schunk.chunksize)
+    refuse(f"chunk {number}", lambda: schunk.decompress_chunk(number))
+    refuse(f"chunk {number}, into a buffer,", lambda: schunk.decompress_chunk(number, dst=room))
+    require(not any(room), f"chunk {number} is refused, and the buffer has bytes of it")
+    refuse(f"chunk {number}, by itself,", lambda: blosc2.decompress2(schunk.get_chunk(number)))
+    refuse(f"all of chunk {number}", lambda: schunk[first:last])
+    refuse(f"the first item of chunk {number}", lambda: schunk[first])
+    refuse(f"the last item of chunk {number}", lambda: schunk.get_slice(last - 1, last))
+    refuse(f"a part of chunk {number}", lambda: schunk.get_slice((first + last) // 2, last))
+
+
 def read_chunks(schunk):
-    """The whole content, chunk by chunk."""
+    """The whole content, chunk by chunk, with zeros for chunks that are refused, and how many these are."""
     require(
         schunk.nchunks * schunk.chunksize == schunk.nbytes,
         f"{schunk.nchunks} chunks of {schunk.chunksize} bytes where the frame has {schunk.nbytes} bytes",
     )
-    content = bytearray()
+    content, n_apart = bytearray(), 0
     for number in range(schunk.nchunks):
+        if is_apart(schunk, number):
+            refuse_chunk(schunk, number)
+            content += bytes(schunk.chunksize)
+            n_apart += 1
+            continue
         chunk = schunk.decompress_chunk(number)
         require(
             len(chunk) == schunk.chunksize,
             f"chunk {number} has {len(chunk)} bytes, not {schunk.chunksize}",
         )
+        items = schunk.chunksize // schunk.typesize
+        require(
+            schunk.get_slice(number * items, (number + 1) * items) == chunk,
+            f"a slice of chunk {number} has other bytes than the chunk",
+        )
         content += chunk
-    return content
+    if n_apart:
+        refuse("a frame with fields apart as a whole", lambda: schunk[:])
+        refuse("iterating over a frame with fields apart", lambda: list(schunk.iterchunks("u1")))
+    require(len(list(schunk.iterchunks_info())) == schunk.nchunks, "not all chunks are listed")
+    require("cratio" in str(schunk.info), "the frame has no description")
+    return content, n_apart
 
 
 def lookup(schunk):
@@ -75,8 +123,11 @@ def check(path):
     parameters = schunk.meta["vldepot"]
     require(parameters.startswith(b"VLDEPOT1"), f"metalayer vldepot begins with {parameters[:8]!r}")
     require("vldepot" in schunk.meta.getall(), "not all metalayers are listed")
-    content = contents[0]
-    line = f"{path}: {schunk.nchunks} chunks, {len(content)} bytes read"
+    content, n_apart = contents[0]
+    line = f"{path}: {schunk.nchunks} chunks, {len(content) - n_apart * schunk.chunksize} bytes read"
+    if n_apart:
+        line += f", {n_apart} chunks refused"
+    require(n_apart or not pathlib.Path(path).name.startswith("apart"), "no chunk has the fields apart")
     rows = lookup(schunk)
     if rows is None:
         return line

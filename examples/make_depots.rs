@@ -4,9 +4,9 @@
 
 use std::path::PathBuf;
 
-use vldepot::codecs::{AtomicFrame, AtomicFrameCodec};
+use vldepot::codecs::{AnyArray, AnyNdArray, AtomicFrame, AtomicFrameCodec};
 use vldepot::shards::{self, MergeOptions};
-use vldepot::{Depot, Error, Layout, Placement, Raw};
+use vldepot::{Codec, CodecError, Depot, Elements, Error, Fields, Layout, Placement, Raw};
 
 /// 700 floats that compress somewhat.
 fn payload(seed: u16) -> Vec<u8> {
@@ -41,6 +41,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     std::fs::create_dir_all(&killed)?;
     // As a killed program leaves it.
     std::mem::forget(write_columns(&killed.join("columns.vld"))?);
+    write_apart(&folder)?;
     let cut_short = killed.join("cut_short.vld");
     write_cut_short(&cut_short)?;
     // And as the next one goes on from there.
@@ -58,6 +59,95 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let depot = Depot::append(&paths[1], Raw)?;
     depot.put(3, &payload(3))?;
     depot.close()?;
+    Ok(())
+}
+
+/// A record of this example's own codec: two fields, and text that is longer in some records than in others.
+struct Own;
+
+impl Codec for Own {
+    type Item = [u8];
+    type View<'a> = &'a [u8];
+    const ID: &'static str = "own";
+    const ALIGN: usize = 4;
+
+    fn encode(&self, item: &[u8], out: &mut Vec<u8>) -> Result<(), CodecError> {
+        out.extend_from_slice(item);
+        Ok(())
+    }
+
+    fn view<'a>(&self, bytes: &'a [u8]) -> Result<&'a [u8], CodecError> {
+        Ok(bytes)
+    }
+
+    fn has_fields(&self) -> bool {
+        true
+    }
+
+    fn fields(&self, view: &&[u8], fields: &mut Fields<'_>) {
+        // The first byte says how long the text is that lies between the fields.
+        let Some((&n_text, rest)) = view.split_first() else { return };
+        let half = rest.len().saturating_sub(n_text.into()) / 2 / 8 * 8;
+        fields.add(7, Elements::Float8, &rest[..half]);
+        fields.add(200, Elements::Bytes2, &rest[half + usize::from(n_text)..][..half / 2 * 2]);
+    }
+}
+
+/// Frames that are alike, of about so many atoms.
+fn alike(n: u16, n_atoms: usize) -> AtomicFrame<'static> {
+    let positions: Vec<[f32; 3]> = (0..n_atoms)
+        .map(|atom| [0.7_f32, 1.1, 1.3].map(|a| (a * atom as f32 + f32::from(n)).sin() * 9.0))
+        .collect();
+    let forces: Vec<[f32; 3]> = positions.iter().map(|row| row.map(|x| (x * 77.0).cos())).collect();
+    let types: Vec<i32> = (0..n_atoms).map(|atom| [8, 1, 1, 6][(atom + usize::from(n)) % 4]).collect();
+    let frame = AtomicFrame::new().positions(positions).step(n.into());
+    if n % 9 == 4 { frame } else { frame.forces(forces).types(types).energy(-f64::from(n) / 3.0) }
+}
+
+/// Writes depots that have the fields of records apart.
+fn write_apart(folder: &std::path::Path) -> Result<(), Box<dyn std::error::Error>> {
+    for placement in [Placement::NoCross, Placement::Contiguous, Placement::StartAligned] {
+        let layout = Layout::fast().with_chunk_size(1 << 18).with_placement(placement);
+        let name = format!("apart-frames-{placement:?}.vld").to_lowercase();
+        let depot = Depot::builder(AtomicFrameCodec::new()).layout(layout).create(folder.join(name))?;
+        for n in 0..120 {
+            // Some are longer than a part of a record, and one is longer than a chunk.
+            let n_atoms = [5, 12, 40, 90, 6000, 300, 7][usize::from(n) % 7];
+            depot.put(n, &alike(n, if n == 60 { 12_000 } else { n_atoms }))?;
+            if n == 50 {
+                depot.commit()?;
+            }
+        }
+        depot.put("without arrays", &AtomicFrame::new().n_atoms(3))?;
+        depot.remove(7)?;
+        depot.close()?;
+    }
+    let layout = Layout::balanced().with_chunk_size(1 << 16).with_block_size(8192);
+    let depot =
+        Depot::builder(AtomicFrameCodec::any()).layout(layout).create(folder.join("apart-small.vld"))?;
+    for n in 0..300 {
+        depot.put(n, &alike(n, 8 + usize::from(n) % 50))?;
+    }
+    depot.close()?;
+    let depot = Depot::create(folder.join("apart-arrays.vld"), AnyNdArray)?;
+    for n in 1..80_i32 {
+        let doubles = ndarray::Array2::from_shape_fn((n as usize, 9), |(i, j)| ((i * 9 + j) as f64).sin());
+        depot.put(format!("f64 {n}"), &AnyArray::from(doubles.mapv(|x| x * f64::from(n))))?;
+        depot.put(format!("i16 {n}"), &AnyArray::from(doubles.mapv(|x| (x * 100.0) as i16)))?;
+    }
+    depot.close()?;
+    let layout = Layout::balanced().with_chunk_size(1 << 15).with_placement(Placement::Contiguous);
+    let depot = Depot::builder(Own).layout(layout).create(folder.join("killed/apart-own.vld"))?;
+    for n in 0..200_u16 {
+        let n_text = n % 5 * 3;
+        let mut record = vec![n_text as u8];
+        record.extend(payload(n % 31).chunks(2).take(usize::from(n) * 7).flatten());
+        record.extend(vec![b'x'; n_text.into()]);
+        depot.put(n, &record)?;
+    }
+    // As a killed program leaves it.
+    depot.flush()?;
+    std::mem::forget(depot);
     Ok(())
 }
 

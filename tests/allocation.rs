@@ -100,7 +100,8 @@ fn depot(closed: bool, options: &Layout) -> Vec<u8> {
     bytes
 }
 
-/// The positions of metadata: the parameters, the slots, and all entries without the chunks' payload.
+/// The positions of metadata: the parameters, the slots, and all entries without the chunks' payload. Of a chunk
+/// with the fields apart, the table and the start of the model are among them.
 fn metadata(file: &[u8]) -> Vec<usize> {
     let mut places: Vec<usize> = (100..700).chain(3072..3136).chain(3584..3648).collect();
     let mut at = 4160;
@@ -108,6 +109,10 @@ fn metadata(file: &[u8]) -> Vec<usize> {
         let length = u64::from_le_bytes(head[40..48].try_into().unwrap()) as usize;
         let is_chunk = head[8] == 1;
         places.extend(at + 8..at + if is_chunk { 240.min(length) } else { length.min(2048) });
+        if is_chunk && file[at + 64 + 12] == 1 {
+            let chunk_at = u32::from_le_bytes(file[at + 80..at + 84].try_into().unwrap()) as usize;
+            places.extend(at + chunk_at..at + (chunk_at + 2048).min(length));
+        }
         at += length;
     }
     places
@@ -129,6 +134,9 @@ fn declared_lengths_take_no_memory() {
     };
     let mut files = vec![depot(true, &Layout::default()), depot(false, &Layout::default())];
     files.push(depot(true, &Layout::uncompressed().with_vlstore_compatible(true)));
+    files.push(
+        std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/golden/apart.vld")).unwrap(),
+    );
     for (number, file) in files.iter().enumerate() {
         for (nth, &at) in metadata(file).iter().enumerate() {
             // Words are aligned. One of the two widths is changed at a time.

@@ -87,6 +87,52 @@ fn history(depot: &Depot<Raw>) {
     depot.set_metadata(-7, "zeros").unwrap();
 }
 
+/// A depot whose chunks have the fields of frames apart.
+fn apart(closed: bool) -> Vec<u8> {
+    let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
+    let layout = Layout::balanced().with_chunk_size(4096).with_placement(Placement::Contiguous);
+    let depot = Depot::builder(AtomicFrameCodec::default())
+        .layout(layout)
+        .write_options(writing())
+        .create_in(Arc::clone(&storage))
+        .unwrap();
+    for n in 0..16_u16 {
+        let rows: Vec<[f32; 3]> = (0..20 + 9 * n % 50)
+            .map(|atom| [3, 5, 7].map(|a| f32::from((a * atom + n) % 37) / 8.0 - 2.0))
+            .collect();
+        let frame = AtomicFrame::new().positions(&rows).step(n.into());
+        let frame = if n % 5 == 3 { frame } else { frame.forces(&rows) };
+        depot.put(n, &frame).unwrap();
+    }
+    depot.put("no arrays", &AtomicFrame::new()).unwrap();
+    if closed {
+        depot.close().unwrap();
+    } else {
+        depot.flush().unwrap();
+    }
+    let mut bytes = vec![0; storage.len().unwrap() as usize];
+    storage.read_at(0, &mut bytes).unwrap();
+    bytes
+}
+
+/// The models of chunks with the fields apart, with the first blocks of each: inputs of `fields_apart`.
+fn models_and_blocks(file: &[u8]) -> Vec<Vec<u8>> {
+    let half = |bytes: &[u8], at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap()) as usize;
+    let mut found = Vec::new();
+    for body in entries(file, 1).into_iter().filter(|body| body[12] == 1) {
+        let (chunk_at, n) = (half(body, 16) - 64, half(body, 20) - 2);
+        let chunk = &body[chunk_at..];
+        let pair = |block: usize| (half(chunk, 40 + 8 * block), half(chunk, 44 + 8 * block));
+        let model = &chunk[40 + 8 * (n + 1)..pair(0).1];
+        for block in 0..n.min(3) {
+            let ((raw, stored), (raw_end, stored_end)) = (pair(block), pair(block + 1));
+            let lengths = [model.len() as u16, (raw_end - raw) as u16].map(u16::to_le_bytes).concat();
+            found.push([&[chunk[23]], &lengths[..], model, &chunk[stored..stored_end]].concat());
+        }
+    }
+    found
+}
+
 /// Whole files.
 fn files() -> Vec<(&'static str, Vec<u8>)> {
     let preset = |name: &str| name.parse::<Layout>().unwrap();
@@ -119,6 +165,8 @@ fn files() -> Vec<(&'static str, Vec<u8>)> {
         ("blosclz", depot(&with(CompressionCodec::Blosclz, Filter::Shuffle), false, history)),
         ("unfiltered", depot(&with(CompressionCodec::Zstd, Filter::None), true, frames)),
         ("compatible", depot(&compatible, true, history)),
+        ("apart", apart(true)),
+        ("apart_unclosed", apart(false)),
     ]
 }
 
@@ -198,6 +246,25 @@ fn seeds(target: &str) -> Vec<Vec<u8>> {
             entries(2).enumerate().map(|(n, body)| with(&[1 | (n as u8 % 2) << 1], body)).collect()
         }
         "chunk_directory" => entries(1).chain(entries(5)).map(|body| with(&[1, 63], body)).collect(),
+        "fields_apart" => {
+            let blocks = files.iter().flat_map(|(_, file)| models_and_blocks(file)).step_by(5);
+            let records = atomic_frames().into_iter().map(|frame| {
+                let head = [
+                    0x84,
+                    frame.len() as u8,
+                    (frame.len() >> 8) as u8,
+                    3,
+                    0x90,
+                    9 << 2,
+                    4,
+                    9 << 2 | 1,
+                    60,
+                    30,
+                ];
+                [&head[..], &frame, &head[1..], &frame].concat()
+            });
+            blocks.chain(records).collect()
+        }
         "atomic_view" => {
             atomic_frames().iter().flat_map(|frame| (0..5).map(|mode| with(&[mode], frame))).collect()
         }

@@ -196,6 +196,10 @@ impl<T: Element, D: Dimension + 'static> Codec for NdArray<T, D> {
         T::DTYPE.size()
     }
 
+    fn has_fields(&self) -> bool {
+        true
+    }
+
     fn fields(&self, view: &ArrayView<'_, T, D>, fields: &mut FieldSpans<'_>) {
         let bytes = view.as_slice().map(bytemuck::cast_slice::<T, u8>).unwrap_or_default();
         fields.add(0, T::DTYPE.elements(), bytes);

@@ -24,7 +24,7 @@ use super::tables::DirectoryBuilder;
 use crate::blosc::{BloscError, ChunkHeader, HEADER_LEN};
 use crate::checksum::crc32c;
 use crate::le::u32_at;
-use crate::planes::{Coder, Learnt, Piece, Scratch, Span, cut, encode_block};
+use crate::planes::{Coder, Learnt, MAX_IN_BLOCK, MAX_SPANS, Piece, Scratch, Span, cut, encode_block};
 
 /// Where the table starts.
 const TABLE_AT: usize = HEADER_LEN + 8;
@@ -115,7 +115,8 @@ impl<'t> Table<'t> {
     /// The raw bytes and the stored bytes of a block.
     pub(crate) fn block(&self, block: usize) -> Option<(Range<usize>, Range<usize>)> {
         let ((raw, stored), (raw_end, stored_end)) = (self.pair(block)?, self.pair(block + 1)?);
-        Some((raw..raw_end, stored..stored_end))
+        // The table of a file that is mapped may have changed since it was checked.
+        (raw <= raw_end && stored <= stored_end).then_some((raw..raw_end, stored..stored_end))
     }
 
     /// Where the model ends and the first block starts.
@@ -284,6 +285,7 @@ pub(crate) fn encode(
             } else {
                 spans_of_pieces.extend(cut(spans, from as u32, (to - from) as u32));
             }
+            spans_of_pieces.truncate(first + MAX_SPANS);
             pieces.push((start + from..start + to, first..spans_of_pieces.len()));
             from = to;
         }
@@ -291,14 +293,17 @@ pub(crate) fn encode(
     // The first piece of each block.
     let mut firsts = Vec::new();
     let (mut filled, mut next) = (usize::MAX, 0);
-    for (number, (range, _)) in pieces.iter().enumerate() {
+    let (mut n_spans, mut n_pieces) = (0, 0);
+    for (number, (range, spans)) in pieces.iter().enumerate() {
         let full = filled >= sizes.full || filled + range.len() > sizes.part;
+        let full = full || n_pieces == MAX_IN_BLOCK || n_spans + spans.len() > MAX_IN_BLOCK;
         // In a block, a piece starts at the first multiple of the alignment after the one before.
         if full || range.start != next {
             firsts.push(number);
-            filled = 0;
+            (filled, n_spans, n_pieces) = (0, 0, 0);
         }
         filled += range.len();
+        (n_spans, n_pieces) = (n_spans + spans.len(), n_pieces + 1);
         next = range.end.next_multiple_of(align);
     }
     let n = firsts.len();

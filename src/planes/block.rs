@@ -24,7 +24,11 @@ use crate::zstd::Whole;
 /// The mark of a piece without a template.
 const ALONE: u8 = 255;
 /// The most spans of a piece without a template.
-const MAX_SPANS: usize = 4096;
+pub(crate) const MAX_SPANS: usize = 4096;
+/// The most pieces of a block, and the most spans of all of them.
+pub(crate) const MAX_IN_BLOCK: usize = 1 << 16;
+/// With more spans than this, they are sorted by their streams before they are joined.
+const MANY_SPANS: usize = 256;
 
 /// Appends a block with the pieces of these numbers, which the model was made from.
 pub(crate) fn encode_block(
@@ -158,6 +162,9 @@ fn read_shapes(
         if start >= len {
             return Ok(());
         }
+        if pieces.len() >= MAX_IN_BLOCK {
+            return Err(Broken("a block has too many pieces"));
+        }
         let template = input.byte()?;
         let room = len - start;
         let first_gap = gaps.len();
@@ -192,6 +199,9 @@ fn read_shapes(
         };
         if piece_len == 0 || piece_len > room {
             return Err(LONG);
+        }
+        if spans.len() > MAX_IN_BLOCK {
+            return Err(Broken("a block has too many spans"));
         }
         for &(stream, _, len) in &spans[first_span..] {
             let size = streams.get(usize::from(stream)).map(|stream| stream.elements.size());
@@ -280,16 +290,30 @@ pub(crate) fn decode_block(
             }
         }
     }
+    let sorted = spans.len() > MANY_SPANS;
+    if sorted {
+        spans.sort_by_key(|span| span.0);
+    }
     let mut lengths = lengths.iter();
+    let mut spans = &spans[..];
     for (number, stream) in streams.iter().enumerate() {
         let n = counts[number];
         if n == 0 {
             continue;
         }
         let size = stream.elements.size();
-        let own = || spans.iter().filter(|span| usize::from(span.0) == number);
-        let skipped =
-            !whole && own().all(|&(_, start, len)| overlap(&(start..start + len), &wanted).is_empty());
+        let is_of_stream = |span: &&(u8, usize, usize)| usize::from(span.0) == number;
+        let (of_stream, others) = if sorted {
+            spans.split_at(spans.partition_point(|span| is_of_stream(&span)))
+        } else {
+            (spans, spans)
+        };
+        spans = others;
+        let skipped = !whole
+            && of_stream
+                .iter()
+                .filter(is_of_stream)
+                .all(|&(_, start, len)| overlap(&(start..start + len), &wanted).is_empty());
         if buffer.len() < n * size {
             buffer.resize(n * size, 0);
         }
@@ -327,7 +351,7 @@ pub(crate) fn decode_block(
         if skipped {
             continue;
         }
-        for &(_, start, len) in own() {
+        for &(_, start, len) in of_stream.iter().filter(is_of_stream) {
             let span = start..start + len;
             let part = overlap(&span, &wanted);
             if part == span {

@@ -13,6 +13,8 @@ use super::Broken;
 /// The most bits of a code.
 pub(crate) const MAX_BITS: usize = 11;
 const TABLE: usize = 1 << MAX_BITS;
+/// Bytes of a decoder's table.
+pub(crate) const TABLE_BYTES: usize = 4 * TABLE;
 /// The stored bytes of the lengths of a code: 4 bits each.
 pub(crate) const LENGTHS_LEN: usize = 128;
 

@@ -28,9 +28,11 @@ mod tests;
 mod varint;
 mod wide;
 
-pub(crate) use block::{Scratch, decode_block, encode_block, spans_of_block};
+pub(crate) use block::{MAX_IN_BLOCK, MAX_SPANS, Scratch, decode_block, encode_block, spans_of_block};
 pub(crate) use coder::Coder;
 pub(crate) use heads::{Piece, Span};
+#[cfg(any(test, feature = "testing"))]
+pub(crate) use model::Model;
 pub(crate) use model::{Decoders, Learnt, Reader};
 pub use spans::FieldSpans;
 pub(crate) use spans::cut;

@@ -188,7 +188,8 @@ pub(crate) struct Decoders {
 const MAX_DECODERS: usize = 1024;
 
 impl Decoders {
-    fn of(&self, lengths: &Lengths) -> Arc<Decoder> {
+    /// The table of a code. Adds 1 to `built` if there was none.
+    fn of(&self, lengths: &Lengths, n_built: &mut usize) -> Arc<Decoder> {
         let mut built = self.built.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = built.get(lengths) {
             return Arc::clone(known);
@@ -197,6 +198,7 @@ impl Decoders {
             built.clear();
         }
         let decoder = Arc::new(Decoder::new(lengths));
+        *n_built += 1;
         built.insert(Box::new(*lengths), Arc::clone(&decoder));
         decoder
     }
@@ -208,26 +210,30 @@ pub(crate) struct Reader {
     pub(crate) model: Model,
     /// For each plane of each stream.
     pub(crate) decoders: Vec<Vec<Option<Arc<Decoder>>>>,
+    /// How many of the tables were built for it.
+    n_built: usize,
 }
 
 impl Reader {
     /// Reads a model, and builds the tables that `decoders` does not have.
     pub(crate) fn new(bytes: &[u8], decoders: &Decoders) -> Result<Self, Broken> {
         let model = Model::decode(bytes)?;
-        let decoder = |plane: &Plane| match plane {
-            Plane::Huffman(lengths) => Some(decoders.of(lengths)),
+        let mut n_built = 0;
+        let mut decoder = |plane: &Plane| match plane {
+            Plane::Huffman(lengths) => Some(decoders.of(lengths, &mut n_built)),
             Plane::Stored | Plane::Constant(_) | Plane::Zstd => None,
         };
         let decoders =
-            model.streams.iter().map(|stream| stream.planes.iter().map(decoder).collect()).collect();
-        Ok(Self { model, decoders })
+            model.streams.iter().map(|stream| stream.planes.iter().map(&mut decoder).collect()).collect();
+        Ok(Self { model, decoders, n_built })
     }
 
-    /// About how many bytes it takes in memory, without the tables.
+    /// About how many bytes it takes in memory, with the tables that were built for it.
     pub(crate) fn size(&self) -> usize {
         let templates: usize = self.model.templates.iter().map(Template::size).sum();
         let planes: usize = self.model.streams.iter().map(|stream| 64 + 24 * stream.planes.len()).sum();
         let codes = self.decoders.iter().flatten().flatten().count();
-        size_of::<Self>() + templates + planes + codes * size_of::<Lengths>()
+        let tables = self.n_built * (size_of::<Decoder>() + huffman::TABLE_BYTES);
+        size_of::<Self>() + templates + planes + codes * size_of::<Lengths>() + tables
     }
 }

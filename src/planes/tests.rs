@@ -5,9 +5,9 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::block::{Scratch, decode_block, encode_block};
-use super::coder::Coder;
+use super::coder::{Coder, Plane};
 use super::heads::{Piece, Span};
-use super::model::{Decoders, Learnt, Model, Reader};
+use super::model::{Decoders, Learnt, Model, Reader, Stream};
 use super::split::Elements;
 
 const ALIGN: usize = 16;
@@ -246,6 +246,31 @@ fn arrays_that_repeat_themselves_take_little_room() {
         assert!(stored.len() < 4000 + 200, "{}", stored.len());
         assert!(decode(&reader, &stored, raw.len()).is_some_and(|found| found == raw));
     }
+}
+
+#[test]
+fn the_tables_of_a_model_are_counted_where_they_are_built() {
+    let mut model = Model::default();
+    for field in 0..255_u8 {
+        let plane = |place: u8| {
+            // Two bytes with codes of one bit each.
+            let mut lengths = Box::new([0; 256]);
+            lengths[usize::from(field)] = 1;
+            lengths[usize::from(field.wrapping_add(place + 1))] = 1;
+            Plane::Huffman(lengths)
+        };
+        let planes = (0..8).map(plane).collect();
+        model.streams.push(Stream { field, elements: Elements::Bytes8, planes });
+    }
+    let bytes = model.encode();
+    let decoders = Decoders::default();
+    let reader = Reader::new(&bytes, &decoders).unwrap();
+    assert_eq!(reader.model, model);
+    assert!((16 << 20..20 << 20).contains(&reader.size()), "{}", reader.size());
+    // The tables of another model are shared, as far as they are kept.
+    let small = Model { streams: model.streams.split_off(250), ..Model::default() };
+    let reader = Reader::new(&small.encode(), &decoders).unwrap();
+    assert!(reader.size() < 32 << 10, "{}", reader.size());
 }
 
 #[test]

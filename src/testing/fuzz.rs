@@ -8,6 +8,7 @@
 //! input says whether [`forge`] makes the checksums match first, as an attacker would.
 //!
 //! ```text
+//! apart        models and blocks of records with their fields apart
 //! forge        makes the checksums of mutated bytes match
 //! files        whole files: depots and those of vlstore
 //! parts        an index segment, a chunk entry
@@ -15,12 +16,14 @@
 //! operations   a depot against a list
 //! ```
 
+mod apart;
 mod files;
 mod forge;
 mod frames;
 mod operations;
 mod parts;
 
+pub use apart::fields_apart;
 pub use files::{open, vlstore_import};
 pub use forge::forge;
 #[cfg(test)]
@@ -34,10 +37,11 @@ pub type Body = fn(&[u8]);
 
 /// All targets by name. The files of `fuzz/fuzz_targets` and the folders of `fuzz/corpus` have the same
 /// names.
-pub const TARGETS: [(&str, Body); 6] = [
+pub const TARGETS: [(&str, Body); 7] = [
     ("open", open),
     ("index_segment", index_segment),
     ("chunk_directory", chunk_directory),
+    ("fields_apart", fields_apart),
     ("atomic_view", atomic_view),
     ("vlstore_import", vlstore_import),
     ("operations", operations),

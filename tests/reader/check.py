@@ -5,7 +5,8 @@
 The second reader reads every file, or folder of shards, and the command lists it. The two must agree on names,
 order, lengths, checksums, scalars and statistics. Files of FOLDER are as a later version might write them. Their names say what
 the reader must do: `reads_N_..` has N records, and `refused_..` is refused as unsupported. Prints a line for each
-file, and exits with 1 if anything differs.
+file, and exits with 1 if anything differs. It also does if a file whose name begins with `apart` has no chunk with
+the fields of its records apart.
 """
 
 import json
@@ -93,7 +94,13 @@ def main() -> int:
         ]
         same = ours == listed(vldepot, path)
         failed += not same
-        print(f"{path}: {len(records)} records{'' if same else ', and the command lists others'}")
+        depots = [depot] if isinstance(depot, Depot) else [shard for _, shard in depot.shards]
+        n_apart = sum(one.n_apart for one in depots)
+        with_apart = f", {n_apart} chunks with the fields apart" if n_apart else ""
+        print(f"{path}: {len(records)} records{with_apart}{'' if same else ', and the command lists others'}")
+        if pathlib.Path(path).name.startswith("apart") and not n_apart:
+            failed += 1
+            print(f"{path}: no chunk has the fields apart")
         if isinstance(depot, Depot) and not same_statistics(vldepot, path, depot):
             failed += 1
             print(f"{path}: other statistics than the command has")

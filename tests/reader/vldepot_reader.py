@@ -20,6 +20,7 @@ import pathlib
 import struct
 from dataclasses import dataclass
 
+import apart
 import blosc2
 import google_crc32c
 import xxhash
@@ -27,6 +28,8 @@ import xxhash
 FIRST_ENTRY = 4160
 SLOTS = (3072, 3584)
 PAGE = 4096
+# The layout of a payload with the fields apart.
+APART = 1
 CHUNK, INDEX, COMMIT, FRAME, LOG, METADATA, LOSSES = range(1, 8)
 SALTS = (0x47B6137B, 0x44974D91, 0x8824AD5B, 0xA2B7289D, 0x705495C7, 0x2DF1424B, 0x9EFC4947, 0x5C6BFB31)
 
@@ -409,7 +412,7 @@ class Segment:
 
     def chunk(self, number: int) -> tuple[int, int, int, int, int, int, int]:
         fields = struct.unpack_from("<QIIIIII", self.section(7), 32 * number)
-        known(fields[6] & ~3 == 0, f"chunk flags {fields[6]:#x}")
+        known(fields[6] & ~3 == 0 or fields[6] == APART << 8, f"chunk flags {fields[6]:#x}")
         return fields
 
     def check_look_up(self) -> None:
@@ -455,6 +458,8 @@ class Depot:
         self.segments: list[Segment] = []
         # Of CHUNK and LOG entries that no commit covers.
         self.adopted: list[Head] = []
+        # How many chunks with the fields apart were read.
+        self.n_apart = 0
         self.find()
 
     # 1. The header page.
@@ -528,7 +533,7 @@ class Depot:
         prelude = self.data[head.offset + 64 : head.offset + 128]
         check(crc(prelude) == head.body_crc, "a prelude")
         known(prelude[44:] == bytes(20), "fields of a prelude")
-        known(u32(prelude, 12) == 0, f"payload layout {u32(prelude, 12)}")
+        known(u32(prelude, 12) in (0, APART), f"payload layout {u32(prelude, 12)}")
         stored = self.data[head.offset + 128 : head.offset + 128 + u32(prelude, 0)]
         check(crc(stored) == u32(prelude, 8), "a directory")
         # A directory that would not shrink is stored as it is.
@@ -595,7 +600,7 @@ class Depot:
         prelude, _ = self.directory(head)
         chunk_at = u32(prelude, 16)
         header = self.data[head.offset + chunk_at :][:32]
-        flags = (header[31] >> 4 & 7 == 1) | (header[2] >> 1 & 1) << 1
+        flags = (header[31] >> 4 & 7 == 1) | (header[2] >> 1 & 1) << 1 | u32(prelude, 12) << 8
         length, n, table_crc = u64(prelude, 24), u32(prelude, 20), u32(prelude, 40)
         return head.offset, chunk_at, length, n, table_crc, u32(header, 8), flags
 
@@ -647,6 +652,12 @@ class Depot:
         check(crc(table) == table_crc, "the checksums of blocks")
         crcs, chunk = words(table, 4), self.data[at : at + length]
         size = self.parameters.chunk_size
+        if flags == APART << 8:
+            self.n_apart += 1
+            try:
+                return apart.raw_chunk(chunk, crcs, size, self.parameters.align, crc)
+            except apart.Broken as error:
+                raise Damaged(str(error)) from error
         if flags & 2:
             check(crc(chunk[:32]) == crcs[0], "the header of a chunk")
             raw = chunk[32:]

@@ -204,9 +204,16 @@ impl ChunkReader {
                     self.not_planes(*chunk, offset, broken)
                 };
                 // What lies between blocks is zeros.
+                if raw.end > self.chunk_size || raw.start > raw.end {
+                    let expected = format!("a block inside {} bytes", self.chunk_size);
+                    return Err(self.damaged(*chunk, at.chunk_offset(), expected, format!("{raw:?}")));
+                }
                 let from = raw.start.max(start + filled);
-                out[filled..from - start].fill(0);
                 let end = raw.end.min(start + out.len());
+                if from >= end {
+                    continue;
+                }
+                out[filled..from - start].fill(0);
                 let what = (raw.len(), from - raw.start..end - raw.start);
                 let to = &mut out[from - start..end - start];
                 decode_block(&opened.model, &stored, opened.align, &mut scratch, what, to).map_err(broken)?;

@@ -1,7 +1,10 @@
 //! Makes checksums match any bytes.
 
+use std::ops::Range;
+
 use crate::blosc::{ChunkHeader, HEADER_LEN as CHUNK_HEADER_LEN, block_offsets};
 use crate::checksum::crc32c;
+use crate::format::apart;
 use crate::format::chunk::{ChunkRef, PRELUDE_LEN, Prelude};
 use crate::format::entry::{EntryHead, HEAD_LEN, Kind};
 use crate::format::frame;
@@ -89,6 +92,20 @@ pub(super) fn forge_chunk(bytes: &mut [u8], at: usize, end: usize) -> Option<()>
 fn forge_blocks(entry: &mut [u8], prelude: &Prelude) -> Option<u32> {
     let chunk_at = prelude.chunk_at as usize;
     let chunk = entry.get(chunk_at..chunk_at.checked_add(usize::try_from(prelude.chunk_len).ok()?)?)?;
+    if prelude.layout == ChunkRef::APART {
+        let n = prelude.n_checksums as usize;
+        let prefix_len = apart::prefix_len(apart::n_blocks(prelude.n_checksums)?.min(chunk.len()));
+        let table = apart::Table::new(chunk.get(..prefix_len)?);
+        let blocks = (0..table.n_blocks()).map(|block| table.block(block).map(|(_, stored)| stored));
+        let parts = [Some(0..prefix_len), Some(prefix_len..table.model_end())].into_iter().chain(blocks);
+        let sum = |part: Option<Range<usize>>| crc32c(chunk.get(part?).unwrap_or_default()).into();
+        let checksums: Vec<Option<u32>> = parts.map(sum).collect();
+        let table_at = chunk_at.checked_sub(4 * n)?;
+        for (nth, crc) in checksums.into_iter().enumerate().take(n) {
+            put_u32(&mut entry[..chunk_at], table_at + 4 * nth, crc.unwrap_or(0));
+        }
+        return Some(crc32c(&entry[table_at..chunk_at]));
+    }
     let header = ChunkHeader::parse(chunk).ok()?;
     let prefix = chunk.get(..header.prefix_len())?;
     let mut checksums = vec![crc32c(prefix)];

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use crate::codec::Raw;
+use crate::codec::{Codec, CodecError};
 use crate::depot::{Depot, DepotBuilder};
 use crate::error::ErrorKind;
 use crate::key::Key;
 use crate::options::{CommitEvery, Layout, Mapping, OpenOptions, Placement, WriteOptions};
+use crate::planes::{Elements, FieldSpans};
 use crate::storage::{MemoryStorage, Storage};
 
 /// The most raw bytes put in one run, and the most operations. A run takes milliseconds.
@@ -40,6 +41,43 @@ impl Input<'_> {
     }
 }
 
+/// Bytes that have two fields, or none. Where they lie follows from the first byte and the length.
+#[derive(Debug, Clone, Copy)]
+struct Striped {
+    fields: bool,
+}
+
+impl Codec for Striped {
+    type Item = [u8];
+    type View<'a> = &'a [u8];
+    const ID: &'static str = "striped";
+    const ALIGN: usize = 8;
+
+    fn encode(&self, item: &[u8], out: &mut Vec<u8>) -> Result<(), CodecError> {
+        out.extend_from_slice(item);
+        Ok(())
+    }
+
+    fn view<'a>(&self, bytes: &'a [u8]) -> Result<&'a [u8], CodecError> {
+        Ok(bytes)
+    }
+
+    fn has_fields(&self) -> bool {
+        self.fields
+    }
+
+    fn fields(&self, view: &&[u8], fields: &mut FieldSpans<'_>) {
+        let Some(&first) = view.first() else { return };
+        let gap = usize::from(first % 16);
+        for (field, kind) in [(1, first % 3), (9, first % 2)] {
+            let elements = Elements::from_code(2 * kind + field % 2).unwrap_or(Elements::Bytes1);
+            let half = (view.len() / 2).saturating_sub(gap) / elements.size() * elements.size();
+            let start = gap + if field == 1 { 0 } else { view.len() / 2 };
+            fields.add_at(field, elements, start, half);
+        }
+    }
+}
+
 /// A record as it was put: what its bytes are made from.
 #[derive(Debug, Clone, PartialEq)]
 struct Line {
@@ -53,7 +91,9 @@ impl Line {
     #[expect(clippy::cast_possible_truncation, reason = "made of the low bytes of a counter")]
     fn bytes(&self) -> Vec<u8> {
         // Seed 0 gives all zeros, which have a kind of chunk of their own.
-        let byte = |i: usize| (i as u8 / 5).wrapping_add(self.seed).wrapping_mul(3);
+        let smooth = |i: usize| (i as u8 / 5).wrapping_add(self.seed).wrapping_mul(3);
+        // Some have two planes of one byte, if their fields are apart.
+        let byte = |i: usize| if self.seed.is_multiple_of(3) && i % 4 > 1 { 7 } else { smooth(i) };
         (0..self.length).map(|i| if self.seed == 0 { 0 } else { byte(i) }).collect()
     }
 }
@@ -101,15 +141,16 @@ fn options(input: &mut Input<'_>) -> (Layout, WriteOptions) {
         .with_placement(placements[usize::from(layout / 4) % 3])
         .with_chunk_size([1024, 2048, 4096][usize::from(layout / 16) % 3])
         .with_block_size((layout < 128).then_some(512))
-        .with_vlstore_compatible(commits & 8 != 0);
+        .with_vlstore_compatible(commits & 8 != 0)
+        .with_fields_apart(layout & 8 != 0);
     (layout, write)
 }
 
 /// The state of a run: the depot, its storage, and what it should hold.
 struct Run {
     storage: Arc<dyn Storage>,
-    depot: Depot<Raw>,
-    reopened: DepotBuilder<Raw>,
+    depot: Depot<Striped>,
+    reopened: DepotBuilder<Striped>,
     model: Model,
     /// The states since everything was last handed to the storage. A writer that dies leaves one of
     /// them.
@@ -131,8 +172,9 @@ pub fn operations(input: &[u8]) {
     let chunk = layout.chunk_size;
     let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
     let mapping = if input.byte() % 2 == 0 { Mapping::Auto } else { Mapping::Never };
+    let codec = Striped { fields: layout.fields_apart };
     let reopened =
-        Depot::builder(Raw).open_options(OpenOptions::default().with_mapping(mapping)).write_options(write);
+        Depot::builder(codec).open_options(OpenOptions::default().with_mapping(mapping)).write_options(write);
     let mut run = Run {
         depot: reopened
             .clone()
@@ -311,13 +353,13 @@ impl Run {
         }
     }
 
-    fn check(&self, depot: &Depot<Raw>) {
+    fn check(&self, depot: &Depot<Striped>) {
         same(depot, &self.model).unwrap_or_else(|why| panic!("{why}"));
     }
 }
 
 /// Says how depot and model differ.
-fn same(depot: &Depot<Raw>, model: &Model) -> Result<(), String> {
+fn same(depot: &Depot<Striped>, model: &Model) -> Result<(), String> {
     let differ = |what: &str| Err(format!("{what}: {depot:?} and {model:?}"));
     let info = depot.info().expect("memory can be asked");
     let raw: u64 = model.0.iter().map(|line| line.length as u64).sum();
