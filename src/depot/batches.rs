@@ -179,6 +179,12 @@ impl<'d> Batches<'d> {
         goes_on
     }
 
+    /// Whether threads read ahead.
+    #[cfg(test)]
+    pub(super) fn has_threads(&self) -> bool {
+        self.ahead.is_some()
+    }
+
     fn start_threads(&mut self, threads: usize) {
         // Where nothing is decoded, it takes longer to hand records from thread to thread than to check them.
         if self.engine.counts().1 < WORTH_THREADS || self.engine.mostly_lends() {

@@ -73,7 +73,7 @@ mod tests {
             let depot = Depot::builder(Raw).open_options(options).open(&path).unwrap();
             let mut iter = depot.iter_with(&ReadOptions::default().with_threads(2));
             assert_eq!(iter.next().unwrap().unwrap().1.view(), vec![0; 80_000]);
-            let starts = iter.ahead.is_some();
+            let starts = iter.batches.has_threads();
             assert_eq!(iter.count(), 40);
             starts
         };
