@@ -9,6 +9,8 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import zstandard
+
 HEADER = 32
 TABLE = 40
 # The bytes and the way of the bits of each kind of elements.
@@ -100,7 +102,7 @@ class Stream:
     field: int
     size: int
     is_float: bool
-    # "stored", a byte, or a code.
+    # "stored", "zstd", a byte, or a code.
     planes: list[str | int | Code]
 
 
@@ -213,8 +215,9 @@ class Model:
         planes: list[str | int | Code] = []
         for _ in range(size):
             how = data.byte()
-            check(how <= 2, "the kind of a plane")
-            planes.append("stored" if how == 0 else data.byte() if how == 1 else Code(data.take(128)))
+            check(how <= 3, "the kind of a plane")
+            makes = {0: lambda: "stored", 1: data.byte, 2: lambda: Code(data.take(128)), 3: lambda: "zstd"}
+            planes.append(makes[how]())
         return Stream(number, size, way == "float", planes)
 
     def pieces(self, data: Input, align: int, length: int) -> list[Piece]:
@@ -264,6 +267,9 @@ class Model:
                 plane = None
                 if c and isinstance(how, Code):
                     plane = how.decode(data.take(c - 1), n)
+                elif c and how == "zstd":
+                    plane = zstandard.ZstdDecompressor().decompress(data.take(c - 1), max_output_size=n)
+                    check(len(plane) == n, "the bytes of a zstd frame")
                 elif c:
                     check(c == 1, "codes of a constant plane")
                     plane = bytes([how]) * n
