@@ -84,7 +84,7 @@ impl Codec for Own {
         true
     }
 
-    fn fields(&self, view: &&[u8], fields: &mut Fields<'_>) {
+    fn fields(&self, view: &&[u8], fields: &mut FieldSpans<'_>) {
         // The first byte says how long the text is that lies between the fields.
         let Some((&n_text, rest)) = view.split_first() else { return };
         let half = rest.len().saturating_sub(n_text.into()) / 2 / 8 * 8;

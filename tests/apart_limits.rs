@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use vldepot::maintain::{VerifyOptions, verify_in};
 use vldepot::storage::{MemoryStorage, Storage};
-use vldepot::{Codec, CodecError, Depot, Elements, Fields, Layout, WriteOptions};
+use vldepot::{Codec, CodecError, Depot, Elements, FieldSpans, Layout, WriteOptions};
 
 /// Records of which every `each` bytes are a field, with so many different numbers.
 #[derive(Debug, Clone, Copy)]
@@ -33,7 +33,7 @@ impl Codec for Pieces {
         true
     }
 
-    fn fields(&self, view: &&[u8], fields: &mut Fields<'_>) {
+    fn fields(&self, view: &&[u8], fields: &mut FieldSpans<'_>) {
         let kinds = [Elements::Bytes1, Elements::Bytes2];
         for (number, part) in view.chunks_exact(self.each + self.gap).enumerate() {
             let number = number.to_le_bytes()[0];

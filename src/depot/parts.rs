@@ -45,8 +45,9 @@ pub struct Parts<'p> {
     /// Ranges that were read, each with its start in the record.
     known: Vec<(usize, Bytes)>,
     whole: Option<Whole<'p>>,
-    /// The record, if its fields are stored apart. `None` until that is known.
-    apart: Option<Option<OpenRecord>>,
+    /// The record, if its fields are stored apart, once that was looked for.
+    apart: Option<OpenRecord>,
+    looked_for_fields: bool,
 }
 
 /// All bytes of a record.
@@ -77,7 +78,17 @@ impl std::ops::Deref for Whole<'_> {
 impl<'p> Parts<'p> {
     fn new(engine: &'p Engine, name: impl Into<Cow<'p, [u8]>>, location: Location, align: usize) -> Self {
         let seen = Seen::default();
-        Self { engine, name: name.into(), location, seen, align, known: Vec::new(), whole: None, apart: None }
+        Self {
+            engine,
+            name: name.into(),
+            location,
+            seen,
+            align,
+            known: Vec::new(),
+            whole: None,
+            apart: None,
+            looked_for_fields: false,
+        }
     }
 
     /// Length of the record in bytes.
@@ -191,11 +202,12 @@ impl<'p> Parts<'p> {
 
     /// The record, if its fields are stored apart, and it was not read whole.
     fn apart(&mut self) -> Result<Option<&OpenRecord>> {
-        if self.apart.is_none() && self.whole.is_none() {
+        if !self.looked_for_fields && self.whole.is_none() {
             let open = self.engine.open_parts(&self.location);
-            self.apart = Some(open.map_err(|error| in_record(&self.name, error))?);
+            self.apart = open.map_err(|error| in_record(&self.name, error))?;
+            self.looked_for_fields = true;
         }
-        Ok(self.apart.as_ref().and_then(Option::as_ref).filter(|_| self.whole.is_none()))
+        Ok(self.apart.as_ref().filter(|_| self.whole.is_none()))
     }
 
     /// Copies the bytes in `range` of the record to `out`, which must have the same length.

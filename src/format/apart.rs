@@ -16,6 +16,8 @@
 //! that knows Blosc2 alone says that it does not have that codec. The codec's parameter is the logarithm of
 //! the alignment of records.
 
+#![allow(clippy::cast_possible_truncation, reason = "a chunk has less than 2^31 bytes")]
+
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -139,9 +141,9 @@ impl<'t> Table<'t> {
                 let guess = if steps < 4 { part.unwrap_or(0) as usize } else { (high - low) / 2 };
                 let middle = (low + guess).clamp(low + 1, high - 1);
                 if raw(middle) <= byte {
-                    low = middle
+                    low = middle;
                 } else {
-                    high = middle
+                    high = middle;
                 }
                 steps += 1;
             }

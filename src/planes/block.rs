@@ -16,6 +16,7 @@ use std::ops::Range;
 use super::Broken;
 use super::coder::{LEVEL, Plane};
 use super::heads::{Piece, Span};
+use super::huffman::Decoder;
 use super::model::{Learnt, Reader};
 use super::split::{join, split};
 use super::varint::{Input, push};
@@ -247,8 +248,7 @@ pub(crate) fn decode_block(
 ) -> Result<(), Broken> {
     let mut input = Input(stored);
     read_shapes(reader, &mut input, align, scratch, len)?;
-    let Scratch { counts, cells, planes: buffer, pieces, spans, gaps, lengths, zstd, piece: head, .. } =
-        scratch;
+    let Scratch { counts, pieces, lengths, .. } = scratch;
     let streams = &reader.model.streams;
     let whole = wanted == (0..len);
     lengths.clear();
@@ -270,26 +270,8 @@ pub(crate) fn decode_block(
     let codes = input.0;
     let mut codes_at = 0;
     input.take(coded)?;
-    for piece in &*pieces {
-        if let Some(template) = reader.model.templates.get(usize::from(piece.template)) {
-            let all = piece.start..piece.start + piece.len;
-            if whole {
-                template.decode(&mut out[all], piece.n, cells, &mut input)?;
-            } else if !overlap(&all, &wanted).is_empty() {
-                head.resize(piece.len, 0);
-                template.decode(head, piece.n, cells, &mut input)?;
-                let copy =
-                    |start, len| copy_part(piece.start + start, &head[start..start + len], &wanted, out);
-                template.frame.walk(piece.n, copy, |_, _, _| ())?;
-            } else {
-                template.skip(&mut input)?;
-            }
-        } else {
-            for &(start, len) in &gaps[piece.gaps.0..piece.gaps.1] {
-                copy_part(start, input.take(len)?, &wanted, out);
-            }
-        }
-    }
+    decode_heads(reader, scratch, &mut input, &wanted, whole, out)?;
+    let Scratch { counts, planes: buffer, spans, lengths, zstd, piece: edge, .. } = scratch;
     let sorted = spans.len() > MANY_SPANS;
     if sorted {
         spans.sort_by_key(|span| span.0);
@@ -329,21 +311,8 @@ pub(crate) fn decode_block(
                 continue;
             };
             let Some(bytes) = rooms.next() else { continue };
-            match (plane, decoder) {
-                _ if skipped => {}
-                (Plane::Huffman(_), Some(decoder)) => decoder.decode(codes, codes_at, len, bytes)?,
-                (Plane::Constant(byte), _) => {
-                    if len > 0 {
-                        return Err(Broken("a plane of one byte has codes"));
-                    }
-                    bytes.fill(*byte);
-                }
-                (Plane::Zstd, _) => {
-                    if !zstd.decompress(&codes[codes_at..codes_at + len], bytes) {
-                        return Err(Broken("a plane is not what zstd makes of as many bytes"));
-                    }
-                }
-                _ => return Err(Broken("a plane has no codes")),
+            if !skipped {
+                decode_plane((plane, decoder.as_deref()), codes, (codes_at, len), zstd, bytes)?;
             }
             *to = bytes;
             codes_at += len;
@@ -362,11 +331,11 @@ pub(crate) fn decode_block(
                 let first = (part.start - start) / size;
                 let last = (part.end - start).div_ceil(size);
                 let some = planes.map(|plane| plane.get(first..last).unwrap_or_default());
-                head.resize((last - first) * size, 0);
-                join(&some, stream.elements, head)?;
+                edge.resize((last - first) * size, 0);
+                join(&some, stream.elements, edge)?;
                 copy_part(
                     start + first * size,
-                    head,
+                    edge,
                     &part,
                     &mut out[part.start - wanted.start..][..part.len()],
                 );
@@ -377,6 +346,60 @@ pub(crate) fn decode_block(
         }
     }
     if input.0.is_empty() { Ok(()) } else { Err(Broken("a block ends before its stored bytes do")) }
+}
+
+/// Fills in what lies between spans.
+fn decode_heads(
+    reader: &Reader,
+    scratch: &mut Scratch,
+    input: &mut Input<'_>,
+    wanted: &Range<usize>,
+    whole: bool,
+    out: &mut [u8],
+) -> Result<(), Broken> {
+    let Scratch { cells, pieces, gaps, piece: head, .. } = scratch;
+    for piece in &*pieces {
+        if let Some(template) = reader.model.templates.get(usize::from(piece.template)) {
+            let all = piece.start..piece.start + piece.len;
+            if whole {
+                template.decode(&mut out[all], piece.n, cells, input)?;
+            } else if !overlap(&all, wanted).is_empty() {
+                head.resize(piece.len, 0);
+                template.decode(head, piece.n, cells, input)?;
+                let copy =
+                    |start, len| copy_part(piece.start + start, &head[start..start + len], wanted, out);
+                template.frame.walk(piece.n, copy, |_, _, _| ())?;
+            } else {
+                template.skip(input)?;
+            }
+        } else {
+            for &(start, len) in &gaps[piece.gaps.0..piece.gaps.1] {
+                copy_part(start, input.take(len)?, wanted, out);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Fills `out` from the `len` bytes of `codes` from `at` on.
+fn decode_plane(
+    (plane, decoder): (&Plane, Option<&Decoder>),
+    codes: &[u8],
+    (at, len): (usize, usize),
+    zstd: &mut Whole,
+    out: &mut [u8],
+) -> Result<(), Broken> {
+    match (plane, decoder) {
+        (Plane::Huffman(_), Some(decoder)) => decoder.decode(codes, at, len, out),
+        (Plane::Constant(_), _) if len > 0 => Err(Broken("a plane of one byte has codes")),
+        (Plane::Constant(byte), _) => {
+            out.fill(*byte);
+            Ok(())
+        }
+        (Plane::Zstd, _) if zstd.decompress(&codes[at..at + len], out) => Ok(()),
+        (Plane::Zstd, _) => Err(Broken("a plane is not what zstd makes of as many bytes")),
+        _ => Err(Broken("a plane has no codes")),
+    }
 }
 
 /// What two ranges have in common.

@@ -202,17 +202,10 @@ fn find_repeats(arrays: &[&[u8]], elements: Elements, counts: &[Counts], planes:
 
 /// Counts that also have the bytes next to those that occur: later records may have them.
 fn with_neighbours(counts: &Counts) -> Counts {
-    let mut all = *counts;
-    for byte in 0..256_usize {
-        if counts[byte] > 0 {
-            for near in [byte.wrapping_sub(2), byte.wrapping_sub(1), byte + 1, byte + 2] {
-                if let Some(count) = all.get_mut(near) {
-                    *count = (*count).max(1);
-                }
-            }
-        }
-    }
-    all
+    std::array::from_fn(|byte| {
+        let near = &counts[byte.saturating_sub(2)..(byte + 3).min(counts.len())];
+        counts[byte].max(u32::from(near.iter().any(|&count| count > 0)))
+    })
 }
 
 /// The mean bits of the codes of bytes.
@@ -258,7 +251,9 @@ fn sample(arrays: &[&[u8]], elements: Elements, wanted: usize) -> Vec<Counts> {
                 let planes = &mut planes[..n * size];
                 split(stretch, elements, planes, n, 0);
                 for (counts, plane) in counts.iter_mut().zip(planes.chunks_exact(n.max(1))) {
-                    plane.iter().for_each(|&byte| counts[usize::from(byte)] += 1);
+                    for &byte in plane {
+                        counts[usize::from(byte)] += 1;
+                    }
                 }
             }
             number += 1;

@@ -249,7 +249,7 @@ impl Decoder {
                 room_back.get_mut(done_back - middle..).and_then(|out| out.first_chunk_mut())
         {
             at += fore.fill(u64::from_le_bytes(*next));
-            at_back -= back.fill(u64::from_be_bytes(*last));
+            at_back -= back.fill(u64::from_le_bytes(*last).swap_bytes());
             // Five steps of at most 11 bits take at most 55.
             let (mut n, mut n_back) = (0, 0);
             for _ in 0..5 {
@@ -287,6 +287,7 @@ impl Decoder {
 
     /// Decodes up to three bytes to byte `n` of `room`. Returns how many.
     #[inline(always)]
+    #[allow(clippy::inline_always, reason = "two streams take turns, with their bits in registers")]
     fn step(&self, bits: &mut Bits, room: &mut [u8; 15], n: usize) -> usize {
         let entry = self.table[bits.bits as usize & (TABLE - 1)];
         room[n..n + 3].copy_from_slice(&entry.to_le_bytes()[..3]);
@@ -316,10 +317,11 @@ struct Bits {
 impl Bits {
     /// Takes whole bytes of the next eight. Returns how many.
     #[inline(always)]
+    #[allow(clippy::inline_always, reason = "as for `step`")]
     fn fill(&mut self, next: u64) -> usize {
         self.bits |= next << self.held;
         let taken = (63 - self.held) / 8;
-        self.held |= 56;
+        self.held |= 0x38;
         taken
     }
 

@@ -16,6 +16,14 @@
 //! This room is pure: bytes in, bytes out. Nothing that it reads makes it panic, or take memory for more than
 //! what its caller asks for.
 
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_precision_loss,
+    clippy::cast_sign_loss,
+    reason = "all lengths are those of parts of a chunk, which has less than 2^31 bytes, and codes are made of low bits"
+)]
+
 mod block;
 mod coder;
 mod heads;

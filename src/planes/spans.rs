@@ -38,7 +38,7 @@ impl<'r> FieldSpans<'r> {
         }
         if start.checked_add(len).is_none_or(|end| end > self.record.len()) {
             self.wrong = Some("a span does not lie in the record");
-        } else if len % elements.size() != 0 {
+        } else if !len.is_multiple_of(elements.size()) {
             self.wrong = Some("a span does not have whole elements");
         } else if let (Ok(start), Ok(len)) = (u32::try_from(start), u32::try_from(len)) {
             self.found.push(Span { field, elements, start, len });

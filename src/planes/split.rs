@@ -147,6 +147,7 @@ pub(crate) fn join(planes: &[&[u8]], elements: Elements, bytes: &mut [u8]) -> Re
     Ok(())
 }
 
+#[allow(clippy::many_single_char_names, reason = "the bytes of an element, from the lowest")]
 fn join4<const FLOAT: bool>(planes: [&[u8]; 4], out: &mut [[u8; 4]]) {
     let n = planes.iter().fold(out.len(), |n, plane| n.min(plane.len()));
     let (many, rest) = out[..n].as_chunks_mut::<LANES>();

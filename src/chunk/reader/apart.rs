@@ -96,13 +96,12 @@ impl ChunkReader {
         }
         self.check_inside(chunk, at.table_offset(), len as u64)?;
         let mut own = Vec::new();
-        let start = match lent {
-            Some(lent) => lent.get(..len).unwrap_or_default(),
-            None => {
-                own.resize(len, 0);
-                self.read(chunk, ahead, at.table_offset(), &mut own)?;
-                &own
-            }
+        let start = if let Some(lent) = lent {
+            lent.get(..len).unwrap_or_default()
+        } else {
+            own.resize(len, 0);
+            self.read(chunk, ahead, at.table_offset(), &mut own)?;
+            &own
         };
         let (checksums, prefix) = start.split_at_checked(4 * at.n_checksums as usize).unwrap_or_default();
         let found = crc32c(checksums);
@@ -116,15 +115,13 @@ impl ChunkReader {
         let model_at = at.chunk_offset() + prefix.len() as u64;
         let model_len = Table::new(prefix).model_end() - prefix.len();
         self.check_inside(chunk, model_at, model_len as u64)?;
-        let read;
-        let model = match lent {
-            Some(lent) => lent.get(len..len + model_len).unwrap_or_default(),
-            None => {
-                let mut bytes = vec![0; model_len];
-                self.read(chunk, ahead, model_at, &mut bytes)?;
-                read = bytes;
-                &read
-            }
+        let mut read = Vec::new();
+        let model = if let Some(lent) = lent {
+            lent.get(len..len + model_len).unwrap_or_default()
+        } else {
+            read.resize(model_len, 0);
+            self.read(chunk, ahead, model_at, &mut read)?;
+            &read
         };
         self.compare(Part::BlockTable(chunk), model_at, checksums, 1, model)?;
         let model = Reader::new(model, &self.apart.decoders)
