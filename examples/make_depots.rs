@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use vldepot::codecs::{AnyArray, AnyNdArray, AtomicFrame, AtomicFrameCodec};
 use vldepot::shards::{self, MergeOptions};
-use vldepot::{Codec, CodecError, Depot, Elements, Error, Fields, Layout, Placement, Raw};
+use vldepot::{Codec, CodecError, Depot, Elements, Error, FieldSpans, Layout, Placement, Raw};
 
 /// 700 floats that compress somewhat.
 fn payload(seed: u16) -> Vec<u8> {

@@ -70,7 +70,7 @@ fn create(path: &Path, layout: Layout, records: &[Vec<u8>]) {
 fn chunks<C: Codec>(depot: &Depot<C>) -> (usize, usize) {
     let mut chunks = Vec::new();
     for key in depot.keys() {
-        if let Some(chunk) = depot.chunk_of(&key.unwrap()).unwrap()
+        if let Some(chunk) = depot.chunk_of(key.unwrap()).unwrap()
             && chunks.last() != Some(&chunk)
         {
             chunks.push(chunk);
@@ -103,7 +103,7 @@ fn check(depot: &Depot<AtomicFrameCodec>, records: &[Vec<u8>], what: &str) {
         assert_eq!(record.as_bytes(), &records[*key as usize], "{what}: {key}");
     }
     let mut n = 0;
-    for record in depot.iter() {
+    for record in depot {
         let (_, record) = record.unwrap();
         assert_eq!(record.as_bytes(), &records[n], "{what}: {n}");
         n += 1;
@@ -184,6 +184,28 @@ fn records_that_are_not_in_the_file_yet_can_be_read_too() {
     check(&depot, &records, "some in memory, some in chunks");
 }
 
+/// Texts, half of which are said to be an array.
+struct Titled;
+impl Codec for Titled {
+    type Item = [u8];
+    type View<'a> = &'a [u8];
+    const ID: &'static str = "test.titled";
+    const ALIGN: usize = 4;
+    fn encode(&self, item: &[u8], out: &mut Vec<u8>) -> Result<(), CodecError> {
+        out.extend_from_slice(item);
+        Ok(())
+    }
+    fn view<'a>(&self, bytes: &'a [u8]) -> Result<&'a [u8], CodecError> {
+        Ok(bytes)
+    }
+    fn has_fields(&self) -> bool {
+        true
+    }
+    fn fields(&self, view: &&[u8], fields: &mut FieldSpans<'_>) {
+        fields.add(0, Elements::Bytes1, &view[..view.len() / 2]);
+    }
+}
+
 #[test]
 fn only_what_pays_is_stored_apart() {
     let folder = tempfile::tempdir().unwrap();
@@ -205,26 +227,6 @@ fn only_what_pays_is_stored_apart() {
     records.iter().enumerate().for_each(|(n, bytes)| raw.put(n as u64, bytes).unwrap());
     raw.commit().unwrap();
     assert_eq!(chunks(&raw).0, 0);
-    struct Titled;
-    impl Codec for Titled {
-        type Item = [u8];
-        type View<'a> = &'a [u8];
-        const ID: &'static str = "test.titled";
-        const ALIGN: usize = 4;
-        fn encode(&self, item: &[u8], out: &mut Vec<u8>) -> Result<(), CodecError> {
-            out.extend_from_slice(item);
-            Ok(())
-        }
-        fn view<'a>(&self, bytes: &'a [u8]) -> Result<&'a [u8], CodecError> {
-            Ok(bytes)
-        }
-        fn has_fields(&self) -> bool {
-            true
-        }
-        fn fields(&self, view: &&[u8], fields: &mut FieldSpans<'_>) {
-            fields.add(0, Elements::Bytes1, &view[..view.len() / 2]);
-        }
-    }
     let depot = Depot::memory(Titled).unwrap();
     for n in 0..2000_u32 {
         depot.put(n, format!("half of this is an array, and the other is text: {n}").as_bytes()).unwrap();

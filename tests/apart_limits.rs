@@ -80,8 +80,8 @@ fn a_record_with_more_arrays_than_a_piece_may_have() {
 #[test]
 fn more_records_than_a_block_may_have() {
     let layout = Layout::balanced().with_chunk_size(1 << 20).with_block_size(1 << 20);
-    let len = comes_back(Pieces { each: 8, gap: 0, n_fields: 1 }, layout.clone(), &[8; 140_000]);
+    let len = comes_back(Pieces { each: 8, gap: 0, n_fields: 1 }, layout.clone(), &vec![8; 140_000]);
     assert!(len < 140_000 * 60, "{len} bytes");
     // Five arrays each.
-    comes_back(Pieces { each: 8, gap: 0, n_fields: 3 }, layout, &[40; 27_000]);
+    comes_back(Pieces { each: 8, gap: 0, n_fields: 3 }, layout, &vec![40; 27_000]);
 }

@@ -354,7 +354,9 @@ mod tests {
 
     fn counts(bytes: &[u8]) -> [u32; 256] {
         let mut counts = [0; 256];
-        bytes.iter().for_each(|&byte| counts[usize::from(byte)] += 1);
+        for &byte in bytes {
+            counts[usize::from(byte)] += 1;
+        }
         counts
     }
 

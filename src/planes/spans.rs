@@ -125,7 +125,8 @@ mod tests {
         });
         assert_eq!(good, (vec![(1, 3, 37), (2, 40, 40), (4, 98, 2)], None));
         let other = [0_u8; 8];
-        let wrong: [(&str, &dyn Fn(&mut FieldSpans<'_>)); 5] = [
+        type Add<'f> = &'f dyn Fn(&mut FieldSpans<'_>);
+        let wrong: [(&str, Add<'_>); 5] = [
             ("lie in the record", &|spans| spans.add(1, Elements::Bytes1, &other)),
             ("lie in the record", &|spans| spans.add_at(1, Elements::Bytes1, 99, 2)),
             ("lie in the record", &|spans| spans.add_at(1, Elements::Bytes1, 1, usize::MAX >> 33)),

@@ -18,8 +18,11 @@ struct Record {
     spans: Vec<Span>,
 }
 
-/// Encodes records, so many a block. Returns the model, and of each block the stored and the raw bytes.
-fn encode(records: &[Record], per_block: usize) -> (Vec<u8>, Vec<(Vec<u8>, Vec<u8>)>) {
+/// The stored and the raw bytes of a block.
+type Block = (Vec<u8>, Vec<u8>);
+
+/// Encodes records, so many a block. Returns the model, and the blocks.
+fn encode(records: &[Record], per_block: usize) -> (Vec<u8>, Vec<Block>) {
     let pieces: Vec<_> =
         records.iter().map(|record| Piece { bytes: &record.bytes, spans: &record.spans }).collect();
     let mut coder = Coder::default();
