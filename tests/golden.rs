@@ -555,12 +555,13 @@ fn molecule(n: usize) -> AtomicFrame<'static> {
     if n == 40 {
         return frame;
     }
+    let edge = f64::from(u8::try_from(n).unwrap());
     frame
         .forces(Array2::from_shape_fn((n_atoms, 3), |_| random() / 256.0))
         .types((0..n_atoms).map(|atom| [1, 6, 1, 8, 1, 7][(atom + n) % 6]).collect::<Vec<i32>>())
         .per_atom("charge", (0..n_atoms).map(|_| f64::from(random()) / 1024.0).collect::<Vec<_>>())
         .energy(f64::from(random()))
-        .stress([[1.0, 0.5, n as f64], [0.5, 2.0, 0.25], [n as f64, 0.25, 3.0]])
+        .stress([[1.0, 0.5, edge], [0.5, 2.0, 0.25], [edge, 0.25, 3.0]])
 }
 
 const N_MOLECULES: usize = 90;
@@ -609,7 +610,7 @@ fn check_apart(bytes: &[u8]) {
         }
         // Numbers that do not come from the codec.
         let record = depot.get(40).unwrap();
-        assert_eq!(record.view().positions()[[5999, 2]], -4.890625);
+        assert_eq!(record.view().positions()[[5999, 2]], -4.890_625);
         let record = depot.get("topology").unwrap();
         assert_eq!(record.view().topology().unwrap().to_topology(), topology());
     });
