@@ -2,6 +2,13 @@
 //!
 //! `cargo run --release --example make_depots -- FOLDER`
 
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    clippy::cast_sign_loss,
+    reason = "test data are made of counters"
+)]
+
 use std::path::PathBuf;
 
 use vldepot::codecs::{AnyArray, AnyNdArray, AtomicFrame, AtomicFrameCodec};
