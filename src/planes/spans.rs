@@ -86,6 +86,8 @@ pub(crate) fn cut(spans: &[Span], start: u32, len: u32) -> Vec<Span> {
 mod tests {
     use super::*;
 
+    type Add<'f> = &'f dyn Fn(&mut FieldSpans<'_>);
+
     #[test]
     fn parts_have_the_whole_elements_of_a_record() {
         let span = |elements, start, len| Span { field: 1, elements, start, len };
@@ -125,7 +127,6 @@ mod tests {
         });
         assert_eq!(good, (vec![(1, 3, 37), (2, 40, 40), (4, 98, 2)], None));
         let other = [0_u8; 8];
-        type Add<'f> = &'f dyn Fn(&mut FieldSpans<'_>);
         let wrong: [(&str, Add<'_>); 5] = [
             ("lie in the record", &|spans| spans.add(1, Elements::Bytes1, &other)),
             ("lie in the record", &|spans| spans.add_at(1, Elements::Bytes1, 99, 2)),
