@@ -126,7 +126,7 @@ fn array(n: u32) -> AnyArray<'static> {
 fn a_depot_of_bytes_names_no_fields() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.vld");
-    depot(&path, Raw, &Layout::default(), [&[7; 100_000][..]]);
+    depot(&path, Raw, &Layout::default(), [vec![7; 100_000].as_slice()]);
     let file = path.to_str().unwrap();
     let told = vldepot(&["info", file]);
     assert!(String::from_utf8_lossy(&told.stdout).contains("fields apart    if the codec names any\n"));

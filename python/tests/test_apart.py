@@ -58,8 +58,11 @@ def test_frames_of_all_sizes_come_back(path: Path, preset: str, n_frames: int, n
             np.testing.assert_array_equal(flat.forces, forces)
             assert [read.step for read in depot.get_many(numbers)] == numbers
             assert [read.step for read in depot.values()] == numbers[::-1]
-            steps = [frame.step for batch in depot.loader(batch_size=7, shuffle=True) for frame in batch]
+            steps = [read.step for batch in depot.loader(batch_size=7, shuffle=True) for read in batch]
             assert sorted(steps) == numbers[::-1]
+            for batch in depot.loader(batch_size=16, shuffle=True):
+                forces = np.concatenate([frame(int(number), n_atoms)["forces"] for number in batch.indices])
+                np.testing.assert_array_equal(batch.flat(["forces"]).forces, forces)
             again = pickle.loads(pickle.dumps(depot))
             assert again[n_frames - 1].step == n_frames - 1
         assert vldepot.verify(path).is_whole
