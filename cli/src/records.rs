@@ -28,11 +28,11 @@ pub(crate) enum Described {
 }
 
 impl Described {
-    /// The codec of a depot, if it is one of these.
+    /// The codec of a depot, if it is one of these, in a version that this program knows.
     pub(crate) fn of(codec: &CodecInfo) -> Option<Self> {
         match codec.id.as_str() {
-            AtomicFrameCodec::ID => Some(Self::Frames),
-            AnyNdArray::ID => Some(Self::Arrays),
+            AtomicFrameCodec::ID if codec.version <= AtomicFrameCodec::VERSION => Some(Self::Frames),
+            AnyNdArray::ID if codec.version <= AnyNdArray::VERSION => Some(Self::Arrays),
             _ => None,
         }
     }
@@ -47,10 +47,12 @@ impl Described {
 
 /// Whether chunks have the fields of their records apart, in words.
 pub(crate) fn fields_apart(info: &DepotInfo) -> &'static str {
-    match Described::of(&info.codec) {
+    match (Described::of(&info.codec), info.codec.id.as_str()) {
         _ if !info.layout.stores_apart() => "no",
-        Some(_) => "yes",
-        None => "if the codec names any",
+        (Some(_), _) => "yes",
+        // Records of these have no such fields.
+        (None, Raw::ID | "serde.msgpack" | "serde.json" | "collection") => "no",
+        (None, _) => "if the codec names any",
     }
 }
 

@@ -129,7 +129,7 @@ fn a_depot_of_bytes_names_no_fields() {
     depot(&path, Raw, &Layout::default(), [vec![7; 100_000].as_slice()]);
     let file = path.to_str().unwrap();
     let told = vldepot(&["info", file]);
-    assert!(String::from_utf8_lossy(&told.stdout).contains("fields apart    if the codec names any\n"));
+    assert!(String::from_utf8_lossy(&told.stdout).contains("fields apart    no\n"));
     assert!(!is_apart(&path));
     json(&["compact", file, "--no-fields-apart", "--json"]);
     assert_eq!(json(&["info", file, "--json"])["layout"]["fields_apart"], false);
