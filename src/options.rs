@@ -313,8 +313,15 @@ impl Layout {
         self
     }
 
-    /// Whether writers store fields apart. What vlstore reads is plain.
-    pub(crate) fn stores_apart(&self) -> bool {
+    /// Whether [`fields_apart`](Self#structfield.fields_apart) has an effect: not without compression, not in
+    /// chunks of more than 256 MiB, and not in what vlstore reads.
+    ///
+    /// ```
+    /// use vldepot::Layout;
+    /// assert!(Layout::fast().stores_apart() && !Layout::compact().stores_apart());
+    /// assert!(!Layout::fast().with_vlstore_compatible(true).stores_apart());
+    /// ```
+    pub fn stores_apart(&self) -> bool {
         let compresses = self.compression.codec != CompressionCodec::None && self.compression.level > 0;
         self.fields_apart && !self.vlstore_compatible && compresses && self.chunk_size <= MAX_APART
     }

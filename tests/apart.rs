@@ -350,13 +350,20 @@ fn a_plain_depot_is_stored_apart_by_whoever_knows_its_codec() {
     assert!(chunks(&depot).0 > 0);
     check(&depot, &records, "compacted with the codec");
     assert!(fs::metadata(&path).unwrap().len() < before - before / 50);
+    let chunk = depot.chunk_of(7).unwrap().unwrap();
+    assert_eq!((chunk.block_bytes, chunk.raw_blocks.len()), (0, chunk.blocks.len()));
+    let raw: u64 = chunk.raw_blocks.iter().map(|&raw| u64::from(raw)).sum();
+    assert!(raw <= chunk.raw_bytes && raw >= records.iter().map(|record| record.len() as u64).sum());
     drop(depot);
-    // And back.
-    let options = CompactOptions::default().with_compression_of(Layout::compact());
-    maintain::compact_with(&path, &options, |_| {}).unwrap();
-    let depot = Depot::open(&path, AtomicFrameCodec::default()).unwrap();
-    assert_eq!(chunks(&depot).0, 0);
-    check(&depot, &records, "compacted as plain chunks");
+    // And back, and at once.
+    for (layout, apart) in [(Layout::compact(), false), (Layout::fast(), true)] {
+        let options = CompactOptions::default().with_compression_of(layout);
+        maintain::compact_as(&path, AtomicFrameCodec::any(), &options, |_| {}).unwrap();
+        let depot = Depot::open(&path, AtomicFrameCodec::default()).unwrap();
+        assert_eq!(chunks(&depot).0 > 0, apart);
+        assert_eq!(depot.chunk_of(7).unwrap().unwrap().raw_blocks.is_empty(), !apart);
+        check(&depot, &records, "compacted by the codec");
+    }
 }
 
 #[test]

@@ -6,9 +6,9 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use glob::{MatchOptions, Pattern};
-use vldepot::codecs::AtomicFrameCodec;
+use vldepot::codecs::{AnyNdArray, AtomicFrameCodec};
 use vldepot::storage::StagedFile;
-use vldepot::{Codec, CommitEvery, Depot, Key, Layout, OpenOptions, Raw, WriteOptions};
+use vldepot::{Codec, CodecInfo, CommitEvery, Depot, DepotInfo, Key, Layout, OpenOptions, Raw, WriteOptions};
 
 use crate::failure::Failure;
 use crate::progress::Count;
@@ -20,11 +20,64 @@ const AT_ONCE: usize = 4096;
 /// Names that a message gives.
 const NAMED: usize = 5;
 
-/// Whether this is a depot of frames, so that its statistics can be made anew. One that does not open is not.
-pub(crate) fn has_frames(path: &Path) -> bool {
-    let options = OpenOptions::default().with_accept_loss(true);
-    let depot = Depot::builder(Raw).open_options(options).open(path);
-    depot.is_ok_and(|depot| depot.stored_codec().id == AtomicFrameCodec::ID)
+/// Codecs that say where the fields of records lie, and those of frames, what statistics they have.
+#[derive(Clone, Copy)]
+pub(crate) enum Described {
+    Frames,
+    Arrays,
+}
+
+impl Described {
+    /// The codec of a depot, if it is one of these, in a version that this program knows.
+    pub(crate) fn of(codec: &CodecInfo) -> Option<Self> {
+        match codec.id.as_str() {
+            AtomicFrameCodec::ID if codec.version <= AtomicFrameCodec::VERSION => Some(Self::Frames),
+            AnyNdArray::ID if codec.version <= AnyNdArray::VERSION => Some(Self::Arrays),
+            _ => None,
+        }
+    }
+
+    /// The codec of the depot at `path`. One that does not open has none.
+    pub(crate) fn at(path: &Path) -> Option<Self> {
+        let options = OpenOptions::default().with_accept_loss(true);
+        let depot = Depot::builder(Raw).open_options(options).open(path).ok()?;
+        Self::of(&depot.stored_codec())
+    }
+}
+
+/// Whether chunks have the fields of their records apart, in words.
+pub(crate) fn fields_apart(info: &DepotInfo) -> &'static str {
+    match (Described::of(&info.codec), info.codec.id.as_str()) {
+        _ if !info.layout.stores_apart() => "no",
+        (Some(_), _) => "yes",
+        // Records of these have no such fields.
+        (None, Raw::ID | "serde.msgpack" | "serde.json" | "collection") => "no",
+        (None, _) => "if the codec names any",
+    }
+}
+
+/// Lets the codec of a depot describe what is put as bytes, if it is a codec that does.
+pub(crate) fn describing(depot: Depot<Raw>) -> Result<Depot<Raw>, Failure> {
+    Ok(match Described::of(&depot.stored_codec()) {
+        Some(Described::Frames) => depot.describing(AtomicFrameCodec::any())?,
+        Some(Described::Arrays) => depot.describing(AnyNdArray)?,
+        None => depot,
+    })
+}
+
+/// How a copy of a depot with the layout `old` is to be compressed. `None` if as before.
+pub(crate) fn copied(
+    old: impl FnOnce() -> Result<Layout, Failure>,
+    preset: Option<&str>,
+    no_fields_apart: bool,
+) -> Result<Option<Layout>, Failure> {
+    let by = match preset {
+        Some(preset) => preset.parse::<Layout>()?,
+        None if no_fields_apart => old()?,
+        None => return Ok(None),
+    };
+    let apart = by.fields_apart && !no_fields_apart;
+    Ok(Some(by.with_fields_apart(apart)))
 }
 
 /// Which records are meant, by their names.
@@ -329,18 +382,17 @@ impl New {
         replace: bool,
         model: &Depot<Raw>,
         preset: Option<&str>,
+        no_fields_apart: bool,
     ) -> Result<Self, Failure> {
         // Nobody sees the file before it is complete: no commit is needed on the way.
         let write = WriteOptions::default().with_commit_every(CommitEvery::never());
         let mut builder = Depot::builder(Raw).like(model).write_options(write);
-        if let Some(preset) = preset {
-            builder = builder.layout(model.info()?.layout.recompressed(&preset.parse::<Layout>()?));
+        let old = || Ok(model.info()?.layout);
+        if let Some(by) = copied(old, preset, no_fields_apart)? {
+            builder = builder.layout(old()?.recompressed(&by));
         }
         let staged = stage(path, replace)?;
-        let mut depot = builder.create_in(staged.storage())?;
-        if model.stored_codec().id == AtomicFrameCodec::ID {
-            depot = depot.describing(AtomicFrameCodec::any())?;
-        }
+        let depot = describing(builder.create_in(staged.storage())?)?;
         Ok(Self { staged, depot })
     }
 

@@ -40,6 +40,11 @@ fn frames_go_in_and_out() {
         "{out}"
     );
     exits(0, folder, &["verify", "water.vld"]);
+    exits(0, folder, &["import", "water.xyz", "plain.vld", "--no-fields-apart"]);
+    for (file, apart) in [("water.vld", "yes"), ("plain.vld", "no")] {
+        let (out, _) = exits(0, folder, &["info", file]);
+        assert!(out.contains(&format!("fields apart    {apart}\n")), "{out}");
+    }
     let (out, error) = exits(0, folder, &["export", "water.vld", "water.trr"]);
     assert!(out.starts_with("water.trr: 3 frames as TRR, "), "{out}");
     assert!(error.contains("no place for energy, types") && error.contains("without a time"), "{error}");

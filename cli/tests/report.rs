@@ -340,6 +340,10 @@ fn a_page_says_what_was_looked_at() {
     if n > 1 {
         assert_eq!(frames[n - 1]["name"], "frame_000299");
     }
+    // Blocks of chunks with the fields apart have raw bytes of their own.
+    assert!(shown.contains("<th>fields apart</th><td>yes</td>"));
+    assert!(shown.contains(" blocks of at most ") && !shown.contains(" blocks of at most 0 bytes"));
+    assert!(!shown.contains(" stored of 4.0 MiB raw") && !shown.contains(" stored of 4 MiB raw"));
     // 216 atoms of three numbers of four bytes each.
     assert_eq!(frames[n / 2]["positions"].as_str().unwrap().len(), 216 * 12 / 3 * 4);
     assert_eq!(frames[0]["elementsBy"], "told by the masses");

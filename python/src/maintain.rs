@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use vldepot::codecs::AtomicFrameCodec;
+use vldepot::codecs::{AnyNdArray, AtomicFrameCodec};
 use vldepot::maintain::{self, CompactOptions, Progress, RepairOptions, VerifyOptions};
 use vldepot::{Codec, Depot, OpenOptions, Raw};
 
@@ -61,11 +61,11 @@ pub(crate) fn interruptible<T: Send>(
     Ok(done?)
 }
 
-/// Whether this is a depot of frames, so that its statistics can be made anew. One that does not open is not.
-fn has_frames(path: &Path) -> bool {
+/// The name of the depot's codec, which may say more of records than their bytes. Empty for one that does not open.
+fn codec_of(path: &Path) -> String {
     let options = OpenOptions::default().with_accept_loss(true);
     let depot = Depot::builder(Raw).open_options(options).open(path);
-    depot.is_ok_and(|depot| depot.stored_codec().id == AtomicFrameCodec::ID)
+    depot.map(|depot| depot.stored_codec().id).unwrap_or_default()
 }
 
 #[pyfunction]
@@ -78,7 +78,7 @@ pub(crate) fn verify<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     let options = VerifyOptions::default().with_quick(quick);
     let found = interruptible(py, progress, |tell| {
-        if has_frames(&path) {
+        if codec_of(&path) == AtomicFrameCodec::ID {
             maintain::verify_as(&path, AtomicFrameCodec::any(), &options, tell)
         } else {
             maintain::verify(&path, &options, tell)
@@ -134,12 +134,11 @@ pub(crate) fn compact<'py>(
     #[pyo3(from_py_with = options::path)] path: PathBuf,
     progress: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let found = interruptible(py, progress, |tell| {
-        if has_frames(&path) {
-            maintain::compact_as(&path, AtomicFrameCodec::any(), &CompactOptions::default(), tell)
-        } else {
-            maintain::compact(&path, tell)
-        }
+    let options = CompactOptions::default();
+    let found = interruptible(py, progress, |tell| match codec_of(&path).as_str() {
+        AtomicFrameCodec::ID => maintain::compact_as(&path, AtomicFrameCodec::any(), &options, tell),
+        AnyNdArray::ID => maintain::compact_as(&path, AnyNdArray, &options, tell),
+        _ => maintain::compact_with(&path, &options, tell),
     })?;
     report!(py, "CompactReport", {
         records: found.records,

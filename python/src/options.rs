@@ -219,6 +219,7 @@ impl Options {
             "name_filters" => layout.name_filters = value.extract()?,
             "name_order" => layout.name_order = value.extract()?,
             "columns" => layout.columns = columns(value)?,
+            "fields_apart" => layout.fields_apart = value.extract()?,
             "statistics" => layout.statistics = value.extract()?,
             "commit_every" => write.commit_every = commit_every(value)?,
             "threads" => write.threads = Some(value.extract()?),

@@ -35,6 +35,7 @@ pub(crate) fn layout<'py>(py: Python<'py>, layout: &Layout) -> PyResult<Bound<'p
         name_order: layout.name_order,
         columns: pyo3::types::PyTuple::new(py, &layout.columns)?,
         statistics: layout.statistics,
+        fields_apart: layout.fields_apart,
     })
 }
 

@@ -378,6 +378,7 @@ def test_options_reach_the_library(path: Path) -> None:
         cache_bytes=1 << 20,
         name_filters=False,
         name_order=False,
+        fields_apart=False,
         vlstore_compatible=True,
     )
     layout = depot.info().layout

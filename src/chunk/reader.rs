@@ -784,7 +784,7 @@ impl ChunkReader {
             return Ok(Vec::new());
         }
         if at.is_apart() {
-            return self.apart_blocks(chunk, at);
+            return Ok(self.apart_blocks(chunk, at)?.1);
         }
         let table = self.load_table(chunk, at)?;
         let table = table.borrowed();

@@ -47,7 +47,7 @@ impl<C: Codec> Depot<C> {
 
     /// What the depot needs the codec to say of records.
     pub(super) fn asked(&self) -> Asked {
-        Asked::of(&self.engine, &*self.codec)
+        Asked::of(self.engine.parameters(), &*self.codec)
     }
 
     /// What the codec says of a record with these bytes, as far as the depot needs it.
@@ -88,7 +88,7 @@ impl Depot<Raw> {
     /// [`ErrorKind::CodecParameters`](crate::ErrorKind::CodecParameters).
     pub fn describing<C: Codec>(mut self, codec: C) -> Result<Self> {
         let ((), codec) = learned(codec, |check| self.engine.check_codec(check))?;
-        let asked = Asked::of(&self.engine, &*codec);
+        let asked = Asked::of(self.engine.parameters(), &*codec);
         let describe = move |bytes: &[u8]| said_of(&*codec, bytes, asked).ok();
         self.describer = (!asked.is_nothing()).then(|| Describer(Box::new(describe)));
         Ok(self)

@@ -67,7 +67,7 @@ pub struct ChunkInfo {
     pub raw_bytes: u64,
     /// Bytes of the Blosc2 chunk in the file.
     pub stored_bytes: u64,
-    /// Raw bytes of a block. 0 if each has its own: see `fields_apart`.
+    /// Raw bytes of a block. 0 if each has its own: see `raw_blocks`.
     pub block_bytes: u64,
     /// Whether the fields of its records [are stored apart](crate::Layout::fields_apart). Its blocks then begin and
     /// end with records.
@@ -75,6 +75,8 @@ pub struct ChunkInfo {
     /// Stored bytes of each block, without the blocks of zeros that fill the chunk up. Empty if the chunk is
     /// not compressed, is all zeros, or was written by another program.
     pub blocks: Vec<u32>,
+    /// Raw bytes of each block. Empty unless `fields_apart`: other blocks all have `block_bytes`.
+    pub raw_blocks: Vec<u32>,
 }
 
 impl ChunkInfo {
@@ -92,6 +94,7 @@ impl ChunkInfo {
             block_bytes: if reference.is_apart() { 0 } else { u64::from(reference.block_size) },
             fields_apart: reference.is_apart(),
             blocks: engine.stored_blocks(number, &reference)?,
+            raw_blocks: engine.raw_blocks(number, &reference)?,
         }))
     }
 }

@@ -3,7 +3,8 @@
 use super::record::is_aligned;
 use crate::buffer::Bytes;
 use crate::codec::{Codec, CodecError};
-use crate::engine::{Engine, Told};
+use crate::engine::Told;
+use crate::format::tables::Parameters;
 use crate::planes::{FieldSpans, Span};
 use crate::statistics::Tally;
 
@@ -22,9 +23,8 @@ pub(crate) struct Asked {
 }
 
 impl Asked {
-    /// What the depot needs, as far as `codec` says it.
-    pub(crate) fn of<C: Codec>(engine: &Engine, codec: &C) -> Self {
-        let parameters = engine.parameters();
+    /// What a depot with these parameters needs, as far as `codec` says it.
+    pub(crate) fn of<C: Codec>(parameters: &Parameters, codec: &C) -> Self {
         Self {
             tally: parameters.statistics && codec.describes(),
             spans: parameters.apart && codec.has_fields(),

@@ -58,6 +58,12 @@ impl Engine {
         reader.stored_blocks(chunk, at)
     }
 
+    /// Raw bytes of each block of a chunk with the fields apart. Empty for other chunks.
+    pub(crate) fn raw_blocks(&self, chunk: u64, at: &ChunkRef) -> Result<Vec<u32>> {
+        let (reader, chunk) = self.reader(chunk);
+        if at.is_apart() { Ok(reader.apart_blocks(chunk, at)?.0) } else { Ok(Vec::new()) }
+    }
+
     fn no_chunk(&self, chunk: u64) -> Error {
         let (reader, chunk) = self.reader(chunk);
         Error::damaged(reader.path(), Part::Index, 0, format!("a chunk {chunk}"), "no such chunk")

@@ -152,21 +152,22 @@ pub fn compact_with(
     options: &CompactOptions,
     mut progress: impl FnMut(Progress),
 ) -> Result<CompactReport> {
-    compact_describing(path.as_ref(), options, |_| Ok(None), &mut progress)
+    compact_describing(path.as_ref(), options, |_, _| Ok(None), &mut progress)
 }
 
 /// Gives what describes the records of a depot.
 type Describer<'d> = Box<Describe<'d>>;
 
-/// Like [`compact_with`]. What `describer` gives makes the statistics anew.
+/// Like [`compact_with`]. What `describer` gives, for the old depot and the new parameters, makes the statistics
+/// anew and says where fields lie.
 pub(super) fn compact_describing<'d>(
     given: &Path,
     options: &CompactOptions,
-    describer: impl FnOnce(&Engine) -> Result<Option<Describer<'d>>>,
+    describer: impl FnOnce(&Engine, &Parameters) -> Result<Option<Describer<'d>>>,
     mut progress: &mut dyn FnMut(Progress),
 ) -> Result<CompactReport> {
     let (source, old) = open(given)?;
-    let describe = describer(&source)?;
+    let describe = describer(&source, &options.parameters(source.parameters()))?;
     let not_compacted = |error: Error| match error.kind() {
         ErrorKind::NotADepot { .. } | ErrorKind::NotAFile { .. } => error,
         // No repair helps, and nothing is damaged.

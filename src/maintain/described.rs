@@ -11,11 +11,16 @@ use crate::codec::Codec;
 use crate::depot::{Asked, learned, said_of};
 use crate::engine::Engine;
 use crate::error::Result;
+use crate::format::tables::Parameters;
 
-/// What describes the records of `engine`: nothing, if it needs nothing of the codec.
-fn describer<C: Codec>(codec: C, engine: &Engine) -> Result<Option<Box<Describe<'static>>>> {
+/// What describes the records of `engine` for `parameters`: nothing, if they need nothing of the codec.
+fn describer<C: Codec>(
+    codec: C,
+    engine: &Engine,
+    parameters: &Parameters,
+) -> Result<Option<Box<Describe<'static>>>> {
     let ((), codec): ((), Arc<C>) = learned(codec, |check| engine.check_codec(check))?;
-    let asked = Asked::of(engine, &*codec);
+    let asked = Asked::of(parameters, &*codec);
     if asked.is_nothing() {
         return Ok(None);
     }
@@ -60,7 +65,7 @@ pub fn verify_as<C: Codec>(
     let path = path.as_ref();
     // What does not open has no statistics to compare: the plain check says why.
     let describe = match Engine::open_path(path) {
-        Ok(engine) => describer(codec, &engine)?,
+        Ok(engine) => describer(codec, &engine, engine.parameters())?,
         Err(_) => None,
     };
     verify_describing(path, *options, describe.as_deref(), &mut progress)
@@ -68,6 +73,9 @@ pub fn verify_as<C: Codec>(
 
 /// Compacts like [`compact_with`](super::compact_with), and makes the statistics of the records' fields anew,
 /// so that they are exact afterwards.
+///
+/// Where the new layout stores [fields apart](crate::Layout::fields_apart), this codec says where they lie:
+/// chunks that were written without become chunks with the fields apart.
 ///
 /// ```
 /// use vldepot::codecs::{AtomicFrame, AtomicFrameCodec};
@@ -100,5 +108,6 @@ pub fn compact_as<C: Codec>(
     options: &CompactOptions,
     mut progress: impl FnMut(Progress),
 ) -> Result<CompactReport> {
-    compact_describing(path.as_ref(), options, |engine| describer(codec, engine), &mut progress)
+    let describer = |engine: &Engine, new: &Parameters| describer(codec, engine, new);
+    compact_describing(path.as_ref(), options, describer, &mut progress)
 }

@@ -3,7 +3,7 @@
 use super::heads::Span;
 use super::split::Elements;
 
-/// Gathers the spans of one record: see [`Codec::spans`](crate::Codec::spans).
+/// Gathers the spans of one record: see [`Codec::fields`](crate::Codec::fields).
 ///
 /// A **span** is an array in the bytes of a record. A depot that stores fields apart keeps the bytes of each
 /// field, of all records in a block, by themselves, which takes less room and less time. Fields are a hint:

@@ -12,6 +12,7 @@ use vldepot::{Depot, Key, Layout, Raw, ReadOptions};
 use super::Run;
 use crate::failure::Failure;
 use crate::progress::Count;
+use crate::records::describing;
 use crate::text;
 
 /// Raw bytes of the sample.
@@ -182,7 +183,7 @@ fn of_preset(
     // The codec that gives the scalars in columns is not at hand.
     let layout = layout.with_columns(Vec::<String>::new());
     let raw_bytes = sample.iter().map(|(_, bytes)| bytes.len() as u64).sum::<u64>();
-    let memory = Depot::builder(Raw).like(depot).layout(layout).memory()?;
+    let memory = describing(Depot::builder(Raw).like(depot).layout(layout).memory()?)?;
     let start = Instant::now();
     for (key, bytes) in sample {
         memory.put(key, bytes)?;

@@ -5,15 +5,15 @@ use std::path::PathBuf;
 
 use clap::Args;
 use clap::builder::PossibleValuesParser;
-use vldepot::Layout;
-use vldepot::codecs::AtomicFrameCodec;
+use vldepot::codecs::{AnyNdArray, AtomicFrameCodec};
 use vldepot::maintain::{CompactOptions, compact_as, compact_with, plan_compact};
+use vldepot::{Depot, Layout, Raw};
 
 use super::Run;
 use super::truncate::{removed, to_json};
 use crate::failure::Failure;
 use crate::progress::{self, Bar};
-use crate::records;
+use crate::records::{self, Described};
 use crate::text;
 
 /// Rewrite a depot without removed and replaced records, and compress it in another way if asked to.
@@ -27,6 +27,9 @@ pub(crate) struct Compact {
     /// Compress anew, as this preset does: `balanced` and `compact` with zstd, `fast` with LZ4.
     #[arg(long, value_parser = PossibleValuesParser::new(Layout::PRESETS), conflicts_with = "dry_run")]
     preset: Option<String>,
+    /// Do not store the fields of frames and arrays apart, so that every Blosc2 program can read the chunks.
+    #[arg(long, conflicts_with = "dry_run")]
+    no_fields_apart: bool,
     /// Only say which removed and replaced records would be gone for good. This works while another program
     /// writes the depot.
     #[arg(long, short = 'n')]
@@ -59,13 +62,15 @@ impl Run for Compact {
             }
             return Ok(());
         }
-        let by = self.preset.as_ref().map(|name| name.parse::<Layout>()).transpose()?;
+        let old = || Ok(Depot::open(&self.file, Raw)?.info()?.layout);
+        let by = records::copied(old, self.preset.as_deref(), self.no_fields_apart)?;
         let options = CompactOptions::default().with_compression_of(by);
         let bar = Bar::new("compacting");
-        let report = if records::has_frames(&self.file) {
-            compact_as(&self.file, AtomicFrameCodec::any(), &options, |progress| bar.show(progress))?
-        } else {
-            compact_with(&self.file, &options, |progress| bar.show(progress))?
+        let show = |progress| bar.show(progress);
+        let report = match Described::at(&self.file) {
+            Some(Described::Frames) => compact_as(&self.file, AtomicFrameCodec::any(), &options, show)?,
+            Some(Described::Arrays) => compact_as(&self.file, AnyNdArray, &options, show)?,
+            None => compact_with(&self.file, &options, show)?,
         };
         drop(bar);
         if self.json {

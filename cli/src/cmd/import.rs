@@ -46,6 +46,9 @@ pub(crate) struct Import {
     /// How to compress: `balanced` and `compact` with zstd, `fast` with LZ4.
     #[arg(long, default_value = "balanced", value_parser = PossibleValuesParser::new(Layout::PRESETS))]
     preset: String,
+    /// Do not store the fields of frames and arrays apart, so that every Blosc2 program can read the chunks.
+    #[arg(long)]
+    no_fields_apart: bool,
     /// Threads that compress.
     #[arg(long, short = 'j', value_name = "N")]
     threads: Option<usize>,
@@ -82,7 +85,10 @@ pub(super) fn failed(error: ImportError) -> Failure {
 
 impl Import {
     fn options(&self) -> Result<ImportOptions, Failure> {
-        let mut options = ImportOptions::new().with_layout(self.preset.parse()?).with_start(self.start);
+        let layout: Layout = self.preset.parse()?;
+        let apart = layout.fields_apart && !self.no_fields_apart;
+        let mut options =
+            ImportOptions::new().with_layout(layout.with_fields_apart(apart)).with_start(self.start);
         options.units = self.units.as_deref().map(units);
         options.precision = self.precision.as_deref().map(precision);
         options.topology.clone_from(&self.topology);

@@ -13,6 +13,7 @@ use vldepot::{
 
 use super::Run;
 use crate::failure::Failure;
+use crate::records::fields_apart;
 use crate::text;
 
 /// Show what a depot is, and how much it holds.
@@ -77,6 +78,7 @@ fn table(info: &DepotInfo, metadata: &Map<String, Value>) -> Vec<(&'static str, 
         ("block size", layout.block_size.map_or("chosen by chunk".into(), |size| text::bytes(size as u64))),
         ("placement", layout.placement.to_string()),
         ("alignment", text::count(info.align as u64, "byte")),
+        ("fields apart", fields_apart(info).into()),
         ("for vlstore", if layout.vlstore_compatible { "yes" } else { "no" }.into()),
         ("columns", columns(&layout.columns)),
         ("records", text::grouped(info.records)),

@@ -12,7 +12,7 @@ use vldepot::{CommitEvery, Depot, Key, Layout, Raw, WriteOptions};
 use super::Run;
 use crate::failure::Failure;
 use crate::progress::{self, Count};
-use crate::records::{self, Few, Names, New, Origin, Wanted, check_alike};
+use crate::records::{self, Few, Names, New, Origin, Wanted, check_alike, describing};
 use crate::text;
 
 /// Copy the records of several depots to one, in the order of the depots, with their metadata.
@@ -30,7 +30,7 @@ pub(crate) struct Merge {
     sources: Vec<PathBuf>,
     /// Copy nothing: list the depots as shards of the folder, newest last, which is then read like one depot.
     #[arg(long, conflicts_with_all = [
-        "append", "force", "prefix", "as_subdirs", "ignore_duplicates", "preset", "pattern", "include", "exclude",
+        "append", "force", "prefix", "as_subdirs", "ignore_duplicates", "preset", "no_fields_apart", "pattern", "include", "exclude",
     ])]
     link: bool,
     #[command(flatten)]
@@ -56,6 +56,9 @@ pub(crate) struct Merge {
     /// Compress as this preset does, and not as the first depot.
     #[arg(long, conflicts_with = "append", value_parser = PossibleValuesParser::new(Layout::PRESETS))]
     preset: Option<String>,
+    /// Do not store the fields of frames and arrays apart, so that every Blosc2 program can read the chunks.
+    #[arg(long, conflicts_with = "append")]
+    no_fields_apart: bool,
     /// Print one JSON object.
     #[arg(long, visible_alias = "jsonl")]
     json: bool,
@@ -167,9 +170,11 @@ impl Merge {
         if self.append {
             // What was copied takes effect with one commit.
             let write = WriteOptions::default().with_commit_every(CommitEvery::never());
-            return Ok(Target::Old(Depot::builder(Raw).write_options(write).append(&self.output)?));
+            let old = Depot::builder(Raw).write_options(write).append(&self.output)?;
+            return Ok(Target::Old(describing(old)?));
         }
-        let new = New::begin(&self.output, self.force, &first.depot, self.preset.as_deref())?;
+        let new =
+            New::begin(&self.output, self.force, &first.depot, self.preset.as_deref(), self.no_fields_apart)?;
         Ok(Target::New(new))
     }
 }

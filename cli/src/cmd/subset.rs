@@ -40,6 +40,9 @@ pub(crate) struct Subset {
     /// Compress as this preset does, and not as the source.
     #[arg(long, value_parser = PossibleValuesParser::new(Layout::PRESETS))]
     preset: Option<String>,
+    /// Do not store the fields of frames and arrays apart, so that every Blosc2 program can read the chunks.
+    #[arg(long)]
+    no_fields_apart: bool,
     /// Replace a depot or another file that is there.
     #[arg(long, short)]
     force: bool,
@@ -103,7 +106,13 @@ impl Run for Subset {
             )));
         }
         let losses = source.tell_losses()?;
-        let new = New::begin(&self.target, self.force, &source.depot, self.preset.as_deref())?;
+        let new = New::begin(
+            &self.target,
+            self.force,
+            &source.depot,
+            self.preset.as_deref(),
+            self.no_fields_apart,
+        )?;
         new.depot.copy_depot_metadata_from(&source.depot)?;
         let count = Count::new("copying", kept);
         let keys = source.depot.keys().map(|key| key.map_err(Failure::from));

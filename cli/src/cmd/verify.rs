@@ -12,7 +12,7 @@ use vldepot::maintain::{LostRecord, VerifyOptions, VerifyReport, verify, verify_
 use super::Run;
 use crate::failure::{self, Failure};
 use crate::progress::{self, Bar};
-use crate::records;
+use crate::records::Described;
 use crate::text;
 
 /// Check every checksum of a depot, its index and its Blosc2 frame, and name what is damaged.
@@ -43,7 +43,7 @@ impl Run for Verify {
         let options =
             if self.quick { VerifyOptions::default().with_quick(true) } else { VerifyOptions::default() };
         let bar = Bar::new("verifying");
-        let report = if records::has_frames(&self.file) {
+        let report = if matches!(Described::at(&self.file), Some(Described::Frames)) {
             verify_as(&self.file, AtomicFrameCodec::any(), &options, |progress| bar.show(progress))?
         } else {
             verify(&self.file, &options, |progress| bar.show(progress))?

@@ -87,6 +87,7 @@ def repair(source: Path, target: Path, *, progress: Progress | None = None) -> R
 def compact(path: Path, *, progress: Progress | None = None) -> CompactReport:
     """Rewrites a file without what was removed and replaced.
 
+    Frames and arrays whose fields are to be stored apart are so afterwards, also those that were not before.
     The new file takes the place of the old one in a single step. `progress` is as for `verify`; when the work ends
     early, nothing was changed.
 

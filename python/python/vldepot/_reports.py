@@ -39,6 +39,8 @@ class Layout:
     """The scalars of records that are kept in columns."""
     statistics: bool = False
     """Whether statistics of the fields of records are kept."""
+    fields_apart: bool = False
+    """Whether the fields of frames and arrays are stored apart. Other codecs have none, whatever this is."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -317,13 +317,13 @@ impl ChunkReader {
         found.map(|()| all)
     }
 
-    /// Stored bytes of each block.
-    pub(super) fn apart_blocks(&self, chunk: u64, at: &ChunkRef) -> Result<Vec<u32>> {
+    /// Raw bytes and stored bytes of each block.
+    pub(crate) fn apart_blocks(&self, chunk: u64, at: &ChunkRef) -> Result<(Vec<u32>, Vec<u32>)> {
         let open = self.open_apart(chunk, at, &NONE)?;
         let table = open.table();
-        let len =
-            |block| table.block(block).map(|(_, stored)| u32::try_from(stored.len()).unwrap_or(u32::MAX));
-        Ok((0..table.n_blocks()).filter_map(len).collect())
+        let len = |range: Range<usize>| u32::try_from(range.len()).unwrap_or(u32::MAX);
+        let blocks = (0..table.n_blocks()).filter_map(|block| table.block(block));
+        Ok(blocks.map(|(raw, stored)| (len(raw), len(stored))).unzip())
     }
 
     /// Checks every stored byte of a chunk against the checksums.

@@ -6,7 +6,7 @@ use vldepot::{CommitEvery, Depot, Key, Raw, WriteOptions};
 use super::{Change, Work, disk};
 use crate::failure::Failure;
 use crate::progress::Count;
-use crate::records::{New, Origin, check_alike};
+use crate::records::{New, Origin, check_alike, describing};
 use crate::text;
 
 pub(super) fn copy(work: &mut Work<'_>, is_new: bool) -> Result<Transfer, Failure> {
@@ -15,7 +15,7 @@ pub(super) fn copy(work: &mut Work<'_>, is_new: bool) -> Result<Transfer, Failur
     source.tell_losses()?;
     if is_new {
         if work.is_for_real() {
-            let new = New::begin(&sync.target, false, &source.depot, None)?;
+            let new = New::begin(&sync.target, false, &source.depot, None, false)?;
             update(work, &source, &new.depot)?;
             if work.stopped.is_none() {
                 new.publish(&sync.target)?;
@@ -31,7 +31,7 @@ pub(super) fn copy(work: &mut Work<'_>, is_new: bool) -> Result<Transfer, Failur
         drop(old);
         // All takes effect with one commit.
         let write = WriteOptions::default().with_commit_every(CommitEvery::never());
-        let target = Depot::builder(Raw).write_options(write).append(&sync.target)?;
+        let target = describing(Depot::builder(Raw).write_options(write).append(&sync.target)?)?;
         update(work, &source, &target)?;
         target.close()?;
     } else {

@@ -4,6 +4,7 @@ use vldepot::{Compression, CompressionCodec, Filter};
 
 use super::capital;
 use crate::failure::chain;
+use crate::records::fields_apart;
 use crate::report::data::{Data, Sampled};
 use crate::report::escape::{html, html_lines};
 use crate::text;
@@ -140,6 +141,7 @@ pub(in crate::report) fn facts(data: &Data) -> String {
         ("chunk size", text::bytes(layout.chunk_size as u64)),
         ("block size", layout.block_size.map_or("chosen by chunk".into(), |size| text::bytes(size as u64))),
         ("placement", layout.placement.to_string()),
+        ("fields apart", fields_apart(info).into()),
         ("columns", if layout.columns.is_empty() { "none".into() } else { layout.columns.join(", ") }),
         ("raw bytes", text::grouped(info.raw_bytes)),
         ("file bytes", text::grouped(info.file_bytes)),

@@ -58,7 +58,7 @@ pub(in crate::report) fn fields(data: &Data) -> String {
     let thing = data.thing();
     format!(
         "<section id=\"fields\"><h2>Fields</h2><div class=\"card scroll\"><table><thead><tr><th>field</th><th>holds</th><th>values</th><th class=\"n\">{thing}s</th><th class=\"n\">raw bytes</th><th class=\"n\">share</th><th></th><th class=\"n\">ratio alone</th></tr></thead><tbody>{rows}</tbody></table></div>\
-         <p class=\"note\">From {}, {} of raw bytes.{of_text} The last column is how many times smaller a field becomes when it is compressed on its own, in the way of this depot.</p></section>\n",
+         <p class=\"note\">From {}, {} of raw bytes.{of_text} The last column is how many times smaller a field becomes when Blosc2 compresses it on its own, as this depot is set.</p></section>\n",
         html(&data.fields_seen.of_things(thing)),
         text::bytes(found.bytes),
     )
@@ -115,7 +115,10 @@ pub(in crate::report) fn chunks(data: &Data) -> String {
     let blocks: Vec<f64> = data
         .chunks
         .iter()
-        .flat_map(|chunk| chunk.blocks.iter().map(|&stored| ratio(u64::from(stored), chunk.block_bytes)))
+        .flat_map(|chunk| {
+            let stored = chunk.blocks.iter().map(|&stored| u64::from(stored));
+            stored.zip(raw_blocks(chunk)).map(|(stored, raw)| ratio(stored, raw))
+        })
         .collect();
     let mut out = String::from("<section id=\"chunks\"><h2>Chunks and blocks</h2>");
     let _ = write!(out, "<figure class=\"card\">{}</figure>", strip(data));
@@ -160,7 +163,7 @@ pub(in crate::report) fn chunks(data: &Data) -> String {
             "<div class=\"card scroll\"><table><thead><tr><th>in the file</th><th class=\"n\">bytes</th><th class=\"n\">share</th><th></th></tr></thead><tbody>{rows}</tbody></table></div>"
         );
     }
-    let block = data.chunks.iter().map(|chunk| chunk.block_bytes).max().unwrap_or(0);
+    let block = data.chunks.iter().flat_map(raw_blocks).max().unwrap_or(0);
     let blocks_said = if blocks.is_empty() {
         "They have no table of blocks".to_owned()
     } else {
@@ -180,12 +183,16 @@ pub(in crate::report) fn chunks(data: &Data) -> String {
     out
 }
 
+/// Raw bytes of each block that is not there to fill the chunk up.
+fn raw_blocks(chunk: &ChunkInfo) -> impl Iterator<Item = u64> {
+    let own = chunk.raw_blocks.iter().map(|&raw| u64::from(raw));
+    let alike = if chunk.fields_apart { 0 } else { chunk.blocks.len() };
+    own.chain(std::iter::repeat_n(chunk.block_bytes, alike))
+}
+
 /// Raw bytes of a chunk without the blocks that fill it up.
 fn filled(chunk: &ChunkInfo) -> u64 {
-    match chunk.blocks.len() as u64 {
-        0 => chunk.raw_bytes,
-        n => chunk.raw_bytes.min(n * chunk.block_bytes),
-    }
+    if chunk.blocks.is_empty() { chunk.raw_bytes } else { chunk.raw_bytes.min(raw_blocks(chunk).sum()) }
 }
 
 /// One upright line for each chunk, coloured by how much of it is left.
