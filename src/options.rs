@@ -190,6 +190,11 @@ impl Default for Layout {
     }
 }
 
+/// Whether chunks of this size, compressed so, can have the fields of their records apart.
+pub(crate) fn can_store_apart(compression: Compression, chunk_size: usize) -> bool {
+    compression.codec != CompressionCodec::None && compression.level > 0 && chunk_size <= MAX_APART
+}
+
 /// The longest chunk whose fields are stored apart. Its header names one Blosc2 block.
 const MAX_APART: usize = 256 << 20;
 /// The smallest chunk: smaller ones would be all overhead.
@@ -322,8 +327,7 @@ impl Layout {
     /// assert!(!Layout::fast().with_vlstore_compatible(true).stores_apart());
     /// ```
     pub fn stores_apart(&self) -> bool {
-        let compresses = self.compression.codec != CompressionCodec::None && self.compression.level > 0;
-        self.fields_apart && !self.vlstore_compatible && compresses && self.chunk_size <= MAX_APART
+        self.fields_apart && !self.vlstore_compatible && can_store_apart(self.compression, self.chunk_size)
     }
 
     /// This layout, compressed as `by` is: with its compression and its block size, as far as they fit.

@@ -447,3 +447,29 @@ fn a_file_that_is_cut_or_damaged_gives_no_wrong_bytes() {
         examine(&bytes, &format!("bit of {place}"));
     }
 }
+
+#[test]
+fn a_repair_without_header_and_commits_keeps_fields_apart() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("frames.vld");
+    let records = frames(300, 40);
+    create(&path, Layout::default().with_chunk_size(1 << 18), &records);
+    let depot = Depot::open(&path, AtomicFrameCodec::default()).unwrap();
+    let last = depot.chunk_of(299_u64).unwrap().unwrap();
+    drop(depot);
+    // What is left are the chunks.
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[..4096].fill(0);
+    bytes.truncate((last.file_offset + 4096 + last.stored_bytes) as usize);
+    let cut = bytes.len();
+    fs::write(&path, &bytes[..cut]).unwrap();
+    let repaired = folder.path().join("repaired.vld");
+    let codec = vldepot::CodecInfo::of(&AtomicFrameCodec::default());
+    maintain::repair(&path, &repaired, &RepairOptions::default().with_codec(codec), |_| {}).unwrap();
+    let depot = Depot::open(&repaired, AtomicFrameCodec::default()).unwrap();
+    assert!(chunks(&depot).0 > 0);
+    for n in 0..depot.len() {
+        assert_eq!(depot.get(n).unwrap().as_bytes(), &records[n as usize], "{n}");
+    }
+    assert!(depot.len() > 250);
+}

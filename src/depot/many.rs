@@ -255,7 +255,7 @@ impl<C: Codec> Depot<C> {
                 let scalars = self.scalars_copied(other, &scalars, new, &bytes)?;
                 let attributes = Attributes { metadata: metadata.as_deref(), scalars: &scalars };
                 let mut said = self.said_of(new, &bytes)?;
-                if said.spans.is_empty() && self.engine.parameters().apart {
+                if said.spans.is_empty() && self.engine.parameters().stores_apart() {
                     said.spans = other.engine.field_spans(location);
                 }
                 self.engine.put_told(new, &bytes, attributes, said.told(), false)?;

@@ -27,7 +27,7 @@ impl Asked {
     pub(crate) fn of<C: Codec>(parameters: &Parameters, codec: &C) -> Self {
         Self {
             tally: parameters.statistics && codec.describes(),
-            spans: parameters.apart && codec.has_fields(),
+            spans: parameters.stores_apart() && codec.has_fields(),
         }
     }
 

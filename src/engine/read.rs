@@ -406,7 +406,7 @@ impl Engine {
         let chunk_size = self.shared.parameters.chunk_size;
         let (mut chunk, mut start) = self.chunk_of(location.address);
         let (mut all, mut at): (Vec<Span>, usize) = (Vec::new(), 0);
-        while self.shared.parameters.apart && at < location.in_memory() {
+        while at < location.in_memory() {
             let n = (chunk_size - start).min(location.in_memory() - at);
             let Ok(ChunkAt::Stored(reference)) = self.source(chunk) else { break };
             let (reader, in_file) = self.reader(chunk);

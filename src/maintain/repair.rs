@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use super::compact::estimate;
 use super::{LostRecord, Meter, Progress};
-use crate::blosc::Compression;
+use crate::blosc::{Compression, DEFAULT_TYPESIZE};
 use crate::buffer::Bytes;
 use crate::catalog::{RecordId, Snapshot};
 use crate::chunk::ChunkAt;
@@ -356,6 +356,9 @@ impl Found {
             let found = "no entry of a depot is in it, or none that is whole".into();
             return Err(ErrorKind::NotADepot { found }.at(scanner.storage.path()));
         };
+        let mut chunks = self.data.values().filter(|head| head.kind == Kind::Chunk);
+        let is_apart = |head: &EntryHead| scanner.prelude(head).is_ok_and(|p| p.layout == ChunkRef::APART);
+        let apart = chunks.any(is_apart);
         let codec = options.codec.clone().unwrap_or(CodecInfo {
             id: "raw".into(),
             version: 1,
@@ -369,7 +372,11 @@ impl Found {
             codec_parameters: codec.parameters.clone(),
             chunk_size: header.raw_len,
             block_size: None,
-            compression: Compression { typesize: Some(header.typesize), ..Compression::default() },
+            // The header of a chunk with fields apart does not tell the size of elements.
+            compression: Compression {
+                typesize: Some(if apart { DEFAULT_TYPESIZE } else { header.typesize }),
+                ..Compression::default()
+            },
             placement: Placement::NoCross,
             align,
             vlstore: false,
@@ -381,7 +388,7 @@ impl Found {
             order: true,
             columns: Vec::new(),
             statistics: false,
-            apart: false,
+            apart,
             unknown_field: None,
         };
         // Where records start depends on the alignment. The right alignment is the one with which most

@@ -6,7 +6,7 @@ use super::{broken, fbs};
 use crate::blosc::{Compression, CompressionCodec, Filter};
 use crate::format::FORMAT_VERSION;
 use crate::format::growth::{Fault, Features, Newer, unknown_field};
-use crate::options::{Layout, Placement};
+use crate::options::{Layout, Placement, can_store_apart};
 use crate::scalar::{MAX_COLUMNS, ScalarField, ScalarKind};
 
 /// How the depot is laid out.
@@ -212,6 +212,11 @@ impl Parameters {
     pub(crate) fn unknown_to_writers(&self) -> Option<Newer> {
         let field = self.unknown_field.filter(|_| !self.features.has_unknown_compatible());
         field.map(|field| Newer::new("field", &format_args!("{field} of the parameters")))
+    }
+
+    /// Whether writers store fields apart: see [`Layout::stores_apart`].
+    pub(crate) fn stores_apart(&self) -> bool {
+        self.apart && !self.vlstore && can_store_apart(self.compression, self.chunk_size)
     }
 
     /// How the depot is laid out.
