@@ -39,7 +39,7 @@ mod wide;
 pub(crate) use block::{MAX_IN_BLOCK, MAX_SPANS, Scratch, decode_block, encode_block, spans_of_block};
 pub(crate) use coder::Coder;
 pub(crate) use heads::{Piece, Span};
-#[cfg(any(test, feature = "testing"))]
+#[cfg(all(feature = "testing", feature = "atomic", feature = "json"))]
 pub(crate) use model::Model;
 pub(crate) use model::{Decoders, Learnt, Reader};
 pub use spans::FieldSpans;
