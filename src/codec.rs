@@ -127,8 +127,8 @@ pub trait Codec: Send + Sync + 'static {
     }
 
     /// Where the arrays of a record lie, so that a depot can store each field by itself: see
-    /// [`Layout::fields_apart`](crate::Layout::fields_apart). The default names none, which is right for text and
-    /// for records without arrays of numbers.
+    /// [`Layout::fields_apart`](crate::Layout::fields_apart). The default names none, which is right for text
+    /// and for records without arrays of numbers.
     ///
     /// `view` is that of a record, which `fields` knows.
     ///

@@ -166,16 +166,16 @@ pub struct Layout {
     /// [`Depot::statistics`](crate::Depot::statistics). The default is false.
     ///
     /// They are made while a record is put, which takes longer then: see `docs/explanation/performance.md`. A
-    /// codec that describes no records ([`Codec::describes`](crate::Codec::describes)) has none, whatever this
-    /// is. Statistics of [`columns`](Self#structfield.columns) are always kept.
+    /// codec that describes no records ([`Codec::describes`](crate::Codec::describes)) has none, whatever
+    /// this is. Statistics of [`columns`](Self#structfield.columns) are always kept.
     pub statistics: bool,
     /// Store the fields of records apart, where the codec says where they lie: see
     /// [`Codec::fields`](crate::Codec::fields). The default is true, and false for
     /// [`compact`](Self::compact) and [`uncompressed`](Self::uncompressed).
     ///
-    /// All positions of a block follow each other then, all forces, and so on, byte by byte, each in a code of
-    /// its own. Records of some kilobytes take less room, and are read several times as fast. Their chunks are
-    /// read by this crate alone: other programs that read Blosc2 open the file, and refuse them. Records
+    /// All positions of a block follow each other then, all forces, and so on, byte by byte, each in a code
+    /// of its own. Records of some kilobytes take less room, and are read several times as fast. Their chunks
+    /// are read by this crate alone: other programs that read Blosc2 open the file, and refuse them. Records
     /// without such fields, like those of [`Raw`](crate::Raw), are compressed as
     /// [`compression`](Self#structfield.compression) says, and any Blosc2 library reads them.
     ///
@@ -662,8 +662,8 @@ pub struct ReadOptions {
     /// Threads that decode, including the calling one. The default is 1.
     ///
     /// The other threads start when each has at least 256 KiB to decode, or 16 MiB of uncompressed records to
-    /// verify. They end with the call, or with the iterator, so none is left for a fork to break. An iteration
-    /// over records that are lent by a map starts none.
+    /// verify. They end with the call, or with the iterator, so none is left for a fork to break. An
+    /// iteration over records that are lent by a map starts none.
     pub threads: usize,
 }
 

@@ -100,8 +100,8 @@ fn depot(closed: bool, options: &Layout) -> Vec<u8> {
     bytes
 }
 
-/// The positions of metadata: the parameters, the slots, and all entries without the chunks' payload. Of a chunk
-/// with the fields apart, the table and the start of the model are among them.
+/// The positions of metadata: the parameters, the slots, and all entries without the chunks' payload. Of a
+/// chunk with the fields apart, the table and the start of the model are among them.
 fn metadata(file: &[u8]) -> Vec<usize> {
     let mut places: Vec<usize> = (100..700).chain(3072..3136).chain(3584..3648).collect();
     let mut at = 4160;

@@ -58,7 +58,8 @@ fn molecules() -> Vec<AtomicFrame<'static>> {
     (0..300).map(|n| AtomicFrame::new().positions(places(n)).energy(-1.5)).collect()
 }
 
-/// What `compact`, `subset`, `merge`, `sync` and `bench` make of records whose codec says where their fields lie.
+/// What `compact`, `subset`, `merge`, `sync` and `bench` make of records whose codec says where their fields
+/// lie.
 #[test]
 fn copies_of_frames_and_arrays_have_their_fields_apart_where_asked() {
     let folder = tempfile::tempdir().unwrap();

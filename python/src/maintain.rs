@@ -61,7 +61,8 @@ pub(crate) fn interruptible<T: Send>(
     Ok(done?)
 }
 
-/// The name of the depot's codec, which may say more of records than their bytes. Empty for one that does not open.
+/// The name of the depot's codec, which may say more of records than their bytes. Empty for one that does not
+/// open.
 fn codec_of(path: &Path) -> String {
     let options = OpenOptions::default().with_accept_loss(true);
     let depot = Depot::builder(Raw).open_options(options).open(path);

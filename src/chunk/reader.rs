@@ -372,12 +372,12 @@ impl ChunkReader {
         self.decode_behind(chunk, at, ahead, (start, 0), out, &mut |_| ())
     }
 
-    /// Like [`decode`](Self::decode), from raw byte `start` on, but goes on after the first `filled` bytes, which
-    /// are there already.
+    /// Like [`decode`](Self::decode), from raw byte `start` on, but goes on after the first `filled` bytes,
+    /// which are there already.
     ///
-    /// Both must be at the start of a block, unless fields are apart. All stored blocks are read in one request, and none if they are in
-    /// `ahead`. After each piece, `seen` gets all bytes decoded so far. It can work on
-    /// the newest piece while that is in the processor's cache.
+    /// Both must be at the start of a block, unless fields are apart. All stored blocks are read in one
+    /// request, and none if they are in `ahead`. After each piece, `seen` gets all bytes decoded so far. It
+    /// can work on the newest piece while that is in the processor's cache.
     pub(crate) fn decode_behind(
         &self,
         chunk: u64,
@@ -776,8 +776,8 @@ impl ChunkReader {
         Ok(blocks.slice(range.start - first * block..range.end - first * block))
     }
 
-    /// Stored bytes of each block, without the blocks of zeros at the end. Empty for a chunk without a table of
-    /// blocks that can be trusted.
+    /// Stored bytes of each block, without the blocks of zeros at the end. Empty for a chunk without a table
+    /// of blocks that can be trusted.
     pub(crate) fn stored_blocks(&self, chunk: u64, at: &ChunkRef) -> Result<Vec<u32>> {
         self.check_known(at)?;
         if [ChunkRef::ZEROS, ChunkRef::UNCOMPRESSED, ChunkRef::FOREIGN].into_iter().any(|kind| at.is(kind)) {

@@ -32,8 +32,8 @@ pub(crate) struct Shape {
     pub(crate) split: Split,
     pub(crate) block_size: usize,
     pub(crate) chunk_size: usize,
-    /// Raw bytes that are compressed: those in use, and zeros up to the end of a block, unless they are most of
-    /// it. The rest is appended.
+    /// Raw bytes that are compressed: those in use, and zeros up to the end of a block, unless they are most
+    /// of it. The rest is appended.
     pub(crate) compressed: usize,
 }
 

@@ -88,8 +88,8 @@ impl<'d> Batches<'d> {
         }
     }
 
-    /// Goes on to the next record, and returns its number in the batch, or an error between records. `None` at
-    /// the end.
+    /// Goes on to the next record, and returns its number in the batch, or an error between records. `None`
+    /// at the end.
     #[inline]
     pub(super) fn advance(&mut self) -> Option<Result<usize>> {
         loop {

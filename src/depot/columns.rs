@@ -178,8 +178,8 @@ impl<C: Codec> Depot<C> {
             .map_err(|why| ErrorKind::InvalidRecord { why }.at(self.engine.path()).of(describe(name)))
     }
 
-    /// The row of scalars of a record with these bytes, which this depot's codec encoded, and what else the codec
-    /// says of it. The bytes are viewed once, and only if anything is asked for.
+    /// The row of scalars of a record with these bytes, which this depot's codec encoded, and what else the
+    /// codec says of it. The bytes are viewed once, and only if anything is asked for.
     pub(super) fn kept_of(&self, name: &[u8], bytes: &[u8]) -> Result<(Vec<u8>, Said)> {
         let asked = self.asked();
         if self.describer.is_some() || asked.is_nothing() || self.unknown_column.is_some() {

@@ -69,8 +69,8 @@ pub struct ChunkInfo {
     pub stored_bytes: u64,
     /// Raw bytes of a block. 0 if each has its own: see `raw_blocks`.
     pub block_bytes: u64,
-    /// Whether the fields of its records [are stored apart](crate::Layout::fields_apart). Its blocks then begin and
-    /// end with records.
+    /// Whether the fields of its records [are stored apart](crate::Layout::fields_apart). Its blocks then
+    /// begin and end with records.
     pub fields_apart: bool,
     /// Stored bytes of each block, without the blocks of zeros that fill the chunk up. Empty if the chunk is
     /// not compressed, is all zeros, or was written by another program.

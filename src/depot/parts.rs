@@ -172,8 +172,8 @@ impl<'p> Parts<'p> {
         self.known(&range).ok_or_else(|| self.fewer(&range))
     }
 
-    /// Where the first of the fields starts that are [stored apart](crate::Layout::fields_apart), and where what
-    /// describes them ends.
+    /// Where the first of the fields starts that are [stored apart](crate::Layout::fields_apart), and where
+    /// what describes them ends.
     ///
     /// `None` if no field is. If one is, reading a field decodes that field alone.
     ///

@@ -90,8 +90,8 @@ impl<'r, C: Codec> RecordRef<'r, C> {
 
     /// The view of the record. It copies nothing, and checks nothing again.
     pub fn view(&self) -> C::View<'r> {
-        // SAFETY: `new`, the only constructor, returned after `view` of this codec accepted these bytes, which
-        // are borrowed for as long as the view, and so cannot change.
+        // SAFETY: `new`, the only constructor, returned after `view` of this codec accepted these bytes,
+        // which are borrowed for as long as the view, and so cannot change.
         unsafe { self.codec.view_unchecked(self.bytes) }
     }
 }

@@ -20,9 +20,9 @@ pub struct Scan<'d, C: Codec> {
 impl<C: Codec> Depot<C> {
     /// Lends all records of this moment, one after the other, in the order of insertion.
     ///
-    /// It gives what [`iter_with`](Self::iter_with) gives, but the name and the record are only borrowed, until
-    /// the next one. So nothing is allocated, shared or dropped for a record, and small records come twice as
-    /// fast.
+    /// It gives what [`iter_with`](Self::iter_with) gives, but the name and the record are only borrowed,
+    /// until the next one. So nothing is allocated, shared or dropped for a record, and small records come
+    /// twice as fast.
     ///
     /// ```
     /// use vldepot::{Depot, Raw, ReadOptions};
@@ -51,8 +51,8 @@ impl<C: Codec> Scan<'_, C> {
     /// The next record and its name, or `None` after the last one.
     ///
     /// # Errors
-    /// A record that cannot be read is an error in its place, and the next call goes on after it. It is one of
-    /// the errors of [`Depot::get`].
+    /// A record that cannot be read is an error in its place, and the next call goes on after it. It is one
+    /// of the errors of [`Depot::get`].
     #[inline]
     #[expect(clippy::should_implement_trait, reason = "an `Iterator` cannot lend what it holds")]
     pub fn next(&mut self) -> Option<Result<(KeyRef<'_>, RecordRef<'_, C>)>> {

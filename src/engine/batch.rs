@@ -712,8 +712,8 @@ impl<'w, N> BatchReader<'w, N> {
     }
 }
 
-/// Raw bytes of the smallest part of a chunk that is decoded: a block, or if fields are apart, any part, because
-/// then blocks start and end with records.
+/// Raw bytes of the smallest part of a chunk that is decoded: a block, or if fields are apart, any part,
+/// because then blocks start and end with records.
 fn block_of(at: &ChunkRef) -> usize {
     if at.is_apart() { 1 } else { (at.block_size as usize).max(1) }
 }

@@ -290,8 +290,8 @@ impl<'e> Listing<'e> {
         }
         Ok(())
     }
-    /// Appends the records of a whole block of names, if it fits into the limits, all of it can be read, and no
-    /// record in it is dead. Otherwise it changes nothing, and the records have to be taken one by one.
+    /// Appends the records of a whole block of names, if it fits into the limits, all of it can be read, and
+    /// no record in it is dead. Otherwise it changes nothing, and the records have to be taken one by one.
     fn take_block(&mut self, to: &mut Wanted, sum: &mut usize, (bytes, records): (usize, usize)) -> bool {
         if self.doubtful || self.rebuilt.is_some() || self.block.len() > 0 {
             return false;

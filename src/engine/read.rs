@@ -245,8 +245,8 @@ impl Engine {
         Ok(Some((start - record.start, bytes)))
     }
 
-    /// Opens a record whose fields are stored apart, to read parts of it. `None` if it is another one, or lies in
-    /// several chunks.
+    /// Opens a record whose fields are stored apart, to read parts of it. `None` if it is another one, or
+    /// lies in several chunks.
     pub(crate) fn open_parts(&self, location: &Location) -> Result<Option<OpenRecord>> {
         let (chunk, record) = self.range_of(location);
         if record.is_empty() || record.end > self.shared.parameters.chunk_size {
@@ -400,8 +400,8 @@ impl Engine {
         }
     }
 
-    /// Where the fields of a record lie, if they are stored apart and the blocks can be read. This is a hint to
-    /// whoever stores the record anew.
+    /// Where the fields of a record lie, if they are stored apart and the blocks can be read. This is a hint
+    /// to whoever stores the record anew.
     pub(crate) fn field_spans(&self, location: &Location) -> Vec<Span> {
         let chunk_size = self.shared.parameters.chunk_size;
         let (mut chunk, mut start) = self.chunk_of(location.address);

@@ -25,8 +25,8 @@ const POOL_BYTES: usize = 64 << 20;
 
 /// Blocks of records whose fields are stored apart, unless the layout says otherwise.
 const BLOCK: BlockSizes = BlockSizes { full: 1 << 10, part: 64 << 10 };
-/// A byte plane that loses less than this part of its bytes is stored as it is: its codes would cost more time
-/// than they gain room. See `docs/explanation/design.md`.
+/// A byte plane that loses less than this part of its bytes is stored as it is: its codes would cost more
+/// time than they gain room. See `docs/explanation/design.md`.
 const LEAST_GAIN: f64 = 0.2;
 
 /// A record to be put.

@@ -8,9 +8,10 @@
 //!  +---------------+-------+--------+----------------------+---------+---------+-----+-----------+
 //! ```
 //!
-//! Each block has a place in the raw chunk and one in the stored one; the pair after the last block says where both
-//! end. Raw bytes before, between and after blocks are zeros. The first checksum covers all before the model, the
-//! second one the model, and each further one a block. [`planes`](crate::planes) says what models and blocks are.
+//! Each block has a place in the raw chunk and one in the stored one; the pair after the last block says
+//! where both end. Raw bytes before, between and after blocks are zeros. The first checksum covers all before
+//! the model, the second one the model, and each further one a block. [`planes`](crate::planes) says what
+//! models and blocks are.
 //!
 //! To Blosc2, it is one block of one stream, in a codec with a number that is left to users: a program
 //! that knows Blosc2 alone says that it does not have that codec. The codec's parameter is the logarithm of
@@ -74,8 +75,8 @@ impl<'t> Table<'t> {
         Self { pairs: prefix.get(TABLE_AT..).unwrap_or_default() }
     }
 
-    /// Checks the bytes before the model of a chunk of `chunk_size` raw and `stored_len` stored bytes. Returns the
-    /// alignment of records.
+    /// Checks the bytes before the model of a chunk of `chunk_size` raw and `stored_len` stored bytes.
+    /// Returns the alignment of records.
     ///
     /// # Errors
     /// What is wrong with them.
@@ -130,7 +131,8 @@ impl<'t> Table<'t> {
     pub(crate) fn blocks(&self, range: &Range<usize>) -> Range<usize> {
         let raw = |block: usize| self.pair(block).map_or(usize::MAX, |(raw, _)| raw);
         let n = self.n_blocks();
-        // The last block that starts at or before the byte. Blocks are of about the same length, so it is guessed.
+        // The last block that starts at or before the byte. Blocks are of about the same length, so it is
+        // guessed.
         let last_before = |byte: usize| {
             let (mut low, mut high) = (0, n);
             let mut steps = 0;
@@ -215,8 +217,8 @@ impl Records {
         self.in_spans > self.bytes / 8
     }
 
-    /// Whether so many of the bytes lie in spans that it is known to pay. Heads that have nothing in common, such
-    /// as text, are stored as they are.
+    /// Whether so many of the bytes lie in spans that it is known to pay. Heads that have nothing in common,
+    /// such as text, are stored as they are.
     pub(crate) fn pays(&self) -> bool {
         self.in_spans > self.bytes - self.bytes / 4
     }
@@ -260,7 +262,8 @@ fn end_of_part(from: usize, len: usize, spans: &[Span], (sizes, align): (BlockSi
     ends.filter(|&end| end > from + part / 4 && end <= limit).max().unwrap_or(limit)
 }
 
-/// Encodes a chunk, whose records are `raw`, with its fields apart into an entry, like [`encode_chunk`](super::chunk::encode_chunk).
+/// Encodes a chunk, whose records are `raw`, with its fields apart into an entry, like
+/// [`encode_chunk`](super::chunk::encode_chunk).
 ///
 /// `None` if that would not make it shorter than its raw bytes, or takes what the layout has no room for.
 pub(crate) fn encode(

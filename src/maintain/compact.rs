@@ -158,8 +158,8 @@ pub fn compact_with(
 /// Gives what describes the records of a depot.
 type Describer<'d> = Box<Describe<'d>>;
 
-/// Like [`compact_with`]. What `describer` gives, for the old depot and the new parameters, makes the statistics
-/// anew and says where fields lie.
+/// Like [`compact_with`]. What `describer` gives, for the old depot and the new parameters, makes the
+/// statistics anew and says where fields lie.
 pub(super) fn compact_describing<'d>(
     given: &Path,
     options: &CompactOptions,

@@ -3,8 +3,8 @@
 //! A block's stored bytes are
 //!
 //! 1. for each piece: the number of its template, and its `n`; or 255, and its spans and gaps;
-//! 2. for each plane that the model does not store as it is, of each stream that the block has: 0 if the block
-//!    stores it as it is, otherwise 1 + the bytes of its codes;
+//! 2. for each plane that the model does not store as it is, of each stream that the block has: 0 if the
+//!    block stores it as it is, otherwise 1 + the bytes of its codes;
 //! 3. the codes of planes, stream by stream;
 //! 4. what the templates store of each head, or all of it;
 //! 5. the planes that are stored as they are, stream by stream.
@@ -234,10 +234,11 @@ pub(crate) fn spans_of_block(
     Ok(scratch.spans.iter().filter_map(span).collect())
 }
 
-/// Fills `out` with the raw bytes `wanted` of a block of `len` raw bytes. Fields without any of them are not decoded.
+/// Fills `out` with the raw bytes `wanted` of a block of `len` raw bytes. Fields without any of them are not
+/// decoded.
 ///
-/// Pieces start at multiples of `align` from the block's start. After the last one, there may be zeros up to such
-/// a multiple.
+/// Pieces start at multiples of `align` from the block's start. After the last one, there may be zeros up to
+/// such a multiple.
 pub(crate) fn decode_block(
     reader: &Reader,
     stored: &[u8],

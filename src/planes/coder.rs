@@ -1,4 +1,5 @@
-//! How the planes of arrays are stored: what a writer learns from some records, and keeps for those that follow.
+//! How the planes of arrays are stored: what a writer learns from some records, and keeps for those that
+//! follow.
 //!
 //! Codes are made from a sample. They stay as long as a sample of later records would gain little by codes of
 //! its own, so the chunks of a file share a few sets of codes, and readers build few tables.
@@ -42,8 +43,8 @@ pub(crate) enum Plane {
 const LONG: usize = 512;
 /// The most elements of an array that are looked at for that, and of how many arrays.
 const LOOK: (usize, usize) = (1 << 14, 3);
-/// A plane is compressed by zstd if it then takes less than this part of what it takes otherwise. Its codes are
-/// read faster.
+/// A plane is compressed by zstd if it then takes less than this part of what it takes otherwise. Its codes
+/// are read faster.
 const MUCH_LESS: f64 = 0.5;
 /// The level of zstd: higher ones gain little on a single plane.
 pub(super) const LEVEL: i32 = 1;

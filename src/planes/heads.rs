@@ -5,7 +5,8 @@
 //! number of atoms. Their heads are cut into **cells**, words of 4 bytes at multiples of 4 in the record, and
 //! fewer bytes at the ends. Of all records of a template in a chunk, a cell is
 //!
-//! - `base + slope * n`: nothing of it is stored in blocks. Such are the constants, and the offsets of Flatbuffers;
+//! - `base + slope * n`: nothing of it is stored in blocks. Such are the constants, and the offsets of
+//!   Flatbuffers;
 //! - the same as another cell, as in a symmetric tensor: nothing of it is stored either;
 //! - or `base`, some bytes of which are stored for each record.
 

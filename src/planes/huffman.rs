@@ -219,8 +219,8 @@ impl Decoder {
 
     /// Fills `out` from a stream: the `len` bytes of `bytes` from `start` on.
     ///
-    /// The codes of the first half of a plane fill its stream from the start, and those of the second half from
-    /// the end backwards. So both are read at the same time.
+    /// The codes of the first half of a plane fill its stream from the start, and those of the second half
+    /// from the end backwards. So both are read at the same time.
     ///
     /// # Errors
     /// If the stream does not have as many codes, or has more than their bytes.

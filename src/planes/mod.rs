@@ -1,9 +1,10 @@
-//! Records with their fields apart: of the records in a block, all bytes of a field's plane follow each other.
+//! Records with their fields apart: of the records in a block, all bytes of a field's plane follow each
+//! other.
 //!
 //! A record is **spans**, which are arrays of elements, and what lies between them, its **head**. Spans
-//! that mean the same in all records have the same field number. Blocks cover whole records or parts of a long
-//! one. What the blocks of a chunk have in common stands once, in its [`Model`]: which fields there are, how
-//! each of their byte planes is stored, and the shapes and heads that many records share.
+//! that mean the same in all records have the same field number. Blocks cover whole records or parts of a
+//! long one. What the blocks of a chunk have in common stands once, in its [`Model`]: which fields there are,
+//! how each of their byte planes is stored, and the shapes and heads that many records share.
 //!
 //! ```text
 //! huffman   codes of bytes               split   byte planes, apart and together again
@@ -21,7 +22,7 @@
     clippy::cast_possible_wrap,
     clippy::cast_precision_loss,
     clippy::cast_sign_loss,
-    reason = "all lengths are those of parts of a chunk, which has less than 2^31 bytes, and codes are made of low bits"
+    reason = "lengths are those of parts of a chunk, of less than 2^31 bytes; codes are made of low bits"
 )]
 
 mod block;

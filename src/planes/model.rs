@@ -10,8 +10,8 @@
 //!    cell; what the cells need.
 //!
 //! The byte of a cell is 0 for a constant, 1 to 15 for the bytes that blocks store, a bit for each, 16 if it
-//! follows `n`, and 17 if it is the same as another one. What follows is the number of that other one, or the base
-//! in 4 bytes, and for 16 the slope in 4 more. All other numbers are [varints](super::varint).
+//! follows `n`, and 17 if it is the same as another one. What follows is the number of that other one, or the
+//! base in 4 bytes, and for 16 the slope in 4 more. All other numbers are [varints](super::varint).
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};

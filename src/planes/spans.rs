@@ -24,8 +24,8 @@ impl<'r> FieldSpans<'r> {
     /// Adds an array of `field`, whose elements are the `bytes`, borrowed from the record.
     ///
     /// Arrays that mean the same have the same field number in all records: numbers are alike then. An empty
-    /// array is left out. So is one that does not lie in the record, does not have whole elements, or overlaps
-    /// another one, which [`codec_conformance`](crate::testing::codec_conformance) reports.
+    /// array is left out. So is one that does not lie in the record, does not have whole elements, or
+    /// overlaps another one, which [`codec_conformance`](crate::testing::codec_conformance) reports.
     pub fn add(&mut self, field: u8, elements: Elements, bytes: &[u8]) {
         let start = bytes.as_ptr().addr().wrapping_sub(self.record.as_ptr().addr());
         self.add_at(field, elements, start, bytes.len());

@@ -52,8 +52,8 @@ fn decode(reader: &Reader, stored: &[u8], len: usize) -> Option<Vec<u8>> {
     Some(out)
 }
 
-/// A record as a codec of molecules makes them: an offset that follows the number of atoms, a constant, a tensor
-/// with two equal elements, and three arrays.
+/// A record as a codec of molecules makes them: an offset that follows the number of atoms, a constant, a
+/// tensor with two equal elements, and three arrays.
 fn molecule(n_atoms: usize, seed: u64) -> Record {
     let mut state = seed | 1;
     let mut random = || {
@@ -193,7 +193,8 @@ fn heads_that_follow_the_number_of_atoms_take_no_room() {
     let (_, blocks) = encode(&records, 1);
     for ((stored, _), record) in blocks.iter().zip(&records) {
         let arrays: u32 = record.spans.iter().map(|span| span.len).sum();
-        // One element of the tensor and the number before the arrays, then the shape and the lengths of streams.
+        // One element of the tensor and the number before the arrays, then the shape and the lengths of
+        // streams.
         let most = arrays as usize + 8 + 4 + 3 + 3 * 4;
         assert!(stored.len() <= most, "{} bytes for {arrays} of arrays", stored.len());
     }

@@ -69,8 +69,9 @@ impl Whole {
         let start = out.len();
         out.resize(start + bytes.len().saturating_sub(1), 0);
         let to = &mut out[start..];
-        // SAFETY: the context is alive and borrowed by this call alone. Both buffers are slices that live through
-        // the call, with their own lengths; zstd reads and writes no byte beyond them, and keeps no pointer.
+        // SAFETY: the context is alive and borrowed by this call alone. Both buffers are slices that live
+        // through the call, with their own lengths; zstd reads and writes no byte beyond them, and keeps no
+        // pointer.
         let made = unsafe {
             ZSTD_compressCCtx(
                 context.as_ptr(),

@@ -261,8 +261,8 @@ pub(crate) fn shuffled(n: usize, below: usize, seed: u64) -> Vec<u32> {
 const GROUP: usize = 1 << 20;
 pub(crate) const WINDOW: usize = 64 << 20;
 
-/// The first `n` records in an order like that of the loader's windows: groups of neighbours come in a shuffled
-/// order, and the records of so many groups as a window has are shuffled among each other.
+/// The first `n` records in an order like that of the loader's windows: groups of neighbours come in a
+/// shuffled order, and the records of so many groups as a window has are shuffled among each other.
 pub(crate) fn windowed(n: usize, below: usize, mean_bytes: usize, seed: u64) -> Vec<u32> {
     let of_group = (GROUP / mean_bytes.max(1)).max(1);
     let groups = shuffled(usize::MAX, below.div_ceil(of_group), seed);

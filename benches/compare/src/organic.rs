@@ -1,11 +1,11 @@
 //! Molecules whose geometry and forces belong together: the workloads `d` and `dp`.
 //!
-//! A molecule is a random tree of 5 to 30 atoms of C, N and O, filled up with hydrogen. Bond lengths are those
-//! of single bonds, angles are tetrahedral, dihedrals lie near their three staggered values, and atoms do not
-//! overlap. A record is one of the conformations of one of [`GRAPHS`] molecules, each atom displaced as by
-//! vibrations at room temperature, with the energy and the forces of springs between atoms that are one or two
-//! bonds apart. Positions are relative to the centre. Each record draws its molecule anew, so that neighbours in
-//! a store are not related.
+//! A molecule is a random tree of 5 to 30 atoms of C, N and O, filled up with hydrogen. Bond lengths are
+//! those of single bonds, angles are tetrahedral, dihedrals lie near their three staggered values, and atoms
+//! do not overlap. A record is one of the conformations of one of [`GRAPHS`] molecules, each atom displaced
+//! as by vibrations at room temperature, with the energy and the forces of springs between atoms that are one
+//! or two bonds apart. Positions are relative to the centre. Each record draws its molecule anew, so that
+//! neighbours in a store are not related.
 
 use crate::data::Random;
 

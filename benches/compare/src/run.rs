@@ -24,8 +24,8 @@ const COMMITS: usize = 200;
 /// The most bytes of a record that is committed alone.
 const COMMITTED: usize = 1200;
 
-/// How many records the operations read. Those that `get` and `get_many` read are too many for the last cache:
-/// each is read again only after all others.
+/// How many records the operations read. Those that `get` and `get_many` read are too many for the last
+/// cache: each is read again only after all others.
 struct Sizes {
     gets: usize,
     lookups: usize,

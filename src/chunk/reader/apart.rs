@@ -1,7 +1,8 @@
 //! Reads chunks whose records have their fields apart.
 //!
-//! Of such a chunk, the table of blocks and the model are checked once, and kept up to a limit. If the storage
-//! lends its bytes, the table is used where it lies. Blocks are checked, and decoded from where they lie.
+//! Of such a chunk, the table of blocks and the model are checked once, and kept up to a limit. If the
+//! storage lends its bytes, the table is used where it lies. Blocks are checked, and decoded from where they
+//! lie.
 
 use std::cell::RefCell;
 use std::ops::Range;
@@ -332,7 +333,8 @@ impl ChunkReader {
         (0..open.table().n_blocks()).try_for_each(|block| self.stored_block(&open, &NONE, block).map(drop))
     }
 
-    /// Reads ahead what reading the raw bytes `range` needs: the table and the model, and the blocks if `blocks`.
+    /// Reads ahead what reading the raw bytes `range` needs: the table and the model, and the blocks if
+    /// `blocks`.
     pub(super) fn expect_apart(
         &self,
         ahead: &mut Ahead<'_>,

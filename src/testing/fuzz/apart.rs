@@ -63,8 +63,8 @@ fn decoded(reader: &Reader, block: &[u8], align: usize, n_raw: usize) -> Option<
 /// Encodes records that the input describes, two a block, and decodes them.
 ///
 /// Each record begins with its length (two bytes), a byte for the number of its spans, and for each
-/// span two bytes: a gap, with the kind of elements in the upper bits, and a number of elements, with the field in
-/// the lowest two bits. Its bytes follow; if there are fewer, they are repeated.
+/// span two bytes: a gap, with the kind of elements in the upper bits, and a number of elements, with the
+/// field in the lowest two bits. Its bytes follow; if there are fewer, they are repeated.
 fn encoded(mut input: &[u8], align: usize) {
     let mut take = |n: usize| {
         let (taken, rest) = input.split_at(n.min(input.len()));

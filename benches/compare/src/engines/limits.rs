@@ -1,4 +1,5 @@
-//! The physical limits: what any store of such chunks must at least do, on one thread or, to write, on several.
+//! The physical limits: what any store of such chunks must at least do, on one thread or, to write, on
+//! several.
 //!
 //! The chunks are those that a depot makes of the same records, byte for byte, with the same parameters.
 //! They are laid out beforehand. There are no names and no checksums, and only `write` uses a file.
@@ -229,8 +230,8 @@ impl Engine for Limit<'_> {
 /// Chunks in a window of the loader's default size.
 const CHUNKS_IN_WINDOW: usize = WINDOW / CHUNK;
 
-/// Visits up to `n` records, shuffled within windows: what a loader with windows must do at least. `decode` gives
-/// the raw bytes of a chunk. A window of them is kept in `out`.
+/// Visits up to `n` records, shuffled within windows: what a loader with windows must do at least. `decode`
+/// gives the raw bytes of a chunk. A window of them is kept in `out`.
 fn walk_windows(
     places: &[Place],
     n: usize,
