@@ -473,3 +473,21 @@ fn a_repair_without_header_and_commits_keeps_fields_apart() {
     }
     assert!(depot.len() > 250);
 }
+
+#[test]
+fn commits_of_a_frame_take_no_more_room_than_without() {
+    for n_atoms in [10, 60, 120, 250, 500, 900] {
+        let size = |apart| {
+            let layout = Layout::default().with_fields_apart(apart);
+            let depot = Depot::builder(AtomicFrameCodec::default()).layout(layout).memory().unwrap();
+            for n in 0..20 {
+                depot.put_encoded(u64::from(n), &frame(n, n_atoms)).unwrap();
+                depot.commit().unwrap();
+            }
+            depot.info().unwrap().file_bytes
+        };
+        let (apart, plain) = (size(true), size(false));
+        // The parameter itself takes some bytes of each commit.
+        assert!(apart <= plain + 20 * 16 + plain / 100, "{n_atoms} atoms: {apart} and {plain} bytes");
+    }
+}
